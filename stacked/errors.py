@@ -1,0 +1,9 @@
+"""What goes wrong by the user's hand, told in one sentence."""
+
+
+class InputError(ValueError):
+    """Bad input: the message names the value, what is allowed and what to do. Command lines exit with code 2."""
+
+
+class Diverged(RuntimeError):
+    """The loss became non-finite: the message names the phase and the update; what was measured so far is kept."""
