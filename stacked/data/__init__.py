@@ -1,0 +1,109 @@
+"""Datasets as train, valid and test splits of uint8 images.
+
+    from stacked import data
+    splits = data.load("mnist", limit=1000)
+
+Importing this module, `names` and `check_name` import neither torch nor torchvision.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+from stacked.data.dataset import Dataset, Source
+from stacked.data.split import Split, Splits, hold_out
+from stacked.errors import InputError
+
+__all__ = ["Split", "Splits", "check_name", "load", "names"]
+
+# Not looked at when datasets are sought; a module that is missing here costs time, not correctness.
+_HELPERS = frozenset({"dataset", "files", "idx", "image", "labels", "split", "stream"})
+
+
+def names() -> tuple[str, ...]:
+    """The names that `load` takes, sorted; one that ends in ":WORD" takes an argument in its place."""
+    return tuple(sorted(_datasets()))
+
+
+def check_name(name: str) -> None:
+    """Raise InputError, with the names allowed and the nearest of them, unless `load` takes this name."""
+    _find(name)
+
+
+def load(
+    name: str,
+    *,
+    limit: int | None = None,
+    valid: float = 1 / 12,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+    image_size: int = 224,
+    grey: bool = False,
+) -> Splits:
+    """Load a dataset's splits.
+
+    `valid` (between 0 and 1) is the part of the official training set that is held out for selection:
+    stratified, from the labelled part where there is one, and fixed whatever a run's seed. `limit` keeps that
+    many of the remaining training images (balanced and nested); valid and test stay the same for every limit.
+    `data_dir` holds what is not bundled (default: the environment variable STACKED_DATA, else
+    ~/.cache/stacked); nothing is fetched unless `download`. `image_size` (pixels) and `grey` concern
+    "folder:PATH" only.
+
+    Raises InputError for an unknown name, an option outside its range, and missing or corrupt files.
+    """
+    dataset, argument = _find(name)
+    if limit is not None and limit < 1:
+        raise InputError(
+            f"limit={limit} is not a number of training images: choose 1 or more, or leave it out"
+        )
+    if not 0 < valid < 1:
+        raise InputError(f"valid={valid} is not a part of the training set: choose a number between 0 and 1")
+    if image_size < 1:
+        raise InputError(f"image_size={image_size} is not a size in pixels: choose 1 or more")
+    if grey and not argument:
+        raise InputError(f"grey does not apply to {name!r}, whose images are taken as they are: leave it out")
+
+    official = dataset().load(Source(_data_dir(data_dir), download, argument, image_size, grey))
+    train, held = hold_out(official.train, valid)
+    if limit is not None:
+        from stacked.data.labels import image_subset
+
+        train = train.take(image_subset(train.labels, limit))
+    return Splits(name, train, held, official.test, official.classes)
+
+
+def _data_dir(given: str | Path | None) -> Path:
+    return Path(given or os.environ.get("STACKED_DATA") or "~/.cache/stacked").expanduser()
+
+
+def _find(name: str) -> tuple[type[Dataset], str]:
+    """The dataset that a name stands for, and the argument in it."""
+    kind, colon, argument = name.partition(":")
+    stems = {known.partition(":")[0]: known for known in names()}
+    known = stems.get(kind)
+    if known is not None and (":" in known) == bool(colon) == bool(argument):
+        return _datasets()[known], argument
+    near = get_close_matches(kind.lower(), stems, n=1, cutoff=0.5)
+    hint = f"; did you mean {stems[near[0]]!r}?" if near else ""
+    raise InputError(f"there is no dataset {name!r}: choose one of {', '.join(names())}{hint}")
+
+
+@cache
+def _datasets() -> dict[str, type[Dataset]]:
+    """Every dataset of this package by its name."""
+    found: dict[str, type[Dataset]] = {}
+    for info in iter_modules(__path__):
+        if info.name in _HELPERS:
+            continue
+        module = import_module(f"{__name__}.{info.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Dataset) and value.__module__ == module.__name__:
+                if value.name in found:
+                    raise TypeError(f"{value} and {found[value.name]} have the same name {value.name!r}")
+                found[value.name] = value
+    return found

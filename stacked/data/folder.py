@@ -1,0 +1,135 @@
+"""A user's own images: a folder, with or without a subfolder for each class."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from stacked.data.dataset import Dataset, Official, Source
+from stacked.data.image import decode_all, extensions
+from stacked.data.split import Split, hold_out
+from stacked.errors import InputError
+
+TEST = 1 / 6
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files below a folder, in the order of their names; `labels` index `classes`, or are all -1."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+class Folder(Dataset):
+    """Images of any format that Pillow reads, 3 x image_size x image_size, or 1 x ... when grey.
+
+    Subfolders are classes (images may lie deeper in them); a folder of images alone has no labels. Where
+    PATH/train and PATH/test both exist they are the official splits; else a fixed stratified sixth is the
+    test set. Hidden files and files without an image's extension are not looked at; an image that cannot be
+    read is an error.
+    """
+
+    name = "folder:PATH"
+
+    def load(self, source: Source) -> Official:
+        """List, check and decode; raises InputError for what is missing, ambiguous, too few or unreadable."""
+        root = Path(source.argument).expanduser()
+        if not root.is_dir():
+            raise InputError(
+                f"folder:{root} is not a folder: give the path of a folder of images after 'folder:'"
+            )
+        if (root / "train").is_dir() and (root / "test").is_dir():
+            return _divided(root, source)
+        listing = _list(root)
+        _refuse_half_a_division(listing)
+        _require(listing, 3, "to train, validate and test with")
+        train, test = hold_out(_decode(listing, listing.classes, source), TEST)
+        return Official(train, test, listing.classes)
+
+
+def _divided(root: Path, source: Source) -> Official:
+    """The splits that the user made."""
+    beside = [path for path in _images(root) if path.relative_to(root).parts[0] not in ("train", "test")]
+    if beside:
+        raise InputError(
+            f"{root} has train and test but {len(beside)} images beside them, the first {beside[0]}: move "
+            "them into one of the two, or elsewhere (validation images are held out from train)"
+        )
+    train, test = _list(root / "train"), _list(root / "test")
+    if bool(train.classes) != bool(test.classes):
+        raise InputError(f"only one of {train.folder} and {test.folder} has class folders: give them to both")
+    unknown = sorted(set(test.classes) - set(train.classes))
+    if unknown:
+        raise InputError(
+            f"{test.folder} has a class {unknown[0]!r} that {train.folder} lacks: add or rename it"
+        )
+    _require(train, 2, "to train and validate with")
+    return Official(
+        _decode(train, train.classes, source), _decode(test, train.classes, source), train.classes
+    )
+
+
+def _decode(listing: Listing, classes: tuple[str, ...], source: Source) -> Split:
+    """The images, with labels that index `classes`, of which the listing's own may be only some."""
+    import torch
+
+    index = {label: classes.index(name) for label, name in enumerate(listing.classes)}
+    images = decode_all(listing.paths, source.image_size, source.grey)
+    return Split(torch.from_numpy(images), torch.tensor([index.get(label, -1) for label in listing.labels]))
+
+
+def _list(folder: Path) -> Listing:
+    """The images of one folder with their labels; raises InputError when there are none, or both kinds."""
+    paths = _images(folder)
+    if not paths:
+        raise InputError(f"{folder} holds no images that Pillow reads: give a folder that has some")
+    above = [path.relative_to(folder).parts[:-1] for path in paths]
+    if not any(above):
+        return Listing(folder, tuple(paths), (-1,) * len(paths), ())
+    if not all(above):
+        raise InputError(
+            f"{folder} holds images ({paths[above.index(())].name}) beside folders of images: put each in a "
+            "class folder, or all in one folder without subfolders"
+        )
+    classes = tuple(sorted({parts[0] for parts in above}))
+    index = {name: label for label, name in enumerate(classes)}
+    return Listing(folder, tuple(paths), tuple(index[parts[0]] for parts in above), classes)
+
+
+def _images(folder: Path) -> list[Path]:
+    """All image files below a folder, by extension, hidden ones left out, sorted by path."""
+    found: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be listed ({error.strerror}): make it readable") from error
+
+    for top, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        visible = (Path(top, name) for name in files if not name.startswith("."))
+        found += [path for path in visible if path.suffix.lower() in extensions()]
+    return sorted(found, key=lambda path: path.parts)
+
+
+def _refuse_half_a_division(listing: Listing) -> None:
+    """Raise InputError for a lone "train" or "test" with folders in it: half of a division, not a class."""
+    inside = [path.relative_to(listing.folder).parts for path in listing.paths]
+    for here, there in (("train", "test"), ("test", "train")):
+        if any(parts[0] == here and len(parts) > 2 for parts in inside):
+            raise InputError(
+                f"{listing.folder} has {here} with folders in it but no {there}: add {there}, or give "
+                f"folder:{listing.folder / here} to have a test set held out from it"
+            )
+
+
+def _require(listing: Listing, least: int, purpose: str) -> None:
+    """Raise InputError unless every class (or the whole, without classes) has `least` images."""
+    label, count = min(Counter(listing.labels).items(), key=lambda item: item[1])
+    if count < least:
+        where = listing.folder / listing.classes[label] if listing.classes else listing.folder
+        many = f"{count} image{'s' * (count > 1)}"
+        raise InputError(f"{where} has {many}, and at least {least} are needed {purpose}: add some")
