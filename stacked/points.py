@@ -1,0 +1,118 @@
+"""The points of one run on disk: an append-only JSON-lines file, written before anything is sent anywhere."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stacked.errors import InputError
+
+_METRIC_NAME = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Metrics of a run at one step.
+
+    `run` is the run's name, `step` counts updates, `time` is in milliseconds since 1970. A value that is not
+    finite is NaN.
+    """
+
+    run: str
+    step: int
+    time: int
+    metrics: dict[str, float]
+
+
+class PointFile:
+    """The points of one run, at `path`; a metric already there for the same step is never added again.
+
+    Opening cuts off a last line that a killed process left half written. Raises `InputError` when another
+    line cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _cut_torn_line(path)
+        self.points = read_points(path) if path.exists() else []
+        self._known = {(name, point.step) for point in self.points for name in point.metrics}
+
+    def add(self, run: str, metrics: Mapping[str, float], step: int, time: int) -> Point | None:
+        """Append what is new of `metrics` to the file; None when all of it is known.
+
+        Raises `InputError` for a metric name that MLflow refuses.
+        """
+        new = {
+            name: _finite_or_nan(value) for name, value in metrics.items() if (name, step) not in self._known
+        }
+        for name in new:
+            _check_name(name)
+        if not new:
+            return None
+        point = Point(run, step, time, new)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_to_json(point) + "\n")
+        self.points.append(point)
+        self._known.update((name, step) for name in new)
+        return point
+
+
+def read_points(path: Path) -> list[Point]:
+    """Read a points file in its order; raises `InputError` naming the first line that is not a point."""
+    points = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                points.append(_from_json(line))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise InputError(
+                    f"{path}, line {number} is not a point of a run; move its folder away to start afresh"
+                ) from error
+    return points
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file at `path` as a whole: a reader sees the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def _to_json(point: Point) -> str:
+    """JSON has no NaN: it is written as null."""
+    fields = asdict(point)
+    fields["metrics"] = {name: None if math.isnan(value) else value for name, value in point.metrics.items()}
+    return json.dumps(fields, allow_nan=False)
+
+
+def _from_json(line: str) -> Point:
+    fields = json.loads(line)
+    metrics = {name: math.nan if value is None else float(value) for name, value in fields["metrics"].items()}
+    return Point(fields["run"], int(fields["step"]), int(fields["time"]), metrics)
+
+
+def _finite_or_nan(value: float) -> float:
+    """MLflow stores an infinity as 1.8e308, which no axis survives."""
+    number = float(value)
+    return number if math.isfinite(number) else math.nan
+
+
+def _check_name(name: str) -> None:
+    if not _METRIC_NAME.fullmatch(name):
+        raise InputError(
+            f"metric name {name!r} is not allowed; use letters, digits, '_', '-', '.', spaces, single slashes"
+        )

@@ -1,0 +1,98 @@
+"""What the work folder of a run remembers of it: `run.json`, written atomically."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from stacked.errors import InputError
+from stacked.points import write_atomically
+
+FILE = "run.json"
+FAILURE_TAG = "failure"
+
+
+@dataclass
+class RunRecord:
+    """What a run is, and how much of it the store at the address `store` has; times in ms since 1970."""
+
+    store: str
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    started: int
+    ended: int | None = None
+    status: str = "RUNNING"
+    parent: str | None = None
+    run_id: str | None = None
+    points_sent: int = 0
+    tags_sent: bool = False
+    end_sent: bool = False
+    done: list[str] = field(default_factory=list)
+
+    def save(self, folder: Path) -> None:
+        """Write the record into the run's work folder."""
+        write_atomically(folder / FILE, json.dumps(asdict(self), indent=1))
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Add or change tags, as text."""
+        self.tags.update({key: str(value) for key, value in tags.items()})
+        self.tags_sent = False
+
+    def resume(self, name: str) -> None:
+        """The run goes on: it has not ended any more."""
+        self.name, self.status, self.ended, self.end_sent = name, "RUNNING", None, False
+        self.tags.pop(FAILURE_TAG, None)
+
+    def forget_store(self) -> None:
+        """The store has nothing of this run."""
+        self.run_id, self.points_sent, self.tags_sent, self.end_sent, self.done = None, 0, False, False, []
+
+
+def open_record(
+    folder: Path, store: str, name: str, tags: Mapping[str, object], params: Mapping[str, object]
+) -> RunRecord:
+    """The record of a run that begins or goes on now, in the store of that address.
+
+    Raises `InputError` when the folder holds a run with other parameters.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {key: str(value) for key, value in params.items()}
+    if (folder / FILE).exists():
+        record = read_record(folder, store)
+        _check_params(folder, record.params, texts)
+        record.resume(name)
+    else:
+        record = RunRecord(store, name, {}, texts, started=now())
+    record.set_tags(tags)
+    return record
+
+
+def read_record(folder: Path, store: str) -> RunRecord:
+    """The record in a folder; one made with another store says that this one has nothing of the run."""
+    path = folder / FILE
+    try:
+        record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is not the record of a run; move its folder away to start the run afresh"
+        ) from error
+    if record.store != store:
+        record.store = store
+        record.forget_store()
+    return record
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _check_params(folder: Path, then: Mapping[str, str], today: Mapping[str, str]) -> None:
+    differing = [key for key in sorted(then.keys() | today.keys()) if then.get(key) != today.get(key)]
+    if differing:
+        changes = ", ".join(f"{key}: {then.get(key)} then, {today.get(key)} now" for key in differing)
+        raise InputError(f"{folder} holds a run with other parameters ({changes}); use another folder")

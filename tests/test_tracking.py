@@ -1,0 +1,503 @@
+"""What a run leaves in the store, read back through MLflow's own client."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stacked.errors import InputError
+from stacked.mlflow_store import MAX_METRICS, StoreClient
+from stacked.outbox import Outbox
+from stacked.points import PointFile, read_points
+from stacked.server import serve, stop
+from stacked.tracking import Run, Store, Tracker, open_store, study_run
+
+from mlflow import MlflowClient  # isort: skip
+
+EXPERIMENT = "digits-conv-4-8"
+STEPS = range(0, 30, 10)
+
+
+@pytest.fixture(autouse=True)
+def _no_store_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Creating the schema takes seconds: tests share one store and use experiments of their own."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def store(database: Path) -> Store:
+    return open_store(database)
+
+
+def arm(
+    store: Store, work: Path, name: str = "layerwise/s0", experiment: str = EXPERIMENT, **params: object
+) -> Tracker:
+    arm_name, seed = name.split("/s")
+    tags = {"kind": "arm", "arm": arm_name, "seed": seed, "study": "demo", "mlflow.runColor": "#228833"}
+    return Tracker(store, experiment, name=name, work=work, tags=tags, params={"lr": 0.1, **params})
+
+
+def train(tracker: Tracker, steps: range = STEPS) -> None:
+    with tracker:
+        with tracker.stage(1, "stage 1", {"channels": 4}) as stage:
+            for step in steps:
+                stage.log({"stage/loss": 1 / (1 + step)}, step)
+        for step in steps:
+            tracker.log({"eval/recon_mse": 1 / (1 + step), "progress/stage": 1.0}, step)
+
+
+def history(store: Store, run_id: str | None, key: str) -> list[tuple[int, float]]:
+    assert run_id is not None
+    return sorted((m.step, m.value) for m in MlflowClient(store.uri).get_metric_history(run_id, key))
+
+
+def run_of(store: Store, run: Run):
+    assert run.run_id is not None
+    return MlflowClient(store.uri).get_run(run.run_id)
+
+
+def children(store: Store, tracker: Tracker) -> list:
+    experiment = MlflowClient(store.uri).get_run(tracker.run_id).info.experiment_id
+    of_parent = f"tags.`mlflow.parentRunId` = '{tracker.run_id}'"
+    return MlflowClient(store.uri).search_runs([experiment], of_parent)
+
+
+def test_arm_is_at_the_root_and_stages_are_its_children_without_an_arm(store: Store, tmp_path: Path) -> None:
+    tracker = arm(store, tmp_path / "work")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        train(tracker)
+    run = run_of(store, tracker)
+    assert (run.info.run_name, run.info.status) == ("layerwise/s0", "FINISHED")
+    assert run.data.params == {"lr": "0.1"}
+    assert "mlflow.parentRunId" not in run.data.tags
+    expected = {"kind": "arm", "arm": "layerwise", "seed": "0", "study": "demo", "mlflow.runColor": "#228833"}
+    assert expected.items() <= run.data.tags.items()
+
+    [stage] = children(store, tracker)
+    assert (stage.info.run_name, stage.info.status) == ("layerwise/s0 stage 1", "FINISHED")
+    expected = {"kind": "stage", "stage_index": "1", "stage_of": "layerwise", "study": "demo"}
+    assert expected.items() <= stage.data.tags.items()
+    assert "arm" not in stage.data.tags
+    assert stage.data.params == {"channels": "4"}
+
+    curve = [(step, 1 / (1 + step)) for step in STEPS]
+    assert history(store, tracker.run_id, "eval/recon_mse") == curve
+    assert history(store, tracker.run_id, "progress/stage") == [(step, 1.0) for step in STEPS]
+    assert history(store, stage.info.run_id, "stage/loss") == curve
+
+
+def test_view_query_finds_arm_runs_only(store: Store, tmp_path: Path) -> None:
+    for name in ("layerwise/s0", "joint/s0"):
+        train(arm(store, tmp_path / name, name, experiment="query"))
+    experiment = MlflowClient(store.uri).get_experiment_by_name("query")
+    runs = MlflowClient(store.uri).search_runs(
+        [experiment.experiment_id], "tags.study = 'demo' and tags.kind = 'arm'"
+    )
+    assert sorted(run.info.run_name for run in runs) == ["joint/s0", "layerwise/s0"]
+    assert experiment.artifact_location == store.artifacts.as_uri()
+
+
+def test_points_are_on_disk_before_they_are_sent(store: Store, tmp_path: Path) -> None:
+    with arm(store, tmp_path / "work") as tracker:
+        before = time.time() * 1000
+        tracker.log({"eval/recon_mse": 0.5}, 7)
+        [point] = read_points(tmp_path / "work" / "points.jsonl")
+        assert (point.run, point.step, point.metrics) == ("layerwise/s0", 7, {"eval/recon_mse": 0.5})
+        assert before - 1 <= point.time <= time.time() * 1000
+        assert history(store, tracker.run_id, "eval/recon_mse") == []
+        assert tracker.unsent == 1
+        assert tracker.flush()
+        assert tracker.unsent == 0
+        [metric] = MlflowClient(store.uri).get_metric_history(tracker.run_id, "eval/recon_mse")
+        assert (metric.step, metric.value, metric.timestamp) == (7, 0.5, point.time)
+
+
+def test_a_hundred_points_are_sent_unasked(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stacked.outbox.BATCH_SECONDS", math.inf)
+    with arm(store, tmp_path / "work") as tracker:
+        for step in range(99):
+            tracker.log({"train/loss": 1.0}, step)
+        assert tracker.unsent == 99
+        tracker.log({"train/loss": 1.0}, 99)
+        assert tracker.unsent == 0
+
+
+def test_points_are_sent_after_five_seconds() -> None:
+    clock, sent = [0.0], []
+    outbox = Outbox(lambda: sent.append(clock[0]), "store", "folder", clock=lambda: clock[0])
+    for now in (1.0, 4.9, 5.0, 6.0, 9.9, 10.0):
+        clock[0] = now
+        outbox.note()
+    assert sent == [5.0, 10.0]
+
+
+def test_more_metrics_than_one_call_takes(store: Store, tmp_path: Path) -> None:
+    with arm(store, tmp_path / "work") as tracker:
+        tracker.log({f"eval/m{i}": float(i) for i in range(MAX_METRICS + 1)}, 3)
+    assert len(run_of(store, tracker).data.metrics) == MAX_METRICS + 1
+    assert run_of(store, tracker).data.metrics[f"eval/m{MAX_METRICS}"] == MAX_METRICS
+
+
+def test_a_resumed_run_repeats_steps_without_duplicates(store: Store, tmp_path: Path) -> None:
+    def go(tracker: Tracker, stage_steps: range, steps: range, error: Exception | None) -> Run:
+        with tracker:
+            with tracker.stage(1, "stage 1", {"channels": 4}) as stage:
+                for step in stage_steps:
+                    stage.log({"stage/loss": float(step)}, step)
+            for step in steps:
+                tracker.log({"eval/recon_mse": float(step)}, step)
+                if error and step == steps[-1]:
+                    raise error
+                tracker.log({"eval/probe_acc": float(step)}, step)
+        return stage
+
+    first = arm(store, tmp_path / "work")
+    with pytest.raises(RuntimeError):
+        go(first, range(0, 30, 10), range(0, 20, 10), RuntimeError("lost the device"))
+    assert run_of(store, first).info.status == "FAILED"
+    assert run_of(store, first).data.tags["failure"] == "RuntimeError: lost the device"
+    assert history(store, first.run_id, "eval/probe_acc") == [(0, 0.0)]
+
+    second = arm(store, tmp_path / "work")
+    assert run_of(store, second).info.status == "RUNNING"
+    stage = go(second, range(0, 40, 10), range(0, 40, 10), None)
+    expected = [(step, float(step)) for step in range(0, 40, 10)]
+    assert second.run_id == first.run_id
+    assert [child.info.run_id for child in children(store, second)] == [stage.run_id]
+    assert history(store, stage.run_id, "stage/loss") == expected
+    assert history(store, second.run_id, "eval/recon_mse") == expected
+    assert history(store, second.run_id, "eval/probe_acc") == expected
+    assert run_of(store, second).info.status == "FINISHED"
+    assert "failure" not in run_of(store, second).data.tags
+
+
+def test_a_process_killed_between_sending_and_noting_it_leaves_no_duplicates(
+    store: Store, tmp_path: Path
+) -> None:
+    first = arm(store, tmp_path / "work")
+    for step in STEPS:
+        first.log({"eval/recon_mse": float("nan") if step == 10 else 1.0, "train/loss": float(step)}, step)
+    record = (tmp_path / "work" / "run.json").read_text()
+    first.flush()
+    (tmp_path / "work" / "run.json").write_text(record)
+    with (tmp_path / "work" / "points.jsonl").open("a") as file:
+        file.write('{"run": "layerwise/s0", "step": 30, "ti')
+
+    second = arm(store, tmp_path / "work")
+    assert second.unsent == 0
+    assert second.run_id == first.run_id
+    assert history(store, second.run_id, "train/loss") == [(step, float(step)) for step in STEPS]
+    assert [step for step, _ in history(store, second.run_id, "eval/recon_mse")] == list(STEPS)
+    with second:
+        second.log({"train/loss": 30.0}, 30)
+    assert history(store, second.run_id, "train/loss")[-1] == (30, 30.0)
+
+
+def test_a_run_deleted_in_the_store_is_made_anew_with_all_points(store: Store, tmp_path: Path) -> None:
+    first = arm(store, tmp_path / "work")
+    train(first)
+    MlflowClient(store.uri).delete_run(first.run_id)
+    second = arm(store, tmp_path / "work")
+    train(second)
+    assert second.run_id != first.run_id
+    assert history(store, second.run_id, "eval/recon_mse") == [(step, 1 / (1 + step)) for step in STEPS]
+    [stage] = children(store, second)
+    assert history(store, stage.info.run_id, "stage/loss") == [(step, 1 / (1 + step)) for step in STEPS]
+
+
+def test_another_store_gets_the_whole_run_and_stages_that_are_not_run_again(
+    store: Store, tmp_path: Path
+) -> None:
+    train(arm(store, tmp_path / "work"))
+    other = open_store(tmp_path / "other")
+    with arm(other, tmp_path / "work") as tracker:
+        pass
+    assert history(other, tracker.run_id, "eval/recon_mse") == [(step, 1 / (1 + step)) for step in STEPS]
+    [stage] = children(other, tracker)
+    assert history(other, stage.info.run_id, "stage/loss") == [(step, 1 / (1 + step)) for step in STEPS]
+    assert stage.info.status == "FINISHED"
+
+
+def test_a_resumed_run_has_the_same_parameters(store: Store, tmp_path: Path) -> None:
+    train(arm(store, tmp_path / "work"))
+    with pytest.raises(InputError, match=r"lr: 0\.1 then, 0\.2 now"):
+        arm(store, tmp_path / "work", lr=0.2)
+
+
+def test_an_interrupted_run_is_killed(store: Store, tmp_path: Path) -> None:
+    tracker = arm(store, tmp_path / "work")
+
+    def interrupt() -> None:
+        with tracker, tracker.stage(1, "stage 1", {}) as stage:
+            stage.log({"stage/loss": 1.0}, 0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    [stage] = children(store, tracker)
+    assert run_of(store, tracker).info.status == stage.info.status == "KILLED"
+    assert history(store, stage.info.run_id, "stage/loss") == [(0, 1.0)]
+
+
+def test_values_that_are_not_finite_are_nan_and_tagged(store: Store, tmp_path: Path) -> None:
+    with arm(store, tmp_path / "work") as tracker:
+        tracker.log({"train/loss": 1.0}, 0)
+        assert "diverged" not in run_of(store, tracker).data.tags
+        for step, value in enumerate((math.inf, -math.inf, math.nan), start=1):
+            tracker.log({"train/loss": value}, step)
+    values = [value for _, value in history(store, tracker.run_id, "train/loss")]
+    assert values[0] == 1.0
+    assert [math.isnan(value) for value in values] == [False, True, True, True]
+    assert run_of(store, tracker).data.tags["diverged"] == "true"
+    for line in (tmp_path / "work" / "points.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+@pytest.mark.parametrize("name", ["eval/recon+mse", "", "/loss", "eval//loss", "eval/../loss", "a\nb"])
+def test_a_metric_name_mlflow_refuses_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="metric name"):
+        PointFile(tmp_path / "points.jsonl").add("run", {name: 1.0}, 0, 0)
+
+
+def test_a_line_that_is_no_point_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "points.jsonl"
+    PointFile(path).add("run", {"a": 1.0}, 0, 0)
+    path.write_text(path.read_text() + "garbage\n")
+    with pytest.raises(InputError, match="line 2"):
+        PointFile(path)
+
+
+def test_pictures_and_files(store: Store, tmp_path: Path) -> None:
+    figure = tmp_path / "figure.txt"
+    figure.write_text("a figure")
+    for _ in range(2):
+        with arm(store, tmp_path / "work") as tracker:
+            for step in (0, 10):
+                tracker.image("recon_grid", np.full((8, 8, 3), step, np.uint8), step)
+            tracker.image("filters", np.zeros((4, 6), np.uint8), 0)
+            tracker.artifact(figure, "figures")
+            tracker.text("{}", "spec.json")
+    client = MlflowClient(store.uri)
+    names = [Path(file.path).name for file in client.list_artifacts(tracker.run_id, "images")]
+    series = [re.match(r"(\w+)\Wstep\W(\d+)\W", name) for name in names if name.endswith("png")]
+    found = sorted((match[1], int(match[2])) for match in series if match)
+    assert found == [("filters", 0), ("recon_grid", 0), ("recon_grid", 10)]
+    assert [file.path for file in client.list_artifacts(tracker.run_id, "figures")] == ["figures/figure.txt"]
+    assert "spec.json" in [file.path for file in client.list_artifacts(tracker.run_id)]
+
+
+def test_the_folder_of_pictures_takes_nothing_else(store: Store, tmp_path: Path) -> None:
+    with arm(store, tmp_path / "work") as tracker:
+        with pytest.raises(InputError, match="images"):
+            tracker.text("x", "images/note.txt")
+        with pytest.raises(InputError, match="images"):
+            tracker.artifact(tmp_path, "images")
+        with pytest.raises(InputError, match=r"float64 \[2, 2\]"):
+            tracker.image("grid", np.zeros((2, 2)), 0)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="nowhere"):
+            tracker.artifact(tmp_path / "nowhere")
+
+
+def test_datasets_are_inputs_without_a_path(store: Store, tmp_path: Path) -> None:
+    for _ in range(2):
+        with arm(store, tmp_path / "work") as tracker:
+            tracker.dataset("mnist", "a" * 64, rows=50_000, shape=(1, 28, 28), context="train")
+            tracker.dataset("mnist", "b" * 64, rows=10_000, shape=(1, 28, 28), context="test")
+    inputs = run_of(store, tracker).inputs.dataset_inputs
+    assert {(i.dataset.name, i.dataset.digest, i.tags[0].value) for i in inputs} == {
+        ("mnist", "a" * 36, "train"),
+        ("mnist", "b" * 36, "test"),
+    }
+    profile = json.loads(next(i.dataset.profile for i in inputs if i.tags[0].value == "train"))
+    assert profile == {"features_shape": [50_000, 1, 28, 28], "features_size": 50_000 * 784}
+    assert all("/" not in i.dataset.source for i in inputs)
+
+
+def test_the_encoder_loads_back_as_it_was(store: Store, tmp_path: Path) -> None:
+    import mlflow
+
+    encoder = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3, 2, 1), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten()
+    )
+    encoder[1].running_mean.fill_(0.3)
+    batch = torch.rand(5, 1, 9, 9)
+    with arm(store, tmp_path / "work") as tracker:
+        tracker.model(encoder, batch[:1])
+        tracker.model(encoder, batch[:1])
+    assert encoder.training
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    run = run_of(store, tracker)
+    [output] = run.outputs.model_outputs
+    mlflow.set_tracking_uri(store.uri)
+    try:
+        loaded = mlflow.pytorch.load_model(f"models:/{output.model_id}")
+        info = mlflow.models.get_model_info(f"models:/{output.model_id}")
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    assert torch.equal(loaded(batch), encoder.eval()(batch))
+    assert info.name == "encoder"
+    assert info.signature.inputs.inputs[0].shape == (-1, 1, 9, 9)
+    assert info.signature.outputs.inputs[0].shape == (-1, 100)
+
+
+def test_the_run_of_a_study_is_used_again(store: Store) -> None:
+    for text in ("one", "two"):
+        with study_run(store, EXPERIMENT, "demo") as run:
+            run.text(text, "report.md")
+            run_id = run.run_id
+    with study_run(store, EXPERIMENT, "demo") as run:
+        assert run.run_id == run_id
+    assert {"kind": "study", "study": "demo"}.items() <= run_of(store, run).data.tags.items()
+    assert run_of(store, run).data.metrics == {}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_an_outage_costs_little_and_is_made_good_with_the_original_times(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    away = open_store(tmp_path / "away")
+    start = time.monotonic()
+    with pytest.warns(RuntimeWarning, match="training goes on") as caught:  # noqa: PT031
+        tracker = arm(away, tmp_path / "work", experiment="outage")
+        for step in range(200):
+            tracker.log({"eval/recon_mse": float(step)}, step)
+        tracker.image("recon_grid", np.zeros((4, 4), np.uint8), 0)
+        with tracker.stage(1, "stage 1", {}) as stage:
+            stage.log({"stage/loss": 1.0}, 0)
+    assert len([w for w in caught if w.category is RuntimeWarning]) == 1
+    assert time.monotonic() - start < 10
+    assert tracker.run_id is None
+    points = read_points(tmp_path / "work" / "points.jsonl")
+    assert [point.step for point in points] == list(range(200))
+
+    server = serve(store, port)
+    try:
+        with tracker:
+            tracker.log({"eval/recon_mse": 200.0}, 200)
+        stored = MlflowClient(away.uri).get_metric_history(tracker.run_id, "eval/recon_mse")
+        points = read_points(tmp_path / "work" / "points.jsonl")
+        assert [(m.step, m.value, m.timestamp) for m in sorted(stored, key=lambda m: m.step)] == [
+            (point.step, point.metrics["eval/recon_mse"], point.time) for point in points
+        ]
+        assert history(away, stage.run_id, "stage/loss") == [(0, 1.0)]
+        assert run_of(away, tracker).info.status == "FINISHED"
+        assert run_of(away, tracker).info.start_time <= points[0].time
+        pictures = MlflowClient(away.uri).list_artifacts(tracker.run_id, "images")
+        assert len([picture for picture in pictures if picture.path.endswith("png")]) == 1
+    finally:
+        stop(server)
+
+
+def test_a_later_process_sends_what_an_outage_held_back(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConnectionError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreClient, "log_points", refuse)
+        first = arm(store, tmp_path / "work")
+        with pytest.warns(RuntimeWarning, match="the store is away"):
+            train(first)
+    assert first.unsent == len(STEPS)
+    second = arm(store, tmp_path / "work")
+    assert second.unsent == 0
+    assert history(store, second.run_id, "eval/recon_mse") == [(step, 1 / (1 + step)) for step in STEPS]
+    [stage] = children(store, second)
+    assert history(store, stage.info.run_id, "stage/loss") == [(step, 1 / (1 + step)) for step in STEPS]
+    assert stage.info.status == "FINISHED"
+
+
+def test_a_store_that_failed_is_left_alone_for_a_while() -> None:
+    clock, tries = [0.0], []
+
+    def fail_slowly() -> None:
+        tries.append(clock[0])
+        clock[0] += 10.0 if len(tries) == 2 else 1.0
+        raise ConnectionError("away")
+
+    outbox = Outbox(fail_slowly, "store", "folder", clock=lambda: clock[0])
+    with pytest.warns(RuntimeWarning, match="away") as caught:  # noqa: PT031
+        while clock[0] < 400:
+            outbox.flush()
+            clock[0] += 0.5
+    assert len(caught) == 1
+    assert tries == [0.0, 61.0, 271.0, 332.0, 393.0]
+    assert not outbox.flush(even_if_paused=True)
+    assert len(tries) == 6
+
+
+def _open_and_log(root: Path, index: int) -> None:
+    train(arm(open_store(root), root / "work" / str(index), f"layerwise/s{index}"))
+
+
+def test_four_processes_open_a_fresh_store_at_once(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_open_and_log, args=(tmp_path, index)) for index in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    client = MlflowClient(open_store(tmp_path).uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'arm'")
+    assert sorted(run.info.run_name for run in runs) == [f"layerwise/s{index}" for index in range(4)]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="taken"):
+        open_store(tmp_path / "taken")
+
+
+def test_a_database_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is not a database, whatever its name says " * 100)
+    with pytest.raises(InputError, match="cannot be opened"):
+        open_store(tmp_path)
+
+
+def test_a_deleted_experiment_is_named(store: Store, tmp_path: Path) -> None:
+    client = StoreClient(store, "deleted")
+    MlflowClient(store.uri).delete_experiment(client.experiment_id)
+    with pytest.raises(InputError, match="'deleted' is deleted"):
+        arm(store, tmp_path / "work", experiment="deleted")
+
+
+def test_mlflow_is_told_to_report_nothing_home() -> None:
+    probe = "import stacked.tracking, os; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    answer = subprocess.run(
+        [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "true"
