@@ -1,0 +1,158 @@
+"""The look all figures share: arm colours, type sizes, axes, direct labels, and PNG bytes without a date."""
+
+from __future__ import annotations
+
+import colorsys
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito 2008: distinguishable under the common colour-blindnesses.
+ARM_COLOURS = {"greedy": "#009E73", "greedy+finetune": "#0072B2", "joint": "#D55E00", "random": "#8C8C8C"}
+_FURTHER = ("#56B4E9", "#CC79A7", "#E69F00", "#332288", "#F0E442")
+
+WIDTH = 880 / 96  # inches: at a README's 880 px, a point is as large as on paper
+FONT = 9.0
+GREY = "#595959"
+_DPI = 150
+
+
+def arm_colours(arms: Sequence[str]) -> dict[str, str]:
+    """A colour (#RRGGBB) an arm: the fixed one, or for unknown arms further ones by order in `arms`."""
+    further = _further_colours()
+    unknown = {arm: next(further) for arm in dict.fromkeys(arms) if arm not in ARM_COLOURS}
+    return {arm: ARM_COLOURS.get(arm) or unknown[arm] for arm in arms}
+
+
+def ink(colour: str) -> str:
+    """The colour, darkened until text in it can be read on white."""
+    hue, lightness, saturation = colorsys.rgb_to_hls(*_rgb(colour))
+    while _luminance(colour) > 0.18:  # a contrast of 4.5 : 1 against white
+        lightness *= 0.95
+        colour = _hex(*colorsys.hls_to_rgb(hue, lightness, saturation))
+    return colour
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The type sizes and line widths of all figures; restores matplotlib's settings on leaving."""
+    import matplotlib
+
+    settings: dict[Any, Any] = {
+        "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+        "font.size": FONT,
+        "axes.titlesize": FONT + 1,
+        "axes.titlelocation": "left",
+        "axes.labelsize": FONT,
+        "xtick.labelsize": FONT,
+        "ytick.labelsize": FONT,
+        "legend.fontsize": FONT,
+        "axes.edgecolor": "#8C8C8C",
+        "axes.labelcolor": "#262626",
+        "xtick.color": "#8C8C8C",
+        "ytick.color": "#8C8C8C",
+        "xtick.labelcolor": "#262626",
+        "ytick.labelcolor": "#262626",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "axes.grid": True,
+        "grid.color": "#E6E6E6",
+        "grid.linewidth": 0.7,
+        "lines.linewidth": 1.8,
+        "legend.frameon": False,
+    }
+    defaults: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
+    with matplotlib.rc_context(defaults | settings):
+        yield
+
+
+def new_figure(height: float) -> Figure:
+    """An empty figure as wide as a README, `height` inches tall, that needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), dpi=_DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG bytes: equal for equal figures (no date, no version), small (256 colours)."""
+    from PIL import Image
+
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=_DPI)
+    few = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(packed, format="PNG", optimize=True, dpi=(_DPI, _DPI))
+    return packed.getvalue()
+
+
+def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Write (y, text, colour) to the right of data coordinate `x`, moved apart where they would overlap.
+
+    Call it when limits and scale are final.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    transform = axes.transData
+    line = FONT * 1.25 * figure.dpi / 72
+    wanted = [(transform.transform((x, y))[1], text, colour) for y, text, colour in labels]
+    wanted.sort(key=lambda label: label[0])
+    for height, (_, text, colour) in zip(_apart([y for y, _, _ in wanted], line), wanted, strict=True):
+        y = transform.inverted().transform((0.0, height))[1]
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            color=ink(colour),
+            annotation_clip=False,
+        )
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending heights, moved as little as needed to lie at least `gap` apart: clusters keep their mean."""
+    clusters: list[list[float]] = []
+    for height in heights:
+        clusters.append([height])
+        while len(clusters) > 1 and _bottom(clusters[-1], gap) - _top(clusters[-2], gap) < gap:
+            last = clusters.pop()
+            clusters[-1].extend(last)
+    return [_bottom(cluster, gap) + k * gap for cluster in clusters for k in range(len(cluster))]
+
+
+def _bottom(cluster: list[float], gap: float) -> float:
+    return sum(cluster) / len(cluster) - gap * (len(cluster) - 1) / 2
+
+
+def _top(cluster: list[float], gap: float) -> float:
+    return sum(cluster) / len(cluster) + gap * (len(cluster) - 1) / 2
+
+
+def _further_colours() -> Iterator[str]:
+    for shade in count():
+        for colour in _FURTHER:
+            yield _hex(*(channel * 0.7**shade for channel in _rgb(colour)))
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
+    return red, green, blue
+
+
+def _hex(*channels: float) -> str:
+    return "#" + "".join(f"{round(255 * channel):02X}" for channel in channels)
+
+
+def _luminance(colour: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in _rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

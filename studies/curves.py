@@ -1,0 +1,153 @@
+"""Learning curves: quality against updates, compute and time, with the references they are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from studies.canvas import FONT, GREY, label_ends, new_figure
+from studies.pairing import mean_interval
+from studies.scales import DASHES, REFERENCES, accuracy_axis, log_axis, reference_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_ROWS = {
+    "eval/recon_mse": ("held-out MSE per pixel", 1.0),
+    "eval/probe_acc": ("held-out probe accuracy, %\n(log error)", 100.0),
+}
+_COSTS = {
+    "step": "updates",
+    "progress/gflop": "training compute, GFLOP",
+    "progress/train_seconds": "training seconds",
+}
+
+
+def draw_curves(
+    curves: pd.DataFrame, arms: Sequence[str], colours: dict[str, str], reference: dict[str, float]
+) -> Figure | None:
+    """A row a measurement, a column a cost, the y axis shared in a row; None when nothing was measured.
+
+    `curves` holds finished runs only. A single point (an arm that does not train) becomes a dotted level.
+    """
+    rows = [metric for metric in _ROWS if metric in curves and curves[metric].notna().any()]
+    costs = [cost for cost in _COSTS if cost in curves and curves[cost].notna().any()]
+    if not rows or not costs:
+        return None
+    figure = new_figure(0.7 + 2.35 * len(rows))
+    grid = figure.subplots(len(rows), len(costs), sharey="row", sharex="col", squeeze=False)
+    for line, metric in zip(grid, rows, strict=True):
+        label, scale = _ROWS[metric]
+        for axes, cost in zip(line, costs, strict=True):
+            for rank, arm in enumerate(arms):
+                summary = over_seeds(curves[curves["arm"] == arm], metric, cost)
+                _draw_arm(axes, summary, scale, colours[arm], rank)
+        line[0].set_ylabel(label)
+        values = scale * curves[metric].dropna().to_numpy()
+        if metric == "eval/recon_mse":
+            log_axis(
+                line[0], np.array([*values, *(reference[name] for name in REFERENCES if name in reference)])
+            )
+        else:
+            accuracy_axis(line[0], values)
+    for axes, cost in zip(grid[-1], costs, strict=True):
+        _cost_axis(axes, _COSTS[cost])
+    figure.align_ylabels(grid[:, 0])
+    _legend(figure, arms, colours, curves)
+    if "eval/recon_mse" in rows:
+        _reference_levels(grid[0], reference)
+    return figure
+
+
+def over_seeds(curves: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
+    """One arm's curve: columns phase, x (mean cost), mean, low, high (95 % t interval), n; ordered by step.
+
+    Seeds are aligned by the step within a phase, and only steps at which every seed was measured are kept: a
+    mean over changing seeds would jump.
+    """
+    measured = curves.dropna(subset=[metric, cost])
+    seeds = measured["seed"].nunique()
+    lines: list[dict[str, Any]] = []
+    for (phase, _), group in measured.groupby(["phase", "phase_step"], sort=False):
+        if group["seed"].nunique() < seeds:
+            continue
+        mean, low, high = mean_interval(group[metric])
+        line = {"phase": phase, "step": group["step"].mean(), "x": group[cost].mean(), "n": len(group)}
+        lines.append({**line, "mean": mean, "low": low, "high": high})
+    columns = ["phase", "step", "x", "n", "mean", "low", "high"]
+    return pd.DataFrame(lines, columns=columns).sort_values("step", kind="stable", ignore_index=True)
+
+
+def _draw_arm(axes: Axes, summary: pd.DataFrame, scale: float, colour: str, rank: int) -> None:
+    if summary.empty:
+        return
+    mean, low, high = (scale * summary[name] for name in ("mean", "low", "high"))
+    if len(summary) == 1:
+        axes.axhline(mean.iloc[0], color=colour, linestyle=":", linewidth=1.8)
+        if np.isfinite(low.iloc[0]):
+            axes.axhspan(low.iloc[0], high.iloc[0], color=colour, alpha=0.18, linewidth=0)
+        return
+    # Arms that share their first phases lie on each other: every second one is wider and below, to show both.
+    order, width = (3.0, 1.3) if rank % 2 == 0 else (2.9, 3.0)
+    axes.plot(summary["x"], mean, color=colour, linewidth=0.6, alpha=0.5, zorder=order - 0.5)
+    for _, part in summary.groupby("phase", sort=False):
+        at = part.index
+        marker = "o" if len(part) < 4 else ""
+        axes.plot(
+            part["x"], mean[at], color=colour, linewidth=width, marker=marker, markersize=3, zorder=order
+        )
+        if np.isfinite(low[at]).all():
+            axes.fill_between(part["x"], low[at], high[at], color=colour, alpha=0.18, linewidth=0, zorder=2)
+
+
+def _reference_levels(line: Sequence[Axes], reference: dict[str, float]) -> None:
+    """Dashed levels through a row of panels, named at its right end."""
+    names = [name for name in REFERENCES if name in reference]
+    for axes in line:
+        for name in names:
+            axes.axhline(reference[name], color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
+    labels = [(reference[name], reference_label(name, reference, short=True), GREY) for name in names]
+    label_ends(line[-1], line[-1].get_xlim()[1], labels)
+
+
+def _cost_axis(axes: Axes, label: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_xlabel(label)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def _untrained(curves: pd.DataFrame, arm: str) -> bool:
+    return curves.loc[curves["arm"] == arm, "step"].nunique() == 1
+
+
+def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves: pd.DataFrame) -> None:
+    from matplotlib.lines import Line2D
+
+    shown = [arm for arm in arms if (curves["arm"] == arm).any()]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=colours[arm],
+            linewidth=2.5,
+            linestyle=":" if _untrained(curves, arm) else "-",
+            label=arm,
+        )
+        for arm in shown
+    ]
+    seeds = sorted({int(curves.loc[curves["arm"] == arm, "seed"].nunique()) for arm in shown})
+    if seeds[-1] > 1:
+        n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        title = f"mean over n = {n} seeds; band: 95 % t interval of the mean"
+    else:
+        title = "a single seed: no interval"
+    legend = figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=title)
+    legend.set_alignment("left")
+    legend.get_title().set_fontsize(FONT)

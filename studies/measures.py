@@ -1,0 +1,128 @@
+"""What the final metrics are called, which way is better, and with how many digits they are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import floor, isnan, log10
+
+_DEPTH = r"(?:_depth(?P<depth>\d+))?"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric's name for people and its number format.
+
+    `scale` multiplies before printing (100 for fractions shown in %), `decimals` is fixed or, when None,
+    follows from three significant digits. `better` is "lower", "higher" or "" where neither is.
+    """
+
+    label: str
+    better: str = ""
+    scale: float = 1.0
+    decimals: int | None = None
+    unit: str = ""
+
+    def number(self, value: float) -> str:
+        """The value with its unit: 0.00412, 97.31 %."""
+        scaled = value * self.scale
+        return _fixed(scaled, self._decimals(scaled, digits=3)) + self.unit
+
+    def mean_sd(self, mean: float, sd: float) -> str:
+        """Mean ± standard deviation with equal decimals, in the title's unit; NaN sd: the mean alone."""
+        scaled, spread = mean * self.scale, sd * self.scale
+        decimals = self._decimals(scaled, digits=3)
+        if isnan(sd):
+            return _fixed(scaled, decimals)
+        printed = _fixed(spread, decimals)
+        if spread > 0.0 and float(printed) == 0.0:  # a spread below the mean's last digit is not zero
+            printed = f"{spread:.1g}"
+        return f"{_fixed(scaled, decimals)} ± {printed}"
+
+    def differences(self, half_width: float, *values: float) -> list[str]:
+        """Signed values to two significant digits of the interval's half width, or to fixed decimals."""
+        scaled = [value * self.scale for value in values]
+        size = scaled[0] if isnan(half_width) else half_width * self.scale
+        return [_fixed(value, self._decimals(size, digits=2), sign=True) for value in scaled]
+
+    @property
+    def difference_unit(self) -> str:
+        """The unit of a difference: percentage points where the values are in %."""
+        return " points" if self.unit == " %" else self.unit
+
+    @property
+    def title(self) -> str:
+        """A column's title: the label and its unit."""
+        return f"{self.label} ({self.unit.strip()})" if self.unit else self.label
+
+    def _decimals(self, value: float, digits: int) -> int:
+        if self.decimals is not None:
+            return self.decimals
+        if value == 0.0 or isnan(value):
+            return digits
+        return max(0, digits - 1 - floor(log10(abs(value))))
+
+
+def measure(metric: str) -> Measure:
+    """How the final metric of that name is shown; an unknown name stands for itself."""
+    name = metric.removeprefix("final/")
+    if match := re.fullmatch(rf"recon_mse{_DEPTH}", name):
+        return Measure("test MSE per pixel" + _to_depth(match["depth"]), "lower")
+    if match := re.fullmatch(rf"probe_acc{_DEPTH}", name):
+        return _accuracy("linear probe accuracy" + _on_depth(match["depth"]))
+    if match := re.fullmatch(r"classifier_acc_(?P<budget>\d+|all)", name):
+        return _accuracy(f"classifier accuracy, {budget_name(match['budget'])} labels")
+    return {
+        "recon_fvu": Measure("test FVU", "lower"),
+        "recon_psnr": Measure("test PSNR", "higher", decimals=2, unit=" dB"),
+        "recon_sse": Measure("test squared error per image", "lower", decimals=2),
+    }.get(name, Measure(name))
+
+
+def budgets(columns: Iterable[str]) -> list[str]:
+    """The label budgets among the columns, ascending, "all" last: ["100", "1000", "all"]."""
+    found = [match[1] for name in columns if (match := re.fullmatch(r"final/classifier_acc_(\d+|all)", name))]
+    return sorted(found, key=lambda budget: (budget == "all", int(budget) if budget != "all" else 0))
+
+
+def depths(columns: Iterable[str], metric: str) -> list[int]:
+    """The depths at which `metric` (such as "final/probe_acc") was measured, ascending."""
+    pattern = re.escape(metric) + r"_depth(\d+)"
+    return sorted(int(match[1]) for name in columns if (match := re.fullmatch(pattern, name)))
+
+
+def budget_name(budget: str) -> str:
+    """A label budget in words: 1,000 or all."""
+    return budget if budget == "all" else f"{int(budget):,}"
+
+
+def p_text(p: float) -> str:
+    """A p-value for a sentence: p = 0.031, p < 0.001; "p undefined" where there was nothing to test."""
+    if isnan(p):
+        return "p undefined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _accuracy(label: str) -> Measure:
+    return Measure(label, "higher", scale=100.0, decimals=2, unit=" %")
+
+
+def _to_depth(depth: str | None) -> str:
+    return "" if depth is None else f", to depth {depth} and back"
+
+
+def _on_depth(depth: str | None) -> str:
+    if depth is None:
+        return ""
+    return " on pixels" if depth == "0" else f" at depth {depth}"
+
+
+def _fixed(value: float, decimals: int, sign: bool = False) -> str:
+    """Fixed decimals with a true minus; a rounded zero carries no sign."""
+    if isnan(value):
+        return "–"
+    text = f"{value:+,.{decimals}f}" if sign else f"{value:,.{decimals}f}"
+    if not any(digit in text for digit in "123456789"):
+        text = text.lstrip("+-")
+    return text.replace("-", "−")

@@ -1,0 +1,152 @@
+"""Reads what a study left in its folder: the rows, the curves, the references and the sample pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stacked.errors import InputError
+
+Samples: TypeAlias = dict[str, npt.NDArray[Any]]
+
+FINISHED = "finished"
+_COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "threads"}
+_NUMBERS = {"seed", "step", "phase_step"} | _COST_NUMBERS
+_RUN_COLUMNS = ("run", "arm", "seed", "status")
+_CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
+
+
+def load_rows(out: Path) -> pd.DataFrame:
+    """Read runs.csv: one row an arm and seed, failed runs included (the statistics use `finished(rows)`).
+
+    Metrics are floats (NaN: not measured), seeds integers. A torn last line is dropped with a warning.
+    Raises InputError when the file is missing, empty or malformed, or holds a finished arm and seed twice.
+    """
+    path = out / "runs.csv"
+    rows = _load(path, _RUN_COLUMNS)
+    if rows.empty:
+        raise InputError(f"{path} holds no rows: run the study first")
+    done = finished(rows)
+    twice = done[done.duplicated(["arm", "seed"])]
+    if not twice.empty:
+        arm, seed = twice.iloc[0]["arm"], twice.iloc[0]["seed"]
+        raise InputError(f"{path} holds arm {arm!r} seed {seed} twice: keep the row of one run")
+    return rows
+
+
+def load_curves(out: Path) -> pd.DataFrame:
+    """Read curves.csv: one row a measured step, NaN where nothing was measured; errors as `load_rows`."""
+    return _load(out / "curves.csv", _CURVE_COLUMNS)
+
+
+def load_reference(out: Path) -> dict[str, float]:
+    """Read reference.json: pca_mse, pca_components, mean_mse, probe_pixels, train_labels, as far as known.
+
+    Without the file the result is empty. Raises InputError when it is not an object of numbers.
+    """
+    path = out / "reference.json"
+    if not path.exists():
+        return {}
+    try:
+        reference = json.loads(path.read_text(encoding="utf-8"))
+        return {str(key): float(value) for key, value in reference.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} must hold one JSON object of numbers ({error}): delete it or run again"
+        ) from error
+
+
+def load_samples(out: Path) -> dict[str, Samples]:
+    """Read samples/<arm>-s<seed>.npz: arm -> arrays by name, for the smallest seed each arm has.
+
+    Raises InputError when a file cannot be read.
+    """
+    found = [(match["arm"], int(match["seed"]), path) for path, match in _sample_files(out / "samples")]
+    samples: dict[str, Samples] = {}
+    for arm, _, path in sorted(found):
+        if arm in samples:
+            continue
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                samples[arm] = {name: arrays[name] for name in arrays.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} cannot be read ({error}): delete it or run the study again") from error
+    return samples
+
+
+def finished(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs that reached their end."""
+    return rows[rows["status"] == FINISHED]
+
+
+def arms_of(rows: pd.DataFrame) -> list[str]:
+    """The arms in order of first appearance, failed ones included."""
+    return list(dict.fromkeys(rows["arm"]))
+
+
+def _sample_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
+    for path in folder.glob("*.npz"):
+        if match := re.fullmatch(r"(?P<arm>.+)-s(?P<seed>\d+)", path.stem):
+            yield path, match
+
+
+def _load(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    header, *records = _records(path)
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise InputError(f"{path} lacks the column {missing[0]!r}: is it a study's file?")
+    columns = zip(*records, strict=True) if records else ([] for _ in header)
+    values = dict(zip(header, map(list, columns), strict=True))
+    frame = pd.DataFrame({name: _column(path, name, column) for name, column in values.items()})
+    if frame["seed"].isna().any():
+        raise InputError(f"{path} has a row without a seed: every row needs one")
+    return frame.astype({"seed": int})
+
+
+def _records(path: Path) -> list[list[str]]:
+    """All records, header first; a last one that was cut off while written is left out.
+
+    Our writers end every record with a newline, so one without may have lost the end of its last number.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        records = [record for record in csv.reader(io.StringIO(text, newline="")) if record]
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: run the study first") from error
+    except csv.Error as error:
+        raise InputError(f"{path} is not a CSV file ({error}): restore it or run the study again") from error
+    if not records:
+        raise InputError(f"{path} is empty: run the study first")
+    unfinished = not text.endswith(("\n", "\r")) or text.count('"') % 2 == 1
+    width = len(records[0])
+    if len(records) > 1 and (unfinished or len(records[-1]) < width):
+        warnings.warn(f"{path}: the last line is torn and was dropped", stacklevel=4)
+        del records[-1]
+    for number, record in enumerate(records[1:], start=2):
+        if len(record) != width:
+            raise InputError(
+                f"{path} has {len(record)} fields in record {number}, {width} are expected: restore it"
+            )
+    return records
+
+
+def _column(path: Path, name: str, texts: list[str]) -> pd.Series:
+    if "/" not in name and name not in _NUMBERS:
+        return pd.Series(texts, dtype="object")
+    try:
+        return pd.Series([float(text) if text.strip() else np.nan for text in texts], dtype="float64")
+    except ValueError as error:
+        raise InputError(
+            f"{path} has text where column {name!r} needs a number ({error}): restore it"
+        ) from error

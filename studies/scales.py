@@ -1,0 +1,80 @@
+"""The vertical axes of the figures: errors on a log scale, accuracies by log error, reference levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+REFERENCES = ("mean_mse", "pca_mse")
+DASHES = (0, (4, 3))
+_SERIES = (1.0, 2.0, 5.0)
+_FINER = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+
+
+def log_axis(axes: Axes, values: npt.NDArray[np.float64]) -> None:
+    """A logarithmic y axis around the positive values, labelled in plain numbers (0.005, 0.01, 0.02)."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    positive = values[np.isfinite(values) & (values > 0)]
+    axes.set_yscale("log")
+    if len(positive):
+        axes.set_ylim(positive.min() / 1.2, positive.max() * 1.25)
+    bottom, top = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=_SERIES if top / bottom < 100 else (1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def accuracy_axis(axes: Axes, percent: npt.NDArray[np.float64]) -> None:
+    """A y axis of accuracies in %, spaced by log error where the errors span a factor of 3 or more.
+
+    So 98 and 99 % lie as far apart as 80 and 90 %. An accuracy of 100 % has no place there: the axis is then
+    linear. The limits follow the values given; wide intervals may be cut, values never.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    error = 100.0 - percent[np.isfinite(percent)]
+    if len(error) == 0:
+        return
+    low, high = float(error.min()), float(error.max())
+    if low < 0.01 or high / low < 3.0:
+        margin = 0.08 * (high - low) or 1.0
+        axes.set_ylim(100.0 - high - margin, min(100.0 - low + margin, 100.0 + margin / 3))
+        return
+    axes.set_yscale("function", functions=(_minus_log_error, _from_minus_log_error))
+    axes.set_ylim(max(100.0 - high * 1.2, 0.0), 100.0 - low / 1.2)
+    bottom, top = axes.get_ylim()
+    choices = [_accuracy_ticks(bottom, top, digits) for digits in (_SERIES, _FINER)]
+    axes.yaxis.set_major_locator(FixedLocator(choices[0] if len(choices[0]) > 4 else choices[1]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _accuracy_ticks(bottom: float, top: float, digits: Sequence[float]) -> list[float]:
+    ticks = [100.0 - digit * 10.0**power for power in range(-2, 3) for digit in digits]
+    return [tick for tick in ticks if bottom <= tick <= top]
+
+
+def reference_label(name: str, reference: dict[str, float], short: bool = False) -> str:
+    """The name of a reference level: mean image, PCA with its number of components."""
+    if name == "mean_mse":
+        return "mean image"
+    if "pca_components" not in reference:
+        return "PCA"
+    return f"PCA, {reference['pca_components']:.0f}" + ("" if short else " components")
+
+
+def _minus_log_error(percent: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    result: npt.NDArray[np.float64] = -np.log10(np.maximum(100.0 - np.asarray(percent), 1e-3))
+    return result
+
+
+def _from_minus_log_error(scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    result: npt.NDArray[np.float64] = 100.0 - 10.0 ** -np.asarray(scaled)
+    return result

@@ -1,0 +1,236 @@
+"""Markdown tables and sentences made from a study's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+
+import pandas as pd
+
+from studies.measures import Measure, budgets, measure, p_text
+from studies.pairing import Paired, by_seed, paired, pairs
+from studies.rows import FINISHED, arms_of, finished
+
+VARIES = "init + data order + corruption + label subset"
+_COSTS = {
+    "updates": "updates",
+    "images_seen": "images seen",
+    "gflop": "training GFLOP",
+    "train_seconds": "training seconds",
+    "seconds": "seconds, whole run",
+}
+
+
+def main_metrics(rows: pd.DataFrame) -> list[str]:
+    """The metrics a study is judged by, as far as measured: reconstruction, probe, classifier by budget."""
+    wanted = ["final/recon_mse", "final/recon_fvu", "final/recon_sse", "final/probe_acc"]
+    wanted += [f"final/classifier_acc_{budget}" for budget in budgets(rows.columns)]
+    done = finished(rows)
+    return [metric for metric in wanted if metric in done and done[metric].notna().any()]
+
+
+def table(rows: pd.DataFrame, metrics: Sequence[str], reference: str = "joint") -> str:
+    """Three markdown tables: mean ± s.d. by arm, paired differences from `reference`, and what it cost.
+
+    Only finished runs count; failed ones are counted and listed below. Raises InputError for an unknown
+    metric.
+    """
+    parts = [
+        means(rows, metrics),
+        _note(rows),
+        _differences(rows, metrics, reference),
+        "**What it cost.** Means over seeds, ± s.d. where seeds differ.",
+        _costs(rows),
+        failures(rows),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def means(rows: pd.DataFrame, metrics: Sequence[str], costs: Sequence[str] = ()) -> str:
+    """One row an arm: its seeds, mean ± s.d. of each metric, and the cost columns asked for."""
+    header = [
+        "arm",
+        "seeds",
+        *(measure(metric).title for metric in metrics),
+        *(_COSTS[name] for name in costs),
+    ]
+    lines = []
+    for arm in arms_of(rows):
+        seeds = len(_done(rows, arm))
+        cells = [_mean_cell(rows, arm, metric, seeds) for metric in metrics]
+        lines.append([arm, str(seeds), *cells, *(_cost_cell(_done(rows, arm), name) for name in costs)])
+    return _markdown(header, lines)
+
+
+def verdict(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
+    """One sentence on `arm` against `reference`: difference, interval, n and p, or why there is none."""
+    return f"{_first_upper(measure(metric).label)}: {_finding(rows, metric, arm, reference)}."
+
+
+def verdicts(
+    rows: pd.DataFrame, metrics: Sequence[str], reference: str, arms: Sequence[str] | None = None
+) -> str:
+    """A list with a line for each metric that says how the arms (by default all) differ from `reference`.
+
+    Without a finished run of the reference, a plain statement of that.
+    """
+    if _done(rows, reference).empty:
+        return f"No answer: the reference arm {reference} has no finished run."
+    others = [arm for arm in arms_of(rows) if arm != reference and (arms is None or arm in arms)]
+    lines = []
+    for metric in metrics:
+        findings = "; ".join(_finding(rows, metric, arm, reference) for arm in others)
+        lines.append(f"- **{_first_upper(measure(metric).label)}:** {findings}.")
+    return "\n".join(lines) if others else f"No answer: no arm to compare with {reference}."
+
+
+def trained_arms(rows: pd.DataFrame) -> list[str]:
+    """The arms that made updates, as far as the rows say: an untrained floor is no contender."""
+    return [arm for arm in arms_of(rows) if "updates" not in rows or (_done(rows, arm)["updates"] > 0).any()]
+
+
+def failures(rows: pd.DataFrame) -> str:
+    """How many runs failed and which, with their reasons; empty when none did."""
+    failed = rows[rows["status"] != FINISHED]
+    if failed.empty:
+        return ""
+    listed = [f"- {row.arm}, seed {row.seed}: {_one_line(row.status)}" for row in failed.itertuples()]
+    left_out = "is left out" if len(failed) == 1 else "are left out"
+    count = f"{len(failed)} of {len(rows)} runs did not finish and {left_out}:"
+    return "\n".join([f"**{count}**", "", *listed])
+
+
+def spread_note(rows: pd.DataFrame) -> str:
+    """What every ± of these rows says: "± = s.d. over n = 5 seeds: init + ..."."""
+    counts = sorted({len(_done(rows, arm)) for arm in arms_of(rows)})
+    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]} (column “seeds”)"
+    return f"± is the standard deviation over n = {n} seeds: {VARIES}."
+
+
+def _note(rows: pd.DataFrame) -> str:
+    return spread_note(rows) + " All on the test set, at full depth unless a depth is named."
+
+
+def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> str:
+    others = [arm for arm in arms_of(rows) if arm != reference]
+    if _done(rows, reference).empty:
+        return f"**No paired differences:** the reference arm {reference} has no finished run."
+    if not others:
+        return ""
+    header = ["metric", "better", "arm", "pairs", f"difference from {reference}", "95 % interval", "p"]
+    lines = [
+        _difference_line(metric, arm, paired(rows, metric, arm, reference))
+        for metric in metrics
+        for arm in others
+    ]
+    note = (
+        f"**Differences from {reference}, paired by seed.** The interval is the 95 % t interval of the mean "
+        "difference over seeds, p the two-sided paired t-test's. The p-values are not corrected for the "
+        f"number of comparisons ({len(lines)} here). “–”: not defined, for want of two measured pairs or of "
+        "any spread."
+    )
+    return f"{note}\n\n{_markdown(header, lines)}"
+
+
+def _finding(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
+    """What a verdict says after the metric's name."""
+    shown = measure(metric)
+    difference = paired(rows, metric, arm, reference)
+    if difference.n == 0:
+        return f"no seed was measured in both {arm} and {reference}, so nothing can be said"
+    amount, low, high = _difference_texts(shown, difference)
+    amount += shown.difference_unit
+    if difference.n == 1:
+        single = "in a single seed, which shows no spread and allows no conclusion"
+        return f"{arm} differs from {reference} by {amount} {single}"
+    if not difference.has_interval:
+        same = f"in each of {difference.n} paired seeds; without any spread there is nothing to test"
+        return f"{arm} differs from {reference} by {amount} {same}"
+    evidence = f"{amount}, 95 % interval {low} to {high}, {difference.n} paired seeds, {p_text(difference.p)}"
+    if difference.includes_zero:
+        return f"no difference between {arm} and {reference} was shown ({evidence})"
+    both = pairs(rows, metric, arm, reference).mean()
+    ours, theirs = shown.number(both["arm"]), shown.number(both["reference"])
+    return f"{arm} is {_direction(shown, difference)} than {reference}, {ours} against {theirs} ({evidence})"
+
+
+def _difference_line(metric: str, arm: str, difference: Paired) -> list[str]:
+    shown = measure(metric)
+    amount, low, high = _difference_texts(shown, difference)
+    interval = f"{low} to {high}" if difference.has_interval else "–"
+    p = "–" if isnan(difference.p) else p_text(difference.p).removeprefix("p = ").removeprefix("p ")
+    unit = "" if difference.n == 0 else shown.difference_unit
+    return [shown.label, shown.better or "–", arm, str(difference.n), amount + unit, interval, p]
+
+
+def _difference_texts(shown: Measure, difference: Paired) -> list[str]:
+    half_width = (difference.high - difference.low) / 2.0
+    return shown.differences(half_width, difference.difference, difference.low, difference.high)
+
+
+def _costs(rows: pd.DataFrame) -> str:
+    names = [name for name in _COSTS if name in rows]
+    machine = [name for name in ("threads", "device") if name in rows]
+    lines = []
+    for arm in arms_of(rows):
+        done = _done(rows, arm)
+        lines.append(
+            [arm, *(_cost_cell(done, name) for name in names), *(_values(done[name]) for name in machine)]
+        )
+    return _markdown(["arm", *(_COSTS[name] for name in names), *machine], lines)
+
+
+def _mean_cell(rows: pd.DataFrame, arm: str, metric: str, seeds: int) -> str:
+    values = by_seed(rows, arm, metric)
+    if values.empty:
+        return "–"
+    text = measure(metric).mean_sd(values.mean(), values.std(ddof=1))
+    return text if len(values) == seeds else f"{text} (n = {len(values)})"
+
+
+def _cost_cell(done: pd.DataFrame, name: str) -> str:
+    values = done[name].dropna()
+    if values.empty:
+        return "–"
+    mean, spread = values.mean(), values.std(ddof=1)
+    decimals = 1 if 0 < abs(mean) < 100 and mean % 1 else 0
+    text = f"{mean:,.{decimals}f}"
+    return f"{text} ± {spread:,.{decimals}f}" if len(values) > 1 and spread > 0 else text
+
+
+def _values(column: pd.Series) -> str:
+    texts = (f"{value:g}" if isinstance(value, float) else str(value) for value in column.dropna())
+    return ", ".join(dict.fromkeys(texts)) or "–"
+
+
+def _direction(shown: Measure, difference: Paired) -> str:
+    word = "lower" if difference.difference < 0 else "higher"
+    if not shown.better:
+        return word
+    return f"{word} ({'better' if word == shown.better else 'worse'})"
+
+
+def _done(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
+    done = finished(rows)
+    return done[done["arm"] == arm]
+
+
+def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table whose columns of words are flush left, those of numbers flush right."""
+    words = [any(line[column][:1].isalpha() for line in lines) for column in range(len(header))]
+    rule = ["---" if word else "--:" for word in words]
+    return "\n".join(
+        "| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in [header, rule, *lines]
+    )
+
+
+def _escaped(cell: str) -> str:
+    return _one_line(cell).replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(str(text).split())
+
+
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
