@@ -44,7 +44,7 @@ class Cifar10(Dataset):
                 raise missing(self.name, source, FOLDER)
             download(self.name, source, lambda: CIFAR10(root, download=True))
         for path in paths:
-            verify(path, "sha256", SHA256[path.name], "delete it and run again with --download")
+            verify(path, "SHA-256", SHA256[path.name], "delete it and run again with --download")
         train, test = CIFAR10(root, train=True), CIFAR10(root, train=False)
         return Official(_split(train), _split(test), tuple(train.classes))
 

@@ -31,13 +31,13 @@ def corrupt(path: object, expected: str, remedy: str) -> InputError:
 
 
 def verify(path: Path, algorithm: str, expected: str, remedy: str) -> None:
-    """Raise InputError unless the file's hash (hex) is `expected`; `algorithm` as in hashlib."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
+    """Raise InputError unless the file's hash (hex) is `expected`; `algorithm` is "SHA-256" or "MD5"."""
+    digest = hashlib.new(algorithm.replace("-", "").lower(), usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     if digest.hexdigest() != expected:
-        raise corrupt(path, f"{algorithm.upper()} {expected}", remedy)
+        raise corrupt(path, f"{algorithm} {expected}", remedy)
 
 
 def download(name: str, source: Source, construct: Callable[[], object]) -> None:

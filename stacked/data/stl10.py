@@ -36,7 +36,7 @@ class Stl10(Dataset):
                 raise missing(self.name, source, FOLDER)
             download(self.name, source, lambda: STL10(str(source.data_dir), split="test", download=True))
         for path in paths:
-            verify(path, "md5", md5[path.name], "delete it and run again with --download")
+            verify(path, "MD5", md5[path.name], "delete it and run again with --download")
         train = _split([folder / file for file in self.train_files], folder / "train_y.bin")
         return Official(train, _split([folder / "test_X.bin"], folder / "test_y.bin"), CLASSES)
 
