@@ -116,6 +116,13 @@ class StoreClient:
         """Set a tag of the experiment."""
         self._client.set_experiment_tag(self.experiment_id, key, value)
 
+    def metric_range(self, query: str, metric: str) -> tuple[float, float] | None:
+        """Least and greatest finite value that runs found by `query` have of a metric; None without any."""
+        runs = self._client.search_runs([self.experiment_id], query)
+        histories = [self._client.get_metric_history(run.info.run_id, metric) for run in runs]
+        values = [point.value for history in histories for point in history if math.isfinite(point.value)]
+        return (min(values), max(values)) if values else None
+
     def find_run(self, run_id: str) -> StoredRun | None:
         """The run as the store has it; None when the store has never had it, or it was deleted."""
         try:
@@ -155,9 +162,7 @@ class StoreClient:
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
         """Log points with their own times; a point the store already has is not stored again."""
         metrics = [
-            Metric(name, value, point.time, point.step)
-            for point in points
-            for name, value in point.metrics.items()
+            Metric(name, value, point.time, point.step) for point in points for name, value in point.metrics.items()
         ]
         for start in range(0, len(metrics), MAX_METRICS):
             self._client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS])

@@ -47,9 +47,7 @@ class PointFile:
 
         Raises `InputError` for a metric name that MLflow refuses.
         """
-        new = {
-            name: _finite_or_nan(value) for name, value in metrics.items() if (name, step) not in self._known
-        }
+        new = {name: _finite_or_nan(value) for name, value in metrics.items() if (name, step) not in self._known}
         for name in new:
             _check_name(name)
         if not new:

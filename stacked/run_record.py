@@ -77,9 +77,7 @@ def read_record(folder: Path, store: str) -> RunRecord:
     try:
         record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} is not the record of a run; move its folder away to start the run afresh"
-        ) from error
+        raise InputError(f"{path} is not the record of a run; move its folder away to start the run afresh") from error
     if record.store != store:
         record.store = store
         record.forget_store()

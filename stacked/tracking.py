@@ -37,9 +37,7 @@ PICTURES = "images"  # MLflow's own folder for pictures with a step: any other f
 class Run:
     """One run of the store; a context manager that ends it FINISHED, FAILED (tag `failure`) or KILLED."""
 
-    def __init__(
-        self, client: StoreClient, folder: Path, record: RunRecord, parent: Run | None = None
-    ) -> None:
+    def __init__(self, client: StoreClient, folder: Path, record: RunRecord, parent: Run | None = None) -> None:
         self._client = client
         self._folder = folder
         self._record = record
@@ -82,13 +80,9 @@ class Run:
     def image(self, key: str, array: NDArray[np.uint8], step: int) -> None:
         """Log a picture, [H, W] or [H, W, 3] in 0..255, once for a key and a step."""
         if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
-            raise InputError(
-                f"picture {key!r} is {array.dtype} {list(array.shape)}; give uint8 [H, W] or [H, W, 3]"
-            )
+            raise InputError(f"picture {key!r} is {array.dtype} {list(array.shape)}; give uint8 [H, W] or [H, W, 3]")
         picture, at = array.copy(), now()
-        self._do(
-            lambda run_id: self._client.log_image(run_id, picture, key, step, at), once=f"image {key} {step}"
-        )
+        self._do(lambda run_id: self._client.log_image(run_id, picture, key, step, at), once=f"image {key} {step}")
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Log a file, or the files in a folder; in an outage it is read later, so leave it in place."""
@@ -254,9 +248,7 @@ class Tracker(Run):
 
         frozen = copy.deepcopy(encoder).cpu().eval()
         batch = torch.cat([example, example])[:2].detach().cpu().numpy()
-        self._do(
-            lambda run_id: self._client.log_model(run_id, "encoder", frozen, batch), once="model encoder"
-        )
+        self._do(lambda run_id: self._client.log_model(run_id, "encoder", frozen, batch), once="model encoder")
 
     def _send(self) -> None:
         super()._send()

@@ -1,0 +1,155 @@
+"""What a phase reads: images, or the clean codes of the frozen stages below, kept in memory or computed anew."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from stacked.errors import InputError
+from stacked.flops import prefix_flops
+from stacked.stack import StackedAutoencoder
+
+#: Codes larger than this many bytes are computed anew in every update; fixed, so that the choice, and with it the FLOPs of
+#: a run, do not depend on the machine.
+MOST_BYTES = 4 * 2**30
+MODES = ("auto", "memory", "recompute")
+
+
+class Inputs(Protocol):
+    """What a phase reads, by index."""
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """The clean inputs [len(index), ...] as floats."""
+
+    def __len__(self) -> int: ...
+
+
+class Images:
+    """Images kept as uint8 on the device, moved to floats in [0, 1] batch by batch."""
+
+    def __init__(self, images: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.images, self.dtype = images, dtype
+
+    def __call__(self, index: Tensor) -> Tensor:
+        return self.images[index.to(self.images.device)].to(self.dtype).div_(255)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class Recomputed:
+    """Codes of the frozen stages up to `depth`, computed anew for each batch."""
+
+    def __init__(self, stack: StackedAutoencoder, depth: int, images: Images) -> None:
+        self.stack, self.depth, self.images = stack, depth, images
+
+    @torch.no_grad()
+    def __call__(self, index: Tensor) -> Tensor:
+        return self.stack.encode(self.images(index), self.depth)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class InMemory:
+    """Codes of the frozen stages computed once, in batches of the size that training uses: kernels may round otherwise for
+    other batch sizes, and training on kept codes must equal training on recomputed ones bit for bit."""
+
+    def __init__(self, source: Recomputed, batch_size: int) -> None:
+        n, size = len(source), min(batch_size, len(source))
+        shape = source.stack.shapes(source.stack.input_shape)[source.depth]
+        self.codes = torch.empty(n, *shape, dtype=source.images.dtype, device=source.images.images.device)
+        for start in range(0, n, size):
+            start = min(start, n - size)  # the last batch overlaps the one before, to be as long as all others
+            self.codes[start : start + size] = source(torch.arange(start, start + size))
+
+    def __call__(self, index: Tensor) -> Tensor:
+        return self.codes[index.to(self.codes.device)]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a phase gets its inputs, why, and what that costs: FLOPs once, and in every update, for all its images."""
+
+    mode: str
+    why: str
+    flops_once: int
+    flops_per_update: int
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What lies below the stages that learn: the depth they read, FLOPs to encode one image to it, values of one code."""
+
+    depth: int
+    flops: int
+    values: int
+
+    @classmethod
+    def of(cls, stack: StackedAutoencoder, depth: int) -> Prefix:
+        return cls(depth, prefix_flops(stack, depth), math.prod(stack.shapes(stack.input_shape)[depth]))
+
+
+def plan(
+    prefix: Prefix, images: int, updates: int, batch_size: int, mode: str = "auto", free: float = math.inf
+) -> Plan:
+    """Choose between memory and recomputing by cost: kept codes are computed once an image, others once a use.
+
+    `free` is the memory at hand in bytes; InputError when `mode` is "memory" and the codes do not fit in it.
+    """
+    if mode not in MODES:
+        raise InputError(f"codes {mode!r} is not known: choose from {', '.join(MODES)}")
+    if prefix.depth == 0:
+        return Plan("images", "the phase reads images", 0, 0)
+    size, uses = 4 * images * prefix.values, updates * min(batch_size, images)
+    if mode == "auto" and uses <= images:
+        mode, why = "recompute", f"{uses:,} uses of {images:,} images: keeping codes saves nothing"
+    elif mode == "auto" and size > MOST_BYTES:
+        mode, why = (
+            "recompute",
+            f"codes of {size / 2**30:.1f} GiB exceed the limit of {MOST_BYTES / 2**30:.0f} GiB",
+        )
+    elif mode == "auto" and size > 0.8 * free:
+        mode, why = (
+            "recompute",
+            f"codes of {size / 2**30:.1f} GiB do not fit in the {free / 2**30:.1f} GiB free",
+        )
+    elif mode == "auto":
+        mode, why = "memory", f"{uses:,} uses of {images:,} images, {size / 2**20:.0f} MiB"
+    elif mode == "memory" and size > 0.8 * free:
+        raise InputError(
+            f"the codes at depth {prefix.depth} need {size / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: "
+            "let them be recomputed, or take fewer images"
+        )
+    else:
+        why = "asked for"
+    if mode == "memory":
+        return Plan(mode, why, prefix.flops * images, 0)
+    return Plan(mode, why, 0, prefix.flops * min(batch_size, images))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory available on the device, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    return 2**62  # unknown on this system: the fixed limit alone decides
+
+
+def inputs(stack: StackedAutoencoder, depth: int, images: Images, mode: str, batch_size: int) -> Inputs:
+    """The inputs of a phase that reads `depth`, kept as the `mode` of its plan says."""
+    if depth == 0:
+        return images
+    source = Recomputed(stack, depth, images)
+    return InMemory(source, batch_size) if mode == "memory" else source

@@ -1,0 +1,32 @@
+"""The order in which images are seen: a pure function of the seed and the number of updates made."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from stacked.rng import generator
+
+
+class Order:
+    """Batches of `batch_size` indices into `n` images, each image at most once an epoch.
+
+    `batch(update)` depends on nothing but the seed and `update`, so that arms share their data order and any update can
+    be resumed. Every batch is full: the last n mod batch_size images of an epoch's permutation are left out of it. With
+    fewer images than batch_size a batch is all of them.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n, self.size, self.seed = n, min(batch_size, n), seed
+        self.updates_per_epoch = n // self.size
+        self._permutation = functools.lru_cache(maxsize=1)(self._draw)
+
+    def _draw(self, epoch: int) -> Tensor:
+        return torch.randperm(self.n, generator=generator(self.seed, "order", epoch))
+
+    def batch(self, update: int) -> Tensor:
+        """The indices [size] of the batch of `update`, counted from 0 over the whole run."""
+        epoch, position = divmod(update, self.updates_per_epoch)
+        return self._permutation(epoch)[position * self.size : (position + 1) * self.size]

@@ -1,0 +1,58 @@
+"""What a run ran on: versions, device, threads, and the code's own identity."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from stacked.errors import InputError
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "mlflow")
+
+
+def code_identity() -> tuple[str, bool]:
+    """(commit, dirty) of the checkout that the package runs from; ("unknown", False) when it is not in one."""
+    here = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(
+            git("status", "--porcelain", "--", "stacked", "studies", "pyproject.toml")
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", False
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions, device and threads, as tags."""
+    commit, dirty = code_identity()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": f"{device} ({name})",
+        "threads": str(torch.get_num_threads()),
+        "commit": commit,
+        "dirty": str(dirty).lower(),
+        **{package: importlib.metadata.version(package) for package in PACKAGES},
+    }
+
+
+def device_of(name: str) -> torch.device:
+    """The device called `name`; InputError when this machine has none such."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device {name!r} cannot be used here ({reason}): choose cpu, or a device torch lists"
+        ) from error
+    return device

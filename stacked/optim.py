@@ -1,0 +1,62 @@
+"""Optimisers and learning-rate schedules by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+
+def _adam(params: Iterable[nn.Parameter], weight_decay: float, momentum: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(params, weight_decay=weight_decay, fused=True)
+
+
+def _adamw(params: Iterable[nn.Parameter], weight_decay: float, momentum: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(params, weight_decay=weight_decay, fused=True)
+
+
+def _sgd(params: Iterable[nn.Parameter], weight_decay: float, momentum: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(params, lr=1e-3, weight_decay=weight_decay, momentum=momentum, fused=True)
+
+
+#: name -> constructor from (parameters, weight decay, momentum); the learning rate is set before each update
+OPTIMISERS: dict[str, Callable[[Iterable[nn.Parameter], float, float], torch.optim.Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+}
+
+
+def constant(progress: float) -> float:
+    """1 throughout."""
+    return 1.0
+
+
+def cosine(progress: float) -> float:
+    """Half a cosine from 1 to 0 (Loshchilov & Hutter 2017, equation 5, one period)."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def onecycle(progress: float) -> float:
+    """Up from 1/25 to 1 over the first 30 %, then down to 1e-4/25, both along half a cosine (Smith & Topin 2019)."""
+    start, end, peak = 1 / 25, 1e-4 / 25, 0.3
+    if progress < peak:
+        return start + (1 - start) * (1 - cosine(progress / peak))
+    return end + (1 - end) * cosine((progress - peak) / (1 - peak))
+
+
+#: name -> factor of the learning rate at a progress through the phase of 0 to 1
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "onecycle": onecycle,
+}
+
+
+def learning_rate(lr: float, schedule: str, warmup: int, update: int, updates: int) -> float:
+    """The learning rate of `update` (from 0) of `updates`: linear rise over `warmup` updates, then the schedule."""
+    if update < warmup:
+        return lr * (update + 1) / (warmup + 1)
+    return lr * SCHEDULES[schedule]((update - warmup) / max(1, updates - warmup))

@@ -1,0 +1,273 @@
+"""The command line that studies share: what it offers, and what it means.
+
+Importing this module and showing the help loads no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+
+from stacked.errors import InputError
+from stacked.growth import POLICIES
+from stacked.spec import (
+    Budget,
+    Classification,
+    DataSpec,
+    Optimisation,
+    RunSpec,
+    StackSpec,
+    choice,
+    whole,
+)
+
+EQUAL = ("flops", "updates", "seconds")
+
+
+class Parser(ArgumentParser):
+    """A parser whose help fits one screen: the description first, no usage line for two dozen options."""
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        formatter = formatter or argparse.HelpFormatter(self.prog, max_help_position=34, width=118)
+        formatter.add_text(self.description)
+        for group in self._action_groups:
+            actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
+            if actions:
+                formatter.start_section(group.title)
+                formatter.add_arguments(actions)
+                formatter.end_section()
+        return formatter.format_help()
+
+
+def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
+    """The parser of a study that compares `arms`."""
+    p = Parser(prog=prog, description=question, add_help=False)
+    what = p.add_argument_group("what is trained")
+    what.add_argument(
+        "--data",
+        default="mnist",
+        metavar="NAME",
+        help="dataset: mnist digits fashion-mnist kmnist cifar10 stl10 folder:PATH (mnist)",
+    )
+    what.add_argument(
+        "--limit", type=int | None, default=None, metavar="N", help="train on a stratified subset of N images (all)"
+    )
+    what.add_argument(
+        "--image-size", type=int, default=224, metavar="N", help="size that a folder's images are cropped to (224)"
+    )
+    what.add_argument("--grey", action="store_true", help="read a folder's images as grey levels")
+    what.add_argument(
+        "--data-dir", type=str | None, default=None, metavar="DIR", help="where datasets lie that are not bundled"
+    )
+    what.add_argument("--download", action="store_true", help="fetch a missing dataset into it")
+    what.add_argument(
+        "--channels",
+        type=int,
+        nargs="+",
+        default=[16, 32, 64, 16],
+        metavar="N",
+        help="channels of the conv stages (16 32 64 16)",
+    )
+    what.add_argument(
+        "--corruption", default="masking", metavar="NAME", help="masking, salt-and-pepper or gaussian (masking)"
+    )
+    what.add_argument(
+        "--level", type=float, nargs="+", default=[0.0], metavar="X", help="its level, one or one a stage (0: none)"
+    )
+    what.add_argument("--loss", nargs="+", default=["mse"], metavar="NAME", help="mse or bce, one or one a stage (mse)")
+    how = p.add_argument_group("how it is compared")
+    how.add_argument("--arms", nargs="+", default=list(arms), metavar="ARM", help=f"ways to train ({' '.join(arms)})")
+    how.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds, paired between arms (3)")
+    how.add_argument(
+        "--epochs",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="X",
+        help="epochs of each stage, one or one a stage (1)",
+    )
+    how.add_argument("--finetune", type=float, default=1.0, metavar="X", help="epochs of fine-tuning (1)")
+    how.add_argument(
+        "--unit", default="epochs", metavar="UNIT", help="what these two count: epochs or updates (epochs)"
+    )
+    how.add_argument(
+        "--equal",
+        default="flops",
+        metavar="WHAT",
+        help="what every trained arm gets as much of as greedy+finetune: flops, updates or seconds (flops)",
+    )
+    how.add_argument(
+        "--labels",
+        nargs="+",
+        default=["100", "1000", "all"],
+        metavar="N",
+        help="label budgets of the classifier (100 1000 all)",
+    )
+    train = p.add_argument_group("optimisation")
+    train.add_argument("--optimiser", default="adam", metavar="NAME", help="adam, adamw or sgd (adam)")
+    train.add_argument("--lr", type=float, default=1e-2, metavar="X", help="peak learning rate (0.01)")
+    train.add_argument(
+        "--schedule", default="cosine", metavar="NAME", help="constant, cosine or onecycle, in each phase (cosine)"
+    )
+    train.add_argument("--warmup", type=int, default=0, metavar="N", help="updates of linear rise (0)")
+    train.add_argument("--clip", type=float | None, default=None, metavar="X", help="largest gradient norm (none)")
+    train.add_argument("--batch-size", type=int, default=128, metavar="N", help="images in an update (128)")
+    train.add_argument(
+        "--patience",
+        type=int | None,
+        default=None,
+        metavar="N",
+        help="epochs without a better validation loss that end a phase (never)",
+    )
+    run = p.add_argument_group("how it runs")
+    run.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1, mps ... (cpu)")
+    run.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="runs at a time, as processes (one a core)"
+    )
+    run.add_argument(
+        "--codes",
+        default="auto",
+        metavar="MODE",
+        help="codes of frozen stages: auto, memory or recompute; the numbers are the same (auto)",
+    )
+    run.add_argument(
+        "--out",
+        type=str | None,
+        default=None,
+        metavar="DIR",
+        help="folder for rows, tables and figures (results/STUDY/DATA-ID)",
+    )
+    run.add_argument("--store", default="mlruns", metavar="DIR", help="folder of the MLflow store (mlruns)")
+    run.add_argument(
+        "--resume",
+        action=ActionYesNo,
+        default=True,
+        help="go on after what is finished; --no_resume trains it again (yes)",
+    )
+    run.add_argument("--smoke", action="store_true", help="tiny data, one seed, under half a minute: does it run?")
+    run.add_argument("--ui", action="store_true", help="do not train: show in the MLflow UI what there is")
+    run.add_argument("--port", type=int, default=5000, metavar="N", help="of the UI, on this machine alone (5000)")
+    run.add_argument(
+        "--config", action="config", metavar="FILE", help="YAML file with any of these options; later ones override it"
+    )
+    run.add_argument("--help", "-h", action="help", help="show this page")
+    return p
+
+
+@dataclass(frozen=True)
+class Options:
+    """A command line, checked. `base` is the spec that all runs share but for policy, seed and budget."""
+
+    base: RunSpec
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    equal: str
+    data_dir: str | None
+    download: bool
+    device: str
+    jobs: int
+    codes: str
+    out: Path
+    store: Path
+    resume: bool
+    ui: bool
+    port: int
+
+    @property
+    def configuration(self) -> str:
+        """Names what all runs of this study share: rows of one configuration can be put together."""
+        return configuration(self.base, self.equal)
+
+
+def configuration(base: RunSpec, equal: str) -> str:
+    """The first six hex digits of the SHA-256 of what runs share."""
+    return hashlib.sha256(f"{base.id} {equal}".encode()).hexdigest()[:6]
+
+
+def experiment_name(base: RunSpec) -> str:
+    """The name of the family of runs that compare in MLflow: dataset and architecture."""
+    stages = base.stack.stages
+    return f"{slug(base.data.name)}-{stages[0].kind}-{'-'.join(str(stage.width) for stage in stages)}"
+
+
+def slug(name: str) -> str:
+    """A dataset's name as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+
+
+def label_budget(text: str) -> int | None:
+    """A label budget: a number of labels, or None for "all"."""
+    if text == "all":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"label budget {text!r} is not allowed: give a number of labels, or all")
+    return int(text)
+
+
+SMOKE: dict[str, Any] = {
+    "data": "digits",
+    "channels": [4, 8],
+    "epochs": [1.0],
+    "finetune": 1.0,
+    "batch_size": 64,
+    "labels": ["100", "all"],
+    "seeds": 1,
+}
+
+
+def options(study: str, given: Namespace) -> Options:
+    """The options that a parsed command line means; InputError names what is wrong with it."""
+    values = vars(given) | (SMOKE if given.smoke else {})
+    choice(values["equal"], EQUAL, "equal")
+    choice(values["codes"], ("auto", "memory", "recompute"), "codes")
+    for name in ("seeds", "jobs"):
+        whole(values[name], name)
+    for arm in values["arms"]:
+        choice(arm, POLICIES, "arm")
+    base = RunSpec(
+        data=DataSpec(values["data"], limit=values["limit"], image_size=values["image_size"], grey=values["grey"]),
+        stack=StackSpec.of("conv", *values["channels"]),
+        budget=Budget(tuple(values["epochs"]), values["finetune"], values["unit"]),
+        optimisation=Optimisation(
+            optimiser=values["optimiser"],
+            lr=values["lr"],
+            schedule=values["schedule"],
+            warmup=values["warmup"],
+            clip=values["clip"],
+            batch_size=values["batch_size"],
+            corruption=values["corruption"],
+            corruption_level=tuple(values["level"]),
+            loss=tuple(values["loss"]),
+            patience=values["patience"],
+        ),
+        classification=Classification(
+            labels=tuple(label_budget(str(text)) for text in values["labels"]),
+            updates=20 if given.smoke else Classification.updates,
+        ),
+    )
+    out = values["out"] or str(
+        Path("results") / study / f"{slug(base.data.name)}-{configuration(base, values['equal'])}"
+    )
+    return Options(
+        base,
+        tuple(values["arms"]),
+        tuple(range(values["seeds"])),
+        values["equal"],
+        values["data_dir"],
+        values["download"],
+        values["device"],
+        values["jobs"],
+        values["codes"],
+        Path(out),
+        Path(values["store"]),
+        values["resume"],
+        values["ui"],
+        values["port"],
+    )

@@ -1,0 +1,120 @@
+"""The committed record of a study: runs.csv, curves.csv, samples and references in its folder, each written atomically."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from stacked.checkpoint import differences, write_atomically
+from stacked.errors import InputError
+from stacked.spec import Budget, RunSpec, from_dict, from_json, to_dict, to_json
+from studies.rows import load_curves, load_rows
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+
+#: A PCA of more values an image than this would take longer than the runs it stands beside.
+MOST_PCA_VALUES = 4096
+
+
+def prepare(out: Path, configuration: str, base: RunSpec, equal: str) -> None:
+    """Make the folder, and note in configuration.json what its runs share; InputError if it holds another configuration."""
+    path = out / "configuration.json"
+    mine = {"configuration": configuration, "equal": equal, "base": to_json(base)}
+    if not path.exists():
+        write_atomically(path, (json.dumps(mine, indent=1) + "\n").encode())
+        return
+    theirs = json.loads(path.read_text(encoding="utf-8"))
+    if theirs != mine:
+        equals = "" if theirs["equal"] == equal else f"equal is {theirs['equal']!r} there and {equal!r} here"
+        specs = differences(from_json(theirs["base"]), base)
+        raise InputError(
+            f"{out} holds another configuration ({'; '.join(filter(None, [specs, equals]))}): choose another --out"
+        )
+
+
+def recorded(out: Path) -> tuple[RunSpec, str]:
+    """What the runs in this folder share: (the base spec, what was made equal)."""
+    record = json.loads((out / "configuration.json").read_text(encoding="utf-8"))
+    return from_json(record["base"]), record["equal"]
+
+
+def remembered_budgets(out: Path) -> dict[str, Budget]:
+    """The budgets of earlier runs in this folder: where they were measured, a later run must not measure anew."""
+    path = out / "budgets.json"
+    if not path.exists():
+        return {}
+    return {arm: from_dict(Budget, values) for arm, values in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def remember_budgets(out: Path, budgets: dict[str, Budget]) -> None:
+    """Keep the budgets for later runs."""
+    text = json.dumps({arm: to_dict(budget) for arm, budget in budgets.items()}, indent=1)
+    write_atomically(out / "budgets.json", (text + "\n").encode())
+
+
+def finished(out: Path) -> set[str]:
+    """The ids of the specs whose runs are finished."""
+    if not (out / "runs.csv").exists():
+        return set()
+    rows = load_rows(out)
+    return set(rows["run"][rows["status"] == "finished"])
+
+
+def add(out: Path, row: dict[str, Any], curve: list[dict[str, Any]], samples: dict[str, Any]) -> None:
+    """Write a run's pictures, then its curve, then its row, which says that all is there; an older one is replaced."""
+    if samples and row["seed"] == 0:
+        content = io.BytesIO()
+        np.savez_compressed(content, **samples)
+        write_atomically(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", content.getvalue())
+    with FileLock(out / ".lock"):
+        if curve:
+            _put(out / "curves.csv", load_curves(out) if (out / "curves.csv").exists() else None, curve)
+        _put(out / "runs.csv", load_rows(out) if (out / "runs.csv").exists() else None, [row])
+
+
+def _put(path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]]) -> None:
+    new = pd.DataFrame(rows)
+    if old is not None:
+        new = pd.concat([old[old["run"] != rows[0]["run"]], new])
+    columns = [name for name in new if name != "spec"] + [name for name in new if name == "spec"]
+    new = new.astype(
+        {name: "Int64" for name in ("step", "phase_step", "updates", "images_seen", "threads") if name in new}
+    )
+    write_atomically(path, new[columns].to_csv(index=False).encode())
+
+
+def failed_row(spec: RunSpec, arm: str, reason: str) -> dict[str, Any]:
+    """The row of a run that failed."""
+    return {
+        "run": spec.id,
+        "arm": arm,
+        "seed": spec.seed,
+        "status": f"failed: {reason}",
+        "spec": to_json(spec),
+    }
+
+
+def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
+    """Write reference.json, once: what PCA with as many components as the bottleneck has values, and the mean image, give."""
+    from stacked.evaluate import mean_reference, pca_reference
+    from stacked.stack import build
+
+    path = out / "reference.json"
+    if path.exists():
+        return
+    train, test = splits.train.images, splits.test.images
+    found: dict[str, float] = {
+        "mean_mse": mean_reference(train, test).mse,
+        "train_labels": int((splits.train.labels >= 0).sum()),
+    }
+    components = int(np.prod(build(base.stack, splits.image_shape).latent_shape))
+    if components < min(len(train), train[0].numel()) and train[0].numel() <= MOST_PCA_VALUES:
+        found |= {"pca_mse": pca_reference(train, test, components).mse, "pca_components": components}
+    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())

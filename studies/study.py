@@ -1,0 +1,228 @@
+"""What every study shares: a grid of arms and seeds, run in parallel, recorded row by row, and reported."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from stacked.errors import Diverged, InputError
+from studies.options import Options, experiment_name, options, parser
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+    from stacked.spec import RunSpec
+
+#: Points of a curve, on the grid that all arms of a study share.
+POINTS = 200
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and the arms that answer it. `protocol` is printed in the study's README, as Markdown."""
+
+    name: str
+    title: str
+    question: str
+    protocol: str
+    arms: tuple[str, ...]
+    reference: str = "joint"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study, as a worker process gets it."""
+
+    spec: RunSpec
+    arm: str
+    study: str
+    experiment: str
+    colour: str
+    given: Options
+    threads: int
+
+
+def main(study: Study, words: list[str] | None = None) -> int:
+    """The command line of a study; returns the exit code: 0, 1 when runs failed, 2 for bad input, 130 when interrupted."""
+    words = sys.argv[1:] if words is None else words
+    prog = f"python -m studies.{study.name}"
+    given = None
+    try:
+        given = options(study.name, parser(prog, study.question, study.arms).parse_args(words))
+        if given.ui:
+            from studies.ui import show
+
+            return show(study, given)
+        return conduct(study, given, " ".join([prog, *words]))
+    except InputError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"\n{prog}: interrupted; what is finished is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def conduct(study: Study, given: Options, command: str) -> int:
+    """Run what is not finished yet, write rows as they come, then the report; returns the exit code."""
+    from stacked.environment import device_of
+    from stacked.run import check, load
+    from stacked.tracking import open_store
+    from studies import record, ui
+    from studies.report import write_report
+
+    began = time.perf_counter()
+    device_of(given.device)
+    splits = load(given.base, given.data_dir, given.download)
+    check(given.base, splits)
+    record.prepare(given.out, given.configuration, given.base, given.equal)
+    store = open_store(given.store)
+    jobs = list(plan(study, given, splits))
+    done = record.finished(given.out) if given.resume else set()
+    todo = [job for job in jobs if job.spec.id not in done]
+    print(
+        f"{study.title}: {len(jobs)} runs, {len(jobs) - len(todo)} finished already; results in {given.out}",
+        file=sys.stderr,
+    )
+    record.write_reference(given.out, splits, given.base)
+    failed = 0
+    for row, curve, samples in work(todo, given.jobs):
+        record.add(given.out, row, curve, samples)
+        failed += row["status"] != "finished"
+        print(f"{row['arm']}/s{row['seed']}: {summary(row)}", file=sys.stderr)
+    write_report(
+        given.out,
+        title=study.title,
+        question=study.question,
+        command=command,
+        protocol=study.protocol,
+        reference=study.reference,
+    )
+    views = ui.save(f"{study.name}-{given.configuration}", given.base, given.out, store)
+    print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
+    ui.tell(views, store, given.port)
+    return 1 if failed else 0
+
+
+def summary(row: dict[str, Any]) -> str:
+    """A run in a line."""
+    if row["status"] != "finished":
+        return str(row["status"])
+    shown = [f"test MSE {row['final/recon_mse']:.5f}"]
+    shown += [f"probe {100 * row['final/probe_acc']:.2f} %"] if "final/probe_acc" in row else []
+    return ", ".join([*shown, f"{row['gflop']:,.0f} GFLOP, {row['seconds']:.0f} s"])
+
+
+def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
+    """The jobs, seed by seed, so that an interrupted study has whole pairs."""
+    from stacked.data.stream import Order
+    from studies import record
+    from studies.canvas import arm_colours
+    from studies.equal import budgets
+
+    equal = record.remembered_budgets(given.out) or budgets(given.base, splits, given.arms, given.equal, given.device)
+    missing = [arm for arm in given.arms if arm not in equal]
+    if missing:
+        equal |= budgets(given.base, splits, tuple(missing), given.equal, given.device)
+    record.remember_budgets(given.out, equal)
+    per_epoch = Order(len(splits.train), given.base.optimisation.batch_size, 0).updates_per_epoch
+    specs = {arm: dataclasses.replace(given.base, policy=arm, budget=equal[arm]) for arm in given.arms}
+    longest = max(sum(phase.updates for phase in spec.phases(per_epoch)) for spec in specs.values())
+    every = max(1, longest // POINTS)
+    evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
+    colours = arm_colours(study.arms)
+    for seed in given.seeds:
+        for arm, spec in specs.items():
+            yield Job(
+                dataclasses.replace(spec, seed=seed, evaluation=evaluation),
+                arm,
+                f"{study.name}-{given.configuration}",
+                experiment_name(given.base),
+                colours.get(arm, "#000000"),
+                given,
+                max(1, (os.cpu_count() or 1) // given.jobs),
+            )
+
+
+def work(jobs: list[Job], processes: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]]:
+    """Run the jobs in so many processes and yield what comes of each as it comes."""
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(
+        n_jobs=min(processes, max(1, len(jobs))),
+        return_as="generator_unordered",
+        batch_size=1,
+        pre_dispatch="n_jobs",
+    )
+    yield from parallel(delayed(work_one)(job) for job in jobs)
+
+
+@lru_cache(maxsize=1)
+def cached_splits(base: RunSpec, data_dir: str | None) -> Splits:
+    """The data of a study, loaded once a process."""
+    from stacked.run import load
+
+    return load(base, data_dir)
+
+
+def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """Do one run in this process; a run that fails gives a row that says why."""
+    import torch
+
+    from stacked.run import run
+    from stacked.spec import flat
+    from stacked.tracking import Tracker, open_store
+    from studies.record import failed_row
+
+    torch.set_num_threads(job.threads)
+    spec, given, name = job.spec, job.given, f"{job.arm}/s{job.spec.seed}"
+    store = open_store(given.store)
+    folder = store.root / "work" / spec.id
+    if not given.resume:
+        for old in folder.glob("phase-*.safetensors"):
+            old.unlink()
+    tags = {
+        "kind": "arm",
+        "arm": job.arm,
+        "seed": spec.seed,
+        "study": job.study,
+        "spec": spec.id,
+        "mlflow.runColor": job.colour,
+    }
+    tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
+    try:
+        with tracker:
+            done = run(
+                spec,
+                cached_splits(given.base, given.data_dir),
+                arm=job.arm,
+                device=given.device,
+                codes=given.codes,
+                work=folder,
+                tracker=tracker,
+                bar=lambda label, total: bar(f"{name} {label}", total, given.jobs),
+            )
+    except (Diverged, InputError) as error:
+        return failed_row(spec, job.arm, str(error)), [], {}
+    except Exception as error:  # one run's fault must not end the study; its trace is for whoever mends it
+        traceback.print_exc()
+        return failed_row(spec, job.arm, f"{type(error).__name__}: {error}"), [], {}
+    return done.row, done.curve, done.samples
+
+
+def bar(label: str, total: int, processes: int) -> Any:
+    """The progress bar of a phase, on a line of its own for each process."""
+    import multiprocessing
+
+    from stacked.progress import Bar
+
+    number = multiprocessing.current_process().name.rpartition("-")[2]
+    return Bar(label, total, position=int(number) % processes if number.isdigit() else 0)

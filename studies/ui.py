@@ -1,0 +1,139 @@
+"""The MLflow user interface of a study: its saved views, and a server to look at them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stacked.errors import InputError
+from studies.options import configuration, experiment_name
+from studies.record import recorded
+from studies.rows import finished, load_curves, load_rows
+
+if TYPE_CHECKING:
+    from stacked.mlflow_store import Store
+    from stacked.spec import RunSpec
+    from studies.options import Options
+    from studies.study import Study
+
+#: (what the view shows, the key under which it is saved, the experiment's id)
+View = tuple[str, str, str]
+
+
+def save(study: str, base: RunSpec, out: Path, store: Store) -> list[View]:
+    """Save the two views of a study, and its report as the artifacts of a run of its own."""
+    from stacked.mlflow_store import StoreClient
+    from stacked.mlflow_views import save_views
+    from stacked.tracking import study_run
+
+    experiment, columns = experiment_name(base), set(load_rows(out).columns)
+    with study_run(store, experiment, study) as run:
+        for path, folder in (
+            (out / "README.md", "report"),
+            (out / "runs.csv", "tables"),
+            (out / "figures", "report/figures"),
+        ):
+            if path.exists():
+                run.artifact(path, folder)
+    budgets = ["all" if budget is None else str(budget) for budget in base.classification.labels]
+    outcomes = [
+        "final/recon_mse",
+        "final/probe_acc",
+        *(f"final/classifier_acc_{budget}" for budget in budgets),
+    ]
+    outcomes = [metric for metric in outcomes if metric in columns]
+    keys = save_views(store, experiment, study, probe="final/probe_acc" in columns, images=True, outcomes=outcomes)
+    return [(f"{study}: {name}", key, StoreClient(store, experiment).experiment_id) for name, key in keys.items()]
+
+
+def tell(views: Sequence[View], store: Store, port: int, base: str | None = None) -> None:
+    """Print the addresses of the views, and the command that starts the server they need."""
+    from stacked.mlflow_views import view_url
+    from stacked.server import address, typed_command
+
+    for name, key, experiment_id in views:
+        print(f"  {name}: {view_url(base or (store.uri if store.is_server else address(port)), experiment_id, key)}")
+    if base is None and not store.is_server:
+        print(f"Start the MLflow UI with --ui, or: {typed_command(store, port)}")
+
+
+def show(study: Study, given: Options) -> int:
+    """Load the committed rows into the store where they are missing, start the server, print the addresses, and wait."""
+    from stacked.server import address, serve, stop
+    from stacked.tracking import open_store
+
+    store = open_store(given.store)
+    views: list[View] = []
+    for out in dict.fromkeys([Path("results") / study.name, given.out]):
+        if (out / "runs.csv").exists():
+            views += replay(study, out, store)
+    if not views:
+        raise InputError(f"there is nothing to show in {given.out}: run the study first")
+    if store.is_server:
+        tell(views, store, given.port)
+        return 0
+    server = serve(store, given.port)
+    try:
+        print(f"The MLflow UI of {store.root} runs at {address(given.port)} (Ctrl-C ends it):")
+        tell(views, store, given.port, address(given.port))
+        sys.stdout.flush()
+        while server.poll() is None:
+            time.sleep(0.5)
+    finally:
+        stop(server)
+    return 0
+
+
+def replay(study: Study, out: Path, store: Store) -> list[View]:
+    """Log the finished runs recorded in `out` into the store, where it has them not yet, and save their views.
+
+    A run that was trained into this store is left as it is; one that was trained elsewhere gets its points, its final
+    metrics and the tag replayed=true.
+    """
+    from stacked.spec import flat, from_json
+    from stacked.tracking import Tracker
+    from studies.canvas import arm_colours
+
+    base, equal = recorded(out)
+    rows, curves = finished(load_rows(out)), load_curves(out)
+    name, colours = f"{study.name}-{configuration(base, equal)}", arm_colours(study.arms)
+    for row in rows.to_dict("records"):
+        spec, work = from_json(row["spec"]), store.root / "work" / row["run"]
+        if work.exists():
+            continue
+        tags = {key: row[key] for key in ("arm", "seed", "commit", "device", "threads")}
+        tags |= {
+            "kind": "arm",
+            "study": name,
+            "spec": row["run"],
+            "replayed": "true",
+            "mlflow.runColor": colours.get(row["arm"], "#000000"),
+        }
+        with Tracker(
+            store,
+            experiment_name(base),
+            name=f"{row['arm']}/s{row['seed']}",
+            work=work,
+            tags=tags,
+            params=flat(spec),
+        ) as tracker:
+            points = curves[curves["run"] == row["run"]]
+            for point in points.to_dict("records"):
+                tracker.log(measurements(point), step=int(point["step"]))
+            for index, (phase, part) in enumerate(points.groupby("phase", sort=False), start=1):
+                with tracker.stage(index, str(phase), {"updates": int(part["phase_step"].max())}) as stage:
+                    for point in part.dropna(subset="train/loss").to_dict("records"):
+                        stage.log(
+                            {"stage/loss": point["train/loss"], "stage/lr": point["train/lr"]},
+                            step=int(point["phase_step"]),
+                        )
+            tracker.log(measurements(row), step=int(row["updates"]))
+    return save(name, base, out, store)
+
+
+def measurements(values: dict[Any, Any]) -> dict[str, float]:
+    """The metrics among the columns of a row, those that were measured."""
+    return {str(key): float(value) for key, value in values.items() if "/" in str(key) and value == value}
