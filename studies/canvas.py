@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 # Okabe and Ito 2008: distinguishable under the common colour-blindnesses.
 ARM_COLOURS = {"greedy": "#009E73", "greedy+finetune": "#0072B2", "joint": "#D55E00", "random": "#8C8C8C"}
-_FURTHER = ("#56B4E9", "#CC79A7", "#E69F00", "#332288", "#F0E442")
+_FURTHER = ("#CC79A7", "#E69F00", "#332288", "#56B4E9", "#F0E442")
 
 WIDTH = 880 / 96  # inches: at a README's 880 px, a point is as large as on paper
 FONT = 9.0
 GREY = "#595959"
 _DPI = 150
+_LARGE = 150_000  # bytes, beyond which a picture is packed
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
@@ -84,12 +85,16 @@ def new_figure(height: float) -> Figure:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG bytes: equal for equal figures (no date, no version), small (256 colours)."""
+    """The figure as PNG bytes, equal for equal figures (no date, no version); large ones in 256 colours."""
     from PIL import Image
 
-    drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=_DPI)
-    few = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=_DPI, metadata={"Software": None})
+    if drawn.tell() < _LARGE:
+        return drawn.getvalue()
+    packed = io.BytesIO()
+    full = Image.open(drawn).convert("RGB")
+    few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(packed, format="PNG", optimize=True, dpi=(_DPI, _DPI))
     return packed.getvalue()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LineStyle: TypeAlias = Literal["-", ":"] | tuple[float, tuple[float, float]]
+
+_WHOLE: LineStyle = "-"
+_PART: LineStyle = (0, (2.2, 1.3))
+_LEVEL: LineStyle = ":"
 _ROWS = {
     "eval/recon_mse": ("held-out MSE per pixel", 1.0),
     "eval/probe_acc": ("held-out probe accuracy, %\n(log error)", 100.0),
@@ -32,7 +37,7 @@ def draw_curves(
 ) -> Figure | None:
     """A row a measurement, a column a cost, the y axis shared in a row; None when nothing was measured.
 
-    `curves` holds finished runs only. A single point (an arm that does not train) becomes a dotted level.
+    `curves` holds finished runs only. An arm of a single step (it does not train) becomes a dotted level.
     """
     rows = [metric for metric in _ROWS if metric in curves and curves[metric].notna().any()]
     costs = [cost for cost in _COSTS if cost in curves and curves[cost].notna().any()]
@@ -43,15 +48,13 @@ def draw_curves(
     for line, metric in zip(grid, rows, strict=True):
         label, scale = _ROWS[metric]
         for axes, cost in zip(line, costs, strict=True):
-            for rank, arm in enumerate(arms):
+            for arm in arms:
                 summary = over_seeds(curves[curves["arm"] == arm], metric, cost)
-                _draw_arm(axes, summary, scale, colours[arm], rank)
+                _draw_arm(axes, summary, scale, colours[arm], _line_style(curves, arm))
         line[0].set_ylabel(label)
         values = scale * curves[metric].dropna().to_numpy()
         if metric == "eval/recon_mse":
-            log_axis(
-                line[0], np.array([*values, *(reference[name] for name in REFERENCES if name in reference)])
-            )
+            log_axis(line[0], np.array([*values, *(reference[name] for name in REFERENCES if name in reference)]))
         else:
             accuracy_axis(line[0], values)
     for axes, cost in zip(grid[-1], costs, strict=True):
@@ -82,24 +85,21 @@ def over_seeds(curves: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).sort_values("step", kind="stable", ignore_index=True)
 
 
-def _draw_arm(axes: Axes, summary: pd.DataFrame, scale: float, colour: str, rank: int) -> None:
+def _draw_arm(axes: Axes, summary: pd.DataFrame, scale: float, colour: str, line: LineStyle) -> None:
     if summary.empty:
         return
     mean, low, high = (scale * summary[name] for name in ("mean", "low", "high"))
-    if len(summary) == 1:
-        axes.axhline(mean.iloc[0], color=colour, linestyle=":", linewidth=1.8)
+    if line == _LEVEL:
+        axes.axhline(mean.iloc[0], color=colour, linestyle=line)
         if np.isfinite(low.iloc[0]):
             axes.axhspan(low.iloc[0], high.iloc[0], color=colour, alpha=0.18, linewidth=0)
         return
-    # Arms that share their first phases lie on each other: every second one is wider and below, to show both.
-    order, width = (3.0, 1.3) if rank % 2 == 0 else (2.9, 3.0)
+    order = 3.0 if line == _PART else 2.9
     axes.plot(summary["x"], mean, color=colour, linewidth=0.6, alpha=0.5, zorder=order - 0.5)
     for _, part in summary.groupby("phase", sort=False):
         at = part.index
         marker = "o" if len(part) < 4 else ""
-        axes.plot(
-            part["x"], mean[at], color=colour, linewidth=width, marker=marker, markersize=3, zorder=order
-        )
+        axes.plot(part["x"], mean[at], color=colour, linestyle=line, marker=marker, markersize=3, zorder=order)
         if np.isfinite(low[at]).all():
             axes.fill_between(part["x"], low[at], high[at], color=colour, alpha=0.18, linewidth=0, zorder=2)
 
@@ -123,8 +123,13 @@ def _cost_axis(axes: Axes, label: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
-def _untrained(curves: pd.DataFrame, arm: str) -> bool:
-    return curves.loc[curves["arm"] == arm, "step"].nunique() == 1
+def _line_style(curves: pd.DataFrame, arm: str) -> LineStyle:
+    """Dotted for an arm that does not train; dashed, to show the line beneath, where another goes on from it."""
+    if curves.loc[curves["arm"] == arm, "step"].nunique() == 1:
+        return _LEVEL
+    phases = {name: set(rows["phase"]) for name, rows in curves.groupby("arm")}
+    mine = phases.get(arm, set())
+    return _PART if mine and any(mine < others for others in phases.values()) else _WHOLE
 
 
 def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves: pd.DataFrame) -> None:
@@ -137,7 +142,7 @@ def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves
             [],
             color=colours[arm],
             linewidth=2.5,
-            linestyle=":" if _untrained(curves, arm) else "-",
+            linestyle=_line_style(curves, arm),
             label=arm,
         )
         for arm in shown

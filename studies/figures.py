@@ -22,10 +22,11 @@ CAPTIONS = {
     "headline": "Left: reconstruction error of the test set at full depth, and PCA's as a dashed "
     "line. Right: test accuracy from the bottleneck, spaced by the logarithm of the "
     f"error. Small dots are single seeds; bars are {_INTERVAL}.",
-    "curves": "Reconstruction error and linear probe accuracy during training, at the depth "
-    f"reached so far, against updates, compute and time. Bands are {_INTERVAL}; seconds "
-    "are means over seeds at the same step. Thin vertical lines: a stage is added. "
-    "Dotted: an arm that does not train.",
+    "curves": "Reconstruction error and linear probe accuracy during training, at the "
+    f"depth reached so far, against updates, compute and time. Bands are {_INTERVAL}; "
+    "seconds are means over seeds at the same step. Thin vertical lines: a stage is "
+    "added. Dashed in colour: an arm from which another goes on. Dotted: an arm that "
+    "does not train.",
     "reconstructions": "Test images and what each arm restores from each depth, of one seed; at the right "
     "the arm's test MSE from that depth, mean over seeds.",
     "filters": "First-stage encoder filters of one seed, each arm on a colour scale of its own: "
@@ -72,17 +73,13 @@ def _reconstructions(study: Study) -> Figure | None:
 
 
 def _filters(study: Study) -> Figure | None:
-    filters = {
-        arm: study.samples[arm]["filters"] for arm in study.arms if "filters" in study.samples.get(arm, {})
-    }
+    filters = {arm: study.samples[arm]["filters"] for arm in study.arms if "filters" in study.samples.get(arm, {})}
     return draw_filters(filters, study.colours)
 
 
 def _headline(study: Study) -> Figure | None:
     right = budget_panel if study.budgets else depth_panel if study.depths else None
-    panels = [
-        panel for panel in (recon_panel if study.measured(["final/recon_mse"]) else None, right) if panel
-    ]
+    panels = [panel for panel in (recon_panel if study.measured(["final/recon_mse"]) else None, right) if panel]
     if not panels:
         return None
     figure = new_figure(3.7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import floor, isnan, log10
+from math import floor, isfinite, isnan, log10
 
 _DEPTH = r"(?:_depth(?P<depth>\d+))?"
 
@@ -59,7 +59,7 @@ class Measure:
     def _decimals(self, value: float, digits: int) -> int:
         if self.decimals is not None:
             return self.decimals
-        if value == 0.0 or isnan(value):
+        if value == 0.0 or not isfinite(value):
             return digits
         return max(0, digits - 1 - floor(log10(abs(value))))
 

@@ -54,9 +54,7 @@ class Study:
     @cached_property
     def budgets(self) -> list[str]:
         """The label budgets that were measured, ascending, "all" last."""
-        return [
-            name for name in budgets(self.rows.columns) if self.measured([f"final/classifier_acc_{name}"])
-        ]
+        return [name for name in budgets(self.rows.columns) if self.measured([f"final/classifier_acc_{name}"])]
 
     @cached_property
     def depths(self) -> list[int]:
@@ -130,9 +128,7 @@ def budget_difference_panel(axes: Axes, study: Study) -> None:
     label_ends(axes, axes.get_xlim()[1], labels)
 
 
-def _accuracy_lines(
-    axes: Axes, study: Study, columns: Mapping[float, str], dodge: float, dots: bool = False
-) -> None:
+def _accuracy_lines(axes: Axes, study: Study, columns: Mapping[float, str], dodge: float, dots: bool = False) -> None:
     """A line an arm through its means in %, moved sideways so that intervals do not cover each other."""
     arms = study.measured(list(columns.values()))
     everything: list[pd.Series] = []
@@ -142,9 +138,7 @@ def _accuracy_lines(
         colour = study.colours[arm]
         percent = {x: 100 * study.values(arm, metric) for x, metric in columns.items()}
         points = [(x + shift if x else 0.0, values) for x, values in percent.items() if len(values)]
-        axes.plot(
-            [x for x, _ in points], [values.mean() for _, values in points], color=colour, linewidth=1.2
-        )
+        axes.plot([x for x, _ in points], [values.mean() for _, values in points], color=colour, linewidth=1.2)
         for x, values in points:
             if dots:
                 _seeds(axes, x, 0.0, values, colour)
@@ -200,8 +194,8 @@ def _mean_and_interval(axes: Axes, x: float, values: pd.Series, colour: str) -> 
 
 def _budget_columns(study: Study) -> dict[float, str]:
     """Place on the axis (log10 of the labels) -> metric; "all" at train_labels, else a decade farther."""
-    numbers = [float(budget) for budget in study.budgets if budget != "all"]
-    beyond = study.reference.get("train_labels", 10 * max(numbers, default=100.0))
+    largest = max((float(budget) for budget in study.budgets if budget != "all"), default=100.0)
+    beyond = max(study.reference.get("train_labels", 10 * largest), 1.5 * largest)  # beside, never on, a number
     places = {budget: log10(beyond if budget == "all" else float(budget)) for budget in study.budgets}
     return {place: f"final/classifier_acc_{budget}" for budget, place in places.items()}
 
@@ -209,9 +203,7 @@ def _budget_columns(study: Study) -> dict[float, str]:
 def _budget_axis(axes: Axes, study: Study, columns: Mapping[float, str]) -> None:
     names = [budget if budget == "all" else f"{int(budget):,}" for budget in study.budgets]
     known = study.reference.get("train_labels")
-    axes.set_xticks(
-        list(columns), [f"all {known:,.0f}" if name == "all" and known else name for name in names]
-    )
+    axes.set_xticks(list(columns), [f"all {known:,.0f}" if name == "all" and known else name for name in names])
     margin = 0.12 * _extent(columns)
     axes.set_xlim(min(columns) - margin, max(columns) + margin)
     axes.grid(visible=False, axis="x")

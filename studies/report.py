@@ -110,9 +110,7 @@ def _between(text: str, readme: Path, name: str) -> tuple[int, int]:
     begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
     once = text.count(begin) == text.count(end) == 1
     if not once or text.index(begin) > text.index(end):
-        raise InputError(
-            f"{readme} must hold the lines {begin!r} and {end!r} once each, in this order: add them"
-        )
+        raise InputError(f"{readme} must hold the lines {begin!r} and {end!r} once each, in this order: add them")
     return text.index(begin) + len(begin), text.index(end)
 
 

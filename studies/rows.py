@@ -23,6 +23,7 @@ Samples: TypeAlias = dict[str, npt.NDArray[Any]]
 FINISHED = "finished"
 _COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "threads"}
 _NUMBERS = {"seed", "step", "phase_step"} | _COST_NUMBERS
+_REFERENCES = ("pca_mse", "pca_components", "mean_mse", "probe_pixels", "train_labels")
 _RUN_COLUMNS = ("run", "arm", "seed", "status")
 _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
 
@@ -53,18 +54,16 @@ def load_curves(out: Path) -> pd.DataFrame:
 def load_reference(out: Path) -> dict[str, float]:
     """Read reference.json: pca_mse, pca_components, mean_mse, probe_pixels, train_labels, as far as known.
 
-    Without the file the result is empty. Raises InputError when it is not an object of numbers.
+    Without the file the result is empty; other keys are ignored. Raises InputError for anything but numbers.
     """
     path = out / "reference.json"
     if not path.exists():
         return {}
     try:
-        reference = json.loads(path.read_text(encoding="utf-8"))
-        return {str(key): float(value) for key, value in reference.items()}
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(found[name]) for name in _REFERENCES if found.get(name) is not None}
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} must hold one JSON object of numbers ({error}): delete it or run again"
-        ) from error
+        raise InputError(f"{path} must hold one JSON object of numbers ({error}): delete it or run again") from error
 
 
 def load_samples(out: Path) -> dict[str, Samples]:
@@ -135,9 +134,7 @@ def _records(path: Path) -> list[list[str]]:
         del records[-1]
     for number, record in enumerate(records[1:], start=2):
         if len(record) != width:
-            raise InputError(
-                f"{path} has {len(record)} fields in record {number}, {width} are expected: restore it"
-            )
+            raise InputError(f"{path} has {len(record)} fields in record {number}, {width} are expected: restore it")
     return records
 
 
@@ -147,6 +144,4 @@ def _column(path: Path, name: str, texts: list[str]) -> pd.Series:
     try:
         return pd.Series([float(text) if text.strip() else np.nan for text in texts], dtype="float64")
     except ValueError as error:
-        raise InputError(
-            f"{path} has text where column {name!r} needs a number ({error}): restore it"
-        ) from error
+        raise InputError(f"{path} has text where column {name!r} needs a number ({error}): restore it") from error

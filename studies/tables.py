@@ -67,9 +67,7 @@ def verdict(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
     return f"{_first_upper(measure(metric).label)}: {_finding(rows, metric, arm, reference)}."
 
 
-def verdicts(
-    rows: pd.DataFrame, metrics: Sequence[str], reference: str, arms: Sequence[str] | None = None
-) -> str:
+def verdicts(rows: pd.DataFrame, metrics: Sequence[str], reference: str, arms: Sequence[str] | None = None) -> str:
     """A list with a line for each metric that says how the arms (by default all) differ from `reference`.
 
     Without a finished run of the reference, a plain statement of that.
@@ -119,9 +117,7 @@ def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> 
         return ""
     header = ["metric", "better", "arm", "pairs", f"difference from {reference}", "95 % interval", "p"]
     lines = [
-        _difference_line(metric, arm, paired(rows, metric, arm, reference))
-        for metric in metrics
-        for arm in others
+        _difference_line(metric, arm, paired(rows, metric, arm, reference)) for metric in metrics for arm in others
     ]
     note = (
         f"**Differences from {reference}, paired by seed.** The interval is the 95 % t interval of the mean "
@@ -174,9 +170,7 @@ def _costs(rows: pd.DataFrame) -> str:
     lines = []
     for arm in arms_of(rows):
         done = _done(rows, arm)
-        lines.append(
-            [arm, *(_cost_cell(done, name) for name in names), *(_values(done[name]) for name in machine)]
-        )
+        lines.append([arm, *(_cost_cell(done, name) for name in names), *(_values(done[name]) for name in machine)])
     return _markdown(["arm", *(_COSTS[name] for name in names), *machine], lines)
 
 
@@ -219,9 +213,7 @@ def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table whose columns of words are flush left, those of numbers flush right."""
     words = [any(line[column][:1].isalpha() for line in lines) for column in range(len(header))]
     rule = ["---" if word else "--:" for word in words]
-    return "\n".join(
-        "| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in [header, rule, *lines]
-    )
+    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in [header, rule, *lines])
 
 
 def _escaped(cell: str) -> str:

@@ -13,7 +13,9 @@ import pytest
 from scipy import stats
 
 from stacked.errors import InputError
+from studies.curves import over_seeds
 from studies.figures import ARM_COLOURS, CAPTIONS, Study, arm_colours, draw
+from studies.pairing import mean_interval
 from studies.report import (
     headline,
     load_curves,
@@ -100,9 +102,7 @@ def make_curves(rows: pd.DataFrame, points: int = 200) -> pd.DataFrame:
                 start = {"fine-tuning": 0.4, "untrained": 0.0}.get(phase, 12.0)
                 level = worse * final * 0.5 ** (DEPTH - depth) * (1 + start * np.exp(-9 * part))
                 accuracy = (
-                    probe - 0.15 * (start > 0) * np.exp(-6 * part) / (index + 1)
-                    if k % 10 == 0 or part == 1
-                    else np.nan
+                    probe - 0.15 * (start > 0) * np.exp(-6 * part) / (index + 1) if k % 10 == 0 or part == 1 else np.nan
                 )
                 spent = row.train_seconds * (index + part) / len(phases)
                 line = {"run": row.run, "arm": row.arm, "seed": row.seed, "phase": phase, "step": step}
@@ -174,12 +174,8 @@ def test_pairs_only_common_finished_seeds_in_any_order(rows: pd.DataFrame) -> No
     rows.loc[(rows.arm == "joint") & (rows.seed == 1), "final/probe_acc"] = np.nan
     rows = rows[~((rows.arm == "joint") & (rows.seed == 2))].iloc[::-1]
     result = paired(rows, "final/probe_acc", "greedy", "joint")
-    left = {
-        seed: rows[(rows.arm == "greedy") & (rows.seed == seed)]["final/probe_acc"].item() for seed in (3, 4)
-    }
-    right = {
-        seed: rows[(rows.arm == "joint") & (rows.seed == seed)]["final/probe_acc"].item() for seed in (3, 4)
-    }
+    left = {seed: rows[(rows.arm == "greedy") & (rows.seed == seed)]["final/probe_acc"].item() for seed in (3, 4)}
+    right = {seed: rows[(rows.arm == "joint") & (rows.seed == seed)]["final/probe_acc"].item() for seed in (3, 4)}
     assert result.n == 2
     assert result.difference == pytest.approx(sum(left[seed] - right[seed] for seed in (3, 4)) / 2)
     assert result.p == pytest.approx(stats.ttest_rel(list(left.values()), list(right.values())).pvalue)
@@ -263,9 +259,7 @@ def test_table_numbers_follow_from_the_rows(rows: pd.DataFrame) -> None:
         assert cells(text, arm, "seeds") == ["5"]
     assert cells(text, "joint", "images seen") == [f"{3600 * 256:,}"]
     result = paired(rows, "final/probe_acc", "greedy", "joint")
-    difference, low, high = (
-        f"{100 * x:+.2f}".replace("-", "−") for x in (result.difference, result.low, result.high)
-    )
+    difference, low, high = (f"{100 * x:+.2f}".replace("-", "−") for x in (result.difference, result.low, result.high))
     interval = f"{low} to {high} | {result.p:.3f} |"
     assert f"| linear probe accuracy | higher | greedy | 5 | {difference} points | {interval}" in text
     assert "n = 5 seeds: init + data order + corruption + label subset" in text
@@ -330,9 +324,7 @@ def test_bad_rows_are_refused_in_one_sentence(out: Path, tmp_path: Path, rows: p
     write_csv(pd.concat([rows, rows.iloc[:1]]), out / "runs.csv")
     with pytest.raises(InputError, match="arm 'greedy' seed 0 twice"):
         load_rows(out)
-    write_csv(
-        rows.astype({"final/recon_mse": object}).assign(**{"final/recon_mse": "small"}), out / "runs.csv"
-    )
+    write_csv(rows.astype({"final/recon_mse": object}).assign(**{"final/recon_mse": "small"}), out / "runs.csv")
     with pytest.raises(InputError, match="column 'final/recon_mse' needs a number"):
         load_rows(out)
     write_csv(rows.drop(columns="status"), out / "runs.csv")
@@ -350,9 +342,7 @@ def test_report_writes_readme_and_every_figure(out: Path) -> None:
         assert f"(figures/{name}.png)" in text
     assert table(load_rows(out), ["final/recon_mse"]).splitlines()[0].split("|")[3] in text
     assert all(value in text for value in DESCRIPTION.values())
-    assert sorted(path.name for path in (out / "figures").iterdir()) == sorted(
-        f"{name}.png" for name in CAPTIONS
-    )
+    assert sorted(path.name for path in (out / "figures").iterdir()) == sorted(f"{name}.png" for name in CAPTIONS)
     assert not list(out.glob(".*"))
 
 
@@ -380,6 +370,36 @@ def test_a_report_of_failures_only(out: Path, rows: pd.DataFrame) -> None:
     assert "20 of 20 runs did not finish" in text
     assert "No answer" in text
     assert not list((out / "figures").glob("*.png"))
+
+
+def test_curves_average_cost_at_the_same_step_and_skip_steps_a_seed_lacks() -> None:
+    """Two seeds, steps 0 and 10 in common, 20 of one seed only; the interval is mean ± t(1) * s.e."""
+    seen = [(0, 0, 1.0, 0.5), (0, 10, 4.0, 0.3), (0, 20, 9.0, 0.1), (1, 0, 2.0, 0.7), (1, 10, 8.0, 0.2)]
+    curves = pd.DataFrame(seen, columns=["seed", "step", "seconds", "mse"])
+    summary = over_seeds(curves.assign(phase="joint", phase_step=curves["step"]), "mse", "seconds")
+    assert summary["step"].tolist() == [0, 10]
+    assert summary["x"].tolist() == pytest.approx([1.5, 6.0])
+    assert summary["mean"].tolist() == pytest.approx([0.6, 0.25])
+    assert summary["high"].tolist() == pytest.approx([0.6 + 12.7062 * 0.1, 0.25 + 12.7062 * 0.05], rel=1e-5)
+
+
+def test_mean_interval_equals_scipy(rows: pd.DataFrame) -> None:
+    values = rows.loc[rows.arm == "joint", "final/recon_mse"]
+    expected = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    assert mean_interval(values)[1:] == pytest.approx(expected)
+
+
+def test_unreadable_extras_are_named(out: Path) -> None:
+    """Null in reference.json is as good as absent; text and broken archives are the user's to mend."""
+    (out / "reference.json").write_text('{"pca_mse": null, "mean_mse": 0.0675, "note": "x"}')
+    write_report(out, **DESCRIPTION)
+    (out / "reference.json").write_text('{"pca_mse": "low"}')
+    with pytest.raises(InputError, match=r"reference\.json"):
+        write_report(out, **DESCRIPTION)
+    (out / "reference.json").unlink()
+    (out / "samples" / "joint-s0.npz").write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(InputError, match=r"joint-s0\.npz cannot be read"):
+        write_report(out, **DESCRIPTION)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
