@@ -58,9 +58,7 @@ def load(
     """
     dataset, argument = _find(name)
     if limit is not None and limit < 1:
-        raise InputError(
-            f"limit={limit} is not a number of training images: choose 1 or more, or leave it out"
-        )
+        raise InputError(f"limit={limit} is not a number of training images: choose 1 or more, or leave it out")
     if not 0 < valid < 1:
         raise InputError(f"valid={valid} is not a part of the training set: choose a number between 0 and 1")
     if image_size < 1:

@@ -40,9 +40,7 @@ class Folder(Dataset):
         """List, check and decode; raises InputError for what is missing, ambiguous, too few or unreadable."""
         root = Path(source.argument).expanduser()
         if not root.is_dir():
-            raise InputError(
-                f"folder:{root} is not a folder: give the path of a folder of images after 'folder:'"
-            )
+            raise InputError(f"folder:{root} is not a folder: give the path of a folder of images after 'folder:'")
         if (root / "train").is_dir() and (root / "test").is_dir():
             return _divided(root, source)
         listing = _list(root)
@@ -65,13 +63,9 @@ def _divided(root: Path, source: Source) -> Official:
         raise InputError(f"only one of {train.folder} and {test.folder} has class folders: give them to both")
     unknown = sorted(set(test.classes) - set(train.classes))
     if unknown:
-        raise InputError(
-            f"{test.folder} has a class {unknown[0]!r} that {train.folder} lacks: add or rename it"
-        )
+        raise InputError(f"{test.folder} has a class {unknown[0]!r} that {train.folder} lacks: add or rename it")
     _require(train, 2, "to train and validate with")
-    return Official(
-        _decode(train, train.classes, source), _decode(test, train.classes, source), train.classes
-    )
+    return Official(_decode(train, train.classes, source), _decode(test, train.classes, source), train.classes)
 
 
 def _decode(listing: Listing, classes: tuple[str, ...], source: Source) -> Split:

@@ -85,9 +85,7 @@ class IdxFolder:
 
     def _expected(self, stem: str) -> str:
         known = self.sha256.get(stem)
-        return (
-            f"SHA-256 {known} of the decompressed bytes" if known else "a complete IDX file of unsigned bytes"
-        )
+        return f"SHA-256 {known} of the decompressed bytes" if known else "a complete IDX file of unsigned bytes"
 
 
 def parse(content: bytes, dimensions: int) -> NDArray[np.uint8] | None:

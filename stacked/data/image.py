@@ -45,13 +45,9 @@ def decode(path: Path, size: int, grey: bool) -> NDArray[np.uint8]:
         deep = opened.mode == "I" and opened.format in ("PNG", "PPM")  # older Pillow's mode for 16-bit grey
         image: Image.Image = ImageOps.exif_transpose(opened)
     if deep or image.mode.startswith("I;16"):
-        image = Image.fromarray(
-            np.round(np.asarray(image).astype(np.float64) * (255 / 65535)).astype(np.uint8)
-        )
+        image = Image.fromarray(np.round(np.asarray(image).astype(np.float64) * (255 / 65535)).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        raise ValueError(
-            f"its pixels (mode {image.mode}) have no fixed white level; save it with 8 or 16 bits"
-        )
+        raise ValueError(f"its pixels (mode {image.mode}) have no fixed white level; save it with 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

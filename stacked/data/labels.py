@@ -28,9 +28,7 @@ def label_subset(labels: Tensor, n: int | None, seed: int) -> Tensor:
     if n is None:
         return torch.from_numpy(labelled)
     if not len(labelled):
-        raise InputError(
-            f"a budget of {n} labels needs labelled images, and there are none: use data with classes"
-        )
+        raise InputError(f"a budget of {n} labels needs labelled images, and there are none: use data with classes")
     classes = len(np.unique(values[labelled]))
     if not classes <= n <= len(labelled):
         raise InputError(

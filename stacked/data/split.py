@@ -34,9 +34,7 @@ class Split:
 
         images, labels = self.images, self.labels
         if images.dtype != torch.uint8 or images.ndim != 4 or not images.is_contiguous():
-            raise TypeError(
-                f"images must be contiguous uint8 [N, C, H, W], not {images.dtype} {tuple(images.shape)}"
-            )
+            raise TypeError(f"images must be contiguous uint8 [N, C, H, W], not {images.dtype} {tuple(images.shape)}")
         if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
             raise TypeError(f"labels must be int64 [{len(images)}], not {labels.dtype} {tuple(labels.shape)}")
 
