@@ -197,10 +197,12 @@ class StoreClient:
         with torch.no_grad():
             output = model(torch.from_numpy(example)).numpy()
         requirements = [f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"]
+        # Made here, for MLflow would put it into the experiment that is active globally.
+        made = self._client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
         with _as_global_store(self.store.uri):
             Model.log(
                 artifact_path=None,
-                name=name,
+                model_id=made.model_id,
                 flavor=mlflow.pytorch,
                 run_id=run_id,
                 pytorch_model=model,

@@ -88,7 +88,9 @@ class Run:
         """Log a file, or the files in a folder; in an outage it is read later, so leave it in place."""
         if not path.exists():
             raise InputError(f"the artifact {str(path)!r} does not exist; write it before logging it")
-        _check_folder(folder)
+        inside = [file.name for file in path.iterdir()] if path.is_dir() else [path.name]
+        for name in inside:
+            _check_folder(str(Path(folder or "") / name))
         self._do(lambda run_id: self._client.log_file(run_id, path, folder))
 
     def text(self, text: str, artifact_file: str) -> None:
@@ -247,7 +249,8 @@ class Tracker(Run):
         import torch
 
         frozen = copy.deepcopy(encoder).cpu().eval()
-        batch = torch.cat([example, example])[:2].detach().cpu().numpy()
+        # MLflow stores the example twice as text, where quarters are short.
+        batch = (torch.cat([example, example])[:2].detach().cpu().mul(4).round() / 4).numpy()
         self._do(lambda run_id: self._client.log_model(run_id, "encoder", frozen, batch), once="model encoder")
 
     def _send(self) -> None:
@@ -264,7 +267,7 @@ def study_run(store: Store, experiment: str, study: str) -> Tracker:
 
 
 def _check_folder(artifact: str | None) -> None:
-    if artifact and Path(artifact).parts[0] == PICTURES:
+    if artifact and Path(artifact).parts[:1] == (PICTURES,):
         raise InputError(
             f"the artifact folder {PICTURES!r} is for pictures with a step; use another, such as 'figures'"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import socket
 import subprocess
@@ -97,7 +98,7 @@ def test_the_axis_of_accuracies_spans_what_is_recorded(store: Store, tmp_path: P
 
 
 def test_a_view_too_large_for_a_tag_is_a_warning(store: Store) -> None:
-    outcomes = [f"final/{hash((i, 'x'))}" for i in range(3000)]
+    outcomes = [f"final/{hashlib.sha256(bytes([i, j])).hexdigest()}" for i in range(16) for j in range(64)]
     with pytest.warns(RuntimeWarning, match=r"'demo: .*' was not saved: it takes \d+ characters"):
         assert save_views(store, EXPERIMENT, "demo", probe=True, images=True, outcomes=outcomes) == {}
 

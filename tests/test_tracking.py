@@ -109,9 +109,7 @@ def test_view_query_finds_arm_runs_only(store: Store, tmp_path: Path) -> None:
     for name in ("layerwise/s0", "joint/s0"):
         train(arm(store, tmp_path / name, name, experiment="query"))
     experiment = MlflowClient(store.uri).get_experiment_by_name("query")
-    runs = MlflowClient(store.uri).search_runs(
-        [experiment.experiment_id], "tags.study = 'demo' and tags.kind = 'arm'"
-    )
+    runs = MlflowClient(store.uri).search_runs([experiment.experiment_id], "tags.study = 'demo' and tags.kind = 'arm'")
     assert sorted(run.info.run_name for run in runs) == ["joint/s0", "layerwise/s0"]
     assert experiment.artifact_location == store.artifacts.as_uri()
 
@@ -131,9 +129,7 @@ def test_points_are_on_disk_before_they_are_sent(store: Store, tmp_path: Path) -
         assert (metric.step, metric.value, metric.timestamp) == (7, 0.5, point.time)
 
 
-def test_a_hundred_points_are_sent_unasked(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hundred_points_are_sent_unasked(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stacked.outbox.BATCH_SECONDS", math.inf)
     with arm(store, tmp_path / "work") as tracker:
         for step in range(99):
@@ -192,9 +188,7 @@ def test_a_resumed_run_repeats_steps_without_duplicates(store: Store, tmp_path: 
     assert "failure" not in run_of(store, second).data.tags
 
 
-def test_a_process_killed_between_sending_and_noting_it_leaves_no_duplicates(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_process_killed_between_sending_and_noting_it_leaves_no_duplicates(store: Store, tmp_path: Path) -> None:
     first = arm(store, tmp_path / "work")
     for step in STEPS:
         first.log({"eval/recon_mse": float("nan") if step == 10 else 1.0, "train/loss": float(step)}, step)
@@ -226,9 +220,7 @@ def test_a_run_deleted_in_the_store_is_made_anew_with_all_points(store: Store, t
     assert history(store, stage.info.run_id, "stage/loss") == [(step, 1 / (1 + step)) for step in STEPS]
 
 
-def test_another_store_gets_the_whole_run_and_stages_that_are_not_run_again(
-    store: Store, tmp_path: Path
-) -> None:
+def test_another_store_gets_the_whole_run_and_stages_that_are_not_run_again(store: Store, tmp_path: Path) -> None:
     train(arm(store, tmp_path / "work"))
     other = open_store(tmp_path / "other")
     with arm(other, tmp_path / "work") as tracker:
@@ -313,6 +305,9 @@ def test_the_folder_of_pictures_takes_nothing_else(store: Store, tmp_path: Path)
             tracker.text("x", "images/note.txt")
         with pytest.raises(InputError, match="images"):
             tracker.artifact(tmp_path, "images")
+        (tmp_path / "tree" / "images").mkdir(parents=True)
+        with pytest.raises(InputError, match="images"):
+            tracker.artifact(tmp_path / "tree")
         with pytest.raises(InputError, match=r"float64 \[2, 2\]"):
             tracker.image("grid", np.zeros((2, 2)), 0)  # type: ignore[arg-type]
         with pytest.raises(InputError, match="nowhere"):
@@ -334,8 +329,10 @@ def test_datasets_are_inputs_without_a_path(store: Store, tmp_path: Path) -> Non
     assert all("/" not in i.dataset.source for i in inputs)
 
 
-def test_the_encoder_loads_back_as_it_was(store: Store, tmp_path: Path) -> None:
+def test_the_encoder_loads_back_as_it_was(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
+
+    monkeypatch.chdir(tmp_path)
 
     encoder = torch.nn.Sequential(
         torch.nn.Conv2d(1, 4, 3, 2, 1), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten()
@@ -349,6 +346,11 @@ def test_the_encoder_loads_back_as_it_was(store: Store, tmp_path: Path) -> None:
     assert "MLFLOW_TRACKING_URI" not in os.environ
     run = run_of(store, tracker)
     [output] = run.outputs.model_outputs
+    logged = MlflowClient(store.uri).get_logged_model(output.model_id)
+    assert (logged.name, logged.experiment_id) == ("encoder", run.info.experiment_id)
+    assert (logged.source_run_id, logged.status) == (tracker.run_id, "READY")
+    assert logged.artifact_location.startswith(store.artifacts.as_uri())
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
     mlflow.set_tracking_uri(store.uri)
     try:
         loaded = mlflow.pytorch.load_model(f"models:/{output.model_id}")
@@ -356,7 +358,6 @@ def test_the_encoder_loads_back_as_it_was(store: Store, tmp_path: Path) -> None:
     finally:
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
     assert torch.equal(loaded(batch), encoder.eval()(batch))
-    assert info.name == "encoder"
     assert info.signature.inputs.inputs[0].shape == (-1, 1, 9, 9)
     assert info.signature.outputs.inputs[0].shape == (-1, 100)
 
@@ -497,7 +498,5 @@ def test_a_deleted_experiment_is_named(store: Store, tmp_path: Path) -> None:
 def test_mlflow_is_told_to_report_nothing_home() -> None:
     probe = "import stacked.tracking, os; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    answer = subprocess.run(
-        [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "true"
