@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     NewBar = Callable[[str, int], Bar]
 
 #: Images in a picture of reconstructions.
-SHOWN = 10
+SHOWN = 14
 
 
 class Untracked:

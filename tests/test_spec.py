@@ -1,0 +1,125 @@
+"""Specs are values, validated where they are constructed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from stacked import InputError, RunSpec, StackSpec
+from stacked.growth import POLICIES, Phase, Updates
+from stacked.spec import (
+    Budget,
+    Classification,
+    DataSpec,
+    Evaluation,
+    Optimisation,
+    StageSpec,
+    flat,
+    from_dict,
+    from_json,
+    to_json,
+)
+
+MIXED = RunSpec(
+    policy="joint",
+    seed=3,
+    data=DataSpec("digits", limit=500),
+    stack=StackSpec((StageSpec("conv", 4), StageSpec("dense", 9, "sigmoid", (("tied", True),)))),
+    budget=Budget((2.0, 3.0), 4.0, "updates"),
+    optimisation=Optimisation(corruption="gaussian", corruption_level=(0.1, 0.2), clip=1.0, patience=2),
+    classification=Classification(labels=(50, None)),
+)
+
+
+@pytest.mark.parametrize("spec", [RunSpec(), MIXED])
+def test_round_trips_through_json_and_hashes(spec: RunSpec) -> None:
+    again = from_json(to_json(spec))
+    assert again == spec
+    assert hash(again) == hash(spec)
+    assert again.id == spec.id
+    assert len(spec.id) == 16
+    assert dataclasses.replace(spec, seed=spec.seed + 1).id != spec.id
+
+
+def test_what_is_logged_is_what_was_written() -> None:
+    values = flat(MIXED)
+    assert values["stack.stages"][1] == {"kind": "dense", "width": 9, "activation": "sigmoid", "options": {"tied": True}}
+    assert values["budget.stages"] == [2.0, 3.0]
+    assert "id" not in values
+
+
+def test_the_phases_of_depth_three() -> None:
+    budget = Updates((10, 20, 30), 40)
+    one = [Phase("stage 1", (1, 1), 0, 10), Phase("stage 2", (2, 2), 1, 20), Phase("stage 3", (3, 3), 2, 30)]
+    assert POLICIES["greedy"](3, budget) == one
+    assert POLICIES["greedy+finetune"](3, budget) == [*one, Phase("fine-tuning", (1, 3), 0, 40)]
+    assert POLICIES["joint"](3, budget) == [Phase("joint", (1, 3), 0, 40)]
+    assert POLICIES["random"](3, budget) == []
+
+
+def test_budgets_count_updates() -> None:
+    assert Budget((2.0,), 0.5).in_updates(3, 100) == Updates((200, 200, 200), 50)
+    assert Budget((1.0, 2.0), None).in_updates(2, 7) == Updates((7, 14), None)
+    assert Budget((5,), 6, "updates").in_updates(2, 100) == Updates((5, 5), 6)
+    assert Budget(None, 0.001).in_updates(2, 100) == Updates(None, 1)
+
+
+REFUSED = [
+    (lambda: RunSpec(policy="greddy"), r"policy 'greddy' is not known: choose from greedy, greedy\+finetune, joint, random"),
+    (lambda: DataSpec("mnits"), r"'mnits'.*mnist"),
+    (lambda: DataSpec(limit=0), "limit 0 is not allowed"),
+    (lambda: DataSpec(valid=1.0), "valid 1.0 is not allowed"),
+    (lambda: StackSpec.of("conv"), "no stages"),
+    (lambda: StackSpec.of("conv", 4, 0), "width of a conv stage 0 is not allowed"),
+    (lambda: StackSpec.of("konv", 4), "stage kind 'konv' is not known: choose from conv, dense"),
+    (lambda: StackSpec.of("conv", 4, tied=True), "option of a conv stage 'tied' is not known: choose from norm"),
+    (lambda: StackSpec.of("conv", 4, activation="swish"), "activation 'swish'"),
+    (lambda: Budget((0,)), "budget 0 is not allowed: give a number above 0"),
+    (lambda: Budget((1,), -2), "budget -2 is not allowed"),
+    (lambda: Budget((float("nan"),)), "budget nan is not allowed"),
+    (lambda: Budget((1.5,), unit="updates"), "budget 1.5 is not a whole number of updates"),
+    (lambda: Budget((1,), unit="steps"), "budget unit 'steps'"),
+    (lambda: Optimisation(corruption_level=1.5), "corruption level 1.5 of masking is not allowed: give 0 to 1"),
+    (lambda: Optimisation(corruption="gaussian", corruption_level=-0.1), "level -0.1 of gaussian .*: give 0 or more"),
+    (lambda: Optimisation(corruption="mask"), "corruption 'mask' is not known: choose from masking, salt-and-pepper"),
+    (lambda: Optimisation(lr=0), "learning rate 0 is not allowed"),
+    (lambda: Optimisation(loss="huber"), "loss 'huber' is not known"),
+    (lambda: Optimisation(schedule="step"), "schedule 'step' is not known"),
+    (lambda: Optimisation(optimiser="lion"), "optimiser 'lion' is not known"),
+    (lambda: Optimisation(batch_size=0), "batch_size 0 is not allowed"),
+    (lambda: Optimisation(patience=0), "patience 0 is not allowed"),
+    (lambda: Evaluation(every=0), "every 0 is not allowed"),
+    (lambda: Classification(labels=(0,)), "label budget 0 is not allowed"),
+    (lambda: Classification(lrs=()), "no learning rates"),
+    (lambda: RunSpec(budget=Budget((1, 2, 3))), "3 stage budgets do not fit 4 stages"),
+    (lambda: RunSpec(optimisation=Optimisation(corruption_level=(0.1, 0.2))), "2 corruption levels do not fit 4 stages"),
+    (lambda: RunSpec(policy="joint", budget=Budget((1,), None)), "give the budget its end_to_end part"),
+    (lambda: RunSpec(policy="greedy", budget=Budget(None, 1)), "give the budget a number of updates or epochs a stage"),
+    (
+        lambda: RunSpec(policy="greedy", optimisation=Optimisation(loss="bce")),
+        "loss 'bce' cannot be used in phase 'stage 2', which reconstructs values of a relu activation: use 'mse' there",
+    ),
+    (lambda: RunSpec(seed=-1), "seed -1 is not allowed"),
+    (lambda: from_dict(RunSpec, {"sede": 1}), "field of RunSpec 'sede' is not known: choose from policy, seed"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_what_cannot_run_is_refused_where_it_is_constructed(make: object, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        make()  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+
+
+def test_losses_that_fit_are_accepted() -> None:
+    RunSpec(policy="joint", optimisation=Optimisation(loss="bce"))
+    RunSpec(policy="greedy", optimisation=Optimisation(loss=("bce", "mse", "mse", "mse")))
+    RunSpec(stack=StackSpec.of("dense", 9, 4, activation="sigmoid"), optimisation=Optimisation(loss="bce"))
+
+
+def test_an_id_does_not_depend_on_the_process() -> None:
+    assert json.loads(to_json(RunSpec()))["policy"] == "greedy+finetune"
+    text = to_json(RunSpec())
+    assert text == to_json(from_json(text))
