@@ -266,7 +266,7 @@ class Classification:
 
     labels: tuple[int | None, ...] = (100, 1000, None)
     lrs: tuple[float, ...] = (1e-3, 3e-3)
-    updates: int = 200
+    updates: int = 150
     batch_size: int = 128
     checks: int = 5
     images: int = 1000

@@ -176,6 +176,7 @@ def cached_splits(base: RunSpec, data_dir: str | None) -> Splits:
 def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
     """Do one run in this process; a run that fails gives a row that says why."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     from stacked.run import run
     from stacked.spec import flat
@@ -199,7 +200,8 @@ def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, 
     }
     tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
     try:
-        with tracker:
+        # BLAS with a thread for every core in every process is ten times slower than with its share
+        with threadpool_limits(job.threads, user_api="blas"), tracker:
             done = run(
                 spec,
                 cached_splits(given.base, given.data_dir),

@@ -173,9 +173,7 @@ def test_early_stopping_stops_and_restores_the_best() -> None:
     noise = Images(torch.randint(0, 256, IMAGES.shape, dtype=torch.uint8))
     best, states = [], []
     # learning noise makes the validation loss worse after a while
-    for point in fit(
-        stack, Phase("stage 1", (1, 1), 0, 8000), noise, how, order=order, seed=0, every=8, valid=valid
-    ):
+    for point in fit(stack, Phase("stage 1", (1, 1), 0, 8000), noise, how, order=order, seed=0, every=8, valid=valid):
         assert point.valid_loss is not None
         best.append(point.valid_loss)
         states.append(copy.deepcopy(stack.state_dict()))
@@ -229,7 +227,13 @@ def minimise(stack: StackedAutoencoder, first: int, last: int, x: torch.Tensor) 
         reads = stack.encode(x, first - 1)
     params = [p for p in stack.parameters() if p.requires_grad]
     optimiser = torch.optim.LBFGS(
-        params, max_iter=5000, max_eval=20000, tolerance_grad=1e-14, tolerance_change=1e-18, history_size=50, line_search_fn="strong_wolfe"
+        params,
+        max_iter=5000,
+        max_eval=20000,
+        tolerance_grad=1e-14,
+        tolerance_change=1e-18,
+        history_size=50,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> torch.Tensor:
@@ -281,7 +285,9 @@ def test_greedy_tied_linear_stages_are_pca(seed: int, linear_data: tuple[torch.T
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_greedy_untied_linear_stages_are_worse_than_pca(seed: int, linear_data: tuple[torch.Tensor, dict[int, float]]) -> None:
+def test_greedy_untied_linear_stages_are_worse_than_pca(
+    seed: int, linear_data: tuple[torch.Tensor, dict[int, float]]
+) -> None:
     """Stage 2 minimises its error in a basis of arbitrary scale."""
     x, pca = linear_data
     stack = linear(False, seed)

@@ -45,7 +45,12 @@ def test_round_trips_through_json_and_hashes(spec: RunSpec) -> None:
 
 def test_what_is_logged_is_what_was_written() -> None:
     values = flat(MIXED)
-    assert values["stack.stages"][1] == {"kind": "dense", "width": 9, "activation": "sigmoid", "options": {"tied": True}}
+    assert values["stack.stages"][1] == {
+        "kind": "dense",
+        "width": 9,
+        "activation": "sigmoid",
+        "options": {"tied": True},
+    }
     assert values["budget.stages"] == [2.0, 3.0]
     assert "id" not in values
 
@@ -67,7 +72,10 @@ def test_budgets_count_updates() -> None:
 
 
 REFUSED = [
-    (lambda: RunSpec(policy="greddy"), r"policy 'greddy' is not known: choose from greedy, greedy\+finetune, joint, random"),
+    (
+        lambda: RunSpec(policy="greddy"),
+        r"policy 'greddy' is not known: choose from greedy, greedy\+finetune, joint, random",
+    ),
     (lambda: DataSpec("mnits"), r"'mnits'.*mnist"),
     (lambda: DataSpec(limit=0), "limit 0 is not allowed"),
     (lambda: DataSpec(valid=1.0), "valid 1.0 is not allowed"),
@@ -94,7 +102,10 @@ REFUSED = [
     (lambda: Classification(labels=(0,)), "label budget 0 is not allowed"),
     (lambda: Classification(lrs=()), "no learning rates"),
     (lambda: RunSpec(budget=Budget((1, 2, 3))), "3 stage budgets do not fit 4 stages"),
-    (lambda: RunSpec(optimisation=Optimisation(corruption_level=(0.1, 0.2))), "2 corruption levels do not fit 4 stages"),
+    (
+        lambda: RunSpec(optimisation=Optimisation(corruption_level=(0.1, 0.2))),
+        "2 corruption levels do not fit 4 stages",
+    ),
     (lambda: RunSpec(policy="joint", budget=Budget((1,), None)), "give the budget its end_to_end part"),
     (lambda: RunSpec(policy="greedy", budget=Budget(None, 1)), "give the budget a number of updates or epochs a stage"),
     (
