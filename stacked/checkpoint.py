@@ -6,7 +6,6 @@ Written atomically; nothing is ever unpickled.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from stacked.atomic import write_atomically
 from stacked.errors import InputError
 from stacked.spec import RunSpec, flat, from_json, to_json
 
 FORMAT = "stacked checkpoint 1"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all; InputError when the folder cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: Path, spec: RunSpec, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:

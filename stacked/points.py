@@ -74,13 +74,6 @@ def read_points(path: Path) -> list[Point]:
     return points
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file at `path` as a whole: a reader sees the old text or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def _cut_torn_line(path: Path) -> None:
     if not path.exists():
         return

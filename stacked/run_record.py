@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from stacked.atomic import write_atomically
 from stacked.errors import InputError
-from stacked.points import write_atomically
 
 FILE = "run.json"
 FAILURE_TAG = "failure"

@@ -32,6 +32,9 @@ _COSTS = {
 }
 
 
+LOGARITHMIC = ("eval/recon_mse",)
+
+
 def draw_curves(
     curves: pd.DataFrame, arms: Sequence[str], colours: dict[str, str], reference: dict[str, float]
 ) -> Figure | None:
@@ -69,7 +72,8 @@ def draw_curves(
 def over_seeds(curves: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
     """One arm's curve: columns phase, x (mean cost), mean, low, high (95 % t interval), n; ordered by step.
 
-    Seeds are aligned by the step within a phase, and only steps at which every seed was measured are kept: a
+    What is drawn on a logarithmic axis is averaged there: an interval of the plain mean may reach below zero. Seeds are
+    aligned by the step within a phase, and only steps at which every seed was measured are kept: a
     mean over changing seeds would jump.
     """
     measured = curves.dropna(subset=[metric, cost])
@@ -78,7 +82,10 @@ def over_seeds(curves: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
     for (phase, _), group in measured.groupby(["phase", "phase_step"], sort=False):
         if group["seed"].nunique() < seeds:
             continue
-        mean, low, high = mean_interval(group[metric])
+        values = np.log10(group[metric]) if metric in LOGARITHMIC else group[metric]
+        mean, low, high = mean_interval(values)
+        if metric in LOGARITHMIC:
+            mean, low, high = 10**mean, 10**low, 10**high
         line = {"phase": phase, "step": group["step"].mean(), "x": group[cost].mean(), "n": len(group)}
         lines.append({**line, "mean": mean, "low": low, "high": high})
     columns = ["phase", "step", "x", "n", "mean", "low", "high"]
@@ -150,7 +157,7 @@ def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves
     seeds = sorted({int(curves.loc[curves["arm"] == arm, "seed"].nunique()) for arm in shown})
     if seeds[-1] > 1:
         n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        title = f"mean over n = {n} seeds; band: 95 % t interval of the mean"
+        title = f"mean over n = {n} seeds (of log MSE); band: 95 % t interval of the mean"
     else:
         title = "a single seed: no interval"
     legend = figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=title)

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from stacked.checkpoint import differences, write_atomically
+from stacked.atomic import write_atomically
+from stacked.checkpoint import differences
 from stacked.errors import InputError
+from stacked.growth import POLICIES
 from stacked.spec import Budget, RunSpec, from_dict, from_json, to_dict, to_json
 from studies.rows import load_curves, load_rows
 
@@ -28,7 +30,7 @@ def prepare(out: Path, configuration: str, base: RunSpec, equal: str) -> None:
     path = out / "configuration.json"
     mine = {"configuration": configuration, "equal": equal, "base": to_json(base)}
     if not path.exists():
-        write_atomically(path, (json.dumps(mine, indent=1) + "\n").encode())
+        write_atomically(path, json.dumps(mine, indent=1) + "\n")
         return
     theirs = json.loads(path.read_text(encoding="utf-8"))
     if theirs != mine:
@@ -56,7 +58,7 @@ def remembered_budgets(out: Path) -> dict[str, Budget]:
 def remember_budgets(out: Path, budgets: dict[str, Budget]) -> None:
     """Keep the budgets for later runs."""
     text = json.dumps({arm: to_dict(budget) for arm, budget in budgets.items()}, indent=1)
-    write_atomically(out / "budgets.json", (text + "\n").encode())
+    write_atomically(out / "budgets.json", text + "\n")
 
 
 def finished(out: Path) -> set[str]:
@@ -83,11 +85,18 @@ def _put(path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]]) -> No
     new = pd.DataFrame(rows)
     if old is not None:
         new = pd.concat([old[old["run"] != rows[0]["run"]], new])
+    new = new.sort_values(["seed", "arm"], key=_rank, kind="stable")
     columns = [name for name in new if name != "spec"] + [name for name in new if name == "spec"]
     new = new.astype(
         {name: "Int64" for name in ("step", "phase_step", "updates", "images_seen", "threads") if name in new}
     )
-    write_atomically(path, new[columns].to_csv(index=False).encode())
+    write_atomically(path, new[columns].to_csv(index=False))
+
+
+def _rank(values: pd.Series) -> pd.Series:
+    """Seeds by number, arms in the order in which policies are defined: runs finish in any order."""
+    order = {arm: place for place, arm in enumerate(POLICIES)}
+    return values.map(lambda value: order.get(value, len(order))) if values.name == "arm" else values
 
 
 def failed_row(spec: RunSpec, arm: str, reason: str) -> dict[str, Any]:
@@ -117,4 +126,4 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
     components = int(np.prod(build(base.stack, splits.image_shape).latent_shape))
     if components < min(len(train), train[0].numel()) and train[0].numel() <= MOST_PCA_VALUES:
         found |= {"pca_mse": pca_reference(train, test, components).mse, "pca_components": components}
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+    write_atomically(path, json.dumps(found, indent=1) + "\n")

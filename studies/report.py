@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 
+from stacked.atomic import write_atomically
 from stacked.errors import InputError
 from studies.figures import CAPTIONS, Study, draw
 from studies.measures import budgets
@@ -44,7 +44,7 @@ def write_report(
     for name in CAPTIONS:
         path = out / "figures" / f"{name}.png"
         if picture := draw(name, study):
-            _write(path, picture)
+            write_atomically(path, picture)
             drawn.append(name)
         else:
             path.unlink(missing_ok=True)
@@ -64,7 +64,7 @@ def write_report(
         protocol,
         _origin(rows),
     ]
-    _write(out / "README.md", ("\n\n".join(part for part in parts if part) + "\n").encode())
+    write_atomically(out / "README.md", "\n\n".join(part for part in parts if part) + "\n")
 
 
 def headline(out: Path, root: Path | None = None, reference: str = "joint") -> str:
@@ -96,7 +96,7 @@ def update_readme(readme: Path, name: str, block: str) -> None:
     """
     text = _read(readme)
     start, end = _between(text, readme, name)
-    _write(readme, f"{text[:start]}\n{block.strip()}\n{text[end:]}".encode())
+    write_atomically(readme, f"{text[:start]}\n{block.strip()}\n{text[end:]}")
 
 
 def readme_block(readme: Path, name: str) -> str:
@@ -143,18 +143,3 @@ def _read(readme: Path) -> str:
         return readme.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
         raise InputError(f"{readme} does not exist: name the project's README") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write through a temporary file beside it, so that no reader sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

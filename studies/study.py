@@ -83,8 +83,8 @@ def conduct(study: Study, given: Options, command: str) -> int:
     device_of(given.device)
     splits = load(given.base, given.data_dir, given.download)
     check(given.base, splits)
-    record.prepare(given.out, given.configuration, given.base, given.equal)
     store = open_store(given.store)
+    record.prepare(given.out, given.configuration, given.base, given.equal)
     jobs = list(plan(study, given, splits))
     done = record.finished(given.out) if given.resume else set()
     todo = [job for job in jobs if job.spec.id not in done]
@@ -92,12 +92,12 @@ def conduct(study: Study, given: Options, command: str) -> int:
         f"{study.title}: {len(jobs)} runs, {len(jobs) - len(todo)} finished already; results in {given.out}",
         file=sys.stderr,
     )
-    record.write_reference(given.out, splits, given.base)
     failed = 0
     for row, curve, samples in work(todo, given.jobs):
         record.add(given.out, row, curve, samples)
         failed += row["status"] != "finished"
         print(f"{row['arm']}/s{row['seed']}: {summary(row)}", file=sys.stderr)
+    record.write_reference(given.out, splits, given.base)
     write_report(
         given.out,
         title=study.title,

@@ -123,13 +123,12 @@ def replay(study: Study, out: Path, store: Store) -> list[View]:
             points = curves[curves["run"] == row["run"]]
             for point in points.to_dict("records"):
                 tracker.log(measurements(point), step=int(point["step"]))
-            for index, (phase, part) in enumerate(points.groupby("phase", sort=False), start=1):
+            trained = points.dropna(subset="train/loss")
+            for index, (phase, part) in enumerate(trained.groupby("phase", sort=False), start=1):
                 with tracker.stage(index, str(phase), {"updates": int(part["phase_step"].max())}) as stage:
-                    for point in part.dropna(subset="train/loss").to_dict("records"):
-                        stage.log(
-                            {"stage/loss": point["train/loss"], "stage/lr": point["train/lr"]},
-                            step=int(point["phase_step"]),
-                        )
+                    for point in part.to_dict("records"):
+                        values = {"stage/loss": point["train/loss"], "stage/lr": point["train/lr"]}
+                        stage.log(values, step=int(point["phase_step"]))
             tracker.log(measurements(row), step=int(row["updates"]))
     return save(name, base, out, store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -17,6 +18,13 @@ from stacked.data.split import Split, Splits
 def one_seed() -> None:
     """Tests start from the same global random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_tracking_server() -> Iterator[None]:
+    """`mlflow.set_tracking_uri` writes this variable, which the processes that a test starts would follow."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 def toy_splits(n: int = 256, size: int = 12, channels: int = 1) -> Splits:

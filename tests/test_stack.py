@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -21,10 +22,10 @@ class Plain(nn.Module):
         super().__init__()
         encoder: list[nn.Module] = []
         decoder: list[nn.Module] = []
-        for a, b in zip(channels, channels[1:], strict=False):
+        for a, b in pairwise(channels):
             encoder += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
         down = channels[::-1]
-        for a, b in zip(down, down[1:], strict=False):
+        for a, b in pairwise(down):
             decoder += [nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1)]
             decoder += [nn.BatchNorm2d(b), nn.ReLU()]
         self.encoder = nn.Sequential(*encoder)
@@ -68,7 +69,7 @@ def test_a_plain_state_dict_with_a_wrong_key_is_refused() -> None:
     model = build(StackSpec.of("conv", 4, 8), (3, 8, 8))
     model.load_state_dict(state)
     state["encoder.9.weight"] = torch.zeros(1)
-    with pytest.raises(RuntimeError, match="encoder.9.weight"):
+    with pytest.raises(RuntimeError, match=r"encoder\.9\.weight"):
         model.load_state_dict(state)
 
 
@@ -158,5 +159,5 @@ def test_is_an_ordinary_module() -> None:
 
 
 def test_images_too_small_are_refused() -> None:
-    with pytest.raises(InputError, match="images of 28 x 28 pixels are too small for 5 conv stages.* 32 x 32"):
+    with pytest.raises(InputError, match=r"images of 28 x 28 pixels are too small for 5 conv stages.* 32 x 32"):
         build(StackSpec.of("conv", 1, 2, 3, 4, 5), (1, 28, 28))
