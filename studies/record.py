@@ -16,7 +16,7 @@ from stacked.checkpoint import differences
 from stacked.errors import InputError
 from stacked.growth import POLICIES
 from stacked.spec import Budget, RunSpec, from_dict, from_json, to_dict, to_json
-from studies.rows import load_curves, load_rows
+from studies.report.rows import load_curves, load_rows
 
 if TYPE_CHECKING:
     from stacked.data import Splits

@@ -125,8 +125,8 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
     """The jobs, seed by seed, so that an interrupted study has whole pairs."""
     from stacked.data.stream import Order
     from studies import record
-    from studies.canvas import arm_colours
     from studies.equal import budgets
+    from studies.report.canvas import arm_colours
 
     equal = record.remembered_budgets(given.out) or budgets(given.base, splits, given.arms, given.equal, given.device)
     missing = [arm for arm in given.arms if arm not in equal]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stacked.errors import InputError
 from studies.options import configuration, experiment_name
 from studies.record import recorded
-from studies.rows import finished, load_curves, load_rows
+from studies.report.rows import finished, load_curves, load_rows
 
 if TYPE_CHECKING:
     from stacked.mlflow_store import Store
@@ -95,7 +95,7 @@ def replay(study: Study, out: Path, store: Store) -> list[View]:
     """
     from stacked.spec import flat, from_json
     from stacked.tracking import Tracker
-    from studies.canvas import arm_colours
+    from studies.report.canvas import arm_colours
 
     base, equal = recorded(out)
     rows, curves = finished(load_rows(out)), load_curves(out)

@@ -18,7 +18,7 @@ from stacked.spec import Budget, RunSpec, StackSpec, from_json
 from studies import record, study
 from studies.equal import budgets, costs
 from studies.layerwise import STUDY
-from studies.rows import load_curves, load_rows
+from studies.report.rows import load_curves, load_rows
 from studies.ui import replay
 
 ROOT = Path(__file__).parent.parent

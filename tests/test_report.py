@@ -13,9 +13,6 @@ import pytest
 from scipy import stats
 
 from stacked.errors import InputError
-from studies.curves import over_seeds
-from studies.figures import ARM_COLOURS, CAPTIONS, Study, arm_colours, draw
-from studies.pairing import mean_interval
 from studies.report import (
     headline,
     load_curves,
@@ -27,6 +24,9 @@ from studies.report import (
     verdict,
     write_report,
 )
+from studies.report.curves import over_seeds
+from studies.report.figures import ARM_COLOURS, CAPTIONS, Record, arm_colours, draw
+from studies.report.pairing import mean_interval
 
 ARMS = ("greedy", "greedy+finetune", "joint", "random")
 DEPTH = 4
@@ -408,7 +408,7 @@ def test_few_seeds_and_other_arms_are_drawn(seeds: int) -> None:
     rows = make_rows(seeds)
     curves = make_curves(rows)
     names = {"greedy": "progressive", "random": "sideways"}
-    study = Study(rows.replace({"arm": names}), curves.replace({"arm": names}))
+    study = Record(rows.replace({"arm": names}), curves.replace({"arm": names}))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name in ("headline", "curves", "probe_by_depth", "label_budget"):
@@ -416,7 +416,7 @@ def test_few_seeds_and_other_arms_are_drawn(seeds: int) -> None:
 
 
 def test_figures_have_equal_bytes_for_equal_rows(rows: pd.DataFrame) -> None:
-    assert draw("headline", Study(rows)) == draw("headline", Study(rows.copy()))
+    assert draw("headline", Record(rows)) == draw("headline", Record(rows.copy()))
 
 
 def test_colours_are_fixed_distinct_and_hexadecimal() -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from studies.canvas import FONT, GREY, label_ends, new_figure
-from studies.pairing import mean_interval
-from studies.scales import DASHES, REFERENCES, accuracy_axis, log_axis, reference_label
+from studies.report.canvas import FONT, GREY, label_ends, new_figure
+from studies.report.pairing import mean_interval
+from studies.report.scales import DASHES, REFERENCES, accuracy_axis, log_axis, reference_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

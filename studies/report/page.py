@@ -9,24 +9,10 @@ import pandas as pd
 
 from stacked.atomic import write_atomically
 from stacked.errors import InputError
-from studies.figures import CAPTIONS, Study, draw
-from studies.measures import budgets
-from studies.pairing import Paired, paired
-from studies.rows import load_curves, load_reference, load_rows, load_samples
-from studies.tables import failures, main_metrics, means, spread_note, table, trained_arms, verdict, verdicts
-
-__all__ = [
-    "Paired",
-    "headline",
-    "load_curves",
-    "load_rows",
-    "paired",
-    "readme_block",
-    "table",
-    "update_readme",
-    "verdict",
-    "write_report",
-]
+from studies.report.figures import CAPTIONS, Record, draw
+from studies.report.measures import budgets
+from studies.report.rows import load_curves, load_reference, load_rows, load_samples
+from studies.report.tables import failures, main_metrics, means, spread_note, table, trained_arms, verdicts
 
 
 def write_report(
@@ -39,7 +25,7 @@ def write_report(
     """
     rows = load_rows(out)
     curves = load_curves(out) if (out / "curves.csv").exists() else None
-    study = Study(rows, curves, load_reference(out), load_samples(out), reference)
+    study = Record(rows, curves, load_reference(out), load_samples(out), reference)
     drawn = []
     for name in CAPTIONS:
         path = out / "figures" / f"{name}.png"

@@ -7,9 +7,9 @@ from math import isnan
 
 import pandas as pd
 
-from studies.measures import Measure, budgets, measure, p_text
-from studies.pairing import Paired, by_seed, paired, pairs
-from studies.rows import FINISHED, arms_of, finished
+from studies.report.measures import Measure, budgets, measure, p_text
+from studies.report.pairing import Paired, by_seed, paired, pairs
+from studies.report.rows import FINISHED, arms_of, finished
 
 VARIES = "init + data order + corruption + label subset"
 _COSTS = {

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from studies.canvas import ARM_COLOURS, arm_colours, new_figure, png, style
-from studies.curves import draw_curves
-from studies.panels import Study, budget_difference_panel, budget_panel, depth_panel, recon_panel
-from studies.pictures import draw_filters, draw_reconstructions
-from studies.rows import finished
+from studies.report.canvas import ARM_COLOURS, arm_colours, new_figure, png, style
+from studies.report.curves import draw_curves
+from studies.report.panels import Record, budget_difference_panel, budget_panel, depth_panel, recon_panel
+from studies.report.pictures import draw_filters, draw_reconstructions
+from studies.report.rows import finished
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ARM_COLOURS", "CAPTIONS", "Study", "arm_colours", "draw"]
+__all__ = ["ARM_COLOURS", "CAPTIONS", "Record", "arm_colours", "draw"]
 
 _INTERVAL = "the 95 % t interval of the mean over seeds"
 
@@ -40,9 +40,9 @@ CAPTIONS = {
 }
 
 
-def draw(name: str, study: Study) -> bytes | None:
+def draw(name: str, study: Record) -> bytes | None:
     """The PNG of the figure `name` (a key of CAPTIONS), or None when the study has no data for it."""
-    painters: dict[str, Callable[[Study], Figure | None]] = {
+    painters: dict[str, Callable[[Record], Figure | None]] = {
         "headline": _headline,
         "curves": _curves,
         "reconstructions": _reconstructions,
@@ -55,7 +55,7 @@ def draw(name: str, study: Study) -> bytes | None:
         return None if figure is None else png(figure)
 
 
-def _curves(study: Study) -> Figure | None:
+def _curves(study: Record) -> Figure | None:
     if study.curves is None:
         return None
     runs = finished(study.rows)[["run", "arm", "seed"]]
@@ -63,7 +63,7 @@ def _curves(study: Study) -> Figure | None:
     return draw_curves(curves, study.arms, study.colours, study.reference)
 
 
-def _reconstructions(study: Study) -> Figure | None:
+def _reconstructions(study: Record) -> Figure | None:
     samples = {arm: study.samples[arm] for arm in study.arms if arm in study.samples}
 
     def error(arm: str, depth: int) -> float:
@@ -72,12 +72,12 @@ def _reconstructions(study: Study) -> Figure | None:
     return draw_reconstructions(samples, study.colours, error)
 
 
-def _filters(study: Study) -> Figure | None:
+def _filters(study: Record) -> Figure | None:
     filters = {arm: study.samples[arm]["filters"] for arm in study.arms if "filters" in study.samples.get(arm, {})}
     return draw_filters(filters, study.colours)
 
 
-def _headline(study: Study) -> Figure | None:
+def _headline(study: Record) -> Figure | None:
     right = budget_panel if study.budgets else depth_panel if study.depths else None
     panels = [panel for panel in (recon_panel if study.measured(["final/recon_mse"]) else None, right) if panel]
     if not panels:
@@ -89,7 +89,7 @@ def _headline(study: Study) -> Figure | None:
     return figure
 
 
-def _probe_by_depth(study: Study) -> Figure | None:
+def _probe_by_depth(study: Record) -> Figure | None:
     if not study.depths:
         return None
     figure = new_figure(3.8)
@@ -97,7 +97,7 @@ def _probe_by_depth(study: Study) -> Figure | None:
     return figure
 
 
-def _label_budget(study: Study) -> Figure | None:
+def _label_budget(study: Record) -> Figure | None:
     if not study.budgets:
         return None
     figure = new_figure(3.8)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from studies.canvas import FONT, WIDTH, ink, new_figure
-from studies.measures import measure
-from studies.rows import Samples
+from studies.report.canvas import FONT, WIDTH, ink, new_figure
+from studies.report.measures import measure
+from studies.report.rows import Samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from studies.canvas import GREY, arm_colours, label_ends
-from studies.measures import budgets, depths
-from studies.pairing import by_seed, mean_interval, pairs
-from studies.rows import Samples, arms_of, finished
-from studies.scales import DASHES, accuracy_axis, log_axis, reference_label
-from studies.tables import trained_arms
+from studies.report.canvas import GREY, arm_colours, label_ends
+from studies.report.measures import budgets, depths
+from studies.report.pairing import by_seed, mean_interval, pairs
+from studies.report.rows import Samples, arms_of, finished
+from studies.report.scales import DASHES, accuracy_axis, log_axis, reference_label
+from studies.report.tables import trained_arms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
-class Study:
+class Record:
     """What the figures are drawn from; `rows` may hold failed runs, which no figure shows."""
 
     rows: pd.DataFrame
@@ -63,7 +63,7 @@ class Study:
         return [depth for depth in known if self.measured([f"final/probe_acc_depth{depth}"])]
 
 
-def recon_panel(axes: Axes, study: Study) -> None:
+def recon_panel(axes: Axes, study: Record) -> None:
     """Test MSE at full depth by arm, on a log scale, with PCA's as a dashed level."""
     metric = "final/recon_mse"
     arms = study.measured([metric])
@@ -82,7 +82,7 @@ def recon_panel(axes: Axes, study: Study) -> None:
         _pca_level(axes, study.reference, [float(measured.mean()) for measured in values])
 
 
-def depth_panel(axes: Axes, study: Study) -> None:
+def depth_panel(axes: Axes, study: Record) -> None:
     """Linear probe accuracy by depth; the pixels are one point for all arms and a dashed level."""
     columns = {float(depth): f"final/probe_acc_depth{depth}" for depth in study.depths}
     _accuracy_lines(axes, study, columns, dodge=0.07)
@@ -95,7 +95,7 @@ def depth_panel(axes: Axes, study: Study) -> None:
     axes.set_title("Linear probe accuracy, higher is better")
 
 
-def budget_panel(axes: Axes, study: Study) -> None:
+def budget_panel(axes: Axes, study: Record) -> None:
     """Classifier accuracy by number of labels."""
     columns = _budget_columns(study)
     _accuracy_lines(axes, study, columns, dodge=0.025 * _extent(columns), dots=True)
@@ -103,7 +103,7 @@ def budget_panel(axes: Axes, study: Study) -> None:
     axes.set_title("Classifier accuracy, higher is better")
 
 
-def budget_difference_panel(axes: Axes, study: Study) -> None:
+def budget_difference_panel(axes: Axes, study: Record) -> None:
     """Differences in classifier accuracy from the reference arm, paired by seed, of arms that train."""
     columns = _budget_columns(study)
     others = [arm for arm in study.arms if arm != study.reference_arm and arm in trained_arms(study.rows)]
@@ -128,7 +128,7 @@ def budget_difference_panel(axes: Axes, study: Study) -> None:
     label_ends(axes, axes.get_xlim()[1], labels)
 
 
-def _accuracy_lines(axes: Axes, study: Study, columns: Mapping[float, str], dodge: float, dots: bool = False) -> None:
+def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dodge: float, dots: bool = False) -> None:
     """A line an arm through its means in %, moved sideways so that intervals do not cover each other."""
     arms = study.measured(list(columns.values()))
     everything: list[pd.Series] = []
@@ -192,7 +192,7 @@ def _mean_and_interval(axes: Axes, x: float, values: pd.Series, colour: str) -> 
     )
 
 
-def _budget_columns(study: Study) -> dict[float, str]:
+def _budget_columns(study: Record) -> dict[float, str]:
     """Place on the axis (log10 of the labels) -> metric; "all" at train_labels, else a decade farther."""
     largest = max((float(budget) for budget in study.budgets if budget != "all"), default=100.0)
     beyond = max(study.reference.get("train_labels", 10 * largest), 1.5 * largest)  # beside, never on, a number
@@ -200,7 +200,7 @@ def _budget_columns(study: Study) -> dict[float, str]:
     return {place: f"final/classifier_acc_{budget}" for budget, place in places.items()}
 
 
-def _budget_axis(axes: Axes, study: Study, columns: Mapping[float, str]) -> None:
+def _budget_axis(axes: Axes, study: Record, columns: Mapping[float, str]) -> None:
     names = [budget if budget == "all" else f"{int(budget):,}" for budget in study.budgets]
     known = study.reference.get("train_labels")
     axes.set_xticks(list(columns), [f"all {known:,.0f}" if name == "all" and known else name for name in names])

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from stacked.errors import InputError
-from studies.rows import arms_of, finished
+from studies.report.rows import arms_of, finished
 
 CONFIDENCE = 0.95
 

@@ -1,0 +1,19 @@
+"""What a study leaves in its folder, drawn from its rows: tables, figures and pages. Loads neither torch nor MLflow."""
+
+from studies.report.page import headline, readme_block, update_readme, write_report
+from studies.report.pairing import Paired, paired
+from studies.report.rows import load_curves, load_rows
+from studies.report.tables import table, verdict
+
+__all__ = [
+    "Paired",
+    "headline",
+    "load_curves",
+    "load_rows",
+    "paired",
+    "readme_block",
+    "table",
+    "update_readme",
+    "verdict",
+    "write_report",
+]
