@@ -104,7 +104,7 @@ class StageSpec:
 class StackSpec:
     """The stages from the pixels up; `output` is the activation of the reconstructed pixels."""
 
-    stages: tuple[StageSpec, ...] = tuple(StageSpec("conv", width) for width in (16, 32, 64, 16))
+    stages: tuple[StageSpec, ...] = field(default_factory=lambda: tuple(StageSpec("conv", n) for n in (16, 32, 64, 16)))
     output: str = "sigmoid"
 
     def __post_init__(self) -> None:

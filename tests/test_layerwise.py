@@ -206,6 +206,12 @@ def test_help_fits_one_screen() -> None:
         assert f"--{word}" in done.stdout
 
 
+def test_the_help_loads_no_torch() -> None:
+    code = "import sys, studies.layerwise, studies.options as o; o.parser('p', 'q', ()).format_help(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_options_come_from_a_yaml_file_and_later_words_override_it(tmp_path: Path) -> None:
     from studies.options import options, parser
 
