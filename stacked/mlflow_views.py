@@ -28,7 +28,16 @@ OUTCOMES = (
     "final/classifier_acc_all",
 )
 ERROR, ACCURACY = "eval/recon_mse", "eval/probe_acc"
-COSTS = ("progress/gflop", "progress/train_seconds")
+#: What quality is drawn against where every seed has a curve of its own, as (metric, cost).
+COSTS = (
+    ("eval/recon_mse", "progress/gflop"),
+    ("eval/recon_mse", "progress/train_seconds"),
+    ("eval/probe_acc", "progress/gflop"),
+    ("eval/probe_acc", "progress/train_seconds"),
+)
+#: And where seeds are averaged. The page pairs the n-th value with the n-th cost, so a cost must be logged at just the steps
+#: of the metric; and seconds differ between seeds at the same step, which makes their mean a saw-tooth.
+MEAN_COSTS = (("eval/recon_mse", "progress/gflop"), ("eval/probe_acc", "progress/gflop_at_probe"))
 IMAGE_KEY = "recon_grid"
 MAX_TAG = 20_000  # characters that MLflow takes as a tag of an experiment
 
@@ -57,13 +66,13 @@ def save_views(
         raise InputError(f"the study id {study!r} holds a quote; use letters, digits and '-' or '_'")
     client = StoreClient(store, experiment)
     span = _accuracy_span(client, study) if probe else None
-    charts = _charts(probe, span, outcomes)
+    mean, every = (_charts(probe, span, outcomes, costs) for costs in (MEAN_COSTS, COSTS))
     pictures = [_picture_chart()] if images else []
     # A chart of pictures stays empty while runs are grouped; unless it is listed as deleted, the page adds one.
     hidden = [picture | {"deleted": True} for picture in pictures]
     views = {
-        MEAN: _page(study, charts + hidden, group_by="arm"),
-        EVERY: _page(study, charts + pictures, group_by=None),
+        MEAN: _page(study, mean + hidden, group_by="arm"),
+        EVERY: _page(study, every + pictures, group_by=None),
     }
     keys = {}
     for name, page in views.items():
@@ -113,15 +122,19 @@ def _accuracy_span(client: StoreClient, study: str) -> tuple[float, float] | Non
     return low - margin, high + margin
 
 
-def _charts(probe: bool, span: tuple[float, float] | None, outcomes: Sequence[str]) -> list[dict[str, Any]]:
+def _charts(
+    probe: bool, span: tuple[float, float] | None, outcomes: Sequence[str], costs: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
     """The charts in the order of the page; those without data are hidden by the page itself."""
-    axes = {"yMin": span[0], "yMax": span[1]} if span else {}
+    accuracy = {"range": {"yMin": span[0], "yMax": span[1]} if span else {}}
     charts = [_line(UPDATES, ERROR, log=True)]
     if probe:
-        charts.append(_line(UPDATES, ACCURACY) | {"range": axes})
-    charts += [_line(COST, ERROR, against=cost, log=True) for cost in COSTS]
-    if probe:
-        charts += [_line(COST, ACCURACY, against=cost) | {"range": axes} for cost in COSTS]
+        charts.append(_line(UPDATES, ACCURACY) | accuracy)
+    for metric, cost in costs:
+        if metric == ERROR:
+            charts.append(_line(COST, metric, against=cost, log=True))
+        elif probe:
+            charts.append(_line(COST, metric, against=cost) | accuracy)
     charts += [_line(STAGES, "progress/stage"), _line(STAGES, "train/loss", log=True)]
     return charts + [_bar(metric) for metric in outcomes]
 

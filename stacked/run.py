@@ -327,6 +327,8 @@ class Curves:
             "progress/gflop": self.state.flop / 1e9,
             "progress/train_seconds": self.state.seconds,
         }
+        if "eval/probe_acc" in values:  # MLflow pairs the n-th value with the n-th cost when it averages seeds
+            values["progress/gflop_at_probe"] = values["progress/gflop"]
         self.state.curve.append({"phase": phase, "step": step, "phase_step": phase_step, **values})
         self.tracker.log(values, step=step)
 

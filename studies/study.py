@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.errors import Diverged, InputError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from stacked.data import Splits
     from stacked.spec import RunSpec
 
+ROOT = Path(__file__).resolve().parent.parent
 #: Points of a curve, on the grid that all arms of a study share.
 POINTS = 200
 
@@ -77,7 +79,7 @@ def conduct(study: Study, given: Options, command: str) -> int:
     from stacked.run import check, load
     from stacked.tracking import open_store
     from studies import record, ui
-    from studies.report import write_report
+    from studies.report import headline, update_readme, write_report
 
     began = time.perf_counter()
     device_of(given.device)
@@ -106,6 +108,8 @@ def conduct(study: Study, given: Options, command: str) -> int:
         protocol=study.protocol,
         reference=study.reference,
     )
+    if given.out.resolve() == ROOT / "results" / study.name:
+        update_readme(ROOT / "README.md", study.name, headline(given.out))
     views = ui.save(f"{study.name}-{given.configuration}", given.base, given.out, store)
     print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
     ui.tell(views, store, given.port)
