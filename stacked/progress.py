@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -12,6 +13,16 @@ from tqdm import tqdm
 LINE_EVERY = 20.0
 
 
+def has_terminal() -> bool:
+    """Whether progress goes to a terminal of a known width; tqdm draws nothing where there are no columns."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+
+
+def say(line: str) -> None:
+    """Print a line to stderr, over a bar that may stand there."""
+    print(f"\r\033[K{line}" if has_terminal() else line, file=sys.stderr, flush=True)
+
+
 class Bar:
     """One phase's progress in updates, with the loss and the time left; a context manager."""
 
@@ -19,7 +30,7 @@ class Bar:
         self.label, self.total, self.quiet = label, total, quiet
         self.done, self.began, self.line_at = 0, time.perf_counter(), time.perf_counter()
         self.bar = None
-        if not quiet and sys.stderr.isatty():
+        if not quiet and has_terminal():
             self.bar = tqdm(total=total, desc=label, position=position, leave=False, unit="update", dynamic_ncols=True)
 
     def __enter__(self) -> Bar:

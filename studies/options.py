@@ -211,6 +211,7 @@ def label_budget(text: str) -> int | None:
     return int(text)
 
 
+#: Defaults of a smoke run.
 SMOKE: dict[str, Any] = {
     "data": "digits",
     "channels": [4, 8],
@@ -224,7 +225,7 @@ SMOKE: dict[str, Any] = {
 
 def options(study: str, given: Namespace) -> Options:
     """The options that a parsed command line means; InputError names what is wrong with it."""
-    values = vars(given) | (SMOKE if given.smoke else {})
+    values = vars(given)
     choice(values["equal"], EQUAL, "equal")
     choice(values["codes"], ("auto", "memory", "recompute"), "codes")
     for name in ("seeds", "jobs"):

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.errors import Diverged, InputError
-from studies.options import Options, experiment_name, options, parser
+from stacked.progress import say
+from studies.options import SMOKE, Options, experiment_name, options, parser
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -56,7 +57,10 @@ def main(study: Study, words: list[str] | None = None) -> int:
     prog = f"python -m studies.{study.name}"
     given = None
     try:
-        given = options(study.name, parser(prog, study.question, study.arms).parse_args(words))
+        command_line = parser(prog, study.question, study.arms)
+        if "--smoke" in words:
+            command_line.set_defaults(SMOKE)
+        given = options(study.name, command_line.parse_args(words))
         if given.ui:
             from studies.ui import show
 
@@ -90,15 +94,12 @@ def conduct(study: Study, given: Options, command: str) -> int:
     jobs = list(plan(study, given, splits))
     done = record.finished(given.out) if given.resume else set()
     todo = [job for job in jobs if job.spec.id not in done]
-    print(
-        f"{study.title}: {len(jobs)} runs, {len(jobs) - len(todo)} finished already; results in {given.out}",
-        file=sys.stderr,
-    )
+    say(f"{study.title}: {len(jobs)} runs, {len(jobs) - len(todo)} finished already; results in {given.out}")
     failed = 0
     for row, curve, samples in work(todo, given.jobs):
         record.add(given.out, row, curve, samples)
         failed += row["status"] != "finished"
-        print(f"{row['arm']}/s{row['seed']}: {summary(row)}", file=sys.stderr)
+        say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
     record.write_reference(given.out, splits, given.base)
     write_report(
         given.out,
