@@ -15,7 +15,8 @@ from torch import Tensor
 
 from stacked.atomic import write_atomically
 from stacked.errors import InputError
-from stacked.spec import RunSpec, flat, from_json, to_json
+from stacked.plain import flat, to_json
+from stacked.spec import RunSpec, from_json
 
 FORMAT = "stacked checkpoint 1"
 

@@ -20,6 +20,11 @@ from stacked.stack import StackedAutoencoder
 CHUNK = 500
 
 
+def spread(n: int, most: int) -> Tensor:
+    """At most `most` of n indices, evenly spread: data sorted by class keep all their classes."""
+    return torch.arange(n) if n <= most else (torch.arange(most) * n) // most
+
+
 @contextmanager
 def evaluating(stack: StackedAutoencoder) -> Iterator[None]:
     """The stack in eval mode and without gradients; the mode it was in is restored."""

@@ -6,44 +6,18 @@ Where and how a run executes (device, threads, folders, caching of codes) is not
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from stacked import data
-from stacked.errors import InputError
+from stacked.checks import choice, need, positive, whole
 from stacked.growth import POLICIES, Phase, Updates
+from stacked.plain import from_dict, to_json
 
-T = TypeVar("T")
 Options = tuple[tuple[str, Any], ...]
-
-
-def need(ok: bool, message: str) -> None:
-    """Raise InputError(message) unless ok."""
-    if not ok:
-        raise InputError(message)
-
-
-def choice(value: str, allowed: typing.Iterable[str], what: str) -> None:
-    """Raise InputError unless value is among the allowed."""
-    need(value in allowed, f"{what} {value!r} is not known: choose from {', '.join(allowed)}")
-
-
-def positive(value: float, what: str) -> None:
-    """Raise InputError unless value is a finite number above 0."""
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    need(ok, f"{what} {value!r} is not allowed: give a number above 0")
-
-
-def whole(value: object, what: str, least: int = 1) -> None:
-    """Raise InputError unless value is an integer of at least `least`."""
-    ok = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    need(ok, f"{what} {value!r} is not allowed: give an integer of at least {least}")
 
 
 @dataclass(frozen=True)
@@ -330,58 +304,6 @@ class RunSpec:
         return hashlib.sha256(to_json(self).encode()).hexdigest()[:16]
 
 
-def to_dict(spec: Any) -> Any:
-    """A spec as plain JSON values."""
-    if isinstance(spec, StageSpec):
-        return {
-            "kind": spec.kind,
-            "width": spec.width,
-            "activation": spec.activation,
-            "options": dict(spec.options),
-        }
-    if dataclasses.is_dataclass(spec):
-        return {f.name: to_dict(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
-    return [to_dict(value) for value in spec] if isinstance(spec, tuple) else spec
-
-
-def to_json(spec: Any) -> str:
-    """The canonical JSON of a spec: sorted keys, no spaces."""
-    return json.dumps(to_dict(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def from_dict(cls: type[T], values: Any) -> T:
-    """The spec of class `cls` with these plain values; InputError names an unknown field."""
-    need(isinstance(values, dict), f"{values!r} is not a {cls.__name__}: give its fields by name")
-    hints = typing.get_type_hints(cls)
-    for name in values:
-        choice(name, hints, f"field of {cls.__name__}")
-    return cls(**{name: _convert(hints[name], value) for name, value in values.items()})
-
-
-def _convert(hint: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _convert(next(arg for arg in typing.get_args(hint) if arg is not type(None)), value)
-    if typing.get_origin(hint) is tuple and isinstance(value, list):
-        item = typing.get_args(hint)[0]
-        return tuple(_convert(item, each) for each in value)
-    return value
-
-
 def from_json(text: str) -> RunSpec:
     """The run spec that `to_json` wrote."""
     return from_dict(RunSpec, json.loads(text))
-
-
-def flat(spec: Any, prefix: str = "") -> dict[str, Any]:
-    """The fields of a spec by dotted name, as tables and trackers want them."""
-    found: dict[str, Any] = {}
-    for name, value in to_dict(spec).items():
-        if isinstance(value, dict):
-            found |= {f"{prefix}{name}.{inner}": each for inner, each in value.items()}
-        else:
-            found[prefix + name] = value
-    return found

@@ -15,6 +15,7 @@ from typing import Any
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
+from stacked.checks import choice, whole
 from stacked.errors import InputError
 from stacked.growth import POLICIES
 from stacked.spec import (
@@ -24,8 +25,6 @@ from stacked.spec import (
     Optimisation,
     RunSpec,
     StackSpec,
-    choice,
-    whole,
 )
 
 EQUAL = ("flops", "updates", "seconds")

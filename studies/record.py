@@ -15,7 +15,8 @@ from stacked.atomic import write_atomically
 from stacked.checkpoint import differences
 from stacked.errors import InputError
 from stacked.growth import POLICIES
-from stacked.spec import Budget, RunSpec, from_dict, from_json, to_dict, to_json
+from stacked.plain import from_dict, to_dict, to_json
+from stacked.spec import Budget, RunSpec, from_json
 from studies.report.rows import load_curves, load_rows
 
 if TYPE_CHECKING:

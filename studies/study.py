@@ -64,7 +64,7 @@ def main(study: Study, words: list[str] | None = None) -> int:
         if given.ui:
             from studies.ui import show
 
-            return show(study, given)
+            return show(study.name, given)
         return conduct(study, given, " ".join([prog, *words]))
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
@@ -129,6 +129,7 @@ def summary(row: dict[str, Any]) -> str:
 def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
     """The jobs, seed by seed, so that an interrupted study has whole pairs."""
     from stacked.data.stream import Order
+    from stacked.growth import POLICIES
     from studies import record
     from studies.equal import budgets
     from studies.report.canvas import arm_colours
@@ -143,7 +144,7 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
     longest = max(sum(phase.updates for phase in spec.phases(per_epoch)) for spec in specs.values())
     every = max(1, longest // POINTS)
     evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
-    colours = arm_colours(study.arms)
+    colours = arm_colours(tuple(POLICIES))
     for seed in given.seeds:
         for arm, spec in specs.items():
             yield Job(
@@ -183,8 +184,8 @@ def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, 
     import torch
     from threadpoolctl import threadpool_limits
 
+    from stacked.plain import flat
     from stacked.run import run
-    from stacked.spec import flat
     from stacked.tracking import Tracker, open_store
     from studies.record import failed_row
 

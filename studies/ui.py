@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from stacked.mlflow_store import Store
     from stacked.spec import RunSpec
     from studies.options import Options
-    from studies.study import Study
 
 #: (what the view shows, the key under which it is saved, the experiment's id)
 View = tuple[str, str, str]
@@ -60,14 +59,14 @@ def tell(views: Sequence[View], store: Store, port: int, base: str | None = None
         print(f"Start the MLflow UI with --ui, or: {typed_command(store, port)}")
 
 
-def show(study: Study, given: Options) -> int:
+def show(study: str, given: Options) -> int:
     """Load the committed rows into the store where they are missing, start the server, print the addresses, and wait."""
     from stacked.server import address, serve, stop
     from stacked.tracking import open_store
 
     store = open_store(given.store)
     views: list[View] = []
-    for out in dict.fromkeys([Path("results") / study.name, given.out]):
+    for out in dict.fromkeys([Path("results") / study, given.out]):
         if (out / "runs.csv").exists():
             views += replay(study, out, store)
     if not views:
@@ -87,19 +86,21 @@ def show(study: Study, given: Options) -> int:
     return 0
 
 
-def replay(study: Study, out: Path, store: Store) -> list[View]:
+def replay(study: str, out: Path, store: Store) -> list[View]:
     """Log the finished runs recorded in `out` into the store, where it has them not yet, and save their views.
 
     A run that was trained into this store is left as it is; one that was trained elsewhere gets its points, its final
     metrics and the tag replayed=true.
     """
-    from stacked.spec import flat, from_json
+    from stacked.growth import POLICIES
+    from stacked.plain import flat
+    from stacked.spec import from_json
     from stacked.tracking import Tracker
     from studies.report.canvas import arm_colours
 
     base, equal = recorded(out)
     rows, curves = finished(load_rows(out)), load_curves(out)
-    name, colours = f"{study.name}-{configuration(base, equal)}", arm_colours(study.arms)
+    name, colours = f"{study}-{configuration(base, equal)}", arm_colours(tuple(POLICIES))
     for row in rows.to_dict("records"):
         spec, work = from_json(row["spec"]), store.root / "work" / row["run"]
         if work.exists():

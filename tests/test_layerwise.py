@@ -110,9 +110,9 @@ def test_a_record_is_replayed_into_a_fresh_store(
 ) -> None:
     out, _, _ = smoke
     store = open_store(tmp_path)
-    views = replay(STUDY, out, store)
+    views = replay("layerwise", out, store)
     assert len(views) == 2
-    replay(STUDY, out, store)  # a second time changes nothing
+    replay("layerwise", out, store)  # a second time changes nothing
     mlflow.set_tracking_uri(store.uri)
     runs = mlflow.search_runs(search_all_experiments=True, filter_string="tags.kind = 'arm'")
     assert len(runs) == 4

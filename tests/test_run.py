@@ -20,9 +20,10 @@ from stacked.codes import Images
 from stacked.data.split import Split, Splits
 from stacked.environment import device_of
 from stacked.errors import Diverged
-from stacked.run import Untracked, grow, run
+from stacked.run import grow, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.stack import StackedAutoencoder
+from stacked.untracked import Untracked
 
 SPEC = RunSpec(
     policy="greedy+finetune",

@@ -9,6 +9,7 @@ import pytest
 
 from stacked import InputError, RunSpec, StackSpec
 from stacked.growth import POLICIES, Phase, Updates
+from stacked.plain import flat, from_dict, to_json
 from stacked.spec import (
     Budget,
     Classification,
@@ -16,10 +17,7 @@ from stacked.spec import (
     Evaluation,
     Optimisation,
     StageSpec,
-    flat,
-    from_dict,
     from_json,
-    to_json,
 )
 
 MIXED = RunSpec(

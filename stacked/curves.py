@@ -1,0 +1,109 @@
+"""The curves of a run: points on a grid that all arms of a study share, measured on validation images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from stacked import evaluate
+from stacked.data import Splits
+from stacked.evaluate import spread
+from stacked.fit import Point
+from stacked.growth import Phase
+from stacked.pictures import SHOWN, grid
+from stacked.spec import RunSpec
+from stacked.stack import StackedAutoencoder
+
+if TYPE_CHECKING:
+    from stacked.tracking import Tracker
+    from stacked.untracked import Untracked
+
+
+@dataclass
+class State:
+    """What a run has spent and measured so far; with the stack, all that a checkpoint needs.
+
+    flop: floating-point operations of training, frozen prefixes included. seconds: spent training and computing codes,
+    without evaluation. curve: the points of the arm, as rows.
+    """
+
+    updates: int = 0
+    images_seen: int = 0
+    flop: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Curves:
+    """The arm's points on the grid that all arms share, measured on validation images."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        splits: Splits,
+        device: torch.device,
+        state: State,
+        tracker: Tracker | Untracked,
+        last_step: int,
+    ) -> None:
+        self.how, self.state, self.tracker, self.last_step = spec.evaluation, state, tracker, last_step
+        valid, train = splits.valid, splits.train
+        self.images = valid.images[spread(len(valid), self.how.images)].to(device)
+        self.shown = valid.images[spread(len(valid), SHOWN)].to(device)
+        self.probe = None
+        if splits.classes:
+            pairs = []
+            for split in (train, valid):
+                labelled = (split.labels >= 0).nonzero().flatten()
+                index = labelled[spread(len(labelled), self.how.probe_images)]
+                pairs += [split.images[index].to(device), split.labels[index]]
+            self.probe = tuple(pairs)
+
+    def point(self, stack: StackedAutoencoder, phase: Phase, trained: Point | None) -> None:
+        """Record the run as it stands now, if this update is on the grid or the run's last; None: before any training."""
+        step, on_grid = self.state.updates, self.state.updates % self.how.every == 0
+        if not on_grid and step != self.last_step:
+            return
+        probing = step % (self.how.every * self.how.probe_every) == 0 or step == self.last_step
+        values = self.measure(stack, probing)
+        if trained is not None:
+            values |= {
+                "train/loss": trained.loss,
+                "train/grad_norm": trained.grad_norm,
+                "train/lr": trained.lr,
+            }
+        self.record(step, phase.name, trained.update if trained else 0, phase.depth, values)
+        if probing:
+            self.tracker.image("recon_grid", grid(stack, self.shown), step)
+
+    def constant(self, stack: StackedAutoencoder) -> None:
+        """Record an arm that is not trained: the same values at both ends of the grid, so that they draw a line."""
+        values = self.measure(stack, True)
+        for step in sorted({0, self.how.until}):
+            self.record(step, "untrained", step, 0, values)
+        self.tracker.image("recon_grid", grid(stack, self.shown), 0)
+
+    def measure(self, stack: StackedAutoencoder, probing: bool) -> dict[str, float]:
+        found = evaluate.reconstruction(stack, self.images)
+        values = {"eval/recon_mse": found.mse, "eval/fvu": found.fvu}
+        if probing and self.probe:
+            train, labels, valid, valid_labels = self.probe
+            depth = stack.depth
+            values["eval/probe_acc"] = evaluate.quick_probe(
+                evaluate.codes(stack, train, depth), labels, evaluate.codes(stack, valid, depth), valid_labels
+            )
+        return values
+
+    def record(self, step: int, phase: str, phase_step: int, depth: int, values: dict[str, float]) -> None:
+        values = values | {
+            "progress/stage": depth,
+            "progress/images_seen": self.state.images_seen,
+            "progress/gflop": self.state.flop / 1e9,
+            "progress/train_seconds": self.state.seconds,
+        }
+        if "eval/probe_acc" in values:  # MLflow pairs the n-th value with the n-th cost when it averages seeds
+            values["progress/gflop_at_probe"] = values["progress/gflop"]
+        self.state.curve.append({"phase": phase, "step": step, "phase_step": phase_step, **values})
+        self.tracker.log(values, step=step)

@@ -1,0 +1,66 @@
+"""The final metrics of a run: the only module that reads the test set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+
+from stacked import evaluate
+from stacked.classify import fine_tuned, linear_probe
+from stacked.data import Splits
+from stacked.data.labels import label_subset
+from stacked.evaluate import spread
+from stacked.spec import RunSpec
+from stacked.stack import StackedAutoencoder
+
+
+def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits, device: torch.device) -> dict[str, float]:
+    """The final metrics: the only place that reads the test set."""
+    train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
+    valid_images, test_images = valid.images.to(device), test.images.to(device)
+    found: dict[str, float] = {"valid_recon_mse": evaluate.reconstruction(stack, valid_images).mse}
+    for k in range(1, depth + 1):
+        errors = evaluate.reconstruction(stack, test_images, k)
+        found[f"recon_mse_depth{k}"] = errors.mse
+        if k == depth:
+            found |= {f"recon_{name}": value for name, value in asdict(errors).items()}
+    if not splits.classes:
+        return found
+
+    labelled = test.labels >= 0
+    test_images, test_labels = test_images[labelled.to(device)], test.labels[labelled]
+    labels_at_hand = int((train.labels >= 0).sum())
+    index = label_subset(train.labels, min(spec.evaluation.probe_labels, labels_at_hand), spec.seed)
+    probe_images = train.images[index].to(device)
+    for k in range(depth + 1):
+        found[f"probe_acc_depth{k}"] = linear_probe(
+            evaluate.codes(stack, probe_images, k),
+            train.labels[index],
+            evaluate.codes(stack, test_images, k),
+            test_labels,
+        )
+    found["probe_acc"] = found[f"probe_acc_depth{depth}"]
+
+    how = spec.classification
+    checked = (valid.labels >= 0).nonzero().flatten()
+    checked = checked[spread(len(checked), how.images)]
+    for budget in how.labels:
+        index = label_subset(train.labels, budget, spec.seed)
+        tuned = fine_tuned(
+            stack,
+            (train.images[index].to(device), train.labels[index]),
+            (valid.images[checked].to(device), valid.labels[checked]),
+            (test_images, test_labels),
+            len(splits.classes),
+            how,
+            spec.seed,
+        )
+        name = "all" if budget is None else str(budget)
+        found |= {
+            f"classifier_acc_{name}": tuned.accuracy,
+            f"classifier_valid_acc_{name}": tuned.valid_accuracy,
+            f"classifier_lr_{name}": tuned.lr,
+            f"classifier_updates_{name}": tuned.updates,
+        }
+    return found
