@@ -91,13 +91,14 @@ def fine_tuned(
     read, targets = Images(images), labels.to(device)
     best: tuple[float, float, int] = (-1.0, 0.0, 0)
     best_state: dict[str, Tensor] = {}
-    checks = {round(how.updates * (k + 1) / how.checks) for k in range(how.checks)}
+    updates = max(how.updates, round(how.epochs * order.updates_per_epoch))
+    checks = {round(updates * (k + 1) / how.checks) for k in range(how.checks)}
     for lr in how.lrs:
         with seeded(seed, "head"):
             model = Classifier(stack, classes).to(device)
         optimiser = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
         model.train()
-        for update in range(how.updates):
+        for update in range(updates):
             index = order.batch(update)
             loss = F.cross_entropy(model(read(index)), targets[index.to(device)])
             optimiser.zero_grad()

@@ -234,13 +234,15 @@ class Evaluation:
 class Classification:
     """The fine-tuned classifier: label budgets (None: all labels) and the grid that is searched on the validation split.
 
-    Each learning rate of `lrs` is trained for `updates` updates of Adam on batches of at most `batch_size`; accuracy on
-    `images` validation images is taken `checks` times on the way, and the best point of all is kept.
+    Each learning rate of `lrs` is trained with Adam on batches of at most `batch_size`, for `updates` updates or `epochs`
+    epochs, whichever is more; accuracy on `images` validation images is taken `checks` times on the way, and the best
+    point of all is kept.
     """
 
     labels: tuple[int | None, ...] = (100, 1000, None)
     lrs: tuple[float, ...] = (1e-3, 3e-3)
     updates: int = 150
+    epochs: float = 1.0
     batch_size: int = 128
     checks: int = 5
     images: int = 1000
@@ -252,6 +254,7 @@ class Classification:
         need(len(self.lrs) > 0, "no learning rates to pick from: give at least one")
         for lr in self.lrs:
             positive(lr, "learning rate")
+        positive(self.epochs, "epochs")
         for name in ("updates", "batch_size", "checks", "images"):
             whole(getattr(self, name), name)
         need(

@@ -22,8 +22,9 @@ PROTOCOL = """\
   it alone. The test set is read once, after training.
 - **Linear probe**: logistic regression (scikit-learn, L2, C = 0.1, lbfgs, at most 200 iterations) on standardised codes of
   3,000 labelled training images; nothing is selected. The probe on the curves is a ridge regression on 1,000 images.
-- **Classifier**: a linear head on the bottleneck, encoder trained on with Adam, label subsets stratified and nested;
-  learning rate and number of updates picked on 1,000 labelled validation images, also for small label budgets.
+- **Classifier**: a linear head on the bottleneck, encoder trained on with Adam for 150 updates or one epoch, whichever is
+  more; label subsets stratified and nested. Learning rate (0.001 or 0.003) and number of updates are picked on 1,000
+  labelled validation images, also for small label budgets.
   `random` is the same network from random initialisation.
 """
 

@@ -220,7 +220,7 @@ def test_the_probe_is_scikit_learns(done: Any, splits: Splits) -> None:
 def test_the_classifier_leaves_the_stack_alone_and_picks_on_valid(done: Any, splits: Splits) -> None:
     before = copy.deepcopy(done.stack.state_dict())
     train, valid, test = ((s.images, s.labels) for s in (splits.train, splits.valid, splits.test))
-    how = Classification(lrs=(1e-9, 1e-2), updates=30, checks=3, batch_size=64, images=128)
+    how = Classification(lrs=(1e-9, 1e-2), updates=30, epochs=0.5, checks=3, batch_size=64, images=128)
     tuned = fine_tuned(done.stack, train, valid, test, 4, how, seed=0)
     assert all(torch.equal(before[k], v) for k, v in done.stack.state_dict().items())
     assert tuned.lr == 1e-2
