@@ -155,7 +155,7 @@ def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int) -> None:
         with seeded(spec.seed, "init", stack.depth + 1):
             stage = next_stage(stack, spec.stack)
         # channels-last convolutions train 1.4 times as fast on a CPU
-        stack.grow(stage.to(device=device, memory_format=torch.channels_last))
+        stack.grow(stage.to(device).to(memory_format=torch.channels_last))
 
 
 def train_phase(
