@@ -248,7 +248,7 @@ class Tracker(Run):
         """
         import torch
 
-        frozen = copy.deepcopy(encoder).cpu().eval()
+        frozen = copy.deepcopy(encoder).cpu().to(memory_format=torch.contiguous_format).eval()
         # MLflow stores the example twice as text, where quarters are short.
         batch = (torch.cat([example, example])[:2].detach().cpu().mul(4).round() / 4).numpy()
         self._do(lambda run_id: self._client.log_model(run_id, "encoder", frozen, batch), once="model encoder")
