@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stacked.codes import Images
 from stacked.data.stream import Order
-from stacked.evaluate import CHUNK
+from stacked.evaluate import CHUNK, device_of
 from stacked.rng import derive, seeded
 from stacked.spec import Classification
 from stacked.stack import StackedAutoencoder
@@ -63,7 +63,7 @@ class Tuned:
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """The fraction of images [N, C, H, W] uint8 classified as labelled."""
-    read, right = Images(images), 0
+    read, right = Images(images, device=device_of(model)), 0
     model.eval()
     with torch.no_grad():
         for index in torch.arange(len(images)).split(CHUNK):
@@ -82,13 +82,13 @@ def fine_tuned(
 ) -> Tuned:
     """Train a classifier from the stack's encoder on labelled `train` images and test it once.
 
-    Each of train, valid and test is (images uint8 [N, C, H, W] on the stack's device, labels [N]). Learning rate and
+    Each of train, valid and test is (images uint8 [N, C, H, W], labels [N]). Learning rate and
     number of updates are those of the highest validation accuracy (the first of equals). The head's initial weights and
     the data order come from the seed, the same for every arm. The stack itself is left as it was.
     """
-    (images, labels), device = train, next(stack.parameters()).device
+    (images, labels), device = train, device_of(stack)
     order = Order(len(images), how.batch_size, derive(seed, "classifier"))
-    read, targets = Images(images), labels.to(device)
+    read, targets = Images(images, device=device), labels.to(device)
     best: tuple[float, float, int] = (-1.0, 0.0, 0)
     best_state: dict[str, Tensor] = {}
     updates = max(how.updates, round(how.epochs * order.updates_per_epoch))

@@ -30,13 +30,19 @@ class Inputs(Protocol):
 
 
 class Images:
-    """Images kept as uint8 on the device, moved to floats in [0, 1] batch by batch."""
+    """Images kept as uint8, moved to floats in [0, 1] on `device` (None: where they lie) batch by batch."""
 
-    def __init__(self, images: Tensor, dtype: torch.dtype = torch.float32) -> None:
-        self.images, self.dtype = images, dtype
+    def __init__(self, images: Tensor, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> None:
+        self.images, self.dtype, self.device = images, dtype, device or images.device
+
+    @classmethod
+    def near(cls, images: Tensor, device: torch.device) -> Images:
+        """Images kept on the device when they take no more than half of its free memory, else where they lie."""
+        fits = images.device == device or images.numel() <= 0.5 * free_bytes(device)
+        return cls(images.to(device) if fits else images, device=device)
 
     def __call__(self, index: Tensor) -> Tensor:
-        return self.images[index.to(self.images.device)].to(self.dtype).div_(255)
+        return self.images[index.to(self.images.device)].to(self.device).to(self.dtype).div_(255)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,7 +69,7 @@ class InMemory:
     def __init__(self, source: Recomputed, batch_size: int) -> None:
         n, size = len(source), min(batch_size, len(source))
         shape = source.stack.shapes(source.stack.input_shape)[source.depth]
-        self.codes = torch.empty(n, *shape, dtype=source.images.dtype, device=source.images.images.device)
+        self.codes = torch.empty(n, *shape, dtype=source.images.dtype, device=source.images.device)
         for start in range(0, n, size):
             start = min(start, n - size)  # the last batch overlaps the one before, to be as long as all others
             self.codes[start : start + size] = source(torch.arange(start, start + size))

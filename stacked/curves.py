@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from stacked import evaluate
 from stacked.data import Splits
 from stacked.evaluate import spread
@@ -26,7 +24,8 @@ class State:
     """What a run has spent and measured so far; with the stack, all that a checkpoint needs.
 
     flop: floating-point operations of training, frozen prefixes included. seconds: spent training and computing codes,
-    without evaluation. curve: the points of the arm, as rows.
+    without evaluation. curve: the points of the arm, as rows. commits: the code that trained, more than one when a run was
+    resumed with other code.
     """
 
     updates: int = 0
@@ -34,6 +33,7 @@ class State:
     flop: int = 0
     seconds: float = 0.0
     curve: list[dict[str, Any]] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)
 
 
 class Curves:
@@ -43,30 +43,28 @@ class Curves:
         self,
         spec: RunSpec,
         splits: Splits,
-        device: torch.device,
         state: State,
         tracker: Tracker | Untracked,
-        last_step: int,
     ) -> None:
-        self.how, self.state, self.tracker, self.last_step = spec.evaluation, state, tracker, last_step
+        self.how, self.state, self.tracker = spec.evaluation, state, tracker
         valid, train = splits.valid, splits.train
-        self.images = valid.images[spread(len(valid), self.how.images)].to(device)
-        self.shown = valid.images[spread(len(valid), SHOWN)].to(device)
+        self.images = valid.images[spread(len(valid), self.how.images)]
+        self.shown = valid.images[spread(len(valid), SHOWN)]
         self.probe = None
         if splits.classes:
             pairs = []
             for split in (train, valid):
                 labelled = (split.labels >= 0).nonzero().flatten()
                 index = labelled[spread(len(labelled), self.how.probe_images)]
-                pairs += [split.images[index].to(device), split.labels[index]]
+                pairs += [split.images[index], split.labels[index]]
             self.probe = tuple(pairs)
 
-    def point(self, stack: StackedAutoencoder, phase: Phase, trained: Point | None) -> None:
+    def point(self, stack: StackedAutoencoder, phase: Phase, trained: Point | None, last: bool = False) -> None:
         """Record the run as it stands now, if this update is on the grid or the run's last; None: before any training."""
-        step, on_grid = self.state.updates, self.state.updates % self.how.every == 0
-        if not on_grid and step != self.last_step:
+        step = self.state.updates
+        if step % self.how.every and not last:
             return
-        probing = step % (self.how.every * self.how.probe_every) == 0 or step == self.last_step
+        probing = step % (self.how.every * self.how.probe_every) == 0 or last
         values = self.measure(stack, probing)
         if trained is not None:
             values |= {

@@ -11,13 +11,18 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
-from torch import Tensor
+from torch import Tensor, nn
 
 from stacked.codes import Images
 from stacked.stack import StackedAutoencoder
 
 #: Images of a forward pass; a constant, so that no measurement depends on the training batch.
 CHUNK = 500
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's parameters lie."""
+    return next(module.parameters()).device
 
 
 def spread(n: int, most: int) -> Tensor:
@@ -59,12 +64,9 @@ def errors(squared: float, variance: float, values: int) -> Reconstruction:
 
 def reconstruction(stack: StackedAutoencoder, images: Tensor, depth: int | None = None) -> Reconstruction:
     """Errors of images [N, C, H, W] uint8 encoded to `depth` (None: the bottleneck) and decoded to pixels."""
-    read = Images(images)
-    squared, total, total_squares = (
-        0.0,
-        torch.zeros(images[0].numel(), dtype=torch.float64, device=images.device),
-        0.0,
-    )
+    read = Images(images, device=device_of(stack))
+    total = torch.zeros(images[0].numel(), dtype=torch.float64, device=read.device)
+    squared, total_squares = 0.0, 0.0
     with evaluating(stack):
         for index in torch.arange(len(images)).split(CHUNK):
             x = read(index)
@@ -80,7 +82,7 @@ def reconstruction(stack: StackedAutoencoder, images: Tensor, depth: int | None 
 
 def codes(stack: StackedAutoencoder, images: Tensor, depth: int) -> Tensor:
     """The codes [N, D] at `depth` (0: pixels) of images [N, C, H, W] uint8, flattened, on the CPU."""
-    read = Images(images)
+    read = Images(images, device=device_of(stack))
     with evaluating(stack):
         parts = [stack.encode(read(index), depth).flatten(1).cpu() for index in torch.arange(len(images)).split(CHUNK)]
     return torch.cat(parts)
@@ -88,8 +90,9 @@ def codes(stack: StackedAutoencoder, images: Tensor, depth: int) -> Tensor:
 
 def reconstructed(stack: StackedAutoencoder, images: Tensor, depth: int) -> Tensor:
     """The images [N, C, H, W] as uint8 after encoding to `depth` and back."""
+    read = Images(images, device=device_of(stack))
     with evaluating(stack):
-        output = stack.reconstruct(Images(images)(torch.arange(len(images))), depth)
+        output = stack.reconstruct(read(torch.arange(len(images))), depth)
     return output.clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import torch
-
 from stacked import evaluate
 from stacked.classify import fine_tuned, linear_probe
 from stacked.data import Splits
@@ -15,11 +13,16 @@ from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder
 
 
-def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits, device: torch.device) -> dict[str, float]:
+def probe_labels(spec: RunSpec, splits: Splits) -> int:
+    """How many labels the linear probe is fitted on: those asked for, or all there are."""
+    return min(spec.evaluation.probe_labels, int((splits.train.labels >= 0).sum()))
+
+
+def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[str, float]:
     """The final metrics: the only place that reads the test set."""
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
-    valid_images, test_images = valid.images.to(device), test.images.to(device)
-    found: dict[str, float] = {"valid_recon_mse": evaluate.reconstruction(stack, valid_images).mse}
+    test_images = test.images
+    found: dict[str, float] = {"valid_recon_mse": evaluate.reconstruction(stack, valid.images).mse}
     for k in range(1, depth + 1):
         errors = evaluate.reconstruction(stack, test_images, k)
         found[f"recon_mse_depth{k}"] = errors.mse
@@ -29,10 +32,9 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits, device: t
         return found
 
     labelled = test.labels >= 0
-    test_images, test_labels = test_images[labelled.to(device)], test.labels[labelled]
-    labels_at_hand = int((train.labels >= 0).sum())
-    index = label_subset(train.labels, min(spec.evaluation.probe_labels, labels_at_hand), spec.seed)
-    probe_images = train.images[index].to(device)
+    test_images, test_labels = test.images[labelled], test.labels[labelled]
+    index = label_subset(train.labels, probe_labels(spec, splits), spec.seed)
+    probe_images = train.images[index]
     for k in range(depth + 1):
         found[f"probe_acc_depth{k}"] = linear_probe(
             evaluate.codes(stack, probe_images, k),
@@ -49,8 +51,8 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits, device: t
         index = label_subset(train.labels, budget, spec.seed)
         tuned = fine_tuned(
             stack,
-            (train.images[index].to(device), train.labels[index]),
-            (valid.images[checked].to(device), valid.labels[checked]),
+            (train.images[index], train.labels[index]),
+            (valid.images[checked], valid.labels[checked]),
             (test_images, test_labels),
             len(splits.classes),
             how,

@@ -31,10 +31,10 @@ def grid(stack: StackedAutoencoder, images: Tensor, scale: int = 3) -> NDArray[n
     )
 
 
-def pictures(stack: StackedAutoencoder, splits: Splits, device: torch.device) -> dict[str, NDArray[Any]]:
+def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any]]:
     """Test images and their reconstructions from each depth, uint8 [N, H, W, C], and the first stage's filters."""
-    images = splits.test.images[spread(len(splits.test), SHOWN)].to(device)
-    found = {"originals": images.cpu().permute(0, 2, 3, 1).numpy()}
+    images = splits.test.images[spread(len(splits.test), SHOWN)]
+    found = {"originals": images.permute(0, 2, 3, 1).numpy()}
     for k in range(1, stack.depth + 1):
         found[f"depth{k}"] = evaluate.reconstructed(stack, images, k).permute(0, 2, 3, 1).numpy()
     first = stack.stages[0].encoder[0]

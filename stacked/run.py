@@ -21,13 +21,13 @@ from stacked.environment import device_of, environment
 from stacked.fit import Point, fit
 from stacked.flops import update_flops
 from stacked.growth import Phase
-from stacked.outcome import measured
+from stacked.outcome import measured, probe_labels
 from stacked.pictures import pictures
 from stacked.plain import to_json
 from stacked.progress import Bar
 from stacked.rng import seeded
 from stacked.spec import RunSpec
-from stacked.stack import StackedAutoencoder, check_size, next_stage
+from stacked.stack import StackedAutoencoder, build, check_size, next_stage
 from stacked.untracked import Untracked
 
 if TYPE_CHECKING:
@@ -63,7 +63,10 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
 def check(spec: RunSpec, splits: data.Splits) -> None:
     """Raise InputError where the data cannot serve the spec, before anything is trained."""
     check_size(spec.stack, splits.image_shape)
+    with torch.device("meta"):
+        build(spec.stack, splits.image_shape)
     if splits.classes:
+        label_subset(splits.train.labels, probe_labels(spec, splits), spec.seed)
         for budget in spec.classification.labels:
             label_subset(splits.train.labels, budget, spec.seed)
 
@@ -98,34 +101,34 @@ def run(
         tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.image_shape, context=context)
     tracker.text(to_json(spec), "spec.json")
 
-    train = Images(splits.train.images.to(where))
-    valid = Images(splits.valid.images.to(where))
+    train, valid = Images.near(splits.train.images, where), Images.near(splits.valid.images, where)
     order = Order(len(train), spec.optimisation.batch_size, spec.seed)
     phases = spec.phases(order.updates_per_epoch)
     stack, state = StackedAutoencoder(splits.image_shape), State()
     finished = latest(work, len(phases)) if work else None
     if work and finished:
-        grow(stack, spec, phases[finished - 1].depth)
+        grow(stack, spec, phases[finished - 1].depth, where)
         weights, saved = load_checkpoint(phase_path(work, finished), spec)
         stack.load_state_dict(weights)
         state = State(**saved)
-    stack.to(where)
-    curves = Curves(spec, splits, where, state, tracker, sum(phase.updates for phase in phases))
+    commit = setting["commit"] + ("+changes" if setting["dirty"] == "true" else "")
+    state.commits += [commit] if commit not in state.commits else []
+    curves = Curves(spec, splits, state, tracker)
 
     for number, phase in enumerate(phases, start=1):
         if number <= (finished or 0):
             continue
-        grow(stack, spec, phase.depth)
-        train_phase(stack, spec, phase, number, train, valid, order, codes, curves, bar)
+        grow(stack, spec, phase.depth, where)
+        train_phase(stack, spec, phases, number, train, valid, order, codes, curves, bar)
         if work:
             save_checkpoint(phase_path(work, number), spec, stack.state_dict(), asdict(state))
             tracker.artifact(phase_path(work, number), "checkpoints")
         tracker.flush()
-    grow(stack, spec, spec.stack.depth)
+    grow(stack, spec, spec.stack.depth, where)
     if not phases:
         curves.constant(stack)
 
-    final = {f"final/{name}": value for name, value in measured(stack, spec, splits, where).items()}
+    final = {f"final/{name}": value for name, value in measured(stack, spec, splits).items()}
     tracker.log(final, step=state.updates)
     tracker.model(stack.encoder, Images(splits.valid.images[:2])(torch.arange(2)))
     row = {
@@ -133,7 +136,7 @@ def run(
         "arm": arm or spec.policy,
         "seed": spec.seed,
         "status": "finished",
-        "commit": setting["commit"] + ("+changes" if setting["dirty"] == "true" else ""),
+        "commit": ", ".join(state.commits),
         "updates": state.updates,
         "images_seen": state.images_seen,
         "gflop": state.flop / 1e9,
@@ -145,12 +148,11 @@ def run(
         "spec": to_json(spec),
     }
     curve = [{"run": spec.id, "arm": row["arm"], "seed": spec.seed, **point} for point in state.curve]
-    return Result(stack.eval(), row, curve, pictures(stack, splits, where))
+    return Result(stack.eval(), row, curve, pictures(stack, splits))
 
 
-def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int) -> None:
-    """Grow the stack to `depth`; a stage's initial weights depend on the seed and its place alone."""
-    device = next((p.device for p in stack.parameters()), None)
+def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int, device: torch.device | None = None) -> None:
+    """Grow the stack to `depth` on `device`; a stage's initial weights depend on the seed and its place alone."""
     while stack.depth < depth:
         with seeded(spec.seed, "init", stack.depth + 1):
             stage = next_stage(stack, spec.stack)
@@ -161,7 +163,7 @@ def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int) -> None:
 def train_phase(
     stack: StackedAutoencoder,
     spec: RunSpec,
-    phase: Phase,
+    phases: list[Phase],
     number: int,
     train: Images,
     valid: Images,
@@ -170,19 +172,19 @@ def train_phase(
     curves: Curves,
     bar: NewBar | None,
 ) -> None:
-    """Train one phase and record it, in the arm's curve and in a stage run of its own."""
-    state, tracker, how = curves.state, curves.tracker, spec.optimisation
+    """Train the phase of this number (from 1) and record it, in the arm's curve and in a stage run of its own."""
+    phase, state, tracker, how = phases[number - 1], curves.state, curves.tracker, spec.optimisation
     stack.learn_only(*phase.learn).eval()
-    below, free = Prefix.of(stack, phase.reads), free_bytes(train.images.device)
-    chosen = plan(below, len(train), phase.updates, order.size, codes, free)
+    below = Prefix.of(stack, phase.reads)
+    # FLOPs are those of the plan that does not depend on the machine or on what was asked for: arms stay comparable
+    counted = plan(below, len(train), phase.updates, order.size)
+    chosen = plan(below, len(train), phase.updates, order.size, codes, free_bytes(where := train.device))
     params = {
         "learns": f"{phase.learn[0]}-{phase.learn[1]}",
         "reads": phase.reads,
         "updates": phase.updates,
         "loss": how.loss_at(phase.reads),
         "corruption_level": how.level_at(phase.reads),
-        "codes": chosen.mode,
-        "codes_why": chosen.why,
     }
     if not state.curve:
         curves.point(stack, phase, None)
@@ -190,11 +192,14 @@ def train_phase(
         tracker.stage(number, phase.name, params) as stage,
         (bar or quiet)(phase.name, phase.updates) as shown,
     ):
+        stage.tags({"codes": chosen.mode, "codes_why": chosen.why})
         began = time.perf_counter()
         reads = inputs(stack, phase.reads, train, chosen.mode, order.size)
+        if where.type == "cuda":
+            torch.cuda.synchronize(where)
         state.seconds += time.perf_counter() - began
-        state.flop += chosen.flops_once
-        per_update = update_flops(stack, phase) * order.size + chosen.flops_per_update
+        state.flop += counted.flops_once
+        per_update = update_flops(stack, phase) * order.size + counted.flops_per_update
         before, seconds_before, last = state.updates, state.seconds, 0
         held = inputs(stack, phase.reads, valid, "recompute", order.size) if how.patience else None
         points: Iterator[Point] = fit(
@@ -220,7 +225,8 @@ def train_phase(
                 | ({} if point.valid_loss is None else {"stage/valid_loss": point.valid_loss}),
                 step=point.update,
             )
-            curves.point(stack, phase, point)
+            over = number == len(phases) and (point.stopped or point.update == phase.updates)
+            curves.point(stack, phase, point, last=over)
 
 
 def quiet(label: str, total: int) -> Bar:
