@@ -185,13 +185,13 @@ class Optimisation:
         for level in self.corruption_level:
             upper = "or more" if math.isinf(most) else f"to {most:g}"
             need(
-                0 <= level <= most,
+                0 <= level <= most and math.isfinite(level),
                 f"corruption level {level} of {self.corruption} is not allowed: give 0 {upper}",
             )
         positive(self.lr, "learning rate")
         whole(self.batch_size, "batch_size")
         whole(self.warmup, "warmup", 0)
-        need(self.weight_decay >= 0, f"weight_decay {self.weight_decay} is not allowed: give 0 or more")
+        need(0 <= self.weight_decay < math.inf, f"weight_decay {self.weight_decay} is not allowed: give 0 or more")
         need(0 <= self.momentum < 1, f"momentum {self.momentum} is not allowed: give 0 or more, below 1")
         if self.clip is not None:
             positive(self.clip, "clip")

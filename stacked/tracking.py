@@ -259,6 +259,19 @@ class Tracker(Run):
             stage._send()
 
 
+def set_aside(store: Store, experiment: str, work: Path) -> None:
+    """Make room for a run that is done anew: its work folder is renamed, and views no longer find the old run.
+
+    Nothing is deleted: the run in the store keeps its points and gets the tag kind=superseded.
+    """
+    if not work.exists():
+        return
+    run_id = read_record(work, store.uri).run_id if (work / "run.json").exists() else None
+    if run_id is not None:
+        StoreClient(store, experiment).log_tags(run_id, {"kind": "superseded"})
+    work.rename(work.with_name(f"{work.name}-{now()}"))
+
+
 def study_run(store: Store, experiment: str, study: str) -> Tracker:
     """The run of a study as a whole, for artifacts and tags; the same one when the study is run again."""
     work = store.root / "work" / f"study-{study}"

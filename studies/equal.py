@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from functools import cache
 
+import torch
+
 from stacked.codes import Images, Prefix, inputs, plan
 from stacked.data import Splits
 from stacked.data.stream import Order
@@ -13,24 +15,27 @@ from stacked.environment import device_of
 from stacked.fit import fit
 from stacked.flops import update_flops
 from stacked.growth import POLICIES, Phase, Updates
-from stacked.rng import seeded
+from stacked.run import grow
 from stacked.spec import Budget, RunSpec
-from stacked.stack import build
+from stacked.stack import StackedAutoencoder
 
 Cost = Callable[[list[Phase]], float]
 #: Updates timed for each phase when seconds are to be equal, after as many to warm up.
 TIMED = 10
 
 
-def budgets(base: RunSpec, splits: Splits, arms: tuple[str, ...], equal: str, device: str = "cpu") -> dict[str, Budget]:
+def budgets(
+    base: RunSpec, splits: Splits, arms: tuple[str, ...], equal: str, device: str = "cpu", threads: int = 1
+) -> dict[str, Budget]:
     """The budget of each arm in updates: that of `base` for greedy+finetune, and as much of `equal` for every other arm.
 
-    equal: "flops" (counted), "updates", or "seconds" (measured here and now, hence not the same on every machine). Greedy
+    equal: "flops" (counted), "updates", or "seconds" (measured here and now with the `threads` of a run and nothing beside
+    it, hence not the same on every machine, and only nearly equal when runs share it). Greedy
     keeps the proportions between its stages; an arm that trains nothing has the same budget and does not use it.
     """
     depth, order = base.stack.depth, Order(len(splits.train), base.optimisation.batch_size, base.seed)
     given = base.budget.in_updates(depth, order.updates_per_epoch)
-    cost = costs(base, splits, order, equal, device)
+    cost = costs(base, splits, order, equal, device, threads)
     goal = cost(POLICIES["greedy+finetune"](depth, given))
 
     def budget(arm: str) -> Updates:
@@ -61,10 +66,10 @@ def scale(cost: Callable[[float], float], goal: float) -> float:
     return low
 
 
-def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str) -> Cost:
+def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, threads: int = 1) -> Cost:
     """The function that tells what a list of phases costs; what it measures is measured once for each kind of phase."""
-    with seeded(base.seed, "cost"):
-        stack = build(base.stack, splits.image_shape)
+    stack = StackedAutoencoder(splits.image_shape)
+    grow(stack, base, base.stack.depth, device_of(device))
 
     @cache
     def below(depth: int) -> Prefix:
@@ -75,27 +80,34 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str) 
         return update_flops(stack, Phase("counted", learn, reads, 1)) * order.size
 
     @cache
-    def seconds(learn: tuple[int, int], reads: int) -> float:
-        stack.to(where := device_of(device))
-        images = Images(splits.train.images[: TIMED * order.size].to(where))
-        phase, few = Phase("timed", learn, reads, TIMED), Order(len(images.images), order.size, base.seed)
+    def seconds(learn: tuple[int, int], reads: int) -> tuple[float, float]:
+        """(of one update on inputs at hand, of encoding one batch to the depth read)"""
+        images = Images.near(splits.train.images[: TIMED * order.size], device_of(device))
+        phase, few = Phase("timed", learn, reads, TIMED), Order(len(images), order.size, base.seed)
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
         for _ in range(2):  # the first round warms up
             began = time.perf_counter()
-            read = inputs(stack.learn_only(*learn).eval(), reads, images, "recompute", order.size)
+            read = inputs(stack.learn_only(*learn).eval(), reads, images, "memory", order.size)
+            read(torch.arange(1)).sum().item()  # waits for the device
+            encoded = time.perf_counter()
             for _ in fit(stack, phase, read, base.optimisation, order=few, seed=base.seed, every=TIMED):
                 pass  # a point reads its losses, hence waits for the device
-            spent = time.perf_counter() - began
-        return spent / TIMED
+            ended = time.perf_counter()
+        torch.set_num_threads(before)
+        return (ended - encoded) / TIMED, (encoded - began) / few.updates_per_epoch if reads else 0.0
 
     def cost(phases: list[Phase]) -> float:
         total = 0.0
         for phase in phases:
+            chosen = plan(below(phase.reads), order.n, phase.updates, order.size)
+            batches_encoded = order.n / order.size if chosen.mode == "memory" else phase.updates
             if equal == "updates":
                 total += phase.updates
             elif equal == "seconds":
-                total += phase.updates * seconds(phase.learn, phase.reads)
+                update, encoding = seconds(phase.learn, phase.reads)
+                total += phase.updates * update + batches_encoded * encoding
             else:
-                chosen = plan(below(phase.reads), order.n, phase.updates, order.size)
                 each = flops(phase.learn, phase.reads) + chosen.flops_per_update
                 total += chosen.flops_once + phase.updates * each
         return total

@@ -47,7 +47,7 @@ class Parser(ArgumentParser):
 
 def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     """The parser of a study that compares `arms`."""
-    p = Parser(prog=prog, description=question, add_help=False)
+    p = Parser(prog=prog, description=question, add_help=False, exit_on_error=False)
     what = p.add_argument_group("what is trained")
     what.add_argument(
         "--data",
@@ -126,7 +126,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         help="epochs without a better validation loss that end a phase (never)",
     )
     run = p.add_argument_group("how it runs")
-    run.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1, mps ... (cpu)")
+    run.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 ... (cpu)")
     run.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="runs at a time, as processes (one a core)"
     )
@@ -232,6 +232,7 @@ def options(study: str, given: Namespace) -> Options:
     for arm in values["arms"]:
         choice(arm, POLICIES, "arm")
     base = RunSpec(
+        policy="joint",  # of all policies the one that asks least of losses; each arm's own spec is checked before it runs
         data=DataSpec(values["data"], limit=values["limit"], image_size=values["image_size"], grey=values["grey"]),
         stack=StackSpec.of("conv", *values["channels"]),
         budget=Budget(tuple(values["epochs"]), values["finetune"], values["unit"]),

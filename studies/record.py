@@ -26,14 +26,19 @@ if TYPE_CHECKING:
 MOST_PCA_VALUES = 4096
 
 
-def prepare(out: Path, configuration: str, base: RunSpec, equal: str) -> None:
-    """Make the folder, and note in configuration.json what its runs share; InputError if it holds another configuration."""
+def prepare(out: Path, base: RunSpec, equal: str, digest: str) -> None:
+    """Make the folder, and note in configuration.json what its runs share, the data's digest included.
+
+    Raises InputError when it holds runs of another configuration, or of other data under the same name.
+    """
     path = out / "configuration.json"
-    mine = {"configuration": configuration, "equal": equal, "base": to_json(base)}
+    mine = {"equal": equal, "data": digest, "base": to_json(base)}
     if not path.exists():
         write_atomically(path, json.dumps(mine, indent=1) + "\n")
         return
-    theirs = json.loads(path.read_text(encoding="utf-8"))
+    theirs = _read(path)
+    if theirs.get("data") != digest and theirs["base"] == mine["base"]:
+        raise InputError(f"{out} holds runs on other data of the name {base.data.name!r}: choose another --out")
     if theirs != mine:
         equals = "" if theirs["equal"] == equal else f"equal is {theirs['equal']!r} there and {equal!r} here"
         specs = differences(from_json(theirs["base"]), base)
@@ -44,8 +49,19 @@ def prepare(out: Path, configuration: str, base: RunSpec, equal: str) -> None:
 
 def recorded(out: Path) -> tuple[RunSpec, str]:
     """What the runs in this folder share: (the base spec, what was made equal)."""
-    record = json.loads((out / "configuration.json").read_text(encoding="utf-8"))
+    record = _read(out / "configuration.json")
     return from_json(record["base"]), record["equal"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file of ours; InputError when it is missing or not whole."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): restore it, or choose another --out") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is not the record of a study: restore it, or choose another --out")
+    return found
 
 
 def remembered_budgets(out: Path) -> dict[str, Budget]:
@@ -53,7 +69,7 @@ def remembered_budgets(out: Path) -> dict[str, Budget]:
     path = out / "budgets.json"
     if not path.exists():
         return {}
-    return {arm: from_dict(Budget, values) for arm, values in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {arm: from_dict(Budget, values) for arm, values in _read(path).items()}
 
 
 def remember_budgets(out: Path, budgets: dict[str, Budget]) -> None:
@@ -71,7 +87,12 @@ def finished(out: Path) -> set[str]:
 
 
 def add(out: Path, row: dict[str, Any], curve: list[dict[str, Any]], samples: dict[str, Any]) -> None:
-    """Write a run's pictures, then its curve, then its row, which says that all is there; an older one is replaced."""
+    """Write a run's pictures, then its curve, then its row, which says that all is there; an older one is replaced.
+
+    The row of a run that failed does not replace that of the same run finished.
+    """
+    if row["status"] != "finished" and row["run"] in finished(out):
+        return
     if samples and row["seed"] == 0:
         content = io.BytesIO()
         np.savez_compressed(content, **samples)

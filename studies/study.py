@@ -13,9 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jsonargparse import ArgumentError, Namespace
+
 from stacked.errors import Diverged, InputError
 from stacked.progress import say
-from studies.options import SMOKE, Options, experiment_name, options, parser
+from studies.options import SMOKE, Options, Parser, experiment_name, options, parser
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -57,10 +59,7 @@ def main(study: Study, words: list[str] | None = None) -> int:
     prog = f"python -m studies.{study.name}"
     given = None
     try:
-        command_line = parser(prog, study.question, study.arms)
-        if "--smoke" in words:
-            command_line.set_defaults(SMOKE)
-        given = options(study.name, command_line.parse_args(words))
+        given = options(study.name, parse(parser(prog, study.question, study.arms), words))
         if given.ui:
             from studies.ui import show
 
@@ -90,7 +89,7 @@ def conduct(study: Study, given: Options, command: str) -> int:
     splits = load(given.base, given.data_dir, given.download)
     check(given.base, splits)
     store = open_store(given.store)
-    record.prepare(given.out, given.configuration, given.base, given.equal)
+    record.prepare(given.out, given.base, given.equal, splits.digest)
     jobs = list(plan(study, given, splits))
     done = record.finished(given.out) if given.resume else set()
     todo = [job for job in jobs if job.spec.id not in done]
@@ -106,7 +105,7 @@ def conduct(study: Study, given: Options, command: str) -> int:
         title=study.title,
         question=study.question,
         command=command,
-        protocol=study.protocol,
+        protocol=study.protocol.format(**facts(given.base, splits)),
         reference=study.reference,
     )
     if given.out.resolve() == ROOT / "results" / study.name:
@@ -115,6 +114,35 @@ def conduct(study: Study, given: Options, command: str) -> int:
     print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
     ui.tell(views, store, given.port)
     return 1 if failed else 0
+
+
+def parse(command_line: Parser, words: list[str]) -> Namespace:
+    """The command line's words; InputError in one line for those it does not take. A smoke run has defaults of its own."""
+    try:
+        given = command_line.parse_args(words)
+        if given.smoke:
+            command_line.set_defaults(SMOKE)
+            given = command_line.parse_args(words)
+    except ArgumentError as error:
+        raise InputError(f"{' '.join(str(error).split())} (--help shows what is allowed)") from error
+    return given
+
+
+def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
+    """What a protocol may name: the numbers of this study, as they were used."""
+    labelled, tuned = int((splits.train.labels >= 0).sum()), base.classification
+    return {
+        "valid": f"{len(splits.valid):,}",
+        "official": f"{len(splits.valid) + len(splits.train):,}",
+        "probe_labels": f"{min(base.evaluation.probe_labels, labelled):,}",
+        "probe_images": f"{min(base.evaluation.probe_images, labelled):,}",
+        "updates": tuned.updates,
+        "epochs": f"{tuned.epochs:g}",
+        "lrs": " or ".join(f"{lr:g}" for lr in tuned.lrs),
+        "checked": f"{min(tuned.images, len(splits.valid)):,}",
+        "lr": f"{base.optimisation.lr:g}",
+        "schedule": base.optimisation.schedule,
+    }
 
 
 def summary(row: dict[str, Any]) -> str:
@@ -134,27 +162,30 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
     from studies.equal import budgets
     from studies.report.canvas import arm_colours
 
-    equal = record.remembered_budgets(given.out) or budgets(given.base, splits, given.arms, given.equal, given.device)
-    missing = [arm for arm in given.arms if arm not in equal]
+    threads = max(1, (os.cpu_count() or 1) // given.jobs)
+    # of all arms, also those not asked for now: the grid must stay the same when they are added later
+    arms = tuple(dict.fromkeys([*study.arms, *given.arms]))
+    equal = record.remembered_budgets(given.out)
+    missing = tuple(arm for arm in arms if arm not in equal)
     if missing:
-        equal |= budgets(given.base, splits, tuple(missing), given.equal, given.device)
+        equal |= budgets(given.base, splits, missing, given.equal, given.device, threads)
     record.remember_budgets(given.out, equal)
     per_epoch = Order(len(splits.train), given.base.optimisation.batch_size, 0).updates_per_epoch
-    specs = {arm: dataclasses.replace(given.base, policy=arm, budget=equal[arm]) for arm in given.arms}
-    longest = max(sum(phase.updates for phase in spec.phases(per_epoch)) for spec in specs.values())
+    specs = {arm: dataclasses.replace(given.base, policy=arm, budget=equal[arm]) for arm in arms}
+    longest = max(sum(phase.updates for phase in specs[arm].phases(per_epoch)) for arm in study.arms)
     every = max(1, longest // POINTS)
     evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
     colours = arm_colours(tuple(POLICIES))
     for seed in given.seeds:
-        for arm, spec in specs.items():
+        for arm in given.arms:
             yield Job(
-                dataclasses.replace(spec, seed=seed, evaluation=evaluation),
+                dataclasses.replace(specs[arm], seed=seed, evaluation=evaluation),
                 arm,
                 f"{study.name}-{given.configuration}",
                 experiment_name(given.base),
                 colours.get(arm, "#000000"),
                 given,
-                max(1, (os.cpu_count() or 1) // given.jobs),
+                threads,
             )
 
 
@@ -186,16 +217,13 @@ def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, 
 
     from stacked.plain import flat
     from stacked.run import run
-    from stacked.tracking import Tracker, open_store
+    from stacked.tracking import Tracker, open_store, set_aside
     from studies.record import failed_row
 
     torch.set_num_threads(job.threads)
     spec, given, name = job.spec, job.given, f"{job.arm}/s{job.spec.seed}"
     store = open_store(given.store)
     folder = store.root / "work" / spec.id
-    if not given.resume:
-        for old in folder.glob("phase-*.safetensors"):
-            old.unlink()
     tags = {
         "kind": "arm",
         "arm": job.arm,
@@ -204,8 +232,10 @@ def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, 
         "spec": spec.id,
         "mlflow.runColor": job.colour,
     }
-    tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
     try:
+        if not given.resume:
+            set_aside(store, job.experiment, folder)
+        tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
         # BLAS with a thread for every core in every process is ten times slower than with its share
         with threadpool_limits(job.threads, user_api="blas"), tracker:
             done = run(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stacked.spec import RunSpec
     from studies.options import Options
 
+ROOT = Path(__file__).resolve().parent.parent
 #: (what the view shows, the key under which it is saved, the experiment's id)
 View = tuple[str, str, str]
 
@@ -66,7 +67,7 @@ def show(study: str, given: Options) -> int:
 
     store = open_store(given.store)
     views: list[View] = []
-    for out in dict.fromkeys([Path("results") / study, given.out]):
+    for out in dict.fromkeys([ROOT / "results" / study, given.out.resolve()]):
         if (out / "runs.csv").exists():
             views += replay(study, out, store)
     if not views:

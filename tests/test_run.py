@@ -96,6 +96,12 @@ def test_arms_share_initial_weights_data_order_and_labels(splits: Splits) -> Non
     assert [p["train/loss"] for p in theirs[: len(shared)]] == [p["train/loss"] for p in shared]
 
 
+def test_stages_grow_on_the_device_of_the_run(splits: Splits) -> None:
+    stack = StackedAutoencoder(splits.image_shape)
+    grow(stack, SPEC, 2, torch.device("meta"))
+    assert {p.device.type for p in stack.parameters()} == {"meta"}
+
+
 def test_what_a_run_reports(done: Any) -> None:
     row = done.row
     assert row["updates"] == 16 * 2 + 16
