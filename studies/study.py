@@ -171,8 +171,10 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
         equal |= budgets(given.base, splits, missing, given.equal, given.device, threads)
     record.remember_budgets(given.out, equal)
     per_epoch = Order(len(splits.train), given.base.optimisation.batch_size, 0).updates_per_epoch
-    specs = {arm: dataclasses.replace(given.base, policy=arm, budget=equal[arm]) for arm in arms}
-    longest = max(sum(phase.updates for phase in specs[arm].phases(per_epoch)) for arm in study.arms)
+    depth = given.base.stack.depth
+    phases = [POLICIES[arm](depth, equal[arm].in_updates(depth, per_epoch)) for arm in study.arms]
+    longest = max(sum(phase.updates for phase in part) for part in phases)
+    specs = {arm: dataclasses.replace(given.base, policy=arm, budget=equal[arm]) for arm in given.arms}
     every = max(1, longest // POINTS)
     evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
     colours = arm_colours(tuple(POLICIES))

@@ -124,6 +124,22 @@ def test_done_anew_a_run_replaces_the_old_one_everywhere(
     assert before in set(load_rows(tmp_path / "out")["run"])
 
 
+def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
+    words = [
+        "--smoke",
+        "--loss",
+        "bce",
+        "--jobs",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+        "--store",
+        str(tmp_path / "store"),
+    ]
+    assert study.main(STUDY, words) == 2
+    assert study.main(STUDY, [*words, "--arms", "joint"]) == 0
+
+
 def test_a_failure_does_not_replace_a_finished_row(tmp_path: Path) -> None:
     row = {"run": "a", "arm": "joint", "seed": 0, "status": "finished", "final/recon_mse": 0.5}
     record.add(tmp_path, row, [], {})
