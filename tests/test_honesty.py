@@ -17,8 +17,9 @@ from conftest import toy_splits
 
 from stacked import RunSpec, StackSpec, evaluate, outcome
 from stacked import run as running
-from stacked.classify import fine_tuned
+from stacked.classify import fine_tuned, linear_probe
 from stacked.codes import Images, inputs
+from stacked.data.labels import label_subset
 from stacked.data.split import Split, Splits
 from stacked.data.stream import Order
 from stacked.fit import Point, fit
@@ -103,6 +104,16 @@ def test_validation_images_train_nothing_and_fit_no_probe(done: Result, splits: 
     for mine, theirs in zip(done.curve, other.curve, strict=True):
         assert mine["eval/recon_mse"] != theirs["eval/recon_mse"]
     assert done.curve[-1]["eval/probe_acc"] > other.curve[-1]["eval/probe_acc"]
+
+
+def test_probes_are_fitted_on_training_images(splits: Splits) -> None:
+    """On a test set of noise a probe fitted on it would be right, one fitted on training images cannot be."""
+    spec, other = replace(SPEC, policy="random"), replace(splits, test=noise(splits.test))
+    result, index = run(spec, other), label_subset(splits.train.labels, 40, 0)
+    for depth in range(3):
+        train, test = (evaluate.codes(result.stack, i, depth) for i in (splits.train.images[index], other.test.images))
+        expected = linear_probe(train, splits.train.labels[index], test, other.test.labels)
+        assert result.row[f"final/probe_acc_depth{depth}"] == expected < 0.9
 
 
 def test_early_stopping_goes_by_the_validation_images(bare: Splits) -> None:
@@ -215,15 +226,15 @@ def test_the_validation_loss_is_the_mean_over_all_examples_in_eval_mode(reads: i
         assert point.valid_loss == pytest.approx(error, rel=1e-5)
 
 
-def test_the_best_weights_return_when_the_budget_ends_first(bare: Splits) -> None:
+@pytest.mark.parametrize(("patience", "end"), [(100, 24), (3, 16)], ids=["budget", "patience"])
+def test_the_best_weights_return_at_either_end(patience: int, end: int, bare: Splits) -> None:
     inverted = Split(255 - bare.train.images, bare.train.labels)  # what is learnt makes dark images worse
-    stack, points, copies = trained(100, 24, replace(bare, train=inverted), 0)
+    stack, points, copies = trained(patience, 24, replace(bare, train=inverted), 0)
     losses = [point.valid_loss or 0.0 for point in points]
-    best = int(np.argmin(losses))
-    assert best < len(points) - 2
-    assert not points[-1].stopped
-    assert points[-1].update == 24
-    assert same_weights(stack, copies[best])
+    assert losses.index(min(losses)) == 0
+    assert points[-1].update == end
+    assert points[-1].stopped == (patience == 3)
+    assert same_weights(stack, copies[0])
     assert not same_weights(stack, copies[-2])
 
 

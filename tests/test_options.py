@@ -78,7 +78,7 @@ def test_words_change_nothing_else() -> None:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Options:
     words = f"--channels 4 --batch-size 32 --labels 16 --seeds 2 --jobs 1 --out {tmp_path} --store {tmp_path}"
-    return given(f"{words} --codes recompute --device cpu --data-dir there")
+    return given(f"{words} --codes recompute --data-dir there")
 
 
 def test_every_arm_has_every_seed_on_one_grid(tiny: Options) -> None:
@@ -107,13 +107,13 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     monkeypatch.setattr(study, "cached_splits", lambda base, data_dir: (base, data_dir))
     job = list(study.plan(STUDY, tiny, toy_splits()))[5]
     for resume in (True, False):
-        assert study.work_one(replace(job, given=replace(tiny, resume=resume))) == ({}, [], {})
+        assert study.work_one(replace(job, given=replace(tiny, device="meta", resume=resume))) == ({}, [], {})
         spec, splits, more = ran.pop()
         assert spec == job.spec
         assert splits == (tiny.base, "there")
         asked = {name: more[name] for name in ("arm", "device", "codes", "work")}
         work = tmp_path / "work" / spec.id
-        assert asked == {"arm": "greedy+finetune", "device": "cpu", "codes": "recompute", "work": work}
+        assert asked == {"arm": "greedy+finetune", "device": "meta", "codes": "recompute", "work": work}
         assert aside == ([] if resume else [work])
 
 
