@@ -68,7 +68,7 @@ def headline(out: Path, root: Path | None = None, reference: str = "joint") -> s
         means(rows, metrics, costs),
         f"{spread_note(rows)} Intervals and p-values are of differences paired by seed; the p-values are not "
         "corrected for the number of comparisons. "
-        f"Every metric, interval and figure: [{link}]({link}/README.md).",
+        f"Every metric, interval and figure, and the command: [{link}]({link}/README.md). {_made(rows)}",
         verdicts(rows, metrics, reference, trained_arms(rows)),
         failures(rows),
     ]
@@ -98,6 +98,13 @@ def _between(text: str, readme: Path, name: str) -> tuple[int, int]:
     if not once or text.index(begin) > text.index(end):
         raise InputError(f"{readme} must hold the lines {begin!r} and {end!r} once each, in this order: add them")
     return text.index(begin) + len(begin), text.index(end)
+
+
+def _made(rows: pd.DataFrame) -> str:
+    """Which code made the rows and what they cost, as far as the rows tell."""
+    commits = sorted({str(commit)[:7] for commit in rows.get("commit", ()) if commit})
+    hours = float(rows["seconds"].sum()) / 3600 if "seconds" in rows else 0.0
+    return f"{len(rows)} runs by commit {', '.join(commits)}, {hours:.1f} h of runs in all." if commits else ""
 
 
 def _headline_metrics(rows: pd.DataFrame) -> list[str]:

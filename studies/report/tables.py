@@ -189,7 +189,7 @@ def _cost_cell(done: pd.DataFrame, name: str) -> str:
     mean, spread = values.mean(), values.std(ddof=1)
     decimals = 1 if 0 < abs(mean) < 100 and mean % 1 else 0
     text = f"{mean:,.{decimals}f}"
-    return f"{text} ± {spread:,.{decimals}f}" if len(values) > 1 and spread > 0 else text
+    return f"{text} ± {spread:,.{decimals}f}" if len(values) > 1 and spread > 1e-9 * abs(mean) else text
 
 
 def _values(column: pd.Series) -> str:
