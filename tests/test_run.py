@@ -33,7 +33,7 @@ SPEC = RunSpec(
     evaluation=Evaluation(every=4, images=64, probe_every=3, probe_images=64, probe_labels=64),
     classification=Classification(labels=(16, None), updates=10, checks=2, images=64),
 )
-TIMES = ("train_seconds", "seconds", "progress/train_seconds")
+TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit")
 
 
 def numbers(values: dict[str, Any]) -> dict[str, Any]:
