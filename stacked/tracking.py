@@ -272,6 +272,11 @@ def set_aside(store: Store, experiment: str, work: Path) -> None:
     work.rename(work.with_name(f"{work.name}-{now()}"))
 
 
+def was_replayed(store: Store, work: Path) -> bool:
+    """Whether the run in this work folder shows a record made elsewhere (tag replayed=true) and was not trained here."""
+    return (work / "run.json").exists() and read_record(work, store.uri).tags.get("replayed") == "true"
+
+
 def study_run(store: Store, experiment: str, study: str) -> Tracker:
     """The run of a study as a whole, for artifacts and tags; the same one when the study is run again."""
     work = store.root / "work" / f"study-{study}"

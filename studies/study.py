@@ -151,7 +151,7 @@ def summary(row: dict[str, Any]) -> str:
         return str(row["status"])
     shown = [f"test MSE {row['final/recon_mse']:.5f}"]
     shown += [f"probe {100 * row['final/probe_acc']:.2f} %"] if "final/probe_acc" in row else []
-    return ", ".join([*shown, f"{row['gflop']:,.0f} GFLOP, {row['seconds']:.0f} s"])
+    return ", ".join([*shown, f"{row['gflop']:.3g} GFLOP, {row['seconds']:.0f} s"])
 
 
 def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
@@ -219,7 +219,7 @@ def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, 
 
     from stacked.plain import flat
     from stacked.run import run
-    from stacked.tracking import Tracker, open_store, set_aside
+    from stacked.tracking import Tracker, open_store, set_aside, was_replayed
     from studies.record import failed_row
 
     torch.set_num_threads(job.threads)
@@ -235,7 +235,7 @@ def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, 
         "mlflow.runColor": job.colour,
     }
     try:
-        if not given.resume:
+        if not given.resume or was_replayed(store, folder):
             set_aside(store, job.experiment, folder)
         tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
         # BLAS with a thread for every core in every process is ten times slower than with its share

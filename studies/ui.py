@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -76,6 +77,7 @@ def show(study: str, given: Options) -> int:
         tell(views, store, given.port)
         return 0
     server = serve(store, given.port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the server too
     try:
         print(f"The MLflow UI of {store.root} runs at {address(given.port)} (Ctrl-C ends it):")
         tell(views, store, given.port, address(given.port))

@@ -174,6 +174,31 @@ def test_a_record_is_replayed_into_a_fresh_store(
         assert len(history) == (load_curves(out)["run"] == run["tags.spec"]).sum()
 
 
+def test_a_run_trained_here_takes_the_place_of_a_replayed_one(
+    smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    store = open_store(tmp_path / "store")
+    replay("layerwise", smoke[0], store)
+    words = [
+        "--smoke",
+        "--arms",
+        "random",
+        "--out",
+        str(tmp_path / "out"),
+        "--store",
+        str(tmp_path / "store"),
+        "--jobs",
+        "1",
+    ]
+    assert study.main(STUDY, words) == 0
+    mlflow.set_tracking_uri(store.uri)
+    runs = mlflow.search_runs(search_all_experiments=True, filter_string="tags.arm = 'random'")
+    assert dict(zip(runs["tags.kind"], runs["tags.replayed"].fillna("no"), strict=True)) == {
+        "superseded": "true",
+        "arm": "no",
+    }
+
+
 def test_a_run_that_fails_has_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     words = ["--smoke", "--optimiser", "sgd", "--lr", "1e30", "--arms", "joint", "random", "--jobs", "1"]
     done = layerwise(*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store"))
