@@ -239,14 +239,12 @@ def test_a_run_that_fails_has_a_row_and_the_others_go_on(tmp_path: Path) -> None
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--out", "/dev/null/x"], "/dev/null/x"),
         (["--store", "/dev/null/x"], "/dev/null/x"),
-        (["--ui", "--out", "nowhere", "--store", "STORE"], "there is nothing to show"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
     words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [str(tmp_path / "store") if word == "STORE" else word for word in words]
     more = [] if "--out" in words else ["--out", str(tmp_path / "out")]
     more += [] if "--store" in words else ["--store", str(tmp_path / "store")]
     assert study.main(STUDY, [*words, *more]) == 2
@@ -254,6 +252,14 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "out" / "runs.csv").exists()
+
+
+def test_there_may_be_nothing_to_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("studies.ui.ROOT", tmp_path)
+    assert study.main(STUDY, ["--ui", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 2
+    assert "there is nothing to show" in capsys.readouterr().err
 
 
 def test_help_fits_one_screen() -> None:
