@@ -21,7 +21,7 @@ PROTOCOL = """\
 - **Optimisation** is the same for every arm: learning rate {lr}, {schedule} schedule in every phase. (The default, 0.01 with
   cosine, gave `joint` and `greedy+finetune` their lowest validation errors among 0.001, 0.003 and 0.01 with constant and
   cosine schedules, seed 0; `greedy` had no choice of its own.)
-- **Splits**: {valid} of the {official} official training images are held out, stratified, for validation; curves and all
+- **Splits**: {valid} images of the official training set are held out, stratified, for validation; curves and all
   selection read them alone. The test set is read once, after training.
 - **Linear probe**: logistic regression (scikit-learn, L2, C = 0.1, lbfgs, at most 200 iterations) on standardised codes of
   {probe_labels} labelled training images; nothing is selected. The probe on the curves is a ridge regression on

@@ -133,7 +133,6 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
     labelled, tuned = int((splits.train.labels >= 0).sum()), base.classification
     return {
         "valid": f"{len(splits.valid):,}",
-        "official": f"{len(splits.valid) + len(splits.train):,}",
         "probe_labels": f"{min(base.evaluation.probe_labels, labelled):,}",
         "probe_images": f"{min(base.evaluation.probe_images, labelled):,}",
         "updates": tuned.updates,
