@@ -7,6 +7,9 @@ import pkgutil
 
 from stacked.stages.stage import Stage as Stage
 
+#: what a stack tells each of its stages; all other parameters of a stage are options of its kind
+SHARED = frozenset({"in_shape", "width", "activation", "output", "pixels", "norm"})
+
 
 def kinds() -> dict[str, type[Stage]]:
     """All stage types by name; a new module in this package is found by itself."""

@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import math
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from stacked.stages.activations import ACTIVATIONS
+from stacked.stages.norms import normalised
 from stacked.stages.stage import Shape, Stage
-
-
-class TiedLinear(nn.Module):
-    """x -> x W + b with the weight W [code, input] of an encoder layer: one tensor, used by both."""
-
-    def __init__(self, encoder: nn.Linear) -> None:
-        super().__init__()
-        # In a tuple, so that the encoder is not registered a second time: one entry in the state dict, one in parameters().
-        self._encoder = (encoder,)
-        self.bias = nn.Parameter(encoder.weight.new_zeros(encoder.in_features))
-
-    def forward(self, code: Tensor) -> Tensor:
-        return F.linear(code, self._encoder[0].weight.t(), self.bias)
+from stacked.stages.tied import TiedLinear
 
 
 class Dense(Stage):
-    """Linear - activation and back; maps are flattened when read and restored by the decoder.
+    """Linear - norm - activation and back; maps are flattened when read and restored by the decoder.
 
     [B, *in_shape] -> [B, width]. With `tied` the decoder uses the transposed encoder weight (Vincent et al. 2010,
-    section 2.2).
+    section 2.2). The decoder's norm is that of the flattened vector; pixels are not normalised.
     """
 
     kind = "dense"
+    gives_maps = False
 
     def __init__(
         self,
@@ -41,16 +30,20 @@ class Dense(Stage):
         activation: str = "relu",
         output: str = "relu",
         pixels: bool = False,
+        norm: str = "none",
         tied: bool = False,
     ) -> None:
-        super().__init__(in_shape, width, activation, output)
+        super().__init__(in_shape, width, activation, output, norm)
         values = math.prod(in_shape)
         linear = nn.Linear(values, width)
-        self.encoder = nn.Sequential(nn.Flatten(), linear, ACTIVATIONS[activation]())
+        self.encoder = nn.Sequential(
+            nn.Flatten(), linear, *normalised(norm, width, maps=False), ACTIVATIONS[activation]()
+        )
         self.decoder = nn.Sequential(
             TiedLinear(linear) if tied else nn.Linear(width, values),
-            ACTIVATIONS[output](),
+            *([] if pixels else normalised(norm, values, maps=False)),
             nn.Unflatten(1, tuple(in_shape)),
+            ACTIVATIONS[output](),
         )
 
     def output_shape(self, in_shape: Shape) -> Shape:

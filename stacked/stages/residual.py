@@ -1,0 +1,80 @@
+"""Residual stages."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from stacked.checks import whole
+from stacked.stages.activations import ACTIVATIONS
+from stacked.stages.maps import MAP_NORMS, halved, need_map, odd_padding, upsampled
+from stacked.stages.norms import normalised
+from stacked.stages.stage import Shape, Stage
+
+
+class ResidualBlock(nn.Module):
+    """x + F(x) with F = conv - norm - ReLU - conv - norm, 3 x 3 at one resolution (He et al. 2016, figure 2).
+
+    The rectifier after the sum is left to whoever calls: the last one in an encoder is the activation of the code.
+    """
+
+    def __init__(self, width: int, norm: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1),
+            *normalised(norm, width, maps=True),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            *normalised(norm, width, maps=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Residual(Stage):
+    """Conv2d(3 x 3, stride 2) - norm - ReLU - residual block - activation, and its mirror image.
+
+    [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2; odd sizes are restored exactly. Encoder and decoder
+    have `blocks` residual blocks each, at the resolution of the code, with a ReLU between two. The stage that reconstructs
+    pixels does not normalise its output.
+    """
+
+    kind = "residual"
+    norms = MAP_NORMS
+    halves = True
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        width: int,
+        *,
+        activation: str = "relu",
+        output: str = "relu",
+        pixels: bool = False,
+        norm: str = "batch",
+        blocks: int = 1,
+    ) -> None:
+        super().__init__(in_shape, width, activation, output, norm)
+        need_map(self.kind, in_shape)
+        whole(blocks, f"blocks of a {self.kind} stage")
+        channels = in_shape[0]
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride=2, padding=1),
+            *normalised(norm, width, maps=True),
+            nn.ReLU(),
+            *(module for _ in range(blocks - 1) for module in (ResidualBlock(width, norm), nn.ReLU())),
+            ResidualBlock(width, norm),
+            ACTIVATIONS[activation](),
+        )
+        self.decoder = nn.Sequential(
+            *(module for _ in range(blocks) for module in (ResidualBlock(width, norm), nn.ReLU())),
+            nn.ConvTranspose2d(width, channels, 3, stride=2, padding=1, output_padding=odd_padding(in_shape)),
+            *([] if pixels else normalised(norm, channels, maps=True)),
+            ACTIVATIONS[output](),
+        )
+
+    def output_shape(self, in_shape: Shape) -> Shape:
+        return halved(self.width, in_shape)
+
+    def decode_linear(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
+        return upsampled(self.decoder[:-1], code, size)

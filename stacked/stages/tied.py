@@ -1,0 +1,44 @@
+"""Decoder layers that use the weight of an encoder layer: one tensor, with a gradient from both uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TiedLinear(nn.Module):
+    """x -> x W + b with the weight W [code, input] of an encoder layer (Vincent et al. 2010, section 2.2)."""
+
+    def __init__(self, encoder: nn.Linear) -> None:
+        super().__init__()
+        # In a tuple, so that the encoder is not registered a second time: one entry in the state dict, one in parameters().
+        self._encoder = (encoder,)
+        self.bias = nn.Parameter(encoder.weight.new_zeros(encoder.in_features))
+
+    def forward(self, code: Tensor) -> Tensor:
+        return F.linear(code, self._encoder[0].weight.t(), self.bias)
+
+
+class TiedConvTranspose2d(nn.Module):
+    """The transpose of an encoder's convolution, with that convolution's weight [code, input, k, k] and a bias of its own.
+
+    Seen as a convolution of the code (with zeros between its values where the encoder strides), its filters are those of
+    the encoder, flipped in both directions (Masci et al. 2011). Like the encoder, it keeps odd kernels centred.
+    """
+
+    def __init__(self, encoder: nn.Conv2d, output_padding: tuple[int, ...] = (0, 0)) -> None:
+        super().__init__()
+        self._encoder = (encoder,)  # in a tuple for the same reason
+        self.stride, self.padding = encoder.stride, tuple(k // 2 for k in encoder.kernel_size)
+        self.output_padding = output_padding
+        self.bias = nn.Parameter(encoder.weight.new_zeros(encoder.in_channels))
+
+    def forward(self, code: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Called like `nn.ConvTranspose2d`; `output_size` is (H, W) where that differs from what it was built for."""
+        extra = self.output_padding
+        if output_size:
+            least = [(n - 1) * stride + 1 for n, stride in zip(code.shape[2:], self.stride, strict=True)]
+            extra = tuple(wanted - n for wanted, n in zip(output_size, least, strict=True))
+        return F.conv_transpose2d(code, self._encoder[0].weight, self.bias, self.stride, self.padding, extra)

@@ -1,0 +1,143 @@
+"""Transformer stages: patches become tokens of a map, which attend to each other."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stacked.checks import need, whole
+from stacked.errors import InputError
+from stacked.stages.activations import ACTIVATIONS
+from stacked.stages.maps import need_map
+from stacked.stages.stage import Shape, Stage
+
+
+def need_division(patch: int, size: Shape) -> None:
+    """Raise InputError unless `patch` divides height and width."""
+    common = math.gcd(*size)
+    if common % patch:
+        divisors = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
+        raise InputError(f"patch {patch} does not divide {' x '.join(map(str, size))}: choose from {divisors}")
+
+
+def positions(height: int, width: int, features: int, like: Tensor) -> Tensor:
+    """Sines and cosines of each token's row and column [height * width, features], of the dtype and on the device of `like`.
+
+    The first half of the features tells the row, the second the column, each in features / 4 frequencies from 1
+    down towards 1/10000 (Vaswani et al. 2017, in two dimensions as by He et al. 2022). Nothing to learn, any size.
+    """
+    dtype = torch.promote_types(like.dtype, torch.float32)  # a half-precision angle would be no angle
+    count = features // 4
+    frequencies = 10000.0 ** (-torch.arange(count, dtype=dtype, device=like.device) / count)
+    waves = []
+    for n in (height, width):
+        angles = torch.arange(n, dtype=dtype, device=like.device)[:, None] * frequencies
+        waves.append(torch.cat([angles.sin(), angles.cos()], dim=1))
+    rows, columns = waves[0][:, None].expand(-1, width, -1), waves[1].expand(height, -1, -1)
+    return torch.cat([rows, columns], dim=2).flatten(0, 1).to(like.dtype)
+
+
+class Block(nn.Module):
+    """Self-attention and a perceptron on tokens [B, N, width], each on normalised tokens and added to them.
+
+    The pre-norm block of Dosovitskiy et al. 2021 (figure 1), without dropout. Not `nn.TransformerEncoderLayer`: in eval mode
+    under no-grad that switches to a fused path which rounds differently from training, so that a frozen stage would give
+    other codes than the ones it was trained with.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.mixed = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # [B, N, 3 * width] -> queries, keys, values of [B, heads, N, width / heads]
+        projected = self.queries_keys_values(self.norm1(tokens)).unflatten(2, (3, self.heads, -1))
+        queries, keys, values = projected.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        tokens = tokens + self.mixed(attended)
+        return tokens + self.perceptron(self.norm2(tokens))
+
+
+class Blocks(nn.Module):
+    """A map [B, width, h, w] through transformer blocks, its places as tokens with their positions added.
+
+    The sum that pre-norm blocks add to is normalised once at the end (Dosovitskiy et al. 2021, equation 4).
+    """
+
+    def __init__(self, width: int, heads: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)), nn.LayerNorm(width))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        features, height, width = maps.shape[1:]
+        tokens = maps.flatten(2).transpose(1, 2) + positions(height, width, features, maps)
+        return self.blocks(tokens).transpose(1, 2).unflatten(2, (height, width))
+
+
+class Patches(nn.Conv2d):
+    """Each patch as one vector, by a linear map; a size that the patch does not divide is refused, not cut."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        need_division(self.kernel_size[0], tuple(x.shape[2:]))
+        return super().forward(x)
+
+
+class Transformer(Stage):
+    """Patches - transformer blocks - activation, and back: blocks, then each token's patch by a linear map.
+
+    [B, C, H, W] -> [B, width, H/patch, W/patch]: a patch embedding on pixels (Dosovitskiy et al. 2021), and on the code of
+    a stage below a merging of neighbouring tokens (Liu et al. 2021), without their windows. The decoder has its own blocks,
+    on the code with positions added anew (He et al. 2022). `patch` must divide H and W; `heads` and 4, for the positions,
+    must divide `width`. Encoder and decoder have `blocks` blocks each. The one norm is the layer norm of each token's
+    features, inside the blocks and after them.
+    """
+
+    kind = "transformer"
+    norms = ("layer",)
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        width: int,
+        *,
+        activation: str = "relu",
+        output: str = "relu",
+        pixels: bool = False,
+        norm: str = "layer",
+        patch: int = 2,
+        heads: int = 4,
+        blocks: int = 1,
+    ) -> None:
+        super().__init__(in_shape, width, activation, output, norm)
+        need_map(self.kind, in_shape)
+        for name, value in (("patch", patch), ("heads", heads), ("blocks", blocks)):
+            whole(value, f"{name} of a {self.kind} stage")
+        need_division(patch, tuple(in_shape[1:]))
+        multiple = math.lcm(4, heads)
+        need(
+            width % multiple == 0,
+            f"width {width} of a {self.kind} stage with {heads} heads is not allowed: give a multiple of {multiple}, "
+            "which the heads and the 4 parts of a position divide",
+        )
+        self.patch = patch
+        channels = in_shape[0]
+        self.encoder = nn.Sequential(
+            Patches(channels, width, patch, stride=patch), Blocks(width, heads, blocks), ACTIVATIONS[activation]()
+        )
+        self.decoder = nn.Sequential(
+            Blocks(width, heads, blocks),
+            nn.ConvTranspose2d(width, channels, patch, stride=patch),
+            ACTIVATIONS[output](),
+        )
+
+    def output_shape(self, in_shape: Shape) -> Shape:
+        need_division(self.patch, tuple(in_shape[1:]))
+        return (self.width, in_shape[1] // self.patch, in_shape[2] // self.patch)
