@@ -1,31 +1,93 @@
-"""Reconstruction losses: functions of (output, target), both [B, ...], that return one value per example, shape [B].
+"""Reconstruction losses: functions of (output, target), both [B, ...], that return a map of losses [B, ...].
 
-Each is a mean over the values of an example, so that stages of any size compare. To add one, write the function and name
-it in LOSSES.
+A loss is the mean of its map over each example (`per_example`), so that stages of any size compare. To add one, write the
+function and name it in LOSSES.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+from stacked.ssim import WINDOW, ssim_map
+
+#: Weight of the structural part of "ssim-l1" (Zhao et al. 2017, section III).
+STRUCTURE = 0.84
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A reconstruction loss.
+
+    of: the function of (output, target) that gives the map of losses.
+    logits: `of` is given the output before its activation, where this is the more exact way to compute it.
+    outputs: the output activations for which the loss is defined; None: any.
+    unit_targets: targets must lie in [0, 1].
+    elementwise: the map has the target's shape, and its values can be weighted one by one (see `emphasised`).
+    least_side: height and width that targets must have at least; where it is not 0, targets must be maps [B, C, H, W].
+    """
+
+    of: Callable[[Tensor, Tensor], Tensor]
+    logits: bool = False
+    outputs: frozenset[str] | None = None
+    unit_targets: bool = False
+    elementwise: bool = True
+    least_side: int = 0
+
+
+def per_example(values: Tensor) -> Tensor:
+    """The loss of each example [B]: the mean of its map of losses [B, ...]."""
+    return values.flatten(1).mean(1)
+
+
+def emphasised(values: Tensor, hit: Tensor | None, alpha: float, beta: float) -> Tensor:
+    """A map of elementwise losses, weighted `alpha` where the corruption hit the element and `beta` elsewhere.
+
+    The emphasis of Vincent et al. 2010, section 3.4; alpha 1 and beta 0 is their full emphasis. As there, the weighted
+    losses are not renormalised: `per_example` still divides by the number of elements, so that the loss shrinks with beta.
+    `hit` is that of `Corrupted`: it broadcasts to the map, and None is everywhere.
+    """
+    return alpha * values if hit is None else torch.where(hit, alpha * values, beta * values)
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each example, in squared units of the target."""
-    return (output - target).square().flatten(1).mean(1)
+    """Squared errors, in squared units of the target."""
+    return (output - target).square()
 
 
-def bce(output: Tensor, target: Tensor) -> Tensor:
-    """Mean binary cross-entropy of each example in nats; output and target in [0, 1] (Bengio et al. 2007, equation 6)."""
-    return F.binary_cross_entropy(output, target, reduction="none").flatten(1).mean(1)
+def l1(output: Tensor, target: Tensor) -> Tensor:
+    """Absolute errors, in units of the target."""
+    return (output - target).abs()
 
 
-#: name -> (function, the activations whose range it is defined for; None: any)
-LOSSES: dict[str, tuple[Loss, frozenset[str] | None]] = {
-    "mse": (mse, None),
-    "bce": (bce, frozenset({"sigmoid"})),
+def bce(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropies in nats of targets in [0, 1] and the sigmoid of `logits` (Bengio et al. 2007, equation 6).
+
+    From the logits it is finite, and its gradient exact, also where the sigmoid rounds to 0 or 1.
+    """
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+def ssim_l1(output: Tensor, target: Tensor) -> Tensor:
+    """0.84 (1 - SSIM) + 0.16 L1 of each channel of images [B, C, H, W] in [0, 1]: a map [B, C] (Zhao et al. 2017).
+
+    Theirs has SSIM at several scales, and weights the absolute errors by the window of the coarsest. Here it is SSIM at
+    one scale, the mean over all windows inside the image, beside the plain mean of the absolute errors of all pixels.
+    """
+    structure = 1 - ssim_map(output, target).flatten(2).mean(2)
+    return STRUCTURE * structure + (1 - STRUCTURE) * l1(output, target).flatten(2).mean(2)
+
+
+LOSSES: dict[str, Loss] = {
+    "mse": Loss(mse),
+    "bce": Loss(bce, logits=True, outputs=frozenset({"sigmoid"}), unit_targets=True),
+    "l1": Loss(l1),
+    # "mse" under the name of a recipe: Glorot, Bordes, Bengio 2011 pretrain rectifiers with the quadratic cost through a
+    # softplus decoder, whose gradient does not vanish below zero as a rectifier's does; the name holds the two together.
+    "softplus-quadratic": Loss(mse, outputs=frozenset({"softplus"})),
+    "ssim-l1": Loss(ssim_l1, outputs=frozenset({"sigmoid"}), unit_targets=True, elementwise=False, least_side=WINDOW),
 }
