@@ -46,7 +46,8 @@ def load_checkpoint(path: Path, spec: RunSpec) -> tuple[dict[str, Tensor], dict[
 def differences(there: RunSpec, here: RunSpec) -> str:
     """The fields in which two specs differ, as one line."""
     a, b = flat(there), flat(here)
-    return "; ".join(f"{name} is {a[name]!r} there and {b[name]!r} here" for name in a if a[name] != b[name])
+    both = [(name, a.get(name, "default"), b.get(name, "default")) for name in {**a, **b}]
+    return "; ".join(f"{name} is {mine!r} there and {yours!r} here" for name, mine, yours in both if mine != yours)
 
 
 def latest(folder: Path, count: int) -> int | None:

@@ -83,12 +83,13 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a phase gets its inputs, why, and what that costs: FLOPs once, and in every update, for all its images."""
+    """How a phase gets its inputs, why, and what that costs: FLOPs once, and in every update, for all its images; bytes kept."""
 
     mode: str
     why: str
     flops_once: int
     flops_per_update: int
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def plan(
     else:
         why = "asked for"
     if mode == "memory":
-        return Plan(mode, why, prefix.flops * images, 0)
+        return Plan(mode, why, prefix.flops * images, 0, size)
     return Plan(mode, why, 0, prefix.flops * min(batch_size, images))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
@@ -103,11 +104,20 @@ def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tens
     return float(model.score(((valid - train.mean(0)) / scale).numpy(), valid_labels.numpy()))
 
 
+def fitted_pca(train: Tensor, components: int) -> PCA:
+    """PCA of train images, uint8 [N, C, H, W], with values in [0, 1]."""
+    return PCA(components, svd_solver="covariance_eigh").fit(as_rows(train))
+
+
+def as_rows(images: Tensor) -> NDArray[np.float64]:
+    """Images uint8 [N, C, H, W] as float64 rows [N, C * H * W] in [0, 1]."""
+    rows: NDArray[np.float64] = Images(images, torch.float64)(torch.arange(len(images))).flatten(1).numpy()
+    return rows
+
+
 def pca_reference(train: Tensor, test: Tensor, components: int) -> Reconstruction:
     """Errors on test images of PCA fitted on train images, both uint8 [N, C, H, W]: the linear code of the same size."""
-    fitted = Images(train, torch.float64)(torch.arange(len(train))).flatten(1).numpy()
-    x = Images(test, torch.float64)(torch.arange(len(test))).flatten(1).numpy()
-    pca = PCA(components, svd_solver="covariance_eigh").fit(fitted)
+    pca, x = fitted_pca(train, components), as_rows(test)
     squared = float(np.square(pca.inverse_transform(pca.transform(x)) - x).sum(1).mean())
     return errors(squared, float(x.var(0).sum()), x.shape[1])
 

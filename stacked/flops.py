@@ -1,29 +1,41 @@
-"""Floating-point operations, counted by torch's own counter on the meta device: nothing is computed, no data are read."""
+"""Floating-point operations, counted by torch's own counter on a batch of two."""
 
 from __future__ import annotations
 
 import copy
 
 import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from stacked.growth import Phase
+from stacked.phase_loss import PhaseLoss
+from stacked.spec import Optimisation
 from stacked.stack import StackedAutoencoder
 
 
 def prefix_flops(stack: StackedAutoencoder, depth: int) -> int:
     """FLOPs of encoding one image to `depth`."""
-    clone = copy.deepcopy(stack).to("meta").eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        clone.encode(torch.empty(1, *stack.input_shape, device="meta"), depth)
+    clone = copy.deepcopy(stack).cpu().eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        clone.encode(torch.rand(1, *stack.input_shape), depth)
     return counter.get_total_flops()
 
 
-def update_flops(stack: StackedAutoencoder, phase: Phase) -> int:
+def update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int = 0) -> int:
     """FLOPs of the forward and backward pass of one image in `phase`, without the frozen prefix."""
-    clone = copy.deepcopy(stack).to("meta").learn_only(*phase.learn)
-    x = torch.empty(2, *stack.shapes(stack.input_shape)[phase.reads], device="meta")  # batch norm refuses a batch of 1
-    with FlopCounterMode(display=False) as counter:
-        output = clone.reconstruct(x, phase.depth, start=phase.reads)
-        (output - x).square().mean().backward()
+    clone = copy.deepcopy(stack).cpu().learn_only(*phase.learn).train()
+    objective = PhaseLoss(clone, phase, how, classes=classes)
+    # batch norm refuses a batch of 1; attention is counted as the products that it consists of, whatever kernel does them
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        objective(*examples(clone, phase, 2), step=0).backward()
     return counter.get_total_flops() // 2
+
+
+def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:
+    """Inputs and targets of the shapes that `n` images have in `phase`: values in [0, 1), class 0."""
+    read = torch.rand(n, *stack.shapes(stack.input_shape)[phase.reads])
+    if phase.target == "labels":
+        return read, torch.zeros(n, dtype=torch.int64)
+    return read, torch.rand(n, *stack.input_shape) if phase.target == "pixels" else None

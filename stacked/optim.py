@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import nn
+
+#: groups of parameters, each {"params": [...], ...}
+Groups = Iterable[dict[str, Any]]
 
 
-def _adam(params: Iterable[nn.Parameter], weight_decay: float, momentum: float) -> torch.optim.Optimizer:
+def _adam(params: Groups, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
     return torch.optim.Adam(params, weight_decay=weight_decay, fused=True)
 
 
-def _adamw(params: Iterable[nn.Parameter], weight_decay: float, momentum: float) -> torch.optim.Optimizer:
+def _adamw(params: Groups, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(params, weight_decay=weight_decay, fused=True)
 
 
-def _sgd(params: Iterable[nn.Parameter], weight_decay: float, momentum: float) -> torch.optim.Optimizer:
+def _sgd(params: Groups, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(params, lr=1e-3, weight_decay=weight_decay, momentum=momentum, fused=True)
 
 
-#: name -> constructor from (parameters, weight decay, momentum); the learning rate is set before each update
-OPTIMISERS: dict[str, Callable[[Iterable[nn.Parameter], float, float], torch.optim.Optimizer]] = {
+#: name -> constructor from (groups of parameters, weight decay, momentum); the learning rate is set before each update
+OPTIMISERS: dict[str, Callable[[Groups, float, float], torch.optim.Optimizer]] = {
     "adam": _adam,
     "adamw": _adamw,
     "sgd": _sgd,

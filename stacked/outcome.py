@@ -45,10 +45,15 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
     found["probe_acc"] = found[f"probe_acc_depth{depth}"]
 
     how = spec.classification
+    # an encoder that has learnt from more labels than the budget would make its classifier a cheat
+    supervised = any(phase.target == "labels" for phase in spec.phases())
+    seen = len(label_subset(train.labels, spec.optimisation.labels, spec.seed)) if supervised else 0
     checked = (valid.labels >= 0).nonzero().flatten()
     checked = checked[spread(len(checked), how.images)]
     for budget in how.labels:
         index = label_subset(train.labels, budget, spec.seed)
+        if len(index) < seen:
+            continue
         tuned = fine_tuned(
             stack,
             (train.images[index], train.labels[index]),

@@ -16,6 +16,8 @@ from stacked.stack import StackedAutoencoder
 
 #: Images in a picture of reconstructions.
 SHOWN = 14
+#: Values of a code that is drawn as a map.
+MAP = 2
 
 
 def grid(stack: StackedAutoencoder, images: Tensor, scale: int = 3) -> NDArray[np.uint8]:
@@ -32,12 +34,28 @@ def grid(stack: StackedAutoencoder, images: Tensor, scale: int = 3) -> NDArray[n
 
 
 def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any]]:
-    """Test images and their reconstructions from each depth, uint8 [N, H, W, C], and the first stage's filters."""
+    """What figures show of a trained stack.
+
+    Test images and their reconstructions from each depth, uint8 [N, H, W, C]; the first stage's filters [F, C, k, k]; and
+    where the bottleneck has two values, the codes [N, 2] of all test images with their labels [N].
+    """
     images = splits.test.images[spread(len(splits.test), SHOWN)]
     found = {"originals": images.permute(0, 2, 3, 1).numpy()}
     for k in range(1, stack.depth + 1):
         found[f"depth{k}"] = evaluate.reconstructed(stack, images, k).permute(0, 2, 3, 1).numpy()
-    first = stack.stages[0].encoder[0]
-    if isinstance(first, torch.nn.Conv2d):
-        found["filters"] = first.weight.detach().cpu().numpy()
+    if (first := filters(stack)) is not None:
+        found["filters"] = first.detach().cpu().numpy()
+    if torch.Size(stack.latent_shape).numel() == MAP:
+        found["codes"] = evaluate.codes(stack, splits.test.images, stack.depth).numpy().astype(np.float16)
+        found["labels"] = splits.test.labels.numpy().astype(np.int16)
     return found
+
+
+def filters(stack: StackedAutoencoder) -> Tensor | None:
+    """The weights of the first layer as filters [F, C, h, w], at most 64 where they are as large as the images."""
+    for layer in stack.stages[0].encoder:
+        if isinstance(layer, torch.nn.Conv2d):
+            return layer.weight
+        if isinstance(layer, torch.nn.Linear):
+            return layer.weight[:64].unflatten(1, stack.input_shape) if len(stack.input_shape) == 3 else None
+    return None

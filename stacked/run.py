@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,27 +12,24 @@ from numpy.typing import NDArray
 
 from stacked import data
 from stacked.checkpoint import latest, load_checkpoint, phase_path, save_checkpoint
-from stacked.codes import Images, Prefix, free_bytes, inputs, plan
+from stacked.checks import need
+from stacked.codes import Images
 from stacked.curves import Curves, State
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.environment import device_of, environment
-from stacked.fit import Point, fit
-from stacked.flops import update_flops
-from stacked.growth import Phase
+from stacked.objectives import LOSSES
 from stacked.outcome import measured, probe_labels
 from stacked.pictures import pictures
 from stacked.plain import to_json
-from stacked.progress import Bar
 from stacked.rng import seeded
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder, build, check_size, next_stage
+from stacked.train_phase import NewBar, train_phase
 from stacked.untracked import Untracked
 
 if TYPE_CHECKING:
     from stacked.tracking import Tracker
-
-    NewBar = Callable[[str, int], Bar]
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,17 @@ def check(spec: RunSpec, splits: data.Splits) -> None:
     check_size(spec.stack, splits.image_shape)
     with torch.device("meta"):
         build(spec.stack, splits.image_shape)
+    name, side = spec.optimisation.loss_at(0), min(splits.image_shape[1:])
+    need(
+        side >= LOSSES[name].least_side,
+        f"loss {name!r} needs images of at least {LOSSES[name].least_side} pixels a side, and these have {side}: use 'mse'",
+    )
+    if any(phase.target == "labels" for phase in spec.phases()):
+        need(
+            bool(splits.classes),
+            f"policy {spec.policy!r} learns classes, and {splits.name} has none: choose another policy",
+        )
+        label_subset(splits.train.labels, spec.optimisation.labels, spec.seed)
     if splits.classes:
         label_subset(splits.train.labels, probe_labels(spec, splits), spec.seed)
         for budget in spec.classification.labels:
@@ -101,9 +108,7 @@ def run(
         tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.image_shape, context=context)
     tracker.text(to_json(spec), "spec.json")
 
-    train, valid = Images.near(splits.train.images, where), Images.near(splits.valid.images, where)
-    order = Order(len(train), spec.optimisation.batch_size, spec.seed)
-    phases = spec.phases(order.updates_per_epoch)
+    phases = spec.phases(Order(len(splits.train), spec.optimisation.batch_size, spec.seed).updates_per_epoch)
     stack, state = StackedAutoencoder(splits.image_shape), State()
     finished = latest(work, len(phases)) if work else None
     if work and finished:
@@ -119,7 +124,7 @@ def run(
         if number <= (finished or 0):
             continue
         grow(stack, spec, phase.depth, where)
-        train_phase(stack, spec, phases, number, train, valid, order, codes, curves, bar)
+        train_phase(stack, spec, phases, number, splits, codes, curves, bar)
         if work:
             save_checkpoint(phase_path(work, number), spec, stack.state_dict(), asdict(state))
             tracker.artifact(phase_path(work, number), "checkpoints")
@@ -142,6 +147,8 @@ def run(
         "gflop": state.flop / 1e9,
         "train_seconds": state.seconds,
         "seconds": time.perf_counter() - began,
+        "peak_mb": state.peak_bytes / 1e6,
+        "codes_mb": state.codes_bytes / 1e6,
         "threads": torch.get_num_threads(),
         "device": str(where),
         **final,
@@ -158,77 +165,3 @@ def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int, device: torch.dev
             stage = next_stage(stack, spec.stack)
         # channels-last convolutions train 1.4 times as fast on a CPU
         stack.grow(stage.to(device).to(memory_format=torch.channels_last))
-
-
-def train_phase(
-    stack: StackedAutoencoder,
-    spec: RunSpec,
-    phases: list[Phase],
-    number: int,
-    train: Images,
-    valid: Images,
-    order: Order,
-    codes: str,
-    curves: Curves,
-    bar: NewBar | None,
-) -> None:
-    """Train the phase of this number (from 1) and record it, in the arm's curve and in a stage run of its own."""
-    phase, state, tracker, how = phases[number - 1], curves.state, curves.tracker, spec.optimisation
-    stack.learn_only(*phase.learn).eval()
-    below = Prefix.of(stack, phase.reads)
-    # FLOPs are those of the plan that does not depend on the machine or on what was asked for: arms stay comparable
-    counted = plan(below, len(train), phase.updates, order.size)
-    chosen = plan(below, len(train), phase.updates, order.size, codes, free_bytes(where := train.device))
-    params = {
-        "learns": f"{phase.learn[0]}-{phase.learn[1]}",
-        "reads": phase.reads,
-        "updates": phase.updates,
-        "loss": how.loss_at(phase.reads),
-        "corruption_level": how.level_at(phase.reads),
-    }
-    if not state.curve:
-        curves.point(stack, phase, None)
-    with (
-        tracker.stage(number, phase.name, params) as stage,
-        (bar or quiet)(phase.name, phase.updates) as shown,
-    ):
-        stage.tags({"codes": chosen.mode, "codes_why": chosen.why})
-        began = time.perf_counter()
-        reads = inputs(stack, phase.reads, train, chosen.mode, order.size)
-        if where.type == "cuda":
-            torch.cuda.synchronize(where)
-        state.seconds += time.perf_counter() - began
-        state.flop += counted.flops_once
-        per_update = update_flops(stack, phase) * order.size + counted.flops_per_update
-        before, seconds_before, last = state.updates, state.seconds, 0
-        held = inputs(stack, phase.reads, valid, "recompute", order.size) if how.patience else None
-        points: Iterator[Point] = fit(
-            stack,
-            phase,
-            reads,
-            how,
-            order=order,
-            seed=spec.seed,
-            done=before,
-            every=spec.evaluation.every,
-            valid=held,
-        )
-        for point in points:
-            state.updates = before + point.update
-            state.images_seen += (point.update - last) * order.size
-            state.flop += (point.update - last) * per_update
-            state.seconds = seconds_before + point.seconds
-            last = point.update
-            shown.to(point.update, point.loss)
-            stage.log(
-                {"stage/loss": point.loss, "stage/lr": point.lr}
-                | ({} if point.valid_loss is None else {"stage/valid_loss": point.valid_loss}),
-                step=point.update,
-            )
-            over = number == len(phases) and (point.stopped or point.update == phase.updates)
-            curves.point(stack, phase, point, last=over)
-
-
-def quiet(label: str, total: int) -> Bar:
-    """A bar that shows nothing."""
-    return Bar(label, total, quiet=True)

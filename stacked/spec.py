@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from stacked import data
 from stacked.checks import choice, need, positive, whole
 from stacked.growth import POLICIES, Phase, Updates
-from stacked.plain import from_dict, to_json
-
-Options = tuple[tuple[str, Any], ...]
+from stacked.optimisation import Optimisation as Optimisation
+from stacked.plain import CALLED, Options, from_dict, later, pairs, to_json
 
 
 @dataclass(frozen=True)
@@ -44,44 +42,57 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage: its kind, its width (channels or units), its code's activation, and options of that kind alone."""
+    """One stage: its kind, its width (channels or units), its code's activation, and options of that kind alone.
+
+    decoder: the activation that its reconstruction ends in (None: that of the code it reads, or the stack's `output` on
+    pixels).
+    """
 
     kind: str = "conv"
     width: int = 16
     activation: str = "relu"
     options: Options = ()
+    decoder: str | None = later(None)
 
     def __post_init__(self) -> None:
         # torch is imported only when a spec is made, so that a command line can show its help at once
         import inspect
 
-        from stacked.stages import kinds
+        from stacked.stages import SHARED, kinds
         from stacked.stages.activations import ACTIVATIONS
 
-        options = self.options.items() if isinstance(self.options, dict) else self.options
-        object.__setattr__(self, "options", tuple(sorted((str(k), v) for k, v in options)))
+        object.__setattr__(self, "options", pairs(self.options))
         choice(self.kind, kinds(), "stage kind")
         choice(self.activation, ACTIVATIONS, "activation")
+        if self.decoder is not None:
+            choice(self.decoder, ACTIVATIONS, "decoder activation")
         whole(self.width, f"width of a {self.kind} stage")
-        known = set(inspect.signature(kinds()[self.kind]).parameters) - {
-            "in_shape",
-            "width",
-            "activation",
-            "output",
-            "pixels",
-        }
-        for name, _ in self.options:
-            choice(name, sorted(known), f"option of a {self.kind} stage")
+        known = inspect.signature(kinds()[self.kind]).parameters
+        for name, value in self.options:
+            choice(name, sorted(set(known) - SHARED), f"option of a {self.kind} stage")
+            need(
+                isinstance(value, bool) == isinstance(known[name].default, bool),
+                f"{name} {value!r} of a {self.kind} stage is not allowed: "
+                f"give {CALLED.get(type(known[name].default), 'a value')}",
+            )
 
 
 @dataclass(frozen=True)
 class StackSpec:
-    """The stages from the pixels up; `output` is the activation of the reconstructed pixels."""
+    """The stages from the pixels up; `output` is the activation of the reconstructed pixels.
+
+    norm: normalisation of all stages: batch, group, layer or none (None: each kind's own, batch for convolutions and none for
+    dense stages). init: initial weights: torch (as its layers come), uniform, xavier, he or orthogonal.
+    """
 
     stages: tuple[StageSpec, ...] = field(default_factory=lambda: tuple(StageSpec("conv", n) for n in (16, 32, 64, 16)))
     output: str = "sigmoid"
+    norm: str | None = later(None)
+    init: str = later("torch")
 
     def __post_init__(self) -> None:
+        from stacked.initialise import INITS
+        from stacked.stages import kinds
         from stacked.stages.activations import ACTIVATIONS
 
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -90,21 +101,44 @@ class StackSpec:
             "a stack of no stages is not allowed: give at least one width, for instance 16",
         )
         choice(self.output, ACTIVATIONS, "output activation")
+        choice(self.init, INITS, "init")
+        if self.norm is not None:
+            for kind in {stage.kind: None for stage in self.stages}:
+                choice(self.norm, kinds()[kind].norms, f"norm of a {kind} stage")
 
     @classmethod
     def of(
-        cls, kind: str, *widths: int, activation: str = "relu", output: str = "sigmoid", **options: Any
+        cls,
+        kind: str,
+        *widths: int,
+        activation: str = "relu",
+        output: str = "sigmoid",
+        decoder: str | None = None,
+        norm: str | None = None,
+        init: str = "torch",
+        **options: Any,
     ) -> StackSpec:
         """A stack of one kind of stage: `StackSpec.of("conv", 16, 32)`, `StackSpec.of("dense", 500, 30, tied=True)`."""
-        return cls(tuple(StageSpec(kind, width, activation, tuple(options.items())) for width in widths), output)
+        given = pairs(options)
+        return cls(tuple(StageSpec(kind, width, activation, given, decoder) for width in widths), output, norm, init)
 
     @property
     def depth(self) -> int:
         return len(self.stages)
 
-    def read_activation(self, stage: int) -> str:
-        """The activation of what stage `stage` (from 1) reads, hence of what it reconstructs."""
-        return self.output if stage == 1 else self.stages[stage - 2].activation
+    def norm_of(self, stage: int) -> str:
+        """The normalisation of stage `stage` (from 1)."""
+        from stacked.stages import kinds
+
+        return self.norm or kinds()[self.stages[stage - 1].kind].norms[0]
+
+    def read_activation(self, stage: int) -> str | None:
+        """The activation of the codes that stage `stage` (from 1) reads; None for the pixels, which lie in [0, 1]."""
+        return None if stage == 1 else self.stages[stage - 2].activation
+
+    def decoder_activation(self, stage: int) -> str:
+        """The activation in which the reconstruction of stage `stage` (from 1) ends."""
+        return self.stages[stage - 1].decoder or self.read_activation(stage) or self.output
 
 
 @dataclass(frozen=True)
@@ -143,68 +177,6 @@ class Budget:
             None if stages is None else tuple(max(1, round(value * factor)) for value in stages),
             None if self.end_to_end is None else max(1, round(self.end_to_end * factor)),
         )
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How a phase is trained. `corruption_level` and `loss` hold one value for all depths, or one for each depth read.
-
-    lr: peak learning rate. schedule: its course over a phase, after `warmup` updates of linear rise. clip: largest global
-    gradient norm (None: no clipping). patience: end a phase when its validation loss, taken every epoch, has not improved
-    for so many epochs, and restore the best weights (None: never).
-    """
-
-    optimiser: str = "adam"
-    lr: float = 1e-3
-    schedule: str = "constant"
-    warmup: int = 0
-    weight_decay: float = 0.0
-    momentum: float = 0.9
-    clip: float | None = None
-    batch_size: int = 256
-    corruption: str = "masking"
-    corruption_level: tuple[float, ...] = (0.0,)
-    loss: tuple[str, ...] = ("mse",)
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        from stacked.corruption import CORRUPTIONS
-        from stacked.objectives import LOSSES
-        from stacked.optim import OPTIMISERS, SCHEDULES
-
-        if isinstance(self.corruption_level, (int, float)):
-            object.__setattr__(self, "corruption_level", (float(self.corruption_level),))
-        if isinstance(self.loss, str):
-            object.__setattr__(self, "loss", (self.loss,))
-        choice(self.optimiser, OPTIMISERS, "optimiser")
-        choice(self.schedule, SCHEDULES, "schedule")
-        choice(self.corruption, CORRUPTIONS, "corruption")
-        for name in self.loss:
-            choice(name, LOSSES, "loss")
-        most = CORRUPTIONS[self.corruption][1]
-        for level in self.corruption_level:
-            upper = "or more" if math.isinf(most) else f"to {most:g}"
-            need(
-                0 <= level <= most and math.isfinite(level),
-                f"corruption level {level} of {self.corruption} is not allowed: give 0 {upper}",
-            )
-        positive(self.lr, "learning rate")
-        whole(self.batch_size, "batch_size")
-        whole(self.warmup, "warmup", 0)
-        need(0 <= self.weight_decay < math.inf, f"weight_decay {self.weight_decay} is not allowed: give 0 or more")
-        need(0 <= self.momentum < 1, f"momentum {self.momentum} is not allowed: give 0 or more, below 1")
-        if self.clip is not None:
-            positive(self.clip, "clip")
-        if self.patience is not None:
-            whole(self.patience, "patience")
-
-    def level_at(self, depth: int) -> float:
-        """The corruption level of what is read at `depth` (0: pixels)."""
-        return self.corruption_level[depth if len(self.corruption_level) > 1 else 0]
-
-    def loss_at(self, depth: int) -> str:
-        """The loss of reconstructing what is read at `depth` (0: pixels)."""
-        return self.loss[depth if len(self.loss) > 1 else 0]
 
 
 @dataclass(frozen=True)
@@ -277,7 +249,7 @@ class RunSpec:
     classification: Classification = field(default_factory=Classification)
 
     def __post_init__(self) -> None:
-        from stacked.objectives import LOSSES
+        from stacked.compatibility import check_fit
 
         choice(self.policy, POLICIES, "policy")
         whole(self.seed, "seed", 0)
@@ -287,17 +259,11 @@ class RunSpec:
         ):
             fits = len(values) in (1, self.stack.depth)
             need(fits, f"{len(values)} {what} do not fit {self.stack.depth} stages: give one, or one for each")
-        for phase in self.phases(updates_per_epoch=1):
-            name, read = self.optimisation.loss_at(phase.reads), self.stack.read_activation(phase.reads + 1)
-            allowed = LOSSES[name][1]
-            need(
-                allowed is None or read in allowed,
-                f"loss {name!r} cannot be used in phase {phase.name!r}, which reconstructs values of a {read} activation: "
-                f"use 'mse' there, or the activation {' or '.join(sorted(allowed or ()))}",
-            )
+        for phase in self.phases():
+            check_fit(self.stack, self.optimisation, phase)
 
-    def phases(self, updates_per_epoch: int) -> list[Phase]:
-        """The phases of this run."""
+    def phases(self, updates_per_epoch: int = 1_000_000) -> list[Phase]:
+        """The phases of this run; without the data's updates an epoch those of a long one, in which no share rounds to none."""
         budget = self.budget.in_updates(self.stack.depth, updates_per_epoch)
         return POLICIES[self.policy](self.stack.depth, budget)
 

@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from stacked.errors import InputError
-from stacked.spec import StackSpec, StageSpec
+from stacked.initialise import initialise
+from stacked.spec import StackSpec
 from stacked.stages import Stage, kinds
 from stacked.stages.stage import Shape
+
+#: by stage, from 1, what its `encode_where` gave
+Where = dict[int, Tensor | None]
 
 
 class Half(nn.Sequential):
@@ -92,26 +96,45 @@ class StackedAutoencoder(nn.Module):
         return x
 
     def decode(
-        self, code: Tensor, depth: int | None = None, *, stop: int = 0, size: tuple[int, ...] | None = None
+        self,
+        code: Tensor,
+        depth: int | None = None,
+        *,
+        stop: int = 0,
+        size: tuple[int, ...] | None = None,
+        where: Where | None = None,
+        linear: bool = False,
     ) -> Tensor:
         """The reconstruction at depth `stop` (0: pixels) of a code at `depth` (None: the bottleneck).
 
-        `size` is the height and width of the images that were encoded, where these differ from `input_shape`.
+        `size` is the height and width of the images that were encoded, where these differ from `input_shape`; `where` says by
+        stage where its maxima were, for decoders that must be told; `linear` leaves the last activation out.
         """
         depth = self._depth(depth)
         sizes = [shape[1:] for shape in self.shapes((self.input_shape[0], *size))] if size else [None] * (depth + 1)
         for k in range(depth, stop, -1):
-            code = self.stages[k - 1].decode(code, sizes[k - 1])
+            stage, at = self.stages[k - 1], where.get(k) if where else None
+            decode = stage.decode_linear if linear and k == stop + 1 else stage.decode
+            code = decode(code, sizes[k - 1], at)
         return code
+
+    def encode_where(self, x: Tensor, depth: int | None = None, *, start: int = 0) -> tuple[Tensor, Where]:
+        """As `encode`, and where the maxima of pooling stages were, as `decode` takes it."""
+        found: Where = {}
+        for k in range(start + 1, self._depth(depth) + 1):
+            x, found[k] = self.stages[k - 1].encode_where(x)
+        return x, found
 
     def reconstruct(self, x: Tensor, depth: int | None = None, *, start: int = 0) -> Tensor:
         """What stages `start` + 1 to `depth` (None: all) make of x, the code at depth `start` (0: images), at that depth."""
-        return self.decode(self.encode(x, depth, start=start), depth, stop=start)
+        code, where = self.encode_where(x, depth, start=start)
+        return self.decode(code, depth, stop=start, where=where)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct images [B, C, H, W] through all stages."""
         other_size = tuple(x.shape[1:]) != self.input_shape
-        return self.decode(self.encode(x), size=tuple(x.shape[2:]) if other_size else None)
+        code, where = self.encode_where(x)
+        return self.decode(code, size=tuple(x.shape[2:]) if other_size else None, where=where)
 
     @property
     def encoder(self) -> Half:
@@ -144,17 +167,22 @@ def _accept_plain_names(model: StackedAutoencoder, state: dict[str, Any], prefix
             state[f"{prefix}stages.{stage}.{half}.{position}.{name}"] = state.pop(key)
 
 
-def make_stage(spec: StageSpec, in_shape: Shape, *, output: str, pixels: bool) -> Stage:
-    """The stage that `spec` describes, for an input of `in_shape`; weights from torch's global generator."""
-    options = dict(spec.options)
-    make: Any = kinds()[spec.kind]
-    return cast(Stage, make(in_shape, spec.width, activation=spec.activation, output=output, pixels=pixels, **options))
-
-
 def next_stage(stack: StackedAutoencoder, spec: StackSpec) -> Stage:
-    """The stage that `spec` puts on top of `stack`."""
+    """The stage that `spec` puts on top of `stack`; weights from torch's global generator."""
     k = stack.depth + 1
-    return make_stage(spec.stages[k - 1], stack.latent_shape, output=spec.read_activation(k), pixels=k == 1)
+    stage = spec.stages[k - 1]
+    kind: Any = kinds()[stage.kind]  # constructors differ in their options
+    made: Stage = kind(
+        stack.latent_shape,
+        stage.width,
+        activation=stage.activation,
+        output=spec.decoder_activation(k),
+        pixels=k == 1,
+        norm=spec.norm_of(k),
+        **dict(stage.options),
+    )
+    initialise(made, spec.init)
+    return made
 
 
 def build(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
@@ -167,8 +195,8 @@ def build(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
 
 
 def check_size(spec: StackSpec, input_shape: Shape) -> None:
-    """Raise InputError when images of `input_shape` are too small for the conv stages of `spec`."""
-    halvings = sum(stage.kind == "conv" for stage in spec.stages)
+    """Raise InputError when images of `input_shape` are too small for the stages of `spec` that halve them."""
+    halvings = sum(kinds()[stage.kind].halves for stage in spec.stages)
     if halvings and (len(input_shape) != 3 or min(input_shape[1:]) < 2**halvings):
         size = " x ".join(map(str, input_shape[1:]))
         raise InputError(

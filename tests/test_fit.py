@@ -58,7 +58,7 @@ def test_equals_a_plain_loop_bit_for_bit(name: str) -> None:
         index = permutation[(7 + update) % 8 * 32 :][:32]
         with torch.no_grad():
             clean = first.encoder(IMAGES[index].float() / 255)
-        seen = masking(clean, 0.3, generator(0, "corruption", 7 + update))
+        seen = masking(clean, 0.3, generator(0, "corruption", 7 + update)).x
         loss = (stage.decoder(stage.encoder(seen)) - clean).square().flatten(1).mean(1).mean()
         optimiser.zero_grad()
         loss.backward()
@@ -97,7 +97,7 @@ def test_every_stage_is_corrupted_the_last_too() -> None:
 
 def test_levels_and_losses_go_by_depth() -> None:
     how = Optimisation(corruption_level=(0.1, 0.2), loss=("bce", "mse"))
-    assert [how.level_at(0), how.level_at(1)] == [0.1, 0.2]
+    assert [how.levels_at(0), how.levels_at(1)] == [(0.1,), (0.2,)]
     assert [how.loss_at(0), how.loss_at(1)] == ["bce", "mse"]
 
 
@@ -138,8 +138,8 @@ def test_flops_are_those_counted_by_hand() -> None:
     assert prefix_flops(stack, 1) == encode[0]
     assert prefix_flops(stack, 2) == sum(encode)
     # decoder as encoder; backward twice the forward, but for the gradient of the stage's input, which nobody needs
-    assert update_flops(stack, Phase("s", (2, 2), 1, 1)) == 6 * encode[1] - encode[1]
-    joint = update_flops(stack, Phase("j", (1, 2), 0, 1))
+    assert update_flops(stack, Phase("s", (2, 2), 1, 1), HOW) == 6 * encode[1] - encode[1]
+    joint = update_flops(stack, Phase("j", (1, 2), 0, 1), HOW)
     assert joint == 6 * sum(encode) - encode[0]
 
 

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from conftest import toy_splits
 
-from stacked import RunSpec, StackSpec, evaluate, outcome
-from stacked import run as running
+from stacked import RunSpec, StackSpec, evaluate, outcome, train_phase
 from stacked.classify import fine_tuned, linear_probe
 from stacked.codes import Images, inputs
 from stacked.data.labels import label_subset
@@ -24,7 +23,7 @@ from stacked.data.split import Split, Splits
 from stacked.data.stream import Order
 from stacked.fit import Point, fit
 from stacked.growth import Phase
-from stacked.objectives import LOSSES, bce
+from stacked.objectives import LOSSES, bce, per_example
 from stacked.run import Result, grow, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.stack import StackedAutoencoder
@@ -261,7 +260,7 @@ def test_seeds_differ_in_order_and_labels_and_arms_share_them(splits: Splits, mo
         drawn["labelled"], drawn["head"] = train[0], seed
         return fine_tuned(stack, train, valid, test, classes, how, seed)
 
-    monkeypatch.setattr(running, "fit", fitting)
+    monkeypatch.setattr(train_phase, "fit", fitting)
     monkeypatch.setattr(outcome, "fine_tuned", tuning)
     cheap = replace(SPEC, budget=Budget((0.25,), 0.25), classification=replace(SPEC.classification, updates=4))
     for policy, seed in (("greedy", 0), ("joint", 0), ("joint", 1)):
@@ -277,9 +276,9 @@ def test_seeds_differ_in_order_and_labels_and_arms_share_them(splits: Splits, mo
 def test_bce_is_binary_cross_entropy() -> None:
     output, target = torch.tensor([[0.9, 0.2], [0.5, 0.4]]), torch.tensor([[1.0, 0.0], [0.25, 1.0]])
     expected = [F.binary_cross_entropy(o, t).item() for o, t in zip(output, target, strict=True)]
-    assert bce(output, target).tolist() == pytest.approx(expected)
+    assert per_example(bce(output.logit(), target)).tolist() == pytest.approx(expected)
     assert expected[0] == pytest.approx(-(np.log(0.9) + np.log(0.8)) / 2)
-    assert LOSSES["bce"][0] is bce
+    assert (LOSSES["bce"].of, LOSSES["bce"].logits) == (bce, True)
 
 
 def test_the_classifier_is_that_of_its_best_check(done: Result, splits: Splits) -> None:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from stacked import InputError, RunSpec, StackSpec
-from stacked.growth import POLICIES, Phase, Updates
+from stacked.growth import Updates
 from stacked.plain import flat, from_dict, to_json
 from stacked.spec import (
     Budget,
@@ -53,15 +53,6 @@ def test_what_is_logged_is_what_was_written() -> None:
     assert "id" not in values
 
 
-def test_the_phases_of_depth_three() -> None:
-    budget = Updates((10, 20, 30), 40)
-    one = [Phase("stage 1", (1, 1), 0, 10), Phase("stage 2", (2, 2), 1, 20), Phase("stage 3", (3, 3), 2, 30)]
-    assert POLICIES["greedy"](3, budget) == one
-    assert POLICIES["greedy+finetune"](3, budget) == [*one, Phase("fine-tuning", (1, 3), 0, 40)]
-    assert POLICIES["joint"](3, budget) == [Phase("joint", (1, 3), 0, 40)]
-    assert POLICIES["random"](3, budget) == []
-
-
 def test_budgets_count_updates() -> None:
     assert Budget((2.0,), 0.5).in_updates(3, 100) == Updates((200, 200, 200), 50)
     assert Budget((1.0, 2.0), None).in_updates(2, 7) == Updates((7, 14), None)
@@ -72,15 +63,18 @@ def test_budgets_count_updates() -> None:
 REFUSED = [
     (
         lambda: RunSpec(policy="greddy"),
-        r"policy 'greddy' is not known: choose from greedy, greedy\+finetune, joint, random",
+        r"policy 'greddy' is not known: choose from greedy, greedy\+finetune, greedy\+unfreeze, greedy-pixels",
     ),
     (lambda: DataSpec("mnits"), r"'mnits'.*mnist"),
     (lambda: DataSpec(limit=0), "limit 0 is not allowed"),
     (lambda: DataSpec(valid=1.0), "valid 1.0 is not allowed"),
     (lambda: StackSpec.of("conv"), "no stages"),
     (lambda: StackSpec.of("conv", 4, 0), "width of a conv stage 0 is not allowed"),
-    (lambda: StackSpec.of("konv", 4), "stage kind 'konv' is not known: choose from conv, dense"),
-    (lambda: StackSpec.of("conv", 4, tied=True), "option of a conv stage 'tied' is not known: choose from norm"),
+    (lambda: StackSpec.of("konv", 4), "stage kind 'konv' is not known: choose from conv, conv-pool, dense"),
+    (
+        lambda: StackSpec.of("conv", 4, blocks=2),
+        "option of a conv stage 'blocks' is not known: choose from kernel, tied",
+    ),
     (lambda: StackSpec.of("conv", 4, activation="swish"), "activation 'swish'"),
     (lambda: Budget((0,)), "budget 0 is not allowed: give a number above 0"),
     (lambda: Budget((1,), -2), "budget -2 is not allowed"),
@@ -89,7 +83,10 @@ REFUSED = [
     (lambda: Budget((1,), unit="steps"), "budget unit 'steps'"),
     (lambda: Optimisation(corruption_level=1.5), "corruption level 1.5 of masking is not allowed: give 0 to 1"),
     (lambda: Optimisation(corruption="gaussian", corruption_level=-0.1), "level -0.1 of gaussian .*: give 0 or more"),
-    (lambda: Optimisation(corruption="mask"), "corruption 'mask' is not known: choose from masking, salt-and-pepper"),
+    (
+        lambda: Optimisation(corruption="mask"),
+        "corruption 'mask' is not known: choose from masking, block-masking, salt",
+    ),
     (lambda: Optimisation(lr=0), "learning rate 0 is not allowed"),
     (lambda: Optimisation(loss="huber"), "loss 'huber' is not known"),
     (lambda: Optimisation(schedule="step"), "schedule 'step' is not known"),
@@ -108,7 +105,7 @@ REFUSED = [
     (lambda: RunSpec(policy="greedy", budget=Budget(None, 1)), "give the budget a number of updates or epochs a stage"),
     (
         lambda: RunSpec(policy="greedy", optimisation=Optimisation(loss="bce")),
-        "loss 'bce' cannot be used in phase 'stage 2', which reconstructs values of a relu activation: use 'mse' there",
+        "loss 'bce' cannot be used in phase 'stage 2', which reconstructs values of a relu activation, which leave",
     ),
     (lambda: RunSpec(seed=-1), "seed -1 is not allowed"),
     (lambda: from_dict(RunSpec, {"sede": 1}), "field of RunSpec 'sede' is not known: choose from policy, seed"),

@@ -1,0 +1,76 @@
+"""Peak memory of training: the bytes of all tensors alive at once in an update, counted and not sampled."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from stacked.fit import rates
+from stacked.flops import examples
+from stacked.growth import Phase
+from stacked.optim import OPTIMISERS
+from stacked.phase_loss import PhaseLoss
+from stacked.spec import Optimisation
+from stacked.stack import StackedAutoencoder
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that operations return, for as long as these live, and the largest sum of them.
+
+    What a kernel allocates and frees inside itself is not seen. `peak` and `now` are in bytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.add(leaf)
+        return result
+
+    def add(self, tensor: Tensor) -> None:
+        """Count the storage of a tensor, once, until it is freed."""
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._freed, key, size)
+
+    def _freed(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.now -= size
+
+
+def training_bytes(
+    stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
+) -> int:
+    """The most bytes alive in an update of `phase`: the stack, its input, activations, gradients and optimiser state."""
+    clone = copy.deepcopy(stack).cpu().learn_only(*phase.learn).train()
+    objective = PhaseLoss(clone, phase, how, classes=classes)
+    optimiser = OPTIMISERS[how.optimiser](
+        rates(clone, phase, how, list(objective.parameters())), how.weight_decay, how.momentum
+    )
+    with LiveBytes() as live:
+        for module in (clone, objective):
+            for tensor in [*module.parameters(), *module.buffers()]:
+                live.add(tensor)
+        for _ in range(2):  # gradients and optimiser state are there from the second update on
+            read, target = examples(clone, phase, batch_size)
+            loss = objective(read, target, step=0)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            del read, target, loss
+    return live.peak

@@ -1,0 +1,155 @@
+"""What a phase minimises: the one place where stack, corruption, losses and penalties meet.
+
+All that distinguishes phases is a field of Phase; the training loop asks for a number and its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from stacked.corruption import Corrupted, corrupt
+from stacked.growth import Phase
+from stacked.objectives import LOSSES, emphasised, per_example
+from stacked.penalties import PENALTIES
+from stacked.rng import generator, seeded
+from stacked.spec import Optimisation
+from stacked.stack import StackedAutoencoder, Where
+from stacked.winners import WINNERS
+
+#: (stage, what it read, its code) of the stages that a batch went through
+Codes = list[tuple[int, Tensor, Tensor]]
+
+
+class PhaseLoss(nn.Module):
+    """The loss of `phase`, of clean inputs [B, ...] at depth `phase.reads` and their targets.
+
+    Targets are the images [B, C, H, W] where the phase reconstructs the pixels through frozen decoders, labels int64 [B]
+    where it learns the `classes`, else None. A linear head for the classes is all the parameters it has of its own.
+    Corruption and estimates are drawn for the run's update `step`.
+    """
+
+    def __init__(
+        self, stack: StackedAutoencoder, phase: Phase, how: Optimisation, *, seed: int = 0, classes: int = 0
+    ) -> None:
+        super().__init__()
+        self._stack = (stack,)  # in a tuple: seen, not owned
+        self.phase, self.how, self.seed = phase, how, seed
+        self.head: nn.Linear | None = None
+        if phase.target == "labels":
+            values = torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel()
+            with seeded(seed, "auxiliary head", phase.depth):
+                self.head = nn.Linear(values, classes)
+            self.head.to(next(stack.parameters()).device)
+        self.differentiates = any(PENALTIES[name].differentiates for name, _ in how.penalties)
+
+    def forward(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
+        """The mean over the batch of losses, and penalties."""
+        phase = self.phase
+        with twice_differentiable(self.differentiates):
+            if phase.local == "alone":
+                return self.alone(clean, step)
+            loss, codes = self.reconstructed(clean, phase.reads + 1, phase.depth, phase.restores, target, step)
+            codes = [(k, x, code) for k, x, code in codes if k >= phase.learn[0]]
+            loss = loss + self.penalties(codes, step)
+            if phase.local == "added":
+                for k, x, _ in codes:
+                    read = clean if k == phase.reads + 1 else x
+                    local, _ = self.reconstructed(read, k, k, k - 1, None, step)
+                    loss = loss + self.how.local_weight * local
+            return loss
+
+    def alone(self, clean: Tensor, step: int) -> Tensor:
+        """The sum of the losses of all learning stages, each on its current input; no gradient passes between them."""
+        total, stack = torch.zeros((), device=clean.device), self._stack[0]
+        for k in range(self.phase.learn[0], self.phase.depth + 1):
+            loss, codes = self.reconstructed(clean, k, k, k - 1, None, step)
+            total = total + loss + self.penalties(codes, step)
+            noisy = any(self.how.levels_at(k - 1))
+            clean = (stack.stages[k - 1].encode(clean) if noisy else codes[0][2]).detach()
+        return total
+
+    def reconstructed(
+        self, clean: Tensor, first: int, last: int, stop: int, target: Tensor | None, step: int
+    ) -> tuple[Tensor, Codes]:
+        """The mean loss of what stages `first` to `last` make at depth `stop` of `clean`, against `target` (None: `clean`)."""
+        stack, codes, where = self._stack[0], Codes(), Where()
+        seen = self.corrupted(clean, first, step)
+        x = seen.x
+        if self.differentiates and not x.requires_grad:
+            # a view, since torch's FLOP counter cannot follow a derivative by a leaf
+            x = x.detach().requires_grad_().view_as(x)
+        for k in range(first, last + 1):
+            code, where[k] = stack.stages[k - 1].encode_where(x)
+            codes.append((k, x, code))
+            x = code
+        if self.head is not None:
+            assert target is not None
+            return F.cross_entropy(self.head(x.flatten(1)), target), codes
+        if self.how.winners and last == self.phase.depth:
+            x = WINNERS[self.how.winners].of(x, self.how.winners_rate)
+        # a target that moved with the stages below would draw them to codes that are easy to restore
+        values = self.compared(x, clean.detach() if target is None else target, last, stop, where)
+        if self.how.emphasis:
+            values = emphasised(values, seen.hit, *self.how.emphasis)
+        return per_example(values).mean(), codes
+
+    def compared(self, code: Tensor, target: Tensor, depth: int, stop: int, where: Where) -> Tensor:
+        """The losses [B, ...] of a code at `depth`, decoded to depth `stop`."""
+        stack, loss = self._stack[0], LOSSES[self.how.loss_at(stop)]
+        output = stack.decode(code, depth, stop=stop, where=where, linear=True)
+        if not loss.logits and not (self.how.linear_decoder and self.phase.single):
+            output = stack.stages[stop].decoder[-1](output)
+        return loss.of(output, target)
+
+    def corrupted(self, clean: Tensor, stage: int, step: int) -> Corrupted:
+        """What stage `stage` sees of the clean input that it reads."""
+        levels = self.how.levels_at(stage - 1)
+        # the phase's own input is drawn by the update alone: arms that read the same thing share its corruption
+        place = () if stage == self.phase.reads + 1 else (stage,)
+        drawn = generator(self.seed, "corruption", step, *place, device=clean.device)
+        return corrupt(self.how.corruption, clean, levels, drawn, self.how.corruption_patch)
+
+    def penalties(self, codes: Codes, step: int) -> Tensor:
+        """The weighted penalties of learning stages."""
+        total = codes[0][2].new_zeros(())
+        for k, x, code in codes:
+            for name, weight in self.how.penalties:
+                drawn = generator(self.seed, name, step, k, device=x.device)
+                total = total + weight * PENALTIES[name].of(self._stack[0].stages[k - 1], x, code, drawn)
+        return total
+
+    def of_examples(self, clean: Tensor, target: Tensor | None) -> Tensor:
+        """The loss of each example [B], without corruption and emphasis, penalties, winners and added local losses.
+
+        It is what early stopping watches.
+        """
+        phase, stack = self.phase, self._stack[0]
+        if phase.local == "alone":
+            total = torch.zeros(len(clean), device=clean.device)
+            for k in range(phase.learn[0], phase.depth + 1):
+                code, at = stack.stages[k - 1].encode_where(clean)
+                total = total + per_example(self.compared(code, clean, k, k - 1, {k: at}))
+                clean = code
+            return total
+        code, where = stack.encode_where(clean, phase.depth, start=phase.reads)
+        if self.head is not None:
+            assert target is not None
+            return F.cross_entropy(self.head(code.flatten(1)), target, reduction="none")
+        values = self.compared(code, clean if target is None else target, phase.depth, phase.restores, where)
+        return per_example(values)
+
+
+@contextmanager
+def twice_differentiable(needed: bool) -> Iterator[None]:
+    """Attention by kernels that have a second derivative, where a penalty on a derivative needs one."""
+    if not needed:
+        yield
+        return
+    with sdpa_kernel(SDPBackend.MATH):
+        yield

@@ -1,0 +1,146 @@
+"""One phase of a run: its inputs and targets, its training, and its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stacked.codes import Images, Prefix, free_bytes, inputs, plan
+from stacked.curves import Curves
+from stacked.data import Splits
+from stacked.data.labels import label_subset
+from stacked.data.stream import Order
+from stacked.fit import Targets, fit
+from stacked.flops import update_flops
+from stacked.growth import Phase
+from stacked.initialise import resample
+from stacked.memory import training_bytes
+from stacked.progress import Bar
+from stacked.rng import seeded
+from stacked.spec import RunSpec
+from stacked.stack import StackedAutoencoder
+
+NewBar = Callable[[str, int], Bar]
+
+
+@dataclass(frozen=True)
+class Material:
+    """The images of a split that a phase reads, and their labels [N]."""
+
+    images: Images
+    labels: Tensor
+
+    def targets(self, phase: Phase) -> Targets | None:
+        """What a phase is to give, where that is not what it reads."""
+        if phase.target == "input":
+            return None
+        if phase.target == "pixels":
+            return self.images
+        return lambda index: self.labels[index].to(self.images.device)
+
+
+def material(spec: RunSpec, splits: Splits, phase: Phase, device: torch.device) -> tuple[Material, Material]:
+    """What `phase` trains on and is watched on: all images, or for classes those of the label budget."""
+    train, valid = splits.train, splits.valid
+    if phase.target == "labels":
+        train = train.take(label_subset(train.labels, spec.optimisation.labels, spec.seed))
+        valid = valid.take(label_subset(valid.labels, None, spec.seed))
+    return (
+        Material(Images.near(train.images, device), train.labels),
+        Material(Images.near(valid.images, device), valid.labels),
+    )
+
+
+def train_phase(
+    stack: StackedAutoencoder,
+    spec: RunSpec,
+    phases: list[Phase],
+    number: int,
+    splits: Splits,
+    codes: str,
+    curves: Curves,
+    bar: NewBar | None,
+) -> None:
+    """Train the phase of this number (from 1) and record it, in the arm's curve and in a stage run of its own."""
+    state, tracker, how, where = curves.state, curves.tracker, spec.optimisation, next(stack.parameters()).device
+    phase = phases[number - 1]
+    if phase.resamples:
+        with seeded(spec.seed, "resampling"):
+            resample(stack)
+    if phase.carries:
+        phase = dataclasses.replace(phase, updates=phase.updates + state.spare)
+        state.spare = 0
+    if not phase.updates:
+        return
+    classes = len(splits.classes)
+    train, valid = material(spec, splits, phase, where)
+    order = Order(len(train.images), how.batch_size, spec.seed)
+    stack.learn_only(*phase.learn).eval()
+    below = Prefix.of(stack, phase.reads)
+    # FLOPs are those of the plan that does not depend on the machine or on what was asked for: arms stay comparable
+    counted = plan(below, len(train.images), phase.updates, order.size)
+    chosen = plan(below, len(train.images), phase.updates, order.size, codes, free_bytes(where))
+    peak_bytes = training_bytes(stack, phase, how, order.size, classes)
+    state.peak_bytes, state.codes_bytes = max(state.peak_bytes, peak_bytes), max(state.codes_bytes, counted.bytes)
+    params = {
+        "learns": f"{phase.learn[0]}-{phase.learn[1]}",
+        "reads": phase.reads,
+        "target": phase.target,
+        "updates": phase.updates,
+        "loss": "cross-entropy" if phase.target == "labels" else how.loss_at(phase.restores),
+        "corruption_level": "+".join(f"{level:g}" for level in how.levels_at(phase.reads)),
+    }
+    if not state.curve:
+        curves.point(stack, phase, None)
+    with (
+        tracker.stage(number, phase.name, params) as stage,
+        (bar or quiet)(phase.name, phase.updates) as shown,
+    ):
+        stage.tags({"codes": chosen.mode, "codes_why": chosen.why, "peak_bytes": peak_bytes})
+        began = time.perf_counter()
+        reads = inputs(stack, phase.reads, train.images, chosen.mode, order.size)
+        if where.type == "cuda":
+            torch.cuda.synchronize(where)
+        state.seconds += time.perf_counter() - began
+        state.flop += counted.flops_once
+        per_update = update_flops(stack, phase, how, classes) * order.size + counted.flops_per_update
+        before, seconds_before, last = state.updates, state.seconds, 0
+        final = not any(later.updates for later in phases[number:])
+        for point in fit(
+            stack,
+            phase,
+            reads,
+            how,
+            order=order,
+            seed=spec.seed,
+            done=before,
+            every=spec.evaluation.every,
+            valid=inputs(stack, phase.reads, valid.images, "recompute", order.size) if how.patience else None,
+            targets=train.targets(phase),
+            valid_targets=valid.targets(phase),
+            classes=classes,
+        ):
+            state.updates = before + point.update
+            state.images_seen += (point.update - last) * order.size
+            state.flop += (point.update - last) * per_update
+            state.seconds = seconds_before + point.seconds
+            last = point.update
+            shown.to(point.update, point.loss)
+            stage.log(
+                {"stage/loss": point.loss, "stage/lr": point.lr}
+                | ({} if point.valid_loss is None else {"stage/valid_loss": point.valid_loss}),
+                step=point.update,
+            )
+            curves.point(stack, phase, point, last=final and (point.stopped or point.update == phase.updates))
+    if phase.carries:
+        state.spare = phase.updates - last
+
+
+def quiet(label: str, total: int) -> Bar:
+    """A bar that shows nothing."""
+    return Bar(label, total, quiet=True)

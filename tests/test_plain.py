@@ -1,0 +1,195 @@
+"""Specs as plain values: what came later leaves recorded specs as they were, and a value of the wrong type is named."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacked import InputError, RunSpec, StackSpec
+from stacked.plain import flat, from_dict, merged, to_dict, to_json
+from stacked.spec import (
+    Budget,
+    Classification,
+    DataSpec,
+    Evaluation,
+    Optimisation,
+    StageSpec,
+    from_json,
+)
+from studies.record import committed_as, recorded
+from studies.report import has_block
+
+ROOT = Path(__file__).parent.parent
+SPECS: tuple[type, ...] = (RunSpec, DataSpec, StackSpec, StageSpec, Budget, Optimisation, Evaluation, Classification)
+
+#: What a recorded spec means that does not say it. To change a default here would change the meaning of recorded runs.
+LATER = {
+    (StageSpec, "decoder"): None,
+    (StackSpec, "norm"): None,
+    (StackSpec, "init"): "torch",
+    (Optimisation, "check_every"): None,
+    (Optimisation, "corruption_patch"): 4,
+    (Optimisation, "emphasis"): None,
+    (Optimisation, "penalties"): (),
+    (Optimisation, "winners"): None,
+    (Optimisation, "winners_rate"): 0.05,
+    (Optimisation, "linear_decoder"): False,
+    (Optimisation, "local_weight"): 1.0,
+    (Optimisation, "rate_decay"): 2.6,
+    (Optimisation, "labels"): None,
+    (Optimisation, "end_lr"): None,
+}
+#: Another value of each.
+OTHER: dict[str, Any] = {
+    "decoder": "linear",
+    "norm": "group",
+    "init": "he",
+    "check_every": 5,
+    "corruption_patch": 2,
+    "emphasis": (1.0, 0.5),
+    "penalties": (("kl", 0.1), ("l1", 0.2)),
+    "winners": "lifetime",
+    "winners_rate": 0.1,
+    "linear_decoder": True,
+    "local_weight": 0.5,
+    "rate_decay": 2.0,
+    "labels": 100,
+    "end_lr": 1e-4,
+}
+
+
+def test_what_came_later_has_the_defaults_that_recorded_specs_rely_on() -> None:
+    found = {(cls, f.name): f.default for cls in SPECS for f in dataclasses.fields(cls) if f.metadata.get("later")}
+    assert found == LATER
+
+
+def test_every_other_field_is_always_written() -> None:
+    """These came first: a spec of an earlier version has them all."""
+    assert {(cls.__name__, name) for cls in SPECS for name in to_dict(cls())} == {
+        (cls.__name__, f.name) for cls in SPECS for f in dataclasses.fields(cls) if not f.metadata.get("later")
+    }
+    assert RunSpec().id == "02bacc3439e2751c"  # as of the first version, on any machine
+
+
+@pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
+def test_a_later_field_is_written_where_it_is_not_the_default(cls: type, name: str) -> None:
+    plain, said, other = cls(), cls(**{name: LATER[cls, name]}), cls(**{name: OTHER[name]})
+    assert name not in to_dict(plain)
+    assert to_json(said) == to_json(plain)
+    assert to_dict(other).keys() - to_dict(plain).keys() == {name}
+    assert from_dict(cls, json.loads(to_json(other))) == other
+    assert from_dict(cls, json.loads(to_json(plain))) == plain
+    assert flat(other).keys() != flat(plain).keys()
+
+
+@pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
+def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
+    stack, how, changed = StackSpec.of("dense", 4, activation="sigmoid"), Optimisation(), {name: OTHER[name]}
+    plain = RunSpec("joint", stack=stack)
+    if cls is StageSpec:
+        stack = dataclasses.replace(stack, stages=(dataclasses.replace(stack.stages[0], **changed),))
+    elif cls is StackSpec:
+        stack = dataclasses.replace(stack, **changed)
+    else:
+        how = dataclasses.replace(how, **changed)
+    other = RunSpec("joint", stack=stack, optimisation=how)
+    assert other.id != plain.id
+    assert from_json(to_json(other)) == other
+
+
+def committed() -> list[Path]:
+    """The records that the project's README stands on."""
+    folders = [path.parent for path in (ROOT / "results").rglob("runs.csv")]
+    return sorted(out for out in folders if has_block(ROOT / "README.md", committed_as(out, ROOT) or ""))
+
+
+@pytest.mark.parametrize("out", committed(), ids=lambda out: committed_as(out, ROOT))
+def test_recorded_specs_keep_their_ids(out: Path) -> None:
+    with (out / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) >= 2
+    for row in rows:
+        spec = from_json(row["spec"])
+        assert spec.id == row["run"]
+        assert to_json(spec) == row["spec"]
+        assert str(spec.seed) == row["seed"]
+    base, _ = recorded(out)
+    assert json.loads((out / "configuration.json").read_text())["base"] == to_json(base)
+
+
+def test_the_main_record_is_among_them() -> None:
+    assert ROOT / "results" / "layerwise" in committed()
+
+
+# Values as a person writes them
+
+
+def test_one_value_stands_for_a_list_of_one() -> None:
+    assert merged(Optimisation(), {"loss": "bce", "corruption_level": 0.3}) == Optimisation(
+        loss=("bce",), corruption_level=(0.3,)
+    )
+    assert merged(Classification(), {"labels": 50, "lrs": 0.1}) == Classification(labels=(50,), lrs=(0.1,))
+    assert merged(Budget(), {"stages": 3}) == Budget((3,))
+
+
+def test_lists_are_tuples_however_deep() -> None:
+    how = merged(Optimisation(), {"corruption": "masking+gaussian", "corruption_level": [[0.1, 0.2], [0.0, 0.3]]})
+    assert how.corruption_level == ((0.1, 0.2), (0.0, 0.3))
+    assert hash(how) == hash(merged(how, {}))
+    stack = merged(StackSpec(), {"stages": [{"kind": "dense", "width": 5, "options": {"tied": True}}, {"width": 3}]})
+    assert stack.stages == (StageSpec("dense", 5, options=(("tied", True),)), StageSpec(width=3))
+
+
+def test_penalties_by_name_are_the_same_in_any_order() -> None:
+    one, other = (Optimisation(penalties=p) for p in ({"l1": 0.1, "kl": 0.2}, {"kl": 0.2, "l1": 0.1}))  # type: ignore[arg-type]
+    assert one == other
+    assert to_json(one) == to_json(other)
+    assert to_dict(one)["penalties"] == {"kl": 0.2, "l1": 0.1}
+
+
+WRONG: list[tuple[Any, dict[str, Any], str]] = [
+    (Optimisation(), {"emphasis": 0.5}, "emphasis 0.5 is not allowed: give a list"),
+    (Optimisation(), {"emphasis": [1, "a"]}, "emphasis 'a' is not allowed: give a number"),
+    (Optimisation(), {"weight_decay": "x"}, "weight_decay 'x' is not allowed: give a number"),
+    (Optimisation(), {"momentum": None}, "momentum None is not allowed: give a number"),
+    (Optimisation(), {"momentum": True}, "momentum True is not allowed: give a number"),
+    (Optimisation(), {"linear_decoder": 1}, "linear_decoder 1 is not allowed: give true or false"),
+    (Optimisation(), {"batch_size": 3.5}, "batch_size 3.5 is not allowed: give a whole number"),
+    (Optimisation(), {"batch_size": True}, "batch_size True is not allowed: give a whole number"),
+    (Optimisation(), {"winners": ["lifetime"]}, "winners ['lifetime'] is not allowed: give a word"),
+    (Optimisation(), {"penalties": 3}, "penalties 3 is not allowed: give values by name, as in {name: value}"),
+    (
+        Optimisation(),
+        {"penalties": ["l1"]},
+        "penalties ['l1'] is not allowed: give values by name, as in {name: value}",
+    ),
+    (Optimisation(), {"corruption_level": "much"}, "corruption_level 'much' is not allowed: give a number"),
+    (Optimisation(), {"loss": [["mse"]]}, "loss ['mse'] is not allowed: give a word"),
+    (StackSpec(), {"stages": 3}, "3 is not a StageSpec: give its fields by name"),
+    (StackSpec(), {"stages": ["conv"]}, "'conv' is not a StageSpec: give its fields by name"),
+    (StackSpec(), {"stages": [{"width": "8"}]}, "width '8' is not allowed: give a whole number"),
+    (StackSpec(), {"stages": [{"options": 3}]}, "options 3 is not allowed: give values by name, as in {name: value}"),
+    (
+        StackSpec(),
+        {"stages": [{"wdith": 8}]},
+        "field of StageSpec 'wdith' is not known: choose from kind, width, activation, options, decoder",
+    ),
+    (StackSpec(), {"norm": {"a": 1}}, "norm {'a': 1} is not allowed: give a word"),
+    (StackSpec(), {"init": None}, "init None is not allowed: give a word"),
+    (Classification(), {"labels": ["all"]}, "labels 'all' is not allowed: give a whole number"),
+    (Evaluation(), {"every": "often"}, "every 'often' is not allowed: give a whole number"),
+    (RunSpec(), {"seed": "one"}, "seed 'one' is not allowed: give a whole number"),
+    (RunSpec(), {"stack": 3}, "3 is not a StackSpec: give its fields by name"),
+]
+
+
+@pytest.mark.parametrize(("spec", "values", "message"), WRONG, ids=[message for _, _, message in WRONG])
+def test_a_value_of_the_wrong_type_is_named_with_its_field(spec: Any, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        merged(spec, values)
+    assert str(error.value) == message
