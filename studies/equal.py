@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 
-from stacked.codes import Images, Prefix, inputs, plan
+from stacked.codes import Prefix, inputs, plan
 from stacked.data import Splits
+from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.environment import device_of
 from stacked.fit import fit
@@ -18,6 +20,8 @@ from stacked.growth import POLICIES, Phase, Updates
 from stacked.run import grow
 from stacked.spec import Budget, RunSpec
 from stacked.stack import StackedAutoencoder
+from stacked.train_phase import material
+from studies.arms import Arm
 
 Cost = Callable[[list[Phase]], float]
 #: Updates timed for each phase when seconds are to be equal, after as many to warm up.
@@ -25,25 +29,39 @@ TIMED = 10
 
 
 def budgets(
-    base: RunSpec, splits: Splits, arms: tuple[str, ...], equal: str, device: str = "cpu", threads: int = 1
+    base: RunSpec,
+    splits: Splits,
+    arms: Sequence[Arm],
+    equal: str,
+    measure_of: Arm,
+    device: str = "cpu",
+    threads: int = 1,
 ) -> dict[str, Budget]:
-    """The budget of each arm in updates: that of `base` for greedy+finetune, and as much of `equal` for every other arm.
+    """The budget of each arm in updates: that of `base` for `measure_of`, and as much of `equal` for every other arm.
 
     equal: "flops" (counted), "updates", or "seconds" (measured here and now with the `threads` of a run and nothing beside
-    it, hence not the same on every machine, and only nearly equal when runs share it). Greedy
-    keeps the proportions between its stages; an arm that trains nothing has the same budget and does not use it.
+    it, hence not the same on every machine, and only nearly equal when runs share it). An arm keeps the proportions between
+    its stages; one that trains nothing has the same budget and does not use it.
     """
-    depth, order = base.stack.depth, Order(len(splits.train), base.optimisation.batch_size, base.seed)
-    given = base.budget.in_updates(depth, order.updates_per_epoch)
-    cost = costs(base, splits, order, equal, device, threads)
-    goal = cost(POLICIES["greedy+finetune"](depth, given))
 
-    def budget(arm: str) -> Updates:
-        if arm == "greedy+finetune" or not POLICIES[arm](depth, given):
+    def spent(arm: Arm) -> tuple[Updates, Callable[[Updates], float]]:
+        # with the policy of `base`: the arm that others are measured by need not itself be one that can be trained
+        spec = dataclasses.replace(base, **arm.parts(base))
+        depth, order = spec.stack.depth, Order(len(splits.train), spec.optimisation.batch_size, spec.seed)
+        cost = costs(spec, splits, order, equal, device, threads)
+        given = spec.budget.in_updates(depth, order.updates_per_epoch)
+        return given, lambda updates: cost(POLICIES[arm.grows_by](depth, updates))
+
+    given, cost = spent(measure_of)
+    goal = cost(given)
+
+    def budget(arm: Arm) -> Updates:
+        given, cost = spent(arm)
+        if arm == measure_of or arm.own_budget or not cost(given):
             return given
-        return times(given, scale(lambda factor: cost(POLICIES[arm](depth, times(given, factor))), goal))
+        return times(given, scale(lambda factor: cost(times(given, factor)), goal))
 
-    return {arm: Budget(updates.stages, updates.end_to_end, "updates") for arm in arms for updates in [budget(arm)]}
+    return {arm.name: Budget(found.stages, found.end_to_end, "updates") for arm in arms for found in [budget(arm)]}
 
 
 def times(updates: Updates, factor: float) -> Updates:
@@ -68,48 +86,69 @@ def scale(cost: Callable[[float], float], goal: float) -> float:
 
 def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, threads: int = 1) -> Cost:
     """The function that tells what a list of phases costs; what it measures is measured once for each kind of phase."""
+    how, classes, where = base.optimisation, len(splits.classes), device_of(device)
     stack = StackedAutoencoder(splits.image_shape)
-    grow(stack, base, base.stack.depth, device_of(device))
+    grow(stack, base, base.stack.depth, where)
 
     @cache
     def below(depth: int) -> Prefix:
         return Prefix.of(stack, depth)
 
     @cache
-    def flops(learn: tuple[int, int], reads: int) -> float:
-        return update_flops(stack, Phase("counted", learn, reads, 1)) * order.size
+    def flops(phase: Phase) -> float:
+        return update_flops(stack, phase, how, classes)
 
     @cache
-    def seconds(learn: tuple[int, int], reads: int) -> tuple[float, float]:
+    def seconds(phase: Phase) -> tuple[float, float]:
         """(of one update on inputs at hand, of encoding one batch to the depth read)"""
-        images = Images.near(splits.train.images[: TIMED * order.size], device_of(device))
-        phase, few = Phase("timed", learn, reads, TIMED), Order(len(images), order.size, base.seed)
+        few = dataclasses.replace(
+            splits, train=splits.train.take(torch.arange(min(len(splits.train), TIMED * order.size)))
+        )
+        examples, _ = material(base, splits if phase.target == "labels" else few, phase, where)
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
+        some = Order(min(TIMED * order.size, len(examples.images)), order.size, base.seed)
         for _ in range(2):  # the first round warms up
             began = time.perf_counter()
-            read = inputs(stack.learn_only(*learn).eval(), reads, images, "memory", order.size)
+            stack.learn_only(*phase.learn).eval()
+            read = inputs(stack, phase.reads, examples.images, "memory", order.size)
             read(torch.arange(1)).sum().item()  # waits for the device
             encoded = time.perf_counter()
-            for _ in fit(stack, phase, read, base.optimisation, order=few, seed=base.seed, every=TIMED):
+            for _ in fit(
+                stack,
+                phase,
+                read,
+                how,
+                order=some,
+                seed=base.seed,
+                every=TIMED,
+                targets=examples.targets(phase),
+                classes=classes,
+            ):
                 pass  # a point reads its losses, hence waits for the device
             ended = time.perf_counter()
         torch.set_num_threads(before)
-        return (ended - encoded) / TIMED, (encoded - began) / few.updates_per_epoch if reads else 0.0
+        batches = max(1, len(examples.images) // order.size)
+        return (ended - encoded) / TIMED, (encoded - began) / batches if phase.reads else 0.0
 
     def cost(phases: list[Phase]) -> float:
         total = 0.0
         for phase in phases:
-            chosen = plan(below(phase.reads), order.n, phase.updates, order.size)
-            batches_encoded = order.n / order.size if chosen.mode == "memory" else phase.updates
+            if not phase.updates:
+                continue
+            n = len(label_subset(splits.train.labels, how.labels, base.seed)) if phase.target == "labels" else order.n
+            size = min(order.size, n)
+            chosen = plan(below(phase.reads), n, phase.updates, size)
+            batches_encoded = n / size if chosen.mode == "memory" else phase.updates
+            # phases that differ in name and length alone cost the same an update
+            kind = dataclasses.replace(phase, name="counted", updates=TIMED, carries=False, resamples=False)
             if equal == "updates":
                 total += phase.updates
             elif equal == "seconds":
-                update, encoding = seconds(phase.learn, phase.reads)
+                update, encoding = seconds(kind)
                 total += phase.updates * update + batches_encoded * encoding
             else:
-                each = flops(phase.learn, phase.reads) + chosen.flops_per_update
-                total += chosen.flops_once + phase.updates * each
+                total += chosen.flops_once + phase.updates * (flops(kind) * size + chosen.flops_per_update)
         return total
 
     return cost

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 
+from studies.arms import Arm
 from studies.study import Study, main
 
 PROTOCOL = """\
@@ -38,7 +39,7 @@ STUDY = Study(
     title="Layer-wise against joint training",
     question="Does greedy layer-wise pretraining help against joint training of the same autoencoder, at equal compute?",
     protocol=PROTOCOL,
-    arms=("greedy", "greedy+finetune", "joint", "random"),
+    arms=(Arm("greedy"), Arm("greedy+finetune"), Arm("joint"), Arm("random")),
 )
 
 if __name__ == "__main__":

@@ -17,17 +17,23 @@ from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from stacked.checks import choice, whole
 from stacked.errors import InputError
-from stacked.growth import POLICIES
+from stacked.plain import merged
 from stacked.spec import (
     Budget,
     Classification,
     DataSpec,
+    Evaluation,
     Optimisation,
     RunSpec,
     StackSpec,
 )
 
 EQUAL = ("flops", "updates", "seconds")
+PARTS = {
+    "optimisation": "how phases are trained",
+    "evaluation": "the curves and the linear probe",
+    "classification": "the fine-tuned classifier",
+}
 
 
 class Parser(ArgumentParser):
@@ -67,20 +73,38 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     )
     what.add_argument("--download", action="store_true", help="fetch a missing dataset into it")
     what.add_argument(
+        "--kind", default="conv", metavar="NAME", help="stages: conv conv-pool residual transformer dense (conv)"
+    )
+    what.add_argument(
         "--channels",
         type=int,
         nargs="+",
         default=[16, 32, 64, 16],
         metavar="N",
-        help="channels of the conv stages (16 32 64 16)",
+        help="channels, or units, of each stage (16 32 64 16)",
+    )
+    what.add_argument("--activation", default="relu", metavar="NAME", help="of the codes (relu)")
+    what.add_argument(
+        "--stack",
+        type=dict[str, Any],
+        default={},
+        metavar="{...}",
+        help="more of the stack, as YAML: stages norm init output",
     )
     what.add_argument(
-        "--corruption", default="masking", metavar="NAME", help="masking, salt-and-pepper or gaussian (masking)"
+        "--corruption", default="masking", metavar="NAME", help="masking, salt-and-pepper ..., or A+B (masking)"
     )
     what.add_argument(
-        "--level", type=float, nargs="+", default=[0.0], metavar="X", help="its level, one or one a stage (0: none)"
+        "--level",
+        type=float | str,
+        nargs="+",
+        default=[0.0],
+        metavar="X",
+        help="its level, one or one a stage; X+Y of A+B (0: none)",
     )
-    what.add_argument("--loss", nargs="+", default=["mse"], metavar="NAME", help="mse or bce, one or one a stage (mse)")
+    what.add_argument(
+        "--loss", nargs="+", default=["mse"], metavar="NAME", help="mse bce l1 ..., one or one a stage (mse)"
+    )
     how = p.add_argument_group("how it is compared")
     how.add_argument("--arms", nargs="+", default=list(arms), metavar="ARM", help=f"ways to train ({' '.join(arms)})")
     how.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds, paired between arms (3)")
@@ -125,6 +149,10 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         metavar="N",
         help="epochs without a better validation loss that end a phase (never)",
     )
+    for part in ("optimisation", "evaluation", "classification"):
+        train.add_argument(
+            f"--{part}", type=dict[str, Any], default={}, metavar="{...}", help=f"more of {PARTS[part]}, as YAML"
+        )
     run = p.add_argument_group("how it runs")
     run.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 ... (cpu)")
     run.add_argument(
@@ -193,7 +221,8 @@ def configuration(base: RunSpec, equal: str) -> str:
 def experiment_name(base: RunSpec) -> str:
     """The name of the family of runs that compare in MLflow: dataset and architecture."""
     stages = base.stack.stages
-    return f"{slug(base.data.name)}-{stages[0].kind}-{'-'.join(str(stage.width) for stage in stages)}"
+    kinds = "-".join(dict.fromkeys(stage.kind for stage in stages))
+    return f"{slug(base.data.name)}-{kinds}-{'-'.join(str(stage.width) for stage in stages)}"
 
 
 def slug(name: str) -> str:
@@ -208,6 +237,26 @@ def label_budget(text: str) -> int | None:
     if not text.isdigit() or int(text) < 1:
         raise InputError(f"label budget {text!r} is not allowed: give a number of labels, or all")
     return int(text)
+
+
+def level(text: float | str) -> float | tuple[float, ...]:
+    """A corruption level: a number, or for a composed corruption several, joined by "+"."""
+    try:
+        numbers = tuple(float(part) for part in str(text).split("+"))
+    except ValueError as error:
+        raise InputError(
+            f"level {text!r} is not allowed: give a number, or numbers joined by + as in 0.25+0.1"
+        ) from error
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def plainly(value: Any) -> Any:
+    """What the parser made of YAML, as plain dictionaries and lists."""
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {name: plainly(each) for name, each in value.items()}
+    return [plainly(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 #: Defaults of a smoke run.
@@ -229,29 +278,31 @@ def options(study: str, given: Namespace) -> Options:
     choice(values["codes"], ("auto", "memory", "recompute"), "codes")
     for name in ("seeds", "jobs"):
         whole(values[name], name)
-    for arm in values["arms"]:
-        choice(arm, POLICIES, "arm")
+    stack = StackSpec.of(values["kind"], *values["channels"], activation=values["activation"])
+    optimisation = Optimisation(
+        optimiser=values["optimiser"],
+        lr=values["lr"],
+        schedule=values["schedule"],
+        warmup=values["warmup"],
+        clip=values["clip"],
+        batch_size=values["batch_size"],
+        corruption=values["corruption"],
+        corruption_level=tuple(level(each) for each in values["level"]),
+        loss=tuple(values["loss"]),
+        patience=values["patience"],
+    )
+    classification = Classification(
+        labels=tuple(label_budget(str(text)) for text in values["labels"]),
+        updates=20 if given.smoke else Classification.updates,
+    )
     base = RunSpec(
         policy="joint",  # of all policies the one that asks least of losses; each arm's own spec is checked before it runs
         data=DataSpec(values["data"], limit=values["limit"], image_size=values["image_size"], grey=values["grey"]),
-        stack=StackSpec.of("conv", *values["channels"]),
+        stack=merged(stack, plainly(values["stack"])),
         budget=Budget(tuple(values["epochs"]), values["finetune"], values["unit"]),
-        optimisation=Optimisation(
-            optimiser=values["optimiser"],
-            lr=values["lr"],
-            schedule=values["schedule"],
-            warmup=values["warmup"],
-            clip=values["clip"],
-            batch_size=values["batch_size"],
-            corruption=values["corruption"],
-            corruption_level=tuple(values["level"]),
-            loss=tuple(values["loss"]),
-            patience=values["patience"],
-        ),
-        classification=Classification(
-            labels=tuple(label_budget(str(text)) for text in values["labels"]),
-            updates=20 if given.smoke else Classification.updates,
-        ),
+        optimisation=merged(optimisation, plainly(values["optimisation"])),
+        evaluation=merged(Evaluation(), plainly(values["evaluation"])),
+        classification=merged(classification, plainly(values["classification"])),
     )
     out = values["out"] or str(
         Path("results") / study / f"{slug(base.data.name)}-{configuration(base, values['equal'])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,12 @@ def remember_budgets(out: Path, budgets: dict[str, Budget]) -> None:
     write_atomically(out / "budgets.json", text + "\n")
 
 
+def committed_as(out: Path, root: Path) -> str | None:
+    """The name of a record that the project keeps: its path below results/; None for any other folder."""
+    results = (root / "results").resolve()
+    return out.resolve().relative_to(results).as_posix() if out.resolve().is_relative_to(results) else None
+
+
 def finished(out: Path) -> set[str]:
     """The ids of the specs whose runs are finished."""
     if not (out / "runs.csv").exists():
@@ -86,39 +93,40 @@ def finished(out: Path) -> set[str]:
     return set(rows["run"][rows["status"] == "finished"])
 
 
-def add(out: Path, row: dict[str, Any], curve: list[dict[str, Any]], samples: dict[str, Any]) -> None:
+def add(
+    out: Path, row: dict[str, Any], curve: list[dict[str, Any]], samples: dict[str, Any], arms: Sequence[str] = ()
+) -> None:
     """Write a run's pictures, then its curve, then its row, which says that all is there; an older one is replaced.
 
-    The row of a run that failed does not replace that of the same run finished.
+    Rows are kept by seed and, within it, in the order of `arms` and then of all policies. The row of a run that failed does
+    not replace that of the same run finished.
     """
     if row["status"] != "finished" and row["run"] in finished(out):
         return
     if samples and row["seed"] == 0:
-        content = io.BytesIO()
-        np.savez_compressed(content, **samples)
-        write_atomically(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", content.getvalue())
+        _write_samples(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", samples)
     with FileLock(out / ".lock"):
         if curve:
-            _put(out / "curves.csv", load_curves(out) if (out / "curves.csv").exists() else None, curve)
-        _put(out / "runs.csv", load_rows(out) if (out / "runs.csv").exists() else None, [row])
+            _put(out / "curves.csv", load_curves(out) if (out / "curves.csv").exists() else None, curve, arms)
+        _put(out / "runs.csv", load_rows(out) if (out / "runs.csv").exists() else None, [row], arms)
 
 
-def _put(path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]]) -> None:
+def _put(path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]], arms: Sequence[str]) -> None:
+    # runs finish in any order
+    places = {arm: place for place, arm in enumerate(dict.fromkeys([*arms, *POLICIES]))}
+
+    def rank(values: pd.Series) -> pd.Series:
+        return values.map(lambda arm: places.get(arm, len(places))) if values.name == "arm" else values
+
     new = pd.DataFrame(rows)
     if old is not None:
         new = pd.concat([old[old["run"] != rows[0]["run"]], new])
-    new = new.sort_values(["seed", "arm"], key=_rank, kind="stable")
+    new = new.sort_values(["seed", "arm"], key=rank, kind="stable")
     columns = [name for name in new if name != "spec"] + [name for name in new if name == "spec"]
     new = new.astype(
         {name: "Int64" for name in ("step", "phase_step", "updates", "images_seen", "threads") if name in new}
     )
     write_atomically(path, new[columns].to_csv(index=False))
-
-
-def _rank(values: pd.Series) -> pd.Series:
-    """Seeds by number, arms in the order in which policies are defined: runs finish in any order."""
-    order = {arm: place for place, arm in enumerate(POLICIES)}
-    return values.map(lambda value: order.get(value, len(order))) if values.name == "arm" else values
 
 
 def failed_row(spec: RunSpec, arm: str, reason: str) -> dict[str, Any]:
@@ -133,7 +141,11 @@ def failed_row(spec: RunSpec, arm: str, reason: str) -> dict[str, Any]:
 
 
 def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
-    """Write reference.json, once: what PCA with as many components as the bottleneck has values, and the mean image, give."""
+    """Write reference.json, once: what PCA with as many components as the bottleneck has values, and the mean image, give.
+
+    PCA is also drawn beside the arms: samples/pca-s0.npz holds its reconstructions, and its first two components of the test
+    images.
+    """
     from stacked.evaluate import mean_reference, pca_reference
     from stacked.stack import build
 
@@ -141,11 +153,37 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
     if path.exists():
         return
     train, test = splits.train.images, splits.test.images
+    mean = mean_reference(train, test)
     found: dict[str, float] = {
-        "mean_mse": mean_reference(train, test).mse,
+        "mean_mse": mean.mse,
+        "mean_sse": mean.sse,
         "train_labels": int((splits.train.labels >= 0).sum()),
     }
     components = int(np.prod(build(base.stack, splits.image_shape).latent_shape))
     if components < min(len(train), train[0].numel()) and train[0].numel() <= MOST_PCA_VALUES:
-        found |= {"pca_mse": pca_reference(train, test, components).mse, "pca_components": components}
+        pca = pca_reference(train, test, components)
+        found |= {"pca_mse": pca.mse, "pca_sse": pca.sse, "pca_components": components}
+        _write_samples(out / "samples" / "pca-s0.npz", pca_samples(splits, components))
     write_atomically(path, json.dumps(found, indent=1) + "\n")
+
+
+def pca_samples(splits: Splits, components: int) -> dict[str, Any]:
+    """PCA's reconstructions of the test images that figures show, and its first two components of all, with labels."""
+    from stacked.evaluate import as_rows, fitted_pca, spread
+    from stacked.pictures import SHOWN
+
+    test, pca = splits.test, fitted_pca(splits.train.images, components)
+    shown = test.images[spread(len(test), SHOWN)]
+    restored = pca.inverse_transform(pca.transform(as_rows(shown))).reshape(shown.shape)
+    return {
+        "originals": shown.permute(0, 2, 3, 1).numpy(),
+        "depth1": (restored.clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1),
+        "codes": pca.transform(as_rows(test.images))[:, :2].astype(np.float16),
+        "labels": test.labels.numpy().astype(np.int16),
+    }
+
+
+def _write_samples(path: Path, samples: dict[str, Any]) -> None:
+    content = io.BytesIO()
+    np.savez_compressed(content, **samples)
+    write_atomically(path, content.getvalue())

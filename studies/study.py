@@ -7,21 +7,27 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentError, Namespace
 
+from stacked.checks import choice
 from stacked.errors import Diverged, InputError
+from stacked.growth import POLICIES
 from stacked.progress import say
+from studies.arms import Arm
+from studies.claims import Claim
 from studies.options import SMOKE, Options, Parser, experiment_name, options, parser
 
 if TYPE_CHECKING:
     from stacked.data import Splits
     from stacked.spec import RunSpec
+    from studies.report.figures import Drawing
+    from studies.report.page import Quote
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Points of a curve, on the grid that all arms of a study share.
@@ -30,14 +36,40 @@ POINTS = 200
 
 @dataclass(frozen=True)
 class Study:
-    """A question and the arms that answer it. `protocol` is printed in the study's README, as Markdown."""
+    """A question and the arms that answer it. `protocol` is printed in the study's README, as Markdown.
+
+    reference: the arm that the others are compared with. measure_of: the arm whose budget the command line gives, and whose
+    cost every other arm may spend. defaults: of options, where they differ from those of all studies; smoke: those of its
+    smoke run. claims: what a paper reports, to be held beside the rows. quote: what makes the answer in a few sentences from
+    the rows and the reference (None: an answer a metric). drawings: figures of its own, the most telling first. figures:
+    which of all studies' figures it has (None: all). module: its name below `studies`, where that is not `name`.
+    """
 
     name: str
     title: str
     question: str
     protocol: str
-    arms: tuple[str, ...]
+    arms: tuple[Arm, ...]
     reference: str = "joint"
+    measure_of: str = "greedy+finetune"
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    quote: Quote | None = None
+    drawings: Mapping[str, Drawing] = field(default_factory=dict)
+    figures: tuple[str, ...] | None = None
+    module: str = ""
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The names of its arms."""
+        return tuple(arm.name for arm in self.arms)
+
+    def arm(self, name: str) -> Arm:
+        """The arm called `name`: one of this study's, or the policy of that name; InputError when it is neither."""
+        known = {arm.name: arm for arm in self.arms}
+        choice(name, [*known, *(policy for policy in POLICIES if policy not in known)], "arm")
+        return known.get(name) or Arm(name)
 
 
 @dataclass(frozen=True)
@@ -56,10 +88,12 @@ class Job:
 def main(study: Study, words: list[str] | None = None) -> int:
     """The command line of a study; returns the exit code: 0, 1 when runs failed, 2 for bad input, 130 when interrupted."""
     words = sys.argv[1:] if words is None else words
-    prog = f"python -m studies.{study.name}"
+    prog = f"python -m studies.{study.module or study.name}"
     given = None
     try:
-        given = options(study.name, parse(parser(prog, study.question, study.arms), words))
+        given = options(study.name, parse(study, parser(prog, study.question, study.arm_names), words))
+        for name in given.arms:
+            study.arm(name)
         if given.ui:
             from studies.ui import show
 
@@ -82,12 +116,13 @@ def conduct(study: Study, given: Options, command: str) -> int:
     from stacked.run import check, load
     from stacked.tracking import open_store
     from studies import record, ui
-    from studies.report import headline, update_readme, write_report
+    from studies.report import has_block, update_readme, write_report
 
     began = time.perf_counter()
     device_of(given.device)
     splits = load(given.base, given.data_dir, given.download)
-    check(given.base, splits)
+    for name in given.arms:
+        check(study.arm(name).spec(given.base), splits)
     store = open_store(given.store)
     record.prepare(given.out, given.base, given.equal, splits.digest)
     jobs = list(plan(study, given, splits))
@@ -96,7 +131,7 @@ def conduct(study: Study, given: Options, command: str) -> int:
     say(f"{study.title}: {len(jobs)} runs, {len(jobs) - len(todo)} finished already; results in {given.out}")
     failed = 0
     for row, curve, samples in work(todo, given.jobs):
-        record.add(given.out, row, curve, samples)
+        record.add(given.out, row, curve, samples, study.arm_names)
         failed += row["status"] != "finished"
         say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
     record.write_reference(given.out, splits, given.base)
@@ -107,21 +142,42 @@ def conduct(study: Study, given: Options, command: str) -> int:
         command=command,
         protocol=study.protocol.format(**facts(given.base, splits)),
         reference=study.reference,
+        claims=study.claims,
+        quote=study.quote,
+        drawings=study.drawings,
+        figures=study.figures,
     )
-    if given.out.resolve() == ROOT / "results" / study.name:
-        update_readme(ROOT / "README.md", study.name, headline(given.out))
+    kept = record.committed_as(given.out, ROOT)
+    if kept and has_block(ROOT / "README.md", kept):
+        update_readme(ROOT / "README.md", kept, block(study, given.out))
     views = ui.save(f"{study.name}-{given.configuration}", given.base, given.out, store)
     print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
     ui.tell(views, store, given.port)
     return 1 if failed else 0
 
 
-def parse(command_line: Parser, words: list[str]) -> Namespace:
+def block(study: Study, out: Path) -> str:
+    """What the project's README says of the record of `study` in `out`."""
+    from studies.report import headline
+
+    general = study.figures is None or "headline" in study.figures
+    return headline(
+        out,
+        ROOT,
+        study.reference,
+        study.claims,
+        quote=study.quote,
+        figure="headline" if general else next(iter(study.drawings)),
+    )
+
+
+def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
     """The command line's words; InputError in one line for those it does not take. A smoke run has defaults of its own."""
     try:
+        command_line.set_defaults(dict(study.defaults))
         given = command_line.parse_args(words)
         if given.smoke:
-            command_line.set_defaults(SMOKE)
+            command_line.set_defaults(SMOKE | dict(study.smoke))
             given = command_line.parse_args(words)
     except ArgumentError as error:
         raise InputError(f"{' '.join(str(error).split())} (--help shows what is allowed)") from error
@@ -156,35 +212,38 @@ def summary(row: dict[str, Any]) -> str:
 def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
     """The jobs, seed by seed, so that an interrupted study has whole pairs."""
     from stacked.data.stream import Order
-    from stacked.growth import POLICIES
     from studies import record
     from studies.equal import budgets
     from studies.report.canvas import arm_colours
 
     threads = max(1, (os.cpu_count() or 1) // given.jobs)
     # of all arms, also those not asked for now: the grid must stay the same when they are added later
-    arms = tuple(dict.fromkeys([*study.arms, *given.arms]))
+    arms = {name: study.arm(name) for name in [*study.arm_names, *given.arms]}
+    arms = {name: arm for name, arm in arms.items() if name in given.arms or arm.trains(given.base)}
     equal = record.remembered_budgets(given.out)
-    missing = tuple(arm for arm in arms if arm not in equal)
+    missing = [arm for name, arm in arms.items() if name not in equal]
     if missing:
-        equal |= budgets(given.base, splits, missing, given.equal, given.device, threads)
+        equal |= budgets(given.base, splits, missing, given.equal, study.arm(study.measure_of), given.device, threads)
     record.remember_budgets(given.out, equal)
-    per_epoch = Order(len(splits.train), given.base.optimisation.batch_size, 0).updates_per_epoch
-    depth = given.base.stack.depth
-    phases = [POLICIES[arm](depth, equal[arm].in_updates(depth, per_epoch)) for arm in study.arms]
-    longest = max(sum(phase.updates for phase in part) for part in phases)
-    specs = {arm: dataclasses.replace(given.base, policy=arm, budget=equal[arm]) for arm in given.arms}
+    specs = {name: dataclasses.replace(arm.spec(given.base), budget=equal[name]) for name, arm in arms.items()}
+
+    def updates(name: str) -> int:
+        spec = specs[name]
+        per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
+        return sum(phase.updates for phase in spec.phases(per_epoch))
+
+    longest = max(updates(name) for name in [name for name in study.arm_names if name in arms] or given.arms)
     every = max(1, longest // POINTS)
     evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
-    colours = arm_colours(tuple(POLICIES))
+    colours = arm_colours([*arms, *POLICIES])
     for seed in given.seeds:
-        for arm in given.arms:
+        for name in given.arms:
             yield Job(
-                dataclasses.replace(specs[arm], seed=seed, evaluation=evaluation),
-                arm,
+                dataclasses.replace(specs[name], seed=seed, evaluation=evaluation),
+                name,
                 f"{study.name}-{given.configuration}",
                 experiment_name(given.base),
-                colours.get(arm, "#000000"),
+                colours[name],
                 given,
                 threads,
             )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.errors import InputError
 from studies.options import configuration, experiment_name
-from studies.record import recorded
-from studies.report.rows import finished, load_curves, load_rows
+from studies.record import committed_as, recorded
+from studies.report.page import has_block
+from studies.report.rows import arms_of, finished, load_curves, load_rows
 
 if TYPE_CHECKING:
     from stacked.mlflow_store import Store
@@ -68,7 +69,11 @@ def show(study: str, given: Options) -> int:
 
     store = open_store(given.store)
     views: list[View] = []
-    for out in dict.fromkeys([ROOT / "results" / study, given.out.resolve()]):
+    kept = ROOT / "results" / study
+    committed = [
+        out for out in (kept, *sorted(kept.glob("*/"))) if has_block(ROOT / "README.md", committed_as(out, ROOT) or "")
+    ]
+    for out in dict.fromkeys([*committed, given.out.resolve()]):
         if (out / "runs.csv").exists():
             views += replay(study, out, store)
     if not views:
@@ -95,7 +100,6 @@ def replay(study: str, out: Path, store: Store) -> list[View]:
     A run that was trained into this store is left as it is; one that was trained elsewhere gets its points, its final
     metrics and the tag replayed=true.
     """
-    from stacked.growth import POLICIES
     from stacked.plain import flat
     from stacked.spec import from_json
     from stacked.tracking import Tracker
@@ -103,7 +107,7 @@ def replay(study: str, out: Path, store: Store) -> list[View]:
 
     base, equal = recorded(out)
     rows, curves = finished(load_rows(out)), load_curves(out)
-    name, colours = f"{study}-{configuration(base, equal)}", arm_colours(tuple(POLICIES))
+    name, colours = f"{study}-{configuration(base, equal)}", arm_colours(arms_of(rows))
     for row in rows.to_dict("records"):
         spec, work = from_json(row["spec"]), store.root / "work" / row["run"]
         if work.exists():
@@ -114,7 +118,7 @@ def replay(study: str, out: Path, store: Store) -> list[View]:
             "study": name,
             "spec": row["run"],
             "replayed": "true",
-            "mlflow.runColor": colours.get(row["arm"], "#000000"),
+            "mlflow.runColor": colours[row["arm"]],
         }
         with Tracker(
             store,

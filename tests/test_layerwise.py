@@ -16,6 +16,7 @@ from stacked.mlflow_store import open_store
 from stacked.run import load
 from stacked.spec import Budget, RunSpec, StackSpec, from_json
 from studies import record, study
+from studies.arms import Arm
 from studies.equal import budgets, costs
 from studies.layerwise import STUDY
 from studies.report.rows import load_curves, load_rows
@@ -296,7 +297,7 @@ def test_options_come_from_a_yaml_file_and_later_words_override_it(tmp_path: Pat
 
     (tmp_path / "c.yaml").write_text("data: digits\nchannels: [4, 8]\nlr: 0.5\nbatch_size: 32\nresume: false\n")
     words = ["--config", str(tmp_path / "c.yaml"), "--lr", "0.25"]
-    given = options("layerwise", parser("p", "q", STUDY.arms).parse_args(words))
+    given = options("layerwise", parser("p", "q", STUDY.arm_names).parse_args(words))
     assert given.base.data.name == "digits"
     assert [stage.width for stage in given.base.stack.stages] == [4, 8]
     assert given.base.optimisation.lr == 0.25
@@ -314,10 +315,10 @@ def test_budgets_are_equal(equal: str) -> None:
     from stacked.growth import POLICIES
 
     splits = load_data("digits")
-    found = budgets(BASE, splits, STUDY.arms, equal)
+    found = budgets(BASE, splits, STUDY.arms, equal, STUDY.arm(STUDY.measure_of))
     order = Order(len(splits.train), BASE.optimisation.batch_size, 0)
     cost = costs(BASE, splits, order, equal, "cpu")
-    spent = {arm: cost(POLICIES[arm](2, found[arm].in_updates(2, 1))) for arm in STUDY.arms}
+    spent = {arm: cost(POLICIES[arm](2, found[arm].in_updates(2, 1))) for arm in STUDY.arm_names}
     assert spent["random"] == 0
     for arm in ("greedy", "joint"):
         assert spent[arm] <= spent["greedy+finetune"] * 1.05
@@ -328,7 +329,7 @@ def test_budgets_are_equal(equal: str) -> None:
 
 def test_budgets_equal_in_seconds_are_measured_once(tmp_path: Path) -> None:
     splits = load(RunSpec(data=BASE.data.__class__("digits")))
-    found = budgets(BASE, splits, ("greedy", "joint"), "seconds")
+    found = budgets(BASE, splits, (Arm("greedy"), Arm("joint")), "seconds", Arm("greedy+finetune"))
     record.remember_budgets(tmp_path, found)
     assert record.remembered_budgets(tmp_path) == found
 

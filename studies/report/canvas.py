@@ -94,7 +94,7 @@ def png(figure: Figure) -> bytes:
         return drawn.getvalue()
     packed = io.BytesIO()
     full = Image.open(drawn).convert("RGB")
-    few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
     few.save(packed, format="PNG", optimize=True, dpi=(_DPI, _DPI))
     return packed.getvalue()
 

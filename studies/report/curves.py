@@ -160,6 +160,7 @@ def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves
         title = f"mean over n = {n} seeds (of log MSE); band: 95 % t interval of the mean"
     else:
         title = "a single seed: no interval"
-    legend = figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), title=title)
+    columns = min(len(handles), max(1, 120 // (6 + max(map(len, shown)))))  # of letters, as many as fit a line
+    legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, title=title)
     legend.set_alignment("left")
     legend.get_title().set_fontsize(FONT)

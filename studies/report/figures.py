@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studies.report.canvas import ARM_COLOURS, arm_colours, new_figure, png, style
@@ -14,7 +15,7 @@ from studies.report.rows import finished
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ARM_COLOURS", "CAPTIONS", "Record", "arm_colours", "draw"]
+__all__ = ["ARM_COLOURS", "CAPTIONS", "Drawing", "Record", "arm_colours", "draw", "drawn"]
 
 _INTERVAL = "the 95 % t interval of the mean over seeds"
 
@@ -40,6 +41,14 @@ CAPTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that one study has of its own: its caption, and what draws it (None: for want of data)."""
+
+    caption: str
+    draw: Callable[[Record], Figure | None]
+
+
 def draw(name: str, study: Record) -> bytes | None:
     """The PNG of the figure `name` (a key of CAPTIONS), or None when the study has no data for it."""
     painters: dict[str, Callable[[Record], Figure | None]] = {
@@ -50,8 +59,13 @@ def draw(name: str, study: Record) -> bytes | None:
         "probe_by_depth": _probe_by_depth,
         "label_budget": _label_budget,
     }
+    return drawn(painters[name], study)
+
+
+def drawn(paint: Callable[[Record], Figure | None], study: Record) -> bytes | None:
+    """The PNG of what `paint` draws in the look that all figures share, or None."""
     with style():
-        figure = painters[name](study)
+        figure = paint(study)
         return None if figure is None else png(figure)
 
 

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pandas as pd
 
 from stacked.atomic import write_atomically
 from stacked.errors import InputError
-from studies.report.figures import CAPTIONS, Record, draw
+from studies.claims import Claim
+from studies.report.claims import claims_table
+from studies.report.figures import CAPTIONS, Drawing, Record, draw, drawn
 from studies.report.measures import budgets
 from studies.report.rows import load_curves, load_reference, load_rows, load_samples
 from studies.report.tables import failures, main_metrics, means, spread_note, table, trained_arms, verdicts
 
+#: what makes a study's answer, in a few sentences, from its rows and its reference arm
+Quote: TypeAlias = Callable[[pd.DataFrame, str], str]
+
 
 def write_report(
-    out: Path, *, title: str, question: str, command: str, protocol: str, reference: str = "joint"
+    out: Path,
+    *,
+    title: str,
+    question: str,
+    command: str,
+    protocol: str,
+    reference: str = "joint",
+    claims: Sequence[Claim] = (),
+    quote: Quote | None = None,
+    drawings: Mapping[str, Drawing] | None = None,
+    figures: Sequence[str] | None = None,
 ) -> None:
     """Write `out`/README.md and `out`/figures/*.png from the rows in `out`, each file atomically.
+
+    `claims` are held beside the rows; what `quote` says stands in place of an answer a metric. `drawings` are figures of this
+    study alone, shown first; `figures` are those of all studies that it has (None: all).
 
     A figure whose data are missing is named as not drawn, and its picture from an earlier report removed.
     Raises InputError for missing or malformed rows.
@@ -26,25 +46,33 @@ def write_report(
     rows = load_rows(out)
     curves = load_curves(out) if (out / "curves.csv").exists() else None
     study = Record(rows, curves, load_reference(out), load_samples(out), reference)
-    drawn = []
-    for name in CAPTIONS:
+    own = dict(drawings or {})
+    general = [name for name in CAPTIONS if name not in own and (figures is None or name in figures)]
+    captions = {name: drawing.caption for name, drawing in own.items()} | {name: CAPTIONS[name] for name in general}
+    shown = []
+    for name in {**captions, **CAPTIONS}:
         path = out / "figures" / f"{name}.png"
-        if picture := draw(name, study):
+        paint = own[name].draw if name in own else None
+        picture = (drawn(paint, study) if paint else draw(name, study)) if name in captions else None
+        if picture:
             write_atomically(path, picture)
-            drawn.append(name)
+            shown.append(name)
         else:
             path.unlink(missing_ok=True)
     parts = [
         f"# {title}",
         question,
         "## Answer",
-        verdicts(rows, _headline_metrics(rows), reference),
-        _figure("headline", drawn),
+        _quoted(quote, rows, reference),
+        claims_table(rows, study.reference, claims)
+        or ("" if quote else verdicts(rows, _headline_metrics(rows), reference)),
+        _figure("headline", shown, captions) if "headline" in general else "",
+        *(_figure(name, shown, captions) for name in own),
         "## Results",
         table(rows, main_metrics(rows), reference),
-        "## Figures",
-        *(_figure(name, drawn) for name in CAPTIONS if name != "headline"),
-        _not_drawn(drawn),
+        "## Figures" if set(general) - {"headline"} else "",
+        *(_figure(name, shown, captions) for name in general if name != "headline"),
+        _not_drawn(shown, captions),
         "## How it was made",
         f"```\n{command}\n```",
         protocol,
@@ -53,8 +81,16 @@ def write_report(
     write_atomically(out / "README.md", "\n\n".join(part for part in parts if part) + "\n")
 
 
-def headline(out: Path, root: Path | None = None, reference: str = "joint") -> str:
-    """The block for the project's README: headline figure, compact table, verdicts on trained arms.
+def headline(
+    out: Path,
+    root: Path | None = None,
+    reference: str = "joint",
+    claims: Sequence[Claim] = (),
+    *,
+    quote: Quote | None = None,
+    figure: str = "headline",
+) -> str:
+    """The block for the project's README: what `quote` says, `figure`, a compact table, else verdicts on trained arms.
 
     It comes without the markers. Links are relative to `root`, by default the folder two levels above `out`
     (results/<study>). Raises InputError for missing or malformed rows.
@@ -62,14 +98,15 @@ def headline(out: Path, root: Path | None = None, reference: str = "joint") -> s
     rows = load_rows(out)
     link = Path(os.path.relpath(out, out.parent.parent if root is None else root)).as_posix()
     metrics = _headline_metrics(rows)
-    costs = [name for name in ("updates", "gflop", "train_seconds") if name in rows]
+    costs = [name for name in ("updates", "gflop", "train_seconds", "peak_mb", "codes_mb") if name in rows]
     parts = [
-        f"[![{out.name}: results by arm]({link}/figures/headline.png)]({link}/README.md)",
-        means(rows, metrics, costs),
+        _quoted(quote, rows, reference),
+        f"[![{link.removeprefix('results/')}: results by arm]({link}/figures/{figure}.png)]({link}/README.md)",
+        claims_table(rows, load_reference(out), claims) or means(rows, metrics, costs),
         f"{spread_note(rows)} Intervals and p-values are of differences paired by seed; the p-values are not "
         "corrected for the number of comparisons. "
         f"Every metric, interval and figure, and the command: [{link}]({link}/README.md). {_made(rows)}",
-        verdicts(rows, metrics, reference, trained_arms(rows)),
+        "" if claims or quote else verdicts(rows, metrics, reference, trained_arms(rows)),
         failures(rows),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -83,6 +120,11 @@ def update_readme(readme: Path, name: str, block: str) -> None:
     text = _read(readme)
     start, end = _between(text, readme, name)
     write_atomically(readme, f"{text[:start]}\n{block.strip()}\n{text[end:]}")
+
+
+def has_block(readme: Path, name: str) -> bool:
+    """Whether the file has a place for the block of this name."""
+    return readme.exists() and f"<!-- begin: {name} -->" in _read(readme)
 
 
 def readme_block(readme: Path, name: str) -> str:
@@ -113,12 +155,16 @@ def _headline_metrics(rows: pd.DataFrame) -> list[str]:
     return [metric for metric in main_metrics(rows) if metric in wanted]
 
 
-def _figure(name: str, drawn: list[str]) -> str:
-    return f"![{name.replace('_', ' ')}](figures/{name}.png)\n\n{CAPTIONS[name]}" if name in drawn else ""
+def _quoted(quote: Quote | None, rows: pd.DataFrame, reference: str) -> str:
+    return f"> {quote(rows, reference)}" if quote else ""
 
 
-def _not_drawn(drawn: list[str]) -> str:
-    missing = [name for name in CAPTIONS if name not in drawn]
+def _figure(name: str, shown: Sequence[str], captions: Mapping[str, str]) -> str:
+    return f"![{name.replace('_', ' ')}](figures/{name}.png)\n\n{captions[name]}" if name in shown else ""
+
+
+def _not_drawn(shown: Sequence[str], captions: Mapping[str, str]) -> str:
+    missing = [name for name in captions if name not in shown]
     return f"Not drawn, for want of data: {', '.join(missing)}." if missing else ""
 
 

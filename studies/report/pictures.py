@@ -25,6 +25,10 @@ _MAX_FILTERS = 64
 _LEFT, _RIGHT, _HEADING = 1.3, 0.85, 0.3  # inches for labels beside and above the images
 
 
+#: (label, images uint8 [n, H, W, C], the number at the right end; NaN: none)
+Line: TypeAlias = tuple[str, npt.NDArray[Any], float]
+
+
 def draw_reconstructions(
     samples: Mapping[str, Samples], colours: Mapping[str, str], error: Callable[[str, int], float]
 ) -> Figure | None:
@@ -34,36 +38,49 @@ def draw_reconstructions(
     written at a row's right end (NaN: left out). None when there is nothing to show.
     """
     shown = {arm: arrays for arm, arrays in samples.items() if "originals" in arrays}
-    depths = sorted({depth for arrays in shown.values() for depth in _depths(arrays)})
+    depths = sorted({depth for arrays in shown.values() for depth in depths_of(arrays)})
     if not depths:
         return None
-    originals = next(iter(shown.values()))["originals"][:_COLUMNS]
-    groups: list[list[tuple[str, npt.NDArray[Any], float]]] = [[("", originals, np.nan)]]
+    groups: dict[str, list[Line]] = {"test images": [("", next(iter(shown.values()))["originals"], np.nan)]}
     for depth in depths:
-        having = [arm for arm, arrays in shown.items() if depth in _depths(arrays)]
-        groups.append([(arm, shown[arm][f"depth{depth}"][:_COLUMNS], error(arm, depth)) for arm in having])
-    titles = ["test images", *(f"depth {depth}" for depth in depths)]
+        having = [arm for arm, arrays in shown.items() if depth in depths_of(arrays)]
+        groups[f"depth {depth}"] = [(arm, shown[arm][f"depth{depth}"], error(arm, depth)) for arm in having]
+    return draw_lines(groups, colours, "test MSE", measure("final/recon_mse").number)
 
+
+def draw_lines(
+    groups: Mapping[str, list[Line]], colours: Mapping[str, str], quantity: str, number: Callable[[float], str]
+) -> Figure:
+    """Lines of images under each other in groups with a title; `quantity` heads the numbers at their right ends."""
+    first = next(iter(groups.values()))[0][1]
+    count = min(_COLUMNS, len(first))
     cell = (WIDTH - _LEFT - _RIGHT) / _COLUMNS
-    pitch = cell * originals.shape[1] / originals.shape[2]
-    height = pitch * sum(map(len, groups)) + _HEADING * len(groups) + 0.05
+    pitch = cell * first.shape[1] / first.shape[2]
+    height = pitch * sum(map(len, groups.values())) + _HEADING * len(groups) + 0.05
     figure = new_figure(height)
     figure.set_layout_engine("none")
-    end = _LEFT + cell * len(originals) + 0.1
-    _text(figure, end, height - _HEADING / 2, "test MSE")
+    end = _LEFT + cell * count + 0.1
+    _text(figure, end, height - _HEADING / 2, quantity)
     top = height
-    for title, group in zip(titles, groups, strict=True):
+    for title, group in groups.items():
         _text(figure, _LEFT, top - 0.55 * _HEADING, title, weight="bold")
         top -= _HEADING
-        for arm, images, mse in group:
+        for label, images, value in group:
             top -= pitch
-            axes = figure.add_axes((_LEFT / WIDTH, top / height, cell * len(images) / WIDTH, pitch / height))
-            _show(axes, _strip(images))
+            axes = figure.add_axes((_LEFT / WIDTH, top / height, cell * count / WIDTH, pitch / height))
+            _show(axes, _strip(images[:count]))
             middle = top + pitch / 2
-            if arm:
-                _text(figure, _LEFT - 0.1, middle, arm, ha="right", color=ink(colours[arm]))
-            if np.isfinite(mse):
-                _text(figure, end, middle, measure("final/recon_mse").number(mse))
+            if label:
+                _text(
+                    figure,
+                    _LEFT - 0.1,
+                    middle,
+                    label.replace(", ", ",\n"),
+                    ha="right",
+                    color=ink(colours.get(label, "#595959")),
+                )
+            if np.isfinite(value):
+                _text(figure, end, middle, number(value))
     return figure
 
 
@@ -99,7 +116,8 @@ def draw_filters(filters: Mapping[str, npt.NDArray[Any]], colours: Mapping[str, 
     return figure
 
 
-def _depths(arrays: Samples) -> list[int]:
+def depths_of(arrays: Samples) -> list[int]:
+    """The depths of which an arm's samples hold reconstructions."""
     return sorted(int(match[1]) for name in arrays if (match := re.fullmatch(r"depth(\d+)", name)))
 
 

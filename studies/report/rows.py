@@ -21,9 +21,9 @@ from stacked.errors import InputError
 Samples: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FINISHED = "finished"
-_COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "threads"}
+_COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
 _NUMBERS = {"seed", "step", "phase_step"} | _COST_NUMBERS
-_REFERENCES = ("pca_mse", "pca_components", "mean_mse", "probe_pixels", "train_labels")
+_REFERENCES = ("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels", "train_labels")
 _RUN_COLUMNS = ("run", "arm", "seed", "status")
 _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
 
@@ -52,7 +52,7 @@ def load_curves(out: Path) -> pd.DataFrame:
 
 
 def load_reference(out: Path) -> dict[str, float]:
-    """Read reference.json: pca_mse, pca_components, mean_mse, probe_pixels, train_labels, as far as known.
+    """Read reference.json: errors of PCA and of the mean image (pca_mse, mean_sse ...) and train_labels, as far as known.
 
     Without the file the result is empty; other keys are ignored. Raises InputError for anything but numbers.
     """

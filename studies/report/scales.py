@@ -1,9 +1,9 @@
-"""The vertical axes of the figures: errors on a log scale, accuracies by log error, reference levels."""
+"""The axes of results in the figures: errors on a log scale, accuracies by log error, reference levels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,28 +11,31 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Side = Literal["x", "y"]
+
 REFERENCES = ("mean_mse", "pca_mse")
 DASHES = (0, (4, 3))
 _SERIES = (1.0, 2.0, 5.0)
 _FINER = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
 
 
-def log_axis(axes: Axes, values: npt.NDArray[np.float64]) -> None:
-    """A logarithmic y axis around the positive values, labelled in plain numbers (0.005, 0.01, 0.02)."""
+def log_axis(axes: Axes, values: npt.NDArray[np.float64], side: Side = "y") -> None:
+    """A logarithmic axis around the positive values, labelled in plain numbers (0.005, 0.01, 0.02)."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     positive = values[np.isfinite(values) & (values > 0)]
-    axes.set_yscale("log")
+    axis = getattr(axes, f"{side}axis")
+    set_up(axes, side, scale="log")
     if len(positive):
-        axes.set_ylim(positive.min() / 1.2, positive.max() * 1.25)
-    bottom, top = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=_SERIES if top / bottom < 100 else (1.0,)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+        set_up(axes, side, lim=(positive.min() / 1.2, positive.max() * 1.25))
+    bottom, top = getattr(axes, f"get_{side}lim")()
+    axis.set_major_locator(LogLocator(subs=_SERIES if top / bottom < 100 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
-def accuracy_axis(axes: Axes, percent: npt.NDArray[np.float64]) -> None:
-    """A y axis of accuracies in %, spaced by log error where the errors span a factor of 3 or more.
+def accuracy_axis(axes: Axes, percent: npt.NDArray[np.float64], side: Side = "y") -> None:
+    """An axis of accuracies in %, spaced by log error where the errors span a factor of 3 or more.
 
     So 98 and 99 % lie as far apart as 80 and 90 %. An accuracy of 100 % has no place there: the axis is then
     linear. The limits follow the values given; wide intervals may be cut, values never.
@@ -45,15 +48,21 @@ def accuracy_axis(axes: Axes, percent: npt.NDArray[np.float64]) -> None:
     low, high = float(error.min()), float(error.max())
     if low < 0.01 or high / low < 3.0:
         margin = 0.08 * (high - low) or 1.0
-        axes.set_ylim(100.0 - high - margin, min(100.0 - low + margin, 100.0 + margin / 3))
+        set_up(axes, side, lim=(100.0 - high - margin, min(100.0 - low + margin, 100.0 + margin / 3)))
         return
-    axes.set_yscale("function", functions=(_minus_log_error, _from_minus_log_error))
-    axes.set_ylim(max(100.0 - high * 1.2, 0.0), 100.0 - low / 1.2)
-    bottom, top = axes.get_ylim()
+    axis = getattr(axes, f"{side}axis")
+    getattr(axes, f"set_{side}scale")("function", functions=(_minus_log_error, _from_minus_log_error))
+    bottom, top = max(100.0 - high * 1.2, 0.0), 100.0 - low / 1.2
+    set_up(axes, side, lim=(bottom, top))
     choices = [_accuracy_ticks(bottom, top, digits) for digits in (_SERIES, _FINER)]
-    axes.yaxis.set_major_locator(FixedLocator(choices[0] if len(choices[0]) > 4 else choices[1]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    axis.set_major_locator(FixedLocator(choices[0] if len(choices[0]) > 4 else choices[1]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def set_up(axes: Axes, side: Side, **settings: Any) -> None:
+    """Set `scale`, `lim` ... of the axis on that side."""
+    axes.set(**{f"{side}{name}": value for name, value in settings.items()})
 
 
 def _accuracy_ticks(bottom: float, top: float, digits: Sequence[float]) -> list[float]:

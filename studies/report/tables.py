@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
+from math import floor, isnan, log10
 
 import pandas as pd
 
@@ -18,7 +18,13 @@ _COSTS = {
     "gflop": "training GFLOP",
     "train_seconds": "training seconds",
     "seconds": "seconds, whole run",
+    "peak_mb": "peak training memory, MB",
+    "codes_mb": "codes kept, MB",
 }
+#: More arms than this are compared in a table of a line each, with the metrics side by side, but for those that are
+#: multiples of the mean squared error, whose p-values are the same.
+_MANY = 8
+_MULTIPLES = ("final/recon_fvu", "final/recon_sse")
 
 
 def main_metrics(rows: pd.DataFrame) -> list[str]:
@@ -59,7 +65,7 @@ def means(rows: pd.DataFrame, metrics: Sequence[str], costs: Sequence[str] = ())
         seeds = len(_done(rows, arm))
         cells = [_mean_cell(rows, arm, metric, seeds) for metric in metrics]
         lines.append([arm, str(seeds), *cells, *(_cost_cell(_done(rows, arm), name) for name in costs)])
-    return _markdown(header, lines)
+    return markdown(header, lines)
 
 
 def verdict(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
@@ -115,17 +121,22 @@ def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> 
         return f"**No paired differences:** the reference arm {reference} has no finished run."
     if not others:
         return ""
-    header = ["metric", "better", "arm", "pairs", f"difference from {reference}", "95 % interval", "p"]
-    lines = [
-        _difference_line(metric, arm, paired(rows, metric, arm, reference)) for metric in metrics for arm in others
-    ]
+    if len(others) > _MANY:
+        metrics = [metric for metric in metrics if metric not in _MULTIPLES or "final/recon_mse" not in metrics]
+        header = ["arm", "pairs", *(_with_better(metric) for metric in metrics)]
+        lines = [_differences_of(rows, metrics, arm, reference) for arm in others]
+    else:
+        header = ["metric", "better", "arm", "pairs", f"difference from {reference}", "95 % interval", "p"]
+        lines = [
+            _difference_line(metric, arm, paired(rows, metric, arm, reference)) for metric in metrics for arm in others
+        ]
     note = (
         f"**Differences from {reference}, paired by seed.** The interval is the 95 % t interval of the mean "
         "difference over seeds, p the two-sided paired t-test's. The p-values are not corrected for the "
-        f"number of comparisons ({len(lines)} here). “–”: not defined, for want of two measured pairs or of "
+        f"number of comparisons ({len(metrics) * len(others)} here). “–”: not defined, for want of two measured pairs or of "
         "any spread."
     )
-    return f"{note}\n\n{_markdown(header, lines)}"
+    return f"{note}\n\n{markdown(header, lines)}"
 
 
 def _finding(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
@@ -150,6 +161,21 @@ def _finding(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
     return f"{arm} is {_direction(shown, difference)} than {reference}, {ours} against {theirs} ({evidence})"
 
 
+def _with_better(metric: str) -> str:
+    shown = measure(metric)
+    return f"{shown.label} ({shown.better} is better)" if shown.better else shown.label
+
+
+def _differences_of(rows: pd.DataFrame, metrics: Sequence[str], arm: str, reference: str) -> list[str]:
+    """An arm's line where metrics stand side by side: difference, interval and p in a cell each."""
+    found = {metric: paired(rows, metric, arm, reference) for metric in metrics}
+    cells = []
+    for metric, difference in found.items():
+        _, _, _, _, amount, interval, p = _difference_line(metric, arm, difference)
+        cells.append(f"{amount} ({interval}), p {p if p.startswith('<') else f'= {p}'}" if interval != "–" else amount)
+    return [arm, str(max((difference.n for difference in found.values()), default=0)), *cells]
+
+
 def _difference_line(metric: str, arm: str, difference: Paired) -> list[str]:
     shown = measure(metric)
     amount, low, high = _difference_texts(shown, difference)
@@ -171,7 +197,7 @@ def _costs(rows: pd.DataFrame) -> str:
     for arm in arms_of(rows):
         done = _done(rows, arm)
         lines.append([arm, *(_cost_cell(done, name) for name in names), *(_values(done[name]) for name in machine)])
-    return _markdown(["arm", *(_COSTS[name] for name in names), *machine], lines)
+    return markdown(["arm", *(_COSTS[name] for name in names), *machine], lines)
 
 
 def _mean_cell(rows: pd.DataFrame, arm: str, metric: str, seeds: int) -> str:
@@ -187,7 +213,7 @@ def _cost_cell(done: pd.DataFrame, name: str) -> str:
     if values.empty:
         return "–"
     mean, spread = values.mean(), values.std(ddof=1)
-    decimals = 1 if 0 < abs(mean) < 100 and mean % 1 else 0
+    decimals = 0 if abs(mean) >= 100 or mean % 1 == 0 else max(1, 1 - floor(log10(abs(mean))))
     text = f"{mean:,.{decimals}f}"
     return f"{text} ± {spread:,.{decimals}f}" if len(values) > 1 and spread > 1e-9 * abs(mean) else text
 
@@ -209,9 +235,9 @@ def _done(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
     return done[done["arm"] == arm]
 
 
-def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table whose columns of words are flush left, those of numbers flush right."""
-    words = [any(line[column][:1].isalpha() for line in lines) for column in range(len(header))]
+    words = [any(line[column].lstrip("*")[:1].isalpha() for line in lines) for column in range(len(header))]
     rule = ["---" if word else "--:" for word in words]
     return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in [header, rule, *lines])
 

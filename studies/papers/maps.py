@@ -1,0 +1,69 @@
+"""Two-dimensional codes as maps: a dot for each test image, in the colour of its class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from studies.report.canvas import FONT, ink, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito 2008 and two greys apart; classes are told apart by their numbers too
+_COLOURS = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#AA9900",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+    "#882255",
+    "#8C8C8C",
+)
+_SHOWN = 5000
+
+
+def draw_maps(maps: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], names: tuple[str, str]) -> Figure | None:
+    """A panel for each title: codes [N, 2] and labels [N]; `names` are those of the two axes. None without any."""
+    if not maps:
+        return None
+    figure = new_figure(4.7)
+    panels = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (title, (codes, labels)) in zip(panels, maps.items(), strict=True):
+        _draw_map(axes, codes.astype(np.float64), labels)
+        axes.set_title(title)
+        axes.set_xlabel(names[0])
+    panels[0].set_ylabel(names[1])
+    return figure
+
+
+def _draw_map(axes: Axes, codes: npt.NDArray[np.float64], labels: npt.NDArray[Any]) -> None:
+    low, high = np.percentile(codes, [0.5, 99.5], axis=0)
+    margin = 0.04 * (high - low)
+    axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
+    axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
+    axes.grid(visible=False)
+    order = np.arange(len(codes))[:_SHOWN]
+    axes.scatter(
+        codes[order, 0], codes[order, 1], s=3, linewidths=0, alpha=0.6, c=[_COLOURS[int(k) % 10] for k in labels[order]]
+    )
+    for label in np.unique(labels[labels >= 0]):
+        x, y = np.median(codes[labels == label], axis=0)
+        axes.text(
+            x,
+            y,
+            str(label),
+            ha="center",
+            va="center",
+            fontsize=FONT + 3,
+            weight="bold",
+            color=ink(_COLOURS[int(label) % 10]),
+            bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        )
