@@ -25,7 +25,7 @@ class State:
 
     flop: floating-point operations of training, frozen prefixes included. seconds: spent training and computing codes,
     without evaluation. curve: the points of the arm, as rows. commits: the code that trained, more than one when a run was
-    resumed with other code. spare: updates that converged phases left over. peak_bytes: the most memory that an update took,
+    resumed with other code. spare: FLOPs that converged phases left over. peak_bytes: the most memory that an update took,
     codes_bytes: that codes kept for a phase took.
     """
 

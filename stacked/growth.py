@@ -25,7 +25,7 @@ class Phase:
     local: the learning stages' own losses, each on its own input. "none"; "alone": instead of the target's, and no gradient
     passes from a stage to the one below; "added": beside the target's, with the spec's `local_weight`.
     gradual: the spec's `rate_decay` divides the learning rate once for each stage below the deepest.
-    carries: updates that an earlier phase left over, because it had converged, are added to this one.
+    carries: as many updates are added as the FLOPs that an earlier phase left over, because it had converged, allow.
     resamples: the learning stages' weights are first redrawn from their own marginal distributions.
     ends: it follows the growth of the stack, and has the spec's `end_lr`.
     """

@@ -72,9 +72,6 @@ def train_phase(
     if phase.resamples:
         with seeded(spec.seed, "resampling"):
             resample(stack)
-    if phase.carries:
-        phase = dataclasses.replace(phase, updates=phase.updates + state.spare)
-        state.spare = 0
     if not phase.updates:
         return
     classes = len(splits.classes)
@@ -84,6 +81,12 @@ def train_phase(
     below = Prefix.of(stack, phase.reads)
     # FLOPs are those of the plan that does not depend on the machine or on what was asked for: arms stay comparable
     counted = plan(below, len(train.images), phase.updates, order.size)
+    learning = update_flops(stack, phase, how, classes) * order.size
+    if phase.carries:
+        more, state.spare = divmod(state.spare, learning + counted.flops_per_update)
+        phase = dataclasses.replace(phase, updates=phase.updates + more)
+        counted = plan(below, len(train.images), phase.updates, order.size)
+    per_update = learning + counted.flops_per_update
     chosen = plan(below, len(train.images), phase.updates, order.size, codes, free_bytes(where))
     peak_bytes = training_bytes(stack, phase, how, order.size, classes)
     state.peak_bytes, state.codes_bytes = max(state.peak_bytes, peak_bytes), max(state.codes_bytes, counted.bytes)
@@ -108,7 +111,6 @@ def train_phase(
             torch.cuda.synchronize(where)
         state.seconds += time.perf_counter() - began
         state.flop += counted.flops_once
-        per_update = update_flops(stack, phase, how, classes) * order.size + counted.flops_per_update
         before, seconds_before, last = state.updates, state.seconds, 0
         final = not any(later.updates for later in phases[number:])
         for point in fit(
@@ -138,7 +140,7 @@ def train_phase(
             )
             curves.point(stack, phase, point, last=final and (point.stopped or point.update == phase.updates))
     if phase.carries:
-        state.spare = phase.updates - last
+        state.spare += (phase.updates - last) * per_update
 
 
 def quiet(label: str, total: int) -> Bar:

@@ -36,8 +36,8 @@ PROTOCOL = """\
   updates and the encoding of frozen stages, counted by torch; not validation, nor the optimiser's own arithmetic. A policy
   with cheaper updates makes more of them. An arm keeps the proportion between growth and what follows.
 - **`converge`** checks the whole validation split every 20 updates and ends a phase, fine-tuning too, at the first check
-  without improvement, with the best weights so far; what it leaves of its updates goes to the next phase. So its FLOPs need
-  not be equal to the others': what it spent stands in the cost table. Its learning rate is constant, where the others' is
+  without improvement, with the best weights so far; what it leaves of its FLOPs goes to the next phase, and what the last
+  one leaves is not spent: that stands in the cost table. Its learning rate is constant, where the others' is
   {schedule}: a stage cannot show that it has converged while a schedule still lowers its rate.
 - **`supervised`** reads the labels of all training images. Its classifier is reported only for label budgets that are not
   smaller; its linear probe, too, profits from more labels than the probe's own, so neither is a fair rival of arms that read

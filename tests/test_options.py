@@ -254,6 +254,18 @@ def test_every_arm_has_every_seed_on_one_grid(tiny: Options) -> None:
     assert base == {tiny.base}
 
 
+def test_arms_that_cannot_train_do_not_keep_others_from_it(tmp_path: Path) -> None:
+    """Cross-entropy of rectified codes; the grid is that of the arms that can."""
+    words = f"--channels 4 6 --loss bce --batch-size 32 --labels 16 --seeds 1 --out {tmp_path} --store {tmp_path}"
+    jobs = list(study.plan(STUDY, given(f"{words} --arms joint random"), toy_splits()))
+    assert [job.arm for job in jobs] == ["joint", "random"]
+    spec = jobs[0].spec
+    longest = spec.phases(8)[0].updates
+    assert spec.evaluation.until == longest // spec.evaluation.every * spec.evaluation.every
+    with pytest.raises(InputError, match="loss 'bce' cannot be used in phase 'stage 2'"):
+        list(study.plan(STUDY, given(f"{words} --arms joint greedy"), toy_splits()))
+
+
 def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[Any, Any, dict[str, Any]]] = []
     aside: list[Path] = []

@@ -16,13 +16,14 @@ from stacked import InputError, RunSpec, StackSpec
 from stacked.checkpoint import load_checkpoint, phase_path
 from stacked.data.labels import label_subset
 from stacked.data.split import Split, Splits
+from stacked.flops import prefix_flops, update_flops
 from stacked.growth import POLICIES
 from stacked.initialise import resample
 from stacked.optim import learning_rate
 from stacked.rng import seeded
 from stacked.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, build
 from stacked.untracked import Untracked
 
 #: 150 training images in batches of 32: an epoch of 4 updates, and a rest.
@@ -153,6 +154,12 @@ def test_a_stage_that_does_not_stop_is_a_greedy_one(patience: int | None, splits
     assert same(run(replace(SPEC, policy="converge", optimisation=how), splits).stack, greedy.stack)
 
 
+def flops_per_update(spec: RunSpec, splits: Splits) -> list[int]:
+    """What an update of each phase costs, codes at hand."""
+    stack = build(spec.stack, splits.image_shape)
+    return [32 * update_flops(stack, phase, spec.optimisation) for phase in spec.phases(4)]
+
+
 @pytest.mark.parametrize("policy", ["converge+finetune", "converge"])
 def test_what_a_converged_stage_leaves_goes_to_the_next(policy: str, inverted: Splits) -> None:
     """Its schedule, too, is that of the longer phase."""
@@ -161,15 +168,16 @@ def test_what_a_converged_stage_leaves_goes_to_the_next(policy: str, inverted: S
     result = run(replace(spec, evaluation=replace(spec.evaluation, every=1)), inverted, tracker=noted)
     budget = [40, 40, 20][: len(noted.phases)]
     left, spent = 0, 0
-    for phase, own in zip(noted.phases, budget, strict=True):
+    for phase, own, each in zip(noted.phases, budget, flops_per_update(spec, inverted), strict=True):
+        more, left = divmod(left, each)
         points = [point for point in result.curve if point["phase"] == phase["name"] and "train/lr" in point]
         made = points[-1]["phase_step"]
-        assert phase["updates"] == own + left
+        assert phase["updates"] == own + more
         assert made < own  # it has stopped
         assert made % 3 == 0  # where it looked
         rates = [point["train/lr"] for point in points]
-        assert rates == [learning_rate(1e-2, "cosine", 0, update, own + left) for update in range(made)]
-        left, spent = own + left - made, spent + made
+        assert rates == [learning_rate(1e-2, "cosine", 0, update, own + more) for update in range(made)]
+        left, spent = left + (own + more - made) * each, spent + made
     assert result.row["updates"] == spent
     assert result.row["images_seen"] == 32 * spent
     assert len(noted.valid) == spent // 3
@@ -231,8 +239,11 @@ def test_a_run_goes_on_after_any_phase_as_if_it_had_not_stopped(
 def test_a_checkpoint_keeps_what_is_left_over(inverted: Splits, tmp_path: Path) -> None:
     run(CONVERGING, inverted, work=tmp_path)
     states = [load_checkpoint(phase_path(tmp_path, k), CONVERGING)[1] for k in (1, 2, 3)]
-    for state, budget in zip(states, (40, 80, 100), strict=True):
-        assert state["spare"] == budget - state["updates"] > 0
+    each = flops_per_update(CONVERGING, inverted)
+    budget = sum(updates * flops for updates, flops in zip((40, 40, 20), each, strict=True))
+    encoding = 150 * prefix_flops(build(CONVERGING.stack, inverted.image_shape), 1)  # of the codes that stage 2 keeps
+    assert states[2]["flop"] + states[2]["spare"] == budget + encoding
+    assert all(state["spare"] > 0 for state in states)
 
 
 # Learning from classes
