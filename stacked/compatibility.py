@@ -20,6 +20,11 @@ def check_fit(stack: StackSpec, how: Optimisation, phase: Phase) -> None:
     """Raise InputError, with what to do, unless `phase` of a run with this stack and optimisation can be trained."""
     if phase.updates == 0:
         return
+    need(
+        not phase.carries or phase.ends or how.patience is not None,
+        f"phase {phase.name!r} ends when it has converged, and nothing says when that is: give a patience, "
+        "or use policy 'greedy'",
+    )
     learning = range(phase.learn[0], phase.learn[1] + 1)
     if phase.target != "labels" and phase.local != "alone":
         check_loss(stack, how, phase, phase.restores + 1)

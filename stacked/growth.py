@@ -170,6 +170,7 @@ def unfreeze(depth: int, budget: Updates) -> list[Phase]:
             share + (rest if k == 1 else 0),
             "pixels",
             gradual=True,
+            carries=k == 1,
             ends=True,
         )
         for k in range(depth, 0, -1)

@@ -70,8 +70,9 @@ class PhaseLoss(nn.Module):
         for k in range(self.phase.learn[0], self.phase.depth + 1):
             loss, codes = self.reconstructed(clean, k, k, k - 1, None, step)
             total = total + loss + self.penalties(codes, step)
-            noisy = any(self.how.levels_at(k - 1))
-            clean = (stack.stages[k - 1].encode(clean) if noisy else codes[0][2]).detach()
+            with torch.no_grad():
+                noisy = any(self.how.levels_at(k - 1))
+                clean = stack.stages[k - 1].encode(clean) if noisy else codes[0][2].detach()
         return total
 
     def reconstructed(

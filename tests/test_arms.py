@@ -94,7 +94,9 @@ def test_a_study_knows_its_arms_and_all_policies() -> None:
 
 
 SPLITS = toy_splits(150)
-ALL = tuple(Arm(policy) for policy in POLICIES)
+#: Stages that may converge, and do not.
+PATIENT = {"optimisation.patience": 1000}
+ALL = tuple(Arm(policy, changes=PATIENT if policy.startswith("converge") else {}) for policy in POLICIES)
 
 
 def spent(arm: Arm, budget: Budget, equal: str) -> float:
@@ -135,7 +137,8 @@ def test_every_policy_gets_as_much_as_the_arm_that_is_measured_and_no_more(equal
 )
 def test_what_is_budgeted_is_what_a_run_records(policy: str, epochs: float) -> None:
     """Counted before, for a list of phases, and after, update by update; short phases compute their codes anew."""
-    how = replace(BASE.optimisation, labels=40, penalties=(("contractive-estimate", 1e-3),))
+    patience = 1000 if policy.startswith("converge") else None
+    how = replace(BASE.optimisation, labels=40, penalties=(("contractive-estimate", 1e-3),), patience=patience)
     spec = replace(
         BASE,
         policy=policy,

@@ -107,6 +107,11 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"policy": "joint", "loss": "l1", "corruption_level": 0.2, "emphasis": (1.0, 0.5)},
     ),
     (
+        {"policy": "converge+finetune"},
+        "phase 'stage 1' ends when it has converged, and nothing says when that is: give a patience, or use policy 'greedy'",
+        {"policy": "converge+finetune", "patience": 1},
+    ),
+    (
         {"policy": "greedy-pixels", "corruption_level": 0.2, "emphasis": (1.0, 0.5)},
         "emphasis cannot be used in phase 'stage 2', which reconstructs something else than what is corrupted: leave it out, "
         "or use another policy",

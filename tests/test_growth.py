@@ -13,7 +13,7 @@ FINETUNE = [Phase("fine-tuning", (1, 3), 0, 40, carries=True, ends=True)]
 UNFREEZE = [
     Phase("unfreezing 3-3", (3, 3), 2, 13, "pixels", gradual=True, ends=True),
     Phase("unfreezing 2-3", (2, 3), 1, 13, "pixels", gradual=True, ends=True),
-    Phase("unfreezing 1-3", (1, 3), 0, 14, "pixels", gradual=True, ends=True),
+    Phase("unfreezing 1-3", (1, 3), 0, 14, "pixels", gradual=True, carries=True, ends=True),
 ]
 GOLDEN = {
     "greedy": GREEDY,
@@ -73,7 +73,7 @@ def test_every_growth_is_followed_by_every_end() -> None:
 
 def test_a_short_unfreezing_ends_with_all_stages() -> None:
     assert POLICIES["greedy+unfreeze"](3, Updates((1, 1, 1), 2))[3:] == [
-        Phase("unfreezing 1-3", (1, 3), 0, 2, "pixels", gradual=True, ends=True)
+        Phase("unfreezing 1-3", (1, 3), 0, 2, "pixels", gradual=True, carries=True, ends=True)
     ]
 
 
