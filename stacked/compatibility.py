@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from stacked.architecture import StackSpec
 from stacked.checks import need
 from stacked.corruption import CORRUPTIONS, parts
 from stacked.growth import Phase
 from stacked.objectives import LOSSES
+from stacked.optimisation import Optimisation
 from stacked.penalties import PENALTIES
 from stacked.stages import kinds
 from stacked.winners import WINNERS
-
-if TYPE_CHECKING:
-    from stacked.spec import Optimisation, StackSpec
 
 
 def check_fit(stack: StackSpec, how: Optimisation, phase: Phase) -> None:

@@ -20,6 +20,7 @@ from stacked import run as running
 from stacked.spec import Classification, Evaluation, StageSpec
 from stacked.untracked import Untracked
 from studies import study
+from studies import work as working
 from studies.layerwise import STUDY
 from studies.options import Options, options, parser
 
@@ -278,10 +279,10 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     monkeypatch.setattr(tracking, "open_store", lambda path: SimpleNamespace(root=path))
     monkeypatch.setattr(tracking, "Tracker", lambda *_, **__: Untracked())
     monkeypatch.setattr(tracking, "set_aside", lambda store, experiment, folder: aside.append(folder))
-    monkeypatch.setattr(study, "cached_splits", lambda base, data_dir: (base, data_dir))
+    monkeypatch.setattr(working, "cached_splits", lambda base, data_dir: (base, data_dir))
     job = list(study.plan(STUDY, tiny, toy_splits()))[5]
     for resume in (True, False):
-        assert study.work_one(replace(job, given=replace(tiny, device="meta", resume=resume))) == ({}, [], {})
+        assert working.work_one(replace(job, given=replace(tiny, device="meta", resume=resume))) == ({}, [], {})
         spec, splits, more = ran.pop()
         assert spec == job.spec
         assert splits == (tiny.base, "there")
