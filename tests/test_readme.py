@@ -7,11 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from studies.report import headline, readme_block
+from stacked.spec import from_json
+from studies.layerwise import STUDY as LAYERWISE
+from studies.papers.hinton2006 import STUDY as HINTON
+from studies.policies import STUDY as POLICIES
+from studies.report import readme_block
 from studies.report.rows import finished, load_rows
+from studies.study import block
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+STUDIES = (LAYERWISE, POLICIES, HINTON)
+#: The records that the README shows, and those that there are; a folder named after its configuration is nobody's record.
+BLOCKS = re.findall(r"^<!-- begin: (\S+) -->$", README, re.MULTILINE)
+TRACKED = [path for path in (ROOT / "results").rglob("runs.csv") if not re.search(r"-[0-9a-f]{6}$", path.parent.name)]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
@@ -35,16 +44,24 @@ def test_the_policy_example_is_a_policy() -> None:
     assert [phase.name for phase in phases] == ["stage 1", "fine-tuning 1", "stage 2", "fine-tuning 2"]
 
 
-def test_the_headline_is_that_of_the_committed_rows() -> None:
-    assert readme_block(ROOT / "README.md", "layerwise") == headline(ROOT / "results" / "layerwise")
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_is_that_of_the_committed_rows(name: str) -> None:
+    study = next(study for study in STUDIES if name.split("/")[0] == study.name)
+    assert readme_block(ROOT / "README.md", name) == block(study, ROOT / "results" / name)
 
 
-def test_the_committed_rows_are_whole() -> None:
-    rows = load_rows(ROOT / "results" / "layerwise")
+@pytest.mark.parametrize("name", BLOCKS)
+def test_committed_rows_are_whole(name: str) -> None:
+    rows = load_rows(ROOT / "results" / name)
     assert len(finished(rows)) == len(rows)
-    assert rows.groupby("arm")["seed"].nunique().min() >= 5
     assert rows["commit"].nunique() == 1
     assert not rows["commit"].str.contains("changes").any()
+    assert {from_json(spec).id for spec in rows["spec"]} == set(rows["run"])
+
+
+def test_every_record_stands_in_the_readme() -> None:
+    assert {path.parent.relative_to(ROOT / "results").as_posix() for path in TRACKED} == set(BLOCKS)
+    assert "layerwise" in BLOCKS
 
 
 def test_the_two_commands_stand_at_the_top() -> None:
