@@ -41,6 +41,10 @@ def check_fit(stack: StackSpec, how: Optimisation, phase: Phase) -> None:
             spec = stack.stages[stage - 1]
             why = PENALTIES[name].refuses(spec.kind, spec.activation, stack.norm_of(stage))
             need(not why, f"penalty {name!r} cannot be used on stage {stage}, a {spec.kind} stage: {why}")
+    need(
+        how.winners is None or how.patience is None,
+        "patience watches the loss of the whole code, which winners do not train: leave one of them out",
+    )
     if how.winners and WINNERS[how.winners].maps:
         top = stack.stages[phase.depth - 1]
         need(
@@ -63,6 +67,11 @@ def check_loss(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) ->
             "or give that stage the decoder activation linear",
         )
         need(loss.outputs is None, f"{where} through a linear decoder: use 'mse' or 'l1' there")
+        need(
+            output in ("linear", "relu"),
+            f"linear_decoder leaves out an activation that changes all values, {output} in phase {phase.name!r}: give that "
+            "stage the decoder activation linear or relu",
+        )
     need(
         not loss.unit_targets or read in (None, "sigmoid"),
         f"{where} values of a {read} activation, which leave [0, 1]: use 'mse' there, or the activation sigmoid below",

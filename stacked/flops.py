@@ -1,4 +1,4 @@
-"""Floating-point operations, counted by torch's own counter on a batch of two."""
+"""Floating-point operations, counted by torch's own counter on small batches."""
 
 from __future__ import annotations
 
@@ -23,14 +23,23 @@ def prefix_flops(stack: StackedAutoencoder, depth: int) -> int:
     return counter.get_total_flops()
 
 
-def update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int = 0) -> int:
-    """FLOPs of the forward and backward pass of one image in `phase`, without the frozen prefix."""
+def update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int = 0, images: int = 1) -> int:
+    """FLOPs of the forward and backward pass of an update on so many images in `phase`, without the frozen prefix.
+
+    Counted on two and on four images, since a penalty on the weights costs the same whatever the batch.
+    """
+    two, four = (_update_flops(stack, phase, how, classes, n) for n in (2, 4))  # batch norm refuses a batch of 1
+    each = (four - two) // 2
+    return two - 2 * each + images * each
+
+
+def _update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int, images: int) -> int:
     clone = copy.deepcopy(stack).cpu().learn_only(*phase.learn).train()
     objective = PhaseLoss(clone, phase, how, classes=classes)
-    # batch norm refuses a batch of 1; attention is counted as the products that it consists of, whatever kernel does them
+    # attention is counted as the products that it consists of, whatever kernel does them
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        objective(*examples(clone, phase, 2), step=0).backward()
-    return counter.get_total_flops() // 2
+        objective(*examples(clone, phase, images), step=0).backward()
+    return counter.get_total_flops()
 
 
 def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:

@@ -24,7 +24,8 @@ class Optimisation:
     corruption_patch: side of the blocks of block-masking, in places of the map that is read.
     emphasis: weights (alpha, beta) of the loss of elements that were corrupted and of those that were not (None: 1 and 1).
     penalties: terms by name with their weights, on every learning stage.
-    winners: which values of the bottleneck's code the decoder sees in training (None: all), at `winners_rate`.
+    winners: which values of its deepest code a phase decodes in training, and of every code that is trained on its own input
+        (None: all), at `winners_rate`; what is measured is the whole code.
     linear_decoder: phases that train dense stages each on what it reads leave the decoder's activation out.
     local_weight: of the stages' own losses where a phase adds them to its own.
     rate_decay: by which a gradual phase divides the learning rate at each stage downwards.

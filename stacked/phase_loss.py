@@ -30,7 +30,8 @@ class PhaseLoss(nn.Module):
     """The loss of `phase`, of clean inputs [B, ...] at depth `phase.reads` and their targets.
 
     Targets are the images [B, C, H, W] where the phase reconstructs the pixels through frozen decoders, labels int64 [B]
-    where it learns the `classes`, else None. A linear head for the classes is all the parameters it has of its own.
+    where it learns the `classes`, else None. A linear head for the classes is all the parameters it has of its own; decoders
+    do not learn then, not even from a penalty.
     Corruption and estimates are drawn for the run's update `step`.
     """
 
@@ -46,6 +47,8 @@ class PhaseLoss(nn.Module):
             with seeded(seed, "auxiliary head", phase.depth):
                 self.head = nn.Linear(values, classes)
             self.head.to(next(stack.parameters()).device)
+            for stage in stack.stages[phase.learn[0] - 1 : phase.depth]:
+                stage.decoder.requires_grad_(False)
         self.differentiates = any(PENALTIES[name].differentiates for name, _ in how.penalties)
 
     def forward(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
@@ -54,13 +57,18 @@ class PhaseLoss(nn.Module):
         with twice_differentiable(self.differentiates):
             if phase.local == "alone":
                 return self.alone(clean, step)
-            loss, codes = self.reconstructed(clean, phase.reads + 1, phase.depth, phase.restores, target, step)
+            first = phase.reads + 1
+            seen, codes, where = self.encoded(clean, first, phase.depth, step)
+            loss = self.decoded(seen, codes, where, phase.depth, phase.restores, clean if target is None else target)
             codes = [(k, x, code) for k, x, code in codes if k >= phase.learn[0]]
             loss = loss + self.penalties(codes, step)
             if phase.local == "added":
-                for k, x, _ in codes:
-                    read = clean if k == phase.reads + 1 else x
-                    local, _ = self.reconstructed(read, k, k, k - 1, None, step)
+                for k, x, code in codes:
+                    # what the stage has made already serves, unless its own input is to be corrupted too
+                    own = seen if k == first else self.corrupted(x, k, step)
+                    again = k > first and own.x is not x
+                    part, at = self.encoded(own.x, k, k, None)[1:] if again else ([(k, x, code)], where)
+                    local = self.decoded(own, part, at, k, k - 1, clean if k == first else x)
                     loss = loss + self.how.local_weight * local
             return loss
 
@@ -68,19 +76,18 @@ class PhaseLoss(nn.Module):
         """The sum of the losses of all learning stages, each on its current input; no gradient passes between them."""
         total, stack = torch.zeros((), device=clean.device), self._stack[0]
         for k in range(self.phase.learn[0], self.phase.depth + 1):
-            loss, codes = self.reconstructed(clean, k, k, k - 1, None, step)
-            total = total + loss + self.penalties(codes, step)
-            with torch.no_grad():
+            seen, codes, where = self.encoded(clean, k, k, step)
+            total = total + self.decoded(seen, codes, where, k, k - 1, clean) + self.penalties(codes, step)
+            if k < self.phase.depth:
                 noisy = any(self.how.levels_at(k - 1))
-                clean = stack.stages[k - 1].encode(clean) if noisy else codes[0][2].detach()
+                with torch.no_grad():
+                    clean = stack.stages[k - 1].encode(clean) if noisy else codes[0][2].detach()
         return total
 
-    def reconstructed(
-        self, clean: Tensor, first: int, last: int, stop: int, target: Tensor | None, step: int
-    ) -> tuple[Tensor, Codes]:
-        """The mean loss of what stages `first` to `last` make at depth `stop` of `clean`, against `target` (None: `clean`)."""
+    def encoded(self, clean: Tensor, first: int, last: int, step: int | None) -> tuple[Corrupted, Codes, Where]:
+        """What stages `first` to `last` see and make of `clean`, which is corrupted for update `step` (None: as it is)."""
         stack, codes, where = self._stack[0], Codes(), Where()
-        seen = self.corrupted(clean, first, step)
+        seen = Corrupted(clean, None) if step is None else self.corrupted(clean, first, step)
         x = seen.x
         if self.differentiates and not x.requires_grad:
             # a view, since torch's FLOP counter cannot follow a derivative by a leaf
@@ -89,16 +96,20 @@ class PhaseLoss(nn.Module):
             code, where[k] = stack.stages[k - 1].encode_where(x)
             codes.append((k, x, code))
             x = code
+        return seen, codes, where
+
+    def decoded(self, seen: Corrupted, codes: Codes, where: Where, last: int, stop: int, target: Tensor) -> Tensor:
+        """The mean loss of the code of stage `last`, decoded to depth `stop`, or of its classes, against `target`."""
+        code = codes[-1][2]
         if self.head is not None:
-            assert target is not None
-            return F.cross_entropy(self.head(x.flatten(1)), target), codes
-        if self.how.winners and last == self.phase.depth:
-            x = WINNERS[self.how.winners].of(x, self.how.winners_rate)
+            return F.cross_entropy(self.head(code.flatten(1)), target)
+        if self.how.winners and (last == self.phase.depth or self.phase.local == "alone"):
+            code = WINNERS[self.how.winners].of(code, self.how.winners_rate)
         # a target that moved with the stages below would draw them to codes that are easy to restore
-        values = self.compared(x, clean.detach() if target is None else target, last, stop, where)
+        values = self.compared(code, target.detach(), last, stop, where)
         if self.how.emphasis:
             values = emphasised(values, seen.hit, *self.how.emphasis)
-        return per_example(values).mean(), codes
+        return per_example(values).mean()
 
     def compared(self, code: Tensor, target: Tensor, depth: int, stop: int, where: Where) -> Tensor:
         """The losses [B, ...] of a code at `depth`, decoded to depth `stop`."""

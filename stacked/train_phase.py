@@ -81,7 +81,7 @@ def train_phase(
     below = Prefix.of(stack, phase.reads)
     # FLOPs are those of the plan that does not depend on the machine or on what was asked for: arms stay comparable
     counted = plan(below, len(train.images), phase.updates, order.size)
-    learning = update_flops(stack, phase, how, classes) * order.size
+    learning = update_flops(stack, phase, how, classes, order.size)
     if phase.carries:
         more, state.spare = divmod(state.spare, learning + counted.flops_per_update)
         phase = dataclasses.replace(phase, updates=phase.updates + more)

@@ -95,8 +95,8 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
         return Prefix.of(stack, depth)
 
     @cache
-    def flops(phase: Phase) -> float:
-        return update_flops(stack, phase, how, classes)
+    def flops(phase: Phase, images: int) -> float:
+        return update_flops(stack, phase, how, classes, images)
 
     @cache
     def seconds(phase: Phase) -> tuple[float, float]:
@@ -148,7 +148,7 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
                 update, encoding = seconds(kind)
                 total += phase.updates * update + batches_encoded * encoding
             else:
-                total += chosen.flops_once + phase.updates * (flops(kind) * size + chosen.flops_per_update)
+                total += chosen.flops_once + phase.updates * (flops(kind, size) + chosen.flops_per_update)
         return total
 
     return cost

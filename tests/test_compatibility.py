@@ -33,6 +33,10 @@ def of(kind: str, **more: Any) -> StackSpec:
     return StackSpec.of(kind, 8, 8, **more)
 
 
+#: rectified codes, and a decoder of the pixels without an activation
+LINEAR = of("dense", output="linear")
+
+
 def spec(policy: str = "greedy", stack: StackSpec = CONV, **how: Any) -> RunSpec:
     return RunSpec(policy, stack=stack, optimisation=Optimisation(**how))
 
@@ -138,18 +142,29 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     (
         {"stack": SIGMOID, "linear_decoder": True, "loss": "bce"},
         "loss 'bce' cannot be used in phase 'stage 1', which reconstructs through a linear decoder: use 'mse' or 'l1' there",
-        {"stack": SIGMOID, "linear_decoder": True, "loss": ("l1", "mse")},
+        {"stack": LINEAR, "linear_decoder": True, "loss": ("l1", "mse")},
     ),
     (  # also where the pixels that are restored are those that are read
         {"stack": SIGMOID, "policy": "greedy-pixels", "linear_decoder": True, "loss": "bce"},
         "loss 'bce' cannot be used in phase 'stage 1', which reconstructs through a linear decoder: use 'mse' or 'l1' there",
-        {"stack": SIGMOID, "policy": "greedy-pixels", "linear_decoder": True},
+        {"stack": LINEAR, "policy": "greedy-pixels", "linear_decoder": True},
+    ),
+    (
+        {"stack": DENSE, "linear_decoder": True},
+        "linear_decoder leaves out an activation that changes all values, sigmoid in phase 'stage 1': give that stage the "
+        "decoder activation linear or relu",
+        {"stack": LINEAR, "linear_decoder": True},
+    ),
+    (
+        {"winners": "lifetime", "patience": 2},
+        "patience watches the loss of the whole code, which winners do not train: leave one of them out",
+        {"winners": "lifetime"},
     ),
     (
         {"stack": MIXED, "policy": "simultaneous", "linear_decoder": True},
         "linear_decoder is for dense stages, and stage 1 is a conv stage: leave it out, or give that stage the decoder "
         "activation linear",
-        {"stack": DENSE, "policy": "simultaneous", "linear_decoder": True},
+        {"stack": LINEAR, "policy": "simultaneous", "linear_decoder": True},
     ),
     *(
         (

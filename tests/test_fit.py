@@ -300,3 +300,21 @@ def test_greedy_untied_linear_stages_are_worse_than_pca(
 def test_joint_untied_linear_stages_are_pca(seed: int, linear_data: tuple[torch.Tensor, dict[int, float]]) -> None:
     x, pca = linear_data
     assert minimise(linear(False, seed), 1, 2, x) == pytest.approx(pca[3], abs=1e-8)
+
+
+def test_a_penalty_on_the_weights_costs_the_same_whatever_the_batch() -> None:
+    stack, phase = stack_of(30, kind="dense"), Phase("s", (1, 1), 0, 1)
+    plain, penalised = HOW, replace(HOW, penalties=(("orthogonality", 0.1),))
+    more = [update_flops(stack, phase, penalised, 0, n) - update_flops(stack, phase, plain, 0, n) for n in (1, 128)]
+    # W W^T of [30, 144], and two products of that size for its gradient
+    assert more == [3 * 2 * 30 * 30 * 144] * 2
+    assert update_flops(stack, phase, plain, 0, 128) == 128 * update_flops(stack, phase, plain)
+
+
+def test_local_regularisers_do_not_encode_again() -> None:
+    stack = stack_of(4, 6)
+    joint, local = (Phase("j", (1, 2), 0, 1, local=local) for local in ("none", "added"))
+    alone = Phase("s", (2, 2), 1, 1)
+    decoders = 3 * 2 * 4 * 36 * 9 + 3 * 2 * 6 * 4 * 9 * 9  # stage 1's and stage 2's, forwards and backwards
+    assert update_flops(stack, local, HOW) == update_flops(stack, joint, HOW) + decoders
+    assert update_flops(stack, alone, HOW) > 0

@@ -612,7 +612,9 @@ def test_decoders_see_the_winners_of_the_deepest_code_alone(phase: Phase, stack:
 
 
 @pytest.mark.parametrize("phase", [ALONE, LOCAL])
-def test_local_losses_have_winners_in_the_deepest_code_alone(phase: Phase, stack: StackedAutoencoder) -> None:
+def test_winners_are_of_every_code_that_is_trained_on_its_own_input_or_the_deepest(
+    phase: Phase, stack: StackedAutoencoder
+) -> None:
     how = replace(PLAIN, winners="lifetime", winners_rate=0.3)
     x = pixels()
 
@@ -621,8 +623,9 @@ def test_local_losses_have_winners_in_the_deepest_code_alone(phase: Phase, stack
         for stage in stages:
             codes.append(encoded(stage, codes[-1].detach() if phase is ALONE else codes[-1]))
         top = lifetime(codes[3], 0.3)
+        below = [lifetime(code, 0.3) if phase is ALONE else code for code in codes[1:3]]
         total = torch.zeros((), dtype=torch.float64)
-        for k, code in ((1, codes[1]), (2, codes[2]), (3, top)):
+        for k, code in ((1, below[0]), (2, below[1]), (3, top)):
             total = total + error(decoded(stages[k - 1], code), codes[k - 1].detach())
         if phase is LOCAL:
             output = top

@@ -345,3 +345,17 @@ def test_what_follows_growth_has_a_rate_of_its_own(splits: Splits) -> None:
         half = [learning_rate(peak, "cosine", 0, update, END // 2) for update in range(END // 2)]
         assert [point["train/lr"] for point in result.curve[grown:]] == half * 2
     assert not same(one.stack, slow.stack)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_decoders_do_not_change_while_classes_are_learnt(tied: bool, splits: Splits) -> None:
+    """Not even by a penalty on all weights, or by weight decay; a tied weight is the encoder's, and learns."""
+    how = replace(SPEC.optimisation, penalties=(("weight-decay", 0.1),), weight_decay=0.1)
+    stack = StackSpec.of("dense", 8, 6, tied=tied)
+    trained = run(replace(SPEC, policy="supervised", stack=stack, optimisation=how), splits).stack
+    untrained = run(replace(SPEC, policy="random", stack=stack), splits).stack
+    for ours, theirs in zip(trained.stages, untrained.stages, strict=True):
+        assert all(
+            torch.equal(a, b) for a, b in zip(ours.decoder.parameters(), theirs.decoder.parameters(), strict=True)
+        )
+        assert not torch.equal(ours.encoder[1].weight, theirs.encoder[1].weight)

@@ -50,7 +50,9 @@ def _draw_map(axes: Axes, codes: npt.NDArray[np.float64], labels: npt.NDArray[An
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
     axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
     axes.grid(visible=False)
-    order = np.arange(len(codes))[:_SHOWN]
+    order = (
+        np.linspace(0, len(codes) - 1, min(_SHOWN, len(codes))).round().astype(int)
+    )  # MNIST's first half is the cleaner
     axes.scatter(
         codes[order, 0], codes[order, 1], s=3, linewidths=0, alpha=0.6, c=[_COLOURS[int(k) % 10] for k in labels[order]]
     )

@@ -201,7 +201,7 @@ def compute(field: Field) -> str:
     if not goal > 0:
         return f"Over {seeds}"
     others = {arm: value for arm, value in spent.items() if not abs(value / goal - 1) <= EQUAL}
-    if len(others) > NAMED:
+    if len(others) > NAMED or 2 * len(others) > len(spent):
         return f"With {min(spent.values()):,.3g} to {max(spent.values()):,.3g} GFLOP of training ({seeds})"
     named = "".join(f"; {arm} {value:,.3g}" for arm, value in others.items())
     return f"At equal compute ({goal:,.3g} GFLOP of training{named}; {seeds})"
