@@ -34,6 +34,8 @@ PARTS = {
     "evaluation": "the curves and the linear probe",
     "classification": "the fine-tuned classifier",
 }
+#: options that are mappings of a spec's fields
+MAPPINGS = ("stack", *PARTS)
 
 
 class Parser(ArgumentParser):

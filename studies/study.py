@@ -19,7 +19,7 @@ from stacked.growth import POLICIES
 from stacked.progress import say
 from studies.arms import Arm
 from studies.claims import Claim
-from studies.options import SMOKE, Options, Parser, experiment_name, options, parser
+from studies.options import MAPPINGS, SMOKE, Options, Parser, experiment_name, options, parser, plainly
 from studies.work import Job, work
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
             given = command_line.parse_args(words)
     except ArgumentError as error:
         raise InputError(f"{' '.join(str(error).split())} (--help shows what is allowed)") from error
+    for part in MAPPINGS:  # what a user says of a part leaves the rest of the study's own as it is
+        given[part] = {**study.defaults.get(part, {}), **plainly(given[part])}
     return given
 
 

@@ -319,3 +319,14 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
         assert [job.spec for job in todo[-1][0]] == [job.spec for job in left]
         assert todo[-1][1] == 1
         assert asked[-1] == (tiny.base, "there", download)
+
+
+def test_what_is_said_of_a_part_leaves_the_rest_of_a_studys_own() -> None:
+    from studies.papers.hinton2006 import STUDY as HINTON
+
+    command_line = parser("x", "q", HINTON.arm_names)
+    base = options(
+        "x", study.parse(HINTON, command_line, ["--optimisation", "{clip: 1.0}", "--stack", "{init: he}"])
+    ).base
+    assert [stage.width for stage in base.stack.stages] == [1000, 500, 250, 30]
+    assert (base.stack.init, base.optimisation.clip, base.optimisation.end_lr) == ("he", 1.0, 2e-3)
