@@ -89,7 +89,8 @@ def test_a_later_field_is_written_where_it_is_not_the_default(cls: type, name: s
 
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
 def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
-    stack, how, changed = StackSpec.of("dense", 4, activation="sigmoid"), Optimisation(), {name: OTHER[name]}
+    stack = StackSpec.of("dense", 4, activation="sigmoid", output="linear")
+    how, changed = Optimisation(), {name: OTHER[name]}
     plain = RunSpec("joint", stack=stack)
     if cls is StageSpec:
         stack = dataclasses.replace(stack, stages=(dataclasses.replace(stack.stages[0], **changed),))
