@@ -72,8 +72,8 @@ PROTOCOL = """\
   learning rate {lr} for each stage and 0.002 for fine-tuning; `joint` and `logistic PCA`: Adam, 0.002; period arms: gradient
   descent without momentum, 10 (the loss is a mean over 784 pixels). Learning rates were chosen on the validation images,
   one seed, at 6 epochs unless said otherwise (squared error an image): fine-tuning 0.0015 gave 3.347 and 0.004 gave 3.344
-  after 25 epochs; `joint` 0.0005, 0.001, 0.002, 0.004: 29.7, 23.7, 18.0, 52.5; `period` (batches of 128) 0.1, 1, 10: 52.60, 52.53,
-  52.53.
+  after 25 epochs; `joint` 0.0005, 0.001, 0.002, 0.004: 29.7, 23.7, 18.0, 52.5; `period` (batches of 128) 0.1, 1, 10:
+  52.60, 52.53, 52.53.
 - **Splits**: {valid} images of the official training set are held out, stratified, for validation. The test set is read
   once, after training.
 - **Deviations** from the paper: stacked autoencoders, not restricted Boltzmann machines; Adam, not conjugate gradients; 55,000
