@@ -1,4 +1,4 @@
-"""The final metrics of a run: the only module that reads the test set."""
+"""The final metrics of a run: with pictures, the only module that reads the test set, and both do so after training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def probe_labels(spec: RunSpec, splits: Splits) -> int:
 
 
 def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[str, float]:
-    """The final metrics: the only place that reads the test set."""
+    """The final metrics; nothing that they say is used to train or to select."""
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     test_images = test.images
     found: dict[str, float] = {"valid_recon_mse": evaluate.reconstruction(stack, valid.images).mse}
