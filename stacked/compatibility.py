@@ -42,7 +42,7 @@ def check_fit(stack: StackSpec, how: Optimisation, phase: Phase) -> None:
             why = PENALTIES[name].refuses(spec.kind, spec.activation, stack.norm_of(stage))
             need(not why, f"penalty {name!r} cannot be used on stage {stage}, a {spec.kind} stage: {why}")
     need(
-        how.winners is None or how.patience is None,
+        how.winners is None or how.patience_of(phase) is None,
         "patience watches the loss of the whole code, which winners do not train: leave one of them out",
     )
     if how.winners and WINNERS[how.winners].maps:

@@ -70,7 +70,8 @@ def fit(
     device = params[0].device
     losses = torch.zeros(every, device=device)  # read once a point: no synchronisation in between
     watched = Watched(objective, valid, valid_targets, order.size) if valid is not None else None
-    stopping = EarlyStopping(stack, watched, how.patience) if how.patience and watched else None
+    patience = how.patience_of(phase)
+    stopping = EarlyStopping(stack, watched, patience) if patience and watched else None
     check_every = how.check_every or order.updates_per_epoch
     seconds, began, window = 0.0, time.perf_counter(), 0
     valid_loss, stopped = None, False
@@ -83,7 +84,7 @@ def fit(
         loss.backward()
         last, at_point = update + 1 == phase.updates, (step + 1) % every == 0
         norm = gradient_norm(params, how.clip) if how.clip or at_point or last else None
-        lr = learning_rate(how.lr_of(phase), how.schedule, how.warmup, update, phase.updates)
+        lr = learning_rate(how.lr_of(phase), how.schedule_of(phase), how.warmup, update, phase.updates)
         for group in optimiser.param_groups:
             group["lr"] = lr * group["factor"]
         optimiser.step()

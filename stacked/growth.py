@@ -25,9 +25,9 @@ class Phase:
     local: the learning stages' own losses, each on its own input. "none"; "alone": instead of the target's, and no gradient
     passes from a stage to the one below; "added": beside the target's, with the spec's `local_weight`.
     gradual: the spec's `rate_decay` divides the learning rate once for each stage below the deepest.
-    carries: as many updates are added as the FLOPs that an earlier phase left over, because it had converged, allow.
+    carries: as many updates are added as the FLOPs that earlier phases left over, because they had converged, allow.
     resamples: the learning stages' weights are first redrawn from their own marginal distributions.
-    ends: it follows the growth of the stack, and has the spec's `end_lr`.
+    ends: it follows the growth of the stack, and has the spec's `end_lr`, `end_schedule` and `end_patience`.
     """
 
     name: str
@@ -121,7 +121,8 @@ def supervised(depth: int, budget: Updates) -> list[Phase]:
 def converge(depth: int, budget: Updates) -> list[Phase]:
     """Greedy, but a stage ends when its validation loss has stopped improving, and hands what is left of its budget on.
 
-    The spec's `patience` says when that is.
+    The spec's `patience` says when that is. A constant schedule suits it: a stage can hardly show that it has converged while
+    its rate still falls; what follows may have an `end_schedule` of its own.
     """
     updates = budget.of_stages("converge")
     return [Phase(f"stage {k}", (k, k), k - 1, updates[k - 1], carries=True) for k in range(1, depth + 1)]

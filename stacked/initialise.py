@@ -60,7 +60,7 @@ def resample(module: nn.Module) -> None:
 
     What is left of trained weights is the marginal distribution of each tensor: it tells whether the range that
     pretraining gives the weights is all that helps (Erhan et al. 2010, their experiment on conditioning). A tensor that
-    encoder and decoder share is redrawn once; norms stay as they are.
+    encoder and decoder share is redrawn once; norms keep their gains, and forget the statistics of the old weights' values.
     """
     shared_once = {id(p): p for layer in _layers(module) for p in layer.parameters(recurse=False)}
     with torch.no_grad():
@@ -68,6 +68,9 @@ def resample(module: nn.Module) -> None:
             values = parameter.flatten()
             drawn = torch.randint(values.numel(), (values.numel(),), device="cpu")
             parameter.copy_(values[drawn.to(values.device)].view(parameter.shape))
+    for norm in module.modules():
+        if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            norm.reset_running_stats()
 
 
 def _layers(module: nn.Module) -> Iterator[Layer]:

@@ -15,11 +15,12 @@ class Optimisation:
     """How a phase is trained. `corruption_level` and `loss` hold one value for all depths, or one for each depth read.
 
     lr: peak learning rate.
-    end_lr: that of what follows growth: fine-tuning, unfreezing (None: the same).
     schedule: the learning rate's course over a phase, after `warmup` updates of linear rise.
+    end_lr, end_schedule: those of what follows growth: fine-tuning, unfreezing (None: the same).
     clip: largest global gradient norm (None: no clipping).
-    patience: end a phase when its validation loss has not improved for so many checks, and restore the best weights (None:
-        never); a check is made every `check_every` updates (None: every epoch).
+    patience: end a phase of growth when its validation loss has not improved for so many checks, and restore the best
+        weights (None: never); a check is made every `check_every` updates (None: every epoch).
+    end_patience: that of what follows growth (None: never).
     corruption: a name, or several joined by "+"; a level is then a tuple with a number for each.
     corruption_patch: side of the blocks of block-masking, in places of the map that is read.
     emphasis: weights (alpha, beta) of the loss of elements that were corrupted and of those that were not (None: 1 and 1).
@@ -55,6 +56,8 @@ class Optimisation:
     rate_decay: float = later(2.6)
     labels: int | None = later(None)
     end_lr: float | None = later(None)
+    end_schedule: str | None = later(None)
+    end_patience: int | None = later(None)
 
     def __post_init__(self) -> None:
         from stacked.corruption import CORRUPTIONS, parts
@@ -70,6 +73,8 @@ class Optimisation:
         object.__setattr__(self, "penalties", pairs(self.penalties))
         choice(self.optimiser, OPTIMISERS, "optimiser")
         choice(self.schedule, SCHEDULES, "schedule")
+        if self.end_schedule is not None:
+            choice(self.end_schedule, SCHEDULES, "end_schedule")
         for name in self.loss:
             choice(name, LOSSES, "loss")
         names = parts(self.corruption)
@@ -91,7 +96,7 @@ class Optimisation:
         whole(self.warmup, "warmup", 0)
         need(0 <= self.weight_decay < math.inf, f"weight_decay {self.weight_decay} is not allowed: give 0 or more")
         need(0 <= self.momentum < 1, f"momentum {self.momentum} is not allowed: give 0 or more, below 1")
-        for what in ("patience", "check_every", "labels"):
+        for what in ("patience", "end_patience", "check_every", "labels"):
             if getattr(self, what) is not None:
                 whole(getattr(self, what), what)
         for what in ("clip", "local_weight", "rate_decay", "end_lr"):
@@ -122,6 +127,14 @@ class Optimisation:
     def lr_of(self, phase: Phase) -> float:
         """The peak learning rate of a phase."""
         return self.end_lr if phase.ends and self.end_lr else self.lr
+
+    def schedule_of(self, phase: Phase) -> str:
+        """The learning rate's course over a phase."""
+        return self.end_schedule if phase.ends and self.end_schedule else self.schedule
+
+    def patience_of(self, phase: Phase) -> int | None:
+        """The checks without improvement that end a phase (None: it is never ended)."""
+        return self.end_patience if phase.ends else self.patience
 
     def levels_at(self, depth: int) -> tuple[float, ...]:
         """The corruption levels, one for each part, of what is read at `depth` (0: pixels)."""

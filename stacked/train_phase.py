@@ -72,6 +72,7 @@ def train_phase(
     if phase.resamples:
         with seeded(spec.seed, "resampling"):
             resample(stack)
+        curves.point(stack, phase, None, last=not any(later.updates for later in phases[number:]))
     if not phase.updates:
         return
     classes = len(splits.classes)
@@ -122,7 +123,7 @@ def train_phase(
             seed=spec.seed,
             done=before,
             every=spec.evaluation.every,
-            valid=inputs(stack, phase.reads, valid.images, "recompute", order.size) if how.patience else None,
+            valid=inputs(stack, phase.reads, valid.images, "recompute", order.size) if how.patience_of(phase) else None,
             targets=train.targets(phase),
             valid_targets=valid.targets(phase),
             classes=classes,
@@ -139,8 +140,7 @@ def train_phase(
                 step=point.update,
             )
             curves.point(stack, phase, point, last=final and (point.stopped or point.update == phase.updates))
-    if phase.carries:
-        state.spare += (phase.updates - last) * per_update
+    state.spare += (phase.updates - last) * per_update
 
 
 def quiet(label: str, total: int) -> Bar:

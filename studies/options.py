@@ -149,7 +149,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=int | None,
         default=None,
         metavar="N",
-        help="epochs without a better validation loss that end a phase (never)",
+        help="epochs without a better validation loss that end a phase of growth (never)",
     )
     for part in ("optimisation", "evaluation", "classification"):
         train.add_argument(

@@ -35,10 +35,11 @@ PROTOCOL = """\
 - **Equal FLOPs**: every trained arm gets as many training FLOPs as `greedy+finetune`: forward and backward passes of its
   updates and the encoding of frozen stages, counted by torch; not validation, nor the optimiser's own arithmetic. A policy
   with cheaper updates makes more of them. An arm keeps the proportion between growth and what follows.
-- **`converge`** checks the whole validation split every 20 updates and ends a phase, fine-tuning too, at the first check
-  without improvement, with the best weights so far; what it leaves of its FLOPs goes to the next phase, and what the last
-  one leaves is not spent: that stands in the cost table. Its learning rate is constant, where the others' is
-  {schedule}: a stage cannot show that it has converged while a schedule still lowers its rate.
+- **`converge`** checks the whole validation split every 20 updates and ends a stage at the third check in a row without
+  improvement, with the best weights so far; what it leaves of its FLOPs goes to the next phase, and what the last stage
+  leaves is not spent where nothing follows: that stands in the cost table. Its learning rate is constant while it grows,
+  where the others' is {schedule}: a stage cannot show that it has converged while a schedule still lowers its rate. Its
+  fine-tuning is that of the others.
 - **`supervised`** reads the labels of all training images. Its classifier is reported only for label budgets that are not
   smaller; its linear probe, too, profits from more labels than the probe's own, so neither is a fair rival of arms that read
   none. Its reconstructions before fine-tuning are those of decoders that never learnt.
@@ -56,8 +57,9 @@ PROTOCOL = """\
   whichever is more; learning rate ({lrs}) and number of updates are picked on {checked} labelled validation images.
 """
 
-#: a phase ends at the first check without improvement
-CONVERGES = {"optimisation.patience": 1, "optimisation.check_every": 20, "optimisation.schedule": "constant"}
+#: a stage ends at the third check in a row without improvement
+CONVERGES = {"optimisation.patience": 3, "optimisation.check_every": 20, "optimisation.schedule": "constant"}
+CONVERGES |= {"optimisation.end_schedule": "cosine"}
 
 STUDY = Study(
     name="policies",

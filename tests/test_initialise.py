@@ -126,6 +126,8 @@ def test_resampling_keeps_each_marginal_and_nothing_else() -> None:
     for k, p in enumerate(stage.parameters()):  # no two tensors share a value
         p.data = torch.arange(p.numel()).view_as(p).sqrt() + 1000.0 * k
     before = {name: value.clone() for name, value in stage.state_dict().items()}
+    stage[1](torch.randn(9, 80))  # the statistics of the values that the old weights gave
+    assert not torch.equal(stage[1].running_mean, before["1.running_mean"])
     resample(stage)
     for name, value in stage.state_dict().items():
         old = before[name]

@@ -43,6 +43,8 @@ LATER = {
     (Optimisation, "rate_decay"): 2.6,
     (Optimisation, "labels"): None,
     (Optimisation, "end_lr"): None,
+    (Optimisation, "end_schedule"): None,
+    (Optimisation, "end_patience"): None,
 }
 #: Another value of each.
 OTHER: dict[str, Any] = {
@@ -60,6 +62,8 @@ OTHER: dict[str, Any] = {
     "rate_decay": 2.0,
     "labels": 100,
     "end_lr": 1e-4,
+    "end_schedule": "cosine",
+    "end_patience": 2,
 }
 
 

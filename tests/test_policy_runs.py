@@ -38,7 +38,7 @@ SPEC = RunSpec(
 STAGE, END = 8, 12
 GROWN = {"simultaneous": STAGE, "joint": END, "joint-local": END, "random": 0}
 #: Ends phases early where `inverted`: what is learnt makes negatives worse, and every 3 updates a look is taken.
-STOPPING = replace(SPEC.optimisation, patience=2, check_every=3, schedule="cosine")
+STOPPING = replace(SPEC.optimisation, patience=2, end_patience=2, check_every=3, schedule="cosine")
 TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit")
 
 
@@ -96,7 +96,8 @@ def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, spli
     if policy == "random":
         assert row["gflop"] == row["peak_mb"] == row["codes_mb"] == 0
         return
-    assert [point["step"] for point in curve] == list(range(0, row["updates"] + 1, 4))
+    again = [2 * STAGE] if growth == "resampled" else []  # before the weights are redrawn, and after
+    assert [point["step"] for point in curve] == sorted([*range(0, row["updates"] + 1, 4), *again])
     assert curve[-1]["progress/images_seen"] == row["images_seen"]
     assert curve[-1]["progress/gflop"] == row["gflop"] > 0
     assert row["peak_mb"] > 0
@@ -145,6 +146,14 @@ def test_resampled_weights_are_those_of_greedy_training_redrawn(splits: Splits) 
         resample(expected)
     assert same(resampled.stack, expected)
     assert not same(resampled.stack, greedy.stack)
+    last, trained = resampled.curve[-1], greedy.curve[-1]
+    assert (last["phase"], last["step"], last["progress/gflop"]) == (
+        "resampling",
+        trained["step"],
+        trained["progress/gflop"],
+    )
+    assert last["eval/recon_mse"] != trained["eval/recon_mse"]
+    assert "eval/probe_acc" in last
 
 
 # Phases that end when they have converged
@@ -185,11 +194,30 @@ def test_what_a_converged_stage_leaves_goes_to_the_next(policy: str, inverted: S
     assert len(noted.valid) == spent // 3
 
 
-def test_other_phases_stop_early_and_hand_nothing_on(inverted: Splits) -> None:
-    spec = replace(SPEC, policy="greedy+unfreeze", optimisation=STOPPING, budget=Budget((10.0,), 5.0))
+def test_what_any_phase_leaves_goes_to_the_one_in_which_all_learn(inverted: Splits) -> None:
+    """Stages of a plain greedy run may end early too, and so may an inner phase of unfreezing; their schedules differ."""
+    how = replace(STOPPING, end_patience=1, end_schedule="constant")
+    spec = replace(SPEC, policy="greedy+unfreeze", optimisation=how, budget=Budget((10.0,), 5.0))
     noted = Noting()
-    assert run(spec, inverted, tracker=noted).row["updates"] < 100
-    assert [phase["updates"] for phase in noted.phases] == [40, 40, 10, 10]
+    result = run(replace(spec, evaluation=replace(spec.evaluation, every=1)), inverted, tracker=noted)
+    each = flops_per_update(spec, inverted)
+    points = [[p for p in result.curve if p["phase"] == phase["name"] and "train/lr" in p] for phase in noted.phases]
+    made = [rates[-1]["phase_step"] for rates in points]
+    assert all(steps < own for steps, own in zip(made[:3], (40, 40, 10), strict=True))
+    assert [phase["updates"] for phase in noted.phases[:3]] == [40, 40, 10]
+    left = sum((own - steps) * flops for own, steps, flops in zip((40, 40, 10), made[:3], each[:3], strict=True))
+    assert noted.phases[3]["updates"] == 10 + left // each[3] > 10
+    assert {p["train/lr"] for p in points[2] + points[3]} == {1e-2}
+    assert len({p["train/lr"] for p in points[1]}) == made[1]
+
+
+def test_what_follows_growth_has_a_patience_of_its_own(inverted: Splits) -> None:
+    how = replace(STOPPING, end_patience=None)
+    spec = replace(SPEC, policy="greedy+finetune", optimisation=how, budget=Budget((10.0,), 5.0))
+    noted = Noting()
+    result = run(spec, inverted, tracker=noted)
+    assert noted.phases[2]["updates"] > 20
+    assert result.curve[-1]["phase_step"] == noted.phases[2]["updates"]
 
 
 # Going on after what is finished
