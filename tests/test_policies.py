@@ -58,7 +58,8 @@ def test_only_what_converges_is_trained_otherwise() -> None:
     for arm in STUDY.arms:
         how = arm.spec(base).optimisation
         if arm.name in CONVERGING:
-            assert (how.patience, how.check_every, how.schedule) == (1, 20, "constant")
+            assert (how.patience, how.check_every, how.schedule) == (3, 20, "constant")
+            assert (how.end_patience, how.end_schedule) == (None, "cosine")  # the study's own
         else:
             assert how == base.optimisation
 
@@ -189,6 +190,7 @@ def made_up(
     gflop: Mapping[str, float] | None = None,
     memory: Mapping[str, tuple[float, float]] | None = None,
     schedule: Mapping[str, str] | None = None,
+    policy: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """A row for each arm and seed; `memory` is (peak, codes)."""
     lines = []
@@ -200,7 +202,7 @@ def made_up(
             if memory and arm in memory:
                 line["peak_mb"], line["codes_mb"] = memory[arm]
             how = {"lr": 0.01, "schedule": (schedule or {}).get(arm, "cosine")}
-            lines.append(line | {"spec": json.dumps({"optimisation": how})})
+            lines.append(line | {"spec": json.dumps({"policy": (policy or {}).get(arm, arm), "optimisation": how})})
     return pd.DataFrame(lines)
 
 
@@ -255,6 +257,21 @@ def test_quote_a_policy_is_best_only_by_chance() -> None:
     assert "progressive reconstructs best" in said
     assert "no difference from progressive was shown for joint (+0.4 %; +0.00004, 95 % interval −0.0" in said
     assert "); nor for greedy (+0.2 %)." in said
+
+
+def test_quote_names_who_beats_joint_though_the_best_does_not() -> None:
+    wild = [0.0040, 0.0150, 0.0050, 0.0140, 0.0060]
+    steady = [x - 0.001 + n / 1e5 for n, x in enumerate(JOINT)]
+    said = quote(made_up({"simultaneous": wild, "progressive": steady, "joint": JOINT}), "joint")
+    assert "simultaneous reconstructs best" in said
+    assert "; nor for progressive (+2.5 %); progressive (p < 0.001) is better than joint." in said
+
+
+def test_quote_knows_who_learns_from_labels_by_the_policy_not_by_the_name() -> None:
+    arms = {"supervised": [0.5 * x for x in JOINT], "taught": [0.1 * x for x in JOINT], "joint": JOINT}
+    said = quote(made_up(arms, policy={"taught": "supervised+finetune", "supervised": "greedy"}), "joint")
+    assert "supervised reconstructs best" in said
+    assert "taught" not in said
 
 
 def test_quote_of_equal_arms_claims_nothing() -> None:

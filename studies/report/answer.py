@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
+from typing import Any
 
 import pandas as pd
 
+from stacked.growth import POLICIES, Updates
 from studies.report.measures import measure, p_text
 from studies.report.pairing import by_seed, paired
 from studies.report.rows import arms_of, finished
@@ -57,9 +59,10 @@ class Field:
     def of(cls, done: pd.DataFrame, reference: str) -> Field:
         seeds = by_seed(done, reference, MSE).index
         rows = done[done["seed"].isin(seeds)]
-        measured = {arm: by_seed(rows, arm, MSE) for arm in trained_arms(rows) if not learns_classes(arm)}
+        taught = taught_arms(done)
+        measured = {arm: by_seed(rows, arm, MSE) for arm in trained_arms(rows) if arm not in taught}
         whole = {arm: float(values.mean()) for arm, values in measured.items() if len(values) == len(seeds)}
-        known = [arm for arm in trained_arms(done) if not learns_classes(arm)]
+        known = [arm for arm in trained_arms(done) if arm not in taught]
         ranked = tuple(sorted(whole, key=lambda arm: whole[arm]))
         return cls(rows, reference, ranked, tuple(arm for arm in known if arm not in whole), whole, len(seeds))
 
@@ -78,6 +81,12 @@ class Field:
         return [arm for arm in self.arms[1:] if paired(self.rows, MSE, arm, self.best).includes_zero]
 
     @cached_property
+    def ahead(self) -> list[str]:
+        """The arms that were shown to be better than the reference in reconstruction, best first."""
+        others = [arm for arm in self.arms if arm != self.reference]
+        return [arm for arm in others if paired(self.rows, MSE, arm, self.reference).high < 0]
+
+    @cached_property
     def better(self) -> list[str]:
         """The arms that were shown to be better than the reference on the linear probe, best first."""
         if PROBE not in self.rows:
@@ -86,9 +95,16 @@ class Field:
         return sorted((arm for arm in found if found[arm].low > 0), key=lambda arm: -found[arm].difference)
 
 
-def learns_classes(arm: str) -> bool:
-    """Whether an arm of this name reads labels while it pretrains: no rival of those that read none."""
-    return arm.partition("+")[0] == "supervised"
+def taught_arms(rows: pd.DataFrame) -> set[str]:
+    """The arms that read labels while they pretrain: no rivals of those that read none."""
+    policies = {arm: arm for arm in arms_of(rows)} | {arm: spec["policy"] for arm, spec in specs(rows).items()}
+    taught = {name for name, policy in POLICIES.items() if any(p.target == "labels" for p in policy(1, Updates((1,), 1)))}
+    return {arm for arm, policy in policies.items() if policy in taught}
+
+
+def specs(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """What each arm's runs were to do, as far as the rows hold it."""
+    return {arm: json.loads(spec) for arm, spec in zip(rows["arm"], rows["spec"], strict=True)} if "spec" in rows else {}
 
 
 def reconstruction(field: Field) -> str:
@@ -111,6 +127,9 @@ def reconstruction(field: Field) -> str:
         parts.append(f"every other arm is worse, next {above(field, others[0])}")
     elif others:
         parts.append("every other arm is worse")
+    if ahead := [arm for arm in field.ahead if arm != best or reference in field.tied]:
+        found = [f"{arm} ({p_text(paired(field.rows, MSE, arm, reference).p)})" for arm in ahead]
+        parts.append(f"{listed(found)} {'is' if len(ahead) == 1 else 'are'} better than {reference}")
     return "; ".join(parts) + "."
 
 
@@ -138,7 +157,7 @@ def probe(field: Field) -> str:
         first = max(found, key=lambda arm: found[arm])
         named = f"{first} came out best, at {shown.number(found[first])}"
         return f"On the linear probe {named}" + (f", before {against}." if first != reference else ".")
-    aside = ", those that learn from labels aside," if any(map(learns_classes, arms_of(field.rows))) else ""
+    aside = ", those that learn from labels aside," if taught_arms(field.rows) else ""
     if not field.better:
         return f"No policy{aside} was shown to beat {against} on the linear probe."
 
@@ -163,10 +182,8 @@ def caveat(field: Field) -> str:
 
 def learning_rates(rows: pd.DataFrame) -> dict[str, tuple[object, ...]]:
     """The learning rate and its schedule by arm, as far as the rows hold specs."""
-    if "spec" not in rows:
-        return {}
-    specs = {arm: json.loads(spec).get("optimisation", {}) for arm, spec in zip(rows["arm"], rows["spec"], strict=True)}
-    return {arm: (how.get("lr"), how.get("schedule")) for arm, how in specs.items()}
+    hows = {arm: spec.get("optimisation", {}) for arm, spec in specs(rows).items()}
+    return {arm: (how.get("lr"), how.get("schedule")) for arm, how in hows.items()}
 
 
 def memory(field: Field) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from studies.report.answer import MSE, PROBE, learns_classes, megabytes
+from studies.report.answer import MSE, PROBE, megabytes, taught_arms
 from studies.report.canvas import FONT, GREY, ink, new_figure
 from studies.report.measures import measure
 from studies.report.pairing import mean_interval
@@ -79,7 +79,8 @@ def draw_policies(study: Record) -> Figure | None:
             else:
                 axes.axhline(place, color="#EFEFEF", linewidth=0.7, zorder=0)
         panel(axes, study, arms)
-    grid[0].set_yticks(range(len(arms)), [arm + (" *" if learns_classes(arm) else "") for arm in arms])
+    taught = taught_arms(study.rows)
+    grid[0].set_yticks(range(len(arms)), [arm + (" *" if arm in taught else "") for arm in arms])
     for label, arm in zip(grid[0].get_yticklabels(), arms, strict=True):
         label.set(color=ink(colour(arm)), fontweight="bold" if arm == study.reference_arm else "normal")
     explain(figure, study, arms)
@@ -200,7 +201,7 @@ def explain(figure: Figure, study: Record, arms: Sequence[str]) -> None:
         if counts[-1] > 1
         else "a single seed"
     )
-    title += "; * learns from all labels" if any(learns_classes(arm) for arm in arms) else ""
+    title += "; * learns from all labels" if taught_arms(study.rows) & set(arms) else ""
     legend = figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), title=title, columnspacing=1.4
     )
