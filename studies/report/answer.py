@@ -98,13 +98,17 @@ class Field:
 def taught_arms(rows: pd.DataFrame) -> set[str]:
     """The arms that read labels while they pretrain: no rivals of those that read none."""
     policies = {arm: arm for arm in arms_of(rows)} | {arm: spec["policy"] for arm, spec in specs(rows).items()}
-    taught = {name for name, policy in POLICIES.items() if any(p.target == "labels" for p in policy(1, Updates((1,), 1)))}
+    taught = {
+        name for name, policy in POLICIES.items() if any(p.target == "labels" for p in policy(1, Updates((1,), 1)))
+    }
     return {arm for arm, policy in policies.items() if policy in taught}
 
 
 def specs(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """What each arm's runs were to do, as far as the rows hold it."""
-    return {arm: json.loads(spec) for arm, spec in zip(rows["arm"], rows["spec"], strict=True)} if "spec" in rows else {}
+    return (
+        {arm: json.loads(spec) for arm, spec in zip(rows["arm"], rows["spec"], strict=True)} if "spec" in rows else {}
+    )
 
 
 def reconstruction(field: Field) -> str:
