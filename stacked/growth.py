@@ -21,9 +21,10 @@ class Phase:
     `reads` (0: the images); `updates` optimiser steps are made.
 
     target: what they learn to give. "input": what they read, at its depth. "pixels": the images, through the frozen decoders
-    below. "labels": the classes, by a linear head on the code that is dropped after the phase.
+        below. "labels": the classes, by a linear head on the code that is dropped after the phase.
     local: the learning stages' own losses, each on its own input. "none"; "alone": instead of the target's, and no gradient
-    passes from a stage to the one below; "added": beside the target's, with the spec's `local_weight`.
+        passes from a stage to the one below; "added": beside the target's, with the spec's `local_weight`, against what the
+        stage read in the same pass: where the images are corrupted, the codes of corrupted images.
     gradual: the spec's `rate_decay` divides the learning rate once for each stage below the deepest.
     carries: as many updates are added as the FLOPs that earlier phases left over, because they had converged, allow.
     resamples: the learning stages' weights are first redrawn from their own marginal distributions.
@@ -142,7 +143,10 @@ def joint(depth: int, budget: Updates) -> list[Phase]:
 
 
 def joint_local(depth: int, budget: Updates) -> list[Phase]:
-    """Joint, with the reconstruction of every stage's own input as a local regulariser (Zhou et al. 2014)."""
+    """Joint, with the reconstruction of every stage's own input as a local regulariser (Zhou et al. 2014).
+
+    Codes may differ widely in scale from pixels, and so do their losses: the spec's `local_weight` is to be chosen.
+    """
     return [Phase("joint", (1, depth), 0, budget.of_all("joint-local"), local="added")]
 
 

@@ -67,8 +67,9 @@ class PhaseLoss(nn.Module):
                     # what the stage has made already serves, unless its own input is to be corrupted too
                     own = seen if k == first else self.corrupted(x, k, step)
                     again = k > first and own.x is not x
-                    part, at = self.encoded(own.x, k, k, None)[1:] if again else ([(k, x, code)], where)
-                    local = self.decoded(own, part, at, k, k - 1, clean if k == first else x)
+                    with unnoticed(self._stack[0].stages[k - 1]):
+                        part, at = self.encoded(own.x, k, k, None)[1:] if again else ([(k, x, code)], where)
+                        local = self.decoded(own, part, at, k, k - 1, clean if k == first else x)
                     loss = loss + self.how.local_weight * local
             return loss
 
@@ -155,6 +156,24 @@ class PhaseLoss(nn.Module):
             return F.cross_entropy(self.head(code.flatten(1)), target, reduction="none")
         values = self.compared(code, clean if target is None else target, phase.depth, phase.restores, where)
         return per_example(values)
+
+
+@contextmanager
+def unnoticed(stage: nn.Module) -> Iterator[None]:
+    """What passes through `stage` leaves no trace in the running statistics of its batch norms.
+
+    They are to be those of the way that is measured, from the deepest code to the pixels; a mean over it and a way of
+    another distribution would fit neither.
+    """
+    norms = [module for module in stage.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
 @contextmanager

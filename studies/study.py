@@ -185,6 +185,9 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
         "checked": f"{min(tuned.images, len(splits.valid)):,}",
         "lr": f"{base.optimisation.lr:g}",
         "schedule": base.optimisation.schedule,
+        "optimiser": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}[base.optimisation.optimiser],
+        "batch": f"{base.optimisation.batch_size:,}",
+        "train": f"{len(splits.train):,}",
     }
 
 

@@ -245,6 +245,21 @@ def test_joint_local_without_weight_is_joint(stack: StackedAutoencoder) -> None:
     assert torch.equal(*losses)
 
 
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_local_losses_leave_the_running_statistics_to_the_way_to_the_pixels(level: float) -> None:
+    """Batch norms of decoders see a code and its reconstruction: in use they are to serve one of them, not the mean of both."""
+    how = replace(PLAIN, corruption_level=(level, 0.3, 0.3))
+    joint, local = with_batch_norm().train(), with_batch_norm().train()
+    x = IMAGES[:32].float() / 255
+    for each, phase in ((joint, JOINT), (local, LOCAL)):
+        PhaseLoss(each, phase, how, seed=SEED)(x, None, STEP)
+    fresh = dict(with_batch_norm().named_buffers())
+    for (name, buffer), other in zip(joint.named_buffers(), local.buffers(), strict=True):
+        assert torch.equal(buffer, other), name
+        assert not torch.equal(buffer, fresh[name]), name
+    assert {norm.momentum for norm in local.modules() if isinstance(norm, nn.BatchNorm2d)} == {0.1}
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_supervised_phases_learn_classes_by_a_head_of_their_own(tied: bool) -> None:
     stack = stack_of(7, 5, activation="sigmoid", tied=tied).double()
