@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from stacked.checks import choice, need, whole
+from stacked.checks import choice, need
 from stacked.plain import CALLED, Options, later, pairs
 
 
@@ -25,9 +25,7 @@ class StageSpec:
 
     def __post_init__(self) -> None:
         # torch is imported only when a spec is made, so that a command line can show its help at once
-        import inspect
-
-        from stacked.stages import SHARED, kinds
+        from stacked.stages import kinds
         from stacked.stages.activations import ACTIVATIONS
 
         object.__setattr__(self, "options", pairs(self.options))
@@ -35,15 +33,16 @@ class StageSpec:
         choice(self.activation, ACTIVATIONS, "activation")
         if self.decoder is not None:
             choice(self.decoder, ACTIVATIONS, "decoder activation")
-        whole(self.width, f"width of a {self.kind} stage")
-        known = inspect.signature(kinds()[self.kind]).parameters
+        stage = kinds()[self.kind]
+        defaults = stage.defaults()
         for name, value in self.options:
-            choice(name, sorted(set(known) - SHARED), f"option of a {self.kind} stage")
+            choice(name, defaults, f"option of a {self.kind} stage")
             need(
-                isinstance(value, bool) == isinstance(known[name].default, bool),
+                isinstance(value, bool) == isinstance(defaults[name], bool),
                 f"{name} {value!r} of a {self.kind} stage is not allowed: "
-                f"give {CALLED.get(type(known[name].default), 'a value')}",
+                f"give {CALLED.get(type(defaults[name]), 'a value')}",
             )
+        stage.check(self.width, **defaults | dict(self.options))
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,11 @@ class StackSpec:
             len(self.stages) > 0,
             "a stack of no stages is not allowed: give at least one width, for instance 16",
         )
+        for below, above in zip(self.stages, self.stages[1:], strict=False):
+            need(
+                kinds()[below.kind].maps or not kinds()[above.kind].maps,
+                f"a {above.kind} stage cannot read the vectors of a {below.kind} stage: use stages of another kind above it",
+            )
         choice(self.output, ACTIVATIONS, "output activation")
         choice(self.init, INITS, "init")
         if self.norm is not None:

@@ -10,6 +10,7 @@ from stacked.objectives import LOSSES
 from stacked.optimisation import Optimisation
 from stacked.penalties import PENALTIES
 from stacked.stages import kinds
+from stacked.stages.activations import RANGES
 from stacked.winners import WINNERS
 
 
@@ -48,7 +49,7 @@ def check_fit(stack: StackSpec, how: Optimisation, phase: Phase) -> None:
     if how.winners and WINNERS[how.winners].maps:
         top = stack.stages[phase.depth - 1]
         need(
-            kinds()[top.kind].gives_maps,
+            kinds()[top.kind].maps,
             f"winners {how.winners!r} need maps, and stage {phase.depth} is a {top.kind} stage: use 'lifetime'",
         )
     check_switches(stack, phase)
@@ -82,6 +83,11 @@ def check_loss(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) ->
         f"{where} by a {output} decoder: use 'mse' there, or the decoder activation {allowed}",
     )
     need(
+        (how.linear_decoder and phase.single) or covers(output, read),
+        f"a {output} decoder cannot restore what stage {stage} reads in phase {phase.name!r}, values of a {read} activation: "
+        f"choose from {', '.join(name for name in RANGES if covers(name, read))}",
+    )
+    need(
         not loss.least_side or read is None,
         f"{where} codes: it is for pixels, use 'mse' there",
     )
@@ -96,12 +102,18 @@ def check_loss(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) ->
         )
 
 
+def covers(output: str, read: str | None) -> bool:
+    """Whether a decoder that ends in `output` reaches all values of the activation `read` (None: of pixels, in [0, 1])."""
+    low, high = RANGES[read] if read else (0, 1)
+    return RANGES[output][0] <= low and high <= RANGES[output][1]
+
+
 def check_corruption(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) -> None:
     """Blocks are masked in maps alone."""
     below = stack.stages[stage - 2] if stage > 1 else None
     for name, level in zip(parts(how.corruption), how.levels_at(stage - 1), strict=True):
         need(
-            not level or not CORRUPTIONS[name].maps or below is None or kinds()[below.kind].gives_maps,
+            not level or not CORRUPTIONS[name].maps or below is None or kinds()[below.kind].maps,
             f"corruption {name!r} needs maps, and phase {phase.name!r} corrupts the code of a {below and below.kind} stage: "
             "give it level 0 at that depth",
         )

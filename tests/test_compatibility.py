@@ -59,7 +59,19 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"stack": of("conv", decoder="sigmoid"), "loss": "bce"},
         "loss 'bce' cannot be used in phase 'stage 2', which reconstructs values of a relu activation, which leave [0, 1]: "
         "use 'mse' there, or the activation sigmoid below",
-        {"stack": of("conv", decoder="sigmoid"), "loss": ("bce", "mse")},
+        {"stack": of("conv", decoder="sigmoid"), "loss": "bce", "policy": "greedy-pixels"},
+    ),
+    (
+        {"stack": of("conv", activation="linear", decoder="softplus")},
+        "a softplus decoder cannot restore what stage 2 reads in phase 'stage 2', values of a linear activation: choose from "
+        "linear",
+        {"stack": of("conv", activation="linear", decoder="softplus"), "policy": "joint"},
+    ),
+    (
+        {"stack": of("dense", decoder="tanh"), "policy": "joint-local"},
+        "a tanh decoder cannot restore what stage 2 reads in phase 'joint', values of a relu activation: choose from relu, "
+        "softplus, linear",
+        {"stack": of("dense", activation="sigmoid", decoder="tanh"), "policy": "joint-local"},
     ),
     (
         {"stack": of("dense", activation="tanh"), "loss": "bce"},
@@ -293,8 +305,34 @@ FIELDS: list[tuple[Any, str, Any]] = [
     ),
     (
         lambda: of("transformer", tied=True),
-        "option of a transformer stage 'tied' is not known: choose from blocks, heads, patch",
+        "option of a transformer stage 'tied' is not known: choose from patch, heads, blocks",
         lambda: of("transformer", heads=2),
+    ),
+    (  # what no image makes right is refused before there are any
+        lambda: of("conv", kernel=4),
+        "kernel 4 of a conv stage is not allowed: give an odd integer of at least 3",
+        lambda: of("conv", kernel=5),
+    ),
+    (
+        lambda: of("conv-pool", unpool="bogus"),
+        "unpool of a conv-pool stage 'bogus' is not known: choose from nearest, zeros, switches",
+        lambda: of("conv-pool", unpool="zeros"),
+    ),
+    (
+        lambda: of("residual", blocks=0),
+        "blocks of a residual stage 0 is not allowed: give an integer of at least 1",
+        lambda: of("residual", blocks=1),
+    ),
+    (
+        lambda: StageSpec("transformer", 6),
+        "width 6 of a transformer stage with 4 heads is not allowed: give a multiple of 4, which the heads and the 4 parts of "
+        "a position divide",
+        lambda: StageSpec("transformer", 12),
+    ),
+    (
+        lambda: StackSpec((StageSpec("dense", 16), StageSpec("conv", 4))),
+        "a conv stage cannot read the vectors of a dense stage: use stages of another kind above it",
+        lambda: StackSpec((StageSpec("conv", 4), StageSpec("dense", 16))),
     ),
     (
         lambda: of("dense", tied="no"),

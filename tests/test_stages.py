@@ -147,7 +147,7 @@ def test_every_norm_is_what_it_says(kind: str) -> None:
         allowed = {"batch": {"BatchNorm1d", "BatchNorm2d"}, "group": {"GroupNorm"}, "none": set()}
         assert found <= allowed.get(norm, {"GroupNorm", "LayerNorm"})
         assert bool(found) == (norm != "none")
-    with pytest.raises(InputError, match=r"norm 'instance' is not one of .*: choose from"):
+    with pytest.raises(InputError, match=r"norm of a .* stage 'instance' is not known: choose from"):
         make(kind, norm="instance")
 
 
@@ -157,7 +157,7 @@ def test_shapes_are_told_without_running_and_restored_exactly(case: Variant) -> 
         x = torch.rand(2, *stage.in_shape)
         code, where = stage.encode_where(x)
         assert tuple(code.shape[1:]) == stage.code_shape == stage.output_shape(stage.in_shape)
-        assert stage.gives_maps == (len(stage.code_shape) == 3)
+        assert stage.maps == (len(stage.code_shape) == 3)
         assert stage.decode(code, where=where).shape == x.shape
         if stage.halves:
             assert stage.code_shape[1:] == tuple(math.ceil(n / 2) for n in x.shape[2:])
@@ -337,7 +337,7 @@ def test_the_activation_is_the_one_asked_for(kind: str) -> None:
 
 @every_kind
 def test_bad_width_and_activation_are_refused(kind: str) -> None:
-    with pytest.raises(InputError, match="width 0"):
+    with pytest.raises(InputError, match=r"width of a .* 0 is not allowed"):
         make(kind, width=0)
     with pytest.raises(InputError, match="'swish' is not known: choose from relu"):
         make(kind, activation="swish")
@@ -357,7 +357,7 @@ def test_vectors_and_maps_too_small_are_refused(kind: str, shape: tuple[int, ...
         ("conv", {"kernel": 4}, "kernel 4 of a conv stage is not allowed: give an odd integer of at least 3"),
         ("conv-pool", {"kernel": 1}, "kernel 1 of a conv-pool stage is not allowed: give an odd integer of at least 3"),
         ("conv", {"kernel": 3.0}, "kernel 3.0 of a conv stage is not allowed"),
-        ("conv-pool", {"unpool": "max"}, "unpool 'max' is not known: choose from nearest, zeros, switches"),
+        ("conv-pool", {"unpool": "max"}, "unpool of a .* 'max' is not known: choose from nearest, zeros, switches"),
         ("residual", {"blocks": 0}, "blocks of a residual stage 0 is not allowed: give an integer of at least 1"),
         ("transformer", {"patch": 0}, "patch of a transformer stage 0 is not allowed: give an integer of at least 1"),
         ("transformer", {"patch": 4}, "patch 4 does not divide 30 x 28: choose from 1, 2"),
@@ -367,8 +367,8 @@ def test_vectors_and_maps_too_small_are_refused(kind: str, shape: tuple[int, ...
             "width 8 of a transformer stage with 3 heads is not allowed: give a multiple of 12",
         ),
         ("transformer", {"width": 6, "heads": 2}, "width 6 of a .* with 2 heads is not allowed: give a multiple of 4"),
-        ("transformer", {"norm": "batch"}, "norm 'batch' is not one of a transformer stage: choose from layer"),
-        ("transformer", {"norm": "none"}, "norm 'none' is not one of a transformer stage: choose from layer"),
+        ("transformer", {"norm": "batch"}, "norm of a transformer stage 'batch' is not known: choose from layer"),
+        ("transformer", {"norm": "none"}, "norm of a transformer stage 'none' is not known: choose from layer"),
     ],
 )
 def test_bad_options_are_refused_in_one_sentence(kind: str, options: dict[str, Any], message: str) -> None:

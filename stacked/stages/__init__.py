@@ -7,12 +7,15 @@ import pkgutil
 
 from stacked.stages.stage import Stage as Stage
 
-#: what a stack tells each of its stages; all other parameters of a stage are options of its kind
-SHARED = frozenset({"in_shape", "width", "activation", "output", "pixels", "norm"})
-
 
 def kinds() -> dict[str, type[Stage]]:
     """All stage types by name; a new module in this package is found by itself."""
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         importlib.import_module(module.name)
-    return {cls.kind: cls for cls in sorted(Stage.__subclasses__(), key=lambda cls: cls.kind)}
+    return {cls.kind: cls for cls in sorted(_subclasses(Stage), key=lambda cls: cls.kind)}
+
+
+def _subclasses(cls: type[Stage]) -> list[type[Stage]]:
+    """Those that have a kind of their own, at any remove."""
+    below = [each for sub in cls.__subclasses__() for each in [sub, *_subclasses(sub)]]
+    return [sub for sub in dict.fromkeys(below) if "kind" in vars(sub)]

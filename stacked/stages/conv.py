@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from stacked.stages.activations import ACTIVATIONS
-from stacked.stages.maps import MAP_NORMS, halved, need_kernel, need_map, odd_padding, upsampled
+from stacked.stages.maps import Halving, odd_padding, upsampled
 from stacked.stages.norms import normalised
-from stacked.stages.stage import Shape, Stage
+from stacked.stages.stage import Shape
 from stacked.stages.tied import TiedConvTranspose2d
 
 
-class Conv(Stage):
+class Conv(Halving):
     """Conv2d(k x k, stride 2) - norm - activation, and the transposed convolution that undoes it.
 
     [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2. Odd sizes are restored exactly: the output padding of
@@ -20,8 +20,6 @@ class Conv(Stage):
     """
 
     kind = "conv"
-    norms = MAP_NORMS
-    halves = True
 
     def __init__(
         self,
@@ -35,9 +33,7 @@ class Conv(Stage):
         kernel: int = 3,
         tied: bool = False,
     ) -> None:
-        super().__init__(in_shape, width, activation, output, norm)
-        need_map(self.kind, in_shape)
-        need_kernel(self.kind, kernel)
+        super().__init__(in_shape, width, activation, output, norm, kernel=kernel)
         channels, half, extra = in_shape[0], kernel // 2, odd_padding(in_shape)
         conv = nn.Conv2d(channels, width, kernel, stride=2, padding=half)
         self.encoder = nn.Sequential(conv, *normalised(norm, width, maps=True), ACTIVATIONS[activation]())
@@ -48,9 +44,6 @@ class Conv(Stage):
             *([] if pixels else normalised(norm, channels, maps=True)),
             ACTIVATIONS[output](),
         )
-
-    def output_shape(self, in_shape: Shape) -> Shape:
-        return halved(self.width, in_shape)
 
     def decode_linear(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
         return upsampled(self.decoder[:-1], code, size)

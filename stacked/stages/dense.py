@@ -20,7 +20,7 @@ class Dense(Stage):
     """
 
     kind = "dense"
-    gives_maps = False
+    maps = False
 
     def __init__(
         self,

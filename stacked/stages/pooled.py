@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from stacked.checks import choice
 from stacked.errors import InputError
 from stacked.stages.activations import ACTIVATIONS
-from stacked.stages.maps import MAP_NORMS, halved, need_kernel, need_map
+from stacked.stages.maps import Halving
 from stacked.stages.norms import normalised
-from stacked.stages.stage import Shape, Stage
+from stacked.stages.stage import Shape
 from stacked.stages.tied import TiedConvTranspose2d
 
 UNPOOL = ("nearest", "zeros", "switches")
@@ -56,7 +56,7 @@ class Unpool(nn.Module):
         return maps * where
 
 
-class PooledConv(Stage):
+class PooledConv(Halving):
     """Conv2d(k x k) - norm - activation - MaxPool2d(2), and back: unpooling, then a transposed convolution.
 
     [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2; odd sizes are restored exactly. `kernel` is k, odd. With
@@ -68,8 +68,6 @@ class PooledConv(Stage):
     """
 
     kind = "conv-pool"
-    norms = MAP_NORMS
-    halves = True
 
     def __init__(
         self,
@@ -84,10 +82,7 @@ class PooledConv(Stage):
         tied: bool = False,
         unpool: str = "nearest",
     ) -> None:
-        super().__init__(in_shape, width, activation, output, norm)
-        need_map(self.kind, in_shape)
-        need_kernel(self.kind, kernel)
-        choice(unpool, UNPOOL, "unpool")
+        super().__init__(in_shape, width, activation, output, norm, kernel=kernel, unpool=unpool)
         self.unpool = unpool
         channels, half = in_shape[0], kernel // 2
         conv = nn.Conv2d(channels, width, kernel, padding=half)
@@ -104,8 +99,10 @@ class PooledConv(Stage):
             ACTIVATIONS[output](),
         )
 
-    def output_shape(self, in_shape: Shape) -> Shape:
-        return halved(self.width, in_shape)
+    @classmethod
+    def check(cls, width: int, *, unpool: str = "nearest", **options: Any) -> None:
+        super().check(width, **options)
+        choice(unpool, UNPOOL, f"unpool of a {cls.kind} stage")
 
     def encode_where(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.unpool == "nearest":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from stacked.checks import whole
 from stacked.stages.activations import ACTIVATIONS
-from stacked.stages.maps import MAP_NORMS, halved, need_map, odd_padding, upsampled
+from stacked.stages.maps import Halving, odd_padding, upsampled
 from stacked.stages.norms import normalised
-from stacked.stages.stage import Shape, Stage
+from stacked.stages.stage import Shape
 
 
 class ResidualBlock(nn.Module):
@@ -31,7 +33,7 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
-class Residual(Stage):
+class Residual(Halving):
     """Conv2d(3 x 3, stride 2) - norm - ReLU - residual block - activation, and its mirror image.
 
     [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2; odd sizes are restored exactly. Encoder and decoder
@@ -40,8 +42,6 @@ class Residual(Stage):
     """
 
     kind = "residual"
-    norms = MAP_NORMS
-    halves = True
 
     def __init__(
         self,
@@ -54,9 +54,7 @@ class Residual(Stage):
         norm: str = "batch",
         blocks: int = 1,
     ) -> None:
-        super().__init__(in_shape, width, activation, output, norm)
-        need_map(self.kind, in_shape)
-        whole(blocks, f"blocks of a {self.kind} stage")
+        super().__init__(in_shape, width, activation, output, norm, blocks=blocks)
         channels = in_shape[0]
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, width, 3, stride=2, padding=1),
@@ -73,8 +71,10 @@ class Residual(Stage):
             ACTIVATIONS[output](),
         )
 
-    def output_shape(self, in_shape: Shape) -> Shape:
-        return halved(self.width, in_shape)
+    @classmethod
+    def check(cls, width: int, *, blocks: int = 1, **options: Any) -> None:
+        super().check(width, **options)
+        whole(blocks, f"blocks of a {cls.kind} stage")
 
     def decode_linear(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
         return upsampled(self.decoder[:-1], code, size)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import inspect
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from stacked.errors import InputError
+from stacked.checks import choice, need, whole
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.norms import NORMS
 
 Shape = tuple[int, ...]
+
+#: what a stack tells each of its stages; all other parameters of a stage are options of its kind
+SHARED = frozenset({"in_shape", "width", "activation", "output", "pixels", "norm"})
 
 
 class Stage(nn.Module):
@@ -24,32 +28,45 @@ class Stage(nn.Module):
     Its constructor takes `in_shape` (what it reads, without the batch), `width` (channels or units of the code), and by
     keyword: `activation` (of the code), `output` (activation of the reconstruction: it must cover the range of what is
     read), `pixels` (True for the first stage, which reconstructs pixels and does not normalise them), `norm` (one of
-    `norms`, whose first is the default), and options of its own, each with a default.
+    `norms`, whose first is the default), and options of its own, each with a default. What options no input makes right is
+    said in `check`, by which a spec is refused before anything is built.
     """
 
     kind: ClassVar[str]
     norms: ClassVar[tuple[str, ...]] = ("none", *(name for name in NORMS if name != "none"))
     halves: ClassVar[bool] = False  # whether height and width of the code are half those of what is read, rounded up
-    #: whether its code is a map [C, H, W], and not a vector
-    gives_maps: ClassVar[bool] = True
+    #: whether it reads and gives maps [C, H, W] alone, and no vectors
+    maps: ClassVar[bool] = True
     encoder: nn.Sequential
     decoder: nn.Sequential
     in_shape: Shape
     width: int
     frozen: bool
 
-    def __init__(self, in_shape: Shape, width: int, activation: str, output: str, norm: str) -> None:
+    def __init__(self, in_shape: Shape, width: int, activation: str, output: str, norm: str, **options: Any) -> None:
         super().__init__()
-        if width < 1:
-            raise InputError(f"width {width} of a {self.kind} stage is not allowed: give a positive integer")
         for name in (activation, output):
-            if name not in ACTIVATIONS:
-                raise InputError(f"activation {name!r} is not known: choose from {', '.join(ACTIVATIONS)}")
-        if norm not in self.norms:
-            raise InputError(f"norm {norm!r} is not one of a {self.kind} stage: choose from {', '.join(self.norms)}")
+            choice(name, ACTIVATIONS, "activation")
+        choice(norm, self.norms, f"norm of a {self.kind} stage")
+        self.check(width, **options)
+        need(
+            not self.maps or (len(in_shape) == 3 and min(in_shape[1:]) >= 2),
+            f"a {self.kind} stage cannot read {tuple(in_shape)}: it needs channels x height x width of at least 2 x 2 "
+            "pixels; use fewer stages or larger images",
+        )
         self.in_shape, self.width = tuple(in_shape), width
         self.activation, self.output = activation, output
         self.frozen = False
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The options of this kind with their defaults."""
+        return {name: p.default for name, p in inspect.signature(cls).parameters.items() if name not in SHARED}
+
+    @classmethod
+    def check(cls, width: int, **options: Any) -> None:
+        """Raise InputError for a width or options that this kind cannot have, whatever it reads."""
+        whole(width, f"width of a {cls.kind} stage")
 
     @property
     def code_shape(self) -> Shape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from stacked.checks import need, whole
 from stacked.errors import InputError
 from stacked.stages.activations import ACTIVATIONS
-from stacked.stages.maps import need_map
 from stacked.stages.stage import Shape, Stage
 
 
@@ -116,17 +116,8 @@ class Transformer(Stage):
         heads: int = 4,
         blocks: int = 1,
     ) -> None:
-        super().__init__(in_shape, width, activation, output, norm)
-        need_map(self.kind, in_shape)
-        for name, value in (("patch", patch), ("heads", heads), ("blocks", blocks)):
-            whole(value, f"{name} of a {self.kind} stage")
+        super().__init__(in_shape, width, activation, output, norm, patch=patch, heads=heads, blocks=blocks)
         need_division(patch, tuple(in_shape[1:]))
-        multiple = math.lcm(4, heads)
-        need(
-            width % multiple == 0,
-            f"width {width} of a {self.kind} stage with {heads} heads is not allowed: give a multiple of {multiple}, "
-            "which the heads and the 4 parts of a position divide",
-        )
         self.patch = patch
         channels = in_shape[0]
         self.encoder = nn.Sequential(
@@ -136,6 +127,18 @@ class Transformer(Stage):
             Blocks(width, heads, blocks),
             nn.ConvTranspose2d(width, channels, patch, stride=patch),
             ACTIVATIONS[output](),
+        )
+
+    @classmethod
+    def check(cls, width: int, *, patch: int = 2, heads: int = 4, blocks: int = 1, **options: Any) -> None:
+        super().check(width, **options)
+        for name, value in (("patch", patch), ("heads", heads), ("blocks", blocks)):
+            whole(value, f"{name} of a {cls.kind} stage")
+        multiple = math.lcm(4, heads)
+        need(
+            width % multiple == 0,
+            f"width {width} of a {cls.kind} stage with {heads} heads is not allowed: give a multiple of {multiple}, "
+            "which the heads and the 4 parts of a position divide",
         )
 
     def output_shape(self, in_shape: Shape) -> Shape:
