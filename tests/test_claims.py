@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from math import sqrt
 from pathlib import Path
@@ -17,6 +18,7 @@ from studies.report import headline, write_report
 from studies.report.claims import claims_table, judged, with_references
 
 MSE, SSE, ACC = "final/recon_mse", "final/recon_sse", "final/probe_acc"
+WHOLE = json.dumps({"data": {"name": "mnist", "limit": None}})
 REFERENCE = {"pca_mse": 0.02, "pca_sse": 13.8664, "mean_mse": 0.07, "mean_sse": 52.9}
 #: Half the width of the 95 % interval of the mean of three values, over their standard deviation: t(2) at 97.5 % is 4.302653.
 HALF = 4.302653 / sqrt(3)
@@ -129,6 +131,31 @@ def test_an_effect_is_reproduced_where_its_paired_interval_excludes_zero_on_the_
     assert of(0.999 / HALF, mean=-1.0) == "not reproduced"  # and this is the other side
 
 
+def test_an_arm_stays_where_its_whole_interval_lies_within_the_margin() -> None:
+    """Two percent of 52.9 are 1.058."""
+    claim = Claim("t", "a", SSE, stays_at="mean image")
+    assert verdict(rows_of(a=around(52.0, 0.157 / HALF)), claim) == "reproduced"
+    assert verdict(rows_of(a=around(52.0, 0.159 / HALF)), claim) == "not reproduced"
+    assert verdict(rows_of(a=around(53.8, 0.157 / HALF)), claim) == "reproduced"
+    assert verdict(rows_of(a=around(53.8, 0.159 / HALF)), claim) == "not reproduced"
+    assert verdict(rows_of(a=around(52.0, 0.159 / HALF)), replace(claim, margin=0.021)) == "reproduced"
+    assert verdict(rows_of(a=[52.0] * 3), claim) == "reproduced"  # the same in every seed
+    assert verdict(rows_of(a=[51.0] * 3), claim) == "not reproduced"
+    assert verdict(rows_of(a=[52.0]), claim) == "not tested here (too few seeds)"
+    assert "| a as mean image |" in claims_table(rows_of(a=[52.0] * 3), REFERENCE, [claim])
+
+
+@pytest.mark.parametrize(("name", "limit"), [("digits", None), ("mnist", 100)])
+def test_runs_on_other_data_or_on_a_part_of_it_test_nothing(name: str, limit: int | None) -> None:
+    rows = rows_of(a=around(3.0, 0.1))
+
+    def on(name: str, limit: int | None) -> str:
+        return verdict(rows.assign(spec=json.dumps({"data": {"name": name, "limit": limit}})), NUMBER)
+
+    assert on(name, limit) == "not tested here (other data)"
+    assert on("mnist", None) == "reproduced"
+
+
 def test_effects_are_paired_by_the_seeds_that_both_finished() -> None:
     rows = rows_of(a=[1.0, 2.0, None, 9.0], b=[2.0, 3.1, 0.0, None])
     assert judged(rows, EFFECT)[2] == "2"
@@ -202,7 +229,7 @@ def test_the_table_shows_paper_here_and_verdict() -> None:
 
 
 def test_claims_stand_in_the_report_and_in_the_projects_readme(tmp_path: Path) -> None:
-    rows_of(a=around(4.0, 0.1), b=[9.0, 8.0, 9.5]).assign(updates=5, gflop=1.0, spec="{}").to_csv(
+    rows_of(a=around(4.0, 0.1), b=[9.0, 8.0, 9.5]).assign(updates=5, gflop=1.0, spec=WHOLE).to_csv(
         tmp_path / "runs.csv", index=False
     )
     claims = [Claim("a before b", "a", SSE, against="b")]
