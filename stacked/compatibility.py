@@ -55,6 +55,17 @@ def check_fit(stack: StackSpec, how: Optimisation, phase: Phase) -> None:
     check_switches(stack, phase)
 
 
+def check_use(how: Optimisation, phases: list[Phase]) -> None:
+    """Raise InputError for what no phase of a run would use, so that its spec would promise what does not happen."""
+    if not phases or any(phase.target != "labels" for phase in phases if phase.updates):
+        return
+    for name, given in (("emphasis", how.emphasis), ("winners", how.winners), ("linear_decoder", how.linear_decoder)):
+        need(
+            not given,
+            f"{name} {given!r} has no effect where only classes are learned: leave it out, or use a policy that reconstructs",
+        )
+
+
 def check_loss(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) -> None:
     """The loss of reconstructing what stage `stage` reads, against the range of its decoder and of its target."""
     name = how.loss_at(stage - 1)

@@ -1,7 +1,7 @@
 """Corruptions: pure functions of (x, level, generator) that return a corrupted copy, and which elements of it were hit.
 
 To add one, write the function and name it in CORRUPTIONS. The target of a denoising stage stays clean (Vincent et al.
-2010, section 4): whoever trains corrupts a copy of what the learning stage reads. Corruptions are composed by joining
+2010, section 3): whoever trains corrupts a copy of what the learning stage reads. Corruptions are composed by joining
 their names with "+", as in "masking+gaussian".
 """
 

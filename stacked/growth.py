@@ -84,7 +84,7 @@ Policy = Callable[[int, Updates], list[Phase]]
 
 
 def greedy(depth: int, budget: Updates) -> list[Phase]:
-    """Stage k learns to reconstruct the code of the frozen stages below it (Bengio et al. 2007, section 2.3)."""
+    """Stage k learns to reconstruct the code of the frozen stages below it (Bengio et al. 2007)."""
     updates = budget.of_stages("greedy")
     return [Phase(f"stage {k}", (k, k), k - 1, updates[k - 1]) for k in range(1, depth + 1)]
 

@@ -56,9 +56,12 @@ class LiveBytes(TorchDispatchMode):
 def training_bytes(
     stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
 ) -> int:
-    """The most bytes alive in an update of `phase`: the stack, its input, activations, gradients and optimiser state."""
+    """The most bytes alive in an update of `phase`: the stack, its input, activations, gradients and optimiser state.
+
+    And the copy of the best weights, where the phase may be ended early.
+    """
     clone = copy.deepcopy(stack).cpu().learn_only(*phase.learn).train()
-    objective = PhaseLoss(clone, phase, how, classes=classes)
+    objective, best = PhaseLoss(clone, phase, how, classes=classes), []
     optimiser = OPTIMISERS[how.optimiser](
         rates(clone, phase, how, list(objective.parameters())), how.weight_decay, how.momentum
     )
@@ -66,6 +69,8 @@ def training_bytes(
         for module in (clone, objective):
             for tensor in [*module.parameters(), *module.buffers()]:
                 live.add(tensor)
+        if how.patience_of(phase):  # the best weights so far
+            best = [tensor.clone() for tensor in clone.state_dict().values()]
         for _ in range(2):  # gradients and optimiser state are there from the second update on
             read, target = examples(clone, phase, batch_size)
             loss = objective(read, target, step=0)
@@ -73,4 +78,5 @@ def training_bytes(
             loss.backward()
             optimiser.step()
             del read, target, loss
+        del best
     return live.peak

@@ -65,7 +65,7 @@ def l1(output: Tensor, target: Tensor) -> Tensor:
 
 
 def bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropies in nats of targets in [0, 1] and the sigmoid of `logits` (Bengio et al. 2007, equation 6).
+    """Binary cross-entropies in nats of targets in [0, 1] and the sigmoid of `logits` (Bengio et al. 2007).
 
     From the logits it is finite, and its gradient exact, also where the sigmoid rounds to 0 or 1.
     """

@@ -117,6 +117,10 @@ class Optimisation:
                 )
         for name, weight in self.penalties:
             choice(name, PENALTIES, "penalty")
+            need(
+                [other for other, _ in self.penalties].count(name) == 1,
+                f"penalty {name!r} is not allowed twice: give it one weight",
+            )
             positive(weight, f"weight of penalty {name!r}")
         if self.winners is not None:
             choice(self.winners, WINNERS, "winners")

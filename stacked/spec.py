@@ -149,7 +149,7 @@ class RunSpec:
     classification: Classification = field(default_factory=Classification)
 
     def __post_init__(self) -> None:
-        from stacked.compatibility import check_fit
+        from stacked.compatibility import check_fit, check_use
 
         choice(self.policy, POLICIES, "policy")
         whole(self.seed, "seed", 0)
@@ -159,8 +159,10 @@ class RunSpec:
         ):
             fits = len(values) in (1, self.stack.depth)
             need(fits, f"{len(values)} {what} do not fit {self.stack.depth} stages: give one, or one for each")
-        for phase in self.phases():
+        phases = self.phases()
+        for phase in phases:
             check_fit(self.stack, self.optimisation, phase)
+        check_use(self.optimisation, phases)
 
     def phases(self, updates_per_epoch: int = 1_000_000) -> list[Phase]:
         """The phases of this run; without the data's updates an epoch those of a long one, in which no share rounds to none."""

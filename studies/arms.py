@@ -33,7 +33,10 @@ class Arm:
 
     def spec(self, base: RunSpec) -> RunSpec:
         """The spec of a run of this arm, before its seed and its budget; InputError when it cannot be trained."""
-        return dataclasses.replace(base, policy=self.grows_by, **self.parts(base))
+        try:
+            return dataclasses.replace(base, policy=self.grows_by, **self.parts(base))
+        except InputError as error:
+            raise InputError(f"arm {self.name!r}: {error}") from error
 
     @property
     def grows_by(self) -> str:
@@ -53,6 +56,6 @@ class Arm:
         parts: dict[str, dict[str, Any]] = {}
         for name, value in self.changes.items():
             part, _, inner = name.partition(".")
-            choice(part, CHANGEABLE, f"changes of arm {self.name!r}: part")
+            choice(part, CHANGEABLE, "changed part")
             parts.setdefault(part, {})[inner] = value
         return {part: merged(getattr(base, part), fields) for part, fields in parts.items()}

@@ -167,6 +167,15 @@ def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
             given = command_line.parse_args(words)
     except ArgumentError as error:
         raise InputError(f"{' '.join(str(error).split())} (--help shows what is allowed)") from error
+    widths = [name for name in ("kind", "channels", "activation") if given[name] != command_line.get_default(name)]
+    if widths and "stages" in study.defaults.get("stack", {}):
+        raise InputError(
+            f"--{widths[0]} has no effect here, where the stack is given stage by stage: use --stack '{{stages: [...]}}'"
+        )
+    for name in {"every", "until"} & set(plainly(given["evaluation"])):
+        raise InputError(
+            f"evaluation {name!r} is not allowed: leave it out, it follows from the budgets of a study's arms"
+        )
     for part in MAPPINGS:  # what a user says of a part leaves the rest of the study's own as it is
         given[part] = {**study.defaults.get(part, {}), **plainly(given[part])}
     return given

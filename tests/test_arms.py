@@ -62,13 +62,13 @@ def test_an_arm_may_have_a_stack_of_its_own() -> None:
         (Arm("a", "joint", {"optimisation.lr": "fast"}), "lr 'fast' is not allowed: give a number"),
         (
             Arm("a", "joint", {"optimsation.lr": 1}),
-            "changes of arm 'a': part 'optimsation' is not known: choose from stack, budget, optimisation, classification",
+            "changed part 'optimsation' is not known: choose from stack, budget, optimisation, classification",
         ),
-        (Arm("a", "joint", {"seed": 1}), "changes of arm 'a': part 'seed' is not known: choose from "),
-        (Arm("a", "joint", {"data.limit": 100}), "changes of arm 'a': part 'data' is not known: choose from "),
+        (Arm("a", "joint", {"seed": 1}), "changed part 'seed' is not known: choose from "),
+        (Arm("a", "joint", {"data.limit": 100}), "changed part 'data' is not known: choose from "),
         (
             Arm("a", "joint", {"evaluation.every": 1}),
-            "changes of arm 'a': part 'evaluation' is not known: choose from ",
+            "changed part 'evaluation' is not known: choose from ",
         ),
         (Arm("a", "joint", {"optimisation": {}}), "field of Optimisation '' is not known: choose from "),
         (Arm("a", "greedy", {"optimisation.loss": "bce"}), "loss 'bce' cannot be used in phase 'stage 2', which "),
@@ -78,7 +78,7 @@ def test_an_arm_may_have_a_stack_of_its_own() -> None:
 def test_what_an_arm_cannot_change_is_named(arm: Arm, message: str) -> None:
     with pytest.raises(InputError) as error:
         arm.spec(BASE)
-    assert str(error.value).startswith(message)
+    assert str(error.value).startswith(f"arm '{arm.name}': {message}")
     assert "\n" not in str(error.value)
     assert not arm.trains(BASE)
 

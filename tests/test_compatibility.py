@@ -173,6 +173,21 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"winners": "lifetime"},
     ),
     (
+        {"policy": "supervised", "winners": "lifetime"},
+        "winners 'lifetime' has no effect where only classes are learned: leave it out, or use a policy that reconstructs",
+        {"policy": "supervised+finetune", "winners": "lifetime"},
+    ),
+    (
+        {"policy": "supervised", "emphasis": (1.0, 0.5)},
+        "emphasis (1.0, 0.5) has no effect where only classes are learned: leave it out, or use a policy that reconstructs",
+        {"policy": "supervised+finetune", "emphasis": (1.0, 0.5)},
+    ),
+    (
+        {"policy": "supervised", "stack": LINEAR, "linear_decoder": True},
+        "linear_decoder True has no effect where only classes are learned: leave it out, or use a policy that reconstructs",
+        {"policy": "greedy", "stack": LINEAR, "linear_decoder": True},
+    ),
+    (
         {"stack": MIXED, "policy": "simultaneous", "linear_decoder": True},
         "linear_decoder is for dense stages, and stage 1 is a conv stage: leave it out, or give that stage the decoder "
         "activation linear",
@@ -431,6 +446,11 @@ FIELDS: list[tuple[Any, str, Any]] = [
         lambda: Optimisation(winners="all"),
         "winners 'all' is not known: choose from lifetime, spatial, spatial+lifetime",
         lambda: Optimisation(winners="lifetime"),
+    ),
+    (
+        lambda: Optimisation(penalties=(("l1", 0.1), ("l1", 0.2))),
+        "penalty 'l1' is not allowed twice: give it one weight",
+        lambda: Optimisation(penalties=(("l1", 0.1), ("kl", 0.2))),
     ),
     (
         lambda: Optimisation(winners_rate=0.0),

@@ -172,3 +172,10 @@ def test_counting_changes_nothing_of_the_stack() -> None:
     assert all(torch.equal(before[name], value) for name, value in stack.state_dict().items())
     assert [stage.frozen for stage in stack.stages] == [True, False]
     assert all(p.grad is None for p in stack.parameters())
+
+
+def test_patience_keeps_the_best_weights_beside_the_others() -> None:
+    stack, patient = stack_of(9, 5, kind="conv"), replace(HOW, patience=2)
+    assert training_bytes(stack, SECOND, patient, 8) == training_bytes(stack, SECOND, HOW, 8) + held(stack)
+    after = replace(SECOND, ends=True)
+    assert training_bytes(stack, after, patient, 8) == training_bytes(stack, after, HOW, 8)

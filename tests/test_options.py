@@ -321,6 +321,31 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
         assert asked[-1] == (tiny.base, "there", download)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--channels", "8"],
+            "--channels has no effect here, where the stack is given stage by stage: use --stack '{stages: ",
+        ),
+        (["--kind", "conv-pool", "--smoke"], "--kind has no effect here"),
+        (
+            ["--evaluation", "{every: 5}"],
+            "evaluation 'every' is not allowed: leave it out, it follows from the budgets",
+        ),
+        (["--evaluation", "{until: 5}"], "evaluation 'until' is not allowed: leave it out"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(words: list[str], message: str) -> None:
+    from studies.papers.hinton2006 import STUDY as HINTON
+
+    with pytest.raises(InputError) as error:
+        study.parse(HINTON, parser("x", "q", HINTON.arm_names), words)
+    assert str(error.value).startswith(message)
+    if message.startswith("--"):
+        study.parse(STUDY, parser("x", "q", STUDY.arm_names), words)
+
+
 def test_what_is_said_of_a_part_leaves_the_rest_of_a_studys_own() -> None:
     from studies.papers.hinton2006 import STUDY as HINTON
 

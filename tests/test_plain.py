@@ -146,8 +146,10 @@ def test_lists_are_tuples_however_deep() -> None:
     how = merged(Optimisation(), {"corruption": "masking+gaussian", "corruption_level": [[0.1, 0.2], [0.0, 0.3]]})
     assert how.corruption_level == ((0.1, 0.2), (0.0, 0.3))
     assert hash(how) == hash(merged(how, {}))
-    stack = merged(StackSpec(), {"stages": [{"kind": "dense", "width": 5, "options": {"tied": True}}, {"width": 3}]})
-    assert stack.stages == (StageSpec("dense", 5, options=(("tied", True),)), StageSpec(width=3))
+    stack = merged(
+        StackSpec(), {"stages": [{"kind": "dense", "width": 5, "options": {"tied": True}}, {"kind": "dense"}]}
+    )
+    assert stack.stages == (StageSpec("dense", 5, options=(("tied", True),)), StageSpec("dense"))
 
 
 def test_penalties_by_name_are_the_same_in_any_order() -> None:
