@@ -193,6 +193,8 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
         "lrs": " or ".join(f"{lr:g}" for lr in tuned.lrs),
         "checked": f"{min(tuned.images, len(splits.valid)):,}",
         "lr": f"{base.optimisation.lr:g}",
+        "end_lr": f"{base.optimisation.end_lr or base.optimisation.lr:g}",
+        "weight_decay": f"{base.optimisation.weight_decay:g}",
         "schedule": base.optimisation.schedule,
         "optimiser": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}[base.optimisation.optimiser],
         "batch": f"{base.optimisation.batch_size:,}",

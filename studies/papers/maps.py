@@ -46,7 +46,7 @@ def draw_maps(maps: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], nam
 
 def _draw_map(axes: Axes, codes: npt.NDArray[np.float64], labels: npt.NDArray[Any]) -> None:
     low, high = np.percentile(codes, [0.5, 99.5], axis=0)
-    margin = 0.04 * (high - low)
+    margin = 0.04 * np.where(high > low, high - low, 1.0)  # all codes alike: a map of one point
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
     axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
     axes.grid(visible=False)
