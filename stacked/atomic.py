@@ -28,5 +28,16 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         except BaseException:
             os.unlink(name)
             raise
+        _sync_folder(path.parent)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose a folder that can") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """See to it that the new name, too, outlives a loss of power; not every system lets a folder be opened for that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

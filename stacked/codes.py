@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,10 @@ from stacked.stack import StackedAutoencoder
 #: a run, do not depend on the machine.
 MOST_BYTES = 4 * 2**30
 MODES = ("auto", "memory", "recompute")
+
+
+#: what is to be learned, by the indices of a batch
+Targets = Callable[[Tensor], Tensor]
 
 
 class Inputs(Protocol):

@@ -11,17 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stacked.codes import Inputs
+from stacked.codes import Inputs, Targets
 from stacked.data.stream import Order
+from stacked.early_stopping import EarlyStopping, Watched
 from stacked.errors import Diverged
 from stacked.growth import Phase
 from stacked.optim import OPTIMISERS, learning_rate
 from stacked.phase_loss import PhaseLoss
 from stacked.spec import Optimisation
 from stacked.stack import StackedAutoencoder
-
-#: what is to be learned, by the indices of a batch
-Targets = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,74 +39,143 @@ class Point:
     stopped: bool = False
 
 
-def fit(
-    stack: StackedAutoencoder,
-    phase: Phase,
-    inputs: Inputs,
-    how: Optimisation,
-    *,
-    order: Order,
-    seed: int,
-    done: int = 0,
-    every: int = 20,
-    valid: Inputs | None = None,
-    targets: Targets | None = None,
-    valid_targets: Targets | None = None,
-    classes: int = 0,
-) -> Iterator[Point]:
-    """Train `phase` in place and yield a Point wherever the run's update count is a multiple of `every`, and at the end.
+class Training:
+    """A phase being trained in place: it can be left after any update, and gone on with later, bit for bit.
 
     `done` is the number of updates that the run made before this phase: data order and corruption go by the run's count,
-    so that arms share them. `targets` gives what is to be learned by index, where that is not what is read. Training pauses
-    while the caller holds a point. Raises Diverged when the loss is not finite.
+    so that arms share them. `targets` gives what is to be learned by index, where that is not what is read. `valid` and
+    `valid_targets` are what a patient phase is watched on.
     """
-    stack.learn_only(*phase.learn).train()
-    objective = PhaseLoss(stack, phase, how, seed=seed, classes=classes)
-    params = [p for p in [*stack.parameters(), *objective.parameters()] if p.requires_grad]
-    groups = rates(stack, phase, how, list(objective.parameters()))
-    optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
-    device = params[0].device
-    losses = torch.zeros(every, device=device)  # read once a point: no synchronisation in between
-    watched = Watched(objective, valid, valid_targets, order.size) if valid is not None else None
-    patience = how.patience_of(phase)
-    stopping = EarlyStopping(stack, watched, patience) if patience and watched else None
-    check_every = how.check_every or order.updates_per_epoch
-    seconds, began, window = 0.0, time.perf_counter(), 0
-    valid_loss, stopped = None, False
 
-    for update in range(phase.updates):
-        step = done + update
-        index = order.batch(step)
-        loss = objective(inputs(index), targets(index) if targets else None, step)
-        optimiser.zero_grad()
-        loss.backward()
-        last, at_point = update + 1 == phase.updates, (step + 1) % every == 0
-        norm = gradient_norm(params, how.clip) if how.clip or at_point or last else None
-        lr = learning_rate(how.lr_of(phase), how.schedule_of(phase), how.warmup, update, phase.updates)
-        for group in optimiser.param_groups:
-            group["lr"] = lr * group["factor"]
-        optimiser.step()
-        losses[window] = loss.detach()
-        window += 1
+    def __init__(
+        self,
+        stack: StackedAutoencoder,
+        phase: Phase,
+        inputs: Inputs,
+        how: Optimisation,
+        *,
+        order: Order,
+        seed: int,
+        done: int = 0,
+        every: int = 20,
+        valid: Inputs | None = None,
+        targets: Targets | None = None,
+        valid_targets: Targets | None = None,
+        classes: int = 0,
+    ) -> None:
+        stack.learn_only(*phase.learn).train()
+        self.stack, self.phase, self.how = stack, phase, how
+        self.inputs, self.targets, self.order, self.done, self.every = inputs, targets, order, done, every
+        self.objective = PhaseLoss(stack, phase, how, seed=seed, classes=classes)
+        named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
+        self.params = {name: p for name, p in named.items() if p.requires_grad}
+        groups = rates(stack, phase, how, list(self.objective.parameters()))
+        self.optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
+        device = next(iter(self.params.values())).device
+        self.losses = torch.zeros(every, device=device)  # read once a point: no synchronisation in between
+        self.window = self.update = 0
+        self.seconds = 0.0
+        self.valid_loss: float | None = None
+        watched = Watched(self.objective, valid, valid_targets, order.size) if valid is not None else None
+        patience = how.patience_of(phase)
+        self.stopping = EarlyStopping(stack, watched, patience) if patience and watched else None
 
-        if stopping and ((update + 1) % check_every == 0 or last):
-            valid_loss = stopping.check()
-            stopped = stopping.over
-            if last or stopped:
-                stopping.restore()
-        if at_point or last or stopped:
-            values = losses[:window].cpu()
-            finite = values.isfinite()
-            if not finite.all():
-                first = update + 1 - window + int(finite.long().argmin()) + 1
-                what = values[~finite][0].item()
-                raise Diverged(f"the loss became {what} in phase {phase.name!r} at update {first} of {phase.updates}")
-            seconds += time.perf_counter() - began
-            norm = gradient_norm(params, None) if norm is None else norm
-            yield Point(update + 1, values.double().mean().item(), norm.item(), lr, valid_loss, seconds, stopped)
-            began, window, valid_loss = time.perf_counter(), 0, None
-        if stopped:
-            return
+    def points(self, after: Callable[[], None] | None = None) -> Iterator[Point]:
+        """Train on to the end; yield a Point wherever the run's update count is a multiple of `every`, and at the end.
+
+        Training pauses while the caller holds a point. `after` is called after every update, and after its point; what it
+        raises ends the training, whose `state` is then that of the last update. Raises Diverged when the loss is not finite.
+        """
+        how, phase = self.how, self.phase
+        params = list(self.params.values())
+        check_every = how.check_every or self.order.updates_per_epoch
+        began, stopped = time.perf_counter(), False
+        while self.update < phase.updates and not stopped:
+            step = self.done + self.update
+            index = self.order.batch(step)
+            loss = self.objective(self.inputs(index), self.targets(index) if self.targets else None, step)
+            self.optimiser.zero_grad()
+            loss.backward()
+            last, at_point = self.update + 1 == phase.updates, (step + 1) % self.every == 0
+            norm = gradient_norm(params, how.clip) if how.clip or at_point or last else None
+            lr = learning_rate(how.lr_of(phase), how.schedule_of(phase), how.warmup, self.update, phase.updates)
+            for group in self.optimiser.param_groups:
+                group["lr"] = lr * group["factor"]
+            self.optimiser.step()
+            self.losses[self.window] = loss.detach()
+            self.window += 1
+            self.update += 1
+
+            if self.stopping and (self.update % check_every == 0 or last):
+                self.valid_loss = self.stopping.check()
+                stopped = self.stopping.over
+                if last or stopped:
+                    self.stopping.restore()
+            mean = self.mean_loss() if at_point or last or stopped else None
+            self.seconds += time.perf_counter() - began
+            if mean is not None:
+                norm = gradient_norm(params, None) if norm is None else norm
+                point = Point(self.update, mean, norm.item(), lr, self.valid_loss, self.seconds, stopped)
+                self.window, self.valid_loss = 0, None
+                yield point
+            if after is not None and not stopped:
+                after()
+            began = time.perf_counter()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that going on needs beside the stack: tensors by name, and plain values."""
+        tensors = {
+            f"optimiser/{key}/{name}": value
+            for name, parameter in self.params.items()
+            for key, value in self.optimiser.state[parameter].items()
+            if value is not None
+        }
+        tensors |= {f"head/{name}": value for name, value in self.objective.state_dict().items()}
+        tensors["losses"] = self.losses[: self.window]
+        plain = {"update": self.update, "seconds": self.seconds, "valid_loss": self.valid_loss}
+        if self.stopping:
+            tensors |= {f"best/{name}": value for name, value in self.stopping.state.items()}
+            plain |= {
+                "best": None if math.isinf(self.stopping.best) else self.stopping.best,
+                "waited": self.stopping.waited,
+            }
+        return tensors, plain
+
+    def restore(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+        """Go on from what `state` gave; the stack has its own weights already."""
+        self.update, self.seconds, self.valid_loss = plain["update"], plain["seconds"], plain["valid_loss"]
+        self.window = len(tensors["losses"])
+        self.losses[: self.window] = tensors["losses"]
+        self.objective.load_state_dict(_named("head/", tensors))
+        for key in {name.split("/")[1] for name in tensors if name.startswith("optimiser/")}:
+            for name, value in _named(f"optimiser/{key}/", tensors).items():
+                parameter = self.params[name]
+                # in the layout of the parameter, which fused optimisers rely on
+                kept = torch.empty_like(parameter, requires_grad=False) if value.dim() else torch.empty_like(value)
+                self.optimiser.state[parameter][key] = kept.copy_(value)
+        if self.stopping:
+            best = plain["best"]
+            self.stopping.best, self.stopping.waited = math.inf if best is None else best, plain["waited"]
+            self.stopping.state = _named("best/", tensors)
+
+    def mean_loss(self) -> float:
+        """The mean loss since the last point; Diverged when one of them is not finite."""
+        values = self.losses[: self.window].cpu()
+        finite = values.isfinite()
+        if not finite.all():
+            first = self.update - self.window + int(finite.long().argmin()) + 1
+            what, phase = values[~finite][0].item(), self.phase
+            raise Diverged(f"the loss became {what} in phase {phase.name!r} at update {first} of {phase.updates}")
+        return values.double().mean().item()
+
+
+def fit(stack: StackedAutoencoder, phase: Phase, inputs: Inputs, how: Optimisation, **more: Any) -> Iterator[Point]:
+    """Train a whole phase: the points of a Training with these arguments."""
+    return Training(stack, phase, inputs, how, **more).points()
+
+
+def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def rates(stack: StackedAutoencoder, phase: Phase, how: Optimisation, own: list[nn.Parameter]) -> list[dict[str, Any]]:
@@ -129,53 +196,3 @@ def gradient_norm(params: list[nn.Parameter], clip: float | None) -> Tensor:
     if clip is not None:
         nn.utils.clip_grads_with_norm_(params, clip, norm)
     return norm
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A phase's own loss on clean validation inputs, in batches of the size that training uses."""
-
-    objective: PhaseLoss
-    valid: Inputs
-    targets: Targets | None
-    batch_size: int
-
-    @torch.no_grad()
-    def loss(self) -> float:
-        """The mean over examples."""
-        total = 0.0
-        for index in torch.arange(len(self.valid)).split(self.batch_size):
-            target = self.targets(index) if self.targets else None
-            total += self.objective.of_examples(self.valid(index), target).double().sum().item()
-        return total / len(self.valid)
-
-
-class EarlyStopping:
-    """Watches a loss and remembers the best weights and buffers."""
-
-    def __init__(self, stack: StackedAutoencoder, watched: Watched, patience: int) -> None:
-        self.stack, self.watched, self.patience = stack, watched, patience
-        self.best, self.waited = math.inf, 0
-        self.state: dict[str, Tensor] = {}
-
-    def check(self) -> float:
-        """Measure; returns the mean loss per example."""
-        self.stack.eval()
-        loss = self.watched.loss()
-        self.stack.train()
-        if loss < self.best:
-            self.best, self.waited = loss, 0
-            self.state = {name: value.clone() for name, value in self.stack.state_dict().items()}
-        else:
-            self.waited += 1
-        return loss
-
-    @property
-    def over(self) -> bool:
-        """Whether the loss has not improved for `patience` checks."""
-        return self.waited >= self.patience
-
-    def restore(self) -> None:
-        """Put the best weights back."""
-        if self.state:
-            self.stack.load_state_dict(self.state)

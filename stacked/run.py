@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from stacked import data
-from stacked.checkpoint import latest, load_checkpoint, phase_path, save_checkpoint
+from stacked.checkpoint import Checkpoints
 from stacked.checks import need
 from stacked.codes import Images
 from stacked.curves import Curves, State
@@ -88,14 +89,18 @@ def run(
     work: Path | None = None,
     tracker: Tracker | Untracked | None = None,
     bar: NewBar | None = None,
+    checkpoint_every: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train, measure and classify as `spec` says, and return what came of it.
 
     splits: the data, where they are at hand already. arm: the name to record (default: the policy). codes: "auto",
-    "memory" or "recompute", which all give the same numbers. work: a folder for checkpoints; a run whose first phases are
-    in it goes on after them. bar: makes the progress bar of a phase from its name and its updates (default: none).
+    "memory" or "recompute", which all give the same numbers. work: a folder for checkpoints; a run that has left some in it
+    goes on from there, and ends as if it had never stopped. bar: makes the progress bar of a phase from its name and its
+    updates (default: none). checkpoint_every: updates from one checkpoint to the next inside a phase (default: by time, so
+    that they cost at most 2 %). stop: asked after every update whether to end now.
 
-    Raises InputError for what cannot be run, Diverged when a loss is not finite.
+    Raises InputError for what cannot be run, Diverged when a loss is not finite, Interrupted when `stop` says so.
     """
     began = time.perf_counter()
     splits = splits or load(spec)
@@ -110,24 +115,25 @@ def run(
 
     phases = spec.phases(Order(len(splits.train), spec.optimisation.batch_size, spec.seed).updates_per_epoch)
     stack, state = StackedAutoencoder(splits.image_shape), State()
-    finished = latest(work, len(phases)) if work else None
-    if work and finished:
-        grow(stack, spec, phases[finished - 1].depth, where)
-        weights, saved = load_checkpoint(phase_path(work, finished), spec)
-        stack.load_state_dict(weights)
-        state = State(**saved)
+    checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
+    saved = checkpoints.newest()
+    if saved:
+        grow(stack, spec, phases[saved.phases - (0 if saved.update else 1)].depth, where)
+        stack.load_state_dict({name: saved.tensors[name] for name in stack.state_dict()})
+        state = State(**{name: value for name, value in saved.state.items() if name != "training"})
     commit = setting["commit"] + ("+changes" if setting["dirty"] == "true" else "")
     state.commits += [commit] if commit not in state.commits else []
     curves = Curves(spec, splits, state, tracker)
 
     for number, phase in enumerate(phases, start=1):
-        if number <= (finished or 0):
+        if saved and number <= saved.phases:
             continue
         grow(stack, spec, phase.depth, where)
-        train_phase(stack, spec, phases, number, splits, codes, curves, bar)
-        if work:
-            save_checkpoint(phase_path(work, number), spec, stack.state_dict(), asdict(state))
-            tracker.artifact(phase_path(work, number), "checkpoints")
+        inside = saved if saved and saved.update and number == saved.phases + 1 else None
+        train_phase(stack, spec, phases, number, splits, codes, curves, bar, checkpoints, inside)
+        kept = checkpoints.after(number, stack.state_dict(), asdict(state))
+        if kept:
+            tracker.artifact(kept, "checkpoints")
         tracker.flush()
     grow(stack, spec, spec.stack.depth, where)
     if not phases:
@@ -154,6 +160,7 @@ def run(
         **final,
         "spec": to_json(spec),
     }
+    checkpoints.clear()
     curve = [{"run": spec.id, "arm": row["arm"], "seed": spec.seed, **point} for point in state.curve]
     return Result(stack.eval(), row, curve, pictures(stack, splits))
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
-from stacked.codes import Images, Prefix, free_bytes, inputs, plan
-from stacked.curves import Curves
+from stacked.checkpoint import Checkpoints, Saved
+from stacked.codes import Images, Prefix, Targets, free_bytes, inputs, plan
+from stacked.curves import Curves, State
 from stacked.data import Splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
-from stacked.fit import Targets, fit
+from stacked.fit import Training
 from stacked.flops import update_flops
 from stacked.growth import Phase
 from stacked.initialise import resample
@@ -65,10 +66,16 @@ def train_phase(
     codes: str,
     curves: Curves,
     bar: NewBar | None,
+    checkpoints: Checkpoints,
+    saved: Saved | None = None,
 ) -> None:
-    """Train the phase of this number (from 1) and record it, in the arm's curve and in a stage run of its own."""
+    """Train the phase of this number (from 1) and record it, in the arm's curve and in a stage run of its own.
+
+    `saved` is the place inside the phase from which it goes on.
+    """
     state, tracker, how, where = curves.state, curves.tracker, spec.optimisation, next(stack.parameters()).device
     phase = phases[number - 1]
+    place = saved.state["training"] if saved else None
     if phase.resamples:
         with seeded(spec.seed, "resampling"):
             resample(stack)
@@ -83,7 +90,10 @@ def train_phase(
     # FLOPs are those of the plan that does not depend on the machine or on what was asked for: arms stay comparable
     counted = plan(below, len(train.images), phase.updates, order.size)
     learning = update_flops(stack, phase, how, classes, order.size)
-    if phase.carries:
+    if place:
+        phase = dataclasses.replace(phase, updates=place["updates"])
+        counted = plan(below, len(train.images), phase.updates, order.size)
+    elif phase.carries:
         more, state.spare = divmod(state.spare, learning + counted.flops_per_update)
         phase = dataclasses.replace(phase, updates=phase.updates + more)
         counted = plan(below, len(train.images), phase.updates, order.size)
@@ -111,28 +121,36 @@ def train_phase(
         if where.type == "cuda":
             torch.cuda.synchronize(where)
         state.seconds += time.perf_counter() - began
-        state.flop += counted.flops_once
-        before, seconds_before, last = state.updates, state.seconds, 0
+        if not place:
+            state.flop += counted.flops_once
         final = not any(later.updates for later in phases[number:])
-        for point in fit(
+        training = Training(
             stack,
             phase,
             reads,
             how,
             order=order,
             seed=spec.seed,
-            done=before,
+            done=state.updates - (place["update"] if place else 0),
             every=spec.evaluation.every,
             valid=inputs(stack, phase.reads, valid.images, "recompute", order.size) if how.patience_of(phase) else None,
             targets=train.targets(phase),
             valid_targets=valid.targets(phase),
             classes=classes,
-        ):
-            state.updates = before + point.update
-            state.images_seen += (point.update - last) * order.size
-            state.flop += (point.update - last) * per_update
-            state.seconds = seconds_before + point.seconds
-            last = point.update
+        )
+        if saved and place:
+            training.restore(saved.tensors, place)
+        spent = Spent(state, training, order.size, per_update)
+
+        def keep() -> None:
+            if checkpoints.due(training.update):
+                spent.note()
+                tensors, plain = training.state()
+                inner = asdict(state) | {"training": plain | {"updates": phase.updates}}
+                checkpoints.inside(number - 1, training.update, stack.state_dict() | tensors, inner)
+
+        for point in training.points(keep):
+            spent.note()
             shown.to(point.update, point.loss)
             stage.log(
                 {"stage/loss": point.loss, "stage/lr": point.lr}
@@ -140,7 +158,24 @@ def train_phase(
                 step=point.update,
             )
             curves.point(stack, phase, point, last=final and (point.stopped or point.update == phase.updates))
-    state.spare += (phase.updates - last) * per_update
+    state.spare += (phase.updates - training.update) * per_update
+
+
+class Spent:
+    """Adds what a training spends to the state of its run."""
+
+    def __init__(self, state: State, training: Training, images: int, flop: int) -> None:
+        self.state, self.training, self.images, self.flop = state, training, images, flop
+        self.update, self.seconds = training.update, training.seconds
+
+    def note(self) -> None:
+        """Count the updates and the seconds since it was last called."""
+        made = self.training.update - self.update
+        self.state.updates += made
+        self.state.images_seen += made * self.images
+        self.state.flop += made * self.flop
+        self.state.seconds += self.training.seconds - self.seconds
+        self.update, self.seconds = self.training.update, self.training.seconds
 
 
 def quiet(label: str, total: int) -> Bar:

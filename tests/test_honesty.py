@@ -21,7 +21,7 @@ from stacked.codes import Images, inputs
 from stacked.data.labels import label_subset
 from stacked.data.split import Split, Splits
 from stacked.data.stream import Order
-from stacked.fit import Point, fit
+from stacked.fit import Point, Training, fit
 from stacked.growth import Phase
 from stacked.objectives import LOSSES, bce, per_example
 from stacked.run import Result, grow, run
@@ -252,16 +252,16 @@ def test_each_seed_and_each_stage_has_its_own_initial_weights() -> None:
 def test_seeds_differ_in_order_and_labels_and_arms_share_them(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[tuple[str, int], dict[str, Any]] = {}
 
-    def fitting(*words: Any, **more: Any) -> Any:
+    def training(*words: Any, **more: Any) -> Any:
         drawn["order"] = torch.stack([more["order"].batch(update) for update in range(8)])
         drawn["seed"] = more["seed"]
-        return fit(*words, **more)
+        return Training(*words, **more)
 
     def tuning(stack: Any, train: Any, valid: Any, test: Any, classes: int, how: Any, seed: int) -> Any:
         drawn["labelled"], drawn["head"] = train[0], seed
         return fine_tuned(stack, train, valid, test, classes, how, seed)
 
-    monkeypatch.setattr(train_phase, "fit", fitting)
+    monkeypatch.setattr(train_phase, "Training", training)
     monkeypatch.setattr(outcome, "fine_tuned", tuning)
     cheap = replace(SPEC, budget=Budget((0.25,), 0.25), classification=replace(SPEC.classification, updates=4))
     for policy, seed in (("greedy", 0), ("joint", 0), ("joint", 1)):

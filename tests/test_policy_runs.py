@@ -268,7 +268,7 @@ def test_a_run_goes_on_after_any_phase_as_if_it_had_not_stopped(
 
 def test_a_checkpoint_keeps_what_is_left_over(inverted: Splits, tmp_path: Path) -> None:
     run(CONVERGING, inverted, work=tmp_path)
-    states = [load_checkpoint(phase_path(tmp_path, k), CONVERGING)[1] for k in (1, 2, 3)]
+    states = [load_checkpoint(phase_path(tmp_path, k), CONVERGING).state for k in (1, 2, 3)]
     each = flops_per_update(CONVERGING, inverted)
     budget = sum(updates * flops for updates, flops in zip((40, 40, 20), each, strict=True))
     encoding = 150 * prefix_flops(build(CONVERGING.stack, inverted.image_shape), 1)  # of the codes that stage 2 keeps

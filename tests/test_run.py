@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from stacked import InputError, RunSpec, StackSpec, evaluate
-from stacked.checkpoint import load_checkpoint, phase_path, save_checkpoint
+from stacked.checkpoint import phase_path
 from stacked.classify import PROBE_C, PROBE_ITERATIONS, Classifier, accuracy, fine_tuned, linear_probe
 from stacked.codes import Images
 from stacked.data.split import Split, Splits
@@ -141,26 +141,6 @@ def test_a_run_goes_on_after_its_last_finished_phase(phase: int, done: Any, spli
     resumed = run(SPEC, splits, work=tmp_path)
     assert numbers(resumed.row) == numbers(done.row)
     assert [numbers(p) for p in resumed.curve] == [numbers(p) for p in done.curve]
-
-
-def test_a_checkpoint_of_another_spec_shows_the_differing_fields(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "c", SPEC, {"a": torch.ones(2)}, {"updates": 3})
-    tensors, state = load_checkpoint(tmp_path / "c", SPEC)
-    assert torch.equal(tensors["a"], torch.ones(2))
-    assert state == {"updates": 3}
-    other = replace(SPEC, seed=5, optimisation=replace(SPEC.optimisation, lr=0.5))
-    with pytest.raises(InputError, match=r"seed is 0 there and 5 here; optimisation.lr is 0.01 there and 0.5 here"):
-        load_checkpoint(tmp_path / "c", other)
-
-
-def test_a_torn_checkpoint_is_named(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "c", SPEC, {"a": torch.ones(200)}, {})
-    whole = (tmp_path / "c").read_bytes()
-    for size in (0, 5, 40, len(whole) - 1):
-        (tmp_path / "c").write_bytes(whole[:size])
-        with pytest.raises(InputError, match="not a whole checkpoint"):
-            load_checkpoint(tmp_path / "c", SPEC)
-    assert [path.name for path in tmp_path.iterdir()] == ["c"]  # no temporary file is left
 
 
 def test_divergence_ends_the_run_with_its_points_kept(splits: Splits) -> None:
