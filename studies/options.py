@@ -180,6 +180,16 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         default=True,
         help="go on after what is finished; --no_resume trains it again (yes)",
     )
+    run.add_argument(
+        "--retry-failed", action="store_true", help="try again what failed; without it a failed run is left as it is"
+    )
+    run.add_argument(
+        "--checkpoint-every",
+        type=int | None,
+        default=None,
+        metavar="N",
+        help="updates between checkpoints inside a phase (by time, so that they cost at most 2 %% of it)",
+    )
     run.add_argument("--smoke", action="store_true", help="tiny data, one seed, under half a minute: does it run?")
     run.add_argument("--ui", action="store_true", help="do not train: show in the MLflow UI what there is")
     run.add_argument("--port", type=int, default=5000, metavar="N", help="of the UI, on this machine alone (5000)")
@@ -208,6 +218,8 @@ class Options:
     resume: bool
     ui: bool
     port: int
+    retry_failed: bool = False
+    checkpoint_every: int | None = None
 
     @property
     def configuration(self) -> str:
@@ -278,8 +290,9 @@ def options(study: str, given: Namespace) -> Options:
     values = vars(given)
     choice(values["equal"], EQUAL, "equal")
     choice(values["codes"], ("auto", "memory", "recompute"), "codes")
-    for name in ("seeds", "jobs"):
-        whole(values[name], name)
+    for name in ("seeds", "jobs", "checkpoint_every"):
+        if values[name] is not None:
+            whole(values[name], name)
     stack = StackSpec.of(values["kind"], *values["channels"], activation=values["activation"])
     optimisation = Optimisation(
         optimiser=values["optimiser"],
@@ -324,4 +337,6 @@ def options(study: str, given: Namespace) -> Options:
         values["resume"],
         values["ui"],
         values["port"],
+        values["retry_failed"],
+        values["checkpoint_every"],
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from stacked.atomic import write_atomically
 from stacked.checkpoint import differences
@@ -91,6 +92,24 @@ def finished(out: Path) -> set[str]:
         return set()
     rows = load_rows(out)
     return set(rows["run"][rows["status"] == "finished"])
+
+
+def failed(out: Path) -> set[str]:
+    """The ids of the specs whose runs failed."""
+    if not (out / "runs.csv").exists():
+        return set()
+    rows = load_rows(out)
+    return set(rows["run"][rows["status"] != "finished"])
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold the folder; InputError when another process works in it."""
+    try:
+        with FileLock(out / ".study.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(f"another process works in {out}: wait for it to end, or choose another --out") from error
 
 
 def add(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from jsonargparse import ArgumentError, Namespace
 from stacked.checks import choice
 from stacked.errors import InputError
 from stacked.growth import POLICIES
+from stacked.interruption import Interruption
 from stacked.progress import say
 from studies.arms import Arm
 from studies.claims import Claim
@@ -75,7 +77,7 @@ def main(study: Study, words: list[str] | None = None) -> int:
     """The command line of a study; returns the exit code: 0, 1 when runs failed, 2 for bad input, 130 when interrupted."""
     words = sys.argv[1:] if words is None else words
     prog = f"python -m studies.{study.module or study.name}"
-    given = None
+    stop = Interruption()
     try:
         given = options(study.name, parse(study, parser(prog, study.question, study.arm_names), words))
         for name in given.arms:
@@ -84,20 +86,24 @@ def main(study: Study, words: list[str] | None = None) -> int:
             from studies.ui import show
 
             return show(study.name, given)
-        return conduct(study, given, " ".join([prog, *words]))
+        with stop:
+            return conduct(study, given, " ".join([prog, *words]), stop)
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
-            f"\n{prog}: interrupted; what is finished is kept, the same command goes on from there",
+            f"\n{prog}: interrupted; what is done is kept, and the same command goes on from there",
             file=sys.stderr,
         )
-        return 130
+        return 128 + (stop.number or signal.SIGINT)
 
 
-def conduct(study: Study, given: Options, command: str) -> int:
-    """Run what is not finished yet, write rows as they come, then the report; returns the exit code."""
+def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool] = lambda: False) -> int:
+    """Run what is not finished yet, each run writing its row, then the report; returns the exit code.
+
+    A run that failed is not tried again unless `given` says so. Raises Interrupted when `stop` says so.
+    """
     from stacked.environment import device_of
     from stacked.run import check, load
     from stacked.tracking import open_store
@@ -111,15 +117,21 @@ def conduct(study: Study, given: Options, command: str) -> int:
         check(study.arm(name).spec(given.base), splits)
     store = open_store(given.store)
     record.prepare(given.out, given.base, given.equal, splits.digest)
-    jobs = list(plan(study, given, splits))
-    done = record.finished(given.out) if given.resume else set()
-    todo = [job for job in jobs if job.spec.id not in done]
-    say(f"{study.title}: {len(jobs)} runs, {len(jobs) - len(todo)} finished already; results in {given.out}")
-    failed = 0
-    for row, curve, samples in work(todo, given.jobs):
-        record.add(given.out, row, curve, samples, study.arm_names)
-        failed += row["status"] != "finished"
-        say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
+    with record.alone(given.out):
+        jobs = list(plan(study, given, splits))
+        done = record.finished(given.out) if given.resume else set()
+        before = record.failed(given.out) - done if given.resume and not given.retry_failed else set()
+        todo = [job for job in jobs if job.spec.id not in done | before]
+        say(
+            f"{study.title}: {len(jobs)} runs, {sum(job.spec.id in done for job in jobs)} finished already; "
+            f"results in {given.out}"
+        )
+        failed = sum(job.spec.id in before for job in jobs)
+        if failed:
+            say(f"{failed} runs failed before and are left as they are: --retry-failed tries them again")
+        for row in work(todo, given.jobs, stop):
+            failed += row["status"] != "finished"
+            say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
     record.write_reference(given.out, splits, given.base)
     write_report(
         given.out,
@@ -248,4 +260,5 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
                 colours[name],
                 given,
                 threads,
+                study.arm_names,
             )

@@ -1,24 +1,43 @@
-"""Runs of a study in worker processes."""
+"""Runs of a study in worker processes, which keep their place when they are asked to end."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
-from stacked.errors import Diverged, InputError
+from stacked.errors import Diverged, InputError, Interrupted
+from stacked.interruption import Interruption
 from studies.options import Options
 
 if TYPE_CHECKING:
     from stacked.data import Splits
+    from stacked.run import Result
     from stacked.spec import RunSpec
+
+#: Seconds that workers have for keeping their place before they are ended.
+PATIENCE = 7.0
+#: A run whose process died so often is given up.
+MOST_DEATHS = 2
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study, as a worker process gets it."""
+    """One run of a study, as a worker process gets it. `arms` is the order in which rows are kept."""
 
     spec: RunSpec
     arm: str
@@ -27,19 +46,82 @@ class Job:
     colour: str
     given: Options
     threads: int
+    arms: tuple[str, ...] = ()
 
 
-def work(jobs: list[Job], processes: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]]:
-    """Run the jobs in so many processes and yield what comes of each as it comes."""
-    from joblib import Parallel, delayed
+def work(jobs: list[Job], processes: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Row]:
+    """Run the jobs in so many processes and yield the row of each as it comes; each writes its own record.
 
-    parallel = Parallel(
-        n_jobs=min(processes, max(1, len(jobs))),
-        return_as="generator_unordered",
-        batch_size=1,
-        pre_dispatch="n_jobs",
-    )
-    yield from parallel(delayed(work_one)(job) for job in jobs)
+    When `stop` says so the runs in progress keep their place and end, and Interrupted is raised. A run whose process was
+    ended from outside goes on in another, once.
+    """
+    if processes == 1 or len(jobs) < 2:
+        for job in jobs:
+            yield work_one(job, stop)
+        return
+    waiting, deaths = deque(jobs), Counter[str]()
+    while waiting:
+        lost: list[Job] = []
+        yield from in_processes(waiting, lost, processes, stop)
+        for job in lost:
+            deaths[job.spec.id] += 1
+            if deaths[job.spec.id] < MOST_DEATHS:
+                waiting.appendleft(job)
+            else:
+                yield failed(job, "its process was ended from outside, perhaps for want of memory: try fewer --jobs")
+
+
+def in_processes(waiting: deque[Job], lost: list[Job], processes: int, stop: Callable[[], bool]) -> Iterator[Row]:
+    """Take jobs from `waiting` and yield their rows; when a process dies, those that were running go to `lost`."""
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawning, initializer=prepare, initargs=(os.getpid(),)) as pool:
+        running: dict[Future[Row], Job] = {}
+        broken = False
+        try:
+            while not stop() and (running or (waiting and not broken)):
+                try:
+                    while waiting and len(running) < processes and not broken:
+                        running[pool.submit(work_one, waiting[0])] = waiting[0]
+                        waiting.popleft()
+                except BrokenProcessPool:
+                    broken = True
+                for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    try:
+                        yield future.result()
+                    except BrokenProcessPool:
+                        broken = True
+                        lost.append(job)
+            if running:
+                raise Interrupted("stopped as asked")
+        except BaseException:
+            end(multiprocessing.active_children())
+            raise
+
+
+def end(workers: list[BaseProcess]) -> None:
+    """Let workers keep the place of what they train, and see to it that they end."""
+    for worker in workers:
+        worker.terminate()
+    deadline = time.monotonic() + PATIENCE
+    while any(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for worker in workers:
+        worker.kill()
+
+
+def prepare(parent: int) -> None:
+    """Make this process a worker: Ctrl-C is the parent's to pass on, and when the parent dies the worker ends too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @lru_cache(maxsize=1)
@@ -50,15 +132,34 @@ def cached_splits(base: RunSpec, data_dir: str | None) -> Splits:
     return load(base, data_dir)
 
 
-def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
-    """Do one run in this process; a run that fails gives a row that says why."""
+def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:
+    """Do one run in this process and record it; a run that fails gives a row that says why.
+
+    stop: as of `run` (None: signals to this process are noted here).
+    """
+    from studies import record
+
+    try:
+        with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as asked:
+            done = train(job, asked)
+    except (Diverged, InputError) as error:
+        return failed(job, str(error))
+    except Exception as error:  # one run's fault must not end the study; its trace is for whoever mends it
+        traceback.print_exc()
+        return failed(job, f"{type(error).__name__}: {error}")
+    record.add(job.given.out, done.row, done.curve, done.samples, job.arms)
+    return done.row
+
+
+def train(job: Job, stop: Callable[[], bool]) -> Result:
+    """The run of a job, tracked; it goes on where it was left."""
     import torch
+    from filelock import FileLock, Timeout
     from threadpoolctl import threadpool_limits
 
     from stacked.plain import flat
     from stacked.run import run
     from stacked.tracking import Tracker, open_store, set_aside, was_replayed
-    from studies.record import failed_row
 
     torch.set_num_threads(job.threads)
     spec, given, name = job.spec, job.given, f"{job.arm}/s{job.spec.seed}"
@@ -73,33 +174,42 @@ def work_one(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, 
         "mlflow.runColor": job.colour,
     }
     try:
-        if not given.resume or was_replayed(store, folder):
-            set_aside(store, job.experiment, folder)
-        tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
-        # BLAS with a thread for every core in every process is ten times slower than with its share
-        with threadpool_limits(job.threads, user_api="blas"), tracker:
-            done = run(
-                spec,
-                cached_splits(given.base, given.data_dir),
-                arm=job.arm,
-                device=given.device,
-                codes=given.codes,
-                work=folder,
-                tracker=tracker,
-                bar=lambda label, total: bar(f"{name} {label}", total, given.jobs),
-            )
-    except (Diverged, InputError) as error:
-        return failed_row(spec, job.arm, str(error)), [], {}
-    except Exception as error:  # one run's fault must not end the study; its trace is for whoever mends it
-        traceback.print_exc()
-        return failed_row(spec, job.arm, f"{type(error).__name__}: {error}"), [], {}
-    return done.row, done.curve, done.samples
+        # for longer than a worker lives on after the death of its parent
+        with FileLock(folder.with_name(f"{spec.id}.lock"), timeout=2 * PATIENCE):
+            if not given.resume or was_replayed(store, folder):
+                set_aside(store, job.experiment, folder)
+            tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
+            # BLAS with a thread for every core in every process is ten times slower than with its share
+            with threadpool_limits(job.threads, user_api="blas"), tracker:
+                return run(
+                    spec,
+                    cached_splits(given.base, given.data_dir),
+                    arm=job.arm,
+                    device=given.device,
+                    codes=given.codes,
+                    work=folder,
+                    tracker=tracker,
+                    bar=lambda label, total: bar(f"{name} {label}", total, given.jobs),
+                    checkpoint_every=given.checkpoint_every,
+                    stop=stop,
+                )
+    except Timeout as error:
+        raise InputError(
+            f"another process is training it in {folder}: wait for that to end, then use --retry-failed"
+        ) from error
+
+
+def failed(job: Job, reason: str) -> Row:
+    """Record that a run failed, and why; its row."""
+    from studies import record
+
+    row = record.failed_row(job.spec, job.arm, reason)
+    record.add(job.given.out, row, [], {}, job.arms)
+    return row
 
 
 def bar(label: str, total: int, processes: int) -> Any:
     """The progress bar of a phase, on a line of its own for each process."""
-    import multiprocessing
-
     from stacked.progress import Bar
 
     number = multiprocessing.current_process().name.rpartition("-")[2]

@@ -273,8 +273,13 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
 
     def noted(spec: Any, splits: Any, **more: Any) -> Any:
         ran.append((spec, splits, more))
-        return SimpleNamespace(row={}, curve=[], samples={})
+        return SimpleNamespace(row={"run": spec.id}, curve=[], samples={})
 
+    def never() -> bool:
+        return False
+
+    kept: list[Any] = []
+    monkeypatch.setattr(studies.record, "add", lambda *words: kept.append(words))
     monkeypatch.setattr(running, "run", noted)
     monkeypatch.setattr(tracking, "open_store", lambda path: SimpleNamespace(root=path))
     monkeypatch.setattr(tracking, "Tracker", lambda *_, **__: Untracked())
@@ -282,10 +287,13 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     monkeypatch.setattr(working, "cached_splits", lambda base, data_dir: (base, data_dir))
     job = list(study.plan(STUDY, tiny, toy_splits()))[5]
     for resume in (True, False):
-        assert working.work_one(replace(job, given=replace(tiny, device="meta", resume=resume))) == ({}, [], {})
+        wanted = replace(job, given=replace(tiny, device="meta", resume=resume))
+        assert working.work_one(wanted, never) == {"run": job.spec.id}
+        assert kept.pop() == (tiny.out, {"run": job.spec.id}, [], {}, STUDY.arm_names)
         spec, splits, more = ran.pop()
         assert spec == job.spec
         assert splits == (tiny.base, "there")
+        assert more["stop"] is never
         asked = {name: more[name] for name in ("arm", "device", "codes", "work")}
         work = tmp_path / "work" / spec.id
         assert asked == {"arm": "greedy+finetune", "device": "meta", "codes": "recompute", "work": work}
@@ -302,7 +310,7 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
         asked.append(words)
         return splits
 
-    def working(wanted: list[study.Job], processes: int) -> Any:
+    def working(wanted: list[study.Job], processes: int, stop: Any) -> Any:
         todo.append((wanted, processes))
         return iter(())
 
