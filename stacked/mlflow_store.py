@@ -262,6 +262,8 @@ def _prepare(store: Store) -> None:
     """Let one process at a time create or migrate the schema: several at once make each other fail."""
     with _locked(store), _quiet_migrations():
         try:
+            if store.is_local:
+                _create_database(store.root)
             MlflowClient(store.uri).search_experiments(max_results=1)
         except OUTAGES as error:
             reason = str(error).strip().splitlines()[0]
@@ -269,6 +271,17 @@ def _prepare(store: Store) -> None:
                 f"{store.uri} cannot be opened as an MLflow store ({reason}); "
                 "name another folder, or set MLFLOW_TRACKING_URI to a store that works"
             ) from error
+
+
+def _create_database(root: Path) -> None:
+    """Create the local database whole or not at all: MLflow cannot mend one whose creation was interrupted."""
+    path, made = root / "mlflow.db", root / ".mlflow-new.db"
+    if path.exists():
+        return
+    for left in (made, made.with_name(f"{made.name}-journal")):
+        left.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{made.as_posix()}").search_experiments(max_results=1)
+    os.replace(made, path)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,6 +122,15 @@ def run(
         grow(stack, spec, phases[saved.phases - (0 if saved.update else 1)].depth, where)
         stack.load_state_dict({name: saved.tensors[name] for name in stack.state_dict()})
         state = State(**{name: value for name, value in saved.state.items() if name != "training"})
+    threads = torch.get_num_threads()
+    if state.threads not in (0, threads):
+        warnings.warn(
+            f"the run was trained with {state.threads} threads and goes on with {threads}, which round otherwise: it does not "
+            "end to the bit as it would have",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    state.threads = threads
     commit = setting["commit"] + ("+changes" if setting["dirty"] == "true" else "")
     state.commits += [commit] if commit not in state.commits else []
     curves = Curves(spec, splits, state, tracker)
@@ -155,7 +165,7 @@ def run(
         "seconds": time.perf_counter() - began,
         "peak_mb": state.peak_bytes / 1e6,
         "codes_mb": state.codes_bytes / 1e6,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "device": str(where),
         **final,
         "spec": to_json(spec),

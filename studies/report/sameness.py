@@ -1,0 +1,77 @@
+"""Whether two records of the same study are the same, but for times: rows, curves, pictures, figures, weights, MLflow.
+
+Of the figures all but curves.png, which shows seconds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+from studies.report.rows import load_curves, load_rows
+
+#: Columns that tell of the clock, or of who edited the code meanwhile.
+TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit", "threads")
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """In what two homes of a study differ, `out` and `store` below each; nothing where all is the same."""
+    found = []
+    for name, load in (("runs.csv", load_rows), ("curves.csv", load_curves)):
+        a, b = (load(home / "out").drop(columns=list(TIMES), errors="ignore") for home in (one, other))
+        if not a.equals(b):
+            found.append(name)
+    found += _files(one / "out", other / "out", "samples/*.npz", _same_arrays)
+    found += _files(one / "out", other / "out", "figures/[!c]*.png", lambda a, b: a.read_bytes() == b.read_bytes())
+    found += _files(one / "store" / "work", other / "store" / "work", "*/*.safetensors", _same_tensors)
+    mine, theirs = (_logged(home / "store" / "mlflow.db") for home in (one, other))
+    statuses = Counter(status for status, _ in theirs.values())
+    if set(statuses) != {"FINISHED"}:
+        found.append(f"MLflow has runs {dict(statuses)}")
+    for name in sorted(mine.keys() | theirs.keys()):
+        if name not in mine or name not in theirs:
+            found.append(f"MLflow run {name} is only in one")
+            continue
+        a, b = mine[name][1], theirs[name][1]
+        if a != b:
+            found.append(f"MLflow points of {name}: {sum((a - b).values())} missing, {sum((b - a).values())} too many")
+    return found
+
+
+def _files(one: Path, other: Path, pattern: str, same: Callable[[Path, Path], bool]) -> list[str]:
+    """The files of this pattern that are in one folder alone, or not the `same`."""
+    mine, theirs = ({path.relative_to(root).as_posix() for path in root.glob(pattern)} for root in (one, other))
+    return [name for name in sorted(mine | theirs) if name not in mine & theirs or not same(one / name, other / name)]
+
+
+def _same_arrays(one: Path, other: Path) -> bool:
+    with np.load(one, allow_pickle=False) as a, np.load(other, allow_pickle=False) as b:
+        return a.files == b.files and all(np.array_equal(a[name], b[name]) for name in a.files)
+
+
+def _same_tensors(one: Path, other: Path) -> bool:
+    """Names, shapes, types and bits; states also tell of times and commits."""
+    with safe_open(one, "np") as a, safe_open(other, "np") as b:
+        names = sorted(a.keys())
+        return names == sorted(b.keys()) and all(
+            a.get_tensor(name).tobytes() == b.get_tensor(name).tobytes() for name in names
+        )
+
+
+def _logged(database: Path) -> dict[str, tuple[str, Counter[tuple[str, int, float]]]]:
+    """run name -> (status, its points (metric, step, value), those of the clock without their values)."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as store:
+        runs = store.execute("select run_uuid, name, status from runs where lifecycle_stage = 'active'").fetchall()
+        points = store.execute("select run_uuid, key, step, value from metrics").fetchall()
+    found: dict[str, tuple[str, Counter[tuple[str, int, float]]]] = {}
+    for run, name, status in runs:
+        logged = Counter(
+            (key, step, 0.0 if key in TIMES else value) for owner, key, step, value in points if owner == run
+        )
+        found[name] = (status, logged)
+    return found
