@@ -36,7 +36,7 @@ SHARE, LEAST_SECONDS = 0.02, 5.0
 class Saved:
     """What a checkpoint holds: the stack's tensors and others by name, and the plain state.
 
-    `phases` were finished, and `update` updates made of the next.
+    `phases` were finished, and `update` updates made of the next, those that a rollback undid included.
     """
 
     phases: int

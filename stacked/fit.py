@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from stacked.codes import Inputs, Targets
 from stacked.data.stream import Order
 from stacked.early_stopping import EarlyStopping, Watched
 from stacked.errors import Diverged
+from stacked.faults import LOWER, MOST_ROLLBACKS, Buffers, finite
 from stacked.growth import Phase
 from stacked.optim import OPTIMISERS, learning_rate
 from stacked.phase_loss import PhaseLoss
@@ -74,6 +76,10 @@ class Training:
         device = next(iter(self.params.values())).device
         self.losses = torch.zeros(every, device=device)  # read once a point: no synchronisation in between
         self.window = self.update = 0
+        self.skipped = self.rollbacks = self.lost = 0
+        self.buffers = Buffers(stack) if how.on_fault == "skip-batch" else None
+        self.back: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.last_loss = math.nan
         self.seconds = 0.0
         self.valid_loss: float | None = None
         watched = Watched(self.objective, valid, valid_targets, order.size) if valid is not None else None
@@ -84,26 +90,38 @@ class Training:
         """Train on to the end; yield a Point wherever the run's update count is a multiple of `every`, and at the end.
 
         Training pauses while the caller holds a point. `after` is called after every update, and after its point; what it
-        raises ends the training, whose `state` is then that of the last update. Raises Diverged when the loss is not finite.
+        raises ends the training, whose `state` is then that of the last update. Raises Diverged when a loss or a gradient is
+        not finite, and the spec's `on_fault` says nothing else.
         """
         how, phase = self.how, self.phase
         params = list(self.params.values())
         check_every = how.check_every or self.order.updates_per_epoch
         began, stopped = time.perf_counter(), False
+        if how.on_fault == "rollback" and self.back is None:
+            self.back = self.copied()
         while self.update < phase.updates and not stopped:
             step = self.done + self.update
             index = self.order.batch(step)
+            if self.buffers:
+                self.buffers.keep()
             loss = self.objective(self.inputs(index), self.targets(index) if self.targets else None, step)
             self.optimiser.zero_grad()
             loss.backward()
             last, at_point = self.update + 1 == phase.updates, (step + 1) % self.every == 0
-            norm = gradient_norm(params, how.clip) if how.clip or at_point or last else None
             lr = learning_rate(how.lr_of(phase), how.schedule_of(phase), how.warmup, self.update, phase.updates)
-            for group in self.optimiser.param_groups:
-                group["lr"] = lr * group["factor"]
-            self.optimiser.step()
-            self.losses[self.window] = loss.detach()
-            self.window += 1
+            lr /= LOWER**self.rollbacks
+            if self.buffers and not finite(loss, params):
+                self.buffers.put_back()
+                self.optimiser.zero_grad()
+                self.skipped += 1
+                norm: Tensor | None = torch.zeros(())
+            else:
+                norm = gradient_norm(params, how.clip) if how.clip or at_point or last else None
+                for group in self.optimiser.param_groups:
+                    group["lr"] = lr * group["factor"]
+                self.optimiser.step()
+                self.losses[self.window] = loss.detach()
+                self.window += 1
             self.update += 1
 
             if self.stopping and (self.update % check_every == 0 or last):
@@ -111,13 +129,21 @@ class Training:
                 stopped = self.stopping.over
                 if last or stopped:
                     self.stopping.restore()
-            mean = self.mean_loss() if at_point or last or stopped else None
+            point = None
+            if at_point or last or stopped:
+                try:
+                    norm = gradient_norm(params, None) if norm is None else norm
+                    point = Point(self.update, self.mean_loss(norm), norm.item(), lr, self.valid_loss, 0.0, stopped)
+                except Diverged as fault:
+                    self.go_back(fault)
+                    stopped = False
+                    continue
             self.seconds += time.perf_counter() - began
-            if mean is not None:
-                norm = gradient_norm(params, None) if norm is None else norm
-                point = Point(self.update, mean, norm.item(), lr, self.valid_loss, self.seconds, stopped)
-                self.window, self.valid_loss = 0, None
-                yield point
+            if point is not None:
+                self.window, self.valid_loss, self.last_loss = 0, None, point.loss
+                yield replace(point, seconds=self.seconds)
+                if self.back is not None:
+                    self.back = self.copied()
             if after is not None and not stopped:
                 after()
             began = time.perf_counter()
@@ -132,7 +158,12 @@ class Training:
         }
         tensors |= {f"head/{name}": value for name, value in self.objective.state_dict().items()}
         tensors["losses"] = self.losses[: self.window]
-        plain = {"update": self.update, "seconds": self.seconds, "valid_loss": self.valid_loss}
+        plain: dict[str, Any] = {
+            name: getattr(self, name) for name in ("update", "seconds", "valid_loss", "skipped", "rollbacks", "lost")
+        }
+        if self.back is not None:
+            tensors |= {f"back/{name}": value for name, value in self.back[0].items()}
+            plain["back"] = self.back[1]
         if self.stopping:
             tensors |= {f"best/{name}": value for name, value in self.stopping.state.items()}
             plain |= {
@@ -143,7 +174,11 @@ class Training:
 
     def restore(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
         """Go on from what `state` gave; the stack has its own weights already."""
-        self.update, self.seconds, self.valid_loss = plain["update"], plain["seconds"], plain["valid_loss"]
+        for name in ("update", "seconds", "valid_loss", "skipped", "rollbacks", "lost"):
+            setattr(self, name, plain[name])
+        if "back" in plain:
+            self.back = _named("back/", tensors), plain["back"]
+        self.optimiser.state.clear()
         self.window = len(tensors["losses"])
         self.losses[: self.window] = tensors["losses"]
         self.objective.load_state_dict(_named("head/", tensors))
@@ -158,14 +193,42 @@ class Training:
             self.stopping.best, self.stopping.waited = math.inf if best is None else best, plain["waited"]
             self.stopping.state = _named("best/", tensors)
 
-    def mean_loss(self) -> float:
-        """The mean loss since the last point; Diverged when one of them is not finite."""
+    def copied(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The state and the stack as they are now, for going back to."""
+        kept, self.back = self.back, None  # a state to go back to has none itself
+        tensors, plain = self.state()
+        self.back = kept
+        tensors |= {f"stack/{name}": value for name, value in self.stack.state_dict().items()}
+        return {name: value.detach().clone() for name, value in tensors.items()}, plain
+
+    def go_back(self, fault: Diverged) -> None:
+        """Return to the last point, and go on at a lower learning rate; raises the fault where that is not to be done."""
+        if self.back is None or self.rollbacks == MOST_ROLLBACKS:
+            raise fault
+        rollbacks, lost = self.rollbacks + 1, self.lost + self.update - self.back[1]["update"]
+        seconds = self.seconds
+        self.stack.load_state_dict(_named("stack/", self.back[0]))
+        self.restore(*self.back)
+        self.rollbacks, self.lost, self.seconds = rollbacks, lost, seconds
+        warnings.warn(
+            f"{fault}: it goes on from update {self.update} with its learning rate divided by {LOWER**rollbacks:g}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+    def mean_loss(self, norm: Tensor) -> float:
+        """The mean loss since the last point; Diverged when one of them, or this update's gradient, is not finite."""
         values = self.losses[: self.window].cpu()
-        finite = values.isfinite()
-        if not finite.all():
-            first = self.update - self.window + int(finite.long().argmin()) + 1
-            what, phase = values[~finite][0].item(), self.phase
-            raise Diverged(f"the loss became {what} in phase {phase.name!r} at update {first} of {phase.updates}")
+        good, phase = values.isfinite(), self.phase
+        last = values[good][-1].item() if good.any() else self.last_loss
+        where = f"in phase {phase.name!r} at update {{}} of {phase.updates}; the last finite loss was {last:g}"
+        if not good.all():
+            first = self.update - self.window + int(good.long().argmin()) + 1
+            raise Diverged(f"the loss became {values[~good][0].item()} {where.format(first)}")
+        if not norm.isfinite():
+            raise Diverged(f"the gradient became {norm.item()} {where.format(self.update)}")
+        if not len(values):
+            raise Diverged(f"every batch was left out up to {where.format(self.update)[len('in ') :]}")
         return values.double().mean().item()
 
 

@@ -21,6 +21,8 @@ class Optimisation:
     patience: end a phase of growth when its validation loss has not improved for so many checks, and restore the best
         weights (None: never); a check is made every `check_every` updates (None: every epoch).
     end_patience: that of what follows growth (None: never).
+    on_fault: what is done where a loss or a gradient is not finite: "stop" the run; "skip-batch", counted; "rollback" to the
+        last point of the curve at half the learning rate, at most ten times a phase.
     corruption: a name, or several joined by "+"; a level is then a tuple with a number for each.
     corruption_patch: side of the blocks of block-masking, in places of the map that is read.
     emphasis: weights (alpha, beta) of the loss of elements that were corrupted and of those that were not (None: 1 and 1).
@@ -58,9 +60,11 @@ class Optimisation:
     end_lr: float | None = later(None)
     end_schedule: str | None = later(None)
     end_patience: int | None = later(None)
+    on_fault: str = later("stop")
 
     def __post_init__(self) -> None:
         from stacked.corruption import CORRUPTIONS, parts
+        from stacked.faults import FAULTS
         from stacked.objectives import LOSSES
         from stacked.optim import OPTIMISERS, SCHEDULES
         from stacked.penalties import PENALTIES
@@ -75,6 +79,7 @@ class Optimisation:
         choice(self.schedule, SCHEDULES, "schedule")
         if self.end_schedule is not None:
             choice(self.end_schedule, SCHEDULES, "end_schedule")
+        choice(self.on_fault, FAULTS, "on_fault")
         for name in self.loss:
             choice(name, LOSSES, "loss")
         names = parts(self.corruption)

@@ -165,6 +165,7 @@ def run(
         "seconds": time.perf_counter() - began,
         "peak_mb": state.peak_bytes / 1e6,
         "codes_mb": state.codes_bytes / 1e6,
+        **({"skipped": state.skipped, "rollbacks": state.rollbacks} if spec.optimisation.on_fault != "stop" else {}),
         "threads": threads,
         "device": str(where),
         **final,

@@ -147,7 +147,9 @@ def train_phase(
                 spent.note()
                 tensors, plain = training.state()
                 inner = asdict(state) | {"training": plain | {"updates": phase.updates}}
-                checkpoints.inside(number - 1, training.update, stack.state_dict() | tensors, inner)
+                # what a rollback undid counts too: a later place must never have the number of an earlier one
+                made = training.update + training.lost
+                checkpoints.inside(number - 1, made, stack.state_dict() | tensors, inner)
 
         for point in training.points(keep):
             spent.note()
@@ -166,16 +168,26 @@ class Spent:
 
     def __init__(self, state: State, training: Training, images: int, flop: int) -> None:
         self.state, self.training, self.images, self.flop = state, training, images, flop
-        self.update, self.seconds = training.update, training.seconds
+        self.remember()
+
+    def remember(self) -> None:
+        """What is counted by now."""
+        now = self.training
+        self.update, self.lost, self.seconds = now.update, now.lost, now.seconds
+        self.skipped, self.rollbacks = now.skipped, now.rollbacks
 
     def note(self) -> None:
         """Count the updates and the seconds since it was last called."""
-        made = self.training.update - self.update
-        self.state.updates += made
-        self.state.images_seen += made * self.images
-        self.state.flop += made * self.flop
-        self.state.seconds += self.training.seconds - self.seconds
-        self.update, self.seconds = self.training.update, self.training.seconds
+        now, state = self.training, self.state
+        made = now.update - self.update
+        spent = made + now.lost - self.lost  # what a rollback undid was spent too
+        state.updates += made
+        state.images_seen += spent * self.images
+        state.flop += spent * self.flop
+        state.seconds += now.seconds - self.seconds
+        state.skipped += now.skipped - self.skipped
+        state.rollbacks += now.rollbacks - self.rollbacks
+        self.remember()
 
 
 def quiet(label: str, total: int) -> Bar:

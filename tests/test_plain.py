@@ -45,6 +45,7 @@ LATER = {
     (Optimisation, "end_lr"): None,
     (Optimisation, "end_schedule"): None,
     (Optimisation, "end_patience"): None,
+    (Optimisation, "on_fault"): "stop",
 }
 #: Another value of each.
 OTHER: dict[str, Any] = {
@@ -64,6 +65,7 @@ OTHER: dict[str, Any] = {
     "end_lr": 1e-4,
     "end_schedule": "cosine",
     "end_patience": 2,
+    "on_fault": "rollback",
 }
 
 
