@@ -174,6 +174,7 @@ STUDY = Study(
         "labels": [],
     },
     claims=CLAIMS,
+    figures=("curves", "filters", "probe_by_depth"),
     drawings={
         "comparison": Drawing(
             "The paper's figure 2: test images, and what each method restores from its code, best first; at the right the "

@@ -28,6 +28,8 @@ _COLOURS = (
     "#8C8C8C",
 )
 _SHOWN = 5000
+#: Of a number with its background, as a part of the panel's width and height.
+_NUMBER_SIDE = np.array([0.055, 0.055])
 
 
 def draw_maps(maps: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], names: tuple[str, str]) -> Figure | None:
@@ -44,6 +46,21 @@ def draw_maps(maps: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], nam
     return figure
 
 
+def apart(places: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Places [n, 2], moved until no two are nearer to each other than a number's `size` [2], each as little as need be."""
+    turn = 2 * np.pi * np.arange(len(places)) / len(places)
+    moved = places / size + 1e-3 * np.column_stack([np.cos(turn), np.sin(turn)])  # also those on one another part
+    for _ in range(100):
+        way = moved[:, None] - moved[None]
+        distance = np.linalg.norm(way, axis=2) + 1e-9
+        push = np.maximum(0.0, 1.0 - distance) / 2
+        np.fill_diagonal(push, 0.0)
+        if not push.any():
+            break
+        moved = moved + (push[:, :, None] * way / distance[:, :, None]).sum(axis=1)
+    return moved * size
+
+
 def _draw_map(axes: Axes, codes: npt.NDArray[np.float64], labels: npt.NDArray[Any]) -> None:
     low, high = np.percentile(codes, [0.5, 99.5], axis=0)
     margin = 0.04 * np.where(high > low, high - low, 1.0)  # all codes alike: a map of one point
@@ -56,8 +73,9 @@ def _draw_map(axes: Axes, codes: npt.NDArray[np.float64], labels: npt.NDArray[An
     axes.scatter(
         codes[order, 0], codes[order, 1], s=3, linewidths=0, alpha=0.6, c=[_COLOURS[int(k) % 10] for k in labels[order]]
     )
-    for label in np.unique(labels[labels >= 0]):
-        x, y = np.median(codes[labels == label], axis=0)
+    classes = np.unique(labels[labels >= 0])
+    medians = np.array([np.median(codes[labels == label], axis=0) for label in classes]).reshape(-1, 2)
+    for label, (x, y) in zip(classes, apart(medians, _NUMBER_SIDE * (high - low + 2 * margin)), strict=True):
         axes.text(
             x,
             y,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import log10
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,10 @@ from studies.report.tables import trained_arms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+#: Letters of arms' names that stand side by side below a panel; of more, they are slanted.
+MOST_LETTERS = 48
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,10 @@ def recon_panel(axes: Axes, study: Record) -> None:
         _mean_and_interval(axes, position + 0.16, measured, study.colours[arm])
     log_axis(axes, np.append(np.concatenate(values), study.reference.get("pca_mse", np.nan)))
     axes.set_xlim(-0.6, len(arms) - 0.4)
-    axes.set_xticks(range(len(arms)), [arm.replace("+", "\n+") for arm in arms])
+    labels = [arm.replace("+", "\n+") for arm in arms]
+    long = sum(max(map(len, label.split("\n"))) for label in labels) > MOST_LETTERS
+    slanted: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    axes.set_xticks(range(len(arms)), arms if long else labels, **slanted)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("test MSE per pixel (log scale)")

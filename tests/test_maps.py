@@ -1,0 +1,33 @@
+"""Maps of two-dimensional codes: numbers that stay where they belong, and can all be read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from studies.papers.maps import apart, draw_maps
+
+SIZE = np.array([2.0, 0.5])
+
+
+def test_numbers_that_are_apart_stay_where_they_are() -> None:
+    places = np.array([[0.0, 0.0], [2.1, 0.0], [0.0, 0.6], [-9.0, 4.0]])
+    assert apart(places, SIZE) == pytest.approx(places, abs=0.01)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_numbers_that_hide_one_another_are_moved_apart_around_their_middle(n: int) -> None:
+    """Also where all of them lie on one place."""
+    places = np.full((n, 2), 3.0)
+    moved = apart(places, SIZE)
+    distances = np.linalg.norm((moved[:, None] - moved[None]) / SIZE, axis=2)[~np.eye(n, dtype=bool)]
+    assert distances.min() > 0.9
+    assert distances.max() < n
+    assert moved.mean(axis=0) == pytest.approx(places.mean(axis=0), abs=0.02)
+
+
+def test_every_class_has_its_number_also_where_all_codes_are_alike() -> None:
+    labels = np.arange(40) % 4
+    figure = draw_maps({"map": (np.zeros((40, 2)), labels)}, ("x", "y"))
+    assert figure is not None
+    assert {text.get_text() for text in figure.axes[0].texts} == {"0", "1", "2", "3"}
