@@ -12,6 +12,14 @@ from typing import Any
 from stacked.errors import Interrupted
 
 
+def again(number: int) -> None:
+    """Send the signal to this process once more; unlike `interrupt_main` alone that also ends a wait."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        _thread.interrupt_main(signal.Signals(number))
+
+
 class Interruption:
     """A context in which signals, Ctrl-C and SIGTERM, are noted for whoever asks: `stop` of a run is such a question.
 
@@ -45,6 +53,6 @@ class Interruption:
         if self.number:
             raise Interrupted("stopped as asked")
         self.number = number
-        self._timer = threading.Timer(self.grace, _thread.interrupt_main, [number])
+        self._timer = threading.Timer(self.grace, again, [number])
         self._timer.daemon = True
         self._timer.start()
