@@ -142,7 +142,7 @@ def save_checkpoint(
         "format": FORMAT,
         "spec": to_json(spec),
         "place": json.dumps([phases, update]),
-        "state": json.dumps(state, allow_nan=True),
+        "state": json.dumps(state),
     }
     write_atomically(path, save(contiguous, header | {"sha256": checksum(contiguous, header)}))
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 FAULTS = ("stop", "skip-batch", "rollback")
 #: Rollbacks of a phase after which it is given up, and by what each divides the learning rate.
 MOST_ROLLBACKS, LOWER = 10, 2.0
+#: Batches left out one after the other after which a phase is given up.
+MOST_SKIPPED = 10
 
 
 def finite(loss: Tensor, params: Sequence[nn.Parameter]) -> bool:

@@ -16,12 +16,15 @@ from stacked.codes import Inputs, Targets
 from stacked.data.stream import Order
 from stacked.early_stopping import EarlyStopping, Watched
 from stacked.errors import Diverged
-from stacked.faults import LOWER, MOST_ROLLBACKS, Buffers, finite
+from stacked.faults import LOWER, MOST_ROLLBACKS, MOST_SKIPPED, Buffers, finite
 from stacked.growth import Phase
 from stacked.optim import OPTIMISERS, learning_rate
 from stacked.phase_loss import PhaseLoss
 from stacked.spec import Optimisation
 from stacked.stack import StackedAutoencoder
+
+#: What a training counts and measures, to be kept when it is left.
+KEPT = ("update", "seconds", "valid_loss", "last_loss", "skipped", "in_a_row", "rollbacks", "lost")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Training:
         device = next(iter(self.params.values())).device
         self.losses = torch.zeros(every, device=device)  # read once a point: no synchronisation in between
         self.window = self.update = 0
-        self.skipped = self.rollbacks = self.lost = 0
+        self.skipped = self.in_a_row = self.rollbacks = self.lost = 0
         self.buffers = Buffers(stack) if how.on_fault == "skip-batch" else None
         self.back: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.last_loss = math.nan
@@ -114,6 +117,7 @@ class Training:
                 self.buffers.put_back()
                 self.optimiser.zero_grad()
                 self.skipped += 1
+                self.in_a_row += 1
                 norm: Tensor | None = torch.zeros(())
             else:
                 norm = gradient_norm(params, how.clip) if how.clip or at_point or last else None
@@ -122,7 +126,12 @@ class Training:
                 self.optimiser.step()
                 self.losses[self.window] = loss.detach()
                 self.window += 1
+                self.in_a_row = 0
             self.update += 1
+            if self.in_a_row == MOST_SKIPPED:
+                raise Diverged(
+                    f"{MOST_SKIPPED} batches in a row were left out {self.where(self.update, self.last_loss)}"
+                )
 
             if self.stopping and (self.update % check_every == 0 or last):
                 self.valid_loss = self.stopping.check()
@@ -158,9 +167,7 @@ class Training:
         }
         tensors |= {f"head/{name}": value for name, value in self.objective.state_dict().items()}
         tensors["losses"] = self.losses[: self.window]
-        plain: dict[str, Any] = {
-            name: getattr(self, name) for name in ("update", "seconds", "valid_loss", "skipped", "rollbacks", "lost")
-        }
+        plain: dict[str, Any] = {name: getattr(self, name) for name in KEPT}
         if self.back is not None:
             tensors |= {f"back/{name}": value for name, value in self.back[0].items()}
             plain["back"] = self.back[1]
@@ -174,7 +181,7 @@ class Training:
 
     def restore(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
         """Go on from what `state` gave; the stack has its own weights already."""
-        for name in ("update", "seconds", "valid_loss", "skipped", "rollbacks", "lost"):
+        for name in KEPT:
             setattr(self, name, plain[name])
         if "back" in plain:
             self.back = _named("back/", tensors), plain["back"]
@@ -217,19 +224,24 @@ class Training:
         )
 
     def mean_loss(self, norm: Tensor) -> float:
-        """The mean loss since the last point; Diverged when one of them, or this update's gradient, is not finite."""
+        """The mean loss since the last point; Diverged when one of them, or this update's gradient, is not finite.
+
+        Where all batches since then were left out it is still that of the last point.
+        """
         values = self.losses[: self.window].cpu()
-        good, phase = values.isfinite(), self.phase
+        good = values.isfinite()
         last = values[good][-1].item() if good.any() else self.last_loss
-        where = f"in phase {phase.name!r} at update {{}} of {phase.updates}; the last finite loss was {last:g}"
         if not good.all():
             first = self.update - self.window + int(good.long().argmin()) + 1
-            raise Diverged(f"the loss became {values[~good][0].item()} {where.format(first)}")
+            raise Diverged(f"the loss became {values[~good][0].item()} {self.where(first, last)}")
         if not norm.isfinite():
-            raise Diverged(f"the gradient became {norm.item()} {where.format(self.update)}")
-        if not len(values):
-            raise Diverged(f"every batch was left out up to {where.format(self.update)[len('in ') :]}")
-        return values.double().mean().item()
+            raise Diverged(f"the gradient became {norm.item()} {self.where(self.update, last)}")
+        return values.double().mean().item() if len(values) else self.last_loss
+
+    def where(self, update: int, loss: float) -> str:
+        """What to say of a fault's place, and of the last finite loss before it."""
+        before = "no loss was finite before" if math.isnan(loss) else f"the last finite loss was {loss:g}"
+        return f"in phase {self.phase.name!r} at update {update} of {self.phase.updates}; {before}"
 
 
 def fit(stack: StackedAutoencoder, phase: Phase, inputs: Inputs, how: Optimisation, **more: Any) -> Iterator[Point]:

@@ -21,8 +21,8 @@ class Optimisation:
     patience: end a phase of growth when its validation loss has not improved for so many checks, and restore the best
         weights (None: never); a check is made every `check_every` updates (None: every epoch).
     end_patience: that of what follows growth (None: never).
-    on_fault: what is done where a loss or a gradient is not finite: "stop" the run; "skip-batch", counted; "rollback" to the
-        last point of the curve at half the learning rate, at most ten times a phase.
+    on_fault: what is done where a loss or a gradient is not finite: "stop" the run; "skip-batch", counted, at most ten in a
+        row; "rollback" to the last point of the curve at half the learning rate, at most ten times a phase.
     corruption: a name, or several joined by "+"; a level is then a tuple with a number for each.
     corruption_patch: side of the blocks of block-masking, in places of the map that is read.
     emphasis: weights (alpha, beta) of the loss of elements that were corrupted and of those that were not (None: 1 and 1).

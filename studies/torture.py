@@ -216,8 +216,7 @@ def report(kills: list[Kill], ended: list[Ended], command: str) -> str:
         lines.append(f"| {way} | {to} | {number} | {inside} | {max(kill.ended_in for kill in those):.1f} |")
     lines += [
         "",
-        f"Asked to end (SIGTERM, SIGINT), it ended within {max(asked, default=0):.1f} s; {PROMPT:.0f} s are allowed.",
-        "",
+        *([f"Asked to end, it ended within {max(asked):.1f} s; {PROMPT:.0f} s are allowed.", ""] if asked else []),
         "| study | kills | differs in |",
         "| --: | --: | --- |",
         *(f"| {each.study} | {each.kills} | {each.differs or '–'} |" for each in ended),

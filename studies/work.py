@@ -57,6 +57,8 @@ def work(jobs: list[Job], processes: int, stop: Callable[[], bool] = lambda: Fal
     """
     if processes == 1 or len(jobs) < 2:
         for job in jobs:
+            if stop():
+                raise Interrupted("stopped as asked")
             yield work_one(job, stop)
         return
     waiting, deaths = deque(jobs), Counter[str]()
@@ -92,7 +94,7 @@ def in_processes(waiting: deque[Job], lost: list[Job], processes: int, stop: Cal
                     except BrokenProcessPool:
                         broken = True
                         lost.append(job)
-            if running:
+            if stop() and (running or waiting):
                 raise Interrupted("stopped as asked")
         except BaseException:
             end(multiprocessing.active_children())

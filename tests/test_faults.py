@@ -95,7 +95,12 @@ def test_a_skipped_batch_leaves_no_trace_but_its_count() -> None:
     plain.phase = replace(PHASE, updates=38)
     list(plain.points())
     assert same(trained.stack, plain.stack)
-    assert points[1].loss == pytest.approx(float(points[1].loss))
+    each = training("skip-batch", Poisoned(IMAGES, 14, 15))
+    each.every, each.losses = 1, torch.zeros(1)
+    losses = [point.loss for point in each.points()]
+    taken = [loss for update, loss in enumerate(losses[10:20], start=11) if update not in (14, 15)]
+    assert points[1].loss == pytest.approx(sum(taken) / 8)
+    assert losses[13] == losses[14] == losses[12]  # nothing new is known
 
 
 def test_skipping_changes_nothing_where_nothing_is_to_be_skipped() -> None:
@@ -110,11 +115,18 @@ def test_a_skipped_batch_at_a_point_made_no_step() -> None:
     assert points[1].loss > 0
 
 
-def test_skipping_all_ends_the_run() -> None:
-    with pytest.raises(
-        Diverged, match=r"^every batch was left out up to phase 'stage 1' at update 30 of 40; the last finite"
-    ):
+def test_skipping_ten_in_a_row_ends_the_run_and_nine_do_not() -> None:
+    said = r"^10 batches in a row were left out in phase 'stage 1' at update 27 of 40; the last finite loss was 0\.\d+$"
+    with pytest.raises(Diverged, match=said):
         list(training("skip-batch", Poisoned(IMAGES, always_from=18)).points())
+    spared = training("skip-batch", Poisoned(IMAGES, *range(18, 27), *range(28, 37)))
+    assert [point.update for point in spared.points()] == [10, 20, 30, 40]
+    assert spared.skipped == 18
+
+
+def test_a_fault_before_any_finite_loss_says_so() -> None:
+    with pytest.raises(Diverged, match=r"at update 1 of 40; no loss was finite before$"):
+        list(training("stop", Poisoned(IMAGES, always_from=1)).points())
 
 
 def test_rollback_goes_on_from_the_last_point_at_half_the_rate() -> None:

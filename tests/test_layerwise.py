@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +23,7 @@ from studies.arms import Arm
 from studies.equal import budgets, costs
 from studies.layerwise import STUDY
 from studies.report.rows import load_curves, load_rows
+from studies.report.sameness import differences
 from studies.ui import replay
 
 ROOT = Path(__file__).parent.parent
@@ -97,6 +101,51 @@ def test_the_same_command_trains_nothing_again(smoke: tuple[Path, Path, subproce
     assert again.returncode == 0
     assert "4 finished already" in again.stderr
     assert (out / "runs.csv").read_bytes() == before
+
+
+def changed(home: Path, what: str) -> None:
+    """Change one thing in a study's home."""
+    if what == "weights":
+        path = sorted((home / "store" / "work").glob("*/phase-1.safetensors"))[0]
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    elif what in ("runs.csv", "curves.csv"):
+        frame = pd.read_csv(home / "out" / what)
+        column = "final/recon_mse" if what == "runs.csv" else "eval/recon_mse"
+        frame.loc[0, column] *= 1 + 1e-12
+        frame.to_csv(home / "out" / what, index=False)
+    elif what == "filters.png":
+        (home / "out" / "figures" / what).write_bytes(b"")
+    else:
+        with sqlite3.connect(home / "store" / "mlflow.db") as store:
+            store.execute(what)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("weights", r"phase-1\.safetensors$"),
+        ("runs.csv", "^runs.csv$"),
+        ("curves.csv", "^curves.csv$"),
+        ("filters.png", "^figures/filters.png$"),
+        ("update runs set status = 'RUNNING' where name = 'joint/s0'", "MLflow has runs .*'RUNNING': 1"),
+        ("delete from runs where name = 'joint/s0 joint'", "MLflow has run joint/s0 joint 0 times, not 1"),
+        ("update runs set name = 'joint/s0' where name = 'greedy/s0'", "MLflow has run joint/s0 2 times, not 1"),
+        (
+            "update metrics set step = step + 1 where key = 'final/recon_mse'",
+            "points of joint/s0: 1 missing, 1 too many",
+        ),
+    ],
+    ids=lambda text: text.split(" where")[0],
+)
+def test_a_copy_of_a_study_is_the_same_and_a_change_is_seen(
+    what: str, said: str, smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(smoke[0].parent, tmp_path / "copy")
+    assert differences(smoke[0].parent, tmp_path / "copy") == []
+    changed(tmp_path / "copy", what)
+    assert re.search(said, "; ".join(differences(smoke[0].parent, tmp_path / "copy")))
 
 
 def test_done_anew_a_run_replaces_the_old_one_everywhere(

@@ -1,0 +1,131 @@
+"""A study's worker processes: one that is killed is replaced, all end when asked, and none outlives the first process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stacked.checkpoint import place
+from stacked.errors import InputError, Interrupted
+from studies import work as working
+from studies.work import work
+
+ROOT = Path(__file__).parent.parent
+STUDY = (
+    *("--data", "digits", "--channels", "4", "8", "--batch-size", "64", "--seeds", "1", "--labels", "100"),
+    *("--arms", "greedy", "joint", "--epochs", "2000", "--finetune", "2000", "--jobs", "2", "--checkpoint-every", "20"),
+)
+linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the children of a process from /proc")
+
+
+def workers(parent: int) -> set[int]:
+    """The living worker processes of a study, its resource tracker left out."""
+    found = set()
+    try:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        for child in children:
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.add(int(child))
+    except OSError:
+        return set()
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def places(home: Path) -> dict[str, tuple[int, int]]:
+    """The newest place of each run that has one."""
+    found: dict[str, tuple[int, int]] = {}
+    for path in (home / "store" / "work").glob("*/[pu]*.safetensors"):
+        try:
+            found[path.parent.name] = max(found.get(path.parent.name, (0, 0)), place(path))
+        except (InputError, OSError):  # being replaced
+            continue
+    return found
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts the study in `tmp_path`, anew or from where it was left; nothing of it is left running."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "studies.layerwise", *STUDY]
+        words += ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+        with (tmp_path / "log").open("ab") as log:
+            started.append(subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+@linux
+def test_workers_are_replaced_asked_and_not_left_behind(
+    studies: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    process = studies()
+    wait_for(lambda: len(places(tmp_path)) == 2)
+    before = workers(process.pid)
+    assert len(before) == 2
+
+    # one is killed: its run, and the other's, go on in new processes
+    reached = places(tmp_path)
+    os.kill(min(before), signal.SIGKILL)
+    wait_for(lambda: all(places(tmp_path)[run] > reached[run] for run in reached) and not workers(process.pid) & before)
+    assert process.poll() is None
+    assert not (tmp_path / "out" / "runs.csv").exists()  # nothing failed
+
+    # the first process is asked: all end with their place kept, and MLflow knows
+    process.send_signal(signal.SIGTERM)
+    now, began = workers(process.pid), time.monotonic()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 10
+    assert not any(map(alive, now))
+    with sqlite3.connect(tmp_path / "store" / "mlflow.db") as store:
+        assert {status for (status,) in store.execute("select status from runs")} == {"KILLED"}
+    assert b"the same command goes on from there" in (tmp_path / "log").read_bytes()
+
+    # the first process is killed: its workers do not outlive it by much
+    reached, process = places(tmp_path), studies()
+    wait_for(lambda: all(places(tmp_path)[run] > reached[run] for run in reached))
+    now = workers(process.pid)
+    assert len(now) == 2
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(map(alive, now)), seconds=15)
+    assert not (tmp_path / "out" / "runs.csv").exists()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_waits_is_not_begun_when_it_is_time_to_end(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "work_one", lambda *_: pytest.fail("it was begun"))
+    jobs = [object(), object()]
+    with pytest.raises(Interrupted):
+        list(work(jobs, processes, lambda: True))  # type: ignore[arg-type]
+    assert list(work([], processes, lambda: True)) == []
