@@ -7,16 +7,20 @@ import json
 import logging
 import math
 import os
+import sqlite3
+import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Read by MLflow when it is imported: it reports nothing home, and an unreachable server costs seconds.
+# Read by MLflow when it is imported: it reports nothing home, and a server that does not answer costs seconds, once: to
+# try again is left to the outbox.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import mlflow
@@ -30,13 +34,16 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.errors import InputError
+from stacked.patience import patience_with
 from stacked.points import Point
 
 if TYPE_CHECKING:
     from torch import nn
 
-OUTAGES = (MlflowException, SQLAlchemyError, OSError)
-LOCK_SECONDS = 120.0
+OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+LOCK_SECONDS = 120.0  # for opening a store, before anything is trained
+BUSY_SECONDS = 10.0  # for a store that others use while runs are trained
+KEY_TAG = "record_key"
 MAX_METRICS = 1000  # MLflow's limits for one call of log_batch
 MAX_PARAMS = 100
 
@@ -55,6 +62,11 @@ class Store:
     def artifacts(self) -> Path:
         """Folder of the local store's artifacts."""
         return self.root / "artifacts"
+
+    @property
+    def name(self) -> str:
+        """What a run remembers its store by: the local store may be moved with its runs."""
+        return "local" if self.is_local else self.uri
 
     @property
     def is_local(self) -> bool:
@@ -97,14 +109,24 @@ class StoreClient:
     def _client(self) -> MlflowClient:
         return MlflowClient(self.store.uri)
 
+    def check_free(self) -> None:
+        """Raise an outage where another process keeps the local database to itself."""
+        if self.store.is_local:
+            _check_unlocked(self.store.root / "mlflow.db")
+
     @cached_property
     def experiment_id(self) -> str:
-        """Id of the experiment; raises `InputError` when it was deleted in the store."""
-        with _locked(self.store):
+        """Id of the experiment; raises `InputError` when it was deleted in the store, or its artifacts lie elsewhere."""
+        with FileLock(self.store.root / ".lock", timeout=BUSY_SECONDS):
             found = self._client.get_experiment_by_name(self.experiment)
             if found is None:
                 location = self.store.artifacts.as_uri() if self.store.is_local else None
                 return self._client.create_experiment(self.experiment, artifact_location=location)
+        if self.store.is_local and found.artifact_location != self.store.artifacts.as_uri():
+            raise InputError(
+                f"the store {str(self.store.root)!r} was moved, and MLflow looks for its files where they were: "
+                f"mend that with 'python -m stacked.doctor relocate --store {self.store.root}'"
+            )
         if found.lifecycle_stage != "active":
             raise InputError(
                 f"the experiment {self.experiment!r} is deleted in {self.store.uri}; restore it with "
@@ -132,6 +154,30 @@ class StoreClient:
                 return None
             raise
         return run if run.info.lifecycle_stage == "active" else None
+
+    def find_made(self, key: str) -> str | None:
+        """The id of the run with that key: it was made when its maker was ended, or gave up, before it learned the id."""
+        runs = self._client.search_runs([self.experiment_id], f"tags.{KEY_TAG} = '{key}'", max_results=1)
+        return runs[0].info.run_id if runs else None
+
+    def running(self) -> list[StoredRun]:
+        """All runs of this package, of any experiment, that the store has as RUNNING."""
+        experiments = [each.experiment_id for each in self._client.search_experiments()]
+        found: list[StoredRun] = []
+        token = None
+        while experiments:
+            page = self._client.search_runs(
+                experiments, "attributes.status = 'RUNNING'", max_results=1000, page_token=token
+            )
+            found, token = found + list(page), page.token
+            if not token:
+                break
+        return [run for run in found if KEY_TAG in run.data.tags]
+
+    def last_heard_of(self, run: StoredRun) -> int:
+        """When the run began, or logged its last metric (ms since 1970)."""
+        histories = [self._client.get_metric_history(run.info.run_id, key) for key in run.data.metrics]
+        return max([run.info.start_time, *(point.timestamp for history in histories for point in history)])
 
     def create_run(self, name: str, started: int, tags: Mapping[str, str]) -> str:
         """Create a run that began at `started` (ms since 1970) and return its id."""
@@ -171,17 +217,21 @@ class StoreClient:
         """Log a picture of a series with a step; `at` in ms since 1970."""
         self._client.log_image(run_id, image, key=key, step=step, timestamp=at)
 
-    def log_file(self, run_id: str, path: Path, folder: str | None) -> None:
+    def log_file(self, run_id: str, path: str, folder: str | None) -> None:
         """Copy a file, or the contents of a folder, into a folder of the run's artifacts (None: its top)."""
-        log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-        log(run_id, str(path), folder)
+        if not Path(path).exists():
+            warnings.warn(f"{path} is gone before MLflow had it: it is left out", RuntimeWarning, stacklevel=2)
+            return
+        log = self._client.log_artifacts if Path(path).is_dir() else self._client.log_artifact
+        log(run_id, path, folder)
 
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
         """Write a text as an artifact."""
         self._client.log_text(run_id, text, artifact_file)
 
-    def log_dataset(self, run_id: str, dataset: Dataset, context: str) -> None:
-        """Note a dataset that a run read, and what for."""
+    def log_dataset(self, run_id: str, name: str, digest: str, rows: int, shape: Sequence[int], context: str) -> None:
+        """Note that a run read `rows` uint8 examples of `shape`, and what for."""
+        dataset = named_dataset(name, digest, rows, shape)
         used_for = InputTag(key="mlflow.data.context", value=context)
         self._client.log_inputs(run_id, datasets=[DatasetInput(dataset=dataset, tags=[used_for])])
 
@@ -259,40 +309,69 @@ def _make_writable(folder: Path) -> None:
 
 
 def _prepare(store: Store) -> None:
-    """Let one process at a time create or migrate the schema: several at once make each other fail."""
-    with _locked(store), _quiet_migrations():
-        try:
-            if store.is_local:
-                _create_database(store.root)
-            MlflowClient(store.uri).search_experiments(max_results=1)
-        except OUTAGES as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"{store.uri} cannot be opened as an MLflow store ({reason}); "
-                "name another folder, or set MLFLOW_TRACKING_URI to a store that works"
-            ) from error
+    """See to it that there is a database that MLflow can open; one that another process keeps to itself now will do."""
+    patience, start = patience_with(store.uri), time.monotonic()
+    try:
+        if store.is_local:
+            _create_database(store.root)
+            if not patience.has():
+                return
+            _check_unlocked(store.root / "mlflow.db")
+            _first_use(store.uri)
+        else:
+            with _locked(store.root):
+                _first_use(store.uri)
+    except OUTAGES as error:
+        reason = str(error).strip().splitlines()[0]
+        if "database is locked" in reason:
+            if patience.failed(time.monotonic() - start):
+                warnings.warn(
+                    f"another process has locked {store.uri}; training goes on, and what is recorded is sent when it is free",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            return
+        raise InputError(
+            f"{store.uri} cannot be opened as an MLflow store ({reason}); "
+            "name another folder, or set MLFLOW_TRACKING_URI to a store that works"
+        ) from error
+
+
+def _first_use(uri: str) -> None:
+    """What creates or checks the schema."""
+    with _quiet_migrations():
+        MlflowClient(uri).search_experiments(max_results=1)
+
+
+def _check_unlocked(path: Path) -> None:
+    """Raise an outage where another process keeps a database to itself: MLflow would wait twice as long."""
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as database:
+        database.execute("BEGIN IMMEDIATE")
 
 
 def _create_database(root: Path) -> None:
-    """Create the local database whole or not at all: MLflow cannot mend one whose creation was interrupted."""
+    """Create the local database whole or not at all, in one process: MLflow cannot mend one whose creation was interrupted."""
     path, made = root / "mlflow.db", root / ".mlflow-new.db"
     if path.exists():
         return
-    for left in (made, made.with_name(f"{made.name}-journal")):
-        left.unlink(missing_ok=True)
-    MlflowClient(f"sqlite:///{made.as_posix()}").search_experiments(max_results=1)
-    os.replace(made, path)
+    with _locked(root):
+        if path.exists():
+            return
+        for left in (made, made.with_name(f"{made.name}-journal")):
+            left.unlink(missing_ok=True)
+        _first_use(f"sqlite:///{made.as_posix()}")
+        os.replace(made, path)
 
 
 @contextmanager
-def _locked(store: Store) -> Iterator[None]:
-    """Hold the store's lock; the system drops it when its process dies: a file left behind is harmless."""
+def _locked(root: Path) -> Iterator[None]:
+    """Hold a store's lock; the system drops it when its process dies: a file left behind is harmless."""
     try:
-        with FileLock(store.root / ".lock", timeout=LOCK_SECONDS):
+        with FileLock(root / ".lock", timeout=LOCK_SECONDS):
             yield
     except Timeout as error:
         raise InputError(
-            f"another process has held {str(store.root / '.lock')!r} for {LOCK_SECONDS:.0f} seconds; "
+            f"another process has held {str(root / '.lock')!r} for {LOCK_SECONDS:.0f} seconds; "
             "end it or use another folder"
         ) from error
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from stacked.errors import InputError
 from stacked.mlflow_store import OUTAGES, Store, StoreClient
+from stacked.patience import patience_with
 
 MEAN = "mean over seeds"
 EVERY = "every seed"
@@ -64,6 +65,13 @@ def save_views(
     """
     if "'" in study or '"' in study:
         raise InputError(f"the study id {study!r} holds a quote; use letters, digits and '-' or '_'")
+    if not patience_with(store.uri).has():
+        warnings.warn(
+            f"MLflow fails, and has no views of {study!r} yet: the same command saves them later",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return {}
     client = StoreClient(store, experiment)
     span = _accuracy_span(client, study) if probe else None
     mean, every = (_charts(probe, span, outcomes, costs) for costs in (MEAN_COSTS, COSTS))

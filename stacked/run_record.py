@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,10 @@ FAILURE_TAG = "failure"
 
 @dataclass
 class RunRecord:
-    """What a run is, and how much of it the store at the address `store` has; times in ms since 1970."""
+    """What a run is, and how much of it the store of that name has; times in ms since 1970.
+
+    key: what the run can be found by in the store when its id was not learned.
+    """
 
     store: str
     name: str
@@ -32,6 +36,8 @@ class RunRecord:
     tags_sent: bool = False
     end_sent: bool = False
     done: list[str] = field(default_factory=list)
+    experiment: str = ""
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def save(self, folder: Path) -> None:
         """Write the record into the run's work folder."""
@@ -50,12 +56,13 @@ class RunRecord:
     def forget_store(self) -> None:
         """The store has nothing of this run."""
         self.run_id, self.points_sent, self.tags_sent, self.end_sent, self.done = None, 0, False, False, []
+        self.key = uuid.uuid4().hex
 
 
 def open_record(
-    folder: Path, store: str, name: str, tags: Mapping[str, object], params: Mapping[str, object]
+    folder: Path, store: str, experiment: str, name: str, tags: Mapping[str, object], params: Mapping[str, object]
 ) -> RunRecord:
-    """The record of a run that begins or goes on now, in the store of that address.
+    """The record of a run that begins or goes on now, in an experiment of the store of that name.
 
     Raises `InputError` when the folder holds a run with other parameters.
     """
@@ -67,18 +74,21 @@ def open_record(
         record.resume(name)
     else:
         record = RunRecord(store, name, {}, texts, started=now())
+    record.experiment = experiment
     record.set_tags(tags)
     return record
 
 
-def read_record(folder: Path, store: str) -> RunRecord:
-    """The record in a folder; one made with another store says that this one has nothing of the run."""
+def read_record(folder: Path, store: str | None = None) -> RunRecord:
+    """The record in a folder; one made with a store of another name than this one says that it has nothing of the run."""
     path = folder / FILE
     try:
         record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} is not the record of a run; move its folder away to start the run afresh") from error
-    if record.store != store:
+    if record.store.startswith("sqlite:") and record.store.endswith("/mlflow.db"):
+        record.store = "local"  # it was called by its address once
+    if store is not None and record.store != store:
         record.store = store
         record.forget_store()
     return record

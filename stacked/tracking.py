@@ -1,9 +1,9 @@
 """What a run leaves in MLflow: an arm run with its stages as child runs, and files that outlive an outage.
 
 Everything measured is first appended to a file in the run's work folder and sent in batches. When the store
-fails, training goes on; what was not sent is sent later with its original time. Sending a point twice is
-harmless: MLflow keeps one of two points that agree in run, metric, step, time and value. One thread of one
-process writes a run.
+fails, training goes on; what was not sent is kept there and sent later, with its original time, by this process or
+another. Sending a point twice is harmless: MLflow keeps one of two points that agree in run, metric, step, time and
+value. One thread of one process writes a run.
 
 Importing this module imports MLflow, which takes seconds.
 """
@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
+from stacked.errands import Errand, keep, kept
 from stacked.errors import InputError
-from stacked.mlflow_store import Store, StoreClient, named_dataset, open_store
+from stacked.mlflow_store import KEY_TAG, Store, StoreClient, open_store
 from stacked.outbox import Outbox
 from stacked.points import PointFile
 from stacked.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "Store", "Tracker", "open_store", "study_run"]
 
+POINTS = "points.jsonl"
 PICTURES = "images"  # MLflow's own folder for pictures with a step: any other file in it hides them all
 
 
@@ -42,8 +46,8 @@ class Run:
         self._folder = folder
         self._record = record
         self._parent = parent
-        self._points = PointFile(folder / "points.jsonl")
-        self._actions: list[tuple[str, Callable[[str], None]]] = []
+        self._points = PointFile(folder / POINTS)
+        self._errands = kept(folder)
         self._found = False
         self._outbox: Outbox = parent._outbox if parent else Outbox(self._send, client.store.uri, str(folder))
         record.points_sent = min(record.points_sent, len(self._points.points))
@@ -81,8 +85,8 @@ class Run:
         """Log a picture, [H, W] or [H, W, 3] in 0..255, once for a key and a step."""
         if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
             raise InputError(f"picture {key!r} is {array.dtype} {list(array.shape)}; give uint8 [H, W] or [H, W, 3]")
-        picture, at = array.copy(), now()
-        self._do(lambda run_id: self._client.log_image(run_id, picture, key, step, at), once=f"image {key} {step}")
+        plain = {"key": key, "step": step, "at": now()}
+        self._do(Errand("log_image", plain, {"image": array.copy()}, once=f"image {key} {step}"))
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Log a file, or the files in a folder; in an outage it is read later, so leave it in place."""
@@ -91,12 +95,15 @@ class Run:
         inside = [file.name for file in path.iterdir()] if path.is_dir() else [path.name]
         for name in inside:
             _check_folder(str(Path(folder or "") / name))
-        self._do(lambda run_id: self._client.log_file(run_id, path, folder))
+        # a work folder is moved with its store
+        place, own = path.absolute(), self._folder.absolute()
+        place = place.relative_to(own) if place.is_relative_to(own) else place
+        self._do(Errand("log_file", {"path": str(place), "folder": folder}))
 
     def text(self, text: str, artifact_file: str) -> None:
         """Log a text as an artifact."""
         _check_folder(artifact_file)
-        self._do(lambda run_id: self._client.log_text(run_id, text, artifact_file))
+        self._do(Errand("log_text", {"text": text, "artifact_file": artifact_file}))
 
     def flush(self) -> bool:
         """Send what waits in the run and its family; False when the store fails or failed a moment ago."""
@@ -117,24 +124,27 @@ class Run:
             self._record.status = "KILLED"
         self._record.ended = now()
         self._record.save(self._folder)
-        self._outbox.flush(even_if_paused=self._parent is None)
+        self._outbox.flush(pressing=self._parent is None)
 
     def _set_tags(self, tags: Mapping[str, object]) -> None:
         self._record.set_tags(tags)
         self._record.save(self._folder)
 
-    def _do(self, action: Callable[[str], None], once: str | None = None) -> None:
-        """Queue what needs the store; with a label, it is done once in the life of the run."""
-        if once and (once in self._record.done or any(once == label for label, _ in self._actions)):
+    def _do(self, errand: Errand) -> None:
+        """Do what needs the store, or keep it for later; with a label, it is done once in the life of the run."""
+        label = errand.once
+        if label and (label in self._record.done or any(label == waiting.once for waiting in self._errands)):
             return
-        self._actions.append((once or "", action))
-        self._outbox.flush()
+        self._errands.append(errand)
+        if not self._outbox.flush():
+            keep(self._folder, errand)
 
     def _send(self) -> None:
         """Send what is new; after an outage the record and the queue tell where to go on."""
         if self._is_settled():
             return
         try:
+            self._client.check_free()
             self._bring_up_to_date(self._connect())
         finally:
             self._record.save(self._folder)
@@ -147,18 +157,18 @@ class Run:
         if self.unsent:
             self._client.log_points(run_id, self._points.points[record.points_sent :])
             record.points_sent = len(self._points.points)
-        while self._actions:
-            label, action = self._actions[0]
-            action(run_id)
-            self._actions.pop(0)
-            record.done.extend([label] if label else [])
+        while self._errands:
+            errand = self._errands[0]
+            errand.do(self._client, run_id, self._folder)
+            self._errands.pop(0)
+            record.done.extend([errand.once] if errand.once else [])
         if record.ended is not None and not record.end_sent:
             self._client.end_run(run_id, record.status, record.ended)
             record.end_sent = True
 
     def _is_settled(self) -> bool:
         record = self._record
-        up_to_date = record.tags_sent and not self.unsent and not self._actions
+        up_to_date = record.tags_sent and not self.unsent and not self._errands
         return up_to_date and self._is_connected() and (record.end_sent or record.ended is None)
 
     def _is_connected(self) -> bool:
@@ -176,12 +186,16 @@ class Run:
         stored = self._client.find_run(record.run_id) if record.run_id else None
         if stored is not None and record.parent == self._parent_id():
             run_id = stored.info.run_id
-            self._client.reopen_run(stored, [FAILURE_TAG])
+            if record.ended is None:
+                self._client.reopen_run(stored, [FAILURE_TAG])
         else:
-            record.forget_store()
-            record.parent = self._parent_id()
+            if record.run_id or record.parent != self._parent_id():
+                record.forget_store()
+                record.parent = self._parent_id()
+                record.save(self._folder)
             parent = {"mlflow.parentRunId": record.parent} if record.parent else {}
-            run_id = self._client.create_run(record.name, record.started, record.tags | parent)
+            tags = record.tags | parent | {KEY_TAG: record.key}
+            run_id = self._client.find_made(record.key) or self._client.create_run(record.name, record.started, tags)
         record.run_id = run_id
         record.save(self._folder)
         self._client.log_params(run_id, record.params)
@@ -189,12 +203,35 @@ class Run:
         return run_id
 
 
-class Tracker(Run):
+class Family(Run):
+    """A run and its stages, as its work folder holds them: `points.jsonl`, `run.json`, and `stages/<index>` with the same."""
+
+    def __init__(self, client: StoreClient, folder: Path, record: RunRecord) -> None:
+        super().__init__(client, folder, record)
+        self._stages: dict[int, Run] = {}
+        for stage in (folder / "stages").glob("*"):
+            self._stages[int(stage.name)] = Run(client, stage, read_record(stage, client.store.name), self)
+
+    def _send(self) -> None:
+        super()._send()
+        for stage in self._stages.values():
+            stage._send()
+
+    def end(self) -> None:
+        """Note that what is RUNNING was KILLED, when the run was last heard of."""
+        for run in (self, *self._stages.values()):
+            if run._record.ended is None:
+                points = run._points.points
+                run._record.status, run._record.ended = "KILLED", points[-1].time if points else run._record.started
+                run._record.end_sent = False
+                run._record.save(run._folder)
+
+
+class Tracker(Family):
     """The run of one arm with one seed, and its stages as child runs.
 
-    A run that `work` remembers and that still exists in the store is resumed, else a run is created. `work`
-    holds its `points.jsonl` and `run.json`, `work/stages/<index>` those of a stage. Raises `InputError` when
-    `work` holds a run with other parameters.
+    A run that `work` remembers and that still exists in the store is resumed, else a run is created. Raises `InputError` when
+    `work` holds a run with other parameters, or another process uses it.
     """
 
     def __init__(
@@ -207,15 +244,23 @@ class Tracker(Run):
         tags: Mapping[str, object],
         params: Mapping[str, object],
     ) -> None:
-        client = StoreClient(store, experiment)
-        super().__init__(client, work, open_record(work, store.uri, name, tags, params))
-        self._stages: dict[int, Run] = {}
-        for folder in (work / "stages").glob("*"):
-            self._stages[int(folder.name)] = Run(client, folder, read_record(folder, store.uri), self)
-        self._outbox.flush()
+        with held(work):
+            record = open_record(work, store.name, experiment, name, tags, params)
+            super().__init__(StoreClient(store, experiment), work, record)
+            self._outbox.flush()
 
     def __enter__(self) -> Tracker:
+        self._holding = held(self._folder)
+        self._holding.__enter__()
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            self._holding.__exit__(kind, error, trace)
 
     def stage(self, index: int, name: str, params: Mapping[str, object]) -> Run:
         """The child run of a stage, to be used in a `with` statement; `index` is unique within the run.
@@ -228,18 +273,17 @@ class Tracker(Run):
         tags: dict[str, object] = {"kind": "stage", "stage_index": index, "stage_of": own.get("arm", "")}
         tags |= {key: own[key] for key in ("study", "mlflow.runColor") if key in own}
         folder = self._folder / "stages" / str(index)
-        record = open_record(folder, self._client.store.uri, f"{self._record.name} {name}", tags, params)
+        record = open_record(
+            folder, self._client.store.name, self._client.experiment, f"{self._record.name} {name}", tags, params
+        )
         self._stages[index] = Run(self._client, folder, record, self)
         self._outbox.flush()
         return self._stages[index]
 
     def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:
         """Note that the run reads `rows` uint8 examples of `shape`; `context` says for what ("train")."""
-        dataset = named_dataset(name, digest, rows, shape)
-        self._do(
-            lambda run_id: self._client.log_dataset(run_id, dataset, context),
-            once=f"dataset {name} {digest} {context}",
-        )
+        plain = {"name": name, "digest": digest, "rows": rows, "shape": list(shape), "context": context}
+        self._do(Errand("log_dataset", plain, once=f"dataset {name} {digest} {context}"))
 
     def model(self, encoder: nn.Module, example: Tensor) -> None:
         """Log the encoder as it is now, once a run, as the model "encoder"; `example` is a batch of inputs.
@@ -251,30 +295,51 @@ class Tracker(Run):
         frozen = copy.deepcopy(encoder).cpu().to(memory_format=torch.contiguous_format).eval()
         # MLflow stores the example twice as text, where quarters are short.
         batch = (torch.cat([example, example])[:2].detach().cpu().mul(4).round() / 4).numpy()
-        self._do(lambda run_id: self._client.log_model(run_id, "encoder", frozen, batch), once="model encoder")
-
-    def _send(self) -> None:
-        super()._send()
-        for stage in self._stages.values():
-            stage._send()
+        self._do(Errand("log_model", {"name": "encoder"}, {"example": batch}, {"model": frozen}, once="model encoder"))
 
 
-def set_aside(store: Store, experiment: str, work: Path) -> None:
+class InUse(InputError):
+    """Another process is in a work folder."""
+
+
+def lock_of(work: Path) -> BaseFileLock:
+    """The lock of a work folder, one a process: who holds it already may take it again."""
+    return FileLock(work.with_name(f"{work.name}.lock"), is_singleton=True)
+
+
+@contextmanager
+def held(work: Path, wait: float = 0.0) -> Iterator[None]:
+    """Keep other processes out of a work folder; InUse when one is still in it after so many seconds."""
+    work.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock_of(work).acquire(timeout=wait):
+            yield
+    except Timeout as error:
+        raise InUse(f"another process is training the run in {work}: wait for that to end") from error
+
+
+def set_aside(store: Store, work: Path) -> None:
     """Make room for a run that is done anew: its work folder is renamed, and views no longer find the old run.
 
     Nothing is deleted: the run in the store keeps its points and gets the tag kind=superseded.
     """
     if not work.exists():
         return
-    run_id = read_record(work, store.uri).run_id if (work / "run.json").exists() else None
-    if run_id is not None:
-        StoreClient(store, experiment).log_tags(run_id, {"kind": "superseded"})
-    work.rename(work.with_name(f"{work.name}-{now()}"))
+    aside = work.with_name(f"{work.name}-{now()}")
+    if (work / "run.json").exists():
+        record = read_record(work, store.name)
+        work.rename(aside)
+        if record.run_id is not None:
+            old = Family(StoreClient(store, record.experiment), aside, record)
+            old.end()
+            old.tags({"kind": "superseded"})
+    else:
+        work.rename(aside)
 
 
 def was_replayed(store: Store, work: Path) -> bool:
     """Whether the run in this work folder shows a record made elsewhere (tag replayed=true) and was not trained here."""
-    return (work / "run.json").exists() and read_record(work, store.uri).tags.get("replayed") == "true"
+    return (work / "run.json").exists() and read_record(work, store.name).tags.get("replayed") == "true"
 
 
 def study_run(store: Store, experiment: str, study: str) -> Tracker:

@@ -104,6 +104,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
 
     A run that failed is not tried again unless `given` says so. Raises Interrupted when `stop` says so.
     """
+    from stacked.doctor import unsent
     from stacked.environment import device_of
     from stacked.run import check, load
     from stacked.tracking import open_store
@@ -151,6 +152,8 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     views = ui.save(f"{study.name}-{given.configuration}", given.base, given.out, store)
     print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
     ui.tell(views, store, given.port)
+    if any(finding.mend for finding in unsent.find(store)):
+        say(f"MLflow lacks some of this, since it failed: python -m stacked.doctor --store {given.store} sends it")
     return 1 if failed else 0
 
 

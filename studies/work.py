@@ -156,12 +156,11 @@ def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:
 def train(job: Job, stop: Callable[[], bool]) -> Result:
     """The run of a job, tracked; it goes on where it was left."""
     import torch
-    from filelock import FileLock, Timeout
     from threadpoolctl import threadpool_limits
 
     from stacked.plain import flat
     from stacked.run import run
-    from stacked.tracking import Tracker, open_store, set_aside, was_replayed
+    from stacked.tracking import Tracker, held, open_store, set_aside, was_replayed
 
     torch.set_num_threads(job.threads)
     spec, given, name = job.spec, job.given, f"{job.arm}/s{job.spec.seed}"
@@ -175,30 +174,25 @@ def train(job: Job, stop: Callable[[], bool]) -> Result:
         "spec": spec.id,
         "mlflow.runColor": job.colour,
     }
-    try:
-        # for longer than a worker lives on after the death of its parent
-        with FileLock(folder.with_name(f"{spec.id}.lock"), timeout=2 * PATIENCE):
-            if not given.resume or was_replayed(store, folder):
-                set_aside(store, job.experiment, folder)
-            tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
-            # BLAS with a thread for every core in every process is ten times slower than with its share
-            with threadpool_limits(job.threads, user_api="blas"), tracker:
-                return run(
-                    spec,
-                    cached_splits(given.base, given.data_dir),
-                    arm=job.arm,
-                    device=given.device,
-                    codes=given.codes,
-                    work=folder,
-                    tracker=tracker,
-                    bar=lambda label, total: bar(f"{name} {label}", total, given.jobs),
-                    checkpoint_every=given.checkpoint_every,
-                    stop=stop,
-                )
-    except Timeout as error:
-        raise InputError(
-            f"another process is training it in {folder}: wait for that to end, then use --retry-failed"
-        ) from error
+    # for longer than a worker lives on after the death of its parent
+    with held(folder, wait=2 * PATIENCE):
+        if not given.resume or was_replayed(store, folder):
+            set_aside(store, folder)
+        tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
+        # BLAS with a thread for every core in every process is ten times slower than with its share
+        with threadpool_limits(job.threads, user_api="blas"), tracker:
+            return run(
+                spec,
+                cached_splits(given.base, given.data_dir),
+                arm=job.arm,
+                device=given.device,
+                codes=given.codes,
+                work=folder,
+                tracker=tracker,
+                bar=lambda label, total: bar(f"{name} {label}", total, given.jobs),
+                checkpoint_every=given.checkpoint_every,
+                stop=stop,
+            )
 
 
 def failed(job: Job, reason: str) -> Row:

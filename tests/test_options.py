@@ -283,7 +283,7 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     monkeypatch.setattr(running, "run", noted)
     monkeypatch.setattr(tracking, "open_store", lambda path: SimpleNamespace(root=path))
     monkeypatch.setattr(tracking, "Tracker", lambda *_, **__: Untracked())
-    monkeypatch.setattr(tracking, "set_aside", lambda store, experiment, folder: aside.append(folder))
+    monkeypatch.setattr(tracking, "set_aside", lambda store, folder: aside.append(folder))
     monkeypatch.setattr(working, "cached_splits", lambda base, data_dir: (base, data_dir))
     job = list(study.plan(STUDY, tiny, toy_splits()))[5]
     for resume in (True, False):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import re
 import socket
@@ -21,6 +20,7 @@ import torch
 from stacked.errors import InputError
 from stacked.mlflow_store import MAX_METRICS, StoreClient
 from stacked.outbox import Outbox
+from stacked.patience import Patience, patience_with
 from stacked.points import PointFile, read_points
 from stacked.server import serve, stop
 from stacked.tracking import Run, Store, Tracker, open_store, study_run
@@ -34,6 +34,7 @@ STEPS = range(0, 30, 10)
 @pytest.fixture(autouse=True)
 def _no_store_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    patience_with.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def test_a_hundred_points_are_sent_unasked(store: Store, tmp_path: Path, monkeyp
 
 def test_points_are_sent_after_five_seconds() -> None:
     clock, sent = [0.0], []
-    outbox = Outbox(lambda: sent.append(clock[0]), "store", "folder", clock=lambda: clock[0])
+    outbox = Outbox(lambda: sent.append(clock[0]), "store", "folder", Patience(clock=lambda: clock[0]))
     for now in (1.0, 4.9, 5.0, 6.0, 9.9, 10.0):
         clock[0] = now
         outbox.note()
@@ -350,7 +351,7 @@ def test_the_encoder_loads_back_as_it_was(store: Store, tmp_path: Path, monkeypa
     assert (logged.name, logged.experiment_id) == ("encoder", run.info.experiment_id)
     assert (logged.source_run_id, logged.status) == (tracker.run_id, "READY")
     assert logged.artifact_location.startswith(store.artifacts.as_uri())
-    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["work", "work.lock"]
     mlflow.set_tracking_uri(store.uri)
     try:
         loaded = mlflow.pytorch.load_model(f"models:/{output.model_id}")
@@ -429,6 +430,7 @@ def test_a_later_process_sends_what_an_outage_held_back(
         with pytest.warns(RuntimeWarning, match="the store is away"):
             train(first)
     assert first.unsent == len(STEPS)
+    patience_with.cache_clear()  # as a new process has it
     second = arm(store, tmp_path / "work")
     assert second.unsent == 0
     assert history(store, second.run_id, "eval/recon_mse") == [(step, 1 / (1 + step)) for step in STEPS]
@@ -445,35 +447,15 @@ def test_a_store_that_failed_is_left_alone_for_a_while() -> None:
         clock[0] += 10.0 if len(tries) == 2 else 1.0
         raise ConnectionError("away")
 
-    outbox = Outbox(fail_slowly, "store", "folder", clock=lambda: clock[0])
+    outbox = Outbox(fail_slowly, "store", "folder", Patience(clock=lambda: clock[0]))
     with pytest.warns(RuntimeWarning, match="away") as caught:  # noqa: PT031
         while clock[0] < 400:
             outbox.flush()
             clock[0] += 0.5
     assert len(caught) == 1
     assert tries == [0.0, 61.0, 271.0, 332.0, 393.0]
-    assert not outbox.flush(even_if_paused=True)
+    assert not outbox.flush(pressing=True)
     assert len(tries) == 6
-
-
-def _open_and_log(root: Path, index: int) -> None:
-    train(arm(open_store(root), root / "work" / str(index), f"layerwise/s{index}"))
-
-
-def test_four_processes_open_a_fresh_store_at_once(tmp_path: Path) -> None:
-    (tmp_path / ".lock").touch()
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_open_and_log, args=(tmp_path, index)) for index in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
-    client = MlflowClient(open_store(tmp_path).uri)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'arm'")
-    assert sorted(run.info.run_name for run in runs) == [f"layerwise/s{index}" for index in range(4)]
-    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""What accidents leave in a store, listed and mended: `python -m stacked.doctor --dry-run`, then without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from stacked.doctor import checkpoints, records, relocate, stale, unsent
+from stacked.doctor.finding import Finding
+from stacked.mlflow_store import Store
+
+__all__ = ["CHECKS", "Finding"]
+
+#: In the order in which they are made: what MLflow cannot find a place for cannot be sent.
+CHECKS: dict[str, Callable[[Store], Iterator[Finding]]] = {
+    "records": records.find,
+    "relocate": relocate.find,
+    "stale": stale.find,
+    "unsent": unsent.find,
+    "checkpoints": checkpoints.find,
+}

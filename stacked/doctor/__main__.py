@@ -1,0 +1,74 @@
+"""The command line: python -m stacked.doctor [--store DIR] [--dry-run] [CHECK ...]."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HELP = """\
+records      records of runs that cannot be read: only told of
+relocate     a moved store: MLflow looks for files where they were
+stale        runs that are RUNNING though no process trains them
+unsent       points, pictures and ends of runs that MLflow lacks
+checkpoints  checkpoints that no run can go on from, half-written files"""
+CHOICES = [line.split()[0] for line in HELP.splitlines()]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """List what is wrong in a store, and mend it; returns 0 when nothing is left, 1 when something is, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stacked.doctor",
+        description="List and mend what accidents left in a store of runs. Look with --dry-run first.",
+        epilog=f"checks:\n{HELP}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"{', '.join(CHOICES)} (all)")
+    parser.add_argument(
+        "--store", type=Path, default=Path("mlruns"), metavar="DIR", help="folder of the store (mlruns)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list what would be mended, and change nothing")
+    given = parser.parse_args(words)
+    for name in given.checks:
+        if name not in CHOICES:
+            parser.error(f"check {name!r} is not known: choose from {', '.join(CHOICES)}")
+    if not (given.store / "mlflow.db").exists() and not os.environ.get("MLFLOW_TRACKING_URI"):
+        parser.error(f"there is no store in {str(given.store)!r}: name its folder with --store")
+    return examine(given.store, given.checks or CHOICES, dry=given.dry_run)
+
+
+def examine(root: Path, checks: Sequence[str], *, dry: bool) -> int:
+    """Make the checks and print what they find; returns the exit code."""
+    from stacked.doctor import CHECKS
+    from stacked.doctor.finding import NotMended
+    from stacked.errors import InputError
+    from stacked.mlflow_store import OUTAGES, open_store
+
+    found = left = 0
+    try:
+        store = open_store(root)
+        for name in checks:
+            for finding in CHECKS[name](store):
+                found, left = found + 1, left + 1
+                if finding.mend is None:
+                    outcome = "mend it by hand"
+                elif dry:
+                    outcome = f"to be mended: then {finding.then}"
+                else:
+                    try:
+                        finding.mend()
+                        outcome, left = finding.then, left - 1
+                    except (NotMended, InputError, *OUTAGES) as error:
+                        outcome = f"NOT MENDED ({str(error).strip().splitlines()[0]})"
+                print(f"{name}: {finding.line}. {outcome[0].upper()}{outcome[1:]}.")
+    except (InputError, *OUTAGES) as error:
+        print(f"python -m stacked.doctor: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        return 2
+    print(f"{found} found, {found - left} mended." if found else "Nothing is wrong.")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

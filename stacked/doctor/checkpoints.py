@@ -1,0 +1,39 @@
+"""Checkpoints that no run can go on from, and files that were half written when their process was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stacked.doctor.finding import Finding, idle
+from stacked.mlflow_store import Store
+from stacked.run_record import FILE
+from stacked.tracking import held
+
+
+def find(store: Store) -> Iterator[Finding]:
+    """They are deleted; the checkpoints after the phases of a finished run, its weights, are kept."""
+    for run in idle(store):
+        if run.record.tags.get("kind") == "superseded":
+            yield from _needless(run.title, "checkpoints of a run that was done anew", run.folder.glob("*.safetensors"))
+        elif run.record.status == "FINISHED":
+            yield from _needless(run.title, "checkpoints inside a phase", run.folder.glob("update-[01].safetensors"))
+        yield from _needless(run.title, "half-written files", run.folder.rglob(".*-????????"))
+    for folder in sorted((store.root / "work").glob("*/")):
+        if not (folder / FILE).exists():
+            with held(folder):
+                yield from _needless(
+                    str(folder), "checkpoints without the record of a run", folder.glob("*.safetensors")
+                )
+
+
+def _needless(title: str, what: str, found: Iterator[Path]) -> Iterator[Finding]:
+    paths = [path for path in found if path.is_file()]
+    if paths:
+        size = sum(path.stat().st_size for path in paths) / 1e6
+        yield Finding(f"{title}: {len(paths)} {what}, {size:,.1f} MB", lambda: _delete(paths), "they are deleted")
+
+
+def _delete(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink()

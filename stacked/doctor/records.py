@@ -1,0 +1,18 @@
+"""Records of runs that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stacked.doctor.finding import Finding, folders, read
+from stacked.errors import InputError
+from stacked.mlflow_store import Store
+
+
+def find(store: Store) -> Iterator[Finding]:
+    """They are only told of: what is in their folders is not touched."""
+    for folder in folders(store):
+        try:
+            read(folder)
+        except InputError as error:
+            yield Finding(str(error))

@@ -1,0 +1,43 @@
+"""Runs that are RUNNING in MLflow though no process trains them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from stacked.doctor.finding import Finding, folders, idle, send, whole
+from stacked.mlflow_store import Store, StoreClient
+from stacked.run_record import now
+
+#: A run whose work folder is not here may be trained elsewhere, unless nothing was heard of it for so many hours.
+SILENT_HOURS = 24.0
+
+
+def find(store: Store) -> Iterator[Finding]:
+    """Each gets the status KILLED, as of when it was last heard of; trained again, it is RUNNING again."""
+    for run in idle(store):
+        if run.record.store == store.name and any(record.ended is None for record in run.all.values()):
+            yield Finding(
+                f"{run.title} is RUNNING, and no process trains it",
+                partial(send, run, store, ended=True),
+                "it is KILLED",
+            )
+    known = {record.run_id for run in whole(folders(store)) for record in run.all.values()}
+    client = StoreClient(store, "")
+    for stored in client.running():
+        if stored.info.run_id in known:
+            continue
+        heard = client.last_heard_of(stored)
+        hours = (now() - heard) / 3_600_000
+        line = (
+            f"{stored.info.run_name} ({stored.info.run_id}) is RUNNING, has no work folder here, and was last heard of "
+            f"{hours:,.1f} hours ago"
+        )
+        if hours < SILENT_HOURS or not store.is_local:
+            yield Finding(line)
+        else:
+            yield Finding(
+                line,
+                partial(client.end_run, stored.info.run_id, "KILLED", heard),
+                "it is KILLED",
+            )
