@@ -53,7 +53,9 @@ class Outbox:
                 raise
             self.send()
 
-    def _warn(self, error: Exception) -> None:
+    def _warn(self, error: BaseException) -> None:
+        while cause := error.__cause__ or error.__context__:
+            error = cause  # what MLflow and its libraries say around it fills a screen
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         warnings.warn(
             f"MLflow at {self.address} failed ({reason}); training goes on, the points are kept in "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from types import TracebackType
 
 from tqdm import tqdm
@@ -21,6 +22,11 @@ def has_terminal() -> bool:
 def say(line: str) -> None:
     """Print a line to stderr, over a bar that may stand there."""
     print(f"\r\033[K{line}" if has_terminal() else line, file=sys.stderr, flush=True)
+
+
+def say_warnings() -> None:
+    """Let this process print each warning as a line, without the place in the code that it comes from."""
+    warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
 
 
 class Bar:

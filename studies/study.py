@@ -18,7 +18,7 @@ from stacked.checks import choice
 from stacked.errors import InputError
 from stacked.growth import POLICIES
 from stacked.interruption import Interruption
-from stacked.progress import say
+from stacked.progress import say, say_warnings
 from studies.arms import Arm
 from studies.claims import Claim
 from studies.options import MAPPINGS, SMOKE, Options, Parser, experiment_name, options, parser, plainly
@@ -75,6 +75,7 @@ class Study:
 
 def main(study: Study, words: list[str] | None = None) -> int:
     """The command line of a study; returns the exit code: 0, 1 when runs failed, 2 for bad input, 130 when interrupted."""
+    say_warnings()
     words = sys.argv[1:] if words is None else words
     prog = f"python -m studies.{study.module or study.name}"
     stop = Interruption()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.errors import Diverged, InputError, Interrupted
 from stacked.interruption import Interruption
+from stacked.progress import say_warnings
 from studies.options import Options
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def end(workers: list[BaseProcess]) -> None:
 def prepare(parent: int) -> None:
     """Make this process a worker: Ctrl-C is the parent's to pass on, and when the parent dies the worker ends too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    say_warnings()
 
     def watch() -> None:
         while os.getppid() == parent:

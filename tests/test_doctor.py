@@ -128,7 +128,7 @@ def test_what_an_outage_left_is_sent_with_its_times(
     patience_with.cache_clear()
     assert doctor(store, "--dry-run", "unsent") == 1
     told = capsys.readouterr().out
-    assert "'joint/s0' itself, 3 points of 'joint/s0', 1 pictures or files of 'joint/s0'" in told
+    assert "MLflow lacks 2 runs or their tags, 6 points, 1 pictures or files, 2 ends of runs." in told
     with monkeypatch.context() as patch:
         patch.setattr(StoreClient, "check_free", refuse)
         with pytest.warns(RuntimeWarning, match="away"):
@@ -165,7 +165,7 @@ def test_a_moved_store_finds_its_files_again(store: Store, tmp_path: Path, capsy
     moved = open_store(store.root.rename(tmp_path / "elsewhere"))
     with pytest.raises(SystemExit):
         doctor(store)
-    assert f"no store in {str(store.root)!r}" in capsys.readouterr().err
+    assert f"no database in {str(store.root)!r}" in capsys.readouterr().err
     assert MlflowClient(moved.uri).list_artifacts(tracker.run_id) == []
     with pytest.raises(InputError, match="relocate --store"):
         run(moved, "greedy/s0")

@@ -35,7 +35,10 @@ def main(words: Sequence[str] | None = None) -> int:
         if name not in CHOICES:
             parser.error(f"check {name!r} is not known: choose from {', '.join(CHOICES)}")
     if not (given.store / "mlflow.db").exists() and not os.environ.get("MLFLOW_TRACKING_URI"):
-        parser.error(f"there is no store in {str(given.store)!r}: name its folder with --store")
+        parser.error(
+            f"there is no database in {str(given.store)!r}: name the store's folder with --store, or set MLFLOW_TRACKING_URI "
+            "where the runs are recorded elsewhere"
+        )
     return examine(given.store, given.checks or CHOICES, dry=given.dry_run)
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
-from stacked.doctor.finding import Finding, idle, send
+from stacked.doctor.finding import Finding, Kept, idle, send
 from stacked.errands import FOLDER
 from stacked.mlflow_store import Store
-from stacked.run_record import RunRecord
 from stacked.tracking import POINTS
 
 
@@ -21,8 +19,7 @@ def find(store: Store) -> Iterator[Finding]:
         if run.record.store != store.name:
             elsewhere[run.record.store] += 1
             continue
-        lacks = [what for folder, record in run.all.items() for what in lacking(folder, record)]
-        if lacks:
+        if lacks := lacking(run):
             yield Finding(
                 f"{run.title}: MLflow lacks {', '.join(lacks)}",
                 partial(send, run, store),
@@ -33,13 +30,15 @@ def find(store: Store) -> Iterator[Finding]:
         yield Finding(f"{number} runs are recorded in another store: to look after them, {setting}")
 
 
-def lacking(folder: Path, record: RunRecord) -> list[str]:
-    """What the store lacks of a run, or of a stage, in words."""
-    points = folder / POINTS
-    unsent = (points.read_bytes().count(b"\n") if points.exists() else 0) - record.points_sent
-    files = len(list((folder / FOLDER).glob("*.npz")))
-    found = [f"{record.name!r} itself"] if record.run_id is None else []
-    found += [f"{unsent} points of {record.name!r}"] if unsent > 0 else []
-    found += [f"{files} pictures or files of {record.name!r}"] if files else []
-    found += [f"tags of {record.name!r}"] if not record.tags_sent else []
-    return found + ([f"the end of {record.name!r}"] if record.ended is not None and not record.end_sent else [])
+def lacking(run: Kept) -> list[str]:
+    """What the store lacks of a run and its stages, in words."""
+    runs = points = files = ends = 0
+    for folder, record in run.all.items():
+        path = folder / POINTS
+        noted = path.read_bytes().count(b"\n") if path.exists() else 0
+        runs += record.run_id is None or not record.tags_sent
+        points += max(0, noted - record.points_sent)
+        files += len(list((folder / FOLDER).glob("*.npz")))
+        ends += record.ended is not None and not record.end_sent
+    counts = {"runs or their tags": runs, "points": points, "pictures or files": files, "ends of runs": ends}
+    return [f"{number} {what}" for what, number in counts.items() if number]
