@@ -28,7 +28,7 @@ class Interruption:
     thread, which alone receives signals, it notes nothing.
     """
 
-    def __init__(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM), grace: float = 5.0) -> None:
+    def __init__(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM), grace: float = 4.0) -> None:
         self.signals, self.grace, self.number = signals, grace, 0
         self._before: dict[int, Any] = {}
         self._timer: threading.Timer | None = None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stacked.spec import RunSpec
 
 #: Seconds that workers have for keeping their place before they are ended.
-PATIENCE = 7.0
+PATIENCE = 6.0
 #: A run whose process died so often is given up.
 MOST_DEATHS = 2
 
