@@ -25,9 +25,9 @@ class State:
 
     flop: floating-point operations of training, frozen prefixes included. seconds: spent training and computing codes,
     without evaluation. curve: the points of the arm, as rows. commits: the code that trained, more than one when a run was
-    resumed with other code. threads: of the process that trained. skipped, rollbacks: batches left out, and returns to an
-    earlier point, for a fault in the numbers. spare: FLOPs that converged phases left over. peak_bytes:
-    the most memory that an update took, codes_bytes: that codes kept for a phase took.
+    resumed with other code. threads: of the process that trained. deterministic: whether strictly so from the beginning.
+    skipped, rollbacks: batches left out, and returns to an earlier point, for a fault in the numbers. spare: FLOPs that
+    converged phases left over. peak_bytes: the most memory that an update took, codes_bytes: that codes kept for a phase took.
     """
 
     updates: int = 0
@@ -37,6 +37,7 @@ class State:
     curve: list[dict[str, Any]] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
     threads: int = 0
+    deterministic: bool = False
     skipped: int = 0
     rollbacks: int = 0
     spare: int = 0

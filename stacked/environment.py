@@ -1,4 +1,4 @@
-"""What a run ran on: versions, device, threads, and the code's own identity."""
+"""What a run ran on: versions, device, threads, whether strictly deterministic, and the code's own identity."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from stacked.determinism import is_strict
 from stacked.errors import InputError
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "mlflow")
@@ -31,7 +32,7 @@ def code_identity() -> tuple[str, bool]:
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Versions, device and threads, as tags."""
+    """Versions, device, threads and whether torch is strictly deterministic, as tags."""
     commit, dirty = code_identity()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -39,6 +40,7 @@ def environment(device: torch.device) -> dict[str, str]:
         "platform": f"{platform.system()} {platform.machine()}",
         "device": f"{device} ({name})",
         "threads": str(torch.get_num_threads()),
+        "deterministic": str(is_strict()).lower(),
         "commit": commit,
         "dirty": str(dirty).lower(),
         **{package: importlib.metadata.version(package) for package in PACKAGES},

@@ -19,6 +19,7 @@ from stacked.codes import Images
 from stacked.curves import Curves, State
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
+from stacked.determinism import is_strict
 from stacked.environment import device_of, environment
 from stacked.objectives import LOSSES
 from stacked.outcome import measured, probe_labels
@@ -131,6 +132,15 @@ def run(
             stacklevel=2,
         )
     state.threads = threads
+    state.deterministic = is_strict() and (state.deterministic or not saved)
+    if is_strict() and not state.deterministic:
+        tracker.tags({"deterministic": "false"})
+        warnings.warn(
+            "the run was begun without strict determinism: only what is trained from now on has it, and its record says that "
+            "it has not",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     commit = setting["commit"] + ("+changes" if setting["dirty"] == "true" else "")
     state.commits += [commit] if commit not in state.commits else []
     curves = Curves(spec, splits, state, tracker)

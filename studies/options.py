@@ -190,6 +190,11 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         metavar="N",
         help="updates between checkpoints inside a phase (by time, so that they cost at most 2 %% of it)",
     )
+    run.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="refuse an operation that may give other bits when repeated, instead of doing it",
+    )
     run.add_argument("--smoke", action="store_true", help="tiny data, one seed, under half a minute: does it run?")
     run.add_argument("--ui", action="store_true", help="do not train: show in the MLflow UI what there is")
     run.add_argument("--port", type=int, default=5000, metavar="N", help="of the UI, on this machine alone (5000)")
@@ -220,6 +225,7 @@ class Options:
     port: int
     retry_failed: bool = False
     checkpoint_every: int | None = None
+    deterministic: bool = False
 
     @property
     def configuration(self) -> str:
@@ -339,4 +345,5 @@ def options(study: str, given: Namespace) -> Options:
         values["port"],
         values["retry_failed"],
         values["checkpoint_every"],
+        values["deterministic"],
     )

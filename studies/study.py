@@ -105,6 +105,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
 
     A run that failed is not tried again unless `given` says so. Raises Interrupted when `stop` says so.
     """
+    from stacked.determinism import strict
     from stacked.doctor import unsent
     from stacked.environment import device_of
     from stacked.run import check, load
@@ -113,7 +114,8 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     from studies.report import has_block, update_readme, write_report
 
     began = time.perf_counter()
-    device_of(given.device)
+    with strict(given.device, given.deterministic):  # CUDA starts here
+        device_of(given.device)
     splits = load(given.base, given.data_dir, given.download)
     for name in given.arms:
         check(study.arm(name).spec(given.base), splits)
@@ -230,6 +232,7 @@ def summary(row: dict[str, Any]) -> str:
 def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
     """The jobs, seed by seed, so that an interrupted study has whole pairs."""
     from stacked.data.stream import Order
+    from stacked.determinism import strict
     from studies import record
     from studies.equal import budgets
     from studies.report.canvas import arm_colours
@@ -241,7 +244,9 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
     equal = record.remembered_budgets(given.out)
     missing = [arm for name, arm in arms.items() if name not in equal]
     if missing:
-        equal |= budgets(given.base, splits, missing, given.equal, study.arm(study.measure_of), given.device, threads)
+        measure_of = study.arm(study.measure_of)
+        with strict(given.device, given.deterministic):
+            equal |= budgets(given.base, splits, missing, given.equal, measure_of, given.device, threads)
     record.remember_budgets(given.out, equal)
     specs = {name: dataclasses.replace(arm.spec(given.base), budget=equal[name]) for name, arm in arms.items()}
 

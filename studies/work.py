@@ -160,6 +160,7 @@ def train(job: Job, stop: Callable[[], bool]) -> Result:
     import torch
     from threadpoolctl import threadpool_limits
 
+    from stacked.determinism import strict
     from stacked.plain import flat
     from stacked.run import run
     from stacked.tracking import Tracker, held, open_store, set_aside, was_replayed
@@ -182,7 +183,8 @@ def train(job: Job, stop: Callable[[], bool]) -> Result:
             set_aside(store, folder)
         tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
         # BLAS with a thread for every core in every process is ten times slower than with its share
-        with threadpool_limits(job.threads, user_api="blas"), tracker:
+        strictly = strict(given.device, given.deterministic)
+        with threadpool_limits(job.threads, user_api="blas"), tracker, strictly:
             return run(
                 spec,
                 cached_splits(given.base, given.data_dir),

@@ -12,11 +12,13 @@ import pytest
 from conftest import toy_splits
 from yaml import safe_load as load_yaml
 
+import studies.equal
 import studies.record
 import studies.report
 import studies.ui
 from stacked import InputError, StackSpec, tracking
 from stacked import run as running
+from stacked.determinism import is_strict
 from stacked.spec import Classification, Evaluation, StageSpec
 from stacked.untracked import Untracked
 from studies import study
@@ -55,6 +57,7 @@ MEANINGS: list[tuple[str, str, Any]] = [
     ("--out here", "out", Path("here")),
     ("--store kept", "store", Path("kept")),
     ("--no_resume", "resume", False),
+    ("--deterministic", "deterministic", True),
     ("--ui", "ui", True),
     ("--port 7000", "port", 7000),
 ]
@@ -255,6 +258,21 @@ def test_every_arm_has_every_seed_on_one_grid(tiny: Options) -> None:
     assert base == {tiny.base}
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_budgets_are_measured_as_runs_are_trained(asked: bool, tiny: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, budgets = [], studies.equal.budgets
+
+    def noted(*words: Any) -> Any:
+        measured.append(is_strict())
+        return budgets(*words)
+
+    monkeypatch.setattr(studies.equal, "budgets", noted)
+    jobs = list(study.plan(STUDY, replace(tiny, deterministic=asked), toy_splits()))
+    assert measured == [asked]
+    assert not is_strict()
+    assert {job.given.deterministic for job in jobs} == {asked}
+
+
 def test_arms_that_cannot_train_do_not_keep_others_from_it(tmp_path: Path) -> None:
     """Cross-entropy of rectified codes; the grid is that of the arms that can."""
     words = f"--channels 4 6 --loss bce --batch-size 32 --labels 16 --seeds 1 --out {tmp_path} --store {tmp_path}"
@@ -272,7 +290,7 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     aside: list[Path] = []
 
     def noted(spec: Any, splits: Any, **more: Any) -> Any:
-        ran.append((spec, splits, more))
+        ran.append((spec, splits, more | {"strict": is_strict()}))
         return SimpleNamespace(row={"run": spec.id}, curve=[], samples={})
 
     def never() -> bool:
@@ -287,13 +305,14 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     monkeypatch.setattr(working, "cached_splits", lambda base, data_dir: (base, data_dir))
     job = list(study.plan(STUDY, tiny, toy_splits()))[5]
     for resume in (True, False):
-        wanted = replace(job, given=replace(tiny, device="meta", resume=resume))
+        wanted = replace(job, given=replace(tiny, device="meta", resume=resume, deterministic=not resume))
         assert working.work_one(wanted, never) == {"run": job.spec.id}
         assert kept.pop() == (tiny.out, {"run": job.spec.id}, [], {}, STUDY.arm_names)
         spec, splits, more = ran.pop()
         assert spec == job.spec
         assert splits == (tiny.base, "there")
         assert more["stop"] is never
+        assert more["strict"] == (not resume)
         asked = {name: more[name] for name in ("arm", "device", "codes", "work")}
         work = tmp_path / "work" / spec.id
         assert asked == {"arm": "greedy+finetune", "device": "meta", "codes": "recompute", "work": work}
