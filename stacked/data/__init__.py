@@ -3,7 +3,7 @@
     from stacked import data
     splits = data.load("mnist", limit=1000)
 
-Importing this module, `names` and `check_name` import neither torch nor torchvision.
+Importing this module, `names` and `check_name` do not import torch.
 """
 
 from __future__ import annotations

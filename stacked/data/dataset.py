@@ -1,7 +1,7 @@
 """What a dataset is: one small class in one module of this package.
 
 A module that defines a `Dataset` is found by scanning the package, so a new dataset is a new file and nothing
-else. Such a module imports torch and torchvision inside its methods only: listing the names must stay fast.
+else. Such a module imports torch inside its methods only: listing the names must stay fast.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Fashion-MNIST: from the data directory, from Debian's package, or downloaded by torchvision."""
+"""Fashion-MNIST: from the data directory, from Debian's package, or downloaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from stacked.data.dataset import Dataset, Official, Source
-from stacked.data.files import download, missing
+from stacked.data.files import fetch, missing
 from stacked.data.idx import IdxFolder
 
 SHA256 = {
@@ -15,6 +15,15 @@ SHA256 = {
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 """Of the decompressed bytes: Debian compresses them anew, so its .gz files differ from the published ones."""
+
+ADDRESS = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
+PUBLISHED = {
+    "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+}
+"""SHA-256 of the published files, which a download must have."""
 
 FOLDER = "FashionMNIST/raw"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -35,9 +44,8 @@ CLASSES = (
 class FashionMnist(Dataset):
     """60,000 training and 10,000 test images of clothes, 1x28x28 (Xiao, Rasul and Vollgraf 2017).
 
-    Looked for in FashionMNIST/raw below the data directory, where torchvision keeps it, then where Debian's
-    package dataset-fashion-mnist puts it. A download checks the MD5 of each .gz file; the SHA-256 of the
-    decompressed bytes is verified wherever they come from.
+    Looked for in FashionMNIST/raw below the data directory, where torchvision keeps it too, then where Debian's
+    package dataset-fashion-mnist puts it. The SHA-256 of the decompressed bytes is verified wherever they come from.
     """
 
     name = "fashion-mnist"
@@ -52,7 +60,5 @@ class FashionMnist(Dataset):
     def _fetched(self, source: Source, remedy: str) -> IdxFolder:
         if not source.download:
             raise missing(self.name, source, FOLDER, ", or install Debian's package dataset-fashion-mnist")
-        from torchvision.datasets import FashionMNIST
-
-        download(self.name, source, lambda: FashionMNIST(str(source.data_dir), download=True))
+        fetch(self.name, ADDRESS, source.data_dir / FOLDER, PUBLISHED)
         return IdxFolder(source.data_dir / FOLDER, SHA256, remedy)

@@ -1,24 +1,36 @@
-"""Files of datasets on disk: verified before they are believed, fetched only when asked."""
+"""Files of datasets on disk: verified by SHA-256 before they are parsed, fetched only when asked and by HTTPS alone."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from http.client import HTTPException
-from typing import TYPE_CHECKING
+import os
+import ssl
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Collection, Mapping
+from http.client import HTTPException, HTTPMessage
+from typing import IO, TYPE_CHECKING
+from urllib.error import URLError
+
+import numpy as np
 
 from stacked.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from stacked.data.dataset import Source
 
 CHUNK = 1 << 22
+#: Seconds without an answer after which a server is given up.
+PATIENCE = 60
 
 
 def missing(name: str, source: Source, expected: str, also: str = "") -> InputError:
-    """The error for a dataset that is not there; `expected` is its folder below the data directory."""
+    """The error for a dataset that is not there; `expected` is its file or folder below the data directory."""
     return InputError(
         f"{name} is not complete at {source.data_dir / expected}: run again with --download, or give the "
         f"folder that holds {expected} with --data-dir (or the environment variable STACKED_DATA){also}"
@@ -30,26 +42,95 @@ def corrupt(path: object, expected: str, remedy: str) -> InputError:
     return InputError(f"{path} is corrupt or truncated (expected {expected}): {remedy}")
 
 
-def verify(path: Path, algorithm: str, expected: str, remedy: str) -> None:
-    """Raise InputError unless the file's hash (hex) is `expected`; `algorithm` is "SHA-256" or "MD5"."""
-    digest = hashlib.new(algorithm.replace("-", "").lower(), usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != expected:
-        raise corrupt(path, f"{algorithm} {expected}", remedy)
+def fetch(name: str, address: str, folder: Path, sha256: Mapping[str, str]) -> None:
+    """Fetch the files that `folder` lacks of those in `sha256` (file name -> hex digest) from below `address`.
 
-
-def download(name: str, source: Source, construct: Callable[[], object]) -> None:
-    """Run a torchvision constructor with download=True, and tell a failure in one sentence.
-
-    torchvision checks the MD5 of what it has fetched before it unpacks it.
+    Nothing is kept of a file whose SHA-256 is another. Raises InputError when one cannot be had or cannot be written.
     """
+    for file, digest in sha256.items():
+        if not (folder / file).is_file():
+            _fetch(name, address + file, folder / file, digest)
+
+
+def _fetch(name: str, url: str, path: Path, sha256: str) -> None:
+    """Fetch one file; it gets its name only when its SHA-256 is right."""
+    part: Path | None = None
     try:
-        construct()
-    except (OSError, HTTPException, RuntimeError) as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, written = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        part = path.parent / written
+        with os.fdopen(handle, "wb") as file:
+            found = _copy(url, file, path.name)
+        if found == sha256:
+            part.chmod(0o644)
+            part.replace(path)
+    except (OSError, HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{name} could not be downloaded to {source.data_dir} ({reason}): check the network, the free "
-            "space and that the folder is writable, then run again"
+            f"{name} could not be downloaded to {path.parent} ({reason}): check the network, the free space and "
+            "that the folder is writable, then run again"
         ) from error
+    finally:
+        if part:
+            part.unlink(missing_ok=True)
+    if found != sha256:
+        raise InputError(
+            f"{name} could not be downloaded: what {url} sent has the SHA-256 {found}, and that of the published file is "
+            f"{sha256}; run again later, or put the file into {path.parent} yourself"
+        )
+
+
+def _copy(url: str, file: IO[bytes], label: str) -> str:
+    """Write what `url` sends into `file`, with a progress bar on a terminal; returns its SHA-256 (hex)."""
+    from tqdm import tqdm
+
+    digest = hashlib.sha256()
+    with _opener().open(url, timeout=PATIENCE) as answer:
+        size = int(answer.headers.get("Content-Length") or 0) or None
+        with tqdm(desc=label, total=size, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+class _HttpsAlone(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection to anything but HTTPS."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if not newurl.startswith("https://"):
+            raise URLError(f"redirected to {newurl}, which is not HTTPS")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """What opens addresses; certificates are checked against those of the system."""
+    https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    return urllib.request.build_opener(https, _HttpsAlone)
+
+
+def read_archive(path: Path, sha256: str, members: Collection[str], remedy: str) -> dict[str, NDArray[np.uint8]]:
+    """The bytes of these members of a .tar.gz file, which is verified as a whole before it is read.
+
+    Nothing is unpacked onto the disk. Raises InputError when the file's SHA-256 is another or a member is missing.
+    """
+    found: dict[str, NDArray[np.uint8]] = {}
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+        if digest.hexdigest() != sha256:
+            raise corrupt(path, f"SHA-256 {sha256}", remedy)
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r|gz", bufsize=CHUNK) as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.name in members else None
+                if content is not None:
+                    found[member.name] = np.empty(member.size, dtype=np.uint8)
+                    content.readinto(found[member.name].data)  # type: ignore[attr-defined]  # a BufferedReader
+                if len(found) == len(members):
+                    return found
+    raise corrupt(path, f"an archive with {', '.join(sorted(set(members) - set(found)))}", remedy)

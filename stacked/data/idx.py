@@ -1,6 +1,6 @@
 """The IDX format of the MNIST family: gzip or plain, read strictly and verified by SHA-256.
 
-torchvision's own reader checks no hash once a file is unpacked, and asserts rather than explains.
+A compressed file of which only the content's hash is known is decompressed first, and nothing else is done before it fits.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ STEMS = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in (
 class IdxFolder:
     """The four files of a dataset, each NAME.gz or plain NAME.
 
-    `sha256` maps file names to hex digests: NAME.gz to that of the compressed file, NAME to that of its
-    content; a file without either has no published hash and is checked by its format alone. `remedy` ends the
-    error about a bad file.
+    `sha256` maps file names to hex digests: NAME to that of the content, or NAME.gz to that of the compressed file,
+    and then the plain file is not looked at. `remedy` ends the error about a bad file.
     """
 
     folder: Traversable
@@ -77,7 +76,7 @@ class IdxFolder:
 
     def _path(self, stem: str) -> Traversable:
         packed = self.folder / f"{stem}.gz"
-        return packed if packed.is_file() else self.folder / stem
+        return packed if packed.is_file() or packed.name in self.sha256 else self.folder / stem
 
     def _check(self, path: Traversable, data: bytes, sha256: str | None, of_what: str) -> None:
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
