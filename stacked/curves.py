@@ -28,6 +28,7 @@ class State:
     resumed with other code. threads: of the process that trained. deterministic: whether strictly so from the beginning.
     skipped, rollbacks: batches left out, and returns to an earlier point, for a fault in the numbers. spare: FLOPs that
     converged phases left over. peak_bytes: the most memory that an update took, codes_bytes: that codes kept for a phase took.
+    data: the digest of the images.
     """
 
     updates: int = 0
@@ -43,6 +44,7 @@ class State:
     spare: int = 0
     peak_bytes: int = 0
     codes_bytes: int = 0
+    data: str = ""
 
 
 class Curves:

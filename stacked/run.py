@@ -123,6 +123,11 @@ def run(
         grow(stack, spec, phases[saved.phases - (0 if saved.update else 1)].depth, where)
         stack.load_state_dict({name: saved.tensors[name] for name in stack.state_dict()})
         state = State(**{name: value for name, value in saved.state.items() if name != "training"})
+    need(
+        state.data in ("", splits.digest),
+        f"{work} holds a run on other data of the name {splits.name!r}: use another folder (of a study, another --store)",
+    )
+    state.data = splits.digest
     threads = torch.get_num_threads()
     if state.threads not in (0, threads):
         warnings.warn(

@@ -22,7 +22,10 @@ from stacked.plain import from_dict, to_json
 @dataclass(frozen=True)
 class DataSpec:
     """Which images: `limit` takes a stratified subset of the training images, `valid` is the fraction of the official
-    training set held out for selection; `image_size` (pixels) and `grey` concern image folders alone."""
+    training set held out for selection; `image_size` (pixels) and `grey` concern image folders alone.
+
+    A folder of images has the name "folder:PATH" with a PATH below the data directory, which is not part of a spec: it says
+    nothing of the machine."""
 
     name: str = "mnist"
     limit: int | None = None

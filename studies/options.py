@@ -16,6 +16,7 @@ from typing import Any
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from stacked.checks import choice, whole
+from stacked.data.folder import apart
 from stacked.errors import InputError
 from stacked.plain import merged
 from stacked.spec import (
@@ -71,7 +72,11 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     )
     what.add_argument("--grey", action="store_true", help="read a folder's images as grey levels")
     what.add_argument(
-        "--data-dir", type=str | None, default=None, metavar="DIR", help="where datasets lie that are not bundled"
+        "--data-dir",
+        type=str | None,
+        default=None,
+        metavar="DIR",
+        help="where datasets lie that are not bundled, and folder:PATH begins",
     )
     what.add_argument("--download", action="store_true", help="fetch a missing dataset into it")
     what.add_argument(
@@ -299,6 +304,7 @@ def options(study: str, given: Namespace) -> Options:
     for name in ("seeds", "jobs", "checkpoint_every"):
         if values[name] is not None:
             whole(values[name], name)
+    data, data_dir = apart(values["data"], values["data_dir"])
     stack = StackSpec.of(values["kind"], *values["channels"], activation=values["activation"])
     optimisation = Optimisation(
         optimiser=values["optimiser"],
@@ -318,7 +324,7 @@ def options(study: str, given: Namespace) -> Options:
     )
     base = RunSpec(
         policy="joint",  # of all policies the one that asks least of losses; each arm's own spec is checked before it runs
-        data=DataSpec(values["data"], limit=values["limit"], image_size=values["image_size"], grey=values["grey"]),
+        data=DataSpec(data, limit=values["limit"], image_size=values["image_size"], grey=values["grey"]),
         stack=merged(stack, plainly(values["stack"])),
         budget=Budget(tuple(values["epochs"]), values["finetune"], values["unit"]),
         optimisation=merged(optimisation, plainly(values["optimisation"])),
@@ -333,7 +339,7 @@ def options(study: str, given: Namespace) -> Options:
         tuple(values["arms"]),
         tuple(range(values["seeds"])),
         values["equal"],
-        values["data_dir"],
+        data_dir,
         values["download"],
         values["device"],
         values["jobs"],

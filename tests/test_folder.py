@@ -12,7 +12,9 @@ from PIL import Image
 
 from stacked import data
 from stacked.data import Splits
+from stacked.data.folder import apart
 from stacked.errors import InputError
+from stacked.spec import DataSpec
 
 
 def paint(path: Path, value: int, size: tuple[int, int] = (20, 10)) -> Path:
@@ -23,12 +25,12 @@ def paint(path: Path, value: int, size: tuple[int, int] = (20, 10)) -> Path:
 
 
 def load(folder: Path, **options: object) -> Splits:
-    return data.load(f"folder:{folder}", **{"image_size": 8, **options})  # type: ignore[arg-type]
+    return data.load(f"folder:{folder.name}", data_dir=folder.parent, **{"image_size": 8, **options})  # type: ignore[arg-type]
 
 
-def refusal(folder: Path | str) -> str:
+def refusal(folder: Path) -> str:
     with pytest.raises(InputError) as error:
-        data.load(f"folder:{folder}", image_size=8)
+        load(folder)
     return str(error.value)
 
 
@@ -52,7 +54,7 @@ def test_class_folders(tmp_path: Path) -> None:
     splits = load(classes(tmp_path, 12, "b", "a", "Ç mit Leerzeichen"))
     assert splits.classes == ("a", "b", "Ç mit Leerzeichen")
     assert splits.image_shape == (3, 8, 8)
-    assert splits.name == f"folder:{tmp_path}"
+    assert splits.name == f"folder:{tmp_path.name}"
     assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [27, 3, 6]
     for part in (splits.train, splits.valid, splits.test):
         assert part.labels.bincount().tolist() == [len(part) // 3] * 3
@@ -162,10 +164,55 @@ def test_grey(tmp_path: Path) -> None:
     assert [value for value, _ in values(splits)] == expected
 
 
-def test_the_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_looked_for_in_the_data_directory_else_in_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes(tmp_path / "here" / "images", 3, "a")
+    classes(tmp_path / "there" / "my" / "images", 3, "b")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("STACKED_DATA", str(tmp_path / "there"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    classes(tmp_path / "images", 3, "a")
-    assert data.load("folder:~/images", image_size=8).classes == ("a",)
+    assert data.load("folder:images", image_size=8).classes == ("a",)
+    assert data.load("folder:my/images", image_size=8, data_dir="../there").classes == ("b",)
+    assert data.load("folder:my/images", image_size=8, data_dir="~/there").name == "folder:my/images"
+
+
+UPWARDS = ("/home/alice/photos", "~/photos", "~alice/photos", "../photos", "a/../../photos")
+
+
+@pytest.mark.parametrize("path", UPWARDS)
+def test_a_name_does_not_tell_where_a_folder_lies(path: str) -> None:
+    for refuses in (data.check_name, data.load, DataSpec):
+        with pytest.raises(InputError) as error:
+            refuses(f"folder:{path}")
+        assert str(error.value) == (
+            f"folder:{path} is not allowed, for a dataset's name is recorded and must not tell where it lies on this "
+            "machine: give folder:photos, and as data_dir the folder that this lies in"
+        )
+
+
+@pytest.mark.parametrize(
+    ("typed", "data_dir", "name", "directory"),
+    [
+        ("mnist", None, "mnist", None),
+        ("cifar10", "/data", "cifar10", "/data"),
+        ("folder:photos", None, "folder:photos", None),
+        ("folder:my/photos", "data", "folder:my/photos", "data"),
+        ("folder:/home/alice/photos", None, "folder:photos", "/home/alice"),
+        ("folder:/home/alice/photos/", "/data", "folder:photos", "/home/alice"),
+        ("folder:~/photos", None, "folder:photos", "/home/bob"),
+        ("folder:../photos", None, "folder:photos", "/work"),
+        ("folder:../photos", "/data/here", "folder:photos", "/data"),
+        ("folder:../photos", "~/here", "folder:photos", "/home/bob"),
+        ("folder:/", None, "folder:/", "/"),
+    ],
+)
+def test_a_typed_path_is_taken_apart(
+    typed: str, data_dir: str | None, name: str, directory: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/bob")
+    monkeypatch.setattr(os, "getcwd", lambda: "/work/here")
+    assert apart(typed, data_dir) == (name, directory)
 
 
 # Refusals

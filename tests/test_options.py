@@ -227,6 +227,13 @@ def test_a_bad_file_is_named_in_one_line(text: str, message: str, tmp_path: Path
     assert "\n" not in str(error.value)
 
 
+def test_the_path_of_a_folder_is_no_part_of_the_spec() -> None:
+    found = given("--data folder:/home/alice/photos")
+    assert (found.base.data.name, found.data_dir) == ("folder:photos", "/home/alice")
+    assert found.out.parent == Path("results/layerwise")
+    assert found.out.name.startswith("folder-photos-")
+
+
 def test_numbers_may_have_an_exponent() -> None:
     """YAML 1.1 would take them for words."""
     how = said("--optimisation", "{end_lr: 1e-4, penalties: {l1: 1e-3}}").base.optimisation

@@ -237,6 +237,16 @@ def test_a_file_of_another_version_is_not_taken_for_a_damaged_one(tmp_path: Path
         Checkpoints(tmp_path, SPEC).newest()
 
 
+def test_a_run_does_not_go_on_with_other_data_of_the_same_name(splits: Splits, tmp_path: Path) -> None:
+    killed_at(9, splits, tmp_path, every=4)
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(
+        InputError, match=f"^{tmp_path} holds a run on other data of the name 'toy': use another folder"
+    ):
+        run(SPEC, toy_splits(150), work=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     for name in ("notes.txt", "phase-x.safetensors", "update-2.safetensors", ".phase-1.safetensors-abc"):
         (tmp_path / name).write_text("mine")

@@ -31,7 +31,10 @@ def names() -> tuple[str, ...]:
 
 
 def check_name(name: str) -> None:
-    """Raise InputError, with the names allowed and the nearest of them, unless `load` takes this name."""
+    """Raise InputError, with the names allowed and the nearest of them, unless `load` takes this name.
+
+    A name is recorded, so it must not tell where anything lies on this machine: of "folder:PATH" no absolute path is taken.
+    """
     _find(name)
 
 
@@ -51,8 +54,8 @@ def load(
     stratified, from the labelled part where there is one, and fixed whatever a run's seed. `limit` keeps that
     many of the remaining training images (balanced and nested); valid and test stay the same for every limit.
     `data_dir` holds what is not bundled (default: the environment variable STACKED_DATA, else
-    ~/.cache/stacked); nothing is fetched unless `download`. `image_size` (pixels) and `grey` concern
-    "folder:PATH" only.
+    ~/.cache/stacked), and is where the PATH of "folder:PATH" begins (default: the current folder); nothing is fetched
+    unless `download`. `image_size` (pixels) and `grey` concern "folder:PATH" only.
 
     Raises InputError for an unknown name, an option outside its range, and missing or corrupt files.
     """
@@ -66,7 +69,8 @@ def load(
     if grey and not argument:
         raise InputError(f"grey does not apply to {name!r}, whose images are taken as they are: leave it out")
 
-    official = dataset().load(Source(_data_dir(data_dir), download, argument, image_size, grey))
+    where = Path(data_dir or ".").expanduser() if argument else _data_dir(data_dir)
+    official = dataset().load(Source(where, download, argument, image_size, grey))
     train, held = hold_out(official.train, valid)
     if limit is not None:
         from stacked.data.labels import image_subset
@@ -80,11 +84,12 @@ def _data_dir(given: str | Path | None) -> Path:
 
 
 def _find(name: str) -> tuple[type[Dataset], str]:
-    """The dataset that a name stands for, and the argument in it."""
+    """The dataset that a name stands for, and the argument in it, which it takes."""
     kind, colon, argument = name.partition(":")
     stems = {known.partition(":")[0]: known for known in names()}
     known = stems.get(kind)
     if known is not None and (":" in known) == bool(colon) == bool(argument):
+        _datasets()[known].check(argument)
         return _datasets()[known], argument
     near = get_close_matches(kind.lower(), stems, n=1, cutoff=0.5)
     hint = f"; did you mean {stems[near[0]]!r}?" if near else ""

@@ -18,9 +18,9 @@ from stacked.data.split import Split
 class Source:
     """Where a dataset is read from and how.
 
-    `data_dir` holds (or receives) the files of datasets that are not bundled; `download` permits fetching
-    them. `argument` is what follows the colon of a name such as "folder:PATH"; `image_size` (pixels a side)
-    and `grey` say how a user's own images are decoded.
+    `data_dir` holds (or receives) the files of datasets that are not bundled, and a user's own folders; `download`
+    permits fetching. `argument` is what follows the colon of a name such as "folder:PATH"; `image_size` (pixels a
+    side) and `grey` say how a user's own images are decoded.
     """
 
     data_dir: Path
@@ -49,6 +49,10 @@ class Dataset(ABC):
     """
 
     name: ClassVar[str]
+
+    @classmethod  # noqa: B027 (most take no argument)
+    def check(cls, argument: str) -> None:
+        """Raise InputError unless the dataset takes this argument, which is recorded as part of its name."""
 
     @abstractmethod
     def load(self, source: Source) -> Official:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from stacked.data.dataset import Dataset, Official, Source
 from stacked.data.image import decode_all, extensions
@@ -36,9 +36,18 @@ class Folder(Dataset):
 
     name = "folder:PATH"
 
+    @classmethod
+    def check(cls, argument: str) -> None:
+        """Raise InputError for a path that is not below the data directory."""
+        if not _is_below(argument):
+            raise InputError(
+                f"folder:{argument} is not allowed, for a dataset's name is recorded and must not tell where it lies on "
+                f"this machine: give folder:{PurePosixPath(argument).name}, and as data_dir the folder that this lies in"
+            )
+
     def load(self, source: Source) -> Official:
         """List, check and decode; raises InputError for what is missing, ambiguous, too few or unreadable."""
-        root = Path(source.argument).expanduser()
+        root = source.data_dir / source.argument
         if not root.is_dir():
             raise InputError(f"folder:{root} is not a folder: give the path of a folder of images after 'folder:'")
         if (root / "train").is_dir() and (root / "test").is_dir():
@@ -48,6 +57,26 @@ class Folder(Dataset):
         _require(listing, 3, "to train, validate and test with")
         train, test = hold_out(_decode(listing, listing.classes, source), TEST)
         return Official(train, test, listing.classes)
+
+
+def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
+    """A dataset's name as it is recorded, and its data directory, from those that a user types.
+
+    Of "folder:PATH" with an absolute PATH, or one that begins with ~ or leads upwards, the last part is the name, and
+    all before it the directory.
+    """
+    kind, _, argument = name.partition(":")
+    if kind != Folder.name.partition(":")[0] or not argument or _is_below(argument):
+        return name, data_dir
+    path = os.path.join(os.path.expanduser(data_dir or ""), os.path.expanduser(argument))
+    above, last = os.path.split(os.path.abspath(path))
+    return f"{kind}:{last or argument}", above
+
+
+def _is_below(argument: str) -> bool:
+    """Whether a path leads nowhere but downwards."""
+    path = PurePosixPath(argument)
+    return not path.is_absolute() and not argument.startswith("~") and ".." not in path.parts
 
 
 def _divided(root: Path, source: Source) -> Official:
