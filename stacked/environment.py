@@ -12,7 +12,7 @@ import torch
 from stacked.determinism import is_strict
 from stacked.errors import InputError
 
-PACKAGES = ("torch", "numpy", "scikit-learn", "mlflow")
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "mlflow")
 
 
 def code_identity() -> tuple[str, bool]:
