@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked.atomic import write_atomically
+from stacked.checks import choice
 from stacked.errors import InputError
 
 FOLDER = "unsent"
+#: Methods of the store's client that a file may name.
+KEPT = ("log_image", "log_file", "log_text", "log_dataset")
 
 
 @dataclass
@@ -66,6 +69,7 @@ def _read(path: Path) -> Errand:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         words = json.loads(arrays.pop("errand").tobytes())
+        choice(words["what"], KEPT, "errand")
         return Errand(str(words["what"]), dict(words["plain"]), arrays, once=str(words["once"]), path=path)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not what a run left to be sent: move it away") from error

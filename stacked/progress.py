@@ -26,7 +26,7 @@ def say(line: str) -> None:
 
 def say_warnings() -> None:
     """Let this process print each warning as a line, without the place in the code that it comes from."""
-    warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
 
 class Bar:

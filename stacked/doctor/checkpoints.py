@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from stacked.doctor.finding import Finding, idle
 from stacked.mlflow_store import Store
 from stacked.run_record import FILE
-from stacked.tracking import held
+from stacked.tracking import InUse, held
 
 
 def find(store: Store) -> Iterator[Finding]:
@@ -20,8 +21,8 @@ def find(store: Store) -> Iterator[Finding]:
             yield from _needless(run.title, "checkpoints inside a phase", run.folder.glob("update-[01].safetensors"))
         yield from _needless(run.title, "half-written files", run.folder.rglob(".*-????????"))
     for folder in sorted((store.root / "work").glob("*/")):
-        if not (folder / FILE).exists():
-            with held(folder):
+        with suppress(InUse), held(folder):
+            if not (folder / FILE).exists():  # seen while nobody can be about to write it
                 yield from _needless(
                     str(folder), "checkpoints without the record of a run", folder.glob("*.safetensors")
                 )
