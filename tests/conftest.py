@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from stacked.data.split import Split, Splits
+from stacked.patience import patience_with
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +26,12 @@ def no_tracking_server() -> Iterator[None]:
     """`mlflow.set_tracking_uri` writes this variable, which the processes that a test starts would follow."""
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(autouse=True)
+def new_patience() -> None:
+    """No test waits for a store that failed in another."""
+    patience_with.cache_clear()
 
 
 def toy_splits(n: int = 256, size: int = 12, channels: int = 1) -> Splits:

@@ -88,10 +88,8 @@ def record(store: Store, root: Path, arm: str, seed: int) -> None:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict[str, str]]]:
     """A store with two arms of two seeds each, its saved views, and a server that shows it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        root = tmp_path_factory.mktemp("store")
-        store = open_store(root)
+    root = tmp_path_factory.mktemp("store")
+    store = open_store(root)
     for arm in ARMS:
         for seed in (0, 1):
             record(store, root / "work", arm, seed)

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from test_tracking import arm, children, history, run_of, train
+from tracked import arm, children, history, run_of, train
 
 import stacked.doctor.stale
-from stacked.doctor.__main__ import main
+from stacked.doctor import CHECKS
+from stacked.doctor.__main__ import CHOICES, main
 from stacked.errors import InputError
 from stacked.mlflow_store import Store, StoreClient, open_store
 from stacked.patience import patience_with
@@ -25,15 +26,11 @@ from mlflow import MlflowClient  # isort: skip
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with nothing in it; creating one takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return open_store(tmp_path_factory.mktemp("fresh") / "mlruns").root
+    return open_store(tmp_path_factory.mktemp("fresh") / "mlruns").root
 
 
 @pytest.fixture
-def store(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    patience_with.cache_clear()
+def store(fresh: Path, tmp_path: Path) -> Store:
     return open_store(shutil.copytree(fresh, tmp_path / "mlruns"))
 
 
@@ -80,23 +77,37 @@ def test_a_run_that_nobody_trains_is_killed_when_it_was_last_heard_of(
     assert doctor(store) == 0
 
 
+#: A process that trains, in the store it is given: a run that was begun before, and one that has not written its record yet.
+TRAINING = """
+import sys, time
+from pathlib import Path
+from stacked.tracking import held, open_store
+from tracked import arm
+store = open_store(Path(sys.argv[1]))
+with arm(store, store.root / "work" / "joint-s0", "joint/s0", experiment="doctor"), held(store.root / "work" / "new"):
+    print("training", flush=True)
+    time.sleep(60)
+"""
+
+
 def test_a_run_that_is_trained_now_is_left_alone(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     tracker = killed(store)
-    program = (
-        "import sys, time; from pathlib import Path; from stacked.tracking import held\n"
-        "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-    )
-    words = [sys.executable, "-c", program, str(store.root / "work" / "joint-s0")]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
+    (store.root / "work" / "new").mkdir()
+    (store.root / "work" / "new" / "phase-1.safetensors").write_bytes(b"weights")
+    words = [sys.executable, "-c", TRAINING, str(store.root)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as other:
         assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
+        assert other.stdout.readline() == "training\n"
         found = doctor(store)
+        with pytest.raises(InputError, match="another process is training the run"):
+            run(store)
         other.kill()
     assert found == 0
     assert capsys.readouterr().out == "Nothing is wrong.\n"
     assert run_of(store, tracker).info.status == "RUNNING"
     assert doctor(store) == 0
     assert run_of(store, tracker).info.status == "KILLED"
+    assert not (store.root / "work" / "new" / "phase-1.safetensors").exists()
 
 
 def test_a_run_without_its_work_folder_is_killed_when_nothing_was_heard_of_it_for_a_day(
@@ -228,3 +239,7 @@ def test_what_the_doctor_does_not_know_is_named(
         main(words)
     assert stopped.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_the_help_names_every_check() -> None:
+    assert list(CHECKS) == CHOICES

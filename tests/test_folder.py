@@ -201,7 +201,7 @@ def test_a_name_does_not_tell_where_a_folder_lies(path: str) -> None:
         ("folder:/home/alice/photos", None, "folder:photos", "/home/alice"),
         ("folder:/home/alice/photos/", "/data", "folder:photos", "/home/alice"),
         ("folder:~/photos", None, "folder:photos", "/home/bob"),
-        ("folder:../photos", None, "folder:photos", "/work"),
+        ("folder:../photos", None, "folder:photos", "/srv"),
         ("folder:../photos", "/data/here", "folder:photos", "/data"),
         ("folder:../photos", "~/here", "folder:photos", "/home/bob"),
         ("folder:/", None, "folder:/", "/"),
@@ -211,7 +211,7 @@ def test_a_typed_path_is_taken_apart(
     typed: str, data_dir: str | None, name: str, directory: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/bob")
-    monkeypatch.setattr(os, "getcwd", lambda: "/work/here")
+    monkeypatch.setattr(os, "getcwd", lambda: "/srv/here")
     assert apart(typed, data_dir) == (name, directory)
 
 

@@ -27,9 +27,7 @@ EXPERIMENT = "mnist-conv-16-32"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return open_store(tmp_path_factory.mktemp("store"))
+    return open_store(tmp_path_factory.mktemp("store"))
 
 
 def page(store: Store, key: str) -> tuple[str, dict[str, Any]]:

@@ -11,32 +11,32 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_tracking import arm, free_port, history, run_of
+from tracked import EXPERIMENT, arm, free_port, history, run_of
 
+from stacked.errands import Errand, keep, kept
+from stacked.errors import InputError
 from stacked.mlflow_store import Store, StoreClient, open_store
+from stacked.mlflow_views import save_views
+from stacked.outbox import Outbox
 from stacked.patience import ATTEMPT_SECONDS, MOST_LOST, WITHIN, Patience, patience_with
 from stacked.points import read_points
 from stacked.server import serve, stop
 from stacked.tracking import Tracker
+from studies.layerwise import STUDY
+from studies.report.rows import load_rows
+from studies.study import main
 
 from mlflow import MlflowClient  # isort: skip
 
 
-@pytest.fixture(autouse=True)
-def _no_store_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    patience_with.cache_clear()
-
-
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return open_store(tmp_path_factory.mktemp("store"))
+    return open_store(tmp_path_factory.mktemp("store"))
 
 
 def later(store: Store) -> None:
@@ -195,6 +195,70 @@ def test_a_run_whose_making_was_not_answered_is_found_again(local: Store, tmp_pa
     assert history(local, second.run_id, "train/loss") == [(step, float(step)) for step in range(10)]
 
 
+@pytest.mark.parametrize("content", [b"", b"PK", b"no archive", b'{"what": "log_text"}'])
+def test_a_damaged_errand_is_named(local: Store, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "work" / "unsent").mkdir(parents=True)
+    (tmp_path / "work" / "unsent" / "000001.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"000001\.npz is not what a run left to be sent: move it away"):
+        arm(local, tmp_path / "work", experiment="damaged")
+
+
+@pytest.mark.parametrize("what", ["end_run", "_client", "nothing"])
+def test_an_errand_asks_for_nothing_else(tmp_path: Path, what: str) -> None:
+    keep(tmp_path, Errand(what, {}))
+    with pytest.raises(InputError, match="move it away"):
+        kept(tmp_path)
+
+
+def test_what_fails_at_once_is_tried_once_more() -> None:
+    clock, tries = [0.0], []
+
+    def fail(times: int, seconds: float) -> None:
+        tries.append(clock[0])
+        clock[0] += seconds
+        if len(tries) <= times:
+            raise ConnectionError("the server has closed the connection")
+
+    for times, seconds, tried, sent in ((1, 0.1, 2, True), (2, 0.1, 2, False), (1, 2.0, 1, False)):
+        tries.clear()
+        outbox = Outbox(partial(fail, times, seconds), "store", "folder", Patience(clock=lambda: clock[0]))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert outbox.flush() is sent
+        assert len(tries) == tried
+        assert len(caught) == (not sent)
+
+
+def test_views_wait_for_a_store_that_fails(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    patience_with(local.uri).failed(10.0)
+    monkeypatch.setattr(StoreClient, "experiment_id", property(lambda _: pytest.fail("the store was asked")))
+    with pytest.warns(RuntimeWarning, match="has no views of 'demo' yet: the same command saves them later"):
+        assert save_views(local, "waiting", "demo", probe=True, images=True) == {}
+
+
+def test_a_study_without_its_server_ends_well_and_says_how_to_send_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    words = [
+        "--smoke",
+        "--arms",
+        "random",
+        "--jobs",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+        "--store",
+        str(tmp_path / "store"),
+    ]
+    with pytest.warns(RuntimeWarning) as caught:
+        assert main(STUDY, words) == 0
+    assert len([each for each in caught if "training goes on" in str(each.message)]) == 1
+    assert "Connection refused" in str(caught[0].message)
+    assert "MLflow lacks some of this" in capsys.readouterr().err
+    assert load_rows(tmp_path / "out")["status"].tolist() == ["finished"]
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_no_minute_loses_more_than_a_quarter_whatever_happens(seed: int) -> None:
     chance, clock, lost = random.Random(seed), [0.0], []
@@ -226,7 +290,7 @@ def test_eight_processes_use_a_fresh_store_at_once(tmp_path: Path) -> None:
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0] * 8
     client = MlflowClient(open_store(tmp_path).uri)
-    experiment = client.get_experiment_by_name("digits-conv-4-8")
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     runs = client.search_runs([experiment.experiment_id], "tags.kind = 'arm'")
     assert sorted(run.info.run_name for run in runs) == [f"layerwise/s{index}" for index in range(8)]
     assert {run.info.status for run in runs} == {"FINISHED"}

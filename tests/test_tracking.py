@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tracked import EXPERIMENT, STEPS, arm, children, free_port, history, run_of, train
 
 from stacked.errors import InputError
 from stacked.mlflow_store import MAX_METRICS, StoreClient
@@ -27,15 +27,6 @@ from stacked.tracking import Run, Store, Tracker, open_store, study_run
 
 from mlflow import MlflowClient  # isort: skip
 
-EXPERIMENT = "digits-conv-4-8"
-STEPS = range(0, 30, 10)
-
-
-@pytest.fixture(autouse=True)
-def _no_store_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    patience_with.cache_clear()
-
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,39 +37,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(database: Path) -> Store:
     return open_store(database)
-
-
-def arm(
-    store: Store, work: Path, name: str = "layerwise/s0", experiment: str = EXPERIMENT, **params: object
-) -> Tracker:
-    arm_name, seed = name.split("/s")
-    tags = {"kind": "arm", "arm": arm_name, "seed": seed, "study": "demo", "mlflow.runColor": "#228833"}
-    return Tracker(store, experiment, name=name, work=work, tags=tags, params={"lr": 0.1, **params})
-
-
-def train(tracker: Tracker, steps: range = STEPS) -> None:
-    with tracker:
-        with tracker.stage(1, "stage 1", {"channels": 4}) as stage:
-            for step in steps:
-                stage.log({"stage/loss": 1 / (1 + step)}, step)
-        for step in steps:
-            tracker.log({"eval/recon_mse": 1 / (1 + step), "progress/stage": 1.0}, step)
-
-
-def history(store: Store, run_id: str | None, key: str) -> list[tuple[int, float]]:
-    assert run_id is not None
-    return sorted((m.step, m.value) for m in MlflowClient(store.uri).get_metric_history(run_id, key))
-
-
-def run_of(store: Store, run: Run):
-    assert run.run_id is not None
-    return MlflowClient(store.uri).get_run(run.run_id)
-
-
-def children(store: Store, tracker: Tracker) -> list:
-    experiment = MlflowClient(store.uri).get_run(tracker.run_id).info.experiment_id
-    of_parent = f"tags.`mlflow.parentRunId` = '{tracker.run_id}'"
-    return MlflowClient(store.uri).search_runs([experiment], of_parent)
 
 
 def test_arm_is_at_the_root_and_stages_are_its_children_without_an_arm(store: Store, tmp_path: Path) -> None:
@@ -372,12 +330,6 @@ def test_the_run_of_a_study_is_used_again(store: Store) -> None:
         assert run.run_id == run_id
     assert {"kind": "study", "study": "demo"}.items() <= run_of(store, run).data.tags.items()
     assert run_of(store, run).data.metrics == {}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_an_outage_costs_little_and_is_made_good_with_the_original_times(
