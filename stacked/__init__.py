@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stacked.encoder import load_encoder as load_encoder
     from stacked.errors import InputError as InputError
     from stacked.spec import RunSpec as RunSpec
     from stacked.spec import StackSpec as StackSpec
@@ -19,8 +20,9 @@ _HOME = {
     "RunSpec": "stacked.spec",
     "StackSpec": "stacked.spec",
     "InputError": "stacked.errors",
+    "load_encoder": "stacked.encoder",
 }
-__all__ = ["AutoEncoder224", "InputError", "RunSpec", "StackSpec", "StackedAutoencoder"]
+__all__ = ["AutoEncoder224", "InputError", "RunSpec", "StackSpec", "StackedAutoencoder", "load_encoder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -241,20 +241,21 @@ class StoreClient:
 
         `model` is in eval mode on the CPU; `example` is a batch of at least two: torch fixes a size of one.
         """
-        import mlflow.pytorch
         import torch
         from mlflow.models import Model, infer_signature
 
         with torch.no_grad():
             output = model(torch.from_numpy(example)).numpy()
         requirements = [f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"]
+        from stacked import mlflow_model
+
         # Made here, for MLflow would put it into the experiment that is active globally.
         made = self._client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
         with _as_global_store(self.store.uri):
             Model.log(
                 artifact_path=None,
                 model_id=made.model_id,
-                flavor=mlflow.pytorch,
+                flavor=mlflow_model,
                 run_id=run_id,
                 pytorch_model=model,
                 signature=infer_signature(example, output),

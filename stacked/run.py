@@ -20,6 +20,7 @@ from stacked.curves import Curves, State
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.determinism import is_strict
+from stacked.encoder import save_encoder
 from stacked.environment import device_of, environment
 from stacked.objectives import LOSSES
 from stacked.outcome import measured, probe_labels
@@ -97,10 +98,11 @@ def run(
     """Train, measure and classify as `spec` says, and return what came of it.
 
     splits: the data, where they are at hand already. arm: the name to record (default: the policy). codes: "auto",
-    "memory" or "recompute", which all give the same numbers. work: a folder for checkpoints; a run that has left some in it
-    goes on from there, and ends as if it had never stopped. bar: makes the progress bar of a phase from its name and its
-    updates (default: none). checkpoint_every: updates from one checkpoint to the next inside a phase (default: by time, so
-    that they cost at most 2 %). stop: asked after every update whether to end now.
+    "memory" or "recompute", which all give the same numbers. work: a folder for checkpoints and, at the end, the trained
+    encoder (see `load_encoder`); a run that has left some in it goes on from there, and ends as if it had never stopped.
+    bar: makes the progress bar of a phase from its name and its updates (default: none). checkpoint_every: updates from one
+    checkpoint to the next inside a phase (default: by time, so that they cost at most 2 %). stop: asked after every update
+    whether to end now.
 
     Raises InputError for what cannot be run, Diverged when a loss is not finite, Interrupted when `stop` says so.
     """
@@ -167,6 +169,9 @@ def run(
     final = {f"final/{name}": value for name, value in measured(stack, spec, splits).items()}
     tracker.log(final, step=state.updates)
     tracker.model(stack.encoder, Images(splits.valid.images[:2])(torch.arange(2)))
+    if work:
+        save_encoder(work / "encoder.safetensors", stack, spec.stack)
+        tracker.artifact(work / "encoder.safetensors", "encoder")
     row = {
         "run": spec.id,
         "arm": arm or spec.policy,

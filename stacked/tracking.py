@@ -26,6 +26,7 @@ from stacked.errands import Errand, keep, kept
 from stacked.errors import InputError
 from stacked.mlflow_store import KEY_TAG, Store, StoreClient, open_store
 from stacked.outbox import Outbox
+from stacked.paths import without_folders
 from stacked.points import PointFile
 from stacked.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record
 
@@ -119,7 +120,8 @@ class Run:
             self._record.status = "FINISHED"
         elif isinstance(error, Exception):
             self._record.status = "FAILED"
-            self._set_tags({FAILURE_TAG: f"{type(error).__name__}: {error}"[:500]})
+            reason = without_folders(f"{type(error).__name__}: {error}", self._folder)
+            self._record.set_tags({FAILURE_TAG: reason[:500]})
         else:
             self._record.status = "KILLED"
         self._record.ended = now()

@@ -18,6 +18,7 @@ from stacked.checks import choice
 from stacked.errors import InputError
 from stacked.growth import POLICIES
 from stacked.interruption import Interruption
+from stacked.paths import command_without_folders
 from stacked.progress import say, say_warnings
 from studies.arms import Arm
 from studies.claims import Claim
@@ -88,7 +89,7 @@ def main(study: Study, words: list[str] | None = None) -> int:
 
             return show(study.name, given)
         with stop:
-            return conduct(study, given, " ".join([prog, *words]), stop)
+            return conduct(study, given, command_without_folders([prog, *words]), stop)
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2

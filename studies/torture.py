@@ -27,6 +27,7 @@ import pandas as pd
 from stacked.atomic import write_atomically
 from stacked.checkpoint import place
 from stacked.errors import InputError
+from stacked.paths import command_without_folders
 from stacked.progress import say
 from studies.report.sameness import differences
 
@@ -88,7 +89,7 @@ def main(words: list[str] | None = None) -> int:
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    command = " ".join([parser.prog, *(sys.argv[1:] if words is None else words)])
+    command = command_without_folders([parser.prog, *(sys.argv[1:] if words is None else words)])
     page = report(kills, ended, command)
     if given.out is not None:
         write_atomically(given.out / "kills.csv", pd.DataFrame(map(asdict, kills)).to_csv(index=False))
