@@ -202,7 +202,13 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     )
     run.add_argument("--smoke", action="store_true", help="tiny data, one seed, under half a minute: does it run?")
     run.add_argument("--ui", action="store_true", help="do not train: show in the MLflow UI what there is")
-    run.add_argument("--port", type=int, default=5000, metavar="N", help="of the UI, on this machine alone (5000)")
+    run.add_argument("--port", type=int, default=5000, metavar="N", help="of the UI (5000)")
+    run.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="NAME",
+        help="where the UI listens; on another than this, whoever reaches it can delete all (127.0.0.1)",
+    )
     run.add_argument(
         "--config", action="config", metavar="FILE", help="YAML file with any of these options; later ones override it"
     )
@@ -231,6 +237,7 @@ class Options:
     retry_failed: bool = False
     checkpoint_every: int | None = None
     deterministic: bool = False
+    host: str = "127.0.0.1"
 
     @property
     def configuration(self) -> str:
@@ -352,4 +359,5 @@ def options(study: str, given: Namespace) -> Options:
         values["retry_failed"],
         values["checkpoint_every"],
         values["deterministic"],
+        values["host"],
     )

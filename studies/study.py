@@ -155,7 +155,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         update_readme(ROOT / "README.md", kept, block(study, given.out))
     views = ui.save(f"{study.name}-{given.configuration}", given.base, given.out, store)
     print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
-    ui.tell(views, store, given.port)
+    ui.tell(views, store, given.port, given.host)
     if any(finding.mend for finding in unsent.find(store)):
         say(f"MLflow lacks some of this, since it failed: python -m stacked.doctor --store {given.store} sends it")
     return 1 if failed else 0

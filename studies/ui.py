@@ -51,20 +51,20 @@ def save(study: str, base: RunSpec, out: Path, store: Store) -> list[View]:
     return [(f"{study}: {name}", key, StoreClient(store, experiment).experiment_id) for name, key in keys.items()]
 
 
-def tell(views: Sequence[View], store: Store, port: int, base: str | None = None) -> None:
-    """Print the addresses of the views, and the command that starts the server they need."""
+def tell(views: Sequence[View], store: Store, port: int, host: str, running: bool = False) -> None:
+    """Print the addresses of the views, and the command that starts the server they need unless it is running."""
     from stacked.mlflow_views import view_url
     from stacked.server import address, typed_command
 
     for name, key, experiment_id in views:
-        print(f"  {name}: {view_url(base or (store.uri if store.is_server else address(port)), experiment_id, key)}")
-    if base is None and not store.is_server:
-        print(f"Start the MLflow UI with --ui, or: {typed_command(store, port)}")
+        print(f"  {name}: {view_url(store.uri if store.is_server else address(port, host), experiment_id, key)}")
+    if not running and not store.is_server:
+        print(f"Start the MLflow UI with --ui, or: {typed_command(store, port, host)}")
 
 
 def show(study: str, given: Options) -> int:
     """Load the committed rows into the store where they are missing, start the server, print the addresses, and wait."""
-    from stacked.server import address, serve, stop
+    from stacked.server import address, serve, stop, warning
     from stacked.tracking import open_store
 
     store = open_store(given.store)
@@ -79,13 +79,14 @@ def show(study: str, given: Options) -> int:
     if not views:
         raise InputError(f"there is nothing to show in {given.out}: run the study first")
     if store.is_server:
-        tell(views, store, given.port)
+        tell(views, store, given.port, given.host)
         return 0
-    server = serve(store, given.port)
+    server = serve(store, given.port, host=given.host)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the server too
     try:
-        print(f"The MLflow UI of {store.root} runs at {address(given.port)} (Ctrl-C ends it):")
-        tell(views, store, given.port, address(given.port))
+        print(f"The MLflow UI of {store.root} runs at {address(given.port, given.host)} (Ctrl-C ends it):")
+        tell(views, store, given.port, given.host, running=True)
+        print(warning(given.port, given.host), file=sys.stderr)
         sys.stdout.flush()
         while server.poll() is None:
             time.sleep(0.5)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import zlib
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,18 @@ import pytest
 from stacked.errors import InputError
 from stacked.mlflow_store import Store, StoreClient, open_store
 from stacked.mlflow_views import EVERY, MEAN, save_views, view_url
-from stacked.server import ENVIRONMENT, command, serve, typed_command
+from stacked.server import (
+    ENVIRONMENT,
+    address,
+    command,
+    environment,
+    is_loopback,
+    names,
+    serve,
+    stop,
+    typed_command,
+    warning,
+)
 from stacked.tracking import Tracker
 
 from mlflow import MlflowClient  # isort: skip
@@ -135,6 +147,59 @@ def test_the_server_is_on_loopback_with_one_worker(store: Store) -> None:
     line = typed_command(store, 5123)
     assert line.startswith("MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false ")
     assert " python -m mlflow server " in line
+    assert environment(5123) == ENVIRONMENT
+    assert warning(5123).startswith("MLflow has no authentication: every user of this machine")
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.9", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.7", False),
+        ("example.org", False),
+    ],
+)
+def test_whoever_is_let_in_is_warned(host: str, loopback: bool) -> None:
+    assert is_loopback(host) == loopback
+    assert warning(5123, host).startswith("WARNING: ") != loopback
+    assert "MLflow has no authentication" in warning(5123, host)
+
+
+def test_another_host_gets_its_name_into_what_mlflow_allows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environment(5123, "example.org")["MLFLOW_SERVER_ALLOWED_HOSTS"] == "example.org:5123,127.0.0.1:5123"
+    assert environment(5123, "fd00::7")["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == "http://[fd00::7]:5123"
+    assert address(5123, "fd00::7") == "http://[fd00::7]:5123"
+    monkeypatch.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", "proxy.example.org")
+    line = typed_command(store, 5123, "example.org")
+    assert "MLFLOW_SERVER_ALLOWED_HOSTS" not in line
+    assert "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS=http://example.org:5123 python " in line
+    assert " --host example.org " in line
+
+
+def test_a_server_for_all_answers_under_its_own_names_alone(store: Store) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own, search = f"{names('0.0.0.0')[0]}:{port}", "/ajax-api/2.0/mlflow/experiments/search"
+    server = serve(store, port, host="0.0.0.0")
+    try:
+
+        def status(host: str, origin: str | None = None) -> int:
+            connection = HTTPConnection("127.0.0.1", port, timeout=60)
+            headers = {"Host": host, "Content-Type": "application/json"} | ({"Origin": origin} if origin else {})
+            connection.request("POST", search, json.dumps({"max_results": 1}), headers)
+            return connection.getresponse().status
+
+        assert status(own) == status(own, f"http://{own}") == status(f"127.0.0.1:{port}") == 200
+        assert status(f"evil.example:{port}") == 403
+        assert status(own, "http://evil.example") == 403
+    finally:
+        stop(server)
 
 
 def test_a_server_is_not_served() -> None:
@@ -147,10 +212,14 @@ def test_a_port_that_is_taken_is_named(store: Store) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"port {port} cannot be used"):
+        with pytest.raises(InputError, match=f"port {port} cannot be used on 127.0.0.1"):
             serve(store, port)
     with pytest.raises(InputError, match="port 0 does not exist"):
         serve(store, 0)
+    with pytest.raises(
+        InputError, match=r"port 5000 cannot be used on 192\.0\.2\.1 \(.*give an address of this machine"
+    ):
+        serve(store, host="192.0.2.1")
 
 
 def test_a_server_that_dies_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

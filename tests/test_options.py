@@ -60,6 +60,7 @@ MEANINGS: list[tuple[str, str, Any]] = [
     ("--deterministic", "deterministic", True),
     ("--ui", "ui", True),
     ("--port 7000", "port", 7000),
+    ("--host 0.0.0.0", "host", "0.0.0.0"),
 ]
 
 
