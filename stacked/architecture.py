@@ -35,7 +35,9 @@ class StageSpec:
             choice(self.decoder, ACTIVATIONS, "decoder activation")
         stage = kinds()[self.kind]
         defaults = stage.defaults()
+        given = [name for name, _ in self.options]
         for name, value in self.options:
+            need(given.count(name) == 1, f"{name} of a {self.kind} stage is not allowed twice: give it one value")
             choice(name, defaults, f"option of a {self.kind} stage")
             need(
                 isinstance(value, bool) == isinstance(defaults[name], bool),

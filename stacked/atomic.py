@@ -12,9 +12,10 @@ from stacked.errors import InputError
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace the file at `path`: a reader, also after a crash, sees the old content or the new one.
 
-    Missing folders are made; text is written as UTF-8. Raises InputError when the place cannot be written.
+    Missing folders are made; text is written as UTF-8, bytes of names that are not escaped. Raises InputError when the place
+    cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")

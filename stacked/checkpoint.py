@@ -24,7 +24,7 @@ from torch import Tensor
 
 from stacked.atomic import write_atomically
 from stacked.errors import InputError, Interrupted
-from stacked.plain import flat, to_json
+from stacked.plain import flat, parsed, to_json
 from stacked.spec import RunSpec, from_json
 
 FORMAT = "stacked checkpoint 2"
@@ -36,9 +36,10 @@ SHARE, LEAST_SECONDS = 0.02, 5.0
 class Saved:
     """What a checkpoint holds: the stack's tensors and others by name, and the plain state.
 
-    `phases` were finished, and `update` updates made of the next, those that a rollback undid included.
+    `phases` were finished, and `update` updates made of the next, those that a rollback undid included. `path` is its file.
     """
 
+    path: Path
     phases: int
     update: int
     tensors: dict[str, Tensor]
@@ -157,10 +158,16 @@ def load_checkpoint(path: Path, spec: RunSpec) -> Saved:
         raise Damaged(f"{path} is not a whole checkpoint ({error})") from error
     if checksum(tensors, header) != header.get("sha256"):
         raise Damaged(f"{path} is not what was written (its checksum differs)")
-    if header["spec"] != to_json(spec):
-        raise InputError(f"{path} belongs to another spec: {differences(from_json(header['spec']), spec)}")
-    phases, update = json.loads(header["place"])
-    return Saved(phases, update, tensors, json.loads(header["state"]))
+    phases, update = place_in(header, path)
+    if header.get("spec") != to_json(spec):
+        raise InputError(f"{path} belongs to another spec: {differing(header.get('spec', ''), spec)}")
+    try:
+        state = parsed(header.get("state", ""))
+    except ValueError as error:
+        raise Damaged(f"{path} is not a whole checkpoint (its state is not JSON: {error})") from error
+    if not isinstance(state, dict):
+        raise Damaged(f"{path} is not a whole checkpoint (its state has no names)")
+    return Saved(path, phases, update, tensors, state)
 
 
 def read_header(path: Path) -> dict[str, str]:
@@ -177,12 +184,15 @@ def read_header(path: Path) -> dict[str, str]:
 
 def place(path: Path) -> tuple[int, int]:
     """How many phases were finished, and updates made of the next, when the checkpoint was written."""
-    header = read_header(path)
-    try:
-        phases, update = json.loads(header.get("place", ""))
-    except ValueError as error:
-        raise Damaged(f"{path} is not a whole checkpoint (its header does not say of when)") from error
-    return phases, update
+    return place_in(read_header(path), path)
+
+
+def place_in(header: dict[str, str], path: Path) -> tuple[int, int]:
+    """The place that a header tells; Damaged when it tells none."""
+    found = re.fullmatch(r"\[(\d{1,15}), (\d{1,15})\]", header.get("place", ""), re.ASCII)
+    if found is None:
+        raise Damaged(f"{path} is not a whole checkpoint (its header does not say of when)")
+    return int(found[1]), int(found[2])
 
 
 def checksum(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
@@ -194,6 +204,14 @@ def checksum(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         found.update(tensor.flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def differing(written: str, here: RunSpec) -> str:
+    """In what the spec that was written as JSON differs from another, as one line."""
+    try:
+        return differences(from_json(written), here)
+    except InputError as error:
+        return f"this version cannot have it ({error})"
 
 
 def differences(there: RunSpec, here: RunSpec) -> str:

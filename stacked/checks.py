@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable
 
 from stacked.errors import InputError
@@ -19,13 +19,24 @@ def choice(value: str, allowed: Iterable[str], what: str) -> None:
     need(value in allowed, f"{what} {value!r} is not known: choose from {', '.join(allowed)}")
 
 
+def finite(value: object) -> bool:
+    """Whether value is a number, and one that a float can be."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def utf8(value: str, what: str) -> None:
+    """Raise InputError for text that no file system or database takes: with a null character, or not Unicode."""
+    ok = "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+    need(ok, f"{what} {value!r} is not allowed: give a name in UTF-8, without null characters")
+
+
 def positive(value: float, what: str) -> None:
     """Raise InputError unless value is a finite number above 0."""
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    need(ok, f"{what} {value!r} is not allowed: give a number above 0")
+    need(finite(value) and value > 0, f"{what} {value!r} is not allowed: give a number above 0")
 
 
-def whole(value: object, what: str, least: int = 1) -> None:
-    """Raise InputError unless value is an integer of at least `least`."""
-    ok = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    need(ok, f"{what} {value!r} is not allowed: give an integer of at least {least}")
+def whole(value: object, what: str, least: int = 1, most: int = 2**63 - 1) -> None:
+    """Raise InputError unless value is an integer from `least` to `most`."""
+    number = value if isinstance(value, int) and not isinstance(value, bool) else least - 1
+    need(number >= least, f"{what} {value!r} is not allowed: give an integer of at least {least}")
+    need(number <= most, f"{what} {value!r} is not allowed: give an integer of at most {most}")

@@ -85,7 +85,8 @@ def block_masking(x: Tensor, level: float, generator: torch.Generator, patch: in
     grid = (batch, 1, -(-height // patch), -(-width // patch))
     # one float each, not a byte: blocks are few, and so they are independent, and exact to the 2^-24 of a float's draw
     block = torch.rand(grid, generator=generator, device=generator.device) < level
-    hit = block.repeat_interleave(patch, 2).repeat_interleave(patch, 3)[..., :height, :width]
+    down, across = min(patch, height), min(patch, width)  # a block larger than the map is all of it
+    hit = block.repeat_interleave(down, 2).repeat_interleave(across, 3)[..., :height, :width]
     return Corrupted(x * ~hit, hit)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from stacked import evaluate
+from stacked.checks import need
 from stacked.data import Splits
 from stacked.evaluate import spread
 from stacked.fit import Point
 from stacked.growth import Phase
 from stacked.pictures import SHOWN, grid
+from stacked.plain import from_dict
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder
 
@@ -45,6 +47,24 @@ class State:
     peak_bytes: int = 0
     codes_bytes: int = 0
     data: str = ""
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> State:
+        """The state that `asdict` gave, and JSON; InputError unless every field is there and right."""
+        missing = [f.name for f in fields(cls) if f.name not in values]
+        need(not missing, f"it lacks {', '.join(missing)}")
+        state = from_dict(cls, values)
+        for name, value in vars(state).items():
+            need(isinstance(value, list) or value >= 0, f"{name} {value!r} is below 0")
+        for point in state.curve:
+            right = isinstance(point.get("phase"), str) and all(
+                type(value) in (int, float) for name, value in point.items() if name != "phase"
+            )
+            need(
+                right and all(type(point.get(name)) is int for name in ("step", "phase_step")),
+                f"{point!r} is not a point of a curve",
+            )
+        return state
 
 
 class Curves:

@@ -1,8 +1,19 @@
 """What goes wrong by the user's hand, told in one sentence."""
 
+#: Characters of an InputError's message: the middle of a longer one, some huge value, is left out.
+LONGEST = 1000
+
 
 class InputError(ValueError):
-    """Bad input: the message names the value, what is allowed and what to do. Command lines exit with code 2."""
+    """Bad input: the message names the value, what is allowed and what to do. Command lines exit with code 2.
+
+    The message is one line of printable text, whatever the names and values in it are: other characters are escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        half = LONGEST // 2
+        super().__init__(line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}")
 
 
 class Interrupted(KeyboardInterrupt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -184,13 +184,13 @@ class Training:
         for name in KEPT:
             setattr(self, name, plain[name])
         if "back" in plain:
-            self.back = _named("back/", tensors), plain["back"]
+            self.back = named("back/", tensors), plain["back"]
         self.optimiser.state.clear()
         self.window = len(tensors["losses"])
         self.losses[: self.window] = tensors["losses"]
-        self.objective.load_state_dict(_named("head/", tensors))
+        self.objective.load_state_dict(named("head/", tensors))
         for key in {name.split("/")[1] for name in tensors if name.startswith("optimiser/")}:
-            for name, value in _named(f"optimiser/{key}/", tensors).items():
+            for name, value in named(f"optimiser/{key}/", tensors).items():
                 parameter = self.params[name]
                 # in the layout of the parameter, which fused optimisers rely on
                 kept = torch.empty_like(parameter, requires_grad=False) if value.dim() else torch.empty_like(value)
@@ -198,7 +198,7 @@ class Training:
         if self.stopping:
             best = plain["best"]
             self.stopping.best, self.stopping.waited = math.inf if best is None else best, plain["waited"]
-            self.stopping.state = _named("best/", tensors)
+            self.stopping.state = named("best/", tensors)
 
     def copied(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state and the stack as they are now, for going back to."""
@@ -214,7 +214,7 @@ class Training:
             raise fault
         rollbacks, lost = self.rollbacks + 1, self.lost + self.update - self.back[1]["update"]
         seconds = self.seconds
-        self.stack.load_state_dict(_named("stack/", self.back[0]))
+        self.stack.load_state_dict(named("stack/", self.back[0]))
         self.restore(*self.back)
         self.rollbacks, self.lost, self.seconds = rollbacks, lost, seconds
         warnings.warn(
@@ -249,7 +249,8 @@ def fit(stack: StackedAutoencoder, phase: Phase, inputs: Inputs, how: Optimisati
     return Training(stack, phase, inputs, how, **more).points()
 
 
-def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from stacked.checks import choice, need, positive, whole
+from stacked.checks import choice, finite, need, positive, whole
 from stacked.growth import Phase
 from stacked.plain import Options, later, pairs
 
@@ -92,14 +92,17 @@ class Optimisation:
                 most = CORRUPTIONS[name].most
                 upper = "or more" if math.isinf(most) else f"to {most:g}"
                 need(
-                    0 <= level <= most and math.isfinite(level),
+                    finite(level) and 0 <= level <= most,
                     f"corruption level {level} of {name} is not allowed: give 0 {upper}",
                 )
         positive(self.lr, "learning rate")
         whole(self.batch_size, "batch_size")
         whole(self.corruption_patch, "corruption_patch")
         whole(self.warmup, "warmup", 0)
-        need(0 <= self.weight_decay < math.inf, f"weight_decay {self.weight_decay} is not allowed: give 0 or more")
+        need(
+            finite(self.weight_decay) and self.weight_decay >= 0,
+            f"weight_decay {self.weight_decay} is not allowed: give 0 or more",
+        )
         need(0 <= self.momentum < 1, f"momentum {self.momentum} is not allowed: give 0 or more, below 1")
         for what in ("patience", "end_patience", "check_every", "labels"):
             if getattr(self, what) is not None:
@@ -111,7 +114,7 @@ class Optimisation:
             object.__setattr__(self, "emphasis", tuple(self.emphasis))
             need(
                 len(self.emphasis) == 2
-                and all(0 <= weight < math.inf for weight in self.emphasis)
+                and all(finite(weight) and weight >= 0 for weight in self.emphasis)
                 and any(self.emphasis),
                 f"emphasis {self.emphasis} is not allowed: give two weights of 0 or more, not both 0",
             )

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import types
 import typing
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from stacked.checks import choice, need
@@ -18,6 +19,9 @@ T = TypeVar("T")
 
 #: what a plain value of a type is called
 CALLED = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
+#: Plain values that were read are nested at most so deep, and their whole numbers lie within so many binary digits.
+DEEPEST, BITS = 50, 1000
 
 #: Values by name, as sorted pairs: what a dictionary would say, in a form that hashes.
 Options = tuple[tuple[str, Any], ...]
@@ -31,7 +35,7 @@ def later(default: Any) -> Any:
 def pairs(values: Any) -> Options:
     """Options from a dictionary, or from pairs, sorted by name."""
     items = values.items() if isinstance(values, dict) else values
-    return tuple(sorted((str(name), _hashable(value)) for name, value in items))
+    return tuple(sorted(((str(name), _hashable(value)) for name, value in items), key=itemgetter(0)))
 
 
 def _hashable(value: Any) -> Any:
@@ -55,12 +59,60 @@ def to_json(spec: Any) -> str:
     return json.dumps(to_dict(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def parsed(text: str) -> Any:
+    """The plain values of a JSON text; ValueError says why there are none, or why no more can be done with them."""
+    try:
+        found = json.loads(text, object_pairs_hook=_named_once, parse_int=_whole)
+    except RecursionError as error:
+        raise ValueError(f"nested deeper than {DEEPEST} levels") from error
+    check_plain(found)
+    return found
+
+
+def check_plain(value: Any) -> None:
+    """ValueError for plain values, read from whatever text, that are nested too deeply or have a number too long."""
+    level = [value]
+    for _ in range(DEEPEST):
+        for each in level:
+            if not isinstance(each, (dict, list, str, int, float, types.NoneType)):
+                raise ValueError(f"{each!r}, which is not a plain value")
+            if isinstance(each, int) and each.bit_length() > BITS:
+                raise ValueError(f"a whole number of more than {BITS} binary digits")
+            if isinstance(each, str):
+                each.encode()  # JSON can say half a character, which no file or database takes: a ValueError
+        inside = (
+            [*each, *each.values()] if isinstance(each, dict) else each
+            for each in level
+            if isinstance(each, (dict, list))
+        )
+        level = [value for values in inside for value in values]
+    if level:
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > BITS:  # Python's own limit would say to change Python's limit
+        raise ValueError(f"a whole number of more than {BITS} binary digits")
+    return int(digits)
+
+
 def from_dict(cls: type[T], values: Any) -> T:
     """The spec of class `cls` with these plain values; InputError names an unknown field."""
     need(isinstance(values, dict), f"{values!r} is not a {cls.__name__}: give its fields by name")
     hints = typing.get_type_hints(cls)
     for name in values:
         choice(name, hints, f"field of {cls.__name__}")
+    for f in dataclasses.fields(typing.cast(Any, cls)):
+        given = f.name in values or f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
+        need(given, f"{f.name} of a {cls.__name__} is missing: give it")
     return cls(**{name: _convert(hints[name], value, name) for name, value in values.items()})
 
 
@@ -75,7 +127,7 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        if value is None:
+        if value is None and types.NoneType in typing.get_args(hint):
             return None
         hints = [arg for arg in typing.get_args(hint) if arg is not types.NoneType]
         return _convert(next((h for h in hints if several and typing.get_origin(h) is tuple), hints[0]), value, what)
@@ -89,6 +141,14 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
         item, *more = typing.get_args(hint)
         need(several or more == [...], f"{what} {value!r} is not allowed: give a list")
         return tuple(_convert(item, each, what) for each in (value if several else [value]))
+    if hint is Any:
+        return value
+    if typing.get_origin(hint) is list:
+        need(isinstance(value, list), f"{what} {value!r} is not allowed: give a list")
+        return [_convert(typing.get_args(hint)[0], each, what) for each in value]
+    if typing.get_origin(hint) is dict:
+        need(isinstance(value, dict), f"{what} {value!r} is not allowed: give values by name, as in {{name: value}}")
+        return {name: _convert(typing.get_args(hint)[1], each, f"{what}.{name}") for name, each in value.items()}
     right = isinstance(value, (int, float) if hint is float else hint) and (hint is bool or not isinstance(value, bool))
     need(right, f"{what} {value!r} is not allowed: give {CALLED[hint]}")
     return value

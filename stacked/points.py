@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stacked.checks import need, whole
 from stacked.errors import InputError
+from stacked.plain import parsed
 
 _METRIC_NAME = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*")
+
+_FIELDS = {"run", "step", "time", "metrics"}
 
 
 @dataclass(frozen=True)
@@ -63,24 +67,30 @@ class PointFile:
 def read_points(path: Path) -> list[Point]:
     """Read a points file in its order; raises `InputError` naming the first line that is not a point."""
     points = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                points.append(_from_json(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InputError(
-                    f"{path}, line {number} is not a point of a run; move its folder away to start afresh"
-                ) from error
+    for number, line in enumerate(_content(path).splitlines(), start=1):
+        try:
+            points.append(_from_json(line.decode()))
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {number} is not a point of a run ({error}); move its folder away to start afresh"
+            ) from error
     return points
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); move its folder away to start afresh") from error
 
 
 def _cut_torn_line(path: Path) -> None:
     if not path.exists():
         return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
+    content = _content(path)
+    lines = content.rfind(b"\n") + 1
+    if lines < len(content):
+        os.truncate(path, lines)
 
 
 def _to_json(point: Point) -> str:
@@ -91,9 +101,19 @@ def _to_json(point: Point) -> str:
 
 
 def _from_json(line: str) -> Point:
-    fields = json.loads(line)
-    metrics = {name: math.nan if value is None else float(value) for name, value in fields["metrics"].items()}
-    return Point(fields["run"], int(fields["step"]), int(fields["time"]), metrics)
+    """The point that a line says; ValueError for anything else."""
+    values = parsed(line)
+    need(isinstance(values, dict) and values.keys() == _FIELDS, f"it has not the fields {', '.join(sorted(_FIELDS))}")
+    run, metrics = values["run"], values["metrics"]
+    need(isinstance(run, str), f"run {run!r} is not a name")
+    for name in ("step", "time"):
+        whole(values[name], name, 0)
+    need(isinstance(metrics, dict), f"metrics {metrics!r} have no names")
+    for name, value in metrics.items():
+        _check_name(name)
+        need(value is None or type(value) in (int, float), f"{name} {value!r} is not a number")
+    numbers = {name: math.nan if value is None else _finite_or_nan(value) for name, value in metrics.items()}
+    return Point(run, values["step"], values["time"], numbers)
 
 
 def _finite_or_nan(value: float) -> float:

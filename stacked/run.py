@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 from stacked import data
 from stacked.checkpoint import Checkpoints
 from stacked.checks import need
-from stacked.codes import Images
+from stacked.codes import Images, free_bytes
 from stacked.curves import Curves, State
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.determinism import is_strict
 from stacked.encoder import save_encoder
 from stacked.environment import device_of, environment
+from stacked.errors import InputError
 from stacked.objectives import LOSSES
 from stacked.outcome import measured, probe_labels
 from stacked.pictures import pictures
 from stacked.plain import to_json
+from stacked.resumable import phase_of, restore_stack
 from stacked.rng import seeded
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder, build, check_size, next_stage
@@ -63,8 +65,7 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
 def check(spec: RunSpec, splits: data.Splits) -> None:
     """Raise InputError where the data cannot serve the spec, before anything is trained."""
     check_size(spec.stack, splits.image_shape)
-    with torch.device("meta"):
-        build(spec.stack, splits.image_shape)
+    check_weights(spec, splits)
     name, side = spec.optimisation.loss_at(0), min(splits.image_shape[1:])
     need(
         side >= LOSSES[name].least_side,
@@ -80,6 +81,20 @@ def check(spec: RunSpec, splits: data.Splits) -> None:
         label_subset(splits.train.labels, probe_labels(spec, splits), spec.seed)
         for budget in spec.classification.labels:
             label_subset(splits.train.labels, budget, spec.seed)
+
+
+def check_weights(spec: RunSpec, splits: data.Splits) -> None:
+    """Raise InputError where the stack cannot be built for these images, or where its weights alone do not fit in memory."""
+    try:
+        with torch.device("meta"):
+            weights = sum(4 * p.numel() for p in build(spec.stack, splits.image_shape).parameters())
+    except RuntimeError as error:  # torch's, of more bytes than an address has room for
+        raise InputError(f"the stack's weights are too many ({error}): give smaller widths") from error
+    free = free_bytes(torch.device("cpu"))
+    need(
+        weights <= free,
+        f"the stack's weights need {weights / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} are free: give smaller widths",
+    )
 
 
 def run(
@@ -122,9 +137,8 @@ def run(
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     saved = checkpoints.newest()
     if saved:
-        grow(stack, spec, phases[saved.phases - (0 if saved.update else 1)].depth, where)
-        stack.load_state_dict({name: saved.tensors[name] for name in stack.state_dict()})
-        state = State(**{name: value for name, value in saved.state.items() if name != "training"})
+        grow(stack, spec, phase_of(saved, phases).depth, where)
+        state = restore_stack(saved, stack)
     need(
         state.data in ("", splits.digest),
         f"{work} holds a run on other data of the name {splits.name!r}: use another folder (of a study, another --store)",

@@ -10,10 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from stacked.atomic import write_atomically
+from stacked.checks import choice, whole
 from stacked.errors import InputError
+from stacked.plain import from_dict, parsed
 
 FILE = "run.json"
 FAILURE_TAG = "failure"
+STATUS = ("RUNNING", "FINISHED", "FAILED", "KILLED")
 
 
 @dataclass
@@ -38,6 +41,11 @@ class RunRecord:
     done: list[str] = field(default_factory=list)
     experiment: str = ""
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        choice(self.status, STATUS, "status")
+        for name in ("started", "points_sent", *(("ended",) if self.ended is not None else ())):
+            whole(getattr(self, name), name, 0)
 
     def save(self, folder: Path) -> None:
         """Write the record into the run's work folder."""
@@ -83,9 +91,11 @@ def read_record(folder: Path, store: str | None = None) -> RunRecord:
     """The record in a folder; one made with a store of another name than this one says that it has nothing of the run."""
     path = folder / FILE
     try:
-        record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not the record of a run; move its folder away to start the run afresh") from error
+        record = from_dict(RunRecord, parsed(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is not the record of a run ({error}); move its folder away to start the run afresh"
+        ) from error
     if record.store.startswith("sqlite:") and record.store.endswith("/mlflow.db"):
         record.store = "local"  # it was called by its address once
     if store is not None and record.store != store:

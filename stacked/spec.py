@@ -7,16 +7,19 @@ Where and how a run executes (device, threads, folders, caching of codes) is not
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 
 from stacked import data
 from stacked.architecture import StackSpec as StackSpec
 from stacked.architecture import StageSpec as StageSpec
-from stacked.checks import choice, need, positive, whole
+from stacked.checks import choice, need, positive, utf8, whole
+from stacked.errors import InputError
 from stacked.growth import POLICIES, Phase, Updates
 from stacked.optimisation import Optimisation as Optimisation
-from stacked.plain import from_dict, to_json
+from stacked.plain import from_dict, parsed, to_json
+
+#: Epochs or updates: what no run can reach, and whose updates are whole numbers that a float can be.
+LONGEST = 10**9
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         data.check_name(self.name)
+        utf8(self.name, "name")
         if self.limit is not None:
             whole(self.limit, "limit")
         whole(self.image_size, "image_size")
@@ -61,6 +65,7 @@ class Budget:
         choice(self.unit, ("epochs", "updates"), "budget unit")
         for value in [*(self.stages or ()), *([] if self.end_to_end is None else [self.end_to_end])]:
             positive(value, "budget")
+            need(value <= LONGEST, f"budget {value!r} is not allowed: give at most {LONGEST:,}")
             need(
                 self.unit == "epochs" or value == int(value),
                 f"budget {value} is not a whole number of updates",
@@ -178,6 +183,10 @@ class RunSpec:
         return hashlib.sha256(to_json(self).encode()).hexdigest()[:16]
 
 
-def from_json(text: str) -> RunSpec:
-    """The run spec that `to_json` wrote."""
-    return from_dict(RunSpec, json.loads(text))
+def from_json(written: str) -> RunSpec:
+    """The run spec that `to_json` wrote; InputError for a text that is none."""
+    try:
+        values = parsed(written)
+    except ValueError as error:
+        raise InputError(f"{written!r} is not the JSON of a run spec ({error}): give one as it was recorded") from error
+    return from_dict(RunSpec, values)

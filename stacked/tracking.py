@@ -211,7 +211,7 @@ class Family(Run):
     def __init__(self, client: StoreClient, folder: Path, record: RunRecord) -> None:
         super().__init__(client, folder, record)
         self._stages: dict[int, Run] = {}
-        for stage in (folder / "stages").glob("*"):
+        for stage in (path for path in (folder / "stages").glob("*") if path.name.isdecimal()):
             self._stages[int(stage.name)] = Run(client, stage, read_record(stage, client.store.name), self)
 
     def _send(self) -> None:

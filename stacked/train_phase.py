@@ -22,6 +22,7 @@ from stacked.growth import Phase
 from stacked.initialise import resample
 from stacked.memory import training_bytes
 from stacked.progress import Bar
+from stacked.resumable import place_of, restore_training
 from stacked.rng import seeded
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder
@@ -75,7 +76,7 @@ def train_phase(
     """
     state, tracker, how, where = curves.state, curves.tracker, spec.optimisation, next(stack.parameters()).device
     phase = phases[number - 1]
-    place = saved.state["training"] if saved else None
+    place = place_of(saved) if saved else None
     if phase.resamples:
         with seeded(spec.seed, "resampling"):
             resample(stack)
@@ -91,7 +92,7 @@ def train_phase(
     counted = plan(below, len(train.images), phase.updates, order.size)
     learning = update_flops(stack, phase, how, classes, order.size)
     if place:
-        phase = dataclasses.replace(phase, updates=place["updates"])
+        phase = dataclasses.replace(phase, updates=place.updates)
         counted = plan(below, len(train.images), phase.updates, order.size)
     elif phase.carries:
         more, state.spare = divmod(state.spare, learning + counted.flops_per_update)
@@ -131,7 +132,7 @@ def train_phase(
             how,
             order=order,
             seed=spec.seed,
-            done=state.updates - (place["update"] if place else 0),
+            done=state.updates - (place.update if place else 0),
             every=spec.evaluation.every,
             valid=inputs(stack, phase.reads, valid.images, "recompute", order.size) if how.patience_of(phase) else None,
             targets=train.targets(phase),
@@ -139,7 +140,7 @@ def train_phase(
             classes=classes,
         )
         if saved and place:
-            training.restore(saved.tensors, place)
+            restore_training(saved, training, place)
         spent = Spent(state, training, order.size, per_update)
 
         def keep() -> None:

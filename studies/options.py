@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
-from stacked.checks import choice, whole
+from stacked.checks import choice, need, utf8, whole
 from stacked.data.folder import apart
 from stacked.errors import InputError
 from stacked.plain import merged
@@ -28,6 +28,7 @@ from stacked.spec import (
     RunSpec,
     StackSpec,
 )
+from studies import yaml_text
 
 EQUAL = ("flops", "updates", "seconds")
 PARTS = {
@@ -35,6 +36,8 @@ PARTS = {
     "evaluation": "the curves and the linear probe",
     "classification": "the fine-tuned classifier",
 }
+#: seeds of a study: each is a run of every arm
+MOST_SEEDS = 10_000
 #: options that are mappings of a spec's fields
 MAPPINGS = ("stack", *PARTS)
 
@@ -56,6 +59,7 @@ class Parser(ArgumentParser):
 
 def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     """The parser of a study that compares `arms`."""
+    yaml_text.install()
     p = Parser(prog=prog, description=question, add_help=False, exit_on_error=False)
     what = p.add_argument_group("what is trained")
     what.add_argument(
@@ -266,7 +270,7 @@ def label_budget(text: str) -> int | None:
     """A label budget: a number of labels, or None for "all"."""
     if text == "all":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not re.fullmatch("[0-9]{1,15}", text) or int(text) < 1:
         raise InputError(f"label budget {text!r} is not allowed: give a number of labels, or all")
     return int(text)
 
@@ -311,6 +315,10 @@ def options(study: str, given: Namespace) -> Options:
     for name in ("seeds", "jobs", "checkpoint_every"):
         if values[name] is not None:
             whole(values[name], name)
+    need(values["seeds"] <= MOST_SEEDS, f"seeds {values['seeds']} is not allowed: give at most {MOST_SEEDS:,}")
+    need(0 < values["port"] < 65536, f"port {values['port']} does not exist: choose one from 1 to 65535")
+    for name in ("out", "store", "data_dir"):
+        utf8(values[name] or "", name)
     data, data_dir = apart(values["data"], values["data_dir"])
     stack = StackSpec.of(values["kind"], *values["channels"], activation=values["activation"])
     optimisation = Optimisation(

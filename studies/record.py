@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,13 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from stacked.atomic import write_atomically
-from stacked.checkpoint import differences
+from stacked.checkpoint import differing
+from stacked.checks import need
 from stacked.errors import InputError
 from stacked.growth import POLICIES
-from stacked.plain import from_dict, to_dict, to_json
+from stacked.plain import from_dict, parsed, to_dict, to_json
 from stacked.spec import Budget, RunSpec, from_json
-from studies.report.rows import load_curves, load_rows
+from studies.report.rows import load_curves, rows_so_far
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -35,30 +37,48 @@ def prepare(out: Path, base: RunSpec, equal: str, digest: str) -> None:
     """
     path = out / "configuration.json"
     mine = {"equal": equal, "data": digest, "base": to_json(base)}
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, of any name: what is wrong with it is said when it is written
         write_atomically(path, json.dumps(mine, indent=1) + "\n")
         return
-    theirs = _read(path)
+    theirs = _configuration(path)
     if theirs.get("data") != digest and theirs["base"] == mine["base"]:
         raise InputError(f"{out} holds runs on other data of the name {base.data.name!r}: choose another --out")
     if theirs != mine:
         equals = "" if theirs["equal"] == equal else f"equal is {theirs['equal']!r} there and {equal!r} here"
-        specs = differences(from_json(theirs["base"]), base)
+        specs = differing(theirs["base"], base) if theirs["base"] != mine["base"] else ""
+        others = f"it has the fields {', '.join(sorted(theirs))}"
         raise InputError(
-            f"{out} holds another configuration ({'; '.join(filter(None, [specs, equals]))}): choose another --out"
+            f"{out} holds another configuration ({'; '.join(filter(None, [specs, equals])) or others}): choose another --out"
         )
 
 
 def recorded(out: Path) -> tuple[RunSpec, str]:
     """What the runs in this folder share: (the base spec, what was made equal)."""
-    record = _read(out / "configuration.json")
-    return from_json(record["base"]), record["equal"]
+    record = _configuration(out / "configuration.json")
+    with _read_from(out / "configuration.json"):
+        return from_json(record["base"]), record["equal"]
+
+
+def _configuration(path: Path) -> dict[str, Any]:
+    found = _read(path)
+    with _read_from(path):
+        need(all(isinstance(found.get(name), str) for name in ("equal", "base")), "it lacks 'equal' or 'base'")
+    return found
+
+
+@contextmanager
+def _read_from(path: Path) -> Iterator[None]:
+    """Say in which file of a record the fault is, and what to do."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path} is not of a study ({error}): restore it, or choose another --out") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     """A JSON file of ours; InputError when it is missing or not whole."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): restore it, or choose another --out") from error
     if not isinstance(found, dict):
@@ -71,7 +91,9 @@ def remembered_budgets(out: Path) -> dict[str, Budget]:
     path = out / "budgets.json"
     if not path.exists():
         return {}
-    return {arm: from_dict(Budget, values) for arm, values in _read(path).items()}
+    found = _read(path)
+    with _read_from(path):
+        return {arm: from_dict(Budget, values) for arm, values in found.items()}
 
 
 def remember_budgets(out: Path, budgets: dict[str, Budget]) -> None:
@@ -88,18 +110,19 @@ def committed_as(out: Path, root: Path) -> str | None:
 
 def finished(out: Path) -> set[str]:
     """The ids of the specs whose runs are finished."""
-    if not (out / "runs.csv").exists():
-        return set()
-    rows = load_rows(out)
-    return set(rows["run"][rows["status"] == "finished"])
+    rows = _rows(out)
+    return set() if rows is None else set(rows["run"][rows["status"] == "finished"])
 
 
 def failed(out: Path) -> set[str]:
     """The ids of the specs whose runs failed."""
-    if not (out / "runs.csv").exists():
-        return set()
-    rows = load_rows(out)
-    return set(rows["run"][rows["status"] != "finished"])
+    rows = _rows(out)
+    return set() if rows is None else set(rows["run"][rows["status"] != "finished"])
+
+
+def _rows(out: Path) -> pd.DataFrame | None:
+    """The rows that are there by now, perhaps none; None before the first."""
+    return rows_so_far(out) if (out / "runs.csv").exists() else None
 
 
 @contextmanager
@@ -127,7 +150,7 @@ def add(
     with FileLock(out / ".lock"):
         if curve:
             _put(out / "curves.csv", load_curves(out) if (out / "curves.csv").exists() else None, curve, arms)
-        _put(out / "runs.csv", load_rows(out) if (out / "runs.csv").exists() else None, [row], arms)
+        _put(out / "runs.csv", _rows(out), [row], arms)
 
 
 def _put(path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]], arms: Sequence[str]) -> None:
@@ -138,7 +161,7 @@ def _put(path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]], arms:
         return values.map(lambda arm: places.get(arm, len(places))) if values.name == "arm" else values
 
     new = pd.DataFrame(rows)
-    if old is not None:
+    if old is not None and not old.empty:
         new = pd.concat([old[old["run"] != rows[0]["run"]], new])
     new = new.sort_values(["seed", "arm"], key=rank, kind="stable")
     columns = [name for name in new if name != "spec"] + [name for name in new if name == "spec"]
@@ -149,12 +172,12 @@ def _put(path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]], arms:
 
 
 def failed_row(spec: RunSpec, arm: str, reason: str) -> dict[str, Any]:
-    """The row of a run that failed."""
+    """The row of a run that failed; the reason becomes one line, as rows are."""
     return {
         "run": spec.id,
         "arm": arm,
         "seed": spec.seed,
-        "status": f"failed: {reason}",
+        "status": f"failed: {' '.join(reason.split())}",
         "spec": to_json(spec),
     }
 

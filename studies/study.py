@@ -20,6 +20,7 @@ from stacked.growth import POLICIES
 from stacked.interruption import Interruption
 from stacked.paths import command_without_folders
 from stacked.progress import say, say_warnings
+from studies import yaml_text
 from studies.arms import Arm
 from studies.claims import Claim
 from studies.options import MAPPINGS, SMOKE, Options, Parser, experiment_name, options, parser, plainly
@@ -185,7 +186,10 @@ def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
             command_line.set_defaults(SMOKE | dict(study.smoke))
             given = command_line.parse_args(words)
     except ArgumentError as error:
-        raise InputError(f"{' '.join(str(error).split())} (--help shows what is allowed)") from error
+        reason = yaml_text.fault(words) or " ".join(str(error).split())
+        raise InputError(f"{reason} (--help shows what is allowed)") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the file of --config is not UTF-8 text ({error}): save it as such") from error
     widths = [name for name in ("kind", "channels", "activation") if given[name] != command_line.get_default(name)]
     if widths and "stages" in study.defaults.get("stack", {}):
         raise InputError(
@@ -249,7 +253,15 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
         with strict(given.device, given.deterministic):
             equal |= budgets(given.base, splits, missing, given.equal, measure_of, given.device, threads)
     record.remember_budgets(given.out, equal)
-    specs = {name: dataclasses.replace(arm.spec(given.base), budget=equal[name]) for name, arm in arms.items()}
+    specs = {}
+    for name, arm in arms.items():
+        spec = arm.spec(given.base)
+        try:
+            specs[name] = dataclasses.replace(spec, budget=equal[name])
+        except InputError as error:
+            raise InputError(
+                f"{given.out / 'budgets.json'} does not fit arm {name!r} ({error}): restore it, or choose another --out"
+            ) from error
 
     def updates(name: str) -> int:
         spec = specs[name]

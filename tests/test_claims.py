@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from stacked.plain import to_json
+from stacked.spec import RunSpec
 from studies.claims import Claim
 from studies.report import headline, write_report
 from studies.report.claims import claims_table, judged, with_references
 
 MSE, SSE, ACC = "final/recon_mse", "final/recon_sse", "final/probe_acc"
-WHOLE = json.dumps({"data": {"name": "mnist", "limit": None}})
 REFERENCE = {"pca_mse": 0.02, "pca_sse": 13.8664, "mean_mse": 0.07, "mean_sse": 52.9}
 #: Half the width of the 95 % interval of the mean of three values, over their standard deviation: t(2) at 97.5 % is 4.302653.
 HALF = 4.302653 / sqrt(3)
@@ -229,9 +230,10 @@ def test_the_table_shows_paper_here_and_verdict() -> None:
 
 
 def test_claims_stand_in_the_report_and_in_the_projects_readme(tmp_path: Path) -> None:
-    rows_of(a=around(4.0, 0.1), b=[9.0, 8.0, 9.5]).assign(updates=5, gflop=1.0, spec=WHOLE).to_csv(
-        tmp_path / "runs.csv", index=False
-    )
+    rows = rows_of(a=around(4.0, 0.1), b=[9.0, 8.0, 9.5])
+    specs = [RunSpec(seed=number) for number in range(len(rows))]
+    said = {"run": [spec.id for spec in specs], "spec": [to_json(spec) for spec in specs]}
+    rows.assign(updates=5, gflop=1.0, **said).to_csv(tmp_path / "runs.csv", index=False)
     claims = [Claim("a before b", "a", SSE, against="b")]
     more: dict[str, Any] = {"title": "T", "question": "Q?", "command": "c", "protocol": "p", "reference": "b"}
     write_report(tmp_path, **more, claims=claims)

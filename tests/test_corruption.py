@@ -103,6 +103,16 @@ def test_blocks_are_of_maps() -> None:
         block_masking(torch.rand(4, 9), 0.5, generator(0, "b"), 3)
 
 
+@pytest.mark.parametrize("patch", [8, 10**9, 2**62])
+def test_a_block_larger_than_the_map_is_all_of_it(patch: int) -> None:
+    """And takes no more memory than the map, however large a spec says it is."""
+    x = torch.rand(16, 2, 5, 7) + 1
+    y, hit = block_masking(x, 0.5, generator(0, "b"), patch)
+    assert torch.equal(y, block_masking(x, 0.5, generator(0, "b"), 7).x)
+    assert hit is not None
+    assert {each.float().mean().item() for each in hit} == {0.0, 1.0}
+
+
 def test_salt_and_pepper_sets_extremes_by_a_fair_coin() -> None:
     x = torch.rand(1000, 500) * 0.8 + 0.1
     y, hit = salt_and_pepper(x, 0.4, generator(3, "sp"))

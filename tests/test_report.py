@@ -13,6 +13,8 @@ import pytest
 from scipy import stats
 
 from stacked.errors import InputError
+from stacked.plain import to_json
+from stacked.spec import RunSpec
 from studies.report import (
     headline,
     load_curves,
@@ -56,8 +58,9 @@ def make_rows(seeds: int = 5) -> pd.DataFrame:
             mse = LEVEL[arm] * (1 + 0.02 * shared + 0.02 * noise.normal())
             probe = PROBE[arm] + 0.002 * shared + 0.001 * noise.normal()
             updates = {"greedy": 4000, "greedy+finetune": 5000, "joint": 3600, "random": 0}[arm]
+            spec = RunSpec(policy=arm, seed=seed)
             line = {
-                "run": f"{position}{seed}e7",
+                "run": spec.id,
                 "arm": arm,
                 "seed": seed,
                 "status": "finished",
@@ -78,7 +81,7 @@ def make_rows(seeds: int = 5) -> pd.DataFrame:
             line["final/probe_acc"] = line[f"final/probe_acc_depth{DEPTH}"]
             for budget, shift in (("100", -0.16), ("1000", -0.04), ("all", 0.026)):
                 line[f"final/classifier_acc_{budget}"] = probe + shift * (2 - probe) + 0.003 * noise.normal()
-            line["spec"] = json.dumps({"arm": arm, "seed": seed, "list": [1, 2]})
+            line["spec"] = to_json(spec)
             lines.append(line)
     return pd.DataFrame(lines)
 

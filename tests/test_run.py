@@ -162,6 +162,12 @@ def test_what_the_data_cannot_serve_is_refused_before_training(splits: Splits) -
             run(replace(SPEC, classification=replace(SPEC.classification, labels=labels)), splits)
     with pytest.raises(InputError, match="images of 12 x 12 pixels are too small for 4 conv stages"):
         run(replace(SPEC, stack=StackSpec.of("conv", 2, 2, 2, 2)), splits)
+    for width, message in (
+        (10**12, r"weights need [\d,.]+ GiB of memory, and [\d,.]+ are free"),
+        (2**62, "weights are too many"),
+    ):
+        with pytest.raises(InputError, match=f"the stack's {message}.*: give smaller widths"):
+            run(replace(SPEC, stack=StackSpec.of("dense", width)), splits)
     with pytest.raises(InputError, match="device 'cuda:99' cannot be used here"):
         device_of("cuda:99")
     with pytest.raises(InputError, match="device 'gpu' cannot be used here"):

@@ -110,6 +110,14 @@ REFUSED = [
         "loss 'bce' cannot be used in phase 'stage 2', which reconstructs values of a relu activation, which leave",
     ),
     (lambda: RunSpec(seed=-1), "seed -1 is not allowed"),
+    (lambda: RunSpec(seed=2**63), "seed 9223372036854775808 is not allowed: give an integer of at most 922"),
+    (lambda: Budget((1e300,)), r"budget 1e\+300 is not allowed: give at most 1,000,000,000"),
+    (lambda: Optimisation(weight_decay=10**400), "weight_decay 10{400} is not allowed: give 0 or more"),
+    (lambda: StackSpec.of("residual", 4, blocks=10**9), "blocks of a residual stage 1000000000 is not allowed"),
+    (lambda: StackSpec.of("transformer", 4, blocks=1001), "blocks of a transformer stage 1001 is not allowed"),
+    (lambda: StackSpec.of("conv", 4, kernel=1001), "kernel of a conv stage 1001 is not allowed: .* at most 999"),
+    (lambda: StageSpec(options=(("kernel", 3), ("kernel", 5))), "kernel of a conv stage is not allowed twice"),  # type: ignore[arg-type]
+    (lambda: DataSpec("folder:\ud800"), r"name 'folder:\\ud800' is not allowed: give a name in UTF-8"),
     (lambda: from_dict(RunSpec, {"sede": 1}), "field of RunSpec 'sede' is not known: choose from policy, seed"),
 ]
 

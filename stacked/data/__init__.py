@@ -16,6 +16,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from stacked.data.dataset import Dataset, Source
+from stacked.data.files import at_home
 from stacked.data.split import Split, Splits, hold_out
 from stacked.errors import InputError
 
@@ -69,7 +70,7 @@ def load(
     if grey and not argument:
         raise InputError(f"grey does not apply to {name!r}, whose images are taken as they are: leave it out")
 
-    where = Path(data_dir or ".").expanduser() if argument else _data_dir(data_dir)
+    where = at_home(data_dir or ".") if argument else _data_dir(data_dir)
     official = dataset().load(Source(where, download, argument, image_size, grey))
     train, held = hold_out(official.train, valid)
     if limit is not None:
@@ -80,7 +81,7 @@ def load(
 
 
 def _data_dir(given: str | Path | None) -> Path:
-    return Path(given or os.environ.get("STACKED_DATA") or "~/.cache/stacked").expanduser()
+    return at_home(given or os.environ.get("STACKED_DATA") or "~/.cache/stacked")
 
 
 def _find(name: str) -> tuple[type[Dataset], str]:

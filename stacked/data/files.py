@@ -10,6 +10,7 @@ import tempfile
 import urllib.request
 from collections.abc import Collection, Mapping
 from http.client import HTTPException, HTTPMessage
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.error import URLError
 
@@ -18,8 +19,6 @@ import numpy as np
 from stacked.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from stacked.data.dataset import Source
@@ -27,6 +26,14 @@ if TYPE_CHECKING:
 CHUNK = 1 << 22
 #: Seconds without an answer after which a server is given up.
 PATIENCE = 60
+
+
+def at_home(path: str | Path) -> Path:
+    """The path with a leading ~ or ~user replaced by that user's home; InputError where nobody knows it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path} begins with a user's home folder that is not known: write it out") from error
 
 
 def missing(name: str, source: Source, expected: str, also: str = "") -> InputError:

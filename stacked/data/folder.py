@@ -48,7 +48,7 @@ class Folder(Dataset):
     def load(self, source: Source) -> Official:
         """List, check and decode; raises InputError for what is missing, ambiguous, too few or unreadable."""
         root = source.data_dir / source.argument
-        if not root.is_dir():
+        if not os.path.isdir(root):  # unlike Path.is_dir, of any text, whatever is wrong with it
             raise InputError(f"folder:{root} is not a folder: give the path of a folder of images after 'folder:'")
         if (root / "train").is_dir() and (root / "test").is_dir():
             return _divided(root, source)
@@ -132,10 +132,20 @@ def _images(folder: Path) -> list[Path]:
         raise InputError(f"{error.filename} cannot be listed ({error.strerror}): make it readable") from error
 
     for top, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for link in (path for path in (Path(top, name) for name in folders) if path.is_symlink()):
+            _refuse_loop(folder, link)
         visible = (Path(top, name) for name in files if not name.startswith("."))
         found += [path for path in visible if path.suffix.lower() in extensions()]
     return sorted(found, key=lambda path: path.parts)
+
+
+def _refuse_loop(folder: Path, link: Path) -> None:
+    """Raise InputError for a link to a folder that it lies in: its images would be found again, without end."""
+    above, there = link.parents, link.resolve()
+    inside = above[: len(above) - len(folder.parents)]
+    if any(each.resolve().is_relative_to(there) for each in inside):
+        raise InputError(f"{link} leads back to a folder that it lies in, {there}: remove the link")
 
 
 def _refuse_half_a_division(listing: Listing) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import math
 import zlib
 from collections.abc import Mapping
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+MOST = 1 << 28
+"""Bytes that a file may unpack to: the largest of the family has 47,040,016, and a bomb has any number."""
+
 STEMS = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
 
@@ -41,14 +45,21 @@ class IdxFolder:
     remedy: str
 
     def complete(self) -> bool:
-        """Whether all four files are there."""
-        return all(self._path(stem).is_file() for stem in STEMS)
+        """Whether all four files are there; raises InputError when that cannot be seen."""
+        try:
+            return all(self._path(stem).is_file() for stem in STEMS)
+        except OSError as error:
+            raise InputError(f"{self.folder} cannot be looked into ({error.strerror}): make it readable") from error
 
     def read(self, classes: tuple[str, ...]) -> Official:
         """Both splits: images [N, 1, H, W], labels [N]; raises InputError naming a bad file and its hash."""
-        return Official(self._split("train"), self._split("t10k"), classes)
+        train, test = self._split("train", len(classes)), self._split("t10k", len(classes))
+        if train.images.shape[1:] != test.images.shape[1:]:
+            sizes = " but ".join(" x ".join(map(str, part.images.shape[2:])) for part in (train, test))
+            raise InputError(f"{self.folder} has images of {sizes} pixels in its train and t10k files: {self.remedy}")
+        return Official(train, test, classes)
 
-    def _split(self, part: str) -> Split:
+    def _split(self, part: str, classes: int) -> Split:
         import torch
 
         images = self._array(f"{part}-images-idx3-ubyte", dimensions=3)
@@ -56,18 +67,33 @@ class IdxFolder:
         if len(images) != len(labels):
             counts = f"{len(images)} images but {len(labels)} labels"
             raise InputError(f"{self.folder} has {counts} in its {part} files: {self.remedy}")
+        if not images.size:
+            shape = " x ".join(map(str, images.shape))
+            raise InputError(f"{self.folder} has {shape} pixels in its {part} files, hence none: {self.remedy}")
+        if labels.max() >= classes:
+            raise InputError(
+                f"{self.folder} has a label {labels.max()} in its {part} files, and labels are 0 to {classes - 1}: "
+                f"{self.remedy}"
+            )
         return Split(torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64)))
 
     def _array(self, stem: str, dimensions: int) -> NDArray[np.uint8]:
         path = self._path(stem)
         packed = path.name != stem
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}): {self.remedy}") from error
         if packed:
             self._check(path, content, self.sha256.get(path.name), "")
             try:
-                content = gzip.decompress(content)
+                content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MOST + 1)
             except (OSError, EOFError, zlib.error) as error:
                 raise corrupt(path, self._expected(stem), self.remedy) from error
+            if len(content) > MOST:
+                raise InputError(
+                    f"{path} unpacks to more than {MOST:,} bytes, as no file of the kind does: {self.remedy}"
+                )
         self._check(path, content, self.sha256.get(stem), " of the decompressed bytes" if packed else "")
         array = parse(content, dimensions)
         if array is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,9 +38,12 @@ def decode(path: Path, size: int, grey: bool) -> NDArray[np.uint8]:
     Turned as its EXIF orientation says; 16-bit grey scaled to 8 bits; transparency laid on white; the largest
     centred square resized with antialiasing, which equals resizing the shorter side and cropping. Colour
     profiles are not applied; of an animation the first frame counts. Raises what Pillow raises, and
-    ValueError for 32-bit pixels.
+    ValueError for 32-bit pixels and for what is no file, such as a pipe.
     """
     from PIL import Image, ImageOps
+
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a file")
 
     with Image.open(path) as opened:
         deep = opened.mode == "I" and opened.format in ("PNG", "PPM")  # older Pillow's mode for 16-bit grey

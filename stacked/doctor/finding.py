@@ -52,7 +52,7 @@ def folders(store: Store) -> list[Path]:
 
 def read(folder: Path) -> Kept:
     """What a work folder holds; InputError when a record in it is damaged."""
-    stages = {path: read_record(path) for path in sorted((folder / "stages").glob("*"))}
+    stages = {path: read_record(path) for path in sorted((folder / "stages").glob("[0-9]*"))}
     return Kept(folder, read_record(folder), stages)
 
 

@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from stacked.checks import need
+from stacked.checks import need, whole
 from stacked.stages.stage import Shape, Stage
 from stacked.stages.tied import TiedConvTranspose2d
+
+#: side of a kernel, in pixels
+MOST_KERNEL = 999
 
 
 class Halving(Stage):
@@ -27,6 +30,7 @@ class Halving(Stage):
         super().check(width, **options)
         ok = isinstance(kernel, int) and kernel >= 3 and kernel % 2 == 1
         need(ok, f"kernel {kernel!r} of a {cls.kind} stage is not allowed: give an odd integer of at least 3")
+        whole(kernel, f"kernel of a {cls.kind} stage", most=MOST_KERNEL)
 
     def output_shape(self, in_shape: Shape) -> Shape:
         return (self.width, (in_shape[1] + 1) // 2, (in_shape[2] + 1) // 2)

@@ -10,7 +10,7 @@ from stacked.checks import whole
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.maps import Halving, odd_padding, upsampled
 from stacked.stages.norms import normalised
-from stacked.stages.stage import Shape
+from stacked.stages.stage import MOST_BLOCKS, Shape
 
 
 class ResidualBlock(nn.Module):
@@ -74,7 +74,7 @@ class Residual(Halving):
     @classmethod
     def check(cls, width: int, *, blocks: int = 1, **options: Any) -> None:
         super().check(width, **options)
-        whole(blocks, f"blocks of a {cls.kind} stage")
+        whole(blocks, f"blocks of a {cls.kind} stage", most=MOST_BLOCKS)
 
     def decode_linear(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
         return upsampled(self.decoder[:-1], code, size)

@@ -13,6 +13,8 @@ from stacked.stages.norms import NORMS
 
 Shape = tuple[int, ...]
 
+#: blocks of a stage: more are a slip of the hand, and would be built before anything else can be checked
+MOST_BLOCKS = 1000
 #: what a stack tells each of its stages; all other parameters of a stage are options of its kind
 SHARED = frozenset({"in_shape", "width", "activation", "output", "pixels", "norm"})
 

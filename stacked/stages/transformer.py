@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stacked.checks import need, whole
 from stacked.errors import InputError
 from stacked.stages.activations import ACTIVATIONS
-from stacked.stages.stage import Shape, Stage
+from stacked.stages.stage import MOST_BLOCKS, Shape, Stage
 
 
 def need_division(patch: int, size: Shape) -> None:
@@ -132,8 +132,9 @@ class Transformer(Stage):
     @classmethod
     def check(cls, width: int, *, patch: int = 2, heads: int = 4, blocks: int = 1, **options: Any) -> None:
         super().check(width, **options)
-        for name, value in (("patch", patch), ("heads", heads), ("blocks", blocks)):
+        for name, value in (("patch", patch), ("heads", heads)):
             whole(value, f"{name} of a {cls.kind} stage")
+        whole(blocks, f"blocks of a {cls.kind} stage", most=MOST_BLOCKS)
         multiple = math.lcm(4, heads)
         need(
             width % multiple == 0,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,13 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from stacked.checks import finite
 from stacked.errors import InputError
+from stacked.plain import parsed
+from stacked.spec import from_json
 
 Samples: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FINISHED = "finished"
 _COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
 _NUMBERS = {"seed", "step", "phase_step"} | _COST_NUMBERS
+_WHOLE_NUMBERS = {"seed", "step", "phase_step", "updates", "images_seen", "threads"}
 _REFERENCES = ("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels", "train_labels")
 _RUN_COLUMNS = ("run", "arm", "seed", "status")
 _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
@@ -34,10 +39,25 @@ def load_rows(out: Path) -> pd.DataFrame:
     Metrics are floats (NaN: not measured), seeds integers. A torn last line is dropped with a warning.
     Raises InputError when the file is missing, empty or malformed, or holds a finished arm and seed twice.
     """
+    rows = rows_so_far(out)
+    if rows.empty:
+        raise InputError(f"{out / 'runs.csv'} holds no rows: run the study first")
+    return rows
+
+
+def rows_so_far(out: Path) -> pd.DataFrame:
+    """As `load_rows`, but there may be none: a study that was stopped while it wrote its first goes on from there."""
     path = out / "runs.csv"
     rows = _load(path, _RUN_COLUMNS)
-    if rows.empty:
-        raise InputError(f"{path} holds no rows: run the study first")
+    for run, spec in zip(rows["run"], rows.get("spec", ()), strict=False):
+        try:
+            right = _id(spec) == run
+        except InputError as error:
+            raise InputError(
+                f"{path} has a spec that is none in the row of run {run!r} ({error}): restore it"
+            ) from error
+        if not right:
+            raise InputError(f"{path} has the spec of another run in the row of run {run!r}: restore it")
     done = finished(rows)
     twice = done[done.duplicated(["arm", "seed"])]
     if not twice.empty:
@@ -60,10 +80,14 @@ def load_reference(out: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: float(found[name]) for name in _REFERENCES if found.get(name) is not None}
-    except (ValueError, TypeError, AttributeError) as error:
+        found = parsed(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} must hold one JSON object of numbers ({error}): delete it or run again") from error
+    known = {name: found.get(name) for name in _REFERENCES} if isinstance(found, dict) else {"": found}
+    wrong = [value for value in known.values() if value is not None and not finite(value)]
+    if wrong:
+        raise InputError(f"{path} must hold one JSON object of numbers, not {wrong[0]!r}: delete it or run again")
+    return {name: float(value) for name, value in known.items() if value is not None}
 
 
 def load_samples(out: Path) -> dict[str, Samples]:
@@ -79,7 +103,7 @@ def load_samples(out: Path) -> dict[str, Samples]:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 samples[arm] = {name: arrays[name] for name in arrays.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"{path} cannot be read ({error}): delete it or run the study again") from error
     return samples
 
@@ -102,6 +126,9 @@ def _sample_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
 
 def _load(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     header, *records = _records(path)
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise InputError(f"{path} has the column {twice[0]!r} twice: restore it")
     missing = [name for name in required if name not in header]
     if missing:
         raise InputError(f"{path} lacks the column {missing[0]!r}: is it a study's file?")
@@ -114,34 +141,49 @@ def _load(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _records(path: Path) -> list[list[str]]:
-    """All records, header first; a last one that was cut off while written is left out.
+    """All records, header first; a last line that was cut off while written is left out.
 
     Our writers end every record with a newline, so one without may have lost the end of its last number.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
-        records = [record for record in csv.reader(io.StringIO(text, newline="")) if record]
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: run the study first") from error
-    except csv.Error as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+    whole = content[: content.rfind(b"\n") + 1]
+    try:
+        text = whole.decode("utf-8-sig")
+        records = [record for record in csv.reader(io.StringIO(text, newline=""), strict=True) if record]
+    except (csv.Error, ValueError) as error:
         raise InputError(f"{path} is not a CSV file ({error}): restore it or run the study again") from error
     if not records:
-        raise InputError(f"{path} is empty: run the study first")
-    unfinished = not text.endswith(("\n", "\r")) or text.count('"') % 2 == 1
-    width = len(records[0])
-    if len(records) > 1 and (unfinished or len(records[-1]) < width):
+        raise InputError(f"{path} is empty, or cut off in its first line: restore it, or delete it to begin anew")
+    if len(whole) < len(content):
         warnings.warn(f"{path}: the last line is torn and was dropped", stacklevel=4)
-        del records[-1]
     for number, record in enumerate(records[1:], start=2):
-        if len(record) != width:
-            raise InputError(f"{path} has {len(record)} fields in record {number}, {width} are expected: restore it")
+        if len(record) != len(records[0]):
+            raise InputError(
+                f"{path} has {len(record)} fields in record {number}, {len(records[0])} are expected: restore it"
+            )
     return records
+
+
+@lru_cache(maxsize=4096)
+def _id(spec: str) -> str:
+    """The id of the run that a spec, as JSON, is of."""
+    return from_json(spec).id
 
 
 def _column(path: Path, name: str, texts: list[str]) -> pd.Series:
     if "/" not in name and name not in _NUMBERS:
         return pd.Series(texts, dtype="object")
     try:
-        return pd.Series([float(text) if text.strip() else np.nan for text in texts], dtype="float64")
+        values = pd.Series([float(text) if text.strip() else np.nan for text in texts], dtype="float64")
     except ValueError as error:
         raise InputError(f"{path} has text where column {name!r} needs a number ({error}): restore it") from error
+    if name in _WHOLE_NUMBERS:
+        wrong = values[values.notna() & ~((values % 1 == 0) & (values.abs() < 2**53))]
+        if not wrong.empty:
+            raise InputError(f"{path} has {wrong.iloc[0]} where column {name!r} needs a whole number: restore it")
+    return values
