@@ -16,6 +16,10 @@ class InputError(ValueError):
         super().__init__(line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}")
 
 
+class Unwritable(InputError):
+    """A place cannot be written, for want of space or of permission: what was kept there is whole, and is gone on from."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A run ended because it was asked to; the message says whether its place was kept."""
 

@@ -41,6 +41,10 @@ from stacked.points import Point
 if TYPE_CHECKING:
     from torch import nn
 
+# It tells of every migration of a fresh database, and what it says of one that fails, with traces of a hundred lines, is raised
+# too, and told in one.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
 OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 LOCK_SECONDS = 120.0  # for opening a store, before anything is trained
 BUSY_SECONDS = 10.0  # for a store that others use while runs are trained
@@ -244,11 +248,11 @@ class StoreClient:
         import torch
         from mlflow.models import Model, infer_signature
 
+        from stacked import mlflow_model
+
         with torch.no_grad():
             output = model(torch.from_numpy(example)).numpy()
         requirements = [f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"]
-        from stacked import mlflow_model
-
         # Made here, for MLflow would put it into the experiment that is active globally.
         made = self._client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
         with _as_global_store(self.store.uri):
@@ -341,8 +345,7 @@ def _prepare(store: Store) -> None:
 
 def _first_use(uri: str) -> None:
     """What creates or checks the schema."""
-    with _quiet_migrations():
-        MlflowClient(uri).search_experiments(max_results=1)
+    MlflowClient(uri).search_experiments(max_results=1)
 
 
 def _check_unlocked(path: Path) -> None:
@@ -356,13 +359,19 @@ def _create_database(root: Path) -> None:
     path, made = root / "mlflow.db", root / ".mlflow-new.db"
     if path.exists():
         return
+    parts = (made, made.with_name(f"{made.name}-journal"))
     with _locked(root):
         if path.exists():
             return
-        for left in (made, made.with_name(f"{made.name}-journal")):
-            left.unlink(missing_ok=True)
-        _first_use(f"sqlite:///{made.as_posix()}")
-        os.replace(made, path)
+        try:
+            for left in parts:
+                left.unlink(missing_ok=True)
+            _first_use(f"sqlite:///{made.as_posix()}")
+            os.replace(made, path)
+        except BaseException:
+            for left in parts:
+                left.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -376,14 +385,3 @@ def _locked(root: Path) -> Iterator[None]:
             f"another process has held {str(root / '.lock')!r} for {LOCK_SECONDS:.0f} seconds; "
             "end it or use another folder"
         ) from error
-
-
-@contextmanager
-def _quiet_migrations() -> Iterator[None]:
-    logger = logging.getLogger("mlflow.store.db.utils")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -16,6 +16,8 @@ from stacked.stack import StackedAutoencoder
 
 #: Images in a picture of reconstructions.
 SHOWN = 14
+#: The most filters that are kept of a first layer that sees whole images.
+FILTERS = 64
 #: Values of a code that is drawn as a map.
 MAP = 2
 
@@ -52,10 +54,10 @@ def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any
 
 
 def filters(stack: StackedAutoencoder) -> Tensor | None:
-    """The weights of the first layer as filters [F, C, h, w], at most 64 where they are as large as the images."""
+    """The weights of the first layer as filters [F, C, h, w], at most FILTERS where they are as large as the images."""
     for layer in stack.stages[0].encoder:
         if isinstance(layer, torch.nn.Conv2d):
             return layer.weight
         if isinstance(layer, torch.nn.Linear):
-            return layer.weight[:64].unflatten(1, stack.input_shape) if len(stack.input_shape) == 3 else None
+            return layer.weight[:FILTERS].unflatten(1, stack.input_shape) if len(stack.input_shape) == 3 else None
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from stacked.atomic import writing
 from stacked.checks import need, whole
 from stacked.errors import InputError
 from stacked.plain import parsed
@@ -49,7 +51,8 @@ class PointFile:
     def add(self, run: str, metrics: Mapping[str, float], step: int, time: int) -> Point | None:
         """Append what is new of `metrics` to the file; None when all of it is known.
 
-        Raises `InputError` for a metric name that MLflow refuses.
+        Raises `InputError` for a metric name that MLflow refuses, and `Unwritable`, with the file as it was, when the disk
+        is full.
         """
         new = {name: _finite_or_nan(value) for name, value in metrics.items() if (name, step) not in self._known}
         for name in new:
@@ -57,8 +60,7 @@ class PointFile:
         if not new:
             return None
         point = Point(run, step, time, new)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_to_json(point) + "\n")
+        _append(self.path, f"{_to_json(point)}\n".encode())
         self.points.append(point)
         self._known.update((name, step) for name in new)
         return point
@@ -82,6 +84,18 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); move its folder away to start afresh") from error
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Add a whole line, or nothing: what a full disk took of it would spoil the next one."""
+    with writing(path), path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            if file.write(line) < len(line):  # the first write to a full disk may take a part and raise nothing
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except BaseException:
+            file.truncate(before)
+            raise
 
 
 def _cut_torn_line(path: Path) -> None:

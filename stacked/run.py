@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from stacked import data
-from stacked.checkpoint import Checkpoints
+from stacked.checkpoint import Checkpoints, phase_path
 from stacked.checks import need
 from stacked.codes import Images, free_bytes
 from stacked.curves import Curves, State
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.determinism import is_strict
+from stacked.disk import check_room, check_writable, work_room
 from stacked.encoder import save_encoder
 from stacked.environment import device_of, environment
 from stacked.errors import InputError
@@ -119,7 +120,8 @@ def run(
     checkpoint to the next inside a phase (default: by time, so that they cost at most 2 %). stop: asked after every update
     whether to end now.
 
-    Raises InputError for what cannot be run, Diverged when a loss is not finite, Interrupted when `stop` says so.
+    Raises InputError for what cannot be run, of these Unwritable for a work folder that has no room or fills up, Diverged when
+    a loss is not finite, Interrupted when `stop` says so.
     """
     began = time.perf_counter()
     splits = splits or load(spec)
@@ -132,8 +134,13 @@ def run(
         tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.image_shape, context=context)
     tracker.text(to_json(spec), "spec.json")
 
-    phases = spec.phases(Order(len(splits.train), spec.optimisation.batch_size, spec.seed).updates_per_epoch)
+    order = Order(len(splits.train), spec.optimisation.batch_size, spec.seed)
+    phases = spec.phases(order.updates_per_epoch)
     stack, state = StackedAutoencoder(splits.image_shape), State()
+    if work:
+        check_writable(work)
+        room = work_room(spec, splits.image_shape, order.updates_per_epoch, len(splits.classes), work)
+        check_room([(work, room.kept + room.passing)], "the run", "free some space, or choose another folder")
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     saved = checkpoints.newest()
     if saved:
@@ -168,6 +175,8 @@ def run(
 
     for number, phase in enumerate(phases, start=1):
         if saved and number <= saved.phases:
+            if work and phase_path(work, number).exists():  # a copy that a full disk took in part is made good
+                tracker.artifact(phase_path(work, number), "checkpoints")
             continue
         grow(stack, spec, phase.depth, where)
         inside = saved if saved and saved.update and number == saved.phases + 1 else None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from stacked.atomic import write_atomically
+from stacked.atomic import write_atomically, writing
 from stacked.checks import choice, whole
 from stacked.errors import InputError
 from stacked.plain import from_dict, parsed
@@ -74,7 +74,8 @@ def open_record(
 
     Raises `InputError` when the folder holds a run with other parameters.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     texts = {key: str(value) for key, value in params.items()}
     if (folder / FILE).exists():
         record = read_record(folder, store)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
 from stacked.errands import Errand, keep, kept
-from stacked.errors import InputError
+from stacked.errors import InputError, Unwritable
 from stacked.mlflow_store import KEY_TAG, Store, StoreClient, open_store
 from stacked.outbox import Outbox
 from stacked.paths import without_folders
@@ -125,8 +126,11 @@ class Run:
         else:
             self._record.status = "KILLED"
         self._record.ended = now()
-        self._record.save(self._folder)
-        self._outbox.flush(pressing=self._parent is None)
+        quietly = partial(suppress, Unwritable) if error else nullcontext  # it must not hide why the run ended
+        with quietly():
+            self._record.save(self._folder)
+        with quietly():
+            self._outbox.flush(pressing=self._parent is None)
 
     def _set_tags(self, tags: Mapping[str, object]) -> None:
         self._record.set_tags(tags)

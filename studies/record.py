@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from stacked.atomic import write_atomically
+from stacked.atomic import write_atomically, writing
 from stacked.checkpoint import differing
 from stacked.checks import need
 from stacked.errors import InputError
@@ -147,7 +147,7 @@ def add(
         return
     if samples and row["seed"] == 0:
         _write_samples(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", samples)
-    with FileLock(out / ".lock"):
+    with writing(out), FileLock(out / ".lock"):
         if curve:
             _put(out / "curves.csv", load_curves(out) if (out / "curves.csv").exists() else None, curve, arms)
         _put(out / "runs.csv", _rows(out), [row], arms)

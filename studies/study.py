@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentError, Namespace
 
+from stacked.atomic import REFUSED, unwritable
 from stacked.checks import choice
 from stacked.errors import InputError
 from stacked.growth import POLICIES
@@ -94,6 +95,11 @@ def main(study: Study, words: list[str] | None = None) -> int:
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        print(f"{prog}: {unwritable(error.filename or 'a file', error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(
             f"\n{prog}: interrupted; what is done is kept, and the same command goes on from there",
@@ -110,10 +116,12 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     from stacked.determinism import strict
     from stacked.doctor import unsent
     from stacked.environment import device_of
+    from stacked.mlflow_store import OUTAGES
     from stacked.run import check, load
     from stacked.tracking import open_store
     from studies import record, ui
     from studies.report import has_block, update_readme, write_report
+    from studies.room import check_enough, check_places
 
     began = time.perf_counter()
     with strict(given.device, given.deterministic):  # CUDA starts here
@@ -122,6 +130,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     for name in given.arms:
         check(study.arm(name).spec(given.base), splits)
     store = open_store(given.store)
+    check_places(given, store)
     record.prepare(given.out, given.base, given.equal, splits.digest)
     with record.alone(given.out):
         jobs = list(plan(study, given, splits))
@@ -135,6 +144,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         failed = sum(job.spec.id in before for job in jobs)
         if failed:
             say(f"{failed} runs failed before and are left as they are: --retry-failed tries them again")
+        check_enough(given, store, todo, splits)
         for row in work(todo, given.jobs, stop):
             failed += row["status"] != "finished"
             say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
@@ -154,7 +164,11 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     kept = record.committed_as(given.out, ROOT)
     if kept and has_block(ROOT / "README.md", kept):
         update_readme(ROOT / "README.md", kept, block(study, given.out))
-    views = ui.save(f"{study.name}-{given.configuration}", given.base, given.out, store)
+    try:
+        views = ui.save(f"{study.name}-{given.configuration}", given.base, given.out, store)
+    except OUTAGES as error:
+        views, reason = [], (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        say(f"MLflow has no report and no views of this ({reason}): run the same again when it works")
     print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
     ui.tell(views, store, given.port, given.host)
     if any(finding.mend for finding in unsent.find(store)):

@@ -18,8 +18,10 @@ from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
-from stacked.errors import Diverged, InputError, Interrupted
+from stacked.atomic import REFUSED, unwritable
+from stacked.errors import Diverged, InputError, Interrupted, Unwritable
 from stacked.interruption import Interruption
+from stacked.paths import without_folders
 from stacked.progress import say_warnings
 from studies.options import Options
 
@@ -139,16 +141,21 @@ def cached_splits(base: RunSpec, data_dir: str | None) -> Splits:
 def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:
     """Do one run in this process and record it; a run that fails gives a row that says why.
 
-    stop: as of `run` (None: signals to this process are noted here).
+    stop: as of `run` (None: signals to this process are noted here). Raises Unwritable where the disk is full or takes
+    nothing: that is no fault of the run, which goes on from what it kept when it is started again.
     """
     from studies import record
 
     try:
         with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as asked:
             done = train(job, asked)
+    except Unwritable:
+        raise
     except (Diverged, InputError) as error:
         return failed(job, str(error))
     except Exception as error:  # one run's fault must not end the study; its trace is for whoever mends it
+        if isinstance(error, OSError) and error.errno in REFUSED:
+            raise unwritable(error.filename or job.given.store, error) from error
         traceback.print_exc()
         return failed(job, f"{type(error).__name__}: {error}")
     record.add(job.given.out, done.row, done.curve, done.samples, job.arms)
@@ -203,8 +210,12 @@ def failed(job: Job, reason: str) -> Row:
     """Record that a run failed, and why; its row."""
     from studies import record
 
-    row = record.failed_row(job.spec, job.arm, reason)
-    record.add(job.given.out, row, [], {}, job.arms)
+    folders = [folder for folder in (job.given.store, job.given.out, job.given.data_dir) if folder]
+    row = record.failed_row(job.spec, job.arm, without_folders(reason, *folders))
+    try:
+        record.add(job.given.out, row, [], {}, job.arms)
+    except Unwritable as error:
+        raise Unwritable(f"{job.arm}/s{job.spec.seed} failed ({reason}), and {error}") from error
     return row
 
 
