@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.errors import InputError
+from stacked.exports import let_go
 from stacked.patience import patience_with
 from stacked.points import Point
 
@@ -255,7 +256,7 @@ class StoreClient:
         requirements = [f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"]
         # Made here, for MLflow would put it into the experiment that is active globally.
         made = self._client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
-        with _as_global_store(self.store.uri):
+        with _as_global_store(self.store.uri), let_go():
             Model.log(
                 artifact_path=None,
                 model_id=made.model_id,
