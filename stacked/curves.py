@@ -55,7 +55,7 @@ class State:
         need(not missing, f"it lacks {', '.join(missing)}")
         state = from_dict(cls, values)
         for name, value in vars(state).items():
-            need(isinstance(value, list) or value >= 0, f"{name} {value!r} is below 0")
+            need(isinstance(value, (list, str)) or value >= 0, f"{name} {value!r} is below 0")
         for point in state.curve:
             right = isinstance(point.get("phase"), str) and all(
                 type(value) in (int, float) for name, value in point.items() if name != "phase"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from studies.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
+#: columns of a row that become tags of its run
+TAGS = ("arm", "seed", "commit", "device", "threads")
 #: (what the view shows, the key under which it is saved, the experiment's id)
 View = tuple[str, str, str]
 
@@ -108,12 +110,21 @@ def replay(study: str, out: Path, store: Store) -> list[View]:
 
     base, equal = recorded(out)
     rows, curves = finished(load_rows(out)), load_curves(out)
+    for file, table, needed in (
+        ("runs.csv", rows, (*TAGS, "spec", "updates")),
+        ("curves.csv", curves, ("train/loss", "train/lr")),
+    ):
+        missing = [name for name in needed if name not in table]
+        if missing:
+            raise InputError(
+                f"{out / file} lacks the column {missing[0]!r}, without which it cannot be shown: restore it"
+            )
     name, colours = f"{study}-{configuration(base, equal)}", arm_colours(arms_of(rows))
     for row in rows.to_dict("records"):
         spec, work = from_json(row["spec"]), store.root / "work" / row["run"]
         if work.exists():
             continue
-        tags = {key: row[key] for key in ("arm", "seed", "commit", "device", "threads")}
+        tags = {key: row[key] for key in TAGS}
         tags |= {
             "kind": "arm",
             "study": name,

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import studies.report
 import studies.ui
 from stacked import RunSpec
+from stacked.mlflow_store import Store
 from stacked.plain import to_dict, to_json
 from stacked.spec import Budget, from_json
 from studies import record, study
@@ -120,7 +121,7 @@ def test_damaged_rows(made: Path, out: Path, data: st.DataObject) -> None:
     content = data.draw(damaged((made / "runs.csv").read_bytes()))
     (out / "runs.csv").write_bytes(content)
     rows, _, _ = rows_in(out)
-    if rows is not None:
+    if rows is not None and "spec" in rows:
         for _, each in rows.iterrows():
             assert from_json(each["spec"]).id == each["run"]
 
@@ -198,6 +199,7 @@ def test_damaged_and_changed_curves(made: Path, out: Path, data: st.DataObject) 
         (b'run,arm,seed,status\n1,2,3,"4\n1,2,4,5\n', "is not a CSV file (unexpected end of data)"),
         (b"run,arm,seed,status\n1,2,3,\xff\n", "is not a CSV file ('utf-8' codec can't decode byte 0xff"),
         (b"run,arm,seed,status,spec\n1,2,3,4,{}\n", "has the spec of another run in the row of run '1': restore it"),
+        (b"run,arm,seed,status,updates\n1,2,3,finished,\n", "has a finished run without its updates: restore it"),
         (b"run,arm,seed,status,spec\n1,2,3,4,\n", "has a spec that is none in the row of run '1' ('' is not the JSON"),
     ],
 )
@@ -210,6 +212,18 @@ def test_what_is_wrong_with_rows_is_said(content: bytes, reason: str, out: Path)
 def test_a_folder_in_the_place_of_rows_is_said(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").mkdir()
     assert refusal(lambda: record.finished(tmp_path))[1].startswith(f"{tmp_path / 'runs.csv'} cannot be read (Is a dir")
+
+
+@pytest.mark.parametrize(("file", "column"), [("runs.csv", "spec"), ("runs.csv", "device"), ("curves.csv", "train/lr")])
+def test_a_record_without_what_is_shown_of_it_is_refused(file: str, column: str, made: Path, tmp_path: Path) -> None:
+    for name in ("configuration.json", "runs.csv", "curves.csv"):
+        (tmp_path / name).write_bytes((made / name).read_bytes())
+    for name, more in (("runs.csv", {"device": "cpu"}), ("curves.csv", {"train/lr": 0.1})):
+        table = pd.read_csv(tmp_path / name, dtype={"run": str}).assign(**more)
+        table.drop(columns=column if name == file else []).to_csv(tmp_path / name, index=False)
+    _, refused = refusal(lambda: studies.ui.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
+    expected = f"{tmp_path / file} lacks the column {column!r}, without which it cannot be shown: restore it"
+    assert refused == expected
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def record_in(work: Path, content: bytes) -> RunRecord | None:
         assert refused.endswith("); move its folder away to start the run afresh")
         assert path.read_bytes() == content
         return None
-    opened, refused = refusal(lambda: open_record(work, "there", "joint/s0", {"arm": "joint"}, {"seed": 0}))
+    opened, refused = refusal(lambda: open_record(work, "there", "toys", "joint/s0", {"arm": "joint"}, {"seed": 0}))
     assert opened is not None or "holds a run with other parameters" in refused
     found.save(work)
     assert read_record(work, found.store) == found

@@ -25,6 +25,8 @@ from stacked.checkpoint import load_checkpoint, read_header, save_checkpoint
 from stacked.disk import check_writable
 from stacked.errors import InputError, Unwritable
 from stacked.mlflow_store import open_store
+from stacked.patience import patience_with
+from stacked.plain import to_json
 from stacked.points import PointFile, read_points
 from stacked.spec import from_json
 from stacked.tracking import Tracker
@@ -162,8 +164,18 @@ def test_a_checkpoint_is_replaced_or_left(small: Path) -> None:
 
 @mounts
 def test_rows_are_kept_and_a_row_that_cannot_be_written_does_not_hide_why(small: Path) -> None:
-    row = {"run": "a", "arm": "joint", "seed": 0, "status": "finished", "final/recon_mse": 0.5}
-    record.add(small, row, [{"run": "a", "arm": "joint", "seed": 0, "phase": "joint", "step": 0, "phase_step": 0}], {})
+    spec = RunSpec(policy="joint")
+    row = {
+        "run": spec.id,
+        "arm": "joint",
+        "seed": 0,
+        "status": "finished",
+        "final/recon_mse": 0.5,
+        "spec": to_json(spec),
+    }
+    record.add(
+        small, row, [{"run": spec.id, "arm": "joint", "seed": 0, "phase": "joint", "step": 0, "phase_step": 0}], {}
+    )
     before = (small / "runs.csv").read_bytes(), (small / "curves.csv").read_bytes()
     words = f"--data digits --channels 4 --out {small} --store {small}/store --arms joint --seeds 2"
     given = options("layerwise", parser("p", "q", STUDY.arm_names).parse_args(words.split()))
@@ -221,6 +233,7 @@ def test_a_full_database_is_an_outage_while_the_work_folder_takes_what_is_measur
         more()
     assert capfd.readouterr().err == ""  # MLflow prints no trace of its own
     ballast.unlink()
+    patience_with.cache_clear()  # as a later process has it
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         with Tracker(store, "full", **made) as tracker:  # type: ignore[arg-type]

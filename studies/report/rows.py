@@ -59,6 +59,8 @@ def rows_so_far(out: Path) -> pd.DataFrame:
         if not right:
             raise InputError(f"{path} has the spec of another run in the row of run {run!r}: restore it")
     done = finished(rows)
+    if "updates" in done and done["updates"].isna().any():
+        raise InputError(f"{path} has a finished run without its updates: restore it")
     twice = done[done.duplicated(["arm", "seed"])]
     if not twice.empty:
         arm, seed = twice.iloc[0]["arm"], twice.iloc[0]["seed"]
@@ -68,7 +70,10 @@ def rows_so_far(out: Path) -> pd.DataFrame:
 
 def load_curves(out: Path) -> pd.DataFrame:
     """Read curves.csv: one row a measured step, NaN where nothing was measured; errors as `load_rows`."""
-    return _load(out / "curves.csv", _CURVE_COLUMNS)
+    curves = _load(out / "curves.csv", _CURVE_COLUMNS)
+    if curves[["step", "phase_step"]].isna().any(axis=None):
+        raise InputError(f"{out / 'curves.csv'} has a row without a step: every row needs one")
+    return curves
 
 
 def load_reference(out: Path) -> dict[str, float]:
