@@ -38,6 +38,8 @@ PARTS = {
 }
 #: seeds of a study: each is a run of every arm
 MOST_SEEDS = 10_000
+#: options of several values
+LISTS = ("channels", "level", "loss", "arms", "epochs", "labels")
 #: options that are mappings of a spec's fields
 MAPPINGS = ("stack", *PARTS)
 
@@ -64,6 +66,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     what = p.add_argument_group("what is trained")
     what.add_argument(
         "--data",
+        type=str,
         default="mnist",
         metavar="NAME",
         help="dataset: mnist digits fashion-mnist kmnist cifar10 stl10 folder:PATH (mnist)",
@@ -84,7 +87,11 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     )
     what.add_argument("--download", action="store_true", help="fetch a missing dataset into it")
     what.add_argument(
-        "--kind", default="conv", metavar="NAME", help="stages: conv conv-pool residual transformer dense (conv)"
+        "--kind",
+        type=str,
+        default="conv",
+        metavar="NAME",
+        help="stages: conv conv-pool residual transformer dense (conv)",
     )
     what.add_argument(
         "--channels",
@@ -94,7 +101,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         metavar="N",
         help="channels, or units, of each stage (16 32 64 16)",
     )
-    what.add_argument("--activation", default="relu", metavar="NAME", help="of the codes (relu)")
+    what.add_argument("--activation", type=str, default="relu", metavar="NAME", help="of the codes (relu)")
     what.add_argument(
         "--stack",
         type=dict[str, Any],
@@ -103,21 +110,26 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         help="more of the stack, as YAML: stages norm init output",
     )
     what.add_argument(
-        "--corruption", default="masking", metavar="NAME", help="masking, salt-and-pepper ..., or A+B (masking)"
+        "--corruption",
+        type=str,
+        default="masking",
+        metavar="NAME",
+        help="masking, salt-and-pepper ..., or A+B (masking)",
     )
     what.add_argument(
         "--level",
-        type=float | str,
         nargs="+",
         default=[0.0],
         metavar="X",
         help="its level, one or one a stage; X+Y of A+B (0: none)",
     )
     what.add_argument(
-        "--loss", nargs="+", default=["mse"], metavar="NAME", help="mse bce l1 ..., one or one a stage (mse)"
+        "--loss", type=str, nargs="+", default=["mse"], metavar="NAME", help="mse bce l1 ..., one or one a stage (mse)"
     )
     how = p.add_argument_group("how it is compared")
-    how.add_argument("--arms", nargs="+", default=list(arms), metavar="ARM", help=f"ways to train ({' '.join(arms)})")
+    how.add_argument(
+        "--arms", type=str, nargs="+", default=list(arms), metavar="ARM", help=f"ways to train ({' '.join(arms)})"
+    )
     how.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds, paired between arms (3)")
     how.add_argument(
         "--epochs",
@@ -129,10 +141,11 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     )
     how.add_argument("--finetune", type=float, default=1.0, metavar="X", help="epochs of fine-tuning (1)")
     how.add_argument(
-        "--unit", default="epochs", metavar="UNIT", help="what these two count: epochs or updates (epochs)"
+        "--unit", type=str, default="epochs", metavar="UNIT", help="what these two count: epochs or updates (epochs)"
     )
     how.add_argument(
         "--equal",
+        type=str,
         default="flops",
         metavar="WHAT",
         help="what every trained arm gets as much of as greedy+finetune: flops, updates or seconds (flops)",
@@ -145,10 +158,14 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         help="label budgets of the classifier (100 1000 all)",
     )
     train = p.add_argument_group("optimisation")
-    train.add_argument("--optimiser", default="adam", metavar="NAME", help="adam, adamw or sgd (adam)")
+    train.add_argument("--optimiser", type=str, default="adam", metavar="NAME", help="adam, adamw or sgd (adam)")
     train.add_argument("--lr", type=float, default=1e-2, metavar="X", help="peak learning rate (0.01)")
     train.add_argument(
-        "--schedule", default="cosine", metavar="NAME", help="constant, cosine or onecycle, in each phase (cosine)"
+        "--schedule",
+        type=str,
+        default="cosine",
+        metavar="NAME",
+        help="constant, cosine or onecycle, in each phase (cosine)",
     )
     train.add_argument("--warmup", type=int, default=0, metavar="N", help="updates of linear rise (0)")
     train.add_argument("--clip", type=float | None, default=None, metavar="X", help="largest gradient norm (none)")
@@ -165,12 +182,13 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
             f"--{part}", type=dict[str, Any], default={}, metavar="{...}", help=f"more of {PARTS[part]}, as YAML"
         )
     run = p.add_argument_group("how it runs")
-    run.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 ... (cpu)")
+    run.add_argument("--device", type=str, default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 ... (cpu)")
     run.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="runs at a time, as processes (one a core)"
     )
     run.add_argument(
         "--codes",
+        type=str,
         default="auto",
         metavar="MODE",
         help="codes of frozen stages: auto, memory or recompute; the numbers are the same (auto)",
@@ -182,7 +200,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         metavar="DIR",
         help="folder for rows, tables and figures (results/STUDY/DATA-ID)",
     )
-    run.add_argument("--store", default="mlruns", metavar="DIR", help="folder of the MLflow store (mlruns)")
+    run.add_argument("--store", type=str, default="mlruns", metavar="DIR", help="folder of the MLflow store (mlruns)")
     run.add_argument(
         "--resume",
         action=ActionYesNo,
@@ -315,6 +333,9 @@ def options(study: str, given: Namespace) -> Options:
     for name in ("seeds", "jobs", "checkpoint_every"):
         if values[name] is not None:
             whole(values[name], name)
+    need(len(values["arms"]) > 0, "no arms to compare: give at least one")
+    for name in values["arms"]:
+        need(values["arms"].count(name) == 1, f"arm {name!r} is given twice: give it once")
     need(values["seeds"] <= MOST_SEEDS, f"seeds {values['seeds']} is not allowed: give at most {MOST_SEEDS:,}")
     need(0 < values["port"] < 65536, f"port {values['port']} does not exist: choose one from 1 to 65535")
     for name in ("out", "store", "data_dir"):

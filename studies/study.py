@@ -24,7 +24,7 @@ from stacked.progress import say, say_warnings
 from studies import yaml_text
 from studies.arms import Arm
 from studies.claims import Claim
-from studies.options import MAPPINGS, SMOKE, Options, Parser, experiment_name, options, parser, plainly
+from studies.options import LISTS, MAPPINGS, SMOKE, Options, Parser, experiment_name, options, parser, plainly
 from studies.work import Job, work
 
 if TYPE_CHECKING:
@@ -193,6 +193,8 @@ def block(study: Study, out: Path) -> str:
 
 def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
     """The command line's words; InputError in one line for those it does not take. A smoke run has defaults of its own."""
+    yaml_text.check_files(words, LISTS)
+    needed = [name for name, value in vars(command_line.get_defaults()).items() if value is not None]
     try:
         command_line.set_defaults(dict(study.defaults))
         given = command_line.parse_args(words)
@@ -204,6 +206,9 @@ def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
         raise InputError(f"{reason} (--help shows what is allowed)") from error
     except UnicodeDecodeError as error:
         raise InputError(f"the file of --config is not UTF-8 text ({error}): save it as such") from error
+    for name in needed:
+        if given[name] is None:  # which YAML can say of any option
+            raise InputError(f"{name} null is not allowed: give a value, or leave it out")
     widths = [name for name in ("kind", "channels", "activation") if given[name] != command_line.get_default(name)]
     if widths and "stages" in study.defaults.get("stack", {}):
         raise InputError(

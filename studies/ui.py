@@ -111,7 +111,7 @@ def replay(study: str, out: Path, store: Store) -> list[View]:
     base, equal = recorded(out)
     rows, curves = finished(load_rows(out)), load_curves(out)
     for file, table, needed in (
-        ("runs.csv", rows, (*TAGS, "spec", "updates")),
+        ("runs.csv", rows, (*TAGS, "updates")),
         ("curves.csv", curves, ("train/loss", "train/lr")),
     ):
         missing = [name for name in needed if name not in table]

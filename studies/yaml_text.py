@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import get_loader, set_loader
 
+from stacked.checks import need
 from stacked.plain import DEEPEST, check_plain
 
 #: Words, lists and mappings of a text, everything counted that an alias stands for.
@@ -35,6 +39,35 @@ def load(text: str) -> Any:
     except ValueError as error:
         raise yaml.YAMLError(str(error)) from error
     return values
+
+
+def configs(words: list[str]) -> Iterator[str]:
+    """What follows --config, also where its name is cut short, as argparse allows: files, or YAML itself."""
+    for word, after in pairwise([*words, ""]):
+        option, given, path = word.partition("=")
+        if option.startswith("--con") and "--config".startswith(option):
+            yield path if given else after
+
+
+def check_files(words: list[str], lists: Sequence[str]) -> None:
+    """Raise InputError for a file of --config that gives no list where one of `lists` takes one, or names another file.
+
+    jsonargparse would tell of its own insides, iterate over a mapping while it changes it, or read a file within itself for ever.
+    """
+    for path in configs(words):
+        try:
+            values = load(Path(path).read_text(encoding="utf-8") if os.path.isfile(path) else path)
+        except (yaml.YAMLError, UnicodeDecodeError, OSError):
+            continue  # the parser tells of them
+        if not isinstance(values, dict):
+            continue
+        need("config" not in values, f"{path} names another file with config: give each of them with --config")
+        for name in lists:
+            given = values.get(name, [])
+            need(
+                isinstance(given, list),
+                f"{name} {given!r} of {path} is not allowed: give a list, as in [1, 2] or [joint]",
+            )
 
 
 def fault(words: list[str]) -> str:

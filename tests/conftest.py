@@ -17,7 +17,7 @@ from stacked.patience import patience_with
 
 # the same examples every time, and few: thousands of new ones a test with HYPOTHESIS_PROFILE=thorough
 settings.register_profile("quick", derandomize=True, database=None, deadline=None, max_examples=60)
-settings.register_profile("thorough", database=None, deadline=None, max_examples=3000)
+settings.register_profile("thorough", database=None, deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

@@ -119,6 +119,17 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join(10 * ['*' + a])}]\n" f
 @example(text="config: my.yaml")
 @example(text="seeds: 99999999999")
 @example(text="labels: [²]")
+@example(text="labels: 5")
+@example(text="loss: [[mse]]")
+@example(text="loss: [{a: 1}]")
+@example(text="arms: {a: 1}")
+@example(text="arms: joint")
+@example(text="arms: []")
+@example(text="arms: [joint, joint]")
+@example(text="data: null")
+@example(text="data: 5")
+@example(text="stack: null")
+@example(text="smoke: null")
 def test_broken_yaml(config: Path, text: str) -> None:
     config.write_text(text, errors="surrogatepass")
     answer("--config", str(config))
@@ -164,7 +175,11 @@ def test_any_words(data: st.DataObject) -> None:
         ["--data", "folder:\udcff"],
         ["--out", "\udcff"],
         ["--port", "99999"],
+        ["--arms", "joint", "joint"],
         ["--config", "/nowhere/my.yaml"],
+        ["--config", "{arms: {a: 1}}"],
+        ["--conf", "{arms: {a: 1}}"],
+        ["--con={config: {a: 1}}"],
         ["--config", "/"],
         ["--config", ""],
         ["--stack", "{"],

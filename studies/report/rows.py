@@ -29,7 +29,7 @@ _COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", 
 _NUMBERS = {"seed", "step", "phase_step"} | _COST_NUMBERS
 _WHOLE_NUMBERS = {"seed", "step", "phase_step", "updates", "images_seen", "threads"}
 _REFERENCES = ("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels", "train_labels")
-_RUN_COLUMNS = ("run", "arm", "seed", "status")
+_RUN_COLUMNS = ("run", "arm", "seed", "status", "spec")
 _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
 
 
@@ -49,7 +49,7 @@ def rows_so_far(out: Path) -> pd.DataFrame:
     """As `load_rows`, but there may be none: a study that was stopped while it wrote its first goes on from there."""
     path = out / "runs.csv"
     rows = _load(path, _RUN_COLUMNS)
-    for run, spec in zip(rows["run"], rows.get("spec", ()), strict=False):
+    for run, spec in zip(rows["run"], rows["spec"], strict=True):
         try:
             right = _id(spec) == run
         except InputError as error:
