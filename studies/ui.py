@@ -119,6 +119,8 @@ def replay(study: str, out: Path, store: Store) -> list[View]:
             raise InputError(
                 f"{out / file} lacks the column {missing[0]!r}, without which it cannot be shown: restore it"
             )
+    if rows["updates"].isna().any():
+        raise InputError(f"{out / 'runs.csv'} has a finished run without its updates, and cannot be shown: restore it")
     name, colours = f"{study}-{configuration(base, equal)}", arm_colours(arms_of(rows))
     for row in rows.to_dict("records"):
         spec, work = from_json(row["spec"]), store.root / "work" / row["run"]

@@ -187,9 +187,6 @@ def test_damaged_and_changed_curves(made: Path, out: Path, data: st.DataObject) 
     assert len(load_curves(out)) == len(curves) + 2
 
 
-GAP = pd.DataFrame([row(SPECS[0], updates=None)]).to_csv(index=False).encode()
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -202,7 +199,7 @@ GAP = pd.DataFrame([row(SPECS[0], updates=None)]).to_csv(index=False).encode()
         (b'run,arm,seed,status\n1,2,3,"4\n1,2,4,5\n', "is not a CSV file (unexpected end of data)"),
         (b"run,arm,seed,status\n1,2,3,\xff\n", "is not a CSV file ('utf-8' codec can't decode byte 0xff"),
         (b"run,arm,seed,status,spec\n1,2,3,4,{}\n", "has the spec of another run in the row of run '1': restore it"),
-        (GAP, "has a finished run without its updates: restore it"),
+        (b"run,arm,seed,status,spec,\n1,2,3,4,5,6\n", "has a column without a name: restore it"),
         (b"run,arm,seed,status,spec\n1,2,3,4,\n", "has a spec that is none in the row of run '1' ('' is not the JSON"),
     ],
 )
@@ -229,6 +226,18 @@ def test_a_record_without_what_is_shown_of_it_is_refused(file: str, column: str,
     _, refused = refusal(lambda: studies.ui.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
     expected = f"{tmp_path / file} lacks the column {column!r}, without which it cannot be shown: restore it"
     assert refused == expected
+
+
+def test_a_record_with_a_gap_is_refused_where_it_is_shown(made: Path, tmp_path: Path) -> None:
+    for name in ("configuration.json", "curves.csv"):
+        (tmp_path / name).write_bytes((made / name).read_bytes())
+    gap = [row(SPECS[0], updates=None, device="cpu")]
+    pd.DataFrame(gap).to_csv(tmp_path / "runs.csv", index=False)
+    pd.read_csv(tmp_path / "curves.csv", dtype={"run": str}).assign(**{"train/lr": 0.1}).to_csv(
+        tmp_path / "curves.csv", index=False
+    )
+    _, refused = refusal(lambda: studies.ui.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
+    assert refused.startswith(f"{tmp_path / 'runs.csv'} has a finished run without its updates")
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:

@@ -59,8 +59,6 @@ def rows_so_far(out: Path) -> pd.DataFrame:
         if not right:
             raise InputError(f"{path} has the spec of another run in the row of run {run!r}: restore it")
     done = finished(rows)
-    if "updates" in done and done["updates"].isna().any():
-        raise InputError(f"{path} has a finished run without its updates: restore it")
     twice = done[done.duplicated(["arm", "seed"])]
     if not twice.empty:
         arm, seed = twice.iloc[0]["arm"], twice.iloc[0]["seed"]
@@ -132,6 +130,8 @@ def _sample_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
 def _load(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     header, *records = _records(path)
     twice = [name for name in header if header.count(name) > 1]
+    if "" in header:
+        raise InputError(f"{path} has a column without a name: restore it")
     if twice:
         raise InputError(f"{path} has the column {twice[0]!r} twice: restore it")
     missing = [name for name in required if name not in header]
