@@ -271,7 +271,7 @@ def test_a_disk_that_is_read_only_is_refused_before_training(
 
 WORDS = (
     *("--data", "digits", "--channels", "4", "8", "--batch-size", "64", "--seeds", "1", "--labels", "100"),
-    *("--arms", "greedy", "joint", "--epochs", "30", "--finetune", "30", "--jobs", "2", "--checkpoint-every", "10"),
+    *("--arms", "greedy", "--epochs", "8", "--finetune", "8", "--jobs", "2", "--checkpoint-every", "10"),
     *("--classification", "{updates: 5, checks: 1}", "--evaluation", "{probe_labels: 300}"),
 )
 
@@ -321,20 +321,14 @@ def test_a_study_on_a_disk_that_fills_up_goes_on_when_there_is_space(database: P
         assert hidden(home / "store") + hidden(home / "out") == []
         assert not (home / "out" / "runs.csv").exists()
 
-        full = start(home)  # nothing can go on yet, which is seen before anything is trained
-        _, said = full.communicate(timeout=900)
-        assert full.returncode == 2
-        assert "Traceback" not in said
-        assert said.strip().splitlines()[-1].startswith("python -m studies.layerwise: ")
-
         ballast.unlink()
         for place in (home, alone):
             again = start(place)
             _, said = again.communicate(timeout=900)
             assert again.returncode == 0, said
-        assert list(load_rows(home / "out")["status"]) == ["finished"] * 2
+        assert list(load_rows(home / "out")["status"]) == ["finished"]
         assert differences(alone, home) == []
         copies = list(home.glob("store/artifacts/*/artifacts/checkpoints/*.safetensors"))
-        assert len(copies) == len(list(home.glob("store/work/*/phase-*.safetensors"))) == 3
+        assert len(copies) == len(list(home.glob("store/work/*/phase-*.safetensors"))) == 2
         for path in copies:  # that which the disk took half of is whole now
             load_checkpoint(path, from_json(read_header(path)["spec"]))
