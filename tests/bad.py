@@ -118,7 +118,7 @@ def changes(old: Any, new: Any) -> list[Callable[[], Any]]:
     if isinstance(old, list):
         ways += [lambda: old[1:], lambda: [*old, new], lambda: old * 2, list]
     if isinstance(old, (int, float)):
-        ways += [lambda: -old, lambda: float(old), lambda: bool(old), lambda: 1000 * old]
+        ways += [lambda: -old, lambda: float(old) if abs(old) < 1e300 else 0.5, lambda: bool(old), lambda: 1000 * old]
     return ways
 
 

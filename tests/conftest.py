@@ -10,14 +10,15 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from stacked.data.split import Split, Splits
 from stacked.patience import patience_with
 
 # the same examples every time, and few: thousands of new ones a test with HYPOTHESIS_PROFILE=thorough
-settings.register_profile("quick", derandomize=True, database=None, deadline=None, max_examples=60)
-settings.register_profile("thorough", database=None, deadline=None, max_examples=2000)
+patient = settings(database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", patient, derandomize=True, max_examples=60)
+settings.register_profile("thorough", patient, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

@@ -190,7 +190,7 @@ def test_stages_of_one_kind_have_their_words() -> None:
         (["--optimisation", "{weight_decay: some}"], "weight_decay 'some' is not allowed: give a number"),
         (["--optimisation", "{learning_rate: 0.1}"], "field of Optimisation 'learning_rate' is not known"),
         (["--optimisation", "3"], "key \"optimisation\": Expected a <class 'dict'>. Got value: 3"),
-        (["--optimisation", "{lr: [}"], "key \"optimisation\": Expected a <class 'dict'>. Got value: {lr: [}"),
+        (["--optimisation", "{lr: [}"], "'{lr: [}' cannot be read as YAML: while parsing a flow node"),
         (["--evaluation", "{probe_labels: few}"], "probe_labels 'few' is not allowed: give a whole number"),
         (["--classification", "{lrs: []}"], "no learning rates to pick from: give at least one"),
         (["--level", "0.1+x"], "level '0.1+x' is not allowed: give a number, or numbers joined by +"),

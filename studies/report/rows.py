@@ -25,6 +25,8 @@ from stacked.spec import from_json
 Samples: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FINISHED = "finished"
+#: what numpy, zipfile and zlib raise of an archive that is not whole; RuntimeError is of one that claims to be encrypted
+UNREADABLE = (ValueError, OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
 _NUMBERS = {"seed", "step", "phase_step"} | _COST_NUMBERS
 _WHOLE_NUMBERS = {"seed", "step", "phase_step", "updates", "images_seen", "threads"}
@@ -106,7 +108,7 @@ def load_samples(out: Path) -> dict[str, Samples]:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 samples[arm] = {name: arrays[name] for name in arrays.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path} cannot be read ({error}): delete it or run the study again") from error
     return samples
 
