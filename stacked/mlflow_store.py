@@ -36,6 +36,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.errors import InputError
 from stacked.exports import let_go
+from stacked.paths import without_login
 from stacked.patience import patience_with
 from stacked.points import Point
 
@@ -71,8 +72,8 @@ class Store:
 
     @property
     def name(self) -> str:
-        """What a run remembers its store by: the local store may be moved with its runs."""
-        return "local" if self.is_local else self.uri
+        """What a run remembers its store by, without a login: the local store may be moved with its runs."""
+        return "local" if self.is_local else without_login(self.uri)
 
     @property
     def is_local(self) -> bool:
@@ -135,7 +136,7 @@ class StoreClient:
             )
         if found.lifecycle_stage != "active":
             raise InputError(
-                f"the experiment {self.experiment!r} is deleted in {self.store.uri}; restore it with "
+                f"the experiment {self.experiment!r} is deleted in {without_login(self.store.uri)}; restore it with "
                 f"'mlflow experiments restore -x {found.experiment_id}' or use another store"
             )
         return found.experiment_id
@@ -333,13 +334,13 @@ def _prepare(store: Store) -> None:
         if "database is locked" in reason:
             if patience.failed(time.monotonic() - start):
                 warnings.warn(
-                    f"another process has locked {store.uri}; training goes on, and what is recorded is sent when it is free",
+                    f"another process has locked {without_login(store.uri)}; training goes on, and what is recorded is sent when it is free",
                     RuntimeWarning,
                     stacklevel=3,
                 )
             return
         raise InputError(
-            f"{store.uri} cannot be opened as an MLflow store ({reason}); "
+            f"{without_login(store.uri)} cannot be opened as an MLflow store ({reason}); "
             "name another folder, or set MLFLOW_TRACKING_URI to a store that works"
         ) from error
 

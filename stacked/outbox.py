@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 
 from stacked.mlflow_store import OUTAGES
+from stacked.paths import without_login
 from stacked.patience import Patience, patience_with
 
 BATCH_POINTS = 100
@@ -58,7 +59,7 @@ class Outbox:
             error = cause  # what MLflow and its libraries say around it fills a screen
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         warnings.warn(
-            f"MLflow at {self.address} failed ({reason}); training goes on, the points are kept in "
+            f"MLflow at {without_login(self.address)} failed ({reason}); training goes on, the points are kept in "
             f"{self.kept_in} and sent when the store answers: in this run, or later by python -m stacked.doctor",
             RuntimeWarning,
             stacklevel=2,

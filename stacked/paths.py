@@ -38,6 +38,12 @@ def command_without_folders(words: Sequence[str]) -> str:
     return " ".join(_word(word) for word in words)
 
 
+def without_login(address: str) -> str:
+    """The address of a server or database without name, password and query, which may hold one too."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.netloc else address
+
+
 def _word(word: str) -> str:
     found = _WORD.fullmatch(word)
     if not found:
@@ -57,4 +63,4 @@ def _reduced(found: re.Match[str]) -> str:
     address = urlsplit(found["address"])
     if not address.netloc:  # of a file or a database
         return f"{address.scheme}:///{PurePosixPath(address.path).name}"
-    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+    return without_login(found["address"])

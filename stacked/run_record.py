@@ -12,6 +12,7 @@ from pathlib import Path
 from stacked.atomic import write_atomically, writing
 from stacked.checks import choice, whole
 from stacked.errors import InputError
+from stacked.paths import without_login
 from stacked.plain import from_dict, parsed
 
 FILE = "run.json"
@@ -99,6 +100,7 @@ def read_record(folder: Path, store: str | None = None) -> RunRecord:
         ) from error
     if record.store.startswith("sqlite:") and record.store.endswith("/mlflow.db"):
         record.store = "local"  # it was called by its address once
+    record.store = without_login(record.store)  # which was kept once
     if store is not None and record.store != store:
         record.store = store
         record.forget_store()

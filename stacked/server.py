@@ -33,7 +33,7 @@ def command(store: Store, port: int = 5000, host: str = HOST) -> list[str]:
     Raises `InputError` when the store is a server already.
     """
     if store.is_server:
-        raise InputError(f"the runs are recorded at {store.uri}, a server that runs already; open it in a browser")
+        raise InputError(f"the runs are recorded at {store.name}, a server that runs already; open it in a browser")
     arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     arguments += ["--artifacts-destination", str(store.artifacts), "--host", host, "--port", str(port)]
     return [*arguments, "--workers", "1"]

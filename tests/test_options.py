@@ -19,6 +19,7 @@ import studies.ui
 from stacked import InputError, StackSpec, tracking
 from stacked import run as running
 from stacked.determinism import is_strict
+from stacked.mlflow_store import Store
 from stacked.spec import Classification, Evaluation, StageSpec
 from stacked.untracked import Untracked
 from studies import study
@@ -343,7 +344,7 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
 
     monkeypatch.setattr(running, "load", loading)
     monkeypatch.setattr(study, "work", working)
-    monkeypatch.setattr(tracking, "open_store", lambda path: SimpleNamespace(root=path))
+    monkeypatch.setattr(tracking, "open_store", lambda path: Store("http://nowhere", path))
     monkeypatch.setattr(studies.record, "finished", lambda out: {job.spec.id for job in jobs[:3]})
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(studies.ui, "save", lambda *_, **__: {})

@@ -25,6 +25,7 @@ from stacked.mlflow_views import save_views
 from stacked.outbox import Outbox
 from stacked.patience import ATTEMPT_SECONDS, MOST_LOST, WITHIN, Patience, patience_with
 from stacked.points import read_points
+from stacked.run_record import read_record
 from stacked.server import serve, stop
 from stacked.tracking import Tracker
 from studies.layerwise import STUDY
@@ -201,6 +202,18 @@ def test_a_damaged_errand_is_named(local: Store, tmp_path: Path, content: bytes)
     (tmp_path / "work" / "unsent" / "000001.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"000001\.npz is not what a run left to be sent: move it away"):
         arm(local, tmp_path / "work", experiment="damaged")
+
+
+def test_nothing_kept_or_said_holds_a_login(local: Store, tmp_path: Path) -> None:
+    store = Store(f"http://alice:secret@127.0.0.1:{free_port()}", local.root)
+    with pytest.warns(RuntimeWarning) as caught, arm(store, tmp_path / "work", experiment="login") as tracker:
+        tracker.log({"train/loss": 1.0}, 0)
+    told = [str(each.message) for each in caught]
+    told += [path.read_text() for path in (tmp_path / "work").rglob("*.json*")]
+    assert any("training goes on" in each for each in told)
+    assert len(told) > 1
+    assert not any("secret" in each or "alice" in each for each in told)
+    assert read_record(tmp_path / "work", store.name).store == store.name
 
 
 @pytest.mark.parametrize("what", ["end_run", "_client", "nothing"])

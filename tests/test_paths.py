@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stacked.paths import command_without_folders, without_folders
+from stacked.paths import command_without_folders, without_folders, without_login
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from stacked.paths import command_without_folders, without_folders
         ("sqlite:////home/alice/mlflow.db is locked", "sqlite:///mlflow.db is locked"),
         ("file:///home/alice/artifacts", "file:///artifacts"),
         ("http://127.0.0.1:5000/api/2.0/runs failed", "http://127.0.0.1:5000/api/2.0/runs failed"),
-        ("https://alice:secret@mlflow.org:80/api/x?y=/z failed", "https://mlflow.org:80/api/x?y=/z failed"),
+        ("https://alice:secret@mlflow.org:80/api/x?y=/z failed", "https://mlflow.org:80/api/x failed"),
         (
             "eval/recon_mse and 1/12, ../a/b, ./a/b, a/b/c, and / or",
             "eval/recon_mse and 1/12, ../a/b, ./a/b, a/b/c, and / or",
@@ -44,6 +44,19 @@ def test_folders_that_are_known_may_have_spaces(tmp_path: Path, monkeypatch: pyt
     known = "/srv/of alice/the store/work"
     text = "/srv/of alice/the store/work/1/x.json and /srv/of alice/the store, /srv/of alice/y and /srv/other"
     assert without_folders(text, known) == "x.json and the store, y and other"
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("postgresql://alice:secret@db.org:5432/runs?password=secret", "postgresql://db.org:5432/runs"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
+        ("local", "local"),
+    ],
+)
+def test_an_address_is_told_without_its_login(address: str, told: str) -> None:
+    assert without_login(address) == told
 
 
 def test_a_command_keeps_its_words() -> None:
