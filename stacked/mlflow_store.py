@@ -334,7 +334,8 @@ def _prepare(store: Store) -> None:
         if "database is locked" in reason:
             if patience.failed(time.monotonic() - start):
                 warnings.warn(
-                    f"another process has locked {without_login(store.uri)}; training goes on, and what is recorded is sent when it is free",
+                    f"another process has locked {without_login(store.uri)}; training goes on, and what is recorded is sent "
+                    "when it is free",
                     RuntimeWarning,
                     stacklevel=3,
                 )

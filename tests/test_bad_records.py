@@ -321,7 +321,7 @@ def test_a_study_goes_on_from_a_torn_row(
             yield row(job.spec)
 
     monkeypatch.setattr(study, "work", work)
-    monkeypatch.setattr(tracking, "open_store", lambda _: None)
+    monkeypatch.setattr(tracking, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(studies.ui, "save", lambda *_: [])
     monkeypatch.setattr(studies.ui, "tell", lambda *_: None)

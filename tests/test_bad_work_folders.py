@@ -37,6 +37,8 @@ RECORD = {
     "tags_sent": True,
     "end_sent": False,
     "done": ["model encoder"],
+    "experiment": "mnist-conv-16-32",
+    "key": "6f1ec4cfcbc8688c4027b49aaf7ca7ff",
 }
 
 

@@ -78,7 +78,9 @@ def made(home: Path) -> dict[str, str]:
     for path in sorted(home.glob("*.safetensors")):
         with safe_open(path, "np") as file:
             header = file.metadata()
-            found[f"{path.stem}/state"] = plain(json.loads(header["state"])) + header["spec"] + header["place"]
+            found[f"{path.stem}/state"] = plain(json.loads(header.pop("state", "{}")))
+            header.pop("sha256", None)  # of the clock's times, too
+            found[f"{path.stem}/header"] = plain(dict(sorted(header.items())))  # they are read in any order
             for name in file.keys():  # noqa: SIM118
                 found[f"{path.stem}/{name}"] = repr(file.get_tensor(name).tobytes())
     return {name: hashlib.sha256(value.encode()).hexdigest() for name, value in found.items()}

@@ -16,6 +16,7 @@ import pytest
 
 from stacked.errors import InputError
 from stacked.mlflow_store import open_store
+from stacked.plain import to_json
 from stacked.run import load
 from stacked.spec import Budget, RunSpec, StackSpec, from_json
 from studies import record, study
@@ -191,10 +192,18 @@ def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
 
 
 def test_a_failure_does_not_replace_a_finished_row(tmp_path: Path) -> None:
-    row = {"run": "a", "arm": "joint", "seed": 0, "status": "finished", "final/recon_mse": 0.5}
+    first, second = (RunSpec(policy="joint", seed=seed) for seed in (0, 1))
+    row = {
+        "run": first.id,
+        "arm": "joint",
+        "seed": 0,
+        "spec": to_json(first),
+        "status": "finished",
+        "final/recon_mse": 0.5,
+    }
     record.add(tmp_path, row, [], {})
-    record.add(tmp_path, {"run": "a", "arm": "joint", "seed": 0, "status": "failed: x"}, [], {})
-    record.add(tmp_path, {"run": "b", "arm": "joint", "seed": 1, "status": "failed: x"}, [], {})
+    record.add(tmp_path, record.failed_row(first, "joint", "x"), [], {})
+    record.add(tmp_path, record.failed_row(second, "joint", "x"), [], {})
     assert list(load_rows(tmp_path)["status"]) == ["finished", "failed: x"]
 
 
