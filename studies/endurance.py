@@ -29,6 +29,7 @@ from stacked.progress import say
 from studies.options import experiment_name, options, parser
 from studies.report.canvas import arm_colours
 from studies.report.endurance import report
+from studies.report.origin import origin
 from studies.work import Job, work
 
 ARM = "greedy+unfreeze"
@@ -138,18 +139,6 @@ def held() -> tuple[float, int, int, int, int]:
         sum(len((task / "children").read_text().split()) for task in tasks),
         len(gc.get_objects()),
     )
-
-
-def origin() -> str:
-    """What the numbers were made with: the code, and the versions that they depend on."""
-    import torch
-
-    from stacked.environment import environment
-
-    tags = environment(torch.device("cpu"))
-    changed = ", with changes" if tags["dirty"] == "true" else ""
-    versions = ", ".join(f"{name} {tags[name.lower()]}" for name in ("Python", "torch", "MLflow", "NumPy"))
-    return f"Commit {tags['commit'][:7]}{changed}; {versions}; {tags['platform']}."
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from stacked.checkpoint import place
 from stacked.errors import InputError
 from stacked.paths import command_without_folders
 from stacked.progress import say
+from studies.report.origin import origin
 from studies.report.sameness import differences
 
 STUDY = (
@@ -81,26 +82,26 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of when and how (0)")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="folder for the table (print it only)")
     given = parser.parse_args(words)
+    began = time.monotonic()
     try:
         if given.kills < 1:
             raise InputError(f"kills {given.kills} is not allowed: give an integer of at least 1")
         with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-            kills, ended = torture(Path(folder), given.kills, random.Random(given.seed))
+            kills, ended = torture(Path(folder), given.kills, random.Random(given.seed), given.out)
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     command = command_without_folders([parser.prog, *(sys.argv[1:] if words is None else words)])
-    page = report(kills, ended, command)
+    page = report(kills, ended, command, round(time.monotonic() - began), origin())
     if given.out is not None:
-        write_atomically(given.out / "kills.csv", pd.DataFrame(map(asdict, kills)).to_csv(index=False))
         write_atomically(given.out / "README.md", page)
     print(page)
     late = any(kill.way != "SIGKILL" and kill.ended_in > PROMPT for kill in kills)
     return 1 if late or any(each.differs for each in ended) else 0
 
 
-def torture(folder: Path, count: int, dice: random.Random) -> tuple[list[Kill], list[Ended]]:
-    """Kill `count` times; studies are begun anew until then, and the last one ends."""
+def torture(folder: Path, count: int, dice: random.Random, out: Path | None) -> tuple[list[Kill], list[Ended]]:
+    """Kill `count` times, each noted in `out`; studies are begun anew until then, and the last one ends."""
     began = time.monotonic()
     for jobs in JOBS:
         if code := start(undisturbed(folder, jobs), None, jobs).wait():
@@ -125,6 +126,8 @@ def torture(folder: Path, count: int, dice: random.Random) -> tuple[list[Kill], 
             except subprocess.TimeoutExpired:
                 kills.append(kill(process, dice, at, len(ended) + 1, home, every, jobs))
                 say(f"kill {len(kills)}: {kills[-1]}")
+                if out is not None:
+                    write_atomically(out / "kills.csv", pd.DataFrame(map(asdict, kills)).to_csv(index=False))
         found = differences(undisturbed(folder, jobs), home)
         ended.append(Ended(len(ended) + 1, len(kills) - before, "; ".join(found)))
         say(f"study {len(ended)} ended after {ended[-1].kills} kills: {ended[-1].differs or 'the same'}")
@@ -192,7 +195,7 @@ def places(home: Path) -> list[tuple[int, int]]:
     return found
 
 
-def report(kills: list[Kill], ended: list[Ended], command: str) -> str:
+def report(kills: list[Kill], ended: list[Ended], command: str, seconds: int, origin: str) -> str:
     """What came of it, as Markdown."""
     same = sum(each.kills for each in ended if not each.differs)
     asked = [kill.ended_in for kill in kills if kill.way != "SIGKILL"]
@@ -205,7 +208,7 @@ def report(kills: list[Kill], ended: list[Ended], command: str) -> str:
         f"**{same} of {len(kills)}** kills left no trace: weights, rows, curves, pictures and figures equal those of a study "
         "that nobody killed, bit for bit but for times; every point is in MLflow once, and no run is left RUNNING.",
         "",
-        f"Command: `{command}`",
+        f"Command: `{command}`, {seconds / 60:.0f} minutes. {origin}",
         "",
         "| signal | to | kills | with a place inside a phase | slowest end (s) |",
         "| --- | --- | --: | --: | --: |",
