@@ -49,6 +49,8 @@ JOBS = (1, 2)
 EVERY = (1, 10, 200, None)
 #: Seconds in which a process that was asked to end must have ended.
 PROMPT = 10.0
+#: Seconds after which it is ended for good.
+STUCK = 60.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,11 @@ def kill(
     send = os.killpg if to == "group" else os.kill
     at = time.monotonic()
     send(process.pid, getattr(signal, way))
-    process.wait()
+    try:
+        process.wait(STUCK)
+    except subprocess.TimeoutExpired:  # which the table shows
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     rows = home / "out" / "runs.csv"
     kept = [f"{phases}:{update}" for phases, update in places(home)]
     return Kill(

@@ -100,31 +100,46 @@ def in_processes(waiting: deque[Job], lost: list[Job], processes: int, stop: Cal
             if stop() and (running or waiting):
                 raise Interrupted("stopped as asked")
         except BaseException:
-            end(multiprocessing.active_children())
+            end(multiprocessing.active_children(), list(running))
             raise
 
 
-def end(workers: list[BaseProcess]) -> None:
-    """Let workers keep the place of what they train, and see to it that they end."""
-    for worker in workers:
-        worker.terminate()
+def end(workers: list[BaseProcess], running: list[Future[Row]]) -> None:
+    """Let workers keep the place of what they train, and see to it that they end.
+
+    The signal that asked for it comes again when this process has not ended for some seconds: it has to wait.
+    """
     deadline = time.monotonic() + PATIENCE
-    while any(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for worker in workers:
-        worker.kill()
+    try:
+        with Interruption(grace=PATIENCE):
+            for worker in workers:
+                worker.terminate()
+            done = wait(running, PATIENCE).done
+            if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+                # one died of it while it was made: what the others do is told no more
+                while any(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+    finally:
+        for worker in workers:
+            worker.kill()
 
 
 def prepare(parent: int) -> None:
-    """Make this process a worker: Ctrl-C is the parent's to pass on, and when the parent dies the worker ends too."""
+    """Make this process a worker: Ctrl-C is the parent's to pass on, and when the parent dies the worker ends too.
+
+    SIGTERM is for the run in progress. A worker that waits for the next one holds a lock, which must not die with it: the others
+    would wait for it without end.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     say_warnings()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(PATIENCE)
+        if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(PATIENCE)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stacked.checkpoint import place
 from stacked.errors import InputError, Interrupted
+from stacked.interruption import Interruption
 from studies import work as working
-from studies.work import work
+from studies.work import PATIENCE, end, prepare, work
 
 ROOT = Path(__file__).parent.parent
 STUDY = (
@@ -120,6 +126,55 @@ def test_workers_are_replaced_asked_and_not_left_behind(
     process.wait()
     wait_for(lambda: not any(map(alive, now)), seconds=15)
     assert not (tmp_path / "out" / "runs.csv").exists()
+
+
+def trains(begun: Path) -> str:
+    """A run as far as ending goes: it keeps its place when asked."""
+    with Interruption((signal.SIGTERM,)) as asked:
+        begun.touch()
+        while not asked():
+            time.sleep(0.01)
+    return "kept"
+
+
+def is_stuck(begun: Path) -> None:
+    """A run that does not end when asked."""
+    begun.touch()
+    time.sleep(120)
+
+
+@contextmanager
+def one_of_two_at_work(what: Callable[[Path], Any], folder: Path) -> Iterator[Future[Any]]:
+    """Two workers, of which one waits; after the context no worker is left, and nobody waits for one."""
+    pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), initializer=prepare, initargs=(os.getpid(),))
+    running, other = pool.submit(what, folder / "begun"), pool.submit(os.getpid)
+    assert other.result(60) != os.getpid()
+    wait_for((folder / "begun").exists)
+    yield running
+    ending = threading.Thread(target=pool.shutdown, daemon=True)
+    ending.start()
+    ending.join(20)
+    assert not ending.is_alive()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_waits_does_not_keep_the_others_from_ending(tmp_path: Path) -> None:
+    with one_of_two_at_work(trains, tmp_path) as running:
+        began = time.monotonic()
+        end(multiprocessing.active_children(), [running])
+        assert running.result(0) == "kept"
+        assert time.monotonic() - began < 0.5 * PATIENCE
+
+
+def test_workers_are_ended_also_when_their_parent_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working, "PATIENCE", 1.0)
+    with one_of_two_at_work(is_stuck, tmp_path) as running, Interruption(grace=0.3):
+        os.kill(os.getpid(), signal.SIGTERM)  # and 0.3 seconds later, while it waits, again
+        began = time.monotonic()
+        end(multiprocessing.active_children(), [running])
+        assert time.monotonic() - began >= 0.9
 
 
 @pytest.mark.parametrize("processes", [1, 2])
