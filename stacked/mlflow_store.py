@@ -201,6 +201,7 @@ class StoreClient:
     def end_run(self, run_id: str, status: str, ended: int) -> None:
         """Set the final status of a run and when it ended (ms since 1970)."""
         self._client.set_terminated(run_id, status=status, end_time=ended)
+        _let_go_of_writer(run_id)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Log parameters; repeating one with the same value is allowed."""
@@ -269,6 +270,7 @@ class StoreClient:
                 pip_requirements=requirements,
                 serialization_format="pt2",
             )
+        _let_go_of_writer(made.model_id)
 
 
 def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int]) -> Dataset:
@@ -285,6 +287,13 @@ def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int]) -> Da
         schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps(spec), "targets": None}}),
         profile=json.dumps({"features_shape": [rows, *shape], "features_size": rows * math.prod(shape)}),
     )
+
+
+def _let_go_of_writer(of: str) -> None:
+    """Forget what writes files of this run or model, made anew where it is needed: MLflow (3.17) keeps a thousand of them."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.pop(of, None)
 
 
 @contextmanager
