@@ -84,9 +84,10 @@ def main(words: list[str] | None = None) -> int:
                 not (out / "samples.csv").exists(),
                 f"{out} holds samples of another time: choose another --out, or move them away",
             )
+            made_with = origin()  # before what is written counts as a change of the code
             endure(Path(folder), out / "samples.csv", given.phases, stop)
             words = sys.argv[1:] if words is None else words
-            page, grew = report(out, description, " ".join([command.prog, *words]), origin())
+            page, grew = report(out, description, " ".join([command.prog, *words]), made_with)
     except InputError as error:
         print(f"{command.prog}: {error}", file=sys.stderr)
         return 2
