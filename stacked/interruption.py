@@ -24,14 +24,16 @@ class Interruption:
     """A context in which signals, Ctrl-C and SIGTERM, are noted for whoever asks: `stop` of a run is such a question.
 
     What has not ended by itself `grace` seconds later, since it trains nothing at the time, is ended by Interrupted, a
-    KeyboardInterrupt; so is at once what is asked a second time. `number` is the signal that asked, 0 before. Outside the main
-    thread, which alone receives signals, it notes nothing.
+    KeyboardInterrupt; so is at once what is asked a second time. It is raised again after as many seconds, for an import may
+    have swallowed it. `number` is the signal that asked, 0 before. Outside the main thread, which alone receives signals, it
+    notes nothing.
     """
 
     def __init__(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM), grace: float = 4.0) -> None:
         self.signals, self.grace, self.number = signals, grace, 0
         self._before: dict[int, Any] = {}
         self._timer: threading.Timer | None = None
+        self._lock, self._left = threading.Lock(), False
 
     def __call__(self) -> bool:
         return self.number != 0
@@ -44,8 +46,10 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        with self._lock:
+            self._left = True
+            if self._timer is not None:
+                self._timer.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -53,6 +57,15 @@ class Interruption:
         if self.number:
             raise Interrupted("stopped as asked")
         self.number = number
-        self._timer = threading.Timer(self.grace, again, [number])
+        self._begin()
+
+    def _begin(self) -> None:
+        self._timer = threading.Timer(self.grace, self._remind)
         self._timer.daemon = True
         self._timer.start()
+
+    def _remind(self) -> None:
+        with self._lock:
+            if not self._left:
+                self._begin()
+                again(self.number)

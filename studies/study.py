@@ -16,7 +16,7 @@ from jsonargparse import ArgumentError, Namespace
 
 from stacked.atomic import REFUSED, unwritable
 from stacked.checks import choice
-from stacked.errors import InputError
+from stacked.errors import InputError, Interrupted
 from stacked.growth import POLICIES
 from stacked.interruption import Interruption
 from stacked.paths import command_without_folders
@@ -148,6 +148,8 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         for row in work(todo, given.jobs, stop):
             failed += row["status"] != "finished"
             say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
+    if stop():
+        raise Interrupted("stopped as asked")
     record.write_reference(given.out, splits, given.base)
     write_report(
         given.out,

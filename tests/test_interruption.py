@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_what_does_not_ask_is_ended_after_the_grace(number: int) -> None:
         with pytest.raises(Interrupted):
             time.sleep(5)
     assert 0.15 < time.monotonic() - began < 2
+
+
+def test_what_is_swallowed_comes_again() -> None:
+    with Interruption(grace=0.2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        with suppress(Interrupted):  # as an import may do that tries one module and then another
+            time.sleep(5)
+        with pytest.raises(Interrupted):
+            time.sleep(5)
 
 
 def test_nothing_comes_after_the_context_was_left() -> None:

@@ -170,8 +170,8 @@ def test_workers_are_ended_also_when_their_parent_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(working, "PATIENCE", 1.0)
-    with one_of_two_at_work(is_stuck, tmp_path) as running, Interruption(grace=0.3):
-        os.kill(os.getpid(), signal.SIGTERM)  # and 0.3 seconds later, while it waits, again
+    with one_of_two_at_work(is_stuck, tmp_path) as running, Interruption(grace=0.65):
+        os.kill(os.getpid(), signal.SIGTERM)  # and 0.65 seconds later, while it waits, again
         began = time.monotonic()
         end(multiprocessing.active_children(), [running])
         assert time.monotonic() - began >= 0.9
