@@ -44,6 +44,8 @@ def writing(path: Path) -> Iterator[None]:
     """Raise Unwritable, in one sentence, where what is done in this context cannot write to `path`."""
     try:
         yield
+    except TimeoutError:  # of a lock that another has
+        raise
     except OSError as error:
         raise unwritable(path, error) from error
 

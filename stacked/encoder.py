@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from stacked.atomic import write_atomically
+from stacked.checks import need, whole
 from stacked.errors import InputError
-from stacked.plain import from_dict, to_json
+from stacked.plain import from_dict, parsed, to_json
 from stacked.spec import StackSpec
 from stacked.stack import Half, StackedAutoencoder, build
 
@@ -40,11 +41,17 @@ def load_encoder(path: str | Path) -> Half:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header.get("format") != FORMAT:
             raise ValueError(f"its format is {header.get('format')!r}, not {FORMAT!r}")
-        spec = from_dict(StackSpec, json.loads(header["stack"]))
-        shape = tuple(int(side) for side in json.loads(header["input_shape"]))
+        spec = from_dict(StackSpec, parsed(header["stack"]))
+        shape = tuple(parsed(header["input_shape"]))
+        need(len(shape) == 3, f"its images have the shape {list(shape)}, not [C, H, W]")
+        for side in shape:
+            whole(side, "side of its images")
         with torch.device("meta"):  # weights get memory only from the file
             encoder = build(spec, shape).encoder
+        kinds = {name: tensor.dtype for name, tensor in encoder.state_dict().items()}
         encoder.load_state_dict(tensors, assign=True)
+        for name, kind in kinds.items():
+            need(tensors[name].dtype == kind, f"its tensor {name!r} is of {tensors[name].dtype}, not {kind}")
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path} is not an encoder ({reason}): give the encoder.safetensors of a run") from error

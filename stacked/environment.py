@@ -51,10 +51,12 @@ def device_of(name: str) -> torch.device:
     """The device called `name`; InputError when this machine has none such."""
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"device {name!r} cannot be used here ({reason}): choose cpu, or a device torch lists"
         ) from error
+    if device.type == "cpu" and device.index is not None:
+        raise InputError(f"device {name!r} cannot be used here (a CPU has no number): choose cpu")
     return device

@@ -1,7 +1,17 @@
 """What goes wrong by the user's hand, told in one sentence."""
 
+import zipfile
+import zlib
+
+#: What numpy, zipfile and zlib raise of an archive that is not whole; RuntimeError is of one that claims to be encrypted.
+UNREADABLE = (ValueError, OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 #: Characters of an InputError's message: the middle of a longer one, some huge value, is left out.
 LONGEST = 1000
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that is not to be seen: a line, which tells a terminal to do nothing."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class InputError(ValueError):
@@ -11,8 +21,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        half = LONGEST // 2
+        line, half = printable(message), LONGEST // 2
         super().__init__(line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}")
 
 

@@ -77,7 +77,9 @@ class Training:
         groups = rates(stack, phase, how, list(self.objective.parameters()))
         self.optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
         device = next(iter(self.params.values())).device
-        self.losses = torch.zeros(every, device=device)  # read once a point: no synchronisation in between
+        self.losses = torch.zeros(
+            min(every, phase.updates), device=device
+        )  # read once a point: no synchronisation in between
         self.window = self.update = 0
         self.skipped = self.in_a_row = self.rollbacks = self.lost = 0
         self.buffers = Buffers(stack) if how.on_fault == "skip-batch" else None

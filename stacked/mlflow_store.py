@@ -34,9 +34,10 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
+from stacked.checks import need
 from stacked.errors import InputError
 from stacked.exports import let_go
-from stacked.paths import without_login
+from stacked.paths import without_login, without_logins
 from stacked.patience import patience_with
 from stacked.points import Point
 
@@ -98,6 +99,11 @@ def open_store(root: Path = Path("mlruns")) -> Store:
     if store.is_local:
         _make_writable(store.artifacts)
     if not store.is_server:
+        path = Path(store.uri.partition(":///")[2])
+        need(
+            not (store.uri.startswith("sqlite:") and path.is_dir()),
+            f"{path} is a folder, not a database: set MLFLOW_TRACKING_URI to sqlite:///{path}/mlflow.db, say",
+        )
         _prepare(store)
     return store
 
@@ -338,8 +344,8 @@ def _prepare(store: Store) -> None:
         else:
             with _locked(store.root):
                 _first_use(store.uri)
-    except OUTAGES as error:
-        reason = str(error).strip().splitlines()[0]
+    except (*OUTAGES, ImportError) as error:  # a database's driver may not be installed
+        reason = without_logins(str(error).strip().splitlines()[0])
         if "database is locked" in reason:
             if patience.failed(time.monotonic() - start):
                 warnings.warn(

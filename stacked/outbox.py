@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 
 from stacked.mlflow_store import OUTAGES
-from stacked.paths import without_login
+from stacked.paths import without_login, without_logins
 from stacked.patience import Patience, patience_with
 
 BATCH_POINTS = 100
@@ -57,7 +57,7 @@ class Outbox:
     def _warn(self, error: BaseException) -> None:
         while cause := error.__cause__ or error.__context__:
             error = cause  # what MLflow and its libraries say around it fills a screen
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = without_logins((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
         warnings.warn(
             f"MLflow at {without_login(self.address)} failed ({reason}); training goes on, the points are kept in "
             f"{self.kept_in} and sent when the store answers: in this run, or later by python -m stacked.doctor",

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
+_ADDRESS = r"\b[A-Za-z][\w+.-]*://[^\s'\"<>()]+"
 #: A quoted path, an address, or a path up to the first character that may as well be punctuation.
 _FOUND = re.compile(
     r"(?P<quote>['\"])(?P<quoted>/[^'\"\n]*)(?P=quote)"
-    r"|(?P<address>\b[A-Za-z][\w+.-]*://[^\s'\"<>()]+)"
+    rf"|(?P<address>{_ADDRESS})"
     r"|(?<![\w.~/)\]-])(?P<path>/[^\s'\":;,<>()\[\]{}|]+)"
 )
-#: An option's value that is a path, whatever characters are in it.
-_WORD = re.compile(r"(?P<option>--[\w-]+=)?(?P<kind>folder:)?(?P<path>[/~].*)", re.DOTALL)
+#: An option's value that is a path which leads elsewhere than below the current folder, whatever characters are in it.
+_WORD = re.compile(r"(?P<option>--[\w-]+=)?(?P<kind>folder:)?(?P<path>[/~].*|(?:.*/)?\.\./.*)", re.DOTALL)
 
 
 def without_folders(text: str, *known: str | os.PathLike[str]) -> str:
@@ -34,14 +35,20 @@ def without_folders(text: str, *known: str | os.PathLike[str]) -> str:
 
 
 def command_without_folders(words: Sequence[str]) -> str:
-    """The words of a command line as one line, without what tells of this machine."""
-    return " ".join(_word(word) for word in words)
+    """The words of a command line as one line for a shell, without what tells of this machine."""
+    return shlex.join(_word(word) for word in words)
 
 
 def without_login(address: str) -> str:
-    """The address of a server or database without name, password and query, which may hold one too."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.netloc else address
+    """The address of a server or database without name and password, and without what follows its path, which may hold some."""
+    scheme, sign, rest = address.partition("://")
+    host, slash, path = re.split(r"[?#]", rest)[0].partition("/")
+    return f"{scheme}{sign}{host.rpartition('@')[2]}{slash}{path}" if sign else address
+
+
+def without_logins(text: str) -> str:
+    """`text` with the addresses in it as `without_login` gives them."""
+    return re.sub(_ADDRESS, lambda found: without_login(found[0]), text)
 
 
 def _word(word: str) -> str:
@@ -60,7 +67,6 @@ def _reduced(found: re.Match[str]) -> str:
         return f"{found['quote']}{PurePosixPath(found['quoted']).name}{found['quote']}"
     if found["path"]:
         return PurePosixPath(found["path"]).name
-    address = urlsplit(found["address"])
-    if not address.netloc:  # of a file or a database
-        return f"{address.scheme}:///{PurePosixPath(address.path).name}"
-    return without_login(found["address"])
+    address = without_login(found["address"])
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}:///{PurePosixPath(rest).name}" if rest.startswith("/") else address  # a file's, or a server's

@@ -42,6 +42,7 @@ class DataSpec:
         if self.limit is not None:
             whole(self.limit, "limit")
         whole(self.image_size, "image_size")
+        need(isinstance(self.grey, bool), f"grey {self.grey!r} is not allowed: give True or False")
         need(
             0 < self.valid < 1,
             f"valid {self.valid!r} is not allowed: give a fraction between 0 and 1, exclusive",
@@ -105,9 +106,9 @@ class Evaluation:
     until: int = 0
 
     def __post_init__(self) -> None:
-        whole(self.until, "until", 0)
+        whole(self.until, "until", 0, LONGEST)
         for name in ("every", "images", "probe_every", "probe_images", "probe_labels"):
-            whole(getattr(self, name), name)
+            whole(getattr(self, name), name, most=LONGEST)
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,9 @@ class Classification:
         for lr in self.lrs:
             positive(lr, "learning rate")
         positive(self.epochs, "epochs")
+        need(self.epochs <= LONGEST, f"epochs {self.epochs!r} is not allowed: give at most {LONGEST:,}")
         for name in ("updates", "batch_size", "checks", "images"):
-            whole(getattr(self, name), name)
+            whole(getattr(self, name), name, most=LONGEST)
         need(
             self.checks <= self.updates,
             f"{self.checks} checks do not fit {self.updates} updates: give fewer checks",

@@ -23,7 +23,8 @@ import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
-from stacked.errands import Errand, keep, kept
+from stacked.atomic import writing
+from stacked.errands import Errand, keep, kept, picture
 from stacked.errors import InputError, Unwritable
 from stacked.mlflow_store import KEY_TAG, Store, StoreClient, open_store
 from stacked.outbox import Outbox
@@ -85,13 +86,13 @@ class Run:
 
     def image(self, key: str, array: NDArray[np.uint8], step: int) -> None:
         """Log a picture, [H, W] or [H, W, 3] in 0..255, once for a key and a step."""
-        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        if not picture(array):
             raise InputError(f"picture {key!r} is {array.dtype} {list(array.shape)}; give uint8 [H, W] or [H, W, 3]")
         plain = {"key": key, "step": step, "at": now()}
         self._do(Errand("log_image", plain, {"image": array.copy()}, once=f"image {key} {step}"))
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Log a file, or the files in a folder; in an outage it is read later, so leave it in place."""
+        """Log a file, or the files in a folder; in an outage what lies in the run's work folder is read later: leave it there."""
         if not path.exists():
             raise InputError(f"the artifact {str(path)!r} does not exist; write it before logging it")
         inside = [file.name for file in path.iterdir()] if path.is_dir() else [path.name]
@@ -316,12 +317,17 @@ def lock_of(work: Path) -> BaseFileLock:
 @contextmanager
 def held(work: Path, wait: float = 0.0) -> Iterator[None]:
     """Keep other processes out of a work folder; InUse when one is still in it after so many seconds."""
-    work.parent.mkdir(parents=True, exist_ok=True)
+    lock = lock_of(work)
     try:
-        with lock_of(work).acquire(timeout=wait):
-            yield
+        with writing(Path(lock.lock_file)):
+            work.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=wait)
     except Timeout as error:
         raise InUse(f"another process is training the run in {work}: wait for that to end") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def set_aside(store: Store, work: Path) -> None:

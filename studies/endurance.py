@@ -25,6 +25,7 @@ from stacked.atomic import write_atomically
 from stacked.checks import need, whole
 from stacked.errors import InputError
 from stacked.interruption import Interruption
+from stacked.paths import command_without_folders
 from stacked.progress import say
 from studies.options import experiment_name, options, parser
 from studies.report.canvas import arm_colours
@@ -87,7 +88,7 @@ def main(words: list[str] | None = None) -> int:
             made_with = origin()  # before what is written counts as a change of the code
             endure(Path(folder), out / "samples.csv", given.phases, stop)
             words = sys.argv[1:] if words is None else words
-            page, grew = report(out, description, " ".join([command.prog, *words]), made_with)
+            page, grew = report(out, description, command_without_folders([*command.prog.split(), *words]), made_with)
     except InputError as error:
         print(f"{command.prog}: {error}", file=sys.stderr)
         return 2

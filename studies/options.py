@@ -38,6 +38,10 @@ PARTS = {
 }
 #: seeds of a study: each is a run of every arm
 MOST_SEEDS = 10_000
+#: options that are yes or no, which YAML could give as anything
+FLAGS = ("grey", "download", "resume", "retry_failed", "deterministic", "smoke", "ui")
+#: runs at a time
+MOST_JOBS = 1000
 #: options of several values
 LISTS = ("channels", "level", "loss", "arms", "epochs", "labels")
 #: options that are mappings of a spec's fields
@@ -227,6 +231,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     run.add_argument("--port", type=int, default=5000, metavar="N", help="of the UI (5000)")
     run.add_argument(
         "--host",
+        type=str,
         default="127.0.0.1",
         metavar="NAME",
         help="where the UI listens; on another than this, whoever reaches it can delete all (127.0.0.1)",
@@ -304,6 +309,12 @@ def level(text: float | str) -> float | tuple[float, ...]:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
+def check_flags(given: Namespace) -> None:
+    """Raise InputError for an option that is yes or no and has another value."""
+    for name in FLAGS:
+        need(isinstance(given[name], bool), f"{name} {given[name]!r} is not allowed: give true or false")
+
+
 def plainly(value: Any) -> Any:
     """What the parser made of YAML, as plain dictionaries and lists."""
     if isinstance(value, Namespace):
@@ -333,6 +344,7 @@ def options(study: str, given: Namespace) -> Options:
     for name in ("seeds", "jobs", "checkpoint_every"):
         if values[name] is not None:
             whole(values[name], name)
+    whole(values["jobs"], "jobs", most=MOST_JOBS)
     need(len(values["arms"]) > 0, "no arms to compare: give at least one")
     for name in values["arms"]:
         need(values["arms"].count(name) == 1, f"arm {name!r} is given twice: give it once")

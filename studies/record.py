@@ -128,11 +128,16 @@ def _rows(out: Path) -> pd.DataFrame | None:
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
     """Hold the folder; InputError when another process works in it."""
+    lock = FileLock(out / ".study.lock", timeout=0)
     try:
-        with FileLock(out / ".study.lock", timeout=0):
-            yield
+        with writing(out / ".study.lock"):
+            lock.acquire()
     except Timeout as error:
         raise InputError(f"another process works in {out}: wait for it to end, or choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def add(

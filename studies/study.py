@@ -24,7 +24,18 @@ from stacked.progress import say, say_warnings
 from studies import yaml_text
 from studies.arms import Arm
 from studies.claims import Claim
-from studies.options import LISTS, MAPPINGS, SMOKE, Options, Parser, experiment_name, options, parser, plainly
+from studies.options import (
+    LISTS,
+    MAPPINGS,
+    SMOKE,
+    Options,
+    Parser,
+    check_flags,
+    experiment_name,
+    options,
+    parser,
+    plainly,
+)
 from studies.work import Job, work
 
 if TYPE_CHECKING:
@@ -91,7 +102,7 @@ def main(study: Study, words: list[str] | None = None) -> int:
 
             return show(study.name, given)
         with stop:
-            return conduct(study, given, command_without_folders([prog, *words]), stop)
+            return conduct(study, given, command_without_folders([*prog.split(), *words]), stop)
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
@@ -200,10 +211,11 @@ def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
     try:
         command_line.set_defaults(dict(study.defaults))
         given = command_line.parse_args(words)
+        check_flags(given)
         if given.smoke:
             command_line.set_defaults(SMOKE | dict(study.smoke))
             given = command_line.parse_args(words)
-    except ArgumentError as error:
+    except (ArgumentError, OverflowError) as error:
         reason = yaml_text.fault(words) or " ".join(str(error).split())
         raise InputError(f"{reason} (--help shows what is allowed)") from error
     except UnicodeDecodeError as error:

@@ -93,7 +93,7 @@ def main(words: list[str] | None = None) -> int:
     except InputError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    command = command_without_folders([parser.prog, *(sys.argv[1:] if words is None else words)])
+    command = command_without_folders([*parser.prog.split(), *(sys.argv[1:] if words is None else words)])
     page = report(kills, ended, command, round(time.monotonic() - began), made_with)
     if given.out is not None:
         write_atomically(given.out / "README.md", page)

@@ -36,7 +36,7 @@ def load(text: str) -> Any:
         check(text)
         values = _as_it_stands(text)
         check_plain(values)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # of 1:00:00... too, which is a number to base 60 there
         raise yaml.YAMLError(str(error)) from error
     return values
 

@@ -22,7 +22,7 @@ from test_bad_specs import PLAIN, WORDS
 import studies.ui
 from studies import study
 from studies.layerwise import STUDY
-from studies.options import MAPPINGS, Options, parser
+from studies.options import FLAGS, MAPPINGS, Options, parser
 
 EVALUATION = {name: value for name, value in PLAIN[0]["evaluation"].items() if name not in ("every", "until")}
 #: what a person writes, in part
@@ -130,9 +130,18 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join(10 * ['*' + a])}]\n" f
 @example(text="data: 5")
 @example(text="stack: null")
 @example(text="smoke: null")
+@example(text="lr: 1" + ":00" * 400 + ".5")
+@example(text="host: [1]")
 def test_broken_yaml(config: Path, text: str) -> None:
     config.write_text(text, errors="surrogatepass")
     answer("--config", str(config))
+
+
+@pytest.mark.parametrize("name", sorted({*FLAGS} - {"resume"}))  # which takes words for yes and no
+@pytest.mark.parametrize("value", ['"false"', '"no"', "0", "5", "[]", "{}"])
+def test_yes_or_no_is_never_guessed(config: Path, name: str, value: str) -> None:
+    config.write_text(f"{name}: {value}")
+    assert answer("--config", str(config)).startswith((f"{name} ", f'Parser key "{name}"'))
 
 
 @given(content=st.binary(max_size=60))
@@ -166,6 +175,11 @@ def test_any_words(data: st.DataObject) -> None:
     "words",
     [
         ["--labels", "²"],
+        ["--lr", "1" + ":00" * 400 + ".5"],
+        ["--stack", "{a: 1" + ":00" * 400 + ".5}"],
+        ["--jobs", "3000000000"],
+        ["--evaluation", "{images: 4611686018427387904}"],
+        ["--classification", "{epochs: 1e308}"],
         ["--labels", "9" * 5000],
         ["--seeds", "99999999999"],
         ["--limit", "1" * 5000],

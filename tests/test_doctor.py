@@ -231,6 +231,14 @@ def test_a_damaged_record_is_told_of_and_its_folder_left_alone(
     assert path.read_text() == "{"
 
 
+def test_what_a_record_says_does_nothing_to_a_terminal(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    killed(store)
+    path = store.root / "work" / "joint-s0" / "run.json"
+    path.write_text(path.read_text().replace('"store": "local"', '"store": "a\\nb\\u001b[31m"'))
+    assert doctor(store, "unsent") == 1
+    assert r"set MLFLOW_TRACKING_URI to a\nb\x1b[31m" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("words", "told"), [(["headache"], "'headache' is not known"), (["--store", "no"], "'no'")])
 def test_what_the_doctor_does_not_know_is_named(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]

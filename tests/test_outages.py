@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from tracked import EXPERIMENT, arm, free_port, history, run_of
 
-from stacked.errands import Errand, keep, kept
 from stacked.errors import InputError
 from stacked.mlflow_store import Store, StoreClient, open_store
 from stacked.mlflow_views import save_views
@@ -214,13 +213,6 @@ def test_nothing_kept_or_said_holds_a_login(local: Store, tmp_path: Path) -> Non
     assert len(told) > 1
     assert not any("secret" in each or "alice" in each for each in told)
     assert read_record(tmp_path / "work", store.name).store == store.name
-
-
-@pytest.mark.parametrize("what", ["end_run", "_client", "nothing"])
-def test_an_errand_asks_for_nothing_else(tmp_path: Path, what: str) -> None:
-    keep(tmp_path, Errand(what, {}))
-    with pytest.raises(InputError, match="move it away"):
-        kept(tmp_path)
 
 
 def test_what_fails_at_once_is_tried_once_more() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stacked.paths import command_without_folders, without_folders, without_login
+from stacked.paths import command_without_folders, without_folders, without_login, without_logins
 
 
 @pytest.mark.parametrize(
@@ -53,17 +53,24 @@ def test_folders_that_are_known_may_have_spaces(tmp_path: Path, monkeypatch: pyt
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
         ("sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
         ("local", "local"),
+        ("https://h/x#token=abc", "https://h/x"),
+        ("http://alice:secret@[x", "http://[x"),
+        ("a://alice@℀x", "a://℀x"),
     ],
 )
 def test_an_address_is_told_without_its_login(address: str, told: str) -> None:
     assert without_login(address) == told
+    assert without_logins(f"got '{address}', and no more") == f"got '{told}', and no more"
 
 
 def test_a_command_keeps_its_words() -> None:
     words = ["python", "-m", "studies.x", "--store", "/home/alice smith/runs", "--data=folder:/home/alice/my photos"]
     words += ["--config", "~/my.yaml", "--out", "results/here", "--stack", "{init: he}", "--level", "0.1+0.2"]
     assert command_without_folders(words) == (
-        "python -m studies.x --store runs --data=folder:my photos --config my.yaml --out results/here --stack {init: he} "
+        "python -m studies.x --store runs '--data=folder:my photos' --config my.yaml --out results/here --stack '{init: he}' "
         "--level 0.1+0.2"
+    )
+    assert command_without_folders(["--data", "folder:../alice/my photos", "--data-dir=a/../../alice"]) == (
+        "--data 'folder:my photos' --data-dir=alice"
     )
     assert os.sep == "/"

@@ -168,8 +168,9 @@ def test_what_the_data_cannot_serve_is_refused_before_training(splits: Splits) -
     ):
         with pytest.raises(InputError, match=f"the stack's {message}.*: give smaller widths"):
             run(replace(SPEC, stack=StackSpec.of("dense", width)), splits)
-    with pytest.raises(InputError, match="device 'cuda:99' cannot be used here"):
-        device_of("cuda:99")
+    for device in ("cuda:99", "cpu:99999", "meta", "hpu", "privateuseone"):
+        with pytest.raises(InputError, match=f"device '{device}' cannot be used here"):
+            device_of(device)
     with pytest.raises(InputError, match="device 'gpu' cannot be used here"):
         device_of("gpu")
 

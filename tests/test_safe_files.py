@@ -129,8 +129,21 @@ def test_what_is_no_encoder_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     )
     assert "Missing key" in refused(good, {"0.weight": torch.zeros(1)})
     assert "size mismatch" in refused(good | {"stack": huge})  # and takes no memory
-    for name, value in (("stack", "["), ("stack", "[]"), ("input_shape", "3"), ("input_shape", '["x"]')):
+    shapes = (
+        "3",
+        '["x"]',
+        "[Infinity, 8, 8]",
+        "[1e400, 8, 8]",
+        '"188"',
+        "[1.9, 8, 8]",
+        "[true, 8, 8]",
+        "[8, 8]",
+        "[1, 0, 8]",
+    )
+    for name, value in (("stack", "["), ("stack", "[]"), *(("input_shape", shape) for shape in shapes)):
         refused(good | {name: value})
+    for kind in (torch.float16, torch.float64, torch.complex64):
+        assert f"is of {kind}, not torch.float32" in refused(good, {k: v.to(kind) for k, v in tensors.items()})
     with pytest.raises(InputError, match="No such file"):
         load_encoder(tmp_path / "nowhere")
     assert not trace.exists()

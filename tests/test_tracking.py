@@ -23,7 +23,8 @@ from stacked.outbox import Outbox
 from stacked.patience import Patience, patience_with
 from stacked.points import PointFile, read_points
 from stacked.server import serve, stop
-from stacked.tracking import Run, Store, Tracker, open_store, study_run
+from stacked.tracking import Run, Store, Tracker, held, open_store, study_run
+from studies.record import alone
 
 from mlflow import MlflowClient  # isort: skip
 
@@ -319,6 +320,36 @@ def test_the_encoder_loads_back_as_it_was(store: Store, tmp_path: Path, monkeypa
     assert torch.equal(loaded(batch), encoder.eval()(batch))
     assert info.signature.inputs.inputs[0].shape == (-1, 1, 9, 9)
     assert info.signature.outputs.inputs[0].shape == (-1, 100)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("foo://alice:secret@h/x", r"^foo://h/x cannot be opened as an MLflow store"),
+        (
+            "postgresql://alice:secret@localhost:1/db",
+            r"^postgresql://localhost:1/db cannot be opened as an MLflow store",
+        ),
+        ("sqlite:///{folder}", r"is a folder, not a database: set MLFLOW_TRACKING_URI to sqlite:///"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_told_without_its_login(
+    address: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(folder=tmp_path))
+    with pytest.raises(InputError, match=message) as error:
+        open_store(tmp_path / "store")
+    assert "alice" not in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_a_lock_that_is_a_folder_is_told(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "work.lock").mkdir()
+    with pytest.raises(InputError, match=r"work\.lock cannot be written \(Is a directory\)"), held(tmp_path / "work"):
+        pytest.fail("it was held")
+    (tmp_path / ".study.lock").mkdir()
+    with pytest.raises(InputError, match=r"\.study\.lock cannot be written \(Is a directory\)"), alone(tmp_path):
+        pytest.fail("it was held")
 
 
 def test_the_run_of_a_study_is_used_again(store: Store) -> None:

@@ -46,7 +46,7 @@ def examine(root: Path, checks: Sequence[str], *, dry: bool) -> int:
     """Make the checks and print what they find; returns the exit code."""
     from stacked.doctor import CHECKS
     from stacked.doctor.finding import NotMended
-    from stacked.errors import InputError
+    from stacked.errors import InputError, printable
     from stacked.mlflow_store import OUTAGES, open_store
 
     found = left = 0
@@ -65,7 +65,7 @@ def examine(root: Path, checks: Sequence[str], *, dry: bool) -> int:
                         outcome, left = finding.then, left - 1
                     except (NotMended, InputError, *OUTAGES) as error:
                         outcome = f"NOT MENDED ({str(error).strip().splitlines()[0]})"
-                print(f"{name}: {finding.line}. {outcome[0].upper()}{outcome[1:]}.")
+                print(printable(f"{name}: {finding.line}. {outcome[0].upper()}{outcome[1:]}."))
     except (InputError, *OUTAGES) as error:
         print(f"python -m stacked.doctor: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 2

@@ -6,8 +6,6 @@ import csv
 import io
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -18,15 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from stacked.checks import finite
-from stacked.errors import InputError
+from stacked.errors import UNREADABLE, InputError
 from stacked.plain import parsed
 from stacked.spec import from_json
 
 Samples: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FINISHED = "finished"
-#: what numpy, zipfile and zlib raise of an archive that is not whole; RuntimeError is of one that claims to be encrypted
-UNREADABLE = (ValueError, OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
 _NUMBERS = {"seed", "step", "phase_step"} | _COST_NUMBERS
 _WHOLE_NUMBERS = {"seed", "step", "phase_step", "updates", "images_seen", "threads"}
