@@ -11,6 +11,9 @@ from typing import Any
 
 from stacked.errors import Interrupted
 
+#: Seconds from one raising of Interrupted to the next.
+AGAIN = 2.0
+
 
 def again(number: int) -> None:
     """Send the signal to this process once more; unlike `interrupt_main` alone that also ends a wait."""
@@ -24,8 +27,8 @@ class Interruption:
     """A context in which signals, Ctrl-C and SIGTERM, are noted for whoever asks: `stop` of a run is such a question.
 
     What has not ended by itself `grace` seconds later, since it trains nothing at the time, is ended by Interrupted, a
-    KeyboardInterrupt; so is at once what is asked a second time. It is raised again after as many seconds, for an import may
-    have swallowed it. `number` is the signal that asked, 0 before. Outside the main thread, which alone receives signals, it
+    KeyboardInterrupt; so is at once what is asked a second time. It is raised again every AGAIN seconds, for an import may have
+    swallowed it. `number` is the signal that asked, 0 before. Outside the main thread, which alone receives signals, it
     notes nothing.
     """
 
@@ -57,15 +60,15 @@ class Interruption:
         if self.number:
             raise Interrupted("stopped as asked")
         self.number = number
-        self._begin()
+        self._begin(self.grace)
 
-    def _begin(self) -> None:
-        self._timer = threading.Timer(self.grace, self._remind)
+    def _begin(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._remind)
         self._timer.daemon = True
         self._timer.start()
 
     def _remind(self) -> None:
         with self._lock:
             if not self._left:
-                self._begin()
+                self._begin(AGAIN)
                 again(self.number)

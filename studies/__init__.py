@@ -1,0 +1,25 @@
+"""Questions to the package, each a command: python -m studies.NAME."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"\ninterrupted before anything was begun\n")
+    os._exit(128 + number)
+
+
+def ready() -> None:
+    """From now on Ctrl-C is a KeyboardInterrupt."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+if sys.argv[:1] == [
+    "-m"
+]:  # a study is being started: an import may swallow a KeyboardInterrupt, and the study would go on
+    signal.signal(signal.SIGINT, _end)

@@ -21,7 +21,7 @@ from stacked.growth import POLICIES
 from stacked.interruption import Interruption
 from stacked.paths import command_without_folders
 from stacked.progress import say, say_warnings
-from studies import yaml_text
+from studies import ready, yaml_text
 from studies.arms import Arm
 from studies.claims import Claim
 from studies.options import (
@@ -100,6 +100,7 @@ def main(study: Study, words: list[str] | None = None) -> int:
         if given.ui:
             from studies.ui import show
 
+            ready()
             return show(study.name, given)
         with stop:
             return conduct(study, given, command_without_folders([*prog.split(), *words]), stop)

@@ -184,3 +184,31 @@ def test_what_waits_is_not_begun_when_it_is_time_to_end(processes: int, monkeypa
     with pytest.raises(Interrupted):
         list(work(jobs, processes, lambda: True))  # type: ignore[arg-type]
     assert list(work([], processes, lambda: True)) == []
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.25, 0.4, 0.6, 0.9])
+def test_a_study_that_is_interrupted_while_it_is_loaded_ends(seconds: float, tmp_path: Path) -> None:
+    """Whatever the libraries that it imports make of it."""
+    words = [
+        sys.executable,
+        "-m",
+        "studies.layerwise",
+        *STUDY,
+        "--out",
+        str(tmp_path / "out"),
+        "--store",
+        str(tmp_path / "s"),
+    ]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert not (tmp_path / "out" / "runs.csv").exists()
+    assert b"interrupted" in told or process.returncode != 128 + signal.SIGINT
+
+
+def test_only_a_study_that_is_started_ends_at_once() -> None:
+    code = "import signal, studies; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
