@@ -125,6 +125,8 @@ def check_training(training: Training, tensors: Tensors, place: Place) -> None:
     need(
         bool(of) == (bool(expected) and place.update > place.skipped), "its optimiser has made another number of steps"
     )
+    missing = sorted(training.params.keys() - of) if of else []
+    need(not missing, f"its optimiser lacks {', '.join(missing)}")
     like = {
         f"{key}/{name}": training.params[name] if own else torch.zeros(())
         for name in of

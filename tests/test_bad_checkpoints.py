@@ -322,6 +322,19 @@ def test_a_tensor_of_another_type_is_not_converted(kept: dict[str, Path], work: 
     assert expected in going_on(SPECS["patient"], splits, work)
 
 
+@pytest.mark.parametrize("place", ["", "back/"])
+def test_momentum_that_lacks_a_parameter_is_refused(
+    place: str, kept: dict[str, Path], work: Path, splits: Splits
+) -> None:
+    fresh(work, kept["rollback"])
+    path = only(work, "update-0")
+    header, tensors = read(path)
+    name = "stages.0.decoder.0.bias"
+    del tensors[f"{place}optimiser/momentum_buffer/{name}"]
+    written(path, header, tensors)
+    assert f"does not fit its run (its optimiser lacks {name})" in going_on(SPECS["rollback"], splits, work)
+
+
 def test_a_checkpoint_of_a_spec_that_is_none_is_refused(kept: dict[str, Path], work: Path) -> None:
     path = fresh(work, kept["patient"]) / "phase-1.safetensors"
     header, tensors = read(path)
