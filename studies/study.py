@@ -207,6 +207,7 @@ def block(study: Study, out: Path) -> str:
 
 def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
     """The command line's words; InputError in one line for those it does not take. A smoke run has defaults of its own."""
+    yaml_text.check_words(words)
     yaml_text.check_files(words, LISTS)
     needed = [name for name, value in vars(command_line.get_defaults()).items() if value is not None]
     try:

@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import get_loader, set_loader
 
 from stacked.checks import need
+from stacked.errors import InputError
 from stacked.plain import DEEPEST, check_plain
 
 #: Words, lists and mappings of a text, everything counted that an alias stands for.
@@ -38,7 +39,21 @@ def load(text: str) -> Any:
         check_plain(values)
     except (ValueError, OverflowError) as error:  # of 1:00:00... too, which is a number to base 60 there
         raise yaml.YAMLError(str(error)) from error
+    except TypeError as error:  # jsonargparse's, of `5:` and `?`
+        raise yaml.YAMLError("a name that is not a word") from error
     return values
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raise InputError for a word that jsonargparse would stumble over: YAML whose only name is a number, or none."""
+    for word in words:
+        text = word.partition("=")[2] if word.startswith("--") else word
+        try:
+            _as_it_stands(text)
+        except TypeError as error:
+            raise InputError(f"{word!r} is not allowed: give names that are words, as in {{lr: 0.1}}") from error
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
+            continue  # the parser tells of them
 
 
 def configs(words: list[str]) -> Iterator[str]:

@@ -147,6 +147,9 @@ def test_yes_or_no_is_never_guessed(config: Path, name: str, value: str) -> None
 @given(content=st.binary(max_size=60))
 @example(content=b"\xff\xfe")
 @example(content=b"lr: \x00")
+@example(content=b"?")
+@example(content=b"5:")
+@example(content=b"{5: 6}")
 @example(content=b"lr: 1e400")
 def test_bytes_that_are_no_yaml(config: Path, content: bytes) -> None:
     config.write_bytes(content)
@@ -175,6 +178,10 @@ def test_any_words(data: st.DataObject) -> None:
     "words",
     [
         ["--labels", "²"],
+        ["--stack", "5:"],
+        ["--stack=?"],
+        ["--lr", "5:"],
+        ["--config", "5:"],
         ["--lr", "1" + ":00" * 400 + ".5"],
         ["--stack", "{a: 1" + ":00" * 400 + ".5}"],
         ["--jobs", "3000000000"],
