@@ -19,7 +19,6 @@ def ready() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-if sys.argv[:1] == [
-    "-m"
-]:  # a study is being started: an import may swallow a KeyboardInterrupt, and the study would go on
+# a study is being started: a KeyboardInterrupt would be a long trace through the imports, or be swallowed by one
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _end)

@@ -29,7 +29,6 @@ from stacked.checkpoint import place
 from stacked.errors import InputError
 from stacked.paths import command_without_folders
 from stacked.progress import say
-from studies import ready
 from studies.report.origin import origin
 from studies.report.sameness import differences
 
@@ -85,7 +84,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of when and how (0)")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="folder for the table (print it only)")
     given = parser.parse_args(words)
-    ready()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which a shell may have told to be ignored, also by studies
     began, made_with = time.monotonic(), origin()  # before what is written counts as a change of the code
     try:
         if given.kills < 1:

@@ -186,6 +186,11 @@ def test_what_waits_is_not_begun_when_it_is_time_to_end(processes: int, monkeypa
     assert list(work([], processes, lambda: True)) == []
 
 
+def attended() -> None:
+    """As in a terminal; a shell lets what it starts in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("seconds", [0.1, 0.25, 0.4, 0.6, 0.9])
 def test_a_study_that_is_interrupted_while_it_is_loaded_ends(seconds: float, tmp_path: Path) -> None:
     """Whatever the libraries that it imports make of it."""
@@ -199,7 +204,7 @@ def test_a_study_that_is_interrupted_while_it_is_loaded_ends(seconds: float, tmp
         "--store",
         str(tmp_path / "s"),
     ]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=attended)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
@@ -210,5 +215,6 @@ def test_a_study_that_is_interrupted_while_it_is_loaded_ends(seconds: float, tmp
 
 def test_only_a_study_that_is_started_ends_at_once() -> None:
     code = "import signal, studies; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, preexec_fn=attended)
     assert done.stdout == "True\n"
