@@ -73,9 +73,12 @@ class InMemory:
 
     def __init__(self, source: Recomputed, batch_size: int) -> None:
         n, size = len(source), min(batch_size, len(source))
-        shape = source.stack.shapes(source.stack.input_shape)[source.depth]
-        self.codes = torch.empty(n, *shape, dtype=source.images.dtype, device=source.images.device)
-        for start in range(0, n, size):
+        first = source(torch.arange(size))
+        maps = first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if maps else torch.contiguous_format  # theirs, so that kernels are the same too
+        self.codes = torch.empty((n, *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=layout)
+        self.codes[:size] = first
+        for start in range(size, n, size):
             start = min(start, n - size)  # the last batch overlaps the one before, to be as long as all others
             self.codes[start : start + size] = source(torch.arange(start, start + size))
 

@@ -107,18 +107,22 @@ class PhaseLoss(nn.Module):
         if self.how.winners and (last == self.phase.depth or self.phase.local == "alone"):
             code = WINNERS[self.how.winners].of(code, self.how.winners_rate)
         # a target that moved with the stages below would draw them to codes that are easy to restore
-        values = self.compared(code, target.detach(), last, stop, where)
+        output, target, loss = self.restored(code, last, stop, where), target.detach(), LOSSES[self.how.loss_at(stop)]
         if self.how.emphasis:
-            values = emphasised(values, seen.hit, *self.how.emphasis)
-        return per_example(values).mean()
+            return emphasised(loss.of(output, target), seen.hit, *self.how.emphasis).mean()
+        return loss.mean(output, target)
 
-    def compared(self, code: Tensor, target: Tensor, depth: int, stop: int, where: Where) -> Tensor:
-        """The losses [B, ...] of a code at `depth`, decoded to depth `stop`."""
+    def restored(self, code: Tensor, depth: int, stop: int, where: Where) -> Tensor:
+        """What the loss compares: a code at `depth` decoded to depth `stop`, before its activation where the loss asks for it."""
         stack, loss = self._stack[0], LOSSES[self.how.loss_at(stop)]
         output = stack.decode(code, depth, stop=stop, where=where, linear=True)
         if not loss.logits and not (self.how.linear_decoder and self.phase.single):
             output = stack.stages[stop].decoder[-1](output)
-        return loss.of(output, target)
+        return output
+
+    def compared(self, code: Tensor, target: Tensor, depth: int, stop: int, where: Where) -> Tensor:
+        """The losses [B] of a code at `depth`, decoded to depth `stop`."""
+        return per_example(LOSSES[self.how.loss_at(stop)].of(self.restored(code, depth, stop, where), target))
 
     def corrupted(self, clean: Tensor, stage: int, step: int) -> Corrupted:
         """What stage `stage` sees of the clean input that it reads."""
@@ -147,15 +151,14 @@ class PhaseLoss(nn.Module):
             total = torch.zeros(len(clean), device=clean.device)
             for k in range(phase.learn[0], phase.depth + 1):
                 code, at = stack.stages[k - 1].encode_where(clean)
-                total = total + per_example(self.compared(code, clean, k, k - 1, {k: at}))
+                total = total + self.compared(code, clean, k, k - 1, {k: at})
                 clean = code
             return total
         code, where = stack.encode_where(clean, phase.depth, start=phase.reads)
         if self.head is not None:
             assert target is not None
             return F.cross_entropy(self.head(code.flatten(1)), target, reduction="none")
-        values = self.compared(code, clean if target is None else target, phase.depth, phase.restores, where)
-        return per_example(values)
+        return self.compared(code, clean if target is None else target, phase.depth, phase.restores, where)
 
 
 @contextmanager

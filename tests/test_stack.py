@@ -73,17 +73,19 @@ def test_a_plain_state_dict_with_a_wrong_key_is_refused() -> None:
         model.load_state_dict(state)
 
 
-def test_trains_bitwise_like_the_plain_module() -> None:
+def test_trains_like_the_plain_module() -> None:
+    """Not to the bit: the gradients of biases are sums in another order (see `convolutions`)."""
     plain, model = Plain((3, 4, 8)), build(StackSpec.of("conv", 4, 8), (3, 16, 16))
     model.load_state_dict(plain.state_dict())
     x = torch.rand(8, 3, 16, 16)
     for module in (plain, model):
-        optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
+        # not Adam, which makes a step of the rounding that is a bias's gradient below a batch norm
+        optimiser = torch.optim.SGD(module.parameters(), lr=1.0)
         for _ in range(5):
             optimiser.zero_grad()
             (module(x) - x).square().mean().backward()
             optimiser.step()
-    assert torch.equal(plain(x), model(x))
+    torch.testing.assert_close(plain(x), model(x), rtol=0, atol=1e-6)
     plain_again = Plain((3, 4, 8))
     plain_again.encoder.load_state_dict(model.encoder.state_dict())
     plain_again.decoder.load_state_dict(model.decoder.state_dict())

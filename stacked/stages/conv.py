@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from stacked.stages.activations import ACTIVATIONS
+from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.maps import Halving, odd_padding, upsampled
 from stacked.stages.norms import normalised
 from stacked.stages.stage import Shape
@@ -35,12 +36,12 @@ class Conv(Halving):
     ) -> None:
         super().__init__(in_shape, width, activation, output, norm, kernel=kernel)
         channels, half, extra = in_shape[0], kernel // 2, odd_padding(in_shape)
-        conv = nn.Conv2d(channels, width, kernel, stride=2, padding=half)
+        conv = Conv2d(channels, width, kernel, stride=2, padding=half)
         self.encoder = nn.Sequential(conv, *normalised(norm, width, maps=True), ACTIVATIONS[activation]())
         self.decoder = nn.Sequential(
             TiedConvTranspose2d(conv, extra)
             if tied
-            else nn.ConvTranspose2d(width, channels, kernel, stride=2, padding=half, output_padding=extra),
+            else ConvTranspose2d(width, channels, kernel, stride=2, padding=half, output_padding=extra),
             *([] if pixels else normalised(norm, channels, maps=True)),
             ACTIVATIONS[output](),
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stacked.checks import choice
 from stacked.errors import InputError
 from stacked.stages.activations import ACTIVATIONS
+from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.maps import Halving
 from stacked.stages.norms import normalised
 from stacked.stages.stage import Shape
@@ -85,7 +86,7 @@ class PooledConv(Halving):
         super().__init__(in_shape, width, activation, output, norm, kernel=kernel, unpool=unpool)
         self.unpool = unpool
         channels, half = in_shape[0], kernel // 2
-        conv = nn.Conv2d(channels, width, kernel, padding=half)
+        conv = Conv2d(channels, width, kernel, padding=half)
         self.encoder = nn.Sequential(
             conv,
             *normalised(norm, width, maps=True),
@@ -94,7 +95,7 @@ class PooledConv(Halving):
         )
         self.decoder = nn.Sequential(
             Unpool(tuple(in_shape[1:]), unpool),
-            TiedConvTranspose2d(conv) if tied else nn.ConvTranspose2d(width, channels, kernel, padding=half),
+            TiedConvTranspose2d(conv) if tied else ConvTranspose2d(width, channels, kernel, padding=half),
             *([] if pixels else normalised(norm, channels, maps=True)),
             ACTIVATIONS[output](),
         )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from stacked.checks import whole
 from stacked.stages.activations import ACTIVATIONS
+from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.maps import Halving, odd_padding, upsampled
 from stacked.stages.norms import normalised
 from stacked.stages.stage import MOST_BLOCKS, Shape
@@ -22,10 +23,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, norm: str) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1),
+            Conv2d(width, width, 3, padding=1),
             *normalised(norm, width, maps=True),
             nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
+            Conv2d(width, width, 3, padding=1),
             *normalised(norm, width, maps=True),
         )
 
@@ -57,7 +58,7 @@ class Residual(Halving):
         super().__init__(in_shape, width, activation, output, norm, blocks=blocks)
         channels = in_shape[0]
         self.encoder = nn.Sequential(
-            nn.Conv2d(channels, width, 3, stride=2, padding=1),
+            Conv2d(channels, width, 3, stride=2, padding=1),
             *normalised(norm, width, maps=True),
             nn.ReLU(),
             *(module for _ in range(blocks - 1) for module in (ResidualBlock(width, norm), nn.ReLU())),
@@ -66,7 +67,7 @@ class Residual(Halving):
         )
         self.decoder = nn.Sequential(
             *(module for _ in range(blocks) for module in (ResidualBlock(width, norm), nn.ReLU())),
-            nn.ConvTranspose2d(width, channels, 3, stride=2, padding=1, output_padding=odd_padding(in_shape)),
+            ConvTranspose2d(width, channels, 3, stride=2, padding=1, output_padding=odd_padding(in_shape)),
             *([] if pixels else normalised(norm, channels, maps=True)),
             ACTIVATIONS[output](),
         )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stacked.stages.convolutions import convolution, extra_rows
+
 
 class TiedLinear(nn.Module):
     """x -> x W + b with the weight W [code, input] of an encoder layer (Vincent et al. 2010, section 2.2)."""
@@ -37,8 +39,8 @@ class TiedConvTranspose2d(nn.Module):
 
     def forward(self, code: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Called like `nn.ConvTranspose2d`; `output_size` is (H, W) where that differs from what it was built for."""
+        weight, stride, padding = self._encoder[0].weight, self.stride, self.padding
         extra = self.output_padding
         if output_size:
-            least = [(n - 1) * stride + 1 for n, stride in zip(code.shape[2:], self.stride, strict=True)]
-            extra = tuple(wanted - n for wanted, n in zip(output_size, least, strict=True))
-        return F.conv_transpose2d(code, self._encoder[0].weight, self.bias, self.stride, self.padding, extra)
+            extra = extra_rows(code, weight, list(output_size), stride, padding)
+        return convolution(code, weight, self.bias, stride, padding, extra)

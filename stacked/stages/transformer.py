@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from stacked.checks import need, whole
 from stacked.errors import InputError
 from stacked.stages.activations import ACTIVATIONS
+from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.stage import MOST_BLOCKS, Shape, Stage
 
 
@@ -82,7 +83,7 @@ class Blocks(nn.Module):
         return self.blocks(tokens).transpose(1, 2).unflatten(2, (height, width))
 
 
-class Patches(nn.Conv2d):
+class Patches(Conv2d):
     """Each patch as one vector, by a linear map; a size that the patch does not divide is refused, not cut."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ class Transformer(Stage):
         )
         self.decoder = nn.Sequential(
             Blocks(width, heads, blocks),
-            nn.ConvTranspose2d(width, channels, patch, stride=patch),
+            ConvTranspose2d(width, channels, patch, stride=patch),
             ACTIVATIONS[output](),
         )
 
