@@ -18,6 +18,7 @@ from stacked.early_stopping import EarlyStopping, Watched
 from stacked.errors import Diverged
 from stacked.faults import LOWER, MOST_ROLLBACKS, MOST_SKIPPED, Buffers, finite
 from stacked.growth import Phase
+from stacked.heap import keep_freed_memory
 from stacked.optim import OPTIMISERS, learning_rate
 from stacked.phase_loss import PhaseLoss
 from stacked.spec import Optimisation
@@ -68,6 +69,7 @@ class Training:
         valid_targets: Targets | None = None,
         classes: int = 0,
     ) -> None:
+        keep_freed_memory()
         stack.learn_only(*phase.learn).train()
         self.stack, self.phase, self.how = stack, phase, how
         self.inputs, self.targets, self.order, self.done, self.every = inputs, targets, order, done, every

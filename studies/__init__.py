@@ -19,6 +19,9 @@ def ready() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# read by torch when it first allocates: large tensors on huge pages are a tenth faster to train on
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 # a study is being started: a KeyboardInterrupt would be a long trace through the imports, or be swallowed by one
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _end)

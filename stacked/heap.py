@@ -1,0 +1,26 @@
+"""Memory that training gives back and takes again in every update, kept by the process instead.
+
+The C library returns what is freed at the end of its heap to the system, which hands it out again page by page, each of them
+cleared: on large maps that took longer than the arithmetic. glibc alone is told; elsewhere nothing is done.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+
+#: glibc's names for its settings (malloc.h)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+#: Bytes kept at the end of the heap; and from which on memory is none of the heap's: it is given back when it is freed, as
+#: that of data and codes should be (the most that glibc allows).
+KEPT, OWN = 2**30, 32 * 2**20
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let this process keep up to 1 GiB of freed memory; whether the C library took it."""
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(M_MMAP_THRESHOLD, OWN) and mallopt(M_TRIM_THRESHOLD, KEPT))
