@@ -1,0 +1,121 @@
+"""The command line: python -m studies.benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stacked.atomic import write_atomically
+from stacked.checks import choice, need, whole
+from stacked.errors import InputError, Interrupted
+from stacked.interruption import Interruption
+from stacked.paths import command_without_folders
+from stacked.progress import say
+from studies.benchmark import __doc__ as question
+from studies.benchmark.peers import available
+from studies.benchmark.questions import Call, Question, questions
+from studies.benchmark.spent import MEMORY
+
+FIELDS = ("question", "arm", "repeat", "measure", "value", "load", "commit")
+#: fewer do not give a median that can be relied on
+LEAST = 5
+
+Row = dict[str, str]
+
+
+def main(words: list[str] | None = None) -> int:
+    """Returns 0, 2 for bad input, 130 when interrupted; measurements of another time in --out are not made again."""
+    prog, known = "python -m studies.benchmark", questions()
+    command = argparse.ArgumentParser(prog=prog, description=(question or "").strip())
+    command.add_argument(
+        "--out", type=Path, default=Path("results/benchmark"), metavar="DIR", help="folder of the record"
+    )
+    command.add_argument("--repeats", type=int, default=LEAST, metavar="N", help=f"of each measurement ({LEAST})")
+    names = ", ".join(one.name for one in known)
+    command.add_argument("--only", nargs="+", default=None, metavar="NAME", help=f"of {names}")
+    words = sys.argv[1:] if words is None else words
+    given = command.parse_args(words)
+    stop = Interruption()
+    try:
+        whole(given.repeats, "repeats", 1)
+        for name in given.only or ():
+            choice(name, [one.name for one in known], "question")
+        need(MEMORY.exists(), f"there is no {MEMORY} on this system, which tells of memory: use Linux")
+        with stop:
+            asked = [one for one in known if given.only is None or one.name in given.only]
+            measure(asked, given.out / "rows.csv", given.repeats, stop)
+            from studies.report.benchmark import report
+
+            page = report(given.out, known, command_without_folders([*prog.split(), *words]))
+    except InputError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"\n{prog}: interrupted; what is measured is kept, and the same command goes on from there", file=sys.stderr
+        )
+        return 128 + (stop.number or signal.SIGINT)
+    print(page)
+    return 0
+
+
+def measure(asked: list[Question], path: Path, repeats: int, stop: Callable[[], bool]) -> None:
+    """Add what is missing to the rows at `path`, arm after arm and then the next repeat; raises Interrupted when asked."""
+    from stacked.environment import code_identity
+
+    commit, changed = code_identity()
+    made = {(row["question"], row["arm"], row["repeat"]) for row in rows(path)}
+    if not path.exists():
+        write_atomically(path, ",".join(FIELDS) + "\n")
+    for one in asked:
+        for repeat in range(repeats):
+            for arm, call in one.arms.items():
+                if stop():
+                    raise Interrupted("stopped as asked")
+                if (one.name, arm, str(repeat)) in made:
+                    continue
+                if arm == "ClustPy" and not available():
+                    say(f"{one.name}: ClustPy is not installed, and is left out (pip install -e '.[benchmark]')")
+                    continue
+                load = os.getloadavg()[0]
+                found = measured(call, {"seed": repeat} if one.seeded else {})
+                say(f"{one.name}, {arm}, repeat {repeat + 1} of {repeats}: {found}")
+                with path.open("a", newline="", encoding="utf-8") as file:
+                    table = csv.writer(file, lineterminator="\n")
+                    for name, value in found.items():
+                        kept = f"{value:.6g}", f"{load:.2f}", commit[:7] + "+changes" * changed
+                        table.writerow((one.name, arm, repeat, name, *kept))
+
+
+def measured(call: Call, more: dict[str, int]) -> dict[str, float]:
+    """What a process of its own finds; InputError where it fails."""
+    program, arguments = call
+    words = [f"{name}={json.dumps(value)}" for name, value in {**arguments, **more}.items()]
+    done = subprocess.run(
+        [sys.executable, "-m", "studies.benchmark.once", program, *words], capture_output=True, text=True
+    )
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
+        raise InputError(f"the measurement {program} {' '.join(words)} failed: {last[0]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    if program == "grid":
+        found["per_second"] = 1 / found["seconds"]
+    return found
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """What is measured already."""
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""How much of the machine's rate large stages reach, and what memory training them takes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+from stacked.architecture import StackSpec
+from stacked.codes import Images, inputs
+from stacked.data.stream import Order
+from stacked.fit import Training
+from stacked.flops import prefix_flops, update_flops
+from stacked.growth import Phase, Updates, greedy, joint
+from stacked.run import grow
+from stacked.spec import Optimisation, RunSpec
+from stacked.stack import StackedAutoencoder
+from studies.benchmark.machine import product
+from studies.benchmark.spent import Spent
+
+#: updates that are timed, after so many that are not
+TIMED, BEFORE = 12, 4
+SPECS = {
+    "reference": (StackSpec.of("conv", 32, 64, 128, 256, 512), (3, 224, 224)),
+    "dense": (StackSpec.of("dense", 1000), (1, 28, 28)),
+}
+
+
+def phases(spec: StackSpec, policy: str, updates: int) -> list[Phase]:
+    """The phases of greedy or joint training, each of so many updates."""
+    depth = len(spec.stages)
+    budget = Updates((updates,) * depth, updates)
+    return greedy(depth, budget) if policy == "greedy" else joint(depth, budget)
+
+
+def training(what: str, phase: Phase, batch: int) -> tuple[StackedAutoencoder, Training]:
+    """A phase to be trained on random images, its codes computed anew in every update."""
+    spec, shape = SPECS[what]
+    stack, order = StackedAutoencoder(shape), Order(4 * batch, batch, 0)
+    images = torch.randint(0, 256, (4 * batch, *shape), dtype=torch.uint8)
+    grow(stack, RunSpec(stack=spec), phase.depth)
+    stack.learn_only(*phase.learn).eval()
+    reads = inputs(stack, phase.reads, Images(images), "recompute", batch)
+    return stack, Training(stack, phase, reads, Optimisation(batch_size=batch), order=order, seed=0, every=1)
+
+
+def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
+    """GFLOP/s of an update, or of an update of every stage, and its share of a large matrix product's measured just after."""
+    flop, seconds = 0, 0.0
+    for phase in phases(SPECS[what][0], policy, TIMED + BEFORE):
+        stack, one = training(what, phase, batch)
+        flop += update_flops(stack, phase, one.how, 0, batch) + batch * prefix_flops(stack, phase.reads)
+        times, began = [], time.perf_counter()
+        for _ in one.points():
+            times.append(time.perf_counter() - began)
+            began = time.perf_counter()
+        seconds += statistics.median(times[BEFORE:])
+    rate = product()["gflops"]
+    return {"seconds": seconds, "gflops": flop / 1e9 / seconds, "share": flop / 1e9 / seconds / rate, "product": rate}
+
+
+def memory(what: str, policy: str, batch: int) -> dict[str, float]:
+    """How much resident memory grows while every phase is trained for a few updates, the images not counted."""
+    most = 0.0
+    for phase in phases(SPECS[what][0], policy, 3):
+        with Spent() as spent:
+            _, one = training(what, phase, batch)
+            images = one.order.n * torch.Size(SPECS[what][1]).numel() / 1e6
+            for _ in one.points():
+                pass
+        most = max(most, spent.memory - images)
+        del one
+    return {"growth_mb": most}

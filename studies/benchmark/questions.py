@@ -1,0 +1,184 @@
+"""What is measured, beside what, and what is aimed at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Call = tuple[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A measure of an arm, as its ratio to that of another arm (None: as it is), and what it is to be: `most` or `least`.
+
+    `text` says what it is, `unit` in which unit where it is not a ratio.
+    """
+
+    text: str
+    measure: str
+    arm: str
+    against: str | None = None
+    most: float | None = None
+    least: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Arms that are measured alternately: each a program of `once` with its arguments. `seeded`: repeats are seeds."""
+
+    name: str
+    title: str
+    arms: Mapping[str, Call]
+    claims: tuple[Claim, ...]
+    seeded: bool = False
+
+
+def work(who: str, what: str, recipe: str | None = None, **more: Any) -> Call:
+    """Training of a work by `who`, on one thread."""
+    own = {"recipe": recipe} if recipe else {}
+    return "training", {"who": who, "what": what, "epochs": 5, "images": 10_000, **own, **more}
+
+
+def questions() -> tuple[Question, ...]:
+    """All of them, in the order in which they are measured."""
+    return (
+        Question(
+            "dense",
+            "dense 784-500-500-2000-10: 10,000 digits, masking 20 %, 5 epochs a stage + 5, one thread",
+            {
+                "loop": work("loop", "dense"),
+                "ClustPy": work("clustpy", "dense"),
+                "stacked": work("ours", "dense"),
+                "stacked, own recipe": work("ours", "dense", "dense"),
+            },
+            (
+                Claim("processor time", "cpu_seconds", "stacked", "loop", most=0.70),
+                Claim("processor time", "cpu_seconds", "stacked", "ClustPy", most=1.0),
+                Claim("test error", "mse", "stacked", "loop", most=1.0),
+                Claim("processor time, own recipe", "cpu_seconds", "stacked, own recipe", "loop", most=1.0),
+                Claim("test error, own recipe", "mse", "stacked, own recipe", most=0.024, unit="MSE per pixel"),
+                Claim("test error, own recipe", "mse", "stacked, own recipe", "ClustPy", most=1.0),
+            ),
+            seeded=True,
+        ),
+        Question(
+            "conv",
+            "conv 1-16-32-64: the same",
+            {
+                "loop": work("loop", "conv"),
+                "stacked": work("ours", "conv"),
+                "stacked, own recipe": work("ours", "conv", "conv"),
+            },
+            (
+                Claim("processor time", "cpu_seconds", "stacked", "loop", most=0.75),
+                Claim("test error", "mse", "stacked", "loop", most=1.0),
+                Claim(
+                    "processor time to the loop's error, own recipe",
+                    "cpu_seconds",
+                    "stacked, own recipe",
+                    "loop",
+                    most=0.5,
+                ),
+                Claim("test error, own recipe", "mse", "stacked, own recipe", "loop", most=1.0),
+            ),
+            seeded=True,
+        ),
+        Question(
+            "utilisation",
+            "share of the rate of a large fp32 matrix product, measured just after; two threads",
+            {
+                "dense 784-1000, batch 256": (
+                    "utilisation",
+                    {"what": "dense", "policy": "greedy", "batch": 256, "threads": 2},
+                ),
+                "AutoEncoder224 joint, batch 16": (
+                    "utilisation",
+                    {"what": "reference", "policy": "joint", "batch": 16, "threads": 2},
+                ),
+                "AutoEncoder224 greedy, batch 16": (
+                    "utilisation",
+                    {"what": "reference", "policy": "greedy", "batch": 16, "threads": 2},
+                ),
+            },
+            (
+                Claim("dense stage 784-1000", "share", "dense 784-1000, batch 256", least=0.70, unit="share"),
+                Claim(
+                    "AutoEncoder224, joint update", "share", "AutoEncoder224 joint, batch 16", least=0.45, unit="share"
+                ),
+                Claim(
+                    "AutoEncoder224, an update of every stage",
+                    "share",
+                    "AutoEncoder224 greedy, batch 16",
+                    least=0.40,
+                    unit="share",
+                ),
+            ),
+        ),
+        Question(
+            "memory",
+            "growth of resident memory beyond the images: 60,000 digits, 1 epoch a stage + 1, one thread",
+            {
+                f"{who}, {what}": work({"stacked": "ours"}.get(who, who), what, images=60_000, epochs=1)
+                for what in ("dense", "conv")
+                for who in ("loop", "stacked")
+            },
+            (
+                Claim("dense", "growth_mb", "stacked, dense", most=60, unit="MB"),
+                Claim("conv", "growth_mb", "stacked, conv", most=100, unit="MB"),
+                Claim("dense", "growth_mb", "stacked, dense", "loop, dense", most=1.0),
+                Claim("conv", "growth_mb", "stacked, conv", "loop, conv", most=1.0),
+            ),
+            seeded=True,
+        ),
+        Question(
+            "peak",
+            "growth of resident memory while AutoEncoder224 trains, batch 64, two threads",
+            {
+                policy: ("memory", {"what": "reference", "policy": policy, "batch": 64, "threads": 2})
+                for policy in ("joint", "greedy")
+            },
+            (Claim("greedy, its largest stage", "growth_mb", "greedy", "joint", most=0.5),),
+        ),
+        Question(
+            "start",
+            "seconds from the command to its end",
+            {
+                "torch": ("importing", {"names": "torch"}),
+                "torch and stacked": ("importing", {"names": "torch, stacked"}),
+                "--help": ("help", {"module": "studies.layerwise"}),
+            },
+            (
+                Claim("python -m studies.layerwise --help", "seconds", "--help", most=1.0, unit="s"),
+                Claim("import of stacked beside that of torch", "seconds", "torch and stacked", "torch", most=1.3),
+            ),
+        ),
+        Question(
+            "record",
+            "a default run of the main job with tracking, checkpoints and its curve, and without; one thread",
+            {
+                "with": ("run", {"recorded": True}),
+                "without": ("run", {"recorded": False}),
+            },
+            (Claim("wall time", "seconds", "with", "without", most=1.05),),
+            seeded=True,
+        ),
+        Question(
+            "grid",
+            "4 arms x 4 seeds on two cores",
+            {"one at a time": ("grid", {"jobs": 1}), "two at a time": ("grid", {"jobs": 2})},
+            (Claim("throughput", "per_second", "two at a time", "one at a time", least=1.8),),
+        ),
+        Question(
+            "machine",
+            "what the machine can do",
+            {
+                f"{threads} thread{'s' * (threads > 1)}, {what}": (what, {"threads": threads})
+                for threads in (1, 2)
+                for what in ("product", "copy")
+            },
+            (),
+        ),
+    )

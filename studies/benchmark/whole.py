@@ -1,0 +1,55 @@
+"""What a whole run costs beside its training, and how many a grid has done in a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits
+
+#: never reached: no point of the curve but the first and the last of a phase
+NEVER = 10**9
+#: a run of the grid takes seconds; what its measurements take is no matter here
+GRID = (
+    *("--limit", "2000", "--arms", "greedy", "greedy+finetune", "joint", "random", "--seeds", "4"),
+    *("--labels", "100", "--classification", "{updates: 20, checks: 1, lrs: [0.001], images: 500}"),
+)
+
+
+def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
+    """Seconds of a default run of the main job; `recorded`: tracked, with checkpoints, and measured on its grid."""
+    from stacked.run import load, run
+    from stacked.tracking import Tracker, open_store
+    from studies.layerwise import STUDY
+    from studies.options import options, parser
+
+    base = options("layerwise", parser("", "", STUDY.arm_names).parse_args([])).base
+    spec = replace(STUDY.arm("greedy+finetune").spec(base), seed=seed)
+    without = replace(spec, evaluation=replace(spec.evaluation, every=NEVER, probe_every=1))
+    splits = load(spec)
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(torch.get_num_threads(), user_api="blas"):
+        store = open_store(Path(folder) / "store")  # the database is made once a study
+        work = Path(folder) / "work"
+        began, spent = time.perf_counter(), time.process_time()
+        if recorded:
+            with Tracker(store, "benchmark", name="run", work=work, tags={"kind": "arm"}, params={}) as tracker:
+                done = run(spec, splits, tracker=tracker, work=work)
+        else:
+            done = run(without, splits)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - spent
+    return {"seconds": seconds, "cpu_seconds": cpu, "train_seconds": done.row["train_seconds"]}
+
+
+def grid(jobs: int) -> dict[str, float]:
+    """Seconds of a study of 4 arms and 4 seeds with so many runs at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = ["--out", f"{folder}/out", "--store", f"{folder}/store"]
+        command = [sys.executable, "-m", "studies.layerwise", *GRID, "--jobs", str(jobs), *places]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return {"seconds": time.perf_counter() - began}
