@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stacked.encoder import load_encoder as load_encoder
     from stacked.errors import InputError as InputError
+    from stacked.forecast import plan as plan
     from stacked.spec import RunSpec as RunSpec
     from stacked.spec import StackSpec as StackSpec
     from stacked.stack import AutoEncoder224 as AutoEncoder224
@@ -21,8 +22,9 @@ _HOME = {
     "StackSpec": "stacked.spec",
     "InputError": "stacked.errors",
     "load_encoder": "stacked.encoder",
+    "plan": "stacked.forecast",
 }
-__all__ = ["AutoEncoder224", "InputError", "RunSpec", "StackSpec", "StackedAutoencoder", "load_encoder"]
+__all__ = ["AutoEncoder224", "InputError", "RunSpec", "StackSpec", "StackedAutoencoder", "load_encoder", "plan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -46,7 +46,9 @@ class PhaseLoss(nn.Module):
             values = torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel()
             with seeded(seed, "auxiliary head", phase.depth):
                 self.head = nn.Linear(values, classes)
-            self.head.to(next(stack.parameters()).device)
+            device = next(stack.parameters()).device
+            if device.type != "cpu":
+                self.head.to(device)
             for stage in stack.stages[phase.learn[0] - 1 : phase.depth]:
                 stage.decoder.requires_grad_(False)
         self.differentiates = any(PENALTIES[name].differentiates for name, _ in how.penalties)

@@ -39,7 +39,7 @@ PARTS = {
 #: seeds of a study: each is a run of every arm
 MOST_SEEDS = 10_000
 #: options that are yes or no, which YAML could give as anything
-FLAGS = ("grey", "download", "resume", "retry_failed", "deterministic", "smoke", "ui")
+FLAGS = ("dry_run", "grey", "download", "resume", "retry_failed", "deterministic", "smoke", "ui")
 #: runs at a time
 MOST_JOBS = 1000
 #: options of several values
@@ -227,6 +227,9 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         help="refuse an operation that may give other bits when repeated, instead of doing it",
     )
     run.add_argument("--smoke", action="store_true", help="tiny data, one seed, under half a minute: does it run?")
+    run.add_argument(
+        "--dry-run", action="store_true", help="do not train: predict FLOPs, time, memory and disk of each arm"
+    )
     run.add_argument("--ui", action="store_true", help="do not train: show in the MLflow UI what there is")
     run.add_argument("--port", type=int, default=5000, metavar="N", help="of the UI (5000)")
     run.add_argument(
@@ -265,6 +268,7 @@ class Options:
     checkpoint_every: int | None = None
     deterministic: bool = False
     host: str = "127.0.0.1"
+    dry_run: bool = False
 
     @property
     def configuration(self) -> str:
@@ -401,4 +405,5 @@ def options(study: str, given: Namespace) -> Options:
         values["checkpoint_every"],
         values["deterministic"],
         values["host"],
+        values["dry_run"],
     )

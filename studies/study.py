@@ -141,6 +141,10 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     splits = load(given.base, given.data_dir, given.download)
     for name in given.arms:
         check(study.arm(name).spec(given.base), splits)
+    if given.dry_run:
+        from studies.dry_run import show
+
+        return show(given, splits, lambda options: plan(study, options, splits))
     store = open_store(given.store)
     check_places(given, store)
     record.prepare(given.out, given.base, given.equal, splits.digest)

@@ -1,0 +1,142 @@
+"""An update of a phase gone through operation by operation, on tensors that have a shape and no values: in milliseconds, in no
+memory, whatever the size of the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from stacked.fit import rates
+from stacked.flops import examples
+from stacked.growth import Phase
+from stacked.memory import LiveBytes
+from stacked.optim import OPTIMISERS
+from stacked.phase_loss import PhaseLoss
+from stacked.spec import Optimisation, StackSpec
+from stacked.stack import StackedAutoencoder, next_stage
+from stacked.stages.stage import Shape
+
+#: operations that move nothing
+VIEWS = frozenset(
+    {
+        "alias",
+        "as_strided",
+        "detach",
+        "device",
+        "expand",
+        "permute",
+        "select",
+        "slice",
+        "split",
+        "squeeze",
+        "t",
+        "transpose",
+    }
+    | {"unbind", "unsqueeze", "view", "_unsafe_view", "_record_function_enter_new", "_record_function_exit"}
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of torch: its FLOPs, and the bytes that it reads and writes."""
+
+    name: str
+    flop: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations one after the other, and the most bytes alive at once."""
+
+    operations: tuple[Operation, ...]
+    peak_bytes: int = 0
+
+    @property
+    def flop(self) -> int:
+        """FLOPs of all."""
+        return sum(one.flop for one in self.operations)
+
+
+class Noted(TorchDispatchMode):
+    """Keeps a list of the operations that are carried out, but for those that move nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result, packet = func(*args, **kwargs), func._overloadpacket
+        if packet.__name__ not in VIEWS:
+            flop = flop_registry[packet](*args, **kwargs, out_val=result) if packet in flop_registry else 0
+            tensors = {id(leaf): leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)}
+            moved = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            self.operations.append(Operation(packet.__name__, flop, moved))
+        return result
+
+
+@contextmanager
+def imitated(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAutoencoder]:
+    """A stack of `depth` stages for images of `shape` whose tensors have no values; inside, neither has any other."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        stack = StackedAutoencoder(shape)
+        while stack.depth < depth:
+            stage = next_stage(stack, spec)
+            for weight in stage.parameters():  # as `grow` lays them out; a module cannot be moved here
+                if weight.dim() == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            stack.grow(stage)
+        yield stack
+
+
+def update(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
+    """An update of `phase`, without the frozen stages below it: forward, backward, and the optimiser's step."""
+    with imitated(spec, shape, phase.depth) as stack:
+        stack.learn_only(*phase.learn).train()
+        objective, best = PhaseLoss(stack, phase, how, classes=classes), []
+        groups = rates(stack, phase, how, list(objective.parameters()))
+        optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
+
+        def once() -> None:
+            read, target = examples(stack, phase, batch)
+            loss = objective(read, target, step=0)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+        with LiveBytes() as live:
+            for module in (stack, objective):
+                for tensor in [*module.parameters(), *module.buffers()]:
+                    live.add(tensor)
+            if how.patience_of(phase):  # the best weights so far
+                best = [tensor.clone() for tensor in stack.state_dict().values()]
+            for _ in range(2):  # gradients and optimiser state are there from the second update on
+                once()
+        del best
+        return Work(tuple(noted_in(once)), live.peak)
+
+
+def encoding(spec: StackSpec, shape: Shape, depth: int, batch: int) -> Work:
+    """Encoding a batch of images to `depth`, as frozen stages do."""
+    with imitated(spec, shape, depth) as stack, torch.no_grad():
+        stack.eval()
+        images = torch.rand(batch, *shape)
+        return Work(tuple(noted_in(lambda: stack.encode(images, depth))))
+
+
+def noted_in(do: Callable[[], Any]) -> list[Operation]:
+    """The operations of a call; attention is the products that it consists of, whatever kernel does them."""
+    with Noted() as noted, sdpa_kernel(SDPBackend.MATH):
+        do()
+    return noted.operations
