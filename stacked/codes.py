@@ -17,7 +17,7 @@ from stacked.stack import StackedAutoencoder
 
 #: Codes larger than this many bytes are computed anew in every update; fixed, so that the choice, and with it the FLOPs of
 #: a run, do not depend on the machine.
-MOST_BYTES = 4 * 2**30
+MOST_BYTES = 2**30
 MODES = ("auto", "memory", "recompute")
 
 

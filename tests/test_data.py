@@ -17,7 +17,7 @@ from stacked import data
 from stacked.data import Split, Splits, mnist
 from stacked.data.dataset import Source
 from stacked.data.idx import STEMS, IdxFolder, parse
-from stacked.data.split import hold_out
+from stacked.data.split import MOVED, division, hold_out
 from stacked.errors import InputError
 
 NAMES = (
@@ -340,6 +340,20 @@ def test_with_some_labels_the_slice_comes_from_the_labelled_part() -> None:
     rest, held = hold_out(numbered([0, 1] * 10 + [-1] * 80), 0.2)
     assert held.labels.bincount().tolist() == [2, 2]
     assert (rest.labels == -1).sum() == 80
+
+
+def test_both_parts_share_memory_and_keep_their_order() -> None:
+    n = 3 * MOVED + 100
+    labels = torch.randint(0, 3, (n,))
+    images = torch.randint(0, 256, (n, 1, 2, 2), dtype=torch.uint8)
+    split = Split(images.clone(), labels.clone())
+    places = [torch.from_numpy(part) for part in division(labels.numpy(), 0.3)]
+    parts = hold_out(split, 0.3)
+    for part, place in zip(parts, places, strict=True):
+        assert torch.equal(part.images, images[place])
+        assert torch.equal(part.labels, labels[place])
+        assert part.images.untyped_storage().data_ptr() == split.images.untyped_storage().data_ptr()
+    assert sum(map(len, parts)) == n
 
 
 @pytest.mark.parametrize("labels", [[], [-1], [0], [0, 0, 1]])

@@ -37,7 +37,7 @@ def test_what_is_imitated_is_what_is_done(kind: str, policy: str) -> None:
     """FLOPs of updates and of encoding to the last, bytes nearly: what kernels make for themselves differs."""
     shape = (1, 16, 16)
     spec = StackSpec.of(kind, 8, 8)
-    stack = build(spec, shape)
+    stack = build(spec, shape).to(memory_format=torch.channels_last)  # as `grow` lays it out
     for phase in POLICIES[policy](2, Updates((1, 1), 1)):
         imitated = update(spec, shape, phase, HOW, 16, classes=4)
         real = cut(stack, phase)

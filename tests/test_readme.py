@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from stacked.spec import from_json
+from studies.benchmark.questions import questions
 from studies.layerwise import STUDY as LAYERWISE
 from studies.papers.hinton2006 import STUDY as HINTON
 from studies.policies import STUDY as POLICIES
-from studies.report import readme_block
+from studies.report import benchmark, readme_block
 from studies.report.rows import finished, load_rows
 from studies.study import block
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUDIES = (LAYERWISE, POLICIES, HINTON)
 #: The records that the README shows, and those that there are; a folder named after its configuration is nobody's record.
-BLOCKS = re.findall(r"^<!-- begin: (\S+) -->$", README, re.MULTILINE)
+BLOCKS = [name for name in re.findall(r"^<!-- begin: (\S+) -->$", README, re.MULTILINE) if name != "benchmark"]
 TRACKED = [path for path in (ROOT / "results").rglob("runs.csv") if not re.search(r"-[0-9a-f]{6}$", path.parent.name)]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
@@ -48,6 +49,10 @@ def test_the_policy_example_is_a_policy() -> None:
 def test_a_block_is_that_of_the_committed_rows(name: str) -> None:
     study = next(study for study in STUDIES if name.split("/")[0] == study.name)
     assert readme_block(ROOT / "README.md", name) == block(study, ROOT / "results" / name)
+
+
+def test_the_block_of_the_benchmark_is_that_of_its_rows() -> None:
+    assert readme_block(ROOT / "README.md", "benchmark") == benchmark.block(ROOT / "results" / "benchmark", questions())
 
 
 @pytest.mark.parametrize("name", BLOCKS)

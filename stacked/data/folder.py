@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from stacked.data.dataset import Dataset, Official, Source
 from stacked.data.image import decode_all, extensions
-from stacked.data.split import Split, hold_out
+from stacked.data.split import Split, division
 from stacked.errors import InputError
 
 TEST = 1 / 6
@@ -55,8 +57,7 @@ class Folder(Dataset):
         listing = _list(root)
         _refuse_half_a_division(listing)
         _require(listing, 3, "to train, validate and test with")
-        train, test = hold_out(_decode(listing, listing.classes, source), TEST)
-        return Official(train, test, listing.classes)
+        return Official(*_held_out(listing, source), listing.classes)
 
 
 def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
@@ -95,6 +96,16 @@ def _divided(root: Path, source: Source) -> Official:
         raise InputError(f"{test.folder} has a class {unknown[0]!r} that {train.folder} lacks: add or rename it")
     _require(train, 2, "to train and validate with")
     return Official(_decode(train, train.classes, source), _decode(test, train.classes, source), train.classes)
+
+
+def _held_out(listing: Listing, source: Source) -> tuple[Split, Split]:
+    """Training and test images, decoded in this order into the same memory."""
+    rest, held = division(np.array(listing.labels), TEST)
+    order = [*rest, *held]
+    paths, labels = (tuple(values[k] for k in order) for values in (listing.paths, listing.labels))
+    both = _decode(replace(listing, paths=paths, labels=labels), listing.classes, source)
+    n = len(rest)
+    return Split(both.images[:n], both.labels[:n]), Split(both.images[n:], both.labels[n:])
 
 
 def _decode(listing: Listing, classes: tuple[str, ...], source: Source) -> Split:

@@ -63,7 +63,7 @@ def decode(path: Path, size: int, grey: bool) -> NDArray[np.uint8]:
 def decode_all(paths: Sequence[Path], size: int, grey: bool) -> NDArray[np.uint8]:
     """All images as uint8 [N, C, size, size], one thread a core, with a progress bar on a terminal.
 
-    Raises InputError naming the first image that cannot be read and the count of the others (one with more
+    Raises InputError naming the first image, by path, that cannot be read and the count of the others (one with more
     pixels than Pillow's limit against decompression bombs is such), and when the images do not fit in memory.
     """
     from PIL import Image
@@ -84,7 +84,7 @@ def decode_all(paths: Sequence[Path], size: int, grey: bool) -> NDArray[np.uint8
         reasons = tqdm(results, "reading images", len(paths), leave=False, disable=None, delay=1)
         failures = [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason is not None]
     if failures:
-        path, reason = failures[0]
+        path, reason = min(failures, key=lambda failure: failure[0].parts)  # whatever the order of decoding
         others = f", nor can {len(failures) - 1} more" if len(failures) > 1 else ""
         raise InputError(f"{path} cannot be read ({reason}){others}: repair or remove what cannot be read")
     return images

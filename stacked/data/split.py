@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SPLIT_SEED = 20061204
 """Seed of every fixed division (valid, limit, a missing test set): no run's seed changes what is held out."""
+MOVED = 256
+"""Rows that are moved at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +82,33 @@ def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
     """Divide into (rest, held): a fixed slice, `fraction` of the labelled examples, stratified by class.
 
     The slice has at least as many examples as there are classes; without any labels it is a plain random one.
-    Both parts keep the order of `split`. Raises InputError when there are too few examples for that.
+    Both parts keep the order of `split`, whose memory they share: its images are rearranged for that, so that they are in
+    memory once. Raises InputError when there are too few examples for that.
     """
-    import torch
+    rest, held = division(split.labels.numpy(), fraction)
+    move_to_end(split.images.numpy(), held)
+    move_to_end(split.labels.numpy(), held)
+    n = len(rest)
+    return Split(split.images[:n], split.labels[:n]), Split(split.images[n:], split.labels[n:])
 
-    labels = split.labels.numpy()
+
+def division(labels: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The indices of the rest, and of what `hold_out` holds out of examples with these labels, both ascending."""
     labelled = np.flatnonzero(labels >= 0)
     candidates = labelled if len(labelled) else np.arange(len(labels))
     held = np.zeros(len(labels), dtype=bool)
     held[candidates[_chosen(labels[candidates], fraction)]] = True
-    rest, chosen = (torch.from_numpy(np.flatnonzero(part)) for part in (~held, held))
-    return split.take(rest), split.take(chosen)
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def move_to_end(values: NDArray[Any], chosen: NDArray[np.int64]) -> None:
+    """Move the rows at the ascending indices `chosen` to the end of an array, in place; both parts keep their order."""
+    moved = values[chosen]
+    stay = np.delete(np.arange(len(values)), chosen)
+    for start in range(0, len(stay), MOVED):  # each row moves towards the beginning, over rows that have moved already
+        part = stay[start : start + MOVED]
+        values[start : start + len(part)] = values[part]
+    values[len(stay) :] = moved
 
 
 def _chosen(labels: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:

@@ -51,9 +51,15 @@ def main(words: list[str] | None = None) -> int:
         with stop:
             asked = [one for one in known if given.only is None or one.name in given.only]
             measure(asked, given.out / "rows.csv", given.repeats, stop)
-            from studies.report.benchmark import report
+            from studies.record import committed_as
+            from studies.report import has_block, update_readme
+            from studies.report.benchmark import block, report
+            from studies.study import ROOT
 
             page = report(given.out, known, command_without_folders([*prog.split(), *words]))
+            kept = committed_as(given.out, ROOT)
+            if kept and has_block(ROOT / "README.md", kept):
+                update_readme(ROOT / "README.md", kept, block(given.out, known))
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2

@@ -61,6 +61,19 @@ def report(out: Path, known: Sequence[Question], command: str) -> str:
     return page
 
 
+def block(out: Path, known: Sequence[Question]) -> str:
+    """What the project's README says of the record in `out`."""
+    rows = pd.read_csv(out / "rows.csv", dtype={"commit": str})
+    folder = f"results/{out.name}"
+    parts = [
+        f"[![what was aimed at, and what was measured]({folder}/figures/targets.png)]({folder}/README.md)",
+        claims_table(rows, [one for one in known if (rows["question"] == one.name).any()]),
+        f"Medians of {repeats(rows)} repeats, with their range; ratios within a repeat. Every measurement, the machine and the "
+        f"command: [{folder}]({folder}/README.md).",
+    ]
+    return "\n\n".join(parts)
+
+
 def written(out: Path, rows: pd.DataFrame, asked: Sequence[Question], command: str) -> str:
     """The page, as Markdown."""
     figures = [
