@@ -11,16 +11,21 @@ import pandas as pd
 import pytest
 import torch
 
+from stacked import plan
 from stacked.errors import Interrupted
+from stacked.machine import H100
 from stacked.run import grow
+from stacked.spec import Budget
 from stacked.stack import StackedAutoencoder
 from studies.benchmark import __main__ as command
 from studies.benchmark import loops, ours
+from studies.benchmark.foretold import foretold
 from studies.benchmark.once import PROGRAMS, training
 from studies.benchmark.questions import Claim, Question, questions
+from studies.benchmark.scaling import AXES, WAYS, scaling, spec_of
 from studies.benchmark.spent import MEMORY, Spent, resident
 from studies.benchmark.works import WORKS, error, pixels
-from studies.report.benchmark import claims_table, found, met, report
+from studies.report.benchmark import claims_table, curve, exponent, exponents_table, found, met, report
 
 pytestmark = pytest.mark.skipif(not MEMORY.exists(), reason="reads what a process holds from /proc")
 
@@ -141,3 +146,51 @@ def test_bad_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert command.main(["--only", "densest", "--out", str(tmp_path)]) == 2
     assert "question 'densest'" in capsys.readouterr().err
     assert command.main(["--repeats", "0", "--out", str(tmp_path)]) == 2
+
+
+def test_exponents_are_those_of_the_rows(tmp_path: Path) -> None:
+    axis = Question(
+        "scaling-stages",
+        "an epoch",
+        {f"{w} @ {v}": ("scaling", {}) for v in (1, 2, 4) for w in WAYS},
+        (),
+        axis="stages",
+    )
+    rows = [
+        {
+            "question": axis.name,
+            "arm": f"{way} @ {value}",
+            "repeat": repeat,
+            "measure": measure,
+            "value": 3.0 * value**power,
+        }
+        for way in WAYS
+        for value in (1, 2, 4)
+        for repeat in range(2)
+        for measure, power in (("cpu_seconds", 1.5), ("growth_mb", 0.5))
+    ]
+    frame = pd.DataFrame(rows).assign(load=0.1, commit="abc")
+    assert exponent(curve(frame, axis, "joint", "cpu_seconds")) == pytest.approx((1.5, 1.5, 1.5))
+    assert "| stages | greedy | 1.50 (1.50 to 1.50) | 0.50 (0.50 to 0.50) |" in exponents_table(frame, [axis])
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    report(tmp_path, (axis,), "python -m studies.benchmark")
+    assert (tmp_path / "figures" / "scaling.png").exists()
+    assert not (tmp_path / "figures" / "targets.png").exists()
+
+
+def test_every_place_of_an_axis_can_be_built_and_an_epoch_is_told() -> None:
+    for axis, (values, _) in AXES.items():
+        for way in WAYS:
+            for value in values:
+                spec, shape, images = spec_of(axis, value, way)
+                phases = spec.phases(images // spec.optimisation.batch_size)
+                assert len(phases) == (1 if way == "joint" else len(spec.stack.stages))
+                plan(replace(spec, budget=Budget((1.0,), 1.0, "updates")), shape, images, machine=H100)
+    once, five = (scaling("stages", 1, way)["cpu_seconds"] for way in ("greedy", "greedy, 5 epochs a stage"))
+    assert 0.2 * once < five < 5 * once
+
+
+def test_a_forecast_is_held_beside_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WORKS, "dense", replace(WORKS["dense"], widths=(20, 5), images=1000))
+    told = foretold("dense")
+    assert told["error"] == pytest.approx(abs(told["predicted"] / told["seconds"] - 1))

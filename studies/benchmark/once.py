@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from studies.benchmark import large, loops, machine, ours, peers, starts, whole
+from studies.benchmark.foretold import foretold
+from studies.benchmark.scaling import scaling
 from studies.benchmark.spent import Spent
 from studies.benchmark.works import WORKS, error, pixels
 
@@ -44,6 +46,8 @@ PROGRAMS: dict[str, Callable[..., Measured]] = {
     "copy": machine.copy,
     "utilisation": large.utilisation,
     "memory": large.memory,
+    "scaling": scaling,
+    "foretold": foretold,
     "importing": starts.importing,
     "help": starts.help_of,
     "run": whole.run_of_main_job,

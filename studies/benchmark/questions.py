@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from studies.benchmark.scaling import AXES, WAYS
+
 Call = tuple[str, Mapping[str, Any]]
 
 
@@ -27,13 +29,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Question:
-    """Arms that are measured alternately: each a program of `once` with its arguments. `seeded`: repeats are seeds."""
+    """Arms that are measured alternately: each a program of `once` with its arguments. `seeded`: repeats are seeds.
+
+    axis: what grows along it; its arms are then "way @ value".
+    """
 
     name: str
     title: str
     arms: Mapping[str, Call]
     claims: tuple[Claim, ...]
     seeded: bool = False
+    axis: str = ""
 
 
 def work(who: str, what: str, recipe: str | None = None, **more: Any) -> Call:
@@ -170,6 +176,42 @@ def questions() -> tuple[Question, ...]:
             "4 arms x 4 seeds on two cores",
             {"one at a time": ("grid", {"jobs": 1}), "two at a time": ("grid", {"jobs": 2})},
             (Claim("throughput", "per_second", "two at a time", "one at a time", least=1.8),),
+        ),
+        Question(
+            "forecast",
+            "seconds of training, as foretold by stacked.plan and as taken",
+            {
+                "dense, 1 thread": ("foretold", {"what": "dense"}),
+                "conv, 1 thread": ("foretold", {"what": "conv"}),
+                "AutoEncoder224 greedy, 2 threads": (
+                    "foretold",
+                    {"what": "reference", "policy": "greedy", "threads": 2},
+                ),
+                "AutoEncoder224 joint, 2 threads": ("foretold", {"what": "reference", "policy": "joint", "threads": 2}),
+            },
+            tuple(
+                Claim(f"error of the forecast, {arm}", "error", arm, most=0.25, unit="of the time taken")
+                for arm in (
+                    "dense, 1 thread",
+                    "conv, 1 thread",
+                    "AutoEncoder224 greedy, 2 threads",
+                    "AutoEncoder224 joint, 2 threads",
+                )
+            ),
+        ),
+        *(
+            Question(
+                f"scaling-{axis}",
+                f"an epoch of all stages, by {axis}; one thread",
+                {
+                    f"{way} @ {value}": ("scaling", {"axis": axis, "value": value, "way": way})
+                    for value in values
+                    for way in WAYS
+                },
+                (),
+                axis=axis,
+            )
+            for axis, (values, _) in AXES.items()
         ),
         Question(
             "machine",

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from stacked.atomic import write_atomically
-from studies.report.canvas import GREY, new_figure, png, style
+from studies.report.canvas import GREY, label_ends, new_figure, png, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 #: of measures, in the order of a table's columns
 NAMES = {
     "cpu_seconds": "processor time (s)",
+    "predicted": "foretold (s)",
     "seconds": "wall time (s)",
     "train_seconds": "of it training (s)",
     "mse": "test MSE per pixel",
@@ -29,6 +32,7 @@ NAMES = {
     "gflops": "GFLOP/s",
     "product": "matrix product (GFLOP/s)",
     "share": "share",
+    "error": "difference, of the time taken",
     "gb_per_second": "read and written (GB/s)",
     "per_second": "studies per second",
 }
@@ -38,6 +42,10 @@ CAPTIONS = {
     "targets": (
         "How each measurement relates to what was aimed at: 1 is the aim, left of it is better. A dot is a repeat, the line "
         "their range, the large dot the median."
+    ),
+    "scaling": (
+        "Processor time of an epoch of all stages, and growth of memory beyond the images, against what grows; medians with the "
+        "range of repeats. At the right of each line the exponent of a power law through its points."
     ),
     "error": (
         "Error against cost, a dot a seed: 10,000 digits, 5 epochs a stage and 5 end to end, or a recipe of our own; one thread."
@@ -50,7 +58,8 @@ def report(out: Path, known: Sequence[Question], command: str) -> str:
     rows = pd.read_csv(out / "rows.csv", dtype={"commit": str})
     asked = [one for one in known if (rows["question"] == one.name).any()]
     with style():
-        for name, figure in (("targets", targets(rows, asked)), ("error", errors(rows, asked))):
+        drawn = {"targets": targets(rows, asked), "scaling": scaling(rows, asked), "error": errors(rows, asked)}
+        for name, figure in drawn.items():
             path = out / "figures" / f"{name}.png"
             if figure:
                 write_atomically(path, png(figure))
@@ -88,7 +97,8 @@ def written(out: Path, rows: pd.DataFrame, asked: Sequence[Question], command: s
         claims_table(rows, asked),
         *figures,
         "## Measurements",
-        *(f"### {one.title[0].upper()}{one.title[1:]}\n\n{arms_table(rows, one)}" for one in asked),
+        *(f"### {one.title[0].upper()}{one.title[1:]}\n\n{arms_table(rows, one)}" for one in asked if not one.axis),
+        exponents_table(rows, asked),
         f"Medians, and in brackets the least and the most of {repeats(rows)} repeats.",
         "## How it was made",
         f"```\n{command}\n```",
@@ -147,6 +157,85 @@ def arms_table(rows: pd.DataFrame, question: Question) -> str:
         if set(cells) != {"–"}:
             lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def curve(rows: pd.DataFrame, question: Question, way: str, measure: str) -> pd.DataFrame:
+    """Of a way along an axis: a row a repeat, with `x` and `y`."""
+    here = rows[(rows["question"] == question.name) & (rows["measure"] == measure)]
+    parts = here["arm"].str.rpartition(" @ ")
+    mine = parts[0] == way
+    return pd.DataFrame({"x": parts[2][mine].astype(float), "y": here["value"][mine]}).sort_values("x")
+
+
+def exponent(points: pd.DataFrame) -> tuple[float, float, float]:
+    """Of a power law through the points, by least squares of logarithms, with its 95 % t interval."""
+    line = stats.linregress(np.log(points["x"]), np.log(points["y"].clip(lower=1e-9)))
+    wide = line.stderr * stats.t.ppf(0.975, max(1, len(points) - 2))
+    return line.slope, line.slope - wide, line.slope + wide
+
+
+def ways(question: Question) -> list[str]:
+    """The ways that a question looks at along its axis."""
+    return list(dict.fromkeys(arm.rpartition(" @ ")[0] for arm in question.arms))
+
+
+def exponents_table(rows: pd.DataFrame, asked: Sequence[Question]) -> str:
+    """Exponents of time and memory along every axis."""
+    swept = [one for one in asked if one.axis]
+    if not swept:
+        return ""
+    lines = ["### How cost grows", "", "| along | way | time of an epoch | memory |", "| --- | --- | --: | --: |"]
+    for one in swept:
+        for way in ways(one):
+            cells = []
+            for measure in ("cpu_seconds", "growth_mb"):
+                points = curve(rows, one, way, measure)
+                fitted = points["x"].nunique() > 2
+                cells.append("{:.2f} ({:.2f} to {:.2f})".format(*exponent(points)) if fitted else "–")
+            lines.append(f"| {one.axis} | {way} | {cells[0]} | {cells[1]} |")
+    note = (
+        "Exponents of power laws through all points, with their 95 % intervals: 1 is linear. Pixels are those of a side. The "
+        "way of five epochs a stage is told by the epoch; from the second on it reads kept codes where these take at most 1 GiB."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def scaling(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
+    """Time and memory along every axis."""
+    swept = [one for one in asked if one.axis]
+    if not swept:
+        return None
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    figure = new_figure(5.0)
+    grid = figure.subplots(2, len(swept), squeeze=False)
+    for column, one in enumerate(swept):
+        for line, (measure, label) in enumerate((("cpu_seconds", "processor time (s)"), ("growth_mb", "memory (MB)"))):
+            axes, ends = grid[line][column], []
+            for way, colour in zip(ways(one), ("#009E73", "#0072B2", "#D55E00"), strict=True):
+                points = curve(rows, one, way, measure)
+                if points.empty:
+                    continue
+                by = points.groupby("x")["y"]
+                axes.plot(by.median(), "o-", color=colour, markersize=3, label=way)
+                axes.fill_between(by.median().index, by.min(), by.max(), color=colour, alpha=0.2)
+                if points["x"].nunique() > 2:
+                    ends.append((by.median().iloc[-1], f"{exponent(points)[0]:.2f}", colour))
+            places = sorted({float(arm.rpartition(" @ ")[2]) for arm in one.arms})
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xticks(places, [f"{x / 1000:g}k" if x >= 1000 else f"{x:g}" for x in places])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(lambda y, _: f"{y:,.6g}")
+            label_ends(axes, places[-1], ends)
+            axes.set_xlabel({"pixels": "pixels a side", "channels": "channels of stage 1"}.get(one.axis, one.axis))
+            if column == 0:
+                axes.set_ylabel(label)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
 
 
 def told(value: float) -> str:
