@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from stacked.ssim import WINDOW, ssim_map
 
@@ -44,11 +46,9 @@ class Loss:
         """The mean of the map of losses."""
         if self.one_pass is None:
             return self.of(output, target).mean()
-        if output.dim() == 4 and output.is_contiguous(memory_format=torch.channels_last):
-            # its gradient lies in plain order whatever the output's: a view in which these are the same spares what follows
-            # from mixed layouts, which take up to nine times as long
-            output, target = (x.permute(0, 2, 3, 1) for x in (output, target))
-        return self.one_pass(output, target)
+        # its gradient lies in plain order whatever the output's: a view in which these are the same spares what follows from
+        # mixed layouts, which take up to nine times as long
+        return self.one_pass(*as_they_lie(output, target))
 
 
 def per_example(values: Tensor) -> Tensor:
@@ -69,6 +69,38 @@ def emphasised(values: Tensor, hit: Tensor | None, alpha: float, beta: float) ->
 def mse(output: Tensor, target: Tensor) -> Tensor:
     """Squared errors, in squared units of the target."""
     return (output - target).square()
+
+
+def as_they_lie(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the order in which the output lies in memory."""
+    if output.dim() == 4 and output.is_contiguous(memory_format=torch.channels_last):
+        return output.permute(0, 2, 3, 1), target.permute(0, 2, 3, 1)
+    return output, target
+
+
+class RectifiedMSE(torch.autograd.Function):
+    """The mean squared error of what a rectifier makes of `linear`, which alone is kept: the rectifier's output is made anew.
+
+    The gradient is that of torch's two functions to the bit, in as much time, but with two of four tensors alive. It cannot be
+    differentiated again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, linear: Tensor, target: Tensor) -> Tensor:
+        ctx.save_for_backward(linear, target)
+        return F.relu(linear).sub_(target).square_().mean()  # in one tensor, where F.mse_loss makes another
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        linear, target = ctx.saved_tensors
+        difference = F.relu(linear).sub_(target).mul_(grads[0] * (2 / linear.numel()))
+        return torch.ops.aten.threshold_backward.grad_input(difference, linear, 0, grad_input=difference), None
+
+
+def rectified_mse(linear: Tensor, target: Tensor) -> Tensor:
+    """The mean of `mse` of the rectified output [B, ...] and its target."""
+    return RectifiedMSE.apply(linear, target)
 
 
 def l1(output: Tensor, target: Tensor) -> Tensor:

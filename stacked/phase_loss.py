@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stacked.corruption import Corrupted, corrupt
 from stacked.growth import Phase
-from stacked.objectives import LOSSES, emphasised, per_example
+from stacked.objectives import LOSSES, Loss, emphasised, mse, per_example, rectified_mse
 from stacked.penalties import PENALTIES
 from stacked.rng import generator, seeded
 from stacked.spec import Optimisation
@@ -109,22 +109,28 @@ class PhaseLoss(nn.Module):
         if self.how.winners and (last == self.phase.depth or self.phase.local == "alone"):
             code = WINNERS[self.how.winners].of(code, self.how.winners_rate)
         # a target that moved with the stages below would draw them to codes that are easy to restore
-        output, target, loss = self.restored(code, last, stop, where), target.detach(), LOSSES[self.how.loss_at(stop)]
+        linear, activation, target, loss = *self.restored(code, last, stop, where), target.detach(), self.loss_at(stop)
         if self.how.emphasis:
-            return emphasised(loss.of(output, target), seen.hit, *self.how.emphasis).mean()
-        return loss.mean(output, target)
+            return emphasised(loss.of(activation(linear), target), seen.hit, *self.how.emphasis).mean()
+        if loss.of is mse and isinstance(activation, nn.ReLU):
+            return rectified_mse(linear, target)
+        return loss.mean(activation(linear), target)
 
-    def restored(self, code: Tensor, depth: int, stop: int, where: Where) -> Tensor:
-        """What the loss compares: a code at `depth` decoded to depth `stop`, before its activation where the loss asks for it."""
-        stack, loss = self._stack[0], LOSSES[self.how.loss_at(stop)]
-        output = stack.decode(code, depth, stop=stop, where=where, linear=True)
-        if not loss.logits and not (self.how.linear_decoder and self.phase.single):
-            output = stack.stages[stop].decoder[-1](output)
-        return output
+    def loss_at(self, stop: int) -> Loss:
+        """The loss of what is reconstructed at depth `stop`."""
+        return LOSSES[self.how.loss_at(stop)]
+
+    def restored(self, code: Tensor, depth: int, stop: int, where: Where) -> tuple[Tensor, nn.Module]:
+        """A code at `depth` decoded to depth `stop`, and the activation that gives of it what the loss compares."""
+        stack = self._stack[0]
+        linear = self.loss_at(stop).logits or (self.how.linear_decoder and self.phase.single)
+        activation = nn.Identity() if linear else stack.stages[stop].decoder[-1]
+        return stack.decode(code, depth, stop=stop, where=where, linear=True), activation
 
     def compared(self, code: Tensor, target: Tensor, depth: int, stop: int, where: Where) -> Tensor:
         """The losses [B] of a code at `depth`, decoded to depth `stop`."""
-        return per_example(LOSSES[self.how.loss_at(stop)].of(self.restored(code, depth, stop, where), target))
+        output, activation = self.restored(code, depth, stop, where)
+        return per_example(self.loss_at(stop).of(activation(output), target))
 
     def corrupted(self, clean: Tensor, stage: int, step: int) -> Corrupted:
         """What stage `stage` sees of the clean input that it reads."""

@@ -12,7 +12,8 @@ from skimage.metrics import structural_similarity
 
 from stacked.corruption import corrupt
 from stacked.errors import InputError
-from stacked.objectives import LOSSES, bce, emphasised, l1, mse, per_example, ssim_l1
+from stacked.memory import LiveBytes
+from stacked.objectives import LOSSES, bce, emphasised, l1, mse, per_example, rectified_mse, ssim_l1
 from stacked.rng import generator
 from stacked.ssim import ssim_map
 
@@ -125,3 +126,33 @@ def test_full_emphasis_has_no_gradient_where_the_input_was_whole(name: str) -> N
     per_example(emphasised(mse(output, x), hit, 1, 0)).mean().backward()
     assert output.grad is not None
     assert torch.equal(output.grad != 0, hit.expand_as(x))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_rectified_error_is_that_of_a_rectifier(layout: torch.memory_format) -> None:
+    """Its gradient to the bit, also where the rectifier is at its corner, and with less alive at once."""
+    linear, target = (torch.randn(8, 6, 10, 10).to(memory_format=layout) for _ in range(2))
+    linear[0, 0] = 0
+    ours, plain, before = linear.clone().requires_grad_(), linear.clone().requires_grad_(), target.clone()
+    with LiveBytes() as less:
+        value = rectified_mse(ours, target)
+        value.backward()
+    with LiveBytes() as more:
+        expected = LOSSES["mse"].mean(torch.relu(plain), target)
+        expected.backward()
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=0)
+    assert ours.grad is not None
+    assert plain.grad is not None
+    assert torch.equal(ours.grad, plain.grad)
+    assert less.peak < 1.1 * linear.nbytes
+    assert more.peak > 1.9 * linear.nbytes
+    assert torch.equal(target, before)
+    (third,) = torch.autograd.grad(rectified_mse(ours, target) / 3, ours)
+    torch.testing.assert_close(third, ours.grad / 3)
+
+
+def test_a_second_derivative_of_the_rectified_error_is_refused() -> None:
+    linear = torch.randn(4, 3, requires_grad=True)
+    (grad,) = torch.autograd.grad(rectified_mse(linear, torch.rand(4, 3)), linear, create_graph=True)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        grad.sum().backward()
