@@ -18,7 +18,7 @@ from stacked.run import grow
 from stacked.spec import Budget
 from stacked.stack import StackedAutoencoder
 from studies.benchmark import __main__ as command
-from studies.benchmark import loops, ours
+from studies.benchmark import loops, ours, photos
 from studies.benchmark.foretold import foretold
 from studies.benchmark.once import PROGRAMS, training
 from studies.benchmark.questions import Claim, Question, questions
@@ -194,3 +194,12 @@ def test_a_forecast_is_held_beside_what_is_taken(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(WORKS, "dense", replace(WORKS["dense"], widths=(20, 5), images=1000))
     told = foretold("dense")
     assert told["error"] == pytest.approx(abs(told["predicted"] / told["seconds"] - 1))
+
+
+def test_a_folder_is_read_and_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "FILES", 5)
+    monkeypatch.setattr(photos, "UPDATES", 1)
+    told = photos.folder(40)
+    assert told["pixels_mb"] == pytest.approx(40 * 3 * 224 * 224 / 1e6)
+    assert told["resident_mb"] > told["pixels_mb"]
+    assert told["codes_mb"] < 2**30 / 1e6

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from studies.benchmark import large, loops, machine, ours, peers, starts, whole
+from studies.benchmark import large, loops, machine, ours, peers, photos, starts, whole
 from studies.benchmark.foretold import foretold
 from studies.benchmark.scaling import scaling
 from studies.benchmark.spent import Spent
@@ -48,6 +48,7 @@ PROGRAMS: dict[str, Callable[..., Measured]] = {
     "memory": large.memory,
     "scaling": scaling,
     "foretold": foretold,
+    "folder": photos.folder,
     "importing": starts.importing,
     "help": starts.help_of,
     "run": whole.run_of_main_job,

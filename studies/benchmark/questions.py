@@ -149,6 +149,12 @@ def questions() -> tuple[Question, ...]:
             (Claim("greedy, its largest stage", "growth_mb", "greedy", "joint", most=0.5),),
         ),
         Question(
+            "photographs",
+            "a folder of 20,000 photographs of 224 x 224 pixels, read and trained on greedily; batch 16, two threads",
+            {"AutoEncoder224": ("folder", {"images": 20_000, "threads": 2})},
+            (Claim("resident memory, in all", "resident_mb", "AutoEncoder224", most=4000, unit="MB"),),
+        ),
+        Question(
             "start",
             "seconds from the command to its end",
             {

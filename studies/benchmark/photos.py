@@ -1,0 +1,66 @@
+"""What a folder of photographs takes in memory, from reading it to training the deepest stage on it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stacked import data
+from stacked.codes import Images, Prefix, inputs, plan
+from stacked.data.stream import Order
+from stacked.fit import Training
+from stacked.run import grow
+from stacked.spec import Optimisation, RunSpec
+from stacked.stack import StackedAutoencoder
+from studies.benchmark.large import SPECS, phases
+from studies.benchmark.spent import resident
+
+SIDE, BATCH, EPOCHS = 224, 16, 5
+#: pictures that differ; all others are further names of these, which cost no less to read
+FILES = 200
+#: updates of each stage
+UPDATES = 8
+
+
+def folder(images: int) -> dict[str, float]:
+    """Resident memory at its largest, in all, while a folder is read and AutoEncoder224 is trained greedily on it.
+
+    Every stage is trained for a few updates, as if it had EPOCHS epochs to go: so its codes are kept, or not, as in such a run.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        fill(Path(place) / "photographs", images)
+        began = time.perf_counter()
+        splits = data.load("folder:photographs", data_dir=place, image_size=SIDE)
+        read = time.perf_counter() - began
+    spec, shape = SPECS["reference"]
+    stack, order = StackedAutoencoder(shape), Order(len(splits.train), BATCH, 0)
+    kept = 0.0
+    for phase in phases(spec, "greedy", UPDATES):
+        grow(stack, RunSpec(stack=spec), phase.depth)
+        stack.learn_only(*phase.learn).eval()
+        chosen = plan(Prefix.of(stack, phase.reads), order.n, EPOCHS * order.updates_per_epoch, BATCH)
+        kept = max(kept, chosen.bytes / 1e6)
+        reads = inputs(stack, phase.reads, Images(splits.train.images), chosen.mode, BATCH)
+        for _ in Training(stack, phase, reads, Optimisation(batch_size=BATCH), order=order, seed=0).points():
+            pass
+        del reads
+    pixels = sum(split.images.nbytes for split in (splits.train, splits.valid, splits.test)) / 1e6
+    return {"resident_mb": resident("VmHWM"), "pixels_mb": pixels, "codes_mb": kept, "seconds": read}
+
+
+def fill(place: Path, images: int) -> None:
+    """Write so many JPEG files of smooth random colours, larger than they are read."""
+    place.mkdir()
+    draw = np.random.default_rng(0)
+    for number in range(images):
+        path = place / f"{number:06}.jpg"
+        if number < FILES:
+            coarse = Image.fromarray(draw.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+            coarse.resize((300, 260), Image.Resampling.BICUBIC).save(path)
+        else:
+            os.link(place / f"{number % FILES:06}.jpg", path)
