@@ -16,12 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from stacked.fit import rates
-from stacked.flops import examples
 from stacked.growth import Phase
-from stacked.memory import LiveBytes
-from stacked.optim import OPTIMISERS
-from stacked.phase_loss import PhaseLoss
+from stacked.memory import Rehearsal
 from stacked.spec import Optimisation, StackSpec
 from stacked.stack import StackedAutoencoder, next_stage
 from stacked.stages.stage import Shape
@@ -103,28 +99,9 @@ def imitated(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAutoe
 def update(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
     """An update of `phase`, without the frozen stages below it: forward, backward, and the optimiser's step."""
     with imitated(spec, shape, phase.depth) as stack:
-        stack.learn_only(*phase.learn).train()
-        objective, best = PhaseLoss(stack, phase, how, classes=classes), []
-        groups = rates(stack, phase, how, list(objective.parameters()))
-        optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
-
-        def once() -> None:
-            read, target = examples(stack, phase, batch)
-            loss = objective(read, target, step=0)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-        with LiveBytes() as live:
-            for module in (stack, objective):
-                for tensor in [*module.parameters(), *module.buffers()]:
-                    live.add(tensor)
-            if how.patience_of(phase):  # the best weights so far
-                best = [tensor.clone() for tensor in stack.state_dict().values()]
-            for _ in range(2):  # gradients and optimiser state are there from the second update on
-                once()
-        del best
-        return Work(tuple(noted_in(once)), live.peak)
+        rehearsal = Rehearsal(stack, phase, how, batch, classes)
+        peak = rehearsal.peak_bytes()
+        return Work(tuple(noted_in(rehearsal.update)), peak)
 
 
 def encoding(spec: StackSpec, shape: Shape, depth: int, batch: int) -> Work:

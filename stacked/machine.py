@@ -38,12 +38,20 @@ H100 = Machine("an H100-class GPU", 67_000.0, 3350.0, 0.5)
 
 def measured() -> Machine:
     """This machine's processor, with the threads that torch uses now; a second or two."""
-    a, b, out = (torch.rand(SIDE, SIDE) for _ in range(3))
-    product = 2e-9 * SIDE**3 / seconds_of(lambda: torch.mm(a, b, out=out))
-    source, target = torch.rand(COPIED), torch.rand(COPIED)
-    copied = 2e-9 * source.nbytes / seconds_of(lambda: target.copy_(source))
     threads = torch.get_num_threads()
-    return Machine(f"this machine, {threads} thread{'s' * (threads > 1)}", product, copied)
+    return Machine(f"this machine, {threads} thread{'s' * (threads > 1)}", product_rate(), copy_rate())
+
+
+def product_rate() -> float:
+    """fp32 GFLOP/s of the product of two square matrices of side 2,048."""
+    a, b, out = (torch.rand(SIDE, SIDE) for _ in range(3))
+    return 2e-9 * SIDE**3 / seconds_of(lambda: torch.mm(a, b, out=out))
+
+
+def copy_rate() -> float:
+    """GB/s, read and written, of copying 256 MiB."""
+    source, target = torch.rand(COPIED), torch.rand(COPIED)
+    return 2e-9 * source.nbytes / seconds_of(lambda: target.copy_(source))
 
 
 def seconds_of(do: Callable[[], object], times: int = 5) -> float:

@@ -53,6 +53,45 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
+class Rehearsal:
+    """Updates of `phase` on random examples, by which a stack that is not needed any more is trained."""
+
+    def __init__(
+        self, stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
+    ) -> None:
+        self.stack, self.phase, self.how, self.batch_size = (
+            stack.learn_only(*phase.learn).train(),
+            phase,
+            how,
+            batch_size,
+        )
+        self.objective = PhaseLoss(stack, phase, how, classes=classes)
+        groups = rates(stack, phase, how, list(self.objective.parameters()))
+        self.optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
+
+    def update(self) -> None:
+        """Forward, backward, and the optimiser's step."""
+        read, target = examples(self.stack, self.phase, self.batch_size)
+        loss = self.objective(read, target, step=0)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+    def peak_bytes(self) -> int:
+        """The most bytes alive in the second update, by which gradients and optimiser state are there, or in the first."""
+        best = []
+        with LiveBytes() as live:
+            for module in (self.stack, self.objective):
+                for tensor in [*module.parameters(), *module.buffers()]:
+                    live.add(tensor)
+            if self.how.patience_of(self.phase):  # the best weights so far
+                best = [tensor.clone() for tensor in self.stack.state_dict().values()]
+            for _ in range(2):
+                self.update()
+            del best
+        return live.peak
+
+
 def training_bytes(
     stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
 ) -> int:
@@ -60,23 +99,4 @@ def training_bytes(
 
     And the copy of the best weights, where the phase may be ended early.
     """
-    clone = copy.deepcopy(stack).cpu().learn_only(*phase.learn).train()
-    objective, best = PhaseLoss(clone, phase, how, classes=classes), []
-    optimiser = OPTIMISERS[how.optimiser](
-        rates(clone, phase, how, list(objective.parameters())), how.weight_decay, how.momentum
-    )
-    with LiveBytes() as live:
-        for module in (clone, objective):
-            for tensor in [*module.parameters(), *module.buffers()]:
-                live.add(tensor)
-        if how.patience_of(phase):  # the best weights so far
-            best = [tensor.clone() for tensor in clone.state_dict().values()]
-        for _ in range(2):  # gradients and optimiser state are there from the second update on
-            read, target = examples(clone, phase, batch_size)
-            loss = objective(read, target, step=0)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            del read, target, loss
-        del best
-    return live.peak
+    return Rehearsal(copy.deepcopy(stack).cpu(), phase, how, batch_size, classes).peak_bytes()

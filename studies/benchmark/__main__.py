@@ -107,6 +107,8 @@ def measured(call: Call, more: dict[str, int]) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "studies.benchmark.once", program, *words], capture_output=True, text=True
     )
+    if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):  # Ctrl-C reaches it too
+        raise Interrupted("stopped as asked")
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
         raise InputError(f"the measurement {program} {' '.join(words)} failed: {last[0]}")

@@ -13,10 +13,10 @@ from stacked.data.stream import Order
 from stacked.fit import Training
 from stacked.flops import prefix_flops, update_flops
 from stacked.growth import Phase, Updates, greedy, joint
+from stacked.machine import product_rate
 from stacked.run import grow
 from stacked.spec import Optimisation, RunSpec
 from stacked.stack import StackedAutoencoder
-from studies.benchmark.machine import product
 from studies.benchmark.spent import Spent
 
 #: updates that are timed, after so many that are not
@@ -56,7 +56,7 @@ def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
             times.append(time.perf_counter() - began)
             began = time.perf_counter()
         seconds += statistics.median(times[BEFORE:])
-    rate = product()["gflops"]
+    rate = product_rate()
     return {"seconds": seconds, "gflops": flop / 1e9 / seconds, "share": flop / 1e9 / seconds / rate, "product": rate}
 
 

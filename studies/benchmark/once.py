@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from studies.benchmark import large, loops, machine, ours, peers, photos, starts, whole
+from stacked.machine import copy_rate, product_rate
+from studies.benchmark import large, loops, ours, peers, photos, starts, whole
 from studies.benchmark.foretold import foretold
 from studies.benchmark.scaling import scaling
 from studies.benchmark.spent import Spent
@@ -42,8 +43,8 @@ def training(who: str, what: str, seed: int, epochs: int, images: int, **recipe:
 
 PROGRAMS: dict[str, Callable[..., Measured]] = {
     "training": training,
-    "product": machine.product,
-    "copy": machine.copy,
+    "product": lambda: {"gflops": product_rate()},
+    "copy": lambda: {"gb_per_second": copy_rate()},
     "utilisation": large.utilisation,
     "memory": large.memory,
     "scaling": scaling,

@@ -30,7 +30,8 @@ class Recipe:
     how: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Chosen on the last 10,000 training images, which no work trains on, with seeds 0 and 1.
+#: Chosen on the last 10,000 training images, which no work trains on: "conv" with seeds 0 and 1, "dense" with seed 0, where 5
+#: and 7 epochs were tried and what lies between taken, so that it stays below the loop's time.
 RECIPES = {
     "same": Recipe(),
     "dense": Recipe((6, 6), "xavier"),
