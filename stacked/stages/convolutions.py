@@ -1,6 +1,6 @@
 """torch's convolutions, trained faster on a CPU.
 
-Three parts of theirs cost more there than the products themselves (one thread, `python -m studies.benchmark`): the gradient of a
+Three parts of theirs cost more there than the products themselves (torch 2.14, one thread, maps of digits): the gradient of a
 bias, which a convolution takes up to 50 times as slowly as the sum that it is; the bias of a transposed convolution to an odd
 size, which makes it take three times as long; and a transposed convolution to one channel, whose kernel is made for many, and
 takes three times as long as the product of matrices and the sum that it consists of. All else is torch's to the bit; these are
