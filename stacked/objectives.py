@@ -73,7 +73,9 @@ def mse(output: Tensor, target: Tensor) -> Tensor:
 
 def as_they_lie(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both in the order in which the output lies in memory."""
-    if output.dim() == 4 and output.is_contiguous(memory_format=torch.channels_last):
+    if output.dim() < 4 or output.is_contiguous():
+        return output, target
+    if output.is_contiguous(memory_format=torch.channels_last):
         return output.permute(0, 2, 3, 1), target.permute(0, 2, 3, 1)
     return output, target
 
@@ -86,9 +88,18 @@ class RectifiedMSE(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, linear: Tensor, target: Tensor) -> Tensor:
-        ctx.save_for_backward(linear, target)
+    def forward(linear: Tensor, target: Tensor) -> Tensor:
         return F.relu(linear).sub_(target).square_().mean()  # in one tensor, where F.mse_loss makes another
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int, int], linear: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Of several stacks at once, by torch's own functions: such maps are small."""
+        linear, target = linear.movedim(dims[0], 0), target.movedim(dims[1], 0)
+        return (F.relu(linear) - target).square().flatten(1).mean(1), 0
 
     @staticmethod
     @once_differentiable

@@ -55,12 +55,20 @@ class PhaseLoss(nn.Module):
 
     def forward(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
         """The mean over the batch of losses, and penalties."""
+        return self.given(clean, target, step, self.seen(clean, step))
+
+    def seen(self, clean: Tensor, step: int) -> Corrupted:
+        """What the phase sees in update `step` of the clean inputs."""
+        return self.corrupted(clean, self.phase.reads + 1, step)
+
+    def given(self, clean: Tensor, target: Tensor | None, step: int, seen: Corrupted) -> Tensor:
+        """The mean over the batch, of which `seen` was made."""
         phase = self.phase
         with twice_differentiable(self.differentiates):
             if phase.local == "alone":
-                return self.alone(clean, step)
+                return self.alone(clean, step, seen)
             first = phase.reads + 1
-            seen, codes, where = self.encoded(clean, first, phase.depth, step)
+            codes, where = self.encoded(seen.x, first, phase.depth)
             loss = self.decoded(seen, codes, where, phase.depth, phase.restores, clean if target is None else target)
             codes = [(k, x, code) for k, x, code in codes if k >= phase.learn[0]]
             loss = loss + self.penalties(codes, step)
@@ -70,16 +78,18 @@ class PhaseLoss(nn.Module):
                     own = seen if k == first else self.corrupted(x, k, step)
                     again = k > first and own.x is not x
                     with unnoticed(self._stack[0].stages[k - 1]):
-                        part, at = self.encoded(own.x, k, k, None)[1:] if again else ([(k, x, code)], where)
+                        part, at = self.encoded(own.x, k, k) if again else ([(k, x, code)], where)
                         local = self.decoded(own, part, at, k, k - 1, clean if k == first else x)
                     loss = loss + self.how.local_weight * local
             return loss
 
-    def alone(self, clean: Tensor, step: int) -> Tensor:
+    def alone(self, clean: Tensor, step: int, seen: Corrupted) -> Tensor:
         """The sum of the losses of all learning stages, each on its current input; no gradient passes between them."""
         total, stack = torch.zeros((), device=clean.device), self._stack[0]
         for k in range(self.phase.learn[0], self.phase.depth + 1):
-            seen, codes, where = self.encoded(clean, k, k, step)
+            if k > self.phase.learn[0]:
+                seen = self.corrupted(clean, k, step)
+            codes, where = self.encoded(seen.x, k, k)
             total = total + self.decoded(seen, codes, where, k, k - 1, clean) + self.penalties(codes, step)
             if k < self.phase.depth:
                 noisy = any(self.how.levels_at(k - 1))
@@ -87,11 +97,9 @@ class PhaseLoss(nn.Module):
                     clean = stack.stages[k - 1].encode(clean) if noisy else codes[0][2].detach()
         return total
 
-    def encoded(self, clean: Tensor, first: int, last: int, step: int | None) -> tuple[Corrupted, Codes, Where]:
-        """What stages `first` to `last` see and make of `clean`, which is corrupted for update `step` (None: as it is)."""
+    def encoded(self, x: Tensor, first: int, last: int) -> tuple[Codes, Where]:
+        """What stages `first` to `last` make of x."""
         stack, codes, where = self._stack[0], Codes(), Where()
-        seen = Corrupted(clean, None) if step is None else self.corrupted(clean, first, step)
-        x = seen.x
         if self.differentiates and not x.requires_grad:
             # a view, since torch's FLOP counter cannot follow a derivative by a leaf
             x = x.detach().requires_grad_().view_as(x)
@@ -99,7 +107,7 @@ class PhaseLoss(nn.Module):
             code, where[k] = stack.stages[k - 1].encode_where(x)
             codes.append((k, x, code))
             x = code
-        return seen, codes, where
+        return codes, where
 
     def decoded(self, seen: Corrupted, codes: Codes, where: Where, last: int, stop: int, target: Tensor) -> Tensor:
         """The mean loss of the code of stage `last`, decoded to depth `stop`, or of its classes, against `target`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 
@@ -13,6 +14,7 @@ from stacked.data.stream import Order
 from stacked.fit import Training
 from stacked.flops import prefix_flops, update_flops
 from stacked.growth import Phase, Updates, greedy, joint
+from stacked.heap import keep_freed_memory
 from stacked.machine import product_rate
 from stacked.run import grow
 from stacked.spec import Optimisation, RunSpec
@@ -42,7 +44,7 @@ def training(what: str, phase: Phase, batch: int) -> tuple[StackedAutoencoder, T
     grow(stack, RunSpec(stack=spec), phase.depth)
     stack.learn_only(*phase.learn).eval()
     reads = inputs(stack, phase.reads, Images(images), "recompute", batch)
-    return stack, Training(stack, phase, reads, Optimisation(batch_size=batch), order=order, seed=0, every=1)
+    return stack, Training(stack, phase, reads, Optimisation(batch_size=batch), order=order, seed=0)
 
 
 def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
@@ -51,13 +53,35 @@ def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
     for phase in phases(SPECS[what][0], policy, TIMED + BEFORE):
         stack, one = training(what, phase, batch)
         flop += update_flops(stack, phase, one.how, 0, batch) + batch * prefix_flops(stack, phase.reads)
-        times, began = [], time.perf_counter()
-        for _ in one.points():
-            times.append(time.perf_counter() - began)
-            began = time.perf_counter()
-        seconds += statistics.median(times[BEFORE:])
+        ends: list[float] = []
+        for _ in one.points(after=lambda ends=ends: ends.append(time.perf_counter())):  # type: ignore[misc]
+            pass
+        seconds += statistics.median(differences(ends)[BEFORE:])
     rate = product_rate()
     return {"seconds": seconds, "gflops": flop / 1e9 / seconds, "share": flop / 1e9 / seconds / rate, "product": rate}
+
+
+def differences(ends: list[float]) -> list[float]:
+    """How long after the one before each ended."""
+    return [end - before for before, end in itertools.pairwise(ends)]
+
+
+def products(reads: int, width: int, batch: int) -> dict[str, float]:
+    """The same of nothing but the five matrix products of an update of a dense stage: what it could reach at most."""
+    keep_freed_memory()
+    x, code = torch.randn(batch, reads), torch.randn(batch, width)
+    encoder, decoder = torch.randn(width, reads), torch.randn(reads, width)
+    ends = []
+    for _ in range(TIMED + BEFORE):
+        for left, right in ((x, encoder.t()), (code, decoder.t()), (x.t(), code), (x, decoder), (code.t(), x)):
+            left @ right
+        ends.append(time.perf_counter())
+    flop, seconds, rate = (
+        5 * 2 * batch * reads * width / 1e9,
+        statistics.median(differences(ends)[BEFORE:]),
+        product_rate(),
+    )
+    return {"seconds": seconds, "gflops": flop / seconds, "share": flop / seconds / rate, "product": rate}
 
 
 def memory(what: str, policy: str, batch: int) -> dict[str, float]:

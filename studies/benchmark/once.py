@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from stacked.machine import copy_rate, product_rate
-from studies.benchmark import large, loops, ours, peers, photos, starts, whole
+from studies.benchmark import large, loops, ours, peers, photos, seeds, starts, whole
 from studies.benchmark.foretold import foretold
 from studies.benchmark.scaling import scaling
 from studies.benchmark.spent import Spent
@@ -46,7 +46,9 @@ PROGRAMS: dict[str, Callable[..., Measured]] = {
     "product": lambda: {"gflops": product_rate()},
     "copy": lambda: {"gb_per_second": copy_rate()},
     "utilisation": large.utilisation,
+    "products": large.products,
     "memory": large.memory,
+    "seeds": seeds.seeds,
     "scaling": scaling,
     "foretold": foretold,
     "folder": photos.folder,

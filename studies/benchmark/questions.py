@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from studies.benchmark.scaling import AXES, WAYS
+from studies.benchmark.seeds import NETS, SEEDS
 
 Call = tuple[str, Mapping[str, Any]]
+
+TOGETHER = "as one batched model"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,10 @@ def questions() -> tuple[Question, ...]:
                     "utilisation",
                     {"what": "dense", "policy": "greedy", "batch": 256, "threads": 2},
                 ),
+                "dense 784-1000, its matrix products alone": (
+                    "products",
+                    {"reads": 784, "width": 1000, "batch": 256, "threads": 2},
+                ),
                 "AutoEncoder224 joint, batch 16": (
                     "utilisation",
                     {"what": "reference", "policy": "joint", "batch": 16, "threads": 2},
@@ -182,6 +189,19 @@ def questions() -> tuple[Question, ...]:
             "4 arms x 4 seeds on two cores",
             {"one at a time": ("grid", {"jobs": 1}), "two at a time": ("grid", {"jobs": 2})},
             (Claim("throughput", "per_second", "two at a time", "one at a time", least=1.8),),
+        ),
+        Question(
+            "seeds",
+            f"{SEEDS} seeds of narrow nets (batch 10) and of a wide one (batch 256), one thread",
+            {
+                f"{net}, {way}": ("seeds", {"net": net, "together": way == TOGETHER})
+                for net in NETS
+                for way in ("one by one", TOGETHER)
+            },
+            tuple(
+                Claim(f"processor time of {net}", "cpu_seconds", f"{net}, one by one", f"{net}, {TOGETHER}", least=1.5)
+                for net in ("64-32", "784-32")
+            ),
         ),
         Question(
             "forecast",

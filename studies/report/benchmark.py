@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from stacked.atomic import write_atomically
+from studies.benchmark.tried import TRIED
 from studies.report.canvas import GREY, label_ends, new_figure, png, style
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def written(out: Path, rows: pd.DataFrame, asked: Sequence[Question], command: s
         *(f"### {one.title[0].upper()}{one.title[1:]}\n\n{arms_table(rows, one)}" for one in asked if not one.axis),
         exponents_table(rows, asked),
         f"Medians, and in brackets the least and the most of {repeats(rows)} repeats.",
+        f"## Tried, and not kept\n\n{TRIED}",
         "## How it was made",
         f"```\n{command}\n```",
         origin(rows),
