@@ -56,7 +56,7 @@ class Images:
 class Recomputed:
     """Codes of the frozen stages up to `depth`, computed anew for each batch."""
 
-    def __init__(self, stack: StackedAutoencoder, depth: int, images: Images) -> None:
+    def __init__(self, stack: StackedAutoencoder, depth: int, images: Inputs) -> None:
         self.stack, self.depth, self.images = stack, depth, images
 
     @torch.no_grad()
@@ -162,7 +162,7 @@ def free_bytes(device: torch.device) -> int:
     return 2**62  # unknown on this system: the fixed limit alone decides
 
 
-def inputs(stack: StackedAutoencoder, depth: int, images: Images, mode: str, batch_size: int) -> Inputs:
+def inputs(stack: StackedAutoencoder, depth: int, images: Inputs, mode: str, batch_size: int) -> Inputs:
     """The inputs of a phase that reads `depth`, kept as the `mode` of its plan says."""
     if depth == 0:
         return images
