@@ -26,6 +26,11 @@ class Half(nn.Sequential):
         super().__init__(*modules)
         self._stages = tuple(stages)  # in a tuple: seen, not owned, so that parameters() is this half's alone
 
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of what the stack was built to read, without the batch."""
+        return self._stages[0].in_shape
+
     def train(self, mode: bool = True) -> Half:
         super().train(mode)
         for stage in self._stages:
