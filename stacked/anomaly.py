@@ -1,0 +1,192 @@
+"""Anomaly detection: a stack that was trained on normal images alone tells how unlike them an image is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stacked.checks import choice, need
+from stacked.codes import Images
+from stacked.model_file import reading, write
+from stacked.plain import parsed
+from stacked.pretrain import pretrain
+from stacked.rng import generator
+from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+from stacked.stack import StackedAutoencoder
+
+FORMAT = "stacked detector 1"
+#: images that are scored at once
+BATCH = 250
+#: values of a code of which a covariance is estimated; maps of more are averaged over their places
+MOST_VALUES = 1024
+SCORES = ("reconstruction", "density", "both")
+Scores = NDArray[np.float64]
+
+
+def default_spec() -> RunSpec:
+    """Three convolutional stages, layer-wise and then end to end, on images of which a fifth of the pixels is masked."""
+    return RunSpec(
+        stack=StackSpec.of("conv", 16, 32, 16),
+        budget=Budget((5.0,), 5.0, "epochs"),
+        optimisation=Optimisation(batch_size=64, corruption="masking", corruption_level=(0.2,)),
+    )
+
+
+class Detector:
+    """Tells images that are unlike those it was fitted on, as scikit-learn's detectors do; images are uint8 [N, C, H, W].
+
+    spec: what is trained (None: `default_spec`). score: "reconstruction", the mean squared error per pixel; "density", the
+    squared Mahalanobis distance of the code from those of the training images, divided by its number of values, with the
+    shrunk covariance of Ledoit & Wolf 2004 (of maps with more than 1,024 values: of their means over all places); "both", the
+    sum of the logarithms of the two, each over its mean on the training images. false_alarms: the share of normal
+    images that `predict` may call anomalous, in (0, 1). held_out: the share of the images of `fit` that are not trained on, but
+    calibrate p-values. device: where it trains.
+
+    Raises InputError for parameters that are none of these.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec | None = None,
+        *,
+        score: str = "both",
+        false_alarms: float = 0.05,
+        held_out: float = 0.2,
+        device: str = "cpu",
+    ) -> None:
+        choice(score, SCORES, "score")
+        for name, value in (("false_alarms", false_alarms), ("held_out", held_out)):
+            need(0 < value < 1, f"{name} {value} is not allowed: give a number between 0 and 1")
+        self.spec = spec or default_spec()
+        self.kind, self.false_alarms, self.held_out, self.device = score, false_alarms, held_out, device
+        self.stack: StackedAutoencoder | None = None
+
+    def fit(self, images: Tensor) -> Detector:
+        """Train on normal images, and calibrate on the share of them that is held out, drawn by the spec's seed.
+
+        Raises InputError for too few images to keep the rate of false alarms, and Diverged when a loss is not finite.
+        """
+        need(
+            images.dtype == torch.uint8 and images.dim() == 4,
+            f"images of {images.dtype} and shape {list(images.shape)} cannot be read: give uint8 [N, C, H, W]",
+        )
+        count, least = round(self.held_out * len(images)), int(np.ceil(1 / self.false_alarms)) - 1
+        need(
+            count >= least and count < len(images),
+            f"{count} held-out images cannot tell a false-alarm rate of {self.false_alarms:g}: give {least} or more of them",
+        )
+        order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
+        normal, held = images[order[count:]], images[order[:count]]
+        self.stack = pretrain(self.spec, Images(normal), tuple(images.shape[1:]), device=self.device).cpu()
+        self._fit_scores(normal)
+        self.calibration = np.sort(self.score(held))
+        return self
+
+    def _fit_scores(self, normal: Tensor) -> None:
+        from sklearn.covariance import LedoitWolf
+
+        codes = self._by_batch(normal, lambda x: summary(self._fitted.encode(x))).astype(np.float64)
+        shape = LedoitWolf().fit(codes)
+        self.mean, self.precision = shape.location_, shape.precision_
+        self.scale = np.array([self._reconstruction(normal).mean(), self._density(normal).mean()])
+
+    @property
+    def _fitted(self) -> StackedAutoencoder:
+        need(self.stack is not None, "this detector is not fitted: call fit, or load one")
+        assert self.stack is not None
+        return self.stack
+
+    @torch.no_grad()
+    def _by_batch(self, images: Tensor, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+        stack, floats = self._fitted, Images(images)
+        need(
+            images.dtype == torch.uint8 and tuple(images.shape[1:]) == stack.input_shape,
+            f"images of {images.dtype} and shape {list(images.shape[1:])} cannot be scored: give uint8 images of "
+            f"{list(stack.input_shape)}, as this detector was fitted on",
+        )
+        parts = [function(floats(index)) for index in torch.arange(len(images)).split(BATCH)]
+        return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+    def heat_map(self, images: Tensor) -> NDArray[np.float32]:
+        """The squared error at each pixel, mean over channels: [N, H, W]."""
+        return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
+
+    def _reconstruction(self, images: Tensor) -> Scores:
+        return self._by_batch(
+            images, lambda x: (self._fitted.reconstruct(x) - x).square().flatten(1).mean(1, dtype=torch.float64)
+        )
+
+    def _density(self, images: Tensor) -> Scores:
+        off = self._by_batch(images, lambda x: summary(self._fitted.encode(x))).astype(np.float64) - self.mean
+        return np.einsum("ni,ij,nj->n", off, self.precision, off, optimize=True) / len(self.mean)
+
+    def score(self, images: Tensor) -> Scores:
+        """How unlike normal images each is, float64 [N]: greater is more so; InputError for images of another shape."""
+        if self.kind == "reconstruction":
+            return self._reconstruction(images)
+        if self.kind == "density":
+            return self._density(images)
+        parts = np.stack([self._reconstruction(images), self._density(images)])
+        return np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
+
+    def p_value(self, images: Tensor) -> Scores:
+        """The conformal p-value of each image [N], in (0, 1]: the share of calibration images, and itself, that score as high.
+
+        Of a normal image it is at most a with a probability of at most a (Vovk, Gammerman & Shafer 2005, section 2.2), where
+        it is exchangeable with those that calibrate.
+        """
+        below = np.searchsorted(self.calibration, self.score(images), side="left")
+        return (len(self.calibration) - below + 1) / (len(self.calibration) + 1)
+
+    def predict(self, images: Tensor) -> NDArray[np.bool_]:
+        """Which images [N] are anomalous: of normal ones at most the share `false_alarms`, on average over calibrations."""
+        return self.p_value(images) <= self.false_alarms
+
+    @property
+    def threshold(self) -> float:
+        """The greatest score that is not called anomalous, on the calibration images' grid."""
+        alarms = int(self.false_alarms * (len(self.calibration) + 1) + 1e-9)
+        return float(self.calibration[len(self.calibration) - alarms])
+
+    def save(self, path: str | Path) -> None:
+        """Write the detector to a file; InputError when the place cannot be written."""
+        tensors = {f"stack.{name}": tensor for name, tensor in self._fitted.state_dict().items()}
+        for name in ARRAYS:
+            tensors[name] = torch.from_numpy(np.asarray(getattr(self, name), dtype=np.float64))
+        header = {"score": self.kind, "false_alarms": self.false_alarms, "held_out": self.held_out}
+        write(Path(path), FORMAT, tensors, self.spec.stack, self._fitted.input_shape, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Detector:
+        """The detector that `save` wrote, which may be anyone's; InputError when the file is none."""
+        with reading(path, FORMAT, "a detector {reason}: give a file that Detector.save wrote") as content:
+            header = {name: parsed(content.header[name]) for name in ("score", "false_alarms", "held_out")}
+            detector = cls(RunSpec(stack=content.spec), **header)
+            arrays = {name: content.tensors.pop(name).numpy() for name in ARRAYS}
+            stack = content.empty()
+            content.fill(stack, "stack.")
+            detector.stack = stack.eval()
+            for name, array in arrays.items():
+                setattr(detector, name, array)
+            count = len(detector.mean)
+            need(
+                detector.precision.shape == (count, count) and detector.scale.shape == (2,) and count > 0,
+                "its arrays do not fit each other",
+            )
+        return detector
+
+
+#: what a fitted detector has beside its stack
+ARRAYS = ("mean", "precision", "scale", "calibration")
+
+
+def summary(code: Tensor) -> Tensor:
+    """A code as the values [B, n] of which the density is estimated."""
+    flat = code.flatten(1)
+    return flat if flat.shape[1] <= MOST_VALUES or code.dim() == 2 else code.mean((2, 3))
