@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,17 +85,21 @@ class Detector:
         order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
         normal, held = images[order[count:]], images[order[:count]]
         self.stack = pretrain(self.spec, Images(normal), tuple(images.shape[1:]), device=self.device).cpu()
-        self._fit_scores(normal)
-        self.calibration = np.sort(self.score(held))
+        self._fit_density(normal)
+        self.scale = self._parts(normal).mean(1)
+        self.held = self._parts(held)
+        self._calibrate()
         return self
 
-    def _fit_scores(self, normal: Tensor) -> None:
+    def _fit_density(self, normal: Tensor) -> None:
         from sklearn.covariance import LedoitWolf
 
-        codes = self._by_batch(normal, lambda x: summary(self._fitted.encode(x))).astype(np.float64)
-        shape = LedoitWolf().fit(codes)
+        codes = self._by_batch(normal, lambda x: summary(self._fitted.encode(x)))
+        shape = LedoitWolf().fit(codes.astype(np.float64))
         self.mean, self.precision = shape.location_, shape.precision_
-        self.scale = np.array([self._reconstruction(normal).mean(), self._density(normal).mean()])
+
+    def _calibrate(self) -> None:
+        self.calibration = np.sort(self._combined(self.held))
 
     @property
     def _fitted(self) -> StackedAutoencoder:
@@ -117,23 +122,34 @@ class Detector:
         """The squared error at each pixel, mean over channels: [N, H, W]."""
         return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
 
-    def _reconstruction(self, images: Tensor) -> Scores:
-        return self._by_batch(
-            images, lambda x: (self._fitted.reconstruct(x) - x).square().flatten(1).mean(1, dtype=torch.float64)
-        )
+    def _parts(self, images: Tensor) -> Scores:
+        """Reconstruction errors and densities [2, N], of one pass."""
 
-    def _density(self, images: Tensor) -> Scores:
-        off = self._by_batch(images, lambda x: summary(self._fitted.encode(x))).astype(np.float64) - self.mean
-        return np.einsum("ni,ij,nj->n", off, self.precision, off, optimize=True) / len(self.mean)
+        def both(x: Tensor) -> Tensor:
+            code, where = self._fitted.encode_where(x)
+            error = (self._fitted.decode(code, where=where) - x).square().flatten(1).mean(1, dtype=torch.float64)
+            off = summary(code).double() - torch.from_numpy(self.mean)
+            far = torch.einsum("ni,ij,nj->n", off, torch.from_numpy(self.precision), off) / len(self.mean)
+            return torch.stack([error, far], 1)
+
+        return self._by_batch(images, both).reshape(-1, 2).T
+
+    def _combined(self, parts: Scores) -> Scores:
+        if self.kind != "both":
+            return parts[SCORES.index(self.kind)]
+        return np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
 
     def score(self, images: Tensor) -> Scores:
         """How unlike normal images each is, float64 [N]: greater is more so; InputError for images of another shape."""
-        if self.kind == "reconstruction":
-            return self._reconstruction(images)
-        if self.kind == "density":
-            return self._density(images)
-        parts = np.stack([self._reconstruction(images), self._density(images)])
-        return np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
+        return self._combined(self._parts(images))
+
+    def scored_by(self, score: str) -> Detector:
+        """The same detector with another of the three scores, calibrated for it."""
+        choice(score, SCORES, "score")
+        other = copy.copy(self)
+        other.kind = score
+        other._calibrate()
+        return other
 
     def p_value(self, images: Tensor) -> Scores:
         """The conformal p-value of each image [N], in (0, 1]: the share of calibration images, and itself, that score as high.
@@ -175,15 +191,14 @@ class Detector:
             for name, array in arrays.items():
                 setattr(detector, name, array)
             count = len(detector.mean)
-            need(
-                detector.precision.shape == (count, count) and detector.scale.shape == (2,) and count > 0,
-                "its arrays do not fit each other",
-            )
+            shapes = detector.precision.shape, detector.scale.shape, detector.held.shape[:1], detector.held.ndim
+            need(shapes == ((count, count), (2,), (2,), 2), "its arrays do not fit each other")
+            detector._calibrate()
         return detector
 
 
 #: what a fitted detector has beside its stack
-ARRAYS = ("mean", "precision", "scale", "calibration")
+ARRAYS = ("mean", "precision", "scale", "held")
 
 
 def summary(code: Tensor) -> Tensor:

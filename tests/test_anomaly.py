@@ -41,7 +41,8 @@ def zeros(digits: Any) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def fitted(zeros: torch.Tensor) -> dict[str, Detector]:
-    return {kind: Detector(SPEC, score=kind).fit(zeros[:140]) for kind in ("reconstruction", "density", "both")}
+    both = Detector(SPEC).fit(zeros[:140])
+    return {kind: both.scored_by(kind) for kind in ("reconstruction", "density", "both")}
 
 
 def parts(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,6 +66,12 @@ def test_scores_are_those_of_plain_torch_and_scikit_learn(fitted: Any, digits: A
     both = np.log(error / float(scale[0])) + np.log(far / scale[1])
     np.testing.assert_allclose(fitted["both"].score(images), both, atol=2e-3)
     np.testing.assert_allclose(fitted["both"].heat_map(images).mean((1, 2)), error, rtol=1e-5)
+
+
+def test_a_detector_with_another_score_is_the_one_fitted_for_it(fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
+    alone = Detector(SPEC, score="density").fit(zeros[:140])
+    assert np.array_equal(alone.score(digits[0][:50]), fitted["density"].score(digits[0][:50]))
+    assert alone.threshold == fitted["density"].threshold
 
 
 @pytest.mark.parametrize("kind", ["reconstruction", "density", "both"])
