@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from stacked.data.dataset import Dataset, Official, Source
 from stacked.data.image import decode_all, extensions
 from stacked.data.split import Split, division
 from stacked.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEST = 1 / 6
 
@@ -58,6 +62,19 @@ class Folder(Dataset):
         _refuse_half_a_division(listing)
         _require(listing, 3, "to train, validate and test with")
         return Official(*_held_out(listing, source), listing.classes)
+
+
+def named_images(folder: Path, image_size: int, grey: bool) -> tuple[list[Path], Tensor]:
+    """All images below a folder, whatever folders they are in: their paths and uint8 [N, C, H, W], decoded as by a data set.
+
+    InputError where there are none, or one cannot be read.
+    """
+    import torch
+
+    paths = _images(folder) if folder.is_dir() else []
+    if not paths:
+        raise InputError(f"{folder} holds no images that Pillow reads: give a folder that has some")
+    return paths, torch.from_numpy(decode_all(paths, image_size, grey))
 
 
 def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:

@@ -1,0 +1,172 @@
+"""What the rows of a study of a use say: means with intervals, paired differences, a table a measure, figures, and a page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import pandas as pd
+
+from stacked.atomic import write_atomically
+from studies.report.canvas import png, style
+from studies.report.measures import p_text
+from studies.report.pairing import mean_interval, paired
+from studies.report.rows import FINISHED
+from studies.report.tables import markdown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from studies.uses.study import Use
+
+#: paints a figure from the rows of a record and its folder; None: there is nothing to paint
+Paint: TypeAlias = "Callable[[pd.DataFrame, Path], Figure | None]"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure's name in tables, with its unit, its decimals, and whether more is better."""
+
+    label: str
+    decimals: int
+    more: bool = True
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a study: what it shows, in a sentence or two, and what paints it."""
+
+    caption: str
+    paint: Paint
+
+
+def load(out: Path) -> pd.DataFrame:
+    """The rows in a folder; conditions are texts."""
+    return pd.read_csv(out / "rows.csv", dtype={"condition": str, "commit": str}, keep_default_na=False)
+
+
+def report(use: Use, out: Path, command: str, made_with: str) -> str:
+    """Write figures and README.md beside the rows in `out`; returns the page."""
+    rows, shown = load(out), []
+    with style():
+        for name, drawing in use.drawings.items():
+            path, figure = out / "figures" / f"{name}.png", drawing.paint(rows, out)
+            if figure is None:
+                path.unlink(missing_ok=True)
+                continue
+            write_atomically(path, png(figure))
+            shown.append(f"![{name}](figures/{name}.png)\n\n*{drawing.caption}*")
+    parts = [
+        f"# {use.title}",
+        use.question,
+        *shown[:1],
+        summary(use, rows),
+        note(rows),
+        differences(use, rows),
+        *shown[1:],
+        *(by_condition(use, rows, name) for name in use.measures),
+        "## How it was made",
+        f"```\n{command}\n```",
+        use.protocol,
+        f"Rows made by commit {', '.join(sorted(set(rows['commit'])))}. {made_with} Generated from rows.csv.",
+    ]
+    page = "\n\n".join(part for part in parts if part) + "\n"
+    write_atomically(out / "README.md", page)
+    return page
+
+
+def block(use: Use, out: Path, root: Path) -> str:
+    """What the project's README says of the record in `out`."""
+    rows, link = load(out), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
+    first = next(iter(use.drawings))
+    parts = [
+        f"[![{use.title}]({link}/figures/{first}.png)]({link}/README.md)",
+        summary(use, rows),
+        f"{note(rows)} Differences, conditions, protocol and command: [{link}]({link}/README.md).",
+    ]
+    return "\n\n".join(parts)
+
+
+def wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each arm and seed, with the mean over conditions of every measure."""
+    table = rows.pivot_table(index=["arm", "seed"], columns="measure", values="value", aggfunc="mean").reset_index()
+    return table.assign(status=FINISHED)
+
+
+def present(use: Use, rows: pd.DataFrame) -> list[str]:
+    """The arms that were measured, in the study's order."""
+    there = set(rows["arm"])
+    return [*(arm for arm in use.arms if arm in there), *sorted(there - set(use.arms))]
+
+
+def interval(values: pd.Series, decimals: int) -> str:
+    """A mean with its 95 % interval over seeds; without one where seeds do not differ, or there is one only."""
+    mean, low, high = mean_interval(values.dropna())
+    if not len(values.dropna()):
+        return "–"
+    if not low < high:
+        return f"{mean:.{decimals}f}"
+    return f"{mean:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
+
+
+def summary(use: Use, rows: pd.DataFrame) -> str:
+    """A line for each arm with all its measures."""
+    table, lines = wide(rows), []
+    for arm in present(use, rows):
+        mine = table[table["arm"] == arm]
+        cells = [interval(mine[name], m.decimals) if name in mine else "–" for name, m in use.measures.items()]
+        lines.append([arm, str(len(mine)), *cells, f"{mine['seconds'].mean():.0f}"])
+    heads = [f"{m.label} ({'more' if m.more else 'less'} is better)" for m in use.measures.values()]
+    return markdown(["", "seeds", *heads, "seconds a seed"], lines)
+
+
+def note(rows: pd.DataFrame) -> str:
+    """What the tables' numbers are."""
+    conditions = rows.loc[rows["condition"] != "", "condition"].nunique()
+    over = f" of the mean over {conditions} conditions" if conditions > 1 else ""
+    return (
+        f"Means over seeds{over}, in brackets their 95 % t intervals where seeds differ; a seed varies initial weights, data "
+        "order, corruption, and what of the images is drawn. Methods of one training share its seconds."
+    )
+
+
+def differences(use: Use, rows: pd.DataFrame) -> str:
+    """How every other arm differs from the first on the main measure, paired by seed."""
+    arms, (name, measure) = present(use, rows), next(iter(use.measures.items()))
+    table, lines = wide(rows), []
+    for arm in arms[1:]:
+        if name not in table:
+            continue
+        found = paired(table, name, arm, arms[0])
+        d = measure.decimals
+        between = f"{found.low:+.{d}f} to {found.high:+.{d}f}" if found.has_interval else "–"
+        lines.append(
+            [arm, str(found.n), f"{found.difference:+.{d}f}", between, p_text(found.p) if found.has_interval else "–"]
+        )
+    if not lines:
+        return ""
+    head = ["", "pairs", f"{measure.label}: difference from {arms[0]}", "95 % interval", "p"]
+    return markdown(head, lines)
+
+
+def by_condition(use: Use, rows: pd.DataFrame, name: str) -> str:
+    """A measure under every condition, an arm a column."""
+    mine = rows[(rows["measure"] == name) & (rows["condition"] != "")]
+    if mine["condition"].nunique() < 2:
+        return ""
+    measure, arms = use.measures[name], present(use, mine)
+    lines = [
+        [condition, *(interval(part[part["arm"] == arm]["value"], measure.decimals) for arm in arms)]
+        for condition, part in ((c, mine[mine["condition"] == c]) for c in dict.fromkeys(mine["condition"]))
+    ]
+    return f"## {measure.label}\n\n{markdown([use.conditions, *arms], lines)}"
+
+
+def colours(arms: Sequence[str]) -> dict[str, str]:
+    """A colour for each arm."""
+    from studies.report.canvas import arm_colours
+
+    return arm_colours(arms)

@@ -1,0 +1,130 @@
+"""Anomalies among a user's own images: a table of scores, the worst of them with maps of their errors, and the detector."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stacked.atomic import write_atomically
+from stacked.checks import need
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from stacked.anomaly import Detector
+    from stacked.spec import RunSpec
+    from studies.uses.study import Setting
+
+#: images that are shown
+SHOWN = 8
+FIELDS = ("file", "score", "p_value", "anomalous")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of each image: its score, its p-value, whether it is anomalous [N], and where its error is [N, H, W]."""
+
+    score: NDArray[Any]
+    p_value: NDArray[Any]
+    anomalous: NDArray[Any]
+    heat: NDArray[Any]
+
+    @classmethod
+    def of(cls, detector: Detector, images: Tensor) -> Verdict:
+        """That of a detector."""
+        return cls(
+            detector.score(images), detector.p_value(images), detector.predict(images), detector.heat_map(images)
+        )
+
+
+def judge(setting: Setting, spec: RunSpec) -> int:
+    """Fit a detector on the images of --data, judge those of --judge, and write what came of it; returns the exit code.
+
+    Without --judge the images of --data themselves are judged, each by a detector that was fitted on the other half of them;
+    the detector that is kept is fitted on all.
+    """
+    from stacked.anomaly import Detector
+
+    given, out = setting.given, setting.out
+    paths, images = images_of(given.data, setting)
+    detector = Detector(spec, device=given.device).fit(images)
+    if given.judge:
+        paths, images = images_of(given.judge, setting)
+        found = Verdict.of(detector, images)
+    else:
+        found = crossed(spec, images, given.device)
+    order = np.argsort(-found.score, kind="stable")
+    above = Path(os.path.commonpath([path.parent for path in paths]))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(FIELDS)
+    for k in order:
+        name = paths[k].relative_to(above).as_posix()
+        table.writerow((name, f"{found.score[k]:.6g}", f"{found.p_value[k]:.6g}", int(found.anomalous[k])))
+    write_atomically(out / "scores.csv", text.getvalue())
+    write_atomically(out / "worst.png", worst(found, order[:SHOWN], paths, images))
+    detector.save(out / "detector.safetensors")
+    print(
+        f"{int(found.anomalous.sum())} of {len(paths)} images are anomalous, of normal ones at most {detector.false_alarms:.0%} "
+        f"would be called so.\nscores.csv, worst.png and detector.safetensors are in {out}"
+    )
+    return 0
+
+
+def images_of(name: str, setting: Setting) -> tuple[list[Path], Tensor]:
+    """The files of "folder:PATH" and their images."""
+    from stacked.data.folder import apart, named_images
+
+    kind, _, path = name.partition(":")
+    need(kind == "folder" and bool(path), f"{name!r} is no folder of images: give folder:PATH")
+    name, data_dir = apart(name, setting.given.data_dir)
+    folder = Path(data_dir or "") / name.partition(":")[2]
+    return named_images(folder, setting.given.image_size, setting.given.grey)
+
+
+def crossed(spec: RunSpec, images: Tensor, device: str) -> Verdict:
+    """The verdict on each half of the images, drawn by the spec's seed, by a detector that has seen the other half alone."""
+    import torch
+
+    from stacked.anomaly import Detector
+    from stacked.rng import generator
+
+    order = torch.randperm(len(images), generator=generator(spec.seed, "halves"))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    parts = [
+        Verdict.of(Detector(spec, device=device).fit(images[other]), images[mine])
+        for mine, other in (halves, halves[::-1])
+    ]
+    back = np.argsort(torch.cat(halves).numpy())
+    return Verdict(
+        *(np.concatenate([getattr(part, name) for part in parts])[back] for name in Verdict.__dataclass_fields__)
+    )
+
+
+def worst(found: Verdict, order: NDArray[Any], paths: list[Path], images: Tensor) -> bytes:
+    """The images of highest score above maps of their errors, as PNG bytes."""
+    from studies.report.canvas import new_figure, png, style
+
+    with style():
+        figure = new_figure(2.8)
+        grid = figure.subplots(2, len(order), squeeze=False)
+        most = float(found.heat[order].max())
+        for column, k in enumerate(order):
+            shown = images[k].permute(1, 2, 0).numpy()
+            grid[0][column].imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255)
+            drawn = grid[1][column].imshow(found.heat[k], cmap="viridis", vmin=0, vmax=most)
+            grid[0][column].set_title(paths[k].name[-14:], fontsize=7)
+            grid[1][column].set_xlabel(f"p = {found.p_value[k]:.2g}", fontsize=8)
+            for axes in (grid[0][column], grid[1][column]):
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.grid(False)
+        figure.colorbar(drawn, ax=grid[1].tolist(), label="squared error", shrink=0.9)
+        return png(figure)

@@ -1,0 +1,291 @@
+"""What the studies of uses share: methods x seeds, measured one after the other, each recorded as it comes, and a report."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import io
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stacked.atomic import REFUSED, unwritable, write_atomically
+from stacked.checks import choice, need, utf8, whole
+from stacked.errors import InputError, Interrupted
+from stacked.interruption import Interruption
+from stacked.paths import command_without_folders
+from stacked.progress import say, say_warnings
+from studies.options import slug
+from studies.report.origin import origin
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+    from stacked.mlflow_store import Store
+    from studies.report.uses import Drawing, Measure
+
+ROOT = Path(__file__).resolve().parents[2]
+FIELDS = ("method", "seed", "arm", "condition", "measure", "value", "commit")
+
+
+class Found(NamedTuple):
+    """One measurement: of an `arm`, under a `condition` ("": there is only one), in the unit of its measure."""
+
+    arm: str
+    condition: str
+    measure: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method is measured on: the data, the command line's values, and the folder of the record."""
+
+    splits: Splits
+    given: argparse.Namespace
+    out: Path
+
+
+#: what measures itself with a seed; where it cannot, it raises InputError before it has measured anything
+Method = Callable[[Setting, int], Iterable[Found]]
+
+
+@dataclass(frozen=True)
+class Use:
+    """A question, the methods that answer it, and how the answer is drawn.
+
+    methods: by name; each gives measurements of one arm or more. arms: in the order of tables; the first is that which others
+    are compared with. measures: of which tables are made, the main one first. conditions: what they are, for the head of a
+    table. protocol: Markdown for the page. drawings: the most telling first. options: adds those of its own. smoke: values
+    of a smoke run. own: what is done instead where the data have no classes (None: they need none). extras: packages that methods
+    need and this one does not, which are then left out.
+    """
+
+    name: str
+    title: str
+    question: str
+    protocol: str
+    methods: Mapping[str, Method]
+    arms: tuple[str, ...]
+    measures: Mapping[str, Measure]
+    conditions: str
+    drawings: Mapping[str, Drawing]
+    options: Callable[[argparse.ArgumentParser], None] = lambda command: None
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    own: Callable[[Setting], int] | None = None
+    extras: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def prog(self) -> str:
+        """The command."""
+        return f"python -m studies.{self.name}"
+
+
+def parser(use: Use) -> argparse.ArgumentParser:
+    """The command line of a study of a use."""
+    command = argparse.ArgumentParser(prog=use.prog, description=use.question)
+    command.add_argument(
+        "--data", default="mnist", metavar="NAME", help="mnist digits fashion-mnist kmnist cifar10 stl10 folder:PATH"
+    )
+    command.add_argument("--data-dir", default=None, metavar="DIR", help="where datasets lie that are not bundled")
+    command.add_argument("--download", action="store_true", help="fetch a missing dataset into it")
+    command.add_argument("--limit", type=int, default=None, metavar="N", help="training images (all)")
+    command.add_argument("--image-size", type=int, default=64, metavar="N", help="of a folder's images (64)")
+    command.add_argument("--grey", action="store_true", help="read a folder's images as grey levels")
+    command.add_argument("--methods", nargs="+", default=list(use.methods), metavar="NAME", help=", ".join(use.methods))
+    command.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds (3)")
+    command.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda ... (cpu)")
+    command.add_argument("--out", type=Path, default=None, metavar="DIR", help="of the record (results/STUDY/DATA)")
+    command.add_argument("--store", type=Path, default=Path("mlruns"), metavar="DIR", help="of MLflow (mlruns)")
+    command.add_argument("--smoke", action="store_true", help="tiny data and one seed: does it run?")
+    use.options(command)
+    return command
+
+
+def main(use: Use, words: list[str] | None = None) -> int:
+    """The command line; returns 0, 2 for bad input, 130 when interrupted. What is recorded already is not measured again."""
+    say_warnings()
+    words, stop = sys.argv[1:] if words is None else words, Interruption()
+    try:
+        command = parser(use)
+        if "--smoke" in words:
+            command.set_defaults(data="digits", seeds=1, **use.smoke)
+        given = command.parse_args(words)
+        whole(given.seeds, "seeds", 1)
+        for name in given.methods:
+            choice(name, use.methods, "method")
+        for name in ("out", "store", "data_dir"):
+            utf8(str(getattr(given, name) or ""), name)
+        with stop:
+            return conduct(use, given, command_without_folders([*use.prog.split(), *words]), stop)
+    except InputError as error:
+        print(f"{use.prog}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        print(f"{use.prog}: {unwritable(error.filename or 'a file', error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"\n{use.prog}: interrupted; what is done is kept, and the same command goes on from there", file=sys.stderr
+        )
+        return 128 + (stop.number or signal.SIGINT)
+
+
+def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[], bool]) -> int:
+    """Measure what is missing and write the report; raises Interrupted when `stop` says so."""
+    from stacked import data
+    from stacked.data.folder import apart
+    from stacked.tracking import open_store
+    from studies.record import alone, committed_as
+    from studies.report import has_block, update_readme
+    from studies.report.uses import block, report
+
+    name, data_dir = apart(given.data, given.data_dir)
+    splits = data.load(
+        name,
+        limit=given.limit,
+        data_dir=data_dir,
+        download=given.download,
+        image_size=given.image_size,
+        grey=given.grey,
+    )
+    out = given.out or Path("results") / use.name / (slug(name) + ("-smoke" if given.smoke else ""))
+    setting = Setting(splits, given, out)
+    if use.own and not splits.classes:
+        return use.own(setting)
+    store = open_store(given.store)
+    with alone(out):
+        prepare(use, setting)
+        for seed in range(given.seeds):
+            for method in given.methods:
+                if stop():
+                    raise Interrupted("stopped as asked")
+                package = use.extras.get(method)
+                if package and importlib.util.find_spec(package) is None:
+                    say(
+                        f"{method} needs {package}, which is not installed, and is left out (pip install '.[{use.name}]')"
+                    )
+                    continue
+                measure(use, setting, method, seed, store)
+    page = report(use, out, command, origin())
+    kept = committed_as(out, ROOT)
+    if kept and has_block(ROOT / "README.md", kept):
+        update_readme(ROOT / "README.md", kept, block(use, out, ROOT))
+    tell(use, setting, store)
+    print(page)
+    return 0
+
+
+def prepare(use: Use, setting: Setting) -> None:
+    """Note what all rows of a folder share; InputError where it holds those of something else."""
+    given = vars(setting.given)
+    passing = {"methods", "seeds", "device", "out", "store", "data_dir", "download"}
+    mine = {name: value for name, value in given.items() if name not in passing}
+    mine = json.loads(json.dumps(mine | {"data": setting.splits.name, "digest": setting.splits.digest}, default=str))
+    path = setting.out / "configuration.json"
+    if not path.exists():
+        write_atomically(path, json.dumps(mine, indent=1) + "\n")
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): restore it, or choose another --out") from error
+    need(isinstance(theirs, dict), f"{path} is not the record of a study: restore it, or choose another --out")
+    differ = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
+    told = ", ".join(f"{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here" for name in differ)
+    need(not differ, f"{setting.out} holds rows of another configuration ({told}): choose another --out")
+
+
+def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) -> None:
+    """Measure a method with a seed, where that is not done, and add its rows, all at once."""
+    from stacked.environment import code_identity
+
+    path = setting.out / "rows.csv"
+    old = rows(path)
+    if any(row[:2] == [method, str(seed)] for row in old):
+        return
+    began, (commit, changed) = time.perf_counter(), code_identity()
+    found = list(use.methods[method](setting, seed))
+    seconds = time.perf_counter() - began
+    found += [Found(arm, "", "seconds", seconds) for arm in dict.fromkeys(one.arm for one in found)]
+    mine = commit[:7] + "+changes" * changed
+    new = [[method, str(seed), one.arm, one.condition, one.measure, f"{one.value:.8g}", mine] for one in found]
+    ranks = {name: rank for rank, name in enumerate(use.methods)}
+    lines = sorted([*old, *new], key=lambda row: (int(row[1]), ranks.get(row[0], len(ranks))))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([FIELDS, *lines])
+    write_atomically(path, text.getvalue())
+    main_measure = next(iter(use.measures))
+    told = [f"{arm} {means(found, main_measure)[arm]:.4g}" for arm in means(found, main_measure)]
+    say(f"{method}/s{seed}: {main_measure} of {', '.join(told)}; {seconds:.0f} s")
+    record(use, setting, method, seed, found, store)
+
+
+def means(found: Sequence[Found], name: str) -> dict[str, float]:
+    """The mean over conditions of a measure, by arm."""
+    values: dict[str, list[float]] = {}
+    for one in found:
+        if one.measure == name:
+            values.setdefault(one.arm, []).append(one.value)
+    return {arm: sum(each) / len(each) for arm, each in values.items()}
+
+
+def rows(path: Path) -> list[list[str]]:
+    """What is measured already; InputError where that cannot be read."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        head, *lines = csv.reader(file)
+    need(
+        all(len(line) == len(FIELDS) for line in lines) and tuple(head) == FIELDS,
+        f"{path} has other columns than {', '.join(FIELDS)}: restore it, or choose another --out",
+    )
+    return lines
+
+
+def experiment(use: Use, setting: Setting) -> str:
+    """The name of the study's experiment in MLflow."""
+    return f"{use.name}-{slug(setting.splits.name)}"
+
+
+def record(use: Use, setting: Setting, method: str, seed: int, found: Sequence[Found], store: Store) -> None:
+    """A run of MLflow for each arm, with the mean over conditions of all that was measured."""
+    from stacked.tracking import Tracker, set_aside
+    from studies.report.canvas import arm_colours
+
+    colours = arm_colours(use.arms)
+    for arm in dict.fromkeys(one.arm for one in found):
+        name = f"{arm}/s{seed}"
+        work = store.root / "work" / slug(f"{experiment(use, setting)}-{setting.out.name}-{name}")
+        set_aside(store, work)
+        tags = {"kind": "use", "arm": arm, "seed": seed, "study": use.name, "mlflow.runColor": colours[arm]}
+        params = {"method": method, "data": setting.splits.name, "limit": setting.given.limit}
+        with Tracker(store, experiment(use, setting), name=name, work=work, tags=tags, params=params) as run:
+            mine = [one for one in found if one.arm == arm]
+            values = {one.measure: means(mine, one.measure)[arm] for one in mine}
+            run.log({f"final/{slug(measure)}": value for measure, value in values.items()}, step=0)
+
+
+def tell(use: Use, setting: Setting, store: Store) -> None:
+    """Keep the report in MLflow, and say where it and the runs are."""
+    from stacked.mlflow_store import OUTAGES, StoreClient
+    from stacked.server import address, typed_command
+    from stacked.tracking import study_run
+
+    try:
+        with study_run(store, experiment(use, setting), f"{use.name}-{setting.out.name}") as run:
+            for path, folder in ((setting.out / "README.md", "report"), (setting.out / "figures", "report/figures")):
+                if path.exists():
+                    run.artifact(path, folder)
+        place = StoreClient(store, experiment(use, setting)).experiment_id
+        print(f"In MLflow: {store.uri if store.is_server else address()}/#/experiments/{place}", file=sys.stderr)
+        if not store.is_server:
+            print(f"Start its UI with: {typed_command(store)}", file=sys.stderr)
+    except OUTAGES as error:
+        say(f"MLflow has no report of this ({(str(error).splitlines() or ['an outage'])[0]}): run the same again")
