@@ -53,13 +53,10 @@ def judge(setting: Setting, spec: RunSpec) -> int:
     from stacked.anomaly import Detector
 
     given, out = setting.given, setting.out
-    paths, images = images_of(given.data, setting)
-    detector = Detector(spec, device=given.device).fit(images)
-    if given.judge:
-        paths, images = images_of(given.judge, setting)
-        found = Verdict.of(detector, images)
-    else:
-        found = crossed(spec, images, given.device)
+    paths, images = images_of(given.judge or given.data, setting)
+    normal = images_of(given.data, setting)[1] if given.judge else images
+    detector = Detector(spec, device=given.device).fit(normal)
+    found = Verdict.of(detector, images) if given.judge else crossed(spec, images, given.device)
     order = np.argsort(-found.score, kind="stable")
     above = Path(os.path.commonpath([path.parent for path in paths]))
     text = io.StringIO()

@@ -1,0 +1,209 @@
+"""Studies of uses: the harness on methods that are quick, and the study of anomalies in its smoke form."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from stacked import data
+from stacked.anomaly import Detector
+from stacked.data.folder import named_images
+from stacked.mlflow_store import open_store
+from studies import anomaly
+from studies.report.uses import Measure, differences, load, report, summary, wide
+from studies.uses.study import Found, Setting, Use, main
+
+CALLS: list[tuple[str, int]] = []
+
+
+def method(arm: str, shift: float):
+    def found(setting: Setting, seed: int) -> Iterator[Found]:
+        CALLS.append((arm, seed))
+        for number, condition in enumerate(("few", "many")):
+            yield Found(arm, condition, "score", shift + seed + number + len(setting.splits.classes))
+            yield Found(arm, condition, "loss", 0.5)
+
+    return found
+
+
+USE = Use(
+    name="demo",
+    title="A demonstration",
+    question="Which is best?",
+    protocol="- **Protocol**.",
+    methods={"ours": method("ours", 1.0), "theirs": method("theirs", 0.25), "absent": method("absent", 0.0)},
+    arms=("ours", "theirs"),
+    measures={"score": Measure("score", 2), "loss": Measure("loss", 3, more=False)},
+    conditions="how many",
+    drawings={},
+    extras={"absent": "a_package_that_is_not_there"},
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> list[str]:
+    CALLS.clear()
+    return ["--data", "digits", "--seeds", "3", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+
+
+def test_methods_are_measured_once_and_reported(place: list[str], tmp_path: Path, capsys: Any) -> None:
+    assert main(USE, place) == 0
+    told = capsys.readouterr()
+    assert "absent needs a_package_that_is_not_there" in told.err
+    assert [(arm, seed) for seed in range(3) for arm in ("ours", "theirs")] == CALLS
+    rows = load(tmp_path / "out")
+    table = wide(rows)
+    assert list(table["score"]) == [11.5, 12.5, 13.5, 10.75, 11.75, 12.75]
+    assert "| ours | 3 | 12.50 (10.02 to 14.98) | 0.500 | 0 |" in summary(USE, rows)
+    assert "| theirs | 3 | -0.75 | – | – |" in differences(USE, rows)
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert page in told.out
+    assert "| few | 12.00" in page
+    assert str(tmp_path) not in page
+    runs = MlflowClient(open_store(tmp_path / "store").uri).search_runs(["1"], "tags.kind = 'use'")
+    assert sorted((run.data.tags["arm"], run.data.tags["seed"], run.data.metrics["final/score"]) for run in runs) == [
+        (arm, str(seed), value + seed) for arm, value in (("ours", 11.5), ("theirs", 10.75)) for seed in range(3)
+    ]
+
+
+def test_what_is_recorded_is_not_measured_again(place: list[str], tmp_path: Path) -> None:
+    few = [*place[:2], "--seeds", "2", *place[4:]]
+    assert main(USE, [*few, "--methods", "theirs"]) == 0
+    before = (tmp_path / "out" / "rows.csv").read_text()
+    assert main(USE, place) == 0
+    assert CALLS == [("theirs", 0), ("theirs", 1), ("ours", 0), ("ours", 1), ("ours", 2), ("theirs", 2)]
+    after = (tmp_path / "out" / "rows.csv").read_text().splitlines()
+    assert set(before.splitlines()) <= set(after)
+    assert [line.split(",")[:2] for line in after[1::5]] == [[m, s] for s in "012" for m in ("ours", "theirs")]
+
+
+def test_rows_of_something_else_are_not_mixed_in(place: list[str], tmp_path: Path, capsys: Any) -> None:
+    assert main(USE, place) == 0
+    assert main(USE, [*place, "--limit", "300"]) == 2
+    assert "limit is None there and 300 here" in capsys.readouterr().err
+    (tmp_path / "out" / "rows.csv").write_text("method,seed\n")
+    assert main(USE, place) == 2
+    assert "has other columns than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--seeds", "0"], "seeds 0"),
+        (["--methods", "guess"], "method 'guess'"),
+        (["--data", "mnits"], "mnits"),
+        (["--out", "a\udcff"], "out"),
+    ],
+)
+def test_bad_words_are_said_in_a_line(words: list[str], says: str, place: list[str], capsys: Any) -> None:
+    assert main(USE, [*place, *words]) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") == 1
+
+
+def test_a_page_of_one_seed_has_no_intervals(place: list[str], tmp_path: Path) -> None:
+    assert main(USE, [*place, "--seeds", "1"]) == 0
+    rows = load(tmp_path / "out")
+    assert "| ours | 1 | 11.50 | 0.500 |" in summary(USE, rows)
+    assert "–" in differences(USE, rows)
+
+
+def test_the_anomaly_study_runs(tmp_path: Path) -> None:
+    words = ["--smoke", "--epochs", "0.5", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    assert main(anomaly.USE, [*words, "--methods", "layer-wise", "joint", "pca", "forest"]) == 0
+    rows = load(tmp_path / "out")
+    scores = rows[rows["measure"] == "auroc"]
+    assert len(scores) == 10 * 8
+    assert scores["value"].between(0, 1).all()
+    assert scores[scores["arm"] == "PCA"]["value"].mean() > 0.97
+    assert (tmp_path / "out" / "figures" / "auroc.png").stat().st_size > 10_000
+
+
+def test_pca_is_scored_as_scikit_learn_scores_it(tmp_path: Path) -> None:
+    from sklearn.decomposition import PCA
+    from sklearn.metrics import roc_auc_score
+
+    splits = data.load("digits")
+    setting = Setting(splits, anomaly.argparse.Namespace(device="cpu", epochs=1.0), tmp_path)
+    found = [one for one in anomaly.USE.methods["pca"](setting, 0) if one.measure == "auroc"]
+    _, normal, other = next(anomaly.classes(setting, 0))
+    train = normal[round(0.2 * len(normal)) :].flatten(1).numpy() / 255
+    test = splits.test.images.flatten(1).numpy() / 255
+    model = PCA(0.9).fit(train)
+    expected = roc_auc_score(other, np.square(model.inverse_transform(model.transform(test)) - test).mean(1))
+    assert found[0].value == pytest.approx(expected, abs=1e-6)
+    assert not other[splits.test.labels.numpy() == 0].any()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Zeros to be normal; zeros and others to be judged."""
+    place, splits = tmp_path_factory.mktemp("images"), data.load("digits")
+    for name, part, kept in (("normal", splits.train, (0,)), ("new", splits.test, (0, 1, 4))):
+        deep = "deep" if name == "new" else "."
+        (place / name / "deep").mkdir(parents=True)
+        for k, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
+            if label in kept:
+                Image.fromarray(image[0].numpy()).save(place / name / (deep if k % 2 else ".") / f"{label}-{k}.png")
+    return place
+
+
+def test_a_folder_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["--data", f"folder:{folders / 'normal'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
+    assert main(anomaly.USE, [*words, "--image-size", "8", "--epochs", "8", "--out", str(tmp_path)]) == 0
+    with (tmp_path / "scores.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    paths, images = named_images(folders / "new", 8, True)
+    assert sorted(line["file"] for line in lines) == sorted(p.relative_to(folders / "new").as_posix() for p in paths)
+    scores = [float(line["score"]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    again = Detector.load(tmp_path / "detector.safetensors")
+    by_name = dict(zip((p.relative_to(folders / "new").as_posix() for p in paths), again.score(images), strict=True))
+    assert [by_name[line["file"]] for line in lines] == pytest.approx(scores, rel=1e-4, abs=1e-5)
+    assert Image.open(tmp_path / "worst.png").width > 1000
+    anomalous = sum(int(line["anomalous"]) for line in lines)
+    assert f"{anomalous} of {len(lines)} images are anomalous" in capsys.readouterr().out
+
+
+def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: Path) -> None:
+    words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--epochs", "0.5"]
+    from studies.uses import judge
+
+    assert main(anomaly.USE, [*words, "--out", str(tmp_path / "few")]) == 2  # too few in a half of it to calibrate by
+    many = tmp_path / "many"
+    many.mkdir()
+    for k, image in enumerate(data.load("digits").train.images[:220]):
+        Image.fromarray(image[0].numpy()).save(many / f"{k:03}.png")
+    words[1] = f"folder:{many}"
+    assert main(anomaly.USE, [*words, "--out", str(tmp_path / "out")]) == 0
+    rows = pd.read_csv(tmp_path / "out" / "scores.csv")
+    assert len(rows) == 220
+    _, images = named_images(many, 8, True)
+    spec = anomaly.base_spec("greedy+finetune", 0, anomaly.argparse.Namespace(epochs=0.5))
+    found = judge.crossed(spec, images, "cpu")
+    assert np.sort(found.score)[::-1] == pytest.approx(rows["score"].to_numpy(), rel=1e-4)
+
+
+def test_a_judge_that_is_no_folder_is_refused(folders: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--out", str(tmp_path)]
+    assert main(anomaly.USE, [*words, "--judge", "digits"]) == 2
+    assert re.search("'digits' is no folder of images: give folder:PATH", capsys.readouterr().err)
+
+
+def test_drawings_without_data_are_left_out(place: list[str], tmp_path: Path) -> None:
+    from studies.report.uses import Drawing
+
+    use = replace(USE, drawings={"nothing": Drawing("Nothing.", lambda rows, out: None)})
+    assert main(USE, place) == 0
+    assert "Nothing." not in report(use, tmp_path / "out", "command", "made")
