@@ -31,10 +31,15 @@ Scores = NDArray[np.float64]
 
 
 def default_spec() -> RunSpec:
-    """Three convolutional stages, layer-wise and then end to end, on images of which a fifth of the pixels is masked."""
+    """Two convolutional stages and a code of 32, layer-wise and then end to end, a fifth of the pixels masked.
+
+    A code that could hold the image would restore what is anomalous as well. The budget is one of updates, so that few images
+    are enough.
+    """
+    stages = *StackSpec.of("conv", 16, 32).stages, *StackSpec.of("dense", 32, activation="linear").stages
     return RunSpec(
-        stack=StackSpec.of("conv", 16, 32, 16),
-        budget=Budget((5.0,), 5.0, "epochs"),
+        stack=StackSpec(stages),
+        budget=Budget((600.0,), 600.0, "updates"),
         optimisation=Optimisation(batch_size=64, corruption="masking", corruption_level=(0.2,)),
     )
 

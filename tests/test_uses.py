@@ -120,7 +120,7 @@ def test_a_page_of_one_seed_has_no_intervals(place: list[str], tmp_path: Path) -
 
 
 def test_the_anomaly_study_runs(tmp_path: Path) -> None:
-    words = ["--smoke", "--epochs", "0.5", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    words = ["--smoke", "--updates", "5", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
     assert main(anomaly.USE, [*words, "--methods", "layer-wise", "joint", "pca", "forest"]) == 0
     rows = load(tmp_path / "out")
     scores = rows[rows["measure"] == "auroc"]
@@ -135,7 +135,7 @@ def test_pca_is_scored_as_scikit_learn_scores_it(tmp_path: Path) -> None:
     from sklearn.metrics import roc_auc_score
 
     splits = data.load("digits")
-    setting = Setting(splits, anomaly.argparse.Namespace(device="cpu", epochs=1.0), tmp_path)
+    setting = Setting(splits, anomaly.argparse.Namespace(device="cpu", updates=5), tmp_path)
     found = [one for one in anomaly.USE.methods["pca"](setting, 0) if one.measure == "auroc"]
     _, normal, other = next(anomaly.classes(setting, 0))
     train = normal[round(0.2 * len(normal)) :].flatten(1).numpy() / 255
@@ -161,7 +161,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["--data", f"folder:{folders / 'normal'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
-    assert main(anomaly.USE, [*words, "--image-size", "8", "--epochs", "8", "--out", str(tmp_path)]) == 0
+    assert main(anomaly.USE, [*words, "--image-size", "8", "--updates", "60", "--out", str(tmp_path)]) == 0
     with (tmp_path / "scores.csv").open() as file:
         lines = list(csv.DictReader(file))
     paths, images = named_images(folders / "new", 8, True)
@@ -177,7 +177,7 @@ def test_a_folder_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
 
 
 def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: Path) -> None:
-    words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--epochs", "0.5"]
+    words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--updates", "5"]
     from studies.uses import judge
 
     assert main(anomaly.USE, [*words, "--out", str(tmp_path / "few")]) == 2  # too few in a half of it to calibrate by
@@ -190,7 +190,7 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
     rows = pd.read_csv(tmp_path / "out" / "scores.csv")
     assert len(rows) == 220
     _, images = named_images(many, 8, True)
-    spec = anomaly.base_spec("greedy+finetune", 0, anomaly.argparse.Namespace(epochs=0.5))
+    spec = anomaly.base_spec("greedy+finetune", 0, anomaly.argparse.Namespace(updates=5))
     found = judge.crossed(spec, images, "cpu")
     assert np.sort(found.score)[::-1] == pytest.approx(rows["score"].to_numpy(), rel=1e-4)
 
