@@ -41,11 +41,11 @@ PROTOCOL = f"""\
   the test images, which is also what guessing gives.
 - **Arms**: `layer-wise` and `joint` are `stacked.anomaly.Detector` on two convolutional stages (16 and 32 channels) and a
   linear code of 32, grown stage by stage and then trained end to end, 600 updates each, or trained jointly with as many FLOPs;
-  masking of 20 % of the pixels; Adam, learning rate 0.001, batches of 64, a fifth of the images held out to calibrate. Width of the code,
-  learning rate and updates were chosen on validation images of MNIST's classes 2, 5 and 8, with another seed. Their scores: `error` of the
-  reconstruction, `density` of the code, or `both`. `PCA`: the error of as many components as explain 90 % of the variance;
-  `isolation forest`: scikit-learn's, on pixels, with its defaults; `PyOD autoencoder`: its defaults (dense, 64-32), on pixels.
-  Of these nothing was tuned.
+  masking of 20 % of the pixels; Adam, learning rate 0.001, batches of 64, a fifth of the images held out to calibrate. Width of
+  the code, learning rate and updates were chosen on validation images of MNIST's classes 2, 5 and 8, with another seed. Their
+  scores: `error` of the reconstruction, `density` of the code, or `both`. `PCA`: the error of as many components as explain
+  90 % of the variance; `isolation forest`: scikit-learn's, on pixels, with its defaults; `PyOD autoencoder`: its defaults
+  (dense, 64-32), on pixels. Of these nothing was tuned.
 - **False alarms**: the share of normal test images that are called anomalous at a rate of {FALSE_ALARMS:.0%}, set on the images
   that are held out (methods of others: on a fifth of theirs, as here).
 """
