@@ -1,0 +1,173 @@
+"""Does a linear autoencoder find the principal subspace, and does it still when it is grown stage by stage?
+
+Claims: a linear autoencoder of one hidden layer, trained to its minimum, spans the subspace of the first principal components
+(Bourlard & Kamp 1988; Baldi & Hornik 1989), and so does a deep one trained jointly, whose minima are all global (Kawaguchi 2016).
+Its own units are any basis of it. Grown greedily, a second stage spans the principal subspace of the first one's code, which
+is that of the images only where the first encoder keeps distances: tied weights end orthonormal, untied ones need not.
+
+Command: python -m studies.linear --out results/linear/mnist
+Expected and cost: results/linear/mnist/README.md, generated from the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.report.linear import draw_angles, draw_components
+from studies.report.uses import Drawing, Measure
+from studies.uses.study import Found, Setting, Use, main
+
+if TYPE_CHECKING:
+    from stacked.spec import RunSpec
+    from stacked.stack import StackedAutoencoder
+
+#: widths of the stages by depth; the last is the number of components
+DEPTHS = {"1 stage": (16,), "2 stages": (64, 16), "3 stages": (128, 64, 16)}
+PROTOCOL = """\
+- **Arms**: dense stages without any nonlinearity, with biases, trained by Adam on batches of 256 with a cosine schedule
+  from 0.01, 8,000 updates in each phase: `joint` trains all stages on the pixels, `greedy` each on the code below it; `tied`
+  decoders use their encoder's weights, transposed. Of one stage greedy and joint training are the same. The arms are not equal
+  in cost: each is trained until its learning rate is spent, since the claim is about minima.
+- **Largest principal angle** between the space of all reconstructions (less their mean) and that of the first 16 principal
+  components, both of the training images: 0 where they are the same, 90 degrees where a direction of one is orthogonal
+  to all of the other.
+- **FVU**: squared error over variance, of the test images; beside it that of the PCA.
+- Learning rate and updates were chosen so that one stage reaches the subspace; the test images are not read for that.
+"""
+
+
+def spec_of(policy: str, tied: bool, widths: tuple[int, ...], seed: int, given: argparse.Namespace) -> RunSpec:
+    """A purely linear stack."""
+    from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+
+    return RunSpec(
+        policy=policy,
+        seed=seed,
+        stack=StackSpec.of("dense", *widths, activation="linear", output="linear", tied=tied),
+        budget=Budget((given.updates,), given.updates, "updates"),
+        optimisation=Optimisation(lr=given.lr, schedule="cosine", batch_size=256),
+    )
+
+
+def map_of(stack: StackedAutoencoder) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The matrix [D, D] and the offset [D] of the affine map from images to their reconstructions."""
+    import copy
+
+    import torch
+
+    double, size = copy.deepcopy(stack).double(), stack.input_shape
+    values = int(np.prod(size))
+    with torch.no_grad():
+        basis = torch.cat([torch.zeros(1, values), torch.eye(values)]).double().view(-1, *size)
+        out = double.reconstruct(basis).flatten(1).numpy()
+    return (out[1:] - out[0]).T, out[0]
+
+
+def spanned(matrix: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
+    """An orthonormal basis [D, rank] of what a matrix of that rank gives."""
+    return np.linalg.svd(matrix)[0][:, :rank]
+
+
+def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
+    """Stacks of every depth, trained by a policy, with tied decoders or not."""
+    name = f"{policy}, {'tied' if tied else 'untied'}"
+
+    def found(setting: Setting, seed: int) -> Iterator[Found]:
+        from scipy.linalg import subspace_angles
+
+        from stacked.atomic import write_atomically
+        from stacked.codes import Images
+        from stacked.evaluate import as_rows, fitted_pca
+        from stacked.pretrain import pretrain
+
+        train, test = setting.splits.train.images, as_rows(setting.splits.test.images)
+        variance = float(test.var(0).sum())
+        for depth, widths in DEPTHS.items():
+            rank = widths[-1]
+            pca = fitted_pca(train, rank)
+            spec = spec_of(policy, tied, widths, seed, setting.given)
+            stack = pretrain(spec, Images(train), setting.splits.image_shape, device=setting.given.device).cpu()
+            matrix, offset = map_of(stack)
+            angles = np.rad2deg(subspace_angles(spanned(matrix, rank), pca.components_.T))
+            error = float(np.square(test @ matrix.T + offset - test).sum(1).mean()) / variance
+            least = float(np.square(pca.inverse_transform(pca.transform(test)) - test).sum(1).mean()) / variance
+            yield Found(name, depth, "angle", float(angles.max()))
+            yield Found(name, depth, "mean_angle", float(angles.mean()))
+            yield Found(name, depth, "fvu", error)
+            yield Found(name, depth, "excess", error / least - 1)
+            if seed == 0 and depth == "1 stage" and name == "joint, untied":
+                kept: dict[str, Any] = dict(components(stack, pca.components_, matrix, rank))
+                content = io.BytesIO()
+                np.savez_compressed(content, shape=np.array(setting.splits.image_shape), **kept)
+                write_atomically(setting.out / "components.npz", content.getvalue())
+
+    return found
+
+
+def components(
+    stack: StackedAutoencoder, principal: NDArray[np.float64], matrix: NDArray[np.float64], rank: int
+) -> dict[str, NDArray[np.float16]]:
+    """Principal components, the units of the decoder, and the principal components as the autoencoder's subspace has them."""
+    import torch
+
+    with torch.no_grad():
+        drawn = stack.decode(torch.cat([torch.zeros(1, rank), torch.eye(rank)])).flatten(1).numpy()
+    units = drawn[1:] - drawn[0]
+    basis = spanned(matrix, rank)
+    nearest = (basis @ (basis.T @ principal.T)).T
+    return {
+        name: values.astype(np.float16)
+        for name, values in {"principal": principal, "units": units, "nearest": nearest}.items()
+    }
+
+
+def more(command: argparse.ArgumentParser) -> None:
+    """Options of this study."""
+    command.add_argument("--updates", type=int, default=8000, metavar="N", help="of each phase (8000)")
+    command.add_argument("--lr", type=float, default=1e-2, metavar="X", help="peak learning rate (0.01)")
+
+
+USE = Use(
+    name="linear",
+    title="A linear autoencoder is PCA, and greedy stacks of them need not be",
+    question=__doc__.splitlines()[0],
+    protocol=PROTOCOL,
+    methods={
+        "joint-untied": arm("joint", False),
+        "joint-tied": arm("joint", True),
+        "greedy-untied": arm("greedy", False),
+        "greedy-tied": arm("greedy", True),
+    },
+    arms=("joint, untied", "joint, tied", "greedy, untied", "greedy, tied"),
+    measures={
+        "angle": Measure("largest principal angle (degrees)", 2, more=False),
+        "mean_angle": Measure("mean principal angle (degrees)", 2, more=False),
+        "fvu": Measure("FVU", 4, more=False),
+        "excess": Measure("FVU over PCA's, less 1", 4, more=False),
+    },
+    conditions="depth",
+    drawings={
+        "angles": Drawing(
+            "The largest principal angle to the subspace of the first 16 principal components, and how much more of the variance "
+            "is left unexplained than by them, by depth; a dot a seed.",
+            draw_angles,
+        ),
+        "components": Drawing(
+            "The first principal components, the units of a linear autoencoder's decoder, which are another basis of the same "
+            "subspace, and the principal components projected on what the autoencoder spans.",
+            draw_components,
+        ),
+    },
+    options=more,
+    smoke={"updates": 60},
+)
+
+if __name__ == "__main__":
+    sys.exit(main(USE))

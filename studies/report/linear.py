@@ -1,0 +1,70 @@
+"""Figures of the study of linear autoencoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from studies.report.canvas import arm_colours, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: components that are shown
+SHOWN = 10
+
+
+def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """Angle and excess error by depth."""
+    arms = list(dict.fromkeys(rows["arm"]))
+    colours, figure = arm_colours(arms), new_figure(3.2)
+    depths = list(dict.fromkeys(rows.loc[rows["condition"] != "", "condition"]))
+    for axes, measure, label in zip(
+        figure.subplots(1, 2),
+        ("angle", "excess"),
+        ("largest principal angle (degrees)", "FVU over that of PCA, less 1"),
+        strict=True,
+    ):
+        for shift, arm in enumerate(arms):
+            part = rows[(rows["arm"] == arm) & (rows["measure"] == measure)]
+            places = np.array([depths.index(depth) for depth in part["condition"]]) + 0.12 * (shift - 1.5)
+            axes.plot(places, part["value"], "o", color=colours[arm], markersize=4, alpha=0.6)
+            by = part.groupby("condition", sort=False)["value"].mean()
+            at = [depths.index(depth) + 0.12 * (shift - 1.5) for depth in by.index]
+            axes.plot(at, by, "-", color=colours[arm], linewidth=1, label=arm)
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(depths)), depths)
+        axes.set_ylabel(label)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    return figure
+
+
+def draw_components(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """Three rows of components."""
+    if not (out / "components.npz").exists():
+        return None
+    with np.load(out / "components.npz") as kept:
+        shape = tuple(kept["shape"])
+        sets = {
+            "principal\ncomponents": kept["principal"],
+            "decoder's\nunits": kept["units"],
+            "components in\nits subspace": kept["nearest"],
+        }
+    figure = new_figure(3.0)
+    count = min(SHOWN, len(sets["principal\ncomponents"]))
+    grid = figure.subplots(len(sets), count, squeeze=False)
+    for line, (name, values) in enumerate(sets.items()):
+        for column in range(count):
+            image = values[column].astype(np.float64).reshape(shape).mean(0)
+            most = np.abs(image).max()
+            axes = grid[line][column]
+            axes.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(False)
+        grid[line][0].set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
