@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run two at a time
 
 import pytest
 import torch
@@ -33,6 +34,9 @@ def no_tracking_server() -> Iterator[None]:
     """`mlflow.set_tracking_uri` writes this variable, which the processes that a test starts would follow."""
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run two at a time
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,10 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_the_examples_run(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_run(
+    number: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     exec(compile(EXAMPLES[number], f"README example {number + 1}", "exec"), {"__name__": "example"})
     if number == 0:
         said = re.fullmatch(r"test MSE (0\.\d{4}), probe (\d+\.\d)%\n", capsys.readouterr().out)

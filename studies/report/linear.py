@@ -47,7 +47,7 @@ def draw_components(rows: pd.DataFrame, out: Path) -> Figure | None:
     """Three rows of components."""
     if not (out / "components.npz").exists():
         return None
-    with np.load(out / "components.npz") as kept:
+    with np.load(out / "components.npz", allow_pickle=False) as kept:
         shape = tuple(kept["shape"])
         sets = {
             "principal\ncomponents": kept["principal"],
