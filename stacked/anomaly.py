@@ -82,7 +82,7 @@ class Detector:
             images.dtype == torch.uint8 and images.dim() == 4,
             f"images of {images.dtype} and shape {list(images.shape)} cannot be read: give uint8 [N, C, H, W]",
         )
-        count, least = round(self.held_out * len(images)), int(np.ceil(1 / self.false_alarms)) - 1
+        count, least = round(self.held_out * len(images)), self._fewest
         need(
             count >= least and count < len(images),
             f"{count} held-out images cannot tell a false-alarm rate of {self.false_alarms:g}: give {least} or more of them",
@@ -102,6 +102,11 @@ class Detector:
         codes = self._by_batch(normal, lambda x: summary(self._fitted.encode(x)))
         shape = LedoitWolf().fit(codes.astype(np.float64))
         self.mean, self.precision = shape.location_, shape.precision_
+
+    @property
+    def _fewest(self) -> int:
+        """The calibration images without which no p-value can be as low as the rate of false alarms."""
+        return int(np.ceil(1 / self.false_alarms - 1e-9)) - 1
 
     def _calibrate(self) -> None:
         self.calibration = np.sort(self._combined(self.held))
@@ -195,9 +200,11 @@ class Detector:
             detector.stack = stack.eval()
             for name, array in arrays.items():
                 setattr(detector, name, array)
-            count = len(detector.mean)
-            shapes = detector.precision.shape, detector.scale.shape, detector.held.shape[:1], detector.held.ndim
-            need(shapes == ((count, count), (2,), (2,), 2), "its arrays do not fit each other")
+            count = summary(torch.zeros(1, *stack.latent_shape)).shape[1]
+            shapes = [array.shape for array in arrays.values()]
+            images = arrays["held"].size // 2
+            need(shapes == [(count,), (count, count), (2,), (2, images)], "its arrays do not fit its stack")
+            need(images >= detector._fewest, f"{images} calibration images cannot tell its rate of false alarms")
             detector._calibrate()
         return detector
 

@@ -106,8 +106,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
-    shape = " x ".join(map(str, encoder.input_shape))
-    print(f"{given.file}: images [N, {shape.replace(' x ', ', ')}], floats in 0..1, to codes")
+    shape = ", ".join(map(str, encoder.input_shape))
+    print(f"{given.file}: images [N, {shape}], floats in 0..1, to codes")
     return 0
 
 

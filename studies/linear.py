@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.checks import need
+from studies.record import MOST_PCA_VALUES
 from studies.report.linear import draw_angles, draw_components
 from studies.report.uses import Drawing, Measure
 from studies.uses.study import Found, Setting, Use, main
@@ -31,10 +33,10 @@ if TYPE_CHECKING:
 #: widths of the stages by depth; the last is the number of components
 DEPTHS = {"1 stage": (16,), "2 stages": (64, 16), "3 stages": (128, 64, 16)}
 PROTOCOL = """\
-- **Arms**: dense stages without any nonlinearity, with biases, trained by Adam on batches of 256 with a cosine schedule
-  from 0.01, 8,000 updates in each phase: `joint` trains all stages on the pixels, `greedy` each on the code below it; `tied`
-  decoders use their encoder's weights, transposed. Of one stage greedy and joint training are the same. The arms are not equal
-  in cost: each is trained until its learning rate is spent, since the claim is about minima.
+- **Arms**: dense stages without any nonlinearity, with biases, trained by Adam on batches of 256 with a cosine schedule from
+  {lr:g}, {updates:,} updates in each phase: `joint` trains all stages on the pixels, `greedy` each on the code below it;
+  `tied` decoders use their encoder's weights, transposed. Of one stage greedy and joint training are the same. The arms are
+  not equal in cost: each is trained until its learning rate is spent, since the claim is about minima.
 - **Largest principal angle** between the space of all reconstructions (less their mean) and that of the first 16 principal
   components, both of the training images: 0 where they are the same, 90 degrees where a direction of one is orthogonal
   to all of the other.
@@ -87,6 +89,11 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
         from stacked.evaluate import as_rows, fitted_pca
         from stacked.pretrain import pretrain
 
+        values = setting.splits.train.images[0].numel()
+        need(
+            DEPTHS["1 stage"][0] < values <= MOST_PCA_VALUES,
+            f"images of {values:,} values cannot be studied so: give {MOST_PCA_VALUES:,} at most, by --image-size and --grey",
+        )
         train, test = setting.splits.train.images, as_rows(setting.splits.test.images)
         variance = float(test.var(0).sum())
         for depth, widths in DEPTHS.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentError, Namespace
 
-from stacked.atomic import REFUSED, unwritable
 from stacked.checks import choice
 from stacked.errors import InputError, Interrupted
 from stacked.growth import POLICIES
@@ -24,6 +22,7 @@ from stacked.progress import say, say_warnings
 from studies import ready, yaml_text
 from studies.arms import Arm
 from studies.claims import Claim
+from studies.ending import ended
 from studies.options import (
     LISTS,
     MAPPINGS,
@@ -93,7 +92,8 @@ def main(study: Study, words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     prog = f"python -m studies.{study.module or study.name}"
     stop = Interruption()
-    try:
+
+    def do() -> int:
         given = options(study.name, parse(study, parser(prog, study.question, study.arm_names), words))
         for name in given.arms:
             study.arm(name)
@@ -104,20 +104,8 @@ def main(study: Study, words: list[str] | None = None) -> int:
             return show(study.name, given)
         with stop:
             return conduct(study, given, command_without_folders([*prog.split(), *words]), stop)
-    except InputError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        print(f"{prog}: {unwritable(error.filename or 'a file', error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"\n{prog}: interrupted; what is done is kept, and the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 128 + (stop.number or signal.SIGINT)
+
+    return ended(prog, stop, do)
 
 
 def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool] = lambda: False) -> int:

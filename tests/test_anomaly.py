@@ -123,7 +123,10 @@ def test_foreign_files_are_refused(fitted: Any, tmp_path: Path) -> None:
     save_file(tensors | {"scale": tensors["scale"][:1].clone()}, tmp_path / "unfit", header)
     save_file({n: t for n, t in tensors.items() if n != "mean"}, tmp_path / "less", header)
     save_file(tensors, tmp_path / "odd", header | {"score": '"gut feeling"'})
-    for name in ("encoder", "cut", "unfit", "less", "odd", "none"):
+    wide = {"mean": torch.zeros(13).double(), "precision": torch.eye(13).double()}
+    save_file(tensors | wide, tmp_path / "of another stack", header)
+    save_file(tensors | {"held": tensors["held"][:, :18].clone()}, tmp_path / "few", header)
+    for name in ("encoder", "cut", "unfit", "less", "odd", "none", "of another stack", "few"):
         with pytest.raises(InputError, match="is not a detector"):
             Detector.load(tmp_path / name)
 

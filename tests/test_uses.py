@@ -40,7 +40,7 @@ USE = Use(
     name="demo",
     title="A demonstration",
     question="Which is best?",
-    protocol="- **Protocol**.",
+    protocol="- **Protocol**: {seeds} seeds.",
     methods={"ours": method("ours", 1.0), "theirs": method("theirs", 0.25), "absent": method("absent", 0.0)},
     arms=("ours", "theirs"),
     measures={"score": Measure("score", 2), "loss": Measure("loss", 3, more=False)},
@@ -69,6 +69,7 @@ def test_methods_are_measured_once_and_reported(place: list[str], tmp_path: Path
     page = (tmp_path / "out" / "README.md").read_text()
     assert page in told.out
     assert "| few | 12.00" in page
+    assert "- **Protocol**: 3 seeds." in page
     assert str(tmp_path) not in page
     runs = MlflowClient(open_store(tmp_path / "store").uri).search_runs(["1"], "tags.kind = 'use'")
     assert sorted((run.data.tags["arm"], run.data.tags["seed"], run.data.metrics["final/score"]) for run in runs) == [
@@ -206,4 +207,4 @@ def test_drawings_without_data_are_left_out(place: list[str], tmp_path: Path) ->
 
     use = replace(USE, drawings={"nothing": Drawing("Nothing.", lambda rows, out: None)})
     assert main(USE, place) == 0
-    assert "Nothing." not in report(use, tmp_path / "out", "command", "made")
+    assert "Nothing." not in report(use, tmp_path / "out", "command", "made", {"seeds": 3})

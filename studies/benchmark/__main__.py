@@ -22,6 +22,7 @@ from studies.benchmark import __doc__ as question
 from studies.benchmark.peers import available
 from studies.benchmark.questions import Call, Question, questions
 from studies.benchmark.spent import MEMORY
+from studies.ending import ended
 
 FIELDS = ("question", "arm", "repeat", "measure", "value", "load", "commit")
 #: fewer do not give a median that can be relied on
@@ -43,7 +44,8 @@ def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     given = command.parse_args(words)
     stop = Interruption()
-    try:
+
+    def do() -> int:
         whole(given.repeats, "repeats", 1)
         for name in given.only or ():
             choice(name, [one.name for one in known], "question")
@@ -60,16 +62,10 @@ def main(words: list[str] | None = None) -> int:
             kept = committed_as(given.out, ROOT)
             if kept and has_block(ROOT / "README.md", kept):
                 update_readme(ROOT / "README.md", kept, block(given.out, known))
-    except InputError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"\n{prog}: interrupted; what is measured is kept, and the same command goes on from there", file=sys.stderr
-        )
-        return 128 + (stop.number or signal.SIGINT)
-    print(page)
-    return 0
+        print(page)
+        return 0
+
+    return ended(prog, stop, do)
 
 
 def measure(asked: list[Question], path: Path, repeats: int, stop: Callable[[], bool]) -> None:

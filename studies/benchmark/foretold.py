@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import torch
 
+from stacked.codes import Images
 from stacked.forecast import plan
+from stacked.pretrain import pretrain
 from stacked.spec import Budget, Optimisation, RunSpec
-from studies.benchmark import large, ours, scaling
+from studies.benchmark import large, ours
 from studies.benchmark.works import WORKS, pixels
 
 
@@ -30,6 +32,6 @@ def foretold(what: str, policy: str = "") -> dict[str, float]:
         )
     predicted = plan(spec, tuple(images.shape[1:]), len(images)).seconds
     began = time.perf_counter()
-    scaling.train(spec, images)
+    pretrain(spec, Images(images), tuple(images.shape[1:]))
     taken = time.perf_counter() - began
     return {"predicted": predicted, "seconds": taken, "error": abs(predicted / taken - 1)}

@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from stacked.architecture import StackSpec, StageSpec
-from stacked.codes import Images, Prefix, inputs, plan
-from stacked.data.stream import Order
-from stacked.fit import fit
-from stacked.growth import Phase
-from stacked.run import grow
+from stacked.codes import Images
+from stacked.pretrain import pretrain
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.stack import StackedAutoencoder
 from studies.benchmark.works import Work
@@ -67,24 +63,9 @@ def spec_of(work: Work, seed: int, recipe: Recipe) -> RunSpec:
 
 
 def train(work: Work, seed: int, images: Tensor, recipe: str = "same") -> nn.Module:
-    """Phase by phase, as a run does, without measurements in between; returns the whole in eval mode."""
-    spec, where = spec_of(work, seed, RECIPES[recipe]), torch.device("cpu")
-    stack, order, done = StackedAutoencoder(tuple(images.shape[1:])), Order(len(images), work.batch, seed), 0
-    for phase in spec.phases(order.updates_per_epoch):
-        grow(stack, spec, phase.depth, where)
-        done += train_phase(stack, spec, phase, Images(images), order, done)
-    stack.eval()
-    return Reconstruction(stack)
-
-
-def train_phase(stack: StackedAutoencoder, spec: RunSpec, phase: Phase, images: Images, order: Order, done: int) -> int:
-    """One phase, its codes kept or not as its plan says; returns its updates."""
-    stack.learn_only(*phase.learn).eval()
-    mode = plan(Prefix.of(stack, phase.reads), len(images), phase.updates, order.size).mode
-    reads = inputs(stack, phase.reads, images, mode, order.size)
-    for _ in fit(stack, phase, reads, spec.optimisation, order=order, seed=spec.seed, done=done, every=phase.updates):
-        pass
-    return phase.updates
+    """As a run does, without measurements in between; returns the whole in eval mode."""
+    spec = spec_of(work, seed, RECIPES[recipe])
+    return Reconstruction(pretrain(spec, Images(images), tuple(images.shape[1:])))
 
 
 class Reconstruction(nn.Module):

@@ -8,11 +8,8 @@ import torch
 
 from stacked.architecture import StackSpec
 from stacked.codes import Images
-from stacked.data.stream import Order
-from stacked.run import grow
+from stacked.pretrain import pretrain
 from stacked.spec import Budget, Optimisation, RunSpec
-from stacked.stack import StackedAutoencoder
-from studies.benchmark.ours import train_phase
 from studies.benchmark.spent import Spent
 
 #: along each axis: where it is looked at, and what is trained there (kind, widths, images, side)
@@ -44,21 +41,10 @@ def scaling(axis: str, value: int, way: str) -> dict[str, float]:
     """Seconds of an epoch of all stages, and how much memory grew beyond the images; random ones."""
     spec, shape, n = spec_of(axis, value, way)
     images = torch.randint(0, 256, (n, *shape), dtype=torch.uint8)
-    train(replace(spec, budget=Budget((1.0,), 1.0, "updates")), images[:BATCH].clone())  # libraries load
+    few = images[:BATCH].clone()
+    pretrain(replace(spec, budget=Budget((1.0,), 1.0, "updates")), Images(few), shape)  # libraries load
     with Spent() as spent:
-        train(spec, images)
+        pretrain(spec, Images(images), shape)
     epochs = WAYS[way][1]
     told = spent.told()
     return {name: told[name] / epochs for name in ("cpu_seconds", "seconds")} | {"growth_mb": told["growth_mb"]}
-
-
-def train(spec: RunSpec, images: torch.Tensor) -> None:
-    """All phases of a spec."""
-    stack, order, done = (
-        StackedAutoencoder(tuple(images.shape[1:])),
-        Order(len(images), spec.optimisation.batch_size, 0),
-        0,
-    )
-    for phase in spec.phases(order.updates_per_epoch):
-        grow(stack, spec, phase.depth, torch.device("cpu"))
-        done += train_phase(stack, spec, phase, Images(images), order, done)

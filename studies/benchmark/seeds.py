@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from stacked import data
 from stacked.architecture import StackSpec
+from stacked.codes import Images
+from stacked.pretrain import pretrain
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.together import train_together
-from studies.benchmark.scaling import train
 from studies.benchmark.spent import Spent
 
 SEEDS = 8
@@ -35,7 +36,7 @@ def seeds(net: str, together: bool) -> dict[str, float]:
             train_together(spec, range(count), splits)
         else:
             for seed in range(count):
-                train(replace(spec, seed=seed), splits.train.images)
+                pretrain(replace(spec, seed=seed), Images(splits.train.images), splits.image_shape)
 
     trained(replace(spec, budget=Budget((2,), 2, "updates")), 2)  # libraries load
     with Spent() as spent:

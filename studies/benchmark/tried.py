@@ -11,5 +11,5 @@ TRIED = """\
 - Rectifiers in place: what batch norm gives is not kept for its backward pass anyway, so nothing was saved.
 - Channels padded to a multiple of the vector width: the copies cost what the kernels gained.
 - Huge pages for the whole heap by glibc's own setting: slower than asking for them where torch allocates.
-- Keeping only freed blocks of up to 8 MiB, where huge pages are had: AutoEncoder224 took 125 MB less, and 5 to
-  8 % longer greedily."""
+- Keeping only freed blocks of up to 8 MiB, where huge pages are had: AutoEncoder224 took 125 MB less, and 6 to
+  9 % longer greedily."""

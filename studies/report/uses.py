@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
@@ -48,8 +48,8 @@ def load(out: Path) -> pd.DataFrame:
     return pd.read_csv(out / "rows.csv", dtype={"condition": str, "commit": str}, keep_default_na=False)
 
 
-def report(use: Use, out: Path, command: str, made_with: str) -> str:
-    """Write figures and README.md beside the rows in `out`; returns the page."""
+def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str, Any]) -> str:
+    """Write figures and README.md beside the rows in `out`; returns the page. The protocol may name the values `used`."""
     rows, shown = load(out), []
     with style():
         for name, drawing in use.drawings.items():
@@ -70,7 +70,7 @@ def report(use: Use, out: Path, command: str, made_with: str) -> str:
         *(by_condition(use, rows, name) for name in use.measures),
         "## How it was made",
         f"```\n{command}\n```",
-        use.protocol,
+        use.protocol.format_map(used),
         f"Rows made by commit {', '.join(sorted(set(rows['commit'])))}. {made_with} Generated from rows.csv.",
     ]
     page = "\n\n".join(part for part in parts if part) + "\n"
@@ -163,10 +163,3 @@ def by_condition(use: Use, rows: pd.DataFrame, name: str) -> str:
         for condition, part in ((c, mine[mine["condition"] == c]) for c in dict.fromkeys(mine["condition"]))
     ]
     return f"## {measure.label}\n\n{markdown([use.conditions, *arms], lines)}"
-
-
-def colours(arms: Sequence[str]) -> dict[str, str]:
-    """A colour for each arm."""
-    from studies.report.canvas import arm_colours
-
-    return arm_colours(arms)

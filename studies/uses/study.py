@@ -7,7 +7,6 @@ import csv
 import importlib.util
 import io
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stacked.atomic import REFUSED, unwritable, write_atomically
+from stacked.atomic import write_atomically
 from stacked.checks import choice, need, utf8, whole
 from stacked.errors import InputError, Interrupted
 from stacked.interruption import Interruption
 from stacked.paths import command_without_folders
 from stacked.progress import say, say_warnings
+from studies.ending import ended
 from studies.options import slug
 from studies.report.origin import origin
 
@@ -61,9 +61,9 @@ class Use:
 
     methods: by name; each gives measurements of one arm or more. arms: in the order of tables; the first is that which others
     are compared with. measures: of which tables are made, the main one first. conditions: what they are, for the head of a
-    table. protocol: Markdown for the page. drawings: the most telling first. options: adds those of its own. smoke: values
-    of a smoke run. own: what is done instead where the data have no classes (None: they need none). extras: packages that methods
-    need and this one does not, which are then left out.
+    table. protocol: Markdown for the page, with options' values in braces. drawings: the most telling first. options: adds
+    those of its own. smoke: values of a smoke run. own: what is done instead where the data have no classes (None: they need
+    none). extras: packages that methods need and this one does not; without its package a method is left out.
     """
 
     name: str
@@ -111,7 +111,8 @@ def main(use: Use, words: list[str] | None = None) -> int:
     """The command line; returns 0, 2 for bad input, 130 when interrupted. What is recorded already is not measured again."""
     say_warnings()
     words, stop = sys.argv[1:] if words is None else words, Interruption()
-    try:
+
+    def do() -> int:
         command = parser(use)
         if "--smoke" in words:
             command.set_defaults(data="digits", seeds=1, **use.smoke)
@@ -123,19 +124,8 @@ def main(use: Use, words: list[str] | None = None) -> int:
             utf8(str(getattr(given, name) or ""), name)
         with stop:
             return conduct(use, given, command_without_folders([*use.prog.split(), *words]), stop)
-    except InputError as error:
-        print(f"{use.prog}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        print(f"{use.prog}: {unwritable(error.filename or 'a file', error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"\n{use.prog}: interrupted; what is done is kept, and the same command goes on from there", file=sys.stderr
-        )
-        return 128 + (stop.number or signal.SIGINT)
+
+    return ended(use.prog, stop, do)
 
 
 def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[], bool]) -> int:
@@ -174,7 +164,7 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
                     )
                     continue
                 measure(use, setting, method, seed, store)
-    page = report(use, out, command, origin())
+    page = report(use, out, command, origin(), vars(given))
     kept = committed_as(out, ROOT)
     if kept and has_block(ROOT / "README.md", kept):
         update_readme(ROOT / "README.md", kept, block(use, out, ROOT))
