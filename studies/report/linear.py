@@ -19,6 +19,8 @@ SHOWN = 10
 
 def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
     """Angle and excess error by depth."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     arms = list(dict.fromkeys(rows["arm"]))
     colours, figure = arm_colours(arms), new_figure(3.2)
     depths = list(dict.fromkeys(rows.loc[rows["condition"] != "", "condition"]))
@@ -36,6 +38,9 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
             at = [depths.index(depth) + 0.12 * (shift - 1.5) for depth in by.index]
             axes.plot(at, by, "-", color=colours[arm], linewidth=1, label=arm)
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xticks(range(len(depths)), depths)
         axes.set_ylabel(label)
     handles, labels = axes.get_legend_handles_labels()
