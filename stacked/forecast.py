@@ -18,9 +18,8 @@ from stacked.fit import Training
 from stacked.growth import Phase
 from stacked.imitation import Work, encoding, update
 from stacked.machine import Machine, measured, seconds_of
-from stacked.run import grow
 from stacked.spec import RunSpec
-from stacked.stack import StackedAutoencoder, check_size
+from stacked.stack import StackedAutoencoder, check_size, grow
 from stacked.stages.stage import Shape
 
 #: updates by which this machine is told how it does on a spec

@@ -11,9 +11,8 @@ from stacked.environment import device_of
 from stacked.fit import fit
 from stacked.initialise import resample
 from stacked.rng import seeded
-from stacked.run import grow
 from stacked.spec import RunSpec
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, grow
 from stacked.stages.stage import Shape
 
 #: updates from one look at the losses to the next: a look waits for the device

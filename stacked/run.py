@@ -29,9 +29,8 @@ from stacked.outcome import measured, probe_labels
 from stacked.pictures import pictures
 from stacked.plain import to_json
 from stacked.resumable import phase_of, restore_stack
-from stacked.rng import seeded
 from stacked.spec import RunSpec
-from stacked.stack import StackedAutoencoder, build, check_size, next_stage
+from stacked.stack import StackedAutoencoder, build, check_size, grow
 from stacked.train_phase import NewBar, train_phase
 from stacked.untracked import Untracked
 
@@ -217,12 +216,3 @@ def run(
     checkpoints.clear()
     curve = [{"run": spec.id, "arm": row["arm"], "seed": spec.seed, **point} for point in state.curve]
     return Result(stack.eval(), row, curve, pictures(stack, splits))
-
-
-def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int, device: torch.device | None = None) -> None:
-    """Grow the stack to `depth` on `device`; a stage's initial weights depend on the seed and its place alone."""
-    while stack.depth < depth:
-        with seeded(spec.seed, "init", stack.depth + 1):
-            stage = next_stage(stack, spec.stack)
-        # channels-last convolutions train 1.4 times as fast on a CPU
-        stack.grow(stage.to(device).to(memory_format=torch.channels_last))

@@ -29,9 +29,9 @@ from stacked.optim import OPTIMISERS, learning_rate
 from stacked.penalties import PENALTIES
 from stacked.phase_loss import PhaseLoss
 from stacked.rng import seeded
-from stacked.run import check, grow, load
+from stacked.run import check, load
 from stacked.spec import Optimisation, RunSpec
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, grow
 from stacked.train_phase import material
 
 #: updates from one look at the losses to the next: a look waits for the device

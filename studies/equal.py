@@ -17,9 +17,8 @@ from stacked.environment import device_of
 from stacked.fit import fit
 from stacked.flops import update_flops
 from stacked.growth import POLICIES, Phase, Updates
-from stacked.run import grow
 from stacked.spec import Budget, RunSpec
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, grow
 from stacked.train_phase import material
 from studies.arms import Arm
 

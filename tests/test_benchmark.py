@@ -14,9 +14,8 @@ import torch
 from stacked import plan
 from stacked.errors import Interrupted
 from stacked.machine import H100
-from stacked.run import grow
 from stacked.spec import Budget
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, grow
 from studies.benchmark import __main__ as command
 from studies.benchmark import loops, ours, photos
 from studies.benchmark.foretold import foretold

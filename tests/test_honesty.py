@@ -24,9 +24,9 @@ from stacked.data.stream import Order
 from stacked.fit import Point, Training, fit
 from stacked.growth import Phase
 from stacked.objectives import LOSSES, bce, per_example
-from stacked.run import Result, grow, run
+from stacked.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, grow
 from studies.record import write_reference
 
 SPEC = RunSpec(

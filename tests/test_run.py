@@ -20,9 +20,9 @@ from stacked.codes import Images
 from stacked.data.split import Split, Splits
 from stacked.environment import device_of
 from stacked.errors import Diverged
-from stacked.run import grow, run
+from stacked.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, grow
 from stacked.untracked import Untracked
 
 SPEC = RunSpec(

@@ -16,9 +16,8 @@ from stacked.flops import prefix_flops, update_flops
 from stacked.growth import Phase, Updates, greedy, joint
 from stacked.heap import keep_freed_memory
 from stacked.machine import product_rate
-from stacked.run import grow
 from stacked.spec import Optimisation, RunSpec
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, grow
 from studies.benchmark.spent import Spent
 
 #: updates that are timed, after so many that are not

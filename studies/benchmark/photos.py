@@ -14,9 +14,8 @@ from stacked import data
 from stacked.codes import Images, Prefix, inputs, plan
 from stacked.data.stream import Order
 from stacked.fit import Training
-from stacked.run import grow
 from stacked.spec import Optimisation, RunSpec
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, grow
 from studies.benchmark.large import SPECS, phases
 from studies.benchmark.spent import resident
 
