@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from stacked.checks import need
@@ -9,12 +11,14 @@ from stacked.codes import Inputs, Prefix, free_bytes, inputs, plan
 from stacked.data.stream import Order
 from stacked.environment import device_of
 from stacked.fit import fit
+from stacked.growth import Phase
 from stacked.initialise import resample
 from stacked.rng import seeded
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder, grow
 from stacked.stages.stage import Shape
 
+After = Callable[[Phase, StackedAutoencoder], None]
 #: updates from one look at the losses to the next: a look waits for the device
 EVERY = 100
 
@@ -32,12 +36,14 @@ class Values:
         return len(self.values)
 
 
-def pretrain(spec: RunSpec, images: Inputs, shape: Shape, *, device: str = "cpu") -> StackedAutoencoder:
+def pretrain(
+    spec: RunSpec, images: Inputs, shape: Shape, *, device: str = "cpu", after: After = lambda phase, stack: None
+) -> StackedAutoencoder:
     """The stack that the phases of `spec` make of `images`, each of `shape`, in eval mode.
 
     images: floats by index, as `Images` of uint8 or `Values` give them. What the spec says of data, evaluation and
-    classification is not looked at. Raises InputError for a spec that learns classes or stops early, which need labels and
-    validation images (see `stacked.run`), and Diverged when a loss is not finite.
+    classification is not looked at. after: called when a phase has ended. Raises InputError for a spec that learns classes or
+    stops early, which need labels and validation images (see `stacked.run`), and Diverged when a loss is not finite.
     """
     how, where = spec.optimisation, device_of(device)
     order, stack, done = Order(len(images), how.batch_size, spec.seed), StackedAutoencoder(shape), 0
@@ -61,5 +67,6 @@ def pretrain(spec: RunSpec, images: Inputs, shape: Shape, *, device: str = "cpu"
         for _ in training:
             pass
         done += phase.updates
+        after(phase, stack)
     grow(stack, spec, spec.stack.depth, where)
     return stack.eval()

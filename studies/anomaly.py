@@ -15,18 +15,20 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.report.anomaly import draw_by_class
+from studies.report.anomaly import draw_by_class, draw_heat
 from studies.report.uses import Drawing, Measure
+from studies.uses.samples import keep
 from studies.uses.study import Found, Setting, Use, main
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from stacked.anomaly import Detector
     from stacked.spec import RunSpec
 
 OURS, FALSE_ALARMS = ("reconstruction", "density", "both"), 0.05
@@ -87,37 +89,43 @@ def judged(
     yield Found(arm, name, "detected", float((scores[other] > threshold).mean()))
 
 
-def detector(policy: str, word: str) -> Callable[[Setting, int], Iterator[Found]]:
-    """Our detector, grown by a policy; one training gives all three scores."""
+def detector(way: str) -> Callable[[Setting, int], Iterator[Found]]:
+    """Our detector, trained in a way; one training gives all three scores."""
 
     def found(setting: Setting, seed: int) -> Iterator[Found]:
-        import torch
-
         from stacked.anomaly import Detector
-        from stacked.data.split import Split
-        from studies.arms import Arm
-        from studies.equal import budgets
+        from studies.uses.training import equal
 
+        spent, shown = 0.0, []
         for name, normal, other in classes(setting, seed):
-            spec = base_spec(policy, seed, setting.given)
-            trained = normal[round(HELD_OUT * len(normal)) :]
-            # FLOPs are counted for so many images; what they are, and their labels, is not looked at
-            few = replace(setting.splits, train=Split(trained, torch.zeros(len(trained), dtype=torch.int64)))
-            first = replace(spec, policy="greedy+finetune")
-            equal = budgets(first, few, [Arm(policy)], "flops", Arm("greedy+finetune"))
-            fitted = Detector(replace(spec, budget=equal[policy]), held_out=HELD_OUT, device=setting.given.device)
-            fitted.fit(normal)
+            base = base_spec("greedy+finetune", seed, setting.given)
+            spec, gflop = equal(base, way, setting.splits, len(normal) - round(HELD_OUT * len(normal)))
+            spent += gflop
+            fitted = Detector(spec, held_out=HELD_OUT, device=setting.given.device).fit(normal)
             for score in OURS:
                 one = fitted.scored_by(score)
                 yield from judged(
-                    f"{word}, {'error' if score == 'reconstruction' else score}",
+                    f"{way}, {'error' if score == 'reconstruction' else score}",
                     name,
                     one.score(setting.splits.test.images),
                     other,
                     one.threshold,
                 )
+            shown.append(typical(fitted, setting.splits.test.images, other))
+        if seed == 0:
+            images, heat = (np.stack(parts, 1) for parts in zip(*shown, strict=True))
+            keep(setting.out, way, {"images": images, "heat": heat, "classes": np.array(setting.splits.classes, "U")})
+        for score in OURS:
+            yield Found(f"{way}, {'error' if score == 'reconstruction' else score}", "", "gflop", spent)
 
     return found
+
+
+def typical(detector: Detector, images: Tensor, other: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A normal test image and an anomalous one, each that of the median score, [2, C, H, W], and their errors [2, H, W]."""
+    scores = detector.score(images)
+    chosen = [np.flatnonzero(part)[np.argsort(scores[part])[part.sum() // 2]] for part in (~other, other)]
+    return images[chosen].numpy(), detector.heat_map(images[chosen])
 
 
 Rows = NDArray[np.float64]
@@ -165,11 +173,11 @@ def pyod(rows: Rows, seed: int) -> Score:
     return model.decision_function
 
 
-def detect(setting: Setting) -> int:
+def detect(setting: Setting) -> int | None:
     """On images without classes: fit a detector on them, judge those of --judge, and write what came of it."""
     from studies.uses.judge import judge
 
-    return judge(setting, base_spec("greedy+finetune", 0, setting.given))
+    return None if setting.splits.classes else judge(setting, base_spec("greedy+finetune", 0, setting.given))
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -186,8 +194,8 @@ USE = Use(
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
     methods={
-        "layer-wise": detector("greedy+finetune", "layer-wise"),
-        "joint": detector("joint", "joint"),
+        "layer-wise": detector("layer-wise"),
+        "joint": detector("joint"),
         "pca": rival("PCA", pca),
         "forest": rival("isolation forest", forest),
         "pyod": rival("PyOD autoencoder", pyod),
@@ -216,6 +224,11 @@ USE = Use(
             "AUROC for each normal class and each arm, the mean over seeds; the thick mark is the mean over classes with its "
             "95 % interval over seeds.",
             draw_by_class,
+        ),
+        "heat": Drawing(
+            "For each normal class a normal test image and an anomalous one, each that of the median score of the layer-wise "
+            "detector, and where the error of its reconstruction lies: brightness is its root.",
+            draw_heat,
         ),
     },
     options=more,

@@ -73,7 +73,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str,
         default="mnist",
         metavar="NAME",
-        help="dataset: mnist digits fashion-mnist kmnist cifar10 stl10 folder:PATH (mnist)",
+        help="dataset: mnist digits fashion-mnist kmnist cifar10 stl10 photographs folder:PATH (mnist)",
     )
     what.add_argument(
         "--limit", type=int | None, default=None, metavar="N", help="train on a stratified subset of N images (all)"

@@ -27,6 +27,7 @@ NAMES = (
     "folder:PATH",
     "kmnist",
     "mnist",
+    "photographs",
     "stl10",
     "stl10+unlabelled",
 )

@@ -68,7 +68,7 @@ def test_methods_are_measured_once_and_reported(place: list[str], tmp_path: Path
     rows = load(tmp_path / "out")
     table = wide(rows)
     assert list(table["score"]) == [11.5, 12.5, 13.5, 10.75, 11.75, 12.75]
-    assert "| ours | 3 | 12.50 (10.02 to 14.98) | 0.500 | 0 |" in summary(USE, rows)
+    assert "| ours | 3 | 12.50 (10.02 to 14.98) | 0.500 | – | 0 |" in summary(USE, rows)
     assert "| theirs | 3 | -0.75 | – | – |" in differences(USE, rows)
     page = (tmp_path / "out" / "README.md").read_text()
     assert page in told.out

@@ -56,7 +56,7 @@ def load(
     many of the remaining training images (balanced and nested); valid and test stay the same for every limit.
     `data_dir` holds what is not bundled (default: the environment variable STACKED_DATA, else
     ~/.cache/stacked), and is where the PATH of "folder:PATH" begins (default: the current folder); nothing is fetched
-    unless `download`. `image_size` (pixels) and `grey` concern "folder:PATH" only.
+    unless `download`. `image_size` (pixels) and `grey` concern "folder:PATH" and "photographs" only.
 
     Raises InputError for an unknown name, an option outside its range, and missing or corrupt files.
     """
@@ -67,7 +67,7 @@ def load(
         raise InputError(f"valid={valid} is not a part of the training set: choose a number between 0 and 1")
     if image_size < 1:
         raise InputError(f"image_size={image_size} is not a size in pixels: choose 1 or more")
-    if grey and not argument:
+    if grey and not argument and name != "photographs":
         raise InputError(f"grey does not apply to {name!r}, whose images are taken as they are: leave it out")
 
     where = at_home(data_dir or ".") if argument else _data_dir(data_dir)

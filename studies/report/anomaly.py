@@ -10,6 +10,8 @@ import pandas as pd
 
 from studies.report.canvas import GREY, arm_colours, new_figure
 from studies.report.pairing import mean_interval
+from studies.report.strips import strips
+from studies.uses.samples import kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,3 +49,16 @@ def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
     axes.set_ylim(len(order) - 0.5, -0.7)
     axes.set_xlabel("AUROC (dotted: guessing; ticks: normal classes, the hardest and the easiest named)")
     return figure
+
+
+def draw_heat(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """Normal and anomalous images above maps of their errors, a column a normal class."""
+    import matplotlib
+
+    found = kept(out).get("layer-wise")
+    if not found:
+        return None
+    images, heat = found["images"], found["heat"] / max(float(found["heat"].max()), 1e-12)
+    colours = np.uint8(255 * matplotlib.colormaps["viridis"](np.sqrt(heat))[..., :3]).transpose(0, 1, 4, 2, 3)
+    lines = {"normal": images[0], "its error": colours[0], "anomalous": images[1], "its error ": colours[1]}
+    return strips(lines, [str(name) for name in found["classes"]])

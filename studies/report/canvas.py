@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito 2008: distinguishable under the common colour-blindnesses.
-ARM_COLOURS = {"greedy": "#009E73", "greedy+finetune": "#0072B2", "joint": "#D55E00", "random": "#8C8C8C"}
+ARM_COLOURS = {
+    "greedy": "#009E73",
+    "greedy+finetune": "#0072B2",
+    "layer-wise": "#0072B2",  # what the studies of uses call it
+    "joint": "#D55E00",
+    "random": "#8C8C8C",
+}
 _FURTHER = ("#CC79A7", "#E69F00", "#332288", "#56B4E9", "#F0E442")
 
 WIDTH = 880 / 96  # inches: at a README's 880 px, a point is as large as on paper

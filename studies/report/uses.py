@@ -59,12 +59,18 @@ def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str,
                 continue
             write_atomically(path, png(figure))
             shown.append(f"![{name}](figures/{name}.png)\n\n*{drawing.caption}*")
+    for name, make in use.files.items():
+        content = make(rows, out)
+        if content is not None:
+            write_atomically(out / name, content)
+            shown.append(f"To look at more closely: [{name}]({name}), a page of one file.")
     parts = [
         f"# {use.title}",
         use.question,
+        answered(use, rows),
         *shown[:1],
         summary(use, rows),
-        note(rows),
+        note(use, rows),
         differences(use, rows),
         *shown[1:],
         *(by_condition(use, rows, name) for name in use.measures),
@@ -83,17 +89,36 @@ def block(use: Use, out: Path, root: Path) -> str:
     rows, link = load(out), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     first = next(iter(use.drawings))
     parts = [
+        answered(use, rows),
         f"[![{use.title}]({link}/figures/{first}.png)]({link}/README.md)",
         summary(use, rows),
-        f"{note(rows)} Differences, conditions, protocol and command: [{link}]({link}/README.md).",
+        f"{note(use, rows)} Differences, conditions, protocol and command: [{link}]({link}/README.md).",
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
+
+
+def answered(use: Use, rows: pd.DataFrame) -> str:
+    """What the rows say, as a quotation."""
+    text = use.answer(rows)
+    return f"> {text}" if text else ""
+
+
+def shared(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a measure under conditions in which every arm that has it was measured with each of its seeds.
+
+    Means over conditions compare nothing but arms where these are the same for all.
+    """
+    there = rows.groupby(["measure", "condition"])["value"].transform("size")
+    everyone = rows.drop_duplicates(["measure", "arm", "seed"]).groupby("measure").size()
+    return rows[there == rows["measure"].map(everyone)]
 
 
 def wide(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each arm and seed, with the mean over conditions of every measure."""
-    table = rows.pivot_table(index=["arm", "seed"], columns="measure", values="value", aggfunc="mean").reset_index()
-    return table.assign(status=FINISHED)
+    """A row for each arm and seed, with the mean of every measure over the conditions that arms share."""
+    keys = ["arm", "seed"]
+    table = shared(rows).pivot_table(index=keys, columns="measure", values="value", aggfunc="mean")
+    everyone = pd.MultiIndex.from_frame(rows[keys].drop_duplicates().sort_values(keys))
+    return table.reindex(everyone).reset_index().assign(status=FINISHED)
 
 
 def present(use: Use, rows: pd.DataFrame) -> list[str]:
@@ -118,18 +143,32 @@ def summary(use: Use, rows: pd.DataFrame) -> str:
     for arm in present(use, rows):
         mine = table[table["arm"] == arm]
         cells = [interval(mine[name], m.decimals) if name in mine else "–" for name, m in use.measures.items()]
-        lines.append([arm, str(len(mine)), *cells, f"{mine['seconds'].mean():.0f}"])
-    heads = [f"{m.label} ({'more' if m.more else 'less'} is better)" for m in use.measures.values()]
-    return markdown(["", "seeds", *heads, "seconds a seed"], lines)
+        flops = f"{mine['gflop'].mean():,.0f}" if "gflop" in mine and mine["gflop"].notna().any() else "–"
+        lines.append([arm, str(len(mine)), *cells, flops, f"{mine['seconds'].mean():.0f}"])
+    heads = [
+        f"{m.label} ({'more' if m.more else 'less'} is better{within(use, rows, name)})"
+        for name, m in use.measures.items()
+    ]
+    return markdown(["", "seeds", *heads, "training GFLOP", "seconds a seed"], lines)
 
 
-def note(rows: pd.DataFrame) -> str:
+def within(use: Use, rows: pd.DataFrame, name: str) -> str:
+    """Under which conditions a measure's means are taken, where these are not all of them."""
+    mine = rows[(rows["measure"] == name) & (rows["condition"] != "")]
+    every, common = (list(dict.fromkeys(part["condition"])) for part in (mine, shared(mine)))
+    return "" if len(common) == len(every) else f"; {use.conditions}: {', '.join(common) or 'none in common'}"
+
+
+def note(use: Use, rows: pd.DataFrame) -> str:
     """What the tables' numbers are."""
-    conditions = rows.loc[rows["condition"] != "", "condition"].nunique()
+    conditions = rows.loc[(rows["condition"] != "") & rows["measure"].isin(list(use.measures)), "condition"].nunique()
     over = f" of the mean over {conditions} conditions" if conditions > 1 else ""
+    if any(within(use, rows, name) for name in use.measures):
+        over += ", or where a column names some, over those in which all its arms were measured"
     return (
         f"Means over seeds{over}, in brackets their 95 % t intervals where seeds differ; a seed varies initial weights, data "
-        "order, corruption, and what of the images is drawn. Methods of one training share its seconds."
+        "order, corruption, and what of the images is drawn. FLOPs and seconds are of a seed with all its conditions; arms of "
+        "one training share them. GFLOP are counted for our own training alone."
     )
 
 
@@ -141,6 +180,8 @@ def differences(use: Use, rows: pd.DataFrame) -> str:
         if name not in table:
             continue
         found = paired(table, name, arm, arms[0])
+        if not found.n:
+            continue
         d = measure.decimals
         between = f"{found.low:+.{d}f} to {found.high:+.{d}f}" if found.has_interval else "–"
         lines.append(

@@ -25,6 +25,8 @@ from studies.options import slug
 from studies.report.origin import origin
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from stacked.data import Splits
     from stacked.mlflow_store import Store
     from studies.report.uses import Drawing, Measure
@@ -61,9 +63,12 @@ class Use:
 
     methods: by name; each gives measurements of one arm or more. arms: in the order of tables; the first is that which others
     are compared with. measures: of which tables are made, the main one first. conditions: what they are, for the head of a
-    table. protocol: Markdown for the page, with options' values in braces. drawings: the most telling first. options: adds
-    those of its own. smoke: values of a smoke run. own: what is done instead where the data have no classes (None: they need
-    none). extras: packages that methods need and this one does not; without its package a method is left out.
+    table. protocol: Markdown for the page, with options' values in braces. drawings: the most telling first. files: further
+    ones beside the page, by name: what makes them of rows and folder, None where there is nothing to make. answer: what
+    the rows say, in a sentence or two. options: adds
+    those of its own. smoke: values of a smoke run. own: does something else instead, where the command or the data ask for it,
+    and returns the exit code of that. extras: packages that methods need and this one does not; without its package a method is
+    left out.
     """
 
     name: str
@@ -75,9 +80,11 @@ class Use:
     measures: Mapping[str, Measure]
     conditions: str
     drawings: Mapping[str, Drawing]
+    files: Mapping[str, Callable[[DataFrame, Path], str | None]] = field(default_factory=dict)
+    answer: Callable[[DataFrame], str] = lambda rows: ""
     options: Callable[[argparse.ArgumentParser], None] = lambda command: None
     smoke: Mapping[str, Any] = field(default_factory=dict)
-    own: Callable[[Setting], int] | None = None
+    own: Callable[[Setting], int | None] = lambda setting: None
     extras: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -90,7 +97,10 @@ def parser(use: Use) -> argparse.ArgumentParser:
     """The command line of a study of a use."""
     command = argparse.ArgumentParser(prog=use.prog, description=use.question)
     command.add_argument(
-        "--data", default="mnist", metavar="NAME", help="mnist digits fashion-mnist kmnist cifar10 stl10 folder:PATH"
+        "--data",
+        default="mnist",
+        metavar="NAME",
+        help="mnist digits fashion-mnist kmnist cifar10 stl10 photographs folder:PATH",
     )
     command.add_argument("--data-dir", default=None, metavar="DIR", help="where datasets lie that are not bundled")
     command.add_argument("--download", action="store_true", help="fetch a missing dataset into it")
@@ -148,8 +158,9 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
     )
     out = given.out or Path("results") / use.name / (slug(name) + ("-smoke" if given.smoke else ""))
     setting = Setting(splits, given, out)
-    if use.own and not splits.classes:
-        return use.own(setting)
+    code = use.own(setting)
+    if code is not None:
+        return code
     store = open_store(given.store)
     with alone(out):
         prepare(use, setting)
@@ -204,6 +215,9 @@ def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) ->
     found = list(use.methods[method](setting, seed))
     seconds = time.perf_counter() - began
     found += [Found(arm, "", "seconds", seconds) for arm in dict.fromkeys(one.arm for one in found)]
+    record(
+        use, setting, method, seed, found, store
+    )  # before the row: done anew it supersedes, left out it would be missed
     mine = commit[:7] + "+changes" * changed
     new = [[method, str(seed), one.arm, one.condition, one.measure, f"{one.value:.8g}", mine] for one in found]
     ranks = {name: rank for rank, name in enumerate(use.methods)}
@@ -212,9 +226,8 @@ def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) ->
     csv.writer(text, lineterminator="\n").writerows([FIELDS, *lines])
     write_atomically(path, text.getvalue())
     main_measure = next(iter(use.measures))
-    told = [f"{arm} {means(found, main_measure)[arm]:.4g}" for arm in means(found, main_measure)]
-    say(f"{method}/s{seed}: {main_measure} of {', '.join(told)}; {seconds:.0f} s")
-    record(use, setting, method, seed, found, store)
+    told = ", ".join(f"{arm} {value:.4g}" for arm, value in means(found, main_measure).items())
+    say(f"{method}/s{seed}: {f'{main_measure} of {told}; ' * bool(told)}{seconds:.0f} s")
 
 
 def means(found: Sequence[Found], name: str) -> dict[str, float]:
@@ -270,7 +283,8 @@ def tell(use: Use, setting: Setting, store: Store) -> None:
 
     try:
         with study_run(store, experiment(use, setting), f"{use.name}-{setting.out.name}") as run:
-            for path, folder in ((setting.out / "README.md", "report"), (setting.out / "figures", "report/figures")):
+            kept = [("README.md", "report"), ("figures", "report/figures"), *((name, "report") for name in use.files)]
+            for path, folder in ((setting.out / name, folder) for name, folder in kept):
                 if path.exists():
                     run.artifact(path, folder)
         place = StoreClient(store, experiment(use, setting)).experiment_id

@@ -1,0 +1,117 @@
+"""Images as files of a trained codec: python -m stacked.compress encode CODEC IMAGE ... FILE, and decode CODEC FILE FOLDER.
+
+The codec is one that `Codec.save` or python -m studies.compression wrote. Images are kept at their own size, and restored as PNG.
+Needs the extra "compression".
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def encode(codec: Path, images: Sequence[Path], file: Path) -> str:
+    """Write images to a file; returns what to say of it. InputError for what cannot be read or is not of the codec's colours."""
+    from stacked.atomic import write_atomically
+    from stacked.codec import Codec
+
+    model = Codec.load(codec)
+    pixels = [read(path, model.stack.input_shape[0]) for path in images]
+    content = model.encode(pixels)
+    write_atomically(file, content)
+    area = sum(image.shape[1] * image.shape[2] for image in pixels)
+    rate = f"{len(content):,} bytes, {8 * len(content) / area:.3f} bits per pixel"
+    return f"{file}: {len(images)} image{'s' * (len(images) > 1)}, {rate}"
+
+
+def decode(codec: Path, file: Path, folder: Path) -> str:
+    """Write the images of a file into a folder, numbered in their order; returns what to say of it."""
+    from stacked.atomic import write_atomically
+    from stacked.codec import Codec
+    from stacked.errors import InputError
+
+    model = Codec.load(codec)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): give a file of compressed images") from error
+    images = model.decode(content, str(file))
+    for number, image in enumerate(images):
+        write_atomically(folder / f"{number:04}.png", png(image))
+    return f"{folder}: {len(images)} image{'s' * (len(images) > 1)}, from 0000.png"
+
+
+def read(path: Path, channels: int) -> Tensor:
+    """An image file as uint8 [channels, H, W], turned as its EXIF orientation says; InputError where something would be lost."""
+    import numpy as np
+    import torch
+    from PIL import Image, ImageOps
+
+    from stacked.checks import need
+    from stacked.errors import InputError
+
+    try:
+        with Image.open(path) as opened:
+            image: Image.Image = ImageOps.exif_transpose(opened)
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be read ({reason}): give an image that Pillow reads") from error
+    clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    need(not clear, f"{path} is transparent in places, which is not kept: lay it on a background first")
+    grey = image.mode in ("1", "L")
+    need(grey or image.mode in ("RGB", "P", "YCbCr", "CMYK"), f"{path} has pixels of mode {image.mode}: give 8 bits")
+    need(
+        grey or channels == 3,
+        f"{path} is in colour and this codec is of grey images: convert it, or give another codec",
+    )
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+    return torch.from_numpy(pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def png(image: Tensor) -> bytes:
+    """An image, uint8 [C, H, W], as the bytes of a PNG file."""
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    pixels = image.permute(1, 2, 0).squeeze(2) if image.shape[0] == 1 else image.permute(1, 2, 0)
+    Image.fromarray(pixels.numpy()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command line; returns 0, or 2 for bad input."""
+    prog = "python -m stacked.compress"
+    command = argparse.ArgumentParser(prog=prog, description="Compress images by a trained codec, and restore them.")
+    ways = command.add_subparsers(dest="way", required=True)
+    there = ways.add_parser("encode", help="images to a file")
+    there.add_argument("codec", type=Path, metavar="CODEC", help="file that Codec.save wrote")
+    there.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="file that Pillow reads")
+    there.add_argument("file", type=Path, metavar="FILE", help="to be written")
+    back = ways.add_parser("decode", help="a file to PNG images")
+    back.add_argument("codec", type=Path, metavar="CODEC", help="file that it was written with")
+    back.add_argument("file", type=Path, metavar="FILE", help="file that encode wrote")
+    back.add_argument("folder", type=Path, metavar="FOLDER", help="to be written into")
+    given = command.parse_args(words)
+    from stacked.errors import InputError
+
+    try:
+        if given.way == "encode":
+            print(encode(given.codec, given.images, given.file))
+        else:
+            print(decode(given.codec, given.file, given.folder))
+    except InputError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

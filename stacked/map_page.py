@@ -1,0 +1,93 @@
+"""A page to look at maps of images in: points to hover over, and to turn in three dimensions; one file, without network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stacked.checks import need
+
+#: Okabe and Ito 2008, and Tol's for more: of classes in their order, then from the beginning again
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#332288",
+    "#999933",
+    "#882255",
+    "#595959",
+)
+
+
+def map_page(
+    maps: Mapping[str, NDArray[Any]],
+    images: NDArray[np.uint8],
+    names: Sequence[str],
+    labels: Sequence[int] = (),
+    classes: Sequence[str] = (),
+    title: str = "Maps of images",
+) -> str:
+    """HTML that shows `maps`, coordinates [N, 2] or [N, 3] by name, of images [N, C, H, W].
+
+    names: of the images. labels: indices of `classes`, which colours tell apart; -1 or none of them: without a class. Raises
+    InputError where there is nothing to show, or the parts do not fit each other.
+    """
+    count = len(images)
+    need(bool(maps) and count > 0, "there is nothing to show: give at least one map and one image")
+    for name, points in maps.items():
+        fits = points.shape in ((count, 2), (count, 3)) and bool(np.isfinite(points).all())
+        need(
+            fits,
+            f"map {name!r} of shape {list(points.shape)} does not fit {count} images: give finite [N, 2] or [N, 3]",
+        )
+    need(len(names) == count, f"{len(names)} names do not fit {count} images: give one each")
+    need(len(labels) in (0, count), f"{len(labels)} labels do not fit {count} images: give one each, or none")
+    content = {
+        "maps": [
+            {"name": name, "size": points.shape[1], "points": scaled(points).round(4).ravel().tolist()}
+            for name, points in maps.items()
+        ],
+        "names": list(names),
+        "labels": [int(label) for label in labels] or [-1] * count,
+        "classes": list(classes),
+        "colours": COLOURS,
+        "across": math.ceil(math.sqrt(count)),
+        "tile": list(images.shape[2:]),
+        "sheet": "data:image/png;base64," + base64.b64encode(sheet(images)).decode(),
+    }
+    text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")  # no text of it ends the script
+    page = files("stacked").joinpath("map_page.html").read_text(encoding="utf-8")
+    return page.replace("{{title}}", html.escape(title)).replace("{{content}}", text)
+
+
+def scaled(points: NDArray[Any]) -> NDArray[np.float64]:
+    """Centred, and with the same factor for all axes, so that the farthest lies at 1."""
+    centred = points.astype(np.float64) - (points.max(0) + points.min(0)) / 2
+    return centred / max(float(np.abs(centred).max()), 1e-12)
+
+
+def sheet(images: NDArray[np.uint8]) -> bytes:
+    """All images on one PNG, row by row."""
+    count, channels, height, width = images.shape
+    across = math.ceil(math.sqrt(count))
+    down = math.ceil(count / across)
+    full = np.zeros((down * across, channels, height, width), dtype=np.uint8)
+    full[:count] = images
+    lines = full.reshape(down, across, channels, height, width).transpose(0, 3, 1, 4, 2)
+    pixels = lines.reshape(down * height, across * width, channels)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,176 @@
+"""At which width does an autoencoder cease to learn and begin to copy, and what keeps it from that?
+
+Claims: none of a paper's is held beside the rows. A code as wide as the input can copy it, and corruption (Vincent et al.
+2010), sparsity (Ng 2011) or contraction (Rifai et al. 2011) are said to keep it from that.
+
+Command: python -m studies.capacity --out results/capacity/mnist
+Expected and cost: results/capacity/*/README.md, generated from the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from stacked.checks import whole
+from studies.report.capacity import answer, draw_filters, draw_widths
+from studies.report.uses import Drawing, Measure
+from studies.uses.samples import keep
+from studies.uses.study import Found, Setting, Use, main
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stacked.spec import RunSpec
+    from stacked.stack import StackedAutoencoder
+
+WIDTHS = (1, 4, 16, 64, 256, 784, 1568)
+#: standard deviation of the noise that is to be removed, which no arm was trained on
+NOISE = 0.25
+#: images that are measured, and whose codes are probed
+IMAGES, PROBED = 2000, 5000
+#: what keeps from copying: fields of the optimisation
+CURES: Mapping[str, Mapping[str, Any]] = {
+    "plain": {},
+    "corruption": {"corruption": "masking", "corruption_level": (0.3,)},
+    "sparsity": {"penalties": {"kl": 0.1}},
+    "contraction": {"penalties": {"contractive": 0.001}},
+}
+#: units whose weights are shown, and of which width
+UNITS, SHOWN_WIDTH = 10, 784
+PROTOCOL = f"""\
+- **Arms**: one dense stage of logistic units from the pixels to the code and back, Adam, learning rate 0.001, batches of 128,
+  {{updates:,}} updates, on {{limit:,}} training images. `plain` has nothing else. `corruption`: 30 % of the pixels are masked.
+  `sparsity`: the Kullback-Leibler penalty to a mean activation of 0.05, weight 0.1. `contraction`: the squared norm of the
+  Jacobian, weight 0.001. Arms see as many images; what a penalty costs besides is in the seconds.
+- **FVU**, squared error over the variance, of: training images; test images; test images with Gaussian noise of a standard
+  deviation of {NOISE}, which no arm was trained on, against the clean ones; test images whose pixels are shuffled, all in the
+  same way: these have nothing of images but their grey levels, so whoever restores them copies. Of {IMAGES:,} images each.
+- **Probe**: accuracy on test images of ridge regression on standardised codes of {PROBED:,} training images.
+- The weights were not tuned, and no choice was made on test images.
+"""
+
+
+def spec_of(cure: str, width: int, seed: int, updates: int) -> RunSpec:
+    """One stage of that width, trained with a cure."""
+    from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+
+    return RunSpec(
+        policy="joint",
+        seed=seed,
+        stack=StackSpec.of("dense", width, activation="sigmoid", output="sigmoid"),
+        budget=Budget(None, updates, "updates"),
+        optimisation=replace(Optimisation(batch_size=128), **CURES[cure]),
+    )
+
+
+def fvu(stack: StackedAutoencoder, read: Tensor, images: Tensor) -> float:
+    """Squared error of the reconstruction of floats `read` against `images`, over the variance of these."""
+    import torch
+
+    with torch.no_grad():
+        error = (stack.reconstruct(read) - images).square().sum(dtype=torch.float64)
+    return float(error / (images - images.mean(0)).square().sum(dtype=torch.float64))
+
+
+def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
+    """Autoencoders of every width, with a cure."""
+
+    def found(setting: Setting, seed: int) -> Iterator[Found]:
+        import torch
+
+        from stacked.codes import Images
+        from stacked.corruption import gaussian
+        from stacked.evaluate import codes, quick_probe, spread
+        from stacked.pretrain import pretrain
+        from stacked.rng import generator
+        from studies.uses.training import gflop_of
+
+        splits, spent = setting.splits, 0.0
+        clean = {
+            name: part.images[spread(len(part), IMAGES)].float().div(255)
+            for name, part in (("train", splits.train), ("test", splits.test))
+        }
+        test = clean["test"]
+        noisy = gaussian(test, NOISE, generator(seed, "denoising")).x
+        order = torch.randperm(test[0].numel(), generator=generator(seed, "shuffled pixels"))
+        shuffled = test.flatten(1)[:, order].view_as(test)
+        labelled, judged = splits.train.take(spread(len(splits.train), PROBED)), splits.test
+        for width in widths(setting):
+            spec = spec_of(cure, width, seed, setting.given.updates)
+            stack = pretrain(spec, Images(splits.train.images), splits.image_shape, device=setting.given.device).cpu()
+            spent += gflop_of(spec, splits, len(splits.train))
+            name = str(width)
+            for measure, read, against in (
+                ("train_fvu", clean["train"], clean["train"]),
+                ("test_fvu", test, test),
+                ("denoised_fvu", noisy, test),
+                ("shuffled_fvu", shuffled, shuffled),
+            ):
+                yield Found(cure, name, measure, fvu(stack, read, against))
+            if splits.classes:
+                both = [codes(stack, part.images, 1) for part in (labelled, judged)]
+                yield Found(cure, name, "probe", 100 * quick_probe(both[0], labelled.labels, both[1], judged.labels))
+            if seed == 0 and width == min(widths(setting), key=lambda w: abs(w - SHOWN_WIDTH)):
+                weight = next(iter(stack.stages[0].encoder.parameters())).detach()
+                few = weight[:: max(1, width // UNITS)][:UNITS]
+                keep(setting.out, cure, {"filters": few.view(-1, *splits.image_shape), "width": width})
+        yield Found(cure, "", "gflop", spent)
+
+    return found
+
+
+def widths(setting: Setting) -> list[int]:
+    """The widths asked for, each once."""
+    for width in setting.given.widths:
+        whole(width, "widths")
+    return sorted(set(setting.given.widths))
+
+
+def more(command: argparse.ArgumentParser) -> None:
+    """Options of this study."""
+    command.set_defaults(limit=10_000)
+    command.add_argument("--updates", type=int, default=4000, metavar="N", help="of each autoencoder (4000)")
+    command.add_argument(
+        "--widths",
+        type=int,
+        nargs="+",
+        default=list(WIDTHS),
+        metavar="N",
+        help=f"of the code ({' '.join(map(str, WIDTHS))})",
+    )
+
+
+USE = Use(
+    name="capacity",
+    title="How wide a code may be before it copies",
+    question=__doc__.splitlines()[0],
+    protocol=PROTOCOL,
+    methods={cure: arm(cure) for cure in CURES},
+    arms=tuple(CURES),
+    measures={
+        "denoised_fvu": Measure("FVU of noisy images", 4, more=False),
+        "test_fvu": Measure("FVU of test images", 4, more=False),
+        "train_fvu": Measure("FVU of training images", 4, more=False),
+        "shuffled_fvu": Measure("FVU of shuffled images", 4),
+        "probe": Measure("probe accuracy (%)", 2),
+    },
+    conditions="width",
+    drawings={
+        "widths": Drawing(
+            "What autoencoders of growing width restore and what they can be used for, means over seeds with 95 % intervals. The "
+            "dotted line is the number of pixels.",
+            draw_widths,
+        ),
+        "filters": Drawing("Weights from the pixels to some units of the code, each scaled for itself.", draw_filters),
+    },
+    answer=answer,
+    options=more,
+    smoke={"updates": 20, "widths": [1, 16, 80], "limit": 1000},
+)
+
+if __name__ == "__main__":
+    sys.exit(main(USE))

@@ -1,0 +1,189 @@
+"""How well, and at which cost, does AutoEncoder224 restore colour photographs, grown layer-wise or trained jointly?
+
+Claims: none of a paper's is held beside the rows; they are compared with photographs that are made smaller, to as many values
+as a code has, and larger again.
+
+Command: python -m studies.photographs --out results/photographs/crops
+On images of one's own: python -m studies.photographs --data folder:PATH
+Expected and cost: results/photographs/*/README.md, generated from the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from studies.report.photographs import answer, draw_costs, draw_depths, draw_images
+from studies.report.uses import Drawing, Measure
+from studies.uses.quality import quality
+from studies.uses.samples import keep
+from studies.uses.study import Found, Setting, Use, main
+from studies.uses.training import WAYS, equal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stacked.growth import Phase
+    from stacked.spec import RunSpec
+    from stacked.stack import StackedAutoencoder
+
+#: channels of the stages of AutoEncoder224
+WIDTHS = (32, 64, 128, 256, 512)
+BATCH = 16
+#: test images that are measured, and that are shown
+IMAGES, SHOWN = 120, 6
+RESIZED = "made smaller"
+PROTOCOL = f"""\
+- **Arms**: the stages of `AutoEncoder224` (channels {"-".join(map(str, WIDTHS))}, each halving the sides), grown `layer-wise`,
+  {{updates}} updates a stage and twice as many end to end, or trained `joint`ly with as many FLOPs; Adam, learning rate 0.001
+  with a cosine schedule, batches of {BATCH}. Nothing was tuned.
+- **Measured**: PSNR and SSIM (Wang et al. 2004) of {IMAGES} test images at most, evenly spread, the mean over images, from the
+  code of every depth through the decoders below it; the mean over depths is that of a code that may be cut anywhere, and the
+  greatest depth is what the whole stack is for. A jointly trained stack was never asked to restore from a shallower code.
+- **{RESIZED}**: resized by torch's antialiased bicubic filter to at most as many values as the code of that depth has (where
+  that is fewer than the image has), and back.
+- **Memory**: the most bytes alive in an update of a phase, counted (`stacked.memory`). **Seconds**: of a phase, with the
+  encoding of what it reads.
+"""
+
+
+def base_spec(seed: int, given: argparse.Namespace) -> RunSpec:
+    """The reference stack, with the updates asked for."""
+    from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+
+    return RunSpec(
+        seed=seed,
+        stack=StackSpec.of("conv", *WIDTHS),
+        budget=Budget((given.updates,), 2 * given.updates, "updates"),
+        optimisation=Optimisation(batch_size=BATCH, schedule="cosine"),
+    )
+
+
+def tested(setting: Setting) -> Tensor:
+    """The test images that are measured."""
+    from stacked.evaluate import spread
+
+    images = setting.splits.test.images
+    return images[spread(len(images), IMAGES)]
+
+
+def network(way: str) -> Callable[[Setting, int], Iterator[Found]]:
+    """The reference stack, trained in a way."""
+
+    def found(setting: Setting, seed: int) -> Iterator[Found]:
+        from stacked.codes import Images
+        from stacked.evaluate import reconstructed
+        from stacked.memory import training_bytes
+        from stacked.pretrain import pretrain
+
+        splits = setting.splits
+        spec, gflop = equal(base_spec(seed, setting.given), way, splits, len(splits.train))
+        costs: list[tuple[str, float, float]] = []
+        began = time.perf_counter()
+
+        def note(phase: Phase, stack: StackedAutoencoder) -> None:
+            nonlocal began
+            seconds = time.perf_counter() - began
+            costs.append((phase.name, seconds, training_bytes(stack, phase, spec.optimisation, BATCH) / 1e6))
+            began = time.perf_counter()
+
+        stack = pretrain(
+            spec, Images(splits.train.images), splits.image_shape, device=setting.given.device, after=note
+        ).cpu()
+        for phase, seconds, megabytes in costs:
+            yield Found(way, phase, "phase_seconds", seconds)
+            yield Found(way, phase, "phase_mb", megabytes)
+        yield Found(way, "", "train_seconds", sum(seconds for _, seconds, _ in costs))
+        yield Found(way, "", "peak_mb", max(megabytes for *_, megabytes in costs))
+        yield Found(way, "", "gflop", gflop)
+        images = tested(setting)
+        shapes = stack.shapes(stack.input_shape)
+        for depth in range(1, stack.depth + 1):
+            restored = reconstructed(stack, images, depth)
+            for measure, value in quality(restored.float().div(255), images).items():
+                yield Found(way, str(depth), measure, value)
+            yield Found(way, str(depth), "compression", math.prod(shapes[0]) / math.prod(shapes[depth]))
+        for measure, value in quality(reconstructed(stack, images, stack.depth).float().div(255), images).items():
+            yield Found(way, "", f"whole_{measure}", value)
+        if seed == 0:
+            few = images[:: max(1, len(images) // SHOWN)][:SHOWN]
+            keep(setting.out, way, {str(k): reconstructed(stack, few, k) for k in (1, 3, stack.depth)})
+            keep(setting.out, "original", {"images": few})
+
+    return found
+
+
+def resized(setting: Setting, seed: int) -> Iterator[Found]:
+    """Images made smaller, to as many values as codes have, and larger again."""
+    import torch
+
+    from stacked.stack import build
+
+    images = tested(setting)
+    with torch.device("meta"):
+        stack = build(base_spec(seed, setting.given).stack, setting.splits.image_shape)
+    shapes = stack.shapes(stack.input_shape)
+    height, width = shapes[0][1:]
+    for depth, shape in enumerate(shapes[1:], start=1):
+        share = math.prod(shape) / math.prod(shapes[0])
+        if share >= 1:
+            continue
+        small = [max(1, int(side * math.sqrt(share))) for side in (height, width)]
+        floats = images.float().div(255)
+        few = torch.nn.functional.interpolate(floats, small, mode="bicubic", antialias=True).clamp(0, 1)
+        back = torch.nn.functional.interpolate(few, (height, width), mode="bicubic").clamp(0, 1)
+        for measure, value in quality(back, images).items():
+            yield Found(RESIZED, str(depth), measure, value)
+            if depth == stack.depth:
+                yield Found(RESIZED, "", f"whole_{measure}", value)
+        if depth == stack.depth and seed == 0:
+            few = images[:: max(1, len(images) // SHOWN)][:SHOWN]
+            shown = back[:: max(1, len(images) // SHOWN)][:SHOWN]
+            keep(setting.out, RESIZED, {str(depth): shown.mul(255).round().to(torch.uint8)})
+
+
+def more(command: argparse.ArgumentParser) -> None:
+    """Options of this study."""
+    command.set_defaults(data="photographs", image_size=224)
+    command.add_argument(
+        "--updates", type=int, default=300, metavar="N", help="of each stage; twice as many end to end (300)"
+    )
+
+
+USE = Use(
+    name="photographs",
+    title="AutoEncoder224 on colour photographs",
+    question=__doc__.splitlines()[0],
+    protocol=PROTOCOL,
+    methods={**{way: network(way) for way in WAYS}, "resized": resized},
+    arms=(*WAYS, RESIZED),
+    measures={
+        "whole_psnr": Measure("PSNR of the whole stack (dB)", 2),
+        "whole_ssim": Measure("SSIM of the whole stack", 3),
+        "psnr": Measure("PSNR (dB)", 2),
+        "ssim": Measure("SSIM", 3),
+        "train_seconds": Measure("training seconds", 0, more=False),
+        "peak_mb": Measure("peak training memory (MB)", 0, more=False),
+    },
+    conditions="depth",
+    drawings={
+        "images": Drawing("Test images, restored from the code of one, three and all stages.", draw_images),
+        "depths": Drawing(
+            "PSNR and SSIM of test images restored from the code of every depth, means over seeds with 95 % intervals; below, "
+            "how many values of the image there are to one of the code.",
+            draw_depths,
+        ),
+        "costs": Drawing("Seconds and peak training memory of every phase, means over seeds.", draw_costs),
+    },
+    answer=answer,
+    extras={},
+    options=more,
+    smoke={"updates": 3, "image_size": 64, "limit": 64},
+)
+
+if __name__ == "__main__":
+    sys.exit(main(USE))

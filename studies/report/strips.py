@@ -1,0 +1,37 @@
+"""Rows of images, each with its name at its left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.report.canvas import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: inches of a row, and of names beside it
+ROW = 0.72
+
+
+def strips(lines: Mapping[str, NDArray[Any]], heads: Sequence[str] = ()) -> Figure:
+    """Images uint8 [n, C, H, W] (C: 1 or 3) of each name as a row; `heads` above the columns. They are not smoothed."""
+    count = max(map(len, lines.values()))
+    figure = new_figure(ROW * len(lines) + 0.2 + 0.2 * bool(heads))
+    grid = figure.subplots(len(lines), count, squeeze=False)
+    for line, (name, images) in zip(grid, lines.items(), strict=True):
+        for axes, image in zip(line, images, strict=False):
+            pixels = np.moveaxis(image, 0, 2)
+            axes.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        for axes in line:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(False)
+            axes.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for axes, head in zip(grid[0], heads, strict=False):
+        axes.set_title(head, fontsize=8, loc="center")
+    return figure

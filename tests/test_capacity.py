@@ -1,0 +1,72 @@
+"""The study of capacity: what it measures of stacks whose copying is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from stacked import data
+from stacked.stack import build
+from studies import capacity
+from studies.report.capacity import answer
+from studies.report.uses import load
+from studies.uses.study import main
+
+
+def test_fvu_of_a_copy_is_zero_and_of_the_mean_one() -> None:
+    images = data.load("digits").test.images.float().div(255)
+
+    class Known(torch.nn.Module):
+        def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+            return self.of(x)
+
+    known = Known()
+    known.of = lambda x: x
+    assert capacity.fvu(known, images, images) == 0
+    known.of = lambda x: images.mean(0).expand_as(x)
+    assert capacity.fvu(known, images, images) == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("cure", capacity.CURES)
+def test_arms_differ_in_their_cure_alone(cure: str) -> None:
+    spec, plain = capacity.spec_of(cure, 20, 3, 50), capacity.spec_of("plain", 20, 3, 50)
+    assert spec.stack == plain.stack
+    assert spec.budget == plain.budget
+    assert (spec.optimisation == plain.optimisation) == (cure == "plain")
+    build(spec.stack, (1, 8, 8))
+
+
+def row(arm: str, width: int, measure: str, value: float) -> dict[str, object]:
+    return {"method": arm, "seed": 0, "arm": arm, "condition": str(width), "measure": measure, "value": value}
+
+
+def test_the_answer_names_where_copying_begins() -> None:
+    rows = [
+        row(arm, w, "shuffled_fvu", v) for arm, w, v in (("plain", 4, 0.9), ("plain", 64, 0.4), ("plain", 256, 0.1))
+    ]
+    rows += [row("corruption", w, "shuffled_fvu", 0.8) for w in (4, 64, 256)]
+    rows += [row("plain", w, "denoised_fvu", v) for w, v in ((4, 0.5), (64, 0.25), (256, 0.375))]
+    rows += [row("corruption", w, "denoised_fvu", v) for w, v in ((4, 0.5), (64, 0.25), (256, 0.125))]
+    told = answer(pd.DataFrame(rows))
+    assert "restored by plain from a width of 64 on, corruption at no width" in told
+    assert "at the greatest width: corruption 0.125, plain 0.375" in told
+    assert "corruption 0.125 (width 256), plain 0.250 (width 64)" in told
+
+
+def test_the_study_runs(tmp_path: Path) -> None:
+    words = ["--smoke", "--updates", "3", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    assert main(capacity.USE, words) == 0
+    rows = load(tmp_path / "out")
+    table = rows.pivot_table(index=["arm", "condition"], columns="measure", values="value")
+    assert len(table.drop("", level="condition")) == 4 * 3
+    assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {"widths.png", "filters.png"}
+    assert "More than half of the variance" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_bad_widths_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--smoke", "--widths", "4", "0", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    assert main(capacity.USE, words) == 2
+    assert "widths 0 is not allowed" in capsys.readouterr().err

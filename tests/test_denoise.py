@@ -1,0 +1,170 @@
+"""Denoising: the library's class, and the study in its smoke form beside independent computations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.restoration import denoise_nl_means
+from torch import Tensor
+
+from stacked import data
+from stacked.codes import Images
+from stacked.denoise import Denoiser
+from stacked.errors import InputError
+from stacked.pretrain import pretrain
+from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+from studies import denoising
+from studies.report.uses import load
+from studies.uses.quality import quality
+from studies.uses.study import main
+
+
+def spec(updates: int = 300) -> RunSpec:
+    return RunSpec(
+        stack=StackSpec.of("conv", 16, 32),
+        budget=Budget((float(updates),), float(2 * updates), "updates"),
+        optimisation=Optimisation(batch_size=64),
+    )
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Splits:
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def fitted(digits: data.Splits) -> Denoiser:
+    return Denoiser(spec(), corruption="gaussian", level=0.4).fit(digits.train.images)
+
+
+def noisy(images: Tensor) -> Tensor:
+    return denoising.Noise("gaussian", 0.4).on(images, 0, "test")
+
+
+def test_it_removes_noise(fitted: Denoiser, digits: data.Splits) -> None:
+    images = digits.test.images
+    clean, given = images.float().div(255), noisy(images)
+    restored = fitted.denoise(given)
+    assert (restored - clean).square().mean() < 0.4 * (given.clamp(0, 1) - clean).square().mean()
+
+
+def test_it_is_the_stack_that_the_spec_trains(fitted: Denoiser, digits: data.Splits) -> None:
+    stack = pretrain(fitted.spec, Images(digits.train.images), digits.image_shape)
+    given = noisy(digits.test.images[:7])
+    with torch.no_grad():
+        assert torch.equal(fitted.denoise(given), stack(given).clamp(0, 1))
+    bytes_of = digits.test.images[:3]
+    assert torch.equal(fitted.denoise(bytes_of), fitted.denoise(bytes_of.float() / 255))
+
+
+def test_it_is_saved_and_loaded(fitted: Denoiser, digits: data.Splits, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "denoiser.safetensors")
+    again = Denoiser.load(tmp_path / "denoiser.safetensors")
+    given = noisy(digits.test.images[:20])
+    assert torch.equal(again.denoise(given), fitted.denoise(given))
+    assert again.spec.optimisation.corruption == "gaussian"
+    assert again.spec.optimisation.corruption_level == (0.4,)
+    several = Denoiser(spec(2), corruption="masking+gaussian", level=(0.1, 0.2)).fit(digits.train.images[:70])
+    several.save(tmp_path / "several.safetensors")
+    assert Denoiser.load(tmp_path / "several.safetensors").spec.optimisation.corruption_level == ((0.1, 0.2),)
+
+
+def test_bad_input_is_refused(fitted: Denoiser, digits: data.Splits, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="shape \\[1, 9, 9\\]"):
+        fitted.denoise(torch.zeros(2, 1, 9, 9))
+    with pytest.raises(InputError, match="not fitted"):
+        Denoiser().denoise(torch.zeros(2, 1, 8, 8))
+    with pytest.raises(InputError, match="not fitted"):
+        Denoiser().save(tmp_path / "denoiser.safetensors")
+    with pytest.raises(InputError, match="corruption 'rain' is not known"):
+        Denoiser(corruption="rain")
+    with pytest.raises(InputError, match="masking"):
+        Denoiser(corruption="masking", level=1.5)
+    with pytest.raises(InputError, match="uint8"):
+        Denoiser().fit(torch.zeros(2, 1, 8, 8))
+    (tmp_path / "other").write_bytes(b"no")
+    with pytest.raises(InputError, match="is not a denoiser"):
+        Denoiser.load(tmp_path / "other")
+
+
+def test_quality_is_that_of_scikit_image() -> None:
+    draw = np.random.default_rng(0)
+    images = torch.from_numpy(draw.integers(0, 256, (5, 3, 20, 24)).astype(np.uint8))
+    restored = (images.float() / 255 + 0.1 * torch.from_numpy(draw.standard_normal((5, 3, 20, 24))).float()).clamp(0, 1)
+    found = quality(restored, images)
+    pairs = [(a.double().numpy() / 255, b.double().numpy()) for a, b in zip(images, restored, strict=True)]
+    assert found["psnr"] == pytest.approx(
+        np.mean([peak_signal_noise_ratio(a, b, data_range=1) for a, b in pairs]), rel=1e-5
+    )
+    options: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True}
+    maps = [structural_similarity(a, b, data_range=1, channel_axis=0, **options)[1][:, 5:-5, 5:-5] for a, b in pairs]
+    assert found["ssim"] == pytest.approx(np.mean(maps), rel=1e-4)
+    assert "ssim" not in quality(restored[..., :8, :8], images[..., :8, :8])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_filters_keep_an_image_as_it_lies(channels: int) -> None:
+    image = torch.rand(2, channels, 12, 16)
+    one = denoising.one_by_one(denoise_nl_means, image, patch_size=3, patch_distance=4, h=1e-6, fast_mode=True)
+    assert one.shape == image.shape
+    assert torch.allclose(one, image, atol=1e-3)
+    assert torch.equal(denoising.median(1, image), image)
+    assert denoising.median(3, image)[0, 0, 5, 5] == image[0, 0, 4:7, 4:7].median()
+
+
+def test_filters_are_chosen_on_validation_images(digits: data.Splits, tmp_path: Path) -> None:
+    setting = denoising.Setting(digits, denoising.argparse.Namespace(), tmp_path)
+    calls: list[int] = []
+
+    def scale(factor: float, images: Tensor) -> Tensor:
+        calls.append(len(images))
+        return images * factor
+
+    method = denoising.tuned("scaled", lambda setting: [lambda x, f=f: scale(f, x) for f in (0.1, 0.9, 3.0)])  # type: ignore[misc]
+    found = {(one.condition, one.measure): one.value for one in method(setting, 3)}
+    assert len(found) == len(denoising.ALL)
+    images = digits.test.images[denoising_index(len(digits.test))]
+    for noise in denoising.ALL:
+        given = noise.on(images, 3, "test")
+        assert found[noise.name, "psnr"] == pytest.approx(quality(given * 0.9, images)["psnr"])
+    assert set(calls) == {denoising.TUNED_ON, len(images)}
+
+
+def denoising_index(count: int) -> Tensor:
+    most = min(count, denoising.IMAGES)
+    return (torch.arange(most) * count) // most
+
+
+def test_the_study_runs(tmp_path: Path) -> None:
+    words = ["--smoke", "--updates", "4", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    assert main(denoising.USE, words) == 0
+    rows = load(tmp_path / "out")
+    table = rows[rows["measure"] == "psnr"].pivot(index="condition", columns="arm", values="value")
+    assert table.shape == (9, len(denoising.USE.arms))
+    assert table.notna().all().all()
+    alone = table[table.index.str.startswith("gaussian")]
+    assert (alone["joint"] == alone["joint, gaussian alone"]).all()
+    assert (table.loc["masking 0.3", "joint"] != table.loc["masking 0.3", "joint, gaussian alone"]).all()
+    assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {"levels.png", "images.png"}
+
+
+def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, capsys: Any) -> None:
+    for name, images in (("clean", digits.train.images[:80]), ("noisy", digits.test.images[:3])):
+        (tmp_path / name).mkdir()
+        for k, image in enumerate(images):
+            Image.fromarray(image[0].numpy()).save(tmp_path / name / f"{k:03}.png")
+    words = ["--data", f"folder:{tmp_path / 'clean'}", "--noisy", f"folder:{tmp_path / 'noisy'}", "--grey"]
+    words += ["--image-size", "8", "--updates", "3", "--corruption", "masking", "--level", "0.3"]
+    assert main(denoising.USE, [*words, "--out", str(tmp_path / "out")]) == 0
+    assert "3 images are restored" in capsys.readouterr().out
+    again = Denoiser.load(tmp_path / "out" / "denoiser.safetensors")
+    assert again.spec.optimisation.corruption == "masking"
+    for k, image in enumerate(again.denoise(digits.test.images[:3])):
+        found = np.array(Image.open(tmp_path / "out" / "restored" / f"{k:03}.png"))
+        assert np.abs(found.astype(int) - (image[0] * 255).round().int().numpy()).max() <= 1
