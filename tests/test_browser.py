@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stacked.map_page import map_page
 from stacked.mlflow_store import StoreClient
 from stacked.mlflow_views import EVERY, MEAN, save_views, view_url
 from stacked.server import address, serve, stop
@@ -19,6 +20,7 @@ from stacked.tracking import Store, Tracker, open_store
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the browser test needs selenium")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.actions.action_builder import ActionBuilder  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -170,3 +172,39 @@ def test_every_seed_draws_all_runs_and_their_pictures(
 
     WebDriverWait(browser, 60).until(pictures, "no picture was shown")
     browser.save_screenshot(str(tmp_path / "pictures.png"))
+
+
+def test_a_page_of_maps_can_be_looked_at(browser: Any, tmp_path: Path) -> None:
+    """Its points are drawn, hovering shows the image's class and name, a class can be hidden, three dimensions turn."""
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    solid = np.concatenate([points, [[0.0], [1.0], [1.0], [0.0]]], axis=1)
+    images = np.zeros((4, 1, 6, 6), dtype=np.uint8)
+    page = map_page({"flat": points, "solid": solid}, images, list("abcd"), [0, 1, 0, 1], ["nought", "one"])
+    (tmp_path / "map.html").write_text(page, encoding="utf-8")
+    browser.get((tmp_path / "map.html").as_uri())
+
+    def inked() -> int:
+        return int(
+            browser.execute_script(
+                "const all = pen.getImageData(0, 0, view.width, view.height).data; let count = 0;"
+                "for (let k = 3; k < all.length; k += 4) count += all[k] > 0; return count;"
+            )
+        )
+
+    four = inked()
+    assert four > 50
+    where = browser.execute_script(
+        "const p = placed.find(point => point.k === 1), box = view.getBoundingClientRect();"
+        "return [box.left + p.x / devicePixelRatio, box.top + p.y / devicePixelRatio];"
+    )
+    actions = ActionBuilder(browser)
+    actions.pointer_action.move_to_location(*(round(value) for value in where))
+    actions.perform()
+    WebDriverWait(browser, 10).until(lambda it: it.find_element("id", "card").text == "one \u00b7 b")
+    browser.find_element("css selector", "#classes span").click()
+    assert inked() == pytest.approx(four / 2, rel=0.1)
+    browser.execute_script("chosen.selectedIndex = 1; chosen.dispatchEvent(new Event('change'));")
+    before = browser.execute_script("return placed.map(point => point.x)")
+    browser.execute_script("turn += 1; draw();")
+    assert browser.execute_script("return placed.map(point => point.x)") != before
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]

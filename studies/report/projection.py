@@ -123,12 +123,13 @@ def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
     maps, labels, classes = maps_of(rows, out, 3)
     if not maps:
         return None
-    figure = new_figure(3.4)
+    figure = new_figure(2.9)
     for number, (arm, points) in enumerate(maps.items(), start=1):
         axes: Any = figure.add_subplot(1, len(maps), number, projection="3d")
         colours = [COLOURS[label % len(COLOURS)] if label >= 0 else GREY for label in labels]
         axes.scatter(*points.T, s=3, c=colours, linewidths=0, alpha=0.6, depthshade=False)
-        axes.set_title(arm, loc="center")
+        axes.set_title(arm, loc="center", y=0.98)
+        axes.set_box_aspect(None, zoom=1.25)
         for axis, values in zip((axes.xaxis, axes.yaxis, axes.zaxis), points.T, strict=True):
             axis.set_ticklabels([])
             low, high = np.quantile(values, (0.005, 0.995))
