@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from studies.benchmark.once import PROGRAMS, training
 from studies.benchmark.questions import Claim, Question, questions
 from studies.benchmark.scaling import AXES, WAYS, scaling, spec_of
 from studies.benchmark.spent import MEMORY, Spent, resident
+from studies.benchmark.whole import Recording
 from studies.benchmark.works import WORKS, error, pixels
 from studies.report.benchmark import claims_table, curve, exponent, exponents_table, found, met, report
 
@@ -202,3 +205,24 @@ def test_a_folder_is_read_and_trained_on(monkeypatch: pytest.MonkeyPatch) -> Non
     assert told["pixels_mb"] == pytest.approx(40 * 3 * 224 * 224 / 1e6)
     assert told["resident_mb"] > told["pixels_mb"]
     assert told["codes_mb"] < 2**30 / 1e6
+
+
+def test_what_recording_takes_is_counted_once_and_in_the_training_thread_alone() -> None:
+    class Inner:
+        def work(self, seconds: float) -> float:
+            time.sleep(seconds)
+            return seconds
+
+    class Outer:
+        def work(self) -> float:
+            return Inner().work(0.05) + Inner().work(0.05)
+
+    before = Inner.work, Outer.work
+    with Recording(Inner, Outer) as recording:
+        assert Outer().work() == 0.1
+        other = threading.Thread(target=Inner().work, args=(0.2,))
+        other.start()
+        other.join()
+        time.sleep(0.1)
+    assert (Inner.work, Outer.work) == before
+    assert 0.1 <= recording.seconds < 0.19

@@ -28,6 +28,7 @@ NAMES = {
     "predicted": "foretold (s)",
     "seconds": "wall time (s)",
     "train_seconds": "of it training (s)",
+    "recording": "share spent on recording",
     "mse": "test MSE per pixel",
     "growth_mb": "growth of memory (MB)",
     "resident_mb": "resident memory (MB)",

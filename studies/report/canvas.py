@@ -21,7 +21,7 @@ ARM_COLOURS = {
     "joint": "#D55E00",
     "random": "#8C8C8C",
 }
-_FURTHER = ("#CC79A7", "#E69F00", "#332288", "#56B4E9", "#F0E442")
+_FURTHER = ("#CC79A7", "#E69F00", "#332288", "#56B4E9", "#999933")
 
 WIDTH = 880 / 96  # inches: at a README's 880 px, a point is as large as on paper
 FONT = 9.0
