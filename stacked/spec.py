@@ -98,7 +98,7 @@ class Evaluation:
     fewer). until: the update up to which the constant of an arm that is not trained is drawn.
     """
 
-    every: int = 20
+    every: int = 40
     images: int = 256
     probe_every: int = 10
     probe_images: int = 1000
