@@ -141,7 +141,9 @@ def denoising_index(count: int) -> Tensor:
     return (torch.arange(most) * count) // most
 
 
-def test_the_study_runs(tmp_path: Path) -> None:
+def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoising, "IMAGES", 20)
+    monkeypatch.setattr(denoising, "TUNED_ON", 10)
     words = ["--smoke", "--updates", "4", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
     assert main(denoising.USE, words) == 0
     rows = load(tmp_path / "out")
