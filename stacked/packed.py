@@ -90,9 +90,11 @@ def _leb128(number: int) -> bytes:
 
 
 def _number(body: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at `at`, and where the next one does; IndexError past the end."""
+    """The number that begins at `at`, and where the next one does; IndexError past the end, and beyond 64 bits."""
     number = shift = 0
     while True:
+        if shift >= 64:
+            raise IndexError("a number of more than 64 bits")
         byte = body[at]
         number, at, shift = number | (byte & 0x7F) << shift, at + 1, shift + 7
         if not byte & 0x80:

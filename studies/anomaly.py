@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from studies.report.anomaly import draw_by_class, draw_heat
 from studies.report.uses import Drawing, Measure
-from studies.uses.samples import keep
+from studies.samples import keep
 from studies.uses.study import Found, Setting, Use, main
 
 if TYPE_CHECKING:

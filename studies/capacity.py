@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from stacked.checks import whole
 from studies.report.capacity import answer, draw_filters, draw_widths
 from studies.report.uses import Drawing, Measure
-from studies.uses.samples import keep
+from studies.samples import keep
 from studies.uses.study import Found, Setting, Use, main
 
 if TYPE_CHECKING:

@@ -11,10 +11,12 @@ Expected and cost: results/denoising/*/README.md, generated from the rows.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,8 +25,8 @@ from stacked.checks import need
 from studies.record import MOST_PCA_VALUES
 from studies.report.denoising import draw_images, draw_levels
 from studies.report.uses import Drawing, Measure
+from studies.samples import keep
 from studies.uses.quality import quality
-from studies.uses.samples import keep
 from studies.uses.study import Found, Setting, Use, main
 from studies.uses.training import WAYS, equal
 
@@ -226,10 +228,14 @@ def restore_own(setting: Setting) -> int | None:
     import torch
 
     paths, images = images_of(given.noisy, setting)
+    above = Path(os.path.commonpath([path.parent for path in paths]))
+    names = [path.relative_to(above).with_suffix(".png") for path in paths]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    need(twice is None, f"two images of {given.noisy} would both be restored as {twice}: rename one")
     denoiser = Denoiser(base_spec(given, 0), corruption=given.corruption, level=given.level, device=given.device)
     restored = denoiser.fit(setting.splits.train.images).denoise(images).mul(255).round().to(torch.uint8)
-    for path, image in zip(paths, restored, strict=True):
-        write_atomically(setting.out / "restored" / f"{path.stem}.png", png(image))
+    for name, image in zip(names, restored, strict=True):
+        write_atomically(setting.out / "restored" / name, png(image))
     denoiser.save(setting.out / "denoiser.safetensors")
     print(f"{len(paths)} images are restored in {setting.out / 'restored'}, by denoiser.safetensors beside it")
     return 0

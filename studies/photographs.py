@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from studies.report.photographs import answer, draw_costs, draw_depths, draw_images
 from studies.report.uses import Drawing, Measure
+from studies.samples import keep
 from studies.uses.quality import quality
-from studies.uses.samples import keep
 from studies.uses.study import Found, Setting, Use, main
 from studies.uses.training import WAYS, equal
 
@@ -180,9 +180,8 @@ USE = Use(
         "costs": Drawing("Seconds and peak training memory of every phase, means over seeds.", draw_costs),
     },
     answer=answer,
-    extras={},
     options=more,
-    smoke={"updates": 3, "image_size": 64, "limit": 64},
+    smoke={"data": "photographs", "updates": 3, "image_size": 64, "limit": 64},
 )
 
 if __name__ == "__main__":

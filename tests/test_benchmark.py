@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,22 +206,27 @@ def test_a_folder_is_read_and_trained_on(monkeypatch: pytest.MonkeyPatch) -> Non
     assert told["codes_mb"] < 2**30 / 1e6
 
 
-def test_what_recording_takes_is_counted_once_and_in_the_training_thread_alone() -> None:
+def test_what_recording_takes_is_counted_once_and_in_the_training_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("studies.benchmark.whole.time.perf_counter", lambda: now[0])
+
     class Inner:
-        def work(self, seconds: float) -> float:
-            time.sleep(seconds)
-            return seconds
+        def work(self, seconds: float) -> None:
+            now[0] += seconds
 
     class Outer:
-        def work(self) -> float:
-            return Inner().work(0.05) + Inner().work(0.05)
+        def work(self) -> None:
+            now[0] += 1
+            Inner().work(2)
+            Inner().work(4)
 
     before = Inner.work, Outer.work
     with Recording(Inner, Outer) as recording:
-        assert Outer().work() == 0.1
-        other = threading.Thread(target=Inner().work, args=(0.2,))
+        Outer().work()
+        other = threading.Thread(target=Inner().work, args=(8,))
         other.start()
         other.join()
-        time.sleep(0.1)
+        now[0] += 16
+        Inner().work(32)
     assert (Inner.work, Outer.work) == before
-    assert 0.1 <= recording.seconds < 0.19
+    assert recording.seconds == 39

@@ -52,7 +52,7 @@ def test_symbols_and_images_come_back(codec: Codec) -> None:
     restored = codec.decode(content)
     assert torch.equal(torch.stack(restored), codec.restored(symbols))
     error = (torch.stack(restored).float() - images.float()).div(255).square().mean()
-    assert error < 0.8 * images.float().div(255).var(0).mean()  # it is a picture of them
+    assert error < 0.6 * images.float().div(255).var(0).mean()  # it is a picture of them
 
 
 def test_maps_and_images_of_any_size_come_back(digits: Tensor) -> None:
@@ -187,6 +187,8 @@ def test_what_is_whole_but_wrong_is_refused(codec: Codec, digits: Tensor) -> Non
             codec.decode(pack(codec.identity, [size] * count, b""))
     with pytest.raises(InputError, match="damaged"):
         codec.decode(pack(codec.identity, [(0, 8)], b""))
+    with pytest.raises(InputError, match="damaged"):  # a number of a million bytes
+        codec.decode(sealed(content[: len(MAGIC) + 1 + ID_BYTES] + b"\xff" * 10**6))
 
 
 def test_sizes_come_back() -> None:

@@ -170,3 +170,6 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
     for k, image in enumerate(again.denoise(digits.test.images[:3])):
         found = np.array(Image.open(tmp_path / "out" / "restored" / f"{k:03}.png"))
         assert np.abs(found.astype(int) - (image[0] * 255).round().int().numpy()).max() <= 1
+    Image.fromarray(digits.test.images[0, 0].numpy()).save(tmp_path / "noisy" / "000.bmp")
+    assert main(denoising.USE, [*words, "--out", str(tmp_path / "out")]) == 2
+    assert "would both be restored as 000.png" in capsys.readouterr().err

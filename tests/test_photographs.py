@@ -70,7 +70,7 @@ def test_it_is_the_reference_stack() -> None:
 
 
 def test_the_study_runs(tmp_path: Path) -> None:
-    words = ["--smoke", "--data", "photographs", "--updates", "2", "--limit", "40"]
+    words = ["--smoke", "--updates", "2", "--limit", "40"]
     assert main(photographs.USE, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 0
     rows = load(tmp_path / "out")
     values = rows.set_index(["arm", "condition", "measure"])["value"]

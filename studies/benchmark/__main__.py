@@ -9,14 +9,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from stacked.atomic import write_atomically
 from stacked.checks import choice, need, whole
 from stacked.errors import InputError, Interrupted
 from stacked.interruption import Interruption
-from stacked.paths import command_without_folders
 from stacked.progress import say
 from studies.benchmark import __doc__ as question
 from studies.benchmark.peers import available
@@ -58,7 +57,7 @@ def main(words: list[str] | None = None) -> int:
             from studies.report.benchmark import block, report
             from studies.study import ROOT
 
-            page = report(given.out, known, command_without_folders([*prog.split(), *words]))
+            page = report(given.out, known, command_of(prog, given.out / "rows.csv", known))
             kept = committed_as(given.out, ROOT)
             if kept and has_block(ROOT / "README.md", kept):
                 update_readme(ROOT / "README.md", kept, block(given.out, known))
@@ -66,6 +65,13 @@ def main(words: list[str] | None = None) -> int:
         return 0
 
     return ended(prog, stop, do)
+
+
+def command_of(prog: str, path: Path, known: Sequence[Question]) -> str:
+    """The command that makes the rows at `path`, however many were typed until they were there."""
+    there = {row["question"] for row in rows(path)}
+    names = [one.name for one in known if one.name in there]
+    return prog if len(names) == len(known) else f"{prog} --only {' '.join(names)}"
 
 
 def measure(asked: list[Question], path: Path, repeats: int, stop: Callable[[], bool]) -> None:

@@ -62,14 +62,11 @@ class Recording:
 def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
     """Seconds of a default run of the main job; `recorded`: tracked, with checkpoints, and measured on its grid.
 
-    recording: the share of them that goes to that, in the training thread, and what others of the process work meanwhile. It is
-    a run as a study has many of in each process: what MLflow's export needs is loaded before.
+    recording: the share of them that goes to that, in the training thread, and what others of the process work meanwhile.
     """
     from stacked.checkpoint import Checkpoints
     from stacked.curves import Curves
     from stacked.run import load, run
-    from stacked.spec import StackSpec
-    from stacked.stack import build
     from stacked.tracking import Family, Run, Tracker, open_store
     from studies.layerwise import STUDY
     from studies.options import options, parser
@@ -81,8 +78,6 @@ def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(torch.get_num_threads(), user_api="blas"):
         store = open_store(Path(folder) / "store")  # the database is made once a study
         work = Path(folder) / "work"
-        with Tracker(store, "benchmark", name="before", work=Path(folder) / "before", tags={}, params={}) as tracker:
-            tracker.model(build(StackSpec.of("dense", 2), (1, 2, 2)).encoder, torch.rand(2, 1, 2, 2))  # libraries load
         began, spent, mine = time.perf_counter(), time.process_time(), time.thread_time()
         with Recording(Curves, Checkpoints, Run, Family, Tracker) as recording:
             if recorded:

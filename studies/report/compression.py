@@ -9,7 +9,7 @@ import pandas as pd
 
 from studies.report.canvas import GREY, arm_colours, new_figure
 from studies.report.strips import strips
-from studies.uses.samples import kept
+from studies.samples import kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from studies.report.canvas import arm_colours, new_figure
 from studies.report.pairing import mean_interval, paired
 from studies.report.rows import FINISHED
 from studies.report.strips import strips
-from studies.uses.samples import kept
+from studies.samples import kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def answer(rows: pd.DataFrame) -> str:
     each = stages.groupby("condition")["value"].mean()
     grown = each[[name for name in each.index if name.startswith("stage")]]
     return (
-        f"From a code of a {deepest['value'].iloc[0]:.1f}th as many values as the image, layer-wise training restores test "
+        f"From a code of {deepest['value'].iloc[0]:.3g} times fewer values than the image, layer-wise training restores test "
         f"images at {means.loc['layer-wise', 'whole_psnr']:.2f} dB and joint training, with as many FLOPs, at "
         f"{means.loc['joint', 'whole_psnr']:.2f} dB: a difference of {found.difference:+.2f} dB{between}. A stage takes at most "
         f"{grown.max():.0f} MB to train, all of them together {means.loc['joint', 'peak_mb']:.0f} MB."

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from studies.report.canvas import GREY, arm_colours, ink, new_figure
 from studies.report.pairing import mean_interval
-from studies.uses.samples import kept
+from studies.samples import kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

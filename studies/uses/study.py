@@ -64,11 +64,10 @@ class Use:
     methods: by name; each gives measurements of one arm or more. arms: in the order of tables; the first is that which others
     are compared with. measures: of which tables are made, the main one first. conditions: what they are, for the head of a
     table. protocol: Markdown for the page, with options' values in braces. drawings: the most telling first. files: further
-    ones beside the page, by name: what makes them of rows and folder, None where there is nothing to make. answer: what
-    the rows say, in a sentence or two. options: adds
-    those of its own. smoke: values of a smoke run. own: does something else instead, where the command or the data ask for it,
-    and returns the exit code of that. extras: packages that methods need and this one does not; without its package a method is
-    left out.
+    ones beside the page, by name: what makes them of rows and folder, None where there is nothing to make. answer: what the rows
+    say, in a sentence or two. options: adds those of its own. smoke: values of a smoke run. own: does something else instead,
+    where the command or the data ask for it, and returns the exit code of that. extras: packages that methods need and this one
+    does not; without its package a method is left out.
     """
 
     name: str
@@ -125,7 +124,7 @@ def main(use: Use, words: list[str] | None = None) -> int:
     def do() -> int:
         command = parser(use)
         if "--smoke" in words:
-            command.set_defaults(data="digits", seeds=1, **use.smoke)
+            command.set_defaults(**{"data": "digits", "seeds": 1, **use.smoke})
         given = command.parse_args(words)
         whole(given.seeds, "seeds", 1)
         for name in given.methods:
@@ -215,9 +214,8 @@ def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) ->
     found = list(use.methods[method](setting, seed))
     seconds = time.perf_counter() - began
     found += [Found(arm, "", "seconds", seconds) for arm in dict.fromkeys(one.arm for one in found)]
-    record(
-        use, setting, method, seed, found, store
-    )  # before the row: done anew it supersedes, left out it would be missed
+    # before the row: a run that is made anew supersedes the old one, and one without a row would be missed
+    record(use, setting, method, seed, found, store)
     mine = commit[:7] + "+changes" * changed
     new = [[method, str(seed), one.arm, one.condition, one.measure, f"{one.value:.8g}", mine] for one in found]
     ranks = {name: rank for rank, name in enumerate(use.methods)}
