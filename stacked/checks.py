@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from stacked.errors import InputError
 
@@ -40,3 +40,10 @@ def whole(value: object, what: str, least: int = 1, most: int = 2**63 - 1) -> No
     number = value if isinstance(value, int) and not isinstance(value, bool) else least - 1
     need(number >= least, f"{what} {value!r} is not allowed: give an integer of at least {least}")
     need(number <= most, f"{what} {value!r} is not allowed: give an integer of at most {most}")
+
+
+def wholes(values: Sequence[int], what: str, least: int = 1, most: int = 2**63 - 1) -> list[int]:
+    """The integers from `least` to `most` that are given, each once and in order; InputError for another."""
+    for value in values:
+        whole(value, what, least, most)
+    return sorted(set(values))

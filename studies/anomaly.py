@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.checks import need
 from studies.report.anomaly import draw_by_class, draw_heat
 from studies.report.uses import Drawing, Measure
 from studies.samples import keep
@@ -177,7 +178,14 @@ def detect(setting: Setting) -> int | None:
     """On images without classes: fit a detector on them, judge those of --judge, and write what came of it."""
     from studies.uses.judge import judge
 
-    return None if setting.splits.classes else judge(setting, base_spec("greedy+finetune", 0, setting.given))
+    if setting.splits.classes:
+        need(
+            setting.given.judge is None,
+            f"--judge is for images without classes, and {setting.splits.name} has {len(setting.splits.classes)}: "
+            "give --data folder:PATH of normal images, or leave --judge out",
+        )
+        return None
+    return judge(setting, base_spec("greedy+finetune", 0, setting.given))
 
 
 def more(command: argparse.ArgumentParser) -> None:

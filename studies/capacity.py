@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stacked.checks import whole
+from stacked.checks import wholes
 from studies.report.capacity import answer, draw_filters, draw_widths
 from studies.report.uses import Drawing, Measure
 from studies.samples import keep
@@ -125,9 +125,7 @@ def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
 
 def widths(setting: Setting) -> list[int]:
     """The widths asked for, each once."""
-    for width in setting.given.widths:
-        whole(width, "widths")
-    return sorted(set(setting.given.widths))
+    return wholes(setting.given.widths, "widths")
 
 
 def more(command: argparse.ArgumentParser) -> None:

@@ -12,10 +12,9 @@ Expected and cost: results/linear/mnist/README.md, generated from the rows.
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from stacked.checks import need
 from studies.record import MOST_PCA_VALUES
 from studies.report.linear import draw_angles, draw_components
 from studies.report.uses import Drawing, Measure
+from studies.samples import keep
 from studies.uses.study import Found, Setting, Use, main
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
     def found(setting: Setting, seed: int) -> Iterator[Found]:
         from scipy.linalg import subspace_angles
 
-        from stacked.atomic import write_atomically
         from stacked.codes import Images
         from stacked.evaluate import as_rows, fitted_pca
         from stacked.pretrain import pretrain
+        from studies.uses.training import gflop_of
 
         values = setting.splits.train.images[0].numel()
         need(
@@ -95,12 +95,13 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
             f"images of {values:,} values cannot be studied so: give {MOST_PCA_VALUES:,} at most, by --image-size and --grey",
         )
         train, test = setting.splits.train.images, as_rows(setting.splits.test.images)
-        variance = float(test.var(0).sum())
+        variance, spent = float(test.var(0).sum()), 0.0
         for depth, widths in DEPTHS.items():
             rank = widths[-1]
             pca = fitted_pca(train, rank)
             spec = spec_of(policy, tied, widths, seed, setting.given)
             stack = pretrain(spec, Images(train), setting.splits.image_shape, device=setting.given.device).cpu()
+            spent += gflop_of(spec, setting.splits, len(train))
             matrix, offset = map_of(stack)
             angles = np.rad2deg(subspace_angles(spanned(matrix, rank), pca.components_.T))
             error = float(np.square(test @ matrix.T + offset - test).sum(1).mean()) / variance
@@ -110,10 +111,9 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
             yield Found(name, depth, "fvu", error)
             yield Found(name, depth, "excess", error / least - 1)
             if seed == 0 and depth == "1 stage" and name == "joint, untied":
-                kept: dict[str, Any] = dict(components(stack, pca.components_, matrix, rank))
-                content = io.BytesIO()
-                np.savez_compressed(content, shape=np.array(setting.splits.image_shape), **kept)
-                write_atomically(setting.out / "components.npz", content.getvalue())
+                kept = components(stack, pca.components_, matrix, rank)
+                keep(setting.out, name, {"shape": setting.splits.image_shape, **kept})
+        yield Found(name, "", "gflop", spent)
 
     return found
 

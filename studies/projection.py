@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked.checks import need, whole
+from stacked.checks import need, wholes
 from studies.record import MOST_PCA_VALUES
 from studies.report.projection import draw_dimensions, draw_maps, draw_solid, page
 from studies.report.uses import Drawing, Measure
@@ -131,10 +131,7 @@ def keep_maps(setting: Setting, arm: str, maps: dict[int, Points]) -> None:
 
 def sizes(setting: Setting) -> list[int]:
     """The dimensions asked for, each once."""
-    values = setting.splits.train.images[0].numel()
-    for size in setting.given.dimensions:
-        whole(size, "dimensions", 1, values)
-    return sorted(set(setting.given.dimensions))
+    return wholes(setting.given.dimensions, "dimensions", 1, setting.splits.train.images[0].numel())
 
 
 def network(arm: str, way: str, of: SpecOf) -> Callable[[Setting, int], Iterator[Found]]:

@@ -69,4 +69,7 @@ def test_the_study_runs(tmp_path: Path) -> None:
     assert one["joint, tied"] == one["greedy, tied"]
     assert one["joint, untied"] == one["greedy, untied"]
     assert (rows[rows["measure"] == "excess"]["value"] > 0).all()
+    cost = rows[rows["measure"] == "gflop"].set_index("arm")["value"]
+    assert cost["joint, untied"] == cost["joint, tied"] > 0
+    assert cost["greedy, untied"] > cost["joint, untied"]  # as many updates of each stage
     assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {"angles.png", "components.png"}

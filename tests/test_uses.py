@@ -218,6 +218,12 @@ def test_a_judge_that_is_no_folder_is_refused(folders: Path, tmp_path: Path, cap
     assert re.search("'digits' is no folder of images: give folder:PATH", capsys.readouterr().err)
 
 
+def test_a_judge_beside_classes_is_refused(tmp_path: Path, capsys: Any) -> None:
+    assert main(anomaly.USE, ["--smoke", "--judge", "folder:new", "--out", str(tmp_path)]) == 2
+    assert "--judge is for images without classes, and digits has 10: give --data" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_drawings_without_data_are_left_out(place: list[str], tmp_path: Path) -> None:
     from studies.report.uses import Drawing
 

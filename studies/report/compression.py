@@ -43,7 +43,7 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
                     line["setting_rate"], line[measure], "o-", color=colours[arm], markersize=3, linewidth=1, label=name
                 )
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("bits per pixel")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from studies.report.canvas import arm_colours, new_figure
+from studies.samples import kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,21 +51,20 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 def draw_components(rows: pd.DataFrame, out: Path) -> Figure | None:
     """Three rows of components."""
-    if not (out / "components.npz").exists():
+    found = next(iter(kept(out).values()), None)
+    if found is None:
         return None
-    with np.load(out / "components.npz", allow_pickle=False) as kept:
-        shape = tuple(kept["shape"])
-        sets = {
-            "principal\ncomponents": kept["principal"],
-            "decoder's\nunits": kept["units"],
-            "components in\nits subspace": kept["nearest"],
-        }
+    sets = {
+        "principal\ncomponents": found["principal"],
+        "decoder's\nunits": found["units"],
+        "components in\nits subspace": found["nearest"],
+    }
     figure = new_figure(3.0)
     count = min(SHOWN, len(sets["principal\ncomponents"]))
     grid = figure.subplots(len(sets), count, squeeze=False)
     for line, (name, values) in enumerate(sets.items()):
         for column in range(count):
-            image = values[column].astype(np.float64).reshape(shape).mean(0)
+            image = values[column].astype(np.float64).reshape(found["shape"]).mean(0)
             most = np.abs(image).max()
             axes = grid[line][column]
             axes.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most)
