@@ -99,8 +99,8 @@ class Evaluation:
     """
 
     every: int = 40
-    images: int = 256
-    probe_every: int = 10
+    images: int = 128
+    probe_every: int = 12
     probe_images: int = 1000
     probe_labels: int = 3000
     until: int = 0
