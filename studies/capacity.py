@@ -28,29 +28,33 @@ if TYPE_CHECKING:
     from stacked.stack import StackedAutoencoder
 
 WIDTHS = (1, 4, 16, 64, 256, 784, 1568)
-#: standard deviation of the noise that is to be removed, which no arm was trained on
+#: standard deviation of the noise that is to be removed
 NOISE = 0.25
 #: images that are measured, and whose codes are probed
 IMAGES, PROBED = 2000, 5000
 #: what keeps from copying: fields of the optimisation
 CURES: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
-    "corruption": {"corruption": "masking", "corruption_level": (0.3,)},
-    "sparsity": {"penalties": {"kl": 0.1}},
-    "contraction": {"penalties": {"contractive": 0.001}},
+    "masking": {"corruption": "masking", "corruption_level": (0.05,)},
+    "noise": {"corruption": "gaussian", "corruption_level": (NOISE,)},
+    "sparsity": {"penalties": {"kl": 0.0003}},
+    "contraction": {"penalties": {"contractive": 0.00001}},
 }
 #: units whose weights are shown, and of which width
 UNITS, SHOWN_WIDTH = 10, 784
 PROTOCOL = f"""\
 - **Arms**: one dense stage of logistic units from the pixels to the code and back, Adam, learning rate 0.001, batches of 128,
-  {{updates:,}} updates, on {{limit:,}} training images. `plain` has nothing else. `corruption`: 30 % of the pixels are masked.
-  `sparsity`: the Kullback-Leibler penalty to a mean activation of 0.05, weight 0.1. `contraction`: the squared norm of the
-  Jacobian, weight 0.001. Arms see as many images; what a penalty costs besides is in the seconds.
+  {{updates:,}} updates, on {{limit:,}} training images. `plain` has nothing else. `masking`: 5 % of the pixels are masked.
+  `noise`: Gaussian noise of a standard deviation of {NOISE}. `sparsity`: the Kullback-Leibler penalty to a mean activation of
+  0.05, weight 0.0003. `contraction`: the squared norm of the Jacobian, weight 0.00001. Arms see as many images; what a penalty
+  costs besides is in the seconds.
 - **FVU**, squared error over the variance, of: training images; test images; test images with Gaussian noise of a standard
-  deviation of {NOISE}, which no arm was trained on, against the clean ones; test images whose pixels are shuffled, all in the
-  same way: these have nothing of images but their grey levels, so whoever restores them copies. Of {IMAGES:,} images each.
+  deviation of {NOISE}, on which `noise` alone was trained, against the clean ones; test images whose pixels are shuffled, all in
+  the same way: these have nothing of images but their grey levels, so whoever restores them copies. Of {IMAGES:,} images each.
 - **Probe**: accuracy on test images of ridge regression on standardised codes of {PROBED:,} training images.
-- The weights were not tuned, and no choice was made on test images.
+- Levels and weights were chosen by the FVU of noisy validation images of MNIST, one other seed, at a width of 784: of masking of
+  2, 5, 10, 30, 50 and 70 %, of noise of 0.1, 0.25 and 0.5, of weights from 0.0003 to 1 for sparsity and from 0.000001 to 0.1 for
+  contraction. No choice was made on test images.
 """
 
 

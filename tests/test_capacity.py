@@ -47,13 +47,13 @@ def test_the_answer_names_where_copying_begins() -> None:
     rows = [
         row(arm, w, "shuffled_fvu", v) for arm, w, v in (("plain", 4, 0.9), ("plain", 64, 0.4), ("plain", 256, 0.1))
     ]
-    rows += [row("corruption", w, "shuffled_fvu", 0.8) for w in (4, 64, 256)]
+    rows += [row("masking", w, "shuffled_fvu", 0.8) for w in (4, 64, 256)]
     rows += [row("plain", w, "denoised_fvu", v) for w, v in ((4, 0.5), (64, 0.25), (256, 0.375))]
-    rows += [row("corruption", w, "denoised_fvu", v) for w, v in ((4, 0.5), (64, 0.25), (256, 0.125))]
+    rows += [row("masking", w, "denoised_fvu", v) for w, v in ((4, 0.5), (64, 0.25), (256, 0.125))]
     told = answer(pd.DataFrame(rows))
-    assert "restored by plain from a width of 64 on, corruption at no width" in told
-    assert "at the greatest width: corruption 0.125, plain 0.375" in told
-    assert "corruption 0.125 (width 256), plain 0.250 (width 64)" in told
+    assert "restored by plain from a width of 64 on, masking at no width" in told
+    assert "at the greatest width: masking 0.125, plain 0.375" in told
+    assert "masking 0.125 (width 256), plain 0.250 (width 64)" in told
 
 
 def test_the_study_runs(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_the_study_runs(tmp_path: Path) -> None:
     assert main(capacity.USE, words) == 0
     rows = load(tmp_path / "out")
     table = rows.pivot_table(index=["arm", "condition"], columns="measure", values="value")
-    assert len(table.drop("", level="condition")) == 4 * 3
+    assert len(table.drop("", level="condition")) == len(capacity.CURES) * 3
     assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {"widths.png", "filters.png"}
     assert "More than half of the variance" in (tmp_path / "out" / "README.md").read_text()
 
