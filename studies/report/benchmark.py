@@ -230,7 +230,7 @@ def scaling(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
             places = sorted({float(arm.rpartition(" @ ")[2]) for arm in one.arms})
             axes.set_xscale("log")
             axes.set_yscale("log")
-            axes.set_xticks(places, [f"{x / 1000:g}k" if x >= 1000 else f"{x:g}" for x in places])
+            axes.set_xticks(places, [f"{x / 1000:g}k" if x >= 1000 else f"{x:g}" for x in places], fontsize="small")
             axes.xaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_minor_locator(NullLocator())
