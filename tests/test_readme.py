@@ -8,20 +8,29 @@ from pathlib import Path
 import pytest
 
 from stacked.spec import from_json
+from studies import anomaly, capacity, compression, denoising, linear, photographs, projection
 from studies.benchmark.questions import questions
 from studies.layerwise import STUDY as LAYERWISE
 from studies.papers.hinton2006 import STUDY as HINTON
 from studies.policies import STUDY as POLICIES
-from studies.report import benchmark, readme_block
+from studies.report import benchmark, readme_block, uses
 from studies.report.rows import finished, load_rows
 from studies.study import block
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STUDIES = (LAYERWISE, POLICIES, HINTON)
+USES = {one.USE.name: one.USE for one in (anomaly, capacity, compression, denoising, linear, photographs, projection)}
 #: The records that the README shows, and those that there are; a folder named after its configuration is nobody's record.
-BLOCKS = [name for name in re.findall(r"^<!-- begin: (\S+) -->$", README, re.MULTILINE) if name != "benchmark"]
-TRACKED = [path for path in (ROOT / "results").rglob("runs.csv") if not re.search(r"-[0-9a-f]{6}$", path.parent.name)]
+EVERY_BLOCK = [name for name in re.findall(r"^<!-- begin: (\S+) -->$", README, re.MULTILINE) if name != "benchmark"]
+BLOCKS = [name for name in EVERY_BLOCK if name.split("/")[0] not in USES]
+BLOCKS_OF_USES = [name for name in EVERY_BLOCK if name not in BLOCKS]
+TRACKED = [
+    path
+    for name in ("runs.csv", "rows.csv")
+    for path in (ROOT / "results").rglob(name)
+    if not re.search(r"-[0-9a-f]{6}$", path.parent.name) and path.parent.name != "benchmark"
+]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
@@ -54,6 +63,17 @@ def test_a_block_is_that_of_the_committed_rows(name: str) -> None:
     assert readme_block(ROOT / "README.md", name) == block(study, ROOT / "results" / name)
 
 
+@pytest.mark.parametrize("name", BLOCKS_OF_USES)
+def test_the_block_of_a_use_is_that_of_its_committed_rows(name: str) -> None:
+    use, out = USES[name.split("/")[0]], ROOT / "results" / name
+    assert readme_block(ROOT / "README.md", name) == uses.block(use, out, ROOT)
+    rows = uses.load(out)
+    assert set(rows["method"]) == set(use.methods)
+    assert (rows.groupby("method")["seed"].nunique() > 1).all()
+    assert rows["commit"].nunique() == 1
+    assert not rows["commit"].str.contains("changes").any()
+
+
 def test_the_block_of_the_benchmark_is_that_of_its_rows() -> None:
     assert readme_block(ROOT / "README.md", "benchmark") == benchmark.block(ROOT / "results" / "benchmark", questions())
 
@@ -68,7 +88,7 @@ def test_committed_rows_are_whole(name: str) -> None:
 
 
 def test_every_record_stands_in_the_readme() -> None:
-    assert {path.parent.relative_to(ROOT / "results").as_posix() for path in TRACKED} == set(BLOCKS)
+    assert {path.parent.relative_to(ROOT / "results").as_posix() for path in TRACKED} == set(EVERY_BLOCK)
     assert "layerwise" in BLOCKS
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOSSLESS = "PNG"
+#: bits per pixel below which nothing of an image is left to be seen
+LEAST_RATE = 0.01
 
 
 def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
@@ -43,6 +45,7 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
                     line["setting_rate"], line[measure], "o-", color=colours[arm], markersize=3, linewidth=1, label=name
                 )
         axes.set_xscale("log")
+        axes.set_xlim(left=LEAST_RATE)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())

@@ -132,9 +132,8 @@ def interval(values: pd.Series, decimals: int) -> str:
     mean, low, high = mean_interval(values.dropna())
     if not len(values.dropna()):
         return "–"
-    if not low < high:
-        return f"{mean:.{decimals}f}"
-    return f"{mean:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
+    told, least, most = (f"{value:.{decimals}f}" for value in (mean, low, high))
+    return f"{told} ({least} to {most})" if low < high and not told == least == most else told
 
 
 def summary(use: Use, rows: pd.DataFrame) -> str:
