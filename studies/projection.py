@@ -54,8 +54,8 @@ PROTOCOL = f"""\
   **k-NN**: how often the {NEIGHBOURS} nearest other codes name the class of an image. Both of {SHOWN:,} test images, evenly
   spread.
   **FVU**: squared error of the reconstruction over the variance, of all test images.
-- Nothing was tuned, but for the linear one's rate: it was raised to that of `studies.linear` after a first look, in which its
-  error on test images had stayed far above that of PCA.
+- Nothing was tuned, but for the linear one's rate: it was raised tenfold after a first look, in which its error on test images
+  had stayed far above that of PCA.
 """
 
 
