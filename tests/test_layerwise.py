@@ -29,6 +29,9 @@ from studies.ui import replay
 
 ROOT = Path(__file__).parent.parent
 
+#: classifiers are hardly trained where nothing is asked of them
+HARDLY_CLASSIFIED = ("--labels", "100", "--classification", "{updates: 2, checks: 1, lrs: [0.001], images: 20}")
+
 
 def layerwise(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "studies.layerwise", *words]
@@ -162,6 +165,7 @@ def test_done_anew_a_run_replaces_the_old_one_everywhere(
         str(tmp_path / "store"),
         "--jobs",
         "1",
+        *HARDLY_CLASSIFIED,
     ]
     assert study.main(STUDY, words) == 0
     assert study.main(STUDY, [*words, "--no_resume", "--codes", "recompute"]) == 0
@@ -186,6 +190,7 @@ def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
         str(tmp_path / "out"),
         "--store",
         str(tmp_path / "store"),
+        *HARDLY_CLASSIFIED,
     ]
     assert study.main(STUDY, words) == 2
     assert study.main(STUDY, [*words, "--arms", "joint"]) == 0
