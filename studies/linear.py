@@ -42,8 +42,8 @@ PROTOCOL = """\
   to all of the other.
 - **FVU**: squared error over variance, of the test images; beside it that of the PCA.
 - Learning rate and updates were chosen by the angle of training images, so that one stage reaches the subspace. A first record,
-  at 0.01, was thrown away: one of its three seeds left three stages, trained jointly and not tied, at an FVU above 1; with 0.005
-  and 0.003 it reaches the subspace, and of these the latter is nearer to it with one stage.
+  at 0.01, was thrown away: one of its three seeds left three stages, trained jointly and not tied, at an FVU above 1. With 0.005
+  and 0.003 that seed reaches the subspace; of these the latter comes nearer to it with one stage.
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from stacked.stack import build
 from studies import capacity
 from studies.report.capacity import answer
 from studies.report.uses import load
-from studies.uses.study import main
+from studies.uses.study import Setting, main
 
 
 def test_fvu_of_a_copy_is_zero_and_of_the_mean_one() -> None:
@@ -64,6 +65,11 @@ def test_the_study_runs(tmp_path: Path) -> None:
     assert len(table.drop("", level="condition")) == len(capacity.CURES) * 3
     assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {"widths.png", "filters.png"}
     assert "More than half of the variance" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_widths_are_taken_once_and_in_order() -> None:
+    setting = Setting(data.load("digits"), argparse.Namespace(widths=[16, 1, 16]), Path())
+    assert capacity.widths(setting) == [1, 16]
 
 
 def test_bad_widths_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

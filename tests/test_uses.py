@@ -218,6 +218,15 @@ def test_a_judge_that_is_no_folder_is_refused(folders: Path, tmp_path: Path, cap
     assert re.search("'digits' is no folder of images: give folder:PATH", capsys.readouterr().err)
 
 
+def test_an_interval_that_its_decimals_do_not_show_is_left_out() -> None:
+    from studies.report.uses import interval
+
+    assert interval(pd.Series([0.75302, 0.75303, 0.75304]), 3) == "0.753"
+    assert interval(pd.Series([0.752, 0.753, 0.754]), 3) == "0.753 (0.751 to 0.755)"
+    assert interval(pd.Series([0.753]), 3) == interval(pd.Series([0.753, 0.753]), 3) == "0.753"
+    assert interval(pd.Series([float("nan")]), 3) == "\u2013"
+
+
 def test_a_judge_beside_classes_is_refused(tmp_path: Path, capsys: Any) -> None:
     assert main(anomaly.USE, ["--smoke", "--judge", "folder:new", "--out", str(tmp_path)]) == 2
     assert "--judge is for images without classes, and digits has 10: give --data" in capsys.readouterr().err
