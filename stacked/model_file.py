@@ -39,10 +39,14 @@ class Content(NamedTuple):
             return build(self.spec, self.shape)
 
     def fill(self, module: nn.Module, prefix: str = "") -> None:
-        """Give a module on the meta device the tensors whose names begin with `prefix`; ValueError where they do not fit."""
+        """Give a module on the meta device the tensors whose names begin with `prefix`; ValueError where they do not fit.
+
+        They are laid out as `grow` does: kernels for another layout may round otherwise.
+        """
         mine = {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
         kinds = {name: tensor.dtype for name, tensor in module.state_dict().items()}
         module.load_state_dict(mine, assign=True)
+        module.to(memory_format=torch.channels_last)
         for name, kind in kinds.items():
             if mine[name].dtype != kind:
                 raise ValueError(f"its tensor {name!r} is of {mine[name].dtype}, not {kind}")

@@ -88,12 +88,14 @@ STACKS = {
 @pytest.mark.parametrize("name", STACKS)
 def test_an_encoder_loads_back_as_it_was(name: str, tmp_path: Path) -> None:
     spec, shape = STACKS[name]
-    stack, images = build(spec, shape), torch.rand(5, *shape)
+    stack = build(spec, shape).to(memory_format=torch.channels_last)  # as training lays it out
+    images = torch.rand(5, *shape)
     stack(torch.rand(9, *shape))  # fills the buffers of batch norm
     save_encoder(tmp_path / "e.safetensors", stack, spec)
     encoder = load_encoder(tmp_path / "e.safetensors")
     assert not encoder.training
     assert torch.equal(encoder(images), stack.eval().encode(images))
+    assert [p.stride() for p in encoder.parameters()] == [p.stride() for p in stack.encoder.parameters()]
     assert {parameter.device.type for parameter in [*encoder.parameters(), *encoder.buffers()]} <= {"cpu"}
     encoder.train()(images).square().sum().backward()  # it can be trained on
 
