@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stacked.errors import InputError
-from stacked.mlflow_store import OUTAGES, Store, StoreClient
+from stacked.mlflow_client import StoreClient
+from stacked.mlflow_store import OUTAGES, Store
 from stacked.patience import patience_with
 
 MEAN = "mean over seeds"

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from stacked.atomic import writing
 from stacked.errands import Errand, keep, kept, picture
 from stacked.errors import InputError, Unwritable
-from stacked.mlflow_store import KEY_TAG, Store, StoreClient, open_store
+from stacked.mlflow_client import KEY_TAG, StoreClient
+from stacked.mlflow_store import Store, open_store
 from stacked.outbox import Outbox
 from stacked.paths import without_folders
 from stacked.points import PointFile

@@ -27,7 +27,9 @@ from stacked.errors import InputError
 from stacked.interruption import Interruption
 from stacked.paths import command_without_folders
 from stacked.progress import say
-from studies.options import experiment_name, options, parser
+from studies.command_line import parser
+from studies.names import experiment_name
+from studies.options import options
 from studies.report.canvas import arm_colours
 from studies.report.endurance import report
 from studies.report.origin import origin

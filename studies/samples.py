@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked.atomic import write_atomically
-from studies.options import slug
+from studies.names import slug
 
 FOLDER = "samples"
 

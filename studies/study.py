@@ -22,19 +22,10 @@ from stacked.progress import say, say_warnings
 from studies import ready, yaml_text
 from studies.arms import Arm
 from studies.claims import Claim
+from studies.command_line import LISTS, MAPPINGS, SMOKE, Parser, check_flags, parser, plainly
 from studies.ending import ended
-from studies.options import (
-    LISTS,
-    MAPPINGS,
-    SMOKE,
-    Options,
-    Parser,
-    check_flags,
-    experiment_name,
-    options,
-    parser,
-    plainly,
-)
+from studies.names import experiment_name
+from studies.options import Options, options
 from studies.work import Job, work
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.errors import InputError
-from studies.options import configuration, experiment_name
+from studies.names import configuration, experiment_name
 from studies.record import committed_as, recorded
 from studies.report.page import has_block
 from studies.report.rows import arms_of, finished, load_curves, load_rows
@@ -29,7 +29,7 @@ View = tuple[str, str, str]
 
 def save(study: str, base: RunSpec, out: Path, store: Store) -> list[View]:
     """Save the two views of a study, and its report as the artifacts of a run of its own."""
-    from stacked.mlflow_store import StoreClient
+    from stacked.mlflow_client import StoreClient
     from stacked.mlflow_views import save_views
     from stacked.tracking import study_run
 

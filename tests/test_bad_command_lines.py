@@ -21,8 +21,9 @@ from test_bad_specs import PLAIN, WORDS
 
 import studies.ui
 from studies import study
+from studies.command_line import FLAGS, MAPPINGS, parser
 from studies.layerwise import STUDY
-from studies.options import FLAGS, MAPPINGS, Options, parser
+from studies.options import Options
 
 EVALUATION = {name: value for name, value in PLAIN[0]["evaluation"].items() if name not in ("every", "until")}
 #: what a person writes, in part

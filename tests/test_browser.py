@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stacked.map_page import map_page
-from stacked.mlflow_store import StoreClient
+from stacked.mlflow_client import StoreClient
 from stacked.mlflow_views import EVERY, MEAN, save_views, view_url
 from stacked.server import address, serve, stop
 from stacked.tracking import Store, Tracker, open_store

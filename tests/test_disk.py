@@ -22,8 +22,9 @@ from stacked.mlflow_store import open_store
 from stacked.run import load, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from studies import room, study
+from studies.command_line import parser
 from studies.layerwise import STUDY
-from studies.options import options, parser
+from studies.options import options
 
 ROOT = Path(__file__).parent.parent
 

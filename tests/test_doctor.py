@@ -16,7 +16,8 @@ import stacked.doctor.stale
 from stacked.doctor import CHECKS
 from stacked.doctor.__main__ import CHOICES, main
 from stacked.errors import InputError
-from stacked.mlflow_store import Store, StoreClient, open_store
+from stacked.mlflow_client import StoreClient
+from stacked.mlflow_store import Store, open_store
 from stacked.patience import patience_with
 from stacked.tracking import Tracker, set_aside
 

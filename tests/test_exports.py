@@ -13,7 +13,8 @@ from torch.fx import symbolic_trace
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from stacked.exports import environments, generated
-from stacked.mlflow_store import StoreClient, open_store
+from stacked.mlflow_client import StoreClient
+from stacked.mlflow_store import open_store
 
 
 def test_exported_models_leave_nothing_in_the_process(tmp_path: Path) -> None:

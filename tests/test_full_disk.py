@@ -32,8 +32,9 @@ from stacked.spec import from_json
 from stacked.tracking import Tracker
 from studies import record, study
 from studies import work as working
+from studies.command_line import parser
 from studies.layerwise import STUDY
-from studies.options import options, parser
+from studies.options import options
 from studies.report.rows import load_rows
 from studies.report.sameness import differences
 

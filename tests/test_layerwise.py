@@ -350,13 +350,14 @@ def test_help_fits_one_screen() -> None:
 
 
 def test_the_help_loads_no_torch() -> None:
-    code = "import sys, studies.layerwise, studies.options as o; o.parser('p', 'q', ()); print('torch' in sys.modules)"
+    code = "import sys, studies.layerwise, studies.command_line as c; c.parser('p', 'q', ()); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_options_come_from_a_yaml_file_and_later_words_override_it(tmp_path: Path) -> None:
-    from studies.options import options, parser
+    from studies.command_line import parser
+    from studies.options import options
 
     (tmp_path / "c.yaml").write_text("data: digits\nchannels: [4, 8]\nlr: 0.5\nbatch_size: 32\nresume: false\n")
     words = ["--config", str(tmp_path / "c.yaml"), "--lr", "0.25"]

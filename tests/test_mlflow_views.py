@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from stacked.errors import InputError
-from stacked.mlflow_store import Store, StoreClient, open_store
+from stacked.mlflow_client import StoreClient
+from stacked.mlflow_store import Store, open_store
 from stacked.mlflow_views import EVERY, MEAN, save_views, view_url
 from stacked.server import (
     ENVIRONMENT,

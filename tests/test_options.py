@@ -24,8 +24,9 @@ from stacked.spec import Classification, Evaluation, StageSpec
 from stacked.untracked import Untracked
 from studies import study
 from studies import work as working
+from studies.command_line import parser
 from studies.layerwise import STUDY
-from studies.options import Options, options, parser
+from studies.options import Options, options
 
 MEANINGS: list[tuple[str, str, Any]] = [
     ("--data digits", "base.data.name", "digits"),

@@ -19,7 +19,8 @@ import pytest
 from tracked import EXPERIMENT, arm, free_port, history, run_of
 
 from stacked.errors import InputError
-from stacked.mlflow_store import Store, StoreClient, open_store
+from stacked.mlflow_client import StoreClient
+from stacked.mlflow_store import Store, open_store
 from stacked.mlflow_views import save_views
 from stacked.outbox import Outbox
 from stacked.patience import ATTEMPT_SECONDS, MOST_LOST, WITHIN, Patience, patience_with

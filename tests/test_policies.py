@@ -19,8 +19,9 @@ from stacked.growth import GROWTHS, POLICIES
 from stacked.run import load
 from stacked.spec import Budget, DataSpec, RunSpec, StackSpec
 from studies import study
+from studies.command_line import parser
 from studies.equal import budgets, costs
-from studies.options import options, parser
+from studies.options import options
 from studies.policies import STUDY
 from studies.report import headline, load_rows, write_report
 from studies.report.answer import quote

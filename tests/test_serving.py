@@ -18,7 +18,8 @@ import torch
 from tracked import free_port
 
 from stacked import StackSpec
-from stacked.mlflow_store import StoreClient, open_store
+from stacked.mlflow_client import StoreClient
+from stacked.mlflow_store import open_store
 from stacked.stack import build
 
 #: seconds in which the server must be up

@@ -18,7 +18,7 @@ import torch
 from tracked import EXPERIMENT, STEPS, arm, children, free_port, history, run_of, train
 
 from stacked.errors import InputError
-from stacked.mlflow_store import MAX_METRICS, StoreClient
+from stacked.mlflow_client import MAX_METRICS, StoreClient
 from stacked.outbox import Outbox
 from stacked.patience import Patience, patience_with
 from stacked.points import PointFile, read_points

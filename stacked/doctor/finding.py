@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stacked.errors import InputError
-from stacked.mlflow_store import Store, StoreClient
+from stacked.mlflow_client import StoreClient
+from stacked.mlflow_store import Store
 from stacked.run_record import FILE, RunRecord, read_record
 from stacked.tracking import Family, InUse, held
 

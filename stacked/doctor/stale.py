@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from stacked.doctor.finding import Finding, folders, idle, send, whole
-from stacked.mlflow_store import Store, StoreClient
+from stacked.mlflow_client import StoreClient
+from stacked.mlflow_store import Store
 from stacked.run_record import now
 
 #: A run whose work folder is not here may be trained elsewhere, unless nothing was heard of it for so many hours.

@@ -88,8 +88,9 @@ def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
     from stacked.curves import Curves
     from stacked.run import load, run
     from stacked.tracking import Family, Run, Tracker, open_store
+    from studies.command_line import parser
     from studies.layerwise import STUDY
-    from studies.options import options, parser
+    from studies.options import options
 
     base = options("layerwise", parser("", "", STUDY.arm_names).parse_args([])).base
     spec = replace(STUDY.arm("greedy+finetune").spec(base), seed=seed)

@@ -21,7 +21,7 @@ from stacked.interruption import Interruption
 from stacked.paths import command_without_folders
 from stacked.progress import say, say_warnings
 from studies.ending import ended
-from studies.options import slug
+from studies.names import slug
 from studies.report.origin import origin
 
 if TYPE_CHECKING:
@@ -275,7 +275,8 @@ def record(use: Use, setting: Setting, method: str, seed: int, found: Sequence[F
 
 def tell(use: Use, setting: Setting, store: Store) -> None:
     """Keep the report in MLflow, and say where it and the runs are."""
-    from stacked.mlflow_store import OUTAGES, StoreClient
+    from stacked.mlflow_client import StoreClient
+    from stacked.mlflow_store import OUTAGES
     from stacked.server import address, typed_command
     from stacked.tracking import study_run
 
