@@ -54,8 +54,8 @@ PROTOCOL = f"""\
   **k-NN**: how often the {NEIGHBOURS} nearest other codes name the class of an image. Both of {SHOWN:,} test images, evenly
   spread.
   **FVU**: squared error of the reconstruction over the variance, of all test images.
-- Nothing was tuned, but for the linear one's rate: it was raised tenfold after a first look, in which its error on test images
-  had stayed far above that of PCA.
+- Nothing was tuned, but for the linear one's rate: of 0.001, 0.003 and 0.01 the last has the least error on validation images at
+  2, 16 and 64 dimensions (seed 0). It had first been raised after a look at the error on test images.
 """
 
 
