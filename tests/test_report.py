@@ -429,6 +429,7 @@ def test_colours_are_fixed_distinct_and_hexadecimal() -> None:
     assert len(set(colours.values())) == len(arms)
     assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in colours.values())
     assert arm_colours(arms) == colours
+    assert arm_colours(["a, b", "joint, both"]) == {"a, b": colours["b"], "joint, both": ARM_COLOURS["joint"]}
 
 
 README = (

@@ -31,10 +31,12 @@ _LARGE = 150_000  # bytes, beyond which a picture is packed
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """A colour (#RRGGBB) an arm: the fixed one, or for unknown arms further ones by order in `arms`."""
-    further = _further_colours()
-    unknown = {arm: next(further) for arm in dict.fromkeys(arms) if arm not in ARM_COLOURS}
-    return {arm: ARM_COLOURS.get(arm) or unknown[arm] for arm in arms}
+    """A colour (#RRGGBB) an arm: the fixed one, or for unknown arms further ones by order in `arms`.
+
+    "joint, error" has the colour of "joint": one training, whatever is asked of it.
+    """
+    further, known = _further_colours(), {arm: ARM_COLOURS.get(arm.partition(",")[0]) for arm in arms}
+    return {arm: colour or next(further) for arm, colour in known.items()}
 
 
 def ink(colour: str) -> str:

@@ -27,8 +27,7 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
     kinds, levels = mine["condition"].str.rsplit(" ", n=1).str[0], mine["condition"].str.rsplit(" ", n=1).str[1]
     mine = mine.assign(kind=kinds, level=levels.astype(float))
     arms, names = list(dict.fromkeys(mine["arm"])), list(dict.fromkeys(kinds))
-    # what one training gave has one colour; dots, where it is asked for noise that it was not trained on
-    colours, figure = arm_colours([trained_as(arm) for arm in arms]) | {GIVEN: GREY}, new_figure(3.6)
+    colours, figure = arm_colours(arms) | {GIVEN: GREY}, new_figure(3.6)
     panels = figure.subplots(1, len(names), sharey=True)
     for axes, kind in zip(panels, names, strict=True):
         for arm in arms:
@@ -37,9 +36,8 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
             at, mean, low, high = zip(*found, strict=True)
             alone, ours = "alone" in arm, arm.startswith(("layer-wise", "joint"))
             style = ":" if alone else "-" if ours else "--"
-            colour = colours[trained_as(arm)]
-            axes.plot(at, mean, style, marker="o", markersize=3, color=colour, label=arm, linewidth=1.2)
-            axes.fill_between(at, low, high, color=colour, alpha=0.25, linewidth=0)
+            axes.plot(at, mean, style, marker="o", markersize=3, color=colours[arm], label=arm, linewidth=1.2)
+            axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
         axes.set_title(kind)
         axes.set_xlabel("standard deviation" if kind == "gaussian" else "share of pixels")
         axes.set_xticks(sorted(set(mine.loc[mine["kind"] == kind, "level"])))
@@ -47,11 +45,6 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return figure
-
-
-def trained_as(arm: str) -> str:
-    """The way an arm was trained, whatever it is asked for."""
-    return arm.partition(",")[0]
 
 
 def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:

@@ -34,10 +34,11 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
         for shift, arm in enumerate(arms):
             part = rows[(rows["arm"] == arm) & (rows["measure"] == measure)]
             places = np.array([depths.index(depth) for depth in part["condition"]]) + 0.12 * (shift - 1.5)
-            axes.plot(places, part["value"], "o", color=colours[arm], markersize=4, alpha=0.6)
+            fill, line = ("none", "--") if arm.endswith(", tied") else (colours[arm], "-")
+            axes.plot(places, part["value"], "o", color=colours[arm], markersize=4, alpha=0.6, markerfacecolor=fill)
             by = part.groupby("condition", sort=False)["value"].mean()
             at = [depths.index(depth) + 0.12 * (shift - 1.5) for depth in by.index]
-            axes.plot(at, by, "-", color=colours[arm], linewidth=1, label=arm)
+            axes.plot(at, by, line, color=colours[arm], linewidth=1, label=arm)
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if measure == "angle" else (1,)))
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
