@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from studies.report.canvas import GREY, arm_colours, ink, new_figure
 from studies.report.pairing import mean_interval
+from studies.report.scales import log_axis
 from studies.samples import kept
 
 if TYPE_CHECKING:
@@ -40,17 +41,19 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
             if not found:
                 continue
             at, mean, low, high = (np.array(values, dtype=float) for values in zip(*found, strict=True))
-            alone = (
-                {"marker": "D", "linestyle": ""} if len(at) == 1 else {"marker": "o", "markersize": 3, "linewidth": 1.2}
-            )
-            axes.plot(at, mean, color=colours[arm], label=arm, **alone)
+            style = {"marker": "o", "markersize": 3, "linewidth": 1.2}
+            if len(at) == 1:
+                style = {"marker": "D", "linestyle": ""}
+            elif arm == "PCA":  # it lies upon what a linear autoencoder reaches
+                style |= {"linestyle": "--"}
+            axes.plot(at, mean, color=colours[arm], label=arm, **style)
             axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
         axes.set_xscale("log", base=2)
         every = sorted(set(mine["condition"].astype(int)))
         axes.set_xticks(every, [str(d) for d in every])
         axes.xaxis.set_minor_locator(NullLocator())
         if measure == "fvu":
-            axes.set_yscale("log")
+            log_axis(axes, mine.loc[mine["measure"] == measure, "value"].to_numpy())
         axes.set_xlabel("values of the code")
         axes.set_title(LABELS[measure])
     handles: dict[str, Any] = {}
@@ -123,13 +126,15 @@ def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
     maps, labels, classes = maps_of(rows, out, 3)
     if not maps:
         return None
-    figure = new_figure(2.9)
-    for number, (arm, points) in enumerate(maps.items(), start=1):
-        axes: Any = figure.add_subplot(1, len(maps), number, projection="3d")
+    figure = new_figure(2.7)
+    figure.set_layout_engine("none")  # it would leave half of the height empty
+    share = 1 / len(maps)
+    for number, (arm, points) in enumerate(maps.items()):
+        axes: Any = figure.add_axes((number * share, 0.13, share, 0.8), projection="3d")
         colours = [COLOURS[label % len(COLOURS)] if label >= 0 else GREY for label in labels]
         axes.scatter(*points.T, s=3, c=colours, linewidths=0, alpha=0.6, depthshade=False)
-        axes.set_title(arm, loc="center", y=0.98)
-        axes.set_box_aspect(None, zoom=1.25)
+        axes.set_title(arm, loc="center", y=1.0)
+        axes.set_box_aspect(None, zoom=1.0)
         for axis, values in zip((axes.xaxis, axes.yaxis, axes.zaxis), points.T, strict=True):
             axis.set_ticklabels([])
             low, high = np.quantile(values, (0.005, 0.995))
@@ -141,7 +146,7 @@ def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
         for k, n in enumerate(classes)
     ]
     if dots:
-        figure.legend(handles=dots, loc="outside lower center", ncols=min(10, len(dots)))
+        figure.legend(handles=dots, loc="lower center", ncols=min(10, len(dots)))
     return figure
 
 
