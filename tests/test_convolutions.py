@@ -69,6 +69,22 @@ def test_what_is_not_computed_otherwise_is_torchs_to_the_bit(layout: torch.memor
             assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bits_do_not_depend_on_whether_a_weight_learns(
+    shape: tuple[int, int, int, int, tuple[int, int]], transposed: bool
+) -> None:
+    """torch would multiply matrices in one piece or in many: on some CPUs these round otherwise."""
+    mine = layers(shape, transposed, int(transposed))[0].float().to(memory_format=torch.channels_last)
+    x = torch.rand(40, shape[0], *shape[4]).to(memory_format=torch.channels_last)
+    learning = mine(x).detach()
+    with torch.no_grad():
+        assert torch.equal(mine(x), learning)
+        mine.requires_grad_(False)
+        assert torch.equal(mine(x), learning)
+    assert torch.equal(mine(x), learning)
+
+
 def test_a_size_may_be_asked_for() -> None:
     mine, other = layers((4, 1, 3, 2, (4, 3)), True)
     x = torch.randn(2, 4, 4, 3, dtype=torch.float64)

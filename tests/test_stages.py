@@ -294,6 +294,20 @@ def test_the_state_dict_holds_all_and_copies_are_independent(case: Variant) -> N
 
 
 @every_variant
+def test_frozen_or_learning_it_gives_the_same_bits(case: Variant) -> None:
+    """Else a run that goes on, whose frozen stages learn when they are read, would end otherwise."""
+    stage = make(case, output="sigmoid").to(memory_format=torch.channels_last).eval()
+    x = torch.rand(40, 3, 6, 6).to(memory_format=torch.channels_last)
+    outputs = []
+    for frozen in (True, False):
+        stage.requires_grad_(not frozen)
+        outputs.append(stage(x).detach())
+        with torch.no_grad():
+            outputs.append(stage(x))
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+
+
+@every_variant
 def test_runs_in_float64_and_on_the_meta_device_and_in_channels_last(case: Variant) -> None:
     stage = make(case, output="sigmoid").eval()
     x = torch.rand(4, 3, 6, 6)

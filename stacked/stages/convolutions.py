@@ -57,7 +57,8 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, stride: Pair, padding: Pair
         return F.conv_transpose2d(x, weight, None, stride, padding, extra).add_(bias[:, None, None])
     # each value of the input times the kernel, added where it belongs
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # a view where maps lie channels-last
-    columns = weight.flatten(1).t() @ rows.transpose(1, 2)
+    # a product an image: left to itself torch makes one of all where the weight learns, which rounds otherwise and takes longer
+    columns = torch.bmm(weight.flatten(1).t().expand(len(rows), -1, -1), rows.transpose(1, 2))
     kernel = tuple(weight.shape[2:])
     size = tuple(n + more for n, more in zip(least(x, kernel, stride, padding), extra, strict=True))
     return F.fold(columns, size, kernel, padding=padding, stride=stride).add_(bias)
