@@ -1,6 +1,6 @@
 """Initial weights by name, and weights redrawn from the trained ones.
 
-Everything is drawn on the CPU from torch's global generator, so that a seed gives the same weights on every device.
+Everything is drawn on the CPU, initial weights from torch's global generator, so that a seed gives the same on every device.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stacked.checks import choice
+from stacked.rng import generator
 from stacked.stages.tied import TiedConvTranspose2d, TiedLinear
 
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -55,7 +56,7 @@ def initialise(module: nn.Module, name: str) -> None:
                 layer.bias.zero_()
 
 
-def resample(module: nn.Module) -> None:
+def resample(module: nn.Module, seed: int) -> None:
     """Redraw each entry of each weight and bias from all entries of that tensor, with replacement, in place.
 
     What is left of trained weights is the marginal distribution of each tensor: it tells whether the range that
@@ -63,10 +64,11 @@ def resample(module: nn.Module) -> None:
     encoder and decoder share is redrawn once; norms keep their gains, and forget the statistics of the old weights' values.
     """
     shared_once = {id(p): p for layer in _layers(module) for p in layer.parameters(recurse=False)}
+    draws = generator(seed, "resampling")
     with torch.no_grad():
         for parameter in shared_once.values():
             values = parameter.flatten()
-            drawn = torch.randint(values.numel(), (values.numel(),), device="cpu")
+            drawn = torch.randint(values.numel(), (values.numel(),), generator=draws)
             parameter.copy_(values[drawn.to(values.device)].view(parameter.shape))
     for norm in module.modules():
         if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):

@@ -13,7 +13,6 @@ from stacked.environment import device_of
 from stacked.fit import fit
 from stacked.growth import Phase
 from stacked.initialise import resample
-from stacked.rng import seeded
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder, grow
 from stacked.stages.stage import Shape
@@ -54,8 +53,7 @@ def pretrain(
     for phase in phases:
         grow(stack, spec, phase.depth, where)
         if phase.resamples:
-            with seeded(spec.seed, "resampling"):
-                resample(stack)
+            resample(stack, spec.seed)
         if not phase.updates:
             continue
         stack.learn_only(*phase.learn).eval()

@@ -28,7 +28,6 @@ from stacked.initialise import resample
 from stacked.optim import OPTIMISERS, learning_rate
 from stacked.penalties import PENALTIES
 from stacked.phase_loss import PhaseLoss
-from stacked.rng import seeded
 from stacked.run import check, load
 from stacked.spec import Optimisation, RunSpec
 from stacked.stack import StackedAutoencoder, grow
@@ -62,8 +61,7 @@ def train_together(
         for stack, one in zip(stacks, specs, strict=True):
             grow(stack, one, phase.depth, where)
             if phase.resamples:
-                with seeded(one.seed, "resampling"):
-                    resample(stack)
+                resample(stack, one.seed)
         if phase.updates:
             free = free_bytes(where) / len(specs)
             members = [Member(stack, one, phase, splits, free, done) for stack, one in zip(stacks, specs, strict=True)]

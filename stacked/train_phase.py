@@ -23,7 +23,6 @@ from stacked.initialise import resample
 from stacked.memory import training_bytes
 from stacked.progress import Bar
 from stacked.resumable import place_of, restore_training
-from stacked.rng import seeded
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder
 
@@ -78,8 +77,7 @@ def train_phase(
     phase = phases[number - 1]
     place = place_of(saved) if saved else None
     if phase.resamples:
-        with seeded(spec.seed, "resampling"):
-            resample(stack)
+        resample(stack, spec.seed)
         curves.point(stack, phase, None, last=not any(later.updates for later in phases[number:]))
     if not phase.updates:
         return

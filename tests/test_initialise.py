@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stacked.errors import InputError
 from stacked.initialise import INITS, initialise, resample
+from stacked.rng import seeded
 from stacked.stages.conv import Conv
 from stacked.stages.dense import Dense
 from stacked.stages.transformer import Transformer
@@ -128,7 +129,7 @@ def test_resampling_keeps_each_marginal_and_nothing_else() -> None:
     before = {name: value.clone() for name, value in stage.state_dict().items()}
     stage[1](torch.randn(9, 80))  # the statistics of the values that the old weights gave
     assert not torch.equal(stage[1].running_mean, before["1.running_mean"])
-    resample(stage)
+    resample(stage, 3)
     for name, value in stage.state_dict().items():
         old = before[name]
         if name.startswith("1."):
@@ -153,10 +154,9 @@ def test_resampling_draws_a_shared_tensor_once_and_the_same_with_the_same_seed()
     twice = nn.Sequential(nn.Linear(12, 5), nn.Linear(12, 5))
     twice[0].weight = twice[1].weight = weight
     for module in (tied, twice):
-        torch.manual_seed(7)
-        expected = weight.detach().flatten()[torch.randint(60, (60,))].view(5, 12)
-        torch.manual_seed(7)
-        resample(module)
+        with seeded(7, "resampling"):
+            expected = weight.detach().flatten()[torch.randint(60, (60,))].view(5, 12)
+        resample(module, 7)
         assert torch.equal(weight, expected)
     assert torch.isin(bias, values).all()
     assert not torch.equal(bias, values)

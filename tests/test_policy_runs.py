@@ -20,7 +20,6 @@ from stacked.flops import prefix_flops, update_flops
 from stacked.growth import POLICIES
 from stacked.initialise import resample
 from stacked.optim import learning_rate
-from stacked.rng import seeded
 from stacked.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.stack import StackedAutoencoder, build
@@ -142,8 +141,7 @@ def test_resampled_weights_are_those_of_greedy_training_redrawn(splits: Splits) 
     for name in ("updates", "images_seen", "gflop", "peak_mb"):
         assert greedy.row[name] == resampled.row[name]
     expected = copy.deepcopy(greedy.stack)
-    with seeded(SPEC.seed, "resampling"):
-        resample(expected)
+    resample(expected, SPEC.seed)
     assert same(resampled.stack, expected)
     assert not same(resampled.stack, greedy.stack)
     last, trained = resampled.curve[-1], greedy.curve[-1]
