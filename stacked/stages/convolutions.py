@@ -57,8 +57,8 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, stride: Pair, padding: Pair
         return F.conv_transpose2d(x, weight, None, stride, padding, extra).add_(bias[:, None, None])
     # each value of the input times the kernel, added where it belongs
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # a view where maps lie channels-last
-    # a product an image: left to itself torch makes one of all where the weight learns, which rounds otherwise and takes longer
-    columns = torch.bmm(weight.flatten(1).t().expand(len(rows), -1, -1), rows.transpose(1, 2))
+    # one product for all images: torch would make it one or many by whether the weight learns, and these round otherwise
+    columns = (rows.flatten(0, 1) @ weight.flatten(1)).unflatten(0, rows.shape[:2]).transpose(1, 2).contiguous()
     kernel = tuple(weight.shape[2:])
     size = tuple(n + more for n, more in zip(least(x, kernel, stride, padding), extra, strict=True))
     return F.fold(columns, size, kernel, padding=padding, stride=stride).add_(bias)
