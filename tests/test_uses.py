@@ -225,6 +225,7 @@ def test_an_interval_that_its_decimals_do_not_show_is_left_out() -> None:
     assert interval(pd.Series([0.752, 0.753, 0.754]), 3) == "0.753 (0.751 to 0.755)"
     assert interval(pd.Series([0.753]), 3) == interval(pd.Series([0.753, 0.753]), 3) == "0.753"
     assert interval(pd.Series([float("nan")]), 3) == "\u2013"
+    assert interval(pd.Series([-0.00001, 0.0]), 3) == "0.000"
 
 
 def test_a_judge_beside_classes_is_refused(tmp_path: Path, capsys: Any) -> None:

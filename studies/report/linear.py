@@ -39,8 +39,11 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
             by = part.groupby("condition", sort=False)["value"].mean()
             at = [depths.index(depth) + 0.12 * (shift - 1.5) for depth in by.index]
             axes.plot(at, by, line, color=colours[arm], linewidth=1, label=arm)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if measure == "angle" else (1,)))
+        if measure == "angle":
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        else:  # on test images it may be less than nothing
+            axes.set_yscale("symlog", linthresh=1e-4)
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xticks(range(len(depths)), depths)

@@ -132,7 +132,7 @@ def interval(values: pd.Series, decimals: int) -> str:
     mean, low, high = mean_interval(values.dropna())
     if not len(values.dropna()):
         return "–"
-    told, least, most = (f"{value:.{decimals}f}" for value in (mean, low, high))
+    told, least, most = (f"{round(value, decimals) + 0.0:.{decimals}f}" for value in (mean, low, high))  # no "-0.0"
     return f"{told} ({least} to {most})" if low < high and not told == least == most else told
 
 
