@@ -46,12 +46,13 @@ PROTOCOL = f"""\
   the test images, which is also what guessing gives.
 - **Arms**: `layer-wise` and `joint` are `stacked.anomaly.Detector` on two convolutional stages (16 and 32 channels) and a
   linear code of 32, grown stage by stage and then trained end to end, {{updates}} updates each, or trained jointly with as many
-  FLOPs; masking of 20 % of the pixels; Adam, learning rate 0.001, batches of 64, a fifth of the images held out to calibrate.
-  They were chosen by AUROC on validation images of MNIST, classes 2, 5 and 8, one other seed: of codes of 32 and 128, and of 256
-  values in a third convolution, of learning rates of 0.001 and 0.003, and of 300 and 900 updates, between which the default of
-  600 lies. Their scores: `error` of the reconstruction, `density` of the code, or `both`. `PCA`: the error of as many components
-  as explain 90 % of the variance; `isolation forest`: scikit-learn's, on pixels, with its defaults; `PyOD autoencoder`: its
-  defaults (dense, 64-32), on pixels. Of these nothing was tuned, and their cost is not equalised: their seconds are told.
+  FLOPs; masking of 20 % of what a stage reads; Adam, learning rate 0.001, batches of 64, a fifth of the images held out to
+  calibrate. They were chosen by AUROC on validation images of MNIST, classes 2, 5 and 8, one other seed: of codes of 32 and
+  128, and of 256 values in a third convolution, of learning rates of 0.001 and 0.003, and of 300 and 900 updates, between which
+  the default of 600 lies. Their scores: `error` of the reconstruction, `density` of the code, or `both`. `PCA`: the error of as
+  many components as explain 90 % of the variance; `isolation forest`: scikit-learn's, on pixels, with its defaults; `PyOD
+  autoencoder`: its defaults (dense, 64-32), on pixels. Of these nothing was tuned, and their cost is not equalised: their
+  seconds are told.
 - **False alarms**: the share of normal test images that are called anomalous at a rate of {FALSE_ALARMS:.0%}, set on the images
   that are held out (methods of others: on a fifth of theirs, as here).
 """

@@ -51,13 +51,14 @@ SHOWN, SHOWN_RATE = 9, 0.4
 PROTOCOL = f"""\
 - **Task**: {IMAGES} test images, evenly spread, become one file; its bits, head and all, are counted per pixel. Each codec is
   used at several settings, and its PSNR (of the mean squared error over all of them) and SSIM (Wang et al. 2004, mean) are read
-  off between these at the same rate, linearly in the logarithm of the rate; where a codec has no setting on either side of a
-  rate nothing is said of it.
-- **Arms**: `layer-wise` and `joint` are `stacked.codec.Codec` on two convolutional stages (16 and 32 channels) and a linear code
-  of {{code}}, grown stage by stage for {{updates}} updates each and then trained end to end for three times as many, or trained
-  jointly with as many FLOPs; Adam, learning rate 0.001, batches of 64, no corruption. One training gives all its settings, which
-  are steps of the quantiser. `PCA` has as many components, and the same quantiser and coder. The frequencies of quantised values
-  are those of the training images. The weights, which sender and receiver both need, are not counted.
+  off between these at the same rate, linearly in the logarithm of the rate; of a codec without settings on both sides of a rate
+  nothing is said there.
+- **Arms**: `layer-wise` and `joint` are `stacked.codec.Codec` on two convolutional stages (16 and 32 channels) and a linear
+  code of {{code}}, grown stage by stage for {{updates}} updates each and then trained end to end for three times as many, or
+  trained jointly with as many FLOPs; Adam, learning rate 0.001 with a cosine schedule, batches of 64, no corruption. One
+  training gives all its settings, which are steps of the quantiser. `PCA` has as many components, and the same quantiser and
+  coder. The frequencies of quantised values are those of the training images. The weights, which sender and receiver both need,
+  are not counted.
 - **JPEG, WebP, PNG**: Pillow's, on one sheet of all the images, so that their heads, which are larger than such an image, are
   paid for once; for JPEG and WebP each image is widened to a multiple of {BLOCK} pixels by repeating its border, so that no block
   holds parts of two, and pixels are counted without that. Settings are `quality`, of WebP with its slowest `method`. PNG is
@@ -274,7 +275,7 @@ USE = Use(
     drawings={
         "curves": Drawing(
             "Quality of the restored test images by the size of their file, a dot a setting and a line a seed; PNG is without "
-            "loss, its size the dotted line.",
+            "loss, its size the dotted line. Settings below 0.01 bits per pixel are cut off.",
             draw_curves,
         ),
         "images": Drawing(

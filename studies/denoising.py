@@ -48,11 +48,12 @@ PROTOCOL = f"""\
 - **Task**: {IMAGES} test images, evenly spread, are corrupted by Gaussian noise of a standard deviation, by salt and pepper on a
   share of the pixels, or by setting a share of them to 0 (a pixel's full range is 1). A method gets the corrupted images alone.
   PSNR and SSIM (Wang et al. 2004) against the clean ones, the mean over images; what is restored is cut to the range first.
-- **Arms**: `layer-wise` and `joint` are `stacked.denoise.Denoiser`: two convolutional stages (32 and 64 channels), grown stage by
-  stage for {{updates}} updates each and then trained end to end for three times as many, or trained jointly with as many FLOPs;
-  Adam, learning rate 0.001 with a cosine schedule, batches of 64. There is one network a kind of noise, trained on the middle one
-  of its three levels: the other two it has not seen. `..., {ALONE} alone` is the network of Gaussian noise on all kinds, of which
-  it has seen none but one. FLOPs and seconds are of all three networks.
+- **Arms**: `layer-wise` and `joint` are `stacked.denoise.Denoiser`: two convolutional stages (32 and 64 channels), grown stage
+  by stage for {{updates}} updates each and then trained end to end for three times as many, or trained jointly with as many
+  FLOPs; Adam, learning rate 0.001 with a cosine schedule, batches of 64. There is one network a kind of noise, trained on the
+  middle one of its three levels: the other two it has not seen; while a stage is grown, the code that it reads is corrupted
+  alike. `..., {ALONE} alone` is the network of Gaussian noise on all kinds, of which it has seen none but one. FLOPs and
+  seconds are of all three networks.
 - **Filters**: SciPy's median filter (side 3 or 5), scikit-image's non-local means (patches of 3 or 5, six strengths) and total
   variation (six weights), and PCA (seven numbers of components). For each noise the one with the best PSNR on {TUNED_ON}
   validation images, corrupted alike, is taken: they know which noise it is, and a little of how the clean images look.

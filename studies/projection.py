@@ -48,8 +48,9 @@ PROTOCOL = f"""\
   rectifiers and a linear code, grown `layer-wise`, {{updates}} updates a stage and then five times as many end to end, or trained
   `joint`ly with as many FLOPs. Adam, learning rate 0.001 with a cosine schedule, batches of 128; the linear one has six times
   {{updates}} updates, at a rate of 0.01.
-- `t-SNE of pixels` and `t-SNE of the code` (layer-wise, of {TSNE_OF}) are scikit-learn's, in two
-  dimensions, begun from PCA, perplexity 30: they place the test images themselves and cannot place others, nor restore any.
+- `t-SNE of pixels` and `t-SNE of the code` (layer-wise, of {TSNE_OF}) are scikit-learn's, in two dimensions, begun from PCA,
+  perplexity 30: they place the test images themselves and cannot place others, nor restore any. The FLOPs of the network whose
+  code it is are among those of `layer-wise`.
 - **Trustworthiness** (Venna & Kaski 2001; {TRUSTED} neighbours): how rarely neighbours in the code are none among the pixels.
   **k-NN**: how often the {NEIGHBOURS} nearest other codes name the class of an image. Both of {SHOWN:,} test images, evenly
   spread.
@@ -255,7 +256,8 @@ USE = Use(
     conditions="dimensions",
     drawings={
         "maps": Drawing(
-            f"{SHOWN:,} test images in two dimensions, each in its class's colour, the class named at the median of its images.",
+            f"{SHOWN:,} test images in two dimensions (seed 0), each in its class's colour, the class named at the median of its "
+            "images; the farthest are cut off.",
             draw_maps,
         ),
         "dimensions": Drawing(
