@@ -35,26 +35,31 @@ IMAGES, PROBED = 2000, 5000
 #: what keeps from copying: fields of the optimisation
 CURES: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
-    "masking": {"corruption": "masking", "corruption_level": (0.05,)},
+    "masking": {"corruption": "masking", "corruption_level": (0.1,)},
     "noise": {"corruption": "gaussian", "corruption_level": (NOISE,)},
-    "sparsity": {"penalties": {"kl": 0.0003}},
-    "contraction": {"penalties": {"contractive": 0.00001}},
+    "sparsity": {"penalties": {"l1": 0.1}},
+    "contraction": {"penalties": {"contractive": 0.001}},
 }
 #: units whose weights are shown, and of which width
 UNITS, SHOWN_WIDTH = 10, 784
 PROTOCOL = f"""\
-- **Arms**: one dense stage of logistic units from the pixels to the code and back, Adam, learning rate 0.001, batches of 128,
-  {{updates:,}} updates, on {{limit:,}} training images. `plain` has nothing else. `masking`: 5 % of the pixels are masked.
-  `noise`: Gaussian noise of a standard deviation of {NOISE}. `sparsity`: the Kullback-Leibler penalty to a mean activation of
-  0.05, weight 0.0003. `contraction`: the squared norm of the Jacobian, weight 0.00001. Arms see as many images; what a penalty
-  costs besides is in the seconds.
+- **Arms**: one dense stage from the pixels to a code of hyperbolic tangents, and linearly back, Adam, learning rate 0.003
+  with a cosine schedule, batches of 128, {{updates:,}} updates, on {{limit:,}} training images. `plain` has nothing else.
+  `masking`: 10 % of the pixels are masked. `noise`: Gaussian noise of a standard deviation of {NOISE}. `sparsity`: the mean
+  absolute value of the code, weight 0.1. `contraction`: the squared norm of the Jacobian, weight 0.001. Arms see as many
+  images; what a penalty costs besides is in the seconds.
 - **FVU**, squared error over the variance, of: training images; test images; test images with Gaussian noise of a standard
-  deviation of {NOISE}, on which `noise` alone was trained, against the clean ones; test images whose pixels are shuffled, all in
-  the same way: these have nothing of images but their grey levels, so whoever restores them copies. Of {IMAGES:,} images each.
+  deviation of {NOISE}, on which `noise` alone was trained, against the clean ones. Of {IMAGES:,} images each.
+- **Copied**: the share of that noise which the reconstruction still has: 1 of what copies, and of a linear autoencoder the trace
+  of its matrix over the number of pixels.
 - **Probe**: accuracy on test images of ridge regression on standardised codes of {PROBED:,} training images.
-- Levels and weights were chosen by the FVU of noisy validation images of MNIST, one other seed, at a width of 784: of masking of
-  2, 5, 10, 30, 50 and 70 %, of noise of 0.1, 0.25 and 0.5, of weights from 0.0003 to 1 for sparsity and from 0.000001 to 0.1 for
-  contraction. No choice was made on test images.
+- Activations and the learning rate were chosen so that codes of 4 and 16 come near on validation images to what as many
+  principal components do; with logistic or rectified codes they did not, in 1,500 updates. Levels and weights were chosen by
+  the FVU of noisy validation images at a width of 784, in 1,500 updates, with another seed: of masking of 10, 30, 50 and 70
+  %, of weights of 0.001, 0.01 and 0.1 for sparsity and 0.000001 to 0.001 for contraction. None of those for sparsity restores
+  noisy images better than `plain`; the one that copies least is shown. On test images was chosen how copying is measured: a
+  first record, of logistic codes, was stopped after one seed, in which codes of 1 to 16 had learnt nothing, and none restored
+  images whose pixels were shuffled.
 """
 
 
@@ -65,9 +70,9 @@ def spec_of(cure: str, width: int, seed: int, updates: int) -> RunSpec:
     return RunSpec(
         policy="joint",
         seed=seed,
-        stack=StackSpec.of("dense", width, activation="sigmoid", output="sigmoid"),
+        stack=StackSpec.of("dense", width, activation="tanh", output="linear"),
         budget=Budget(None, updates, "updates"),
-        optimisation=replace(Optimisation(batch_size=128), **CURES[cure]),
+        optimisation=replace(Optimisation(batch_size=128, lr=3e-3, schedule="cosine"), **CURES[cure]),
     )
 
 
@@ -80,12 +85,24 @@ def fvu(stack: StackedAutoencoder, read: Tensor, images: Tensor) -> float:
     return float(error / (images - images.mean(0)).square().sum(dtype=torch.float64))
 
 
+def copied(stack: StackedAutoencoder, noisy: Tensor, images: Tensor) -> float:
+    """The share of the noise that the reconstruction still has: 1 of one that copies, 0 of one that does not see it.
+
+    The mean of what the reconstruction gains along the noise, over its square: of a linear autoencoder the trace of its matrix
+    over the number of pixels (what Efron 1986 calls degrees of freedom, a value).
+    """
+    import torch
+
+    noise = noisy - images
+    with torch.no_grad():
+        gained = stack.reconstruct(noisy) - stack.reconstruct(images)
+    return float((gained * noise).sum(dtype=torch.float64) / noise.square().sum(dtype=torch.float64))
+
+
 def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
     """Autoencoders of every width, with a cure."""
 
     def found(setting: Setting, seed: int) -> Iterator[Found]:
-        import torch
-
         from stacked.codes import Images
         from stacked.corruption import gaussian
         from stacked.evaluate import codes, quick_probe, spread
@@ -100,8 +117,6 @@ def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
         }
         test = clean["test"]
         noisy = gaussian(test, NOISE, generator(seed, "denoising")).x
-        order = torch.randperm(test[0].numel(), generator=generator(seed, "shuffled pixels"))
-        shuffled = test.flatten(1)[:, order].view_as(test)
         labelled, judged = splits.train.take(spread(len(splits.train), PROBED)), splits.test
         for width in widths(setting):
             spec = spec_of(cure, width, seed, setting.given.updates)
@@ -112,9 +127,9 @@ def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
                 ("train_fvu", clean["train"], clean["train"]),
                 ("test_fvu", test, test),
                 ("denoised_fvu", noisy, test),
-                ("shuffled_fvu", shuffled, shuffled),
             ):
                 yield Found(cure, name, measure, fvu(stack, read, against))
+            yield Found(cure, name, "copied", copied(stack, noisy, test))
             if splits.classes:
                 both = [codes(stack, part.images, 1) for part in (labelled, judged)]
                 yield Found(cure, name, "probe", 100 * quick_probe(both[0], labelled.labels, both[1], judged.labels))
@@ -135,7 +150,7 @@ def widths(setting: Setting) -> list[int]:
 def more(command: argparse.ArgumentParser) -> None:
     """Options of this study."""
     command.set_defaults(limit=10_000)
-    command.add_argument("--updates", type=int, default=4000, metavar="N", help="of each autoencoder (4000)")
+    command.add_argument("--updates", type=int, default=1500, metavar="N", help="of each autoencoder (1500)")
     command.add_argument(
         "--widths",
         type=int,
@@ -157,7 +172,7 @@ USE = Use(
         "denoised_fvu": Measure("FVU of noisy images", 4, more=False),
         "test_fvu": Measure("FVU of test images", 4, more=False),
         "train_fvu": Measure("FVU of training images", 4, more=False),
-        "shuffled_fvu": Measure("FVU of shuffled images", 4),
+        "copied": Measure("share of the noise that is copied", 4, more=False),
         "probe": Measure("probe accuracy (%)", 2),
     },
     conditions="width",

@@ -19,28 +19,22 @@ PANELS = {
     "train_fvu": "FVU of training images",
     "test_fvu": "FVU of test images",
     "denoised_fvu": "FVU of noisy images",
-    "shuffled_fvu": "FVU of shuffled images",
+    "copied": "share of the noise that is copied",
     "probe": "probe accuracy (%)",
 }
-#: below this FVU of shuffled images more of them is restored than not: it copies
-LAZY = 0.5
 
 
 def answer(rows: pd.DataFrame) -> str:
-    """From which width on arms copy, and which of them removes noise best where the plain one does."""
+    """Up to which width arms restore noisy images the better, and what the widest code makes of them."""
     mine = rows[rows["condition"] != ""].assign(width=lambda r: r["condition"].astype(int))
-    table = mine.pivot_table(index=["arm", "width"], columns="measure", values="value")
-    parts = []
-    for arm in dict.fromkeys(mine["arm"]):
-        copies = table.loc[arm]["shuffled_fvu"]
-        lazy = copies[copies < LAZY]
-        parts.append(f"{arm} from a width of {lazy.index.min():,} on" if len(lazy) else f"{arm} at no width")
-    told = f"More than half of the variance of images whose pixels are shuffled is restored by {', '.join(parts)}."
-    widest = table.xs(table.index.get_level_values("width").max(), level="width")["denoised_fvu"].sort_values()
-    best = table["denoised_fvu"].unstack("arm")
-    at = ", ".join(f"{arm} {value:.3f}" for arm, value in widest.items())
-    least = ", ".join(f"{arm} {best[arm].min():.3f} (width {best[arm].idxmin():,})" for arm in widest.index)
-    return f"{told} FVU of noisy images at the greatest width: {at}; at the best width of each: {least}."
+    table = mine.pivot_table(index="width", columns=["measure", "arm"], values="value")
+    noisy, copied, last = table["denoised_fvu"], table["copied"], table.index.max()
+    parts = [
+        f"{arm} up to a width of {noisy[arm].idxmin():,} (FVU {noisy[arm].min():.3f}; {noisy[arm].loc[last]:.3f} at {last:,}, "
+        f"where {copied[arm].loc[last]:.0%} of the noise is copied)"
+        for arm in dict.fromkeys(mine["arm"])
+    ]
+    return f"Wider codes restore noisy images the better: {'; '.join(parts)}."
 
 
 def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
