@@ -19,8 +19,8 @@ def save_encoder(path: Path, stack: StackedAutoencoder, spec: StackSpec) -> None
 def load_encoder(path: str | Path) -> Half:
     """The encoder that a run left as encoder.safetensors: images [N, C, H, W] in 0..1 to codes, on the CPU, in eval mode.
 
-    The file may be anyone's: it is read as safetensors and JSON, and takes no more memory than it is long. Raises InputError
-    when it is not such a file.
+    The file may be anyone's: it is read as safetensors and JSON, and takes at most twice the memory that it is
+    long. Raises InputError when it is not such a file.
     """
     with reading(path, FORMAT, "an encoder {reason}: give the encoder.safetensors of a run") as content:
         encoder = content.empty().encoder

@@ -1,6 +1,6 @@
 """Trained stacks as files to be given away: weights as safetensors, and as JSON in the header what they are of.
 
-Whoever reads one runs no code that is in the file, and takes no more memory than it is long.
+Whoever reads one runs no code that is in the file, and takes at most twice the memory that it is long.
 """
 
 from __future__ import annotations

@@ -17,12 +17,15 @@ from studies.report.uses import load
 from studies.uses.study import Setting, main
 
 
+class Known(torch.nn.Module):
+    """Restores by the function `of`."""
+
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        return self.of(x)
+
+
 def test_fvu_of_a_copy_is_zero_and_of_the_mean_one() -> None:
     images = data.load("digits").test.images.float().div(255)
-
-    class Known(torch.nn.Module):
-        def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-            return self.of(x)
 
     known = Known()
     known.of = lambda x: x
@@ -59,10 +62,6 @@ def test_the_noise_that_is_copied_is_the_trace_of_a_linear_autoencoder() -> None
     images = data.load("digits").test.images.float().div(255)
     noisy = images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     basis = torch.linalg.qr(torch.randn(64, 16, generator=torch.Generator().manual_seed(1)))[0]
-
-    class Known(torch.nn.Module):
-        def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-            return self.of(x)
 
     known = Known()
     known.of = lambda x: (x.flatten(1) @ basis @ basis.T).view_as(x) + 0.3

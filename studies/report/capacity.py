@@ -10,6 +10,7 @@ import pandas as pd
 
 from studies.report.canvas import GREY, arm_colours, new_figure
 from studies.report.pairing import mean_interval
+from studies.report.scales import log_axis
 from studies.samples import kept
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def answer(rows: pd.DataFrame) -> str:
 
 def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
     """A panel a measure."""
+    from matplotlib.ticker import NullLocator
+
     mine = rows[rows["condition"] != ""].assign(width=lambda r: r["condition"].astype(int))
     measures = [name for name in PANELS if name in set(mine["measure"])]
     arms = list(dict.fromkeys(mine["arm"]))
@@ -52,9 +55,12 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
             at, mean, low, high = (np.array(each, dtype=float) for each in zip(*found, strict=True))
             axes.plot(at, mean, "o-", color=colours[arm], markersize=3, linewidth=1.2, label=arm)
             axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
-        axes.set_xscale("log")
+        axes.set_xscale("log", base=2)
+        every = sorted(set(mine["width"]))
+        axes.set_xticks(every, [f"{width}" for width in every], rotation=45)
+        axes.xaxis.set_minor_locator(NullLocator())
         if measure in ("train_fvu", "test_fvu"):
-            axes.set_yscale("log")
+            log_axis(axes, mine.loc[mine["measure"] == measure, "value"].to_numpy())
         if values:
             axes.axvline(values, color=GREY, linestyle=":", linewidth=1)
         axes.set_title(PANELS[measure])
