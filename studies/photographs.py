@@ -177,7 +177,9 @@ USE = Use(
             "how many values of the image there are to one of the code.",
             draw_depths,
         ),
-        "costs": Drawing("Seconds and peak training memory of every phase, means over seeds.", draw_costs),
+        "costs": Drawing(
+            "Seconds and peak training memory of every phase, means over seeds with 95 % intervals.", draw_costs
+        ),
     },
     answer=answer,
     options=more,

@@ -10,12 +10,14 @@ import pytest
 from stacked.spec import from_json
 from studies import anomaly, capacity, compression, denoising, linear, photographs, projection
 from studies.benchmark.questions import questions
+from studies.command_line import parser
 from studies.layerwise import STUDY as LAYERWISE
+from studies.options import options
 from studies.papers.hinton2006 import STUDY as HINTON
 from studies.policies import STUDY as POLICIES
 from studies.report import benchmark, readme_block, uses
 from studies.report.rows import finished, load_rows
-from studies.study import block
+from studies.study import block, parse
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,3 +97,11 @@ def test_every_record_stands_in_the_readme() -> None:
 def test_the_two_commands_stand_at_the_top() -> None:
     first = README.split("```")[1].strip().splitlines()
     assert first == ["pip install -e . && python -m studies.layerwise", "pip install -e '.[test]' && pytest"]
+
+
+def test_the_smoke_run_goes_where_the_readme_says() -> None:
+    given = options("layerwise", parse(LAYERWISE, parser("p", "q", LAYERWISE.arm_names), ["--smoke"]))
+    shown = README.split("The smoke run prints")[1].split("```")[1]
+    assert shown.count(f"{given.out}\n") == 1
+    assert shown.count(f"{given.out}/README.md\n") == 1
+    assert shown.count(f"layerwise-{given.configuration}:") == 2

@@ -71,7 +71,7 @@ def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 
 def draw_costs(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """Bars of seconds and of memory."""
+    """Bars of seconds and of memory, with the interval of what differs between seeds."""
     mine = rows[rows["measure"].isin(["phase_seconds", "phase_mb"])]
     arms = list(dict.fromkeys(mine["arm"]))
     colours, figure = arm_colours(arms), new_figure(3.2)
@@ -82,10 +82,13 @@ def draw_costs(rows: pd.DataFrame, out: Path) -> Figure | None:
         ("seconds", "peak memory of an update (MB)"),
         strict=True,
     ):
-        means = mine[mine["measure"] == measure].groupby(["arm", "condition"])["value"].mean()
-        axes.barh(range(len(keys)), [means[key] for key in keys], color=[colours[arm] for arm, _ in keys])
+        found = mine[mine["measure"] == measure].groupby(["arm", "condition"])["value"].agg(mean_interval)
+        axes.barh(range(len(keys)), [found[key][0] for key in keys], color=[colours[arm] for arm, _ in keys])
         for place, key in enumerate(keys):
-            axes.annotate(f" {means[key]:,.0f}", (means[key], place), va="center", fontsize=8)
+            mean, low, high = found[key]
+            if high > low:
+                axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color="black", capsize=2, linewidth=1)
+            axes.annotate(f" {mean:,.0f}", (max(mean, high) if high > low else mean, place), va="center", fontsize=8)
         axes.set_xlabel(label)
         axes.set_yticks(range(len(keys)), [phase if phase == arm else f"{arm}, {phase}" for arm, phase in keys])
         axes.margins(x=0.12)
@@ -102,4 +105,4 @@ def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
     for arm in (arm for arm in dict.fromkeys(rows["arm"]) if arm in found):
         for depth in sorted(found[arm]):
             lines[f"{arm}\n{depth} stage{'s' * (depth != '1')}"] = found[arm][depth]
-    return strips(lines)
+    return strips(lines, inches=1.05)

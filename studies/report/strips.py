@@ -13,14 +13,11 @@ from studies.report.canvas import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: inches of a row, and of names beside it
-ROW = 0.72
 
-
-def strips(lines: Mapping[str, NDArray[Any]], heads: Sequence[str] = ()) -> Figure:
-    """Images uint8 [n, C, H, W] (C: 1 or 3) of each name as a row; `heads` above the columns. They are not smoothed."""
+def strips(lines: Mapping[str, NDArray[Any]], heads: Sequence[str] = (), inches: float = 0.72) -> Figure:
+    """Images uint8 [n, C, H, W] (C: 1 or 3) of each name as a row of so many inches, not smoothed; `heads` above the columns."""
     count = max(map(len, lines.values()))
-    figure = new_figure(ROW * len(lines) + 0.2 + 0.2 * bool(heads))
+    figure = new_figure(inches * len(lines) + 0.2 + 0.2 * bool(heads))
     grid = figure.subplots(len(lines), count, squeeze=False)
     for line, (name, images) in zip(grid, lines.items(), strict=True):
         for axes, image in zip(line, images, strict=False):
