@@ -36,9 +36,6 @@ def no_tracking_server() -> Iterator[None]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run two at a time
-
-
 @pytest.fixture(autouse=True)
 def new_patience() -> None:
     """No test waits for a store that failed in another."""
