@@ -178,7 +178,7 @@ USE = Use(
             draw_depths,
         ),
         "costs": Drawing(
-            "Seconds and peak training memory of every phase, means over seeds with 95 % intervals.", draw_costs
+            "Seconds and peak training memory of every phase: means over seeds, and every seed.", draw_costs
         ),
     },
     answer=answer,
