@@ -131,7 +131,7 @@ def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
                 yield Found(cure, name, measure, fvu(stack, read, against))
             yield Found(cure, name, "copied", copied(stack, noisy, test))
             if splits.classes:
-                both = [codes(stack, part.images, 1) for part in (labelled, judged)]
+                both = [codes(stack, part.images, 1).double() for part in (labelled, judged)]
                 yield Found(cure, name, "probe", 100 * quick_probe(both[0], labelled.labels, both[1], judged.labels))
             if seed == 0 and width == min(widths(setting), key=lambda w: abs(w - SHOWN_WIDTH)):
                 weight = next(iter(stack.stages[0].encoder.parameters())).detach()
