@@ -18,18 +18,16 @@ if TYPE_CHECKING:
 
 def show(given: Options, splits: Splits, planned: Callable[[Options], Iterable[Job]]) -> int:
     """Print what each arm of a study costs, and all its runs; returns the exit code. `planned` gives the jobs."""
-    import torch
+    from studies.threads import limited
 
     with tempfile.TemporaryDirectory() as nothing:  # for the budgets, which a study remembers
         jobs = list(planned(dataclasses.replace(given, out=Path(nothing))))
     first = {job.arm: job for job in reversed(jobs)}
-    before, told = torch.get_num_threads(), {}
-    torch.set_num_threads(jobs[0].threads)
-    try:
-        for arm in given.arms:
-            told[arm] = plan(first[arm].spec, splits.image_shape, len(splits.train), classes=len(splits.classes))
-    finally:
-        torch.set_num_threads(before)
+    with limited(jobs[0].threads):
+        told = {
+            arm: plan(first[arm].spec, splits.image_shape, len(splits.train), classes=len(splits.classes))
+            for arm in given.arms
+        }
     print("\n".join(table(told, given)))
     return 0
 

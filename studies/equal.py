@@ -21,6 +21,7 @@ from stacked.spec import Budget, RunSpec
 from stacked.stack import StackedAutoencoder, grow
 from stacked.train_phase import material
 from studies.arms import Arm
+from studies.threads import limited
 
 Cost = Callable[[list[Phase]], float]
 #: Updates timed for each phase when seconds are to be equal, after as many to warm up.
@@ -104,29 +105,27 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
             splits, train=splits.train.take(torch.arange(min(len(splits.train), TIMED * order.size)))
         )
         examples, _ = material(base, splits if phase.target == "labels" else few, phase, where)
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        some = Order(min(TIMED * order.size, len(examples.images)), order.size, base.seed)
-        for _ in range(2):  # the first round warms up
-            began = time.perf_counter()
-            stack.learn_only(*phase.learn).eval()
-            read = inputs(stack, phase.reads, examples.images, "memory", order.size)
-            read(torch.arange(1)).sum().item()  # waits for the device
-            encoded = time.perf_counter()
-            for _ in fit(
-                stack,
-                phase,
-                read,
-                how,
-                order=some,
-                seed=base.seed,
-                every=TIMED,
-                targets=examples.targets(phase),
-                classes=classes,
-            ):
-                pass  # a point reads its losses, hence waits for the device
-            ended = time.perf_counter()
-        torch.set_num_threads(before)
+        with limited(threads):
+            some = Order(min(TIMED * order.size, len(examples.images)), order.size, base.seed)
+            for _ in range(2):  # the first round warms up
+                began = time.perf_counter()
+                stack.learn_only(*phase.learn).eval()
+                read = inputs(stack, phase.reads, examples.images, "memory", order.size)
+                read(torch.arange(1)).sum().item()  # waits for the device
+                encoded = time.perf_counter()
+                for _ in fit(
+                    stack,
+                    phase,
+                    read,
+                    how,
+                    order=some,
+                    seed=base.seed,
+                    every=TIMED,
+                    targets=examples.targets(phase),
+                    classes=classes,
+                ):
+                    pass  # a point reads its losses, hence waits for the device
+                ended = time.perf_counter()
         batches = max(1, len(examples.images) // order.size)
         return (ended - encoded) / TIMED, (encoded - began) / batches if phase.reads else 0.0
 

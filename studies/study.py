@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -259,8 +258,9 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
     from studies import record
     from studies.equal import budgets
     from studies.report.canvas import arm_colours
+    from studies.threads import share
 
-    threads = max(1, (os.cpu_count() or 1) // given.jobs)
+    threads = share(given.jobs)
     # of all arms, also those not asked for now: the grid must stay the same when they are added later
     arms = {name: study.arm(name) for name in [*study.arm_names, *given.arms]}
     arms = {name: arm for name, arm in arms.items() if name in given.arms or arm.trains(given.base)}

@@ -179,15 +179,12 @@ def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:
 
 def train(job: Job, stop: Callable[[], bool]) -> Result:
     """The run of a job, tracked; it goes on where it was left."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
     from stacked.determinism import strict
     from stacked.plain import flat
     from stacked.run import run
     from stacked.tracking import Tracker, held, open_store, set_aside, was_replayed
+    from studies.threads import limited
 
-    torch.set_num_threads(job.threads)
     spec, given, name = job.spec, job.given, f"{job.arm}/s{job.spec.seed}"
     store = open_store(given.store)
     folder = store.root / "work" / spec.id
@@ -204,9 +201,8 @@ def train(job: Job, stop: Callable[[], bool]) -> Result:
         if not given.resume or was_replayed(store, folder):
             set_aside(store, folder)
         tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
-        # BLAS with a thread for every core in every process is ten times slower than with its share
         strictly = strict(given.device, given.deterministic)
-        with threadpool_limits(job.threads, user_api="blas"), tracker, strictly:
+        with limited(job.threads), tracker, strictly:
             return run(
                 spec,
                 cached_splits(given.base, given.data_dir),

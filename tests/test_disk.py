@@ -106,7 +106,6 @@ def test_a_study_writes_at_most_what_was_counted_and_about_half_of_it(
     shutil.copy(database, tmp_path / "store")
     before, real = on_disk(tmp_path / "store"), room.room
     monkeypatch.setattr(room, "room", lambda *given: counted.append(real(*given)) or counted[0])
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     words = ["--jobs", "1", "--classification", "{updates: 5, checks: 1}", "--store", str(tmp_path / "store")]
     assert study.main(STUDY, [*STUDIES[name], *words, "--out", str(tmp_path / "out")]) == 0
     written = on_disk(tmp_path / "store") - before, on_disk(tmp_path / "out")

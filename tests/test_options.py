@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from conftest import toy_splits
 from yaml import safe_load as load_yaml
 
@@ -300,7 +301,7 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     aside: list[Path] = []
 
     def noted(spec: Any, splits: Any, **more: Any) -> Any:
-        ran.append((spec, splits, more | {"strict": is_strict()}))
+        ran.append((spec, splits, more | {"strict": is_strict(), "threads": torch.get_num_threads()}))
         return SimpleNamespace(row={"run": spec.id}, curve=[], samples={})
 
     def never() -> bool:
@@ -315,7 +316,8 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     monkeypatch.setattr(working, "cached_splits", lambda base, data_dir: (base, data_dir))
     job = list(study.plan(STUDY, tiny, toy_splits()))[5]
     for resume in (True, False):
-        wanted = replace(job, given=replace(tiny, device="meta", resume=resume, deterministic=not resume))
+        given = replace(tiny, device="meta", resume=resume, deterministic=not resume)
+        wanted, before = replace(job, given=given, threads=3), torch.get_num_threads()
         assert working.work_one(wanted, never) == {"run": job.spec.id}
         assert kept.pop() == (tiny.out, {"run": job.spec.id}, [], {}, STUDY.arm_names)
         spec, splits, more = ran.pop()
@@ -323,10 +325,18 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
         assert splits == (tiny.base, "there")
         assert more["stop"] is never
         assert more["strict"] == (not resume)
+        assert more["threads"] == 3
+        assert torch.get_num_threads() == before != 3
         asked = {name: more[name] for name in ("arm", "device", "codes", "work")}
         work = tmp_path / "work" / spec.id
         assert asked == {"arm": "greedy+finetune", "device": "meta", "codes": "recompute", "work": work}
         assert aside == ([] if resume else [work])
+
+
+def test_processes_share_the_threads_that_torch_may_use(tiny: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    for jobs, threads in ((1, 5), (2, 2), (8, 1)):
+        assert {job.threads for job in study.plan(STUDY, replace(tiny, jobs=jobs), toy_splits())} == {threads}
 
 
 def test_finished_runs_are_left_unless_no_resume_says_otherwise(
