@@ -10,9 +10,11 @@ Expected and cost: results/capacity/*/README.md, generated from the rows.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stacked.checks import wholes
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stacked.spec import RunSpec
-    from stacked.stack import StackedAutoencoder
+
+    Function = Callable[[Tensor], Tensor]
 
 WIDTHS = (1, 4, 16, 64, 256, 784, 1568)
 #: standard deviation of the noise that is to be removed
@@ -37,29 +40,36 @@ CURES: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "masking": {"corruption": "masking", "corruption_level": (0.05,)},
     "noise": {"corruption": "gaussian", "corruption_level": (NOISE,)},
-    "sparsity": {"penalties": {"l1": 0.1}},
-    "contraction": {"penalties": {"contractive": 0.001}},
+    "sparsity": {"penalties": {"l1": 0.3}},
+    "contraction": {"penalties": {"contractive": 0.0003}},
 }
-#: units whose weights are shown, and of which width
-UNITS, SHOWN_WIDTH = 10, 784
+#: units whose weights are shown
+UNITS = 10
+PCA = "PCA"
+#: what is told of the width that is nearest to the number of pixels
+WIDE = ("denoised_fvu", "copied")
 PROTOCOL = f"""\
-- **Arms**: one dense stage from the pixels to a code of hyperbolic tangents, and linearly back, Adam, learning rate 0.003
-  with a cosine schedule, batches of 128, {{updates:,}} updates, on {{limit:,}} training images. `plain` has nothing else.
+- **Arms**: one dense stage from the pixels of {{data}} to a code of hyperbolic tangents, and linearly back, Adam, learning rate
+  0.003 with a cosine schedule, batches of 128, {{updates:,}} updates, on {{limit:,}} training images. `plain` has nothing else.
   `masking`: 5 % of the pixels are masked. `noise`: Gaussian noise of a standard deviation of {NOISE}. `sparsity`: the mean
-  absolute value of the code, weight 0.1. `contraction`: the squared norm of the Jacobian, weight 0.001. Arms see as many
-  images; what a penalty costs besides is in the seconds.
-- **FVU**, squared error over the variance, of: training images; test images; test images with Gaussian noise of a standard
-  deviation of {NOISE}, on which `noise` alone was trained, against the clean ones. Of {IMAGES:,} images each.
-- **Copied**: the share of that noise which the reconstruction still has: 1 of what copies, and of a linear autoencoder the trace
-  of its matrix over the number of pixels.
-- **Probe**: accuracy on test images of ridge regression on standardised codes of {PROBED:,} training images.
-- Activations and the learning rate were chosen so that codes of 4 and 16 come near on validation images to what as many
-  principal components do; with logistic or rectified codes they did not, in 1,500 updates. Levels and weights were chosen by
-  the FVU of noisy validation images at a width of 784, in 1,500 updates, with another seed: of masking of 3, 5, 10, 30, 50
-  and 70 %, of weights of 0.001 to 10 for sparsity and 0.000001 to 0.01 for contraction, by steps of ten, and 0.003. None for
-  sparsity restores noisy images better than `plain`, nor do winner-take-all codes of 5, 30 and 70 %; shown is 0.1, which
-  copies less and costs little. On test images was chosen how copying is measured: a first record, of logistic codes, was
-  stopped after one seed, in which codes of 1 to 16 had learnt nothing, and none restored images whose pixels were shuffled.
+  absolute value of the code, weight 0.3. `contraction`: the squared norm of the Jacobian, a sum over units, weight 0.0003.
+  Arms see as many images; what a penalty costs besides is in the seconds and not in the GFLOP. `PCA`: as many principal
+  components, of which there are no more than pixels.
+- **FVU**, the fraction of variance unexplained, of: training images; test images; test images with Gaussian noise of a standard
+  deviation of {NOISE}, which is that of `noise`, against the clean ones. Of {IMAGES:,} images each. The noise is on the pixels
+  that vary in training images: weights from the others never learn, and would tell of how they were drawn.
+- **Copied**: the share of that noise which the reconstruction still has: 1 of what copies, and of a linear autoencoder, such as
+  PCA, the trace of its matrix over the number of noisy pixels.
+- **Probe**: accuracy on test images of ridge regression on standardised codes of {PROBED:,} training images. A wider code gives
+  it more weights.
+- **Chosen** on validation images: activations and the learning rate, so that codes of 4 and 16 come near to what as many
+  principal components do (logistic or rectified codes did not, in 1,500 updates); levels and weights, by the FVU of noisy images
+  at a width of 784, in 1,500 updates, with another seed, of masking of 3, 5, 10, 30, 50 and 70 %, of weights of 0.001, 0.01,
+  0.03, 0.1, 0.3, 1, 3 and 10 for sparsity, and of 0.0001, 0.0003, 0.001, 0.003 and 0.01 for contraction. What is best there need
+  not be at other widths. Winner-take-all codes of 5, 30 and 70 % were tried and left.
+- On **test** images was chosen how copying is measured: a first record, of logistic codes, was stopped after one seed, in which
+  codes of 1 to 16 had learnt nothing, and none restored images whose pixels were shuffled; a second was whole when a reader
+  asked for PCA beside it, and found that its noise, on all pixels, told of weights that never learn.
 """
 
 
@@ -76,27 +86,67 @@ def spec_of(cure: str, width: int, seed: int, updates: int) -> RunSpec:
     )
 
 
-def fvu(stack: StackedAutoencoder, read: Tensor, images: Tensor) -> float:
-    """Squared error of the reconstruction of floats `read` against `images`, over the variance of these."""
+def varied_noise(images: Tensor, training: Tensor, seed: int) -> Tensor:
+    """Floats `images` with noise on the pixels that are not the same in all `training` images.
+
+    A pixel that never varies teaches its weights nothing: noise on it would tell of how they were drawn, not of copying.
+    """
+    from stacked.corruption import gaussian
+    from stacked.rng import generator
+
+    varies = (training != training[:1]).any(0)
+    return gaussian(images, NOISE, generator(seed, "denoising")).x.where(varies, images)
+
+
+def fvu(restored: Tensor, images: Tensor) -> float:
+    """Squared error of the reconstruction against `images`, over the variance of these."""
     import torch
 
-    with torch.no_grad():
-        error = (stack.reconstruct(read) - images).square().sum(dtype=torch.float64)
+    error = (restored - images).square().sum(dtype=torch.float64)
     return float(error / (images - images.mean(0)).square().sum(dtype=torch.float64))
 
 
-def copied(stack: StackedAutoencoder, noisy: Tensor, images: Tensor) -> float:
+def copied(gained: Tensor, noise: Tensor) -> float:
     """The share of the noise that the reconstruction still has: 1 of one that copies, 0 of one that does not see it.
 
-    The mean of what the reconstruction gains along the noise, over its square: of a linear autoencoder the trace of its matrix
-    over the number of pixels (what Efron 1986 calls degrees of freedom, a value).
+    gained: what the reconstruction of noisy images has more than that of clean ones. The mean of it along the noise, over the
+    square of that: of a linear autoencoder the trace of its matrix over the number of noisy pixels (what Efron 1986 calls
+    degrees of freedom, a value).
     """
     import torch
 
-    noise = noisy - images
-    with torch.no_grad():
-        gained = stack.reconstruct(noisy) - stack.reconstruct(images)
     return float((gained * noise).sum(dtype=torch.float64) / noise.square().sum(dtype=torch.float64))
+
+
+def judged(setting: Setting, seed: int, arm: str, width: int, reconstruct: Function, encode: Function) -> list[Found]:
+    """All that is measured of a code of some width; `encode` takes images as uint8, `reconstruct` as floats."""
+    import torch
+
+    from stacked.evaluate import quick_probe, spread
+
+    splits = setting.splits
+    few = {
+        name: part.images[spread(len(part), IMAGES)].float().div(255)
+        for name, part in (("train", splits.train), ("test", splits.test))
+    }
+    noisy = varied_noise(few["test"], splits.train.images, seed)
+    with torch.no_grad():
+        restored = {name: reconstruct(images) for name, images in (few | {"noisy": noisy}).items()}
+    found = {
+        "train_fvu": fvu(restored["train"], few["train"]),
+        "test_fvu": fvu(restored["test"], few["test"]),
+        "denoised_fvu": fvu(restored["noisy"], few["test"]),
+        "copied": copied(restored["noisy"] - restored["test"], noisy - few["test"]),
+    }
+    if splits.classes:
+        learnt, test = splits.train.take(spread(len(splits.train), PROBED)), splits.test
+        # in double precision, as the codes of more units than pixels are nearly dependent
+        both = [encode(part.images).double() for part in (learnt, test)]
+        found["probe"] = 100 * quick_probe(both[0], learnt.labels, both[1], test.labels)
+    told = [Found(arm, str(width), measure, value) for measure, value in found.items()]
+    if width == as_wide(setting):
+        told += [Found(arm, "", f"wide_{measure}", found[measure]) for measure in WIDE]
+    return told
 
 
 def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
@@ -104,36 +154,17 @@ def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
 
     def found(setting: Setting, seed: int) -> Iterator[Found]:
         from stacked.codes import Images
-        from stacked.corruption import gaussian
-        from stacked.evaluate import codes, quick_probe, spread
+        from stacked.evaluate import codes
         from stacked.pretrain import pretrain
-        from stacked.rng import generator
         from studies.uses.training import gflop_of
 
         splits, spent = setting.splits, 0.0
-        clean = {
-            name: part.images[spread(len(part), IMAGES)].float().div(255)
-            for name, part in (("train", splits.train), ("test", splits.test))
-        }
-        test = clean["test"]
-        noisy = gaussian(test, NOISE, generator(seed, "denoising")).x
-        labelled, judged = splits.train.take(spread(len(splits.train), PROBED)), splits.test
         for width in widths(setting):
             spec = spec_of(cure, width, seed, setting.given.updates)
             stack = pretrain(spec, Images(splits.train.images), splits.image_shape, device=setting.given.device).cpu()
             spent += gflop_of(spec, splits, len(splits.train))
-            name = str(width)
-            for measure, read, against in (
-                ("train_fvu", clean["train"], clean["train"]),
-                ("test_fvu", test, test),
-                ("denoised_fvu", noisy, test),
-            ):
-                yield Found(cure, name, measure, fvu(stack, read, against))
-            yield Found(cure, name, "copied", copied(stack, noisy, test))
-            if splits.classes:
-                both = [codes(stack, part.images, 1).double() for part in (labelled, judged)]
-                yield Found(cure, name, "probe", 100 * quick_probe(both[0], labelled.labels, both[1], judged.labels))
-            if seed == 0 and width == min(widths(setting), key=lambda w: abs(w - SHOWN_WIDTH)):
+            yield from judged(setting, seed, cure, width, stack.reconstruct, partial(codes, stack, depth=1))
+            if seed == 0 and width == as_wide(setting):
                 weight = next(iter(stack.stages[0].encoder.parameters())).detach()
                 few = weight[:: max(1, width // UNITS)][:UNITS]
                 keep(setting.out, cure, {"filters": few.view(-1, *splits.image_shape), "width": width})
@@ -142,9 +173,38 @@ def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
     return found
 
 
+def components(setting: Setting, seed: int) -> Iterator[Found]:
+    """As many principal components, of which there are no more than pixels or images."""
+    import torch
+
+    from stacked.evaluate import as_rows, fitted_pca
+
+    train = setting.splits.train.images
+    pca = fitted_pca(train, min(len(train), train[0].numel()))
+    mean, axes = torch.from_numpy(pca.mean_).float(), torch.from_numpy(pca.components_).float()
+    for width in widths(setting):
+        if width > len(axes):
+            continue
+        first = axes[:width]
+
+        def encode(images: Tensor, first: Tensor = first) -> Tensor:
+            return (torch.from_numpy(as_rows(images)).float() - mean) @ first.T
+
+        def reconstruct(x: Tensor, first: Tensor = first) -> Tensor:
+            return ((x.flatten(1) - mean) @ first.T @ first + mean).view_as(x)
+
+        yield from judged(setting, seed, PCA, width, reconstruct, encode)
+
+
 def widths(setting: Setting) -> list[int]:
     """The widths asked for, each once."""
     return wholes(setting.given.widths, "widths")
+
+
+def as_wide(setting: Setting) -> int:
+    """Of the widths that which is nearest to the number of pixels."""
+    pixels = math.prod(setting.splits.image_shape)
+    return min(widths(setting), key=lambda width: abs(width - pixels))
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -166,9 +226,11 @@ USE = Use(
     title="How wide a code may be before it copies",
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
-    methods={cure: arm(cure) for cure in CURES},
-    arms=tuple(CURES),
+    methods={**{cure: arm(cure) for cure in CURES}, PCA: components},
+    arms=(*CURES, PCA),
     measures={
+        "wide_denoised_fvu": Measure("FVU of noisy images, as many units as pixels", 4, more=False),
+        "wide_copied": Measure("share of the noise copied, as many units as pixels", 4, more=False),
         "denoised_fvu": Measure("FVU of noisy images", 4, more=False),
         "test_fvu": Measure("FVU of test images", 4, more=False),
         "train_fvu": Measure("FVU of training images", 4, more=False),
@@ -178,15 +240,19 @@ USE = Use(
     conditions="width",
     drawings={
         "widths": Drawing(
-            "What autoencoders of growing width restore and what they can be used for, means over seeds with 95 % intervals. The "
-            "dotted line is the number of pixels.",
+            "What codes of growing width restore and can be used for, means over seeds with 95 % intervals. FVU: fraction of "
+            "variance unexplained, of noisy images against the clean ones. The dotted line is the number of pixels.",
             draw_widths,
         ),
-        "filters": Drawing("Weights from the pixels to some units of the code, each scaled for itself.", draw_filters),
+        "filters": Drawing(
+            "Weights from the pixels to some units of the code, of one seed, each scaled for itself; grey is 0.",
+            draw_filters,
+        ),
     },
+    varies="initial weights, data order, corruption, and the noise on test images",
     answer=answer,
     options=more,
-    smoke={"updates": 20, "widths": [1, 16, 80], "limit": 1000},
+    smoke={"updates": 20, "widths": [1, 16, 64, 80], "limit": 1000},
 )
 
 if __name__ == "__main__":

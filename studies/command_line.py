@@ -177,7 +177,11 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     run = p.add_argument_group("how it runs")
     run.add_argument("--device", type=str, default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 ... (cpu)")
     run.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="runs at a time, as processes (one a core)"
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="runs at a time, as processes that share the threads torch may use (one a core)",
     )
     run.add_argument(
         "--codes",

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from studies.report.photographs import answer, draw_costs, draw_depths, draw_images
+from studies.report.photographs import SMALLER, answer, draw_costs, draw_depths, draw_images
 from studies.report.uses import Drawing, Measure
 from studies.samples import keep
 from studies.uses.quality import quality
@@ -36,18 +36,21 @@ WIDTHS = (32, 64, 128, 256, 512)
 BATCH = 16
 #: test images that are measured, and that are shown
 IMAGES, SHOWN = 120, 6
-RESIZED = "made smaller"
+RESIZED = SMALLER
 PROTOCOL = f"""\
 - **Arms**: the stages of `AutoEncoder224` (channels {"-".join(map(str, WIDTHS))}, each halving the sides), grown `layer-wise`,
   {{updates}} updates a stage and twice as many end to end, or trained `joint`ly with as many FLOPs; Adam, learning rate 0.001
   with a cosine schedule, batches of {BATCH}. Nothing was tuned.
 - **Measured**: PSNR and SSIM (Wang et al. 2004) of {IMAGES} test images at most, evenly spread, the mean over images, from the
-  code of every depth through the decoders below it; the mean over depths is that of a code that may be cut anywhere, and the
-  greatest depth is what the whole stack is for. A jointly trained stack was never asked to restore from a shallower code.
+  code of every depth through the decoders below it, when all is trained: a jointly trained stack was never asked to restore
+  from a shallower code, and fine-tuning does not ask for it either.
+- **Images**: `photographs` are 770 training crops of seven photographs, among them galaxies, a retina and stained tissue, and
+  120 test crops of three others: a cat, a rocket, a flower. Crops of one photograph overlap. Intervals are over seeds, and say
+  nothing of other photographs.
 - **{RESIZED}**: resized by torch's antialiased bicubic filter to at most as many values as the code of that depth has (where
   that is fewer than the image has), and back.
-- **Memory**: the most bytes alive in an update of a phase, counted (`stacked.memory`). **Seconds**: of a phase, with the
-  encoding of what it reads.
+- **Memory**: the most bytes alive in an update of a phase, counted (`stacked.memory`), and besides those of the codes that a
+  stage reads, where they are kept for it (`stacked.codes`). **Seconds**: of a phase, with the encoding of what it reads.
 """
 
 
@@ -75,30 +78,35 @@ def network(way: str) -> Callable[[Setting, int], Iterator[Found]]:
     """The reference stack, trained in a way."""
 
     def found(setting: Setting, seed: int) -> Iterator[Found]:
-        from stacked.codes import Images
+        from stacked.codes import Images, Prefix, plan
         from stacked.evaluate import reconstructed
         from stacked.memory import training_bytes
         from stacked.pretrain import pretrain
 
         splits = setting.splits
         spec, gflop = equal(base_spec(seed, setting.given), way, splits, len(splits.train))
-        costs: list[tuple[str, float, float]] = []
+        costs: list[dict[str, float]] = []
+        phases: list[str] = []
         began = time.perf_counter()
 
         def note(phase: Phase, stack: StackedAutoencoder) -> None:
             nonlocal began
             seconds = time.perf_counter() - began
-            costs.append((phase.name, seconds, training_bytes(stack, phase, spec.optimisation, BATCH) / 1e6))
+            codes = plan(Prefix.of(stack, phase.reads), len(splits.train), phase.updates, BATCH).bytes
+            update = training_bytes(stack, phase, spec.optimisation, BATCH)
+            phases.append(phase.name)
+            costs.append({"phase_seconds": seconds, "phase_mb": update / 1e6, "phase_codes_mb": codes / 1e6})
             began = time.perf_counter()
 
         stack = pretrain(
             spec, Images(splits.train.images), splits.image_shape, device=setting.given.device, after=note
         ).cpu()
-        for phase, seconds, megabytes in costs:
-            yield Found(way, phase, "phase_seconds", seconds)
-            yield Found(way, phase, "phase_mb", megabytes)
-        yield Found(way, "", "train_seconds", sum(seconds for _, seconds, _ in costs))
-        yield Found(way, "", "peak_mb", max(megabytes for *_, megabytes in costs))
+        for phase, cost in zip(phases, costs, strict=True):
+            for measure, value in cost.items():
+                yield Found(way, phase, measure, value)
+        yield Found(way, "", "train_seconds", sum(cost["phase_seconds"] for cost in costs))
+        yield Found(way, "", "peak_mb", max(cost["phase_mb"] for cost in costs))
+        yield Found(way, "", "codes_mb", max(cost["phase_codes_mb"] for cost in costs))
         yield Found(way, "", "gflop", gflop)
         images = tested(setting)
         shapes = stack.shapes(stack.input_shape)
@@ -141,7 +149,6 @@ def resized(setting: Setting, seed: int) -> Iterator[Found]:
             if depth == stack.depth:
                 yield Found(RESIZED, "", f"whole_{measure}", value)
         if depth == stack.depth and seed == 0:
-            few = images[:: max(1, len(images) // SHOWN)][:SHOWN]
             shown = back[:: max(1, len(images) // SHOWN)][:SHOWN]
             keep(setting.out, RESIZED, {str(depth): shown.mul(255).round().to(torch.uint8)})
 
@@ -167,20 +174,28 @@ USE = Use(
         "psnr": Measure("PSNR (dB)", 2),
         "ssim": Measure("SSIM", 3),
         "train_seconds": Measure("training seconds", 0, more=False),
-        "peak_mb": Measure("peak training memory (MB)", 0, more=False),
+        "peak_mb": Measure("peak memory of an update (MB)", 0, more=False),
+        "codes_mb": Measure("codes kept besides (MB)", 0, more=False),
     },
     conditions="depth",
     drawings={
-        "images": Drawing("Test images, restored from the code of one, three and all stages.", draw_images),
+        "images": Drawing(
+            "Test images, restored from the code of one, three and all stages, by networks of one seed, and made smaller to as "
+            "many values as the code of all has. A jointly trained stack was never asked to restore from fewer stages.",
+            draw_images,
+        ),
         "depths": Drawing(
             "PSNR and SSIM of test images restored from the code of every depth, means over seeds with 95 % intervals; below, "
             "how many values of the image there are to one of the code.",
             draw_depths,
         ),
         "costs": Drawing(
-            "Seconds and peak training memory of every phase: means over seeds, and every seed.", draw_costs
+            "Seconds of every phase (bars: means over seeds; dots: every seed), and memory: the peak of an update, and hatched "
+            "the codes that are kept for the phase besides.",
+            draw_costs,
         ),
     },
+    varies="initial weights and data order",
     answer=answer,
     options=more,
     smoke={"data": "photographs", "updates": 3, "image_size": 64, "limit": 64},

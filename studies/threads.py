@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 def share(jobs: int) -> int:
-    """The threads of each of so many processes at a time: torch's own number (which OMP_NUM_THREADS sets), parted."""
+    """The threads of each of so many processes at a time: torch's own number (which OMP_NUM_THREADS sets), divided among them."""
     import torch
 
     return max(1, torch.get_num_threads() // jobs)
@@ -17,7 +17,7 @@ def share(jobs: int) -> int:
 def limited(count: int) -> Iterator[None]:
     """Compute with so many threads inside the context, in torch and in BLAS.
 
-    BLAS with a thread for every core in every process is ten times slower than with its share, and so is torch.
+    BLAS with a thread for every core in every process is ten times slower than with its share.
     """
     import torch
     from threadpoolctl import threadpool_limits

@@ -70,7 +70,7 @@ def test_it_is_the_reference_stack() -> None:
 
 
 def test_the_study_runs(tmp_path: Path) -> None:
-    words = ["--smoke", "--updates", "2", "--limit", "40"]
+    words = ["--smoke", "--updates", "4", "--limit", "40"]
     assert main(photographs.USE, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 0
     rows = load(tmp_path / "out")
     values = rows.set_index(["arm", "condition", "measure"])["value"]
@@ -78,7 +78,11 @@ def test_the_study_runs(tmp_path: Path) -> None:
     assert values["layer-wise", "", "whole_psnr"] == values["layer-wise", "5", "psnr"]
     phases = rows[(rows["arm"] == "layer-wise") & (rows["measure"] == "phase_mb")]["condition"]
     assert len(phases) == 6
-    spec = photographs.base_spec(0, photographs.argparse.Namespace(updates=2))
+    assert values["layer-wise", "stage 1", "phase_codes_mb"] == values["joint", "", "codes_mb"] == 0
+    images, floats = len(data.load("photographs", limit=40, image_size=64).train), 32 * 32 * 32
+    assert values["layer-wise", "stage 2", "phase_codes_mb"] == pytest.approx(4e-6 * images * floats)
+    assert values["layer-wise", "", "codes_mb"] == values["layer-wise", "stage 2", "phase_codes_mb"]
+    spec = photographs.base_spec(0, photographs.argparse.Namespace(updates=4))
     stack = build(spec.stack, (3, 64, 64))
     joint = Phase("joint", (1, 5), 0, 1)
     expected = training_bytes(stack, joint, spec.optimisation, photographs.BATCH) / 1e6

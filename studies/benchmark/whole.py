@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from stacked.mlflow_store import Store
@@ -91,12 +90,13 @@ def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
     from studies.command_line import parser
     from studies.layerwise import STUDY
     from studies.options import options
+    from studies.threads import limited
 
     base = options("layerwise", parser("", "", STUDY.arm_names).parse_args([])).base
     spec = replace(STUDY.arm("greedy+finetune").spec(base), seed=seed)
     without = replace(spec, evaluation=replace(spec.evaluation, every=NEVER, probe_every=1))
     splits = load(spec)
-    with tempfile.TemporaryDirectory() as folder, threadpool_limits(torch.get_num_threads(), user_api="blas"):
+    with tempfile.TemporaryDirectory() as folder, limited(torch.get_num_threads()):
         store = open_store(Path(folder) / "store")  # the database is made once a study
         work = Path(folder) / "work"
         loaded = LOADS * loading(store, Path(folder) / "first") if recorded else 0.0

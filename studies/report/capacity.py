@@ -21,21 +21,30 @@ PANELS = {
     "test_fvu": "FVU of test images",
     "denoised_fvu": "FVU of noisy images",
     "copied": "share of the noise that is copied",
-    "probe": "probe accuracy (%)",
+    "probe": "probe error (%)",
 }
+#: shown on a linear axis
+LINEAR = ("copied",)
+#: errors below this, of as many components as pixels, are rounding: they have no place on an axis
+SMALLEST = 1e-4
 
 
 def answer(rows: pd.DataFrame) -> str:
-    """Up to which width arms restore noisy images the better, and what the widest code makes of them."""
+    """Which width restores noisy images best, and what is copied where there are as many units as pixels."""
     mine = rows[rows["condition"] != ""].assign(width=lambda r: r["condition"].astype(int))
-    table = mine.pivot_table(index="width", columns=["measure", "arm"], values="value")
-    noisy, copied, last = table["denoised_fvu"], table["copied"], table.index.max()
-    parts = [
-        f"{arm} up to a width of {noisy[arm].idxmin():,} (FVU {noisy[arm].min():.3f}; {noisy[arm].loc[last]:.3f} at {last:,}, "
-        f"where {copied[arm].loc[last]:.0%} of the noise is copied)"
-        for arm in dict.fromkeys(mine["arm"])
-    ]
-    return f"Wider codes restore noisy images the better: {'; '.join(parts)}."
+    noisy = mine[mine["measure"] == "denoised_fvu"].pivot_table(index="width", columns="arm", values="value")
+    wide = rows[rows["measure"].isin(["wide_denoised_fvu", "wide_copied"])]
+    wide = wide.pivot_table(index="arm", columns="measure", values="value")
+    parts = []
+    for arm in dict.fromkeys(mine["arm"]):
+        told = ""
+        if arm in wide.index:
+            told = (
+                f"; {wide.loc[arm, 'wide_denoised_fvu']:.3f} with as many units as pixels, where "
+                f"{wide.loc[arm, 'wide_copied']:.0%} of the noise is copied"
+            )
+        parts.append(f"{arm} at {noisy[arm].idxmin():,} ({noisy[arm].min():.3f}{told})")
+    return f"Of the widths tried, noisy images are restored best, by their fraction of variance unexplained: {'; '.join(parts)}."
 
 
 def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
@@ -43,6 +52,8 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
     from matplotlib.ticker import NullLocator
 
     mine = rows[rows["condition"] != ""].assign(width=lambda r: r["condition"].astype(int))
+    errors = mine["measure"] == "probe"
+    mine.loc[errors, "value"] = 100 - mine.loc[errors, "value"]
     measures = [name for name in PANELS if name in set(mine["measure"])]
     arms = list(dict.fromkeys(mine["arm"]))
     colours, figure = arm_colours(arms), new_figure(5.2)
@@ -59,8 +70,9 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
         every = sorted(set(mine["width"]))
         axes.set_xticks(every, [f"{width}" for width in every], rotation=45)
         axes.xaxis.set_minor_locator(NullLocator())
-        if measure in ("train_fvu", "test_fvu"):
-            log_axis(axes, mine.loc[mine["measure"] == measure, "value"].to_numpy())
+        if measure not in LINEAR:
+            shown = mine.loc[mine["measure"] == measure, "value"].to_numpy()
+            log_axis(axes, shown[shown > SMALLEST])
         if values:
             axes.axvline(values, color=GREY, linestyle=":", linewidth=1)
         axes.set_title(PANELS[measure])

@@ -17,6 +17,7 @@ from studies.samples import kept
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SMALLER = "made smaller"
 LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 
 
@@ -37,14 +38,19 @@ def answer(rows: pd.DataFrame) -> str:
     )
     compression = rows[rows["measure"] == "compression"]
     deepest = compression[compression["condition"].astype(int) == compression["condition"].astype(int).max()]
-    stages = rows[(rows["measure"] == "phase_mb") & (rows["arm"] == "layer-wise")]
-    each = stages.groupby("condition")["value"].mean()
-    grown = each[[name for name in each.index if name.startswith("stage")]]
+    grown = rows[(rows["arm"] == "layer-wise") & rows["condition"].str.startswith("stage")]
+    most = grown.groupby("measure")["value"].max()
+    smaller = (
+        f", and images made smaller to as many values at {means.loc[SMALLER, 'whole_psnr']:.2f} dB"
+        if SMALLER in means.index
+        else ""
+    )
     return (
         f"From a code of {deepest['value'].iloc[0]:.3g} times fewer values than the image, layer-wise training restores test "
         f"images at {means.loc['layer-wise', 'whole_psnr']:.2f} dB and joint training, with as many FLOPs, at "
-        f"{means.loc['joint', 'whole_psnr']:.2f} dB: a difference of {found.difference:+.2f} dB{between}. A stage takes at most "
-        f"{grown.max():.0f} MB to train, all of them together {means.loc['joint', 'peak_mb']:.0f} MB."
+        f"{means.loc['joint', 'whole_psnr']:.2f} dB: a difference of {found.difference:+.2f} dB{between}{smaller}. An update of "
+        f"a stage takes at most {most['phase_mb']:.0f} MB, besides up to {most['phase_codes_mb']:.0f} MB of kept codes; one of "
+        f"all stages, in fine-tuning as in joint training, {means.loc['joint', 'peak_mb']:.0f} MB."
     )
 
 
@@ -71,27 +77,30 @@ def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 
 def draw_costs(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """Bars of seconds and of memory, and a dot a seed: load of the machine spreads seconds too oddly for a t interval."""
-    mine = rows[rows["measure"].isin(["phase_seconds", "phase_mb"])]
+    """Bars of seconds, with a dot a seed (load of the machine spreads them too oddly for a t interval), and of memory."""
+    mine = rows[rows["measure"].str.startswith("phase_")]
     arms = list(dict.fromkeys(mine["arm"]))
     colours, figure = arm_colours(arms), new_figure(3.2)
     keys = list(dict.fromkeys(zip(mine["arm"], mine["condition"], strict=True)))
-    for axes, measure, label in zip(
-        figure.subplots(1, 2, sharey=True),
-        ("phase_seconds", "phase_mb"),
-        ("seconds", "peak memory of an update (MB)"),
-        strict=True,
-    ):
-        found = mine[mine["measure"] == measure].groupby(["arm", "condition"])["value"]
-        for place, key in enumerate(keys):
-            each = found.get_group(key)
-            axes.barh(place, each.mean(), color=colours[key[0]])
-            axes.plot(each, [place] * len(each), "o", color="black", markersize=2.5)
-            axes.annotate(f"  {each.mean():,.0f}", (each.max(), place), va="center", fontsize=8)
+    means = mine.groupby(["measure", "arm", "condition"])["value"].mean()
+    seconds, memory = figure.subplots(1, 2, sharey=True)
+    for place, key in enumerate(keys):
+        each = mine.loc[
+            (mine["measure"] == "phase_seconds") & (mine["arm"] == key[0]) & (mine["condition"] == key[1]), "value"
+        ]
+        update, codes = means["phase_mb"][key], means["phase_codes_mb"][key]
+        seconds.barh(place, each.mean(), color=colours[key[0]])
+        seconds.plot(each, [place] * len(each), "o", color="black", markersize=2.5)
+        seconds.annotate(f"  mean {each.mean():,.0f}", (each.max(), place), va="center", fontsize=8)
+        memory.barh(place, update, color=colours[key[0]])
+        memory.barh(place, codes, left=update, color="white", edgecolor=colours[key[0]], hatch="////")
+        told = f"  {update:,.0f}" + (f" + {codes:,.0f}" if codes else "")
+        memory.annotate(told, (update + codes, place), va="center", fontsize=8)
+    seconds.set_yticks(range(len(keys)), [phase if phase == arm else f"{arm}, {phase}" for arm, phase in keys])
+    for axes, label in ((seconds, "seconds"), (memory, "memory of an update + kept codes (MB)")):
         axes.set_xlabel(label)
-        axes.set_yticks(range(len(keys)), [phase if phase == arm else f"{arm}, {phase}" for arm, phase in keys])
-        axes.margins(x=0.12)
-    figure.axes[0].invert_yaxis()
+        axes.margins(x=0.2)
+    seconds.invert_yaxis()
     return figure
 
 
@@ -103,5 +112,6 @@ def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
     lines = {"original": found["original"]["images"]}
     for arm in (arm for arm in dict.fromkeys(rows["arm"]) if arm in found):
         for depth in sorted(found[arm]):
-            lines[f"{arm}\n{depth} stage{'s' * (depth != '1')}"] = found[arm][depth]
+            what = f"{depth} stage{'s' * (depth != '1')}"
+            lines[f"{arm} to\nvalues of {what}" if arm == SMALLER else f"{arm}\n{what}"] = found[arm][depth]
     return strips(lines, inches=1.05)

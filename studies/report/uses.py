@@ -160,14 +160,22 @@ def within(use: Use, rows: pd.DataFrame, name: str) -> str:
 
 def note(use: Use, rows: pd.DataFrame) -> str:
     """What the tables' numbers are."""
-    conditions = rows.loc[(rows["condition"] != "") & rows["measure"].isin(list(use.measures)), "condition"].nunique()
-    over = f" of the mean over {conditions} conditions" if conditions > 1 else ""
-    if any(within(use, rows, name) for name in use.measures):
-        over += ", or where a column names some, over those in which all its arms were measured"
+    mine = rows[(rows["condition"] != "") & rows["measure"].isin(list(use.measures))]
+    conditions, all_of_them = (
+        mine["condition"].nunique(),
+        {not within(use, rows, name) for name in set(mine["measure"])},
+    )
+    over = ""
+    if conditions > 1 and all_of_them == {False}:
+        over = " of the mean over the conditions that a column names, in which all its arms were measured"
+    elif conditions > 1:
+        over = f" of the mean over {conditions} conditions"
+        if False in all_of_them:
+            over += ", or where a column names some, over those in which all its arms were measured"
     return (
-        f"Means over seeds{over}, in brackets their 95 % t intervals where seeds differ; a seed varies initial weights, data "
-        "order, corruption, and what of the images is drawn. FLOPs and seconds are of a seed with all its conditions; arms of "
-        "one training share them. GFLOP are counted for our own training alone."
+        f"Means over seeds{over}, in brackets their 95 % t intervals where seeds differ; a seed varies {use.varies}. FLOPs and "
+        "seconds are of a seed with all its conditions; arms of one training share them. GFLOP are counted for our own training "
+        "alone."
     )
 
 

@@ -63,11 +63,11 @@ class Use:
 
     methods: by name; each gives measurements of one arm or more. arms: in the order of tables; the first is that which others
     are compared with. measures: of which tables are made, the main one first. conditions: what they are, for the head of a
-    table. protocol: Markdown for the page, with options' values in braces. drawings: the most telling first. files: further
-    ones beside the page, by name: what makes them of rows and folder, None where there is nothing to make. answer: what the rows
-    say, in a sentence or two. options: adds those of its own. smoke: values of a smoke run. own: does something else instead,
-    where the command or the data ask for it, and returns the exit code of that. extras: packages that methods need and this one
-    does not; without its package a method is left out.
+    table. protocol: Markdown for the page, with options' values in braces. drawings: the most telling first. varies: what
+    differs between seeds. files: further ones beside the page, by name: what makes them of rows and folder, None where there is
+    nothing to make. answer: what the rows say, in a sentence or two. options: adds those of its own. smoke: values of a smoke
+    run. own: does something else instead, where the command or the data ask for it, and returns the exit code of that. extras:
+    packages that methods need and this one does not; without its package a method is left out.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Use:
     measures: Mapping[str, Measure]
     conditions: str
     drawings: Mapping[str, Drawing]
+    varies: str = "initial weights, data order, corruption, and what of the images is drawn"
     files: Mapping[str, Callable[[DataFrame, Path], str | None]] = field(default_factory=dict)
     answer: Callable[[DataFrame], str] = lambda rows: ""
     options: Callable[[argparse.ArgumentParser], None] = lambda command: None
