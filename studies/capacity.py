@@ -245,8 +245,8 @@ USE = Use(
             draw_widths,
         ),
         "filters": Drawing(
-            "Weights from the pixels to some units of the code, of one seed, each scaled for itself; grey is 0. Those from pixels "
-            "that never vary, at the border, stay as they were drawn, but where a penalty shrinks them.",
+            "Weights from the pixels to some units of the code, of one seed, each scaled for itself; grey is 0. Those from "
+            "pixels that never vary, at the border, stay as they were drawn, but where a penalty shrinks them.",
             draw_filters,
         ),
     },
