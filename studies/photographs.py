@@ -36,7 +36,6 @@ WIDTHS = (32, 64, 128, 256, 512)
 BATCH = 16
 #: test images that are measured, and that are shown
 IMAGES, SHOWN = 120, 6
-RESIZED = SMALLER
 PROTOCOL = f"""\
 - **Arms**: the stages of `AutoEncoder224` (channels {"-".join(map(str, WIDTHS))}, each halving the sides), grown `layer-wise`,
   {{updates}} updates a stage and twice as many end to end, or trained `joint`ly with as many FLOPs; Adam, learning rate 0.001
@@ -47,7 +46,7 @@ PROTOCOL = f"""\
 - **Images**: `photographs` are 770 training crops of seven photographs, among them galaxies, a retina and stained tissue, and
   120 test crops of three others: a cat, a rocket, a flower. Crops of one photograph overlap. Intervals are over seeds, and say
   nothing of other photographs.
-- **{RESIZED}**: resized by torch's antialiased bicubic filter to at most as many values as the code of that depth has (where
+- **{SMALLER}**: resized by torch's antialiased bicubic filter to at most as many values as the code of that depth has (where
   that is fewer than the image has), and back.
 - **Memory**: the most bytes alive in an update of a phase, counted (`stacked.memory`), and besides those of the codes that a
   stage reads, where they are kept for it (`stacked.codes`). **Seconds**: of a phase, with the encoding of what it reads.
@@ -145,12 +144,12 @@ def resized(setting: Setting, seed: int) -> Iterator[Found]:
         few = torch.nn.functional.interpolate(floats, small, mode="bicubic", antialias=True).clamp(0, 1)
         back = torch.nn.functional.interpolate(few, (height, width), mode="bicubic").clamp(0, 1)
         for measure, value in quality(back, images).items():
-            yield Found(RESIZED, str(depth), measure, value)
+            yield Found(SMALLER, str(depth), measure, value)
             if depth == stack.depth:
-                yield Found(RESIZED, "", f"whole_{measure}", value)
+                yield Found(SMALLER, "", f"whole_{measure}", value)
         if depth == stack.depth and seed == 0:
             shown = back[:: max(1, len(images) // SHOWN)][:SHOWN]
-            keep(setting.out, RESIZED, {str(depth): shown.mul(255).round().to(torch.uint8)})
+            keep(setting.out, SMALLER, {str(depth): shown.mul(255).round().to(torch.uint8)})
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -167,7 +166,7 @@ USE = Use(
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
     methods={**{way: network(way) for way in WAYS}, "resized": resized},
-    arms=(*WAYS, RESIZED),
+    arms=(*WAYS, SMALLER),
     measures={
         "whole_psnr": Measure("PSNR of the whole stack (dB)", 2),
         "whole_ssim": Measure("SSIM of the whole stack", 3),

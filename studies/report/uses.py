@@ -161,16 +161,14 @@ def within(use: Use, rows: pd.DataFrame, name: str) -> str:
 def note(use: Use, rows: pd.DataFrame) -> str:
     """What the tables' numbers are."""
     mine = rows[(rows["condition"] != "") & rows["measure"].isin(list(use.measures))]
-    conditions, all_of_them = (
-        mine["condition"].nunique(),
-        {not within(use, rows, name) for name in set(mine["measure"])},
-    )
+    conditions = mine["condition"].nunique()
+    restricted = {bool(within(use, rows, name)) for name in set(mine["measure"])}
     over = ""
-    if conditions > 1 and all_of_them == {False}:
+    if conditions > 1 and restricted == {True}:
         over = " of the mean over the conditions that a column names, in which all its arms were measured"
     elif conditions > 1:
         over = f" of the mean over {conditions} conditions"
-        if False in all_of_them:
+        if True in restricted:
             over += ", or where a column names some, over those in which all its arms were measured"
     return (
         f"Means over seeds{over}, in brackets their 95 % t intervals where seeds differ; a seed varies {use.varies}. FLOPs and "
