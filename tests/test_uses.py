@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from stacked import data
+from stacked import data, environment
 from stacked.anomaly import Detector
 from stacked.data.folder import named_images
 from stacked.mlflow_store import open_store
@@ -90,6 +90,20 @@ def test_what_is_recorded_is_not_measured_again(place: list[str], tmp_path: Path
     after = (tmp_path / "out" / "rows.csv").read_text().splitlines()
     assert set(before.splitlines()) <= set(after)
     assert [line.split(",")[:2] for line in after[1::5]] == [[m, s] for s in "012" for m in ("ours", "theirs")]
+
+
+def test_rows_of_another_commit_are_told_of_where_more_are_measured(
+    place: list[str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "code_identity", lambda: ("0123456789", False))
+    assert main(USE, [*place, "--methods", "ours"]) == 0
+    assert "stay beside new ones" not in capsys.readouterr().err
+    monkeypatch.setattr(environment, "code_identity", lambda: ("abcdef0123", True))
+    assert main(USE, [*place, "--methods", "ours"]) == 0  # the page alone
+    assert "stay beside new ones" not in capsys.readouterr().err
+    assert main(USE, place) == 0
+    assert "holds rows by commit 0123456, which stay beside new ones by abcdef0+changes" in capsys.readouterr().err
+    assert set(load(tmp_path / "out")["commit"]) == {"0123456", "abcdef0+changes"}
 
 
 def test_rows_of_something_else_are_not_mixed_in(place: list[str], tmp_path: Path, capsys: Any) -> None:

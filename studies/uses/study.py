@@ -164,12 +164,13 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
     store = open_store(given.store)
     with alone(out):
         prepare(use, setting)
+        warn_of_mixing(use, setting)
         for seed in range(given.seeds):
             for method in given.methods:
                 if stop():
                     raise Interrupted("stopped as asked")
-                package = use.extras.get(method)
-                if package and importlib.util.find_spec(package) is None:
+                package = lacking(use, method)
+                if package:
                     say(
                         f"{method} needs {package}, which is not installed, and is left out (pip install '.[{use.name}]')"
                     )
@@ -201,6 +202,30 @@ def prepare(use: Use, setting: Setting) -> None:
     differ = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
     told = ", ".join(f"{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here" for name in differ)
     need(not differ, f"{setting.out} holds rows of another configuration ({told}): choose another --out")
+
+
+def lacking(use: Use, method: str) -> str:
+    """The package that a method needs and that is not installed; "" where there is none."""
+    package = use.extras.get(method, "")
+    return package if package and importlib.util.find_spec(package) is None else ""
+
+
+def warn_of_mixing(use: Use, setting: Setting) -> None:
+    """Say that rows of another commit will stand beside new ones, where something is to be measured."""
+    from stacked.environment import code_identity
+
+    old = rows(setting.out / "rows.csv")
+    done = {(row[0], row[1]) for row in old}
+    methods = [method for method in setting.given.methods if not lacking(use, method)]
+    wanted = {(method, str(seed)) for seed in range(setting.given.seeds) for method in methods}
+    commit, changed = code_identity()
+    mine = commit[:7] + "+changes" * changed
+    others = sorted({row[-1] for row in old} - {mine})
+    if others and wanted - done:
+        say(
+            f"{setting.out} holds rows by commit {', '.join(others)}, which stay beside new ones by {mine}: for rows of one "
+            "commit, choose another --out"
+        )
 
 
 def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) -> None:
