@@ -77,35 +77,35 @@ def network(way: str) -> Callable[[Setting, int], Iterator[Found]]:
     """The reference stack, trained in a way."""
 
     def found(setting: Setting, seed: int) -> Iterator[Found]:
-        from stacked.codes import Images, Prefix, plan
+        from stacked.codes import Images, Prefix, free_bytes, plan
+        from stacked.environment import device_of
         from stacked.evaluate import reconstructed
         from stacked.memory import training_bytes
         from stacked.pretrain import pretrain
 
         splits = setting.splits
         spec, gflop = equal(base_spec(seed, setting.given), way, splits, len(splits.train))
-        costs: list[dict[str, float]] = []
-        phases: list[str] = []
+        costs: dict[str, dict[str, float]] = {}
+        free = free_bytes(device_of(setting.given.device))
         began = time.perf_counter()
 
         def note(phase: Phase, stack: StackedAutoencoder) -> None:
             nonlocal began
             seconds = time.perf_counter() - began
-            codes = plan(Prefix.of(stack, phase.reads), len(splits.train), phase.updates, BATCH).bytes
+            codes = plan(Prefix.of(stack, phase.reads), len(splits.train), phase.updates, BATCH, free=free).bytes
             update = training_bytes(stack, phase, spec.optimisation, BATCH)
-            phases.append(phase.name)
-            costs.append({"phase_seconds": seconds, "phase_mb": update / 1e6, "phase_codes_mb": codes / 1e6})
+            costs[phase.name] = {"phase_seconds": seconds, "phase_mb": update / 1e6, "phase_codes_mb": codes / 1e6}
             began = time.perf_counter()
 
         stack = pretrain(
             spec, Images(splits.train.images), splits.image_shape, device=setting.given.device, after=note
         ).cpu()
-        for phase, cost in zip(phases, costs, strict=True):
+        for phase, cost in costs.items():
             for measure, value in cost.items():
                 yield Found(way, phase, measure, value)
-        yield Found(way, "", "train_seconds", sum(cost["phase_seconds"] for cost in costs))
-        yield Found(way, "", "peak_mb", max(cost["phase_mb"] for cost in costs))
-        yield Found(way, "", "codes_mb", max(cost["phase_codes_mb"] for cost in costs))
+        yield Found(way, "", "train_seconds", sum(cost["phase_seconds"] for cost in costs.values()))
+        yield Found(way, "", "peak_mb", max(cost["phase_mb"] for cost in costs.values()))
+        yield Found(way, "", "codes_mb", max(cost["phase_codes_mb"] for cost in costs.values()))
         yield Found(way, "", "gflop", gflop)
         images = tested(setting)
         shapes = stack.shapes(stack.input_shape)

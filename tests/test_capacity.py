@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from stacked import data
+from stacked.evaluate import spread
 from stacked.stack import build
 from studies import capacity
 from studies.report.capacity import answer
@@ -94,6 +95,10 @@ def test_principal_components_restore_and_copy_as_they_must() -> None:
             float(spectrum[width:].sum() / spectrum.sum()), rel=1e-3
         )
     assert values["64", "train_fvu"] < 1e-9
+    test = splits.test.images[spread(len(splits.test), capacity.IMAGES)].float() / 255
+    noise = capacity.varied_noise(test, splits.train.images, 0) - test
+    left = noise.square().sum() / (test - test.mean(0)).square().sum()  # a copy leaves the noise
+    assert values["64", "denoised_fvu"] == pytest.approx(float(left), rel=1e-4)
     assert values["64", "copied"] == values["", "wide_copied"] == pytest.approx(1, abs=1e-5)
     assert values["2", "copied"] < values["16", "copied"] < 0.5
     assert ("65", "copied") not in values

@@ -96,7 +96,8 @@ def test_rows_of_another_commit_are_told_of_where_more_are_measured(
     place: list[str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "code_identity", lambda: ("0123456789", False))
-    assert main(USE, [*place, "--methods", "ours"]) == 0
+    assert main(USE, [*place[:2], "--seeds", "1", *place[4:], "--methods", "ours"]) == 0
+    assert main(USE, [*place, "--methods", "ours"]) == 0  # more of the same commit
     assert "stay beside new ones" not in capsys.readouterr().err
     monkeypatch.setattr(environment, "code_identity", lambda: ("abcdef0123", True))
     assert main(USE, [*place, "--methods", "ours"]) == 0  # the page alone
