@@ -210,16 +210,21 @@ def lacking(use: Use, method: str) -> str:
     return package if package and importlib.util.find_spec(package) is None else ""
 
 
-def warn_of_mixing(use: Use, setting: Setting) -> None:
-    """Say that rows of another commit will stand beside new ones, where something is to be measured."""
+def this_commit() -> str:
+    """The commit that rows are made by, and whether code differs from it."""
     from stacked.environment import code_identity
 
+    commit, changed = code_identity()
+    return commit[:7] + "+changes" * changed
+
+
+def warn_of_mixing(use: Use, setting: Setting) -> None:
+    """Say that rows of another commit will stand beside new ones, where something is to be measured."""
     old = rows(setting.out / "rows.csv")
     done = {(row[0], row[1]) for row in old}
     methods = [method for method in setting.given.methods if not lacking(use, method)]
     wanted = {(method, str(seed)) for seed in range(setting.given.seeds) for method in methods}
-    commit, changed = code_identity()
-    mine = commit[:7] + "+changes" * changed
+    mine = this_commit()
     others = sorted({row[-1] for row in old} - {mine})
     if others and wanted - done:
         say(
@@ -230,19 +235,16 @@ def warn_of_mixing(use: Use, setting: Setting) -> None:
 
 def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) -> None:
     """Measure a method with a seed, where that is not done, and add its rows, all at once."""
-    from stacked.environment import code_identity
-
     path = setting.out / "rows.csv"
     old = rows(path)
     if any(row[:2] == [method, str(seed)] for row in old):
         return
-    began, (commit, changed) = time.perf_counter(), code_identity()
+    began, mine = time.perf_counter(), this_commit()
     found = list(use.methods[method](setting, seed))
     seconds = time.perf_counter() - began
     found += [Found(arm, "", "seconds", seconds) for arm in dict.fromkeys(one.arm for one in found)]
     # before the row: a run that is made anew supersedes the old one, and one without a row would be missed
     record(use, setting, method, seed, found, store)
-    mine = commit[:7] + "+changes" * changed
     new = [[method, str(seed), one.arm, one.condition, one.measure, f"{one.value:.8g}", mine] for one in found]
     ranks = {name: rank for rank, name in enumerate(use.methods)}
     lines = sorted([*old, *new], key=lambda row: (int(row[1]), ranks.get(row[0], len(ranks))))
