@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from stacked.checks import choice, need
+from stacked.checks import choice, need, positive
 from stacked.plain import CALLED, Options, later, pairs
 
 
@@ -52,13 +52,15 @@ class StackSpec:
     """The stages from the pixels up; `output` is the activation of the reconstructed pixels.
 
     norm: normalisation of all stages: batch, group, layer or none (None: each kind's own, batch for convolutions and none for
-    dense stages). init: initial weights: torch (as its layers come), uniform, xavier, he or orthogonal.
+    dense stages). init: initial weights: torch (as its layers come), uniform, xavier, he or orthogonal. gain: what all of them
+    are multiplied by; Glorot & Bengio 2010 derive 4 for logistic units.
     """
 
     stages: tuple[StageSpec, ...] = field(default_factory=lambda: tuple(StageSpec("conv", n) for n in (16, 32, 64, 16)))
     output: str = "sigmoid"
     norm: str | None = later(None)
     init: str = later("torch")
+    gain: float = later(1.0)
 
     def __post_init__(self) -> None:
         from stacked.initialise import INITS
@@ -77,6 +79,7 @@ class StackSpec:
             )
         choice(self.output, ACTIVATIONS, "output activation")
         choice(self.init, INITS, "init")
+        positive(self.gain, "gain")
         if self.norm is not None:
             for kind in {stage.kind: None for stage in self.stages}:
                 choice(self.norm, kinds()[kind].norms, f"norm of a {kind} stage")

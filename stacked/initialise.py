@@ -38,20 +38,22 @@ INITS: dict[str, Callable[[Tensor], object]] = {
 }
 
 
-def initialise(module: nn.Module, name: str) -> None:
-    """Draw all weights of linear layers and convolutions in `module` anew, in place, and zero their biases.
+def initialise(module: nn.Module, name: str, gain: float = 1.0) -> None:
+    """Draw all weights of linear layers and convolutions in `module` anew, in place, times `gain`, and zero their biases.
 
-    "torch" leaves them as they were constructed and draws nothing. Norms stay as they are.
+    "torch" leaves them as they were constructed, times `gain`, and draws nothing. Norms stay as they are.
     """
     choice(name, INITS, "init")
-    if name == "torch":
-        return
     with torch.no_grad():
         for layer in _layers(module):
+            if name == "torch":
+                if isinstance(layer, WEIGHTED) and gain != 1:
+                    layer.weight.mul_(gain)
+                continue
             if isinstance(layer, WEIGHTED):
                 weight = torch.empty(_outputs_first(layer, layer.weight).shape, dtype=layer.weight.dtype, device="cpu")
                 INITS[name](weight)
-                layer.weight.copy_(_outputs_first(layer, weight))
+                layer.weight.copy_(_outputs_first(layer, weight * gain))
             if layer.bias is not None:
                 layer.bias.zero_()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from torch import Tensor
+
 from stacked import evaluate
 from stacked.classify import fine_tuned, linear_probe
 from stacked.data import Splits
@@ -48,12 +50,11 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
     # an encoder that has learnt from more labels than the budget would make its classifier a cheat
     supervised = any(phase.target == "labels" for phase in spec.phases())
     seen = len(label_subset(train.labels, spec.optimisation.labels, spec.seed)) if supervised else 0
-    checked = (valid.labels >= 0).nonzero().flatten()
-    checked = checked[spread(len(checked), how.images)]
     for budget in how.labels:
         index = label_subset(train.labels, budget, spec.seed)
         if len(index) < seen:
             continue
+        checked = selecting(spec, splits, budget)
         tuned = fine_tuned(
             stack,
             (train.images[index], train.labels[index]),
@@ -69,5 +70,15 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
             f"classifier_valid_acc_{name}": tuned.valid_accuracy,
             f"classifier_lr_{name}": tuned.lr,
             f"classifier_updates_{name}": tuned.updates,
+            f"classifier_valid_labels_{name}": len(checked),
         }
     return found
+
+
+def selecting(spec: RunSpec, splits: Splits, budget: int | None) -> Tensor:
+    """Indices (int64) of the labelled validation images on which a classifier of this label budget is selected."""
+    how, labels = spec.classification, splits.valid.labels
+    labelled = (labels >= 0).nonzero().flatten()
+    if how.selection == "images" or how.checked(budget) >= len(labelled):
+        return labelled[spread(len(labelled), how.checked(budget))]
+    return label_subset(labels, how.checked(budget), spec.seed)

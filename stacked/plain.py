@@ -1,7 +1,9 @@
 """Specs as plain values: dictionaries, canonical JSON, and the flat fields that tables and trackers want.
 
 A field declared with `later(default)` came after specs had been recorded: it is left out where it has its default, so that a
-recorded spec keeps its JSON and its id. Such a default must never change.
+recorded spec keeps its JSON and its id. Such a default must never change. A field declared with `added(default, before)` came
+later too, but what runs did until then is not its default: it is left out where it is `before`, and is `before` where it is
+left out.
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ def later(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"later": True})
 
 
+def added(default: Any, before: Any) -> Any:
+    """A field of a spec with this default; specs that were recorded without the field mean the value `before`."""
+    return dataclasses.field(default=default, metadata={"before": before})
+
+
 def pairs(values: Any) -> Options:
     """Options from a dictionary, or from pairs, sorted by name."""
     items = values.items() if isinstance(values, dict) else values
@@ -49,9 +56,16 @@ def to_dict(spec: Any) -> Any:
         return {
             f.name: dict(value) if hints[f.name] == Options else to_dict(value)
             for f in dataclasses.fields(spec)
-            if (value := getattr(spec, f.name)) != f.default or not f.metadata.get("later")
+            if not _left_out(f, value := getattr(spec, f.name))
         }
     return [to_dict(value) for value in spec] if isinstance(spec, tuple) else spec
+
+
+def _left_out(f: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether the JSON of a spec lacks the field, which has this value."""
+    if "before" in f.metadata:
+        return bool(value == f.metadata["before"])
+    return bool(f.metadata.get("later")) and bool(value == f.default)
 
 
 def to_json(spec: Any) -> str:
@@ -113,7 +127,8 @@ def from_dict(cls: type[T], values: Any) -> T:
     for f in dataclasses.fields(typing.cast(Any, cls)):
         given = f.name in values or f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
         need(given, f"{f.name} of a {cls.__name__} is missing: give it")
-    return cls(**{name: _convert(hints[name], value, name) for name, value in values.items()})
+    before = {f.name: f.metadata["before"] for f in dataclasses.fields(typing.cast(Any, cls)) if "before" in f.metadata}
+    return cls(**before | {name: _convert(hints[name], value, name) for name, value in values.items()})
 
 
 def merged(spec: T, values: dict[str, Any]) -> T:

@@ -25,7 +25,7 @@ from stacked.encoder import save_encoder
 from stacked.environment import device_of, environment
 from stacked.errors import InputError
 from stacked.objectives import LOSSES
-from stacked.outcome import measured, probe_labels
+from stacked.outcome import measured, probe_labels, selecting
 from stacked.pictures import pictures
 from stacked.plain import to_json
 from stacked.resumable import phase_of, restore_stack
@@ -81,6 +81,7 @@ def check(spec: RunSpec, splits: data.Splits) -> None:
         label_subset(splits.train.labels, probe_labels(spec, splits), spec.seed)
         for budget in spec.classification.labels:
             label_subset(splits.train.labels, budget, spec.seed)
+            selecting(spec, splits, budget)
 
 
 def check_weights(spec: RunSpec, splits: data.Splits) -> None:

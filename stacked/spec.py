@@ -16,7 +16,7 @@ from stacked.checks import choice, need, positive, utf8, whole
 from stacked.errors import InputError
 from stacked.growth import POLICIES, Phase, Updates
 from stacked.optimisation import Optimisation as Optimisation
-from stacked.plain import from_dict, parsed, to_json
+from stacked.plain import added, from_dict, parsed, to_json
 
 #: Epochs or updates: what no run can reach, and whose updates are whole numbers that a float can be.
 LONGEST = 10**9
@@ -116,8 +116,12 @@ class Classification:
     """The fine-tuned classifier: label budgets (None: all labels) and the grid that is searched on the validation split.
 
     Each learning rate of `lrs` is trained with Adam on batches of at most `batch_size`, for `updates` updates or `epochs`
-    epochs, whichever is more; accuracy on `images` validation images is taken `checks` times on the way, and the best
+    epochs, whichever is more; accuracy on labelled validation images is taken `checks` times on the way, and the best
     point of all is kept.
+
+    images: the most validation images that are used for this. selection: "budget", where a budget of n labels uses at most n
+    of them too, as few as there would be; "images", where every budget uses as many as there are (the protocol of records that
+    do not name one).
     """
 
     labels: tuple[int | None, ...] = (100, 1000, None)
@@ -127,6 +131,7 @@ class Classification:
     batch_size: int = 128
     checks: int = 5
     images: int = 1000
+    selection: str = added("budget", before="images")
 
     def __post_init__(self) -> None:
         for budget in self.labels:
@@ -143,6 +148,11 @@ class Classification:
             self.checks <= self.updates,
             f"{self.checks} checks do not fit {self.updates} updates: give fewer checks",
         )
+        choice(self.selection, ("budget", "images"), "selection")
+
+    def checked(self, budget: int | None) -> int:
+        """The most labelled validation images that select for this label budget."""
+        return self.images if budget is None or self.selection == "images" else min(budget, self.images)
 
 
 @dataclass(frozen=True)

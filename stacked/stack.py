@@ -187,7 +187,7 @@ def next_stage(stack: StackedAutoencoder, spec: StackSpec) -> Stage:
         norm=spec.norm_of(k),
         **dict(stage.options),
     )
-    initialise(made, spec.init)
+    initialise(made, spec.init, spec.gain)
     return made
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stacked.checks import choice
 from stacked.errors import InputError
 from stacked.plain import merged
+from studies.search import Space
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
@@ -23,13 +24,18 @@ class Arm:
     """A way to train: a policy (default: the one of its name), and the fields in which its spec differs from the study's.
 
     `changes` maps dotted names of fields to plain values: {"optimisation.optimiser": "sgd", "stack.init": "uniform"}. An arm
-    with `own_budget` has the study's budget as it stands; others get as much as the study's `measure_of` arm.
+    with `own_budget` has the study's budget as it stands; others get as much as the study's `measure_of` arm. `search`: the
+    fields that tuning draws for this arm, beside those that the study draws for all; `tuned` is False for an arm that is left
+    as it is. `judged_by`: the measure on validation images by which its trials are compared ("": the study's).
     """
 
     name: str
     policy: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     own_budget: bool = False
+    search: Space = field(default_factory=dict)
+    tuned: bool = True
+    judged_by: str = ""
 
     def spec(self, base: RunSpec) -> RunSpec:
         """The spec of a run of this arm, before its seed and its budget; InputError when it cannot be trained."""
@@ -37,6 +43,10 @@ class Arm:
             return dataclasses.replace(base, policy=self.grows_by, **self.parts(base))
         except InputError as error:
             raise InputError(f"arm {self.name!r}: {error}") from error
+
+    def with_values(self, values: Mapping[str, Any]) -> Arm:
+        """The arm with these fields changed as well."""
+        return dataclasses.replace(self, changes={**self.changes, **values})
 
     @property
     def grows_by(self) -> str:

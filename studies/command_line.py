@@ -150,6 +150,13 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         metavar="N",
         help="label budgets of the classifier (100 1000 all)",
     )
+    how.add_argument(
+        "--tune",
+        type=int | None,
+        default=None,
+        metavar="N",
+        help="draw N settings for each arm, judge them on validation images, and keep the best for later runs with this --out",
+    )
     train = p.add_argument_group("optimisation")
     train.add_argument("--optimiser", type=str, default="adam", metavar="NAME", help="adam, adamw or sgd (adam)")
     train.add_argument("--lr", type=float, default=1e-2, metavar="X", help="peak learning rate (0.01)")

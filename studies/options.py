@@ -31,6 +31,8 @@ EQUAL = ("flops", "updates", "seconds")
 MOST_SEEDS = 10_000
 #: runs at a time
 MOST_JOBS = 1000
+#: settings that are tried for an arm
+MOST_TRIALS = 1000
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Options:
     deterministic: bool = False
     host: str = "127.0.0.1"
     dry_run: bool = False
+    tune: int | None = None
 
     @property
     def configuration(self) -> str:
@@ -88,10 +91,14 @@ def options(study: str, given: Namespace) -> Options:
     values = vars(given)
     choice(values["equal"], EQUAL, "equal")
     choice(values["codes"], ("auto", "memory", "recompute"), "codes")
-    for name in ("seeds", "jobs", "checkpoint_every"):
+    for name in ("seeds", "jobs", "checkpoint_every", "tune"):
         if values[name] is not None:
             whole(values[name], name)
     whole(values["jobs"], "jobs", most=MOST_JOBS)
+    need(
+        values["tune"] is None or values["tune"] <= MOST_TRIALS,
+        f"tune {values['tune']} is not allowed: give at most {MOST_TRIALS:,} trials",
+    )
     need(len(values["arms"]) > 0, "no arms to compare: give at least one")
     for name in values["arms"]:
         need(values["arms"].count(name) == 1, f"arm {name!r} is given twice: give it once")
@@ -149,4 +156,5 @@ def options(study: str, given: Namespace) -> Options:
         values["deterministic"],
         values["host"],
         values["dry_run"],
+        values["tune"],
     )

@@ -60,7 +60,7 @@ def recorded(out: Path) -> tuple[RunSpec, str]:
 
 
 def _configuration(path: Path) -> dict[str, Any]:
-    found = _read(path)
+    found = read_json(path)
     with _read_from(path):
         need(all(isinstance(found.get(name), str) for name in ("equal", "base")), "it lacks 'equal' or 'base'")
     return found
@@ -75,8 +75,8 @@ def _read_from(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is not of a study ({error}): restore it, or choose another --out") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON file of ours; InputError when it is missing or not whole."""
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a record; InputError when it is missing or not whole."""
     try:
         found = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -91,7 +91,7 @@ def remembered_budgets(out: Path) -> dict[str, Budget]:
     path = out / "budgets.json"
     if not path.exists():
         return {}
-    found = _read(path)
+    found = read_json(path)
     with _read_from(path):
         return {arm: from_dict(Budget, values) for arm, values in found.items()}
 
@@ -158,7 +158,31 @@ def add(
         _put(out / "runs.csv", _rows(out), [row], arms)
 
 
-def _put(path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]], arms: Sequence[str]) -> None:
+def add_trial(out: Path, row: dict[str, Any], arms: Sequence[str] = ()) -> None:
+    """Write the row of a trial of tuning, in place of an older one of the same trial."""
+    from studies.report.trials import FILE, load_trials
+
+    with writing(out), FileLock(out / ".lock"):
+        _put(out / FILE, load_trials(out) if (out / FILE).exists() else None, [row], arms, by="trial")
+
+
+def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
+    """Raise InputError where a finished run of an arm and a seed is not the one with this id.
+
+    It was made with other settings of the arm: rows of both would not be those of one arm.
+    """
+    rows = _rows(out)
+    for row in [] if rows is None else rows[rows["status"] == "finished"].itertuples():
+        mine = ids.get((row.arm, row.seed), row.run)
+        need(
+            mine == row.run,
+            f"{out} holds a run of {row.arm!r} with seed {row.seed} and other settings of that arm: choose another --out",
+        )
+
+
+def _put(
+    path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]], arms: Sequence[str], by: str = "seed"
+) -> None:
     # runs finish in any order
     places = {arm: place for place, arm in enumerate(dict.fromkeys([*arms, *POLICIES]))}
 
@@ -168,10 +192,10 @@ def _put(path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]], arms:
     new = pd.DataFrame(rows)
     if old is not None and not old.empty:
         new = pd.concat([old[old["run"] != rows[0]["run"]], new])
-    new = new.sort_values(["seed", "arm"], key=rank, kind="stable")
+    new = new.sort_values([by, "arm"], key=rank, kind="stable")
     columns = [name for name in new if name != "spec"] + [name for name in new if name == "spec"]
     new = new.astype(
-        {name: "Int64" for name in ("step", "phase_step", "updates", "images_seen", "threads") if name in new}
+        {name: "Int64" for name in ("trial", "step", "phase_step", "updates", "images_seen", "threads") if name in new}
     )
     write_atomically(path, new[columns].to_csv(index=False))
 

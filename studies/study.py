@@ -25,6 +25,7 @@ from studies.command_line import LISTS, MAPPINGS, SMOKE, Parser, check_flags, pa
 from studies.ending import ended
 from studies.names import experiment_name
 from studies.options import Options, options
+from studies.search import Among, LogRange, Space
 from studies.work import Job, work
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from studies.report.page import Quote
 
 ROOT = Path(__file__).resolve().parent.parent
+#: What tuning draws where a study does not say otherwise: for every arm, and for those that grow and then train end to end.
+SEARCH: Space = {
+    "optimisation.lr": LogRange(1e-3, 3e-2),
+    "optimisation.batch_size": Among((32, 64, 128, 256)),
+    "optimisation.schedule": Among(("constant", "cosine", "onecycle")),
+}
+SEARCH_SPLIT: Space = {"budget.end_to_end": LogRange(0.5, 16.0)}
 #: Points of a curve, on the grid that all arms of a study share.
 POINTS = 200
 
@@ -44,9 +52,15 @@ class Study:
 
     reference: the arm that the others are compared with. measure_of: the arm whose budget the command line gives, and whose
     cost every other arm may spend. defaults: of options, where they differ from those of all studies; smoke: those of its
-    smoke run. claims: what a paper reports, to be held beside the rows. quote: what makes the answer in a few sentences from
-    the rows and the reference (None: an answer a metric). drawings: figures of its own, the most telling first. figures:
-    which of all studies' figures it has (None: all). module: its name below `studies`, where that is not `name`.
+    smoke run. claims: what a paper reports, to be held beside the rows; comparisons: of our own, in a table apart. quote: what
+    makes the answer in a few sentences from the rows and the reference (None: an answer a metric). drawings: figures of its own,
+    the most telling first. figures: which of all studies' figures it has (None: all). module: its name below `studies`, where
+    that is not `name`.
+
+    search: the fields that tuning (`--tune`) draws for every arm that is trained; search_split: further ones for arms that grow
+    and then train end to end, which divide their budget between the two. judged_by: the measure on validation images that
+    compares trials. chosen: values of each arm that were chosen so and are recorded with the project; they are used where the
+    study's own settings are.
     """
 
     name: str
@@ -59,10 +73,15 @@ class Study:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     smoke: Mapping[str, Any] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    comparisons: tuple[Claim, ...] = ()
     quote: Quote | None = None
     drawings: Mapping[str, Drawing] = field(default_factory=dict)
     figures: tuple[str, ...] | None = None
     module: str = ""
+    search: Space = field(default_factory=lambda: SEARCH)
+    search_split: Space = field(default_factory=lambda: SEARCH_SPLIT)
+    judged_by: str = "recon_mse"
+    chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -109,9 +128,10 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     from stacked.mlflow_store import OUTAGES
     from stacked.run import check, load
     from stacked.tracking import open_store
-    from studies import record, ui
+    from studies import record, tuning, ui
     from studies.report import has_block, update_readme, write_report
     from studies.room import check_enough, check_places
+    from studies.threads import share
 
     began = time.perf_counter()
     with strict(given.device, given.deterministic):  # CUDA starts here
@@ -127,7 +147,10 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     check_places(given, store)
     record.prepare(given.out, given.base, given.equal, splits.digest)
     with record.alone(given.out):
+        if given.tune:
+            return tuning.tune(study, given, splits, share(given.jobs), stop)
         jobs = list(plan(study, given, splits))
+        record.check_same_arms(given.out, {(job.arm, job.spec.seed): job.spec.id for job in jobs})
         done = record.finished(given.out) if given.resume else set()
         before = record.failed(given.out) - done if given.resume and not given.retry_failed else set()
         todo = [job for job in jobs if job.spec.id not in done | before]
@@ -251,6 +274,23 @@ def summary(row: dict[str, Any]) -> str:
     return ", ".join([*shown, f"{row['gflop']:.3g} GFLOP, {row['seconds']:.0f} s"])
 
 
+def settings(study: Study, given: Options) -> Mapping[str, Mapping[str, Any]]:
+    """The values that tuning chose, by arm: those of the folder for results, else the project's own.
+
+    The latter were chosen for the study's own stack, budget and optimisation, and are left out where any of these differs.
+    """
+    from studies import tuning
+
+    found = tuning.chosen(given.out)
+    if found or not study.chosen:
+        return found
+    own = options(study.name, parse(study, parser("", "", study.arm_names), [])).base
+    alike = all(getattr(own, part) == getattr(given.base, part) for part in ("stack", "budget", "optimisation"))
+    if not alike:
+        say("arms are not tuned for these settings: --tune N does that, with N trials for each")
+    return study.chosen if alike else {}
+
+
 def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
     """The jobs, seed by seed, so that an interrupted study has whole pairs."""
     from stacked.data.stream import Order
@@ -262,7 +302,8 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
 
     threads = share(given.jobs)
     # of all arms, also those not asked for now: the grid must stay the same when they are added later
-    arms = {name: study.arm(name) for name in [*study.arm_names, *given.arms]}
+    values = settings(study, given)
+    arms = {name: study.arm(name).with_values(values.get(name, {})) for name in [*study.arm_names, *given.arms]}
     arms = {name: arm for name, arm in arms.items() if name in given.arms or arm.trains(given.base)}
     equal = record.remembered_budgets(given.out)
     missing = [arm for name, arm in arms.items() if name not in equal]

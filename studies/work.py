@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
@@ -51,8 +51,24 @@ class Job:
     threads: int
     arms: tuple[str, ...] = ()
 
+    def do(self, stop: Callable[[], bool]) -> Row:
+        """Make the run and record it; its row."""
+        from studies import record
 
-def work(jobs: list[Job], processes: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Row]:
+        done = train(self, stop)
+        record.add(self.given.out, done.row, done.curve, done.samples, self.arms)
+        return done.row
+
+    def failed(self, reason: str) -> Row:
+        """Record that the run failed, and why; its row."""
+        from studies import record
+
+        row = record.failed_row(self.spec, self.arm, reason)
+        record.add(self.given.out, row, [], {}, self.arms)
+        return row
+
+
+def work(jobs: Sequence[Job], processes: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Row]:
     """Run the jobs in so many processes and yield the row of each as it comes; each writes its own record.
 
     When `stop` says so the runs in progress keep their place and end, and Interrupted is raised. A run whose process was
@@ -159,11 +175,9 @@ def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:
     stop: as of `run` (None: signals to this process are noted here). Raises Unwritable where the disk is full or takes
     nothing: that is no fault of the run, which goes on from what it kept when it is started again.
     """
-    from studies import record
-
     try:
         with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as asked:
-            done = train(job, asked)
+            return job.do(asked)
     except Unwritable:
         raise
     except (Diverged, InputError) as error:
@@ -173,8 +187,6 @@ def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:
             raise unwritable(error.filename or job.given.store, error) from error
         traceback.print_exc()
         return failed(job, f"{type(error).__name__}: {error}")
-    record.add(job.given.out, done.row, done.curve, done.samples, job.arms)
-    return done.row
 
 
 def train(job: Job, stop: Callable[[], bool]) -> Result:
@@ -211,7 +223,7 @@ def train(job: Job, stop: Callable[[], bool]) -> Result:
                 codes=given.codes,
                 work=folder,
                 tracker=tracker,
-                bar=lambda label, total: bar(f"{name} {label}", total, given.jobs),
+                bar=lambda label, total: progress(f"{name} {label}", total, given.jobs),
                 checkpoint_every=given.checkpoint_every,
                 stop=stop,
             )
@@ -219,18 +231,14 @@ def train(job: Job, stop: Callable[[], bool]) -> Result:
 
 def failed(job: Job, reason: str) -> Row:
     """Record that a run failed, and why; its row."""
-    from studies import record
-
     folders = [folder for folder in (job.given.store, job.given.out, job.given.data_dir) if folder]
-    row = record.failed_row(job.spec, job.arm, without_folders(reason, *folders))
     try:
-        record.add(job.given.out, row, [], {}, job.arms)
+        return job.failed(without_folders(reason, *folders))
     except Unwritable as error:
         raise Unwritable(f"{job.arm}/s{job.spec.seed} failed ({reason}), and {error}") from error
-    return row
 
 
-def bar(label: str, total: int, processes: int) -> Any:
+def progress(label: str, total: int, processes: int) -> Any:
     """The progress bar of a phase, on a line of its own for each process."""
     from stacked.progress import Bar
 

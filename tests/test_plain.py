@@ -32,6 +32,7 @@ LATER = {
     (StageSpec, "decoder"): None,
     (StackSpec, "norm"): None,
     (StackSpec, "init"): "torch",
+    (StackSpec, "gain"): 1.0,
     (Optimisation, "check_every"): None,
     (Optimisation, "corruption_patch"): 4,
     (Optimisation, "emphasis"): None,
@@ -47,11 +48,15 @@ LATER = {
     (Optimisation, "end_patience"): None,
     (Optimisation, "on_fault"): "stop",
 }
+#: What a recorded spec did before it had the field, and the default since.
+ADDED = {(Classification, "selection"): ("images", "budget")}
 #: Another value of each.
 OTHER: dict[str, Any] = {
     "decoder": "linear",
     "norm": "group",
     "init": "he",
+    "gain": 4.0,
+    "selection": "images",
     "check_every": 5,
     "corruption_patch": 2,
     "emphasis": (1.0, 0.5),
@@ -79,7 +84,10 @@ def test_every_other_field_is_always_written() -> None:
     assert {(cls.__name__, name) for cls in SPECS for name in to_dict(cls())} == {
         (cls.__name__, f.name) for cls in SPECS for f in dataclasses.fields(cls) if not f.metadata.get("later")
     }
-    then = RunSpec(evaluation=Evaluation(every=20, images=256, probe_every=10))  # that was the default
+    then = RunSpec(
+        evaluation=Evaluation(every=20, images=256, probe_every=10),
+        classification=Classification(selection="images"),
+    )  # that was the default
     assert then.id == "02bacc3439e2751c"  # as of the first version, on any machine
 
 
@@ -92,6 +100,22 @@ def test_a_later_field_is_written_where_it_is_not_the_default(cls: type, name: s
     assert from_dict(cls, json.loads(to_json(other))) == other
     assert from_dict(cls, json.loads(to_json(plain))) == plain
     assert flat(other).keys() != flat(plain).keys()
+
+
+def test_a_spec_without_an_added_field_means_what_was_done_before() -> None:
+    found = {
+        (cls, f.name): (f.metadata["before"], f.default)
+        for cls in SPECS
+        for f in dataclasses.fields(cls)
+        if "before" in f.metadata
+    }
+    assert found == ADDED
+    for (cls, name), (before, default) in ADDED.items():
+        old, new = cls(**{name: before}), cls()
+        assert to_dict(new)[name] == default
+        assert name not in to_dict(old)
+        assert from_dict(cls, to_dict(old)) == old != new == from_dict(cls, to_dict(new))
+        assert merged(old, {}) == old
 
 
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,10 @@ class Splits:
         """(channels, height, width) of every image."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+    def without_test(self) -> Splits:
+        """The same data with the validation images in place of the test images, for selection: no test image is in it."""
+        return replace(self, test=self.valid)
 
     @cached_property
     def digest(self) -> str:

@@ -24,8 +24,8 @@ Samples: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FINISHED = "finished"
 _COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
-_NUMBERS = {"seed", "step", "phase_step"} | _COST_NUMBERS
-_WHOLE_NUMBERS = {"seed", "step", "phase_step", "updates", "images_seen", "threads"}
+_NUMBERS = {"seed", "trial", "step", "phase_step"} | _COST_NUMBERS
+_WHOLE_NUMBERS = {"seed", "trial", "step", "phase_step", "updates", "images_seen", "threads"}
 _REFERENCES = ("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels", "train_labels")
 _RUN_COLUMNS = ("run", "arm", "seed", "status", "spec")
 _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
@@ -107,6 +107,11 @@ def load_samples(out: Path) -> dict[str, Samples]:
         except UNREADABLE as error:
             raise InputError(f"{path} cannot be read ({error}): delete it or run the study again") from error
     return samples
+
+
+def load_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    """Read a table of a study whose columns include `required`, "seed" among them; errors as `load_rows`."""
+    return _load(path, required)
 
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:

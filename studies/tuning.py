@@ -1,0 +1,285 @@
+"""Equal tuning: every arm gets the same number of trials, each a full run judged on validation images.
+
+A trial draws values for the fields of the study's search space, trains the arm with the budget of a run of the record and with
+a seed that no such run has, and is measured on validation images alone. All trials are rows of trials.csv; the values of each
+arm's best are kept in choices.json, from which later runs in the same folder take them. Nothing here reads a test image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stacked.atomic import write_atomically
+from stacked.checks import need
+from stacked.errors import InputError, Interrupted
+from stacked.progress import say
+from studies.options import MOST_SEEDS
+from studies.report.trials import FILE, best, edges, judged, load_trials
+from studies.search import Space, places
+from studies.work import Job, Row, cached_splits, progress, work
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+    from studies.arms import Arm
+    from studies.options import Options
+    from studies.study import Study
+
+CHOICES = "choices.json"
+#: The seed of all trials; those of a record are smaller.
+SEED = MOST_SEEDS
+#: Points of a trial's curve, at which a loss that is not finite is seen; it is not kept.
+POINTS = 10
+#: What is kept of a trial beside its values: columns of a run's row, and measures on validation images.
+KEPT = (
+    "run",
+    "arm",
+    "seed",
+    "status",
+    "commit",
+    "updates",
+    "images_seen",
+    "gflop",
+    "train_seconds",
+    "seconds",
+    "threads",
+)
+MEASURES = ("recon_mse", "recon_fvu", "recon_sse", "probe_acc")
+
+
+@dataclass(frozen=True)
+class Trial(Job):
+    """One trial of an arm: its number, the values drawn for it, and the space that they were drawn from."""
+
+    number: int = 0
+    values: Mapping[str, Any] = field(default_factory=dict)
+    space: Mapping[str, str] = field(default_factory=dict)
+
+    def do(self, stop: Callable[[], bool]) -> Row:
+        """Train and measure on validation images, and record that; its row."""
+        from stacked.determinism import strict
+        from stacked.run import run
+        from stacked.tracking import held, open_store
+        from studies.threads import limited
+
+        given = self.given
+        folder = open_store(given.store).root / "work" / self.spec.id
+        splits = cached_splits(given.base, given.data_dir).without_test()
+        with held(folder), limited(self.threads), strict(given.device, given.deterministic):
+            done = run(
+                self.spec,
+                splits,
+                arm=self.arm,
+                device=given.device,
+                codes=given.codes,
+                work=folder,
+                bar=lambda label, total: progress(f"{self.arm}, trial {self.number} {label}", total, given.jobs),
+                checkpoint_every=given.checkpoint_every,
+                stop=stop,
+            )
+        measures = {f"valid/{name}": done.row[f"final/{name}"] for name in MEASURES if f"final/{name}" in done.row}
+        row = self.recorded({name: done.row[name] for name in KEPT} | measures)
+        shutil.rmtree(folder, ignore_errors=True)  # its row is all that is kept of a trial
+        return row
+
+    def failed(self, reason: str) -> Row:
+        """Record that the trial failed, and why: it counts as one that is worse than all others."""
+        from studies import record
+
+        row = record.failed_row(self.spec, self.arm, reason)
+        return self.recorded({name: value for name, value in row.items() if name != "spec"})
+
+    def recorded(self, row: Row) -> Row:
+        """Add the row of this trial to the record, and return it."""
+        from stacked.plain import to_json
+        from studies import record
+
+        told = {
+            "values": json.dumps(dict(self.values)),
+            "space": json.dumps(dict(self.space)),
+            "spec": to_json(self.spec),
+        }
+        row = {"trial": self.number, **row, **told}
+        record.add_trial(self.given.out, row, self.arms)
+        return row
+
+
+def tune(study: Study, given: Options, splits: Splits, threads: int, stop: Callable[[], bool]) -> int:
+    """Make the trials that are missing, choose, and print what was chosen; returns the exit code.
+
+    Raises InputError where the folder holds runs already, and Interrupted when `stop` says so: the same command goes on.
+    """
+    from studies import record
+
+    need(given.equal != "seconds", "--tune with --equal seconds is not possible: give --equal flops or updates")
+    need(
+        not record.finished(given.out),
+        f"{given.out} holds runs on the test set already, before which settings must be chosen: give --tune another --out",
+    )
+    trials = list(planned(study, given, splits, threads))
+    need(bool(trials), "--tune has nothing to choose: none of these arms is trained and has values to draw")
+    there = {} if not (given.out / FILE).exists() else load_trials(given.out).set_index("run")["status"].to_dict()
+    todo = [
+        one for one in trials if one.spec.id not in there or (given.retry_failed and there[one.spec.id] != "finished")
+    ]
+    say(f"{study.title}: {len(trials)} trials, {len(trials) - len(todo)} made already; results in {given.out / FILE}")
+    for row in work(todo, given.jobs, stop):
+        measure = judging(study, row["arm"])[0]
+        told = f"validation {measure} {row[f'valid/{measure}']:.5g}" if row["status"] == "finished" else row["status"]
+        say(f"{row['arm']}, trial {row['trial']}: {told}; {row['values']}")
+    if stop():
+        raise Interrupted("stopped as asked")
+    choose(study, given.out)
+    spaces = {one.arm: space_of(study, study.arm(one.arm)) for one in trials}
+    print("\n".join(outcome(study, given.out, spaces)))
+    return 0
+
+
+def planned(study: Study, given: Options, splits: Splits, threads: int) -> Iterator[Trial]:
+    """The trials of all arms that can be tuned, trial by trial, so that an interrupted tuning has tried arms alike."""
+    from stacked.data.stream import Order
+    from stacked.spec import LONGEST, Evaluation
+    from studies.equal import budgets
+    from studies.names import experiment_name
+
+    arms = [arm for arm in map(study.arm, given.arms) if is_tuned(study, arm)]
+    every = [study.arm(name) for name in dict.fromkeys([*study.arm_names, *given.arms])]
+    fields = list(dict.fromkeys(name for arm in every for name in space_of(study, arm)))
+    numbered = []
+    for number, place in enumerate(places(fields, given.tune or 0, SEED)):
+        for arm in arms:
+            values = {name: within.at(place[name]) for name, within in space_of(study, arm).items()}
+            tried = dataclasses.replace(arm, name=f"{arm.name}, trial {number}", policy=arm.grows_by).with_values(
+                values
+            )
+            numbered.append((number, arm, values, tried))
+    equal = budgets(
+        given.base,
+        splits,
+        [tried for *_, tried in numbered],
+        given.equal,
+        study.arm(study.measure_of),
+        given.device,
+        threads,
+    )
+    for number, arm, values, tried in numbered:
+        spec = dataclasses.replace(
+            tried.spec(given.base),
+            budget=equal[tried.name],
+            seed=SEED,
+            classification=dataclasses.replace(given.base.classification, labels=()),
+        )
+        per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
+        updates = sum(phase.updates for phase in spec.phases(per_epoch))
+        rarely = Evaluation(
+            every=max(1, updates // POINTS),
+            images=given.base.evaluation.images,
+            probe_every=LONGEST,
+            probe_labels=given.base.evaluation.probe_labels,
+        )
+        yield Trial(
+            dataclasses.replace(spec, evaluation=rarely),
+            arm.name,
+            study.name,
+            experiment_name(given.base),
+            "",
+            given,
+            threads,
+            study.arm_names,
+            number,
+            values,
+            {name: str(within) for name, within in space_of(study, arm).items()},
+        )
+
+
+def space_of(study: Study, arm: Arm) -> Space:
+    """The fields that are drawn for an arm: the study's, but for those that the arm sets itself, and its own.
+
+    Arms that grow and then train end to end also share their budget between the two.
+    """
+    if not is_trained(arm):
+        return {}
+    phases = policy_phases(arm)
+    divided = any(phase.ends for phase in phases) and not all(phase.ends for phase in phases)
+    shared = {**study.search, **(study.search_split if divided else {})}
+    return {name: within for name, within in shared.items() if name not in arm.changes} | dict(arm.search)
+
+
+def policy_phases(arm: Arm) -> list[Any]:
+    """The phases of the arm's policy, as it has them for two stages."""
+    from stacked.growth import POLICIES, Updates
+
+    return POLICIES[arm.grows_by](2, Updates((2, 2), 2))
+
+
+def is_trained(arm: Arm) -> bool:
+    """Whether the arm makes any updates."""
+    return any(phase.updates for phase in policy_phases(arm))
+
+
+def is_tuned(study: Study, arm: Arm) -> bool:
+    """Whether there is anything to draw for the arm."""
+    return arm.tuned and bool(space_of(study, arm))
+
+
+def judging(study: Study, arm: str) -> tuple[str, bool]:
+    """The measure on validation images that compares the trials of an arm, and whether higher is better."""
+    measure = study.arm(arm).judged_by or study.judged_by
+    return measure, measure.endswith("_acc")
+
+
+def choose(study: Study, out: Path) -> None:
+    """Write the values of each arm's best trial to choices.json.
+
+    InputError unless all arms that have trials have as many, and one of them finished.
+    """
+    rows = load_trials(out)
+    counts = rows["arm"].value_counts()
+    most = int(counts.max())
+    few = {arm: int(count) for arm, count in counts.items() if count != most}
+    told = ", ".join(f"{arm} has {count} trials" for arm, count in few.items())
+    need(not few, f"arms are tuned with as many trials each, and of {most} {told}: run --tune for these arms")
+    found = {}
+    for arm in dict.fromkeys(rows["arm"]):
+        measure, higher = judging(study, arm)
+        row = best(rows, arm, measure, higher)
+        if row is None:
+            raise InputError(f"no trial of arm {arm!r} finished: widen its search space, or look at {out / FILE}")
+        found[arm] = {"judged_by": measure, "trial": int(row["trial"]), "values": json.loads(row["values"])}
+    write_atomically(out / CHOICES, json.dumps({"trials": most, "seed": SEED, "arms": found}, indent=1) + "\n")
+
+
+def chosen(out: Path) -> dict[str, dict[str, Any]]:
+    """The values of each arm's best trial, by arm, as `choose` wrote them; empty where nothing was tuned."""
+    from studies import record
+
+    path = out / CHOICES
+    if not path.exists():
+        return {}
+    arms = record.read_json(path).get("arms")
+    right = isinstance(arms, dict) and all(
+        isinstance(one, dict) and isinstance(one.get("values"), dict) for one in arms.values()
+    )
+    need(right, f"{path} is not of a tuned study: restore it, or choose another --out")
+    assert isinstance(arms, dict)
+    return {arm: one["values"] for arm, one in arms.items()}
+
+
+def outcome(study: Study, out: Path, spaces: Mapping[str, Space]) -> Sequence[str]:
+    """Lines that say what was chosen for each arm, and which values lie at the edge of what was searched."""
+    rows, values = load_trials(out), chosen(out)
+    lines = []
+    for arm in values:
+        measure, higher = judging(study, arm)
+        found = judged(rows, arm, measure, higher)
+        lines.append(
+            f"{arm}: {values[arm]} (validation {measure} {found.min() if not higher else found.max():.5g}, best of {len(found)})"
+        )
+        for name, side in edges(spaces.get(arm, {}), values[arm]).items():
+            lines.append(f"  {name} lies at the {side} edge of its range: widen it for all arms and tune on")
+    return [*lines, f"Later runs with --out {out} take these values."]
