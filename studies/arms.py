@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stacked.checks import choice
 from stacked.errors import InputError
 from stacked.plain import merged
-from studies.search import Space
+from studies.search import Search
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
@@ -33,7 +33,7 @@ class Arm:
     policy: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     own_budget: bool = False
-    search: Space = field(default_factory=dict)
+    search: Search = field(default_factory=dict)
     tuned: bool = True
     judged_by: str = ""
 

@@ -19,10 +19,8 @@ PROTOCOL = """\
   pixels; `joint` does that from the start; `random` is not trained.
 - **Equal budgets**: every trained arm gets as many training FLOPs as `greedy+finetune` (forward and backward passes and the
   encoding of frozen stages, counted by torch), unless `--equal` says otherwise. Updates and seconds stand in the table.
-- **Optimisation** is the same for every arm: learning rate {lr}, {schedule} schedule in every phase. (The default was
-  chosen on validation error, one seed, an earlier revision, among 0.001, 0.003 and 0.01, each constant and with cosine:
-  0.01 with cosine gave `greedy+finetune` 0.00654, its lowest, and `joint` 0.00656, its lowest too, which it also reached
-  with 0.003 constant. `greedy` had no choice of its own.)
+- **Optimisation**: {optimiser}. Learning rate, batch size and schedule of every trained arm, and the division of the budget
+  between growth and fine-tuning, are tuned with the same number of trials for each arm (see Tuning).
 - **Splits**: {valid} images of the official training set are held out, stratified, for validation; curves and all
   selection read them alone. The test set is read once, after training.
 - **Linear probe**: logistic regression (scikit-learn, L2, C = 0.1, lbfgs, at most 200 iterations) on standardised codes of
@@ -30,7 +28,7 @@ PROTOCOL = """\
   {probe_images} images.
 - **Classifier**: a linear head on the bottleneck, encoder trained on with Adam for {updates} updates or {epochs} epochs,
   whichever is more; label subsets stratified and nested. Learning rate ({lrs}) and number of updates are picked on
-  {checked} labelled validation images, also for small label budgets.
+  {checked}.
   `random` is the same network from random initialisation.
 """
 

@@ -21,6 +21,7 @@ from studies.report.answer import quote
 from studies.report.figures import Drawing
 from studies.report.growth import draw_growth
 from studies.report.policies import draw_policies, draw_restored
+from studies.search import LogRange
 from studies.study import Study, main
 
 PROTOCOL = """\
@@ -38,26 +39,24 @@ PROTOCOL = """\
 - **`converge`** checks the whole validation split every 20 updates and ends a stage at the third check in a row without
   improvement, with the best weights so far; what it leaves of its FLOPs goes to the next phase, and what the last stage
   leaves is not spent where nothing follows: that stands in the cost table. Its learning rate is constant while it grows,
-  where the others' is {schedule}: a stage cannot show that it has converged while a schedule still lowers its rate. Its
-  fine-tuning is that of the others.
+  where the others' falls: a stage cannot show that it has converged while a schedule still lowers its rate. Its
+  fine-tuning follows a cosine.
 - **`supervised`** reads the labels of all training images. Its classifier is reported only for label budgets that are not
   smaller; its linear probe, too, profits from more labels than the probe's own, so neither is a fair rival of arms that read
   none. Its reconstructions before fine-tuning are those of decoders that never learnt.
 - **Memory** is counted, not sampled. Peak: the most bytes of tensors alive in an update of any phase: weights, gradients,
   optimiser state, activations and the batch, not what a kernel takes for itself. Codes kept: the largest set of codes of
   frozen stages that a phase keeps for all training images instead of computing them anew.
-- **Optimisation**: {optimiser}, learning rate {lr}, {schedule} schedule in every phase, batches of {batch}, for every arm but
-  as said of `converge`. Learning rate, schedule, the proportion of growth to fine-tuning and all else were not tuned for any
-  policy: they are those of the main study, where they suited `greedy+finetune` and `joint`. An arm may do better with its
-  own. `joint-local` alone cannot do without a choice, the weight of its local losses: 0.03, by the validation error on MNIST
-  with a seed that is not among those reported (0.01, 0.03, 0.1, 0.3, 1 gave 0.0125, 0.0117, 0.0119, 0.0149, 0.0194; `joint`
-  0.0092). Its local losses do not enter the running statistics of batch norms.
+- **Optimisation**: {optimiser}. Learning rate, batch size and schedule of every arm, the division of the budget between growth
+  and what follows it, and the weight of the local losses of `joint-local`, are tuned with the same number of trials for each arm
+  (see Tuning). `supervised` is judged by a linear probe on validation images, all others by their reconstruction error. The
+  local losses of `joint-local` do not enter the running statistics of batch norms.
 - **Splits**: {valid} images of the official training set are held out, stratified, for validation; curves and all
   selection read them alone. The test set is read once, after training.
 - **Linear probe**: logistic regression (scikit-learn, L2, C = 0.1, lbfgs, at most 200 iterations) on standardised codes of
   {probe_labels} labelled training images; nothing is selected.
 - **Classifier**: a linear head on the bottleneck, encoder trained on with Adam for {updates} updates or {epochs} epochs,
-  whichever is more; learning rate ({lrs}) and number of updates are picked on {checked} labelled validation images.
+  whichever is more; learning rate ({lrs}) and number of updates are picked on {checked}.
 """
 
 #: a stage ends at the third check in a row without improvement
@@ -79,12 +78,12 @@ STUDY = Study(
         Arm("progressive+finetune"),
         Arm("simultaneous"),
         Arm("simultaneous+finetune"),
-        Arm("supervised"),
+        Arm("supervised", judged_by="probe_acc"),
         Arm("supervised+finetune"),
         Arm("converge", changes=CONVERGES),
         Arm("converge+finetune", changes=CONVERGES),
         Arm("joint"),
-        Arm("joint-local", changes={"optimisation.local_weight": 0.03}),
+        Arm("joint-local", search={"optimisation.local_weight": LogRange(0.003, 0.3)}),
         Arm("random"),
     ),
     reference="joint",

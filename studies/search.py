@@ -32,6 +32,18 @@ class LogRange:
 
 
 @dataclass(frozen=True)
+class Times:
+    """The study's own number of the field times a factor from `low` to `high`, uniform in its logarithm."""
+
+    low: float
+    high: float
+
+    def of(self, own: float) -> LogRange:
+        """The range for a study with this number."""
+        return LogRange(own * self.low, own * self.high)
+
+
+@dataclass(frozen=True)
 class Among:
     """One of these values, each as likely; numbers are given in ascending order."""
 
@@ -53,6 +65,8 @@ class Among:
 
 #: what may be drawn for fields of a spec, by dotted name: {"optimisation.lr": LogRange(1e-3, 1e-1)}
 Space: TypeAlias = Mapping[str, LogRange | Among]
+#: the same for a study whatever its command line says
+Search: TypeAlias = Mapping[str, LogRange | Among | Times]
 
 
 def places(fields: Sequence[str], trials: int, seed: int) -> list[dict[str, float]]:

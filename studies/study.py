@@ -25,7 +25,7 @@ from studies.command_line import LISTS, MAPPINGS, SMOKE, Parser, check_flags, pa
 from studies.ending import ended
 from studies.names import experiment_name
 from studies.options import Options, options
-from studies.search import Among, LogRange, Space
+from studies.search import Among, LogRange, Search, Times
 from studies.work import Job, work
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What tuning draws where a study does not say otherwise: for every arm, and for those that grow and then train end to end.
-SEARCH: Space = {
-    "optimisation.lr": LogRange(1e-3, 3e-2),
-    "optimisation.batch_size": Among((32, 64, 128, 256)),
-    "optimisation.schedule": Among(("constant", "cosine", "onecycle")),
+SEARCH: Search = {
+    "optimisation.lr": LogRange(1e-3, 5e-2),
+    "optimisation.batch_size": Among((16, 32, 64, 128)),
+    "optimisation.schedule": Among(("cosine", "onecycle")),
 }
-SEARCH_SPLIT: Space = {"budget.end_to_end": LogRange(0.5, 16.0)}
+SEARCH_SPLIT: Search = {"budget.end_to_end": Times(0.25, 8.0)}
 #: Points of a curve, on the grid that all arms of a study share.
 POINTS = 200
 
@@ -78,8 +78,8 @@ class Study:
     drawings: Mapping[str, Drawing] = field(default_factory=dict)
     figures: tuple[str, ...] | None = None
     module: str = ""
-    search: Space = field(default_factory=lambda: SEARCH)
-    search_split: Space = field(default_factory=lambda: SEARCH_SPLIT)
+    search: Search = field(default_factory=lambda: SEARCH)
+    search_split: Search = field(default_factory=lambda: SEARCH_SPLIT)
     judged_by: str = "recon_mse"
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -254,7 +254,7 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
         "updates": tuned.updates,
         "epochs": f"{tuned.epochs:g}",
         "lrs": " or ".join(f"{lr:g}" for lr in tuned.lrs),
-        "checked": f"{min(tuned.images, len(splits.valid)):,}",
+        "checked": selection(base, splits),
         "lr": f"{base.optimisation.lr:g}",
         "end_lr": f"{base.optimisation.end_lr or base.optimisation.lr:g}",
         "weight_decay": f"{base.optimisation.weight_decay:g}",
@@ -263,6 +263,15 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
         "batch": f"{base.optimisation.batch_size:,}",
         "train": f"{len(splits.train):,}",
     }
+
+
+def selection(base: RunSpec, splits: Splits) -> str:
+    """On how many labelled validation images classifiers are selected, for a protocol."""
+    how, labelled = base.classification, int((splits.valid.labels >= 0).sum())
+    most = min(how.images, labelled)
+    if how.selection == "images":
+        return f"{most:,} labelled validation images, also for small label budgets"
+    return f"as many labelled validation images as there are training labels, at most {most:,}"
 
 
 def summary(row: dict[str, Any]) -> str:

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 from stacked.atomic import write_atomically
 from stacked.checks import need
 from stacked.errors import InputError, Interrupted
+from stacked.plain import flat
 from stacked.progress import say
 from studies.options import MOST_SEEDS
 from studies.report.trials import FILE, best, edges, judged, load_trials
-from studies.search import Space, places
+from studies.search import Space, Times, places
 from studies.work import Job, Row, cached_splits, progress, work
 
 if TYPE_CHECKING:
     from stacked.data import Splits
+    from stacked.spec import RunSpec
     from studies.arms import Arm
     from studies.options import Options
     from studies.study import Study
@@ -135,7 +137,7 @@ def tune(study: Study, given: Options, splits: Splits, threads: int, stop: Calla
     if stop():
         raise Interrupted("stopped as asked")
     choose(study, given.out)
-    spaces = {one.arm: space_of(study, study.arm(one.arm)) for one in trials}
+    spaces = {one.arm: space_of(study, study.arm(one.arm), given.base) for one in trials}
     print("\n".join(outcome(study, given.out, spaces)))
     return 0
 
@@ -147,13 +149,13 @@ def planned(study: Study, given: Options, splits: Splits, threads: int) -> Itera
     from studies.equal import budgets
     from studies.names import experiment_name
 
-    arms = [arm for arm in map(study.arm, given.arms) if is_tuned(study, arm)]
+    arms = [arm for arm in map(study.arm, given.arms) if is_tuned(study, arm, given.base)]
     every = [study.arm(name) for name in dict.fromkeys([*study.arm_names, *given.arms])]
-    fields = list(dict.fromkeys(name for arm in every for name in space_of(study, arm)))
+    fields = list(dict.fromkeys(name for arm in every for name in space_of(study, arm, given.base)))
     numbered = []
     for number, place in enumerate(places(fields, given.tune or 0, SEED)):
         for arm in arms:
-            values = {name: within.at(place[name]) for name, within in space_of(study, arm).items()}
+            values = {name: within.at(place[name]) for name, within in space_of(study, arm, given.base).items()}
             tried = dataclasses.replace(arm, name=f"{arm.name}, trial {number}", policy=arm.grows_by).with_values(
                 values
             )
@@ -193,21 +195,23 @@ def planned(study: Study, given: Options, splits: Splits, threads: int) -> Itera
             study.arm_names,
             number,
             values,
-            {name: str(within) for name, within in space_of(study, arm).items()},
+            {name: str(within) for name, within in space_of(study, arm, given.base).items()},
         )
 
 
-def space_of(study: Study, arm: Arm) -> Space:
+def space_of(study: Study, arm: Arm, base: RunSpec) -> Space:
     """The fields that are drawn for an arm: the study's, but for those that the arm sets itself, and its own.
 
-    Arms that grow and then train end to end also share their budget between the two.
+    For arms that grow and then train end to end, how they divide their budget between the two is among them.
     """
     if not is_trained(arm):
         return {}
     phases = policy_phases(arm)
     divided = any(phase.ends for phase in phases) and not all(phase.ends for phase in phases)
     shared = {**study.search, **(study.search_split if divided else {})}
-    return {name: within for name, within in shared.items() if name not in arm.changes} | dict(arm.search)
+    drawn = {name: within for name, within in shared.items() if name not in arm.changes} | dict(arm.search)
+    own = flat(dataclasses.replace(base, **arm.parts(base)))
+    return {name: within.of(own[name]) if isinstance(within, Times) else within for name, within in drawn.items()}
 
 
 def policy_phases(arm: Arm) -> list[Any]:
@@ -222,9 +226,9 @@ def is_trained(arm: Arm) -> bool:
     return any(phase.updates for phase in policy_phases(arm))
 
 
-def is_tuned(study: Study, arm: Arm) -> bool:
+def is_tuned(study: Study, arm: Arm, base: RunSpec) -> bool:
     """Whether there is anything to draw for the arm."""
-    return arm.tuned and bool(space_of(study, arm))
+    return arm.tuned and bool(space_of(study, arm, base))
 
 
 def judging(study: Study, arm: str) -> tuple[str, bool]:

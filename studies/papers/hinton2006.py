@@ -33,7 +33,7 @@ from studies.papers.maps import draw_maps
 from studies.report.figures import Drawing
 from studies.report.measures import measure
 from studies.report.pictures import Line, depths_of, draw_lines
-from studies.search import Among, LogRange
+from studies.search import Among, LogRange, Times
 from studies.study import Study, main
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ STUDY = Study(
         "optimisation.batch_size": Among((32, 64, 128, 256)),
         "optimisation.weight_decay": LogRange(1e-3, 1e-1),
     },
-    search_split={"budget.end_to_end": LogRange(15.0, 240.0)},
+    search_split={"budget.end_to_end": Times(0.25, 4.0)},
     defaults={
         "stack": {"init": "xavier", "stages": stages(1000, 500, 250, 30)},
         "loss": ["bce"],
