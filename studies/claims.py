@@ -1,19 +1,24 @@
-"""What a paper reports, to be held beside the rows."""
+"""What a paper reports, and what a study compares beyond it, to be held beside the rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stacked.checks import need
+
 
 @dataclass(frozen=True)
 class Claim:
-    """A number that a paper reports for an arm, or that one arm is better than another, or both; or that one is as another.
+    """One statement on an arm's metric: its number, or how it compares with another arm, or what it stays at.
 
-    text: the claim, with its table or figure. metric: the column of the rows. paper: the number as printed there, in the
-    metric's shown unit, "" where only an effect is claimed. against: the arm, "pca" or "mean image" than which `arm` is
-    claimed to have a lower (or, with `higher`, a higher) value. stays_at: instead of both, what `arm` is claimed to come no
-    further than; a part `margin` of that value counts as nothing. differs: what differs here. data: that of the paper;
-    runs on other data, or on a part of it, test nothing.
+    text: the claim, with its table or figure. metric: the column of the rows. Exactly one of these three is given. paper: the
+    number as printed there, in the metric's shown unit. against: the arm, "pca" or "mean image" than which `arm` is claimed to
+    have a lower (or, with `higher`, a higher) value. stays_at: the arm or reference from whose value `arm` is claimed to stay
+    within a part `margin`.
+
+    plus_minus: the paper's own ± of its number, in the same unit. images: of the paper's test set, from which the margin of an
+    accuracy without a ± follows. differs: what differs here. data: that of the paper; runs on other data, or on a part of it,
+    test nothing.
     """
 
     text: str
@@ -26,3 +31,9 @@ class Claim:
     stays_at: str | None = None
     margin: float = 0.02
     data: str = "mnist"
+    plus_minus: str = ""
+    images: int = 10_000
+
+    def __post_init__(self) -> None:
+        given = [bool(self.paper), self.against is not None, self.stays_at is not None]
+        need(sum(given) == 1, f"claim {self.text!r} needs one of paper, against and stays_at: give exactly one")

@@ -1,32 +1,90 @@
-"""What a paper reports beside what was measured, with the verdict that follows from the rows."""
+"""What a paper reports beside what was measured, with the verdict that follows from the rows by fixed rules."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan, nan, sqrt
 
 import numpy as np
 import pandas as pd
 
 from studies.claims import Claim
 from studies.report.measures import Measure, measure, p_text
-from studies.report.pairing import Paired, by_seed, mean_interval, paired
+from studies.report.pairing import CONFIDENCE, Paired, by_seed, mean_interval, paired
 from studies.report.rows import FINISHED, arms_of
-from studies.report.tables import markdown
+from studies.report.tables import allowed, markdown
 
 REPRODUCED, DIRECTION, NOT, UNTESTED = "reproduced", "direction only", "not reproduced", "not tested here"
+UNDECIDED = "undecided (more seeds)"
 FEW, OTHER_DATA = f"{UNTESTED} (too few seeds)", f"{UNTESTED} (other data)"
 #: what no seed changes: arms by the name that claims call them, and how the reference does
 EXACT = {"pca": "pca", "mean image": "mean"}
+#: A number without a ± of its own, and not an accuracy, is reproduced within this part of it.
+MARGIN = 0.05
+#: Of a normal distribution, within so many standard deviations on each side lie 95 %.
+NORMAL = 1.959964
+
+RULES = (
+    "A *number* is reproduced where our 95 % interval over seeds lies within the margin of the paper's value: the paper's own "
+    "±, else the binomial 95 % half width of its test set for an accuracy, else 5 % of the value; it is different where the "
+    "interval lies outside of the margin, else undecided. An *effect* is reproduced where the difference paired by seed has "
+    "the claimed sign and p < 0.05 after Holm's correction over the effects of this table; direction only where just the sign "
+    "is as claimed."
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a claim came to: the verdict, what was measured, over how many seeds, within which margin, and an effect's p."""
+
+    verdict: str
+    here: str = "–"
+    seeds: str = "–"
+    margin: str = "–"
+    p: float = nan
 
 
 def claims_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
-    """A table with a line for each claim: the paper's value, ours with its 95 % interval, n and the verdict; "" without."""
+    """A table with a line for each claim: the paper's value, ours with its 95 % interval, seeds and the verdict; "" without."""
     if not claims:
         return ""
     known = with_references(rows, reference)
-    header = ["claim", "paper", "here (95 % interval)", "seeds", "verdict", "what differs"]
-    return markdown(header, [line(known, claim) for claim in claims])
+    header = ["claim", "paper", "margin", "here (95 % interval)", "seeds", "verdict", "what differs"]
+    lines = []
+    for claim, found in zip(claims, judged_together(known, claims), strict=True):
+        effect = f"{claim.arm} {'higher' if claim.higher else 'lower'} than {claim.against}"
+        paper = claim.paper or (f"{claim.arm} as {claim.stays_at}" if claim.stays_at else effect)
+        text = f"{claim.text} ({measure(claim.metric).label})"
+        lines.append([text, paper, found.margin, found.here, found.seeds, f"**{found.verdict}**", claim.differs or "–"])
+    return f"{markdown(header, lines)}\n\n{RULES}"
+
+
+def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
+    """A table of comparisons that no paper makes: the difference, its interval, Holm's p, and what it allows; "" without."""
+    if not claims:
+        return ""
+    known = with_references(rows, reference)
+    found = [judged(known, claim) for claim in claims]
+    lines = []
+    for claim, one, p in zip(claims, found, holm([one.p for one in found]), strict=True):
+        shown = measure(claim.metric)
+        lines.append([f"{claim.text} ({shown.label})", one.here, one.seeds, p_text(p), finding(known, claim, p)])
+    header = ["our own comparison", "difference (95 % interval)", "seeds", "p, Holm's correction", "finding"]
+    return markdown(header, lines)
+
+
+def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
+    """What a comparison shows: which arm is lower or higher, or what differences its interval still allows."""
+    assert claim.against is not None
+    if untested(rows, claim):
+        return UNTESTED
+    found = paired(rows, claim.metric, claim.arm, claim.against)
+    if p < 1 - CONFIDENCE:
+        return f"{claim.arm} is {'lower' if found.difference < 0 else 'higher'} than {claim.against}"
+    level = float(by_seed(rows, claim.against, claim.metric).mean())
+    return f"no difference was shown{allowed(measure(claim.metric), found, level, claim.against)}"
 
 
 def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:
@@ -38,64 +96,101 @@ def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.Da
     return pd.concat([rows, pd.DataFrame(added)], ignore_index=True)
 
 
-def line(rows: pd.DataFrame, claim: Claim) -> list[str]:
-    """One claim's cells."""
-    verdict, ours, n = judged(rows, claim)
-    effect = f"{claim.arm} {'higher' if claim.higher else 'lower'} than {claim.against}"
-    paper = claim.paper or (f"{claim.arm} as {claim.stays_at}" if claim.stays_at else effect)
-    return [f"{claim.text} ({measure(claim.metric).label})", paper, ours, n, f"**{verdict}**", claim.differs or "–"]
+def judged_together(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Judged]:
+    """All claims of a paper, its effects with Holm's correction for their number."""
+    found = [judged(rows, claim) for claim in claims]
+    corrected = holm([one.p for one in found])
+    return [
+        one if isnan(p) else replace(one, p=p, verdict=REPRODUCED if p < 1 - CONFIDENCE else DIRECTION)
+        for one, p in zip(found, corrected, strict=True)
+    ]
 
 
-def judged(rows: pd.DataFrame, claim: Claim) -> tuple[str, str, str]:
-    """(verdict, what was measured, seeds), by fixed rules.
-
-    A number is reproduced where it lies, as rounded in the paper, in our 95 % t interval of the mean over seeds; a claim
-    without a number where the 95 % interval of the paired difference excludes 0 on the claimed side; a claim that an arm
-    stays at a value where that interval lies within the margin around 0. A number that is missed is "direction only" where
-    the claim names an arm to be better than, and that much holds. One seed has no interval and tests nothing; what no seed
-    changes needs none.
-    """
+def judged(rows: pd.DataFrame, claim: Claim) -> Judged:
+    """One claim by itself, without a correction for others. `p` is NaN where it is no effect with the claimed sign."""
+    reason = untested(rows, claim)
+    if reason:
+        return Judged(reason)
     other = claim.against or claim.stays_at
-    shown, named = measure(claim.metric), [claim.arm, *([other] if other else [])]
+    return number(rows, claim) if other is None else compared(rows, claim, other)
+
+
+def untested(rows: pd.DataFrame, claim: Claim) -> str:
+    """Why a claim is not tested; "" where it is."""
+    other = claim.against or claim.stays_at
     if on_other_data(rows, claim.data):
-        return OTHER_DATA, "–", "–"
-    if any(
-        arm not in arms_of(rows) or claim.metric not in rows or by_seed(rows, arm, claim.metric).empty for arm in named
-    ):
-        return UNTESTED, "–", "–"
-    values = by_seed(rows, claim.arm, claim.metric)
-    found = paired(rows, claim.metric, claim.arm, other) if other else None
-    exact = claim.arm in EXACT
-    effect = f"{claim.arm} minus {other}: {difference(shown, found)}" if found else ""
-    few = (found.n if found else len(values)) < 2 and not all(arm in EXACT for arm in named)
-    holds = found is not None and is_as_claimed(claim, found, by_seed(rows, named[-1], claim.metric))
-    if not claim.paper and not claim.stays_at:
-        return (FEW if few else REPRODUCED if holds else NOT), effect, str(found.n if found else 0)
+        return OTHER_DATA
+    named = [claim.arm, *([other] if other else [])]
+    known = [arm in arms_of(rows) and claim.metric in rows for arm in named]
+    return "" if all(known) and all(len(by_seed(rows, arm, claim.metric)) for arm in named) else UNTESTED
+
+
+def number(rows: pd.DataFrame, claim: Claim) -> Judged:
+    """A number that the paper prints."""
+    shown, values = measure(claim.metric), by_seed(rows, claim.arm, claim.metric)
+    paper, within = float(claim.paper) / shown.scale, margin(claim)
     mean, low, high = mean_interval(values)
-    interval = f" ({shown.number(low)} to {shown.number(high)})" if low == low else " (no interval)"
-    ours = "; ".join(filter(None, [shown.number(mean) + ("" if exact else interval), effect]))
-    n = "exact" if exact else str(len(values))
-    if few:
-        return FEW, ours, n
-    if claim.stays_at:
-        return (REPRODUCED if holds else NOT), ours, n
-    decimals = len(claim.paper.partition(".")[2])
-    paper, half_digit = float(claim.paper) / shown.scale, 0.5 / 10**decimals / shown.scale
-    if (mean if exact else low) - half_digit <= paper <= (mean if exact else high) + half_digit:
-        return REPRODUCED, ours, n
-    side = "lower" if mean < paper else "higher"
-    return f"{DIRECTION if holds else NOT} ({side} than the paper's)", ours, n
+    if claim.arm in EXACT:
+        low = high = mean
+    told = "±" + shown.number(within).lstrip("+")
+    interval = f" ({shown.number(low)} to {shown.number(high)})" if not isnan(low) else " (no interval)"
+    here = shown.number(mean) + ("" if claim.arm in EXACT else interval)
+    seeds = "exact" if claim.arm in EXACT else str(len(values))
+    if isnan(low):
+        return Judged(FEW, here, seeds, told)
+    if paper - within <= low and high <= paper + within:
+        return Judged(REPRODUCED, here, seeds, told)
+    if high < paper - within or low > paper + within:
+        return Judged(f"different ({'lower' if mean < paper else 'higher'})", here, seeds, told)
+    return Judged(UNDECIDED, here, seeds, told)
 
 
-def is_as_claimed(claim: Claim, found: Paired, other: pd.Series) -> bool:
-    """Whether the paired difference shows what is claimed of it; `other` has the values of what is compared with."""
+def margin(claim: Claim) -> float:
+    """How far from the paper's number counts as the same, in the unit of the rows.
+
+    What no seed changes is to agree in all digits that are printed.
+    """
+    shown = measure(claim.metric)
+    value, decimals = float(claim.paper) / shown.scale, len(claim.paper.partition(".")[2])
+    if claim.plus_minus:
+        return float(claim.plus_minus) / shown.scale
+    if claim.arm in EXACT:
+        return 0.5 / 10**decimals / shown.scale * (1 + 1e-9)
+    if shown.is_share:
+        return NORMAL * sqrt(value * (1 - value) / claim.images)
+    return MARGIN * abs(value)
+
+
+def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Judged:
+    """An effect, or that an arm stays at a value."""
+    shown, found = measure(claim.metric), paired(rows, claim.metric, claim.arm, other)
+    here, seeds = f"{claim.arm} minus {other}: {difference(shown, found)}", str(found.n)
+    exact = claim.arm in EXACT and other in EXACT
+    if found.n < 2 and not exact:
+        return Judged(FEW, here, seeds)
     if claim.stays_at:
-        margin = claim.margin * float(other.mean())
+        within = claim.margin * float(by_seed(rows, other, claim.metric).mean())
         low, high = (found.low, found.high) if found.has_interval else (found.difference, found.difference)
-        return -margin < low and high < margin
-    if claim.arm in EXACT and claim.against in EXACT:
-        return found.difference > 0 if claim.higher else found.difference < 0
-    return found.has_interval and (found.low > 0 if claim.higher else found.high < 0)
+        told = f"±{100 * claim.margin:g} %"
+        if -within < low and high < within:
+            return Judged(REPRODUCED, here, seeds, told)
+        return Judged(NOT if low > within or high < -within else UNDECIDED, here, seeds, told)
+    as_claimed = found.difference > 0 if claim.higher else found.difference < 0
+    if exact or not as_claimed:
+        return Judged(REPRODUCED if as_claimed else NOT, here, seeds)
+    if not found.has_interval:
+        return Judged(DIRECTION, here, seeds)
+    return Judged(REPRODUCED if found.p < 1 - CONFIDENCE else DIRECTION, here, seeds, p=found.p)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number by Holm 1979; NaN, which is none, stays and does not count."""
+    order = sorted((index for index, p in enumerate(values) if not isnan(p)), key=lambda index: values[index])
+    found, so_far = [nan] * len(values), 0.0
+    for rank, index in enumerate(order):
+        so_far = max(so_far, min(1.0, (len(order) - rank) * values[index]))
+        found[index] = so_far
+    return found
 
 
 def on_other_data(rows: pd.DataFrame, name: str) -> bool:

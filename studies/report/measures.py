@@ -15,7 +15,8 @@ class Measure:
     """A metric's name for people and its number format.
 
     `scale` multiplies before printing (100 for fractions shown in %), `decimals` is fixed or, when None,
-    follows from three significant digits. `better` is "lower", "higher" or "" where neither is.
+    follows from three significant digits. `better` is "lower", "higher" or "" where neither is. `margin` is the difference up
+    to which two arms count as equal, the same for all studies: a part of the value, or of a share in % so much of 1.
     """
 
     label: str
@@ -23,6 +24,23 @@ class Measure:
     scale: float = 1.0
     decimals: int | None = None
     unit: str = ""
+    margin: float = 0.05
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a part of a whole, shown in %."""
+        return self.unit == " %"
+
+    def margin_at(self, level: float) -> float:
+        """The difference from a value of `level` that counts as none."""
+        return self.margin if self.is_share else self.margin * abs(level)
+
+    @property
+    def margin_text(self) -> str:
+        """The margin in words: "5 %", "1 point"."""
+        if not self.is_share:
+            return f"{100 * self.margin:g} %"
+        return f"{self.scale * self.margin:g} point{'s' * (self.scale * self.margin != 1)}"
 
     def number(self, value: float) -> str:
         """The value with its unit: 0.00412, 97.31 %."""
@@ -105,7 +123,7 @@ def p_text(p: float) -> str:
 
 
 def _accuracy(label: str) -> Measure:
-    return Measure(label, "higher", scale=100.0, decimals=2, unit=" %")
+    return Measure(label, "higher", scale=100.0, decimals=2, unit=" %", margin=0.01)
 
 
 def _to_depth(depth: str | None) -> str:

@@ -154,11 +154,36 @@ def _finding(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
         same = f"in each of {difference.n} paired seeds; without any spread there is nothing to test"
         return f"{arm} differs from {reference} by {amount} {same}"
     evidence = f"{amount}, 95 % interval {low} to {high}, {difference.n} paired seeds, {p_text(difference.p)}"
-    if difference.includes_zero:
-        return f"no difference between {arm} and {reference} was shown ({evidence})"
     both = pairs(rows, metric, arm, reference).mean()
+    if difference.includes_zero:
+        told = allowed(shown, difference, float(both["reference"]), reference)
+        return f"no difference between {arm} and {reference} was shown ({evidence}){told}"
     ours, theirs = shown.number(both["arm"]), shown.number(both["reference"])
     return f"{arm} is {_direction(shown, difference)} than {reference}, {ours} against {theirs} ({evidence})"
+
+
+def allowed(shown: Measure, difference: Paired, level: float, reference: str) -> str:
+    """What a difference that was not shown to be one may still be, and whether that is less than the margin of equality.
+
+    `level` is the mean of the reference, of which differences are parts unless the measure is itself shown in %.
+    """
+    if not difference.has_interval or not level:
+        return ""
+    margin = shown.margin_at(level)
+    equal = -margin < difference.low and difference.high < margin
+    if shown.is_share:
+        low, high = (f"{shown.scale * value:+.1f}".replace("-", "−") for value in (difference.low, difference.high))
+        span = f"{low} to {high} points"
+    else:
+        low, high = (
+            f"{100 * value / abs(level):+.1f}".replace("-", "−") for value in (difference.low, difference.high)
+        )
+        span = f"{low} % to {high} % of {reference}"
+    if equal:
+        return f": they are equal within the margin of {shown.margin_text}, from {span}"
+    return (
+        f": from {span} remain possible, more than the margin of {shown.margin_text} within which arms count as equal"
+    )
 
 
 def _with_better(metric: str) -> str:
