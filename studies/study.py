@@ -176,6 +176,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         protocol=study.protocol.format(**facts(given.base, splits)),
         reference=study.reference,
         claims=study.claims,
+        comparisons=study.comparisons,
         quote=study.quote,
         drawings=study.drawings,
         figures=study.figures,
@@ -205,6 +206,7 @@ def block(study: Study, out: Path) -> str:
         ROOT,
         study.reference,
         study.claims,
+        study.comparisons,
         quote=study.quote,
         figure="headline" if general else next(iter(study.drawings)),
     )

@@ -21,7 +21,7 @@ from stacked.errors import InputError, Interrupted
 from stacked.plain import flat
 from stacked.progress import say
 from studies.options import MOST_SEEDS
-from studies.report.trials import FILE, best, edges, judged, load_trials
+from studies.report.trials import CHOICES, FILE, best, edges, load_choices, load_trials
 from studies.search import Space, Times, places
 from studies.work import Job, Row, cached_splits, progress, work
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from studies.options import Options
     from studies.study import Study
 
-CHOICES = "choices.json"
 #: The seed of all trials; those of a record are smaller.
 SEED = MOST_SEEDS
 #: Points of a trial's curve, at which a loss that is not finite is seen; it is not kept.
@@ -66,11 +65,11 @@ class Trial(Job):
         """Train and measure on validation images, and record that; its row."""
         from stacked.determinism import strict
         from stacked.run import run
-        from stacked.tracking import held, open_store
+        from stacked.tracking import held
         from studies.threads import limited
 
         given = self.given
-        folder = open_store(given.store).root / "work" / self.spec.id
+        folder = given.store / "work" / self.spec.id
         splits = cached_splits(given.base, given.data_dir).without_test()
         with held(folder), limited(self.threads), strict(given.device, given.deterministic):
             done = run(
@@ -136,9 +135,8 @@ def tune(study: Study, given: Options, splits: Splits, threads: int, stop: Calla
         say(f"{row['arm']}, trial {row['trial']}: {told}; {row['values']}")
     if stop():
         raise Interrupted("stopped as asked")
-    choose(study, given.out)
-    spaces = {one.arm: space_of(study, study.arm(one.arm), given.base) for one in trials}
-    print("\n".join(outcome(study, given.out, spaces)))
+    choose(study, given.out, given.base)
+    print("\n".join(outcome(given.out)))
     return 0
 
 
@@ -237,53 +235,40 @@ def judging(study: Study, arm: str) -> tuple[str, bool]:
     return measure, measure.endswith("_acc")
 
 
-def choose(study: Study, out: Path) -> None:
-    """Write the values of each arm's best trial to choices.json.
+def choose(study: Study, out: Path, base: RunSpec) -> None:
+    """Write the values of each arm's best trial to choices.json, and which of them lie at an edge of what was searched.
 
     InputError unless all arms that have trials have as many, and one of them finished.
     """
     rows = load_trials(out)
     counts = rows["arm"].value_counts()
     most = int(counts.max())
-    few = {arm: int(count) for arm, count in counts.items() if count != most}
-    told = ", ".join(f"{arm} has {count} trials" for arm, count in few.items())
-    need(not few, f"arms are tuned with as many trials each, and of {most} {told}: run --tune for these arms")
+    told = ", ".join(f"{arm} has {count}" for arm, count in counts.items() if count != most)
+    need(not told, f"every arm is tuned with as many trials, and of {most} {told}: give --tune with all --arms")
     found = {}
     for arm in dict.fromkeys(rows["arm"]):
         measure, higher = judging(study, arm)
         row = best(rows, arm, measure, higher)
         if row is None:
             raise InputError(f"no trial of arm {arm!r} finished: widen its search space, or look at {out / FILE}")
-        found[arm] = {"judged_by": measure, "trial": int(row["trial"]), "values": json.loads(row["values"])}
+        values = json.loads(row["values"])
+        at_edge = edges(space_of(study, study.arm(arm), base), values)
+        found[arm] = {"judged_by": measure, "trial": int(row["trial"]), "values": values, "edges": at_edge}
     write_atomically(out / CHOICES, json.dumps({"trials": most, "seed": SEED, "arms": found}, indent=1) + "\n")
 
 
 def chosen(out: Path) -> dict[str, dict[str, Any]]:
-    """The values of each arm's best trial, by arm, as `choose` wrote them; empty where nothing was tuned."""
-    from studies import record
-
-    path = out / CHOICES
-    if not path.exists():
-        return {}
-    arms = record.read_json(path).get("arms")
-    right = isinstance(arms, dict) and all(
-        isinstance(one, dict) and isinstance(one.get("values"), dict) for one in arms.values()
-    )
-    need(right, f"{path} is not of a tuned study: restore it, or choose another --out")
-    assert isinstance(arms, dict)
-    return {arm: one["values"] for arm, one in arms.items()}
+    """The values of each arm's best trial, by arm; empty where nothing was tuned. Errors as `load_choices`."""
+    return {arm: choice["values"] for arm, choice in load_choices(out).items()}
 
 
-def outcome(study: Study, out: Path, spaces: Mapping[str, Space]) -> Sequence[str]:
+def outcome(out: Path) -> Sequence[str]:
     """Lines that say what was chosen for each arm, and which values lie at the edge of what was searched."""
-    rows, values = load_trials(out), chosen(out)
-    lines = []
-    for arm in values:
-        measure, higher = judging(study, arm)
-        found = judged(rows, arm, measure, higher)
-        lines.append(
-            f"{arm}: {values[arm]} (validation {measure} {found.min() if not higher else found.max():.5g}, best of {len(found)})"
-        )
-        for name, side in edges(spaces.get(arm, {}), values[arm]).items():
+    lines, rows = [], load_trials(out)
+    for arm, choice in load_choices(out).items():
+        row = rows[(rows["arm"] == arm) & (rows["trial"] == choice["trial"])].iloc[0]
+        told = f"validation {choice['judged_by']} {row['valid/' + choice['judged_by']]:.5g}"
+        lines.append(f"{arm}: {choice['values']} ({told})")
+        for name, side in choice["edges"].items():
             lines.append(f"  {name} lies at the {side} edge of its range: widen it for all arms and tune on")
     return [*lines, f"Later runs with --out {out} take these values."]

@@ -14,7 +14,7 @@ from studies.claims import Claim
 from studies.report.measures import Measure, measure, p_text
 from studies.report.pairing import CONFIDENCE, Paired, by_seed, mean_interval, paired
 from studies.report.rows import FINISHED, arms_of
-from studies.report.tables import allowed, markdown
+from studies.report.tables import is_equal, markdown, possible_differences
 
 REPRODUCED, DIRECTION, NOT, UNTESTED = "reproduced", "direction only", "not reproduced", "not tested here"
 UNDECIDED = "undecided (more seeds)"
@@ -83,8 +83,12 @@ def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
     found = paired(rows, claim.metric, claim.arm, claim.against)
     if p < 1 - CONFIDENCE:
         return f"{claim.arm} is {'lower' if found.difference < 0 else 'higher'} than {claim.against}"
-    level = float(by_seed(rows, claim.against, claim.metric).mean())
-    return f"no difference was shown{allowed(measure(claim.metric), found, level, claim.against)}"
+    shown, level = measure(claim.metric), float(by_seed(rows, claim.against, claim.metric).mean())
+    if is_equal(shown, found, level):
+        return f"equal within {shown.margin_text}"
+    return ", ".join(
+        filter(None, ["no difference was shown", possible_differences(shown, found, level, claim.against)])
+    )
 
 
 def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:

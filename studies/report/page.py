@@ -12,12 +12,27 @@ import pandas as pd
 from stacked.atomic import write_atomically
 from stacked.errors import InputError
 from studies.claims import Claim
-from studies.report.claims import claims_table
+from studies.report.claims import claims_table, comparisons_table
 from studies.report.figures import CAPTIONS, Drawing, Record, draw, drawn
 from studies.report.measures import budgets
 from studies.report.rows import load_curves, load_reference, load_rows, load_samples
-from studies.report.tables import failures, main_metrics, means, spread_note, table, trained_arms, verdicts
+from studies.report.tables import (
+    MARGINS,
+    failures,
+    main_metrics,
+    means,
+    selection_note,
+    spread_note,
+    table,
+    trained_arms,
+    verdicts,
+)
+from studies.report.trials import draw_tuning, tuning_note
 
+TUNING_CAPTION = (
+    "The best validation result expected of k trials, against k, a line an arm: where it still falls at the right, the arm may "
+    "do better with more trials."
+)
 #: what makes a study's answer, in a few sentences, from its rows and its reference arm
 Quote: TypeAlias = Callable[[pd.DataFrame, str], str]
 
@@ -31,14 +46,15 @@ def write_report(
     protocol: str,
     reference: str = "joint",
     claims: Sequence[Claim] = (),
+    comparisons: Sequence[Claim] = (),
     quote: Quote | None = None,
     drawings: Mapping[str, Drawing] | None = None,
     figures: Sequence[str] | None = None,
 ) -> None:
     """Write `out`/README.md and `out`/figures/*.png from the rows in `out`, each file atomically.
 
-    `claims` are held beside the rows; what `quote` says stands in place of an answer a metric. `drawings` are figures of this
-    study alone, shown first; `figures` are those of all studies that it has (None: all).
+    `claims` and `comparisons` are held beside the rows; what `quote` says stands in place of an answer a metric. `drawings` are
+    figures of this study alone, shown first; `figures` are those of all studies that it has (None: all).
 
     A figure whose data are missing is named as not drawn, and its picture from an earlier report removed.
     Raises InputError for missing or malformed rows.
@@ -59,6 +75,9 @@ def write_report(
             shown.append(name)
         else:
             path.unlink(missing_ok=True)
+    tuning = drawn(lambda _: draw_tuning(out), study)
+    if tuning:
+        write_atomically(out / "figures" / "tuning.png", tuning)
     parts = [
         f"# {title}",
         question,
@@ -66,6 +85,7 @@ def write_report(
         _quoted(quote, rows, reference),
         claims_table(rows, study.reference, claims)
         or ("" if quote else verdicts(rows, _headline_metrics(rows), reference)),
+        comparisons_table(rows, study.reference, comparisons),
         _figure("headline", shown, captions) if "headline" in general else "",
         *(_figure(name, shown, captions) for name in own),
         "## Results",
@@ -73,6 +93,9 @@ def write_report(
         "## Figures" if set(general) - {"headline"} else "",
         *(_figure(name, shown, captions) for name in general if name != "headline"),
         _not_drawn(shown, captions),
+        "## Tuning",
+        tuning_note(out),
+        f"![tuning](figures/tuning.png)\n\n{TUNING_CAPTION}" if tuning else "",
         "## How it was made",
         f"```\n{command}\n```",
         protocol,
@@ -86,6 +109,7 @@ def headline(
     root: Path | None = None,
     reference: str = "joint",
     claims: Sequence[Claim] = (),
+    comparisons: Sequence[Claim] = (),
     *,
     quote: Quote | None = None,
     figure: str = "headline",
@@ -103,8 +127,9 @@ def headline(
         _quoted(quote, rows, reference),
         f"[![{link.removeprefix('results/')}: results by arm]({link}/figures/{figure}.png)]({link}/README.md)",
         claims_table(rows, load_reference(out), claims) or means(rows, metrics, costs),
+        comparisons_table(rows, load_reference(out), comparisons),
         f"{spread_note(rows)} Intervals and p-values are of differences paired by seed; the p-values are not "
-        "corrected for the number of comparisons. "
+        f"corrected for the number of comparisons. {MARGINS} {selection_note(rows)}"
         f"Every metric, interval and figure, and the command: [{link}]({link}/README.md). {_made(rows)}",
         "" if claims or quote else verdicts(rows, metrics, reference, trained_arms(rows)),
         failures(rows),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from math import floor, isnan, log10
 
 import pandas as pd
 
-from studies.report.measures import Measure, budgets, measure, p_text
+from studies.report.measures import Measure, budget_name, budgets, measure, p_text
 from studies.report.pairing import Paired, by_seed, paired, pairs
 from studies.report.rows import FINISHED, arms_of, finished
 
@@ -21,6 +22,10 @@ _COSTS = {
     "peak_mb": "peak training memory, MB",
     "codes_mb": "codes kept, MB",
 }
+MARGINS = (
+    "Arms are called equal where the whole interval lies within 5 % of the reference, for accuracies within 1 point; these "
+    "margins are the same for all studies."
+)
 #: More arms than this are compared in a table of a line each, with the metrics side by side, but for those that are
 #: multiples of the mean squared error, whose p-values are the same.
 _MANY = 8
@@ -111,8 +116,32 @@ def spread_note(rows: pd.DataFrame) -> str:
     return f"± is the standard deviation over n = {n} seeds: {VARIES}."
 
 
+def selection_note(rows: pd.DataFrame) -> str:
+    """On how many labelled validation images classifiers were selected, for each label budget; "" without classifiers.
+
+    Rows that do not say it are of the protocol that used as many as there are, up to the number in their specs.
+    """
+    done, found = finished(rows), []
+    for budget in budgets(rows.columns):
+        if done[f"final/classifier_acc_{budget}"].notna().any():
+            column = f"final/classifier_valid_labels_{budget}"
+            counts = done[column].dropna() if column in done else _images_of(done)
+            told = (
+                " to ".join(f"{int(count):,}" for count in sorted({counts.min(), counts.max()})) if len(counts) else "?"
+            )
+            found.append(f"{told} for {budget_name(budget)} labels")
+    return f"Classifiers were selected on labelled validation images: {', '.join(found)}. " if found else ""
+
+
+def _images_of(rows: pd.DataFrame) -> pd.Series:
+    """The most validation images that selected a classifier, by the runs' specs."""
+    specs = [json.loads(spec) for spec in rows["spec"].dropna()] if "spec" in rows else []
+    return pd.Series([spec["classification"]["images"] for spec in specs if "classification" in spec], dtype="float64")
+
+
 def _note(rows: pd.DataFrame) -> str:
-    return spread_note(rows) + " All on the test set, at full depth unless a depth is named."
+    text = spread_note(rows) + " All on the test set, at full depth unless a depth is named."
+    return f"{text} {selection_note(rows)}".strip()
 
 
 def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> str:
@@ -133,8 +162,8 @@ def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> 
     note = (
         f"**Differences from {reference}, paired by seed.** The interval is the 95 % t interval of the mean "
         "difference over seeds, p the two-sided paired t-test's. The p-values are not corrected for the "
-        f"number of comparisons ({len(metrics) * len(others)} here). “–”: not defined, for want of two measured pairs or of "
-        "any spread."
+        f"number of comparisons ({len(metrics) * len(others)} here). {MARGINS} “–”: not defined, for want "
+        "of two measured pairs or of any spread."
     )
     return f"{note}\n\n{markdown(header, lines)}"
 
@@ -155,35 +184,32 @@ def _finding(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
         return f"{arm} differs from {reference} by {amount} {same}"
     evidence = f"{amount}, 95 % interval {low} to {high}, {difference.n} paired seeds, {p_text(difference.p)}"
     both = pairs(rows, metric, arm, reference).mean()
+    level = float(both["reference"])
+    equal = f"equal within {shown.margin_text}" if is_equal(shown, difference, level) else ""
     if difference.includes_zero:
-        told = allowed(shown, difference, float(both["reference"]), reference)
-        return f"no difference between {arm} and {reference} was shown ({evidence}){told}"
-    ours, theirs = shown.number(both["arm"]), shown.number(both["reference"])
-    return f"{arm} is {_direction(shown, difference)} than {reference}, {ours} against {theirs} ({evidence})"
+        possible = equal or possible_differences(shown, difference, level, reference)
+        told = ", ".join(filter(None, [evidence, possible]))
+        return f"no difference between {arm} and {reference} was shown ({told})"
+    ours, theirs = shown.number(both["arm"]), shown.number(level)
+    told = ", ".join(filter(None, [evidence, equal]))
+    return f"{arm} is {_direction(shown, difference)} than {reference}, {ours} against {theirs} ({told})"
 
 
-def allowed(shown: Measure, difference: Paired, level: float, reference: str) -> str:
-    """What a difference that was not shown to be one may still be, and whether that is less than the margin of equality.
-
-    `level` is the mean of the reference, of which differences are parts unless the measure is itself shown in %.
-    """
-    if not difference.has_interval or not level:
-        return ""
+def is_equal(shown: Measure, difference: Paired, level: float) -> bool:
+    """Whether the whole interval of a difference from a reference of mean `level` lies within the measure's margin."""
     margin = shown.margin_at(level)
-    equal = -margin < difference.low and difference.high < margin
-    if shown.is_share:
-        low, high = (f"{shown.scale * value:+.1f}".replace("-", "−") for value in (difference.low, difference.high))
-        span = f"{low} to {high} points"
-    else:
-        low, high = (
-            f"{100 * value / abs(level):+.1f}".replace("-", "−") for value in (difference.low, difference.high)
-        )
-        span = f"{low} % to {high} % of {reference}"
-    if equal:
-        return f": they are equal within the margin of {shown.margin_text}, from {span}"
-    return (
-        f": from {span} remain possible, more than the margin of {shown.margin_text} within which arms count as equal"
-    )
+    return difference.has_interval and -margin < difference.low and difference.high < margin
+
+
+def possible_differences(shown: Measure, difference: Paired, level: float, reference: str) -> str:
+    """The differences that an interval still allows, as parts of the reference's mean `level`; "" for shares in %.
+
+    Of these the interval says it itself, in points.
+    """
+    if shown.is_share or not difference.has_interval or not level:
+        return ""
+    low, high = (f"{100 * value / abs(level):+.1f} %".replace("-", "−") for value in (difference.low, difference.high))
+    return f"{low} to {high} of {reference} are possible"
 
 
 def _with_better(metric: str) -> str:

@@ -2,25 +2,133 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stacked.errors import InputError
+from stacked.plain import parsed
+from studies.report.canvas import arm_colours, label_ends, new_figure
 from studies.report.rows import FINISHED, load_table
+from studies.report.scales import accuracy_axis, log_axis
+from studies.report.tables import markdown
 from studies.search import Space
 
-FILE = "trials.csv"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FILE, CHOICES = "trials.csv", "choices.json"
+#: numbers of trials whose expected best stands in the table
+SHOWN = (1, 2, 4, 8, 16, 32)
 _COLUMNS = ("trial", "run", "arm", "seed", "status", "values", "space", "spec")
 
 
 def load_trials(out: Path) -> pd.DataFrame:
     """Read trials.csv: one row a trial, failed ones included; errors as `load_rows`."""
     return load_table(out / FILE, _COLUMNS)
+
+
+def load_choices(out: Path) -> dict[str, dict[str, Any]]:
+    """What tuning chose, by arm: judged_by, trial, values and edges, as choices.json has them; empty without that file.
+
+    Raises InputError where it cannot be read, or is not of a study.
+    """
+    path = out / CHOICES
+    if not path.exists():
+        return {}
+    try:
+        arms = parsed(path.read_text(encoding="utf-8"))["arms"]
+        for choice in arms.values():
+            right = isinstance(choice["values"], dict) and isinstance(choice["edges"], dict)
+            if not (right and isinstance(choice["judged_by"], str) and isinstance(choice["trial"], int)):
+                raise ValueError("an arm lacks values, edges, judged_by or trial")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read ({error!r}): restore it, or choose another --out") from error
+    return dict(arms)
+
+
+def tuning_note(out: Path) -> str:
+    """How arms were tuned, in a sentence and a table; or that they were not."""
+    choices = load_choices(out)
+    if not choices:
+        return "Arms were not tuned for this record: all have the study's own settings, or the project's."
+    rows = load_trials(out)
+    trials = int(rows["arm"].value_counts().max())
+    text = (
+        f"Each arm was tuned with {trials} trials, which are rows of [{FILE}]({FILE}): settings from a Sobol sequence, each "
+        "trained with the budget of a run and a seed that no run of this record has, and judged on validation images. The "
+        "choice was made before the test set was read. The expected best of k trials is the mean over all subsets of k: where "
+        "it still falls much at the end, an arm may do better with more trials."
+    )
+    shown = [k for k in SHOWN if k < trials] + [trials]
+    header = ["arm", "judged by", "did not finish", *(f"best of {k}" for k in shown), "chosen", "searched"]
+    lines = []
+    for arm, choice in choices.items():
+        measure, mine = choice["judged_by"], rows[rows["arm"] == arm]
+        expected = expected_best(
+            judged(rows, arm, measure, measure.endswith("_acc")).to_numpy(), measure.endswith("_acc")
+        )
+        told = ", ".join(
+            f"{_short(name)} {value}{' (at the edge)' if name in choice['edges'] else ''}"
+            for name, value in choice["values"].items()
+        )
+        spaces = {_short(name): within for space in mine["space"] for name, within in json.loads(space).items()}
+        lines.append(
+            [
+                arm,
+                f"validation {measure}",
+                str(int((mine["status"] != FINISHED).sum())),
+                *(f"{expected[k - 1]:.4g}" if math.isfinite(expected[k - 1]) else "–" for k in shown),
+                told,
+                "; ".join(f"{name} {within}" for name, within in spaces.items()),
+            ]
+        )
+    return f"{text}\n\n{markdown(header, lines)}"
+
+
+def draw_tuning(out: Path) -> Figure | None:
+    """The expected best of k trials against k, a line an arm and a panel a measure; None without trials."""
+    choices = load_choices(out)
+    if not choices:
+        return None
+    from matplotlib.ticker import MaxNLocator
+
+    rows, colours = load_trials(out), arm_colours(list(choices))
+    measures = list(dict.fromkeys(choice["judged_by"] for choice in choices.values()))
+    figure = new_figure(3.6)
+    panels = figure.subplots(1, len(measures), squeeze=False, width_ratios=[3, *[1] * (len(measures) - 1)])[0]
+    for axes, name in zip(panels, measures, strict=True):
+        labels = []
+        share = name.endswith("_acc")
+        for arm in [arm for arm, choice in choices.items() if choice["judged_by"] == name]:
+            values = expected_best(judged(rows, arm, name, share).to_numpy(), share) * (100 if share else 1)
+            k = np.arange(1, len(values) + 1)
+            axes.plot(
+                k[np.isfinite(values)], values[np.isfinite(values)], color=colours[arm], marker="o", markersize=2.5
+            )
+            labels.append((float(values[-1]), arm, colours[arm]))
+        drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()] or [np.array([])])
+        if share:
+            accuracy_axis(axes, drawn)
+        else:
+            log_axis(axes, drawn)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("trials")
+        axes.set_title(f"Expected best validation {'accuracy, %' if share else name.replace('recon_', '').upper()}")
+        axes.set_xlim(0.7, len(k) * 1.02)
+        label_ends(axes, len(k) * 1.02, labels)
+    return figure
+
+
+def _short(name: str) -> str:
+    """A field without the part of the spec that it is in."""
+    return name.rpartition(".")[2]
 
 
 def judged(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Series:

@@ -43,6 +43,13 @@ class Drawing:
     paint: Paint
 
 
+#: Of arms that differ in how they are trained, and share settings.
+NOT_TUNED = (
+    " `layer-wise` and `joint` share settings that were not tuned for each: their difference does not tell which way to train is "
+    "better."
+)
+
+
 def load(out: Path) -> pd.DataFrame:
     """The rows in a folder; conditions are texts."""
     return pd.read_csv(out / "rows.csv", dtype={"condition": str, "commit": str}, keep_default_na=False)
@@ -173,7 +180,7 @@ def note(use: Use, rows: pd.DataFrame) -> str:
     return (
         f"Means over seeds{over}, in brackets their 95 % t intervals where seeds differ; a seed varies {use.varies}. FLOPs and "
         "seconds are of a seed with all its conditions; arms of one training share them. GFLOP are counted for our own training "
-        "alone."
+        f"alone.{NOT_TUNED if {'layer-wise', 'joint'} <= {arm.partition(',')[0] for arm in use.arms} else ''}"
     )
 
 
