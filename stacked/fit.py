@@ -189,16 +189,19 @@ class Training:
             setattr(self, name, plain[name])
         if "back" in plain:
             self.back = named("back/", tensors), plain["back"]
-        self.optimiser.state.clear()
         self.window = len(tensors["losses"])
         self.losses[: self.window] = tensors["losses"]
         self.objective.load_state_dict(named("head/", tensors))
-        for key in {name.split("/")[1] for name in tensors if name.startswith("optimiser/")}:
-            for name, value in named(f"optimiser/{key}/", tensors).items():
-                parameter = self.params[name]
-                # in the layout of the parameter, which fused optimisers rely on
-                kept = torch.empty_like(parameter, requires_grad=False) if value.dim() else torch.empty_like(value)
-                self.optimiser.state[parameter][key] = kept.copy_(value)
+        places = {id(p): k for k, p in enumerate(p for group in self.optimiser.param_groups for p in group["params"])}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in named("optimiser/", tensors).items():
+            key, _, of = name.partition("/")
+            parameter = self.params[of]
+            # in the layout of the parameter, which fused optimisers rely on
+            kept = torch.empty_like(parameter, requires_grad=False) if value.dim() else torch.empty_like(value)
+            state.setdefault(places[id(parameter)], {})[key] = kept.copy_(value)
+        # torch's own loading puts each where the optimiser keeps it: the count of steps of a fused one beside the parameter
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
         if self.stopping:
             best = plain["best"]
             self.stopping.best, self.stopping.waited = math.inf if best is None else best, plain["waited"]

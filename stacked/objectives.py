@@ -110,7 +110,9 @@ class RectifiedMSE(torch.autograd.Function):
 
 
 def rectified_mse(linear: Tensor, target: Tensor) -> Tensor:
-    """The mean of `mse` of the rectified output [B, ...] and its target."""
+    """The mean of `mse` of the rectified output [B, ...] and its target; of half precision as torch takes it."""
+    if linear.dtype not in (torch.float32, torch.float64):  # torch, by autocast or inside, takes it in single precision
+        return F.mse_loss(F.relu(linear), target)
     return RectifiedMSE.apply(linear, target)
 
 

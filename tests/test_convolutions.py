@@ -103,3 +103,28 @@ def test_no_bias_no_gradient_and_many_at_once() -> None:
     jacobians = torch.func.vmap(torch.func.jacrev(lambda one: back(one[None])[0]))(x)
     singly = [torch.autograd.functional.jacobian(lambda one: back(one[None])[0], one) for one in x]
     torch.testing.assert_close(jacobians, torch.stack(singly), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("given", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("inside", [None, torch.bfloat16, torch.float16])
+def test_precision_is_that_of_torchs_with_and_without_autocast(
+    shape: tuple[int, int, int, int, tuple[int, int]],
+    transposed: bool,
+    given: torch.dtype,
+    inside: torch.dtype | None,
+) -> None:
+    """Layers and maps of one type, outside of autocast or inside: outputs, gradients and their types."""
+    mine, other = (layer.to(given) for layer in layers(shape, transposed))
+    x = torch.randn(3, shape[0], *shape[4]).to(given)
+    of = None
+    found = []
+    for layer in (mine, other):
+        read = x.clone().requires_grad_()
+        with torch.autocast("cpu", inside or torch.bfloat16, enabled=inside is not None):
+            output = layer(read)
+        of = torch.randn_like(output) if of is None else of
+        found.append([output, *torch.autograd.grad(output, [read, *layer.parameters()], of)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)

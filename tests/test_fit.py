@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from conftest import toy_splits
 from sklearn.decomposition import PCA
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stacked import StackedAutoencoder, StackSpec
 from stacked.codes import Images, InMemory, Prefix, Recomputed, inputs, plan
 from stacked.corruption import masking
 from stacked.data.stream import Order
 from stacked.errors import Diverged, InputError
-from stacked.fit import fit
+from stacked.fit import Training, fit
 from stacked.flops import prefix_flops, update_flops
 from stacked.growth import Phase
 from stacked.optim import SCHEDULES, learning_rate
@@ -184,6 +185,45 @@ def test_early_stopping_stops_and_restores_the_best() -> None:
     assert len(best) - 1 - least == 2
     assert all(torch.equal(v, states[least][k]) for k, v in stack.state_dict().items())
     assert images(torch.arange(2)).dtype == torch.float32
+
+
+def places(training: Training) -> dict[str, dict[str, tuple[torch.device, torch.dtype, tuple[int, ...]]]]:
+    """Where the optimiser of a training keeps what it keeps of each parameter, of which type and in which layout."""
+    return {
+        name: {
+            key: (value.device, value.dtype, value.stride())
+            for key, value in training.optimiser.state[parameter].items()
+            if value is not None
+        }
+        for name, parameter in training.params.items()
+    }
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_optimiser_goes_on_where_it_keeps_its_state(name: str, device: str) -> None:
+    """A checkpoint lies on the CPU; a GPU is stood in for by torch's tensors without values, which any machine has."""
+    phase, how, order = Phase("joint", (1, 2), 0, 3), replace(HOW, optimiser=name), Order(len(IMAGES), 32, 0)
+
+    def training(stack: StackedAutoencoder) -> Training:
+        return Training(stack, phase, Images(IMAGES), how, order=order, seed=0)
+
+    left = training(stack_of(4, 6).to(memory_format=torch.channels_last))
+    list(left.points())
+    tensors, plain = left.state()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device(device):
+            stack = build(StackSpec.of("conv", 4, 6), (1, 12, 12))
+        for parameter in stack.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        fresh, restored = training(stack), training(stack)
+        for parameter in fresh.params.values():
+            parameter.grad = torch.zeros_like(parameter)
+        fresh.optimiser.step()
+        restored.restore(tensors, plain)
+        assert places(restored) == places(fresh)
+        restored.optimiser.step()
 
 
 def test_a_loss_that_is_not_finite_names_phase_and_update() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -143,6 +145,82 @@ def test_frozen_stages_do_not_change_by_a_bit_while_the_rest_trains() -> None:
     assert model.stages[1].training
     model.freeze(0)
     assert all(p.requires_grad for p in model.parameters())
+
+
+def of_every_module(stack: StackedAutoencoder) -> None:
+    for module in stack.modules():
+        module.train()
+
+
+def by_the_mark(stack: StackedAutoencoder) -> None:
+    for module in stack.modules():
+        module.training = True
+
+
+WAYS: dict[str, Callable[[StackedAutoencoder], object]] = {
+    "the stack": lambda stack: stack.train(),
+    "a stage": lambda stack: stack.stages[0].train(),
+    "its encoder": lambda stack: stack.stages[0].encoder.train(),
+    "its decoder": lambda stack: stack.stages[0].decoder.train(),
+    "all encoders": lambda stack: stack.encoder.train(),
+    "all decoders": lambda stack: stack.decoder.train(),
+    "children": lambda stack: [stage.train() for stage in stack.stages.children()],  # type: ignore[attr-defined]
+    "every module": of_every_module,
+    "apply": lambda stack: stack.apply(lambda module: module.train()),
+    "the mark": by_the_mark,
+}
+COPIES: dict[str, Callable[[StackedAutoencoder], StackedAutoencoder]] = {
+    "itself": lambda stack: stack,
+    "a copy": copy.deepcopy,
+    "read from a file": lambda stack: written_and_read(stack),
+}
+
+
+def written_and_read(stack: StackedAutoencoder) -> StackedAutoencoder:
+    content = io.BytesIO()
+    torch.save(stack, content)
+    content.seek(0)
+    found = torch.load(content, weights_only=False)
+    assert isinstance(found, StackedAutoencoder)
+    return found
+
+
+@pytest.mark.parametrize("copied", COPIES)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["conv", "residual", "dense"])
+def test_frozen_holds_for_every_way_of_calling_train(kind: str, way: str, copied: str) -> None:
+    model = build(StackSpec.of(kind, 4, 6, norm="batch"), (1, 12, 12)).freeze(1)
+    model = COPIES[copied](model)
+    x, frozen = torch.rand(8, 1, 12, 12), model.stages[0]
+    before = copy.deepcopy(frozen.state_dict())
+    code = frozen.encode(x)
+    WAYS[way](model)
+    assert torch.equal(frozen.encode(x), code)
+    model(x).mean().backward()
+    frozen(x)
+    frozen.encoder(x)
+    model.decoder(model.encoder(x))
+    assert all(torch.equal(before[name], value) for name, value in frozen.state_dict().items())
+    assert all(p.grad is None for p in frozen.parameters())
+
+    model.freeze(0).train()
+    model(x)
+    assert all(module.training for module in model.modules())
+    assert any(not torch.equal(before[name], value) for name, value in frozen.state_dict().items())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_frozen_holds_in_what_is_compiled_or_exported(way: str) -> None:
+    model = build(StackSpec.of("conv", 4, 6), (1, 12, 12)).freeze(1).train()
+    x = torch.rand(8, 1, 12, 12)
+    before = copy.deepcopy(model.stages[0].state_dict())
+    exported = torch.export.export(copy.deepcopy(model).freeze(), (x,)).module()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), copy.deepcopy(model)(x))
+    WAYS[way](model)
+    compiled(x).mean().backward()
+    assert all(torch.equal(before[name], value) for name, value in model.stages[0].state_dict().items())
+    assert exported(x).shape == x.shape
 
 
 def test_is_an_ordinary_module() -> None:

@@ -42,16 +42,28 @@ def convolution(
     """The convolution of maps [B, C, H, W], or with the output padding `extra` the transposed one."""
     if bias is None:
         bias = weight.new_zeros(weight.shape[0 if extra is None else 1])
+    x, weight, bias = autocast(x, weight, bias)
     if torch.is_grad_enabled():
         return Convolution.apply(x, weight, bias, stride, padding, extra)
     return forward(x, weight, bias, stride, padding, extra)
 
 
+def autocast(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the precision that torch.autocast gives a convolution of x: all but float64 are cast."""
+    kind = x.device.type
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+        return x, *others
+    # here, since autocast casts inside of an autograd.Function too, where its backward pass would not know of it
+    dtype = torch.get_autocast_dtype(kind)
+    return tuple(each if each.dtype == torch.float64 else each.to(dtype) for each in (x, *others))
+
+
 def forward(x: Tensor, weight: Tensor, bias: Tensor, stride: Pair, padding: Pair, extra: Pair | None) -> Tensor:
-    """The convolution, by the faster of two ways."""
+    """The convolution, by the faster of two ways; in half precision by torch's, which sums in single precision."""
     if extra is None:
         return F.conv2d(x, weight, bias, stride, padding)
-    if x.device.type != "cpu" or (weight.shape[1] > 1 and all(extra)):
+    fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    if not fast or (weight.shape[1] > 1 and all(extra)):
         return F.conv_transpose2d(x, weight, bias, stride, padding, extra)
     if weight.shape[1] > 1:
         return F.conv_transpose2d(x, weight, None, stride, padding, extra).add_(bias[:, None, None])

@@ -6,6 +6,7 @@ import inspect
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from stacked.checks import choice, need, whole
 from stacked.stages.activations import ACTIVATIONS
@@ -59,6 +60,7 @@ class Stage(nn.Module):
         self.in_shape, self.width = tuple(in_shape), width
         self.activation, self.output = activation, output
         self.frozen = False
+        self._held: list[RemovableHandle] = []
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -106,12 +108,21 @@ class Stage(nn.Module):
         return self.decode(code, tuple(x.shape[2:]), where)
 
     def freeze(self, frozen: bool = True) -> Stage:
-        """Freeze: no gradients, and eval mode that `train()` does not undo, so that buffers stay as they are too."""
+        """Freeze: no gradients, and eval mode, so that buffers stay as they are too, however `train` is called, and on what."""
         self.frozen = frozen
         self.requires_grad_(not frozen)
+        for handle in self._held:
+            handle.remove()
+        # a mode is only a mark until a module computes: then it is set right, whoever has changed it, and how
+        self._held = [module.register_forward_pre_hook(evaluate) for module in self.modules()] if frozen else []
         return self.train(not frozen)
 
     def train(self, mode: bool = True) -> Stage:
         """Set training mode, unless frozen."""
         super().train(mode and not self.frozen)
         return self
+
+
+def evaluate(module: nn.Module, inputs: Any) -> None:
+    """Put a module of a frozen stage into eval mode, as a hook before its forward pass."""
+    module.training = False
