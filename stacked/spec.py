@@ -16,7 +16,7 @@ from stacked.checks import choice, need, positive, utf8, whole
 from stacked.errors import InputError
 from stacked.growth import POLICIES, Phase, Updates
 from stacked.optimisation import Optimisation as Optimisation
-from stacked.plain import from_dict, parsed, to_json
+from stacked.plain import from_dict, parsed, take_python_values, to_json
 
 #: Epochs or updates: what no run can reach, and whose updates are whole numbers that a float can be.
 LONGEST = 10**9
@@ -37,6 +37,7 @@ class DataSpec:
     grey: bool = False
 
     def __post_init__(self) -> None:
+        take_python_values(self)
         data.check_name(self.name)
         utf8(self.name, "name")
         if self.limit is not None:
@@ -59,6 +60,7 @@ class Budget:
     unit: str = "epochs"
 
     def __post_init__(self) -> None:
+        take_python_values(self)
         if isinstance(self.stages, (int, float)):
             object.__setattr__(self, "stages", (self.stages,))
         if self.stages is not None:
@@ -106,6 +108,7 @@ class Evaluation:
     until: int = 0
 
     def __post_init__(self) -> None:
+        take_python_values(self)
         whole(self.until, "until", 0, LONGEST)
         for name in ("every", "images", "probe_every", "probe_images", "probe_labels"):
             whole(getattr(self, name), name, most=LONGEST)
@@ -129,6 +132,7 @@ class Classification:
     images: int = 1000
 
     def __post_init__(self) -> None:
+        take_python_values(self)
         for budget in self.labels:
             if budget is not None:
                 whole(budget, "label budget")
@@ -161,6 +165,7 @@ class RunSpec:
     def __post_init__(self) -> None:
         from stacked.compatibility import check_fit, check_use
 
+        take_python_values(self)
         choice(self.policy, POLICIES, "policy")
         whole(self.seed, "seed", 0)
         for what, values in (
