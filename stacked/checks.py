@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
+from typing import cast
 
 from stacked.errors import InputError
 
@@ -22,7 +23,8 @@ def choice(value: str, allowed: Iterable[str], what: str) -> None:
 
 def finite(value: object) -> bool:
     """Whether value is a number, Python's or NumPy's, and one that a float can be."""
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and abs(cast(float, value)) <= sys.float_info.max
 
 
 def utf8(value: str, what: str) -> None:
