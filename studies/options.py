@@ -31,6 +31,8 @@ EQUAL = ("flops", "updates", "seconds")
 MOST_SEEDS = 10_000
 #: runs at a time
 MOST_JOBS = 1000
+#: options that are fields of the spec's data, under the same name
+OF_DATA = ("limit", "image_size", "grey", "white_level", "max_megapixels")
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def options(study: str, given: Namespace) -> Options:
     )
     base = RunSpec(
         policy="joint",  # of all policies the one that asks least of losses; each arm's own spec is checked before it runs
-        data=DataSpec(data, limit=values["limit"], image_size=values["image_size"], grey=values["grey"]),
+        data=DataSpec(data, **{name: values[name] for name in OF_DATA}),
         stack=merged(stack, plainly(values["stack"])),
         budget=Budget(tuple(values["epochs"]), values["finetune"], values["unit"]),
         optimisation=merged(optimisation, plainly(values["optimisation"])),

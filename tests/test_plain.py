@@ -30,6 +30,8 @@ SPECS: tuple[type, ...] = (RunSpec, DataSpec, StackSpec, StageSpec, Budget, Opti
 
 #: What a recorded spec means that does not say it. To change a default here would change the meaning of recorded runs.
 LATER = {
+    (DataSpec, "white_level"): None,
+    (DataSpec, "max_megapixels"): None,
     (StageSpec, "decoder"): None,
     (StackSpec, "norm"): None,
     (StackSpec, "init"): "torch",
@@ -50,6 +52,8 @@ LATER = {
 }
 #: Another value of each.
 OTHER: dict[str, Any] = {
+    "white_level": 4095,
+    "max_megapixels": 200.0,
     "decoder": "linear",
     "norm": "group",
     "init": "he",
@@ -98,15 +102,17 @@ def test_a_later_field_is_written_where_it_is_not_the_default(cls: type, name: s
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
 def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
     stack = StackSpec.of("dense", 4, activation="sigmoid", output="linear")
-    how, changed = Optimisation(), {name: OTHER[name]}
+    given, how, changed = DataSpec(), Optimisation(), {name: OTHER[name]}
     plain = RunSpec("joint", stack=stack)
     if cls is StageSpec:
         stack = dataclasses.replace(stack, stages=(dataclasses.replace(stack.stages[0], **changed),))
     elif cls is StackSpec:
         stack = dataclasses.replace(stack, **changed)
+    elif cls is DataSpec:
+        given = dataclasses.replace(given, **changed)
     else:
         how = dataclasses.replace(how, **changed)
-    other = RunSpec("joint", stack=stack, optimisation=how)
+    other = RunSpec("joint", data=given, stack=stack, optimisation=how)
     assert other.id != plain.id
     assert from_json(to_json(other)) == other
 
