@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stacked.checks import choice, need, positive
-from stacked.plain import CALLED, Options, later, pairs
+from stacked.plain import CALLED, Options, later, pairs, take_python_values
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class StageSpec:
         from stacked.stages import kinds
         from stacked.stages.activations import ACTIVATIONS
 
+        take_python_values(self)
         object.__setattr__(self, "options", pairs(self.options))
         choice(self.kind, kinds(), "stage kind")
         choice(self.activation, ACTIVATIONS, "activation")
@@ -67,6 +68,7 @@ class StackSpec:
         from stacked.stages import kinds
         from stacked.stages.activations import ACTIVATIONS
 
+        take_python_values(self)
         object.__setattr__(self, "stages", tuple(self.stages))
         need(
             len(self.stages) > 0,

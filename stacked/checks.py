@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
+from typing import cast
 
 from stacked.errors import InputError
 
@@ -20,8 +22,9 @@ def choice(value: str, allowed: Iterable[str], what: str) -> None:
 
 
 def finite(value: object) -> bool:
-    """Whether value is a number, and one that a float can be."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    """Whether value is a number, Python's or NumPy's, and one that a float can be."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and abs(cast(float, value)) <= sys.float_info.max
 
 
 def utf8(value: str, what: str) -> None:
@@ -36,8 +39,8 @@ def positive(value: float, what: str) -> None:
 
 
 def whole(value: object, what: str, least: int = 1, most: int = 2**63 - 1) -> None:
-    """Raise InputError unless value is an integer from `least` to `most`."""
-    number = value if isinstance(value, int) and not isinstance(value, bool) else least - 1
+    """Raise InputError unless value is an integer, Python's or NumPy's, from `least` to `most`."""
+    number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else least - 1
     need(number >= least, f"{what} {value!r} is not allowed: give an integer of at least {least}")
     need(number <= most, f"{what} {value!r} is not allowed: give an integer of at most {most}")
 
@@ -46,4 +49,4 @@ def wholes(values: Sequence[int], what: str, least: int = 1, most: int = 2**63 -
     """The integers from `least` to `most` that are given, each once and in order; InputError for another."""
     for value in values:
         whole(value, what, least, most)
-    return sorted(set(values))
+    return sorted({int(value) for value in values})

@@ -95,16 +95,24 @@ def main(words: Sequence[str] | None = None) -> int:
     there.add_argument("codec", type=Path, metavar="CODEC", help="file that Codec.save wrote")
     there.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="file that Pillow reads")
     there.add_argument("file", type=Path, metavar="FILE", help="to be written")
+    there.add_argument(
+        "--max-megapixels", type=float, default=None, metavar="X", help="of the largest image that is read (89)"
+    )
     back = ways.add_parser("decode", help="a file to PNG images")
     back.add_argument("codec", type=Path, metavar="CODEC", help="file that it was written with")
     back.add_argument("file", type=Path, metavar="FILE", help="file that encode wrote")
     back.add_argument("folder", type=Path, metavar="FOLDER", help="to be written into")
     given = command.parse_args(words)
+    from stacked.checks import positive
+    from stacked.data.image import pixel_limit
     from stacked.errors import InputError
 
     try:
         if given.way == "encode":
-            print(encode(given.codec, given.images, given.file))
+            if given.max_megapixels is not None:
+                positive(given.max_megapixels, "max_megapixels")
+            with pixel_limit(given.max_megapixels):
+                print(encode(given.codec, given.images, given.file))
         else:
             print(decode(given.codec, given.file, given.folder))
     except InputError as error:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stacked.architecture import StackSpec
 from stacked.checks import need
+from stacked.plain import python_value
 from stacked.pretrain import Values, pretrain
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.stack import StackedAutoencoder
@@ -105,13 +106,13 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
     def fit(self, X: ArrayLike, y: Any = None) -> StackedAutoencoderTransformer:  # noqa: N803
         """Train on rows [n, features]; y is not looked at."""
         rows = validate_data(self, X, dtype=FLOATS)
-        shape = tuple(self.image_shape or (rows.shape[1],))
+        shape = (rows.shape[1],) if self.image_shape is None else python_value(tuple(self.image_shape))
         need(
             math.prod(shape) == rows.shape[1],
             f"image_shape {shape} does not fit rows of {rows.shape[1]} features: give one whose product that is",
         )
         self.spec_ = self.spec(int(check_random_state(self.random_state).randint(2**31 - 1)))
-        values = torch.tensor(rows, dtype=torch.float32).view(-1, *shape)
+        values = torch.from_numpy(np.array(rows, dtype=np.float32, order="C")).view(-1, *shape)
         self.stack_ = pretrain(self.spec_, Values(values), shape, device=self.device).cpu()
         self._n_features_out = math.prod(self.stack_.latent_shape)
         return self
@@ -134,14 +135,16 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
 
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
         """Minus the mean squared error of the reconstruction, in squared units of a feature: greater is better."""
-        rows = np.asarray(X, dtype=np.float64)
-        return -float(np.square(self.inverse_transform(self.transform(rows)) - rows).mean())
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=np.float64, reset=False)
+        codes = through(self.stack_, "encode", rows, self.stack_.input_shape)
+        return -float(np.square(self.inverse_transform(codes) - rows).mean())
 
 
 @torch.no_grad()
 def through(stack: StackedAutoencoder, way: str, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """What `encode` or `decode` of `stack` makes of rows [n, values], each of them of `shape`: rows of the same dtype."""
-    values = torch.tensor(rows).view(-1, *shape)
+    values = torch.from_numpy(np.array(rows, order="C")).view(-1, *shape)  # a copy: rows may be read backwards
     # in the precision of the rows, so that what a row gives hardly depends on what else is in its batch
     stack = stack if values.dtype == torch.float32 else copy.deepcopy(stack).to(values.dtype)
     return torch.cat([getattr(stack, way)(part).flatten(1) for part in values.split(ROWS)]).numpy()

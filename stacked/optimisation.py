@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stacked.checks import choice, finite, need, positive, whole
 from stacked.growth import Phase
-from stacked.plain import Options, later, pairs
+from stacked.plain import Options, later, pairs, take_python_values
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Optimisation:
         from stacked.penalties import PENALTIES
         from stacked.winners import WINNERS
 
+        take_python_values(self)
         if isinstance(self.corruption_level, (int, float)):
             object.__setattr__(self, "corruption_level", (float(self.corruption_level),))
         if isinstance(self.loss, str):

@@ -39,10 +39,26 @@ def added(default: Any, before: Any) -> Any:
     return dataclasses.field(default=default, metadata={"before": before})
 
 
+def python_value(value: Any) -> Any:
+    """A number, text or array of NumPy's (or torch's) as Python's own, an array as a tuple; any other value as it is.
+
+    So a spec that was made of NumPy's numbers is equal to that of Python's, with the same JSON and id.
+    """
+    if hasattr(value, "tolist") and hasattr(value, "ndim"):  # what such values have, so that neither must be imported
+        return _hashable(value.tolist())
+    return type(value)(map(python_value, value)) if type(value) in (tuple, list) else value
+
+
+def take_python_values(spec: Any) -> None:
+    """Turn the fields of a frozen dataclass that are NumPy's numbers or arrays into Python's."""
+    for f in dataclasses.fields(spec):
+        object.__setattr__(spec, f.name, python_value(getattr(spec, f.name)))
+
+
 def pairs(values: Any) -> Options:
     """Options from a dictionary, or from pairs, sorted by name."""
     items = values.items() if isinstance(values, dict) else values
-    return tuple(sorted(((str(name), _hashable(value)) for name, value in items), key=itemgetter(0)))
+    return tuple(sorted(((str(name), _hashable(python_value(value))) for name, value in items), key=itemgetter(0)))
 
 
 def _hashable(value: Any) -> Any:
@@ -138,6 +154,7 @@ def merged(spec: T, values: dict[str, Any]) -> T:
 
 def _convert(hint: Any, value: Any, what: str) -> Any:
     """`value` of plain JSON as `hint` has it; one value stands for a tuple of one. InputError names the field, `what`."""
+    value = python_value(value)
     several = isinstance(value, (list, tuple))
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value)

@@ -59,6 +59,8 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
         download=download,
         image_size=what.image_size,
         grey=what.grey,
+        white_level=what.white_level,
+        max_megapixels=what.max_megapixels,
     )
 
 

@@ -13,10 +13,11 @@ from stacked import data
 from stacked.architecture import StackSpec as StackSpec
 from stacked.architecture import StageSpec as StageSpec
 from stacked.checks import choice, need, positive, utf8, whole
+from stacked.data.image import WHITE
 from stacked.errors import InputError
 from stacked.growth import POLICIES, Phase, Updates
 from stacked.optimisation import Optimisation as Optimisation
-from stacked.plain import added, from_dict, parsed, to_json
+from stacked.plain import added, from_dict, later, parsed, take_python_values, to_json
 
 #: Epochs or updates: what no run can reach, and whose updates are whole numbers that a float can be.
 LONGEST = 10**9
@@ -25,7 +26,9 @@ LONGEST = 10**9
 @dataclass(frozen=True)
 class DataSpec:
     """Which images: `limit` takes a stratified subset of the training images, `valid` is the fraction of the official
-    training set held out for selection; `image_size` (pixels) and `grey` concern image folders alone.
+    training set held out for selection; `image_size` (pixels), `grey`, `white_level` (of 16-bit grey files the value that is
+    white; None: 65,535) and `max_megapixels` (of the largest image that is read; None: Pillow's limit of 89) concern image
+    folders alone.
 
     A folder of images has the name "folder:PATH" with a PATH below the data directory, which is not part of a spec: it says
     nothing of the machine."""
@@ -35,13 +38,20 @@ class DataSpec:
     valid: float = 1 / 12
     image_size: int = 224
     grey: bool = False
+    white_level: int | None = later(None)
+    max_megapixels: float | None = later(None)
 
     def __post_init__(self) -> None:
+        take_python_values(self)
         data.check_name(self.name)
         utf8(self.name, "name")
         if self.limit is not None:
             whole(self.limit, "limit")
         whole(self.image_size, "image_size")
+        if self.white_level is not None:
+            whole(self.white_level, "white_level", most=WHITE)
+        if self.max_megapixels is not None:
+            positive(self.max_megapixels, "max_megapixels")
         need(isinstance(self.grey, bool), f"grey {self.grey!r} is not allowed: give True or False")
         need(
             0 < self.valid < 1,
@@ -59,6 +69,7 @@ class Budget:
     unit: str = "epochs"
 
     def __post_init__(self) -> None:
+        take_python_values(self)
         if isinstance(self.stages, (int, float)):
             object.__setattr__(self, "stages", (self.stages,))
         if self.stages is not None:
@@ -106,6 +117,7 @@ class Evaluation:
     until: int = 0
 
     def __post_init__(self) -> None:
+        take_python_values(self)
         whole(self.until, "until", 0, LONGEST)
         for name in ("every", "images", "probe_every", "probe_images", "probe_labels"):
             whole(getattr(self, name), name, most=LONGEST)
@@ -134,6 +146,7 @@ class Classification:
     selection: str = added("budget", before="images")
 
     def __post_init__(self) -> None:
+        take_python_values(self)
         for budget in self.labels:
             if budget is not None:
                 whole(budget, "label budget")
@@ -171,6 +184,7 @@ class RunSpec:
     def __post_init__(self) -> None:
         from stacked.compatibility import check_fit, check_use
 
+        take_python_values(self)
         choice(self.policy, POLICIES, "policy")
         whole(self.seed, "seed", 0)
         for what, values in (

@@ -50,7 +50,7 @@ class StackedAutoencoder(nn.Module):
 
     def __init__(self, input_shape: Shape, stages: list[Stage] | None = None) -> None:
         super().__init__()
-        self.input_shape = tuple(input_shape)
+        self.input_shape = tuple(map(int, input_shape))
         self.stages = cast("list[Stage]", nn.ModuleList())  # typed by what it holds
         for stage in stages or []:
             self.grow(stage)

@@ -72,6 +72,12 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     )
     what.add_argument("--grey", action="store_true", help="read a folder's images as grey levels")
     what.add_argument(
+        "--white-level", type=int | None, default=None, metavar="N", help="value that is white in 16-bit files (65535)"
+    )
+    what.add_argument(
+        "--max-megapixels", type=float | None, default=None, metavar="X", help="of a folder's largest image (89)"
+    )
+    what.add_argument(
         "--data-dir",
         type=str | None,
         default=None,

@@ -33,6 +33,8 @@ MOST_SEEDS = 10_000
 MOST_JOBS = 1000
 #: settings that are tried for an arm
 MOST_TRIALS = 1000
+#: options that are fields of the spec's data, under the same name
+OF_DATA = ("limit", "image_size", "grey", "white_level", "max_megapixels")
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def options(study: str, given: Namespace) -> Options:
     )
     base = RunSpec(
         policy="joint",  # of all policies the one that asks least of losses; each arm's own spec is checked before it runs
-        data=DataSpec(data, limit=values["limit"], image_size=values["image_size"], grey=values["grey"]),
+        data=DataSpec(data, **{name: values[name] for name in OF_DATA}),
         stack=merged(stack, plainly(values["stack"])),
         budget=Budget(tuple(values["epochs"]), values["finetune"], values["unit"]),
         optimisation=merged(optimisation, plainly(values["optimisation"])),

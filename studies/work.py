@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -163,10 +164,12 @@ def prepare(parent: int) -> None:
 
 @lru_cache(maxsize=1)
 def cached_splits(base: RunSpec, data_dir: str | None) -> Splits:
-    """The data of a study, loaded once a process."""
+    """The data of a study, loaded once a process; what there is to say of them was said before runs began."""
     from stacked.run import load
 
-    return load(base, data_dir)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load(base, data_dir)
 
 
 def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:

@@ -175,9 +175,10 @@ def test_names_of_classes_in_any_bytes(tmp_path_factory: pytest.TempPathFactory,
     folder = tmp_path_factory.mktemp("bytes")
     inside = os.fsdecode(os.fsencode(folder) + b"/" + name)
     classes(Path(inside), 3, "deeper")
+    classes(folder, 3, "other than any of 8 bytes")
     splits = load(folder)
-    assert splits.classes == (os.fsdecode(name),)
-    assert len(splits.train) == 1
+    assert set(splits.classes) == {os.fsdecode(name), "other than any of 8 bytes"}
+    assert len(splits.train) == 2
 
 
 @given(

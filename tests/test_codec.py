@@ -289,3 +289,15 @@ def test_without_the_package_a_line_names_the_extra(codec: Codec, digits: Tensor
     monkeypatch.setattr(codecs.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'stacked\[compression\]'"):
         codec.encode(digits)
+
+
+def test_large_images_are_encoded_where_they_are_allowed(
+    codec: Codec, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    codec.save(tmp_path / "codec.safetensors")
+    Image.new("L", (40, 40)).save(tmp_path / "large.png")
+    words = ["encode", *(str(tmp_path / name) for name in ("codec.safetensors", "large.png", "out.stk"))]
+    assert main(words) == 2
+    assert "decompression bomb" in capsys.readouterr().err
+    assert main([*words, "--max-megapixels", "0.002"]) == 0

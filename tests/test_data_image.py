@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import torch
 from PIL import Image, features
 from torchvision.transforms import v2
 
+from stacked import data
 from stacked.data.image import decode, decode_all, extensions
 from stacked.errors import InputError
+from stacked.spec import DataSpec
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -106,6 +109,74 @@ def test_16_bit_grey_is_scaled(tmp_path: Path, kind: str) -> None:
     expected = [[0, 0, 1, 1], [127, 128, 254, 255]] * 2  # v / 257, rounded
     assert decode(tmp_path / f"x.{kind}", 4, grey=True)[0].tolist() == expected
     assert decode(tmp_path / f"x.{kind}", 4, grey=False).tolist() == [expected] * 3
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_a_white_level_is_white(tmp_path: Path, kind: str) -> None:
+    values = np.array([[0, 2048, 4095, 4096], [100, 1000, 3000, 65535]] * 2, dtype=np.uint16)
+    path = tmp_path / f"x.{kind}"
+    Image.fromarray(values).save(path)
+    expected = [[0, 128, 255, 255], [6, 62, 187, 255]] * 2
+    assert decode(path, 4, grey=True, white_level=4095)[0].tolist() == expected
+    assert decode_all([path], 4, True, white_level=4095)[0, 0].tolist() == expected
+
+
+def test_12_bits_in_files_of_16_are_told_of(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{k}.png" for k in range(3)]
+    for path, largest in zip(paths, (100, 4095, 4096), strict=True):
+        Image.fromarray(np.full((4, 4), largest, dtype=np.uint16)).save(path)
+    with pytest.warns(
+        UserWarning, match=r"2 of 2 images in .* have 16 bits, .* largest value is 4,095: .* white_level 4095"
+    ):
+        decode_all(paths[:2], 4, True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decode_all(paths, 4, True)
+        decode_all(paths, 4, True, white_level=4095)
+    Image.new("L", (4, 4)).save(tmp_path / "8.png")
+    with pytest.warns(
+        UserWarning, match=r"0 of 1 images in .*8\.png have 16 bits: the white level of 4,095 has no effect"
+    ):
+        decode_all([tmp_path / "8.png"], 4, True, white_level=4095)
+
+
+def test_16_bits_of_colours_are_told_of_too(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 3), 4095, dtype=">u2").tobytes()
+    lines = b"".join(b"\0" + pixels[24 * k : 24 * (k + 1)] for k in range(4))
+    body = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(lines))
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
+    with pytest.warns(UserWarning, match="1 of 1 images in .* have 16 bits"):
+        assert decode_all([tmp_path / "x.png"], 4, False).max() == 15
+    with pytest.raises(InputError, match="to which no white level applies; save it as grey"):
+        decode_all([tmp_path / "x.png"], 4, False, white_level=4095)
+
+
+def test_more_megapixels_are_read_where_they_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for side, name in (
+        (30, "small"),
+        (40, "large"),
+        (60, "twice"),
+    ):  # above the limit Pillow warns, above twice it refuses
+        Image.new("L", (side, side), 7).save(tmp_path / f"{name}.png")
+    for name in ("large", "twice"):
+        with pytest.raises(InputError, match="decompression bomb DOS attack; where it is none, give max_megapixels"):
+            decode_all([tmp_path / f"{name}.png"], 4, True)
+    paths = [tmp_path / f"{name}.png" for name in ("small", "large", "twice")]
+    assert (decode_all(paths, 4, True, max_megapixels=0.0036) == 7).all()
+    assert Image.MAX_IMAGE_PIXELS == 1000
+    with pytest.raises(InputError, match=r"large\.png cannot be read .* nor can 1 more"):
+        decode_all(paths, 4, True, max_megapixels=0.0015)
+    for option in ({"white_level": 70_000}, {"white_level": 0}, {"max_megapixels": -1.0}):
+        for refuses in (
+            lambda option=option: DataSpec(**option),
+            lambda option=option: data.load("folder:x", **option),
+        ):
+            with pytest.raises(InputError, match=f"{next(iter(option))} .* is not allowed"):
+                refuses()
+    for option in ({"white_level": 4095}, {"max_megapixels": 100.0}):
+        with pytest.raises(InputError, match=f"{next(iter(option))} does not apply to 'digits'"):
+            data.load("digits", **option)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -34,8 +35,8 @@ def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def conv(**more: Any) -> StackedAutoencoderTransformer:
-    given = {"kind": "conv", "image_shape": (1, 8, 8), "output": "sigmoid", "epochs": 3, "random_state": 0}
-    return StackedAutoencoderTransformer((8, 4), **given | more)
+    given = {"widths": (8, 4), "kind": "conv", "image_shape": (1, 8, 8), "output": "sigmoid", "epochs": 3}
+    return StackedAutoencoderTransformer(**given | {"random_state": 0} | more)
 
 
 def test_it_trains_the_stack_of_its_spec(digits: Any) -> None:
@@ -110,3 +111,39 @@ def test_what_cannot_be_fitted_is_said(digits: Any, given: dict[str, Any], says:
 def test_codes_of_another_size_are_refused(digits: Any) -> None:
     with pytest.raises(InputError, match="codes of 3 values are none of this encoder's: give 16 a row"):
         conv(epochs=0.2).fit(digits[0]).inverse_transform(np.zeros((2, 3)))
+
+
+def test_parameters_may_be_numbers_and_arrays_of_numpy(digits: Any) -> None:
+    rows, _ = digits
+    grid = GridSearchCV(conv(epochs=0.2), {"batch_size": 2 ** np.arange(4, 6), "lr": np.logspace(-3, -2, 2)}, cv=2)
+    assert grid.fit(rows).best_params_["batch_size"] in (16, 32)
+    with_numpy = conv(widths=np.array([8, 4]), image_shape=np.array([1, 8, 8]), epochs=np.float32(0.5)).fit(rows)
+    assert with_numpy.spec_ == conv(epochs=0.5).fit(rows).spec_
+
+
+def test_rows_in_any_layout_give_the_same(digits: Any) -> None:
+    rows, _ = digits
+    layouts = {
+        "backwards": rows[::-1][::-1],
+        "columns": np.asfortranarray(rows),
+        "every other": np.repeat(rows, 2, 0)[::2],
+    }
+    fitted, frame = conv(epochs=0.5).fit(rows), pd.DataFrame(rows)
+    for name, same in (layouts | {"frame": frame.iloc[::-1].iloc[::-1]}).items():
+        assert np.array_equal(conv(epochs=0.5).fit(same).transform(rows), fitted.transform(rows)), name
+        assert np.array_equal(fitted.transform(same), fitted.transform(rows)), name
+        assert np.array_equal(
+            fitted.inverse_transform(fitted.transform(rows)[::-1])[::-1],
+            fitted.inverse_transform(fitted.transform(rows)),
+        )
+        assert fitted.score(same) == fitted.score(rows)
+    assert conv(epochs=0.5).fit(frame.iloc[::-1]).transform(frame.iloc[::-1]).shape == (600, 16)
+
+
+@pytest.mark.parametrize("method", ["transform", "score"])
+def test_columns_under_other_names_are_refused_as_by_scikit_learn(digits: Any, method: str) -> None:
+    frame = pd.DataFrame(digits[0], columns=[f"pixel {k}" for k in range(64)])
+    fitted = conv(epochs=0.2).fit(frame)
+    assert np.isfinite(getattr(fitted, method)(frame)).all()
+    with pytest.raises(ValueError, match="feature names should match"):
+        getattr(fitted, method)(frame[frame.columns[::-1]])

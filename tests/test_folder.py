@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from PIL import Image
 
 from stacked import data
 from stacked.data import Splits
-from stacked.data.folder import apart
+from stacked.data.folder import apart, named_images
 from stacked.errors import InputError
 from stacked.spec import DataSpec
 
@@ -126,16 +128,21 @@ def test_the_division_does_not_depend_on_what_is_in_the_images(tmp_path: Path) -
 
 
 def test_what_is_no_image_is_not_looked_at(tmp_path: Path) -> None:
-    classes(tmp_path, 3, "a")
+    classes(tmp_path, 3, "a", "b")
     for name in ("labels.csv", "Thumbs.db", "notes.txt", ".hidden.png", "film.mpg", "table.h5", "none", "a/x"):
         (tmp_path / name).write_bytes(b"not an image")
     paint(tmp_path / ".cache" / "b.png", 1)
     (tmp_path / "empty").mkdir()
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "index.html").write_text("<html>")
-    splits = load(tmp_path)
-    assert splits.classes == ("a",)
-    assert values(splits) == [(0, 0), (1, 0), (2, 0)]
+    with pytest.warns(UserWarning, match="left out") as told:
+        splits = load(tmp_path)
+    assert splits.classes == ("a", "b")
+    assert values(splits) == [(0, 0), (1, 0), (2, 0), (50, 1), (51, 1), (52, 1)]
+    assert [str(one.message) for one in told] == [
+        f"8 files were left out of {tmp_path}, by names that are not of images that Pillow reads: "
+        "2 without an extension, 1 .csv, 1 .db, 1 .h5, 1 .html, 2 others"
+    ]
 
 
 def test_extensions_count_in_any_case_and_linked_folders_too(tmp_path: Path) -> None:
@@ -167,13 +174,13 @@ def test_grey(tmp_path: Path) -> None:
 def test_a_folder_is_looked_for_in_the_data_directory_else_in_the_current_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classes(tmp_path / "here" / "images", 3, "a")
-    classes(tmp_path / "there" / "my" / "images", 3, "b")
+    classes(tmp_path / "here" / "images", 3, "a", "c")
+    classes(tmp_path / "there" / "my" / "images", 3, "b", "c")
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("STACKED_DATA", str(tmp_path / "there"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert data.load("folder:images", image_size=8).classes == ("a",)
-    assert data.load("folder:my/images", image_size=8, data_dir="../there").classes == ("b",)
+    assert data.load("folder:images", image_size=8).classes == ("a", "c")
+    assert data.load("folder:my/images", image_size=8, data_dir="../there").classes == ("b", "c")
     assert data.load("folder:my/images", image_size=8, data_dir="~/there").name == "folder:my/images"
 
 
@@ -226,6 +233,9 @@ def test_a_missing_folder_or_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
+    says = "holds no images that Pillow reads (1 .txt that it does not): give a folder that has some"
+    assert refusal(tmp_path) == f"{tmp_path} {says}"
+    (tmp_path / "notes.txt").unlink()
     assert refusal(tmp_path) == f"{tmp_path} holds no images that Pillow reads: give a folder that has some"
     classes(tmp_path / "train", 3, "a")
     (tmp_path / "test").mkdir()
@@ -288,6 +298,39 @@ def test_train_and_test_must_agree(tmp_path: Path) -> None:
     assert refusal(flat) == f"only one of {flat}/train and {flat}/test has class folders: give them to both"
 
 
+ONE_CLASS = "all images of {} lie in one folder, 'a': they are taken as images without classes"
+
+
+def test_one_class_is_none(tmp_path: Path) -> None:
+    whole, divided = classes(tmp_path / "whole", 12, "a"), tmp_path / "divided"
+    for part in ("train", "test"):
+        classes(divided / part, 6, "a")
+    for folder, told in ((whole, whole), (divided, divided / "train")):
+        with pytest.warns(UserWarning, match=re.escape(ONE_CLASS.format(told))):
+            splits = load(folder)
+        assert splits.classes == ()
+        assert {label for part in (splits.train, splits.valid, splits.test) for label in part.labels.tolist()} == {-1}
+    classes(divided / "train", 6, "b")
+    assert set(load(divided).test.labels.tolist()) == {0}  # of the two that training images have
+
+
+def test_what_is_left_out_is_told_once_and_after_all_was_read(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        classes(tmp_path / part, 3, "a", "b")
+        (tmp_path / part / "a" / "phone.HEIC").write_bytes(b"")
+    with pytest.warns(UserWarning, match="left out") as told:
+        load(tmp_path)
+    assert len(told) == 1
+    assert str(told[0].message).startswith(f"2 files were left out of {tmp_path}, by names")
+    assert str(told[0].message).endswith(": 2 .heic")
+    with pytest.warns(UserWarning, match=r": 1 \.heic$"):
+        named_images(tmp_path / "train" / "a", 8, False)
+    (tmp_path / "train" / "a" / "0.png").write_bytes(b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "cannot be read" in refusal(tmp_path)
+
+
 def test_too_few_images_are_refused(tmp_path: Path) -> None:
     few = classes(tmp_path / "few", 3, "a")
     paint(few / "b" / "0.png", 1)
@@ -298,7 +341,7 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     paint(flat / "0.png", 1)
     assert refusal(flat) == f"{flat} has 1 image, {needed}"
-    divided = classes(tmp_path / "divided" / "train", 1, "a").parent
+    divided = classes(tmp_path / "divided" / "train", 1, "a", "b").parent
     classes(divided / "test", 1, "a")
     assert refusal(divided) == (
         f"{divided}/train/a has 1 image, and at least 2 are needed to train and validate with: add some"

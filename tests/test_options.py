@@ -22,6 +22,8 @@ MEANINGS: list[tuple[str, str, Any]] = [
     ("--limit 700", "base.data.limit", 700),
     ("--image-size 64", "base.data.image_size", 64),
     ("--grey", "base.data.grey", True),
+    ("--white-level 4095", "base.data.white_level", 4095),
+    ("--max-megapixels 200", "base.data.max_megapixels", 200),
     ("--data-dir there", "data_dir", "there"),
     ("--download", "download", True),
     ("--corruption gaussian --level 0.2", "base.optimisation.corruption", "gaussian"),

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stacked import InputError, RunSpec, StackSpec
@@ -29,6 +30,8 @@ SPECS: tuple[type, ...] = (RunSpec, DataSpec, StackSpec, StageSpec, Budget, Opti
 
 #: What a recorded spec means that does not say it. To change a default here would change the meaning of recorded runs.
 LATER = {
+    (DataSpec, "white_level"): None,
+    (DataSpec, "max_megapixels"): None,
     (StageSpec, "decoder"): None,
     (StackSpec, "norm"): None,
     (StackSpec, "init"): "torch",
@@ -52,6 +55,8 @@ LATER = {
 ADDED = {(Classification, "selection"): ("images", "budget")}
 #: Another value of each.
 OTHER: dict[str, Any] = {
+    "white_level": 4095,
+    "max_megapixels": 200.0,
     "decoder": "linear",
     "norm": "group",
     "init": "he",
@@ -121,15 +126,17 @@ def test_a_spec_without_an_added_field_means_what_was_done_before() -> None:
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
 def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
     stack = StackSpec.of("dense", 4, activation="sigmoid", output="linear")
-    how, changed = Optimisation(), {name: OTHER[name]}
+    given, how, changed = DataSpec(), Optimisation(), {name: OTHER[name]}
     plain = RunSpec("joint", stack=stack)
     if cls is StageSpec:
         stack = dataclasses.replace(stack, stages=(dataclasses.replace(stack.stages[0], **changed),))
     elif cls is StackSpec:
         stack = dataclasses.replace(stack, **changed)
+    elif cls is DataSpec:
+        given = dataclasses.replace(given, **changed)
     else:
         how = dataclasses.replace(how, **changed)
-    other = RunSpec("joint", stack=stack, optimisation=how)
+    other = RunSpec("joint", data=given, stack=stack, optimisation=how)
     assert other.id != plain.id
     assert from_json(to_json(other)) == other
 
@@ -227,3 +234,50 @@ def test_a_value_of_the_wrong_type_is_named_with_its_field(spec: Any, values: di
     with pytest.raises(InputError) as error:
         merged(spec, values)
     assert str(error.value) == message
+
+
+# NumPy's numbers
+
+NUMPYS: list[tuple[Any, Any]] = [
+    (lambda n: RunSpec(seed=n.int64(3)), RunSpec(seed=3)),
+    (
+        lambda n: DataSpec(limit=n.int32(50), valid=n.float64(0.25), grey=n.bool_(True)),
+        DataSpec("mnist", 50, 0.25, grey=True),
+    ),
+    (lambda n: DataSpec(n.str_("digits"), image_size=n.uint8(32)), DataSpec("digits", image_size=32)),
+    (lambda n: Budget(n.array([1, 2]), n.float64(2.5)), Budget((1, 2), 2.5)),
+    (lambda n: Budget(n.float32(0.5), n.int64(1)), Budget(0.5, 1)),  # type: ignore[arg-type]
+    (lambda n: StackSpec.of("dense", *n.array([8, 4])), StackSpec.of("dense", 8, 4)),
+    (lambda n: StackSpec.of("conv-pool", n.int64(8), kernel=n.int64(5)), StackSpec.of("conv-pool", 8, kernel=5)),
+    (lambda n: Evaluation(every=n.int16(5)), Evaluation(every=5)),
+    (lambda n: Classification(labels=tuple(n.array([10, 20])), lrs=n.array([0.1])), Classification((10, 20), (0.1,))),
+    (
+        lambda n: Optimisation(lr=n.float64(0.1), batch_size=n.int64(32), clip=n.float32(0.5), patience=n.int8(3)),
+        Optimisation(lr=0.1, batch_size=32, clip=0.5, patience=3),
+    ),
+    (lambda n: Optimisation(corruption_level=n.float64(0.5)), Optimisation(corruption_level=0.5)),  # type: ignore[arg-type]
+    (
+        lambda n: Optimisation(penalties={"l1": n.float64(0.5)}, emphasis=n.array([1.0, 0.5])),  # type: ignore[arg-type]
+        Optimisation(penalties=(("l1", 0.5),), emphasis=(1.0, 0.5)),
+    ),
+    (lambda n: merged(Optimisation(), {"lr": n.float32(0.5), "warmup": n.int64(2)}), Optimisation(lr=0.5, warmup=2)),
+]
+
+
+@pytest.mark.parametrize(("made", "expected"), NUMPYS)
+def test_numbers_of_numpy_are_those_of_python(made: Any, expected: Any) -> None:
+    found = made(np)
+    assert found == expected
+    assert hash(found) == hash(expected)
+    assert to_json(found) == to_json(expected)
+    if isinstance(found, RunSpec):
+        assert found.id == expected.id
+
+
+def test_numbers_of_numpy_are_checked_like_others() -> None:
+    with pytest.raises(InputError, match=r"batch_size 2\.5 is not allowed"):
+        Optimisation(batch_size=np.float64(2.5))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="learning rate nan is not allowed"):
+        Optimisation(lr=np.float32("nan"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="seed True is not allowed"):
+        RunSpec(seed=np.bool_(True))  # type: ignore[arg-type]

@@ -15,8 +15,10 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
+from stacked.checks import positive, whole
 from stacked.data.dataset import Dataset, Source
 from stacked.data.files import at_home
+from stacked.data.image import WHITE
 from stacked.data.split import Split, Splits, hold_out
 from stacked.errors import InputError
 
@@ -48,6 +50,8 @@ def load(
     download: bool = False,
     image_size: int = 224,
     grey: bool = False,
+    white_level: int | None = None,
+    max_megapixels: float | None = None,
 ) -> Splits:
     """Load a dataset's splits.
 
@@ -56,7 +60,9 @@ def load(
     many of the remaining training images (balanced and nested); valid and test stay the same for every limit.
     `data_dir` holds what is not bundled (default: the environment variable STACKED_DATA, else
     ~/.cache/stacked), and is where the PATH of "folder:PATH" begins (default: the current folder); nothing is fetched
-    unless `download`. `image_size` (pixels) and `grey` concern "folder:PATH" and "photographs" only.
+    unless `download`. `image_size` (pixels) and `grey` concern "folder:PATH" and "photographs" only, `white_level` (of 16-bit
+    grey files the value that is white; None: 65,535) and `max_megapixels` (of the largest image; None: Pillow's limit of 89)
+    "folder:PATH" only.
 
     Raises InputError for an unknown name, an option outside its range, and missing or corrupt files.
     """
@@ -70,8 +76,17 @@ def load(
     if grey and not argument and name != "photographs":
         raise InputError(f"grey does not apply to {name!r}, whose images are taken as they are: leave it out")
 
+    if white_level is not None:
+        whole(white_level, "white_level", most=WHITE)
+    if max_megapixels is not None:
+        positive(max_megapixels, "max_megapixels")
+    for option, value in (("white_level", white_level), ("max_megapixels", max_megapixels)):
+        if value is not None and not argument:
+            raise InputError(f"{option} does not apply to {name!r}, which is no folder of images: leave it out")
+
     where = at_home(data_dir or ".") if argument else _data_dir(data_dir)
-    official = dataset().load(Source(where, download, argument, image_size, grey))
+    source = Source(where, download, argument, int(image_size), grey, white_level, max_megapixels)
+    official = dataset().load(source)
     train, held = hold_out(official.train, valid)
     if limit is not None:
         from stacked.data.labels import image_subset

@@ -20,7 +20,7 @@ class Source:
 
     `data_dir` holds (or receives) the files of datasets that are not bundled, and a user's own folders; `download`
     permits fetching. `argument` is what follows the colon of a name such as "folder:PATH"; `image_size` (pixels a
-    side) and `grey` say how a user's own images are decoded.
+    side), `grey`, `white_level` (of 16-bit files) and `max_megapixels` say how a user's own images are decoded.
     """
 
     data_dir: Path
@@ -28,6 +28,8 @@ class Source:
     argument: str = ""
     image_size: int = 224
     grey: bool = False
+    white_level: int | None = None
+    max_megapixels: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

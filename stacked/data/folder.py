@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -13,31 +15,37 @@ import numpy as np
 from stacked.data.dataset import Dataset, Official, Source
 from stacked.data.image import decode_all, extensions
 from stacked.data.split import Split, division
-from stacked.errors import InputError
+from stacked.errors import InputError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TEST = 1 / 6
+#: kinds of files that are named where several were left out
+KINDS = 5
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Image files below a folder, in the order of their names; `labels` index `classes`, or are all -1."""
+    """Image files below a folder, in the order of their names; `labels` index `classes`, or are all -1.
+
+    left_out: how many other files there are, by the ends of their names.
+    """
 
     folder: Path
     paths: tuple[Path, ...]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
+    left_out: Counter[str]
 
 
 class Folder(Dataset):
     """Images of any format that Pillow reads, 3 x image_size x image_size, or 1 x ... when grey.
 
-    Subfolders are classes (images may lie deeper in them); a folder of images alone has no labels. Where
-    PATH/train and PATH/test both exist they are the official splits; else a fixed stratified sixth is the
-    test set. Hidden files and files without an image's extension are not looked at; an image that cannot be
-    read is an error.
+    Subfolders are classes (images may lie deeper in them); a folder of images alone, or with one subfolder,
+    has no labels. Where PATH/train and PATH/test both exist they are the official splits; else a fixed
+    stratified sixth is the test set. Hidden files and files without an image's extension are not looked at, and
+    the latter are counted in a warning; an image that cannot be read is an error.
     """
 
     name = "folder:PATH"
@@ -60,21 +68,32 @@ class Folder(Dataset):
             return _divided(root, source)
         listing = _list(root)
         _refuse_half_a_division(listing)
-        _require(listing, 3, "to train, validate and test with")
-        return Official(*_held_out(listing, source), listing.classes)
+        mine = _without_one_class(listing)
+        _require(mine, 3, "to train, validate and test with")
+        official = Official(*_held_out(mine, source), mine.classes)
+        _tell_left_out(root, listing.left_out)
+        _tell_one_class(root, listing.classes)
+        return official
 
 
-def named_images(folder: Path, image_size: int, grey: bool) -> tuple[list[Path], Tensor]:
+def named_images(
+    folder: Path,
+    image_size: int,
+    grey: bool,
+    white_level: int | None = None,
+    max_megapixels: float | None = None,
+) -> tuple[list[Path], Tensor]:
     """All images below a folder, whatever folders they are in: their paths and uint8 [N, C, H, W], decoded as by a data set.
 
     InputError where there are none, or one cannot be read.
     """
     import torch
 
-    paths = _images(folder) if folder.is_dir() else []
-    if not paths:
-        raise InputError(f"{folder} holds no images that Pillow reads: give a folder that has some")
-    return paths, torch.from_numpy(decode_all(paths, image_size, grey))
+    paths, left_out = _images(folder) if folder.is_dir() else ([], Counter[str]())
+    _require_some(folder, paths, left_out)
+    images = torch.from_numpy(decode_all(paths, image_size, grey, white_level, max_megapixels))
+    _tell_left_out(folder, left_out)
+    return paths, images
 
 
 def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
@@ -99,7 +118,8 @@ def _is_below(argument: str) -> bool:
 
 def _divided(root: Path, source: Source) -> Official:
     """The splits that the user made."""
-    beside = [path for path in _images(root) if path.relative_to(root).parts[0] not in ("train", "test")]
+    paths, left_out = _images(root)
+    beside = [path for path in paths if path.relative_to(root).parts[0] not in ("train", "test")]
     if beside:
         raise InputError(
             f"{root} has train and test but {len(beside)} images beside them, the first {beside[0]}: move "
@@ -111,8 +131,14 @@ def _divided(root: Path, source: Source) -> Official:
     unknown = sorted(set(test.classes) - set(train.classes))
     if unknown:
         raise InputError(f"{test.folder} has a class {unknown[0]!r} that {train.folder} lacks: add or rename it")
+    found = train.classes
+    if len(found) == 1:
+        train, test = _without_one_class(train), _without_one_class(test)
     _require(train, 2, "to train and validate with")
-    return Official(_decode(train, train.classes, source), _decode(test, train.classes, source), train.classes)
+    official = Official(_decode(train, train.classes, source), _decode(test, train.classes, source), train.classes)
+    _tell_left_out(root, left_out)
+    _tell_one_class(root / "train", found)
+    return official
 
 
 def _held_out(listing: Listing, source: Source) -> tuple[Split, Split]:
@@ -130,18 +156,17 @@ def _decode(listing: Listing, classes: tuple[str, ...], source: Source) -> Split
     import torch
 
     index = {label: classes.index(name) for label, name in enumerate(listing.classes)}
-    images = decode_all(listing.paths, source.image_size, source.grey)
+    images = decode_all(listing.paths, source.image_size, source.grey, source.white_level, source.max_megapixels)
     return Split(torch.from_numpy(images), torch.tensor([index.get(label, -1) for label in listing.labels]))
 
 
 def _list(folder: Path) -> Listing:
     """The images of one folder with their labels; raises InputError when there are none, or both kinds."""
-    paths = _images(folder)
-    if not paths:
-        raise InputError(f"{folder} holds no images that Pillow reads: give a folder that has some")
+    paths, left_out = _images(folder)
+    _require_some(folder, paths, left_out)
     above = [path.relative_to(folder).parts[:-1] for path in paths]
     if not any(above):
-        return Listing(folder, tuple(paths), (-1,) * len(paths), ())
+        return Listing(folder, tuple(paths), (-1,) * len(paths), (), left_out)
     if not all(above):
         raise InputError(
             f"{folder} holds images ({paths[above.index(())].name}) beside folders of images: put each in a "
@@ -149,12 +174,24 @@ def _list(folder: Path) -> Listing:
         )
     classes = tuple(sorted({parts[0] for parts in above}))
     index = {name: label for label, name in enumerate(classes)}
-    return Listing(folder, tuple(paths), tuple(index[parts[0]] for parts in above), classes)
+    return Listing(folder, tuple(paths), tuple(index[parts[0]] for parts in above), classes, left_out)
 
 
-def _images(folder: Path) -> list[Path]:
-    """All image files below a folder, by extension, hidden ones left out, sorted by path."""
+def _without_one_class(listing: Listing) -> Listing:
+    """The same images without labels, where all have the same one: there is nothing to tell apart."""
+    return replace(listing, labels=(-1,) * len(listing.paths), classes=()) if len(listing.classes) == 1 else listing
+
+
+def _tell_one_class(folder: Path, classes: tuple[str, ...]) -> None:
+    if len(classes) == 1:
+        told = f"all images of {folder} lie in one folder, {classes[0]!r}: they are taken as images without classes"
+        warnings.warn(printable(told), stacklevel=1)
+
+
+def _images(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """All image files below a folder, by extension, sorted by path, and the count of others by theirs; no hidden ones."""
     found: list[Path] = []
+    left_out = Counter[str]()
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename} cannot be listed ({error.strerror}): make it readable") from error
@@ -163,9 +200,34 @@ def _images(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for link in (path for path in (Path(top, name) for name in folders) if path.is_symlink()):
             _refuse_loop(folder, link)
-        visible = (Path(top, name) for name in files if not name.startswith("."))
-        found += [path for path in visible if path.suffix.lower() in extensions()]
-    return sorted(found, key=lambda path: path.parts)
+        for path in (Path(top, name) for name in files if not name.startswith(".")):
+            if path.suffix.lower() in extensions():
+                found.append(path)
+            else:
+                left_out[path.suffix.lower()] += 1
+    return sorted(found, key=lambda path: path.parts), left_out
+
+
+def _require_some(folder: Path, paths: Sequence[Path], left_out: Counter[str]) -> None:
+    """Raise InputError for a folder without an image."""
+    if not paths:
+        others = f" ({_counted(left_out)} that it does not)" if left_out else ""
+        raise InputError(f"{folder} holds no images that Pillow reads{others}: give a folder that has some")
+
+
+def _tell_left_out(folder: Path, left_out: Counter[str]) -> None:
+    if left_out:
+        many = f"{left_out.total():,} file{'s were' if left_out.total() > 1 else ' was'}"
+        told = f"{many} left out of {folder}, by names that are not of images that Pillow reads: {_counted(left_out)}"
+        warnings.warn(printable(told), stacklevel=1)
+
+
+def _counted(left_out: Counter[str]) -> str:
+    """How many files there are of each extension: "12 .heic, 1 without an extension"; of many kinds the most frequent."""
+    kinds = sorted(left_out, key=lambda kind: (-left_out[kind], kind))
+    shown = [f"{left_out[kind]:,} {kind or 'without an extension'}" for kind in kinds[:KINDS]]
+    rest = sum(left_out[kind] for kind in kinds[KINDS:])
+    return ", ".join([*shown, *([f"{rest:,} others"] if rest else [])])
 
 
 def _refuse_loop(folder: Path, link: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class Halving(Stage):
     @classmethod
     def check(cls, width: int, *, kernel: int = 3, **options: Any) -> None:
         super().check(width, **options)
-        ok = isinstance(kernel, int) and kernel >= 3 and kernel % 2 == 1
+        ok = isinstance(kernel, Integral) and kernel >= 3 and kernel % 2 == 1
         need(ok, f"kernel {kernel!r} of a {cls.kind} stage is not allowed: give an odd integer of at least 3")
         whole(kernel, f"kernel of a {cls.kind} stage", most=MOST_KERNEL)
 

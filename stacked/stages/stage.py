@@ -57,7 +57,7 @@ class Stage(nn.Module):
             f"a {self.kind} stage cannot read {tuple(in_shape)}: it needs channels x height x width of at least 2 x 2 "
             "pixels; use fewer stages or larger images",
         )
-        self.in_shape, self.width = tuple(in_shape), width
+        self.in_shape, self.width = tuple(in_shape), int(width)
         self.activation, self.output = activation, output
         self.frozen = False
         self._held: list[RemovableHandle] = []

@@ -83,7 +83,8 @@ def images_of(name: str, setting: Setting) -> tuple[list[Path], Tensor]:
     need(kind == "folder" and bool(path), f"{name!r} is no folder of images: give folder:PATH")
     name, data_dir = apart(name, setting.given.data_dir)
     folder = Path(data_dir or "") / name.partition(":")[2]
-    return named_images(folder, setting.given.image_size, setting.given.grey)
+    given = setting.given
+    return named_images(folder, given.image_size, given.grey, given.white_level, given.max_megapixels)
 
 
 def crossed(spec: RunSpec, images: Tensor, device: str) -> Verdict:

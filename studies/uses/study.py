@@ -107,6 +107,12 @@ def parser(use: Use) -> argparse.ArgumentParser:
     command.add_argument("--limit", type=int, default=None, metavar="N", help="training images (all)")
     command.add_argument("--image-size", type=int, default=64, metavar="N", help="of a folder's images (64)")
     command.add_argument("--grey", action="store_true", help="read a folder's images as grey levels")
+    command.add_argument(
+        "--white-level", type=int, default=None, metavar="N", help="value that is white in 16-bit files (65535)"
+    )
+    command.add_argument(
+        "--max-megapixels", type=float, default=None, metavar="X", help="of a folder's largest image (89)"
+    )
     command.add_argument("--methods", nargs="+", default=list(use.methods), metavar="NAME", help=", ".join(use.methods))
     command.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds (3)")
     command.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda ... (cpu)")
@@ -155,6 +161,8 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
         download=given.download,
         image_size=given.image_size,
         grey=given.grey,
+        white_level=given.white_level,
+        max_megapixels=given.max_megapixels,
     )
     out = given.out or Path("results") / use.name / (slug(name) + ("-smoke" if given.smoke else ""))
     setting = Setting(splits, given, out)
