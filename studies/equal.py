@@ -126,12 +126,9 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
     @cache
     def seconds(phase: Phase) -> tuple[float, float]:
         """(of one update on inputs at hand, of encoding one batch to the depth read)"""
-        few = dataclasses.replace(
-            splits, train=splits.train.take(torch.arange(min(len(splits.train), TIMED * order.size)))
-        )
-        examples, _ = material(base, splits if phase.target == "labels" else few, phase, where)
+        examples, _ = material(base, splits, phase, where, most=TIMED * order.size)
         with limited(threads):
-            some = Order(min(TIMED * order.size, len(examples.images)), order.size, base.seed)
+            some = Order(len(examples.images), order.size, base.seed)
             for _ in range(2):  # the first round warms up
                 began = time.perf_counter()
                 stack.learn_only(*phase.learn).eval()
