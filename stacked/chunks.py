@@ -15,4 +15,4 @@ def chunks(count: int, values: int, most: int = MOST) -> tuple[Tensor, ...]:
 
     values: of an image, or of what is made of it on the way where that has more.
     """
-    return torch.arange(count).split(max(1, min(most, BYTES // (4 * values))))
+    return torch.arange(count).split(max(1, min(most, BYTES // max(4 * values, 1))))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from stacked.chunks import chunks
 from stacked.codes import Images
 from stacked.data.stream import Order
-from stacked.evaluate import Codes, device_of, reading
+from stacked.evaluate import Codes, device_of
 from stacked.rng import derive, seeded
 from stacked.spec import Classification
 from stacked.stack import StackedAutoencoder
@@ -87,7 +87,7 @@ class Tuned:
 
 def accuracy(model: Classifier, images: Tensor | Images, labels: Tensor) -> float:
     """The fraction of images [N, C, H, W] uint8 classified as labelled."""
-    read, right = reading(images, device_of(model)), 0
+    read, right = Images.of(images, device_of(model)), 0
     model.eval()
     with torch.no_grad():
         for index in chunks(len(read), model.widest):
@@ -112,7 +112,7 @@ def fine_tuned(
     """
     (images, labels), device = train, device_of(stack)
     order = Order(len(images), how.batch_size, derive(seed, "classifier"))
-    read, targets = reading(images, device), labels.to(device)
+    read, targets = Images.of(images, device), labels.to(device)
     best: tuple[float, float, int] = (-1.0, 0.0, 0)
     best_state: dict[str, Tensor] = {}
     updates = max(how.updates, round(how.epochs * order.updates_per_epoch))

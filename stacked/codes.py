@@ -50,6 +50,15 @@ class Images:
         self.images, self.dtype, self.device, self.rows = images, dtype, device or images.device, rows
 
     @classmethod
+    def of(cls, images: Tensor | Images, device: torch.device | None = None) -> Images:
+        """Images [N, C, H, W] uint8, or those that are such already, on a device (None: where they lie)."""
+        return (
+            cls(images.images, images.dtype, device, images.rows)
+            if isinstance(images, Images)
+            else cls(images, device=device)
+        )
+
+    @classmethod
     def near(cls, images: Tensor, device: torch.device, rows: Tensor | None = None) -> Images:
         """Images kept on the device when they take no more than half of its free memory, else where they lie."""
         count = len(images) if rows is None else len(rows)

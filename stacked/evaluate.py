@@ -69,7 +69,7 @@ def errors(squared: float, variance: float, values: int) -> Reconstruction:
 
 def reconstruction(stack: StackedAutoencoder, images: Tensor | Images, depth: int | None = None) -> Reconstruction:
     """Errors of images [N, C, H, W] uint8 encoded to `depth` (None: the bottleneck) and decoded to pixels."""
-    read = reading(images, device_of(stack))
+    read = Images.of(images, device_of(stack))
     with evaluating(stack):
         return compared(read, lambda x: stack.reconstruct(x, depth), stack.widest(read.shape))
 
@@ -91,13 +91,6 @@ def compared(read: Images, restore: Callable[[Tensor], Tensor], widest: int = 0)
     return errors(squared / n, variance, values)
 
 
-def reading(images: Tensor | Images, device: torch.device) -> Images:
-    """Images [N, C, H, W] uint8 as floats on a device, by index."""
-    if isinstance(images, Images):
-        return Images(images.images, images.dtype, device, images.rows)
-    return Images(images, device=device)
-
-
 class Codes:
     """The codes at `depth` (0: pixels) of images, uint8 [N, C, H, W], by index: `codes[index]` is [n, D], flattened, on the CPU.
 
@@ -105,7 +98,7 @@ class Codes:
     """
 
     def __init__(self, stack: StackedAutoencoder, images: Tensor | Images, depth: int, most: int | None = None) -> None:
-        self.stack, self.read, self.depth, self.most = stack, reading(images, device_of(stack)), depth, most
+        self.stack, self.read, self.depth, self.most = stack, Images.of(images, device_of(stack)), depth, most
 
     def __len__(self) -> int:
         return len(self.read)
@@ -143,7 +136,7 @@ def codes(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Ten
 
 def reconstructed(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Tensor:
     """The images [N, C, H, W] as uint8 after encoding to `depth` and back."""
-    read = reading(images, device_of(stack))
+    read = Images.of(images, device_of(stack))
     found = torch.empty(len(read), *read.shape, dtype=torch.uint8)
     with evaluating(stack):
         for index in chunks(len(read), stack.widest(read.shape)):
