@@ -166,6 +166,10 @@ class Components:
         """The rows [n, D] of codes [n, k]."""
         return codes @ self.components_ + self.mean_
 
+    def restored(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """What the codes of rows [n, D] give back of them."""
+        return self.inverse_transform(self.transform(rows))
+
 
 def fitted_pca(train: Tensor, components: int) -> Components:
     """The first principal components of train images, uint8 [N, C, H, W], with values in [0, 1].
@@ -191,31 +195,32 @@ def fitted_pca(train: Tensor, components: int) -> Components:
     return Components((total / (255 * n)).numpy(), np.ascontiguousarray(axes * signs))
 
 
-def as_rows(images: Tensor) -> NDArray[np.float64]:
-    """Images uint8 [N, C, H, W] as float64 rows [N, C * H * W] in [0, 1], for methods that need all at once.
+def as_rows(images: Tensor, dtype: torch.dtype = torch.float64) -> NDArray[Any]:
+    """Images uint8 [N, C, H, W] as rows [N, C * H * W] of floats in [0, 1], for methods that need all at once.
 
     Raises InputError where they do not fit in memory.
     """
-    size, free = 8 * images.numel(), free_bytes(torch.device("cpu"))
+    rows, free = torch.empty(0, dtype=dtype), free_bytes(torch.device("cpu"))
+    size = rows.element_size() * images.numel()
     need(
         size <= 0.8 * free,
         f"{len(images):,} images of {images[:1].numel():,} values need {size / 2**30:,.1f} GiB as rows of numbers, and "
         f"{free / 2**30:,.1f} are free: take smaller images, fewer, or another method",
     )
-    rows = np.empty((len(images), images[:1].numel()))
+    rows = rows.new_empty(len(images), images[:1].numel())
     for index in chunks(*rows.shape):
-        rows[index] = Images(images, torch.float64)(index).flatten(1)
-    return rows
+        rows[index] = Images(images, dtype)(index).flatten(1)
+    return rows.numpy()
 
 
 def pca_reference(train: Tensor, test: Tensor, components: int) -> Reconstruction:
     """Errors on test images of PCA fitted on train images, both uint8 [N, C, H, W]: the linear code of the same size."""
-    pca = fitted_pca(train, components)
+    return row_errors(test, fitted_pca(train, components).restored)
 
-    def restore(x: Tensor) -> Tensor:
-        return torch.from_numpy(pca.inverse_transform(pca.transform(x.flatten(1).numpy()))).view_as(x)
 
-    return compared(Images(test, torch.float64), restore)
+def row_errors(images: Tensor, restore: Callable[[NDArray[Any]], NDArray[Any]]) -> Reconstruction:
+    """Errors on images, uint8 [N, C, H, W], of what `restore` makes of them as rows, float64 [n, C * H * W] in [0, 1]."""
+    return compared(Images(images, torch.float64), lambda x: torch.from_numpy(restore(x.flatten(1).numpy())).view_as(x))
 
 
 def mean_reference(train: Tensor, test: Tensor) -> Reconstruction:

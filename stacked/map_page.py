@@ -37,7 +37,7 @@ SHEET = 2**25
 
 def map_page(
     maps: Mapping[str, NDArray[Any]],
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
     names: Sequence[str],
     labels: Sequence[int] = (),
     classes: Sequence[str] = (),
@@ -48,7 +48,7 @@ def map_page(
     names: of the images. labels: indices of `classes`, which colours tell apart; -1 or none of them: without a class. Raises
     InputError where there is nothing to show, or the parts do not fit each other.
     """
-    count, images = len(images), thumbnails(images)
+    count, small = len(images), thumbnails(images)
     need(bool(maps) and count > 0, "there is nothing to show: give at least one map and one image")
     for name, points in maps.items():
         fits = points.shape in ((count, 2), (count, 3)) and bool(np.isfinite(points).all())
@@ -68,8 +68,8 @@ def map_page(
         "classes": list(classes),
         "colours": COLOURS,
         "across": math.ceil(math.sqrt(count)),
-        "tile": list(images.shape[2:]),
-        "sheet": "data:image/png;base64," + base64.b64encode(sheet(images)).decode(),
+        "tile": list(small.shape[2:]),
+        "sheet": "data:image/png;base64," + base64.b64encode(sheet(small)).decode(),
     }
     text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")  # no text of it ends the script
     page = files("stacked").joinpath("map_page.html").read_text(encoding="utf-8")
@@ -82,11 +82,11 @@ def scaled(points: NDArray[Any]) -> NDArray[np.float64]:
     return centred / max(float(np.abs(centred).max()), 1e-12)
 
 
-def thumbnails(images: NDArray[np.uint8], most: int = SHEET) -> NDArray[np.uint8]:
-    """Images [N, C, H, W] made smaller by a whole number, where all of them would have more than `most` values."""
-    factor = math.ceil(math.sqrt(images.size / most)) if images.size else 1
+def thumbnails(images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], most: int = SHEET) -> NDArray[np.uint8]:
+    """Images [C, H, W] as an array, made smaller by a whole number where all of them would have more than `most` values."""
+    factor = math.ceil(math.sqrt(sum(image.size for image in images) / most))
     if factor <= 1:
-        return images
+        return np.asarray(images)
     return np.stack(
         [np.stack([np.asarray(Image.fromarray(part).reduce(factor)) for part in image]) for image in images]
     )
