@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stacked.checks import choice, need
+from stacked.chunks import chunks
 from stacked.codes import Images
 from stacked.model_file import reading, write
 from stacked.plain import parsed
@@ -22,7 +23,7 @@ from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder
 
 FORMAT = "stacked detector 1"
-#: images that are scored at once
+#: images that are scored at once, at most
 BATCH = 250
 #: values of a code of which a covariance is estimated; maps of more are averaged over their places
 MOST_VALUES = 1024
@@ -88,15 +89,15 @@ class Detector:
             f"{count} held-out images cannot tell a false-alarm rate of {self.false_alarms:g}: give {least} or more of them",
         )
         order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
-        normal, held = images[order[count:]], images[order[:count]]
-        self.stack = pretrain(self.spec, Images(normal), tuple(images.shape[1:]), device=self.device).cpu()
+        normal, held = (Images(images, rows=rows) for rows in (order[count:], order[:count]))
+        self.stack = pretrain(self.spec, normal, tuple(images.shape[1:]), device=self.device).cpu()
         self._fit_density(normal)
         self.scale = self._parts(normal).mean(1)
         self.held = self._parts(held)
         self._calibrate()
         return self
 
-    def _fit_density(self, normal: Tensor) -> None:
+    def _fit_density(self, normal: Images) -> None:
         from sklearn.covariance import LedoitWolf
 
         codes = self._by_batch(normal, lambda x: summary(self._fitted.encode(x)))
@@ -118,21 +119,21 @@ class Detector:
         return self.stack
 
     @torch.no_grad()
-    def _by_batch(self, images: Tensor, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
-        stack, floats = self._fitted, Images(images)
+    def _by_batch(self, images: Tensor | Images, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+        stack, floats = self._fitted, Images.of(images)
         need(
-            images.dtype == torch.uint8 and tuple(images.shape[1:]) == stack.input_shape,
-            f"images of {images.dtype} and shape {list(images.shape[1:])} cannot be scored: give uint8 images of "
+            floats.images.dtype == torch.uint8 and floats.shape == stack.input_shape,
+            f"images of {floats.images.dtype} and shape {list(floats.shape)} cannot be scored: give uint8 images of "
             f"{list(stack.input_shape)}, as this detector was fitted on",
         )
-        parts = [function(floats(index)) for index in torch.arange(len(images)).split(BATCH)]
+        parts = [function(floats(index)) for index in chunks(len(floats), stack.widest(floats.shape), BATCH)]
         return torch.cat(parts).numpy() if parts else np.zeros(0)
 
     def heat_map(self, images: Tensor) -> NDArray[np.float32]:
         """The squared error at each pixel, mean over channels: [N, H, W]."""
         return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
 
-    def _parts(self, images: Tensor) -> Scores:
+    def _parts(self, images: Tensor | Images) -> Scores:
         """Reconstruction errors and densities [2, N], of one pass."""
 
         def both(x: Tensor) -> Tensor:

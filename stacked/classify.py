@@ -6,17 +6,19 @@ import copy
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from stacked.chunks import chunks
 from stacked.codes import Images
 from stacked.data.stream import Order
-from stacked.evaluate import CHUNK, device_of
+from stacked.evaluate import Codes, device_of
 from stacked.rng import derive, seeded
 from stacked.spec import Classification
 from stacked.stack import StackedAutoencoder
@@ -26,17 +28,38 @@ PROBE_C = 0.1
 PROBE_ITERATIONS = 200
 
 
-def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
+def linear_probe(train: Tensor, labels: Tensor, test: Tensor | Codes, test_labels: Tensor) -> float:
     """Accuracy on test codes [M, D] of logistic regression fitted on train codes [N, D] and their labels.
 
     Protocol: codes standardised by the training codes, L2 penalty of inverse strength C = 0.1, at most 200 iterations of
-    lbfgs; nothing is selected.
+    lbfgs; nothing is selected. Of `test` a chunk is looked at at a time.
     """
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS))
+    scale = Scale(train)
+    model = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the iteration limit is part of the protocol
-        model.fit(train.numpy(), labels.numpy())
-    return float(model.score(test.numpy(), test_labels.numpy()))
+        model.fit(scale(train), labels.numpy())
+    right = 0
+    for index in chunks(len(test), train.shape[1]):
+        right += int((model.predict(scale(test[index])) == test_labels[index].numpy()).sum())
+    return right / len(test)
+
+
+class Scale:
+    """Codes [N, D] brought to mean 0 and variance 1 as those it was made of, by scikit-learn's StandardScaler.
+
+    That takes a part of the columns at a time, as it computes in float64, on copies.
+    """
+
+    def __init__(self, codes: Tensor) -> None:
+        self.columns = chunks(codes.shape[1], 2 * len(codes), most=codes.shape[1])
+        self.scalers = [StandardScaler().fit(codes[:, column].numpy()) for column in self.columns]
+
+    def __call__(self, codes: Tensor) -> NDArray[np.float32]:
+        scaled = np.empty(codes.shape, dtype=np.float32)
+        for column, scaler in zip(self.columns, self.scalers, strict=True):
+            scaled[:, column] = scaler.transform(codes[:, column].numpy())
+        return scaled
 
 
 class Classifier(nn.Module):
@@ -44,6 +67,7 @@ class Classifier(nn.Module):
 
     def __init__(self, stack: StackedAutoencoder, classes: int) -> None:
         super().__init__()
+        self.widest = stack.widest(stack.input_shape)
         self.encoder = copy.deepcopy(stack).learn_only(1, stack.depth).encoder
         self.head = nn.Linear(torch.Size(stack.latent_shape).numel(), classes)
 
@@ -61,21 +85,21 @@ class Tuned:
     updates: int
 
 
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+def accuracy(model: Classifier, images: Tensor | Images, labels: Tensor) -> float:
     """The fraction of images [N, C, H, W] uint8 classified as labelled."""
-    read, right = Images(images, device=device_of(model)), 0
+    read, right = Images.of(images, device_of(model)), 0
     model.eval()
     with torch.no_grad():
-        for index in torch.arange(len(images)).split(CHUNK):
+        for index in chunks(len(read), model.widest):
             right += int((model(read(index)).argmax(1).cpu() == labels[index]).sum())
-    return right / len(images)
+    return right / len(read)
 
 
 def fine_tuned(
     stack: StackedAutoencoder,
-    train: tuple[Tensor, Tensor],
-    valid: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
+    train: tuple[Tensor | Images, Tensor],
+    valid: tuple[Tensor | Images, Tensor],
+    test: tuple[Tensor | Images, Tensor],
     classes: int,
     how: Classification,
     seed: int,
@@ -88,7 +112,7 @@ def fine_tuned(
     """
     (images, labels), device = train, device_of(stack)
     order = Order(len(images), how.batch_size, derive(seed, "classifier"))
-    read, targets = Images(images, device=device), labels.to(device)
+    read, targets = Images.of(images, device), labels.to(device)
     best: tuple[float, float, int] = (-1.0, 0.0, 0)
     best_state: dict[str, Tensor] = {}
     updates = max(how.updates, round(how.epochs * order.updates_per_epoch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stacked.checks import need, positive
+from stacked.chunks import chunks
 from stacked.codes import Images
 from stacked.errors import InputError
 from stacked.model_file import reading, write
@@ -25,7 +27,7 @@ from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder
 
 FORMAT = "stacked codec 1"
-#: images that are encoded or decoded at once, and those on which the effect of a channel is measured
+#: images that are encoded or decoded at once, at most, and those on which the effect of a channel is measured
 BATCH, LOOKED_AT = 250, 250
 #: of a channel's standard deviation: how far it is moved to see what that does
 MOVED = 0.25
@@ -66,13 +68,12 @@ class Codec:
         _check(images, stack.input_shape[0])
         self.stack, self.spec = stack.cpu().eval(), spec
         self._needs_nothing_else()
-        tiles = tiled(images, stack.input_shape[1:])
-        codes = self._codes(tiles)
+        codes = self._codes(images)
         self.mean = codes.mean((0, 2)).double().numpy()
-        gains = self._gains(tiles[:: max(1, len(tiles) // LOOKED_AT)][:LOOKED_AT])
+        gains = self._gains(some_tiles(images, stack.input_shape[1:], LOOKED_AT))
         # a channel that changes nothing has an endless step: it is not kept
         self.steps = np.divide(step, gains, out=np.full_like(gains, np.inf), where=gains > 0)
-        self._count(self._rounded(codes))
+        self._count(codes)
 
     @classmethod
     def fit(cls, images: Tensor, spec: RunSpec | None = None, *, step: float = 1.0, device: str = "cpu") -> Codec:
@@ -92,26 +93,36 @@ class Codec:
         )
 
     @torch.no_grad()
-    def _codes(self, tiles: Tensor) -> Tensor:
-        """Codes [N, channels, places]."""
-        read = Images(tiles)
-        parts = [self.stack.encode(read(index)) for index in torch.arange(len(tiles)).split(BATCH)]
-        codes = torch.cat(parts)
-        return codes.flatten(2) if codes.dim() > 2 else codes[..., None]
+    def _codes(self, images: Tensor) -> Tensor:
+        """Codes [tiles, channels, places] of images, tiled some at a time."""
+        size, widest = self.stack.input_shape[1:], self.stack.widest(self.stack.input_shape)
+        each = math.prod(grid(images.shape[2:], size))
+        codes, done = torch.empty(each * len(images), *self._codes_shape), 0
+        for some in chunks(len(images), each * widest, BATCH):
+            read = Images(tiled(images[some], size))
+            for index in chunks(len(read), widest, BATCH):
+                codes[done : done + len(index)] = self.stack.encode(read(index)).reshape(-1, *self._codes_shape)
+                done += len(index)
+        return codes
 
     @torch.no_grad()
     def _gains(self, tiles: Tensor) -> NDArray[np.float64]:
         """How far the pixels of a tile move with each channel, per unit at one place: the norm, root mean square over tiles."""
         codes = self._codes(tiles)
-        base, scale = self._pixels(codes), codes.std((0, 2))
-        draw = generator(0, "codec")
-        found = []
-        for channel, deviation in enumerate(scale):
-            sign = torch.randint(0, 2, codes[:, channel].shape, generator=draw) * 2 - 1
-            moved = codes.clone()
-            moved[:, channel] += MOVED * deviation * sign
-            far = (self._pixels(moved) - base).square().flatten(1).sum(1, dtype=torch.float64).mean() / codes.shape[2]
-            found.append(float(far.sqrt() / (MOVED * deviation)) if deviation > 0 else 0.0)
+        draw, scale = generator(0, "codec"), codes.std((0, 2))
+        moves = [
+            MOVED * deviation * (torch.randint(0, 2, codes[:, 0].shape, generator=draw) * 2 - 1) for deviation in scale
+        ]
+        far = torch.empty(len(moves), len(codes), dtype=torch.float64)
+        for index in chunks(len(codes), self.stack.widest(self.stack.input_shape), BATCH):
+            part = codes[index]
+            base = self._pixels(part)
+            for channel, move in enumerate(moves):
+                moved = part.clone()
+                moved[:, channel] += move[index]
+                far[channel, index] = (self._pixels(moved) - base).square().flatten(1).sum(1, dtype=torch.float64)
+        norms = [float((row.mean() / codes.shape[2]).sqrt()) for row in far]
+        found = [norm / float(MOVED * by) if by > 0 else 0.0 for norm, by in zip(norms, scale, strict=True)]
         return np.array(found)
 
     def _pixels(self, codes: Tensor) -> Tensor:
@@ -120,19 +131,24 @@ class Codec:
     def _rounded(self, codes: Tensor) -> NDArray[np.float64]:
         return np.round((codes.double().numpy() - self.mean[:, None]) / self.steps[:, None])
 
-    def _count(self, rounded: NDArray[np.float64]) -> None:
-        """Note which values each channel takes, and how often."""
-        self.low = rounded.min((0, 2)).astype(np.int64)
-        levels = (rounded.max((0, 2)) - self.low).astype(np.int64) + 1
+    def _count(self, codes: Tensor) -> None:
+        """Note which values each channel takes when its codes are rounded, and how often."""
+        parts = chunks(len(codes), 2 * codes[:1].numel())
+        ends = [
+            (rounded.min((0, 2)), rounded.max((0, 2))) for rounded in (self._rounded(codes[index]) for index in parts)
+        ]
+        self.low = np.min([low for low, _ in ends], 0).astype(np.int64)
+        levels = (np.max([high for _, high in ends], 0) - self.low).astype(np.int64) + 1
         need(
             int(levels.max()) <= MOST_LEVELS,
             f"the step is so small that a value of the code takes {levels.max():,} levels, more than {MOST_LEVELS:,}: "
             "choose a greater one",
         )
-        self.counts = [
-            np.bincount((rounded[:, k].ravel() - self.low[k]).astype(np.int64), minlength=levels[k]).astype(np.int64)
-            for k in range(len(self.low))
-        ]
+        self.counts = [np.zeros(count, np.int64) for count in levels]
+        for index in parts:
+            rounded = (self._rounded(codes[index]) - self.low[:, None]).astype(np.int64)
+            for k, count in enumerate(self.counts):
+                count += np.bincount(rounded[:, k].ravel(), minlength=len(count))
 
     @property
     def levels(self) -> NDArray[np.int64]:
@@ -142,16 +158,22 @@ class Codec:
     def symbols(self, images: Tensor) -> Symbols:
         """The rounded codes [tiles, channels, places] of images, from 0; what training did not see is the nearest it saw."""
         _check(images, self.stack.input_shape[0])
-        rounded = self._rounded(self._codes(tiled(images, self.stack.input_shape[1:])))
-        return np.clip(rounded - self.low[:, None], 0, self.levels[:, None] - 1).astype(np.int32)
+        codes = self._codes(images)
+        symbols = np.empty(codes.shape, np.int32)
+        for index in chunks(len(codes), 2 * codes[:1].numel()):
+            rounded = self._rounded(codes[index])
+            symbols[index] = np.clip(rounded - self.low[:, None], 0, self.levels[:, None] - 1)
+        return symbols
 
     @torch.no_grad()
     def restored(self, symbols: Symbols) -> Tensor:
         """The tiles, uint8, that the decoder makes of symbols."""
         steps = np.where(np.isfinite(self.steps), self.steps, 0)
-        codes = torch.from_numpy((symbols + self.low[:, None]) * steps[:, None] + self.mean[:, None]).float()
-        parts = [self._pixels(part).clamp(0, 1).mul(255).round().to(torch.uint8) for part in codes.split(BATCH)]
-        return torch.cat(parts)
+        tiles = torch.empty(len(symbols), *self.stack.input_shape, dtype=torch.uint8)
+        for index in chunks(len(symbols), self.stack.widest(self.stack.input_shape), BATCH):
+            codes = (symbols[index.numpy()] + self.low[:, None]) * steps[:, None] + self.mean[:, None]
+            tiles[index] = self._pixels(torch.from_numpy(codes).float()).clamp(0, 1).mul(255).round().to(torch.uint8)
+        return tiles
 
     def encode(self, images: Sequence[Tensor] | Tensor) -> bytes:
         """The file of images, uint8 [C, H, W] each; InputError where they have other channels, or without constriction."""
@@ -189,7 +211,7 @@ class Codec:
         """
         channels, height, width = self.stack.input_shape
         packed = unpack(content, self.identity, name, (channels, height, width))
-        grids = [(-(-h // height), -(-w // width)) for h, w in packed.sizes]
+        grids = [grid(size, (height, width)) for size in packed.sizes]
         tiles = self.restored(self.decoded(packed.payload, sum(a * b for a, b in grids), name))
         images, at = [], 0
         for (down, across), (h, w) in zip(grids, packed.sizes, strict=True):
@@ -265,12 +287,24 @@ ARRAYS = ("mean", "steps", "low", "levels", "counts")
 
 def tiled(images: Tensor, size: Sequence[int]) -> Tensor:
     """Images [N, C, H, W] as tiles [N * n, C, *size], row by row, the last row and column repeated where one is not full."""
-    height, width = size
-    down, across = -(-images.shape[2] // height), -(-images.shape[3] // width)
+    (height, width), (down, across) = size, grid(images.shape[2:], size)
     rows = torch.arange(down * height).clamp_max(images.shape[2] - 1)
     columns = torch.arange(across * width).clamp_max(images.shape[3] - 1)
     full = images[:, :, rows][..., columns].unflatten(3, (across, width)).unflatten(2, (down, height))
     return full.permute(0, 2, 4, 1, 3, 5).reshape(-1, images.shape[1], height, width)
+
+
+def grid(shape: Sequence[int], size: Sequence[int]) -> tuple[int, int]:
+    """How many tiles of a size an image of the height and width in `shape` is cut into: (one below another, side by side)."""
+    return -(-shape[0] // size[0]), -(-shape[1] // size[1])
+
+
+def some_tiles(images: Tensor, size: Sequence[int], most: int) -> Tensor:
+    """Of the tiles of all images at most so many, evenly spread."""
+    each = math.prod(grid(images.shape[2:], size))
+    count = each * len(images)
+    chosen = range(0, count, max(1, count // most))[:most]
+    return torch.stack([tiled(images[k // each][None], size)[k % each] for k in chosen])
 
 
 def _check(images: Tensor, channels: int | None = None) -> None:

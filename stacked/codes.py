@@ -35,22 +35,48 @@ class Inputs(Protocol):
 
 
 class Images:
-    """Images kept as uint8, moved to floats in [0, 1] on `device` (None: where they lie) batch by batch."""
+    """Images kept as uint8, moved to floats in [0, 1] on `device` (None: where they lie) batch by batch.
 
-    def __init__(self, images: Tensor, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> None:
-        self.images, self.dtype, self.device = images, dtype, device or images.device
+    rows: the indices of those that are meant (None: all); they are not copied.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+        rows: Tensor | None = None,
+    ) -> None:
+        self.images, self.dtype, self.device, self.rows = images, dtype, device or images.device, rows
 
     @classmethod
-    def near(cls, images: Tensor, device: torch.device) -> Images:
+    def of(cls, images: Tensor | Images, device: torch.device | None = None) -> Images:
+        """Images [N, C, H, W] uint8, or those that are such already, on a device (None: where they lie)."""
+        return (
+            cls(images.images, images.dtype, device, images.rows)
+            if isinstance(images, Images)
+            else cls(images, device=device)
+        )
+
+    @classmethod
+    def near(cls, images: Tensor, device: torch.device, rows: Tensor | None = None) -> Images:
         """Images kept on the device when they take no more than half of its free memory, else where they lie."""
-        fits = images.device == device or images.numel() <= 0.5 * free_bytes(device)
-        return cls(images.to(device) if fits else images, device=device)
+        count = len(images) if rows is None else len(rows)
+        if images.device == device or count * images[:1].numel() > 0.5 * free_bytes(device):
+            return cls(images, device=device, rows=rows)
+        return cls((images if rows is None else images[rows]).to(device), device=device)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return tuple(self.images.shape[1:])
 
     def __call__(self, index: Tensor) -> Tensor:
+        index = index if self.rows is None else self.rows[index.to(self.rows.device)]
         return self.images[index.to(self.images.device)].to(self.device).to(self.dtype).div_(255)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images if self.rows is None else self.rows)
 
 
 class Recomputed:

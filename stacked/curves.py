@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from stacked import evaluate
 from stacked.checks import need
+from stacked.codes import Images
 from stacked.data import Splits
 from stacked.evaluate import spread
 from stacked.fit import Point
 from stacked.growth import Phase
+from stacked.outcome import labelled
 from stacked.pictures import SHOWN, grid
 from stacked.plain import from_dict
 from stacked.spec import RunSpec
@@ -79,16 +81,9 @@ class Curves:
     ) -> None:
         self.how, self.state, self.tracker = spec.evaluation, state, tracker
         valid, train = splits.valid, splits.train
-        self.images = valid.images[spread(len(valid), self.how.images)]
+        self.images = Images(valid.images, rows=spread(len(valid), self.how.images))
         self.shown = valid.images[spread(len(valid), SHOWN)]
-        self.probe = None
-        if splits.classes:
-            pairs = []
-            for split in (train, valid):
-                labelled = (split.labels >= 0).nonzero().flatten()
-                index = labelled[spread(len(labelled), self.how.probe_images)]
-                pairs += [split.images[index], split.labels[index]]
-            self.probe = tuple(pairs)
+        self.probed = [labelled(split, self.how.probe_images) for split in (train, valid)] if splits.classes else []
 
     def point(self, stack: StackedAutoencoder, phase: Phase, trained: Point | None, last: bool = False) -> None:
         """Record the run as it stands now, if this update is on the grid or the run's last; None: before any training."""
@@ -117,12 +112,10 @@ class Curves:
     def measure(self, stack: StackedAutoencoder, probing: bool) -> dict[str, float]:
         found = evaluate.reconstruction(stack, self.images)
         values = {"eval/recon_mse": found.mse, "eval/fvu": found.fvu}
-        if probing and self.probe:
-            train, labels, valid, valid_labels = self.probe
-            depth = stack.depth
-            values["eval/probe_acc"] = evaluate.quick_probe(
-                evaluate.codes(stack, train, depth), labels, evaluate.codes(stack, valid, depth), valid_labels
-            )
+        if probing and self.probed:
+            (train, labels), (valid, valid_labels) = self.probed
+            both = [evaluate.Codes(stack, images, stack.depth, evaluate.PROBED).all() for images in (train, valid)]
+            values["eval/probe_acc"] = evaluate.quick_probe(both[0], labels, both[1], valid_labels)
         return values
 
     def record(self, step: int, phase: str, phase_step: int, depth: int, values: dict[str, float]) -> None:

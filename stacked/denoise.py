@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stacked.checks import need
+from stacked.chunks import chunks
 from stacked.codes import Images
 from stacked.model_file import reading, write
 from stacked.plain import parsed
@@ -17,7 +18,7 @@ from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder
 
 FORMAT = "stacked denoiser 1"
-#: images that are restored at once
+#: images that are restored at once, at most
 BATCH = 250
 
 
@@ -77,8 +78,10 @@ class Denoiser:
             f"images of shape {list(images.shape[1:])} cannot be restored: give {list(self.stack.input_shape)}, as this "
             "denoiser was trained on",
         )
-        floats = images.float() / (255 if images.dtype == torch.uint8 else 1)
-        return torch.cat([self.stack.reconstruct(part).clamp(0, 1) for part in floats.split(BATCH)])
+        white, restored = 255 if images.dtype == torch.uint8 else 1, torch.empty(images.shape)
+        for index in chunks(len(images), self.stack.widest(self.stack.input_shape), BATCH):
+            restored[index] = self.stack.reconstruct(images[index].float() / white).clamp(0, 1)
+        return restored
 
     def save(self, path: str | Path) -> None:
         """Write the denoiser to a file; InputError when it is not fitted, or the place cannot be written."""

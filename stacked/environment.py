@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -15,19 +16,32 @@ from stacked.errors import InputError
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "mlflow")
 
 
+#: git's variables that would let it read another repository than the one it is pointed at
+REDIRECTING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+
+
 def code_identity() -> tuple[str, bool]:
-    """(commit, dirty) of the checkout that the package runs from; ("unknown", False) when it is not in one."""
+    """(commit, whether files differ from it) of the checkout that the package runs from.
+
+    ("unknown", False) where the package is in no checkout of its own, such as an installed wheel: a repository that its folder
+    merely lies in, or that does not track its files, is another project's.
+    """
     here = Path(__file__).resolve().parent.parent
+    surroundings = {name: value for name, value in os.environ.items() if name not in REDIRECTING}
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True, env=surroundings
+        )
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(
-            git("status", "--porcelain", "--", "stacked", "studies", "pyproject.toml")
-        )
-    except (OSError, subprocess.SubprocessError):
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != here:
+            return "unknown", False
+        git("ls-files", "--error-unmatch", "--", Path(__file__).resolve().relative_to(here).as_posix())
+        changes = git("status", "--porcelain", "--", "stacked", "studies", "pyproject.toml")
+        return git("rev-parse", "HEAD"), bool(changes)
+    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: a folder's name that is no UTF-8
         return "unknown", False
 
 

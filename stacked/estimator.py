@@ -16,12 +16,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stacked.architecture import StackSpec
 from stacked.checks import need
+from stacked.chunks import chunks
 from stacked.plain import python_value
 from stacked.pretrain import Values, pretrain
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.stack import StackedAutoencoder
 
-#: rows that are encoded or decoded at once
+#: rows that are encoded or decoded at once, at most
 ROWS = 1000
 FLOATS = (np.float64, np.float32)
 
@@ -136,15 +137,21 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
         """Minus the mean squared error of the reconstruction, in squared units of a feature: greater is better."""
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=np.float64, reset=False)
-        codes = through(self.stack_, "encode", rows, self.stack_.input_shape)
-        return -float(np.square(self.inverse_transform(codes) - rows).mean())
+        rows, squared = validate_data(self, X, dtype=np.float64, reset=False), 0.0
+        for index in chunks(len(rows), 2 * rows[:1].size, ROWS):
+            part = rows[index.numpy()]
+            codes = through(self.stack_, "encode", part, self.stack_.input_shape)
+            squared += float(np.square(self.inverse_transform(codes) - part).sum())
+        return -squared / rows.size
 
 
 @torch.no_grad()
 def through(stack: StackedAutoencoder, way: str, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """What `encode` or `decode` of `stack` makes of rows [n, values], each of them of `shape`: rows of the same dtype."""
-    values = torch.from_numpy(np.array(rows, order="C")).view(-1, *shape)  # a copy: rows may be read backwards
     # in the precision of the rows, so that what a row gives hardly depends on what else is in its batch
-    stack = stack if values.dtype == torch.float32 else copy.deepcopy(stack).to(values.dtype)
-    return torch.cat([getattr(stack, way)(part).flatten(1) for part in values.split(ROWS)]).numpy()
+    stack = stack if rows.dtype == np.float32 else copy.deepcopy(stack).double()
+    found = np.empty((len(rows), math.prod(stack.latent_shape if way == "encode" else stack.input_shape)), rows.dtype)
+    for index in chunks(len(rows), 2 * stack.widest(stack.input_shape), ROWS):
+        part = torch.tensor(rows[index.numpy()]).view(-1, *shape)
+        found[index.numpy()] = getattr(stack, way)(part).flatten(1).numpy()
+    return found

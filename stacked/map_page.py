@@ -31,10 +31,13 @@ COLOURS = (
     "#595959",
 )
 
+#: values of all pictures of a page: larger pictures are made smaller, for a page that a browser can show
+SHEET = 2**25
+
 
 def map_page(
     maps: Mapping[str, NDArray[Any]],
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
     names: Sequence[str],
     labels: Sequence[int] = (),
     classes: Sequence[str] = (),
@@ -45,7 +48,7 @@ def map_page(
     names: of the images. labels: indices of `classes`, which colours tell apart; -1 or none of them: without a class. Raises
     InputError where there is nothing to show, or the parts do not fit each other.
     """
-    count = len(images)
+    count, small = len(images), thumbnails(images)
     need(bool(maps) and count > 0, "there is nothing to show: give at least one map and one image")
     for name, points in maps.items():
         fits = points.shape in ((count, 2), (count, 3)) and bool(np.isfinite(points).all())
@@ -65,8 +68,8 @@ def map_page(
         "classes": list(classes),
         "colours": COLOURS,
         "across": math.ceil(math.sqrt(count)),
-        "tile": list(images.shape[2:]),
-        "sheet": "data:image/png;base64," + base64.b64encode(sheet(images)).decode(),
+        "tile": list(small.shape[2:]),
+        "sheet": "data:image/png;base64," + base64.b64encode(sheet(small)).decode(),
     }
     text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")  # no text of it ends the script
     page = files("stacked").joinpath("map_page.html").read_text(encoding="utf-8")
@@ -77,6 +80,16 @@ def scaled(points: NDArray[Any]) -> NDArray[np.float64]:
     """Centred, and with the same factor for all axes, so that the farthest lies at 1."""
     centred = points.astype(np.float64) - (points.max(0) + points.min(0)) / 2
     return centred / max(float(np.abs(centred).max()), 1e-12)
+
+
+def thumbnails(images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], most: int = SHEET) -> NDArray[np.uint8]:
+    """Images [C, H, W] as an array, made smaller by a whole number where all of them would have more than `most` values."""
+    factor = math.ceil(math.sqrt(sum(image.size for image in images) / most))
+    if factor <= 1:
+        return np.asarray(images)
+    return np.stack(
+        [np.stack([np.asarray(Image.fromarray(part).reduce(factor)) for part in image]) for image in images]
+    )
 
 
 def sheet(images: NDArray[np.uint8]) -> bytes:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from stacked import evaluate
 from stacked.classify import fine_tuned, linear_probe
-from stacked.data import Splits
+from stacked.codes import Images
+from stacked.data import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.evaluate import spread
 from stacked.spec import RunSpec
@@ -20,30 +21,31 @@ def probe_labels(spec: RunSpec, splits: Splits) -> int:
     return min(spec.evaluation.probe_labels, int((splits.train.labels >= 0).sum()))
 
 
+def labelled(split: Split, most: int | None = None) -> tuple[Images, Tensor]:
+    """The images of a split that have labels, and these; at most `most`, evenly spread."""
+    rows = (split.labels >= 0).nonzero().flatten()
+    rows = rows if most is None else rows[spread(len(rows), most)]
+    return Images(split.images, rows=rows), split.labels[rows]
+
+
 def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[str, float]:
     """The final metrics; nothing that they say is used to train or to select."""
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
-    test_images = test.images
     found: dict[str, float] = {"valid_recon_mse": evaluate.reconstruction(stack, valid.images).mse}
     for k in range(1, depth + 1):
-        errors = evaluate.reconstruction(stack, test_images, k)
+        errors = evaluate.reconstruction(stack, test.images, k)
         found[f"recon_mse_depth{k}"] = errors.mse
         if k == depth:
             found |= {f"recon_{name}": value for name, value in asdict(errors).items()}
     if not splits.classes:
         return found
 
-    labelled = test.labels >= 0
-    test_images, test_labels = test.images[labelled], test.labels[labelled]
+    tested, test_labels = labelled(test)
     index = label_subset(train.labels, probe_labels(spec, splits), spec.seed)
-    probe_images = train.images[index]
+    fitted = Images(train.images, rows=index)
     for k in range(depth + 1):
-        found[f"probe_acc_depth{k}"] = linear_probe(
-            evaluate.codes(stack, probe_images, k),
-            train.labels[index],
-            evaluate.codes(stack, test_images, k),
-            test_labels,
-        )
+        learnt, judged = (evaluate.Codes(stack, images, k, evaluate.PROBED) for images in (fitted, tested))
+        found[f"probe_acc_depth{k}"] = linear_probe(learnt.all(), train.labels[index], judged, test_labels)
     found["probe_acc"] = found[f"probe_acc_depth{depth}"]
 
     how = spec.classification
@@ -57,9 +59,9 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
         checked = selecting(spec, splits, budget)
         tuned = fine_tuned(
             stack,
-            (train.images[index], train.labels[index]),
-            (valid.images[checked], valid.labels[checked]),
-            (test_images, test_labels),
+            (Images(train.images, rows=index), train.labels[index]),
+            (Images(valid.images, rows=checked), valid.labels[checked]),
+            (tested, test_labels),
             len(splits.classes),
             how,
             spec.seed,
@@ -78,7 +80,7 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
 def selecting(spec: RunSpec, splits: Splits, budget: int | None) -> Tensor:
     """Indices (int64) of the labelled validation images on which a classifier of this label budget is selected."""
     how, labels = spec.classification, splits.valid.labels
-    labelled = (labels >= 0).nonzero().flatten()
-    if how.selection == "images" or how.checked(budget) >= len(labelled):
-        return labelled[spread(len(labelled), how.checked(budget))]
+    known = (labels >= 0).nonzero().flatten()
+    if how.selection == "images" or how.checked(budget) >= len(known):
+        return known[spread(len(known), how.checked(budget))]
     return label_subset(labels, how.checked(budget), spec.seed)

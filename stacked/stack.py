@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -73,6 +74,10 @@ class StackedAutoencoder(nn.Module):
                 self.stages, lambda shape, stage: stage.output_shape(shape), initial=tuple(input_shape)
             )
         )
+
+    def widest(self, input_shape: Shape) -> int:
+        """The most values that an image of this shape, or its code at any depth, has."""
+        return max(map(math.prod, self.shapes(input_shape)))
 
     def get_latent_shape(self, x: Tensor) -> torch.Size:
         """The shape of `encode(x)`, batch included; computed without a forward pass."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from stacked.checkpoint import Checkpoints, Saved
 from stacked.codes import Images, Prefix, Targets, free_bytes, inputs, plan
 from stacked.curves import Curves, State
-from stacked.data import Splits
+from stacked.data import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.fit import Training
@@ -45,16 +45,22 @@ class Material:
         return lambda index: self.labels[index].to(self.images.device)
 
 
-def material(spec: RunSpec, splits: Splits, phase: Phase, device: torch.device) -> tuple[Material, Material]:
-    """What `phase` trains on and is watched on: all images, or for classes those of the label budget."""
-    train, valid = splits.train, splits.valid
+def material(
+    spec: RunSpec, splits: Splits, phase: Phase, device: torch.device, most: int | None = None
+) -> tuple[Material, Material]:
+    """What `phase` trains on (the first `most` of it) and is watched on: all images, or for classes those of the label budget."""
+
+    def part(split: Split, rows: Tensor | None) -> Material:
+        labels = split.labels if rows is None else split.labels[rows]
+        return Material(Images.near(split.images, device, rows), labels)
+
+    train, valid, first, others = splits.train, splits.valid, None, None
     if phase.target == "labels":
-        train = train.take(label_subset(train.labels, spec.optimisation.labels, spec.seed))
-        valid = valid.take(label_subset(valid.labels, None, spec.seed))
-    return (
-        Material(Images.near(train.images, device), train.labels),
-        Material(Images.near(valid.images, device), valid.labels),
-    )
+        first = label_subset(train.labels, spec.optimisation.labels, spec.seed)[:most]
+        others = label_subset(valid.labels, None, spec.seed)
+    elif most is not None:
+        first = torch.arange(len(train))[:most]
+    return part(train, first), part(valid, others)
 
 
 def train_phase(

@@ -138,15 +138,18 @@ def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Setting, int
     """A method of others on rows of pixels in 0..1: `fit` gives the function that scores rows."""
 
     def found(setting: Setting, seed: int) -> Iterator[Found]:
+        from stacked.chunks import chunks
         from stacked.evaluate import as_rows
 
-        test = as_rows(setting.splits.test.images)
+        test = setting.splits.test.images
+        parts = chunks(len(test), test[0].numel())
         for name, normal, other in classes(setting, seed):
             pixels = as_rows(normal)
             held = round(HELD_OUT * len(pixels))
             score = fit(pixels[held:], seed)
             kept = np.sort(score(pixels[:held]))
-            yield from judged(arm, name, score(test), other, kept[held - int(FALSE_ALARMS * (held + 1) + 1e-9)])
+            scores = np.concatenate([score(as_rows(test[index])) for index in parts])
+            yield from judged(arm, name, scores, other, kept[held - int(FALSE_ALARMS * (held + 1) + 1e-9)])
 
     return found
 

@@ -17,7 +17,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from stacked.checks import wholes
+from stacked.checks import need, wholes
+from studies.record import MOST_PCA_VALUES
 from studies.report.capacity import answer, draw_filters, draw_widths
 from studies.report.uses import Drawing, Measure
 from studies.samples import keep
@@ -26,6 +27,7 @@ from studies.uses.study import Found, Setting, Use, main
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from stacked.codes import Images
     from stacked.spec import RunSpec
 
     Function = Callable[[Tensor], Tensor]
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 WIDTHS = (1, 4, 16, 64, 256, 784, 1568)
 #: standard deviation of the noise that is to be removed
 NOISE = 0.25
-#: images that are measured, and whose codes are probed
-IMAGES, PROBED = 2000, 5000
+#: images that are measured, at most, and bytes of them as float32; images whose codes are probed
+IMAGES, MOST_BYTES, PROBED = 2000, 2**27, 5000
 #: what keeps from copying: fields of the optimisation
 CURES: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
@@ -56,8 +58,8 @@ PROTOCOL = f"""\
   Arms see as many images; what a penalty costs besides is in the seconds and not in the GFLOP. `PCA`: as many principal
   components, of which there are no more than pixels.
 - **FVU**, the fraction of variance unexplained, of: training images; test images; test images with Gaussian noise of a standard
-  deviation of {NOISE}, which is that of `noise`, against the clean ones. Of {IMAGES:,} images each. The noise is on the pixels
-  that vary in training images: weights from the others never learn, and would tell of how they were drawn.
+  deviation of {NOISE}, which is that of `noise`, against the clean ones. Of {IMAGES:,} images each at most. The noise is on the
+  pixels that vary in training images: weights from the others never learn, and would tell of how they were drawn.
 - **Copied**: the share of that noise which the reconstruction still has: 1 of what copies, and of a linear autoencoder, such as
   PCA, the trace of its matrix over the number of noisy pixels.
 - **Probe**: accuracy on test images of ridge regression on standardised codes of {PROBED:,} training images. A wider code gives
@@ -94,7 +96,7 @@ def varied_noise(images: Tensor, training: Tensor, seed: int) -> Tensor:
     from stacked.corruption import gaussian
     from stacked.rng import generator
 
-    varies = (training != training[:1]).any(0)
+    varies = training.amax(0) != training.amin(0)
     return gaussian(images, NOISE, generator(seed, "denoising")).x.where(varies, images)
 
 
@@ -118,15 +120,19 @@ def copied(gained: Tensor, noise: Tensor) -> float:
     return float((gained * noise).sum(dtype=torch.float64) / noise.square().sum(dtype=torch.float64))
 
 
-def judged(setting: Setting, seed: int, arm: str, width: int, reconstruct: Function, encode: Function) -> list[Found]:
-    """All that is measured of a code of some width; `encode` takes images as uint8, `reconstruct` as floats."""
+def judged(
+    setting: Setting, seed: int, arm: str, width: int, reconstruct: Function, encode: Callable[[Images], Tensor]
+) -> list[Found]:
+    """All that is measured of a code of some width; `encode` takes images by index, `reconstruct` as floats."""
     import torch
 
+    from stacked.codes import Images
     from stacked.evaluate import quick_probe, spread
 
     splits = setting.splits
+    most = max(1, min(IMAGES, MOST_BYTES // (4 * splits.train.images[0].numel())))
     few = {
-        name: part.images[spread(len(part), IMAGES)].float().div(255)
+        name: part.images[spread(len(part), most)].float().div(255)
         for name, part in (("train", splits.train), ("test", splits.test))
     }
     noisy = varied_noise(few["test"], splits.train.images, seed)
@@ -139,10 +145,10 @@ def judged(setting: Setting, seed: int, arm: str, width: int, reconstruct: Funct
         "copied": copied(restored["noisy"] - restored["test"], noisy - few["test"]),
     }
     if splits.classes:
-        learnt, test = splits.train.take(spread(len(splits.train), PROBED)), splits.test
+        train, test, rows = splits.train, splits.test, spread(len(splits.train), PROBED)
         # in double precision, as the codes of more units than pixels are nearly dependent
-        both = [encode(part.images).double() for part in (learnt, test)]
-        found["probe"] = 100 * quick_probe(both[0], learnt.labels, both[1], test.labels)
+        learnt, judged = (encode(images).double() for images in (Images(train.images, rows=rows), Images(test.images)))
+        found["probe"] = 100 * quick_probe(learnt, train.labels[rows], judged, test.labels)
     told = [Found(arm, str(width), measure, value) for measure, value in found.items()]
     if width == as_wide(setting):
         told += [Found(arm, "", f"wide_{measure}", found[measure]) for measure in WIDE]
@@ -177,18 +183,24 @@ def components(setting: Setting, seed: int) -> Iterator[Found]:
     """As many principal components, of which there are no more than pixels or images."""
     import torch
 
-    from stacked.evaluate import as_rows, fitted_pca
+    from stacked.chunks import chunks
+    from stacked.evaluate import fitted_pca
 
     train = setting.splits.train.images
-    pca = fitted_pca(train, min(len(train), train[0].numel()))
+    values = train[0].numel()
+    need(
+        values <= MOST_PCA_VALUES,
+        f"images of {values:,} values have too many for PCA: leave out the method {PCA}, or give --image-size and --grey",
+    )
+    pca = fitted_pca(train, min(len(train), values))
     mean, axes = torch.from_numpy(pca.mean_).float(), torch.from_numpy(pca.components_).float()
     for width in widths(setting):
         if width > len(axes):
             continue
         first = axes[:width]
 
-        def encode(images: Tensor, first: Tensor = first) -> Tensor:
-            return (torch.from_numpy(as_rows(images)).float() - mean) @ first.T
+        def encode(images: Images, first: Tensor = first) -> Tensor:
+            return torch.cat([(images(index).flatten(1) - mean) @ first.T for index in chunks(len(images), len(mean))])
 
         def reconstruct(x: Tensor, first: Tensor = first) -> Tensor:
             return ((x.flatten(1) - mean) @ first.T @ first + mean).view_as(x)

@@ -27,6 +27,7 @@ from studies.record import MOST_PCA_VALUES
 from studies.report.compression import draw_curves, draw_images
 from studies.report.uses import Drawing, Measure
 from studies.samples import keep
+from studies.uses.quality import pairs, similarity
 from studies.uses.study import Found, Setting, Use, main
 from studies.uses.training import WAYS, trained
 
@@ -91,17 +92,13 @@ def judged(arm: str, points: list[tuple[str, Point]], images: Tensor) -> Iterato
     """What the settings of an arm are worth, as they are and at the rates that arms are compared at."""
     import torch
 
-    from stacked.ssim import WINDOW, ssim_map
-
-    clean, lines = images.float().div(255), []
+    lines = []
     for name, point in points:
-        restored = point.restored.float().div(255)
-        error = float((restored - clean).square().mean(dtype=torch.float64))
+        both = pairs(point.restored, images)
+        error = sum(float((back - clean).square().sum(dtype=torch.float64)) for back, clean in both) / images.numel()
         line = {"rate": point.bits}
         if error:  # without loss there is no PSNR
-            line["psnr"] = -10 * math.log10(error)
-            if min(images.shape[2:]) >= WINDOW:
-                line["ssim"] = float(ssim_map(restored, clean).mean())
+            line |= {"psnr": -10 * math.log10(error), **similarity(point.restored, images)}
         lines.append(line)
         for measure, value in line.items():
             yield Found(arm, f"setting {name}", f"setting_{measure}", value)

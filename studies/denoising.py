@@ -219,6 +219,7 @@ def principal(setting: Setting) -> list[Filter]:
 def restore_own(setting: Setting) -> int | None:
     """With --noisy: train on the images of --data, restore those, and write them; returns the exit code, None without."""
     from stacked.atomic import write_atomically
+    from stacked.chunks import chunks
     from stacked.compress import png
     from stacked.denoise import Denoiser
     from studies.uses.judge import images_of
@@ -234,9 +235,11 @@ def restore_own(setting: Setting) -> int | None:
     twice = next((name for name in names if names.count(name) > 1), None)
     need(twice is None, f"two images of {given.noisy} would both be restored as {twice}: rename one")
     denoiser = Denoiser(base_spec(given, 0), corruption=given.corruption, level=given.level, device=given.device)
-    restored = denoiser.fit(setting.splits.train.images).denoise(images).mul(255).round().to(torch.uint8)
-    for name, image in zip(names, restored, strict=True):
-        write_atomically(setting.out / "restored" / name, png(image))
+    denoiser.fit(setting.splits.train.images)
+    for index in chunks(len(images), images[0].numel()):
+        restored = denoiser.denoise(images[index]).mul(255).round().to(torch.uint8)
+        for k, image in zip(index.tolist(), restored, strict=True):
+            write_atomically(setting.out / "restored" / names[k], png(image))
     denoiser.save(setting.out / "denoiser.safetensors")
     print(f"{len(paths)} images are restored in {setting.out / 'restored'}, by denoiser.safetensors beside it")
     return 0

@@ -6,14 +6,17 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import pairwise
 
 import torch
 
+from stacked.checks import need
 from stacked.codes import Prefix, inputs, plan
 from stacked.data import Splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.environment import device_of
+from stacked.errors import InputError
 from stacked.fit import fit
 from stacked.flops import update_flops
 from stacked.growth import POLICIES, Phase, Updates
@@ -26,6 +29,8 @@ from studies.threads import limited
 Cost = Callable[[list[Phase]], float]
 #: Updates timed for each phase when seconds are to be equal, after as many to warm up.
 TIMED = 10
+#: The most that a budget is enlarged to be as costly as another's.
+MOST_TIMES = 2.0**40
 
 
 def budgets(
@@ -41,7 +46,8 @@ def budgets(
 
     equal: "flops" (counted), "updates", or "seconds" (measured here and now with the `threads` of a run and nothing beside
     it, hence not the same on every machine, and only nearly equal when runs share it). An arm keeps the proportions between
-    its stages; one that trains nothing has the same budget and does not use it.
+    its stages; one that trains nothing has the same budget and does not use it. Raises InputError for an arm whose cost does not
+    grow with its budget, or not enough.
     """
 
     def spent(arm: Arm) -> tuple[Updates, Callable[[Updates], float]]:
@@ -59,7 +65,13 @@ def budgets(
         given, cost = spent(arm)
         if arm == measure_of or arm.own_budget or not cost(given):
             return given
-        return times(given, scale(lambda factor: cost(times(given, factor)), goal))
+        try:
+            return times(given, scale(lambda factor: cost(times(given, factor)), goal))
+        except InputError as error:
+            raise InputError(
+                f"arm {arm.name!r}, of policy {arm.grows_by!r}, cannot be given as many {equal} as arm {measure_of.name!r}: "
+                f"{error}; leave the arm out of --arms, or let the lengths of its phases follow the budget"
+            ) from error
 
     return {arm.name: Budget(found.stages, found.end_to_end, "updates") for arm in arms for found in [budget(arm)]}
 
@@ -74,13 +86,26 @@ def times(updates: Updates, factor: float) -> Updates:
 
 
 def scale(cost: Callable[[float], float], goal: float) -> float:
-    """The factor at which the non-decreasing `cost` comes nearest to `goal` from below, by bisection."""
+    """The factor at which `cost` comes nearest to `goal` from below, by bisection.
+
+    Raises InputError where `cost` does not grow with the factor, or never reaches the goal.
+    """
+    tried: dict[float, float] = {}
+
+    def at(factor: float) -> float:
+        tried[factor] = cost(factor)
+        return tried[factor]
+
+    need(at(2.0) > at(1.0), f"with twice the budget it costs {tried[2.0]:,g} and no more than {tried[1.0]:,g} with it")
     low, high = 0.0, 1.0
-    while cost(high) < goal:
+    while at(high) < goal:
+        need(high < MOST_TIMES, f"of {goal:,g} it costs no more than {tried[high]:,g}, however large the budget is")
         low, high = high, 2 * high
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if cost(middle) <= goal else (low, middle)
+        low, high = (middle, high) if at(middle) <= goal else (low, middle)
+    for (less, cheap), (more, dear) in pairwise(sorted(tried.items())):
+        need(cheap <= dear, f"with {more:g} times the budget it costs {dear:,g} and with {less:g} times {cheap:,g}")
     return low
 
 
@@ -101,12 +126,9 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
     @cache
     def seconds(phase: Phase) -> tuple[float, float]:
         """(of one update on inputs at hand, of encoding one batch to the depth read)"""
-        few = dataclasses.replace(
-            splits, train=splits.train.take(torch.arange(min(len(splits.train), TIMED * order.size)))
-        )
-        examples, _ = material(base, splits if phase.target == "labels" else few, phase, where)
+        examples, _ = material(base, splits, phase, where, most=TIMED * order.size)
         with limited(threads):
-            some = Order(min(TIMED * order.size, len(examples.images)), order.size, base.seed)
+            some = Order(len(examples.images), order.size, base.seed)
             for _ in range(2):  # the first round warms up
                 began = time.perf_counter()
                 stack.learn_only(*phase.learn).eval()

@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,11 @@ def map_of(stack: StackedAutoencoder) -> tuple[NDArray[np.float64], NDArray[np.f
     return (out[1:] - out[0]).T, out[0]
 
 
+def mapped(matrix: NDArray[Any], offset: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """What an affine map makes of rows [n, D]."""
+    return rows @ matrix.T + offset
+
+
 def spanned(matrix: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
     """An orthonormal basis [D, rank] of what a matrix of that rank gives."""
     return np.linalg.svd(matrix)[0][:, :rank]
@@ -87,7 +93,7 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
         from scipy.linalg import subspace_angles
 
         from stacked.codes import Images
-        from stacked.evaluate import as_rows, fitted_pca
+        from stacked.evaluate import fitted_pca, row_errors
         from stacked.pretrain import pretrain
         from studies.uses.training import gflop_of
 
@@ -96,8 +102,7 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
             DEPTHS["1 stage"][0] < values <= MOST_PCA_VALUES,
             f"images of {values:,} values cannot be studied so: give {MOST_PCA_VALUES:,} at most, by --image-size and --grey",
         )
-        train, test = setting.splits.train.images, as_rows(setting.splits.test.images)
-        variance, spent = float(test.var(0).sum()), 0.0
+        train, test, spent = setting.splits.train.images, setting.splits.test.images, 0.0
         for depth, widths in DEPTHS.items():
             rank = widths[-1]
             pca = fitted_pca(train, rank)
@@ -106,8 +111,8 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
             spent += gflop_of(spec, setting.splits, len(train))
             matrix, offset = map_of(stack)
             angles = np.rad2deg(subspace_angles(spanned(matrix, rank), pca.components_.T))
-            error = float(np.square(test @ matrix.T + offset - test).sum(1).mean()) / variance
-            least = float(np.square(pca.inverse_transform(pca.transform(test)) - test).sum(1).mean()) / variance
+            error = row_errors(test, partial(mapped, matrix, offset)).fvu
+            least = row_errors(test, pca.restored).fvu
             yield Found(name, depth, "angle", float(angles.max()))
             yield Found(name, depth, "mean_angle", float(angles.mean()))
             yield Found(name, depth, "fvu", error)

@@ -111,10 +111,10 @@ def network(way: str) -> Callable[[Setting, int], Iterator[Found]]:
         shapes = stack.shapes(stack.input_shape)
         for depth in range(1, stack.depth + 1):
             restored = reconstructed(stack, images, depth)
-            for measure, value in quality(restored.float().div(255), images).items():
+            for measure, value in quality(restored, images).items():
                 yield Found(way, str(depth), measure, value)
             yield Found(way, str(depth), "compression", math.prod(shapes[0]) / math.prod(shapes[depth]))
-        for measure, value in quality(reconstructed(stack, images, stack.depth).float().div(255), images).items():
+        for measure, value in quality(reconstructed(stack, images, stack.depth), images).items():
             yield Found(way, "", f"whole_{measure}", value)
         if seed == 0:
             few = images[:: max(1, len(images) // SHOWN)][:SHOWN]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,13 +99,28 @@ def judged(arm: str, points: Points, setting: Setting) -> Iterator[Found]:
     """What the neighbours of points, a row for each image that is shown, are worth."""
     from sklearn.manifold import trustworthiness
 
-    from stacked.evaluate import as_rows
-
     images, labels = shown(setting)
-    name = str(points.shape[1])
-    yield Found(arm, name, "trustworthiness", float(trustworthiness(as_rows(images), points, n_neighbors=TRUSTED)))
+    name, apart = str(points.shape[1]), distances(images)
+    trusted = float(trustworthiness(apart, points, n_neighbors=TRUSTED, metric="precomputed"))
+    yield Found(arm, name, "trustworthiness", trusted)
     if setting.splits.classes:
         yield Found(arm, name, "knn", 100 * neighbours_agree(points, labels.numpy()))
+
+
+def distances(images: Tensor) -> Points:
+    """Euclidean distances [N, N] between the pixels of uint8 images."""
+    from sklearn.metrics import pairwise_distances
+
+    from stacked.chunks import chunks
+    from stacked.evaluate import as_rows
+
+    parts = chunks(len(images), images[0].numel())
+    found = np.empty((len(images), len(images)))
+    for some in parts:
+        rows = as_rows(images[some])
+        for others in parts:
+            found[np.ix_(some.numpy(), others.numpy())] = pairwise_distances(rows, as_rows(images[others]))
+    return found
 
 
 def neighbours_agree(points: Points, labels: NDArray[np.int64]) -> float:
@@ -157,17 +172,16 @@ def network(arm: str, way: str, of: SpecOf) -> Callable[[Setting, int], Iterator
 
 def pca(setting: Setting, seed: int) -> Iterator[Found]:
     """Principal components."""
-    from stacked.evaluate import as_rows, fitted_pca
+    from stacked.evaluate import Components, as_rows, fitted_pca, row_errors
 
-    train, test = setting.splits.train.images, as_rows(setting.splits.test.images)
+    train, test = setting.splits.train.images, setting.splits.test.images
     few_enough(train)
     model = fitted_pca(train, max(sizes(setting)))
     points = model.transform(as_rows(shown(setting)[0]))
-    codes, total = model.transform(test), float(np.square(test - test.mean(0)).sum())
     for size in sizes(setting):
         yield from judged("PCA", points[:, :size], setting)
-        back = codes[:, :size] @ model.components_[:size] + model.mean_
-        yield Found("PCA", str(size), "fvu", float(np.square(back - test).sum()) / total)
+        first = Components(model.mean_, model.components_[:size])
+        yield Found("PCA", str(size), "fvu", row_errors(test, first.restored).fvu)
     if seed == 0:
         keep_maps(setting, "PCA", {size: points[:, :size] for size in sizes(setting)})
 
@@ -181,7 +195,7 @@ def few_enough(images: Tensor) -> None:
     )
 
 
-def tsne(arm: str, of: Callable[[Setting, int], Points]) -> Callable[[Setting, int], Iterator[Found]]:
+def tsne(arm: str, of: Callable[[Setting, int], NDArray[Any]]) -> Callable[[Setting, int], Iterator[Found]]:
     """A map that t-SNE makes of what `of` gives."""
 
     def found(setting: Setting, seed: int) -> Iterator[Found]:
@@ -196,11 +210,13 @@ def tsne(arm: str, of: Callable[[Setting, int], Points]) -> Callable[[Setting, i
     return found
 
 
-def pixels(setting: Setting, seed: int) -> Points:
+def pixels(setting: Setting, seed: int) -> NDArray[np.float32]:
     """The images that are shown, as they are."""
+    import torch
+
     from stacked.evaluate import as_rows
 
-    return as_rows(shown(setting)[0])
+    return as_rows(shown(setting)[0], torch.float32)
 
 
 def layer_wise_codes(setting: Setting, seed: int) -> Points:

@@ -240,16 +240,19 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
 
 def pca_samples(splits: Splits, components: int) -> dict[str, Any]:
     """PCA's reconstructions of the test images that figures show, and its first two components of all, with labels."""
+    from stacked.chunks import chunks
     from stacked.evaluate import as_rows, fitted_pca, spread
     from stacked.pictures import SHOWN
 
     test, pca = splits.test, fitted_pca(splits.train.images, components)
-    shown = test.images[spread(len(test), SHOWN)]
+    shown, parts = test.images[spread(len(test), SHOWN)], chunks(len(test), test.images[0].numel())
     restored = pca.inverse_transform(pca.transform(as_rows(shown))).reshape(shown.shape)
     return {
         "originals": shown.permute(0, 2, 3, 1).numpy(),
         "depth1": (restored.clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1),
-        "codes": pca.transform(as_rows(test.images))[:, :2].astype(np.float16),
+        "codes": np.concatenate([pca.transform(as_rows(test.images[index]))[:, :2] for index in parts]).astype(
+            np.float16
+        ),
         "labels": test.labels.numpy().astype(np.int16),
     }
 

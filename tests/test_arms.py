@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from conftest import toy_splits
 
 from stacked import InputError, RunSpec, StackSpec
 from stacked.data.stream import Order
-from stacked.growth import POLICIES
+from stacked.growth import POLICIES, Phase, Updates
 from stacked.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
 from studies.arms import Arm
@@ -162,6 +163,32 @@ def test_an_arm_with_a_budget_of_its_own_keeps_it() -> None:
     assert found["same"].stages is not None
     assert sum(found["same"].stages) in (27, 28)  # of 8 + 8 + 12
     assert found["same"].stages == (7, 21)
+
+
+@pytest.mark.parametrize(
+    ("updates", "says"),
+    [
+        (lambda n: 5, "with twice the budget it costs 5 and no more than 5 with it"),
+        (lambda n: 5000, "with twice the budget it costs 5,000 and no more than 5,000 with it"),
+        (lambda n: max(1, 100 - n), "with twice the budget it costs 86 and no more than 93 with it"),
+        (lambda n: min(n, 20), "of 21 it costs no more than 20, however large the budget is"),
+        (lambda n: 10 if n == 21 else n, "with 3 times the budget it costs 10 and with 2 times 14"),
+    ],
+    ids=["constant, cheap", "constant, dear", "decreasing", "bounded", "not monotone"],
+)
+def test_an_arm_whose_cost_does_not_follow_its_budget_is_refused(
+    updates: Callable[[int], int], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that somebody adds; a search for its budget would not end, or end at a wrong one."""
+
+    def fixed(depth: int, budget: Updates) -> list[Phase]:
+        assert budget.end_to_end is not None
+        return [Phase("all", (1, depth), 0, updates(budget.end_to_end))]
+
+    monkeypatch.setitem(POLICIES, "fixed", fixed)
+    base = replace(BASE, budget=Budget((7.0,), 7.0, "updates"))
+    with pytest.raises(InputError, match=f"^arm 'slow', of policy 'fixed', cannot be given as many .*: {says}"):
+        budgets(base, SPLITS, [Arm("slow", "fixed")], "updates", Arm("greedy+finetune"))
 
 
 def test_an_arm_that_cannot_be_trained_can_still_be_the_measure() -> None:

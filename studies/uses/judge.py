@@ -29,19 +29,21 @@ FIELDS = ("file", "score", "p_value", "anomalous")
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of each image: its score, its p-value, whether it is anomalous [N], and where its error is [N, H, W]."""
+    """Of each image its score, its p-value, and whether it is anomalous [N]; of the worst, by index, where the error is."""
 
     score: NDArray[Any]
     p_value: NDArray[Any]
     anomalous: NDArray[Any]
-    heat: NDArray[Any]
+    heat: dict[int, NDArray[Any]]
 
     @classmethod
-    def of(cls, detector: Detector, images: Tensor) -> Verdict:
-        """That of a detector."""
-        return cls(
-            detector.score(images), detector.p_value(images), detector.predict(images), detector.heat_map(images)
-        )
+    def of(cls, detector: Detector, images: Tensor, rows: Tensor) -> Verdict:
+        """That of a detector on the images `rows`."""
+        mine = images[rows]
+        score = detector.score(mine)
+        first = worst_first(score, rows.numpy())[:SHOWN]
+        heat = dict(zip(first.tolist(), detector.heat_map(images[first]), strict=True))
+        return cls(score, detector.p_value(mine), detector.predict(mine), heat)
 
 
 def judge(setting: Setting, spec: RunSpec) -> int:
@@ -50,14 +52,17 @@ def judge(setting: Setting, spec: RunSpec) -> int:
     Without --judge the images of --data themselves are judged, each by a detector that was fitted on the other half of them;
     the detector that is kept is fitted on all.
     """
+    import torch
+
     from stacked.anomaly import Detector
 
     given, out = setting.given, setting.out
     paths, images = images_of(given.judge or given.data, setting)
     normal = images_of(given.data, setting)[1] if given.judge else images
     detector = Detector(spec, device=given.device).fit(normal)
-    found = Verdict.of(detector, images) if given.judge else crossed(spec, images, given.device)
-    order = np.argsort(-found.score, kind="stable")
+    every = torch.arange(len(images))
+    found = Verdict.of(detector, images, every) if given.judge else crossed(spec, images, given.device)
+    order = worst_first(found.score, np.arange(len(paths)))
     above = Path(os.path.commonpath([path.parent for path in paths]))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -97,13 +102,19 @@ def crossed(spec: RunSpec, images: Tensor, device: str) -> Verdict:
     order = torch.randperm(len(images), generator=generator(spec.seed, "halves"))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
     parts = [
-        Verdict.of(Detector(spec, device=device).fit(images[other]), images[mine])
+        Verdict.of(Detector(spec, device=device).fit(images[other]), images, mine)
         for mine, other in (halves, halves[::-1])
     ]
     back = np.argsort(torch.cat(halves).numpy())
-    return Verdict(
-        *(np.concatenate([getattr(part, name) for part in parts])[back] for name in Verdict.__dataclass_fields__)
+    score, p_value, anomalous = (
+        np.concatenate([getattr(part, name) for part in parts])[back] for name in ("score", "p_value", "anomalous")
     )
+    return Verdict(score, p_value, anomalous, parts[0].heat | parts[1].heat)
+
+
+def worst_first(score: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """The images `rows` by their scores, the highest first; of equal ones the first."""
+    return rows[np.lexsort((rows, -score))]
 
 
 def worst(found: Verdict, order: NDArray[Any], paths: list[Path], images: Tensor) -> bytes:
@@ -113,7 +124,7 @@ def worst(found: Verdict, order: NDArray[Any], paths: list[Path], images: Tensor
     with style():
         figure = new_figure(2.8)
         grid = figure.subplots(2, len(order), squeeze=False)
-        most = float(found.heat[order].max())
+        most = max(float(found.heat[k].max()) for k in order)
         for column, k in enumerate(order):
             shown = images[k].permute(1, 2, 0).numpy()
             grid[0][column].imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255)

@@ -24,7 +24,7 @@ def map_all(setting: Setting, specs: list[RunSpec]) -> int:
     from stacked.codes import Images
     from stacked.encoder import save_encoder
     from stacked.evaluate import codes, spread
-    from stacked.map_page import map_page
+    from stacked.map_page import map_page, thumbnails
     from stacked.pretrain import pretrain
     from studies.report.canvas import png, style
     from studies.report.projection import scatter
@@ -49,7 +49,7 @@ def map_all(setting: Setting, specs: list[RunSpec]) -> int:
     few = spread(len(images), MOST).numpy()
     shown = {name: points[few] for name, points in maps.items()}
     title = f"{len(few):,} images of {setting.splits.name}"
-    page = map_page(shown, images.numpy()[few], [paths[k].name for k in few], title=title)
+    page = map_page(shown, thumbnails([images[k].numpy() for k in few]), [paths[k].name for k in few], title=title)
     write_atomically(out / "map.html", page)
     first = next(iter(maps.values()))
     if first.shape[1] == 2:
