@@ -258,7 +258,7 @@ def test_seeds_differ_in_order_and_labels_and_arms_share_them(splits: Splits, mo
         return Training(*words, **more)
 
     def tuning(stack: Any, train: Any, valid: Any, test: Any, classes: int, how: Any, seed: int) -> Any:
-        drawn["labelled"], drawn["head"] = train[0], seed
+        drawn["labelled"], drawn["head"] = Images.of(train[0])(torch.arange(len(train[0]))), seed
         return fine_tuned(stack, train, valid, test, classes, how, seed)
 
     monkeypatch.setattr(train_phase, "Training", training)
