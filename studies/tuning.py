@@ -253,7 +253,7 @@ def choose(study: Study, out: Path, base: RunSpec) -> None:
             raise InputError(f"no trial of arm {arm!r} finished: widen its search space, or look at {out / FILE}")
         values = json.loads(row["values"])
         at_edge = edges(space_of(study, study.arm(arm), base), values)
-        found[arm] = {"judged_by": measure, "trial": int(row["trial"]), "values": values, "edges": at_edge}
+        found[arm] = {"judged_by": measure, "run": row["run"], "values": values, "edges": at_edge}
     write_atomically(out / CHOICES, json.dumps({"trials": most, "seed": SEED, "arms": found}, indent=1) + "\n")
 
 
@@ -266,7 +266,7 @@ def outcome(out: Path) -> Sequence[str]:
     """Lines that say what was chosen for each arm, and which values lie at the edge of what was searched."""
     lines, rows = [], load_trials(out)
     for arm, choice in load_choices(out).items():
-        row = rows[(rows["arm"] == arm) & (rows["trial"] == choice["trial"])].iloc[0]
+        row = rows[rows["run"] == choice["run"]].iloc[0]
         told = f"validation {choice['judged_by']} {row['valid/' + choice['judged_by']]:.5g}"
         lines.append(f"{arm}: {choice['values']} ({told})")
         for name, side in choice["edges"].items():

@@ -219,7 +219,7 @@ def test_tuning_goes_on_chooses_and_is_taken_by_later_runs(
     assert list(choices) == ["greedy", "greedy+finetune", "joint", "own"]
     for arm, choice in choices.items():
         mine = rows[rows["arm"] == arm]
-        assert choice["trial"] == mine.loc[mine["valid/recon_mse"].idxmin(), "trial"]
+        assert choice["run"] == mine.loc[mine["valid/recon_mse"].idxmin(), "run"]
         assert choice["values"] == json.loads(mine.loc[mine["valid/recon_mse"].idxmin(), "values"])
     assert "Later runs" in capsys.readouterr().out
 

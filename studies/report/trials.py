@@ -35,7 +35,7 @@ def load_trials(out: Path) -> pd.DataFrame:
 
 
 def load_choices(out: Path) -> dict[str, dict[str, Any]]:
-    """What tuning chose, by arm: judged_by, trial, values and edges, as choices.json has them; empty without that file.
+    """What tuning chose, by arm: judged_by, run, values and edges, as choices.json has them; empty without that file.
 
     Raises InputError where it cannot be read, or is not of a study.
     """
@@ -46,8 +46,8 @@ def load_choices(out: Path) -> dict[str, dict[str, Any]]:
         arms = parsed(path.read_text(encoding="utf-8"))["arms"]
         for choice in arms.values():
             right = isinstance(choice["values"], dict) and isinstance(choice["edges"], dict)
-            if not (right and isinstance(choice["judged_by"], str) and isinstance(choice["trial"], int)):
-                raise ValueError("an arm lacks values, edges, judged_by or trial")
+            if not (right and isinstance(choice["judged_by"], str) and isinstance(choice["run"], str)):
+                raise ValueError("an arm lacks values, edges, judged_by or run")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be read ({error!r}): restore it, or choose another --out") from error
     return dict(arms)
