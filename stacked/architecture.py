@@ -53,8 +53,10 @@ class StackSpec:
     """The stages from the pixels up; `output` is the activation of the reconstructed pixels.
 
     norm: normalisation of all stages: batch, group, layer or none (None: each kind's own, batch for convolutions and none for
-    dense stages). init: initial weights: torch (as its layers come), uniform, xavier, he or orthogonal. gain: what all of them
-    are multiplied by; Glorot & Bengio 2010 derive 4 for logistic units.
+    dense stages). A group norm has up to 8 groups, fewer where these would hold less than 4 values of an example; of less than
+    3 values group and layer norm would leave nothing, and are refused. init: initial weights: torch (as its layers come),
+    uniform, xavier, he or orthogonal. gain: what all of them are multiplied by; Glorot & Bengio 2010 derive 4 for logistic
+    units.
     """
 
     stages: tuple[StageSpec, ...] = field(default_factory=lambda: tuple(StageSpec("conv", n) for n in (16, 32, 64, 16)))
@@ -67,6 +69,7 @@ class StackSpec:
         from stacked.initialise import INITS
         from stacked.stages import kinds
         from stacked.stages.activations import ACTIVATIONS
+        from stacked.stages.norms import check_values
 
         take_python_values(self)
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -85,6 +88,9 @@ class StackSpec:
         if self.norm is not None:
             for kind in {stage.kind: None for stage in self.stages}:
                 choice(self.norm, kinds()[kind].norms, f"norm of a {kind} stage")
+        for k, stage in enumerate(self.stages, start=1):
+            if not kinds()[stage.kind].maps:  # of maps it depends on the images how many values there are
+                check_values(self.norm_of(k), stage.width)
 
     @classmethod
     def of(

@@ -38,8 +38,13 @@ def check_fit(stack: StackSpec, how: Optimisation, phase: Phase) -> None:
             f"{stage} reads: give a level above 0 there, or a second weight above 0",
         )
     for stage in learning:
+        spec = stack.stages[stage - 1]
+        need(
+            how.batch_size > 1 or stack.norm_of(stage) != "batch" or kinds()[spec.kind].maps,
+            f"batch_size 1 cannot be used with norm 'batch' on stage {stage}, a {spec.kind} stage, of which a batch has one "
+            "value a unit: give 2 or more, or another norm",
+        )
         for name, _ in how.penalties:
-            spec = stack.stages[stage - 1]
             why = PENALTIES[name].refuses(spec.kind, spec.activation, stack.norm_of(stage))
             need(not why, f"penalty {name!r} cannot be used on stage {stage}, a {spec.kind} stage: {why}")
     need(

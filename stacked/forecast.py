@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from stacked import codes
+from stacked.batch_norm import check_batch
 from stacked.codes import Images, Prefix, inputs
 from stacked.data.stream import Order
 from stacked.disk import empty, work_room
@@ -94,13 +95,14 @@ def plan(spec: RunSpec, shape: Shape, images: int, *, classes: int = 0, machine:
 
     machine: one that is told about (None: this one's processor, with the threads that torch uses now; its rates are measured,
     and a few updates of the costliest phase are made). Nothing else is trained, read or written. InputError where images are
-    too small for the stack.
+    too small or too few for the stack.
     """
     check_size(spec.stack, shape)
     order = Order(images, spec.optimisation.batch_size, spec.seed)
-    parts = [
-        part(spec, shape, phase, order, classes) for phase in spec.phases(order.updates_per_epoch) if phase.updates
-    ]
+    phases = [phase for phase in spec.phases(order.updates_per_epoch) if phase.updates]
+    if phases:
+        check_batch(spec.stack, shape, spec.optimisation.batch_size, images)
+    parts = [part(spec, shape, phase, order, classes) for phase in phases]
     machine = machine or tried(spec, shape, parts, classes)
     with tempfile.TemporaryDirectory() as nothing:  # as if none of it were written yet
         room = work_room(spec, shape, order.updates_per_epoch, classes, Path(nothing))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from stacked.batch_norm import unnoticed
 from stacked.corruption import Corrupted, corrupt
 from stacked.growth import Phase
 from stacked.objectives import LOSSES, Loss, emphasised, mse, per_example, rectified_mse
@@ -175,24 +176,6 @@ class PhaseLoss(nn.Module):
             assert target is not None
             return F.cross_entropy(self.head(code.flatten(1)), target, reduction="none")
         return self.compared(code, clean if target is None else target, phase.depth, phase.restores, where)
-
-
-@contextmanager
-def unnoticed(stage: nn.Module) -> Iterator[None]:
-    """What passes through `stage` leaves no trace in the running statistics of its batch norms.
-
-    They are to be those of the way that is measured, from the deepest code to the pixels; a mean over it and a way of
-    another distribution would fit neither.
-    """
-    norms = [module for module in stage.modules() if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, tracked) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
 @contextmanager

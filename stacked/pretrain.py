@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from stacked.batch_norm import check_batch
 from stacked.checks import need
 from stacked.codes import Inputs, Prefix, free_bytes, inputs, plan
 from stacked.data.stream import Order
@@ -50,6 +51,8 @@ def pretrain(
     for phase in phases:
         need(phase.target != "labels", f"policy {spec.policy!r} learns classes: train it with stacked.run.run")
         need(how.patience_of(phase) is None, "early stopping needs validation images: train with stacked.run.run")
+    if any(phase.updates for phase in phases):
+        check_batch(spec.stack, shape, how.batch_size, order.n)
     for phase in phases:
         grow(stack, spec, phase.depth, where)
         if phase.resamples:

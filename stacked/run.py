@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from stacked import data
+from stacked.batch_norm import check_batch
 from stacked.checkpoint import Checkpoints, phase_path
 from stacked.checks import need
 from stacked.codes import Images, free_bytes
@@ -84,6 +85,19 @@ def check(spec: RunSpec, splits: data.Splits) -> None:
         for budget in spec.classification.labels:
             label_subset(splits.train.labels, budget, spec.seed)
             selecting(spec, splits, budget)
+    check_batches(spec, splits)
+
+
+def check_batches(spec: RunSpec, splits: data.Splits) -> None:
+    """Raise InputError where a phase or a classifier would be trained on batches of one image, and a batch norm not take them."""
+    how, fine, labels = spec.optimisation, spec.classification, splits.train.labels
+    for target in {phase.target for phase in spec.phases() if phase.updates}:
+        few = target == "labels"
+        n = len(label_subset(labels, how.labels, spec.seed)) if few else len(labels)
+        check_batch(spec.stack, splits.image_shape, how.batch_size, n, "labels" if few else "training images")
+    for budget in fine.labels if splits.classes else ():
+        n = len(label_subset(labels, budget, spec.seed))
+        check_batch(spec.stack, splits.image_shape, fine.batch_size, n, "labels", "of the classification")
 
 
 def check_weights(spec: RunSpec, splits: data.Splits) -> None:

@@ -7,6 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
+from stacked.checks import need
 from stacked.rng import generator
 
 
@@ -15,10 +16,11 @@ class Order:
 
     `batch(update)` depends on nothing but the seed and `update`, so that arms share their data order and any update can
     be resumed. Every batch is full: the last n mod batch_size images of an epoch's permutation are left out of it. With
-    fewer images than batch_size a batch is all of them.
+    fewer images than batch_size a batch is all of them. InputError for none.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        need(n > 0, "there are no images to train on: give at least one")
         self.n, self.size, self.seed = n, min(batch_size, n), seed
         self.updates_per_epoch = n // self.size
         self._permutation = functools.lru_cache(maxsize=1)(self._draw)

@@ -37,12 +37,12 @@ class Conv(Halving):
         super().__init__(in_shape, width, activation, output, norm, kernel=kernel)
         channels, half, extra = in_shape[0], kernel // 2, odd_padding(in_shape)
         conv = Conv2d(channels, width, kernel, stride=2, padding=half)
-        self.encoder = nn.Sequential(conv, *normalised(norm, width, maps=True), ACTIVATIONS[activation]())
+        self.encoder = nn.Sequential(conv, *normalised(norm, self.code_shape), ACTIVATIONS[activation]())
         self.decoder = nn.Sequential(
             TiedConvTranspose2d(conv, extra)
             if tied
             else ConvTranspose2d(width, channels, kernel, stride=2, padding=half, output_padding=extra),
-            *([] if pixels else normalised(norm, channels, maps=True)),
+            *([] if pixels else normalised(norm, in_shape)),
             ACTIVATIONS[output](),
         )
 

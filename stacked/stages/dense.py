@@ -36,12 +36,10 @@ class Dense(Stage):
         super().__init__(in_shape, width, activation, output, norm)
         values = math.prod(in_shape)
         linear = nn.Linear(values, width)
-        self.encoder = nn.Sequential(
-            nn.Flatten(), linear, *normalised(norm, width, maps=False), ACTIVATIONS[activation]()
-        )
+        self.encoder = nn.Sequential(nn.Flatten(), linear, *normalised(norm, (width,)), ACTIVATIONS[activation]())
         self.decoder = nn.Sequential(
             TiedLinear(linear) if tied else nn.Linear(width, values),
-            *([] if pixels else normalised(norm, values, maps=False)),
+            *([] if pixels else normalised(norm, (values,))),
             nn.Unflatten(1, tuple(in_shape)),
             ACTIVATIONS[output](),
         )

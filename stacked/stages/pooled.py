@@ -89,14 +89,14 @@ class PooledConv(Halving):
         conv = Conv2d(channels, width, kernel, padding=half)
         self.encoder = nn.Sequential(
             conv,
-            *normalised(norm, width, maps=True),
+            *normalised(norm, (width, *in_shape[1:])),
             ACTIVATIONS[activation](),
             nn.MaxPool2d(2, ceil_mode=True),
         )
         self.decoder = nn.Sequential(
             Unpool(tuple(in_shape[1:]), unpool),
             TiedConvTranspose2d(conv) if tied else ConvTranspose2d(width, channels, kernel, padding=half),
-            *([] if pixels else normalised(norm, channels, maps=True)),
+            *([] if pixels else normalised(norm, in_shape)),
             ACTIVATIONS[output](),
         )
 

@@ -17,17 +17,20 @@ from stacked.stages.stage import MOST_BLOCKS, Shape
 class ResidualBlock(nn.Module):
     """x + F(x) with F = conv - norm - ReLU - conv - norm, 3 x 3 at one resolution (He et al. 2016, figure 2).
 
+    `shape` is that of the maps, (C, H, W).
+
     The rectifier after the sum is left to whoever calls: the last one in an encoder is the activation of the code.
     """
 
-    def __init__(self, width: int, norm: str) -> None:
+    def __init__(self, shape: Shape, norm: str) -> None:
         super().__init__()
+        width = shape[0]
         self.body = nn.Sequential(
             Conv2d(width, width, 3, padding=1),
-            *normalised(norm, width, maps=True),
+            *normalised(norm, shape),
             nn.ReLU(),
             Conv2d(width, width, 3, padding=1),
-            *normalised(norm, width, maps=True),
+            *normalised(norm, shape),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,16 +62,16 @@ class Residual(Halving):
         channels = in_shape[0]
         self.encoder = nn.Sequential(
             Conv2d(channels, width, 3, stride=2, padding=1),
-            *normalised(norm, width, maps=True),
+            *normalised(norm, self.code_shape),
             nn.ReLU(),
-            *(module for _ in range(blocks - 1) for module in (ResidualBlock(width, norm), nn.ReLU())),
-            ResidualBlock(width, norm),
+            *(module for _ in range(blocks - 1) for module in (ResidualBlock(self.code_shape, norm), nn.ReLU())),
+            ResidualBlock(self.code_shape, norm),
             ACTIVATIONS[activation](),
         )
         self.decoder = nn.Sequential(
-            *(module for _ in range(blocks) for module in (ResidualBlock(width, norm), nn.ReLU())),
+            *(module for _ in range(blocks) for module in (ResidualBlock(self.code_shape, norm), nn.ReLU())),
             ConvTranspose2d(width, channels, 3, stride=2, padding=1, output_padding=odd_padding(in_shape)),
-            *([] if pixels else normalised(norm, channels, maps=True)),
+            *([] if pixels else normalised(norm, in_shape)),
             ACTIVATIONS[output](),
         )
 
