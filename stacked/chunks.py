@@ -7,7 +7,7 @@ from torch import Tensor
 
 #: Bytes of a chunk, as float32, and its images at most: constants, so that no measurement depends on the batch of training or on
 #: the machine.
-BYTES, MOST = 32 * 2**20, 500
+BYTES, MOST = 16 * 2**20, 500
 
 
 def chunks(count: int, values: int, most: int = MOST) -> tuple[Tensor, ...]:

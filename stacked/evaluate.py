@@ -81,11 +81,10 @@ def compared(read: Images, restore: Callable[[Tensor], Tensor], widest: int = 0)
     squared, total_squares = 0.0, 0.0
     for index in chunks(len(read), max(values, widest)):
         x = read(index)
-        difference = restore(x) - x
-        squared += difference.double().square().sum().item()
+        squared += (restore(x) - x).double().square_().sum().item()
         flat = x.flatten(1).double()
         total += flat.sum(0)
-        total_squares += flat.square().sum().item()
+        total_squares += flat.square_().sum().item()
     n = len(read)
     variance = total_squares / n - (total / n).square().sum().item()
     return errors(squared / n, variance, values)
@@ -104,19 +103,19 @@ class Codes:
         return len(self.read)
 
     def __getitem__(self, index: Tensor) -> Tensor:
+        found = None
         with evaluating(self.stack):
-            code = self.stack.encode(self.read(index), self.depth)
-            return (code if self.most is None else averaged(code, self.most)).flatten(1).cpu()
+            for part in chunks(len(index), self.stack.widest(self.read.shape)):
+                code = self.stack.encode(self.read(index[part]), self.depth)
+                code = (code if self.most is None else averaged(code, self.most)).flatten(1)
+                found = torch.empty(len(index), code.shape[1], dtype=code.dtype) if found is None else found
+                found[part] = code.cpu()
+        assert found is not None  # of no images there is one chunk too
+        return found
 
     def all(self) -> Tensor:
         """Those of all images [N, D]."""
-        first, *others = chunks(len(self), self.stack.widest(self.read.shape))
-        part = self[first]
-        found = part.new_empty(len(self), part.shape[1])
-        found[first] = part
-        for index in others:
-            found[index] = self[index]
-        return found
+        return self[torch.arange(len(self))]
 
 
 def averaged(code: Tensor, most: int) -> Tensor:

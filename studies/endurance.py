@@ -27,6 +27,7 @@ from stacked.errors import InputError
 from stacked.interruption import Interruption
 from stacked.paths import command_without_folders
 from stacked.progress import say
+from stacked.run import load
 from studies.command_line import parser
 from studies.names import experiment_name
 from studies.options import options
@@ -104,12 +105,13 @@ def main(words: list[str] | None = None) -> int:
 def endure(folder: Path, samples: Path, phases: int, stop: Callable[[], bool]) -> None:
     """Train at least so many phases in this process, recorded below `folder` as those of any study; a sample after each run."""
     jobs = runs(folder, phases)
+    splits = load(jobs[0].spec)
     each = len(jobs[0].spec.phases())
     write_atomically(samples, ",".join(field.name for field in fields(Sample)) + "\n")
     with samples.open("a", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         began, spent = time.perf_counter(), time.process_time()
-        for number, row in enumerate(work(jobs, 1, stop), start=1):
+        for number, row in enumerate(work(jobs, 1, splits, stop), start=1):
             need(row["status"] == "finished", f"run {number} did not end as it should: {row['status']}")
             seconds, cpu_seconds = round(time.perf_counter() - began, 3), round(time.process_time() - spent, 3)
             sample = Sample(number, number * each, seconds, cpu_seconds, *held())

@@ -162,7 +162,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         if failed:
             say(f"{failed} runs failed before and are left as they are: --retry-failed tries them again")
         check_enough(given, store, todo, splits)
-        for row in work(todo, given.jobs, stop):
+        for row in work(todo, given.jobs, splits, stop):
             failed += row["status"] != "finished"
             say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
     if stop():

@@ -23,7 +23,7 @@ from stacked.progress import say
 from studies.options import MOST_SEEDS
 from studies.report.trials import CHOICES, FILE, best, edges, load_choices, load_trials
 from studies.search import Space, Times, places
-from studies.work import Job, Row, cached_splits, progress, work
+from studies.work import Job, Row, progress, work
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -61,8 +61,8 @@ class Trial(Job):
     values: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, str] = field(default_factory=dict)
 
-    def do(self, stop: Callable[[], bool]) -> Row:
-        """Train and measure on validation images, and record that; its row."""
+    def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
+        """Train and measure on the validation images of these data, and record that; its row."""
         from stacked.determinism import strict
         from stacked.run import run
         from stacked.tracking import held
@@ -70,11 +70,10 @@ class Trial(Job):
 
         given = self.given
         folder = given.store / "work" / self.spec.id
-        splits = cached_splits(given.base, given.data_dir).without_test()
         with held(folder), limited(self.threads), strict(given.device, given.deterministic):
             done = run(
                 self.spec,
-                splits,
+                splits.without_test(),
                 arm=self.arm,
                 device=given.device,
                 codes=given.codes,
@@ -129,7 +128,7 @@ def tune(study: Study, given: Options, splits: Splits, threads: int, stop: Calla
         one for one in trials if one.spec.id not in there or (given.retry_failed and there[one.spec.id] != "finished")
     ]
     say(f"{study.title}: {len(trials)} trials, {len(trials) - len(todo)} made already; results in {given.out / FILE}")
-    for row in work(todo, given.jobs, stop):
+    for row in work(todo, given.jobs, splits.without_test(), stop):
         measure = judging(study, row["arm"])[0]
         told = f"validation {measure} {row[f'valid/{measure}']:.5g}" if row["status"] == "finished" else row["status"]
         say(f"{row['arm']}, trial {row['trial']}: {told}; {row['values']}")

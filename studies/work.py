@@ -8,18 +8,17 @@ import signal
 import threading
 import time
 import traceback
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 from stacked.atomic import REFUSED, unwritable
+from stacked.data.shared import Place, Reader, shared
 from stacked.errors import Diverged, InputError, Interrupted, Unwritable
 from stacked.interruption import Interruption
 from stacked.paths import without_folders
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 PATIENCE = 6.0
 #: A run whose process died so often is given up.
 MOST_DEATHS = 2
+#: In a worker process, the data on which it works.
+RECEIVED: list[Reader] = []
 
 Row = dict[str, Any]
 
@@ -52,11 +53,11 @@ class Job:
     threads: int
     arms: tuple[str, ...] = ()
 
-    def do(self, stop: Callable[[], bool]) -> Row:
-        """Make the run and record it; its row."""
+    def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
+        """Make the run on these data and record it; its row."""
         from studies import record
 
-        done = train(self, stop)
+        done = train(self, splits, stop)
         record.add(self.given.out, done.row, done.curve, done.samples, self.arms)
         return done.row
 
@@ -69,8 +70,12 @@ class Job:
         return row
 
 
-def work(jobs: Sequence[Job], processes: int, stop: Callable[[], bool] = lambda: False) -> Iterator[Row]:
-    """Run the jobs in so many processes and yield the row of each as it comes; each writes its own record.
+def work(
+    jobs: Sequence[Job], processes: int, splits: Splits, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Row]:
+    """Run the jobs on `splits` in so many processes, which share them, and yield the row of each as it comes.
+
+    Each writes its own record.
 
     When `stop` says so the runs in progress keep their place and end, and Interrupted is raised. A run whose process was
     ended from outside goes on in another, once.
@@ -79,31 +84,35 @@ def work(jobs: Sequence[Job], processes: int, stop: Callable[[], bool] = lambda:
         for job in jobs:
             if stop():
                 raise Interrupted("stopped as asked")
-            yield work_one(job, stop)
+            yield work_one(job, splits, stop)
         return
     waiting, deaths = deque(jobs), Counter[str]()
-    while waiting:
-        lost: list[Job] = []
-        yield from in_processes(waiting, lost, processes, stop)
-        for job in lost:
-            deaths[job.spec.id] += 1
-            if deaths[job.spec.id] < MOST_DEATHS:
-                waiting.appendleft(job)
-            else:
-                yield failed(job, "its process was ended from outside, perhaps for want of memory: try fewer --jobs")
+    with shared(splits) as place:
+        while waiting:
+            lost: list[Job] = []
+            yield from in_processes(waiting, lost, processes, place, stop)
+            for job in lost:
+                deaths[job.spec.id] += 1
+                if deaths[job.spec.id] < MOST_DEATHS:
+                    waiting.appendleft(job)
+                else:
+                    reason = "its process was ended from outside, perhaps for want of memory: try fewer --jobs"
+                    yield failed(job, reason)
 
 
-def in_processes(waiting: deque[Job], lost: list[Job], processes: int, stop: Callable[[], bool]) -> Iterator[Row]:
+def in_processes(
+    waiting: deque[Job], lost: list[Job], processes: int, place: Place, stop: Callable[[], bool]
+) -> Iterator[Row]:
     """Take jobs from `waiting` and yield their rows; when a process dies, those that were running go to `lost`."""
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawning, initializer=prepare, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(processes, spawning, initializer=prepare, initargs=(os.getpid(), place)) as pool:
         running: dict[Future[Row], Job] = {}
         broken = False
         try:
             while not stop() and (running or (waiting and not broken)):
                 try:
                     while waiting and len(running) < processes and not broken:
-                        running[pool.submit(work_one, waiting[0])] = waiting[0]
+                        running[pool.submit(work_here, waiting[0])] = waiting[0]
                         waiting.popleft()
                 except BrokenProcessPool:
                     broken = True
@@ -141,15 +150,17 @@ def end(workers: list[BaseProcess], running: list[Future[Row]]) -> None:
             worker.kill()
 
 
-def prepare(parent: int) -> None:
+def prepare(parent: int, place: Place | None = None) -> None:
     """Make this process a worker: Ctrl-C is the parent's to pass on, and when the parent dies the worker ends too.
 
+    place: where the data lie on which it is to work. They are opened now: what it does later must not hang on its parent.
     SIGTERM is for the run in progress. A worker that waits for the next one holds a lock, which must not die with it: the others
     would wait for it without end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     say_warnings()
+    RECEIVED.extend([Reader(place)] if place else [])
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -162,17 +173,12 @@ def prepare(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-@lru_cache(maxsize=1)
-def cached_splits(base: RunSpec, data_dir: str | None) -> Splits:
-    """The data of a study, loaded once a process; what there is to say of them was said before runs began."""
-    from stacked.run import load
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return load(base, data_dir)
+def work_here(job: Job) -> Row:
+    """Do one run in this worker process, on the data that were received by it."""
+    return work_one(job, RECEIVED[0].splits)
 
 
-def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:
+def work_one(job: Job, splits: Splits, stop: Callable[[], bool] | None = None) -> Row:
     """Do one run in this process and record it; a run that fails gives a row that says why.
 
     stop: as of `run` (None: signals to this process are noted here). Raises Unwritable where the disk is full or takes
@@ -180,7 +186,7 @@ def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:
     """
     try:
         with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as asked:
-            return job.do(asked)
+            return job.do(splits, asked)
     except Unwritable:
         raise
     except (Diverged, InputError) as error:
@@ -192,7 +198,7 @@ def work_one(job: Job, stop: Callable[[], bool] | None = None) -> Row:
         return failed(job, f"{type(error).__name__}: {error}")
 
 
-def train(job: Job, stop: Callable[[], bool]) -> Result:
+def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
     """The run of a job, tracked; it goes on where it was left."""
     from stacked.determinism import strict
     from stacked.plain import flat
@@ -220,7 +226,7 @@ def train(job: Job, stop: Callable[[], bool]) -> Result:
         with limited(job.threads), tracker, strictly:
             return run(
                 spec,
-                cached_splits(given.base, given.data_dir),
+                splits,
                 arm=job.arm,
                 device=given.device,
                 codes=given.codes,

@@ -92,17 +92,17 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     monkeypatch.setattr(tracking, "open_store", lambda path: SimpleNamespace(root=path))
     monkeypatch.setattr(tracking, "Tracker", lambda *_, **__: Untracked())
     monkeypatch.setattr(tracking, "set_aside", lambda store, folder: aside.append(folder))
-    monkeypatch.setattr(working, "cached_splits", lambda base, data_dir: (base, data_dir))
-    job = list(study.plan(STUDY, tiny, toy_splits()))[5]
+    theirs = toy_splits()
+    job = list(study.plan(STUDY, tiny, theirs))[5]
     for resume in (True, False):
         given = replace(tiny, device="meta", resume=resume, deterministic=not resume)
         before = torch.get_num_threads()
         wanted = replace(job, given=given, threads=before + 1)
-        assert working.work_one(wanted, never) == {"run": job.spec.id}
+        assert working.work_one(wanted, theirs, never) == {"run": job.spec.id}
         assert kept.pop() == (tiny.out, {"run": job.spec.id}, [], {}, STUDY.arm_names)
         spec, splits, more = ran.pop()
         assert spec == job.spec
-        assert splits == (tiny.base, "there")
+        assert splits is theirs
         assert more["stop"] is never
         assert more["strict"] == (not resume)
         assert more["threads"] == before + 1
@@ -129,7 +129,8 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
         asked.append(words)
         return splits
 
-    def working(wanted: list[study.Job], processes: int, stop: Any) -> Any:
+    def working(wanted: list[study.Job], processes: int, given: Any, stop: Any) -> Any:
+        assert given is splits
         todo.append((wanted, processes))
         return iter(())
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import toy_splits
 
 from stacked.checkpoint import place
 from stacked.errors import InputError, Interrupted
@@ -182,8 +183,8 @@ def test_what_waits_is_not_begun_when_it_is_time_to_end(processes: int, monkeypa
     monkeypatch.setattr(working, "work_one", lambda *_: pytest.fail("it was begun"))
     jobs = [object(), object()]
     with pytest.raises(Interrupted):
-        list(work(jobs, processes, lambda: True))  # type: ignore[arg-type]
-    assert list(work([], processes, lambda: True)) == []
+        list(work(jobs, processes, toy_splits(), lambda: True))  # type: ignore[arg-type]
+    assert list(work([], processes, toy_splits(), lambda: True)) == []
 
 
 def attended() -> None:

@@ -25,7 +25,7 @@ from stacked.errors import InputError
 __all__ = ["Split", "Splits", "check_name", "load", "names"]
 
 # Not looked at when datasets are sought; a module that is missing here costs time, not correctness.
-_HELPERS = frozenset({"dataset", "files", "idx", "image", "labels", "split", "stream"})
+_HELPERS = frozenset({"dataset", "files", "idx", "image", "labels", "shared", "split", "stream"})
 
 
 def names() -> tuple[str, ...]:
