@@ -22,12 +22,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from stacked.atomic import write_atomically
+from stacked.atomic import sweep, write_atomically
 from stacked.errors import InputError, Interrupted
 from stacked.plain import flat, parsed, to_json
 from stacked.spec import RunSpec, from_json
 
 FORMAT = "stacked checkpoint 2"
+#: of a checkpoint's file
+NAME = re.compile(r"(phase-\d+|update-[01])\.safetensors")
 #: Checkpoints inside a phase may cost this part of a run's time, and there is one after so many seconds at the earliest.
 SHARE, LEAST_SECONDS = 0.02, 5.0
 
@@ -102,9 +104,10 @@ class Checkpoints:
         """
         if self.folder is None:
             return None
+        sweep(self.folder)
         found = []
         for path in self.folder.glob("*.safetensors"):
-            if re.fullmatch(r"(phase-\d+|update-[01])\.safetensors", path.name):
+            if NAME.fullmatch(path.name):
                 with left_aside():
                     found.append((place(path), path))
         for _, path in sorted(found, reverse=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -105,16 +106,41 @@ def check_room(needs: Iterable[tuple[Path, int]], what: str, remedy: str) -> Non
             raise Unwritable(f"{what} may write {_told(need)} to {places}, where {_told(free)} are free: {remedy}")
 
 
-def check_writable(folder: Path, files: Iterable[str] = ()) -> None:
-    """Make `folder`; Unwritable unless files can be written in it, and those of `files` that are there be replaced."""
+def check_writable(folder: Path, replaced: Iterable[str] = (), changed: Iterable[str] = ()) -> None:
+    """Make `folder`; Unwritable unless files can be written in it, and those that are there be replaced, or changed in place.
+
+    To replace a file takes a folder that can be written, whatever the mode of the file: it is done by renaming.
+    """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
             probe.write(b"x")
-    for path in map(folder.joinpath, files):
-        if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
-            why = "it is read-only" if path.is_file() else "it is not a file"
+    for path, why in (
+        *((path, _why_not_replaced(path)) for path in map(folder.joinpath, replaced)),
+        *((path, _why_not_changed(path)) for path in map(folder.joinpath, changed)),
+    ):
+        if why:
             raise Unwritable(f"{path} cannot be written ({why}): move it away, or choose another folder")
+
+
+def _why_not_changed(path: Path) -> str:
+    """What keeps this process from changing a file in place; "" where nothing does, or there is none."""
+    if not path.exists() or (path.is_file() and os.access(path, os.W_OK)):
+        return ""
+    return "it is read-only" if path.is_file() else "it is not a file"
+
+
+def _why_not_replaced(path: Path) -> str:
+    """What keeps this process from replacing a file in a folder that it can write to."""
+    if not path.exists():
+        return ""
+    if not path.is_file():
+        return "it is not a file"
+    folder = path.parent.stat()
+    owners = (0, folder.st_uid, path.stat().st_uid)
+    if folder.st_mode & stat.S_ISVTX and os.name == "posix" and os.geteuid() not in owners:
+        return "in this folder, as in /tmp, files are replaced by their owners alone"
+    return ""
 
 
 def _phases(spec: RunSpec, updates_per_epoch: int) -> list[tuple[Phase, int, int]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked.atomic import write_atomically, writing
+from stacked.atomic import sweep, write_atomically, writing
 from stacked.checks import choice, need
 from stacked.errors import UNREADABLE, InputError
 from stacked.plain import from_dict, parsed
@@ -106,7 +106,14 @@ def keep(folder: Path, errand: Errand) -> None:
 
 
 def kept(folder: Path) -> list[Errand]:
-    """The errands in a run's work folder, in their order; InputError for a file that holds none."""
+    """The errands in a run's work folder, in their order; InputError for a file that holds none.
+
+    What a process was killed over, while it wrote or forgot an errand, is removed.
+    """
+    sweep(folder / FOLDER)
+    for copied in (folder / FOLDER).glob("*/"):
+        if copied.name.isdecimal() and not copied.with_suffix(".npz").exists():
+            shutil.rmtree(copied, ignore_errors=True)
     return [_read(path) for path in sorted((folder / FOLDER).glob("*.npz"))]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
+import re
+import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +16,23 @@ from typing import TYPE_CHECKING
 from stacked.mlflow_store import BUSY_SECONDS, Store, check_unlocked
 
 # isort: split
-import mlflow
 import numpy as np
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from numpy.typing import NDArray
 
 from stacked.errors import InputError
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 KEY_TAG = "record_key"
+PICTURES = "images"  # MLflow's own folder for pictures with a step: any other file in it hides them all
 MAX_METRICS = 1000  # MLflow's limits for one call of log_batch
 MAX_PARAMS = 100
 
@@ -47,6 +58,7 @@ class StoreClient:
     def __init__(self, store: Store, experiment: str) -> None:
         self.store = store
         self.experiment = experiment
+        self._pictures: dict[str, list[str]] = {}
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -158,16 +170,32 @@ class StoreClient:
             self._client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS])
 
     def log_image(self, run_id: str, image: NDArray[np.uint8], key: str, step: int, at: int) -> None:
-        """Log a picture of a series with a step; `at` in ms since 1970."""
+        """Log a picture of a series with a step, in place of what a killed process left of it; `at` in ms since 1970."""
+        name = re.compile(rf"{re.escape(f'{PICTURES}/{key}')}[+%]step[+%]{step}[+%]timestamp[+%].*")
+        for path in filter(name.fullmatch, self._pictures_before(run_id)):
+            self._artifacts_of(run_id).delete_artifacts(path)
         self._client.log_image(run_id, image, key=key, step=step, timestamp=at)
 
+    def _pictures_before(self, run_id: str) -> list[str]:
+        """The files of pictures that other processes logged."""
+        if run_id not in self._pictures:
+            listed = self._client.list_artifacts(run_id, PICTURES)
+            self._pictures[run_id] = [file.path for file in listed]
+        return self._pictures[run_id]
+
+    def _artifacts_of(self, run_id: str) -> ArtifactRepository:
+        return get_artifact_repository(self._client.get_run(run_id).info.artifact_uri, tracking_uri=self.store.uri)
+
     def log_file(self, run_id: str, path: str, folder: str | None) -> None:
-        """Copy a file, or the contents of a folder, into a folder of the run's artifacts (None: its top)."""
+        """Copy a file, or the files in a folder but for hidden ones, into a folder of the run's artifacts (None: its top)."""
         if not Path(path).exists():
             warnings.warn(f"{path} is gone before MLflow had it: it is left out", RuntimeWarning, stacklevel=2)
             return
-        log = self._client.log_artifacts if Path(path).is_dir() else self._client.log_artifact
-        log(run_id, path, folder)
+        files = [Path(path)]
+        if Path(path).is_dir():
+            files = [file for file in sorted(Path(path).iterdir()) if not file.name.startswith(".")]
+        for file in files:
+            self._client.log_artifact(run_id, str(file), folder)
 
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
         """Write a text as an artifact."""
@@ -192,21 +220,31 @@ class StoreClient:
         with torch.no_grad():
             output = model(torch.from_numpy(example)).numpy()
         requirements = [f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"]
-        # Made here, for MLflow would put it into the experiment that is active globally.
-        made = self._client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
-        with _as_global_store(self.store.uri), let_go():
-            Model.log(
-                artifact_path=None,
-                model_id=made.model_id,
-                flavor=mlflow_model,
-                run_id=run_id,
+        made = self._find_model(run_id, name) or self._client.create_logged_model(
+            self.experiment_id, name=name, source_run_id=run_id
+        )
+        outputs = self._client.get_run(run_id).outputs
+        if made.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+            self._client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+        with let_go(), tempfile.TemporaryDirectory() as folder:
+            mlflow_model.save_model(
+                f"{folder}/model",
+                Model(run_id=run_id, model_id=made.model_id, model_uuid=made.model_id),
                 pytorch_model=model,
                 signature=infer_signature(example, output),
                 input_example=example,
                 pip_requirements=requirements,
                 serialization_format="pt2",
             )
+            self._client.log_model_artifacts(made.model_id, f"{folder}/model")
+        self._client.finalize_logged_model(made.model_id, "READY")
         _let_go_of_writer(made.model_id)
+
+    def _find_model(self, run_id: str, name: str) -> LoggedModel | None:
+        """The model of that name that a process made of this run before it was killed: to be logged again, not twice."""
+        query = f"source_run_id = '{run_id}' AND name = '{name}'"
+        found = self._client.search_logged_models([self.experiment_id], query, max_results=1)
+        return found[0] if found else None
 
 
 def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int]) -> Dataset:
@@ -230,16 +268,3 @@ def _let_go_of_writer(of: str) -> None:
     from mlflow.tracking._tracking_service import utils
 
     utils._artifact_repos_cache.pop(of, None)
-
-
-@contextmanager
-def _as_global_store(uri: str) -> Iterator[None]:
-    """Logging a model goes through MLflow's global address, which MLflow also writes into the environment."""
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # None is its default value
-        if before is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = before

@@ -23,6 +23,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a stu
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.checks import need
@@ -37,6 +38,7 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 LOCK_SECONDS = 120.0  # for opening a store, before anything is trained
 BUSY_SECONDS = 10.0  # for a store that others use while runs are trained
+LONGEST_PATH = 512  # bytes that SQLite takes
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ def open_store(root: Path = Path("mlruns")) -> Store:
     if store.is_local:
         _make_writable(store.artifacts)
     if not store.is_server:
-        path = Path(store.uri.partition(":///")[2])
+        path = _sqlite_path(store.uri)
         need(
-            not (store.uri.startswith("sqlite:") and path.is_dir()),
+            path is None or not path.is_dir(),
             f"{path} is a folder, not a database: set MLFLOW_TRACKING_URI to sqlite:///{path}/mlflow.db, say",
         )
         _prepare(store)
@@ -92,7 +94,26 @@ def open_store(root: Path = Path("mlruns")) -> Store:
 
 
 def _local_uri(root: Path) -> str:
-    return f"sqlite:///{(root / 'mlflow.db').as_posix()}"
+    return sqlite_uri(root / "mlflow.db")
+
+
+def sqlite_uri(path: Path) -> str:
+    """The address of an SQLite database, whatever characters are in its path.
+
+    Where some must be escaped the driver is named, for MLflow (3.17) makes the folders of "sqlite:///PATH" as PATH is written.
+    """
+    plain = f"sqlite:///{path.as_posix()}"
+    if _sqlite_path(plain) == path:
+        return plain
+    return URL.create("sqlite+pysqlite", database=path.as_posix()).render_as_string(hide_password=False)
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    """The file that the address of an SQLite database means; None for another address, or a database in memory."""
+    if not uri.startswith("sqlite"):
+        return None
+    name = make_url(uri).database
+    return Path(name) if name and name != ":memory:" else None
 
 
 def _make_writable(folder: Path) -> None:
@@ -119,6 +140,10 @@ def _prepare(store: Store) -> None:
             _first_use(store.uri)
         else:
             with _locked(store.root):
+                path = _sqlite_path(store.uri)
+                if path is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    check_opens(path)
                 _first_use(store.uri)
     except (*OUTAGES, ImportError) as error:  # a database's driver may not be installed
         reason = without_logins(str(error).strip().splitlines()[0])
@@ -142,6 +167,24 @@ def _first_use(uri: str) -> None:
     MlflowClient(uri).search_experiments(max_results=1)
 
 
+def check_opens(path: Path) -> None:
+    """Raise an outage where SQLite cannot open or make this database: MLflow would try for two minutes, and say nothing.
+
+    InputError where that is for the length of its path.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError as error:
+        size = len(os.fsencode(path))
+        if size <= LONGEST_PATH or "unable to open" not in str(error):
+            raise
+        raise InputError(
+            f"the MLflow store cannot be opened: {path} has {size:,} bytes, and SQLite takes paths of {LONGEST_PATH}; "
+            "name a folder with a shorter path"
+        ) from error
+
+
 def check_unlocked(path: Path) -> None:
     """Raise an outage where another process keeps a database to itself: MLflow would wait twice as long."""
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as database:
@@ -160,7 +203,9 @@ def _create_database(root: Path) -> None:
         try:
             for left in parts:
                 left.unlink(missing_ok=True)
-            _first_use(f"sqlite:///{made.as_posix()}")
+            made.touch()  # with the mode that the umask says: SQLite's own lets no group write
+            check_opens(made)
+            _first_use(sqlite_uri(made))
             os.replace(made, path)
         except BaseException:
             for left in parts:

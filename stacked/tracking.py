@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from stacked.atomic import writing
 from stacked.errands import Errand, keep, kept, picture
 from stacked.errors import InputError, Unwritable
-from stacked.mlflow_client import KEY_TAG, StoreClient
+from stacked.mlflow_client import KEY_TAG, PICTURES, StoreClient
 from stacked.mlflow_store import Store, open_store
 from stacked.outbox import Outbox
 from stacked.paths import without_folders
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Run", "Store", "Tracker", "open_store", "study_run"]
 
 POINTS = "points.jsonl"
-PICTURES = "images"  # MLflow's own folder for pictures with a step: any other file in it hides them all
 
 
 class Run:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from stacked.atomic import write_atomically, writing
+from stacked.atomic import sweep, write_atomically, writing
 from stacked.checkpoint import differing
 from stacked.checks import need
 from stacked.errors import InputError
@@ -127,7 +127,7 @@ def _rows(out: Path) -> pd.DataFrame | None:
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Hold the folder; InputError when another process works in it."""
+    """Hold the folder, rid of what killed processes left half written; InputError when another process works in it."""
     lock = FileLock(out / ".study.lock", timeout=0)
     try:
         with writing(out / ".study.lock"):
@@ -135,6 +135,7 @@ def alone(out: Path) -> Iterator[None]:
     except Timeout as error:
         raise InputError(f"another process works in {out}: wait for it to end, or choose another --out") from error
     try:
+        sweep(out, out / "samples", out / "figures")
         yield
     finally:
         lock.release()

@@ -26,7 +26,7 @@ ROW, POINT, FIGURES = 3000, 500, 500_000
 
 def check_places(given: Options, store: Store) -> None:
     """Raise Unwritable unless the store and the folder for results take files."""
-    check_writable(store.root, ["mlflow.db"] if store.is_local else [])
+    check_writable(store.root, changed=["mlflow.db"] if store.is_local else [])
     check_writable(given.out, FILES)
     for folder in (store.root / "work", store.artifacts, given.out / "samples", given.out / "figures"):
         if folder.exists():

@@ -227,7 +227,7 @@ def test_what_another_user_may_not_write_is_refused(tmp_path: Path) -> None:
     for path in tmp_path.parents:  # pytest's folders are root's alone
         if path.stat().st_mode & 0o055 != 0o055:
             os.chmod(path, path.stat().st_mode | 0o055)
-    whats = ("out", "out/runs.csv", "store", "store/mlflow.db", "store/work", "store/artifacts")
+    whats = ("out", "store", "store/mlflow.db", "store/work", "store/artifacts")
     code = f"""
 import os
 from pathlib import Path
@@ -238,6 +238,8 @@ home = Path({str(tmp_path)!r})
 store = SimpleNamespace(root=home / "store", artifacts=home / "store" / "artifacts", is_local=True)
 os.setgid({NOBODY})
 os.setuid({NOBODY})
+check_places(SimpleNamespace(out=home / "out"), store)
+os.chmod(home / "out" / "runs.csv", 0o444)  # it is replaced, not changed
 check_places(SimpleNamespace(out=home / "out"), store)
 for what in {whats!r}:
     mode = (home / what).stat().st_mode

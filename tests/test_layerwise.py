@@ -121,6 +121,17 @@ def changed(home: Path, what: str) -> None:
         frame.to_csv(home / "out" / what, index=False)
     elif what == "filters.png":
         (home / "out" / "figures" / what).write_bytes(b"")
+    elif what in ("a picture twice", "another picture"):
+        picture = sorted((home / "store" / "artifacts").glob("*/artifacts/images/*step+40+*.png"))[0]
+        if what == "another picture":
+            picture.write_bytes(b"")
+        else:
+            shutil.copy(picture, picture.with_name(picture.name.replace("timestamp+1", "timestamp+2")))
+    elif what == "a model that is no run's":
+        (home / "store" / "artifacts" / "models" / "m-0" / "artifacts").mkdir(parents=True)
+        (home / "store" / "artifacts" / "models" / "m-0" / "artifacts" / "MLmodel").write_text("")
+    elif what == "a file that was half written":
+        (home / "out" / "figures" / ".stacked-0123456789abcdef.part").write_text("")
     else:
         with sqlite3.connect(home / "store" / "mlflow.db") as store:
             store.execute(what)
@@ -133,6 +144,13 @@ def changed(home: Path, what: str) -> None:
         ("runs.csv", "^runs.csv$"),
         ("curves.csv", "^curves.csv$"),
         ("filters.png", "^figures/filters.png$"),
+        ("a picture twice", r"^MLflow has [a-z+]+/s0: images/recon_grid\+step\+40\.png [0-9a-f]{8} besides$"),
+        (
+            "another picture",
+            r"^MLflow lacks [a-z+]+/s0: images/\S+ [0-9a-f]{8}; MLflow has [a-z+]+/s0: images/\S+ e3b0c442",
+        ),
+        ("a model that is no run's", "^MLflow has nobody: MLmodel besides$"),
+        ("a file that was half written", r"^out/figures/\.stacked-0123456789abcdef\.part was left$"),
         ("update runs set status = 'RUNNING' where name = 'joint/s0'", "MLflow has runs .*'RUNNING': 1"),
         ("delete from runs where name = 'joint/s0 joint'", "MLflow has run joint/s0 joint 0 times, not 1"),
         ("update runs set name = 'joint/s0' where name = 'greedy/s0'", "MLflow has run joint/s0 2 times, not 1"),

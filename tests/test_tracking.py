@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 import torch
 from tracked import EXPERIMENT, STEPS, arm, children, free_port, history, run_of, train
 
+from stacked import mlflow_store
 from stacked.errors import InputError
 from stacked.mlflow_client import MAX_METRICS, StoreClient
 from stacked.outbox import Outbox
@@ -341,6 +343,87 @@ def test_an_address_that_cannot_be_used_is_told_without_its_login(
         open_store(tmp_path / "store")
     assert "alice" not in str(error.value)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["50%20off?", "#1 é", "100%"])
+def test_a_store_lies_in_a_folder_of_any_name(name: str, store: Store, tmp_path: Path) -> None:
+    (tmp_path / name / "mlruns").mkdir(parents=True)
+    shutil.copy(store.root / "mlflow.db", tmp_path / name / "mlruns")
+    store = open_store(tmp_path / name / "mlruns")
+    assert store.is_local
+    with arm(store, store.root / "work" / "a", experiment="anywhere") as tracker:
+        tracker.log({"eval/recon_mse": 0.5}, 0)
+        tracker.text("mine", "notes.txt")
+    assert tracker.unsent == 0
+    again = open_store(tmp_path / name / "mlruns")
+    assert history(again, tracker.run_id, "eval/recon_mse") == [(0, 0.5)]
+    assert [path.read_text() for path in store.artifacts.rglob("notes.txt")] == ["mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["mlruns"]
+
+
+def test_a_new_database_is_made_below_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(mlflow_store, "_first_use", asked.append)
+    root = tmp_path / "50%20off?"
+    open_store(root)
+    assert [mlflow_store._sqlite_path(uri) for uri in asked] == [root / ".mlflow-new.db", root / "mlflow.db"]
+    assert sorted(path.name for path in root.iterdir()) == [".lock", "artifacts", "mlflow.db"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_path_that_is_too_long_is_told_at_once(
+    elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path.joinpath(*["d" * 100] * 6)
+    deep.mkdir(parents=True)
+    if elsewhere:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{deep}/mlflow.db")
+    began = time.monotonic()
+    with pytest.raises(
+        InputError, match=r"/\S*mlflow\S*\.db has \d+ bytes, and SQLite takes paths of 512; name a folder"
+    ):
+        open_store(tmp_path if elsewhere else deep)
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_sent_again_after_a_kill_is_there_once(store: Store, tmp_path: Path) -> None:
+    """A process that is killed between sending something and noting that sends it again when it goes on."""
+
+    def run() -> Tracker:
+        with arm(store, tmp_path / "work") as tracker:
+            for step in (0, 100):
+                tracker.image("recon_grid", np.zeros((4, 4), np.uint8), step)
+            tracker.dataset("digits", "a" * 36, rows=3, shape=[1, 2, 2], context="train")
+            tracker.model(torch.nn.Linear(4, 2), torch.rand(1, 4))
+        return tracker
+
+    run_id = run().run_id
+    path = tmp_path / "work" / "run.json"
+    noted = json.loads(path.read_text())
+    assert len(noted["done"]) == 4
+    path.write_text(json.dumps(noted | {"done": noted["done"][:1]}))  # of all but the first picture nothing was noted
+    tracker = run()
+    assert (tracker.run_id, tracker.unsent, len(tracker._record.done)) == (run_id, 0, 4)
+    stored = run_of(store, tracker)
+    pictures = [path.name for path in (store.artifacts / run_id / "artifacts" / "images").iterdir()]
+    steps = [re.fullmatch(r"recon_grid.step.(\d+).timestamp.*", name)[1] for name in pictures]  # type: ignore[index]
+    assert sorted(steps) == ["0", "0", "100", "100"]  # in two sizes
+    client = MlflowClient(store.uri)
+    [model] = client.search_logged_models([stored.info.experiment_id], f"source_run_id = '{run_id}'")
+    assert [output.model_id for output in stored.outputs.model_outputs] == [model.model_id]
+    assert model.status == "READY"
+    assert len(stored.inputs.dataset_inputs) == 1
+
+
+def test_hidden_files_in_a_folder_are_not_sent(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    for name in ("headline.png", ".stacked-0123456789abcdef.part", ".DS_Store"):
+        (tmp_path / "figures" / name).write_bytes(b"x")
+    with arm(store, tmp_path / "work") as tracker:
+        tracker.artifact(tmp_path / "figures", "figures")
+    files = MlflowClient(store.uri).list_artifacts(tracker.run_id, "figures")
+    assert [file.path for file in files] == ["figures/headline.png"]
 
 
 def test_a_lock_that_is_a_folder_is_told(store: Store, tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import ssl
 import tarfile
-import tempfile
 import urllib.request
 from collections.abc import Collection, Mapping
 from http.client import HTTPException, HTTPMessage
@@ -16,6 +14,7 @@ from urllib.error import URLError
 
 import numpy as np
 
+from stacked.atomic import part, put, sweep
 from stacked.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,25 +60,19 @@ def fetch(name: str, address: str, folder: Path, sha256: Mapping[str, str]) -> N
 
 def _fetch(name: str, url: str, path: Path, sha256: str) -> None:
     """Fetch one file; it gets its name only when its SHA-256 is right."""
-    part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, written = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        part = path.parent / written
-        with os.fdopen(handle, "wb") as file:
+        sweep(path.parent)
+        with part(path.parent) as file:
             found = _copy(url, file, path.name)
-        if found == sha256:
-            part.chmod(0o644)
-            part.replace(path)
+            if found == sha256:
+                put(file, path)
     except (OSError, HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{name} could not be downloaded to {path.parent} ({reason}): check the network, the free space and "
             "that the folder is writable, then run again"
         ) from error
-    finally:
-        if part:
-            part.unlink(missing_ok=True)
     if found != sha256:
         raise InputError(
             f"{name} could not be downloaded: what {url} sent has the SHA-256 {found}, and that of the published file is "

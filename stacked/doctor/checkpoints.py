@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from stacked.atomic import PARTS
+from stacked.checkpoint import NAME
 from stacked.doctor.finding import Finding, idle
 from stacked.mlflow_store import Store
 from stacked.run_record import FILE
 from stacked.tracking import InUse, held
+
+#: What files that are being written were called before.
+OLD_PARTS = ".*-????????"
 
 
 def find(store: Store) -> Iterator[Finding]:
@@ -19,13 +24,13 @@ def find(store: Store) -> Iterator[Finding]:
             yield from _needless(run.title, "checkpoints of a run that was done anew", run.folder.glob("*.safetensors"))
         elif run.record.status == "FINISHED":
             yield from _needless(run.title, "checkpoints inside a phase", run.folder.glob("update-[01].safetensors"))
-        yield from _needless(run.title, "half-written files", run.folder.rglob(".*-????????"))
+        for pattern in (PARTS, OLD_PARTS):
+            yield from _needless(run.title, "half-written files", run.folder.rglob(pattern))
     for folder in sorted((store.root / "work").glob("*/")):
         with suppress(InUse), held(folder):
             if not (folder / FILE).exists():  # seen while nobody can be about to write it
-                yield from _needless(
-                    str(folder), "checkpoints without the record of a run", folder.glob("*.safetensors")
-                )
+                checkpoints = (path for path in folder.glob("*.safetensors") if NAME.fullmatch(path.name))
+                yield from _needless(str(folder), "checkpoints without the record of a run", checkpoints)
 
 
 def _needless(title: str, what: str, found: Iterator[Path]) -> Iterator[Finding]:
