@@ -104,7 +104,9 @@ def test_a_classifier_needs_two_images_at_a_time_too(policy: str) -> None:
         InputError, match="give a batch_size of the classification of 2 or more, or the stack another norm"
     ):
         check(alone, TOY)
-    one_class = replace(TOY, classes=("nw",), train=replace(TOY.train, labels=torch.zeros(8, dtype=torch.int64)))
+    parts = {name: getattr(TOY, name) for name in ("train", "valid")}
+    zeros = {name: replace(part, labels=torch.zeros_like(part.labels)) for name, part in parts.items()}
+    one_class = replace(TOY, classes=("nw",), **zeros)
     with pytest.raises(InputError, match="give 2 labels or more"):
         check(replace(given, classification=Classification(labels=(1,))), one_class)
     check(given, TOY)
