@@ -7,13 +7,14 @@ import math
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 # First, for it sets what MLflow reads when it is imported.
-from stacked.mlflow_store import BUSY_SECONDS, Store, check_unlocked
+from stacked.mlflow_store import BUSY_SECONDS, OUTAGES, Store, check_unlocked
 
 # isort: split
 import numpy as np
@@ -37,6 +38,7 @@ from numpy.typing import NDArray
 
 from stacked.errors import InputError
 from stacked.exports import let_go
+from stacked.mlflow_http import BadAnswer, bounded
 from stacked.paths import without_login
 from stacked.points import Point
 
@@ -45,14 +47,17 @@ if TYPE_CHECKING:
 
 KEY_TAG = "record_key"
 PICTURES = "images"  # MLflow's own folder for pictures with a step: any other file in it hides them all
+READ_SECONDS = 60.0  # that a server may be waited for where nothing is trained meanwhile
 MAX_METRICS = 1000  # MLflow's limits for one call of log_batch
 MAX_PARAMS = 100
+PAGE = 100  # runs asked for at once: each with its parameters, tags and last metrics
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # MLflow's own rule
 
 
 class StoreClient:
     """What is asked of a store for one experiment, which is created where it is missing.
 
-    Every method may raise one of `OUTAGES` when the store cannot be reached or fails.
+    Every method may raise one of `OUTAGES` when the store cannot be reached or fails, or a server answers what MLflow does not.
     """
 
     def __init__(self, store: Store, experiment: str) -> None:
@@ -62,7 +67,8 @@ class StoreClient:
 
     @cached_property
     def _client(self) -> MlflowClient:
-        return MlflowClient(self.store.uri)
+        client = MlflowClient(self.store.uri)
+        return cast(MlflowClient, _ClientOfServer(client)) if self.store.is_server else client
 
     def check_free(self) -> None:
         """Raise an outage where another process keeps the local database to itself."""
@@ -72,22 +78,30 @@ class StoreClient:
     @cached_property
     def experiment_id(self) -> str:
         """Id of the experiment; raises `InputError` when it was deleted in the store, or its artifacts lie elsewhere."""
-        with FileLock(self.store.root / ".lock", timeout=BUSY_SECONDS):
+        # A server sees to it alone; held while that hangs, the lock would make others wait for both.
+        with nullcontext() if self.store.is_server else FileLock(self.store.root / ".lock", timeout=BUSY_SECONDS):
             found = self._client.get_experiment_by_name(self.experiment)
             if found is None:
                 location = self.store.artifacts.as_uri() if self.store.is_local else None
-                return self._client.create_experiment(self.experiment, artifact_location=location)
+                try:
+                    return _id(self._client.create_experiment(self.experiment, artifact_location=location))
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+                    found = self._client.get_experiment_by_name(self.experiment)  # made by another process just now
+        if found is None or found.name != self.experiment:
+            raise BadAnswer(f"asked for the experiment {self.experiment!r}, it answers with another one")
         if self.store.is_local and found.artifact_location != self.store.artifacts.as_uri():
             raise InputError(
                 f"the store {str(self.store.root)!r} was moved, and MLflow looks for its files where they were: "
                 f"mend that with 'python -m stacked.doctor relocate --store {self.store.root}'"
             )
-        if found.lifecycle_stage != "active":
+        if not _is_active(found.lifecycle_stage):
             raise InputError(
                 f"the experiment {self.experiment!r} is deleted in {without_login(self.store.uri)}; restore it with "
-                f"'mlflow experiments restore -x {found.experiment_id}' or use another store"
+                f"'mlflow experiments restore -x {_id(found.experiment_id)}' or use another store"
             )
-        return found.experiment_id
+        return _id(found.experiment_id)
 
     def tag_experiment(self, key: str, value: str) -> None:
         """Set a tag of the experiment."""
@@ -95,7 +109,7 @@ class StoreClient:
 
     def metric_range(self, query: str, metric: str) -> tuple[float, float] | None:
         """Least and greatest finite value that runs found by `query` have of a metric; None without any."""
-        runs = self._client.search_runs([self.experiment_id], query)
+        runs = self._runs([self.experiment_id], query)
         histories = [self._client.get_metric_history(run.info.run_id, metric) for run in runs]
         values = [point.value for history in histories for point in history if math.isfinite(point.value)]
         return (min(values), max(values)) if values else None
@@ -108,26 +122,34 @@ class StoreClient:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return run if run.info.lifecycle_stage == "active" else None
+        if run.info.run_id != run_id:
+            raise BadAnswer(f"asked for the run {run_id}, it answers with another one")
+        return run if _is_active(run.info.lifecycle_stage) else None
 
     def find_made(self, key: str) -> str | None:
         """The id of the run with that key: it was made when its maker was ended, or gave up, before it learned the id."""
         runs = self._client.search_runs([self.experiment_id], f"tags.{KEY_TAG} = '{key}'", max_results=1)
-        return runs[0].info.run_id if runs else None
+        if not runs:
+            return None
+        if runs[0].data.tags.get(KEY_TAG) != key:
+            raise BadAnswer(f"asked for the run with the tag {KEY_TAG}={key}, it answers with another one")
+        return _id(runs[0].info.run_id)
 
     def running(self) -> list[StoredRun]:
         """All runs of this package, of any experiment, that the store has as RUNNING."""
         experiments = [each.experiment_id for each in self._client.search_experiments()]
+        running = self._runs(experiments, "attributes.status = 'RUNNING'") if experiments else []
+        return [run for run in running if KEY_TAG in run.data.tags]
+
+    def _runs(self, experiments: list[str], query: str) -> list[StoredRun]:
+        """All runs of experiments that a query finds, page by page."""
         found: list[StoredRun] = []
         token = None
-        while experiments:
-            page = self._client.search_runs(
-                experiments, "attributes.status = 'RUNNING'", max_results=1000, page_token=token
-            )
+        while True:
+            page = self._client.search_runs(experiments, query, max_results=PAGE, page_token=token)
             found, token = found + list(page), page.token
             if not token:
-                break
-        return [run for run in found if KEY_TAG in run.data.tags]
+                return found
 
     def last_heard_of(self, run: StoredRun) -> int:
         """When the run began, or logged its last metric (ms since 1970)."""
@@ -137,7 +159,7 @@ class StoreClient:
     def create_run(self, name: str, started: int, tags: Mapping[str, str]) -> str:
         """Create a run that began at `started` (ms since 1970) and return its id."""
         run = self._client.create_run(self.experiment_id, start_time=started, tags=dict(tags), run_name=name)
-        return run.info.run_id
+        return _id(run.info.run_id)
 
     def reopen_run(self, run: StoredRun, stale_tags: Sequence[str]) -> None:
         """Set an ended or interrupted run running again, without the tags that told of its end."""
@@ -155,11 +177,11 @@ class StoreClient:
         """Log parameters; repeating one with the same value is allowed."""
         entities = [Param(key, value) for key, value in params.items()]
         for start in range(0, len(entities), MAX_PARAMS):
-            self._client.log_batch(run_id, params=entities[start : start + MAX_PARAMS])
+            self._client.log_batch(run_id, params=entities[start : start + MAX_PARAMS], synchronous=True)
 
     def log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags, at most 100."""
-        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()], synchronous=True)
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
         """Log points with their own times; a point the store already has is not stored again."""
@@ -167,14 +189,15 @@ class StoreClient:
             Metric(name, value, point.time, point.step) for point in points for name, value in point.metrics.items()
         ]
         for start in range(0, len(metrics), MAX_METRICS):
-            self._client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS])
+            self._client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS], synchronous=True)
 
     def log_image(self, run_id: str, image: NDArray[np.uint8], key: str, step: int, at: int) -> None:
         """Log a picture of a series with a step, in place of what a killed process left of it; `at` in ms since 1970."""
         name = re.compile(rf"{re.escape(f'{PICTURES}/{key}')}[+%]step[+%]{step}[+%]timestamp[+%].*")
         for path in filter(name.fullmatch, self._pictures_before(run_id)):
-            self._artifacts_of(run_id).delete_artifacts(path)
-        self._client.log_image(run_id, image, key=key, step=step, timestamp=at)
+            with _understood() if self.store.is_server else nullcontext():
+                self._artifacts_of(run_id).delete_artifacts(path)
+        self._client.log_image(run_id, image, key=key, step=step, timestamp=at, synchronous=True)
 
     def _pictures_before(self, run_id: str) -> list[str]:
         """The files of pictures that other processes logged."""
@@ -245,6 +268,48 @@ class StoreClient:
         query = f"source_run_id = '{run_id}' AND name = '{name}'"
         found = self._client.search_logged_models([self.experiment_id], query, max_results=1)
         return found[0] if found else None
+
+
+class _ClientOfServer:
+    """MLflow's client of a server, bounded in time: it takes answers for what they should be, and raises whatever comes of it."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def ask(*arguments: Any, **options: Any) -> Any:
+            with _understood():
+                return method(*arguments, **options)
+
+        return ask
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What is raised over the answer of a server is an outage."""
+    with bounded(READ_SECONDS):
+        try:
+            yield
+        except OUTAGES:
+            raise
+        except Exception as error:
+            raise BadAnswer(f"MLflow's client fails with {type(error).__name__}: {error}") from None
+
+
+def _id(answered: object) -> str:
+    """The id that a store gave to something; BadAnswer when it is none."""
+    if not isinstance(answered, str) or not _ID.fullmatch(answered):
+        raise BadAnswer(f"it answers with {str(answered)[:60]!r} for an id")
+    return answered
+
+
+def _is_active(stage: object) -> bool:
+    """Whether a run or an experiment is not deleted; BadAnswer when the store says neither."""
+    if stage not in ("active", "deleted"):
+        raise BadAnswer(f"it answers with {str(stage)[:60]!r} for 'active' or 'deleted'")
+    return stage == "active"
 
 
 def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int]) -> Dataset:

@@ -27,7 +27,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.checks import need
-from stacked.errors import InputError
+from stacked.errors import InputError, printable
 from stacked.paths import without_login, without_logins
 from stacked.patience import patience_with
 
@@ -224,3 +224,17 @@ def _locked(root: Path) -> Iterator[None]:
             f"another process has held {str(root / '.lock')!r} for {LOCK_SECONDS:.0f} seconds; "
             "end it or use another folder"
         ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Why the store failed, in a line: what MLflow and its libraries say around that fills a screen."""
+    while cause := _cause(error):
+        error = cause
+    lines = str(error)[:5000].strip().splitlines() or [type(error).__name__]
+    return printable(without_logins(lines[0]))[:200]
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    inside = (each for each in error.args if isinstance(each, BaseException))  # as urllib3 keeps it
+    context = None if error.__suppress_context__ else error.__context__
+    return error.__cause__ or context or next(inside, None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
-from stacked.mlflow_store import OUTAGES
-from stacked.paths import without_login, without_logins
+from stacked import patience as limits
+from stacked.mlflow_http import ANSWER_SECONDS, bounded
+from stacked.mlflow_store import OUTAGES, reason_of
+from stacked.paths import without_login
 from stacked.patience import Patience, patience_with
 
 BATCH_POINTS = 100
@@ -17,7 +19,8 @@ AT_ONCE = 1.0  # what failed sooner is tried once more: a server closes connecti
 class Outbox:
     """Calls `send` when enough is waiting; the first failure of a store warns, every failure starts a pause.
 
-    `send` raises one of `OUTAGES` when the store fails; what it did not send, it sends when called again.
+    `send` raises one of `OUTAGES` when the store fails, or has been waited for too long; what it did not send, it sends when
+    called again.
     """
 
     def __init__(self, send: Callable[[], None], address: str, kept_in: str, patience: Patience | None = None) -> None:
@@ -37,12 +40,14 @@ class Outbox:
             return False
         start = self.patience.clock()
         try:
-            self._send_twice(start)
+            with bounded(limits.ATTEMPT_SECONDS, ANSWER_SECONDS) as waiting:
+                self._send_twice(start)
         except OUTAGES as error:
             if self.patience.failed(self.patience.clock() - start):
-                self._warn(error)
+                self._warn(f"failed ({reason_of(error)})")
             return False
-        self.patience.answered()
+        if self.patience.answered(waiting.spent):
+            self._warn(f"is slow ({waiting.spent:.0f} seconds)")
         self._waiting, self._sent_at = 0, self.patience.clock()
         return True
 
@@ -54,13 +59,10 @@ class Outbox:
                 raise
             self.send()
 
-    def _warn(self, error: BaseException) -> None:
-        while cause := error.__cause__ or error.__context__:
-            error = cause  # what MLflow and its libraries say around it fills a screen
-        reason = without_logins((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
+    def _warn(self, what: str) -> None:
         warnings.warn(
-            f"MLflow at {without_login(self.address)} failed ({reason}); training goes on, the points are kept in "
-            f"{self.kept_in} and sent when the store answers: in this run, or later by python -m stacked.doctor",
+            f"MLflow at {without_login(self.address)} {what}; training goes on, the points are kept in {self.kept_in} and sent "
+            "when the store answers: in this run, or later by python -m stacked.doctor",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -10,7 +10,7 @@ from functools import cache
 
 PAUSE_SECONDS = 60.0
 PAUSE_PER_LOST_SECOND = 20.0  # so that an outage costs at most five per cent of a run's time
-MOST_LOST, WITHIN = 15.0, 60.0  # seconds that a store which fails may cost, and in how many
+MOST_LOST, WITHIN = 15.0, 60.0  # seconds that a store which fails or is slow may cost, and in how many
 ATTEMPT_SECONDS = 11.0  # that one attempt may take
 
 
@@ -24,20 +24,31 @@ class Patience:
     _warned: bool = field(default=False, init=False)
 
     def has(self, *, pressing: bool = False) -> bool:
-        """Whether to try now; what is pressing is tried in a pause too, where that cannot cost too much."""
-        now = self.clock()
-        lost = sum(seconds for at, seconds in self._lost if now - at < WITHIN)
-        return now >= self._closed_until or (pressing and lost + ATTEMPT_SECONDS <= MOST_LOST)
+        """Whether to try now: where that cannot cost too much, and in a pause only what is pressing."""
+        return (pressing or self.clock() >= self._closed_until) and self._can_afford()
 
-    def answered(self) -> None:
-        """The store has answered: the pause is over."""
+    def answered(self, waited: float = 0.0) -> bool:
+        """The store has answered, after a wait of so many seconds: the pause is over. Whether it is news that it is slow."""
         self._closed_until = 0.0
+        self._lose(waited)
+        return not self._can_afford() and self._is_news()
 
     def failed(self, seconds: float) -> bool:
         """The store failed, after so many seconds; whether that is news."""
-        now, news = self.clock(), not self._warned
-        self._lost.append((now, seconds))
-        self._closed_until, self._warned = now + max(PAUSE_SECONDS, PAUSE_PER_LOST_SECOND * seconds), True
+        self._lose(seconds)
+        self._closed_until = self.clock() + max(PAUSE_SECONDS, PAUSE_PER_LOST_SECOND * seconds)
+        return self._is_news()
+
+    def _lose(self, seconds: float) -> None:
+        if seconds > 0:
+            self._lost.append((self.clock(), seconds))
+
+    def _can_afford(self) -> bool:
+        now = self.clock()
+        return sum(seconds for at, seconds in self._lost if now - at < WITHIN) + ATTEMPT_SECONDS <= MOST_LOST
+
+    def _is_news(self) -> bool:
+        news, self._warned = not self._warned, True
         return news
 
 

@@ -1,0 +1,278 @@
+"""What is asked of an MLflow server over HTTP, bounded in time and in size whatever the server answers.
+
+MLflow bounds the time between two bytes, which a server that sends one now and then never exceeds, and not the length of an
+answer. Here every step of a request has one deadline: finding the address, connecting, sending, and reading the answer.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import io
+import json
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from requests import PreparedRequest, Response, Session
+from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+ANSWER_BYTES = 16 * 2**20  # the longest answer; a page of a thousand points of a metric has 0.1 MB
+ANSWER_SECONDS = 1.0  # that a good answer may take without counting as waiting: a server that works may be far away
+SENDING_RATE = 100_000  # bytes a second: a server that takes a file at least as fast is not waited for
+BLOCK = 2**14
+#: Loggers that would print what is wrong with an answer, each time, beside the one warning of the outbox.
+LOGGERS = ("mlflow.exceptions", "mlflow.utils.rest_utils", "urllib3.connection", "urllib3.connectionpool")
+
+
+class BadAnswer(OSError):
+    """The server answers something that MLflow does not."""
+
+
+@dataclass
+class Waiting:
+    """How long a server may be waited for in all, and how long it was (seconds).
+
+    free: of the time until a good answer, so much does not count.
+    """
+
+    allowed: float
+    free: float = 0.0
+    spent: float = 0.0
+    _limit: float = field(default=math.inf, init=False)
+    _began: float = field(default=0.0, init=False)
+    _sending: float = field(default=0.0, init=False)  # time in which the server took bytes fast enough
+
+    def begin(self, limit: float) -> None:
+        """A request begins that may take so long."""
+        self._began, self._sending = time.monotonic(), 0.0
+        self._limit = min(limit, self.allowed - self.spent)
+        self.left()
+
+    def end(self, *, good: bool) -> None:
+        """It has ended, with a good answer or not."""
+        self.spent += max(0.0, time.monotonic() - self._began - self._sending - (self.free if good else 0.0))
+
+    def left(self) -> float:
+        """Seconds until the request is given up; TimeoutError when there are none."""
+        left = self._began + self._sending + self._limit - time.monotonic()
+        if left <= 0:
+            raise self.late()
+        return left
+
+    def late(self) -> TimeoutError:
+        """What to raise when it is given up."""
+        return TimeoutError(f"no whole answer within {max(self._limit, 0):.3g} seconds")
+
+    @contextmanager
+    def on(self, connected: socket.socket) -> Iterator[None]:
+        """What is sent or read now takes no longer than is left."""
+        connected.settimeout(self.left())
+        try:
+            yield
+        except TimeoutError:
+            raise self.late() from None
+
+    def sent(self, size: int, seconds: float) -> None:
+        """The server took so many bytes in so many seconds."""
+        self._sending += min(seconds, size / SENDING_RATE)
+
+
+_waiting: ContextVar[Waiting | None] = ContextVar("_waiting", default=None)
+
+
+@contextmanager
+def bounded(seconds: float, free: float = 0.0) -> Iterator[Waiting]:
+    """Wait no longer than so many seconds for all that is asked by HTTP in this thread now; within another, it is that one."""
+    outer = _waiting.get()
+    if outer is not None:
+        yield outer
+        return
+    waiting = Waiting(seconds, free)
+    token = _waiting.set(waiting)
+    try:
+        yield waiting
+    finally:
+        _waiting.reset(token)
+
+
+class _Raw(io.RawIOBase):
+    """The bytes of one answer."""
+
+    def __init__(self, raw: io.RawIOBase, connected: socket.socket, waiting: Waiting) -> None:
+        self._raw, self._socket, self._waiting, self._taken = raw, connected, waiting, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        with self._waiting.on(self._socket):
+            number: int | None = self._raw.readinto(buffer)
+        self._taken += number or 0
+        _check_size(self._taken)
+        return number
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        if waiting := _waiting.get():
+            self.fp: io.BufferedReader = io.BufferedReader(_Raw(self.fp.detach(), sock, waiting))
+
+
+class _Bounded(HTTPConnection):
+    """A connection that keeps to what is left, at every step."""
+
+    response_class = _Answer
+
+    def _new_conn(self) -> socket.socket:
+        """Connect in a thread: looking up a name cannot be ended, and a name may have many addresses that hang."""
+        waiting = _waiting.get()
+        if waiting is None:
+            return super()._new_conn()
+        made: concurrent.futures.Future[socket.socket] = concurrent.futures.Future()
+        connect = super()._new_conn
+
+        def make() -> None:
+            try:
+                made.set_result(connect())
+            except BaseException as error:
+                made.set_exception(error)
+
+        threading.Thread(target=make, daemon=True).start()
+        try:
+            connected = made.result(waiting.left())
+        except concurrent.futures.TimeoutError:
+            made.add_done_callback(lambda late: None if late.exception() else late.result().close())
+            raise waiting.late() from None
+        connected.settimeout(waiting.left())  # for the handshake of TLS
+        return connected
+
+    def send(self, data: ReadableBuffer | Any) -> None:
+        """Send bytes in blocks: a server that takes them slowly is given up in the midst of them."""
+        waiting = _waiting.get()
+        if waiting is None or not isinstance(data, (bytes, bytearray, memoryview)):
+            super().send(data)
+            return
+        if self.sock is None:
+            self.connect()
+        view = memoryview(data)
+        for start in range(0, len(view), BLOCK):
+            block, began = view[start : start + BLOCK], time.monotonic()
+            with waiting.on(self.sock):
+                super().send(block)
+            waiting.sent(len(block), time.monotonic() - began)
+
+
+class _Adapter(HTTPAdapter):
+    """Sends requests, never again by itself: what waits is sent later."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        _bound(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        return _bound(super().proxy_manager_for(*args, **options))
+
+    def send(self, request: PreparedRequest, stream: bool = False, timeout: Any = None, **options: Any) -> Response:  # type: ignore[override]
+        waiting = _waiting.get()
+        if waiting is None:  # it was chosen within `bounded`, and is used after it
+            return super().send(request, stream=stream, timeout=timeout, **options)
+        good = False
+        waiting.begin(timeout if isinstance(timeout, (int, float)) else math.inf)
+        try:
+            with _closing_on_error(super().send(request, stream=True, timeout=waiting.left(), **options)) as answer:
+                _read(answer)
+                _check(request, answer)
+            good = answer.status_code < 300
+            return answer
+        finally:
+            waiting.end(good=good)
+
+
+@contextmanager
+def _closing_on_error(answer: Response) -> Iterator[Response]:
+    try:
+        yield answer
+    except BaseException:
+        answer.close()
+        raise
+
+
+def _bound(manager: Any) -> Any:
+    """Let a manager of connections make such as keep to what is left."""
+    for scheme, pool in manager.pool_classes_by_scheme.items():
+        if not issubclass(pool.ConnectionCls, _Bounded):
+            kind = type(f"Bounded{pool.ConnectionCls.__name__}", (_Bounded, pool.ConnectionCls), {})
+            pools: dict[str, type[HTTPConnectionPool]] = {
+                scheme: type(f"Bounded{pool.__name__}", (pool,), {"ConnectionCls": kind})
+            }
+            manager.pool_classes_by_scheme = manager.pool_classes_by_scheme | pools
+    return manager
+
+
+def _read(answer: Response) -> None:
+    """Read the content, which may be packed, up to the longest that is allowed."""
+    content = bytearray()
+    for part in answer.iter_content(BLOCK):
+        content += part
+        _check_size(len(content))
+    answer._content, answer.encoding = bytes(content), "utf-8"  # guessing an encoding takes minutes of a long one
+
+
+def _check_size(size: int) -> None:
+    if size > ANSWER_BYTES:
+        raise BadAnswer(f"an answer of more than {ANSWER_BYTES:,} bytes")
+
+
+def _check(request: PreparedRequest, answer: Response) -> None:
+    """BadAnswer for what loses what was sent: of a login page, say, in place of MLflow."""
+    if answer.is_redirect and answer.status_code not in (307, 308) and request.method not in ("GET", "HEAD"):
+        raise BadAnswer(f"it answers with a redirection to {answer.headers['location']}")
+    path = urlsplit(request.url or "").path
+    stored = request.method == "PUT" and "/api/2.0/mlflow-artifacts/" in path  # MLflow answers with nothing
+    if answer.status_code < 300 and ("/api/2.0/mlflow/" in path or (stored and answer.content)):
+        try:
+            parsed = json.loads(answer.content)
+        except (ValueError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise BadAnswer(f"it answers {answer.text[:60]!r}, which is not of MLflow")
+
+
+@cache
+def _adapter(process: int) -> _Adapter:
+    """That of a process: connections are not shared with those that it forks."""
+    return _Adapter()
+
+
+_get_adapter = Session.get_adapter
+
+
+def _chosen(session: Session, url: str) -> BaseAdapter:
+    return _adapter(os.getpid()) if _waiting.get() else _get_adapter(session, url)
+
+
+# MLflow has no place for an adapter of one's own. Outside of `bounded` nothing changes for anybody.
+Session.get_adapter = _chosen  # type: ignore[assignment]
+for _name in LOGGERS:
+    logging.getLogger(_name).addFilter(lambda _: _waiting.get() is None)
