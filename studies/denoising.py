@@ -11,9 +11,10 @@ Expected and cost: results/denoising/*/README.md, generated from the rows.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,8 @@ NOISES = {
 #: test images, and validation images that filters are tuned on
 IMAGES, TUNED_ON = 500, 100
 ALONE = "gaussian"
+#: of PCA
+COMPONENTS = (4, 8, 16, 32, 64, 128, 256)
 PROTOCOL = f"""\
 - **Task**: {IMAGES} test images, evenly spread, are corrupted by Gaussian noise of a standard deviation, by salt and pepper on a
   share of the pixels, or by setting a share of them to 0 (a pixel's full range is 1). A method gets the corrupted images alone.
@@ -153,7 +156,10 @@ def tuned(arm: str, filters: Callable[[Setting], list[Filter]]) -> Callable[[Set
         images, restore = valid[spread(len(valid), TUNED_ON)], {}
         for noise in ALL:
             noisy = noise.on(images, seed, "validation")
-            restore[noise.name] = max(many, key=lambda one: quality(one(noisy), images)["psnr"])
+            found = [quality(one(noisy), images)["psnr"] for one in many]
+            defined = [k for k, value in enumerate(found) if math.isfinite(value)]
+            need(bool(defined), f"{arm} restores no finite images from {noise.name}: leave its method out")
+            restore[noise.name] = many[max(defined, key=found.__getitem__)]
         yield from judged(arm, restore, setting, seed)
 
     return found
@@ -203,17 +209,30 @@ def principal(setting: Setting) -> list[Filter]:
     from stacked.evaluate import fitted_pca
 
     train = setting.splits.train.images
-    values = train[0].numel()
-    need(values <= MOST_PCA_VALUES, f"PCA of images of {values:,} values takes too long: leave out the method pca")
-    most = min(values, len(train))
-    model = fitted_pca(train, min(most, 256))
+    most = min(train[0].numel(), len(train))
+    model = fitted_pca(train, min(most, COMPONENTS[-1]))
 
     def restore(count: int, images: Tensor) -> Tensor:
         axes = model.components_[:count]
         back = (images.flatten(1).double().numpy() - model.mean_) @ axes.T @ axes + model.mean_
         return torch.from_numpy(back).float().view_as(images)
 
-    return [partial(restore, count) for count in (4, 8, 16, 32, 64, 128, 256) if count <= most]
+    return [partial(restore, count) for count in COMPONENTS if count <= most]
+
+
+def check(setting: Setting, methods: Sequence[str]) -> None:
+    """Raise InputError where there are too many values, or too few images or values, for principal components."""
+    train = setting.splits.train.images
+    values = train[0].numel()
+    need(
+        "pca" not in methods or values <= MOST_PCA_VALUES,
+        f"PCA of images of {values:,} values takes too long: leave out the method pca",
+    )
+    need(
+        "pca" not in methods or min(values, len(train)) >= COMPONENTS[0],
+        f"{len(train)} training images of {values:,} values are too few for PCA of {COMPONENTS[0]} components: give more, or "
+        "leave out the method pca",
+    )
 
 
 def restore_own(setting: Setting) -> int | None:
@@ -293,6 +312,7 @@ USE = Use(
     options=more,
     smoke={"updates": 30},
     own=restore_own,
+    check=check,
 )
 
 if __name__ == "__main__":
