@@ -23,6 +23,7 @@ from stacked.pretrain import pretrain
 from stacked.rng import generator
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder
+from stacked.unlogged import unlogged
 
 FORMAT = "stacked detector 1"
 #: images that are scored at once
@@ -57,8 +58,8 @@ def check_count(images: int, held_out: float, false_alarms: float, what: str = "
     held, least = round(held_out * images), fewest(false_alarms)
     need(
         least <= held < images,
-        f"{held} held-out images of {images} {what} cannot tell a false-alarm rate of {false_alarms:g}: give {least} or more "
-        f"of them, as of {math.ceil(least / held_out)} in all",
+        f"{held} held-out images cannot tell a false-alarm rate of {false_alarms:g}: give {least} or more of them, as of "
+        f"{math.ceil(least / held_out)} {what}, and not of {images}",
     )
     return held
 
@@ -117,6 +118,7 @@ class Detector:
         self._calibrate()
         return self
 
+    @unlogged()
     def _fit_density(self, normal: Tensor) -> None:
         from sklearn.covariance import LedoitWolf
 

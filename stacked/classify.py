@@ -21,12 +21,14 @@ from stacked.evaluate import CHUNK, device_of
 from stacked.rng import derive, seeded
 from stacked.spec import Classification
 from stacked.stack import StackedAutoencoder
+from stacked.unlogged import unlogged
 
 #: The linear probe's protocol: standardised codes, L2-penalised multinomial logistic regression, lbfgs.
 PROBE_C = 0.1
 PROBE_ITERATIONS = 200
 
 
+@unlogged()
 def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
     """Accuracy on test codes [M, D] of logistic regression fitted on train codes [N, D] and their labels.
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stacked.codes import Images
 from stacked.stack import StackedAutoencoder
+from stacked.unlogged import unlogged
 
 #: Images of a forward pass; a constant, so that no measurement depends on the training batch.
 CHUNK = 500
@@ -105,6 +106,7 @@ def reconstructed(stack: StackedAutoencoder, images: Tensor, depth: int) -> Tens
     return output.clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
 
 
+@unlogged()
 def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tensor) -> float:
     """Accuracy on valid codes [M, D] of ridge regression (penalty 1, standardised codes) on train codes [N, D].
 
@@ -117,6 +119,7 @@ def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tens
     return float(model.score(((valid - train.mean(0)) / scale).numpy(), valid_labels.numpy()))
 
 
+@unlogged()
 def fitted_pca(train: Tensor, components: int) -> PCA:
     """PCA of train images, uint8 [N, C, H, W], with values in [0, 1]."""
     return PCA(components, svd_solver="covariance_eigh").fit(as_rows(train))

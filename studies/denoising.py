@@ -5,6 +5,7 @@ Claims: none of a paper's is held beside the rows; they are compared with median
 
 Command: python -m studies.denoising --out results/denoising/mnist
 On images of one's own: python -m studies.denoising --data folder:CLEAN --noisy folder:NOISY [--corruption gaussian --level 0.25]
+[--own-size]
 Expected and cost: results/denoising/*/README.md, generated from the rows.
 """
 
@@ -14,13 +15,14 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stacked.checks import need
 from studies.record import MOST_PCA_VALUES
@@ -239,26 +241,43 @@ def restore_own(setting: Setting) -> int | None:
     """With --noisy: train on the images of --data, restore those, and write them; returns the exit code, None without."""
     from stacked.atomic import write_atomically
     from stacked.compress import png
+    from stacked.data.folder import named_paths
     from stacked.denoise import Denoiser
-    from studies.uses.judge import images_of
+    from stacked.stack import check_size
+    from studies.uses.judge import folder_of
 
     given = setting.given
     if not given.noisy:
+        need(not given.own_size, "--own-size is of images to be restored: give --noisy folder:PATH, or leave it out")
         return None
     import torch
 
-    paths, images = images_of(given.noisy, setting)
+    paths, spec = named_paths(folder_of(given.noisy, setting)), base_spec(given, 0)
     above = Path(os.path.commonpath([path.parent for path in paths]))
     names = [path.relative_to(above).with_suffix(".png") for path in paths]
     twice = next((name for name in names if names.count(name) > 1), None)
     need(twice is None, f"two images of {given.noisy} would both be restored as {twice}: rename one")
-    denoiser = Denoiser(base_spec(given, 0), corruption=given.corruption, level=given.level, device=given.device)
-    restored = denoiser.fit(setting.splits.train.images).denoise(images).mul(255).round().to(torch.uint8)
-    for name, image in zip(names, restored, strict=True):
-        write_atomically(setting.out / "restored" / name, png(image))
+    images = noisy_images(paths, given)
+    for image in images:  # all are read before anything is trained
+        check_size(spec.stack, image.shape)
+    denoiser = Denoiser(spec, corruption=given.corruption, level=given.level, device=given.device)
+    denoiser.fit(setting.splits.train.images)
+    again = noisy_images(paths, given) if given.own_size else images  # large ones are not kept meanwhile
+    for name, image in zip(names, again, strict=True):
+        restored = denoiser.denoise(image[None])[0].mul(255).round().to(torch.uint8)
+        write_atomically(setting.out / "restored" / name, png(restored))
     denoiser.save(setting.out / "denoiser.safetensors")
     print(f"{len(paths)} images are restored in {setting.out / 'restored'}, by denoiser.safetensors beside it")
     return 0
+
+
+def noisy_images(paths: list[Path], given: argparse.Namespace) -> Iterable[NDArray[np.uint8]]:
+    """The images that are to be restored, uint8 [C, H, W], at the size that was trained on or each at its own."""
+    from stacked.data.image import at_own_size, decode_all
+
+    if given.own_size:
+        return at_own_size(paths, given.grey, given.white_level, given.max_megapixels)
+    return decode_all(paths, given.image_size, given.grey, given.white_level, given.max_megapixels)
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -268,6 +287,9 @@ def more(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--noisy", default=None, metavar="folder:PATH", help="restore these instead, trained on --data"
+    )
+    command.add_argument(
+        "--own-size", action="store_true", help="restore each at its own height and width, not at --image-size"
     )
     command.add_argument("--corruption", default="gaussian", metavar="NAME", help="that --noisy has (gaussian)")
     command.add_argument(

@@ -59,7 +59,7 @@ def judge(setting: Setting, spec: RunSpec) -> int:
     normal = images_of(given.data, setting)[1] if given.judge else images
     detector = Detector(spec, device=given.device)
     if not given.judge:
-        half = "images in each half of --data, which judge each other where there is no --judge,"
+        half = "images in each half of --data (halves judge each other where there is no --judge)"
         check_count(len(images) // 2, detector.held_out, detector.false_alarms, half)
     detector.fit(normal)
     found = Verdict.of(detector, images) if given.judge else crossed(spec, images, given.device)

@@ -211,6 +211,8 @@ def prepare(use: Use, setting: Setting) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): restore it, or choose another --out") from error
     need(isinstance(theirs, dict), f"{path} is not the record of a study: restore it, or choose another --out")
+    later = {name: value for name, value in vars(parser(use).parse_args([])).items() if name not in {*passing, *theirs}}
+    theirs = later | theirs  # what was no option yet had the default
     differ = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
     told = ", ".join(f"{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here" for name in differ)
     need(not differ, f"{setting.out} holds rows of another configuration ({told}): choose another --out")
