@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,8 @@ class Curves:
             (train, labels), (valid, valid_labels) = self.probed
             both = [evaluate.Codes(stack, images, stack.depth, evaluate.PROBED).all() for images in (train, valid)]
             values["eval/probe_acc"] = evaluate.quick_probe(both[0], labels, both[1], valid_labels)
-        return values
+        # what is not defined, or not finite, is left blank: a curve has a gap there
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def record(self, step: int, phase: str, phase_step: int, depth: int, values: dict[str, float]) -> None:
         values = values | {

@@ -19,6 +19,7 @@ from stacked.checks import need
 from stacked.chunks import chunks
 from stacked.codes import Images, free_bytes
 from stacked.stack import StackedAutoencoder
+from stacked.unlogged import unlogged
 
 #: Values of a code that a probe reads at most, those of AutoEncoder224's bottleneck and some: of larger maps, neighbouring
 #: places are averaged, as Zhang, Isola & Efros 2017 do.
@@ -33,6 +34,13 @@ def device_of(module: nn.Module) -> torch.device:
 def spread(n: int, most: int) -> Tensor:
     """At most `most` of n indices, evenly spread: data sorted by class keep all their classes."""
     return torch.arange(n) if n <= most else (torch.arange(most) * n) // most
+
+
+def varies(images: Tensor | Images) -> bool:
+    """Whether images [N, ...] are not all the same."""
+    read = Images.of(images)
+    rows = range(len(read)) if read.rows is None else read.rows.tolist()
+    return any(not torch.equal(read.images[row], read.images[rows[0]]) for row in rows[1:])
 
 
 @contextmanager
@@ -52,7 +60,8 @@ class Reconstruction:
     """Errors of reconstructing images with values in [0, 1].
 
     mse: per pixel. sse: summed over the values of an image, mean over images (Hinton & Salakhutdinov 2006). fvu: fraction
-    of variance unexplained, the squared error over that of the mean of these images. psnr: dB, of the mean squared error.
+    of variance unexplained, the squared error over that of the mean of these images; NaN, not defined, where they are all the
+    same. psnr: dB, of the mean squared error.
     """
 
     mse: float
@@ -62,9 +71,10 @@ class Reconstruction:
 
 
 def errors(squared: float, variance: float, values: int) -> Reconstruction:
-    """From the squared error and the variance, both summed over an image's `values` and averaged over images."""
+    """From the squared error and the variance (0: images are all the same), summed over `values` and averaged over images."""
     mse = squared / values
-    return Reconstruction(mse, squared, squared / variance, -10 * math.log10(mse) if mse > 0 else math.inf)
+    psnr = math.inf if mse == 0 else -10 * math.log10(mse) if mse > 0 else math.nan
+    return Reconstruction(mse, squared, squared / variance if variance else math.nan, psnr)
 
 
 def reconstruction(stack: StackedAutoencoder, images: Tensor | Images, depth: int | None = None) -> Reconstruction:
@@ -86,7 +96,8 @@ def compared(read: Images, restore: Callable[[Tensor], Tensor], widest: int = 0)
         total += flat.sum(0)
         total_squares += flat.square_().sum().item()
     n = len(read)
-    variance = total_squares / n - (total / n).square().sum().item()
+    # of images that are all the same the difference would be a rounding error
+    variance = total_squares / n - (total / n).square().sum().item() if varies(read) else 0.0
     return errors(squared / n, variance, values)
 
 
@@ -143,8 +154,14 @@ def reconstructed(stack: StackedAutoencoder, images: Tensor | Images, depth: int
     return found
 
 
+@unlogged()
 def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tensor) -> float:
-    """Accuracy on valid codes [M, D] of ridge regression (penalty 1, standardised codes) on train codes [N, D]."""
+    """Accuracy on valid codes [M, D] of ridge regression (penalty 1, standardised codes) on train codes [N, D].
+
+    NaN where codes are not finite.
+    """
+    if not (train.isfinite().all() and valid.isfinite().all()):
+        return math.nan
     scale, mean = train.std(0).clamp_min(1e-6), train.mean(0)
     model = RidgeClassifier(alpha=1.0).fit((train - mean).div_(scale).numpy(), labels.numpy())
     return float(model.score((valid - mean).div_(scale).numpy(), valid_labels.numpy()))

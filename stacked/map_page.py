@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stacked.checks import need
+from stacked.checks import layout_hint, need
 
 #: Okabe and Ito 2008, and Tol's for more: of classes in their order, then from the beginning again
 COLOURS = (
@@ -48,8 +48,16 @@ def map_page(
     names: of the images. labels: indices of `classes`, which colours tell apart; -1 or none of them: without a class. Raises
     InputError where there is nothing to show, or the parts do not fit each other.
     """
-    count, small = len(images), thumbnails(images)
+    count = len(images)
     need(bool(maps) and count > 0, "there is nothing to show: give at least one map and one image")
+    for image in images:
+        shape = [count, *image.shape]
+        need(
+            image.ndim == 3 and image.dtype == np.uint8 and image.shape[0] in (1, 3),
+            f"images of {image.dtype} and shape {shape} cannot be shown: give uint8 [N, C, H, W] of 1 or 3 channels"
+            + layout_hint(shape),
+        )
+    small = thumbnails(images)
     for name, points in maps.items():
         fits = points.shape in ((count, 2), (count, 3)) and bool(np.isfinite(points).all())
         need(

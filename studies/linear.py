@@ -12,8 +12,9 @@ Expected and cost: results/linear/mnist/README.md, generated from the rows.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +117,27 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
             yield Found(name, depth, "angle", float(angles.max()))
             yield Found(name, depth, "mean_angle", float(angles.mean()))
             yield Found(name, depth, "fvu", error)
-            yield Found(name, depth, "excess", error / least - 1)
+            yield Found(name, depth, "excess", error / least - 1 if least else math.nan)
             if seed == 0 and depth == "1 stage" and name == "joint, untied":
                 kept = components(stack, pca.components_, matrix, rank)
                 keep(setting.out, name, {"shape": setting.splits.image_shape, **kept})
         yield Found(name, "", "gflop", spent)
 
     return found
+
+
+def check(setting: Setting, methods: Sequence[str]) -> None:
+    """Raise InputError for images of too few or too many values, and too few images, for principal components."""
+    images, rank = setting.splits.train.images, DEPTHS["1 stage"][0]
+    values = images[0].numel()
+    need(
+        rank < values <= MOST_PCA_VALUES,
+        f"images of {values:,} values cannot be studied so: give {MOST_PCA_VALUES:,} at most, by --image-size and --grey",
+    )
+    need(
+        len(images) > rank,
+        f"{len(images)} training images are too few for {rank} principal components: give data with {rank + 1} or more",
+    )
 
 
 def components(
@@ -181,6 +196,7 @@ USE = Use(
     },
     options=more,
     smoke={"updates": 60},
+    check=check,
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,8 @@ DIMENSIONS = (2, 3, 4, 8, 16, 32, 64)
 #: test images that are shown, and whose neighbours are looked at
 SHOWN = 2000
 NEIGHBOURS, TRUSTED = 5, 12
+#: of t-SNE
+PERPLEXITY = 30
 #: values of the code that t-SNE makes a map of
 TSNE_OF = 32
 PROTOCOL = f"""\
@@ -170,6 +172,28 @@ def network(arm: str, way: str, of: SpecOf) -> Callable[[Setting, int], Iterator
     return found
 
 
+def check(setting: Setting, methods: Sequence[str]) -> None:
+    """Raise InputError where there are too few images for neighbours, t-SNE or principal components, or too many values."""
+    count, train = len(shown(setting)[0]), setting.splits.train.images
+    least = 2 * TRUSTED + 1
+    need(
+        count >= least,
+        f"{count} test images are too few, since {TRUSTED} neighbours of each are looked at: give data with {least} or more",
+    )
+    need(
+        count > PERPLEXITY or not {"tsne-code", "tsne-pixels"} & set(methods),
+        f"{count} test images are too few for t-SNE with a perplexity of {PERPLEXITY}: give data with {PERPLEXITY + 1} or more, "
+        "or leave out the methods tsne-code and tsne-pixels",
+    )
+    if "pca" in methods:
+        few_enough(train)
+        need(
+            max(sizes(setting)) <= len(train),
+            f"PCA of {max(sizes(setting))} components needs as many training images, and there are {len(train)}: give fewer "
+            "--dimensions, or leave out the method pca",
+        )
+
+
 def pca(setting: Setting, seed: int) -> Iterator[Found]:
     """Principal components."""
     from stacked.evaluate import Components, as_rows, fitted_pca, row_errors
@@ -202,7 +226,11 @@ def tsne(arm: str, of: Callable[[Setting, int], NDArray[Any]]) -> Callable[[Sett
         from sklearn.manifold import TSNE
 
         values = of(setting, seed)
-        points = TSNE(2, init="pca", random_state=seed).fit_transform(values.astype(np.float32)).astype(np.float64)
+        points = (
+            TSNE(2, perplexity=PERPLEXITY, init="pca", random_state=seed)
+            .fit_transform(values.astype(np.float32))
+            .astype(np.float64)
+        )
         yield from judged(arm, points, setting)
         if seed == 0:
             keep_maps(setting, arm, {2: points})
@@ -286,6 +314,7 @@ USE = Use(
     options=more,
     smoke={"updates": 20, "dimensions": [2, 3]},
     own=map_own,
+    check=check,
 )
 
 if __name__ == "__main__":
