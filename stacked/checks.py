@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import cast
 
 from stacked.errors import InputError
 
@@ -23,8 +22,12 @@ def choice(value: str, allowed: Iterable[str], what: str) -> None:
 
 def finite(value: object) -> bool:
     """Whether value is a number, Python's or NumPy's, and one that a float can be."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    return number and abs(cast(float, value)) <= sys.float_info.max
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # a whole number that is larger than any float
+        return False
 
 
 def utf8(value: str, what: str) -> None:

@@ -14,7 +14,7 @@ from stacked.checks import need
 from stacked.chunks import chunks
 from stacked.codes import Images, free_bytes
 from stacked.model_file import reading, write
-from stacked.pixels import Pixels, as_tensor, bytes_of, floats_of
+from stacked.pixels import Pixels, bytes_of, floats_of, scaled_images
 from stacked.plain import parsed
 from stacked.pretrain import pretrain
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
@@ -79,11 +79,8 @@ class Denoiser:
         size. Raises InputError for images of another shape than it restores, and for values on another scale.
         """
         stack = self._fitted
-        given = as_tensor(images, "cannot be restored", "uint8, or floats on a scale of 0 to 1, [N, C, H, W]")
+        given = scaled_images(images, "cannot be restored")
         most = 1 + FARTHEST * max(1.0, *self.spec.optimisation.levels_at(0))
-        floats_of(
-            given[:1] if given.dim() else given, "cannot be restored", math.inf
-        )  # of a type and a shape to be restored
         shape = tuple(given.shape[1:])
         self._check_shape(shape)
         restored = torch.empty(given.shape)

@@ -27,11 +27,10 @@ def bytes_of(images: Pixels, refused: str, wanted: str = "uint8 [N, C, H, W]") -
     return found
 
 
-def floats_of(images: Pixels, refused: str, most: float) -> Tensor:
-    """Images [N, C, H, W], uint8 or floats on a scale of 0 to 1, as float32 on that scale.
+def scaled_images(images: Pixels, refused: str) -> Tensor:
+    """A tensor or NumPy array of images [N, C, H, W], uint8 or floats, as a tensor of that type.
 
-    Raises InputError, which says that they `refused`, for other types and shapes, values that are not finite, and floats
-    farther than `most` from 0, which are on another scale.
+    Raises InputError, which says that they `refused`, for other types and shapes.
     """
     wanted = "uint8, or floats on a scale of 0 to 1, [N, C, H, W]"
     found = as_tensor(images, refused, wanted)
@@ -40,10 +39,22 @@ def floats_of(images: Pixels, refused: str, most: float) -> Tensor:
         (found.dtype == torch.uint8 or found.is_floating_point()) and found.dim() == 4 and not layout_hint(shape),
         f"images of {found.dtype} and shape {shape} {refused}: give {wanted}{layout_hint(shape)}",
     )
-    if found.dtype == torch.uint8:
-        return found.float() / 255
-    found = found.float()
-    need(bool(found.isfinite().all()), f"images with values that are not finite {refused}: give {wanted}")
+    return found
+
+
+def floats_of(images: Tensor, refused: str, most: float) -> Tensor:
+    """What `scaled_images` gave as float32 on a scale of 0 to 1.
+
+    Raises InputError, which says that they `refused`, for values that are not finite, and for floats farther than `most` from
+    0, which are on another scale.
+    """
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    found = images.float()
+    need(
+        bool(found.isfinite().all()),
+        f"images with values that are not finite {refused}: give uint8, or floats on a scale of 0 to 1, [N, C, H, W]",
+    )
     farthest = float(found.abs().max()) if found.numel() else 0.0
     need(
         farthest <= most,
