@@ -218,9 +218,11 @@ def principal(setting: Setting) -> list[Filter]:
 
 def restore_own(setting: Setting) -> int | None:
     """With --noisy: train on the images of --data, restore those, and write them; returns the exit code, None without."""
-    from stacked.atomic import write_atomically
+    from stacked.atomic import sweep, write_atomically
     from stacked.compress import png
-    from stacked.denoise import Denoiser
+    from stacked.denoise import FORMAT, Denoiser
+    from stacked.model_file import kind_of
+    from stacked.overwriting import check_own
     from studies.uses.judge import images_of
 
     given = setting.given
@@ -231,13 +233,17 @@ def restore_own(setting: Setting) -> int | None:
     paths, images = images_of(given.noisy, setting)
     above = Path(os.path.commonpath([path.parent for path in paths]))
     names = [path.relative_to(above).with_suffix(".png") for path in paths]
+    kept = setting.out / "denoiser.safetensors"
     twice = next((name for name in names if names.count(name) > 1), None)
     need(twice is None, f"two images of {given.noisy} would both be restored as {twice}: rename one")
+    written = [setting.out / "restored" / name for name in names]
+    check_own(kind_of(kept) == FORMAT, [kept, *written])
+    sweep(setting.out, *{path.parent for path in written})
     denoiser = Denoiser(base_spec(given, 0), corruption=given.corruption, level=given.level, device=given.device)
     restored = denoiser.fit(setting.splits.train.images).denoise(images).mul(255).round().to(torch.uint8)
-    for name, image in zip(names, restored, strict=True):
-        write_atomically(setting.out / "restored" / name, png(image))
-    denoiser.save(setting.out / "denoiser.safetensors")
+    denoiser.save(kept)  # first: by it the folder is known as ours
+    for path, image in zip(written, restored, strict=True):
+        write_atomically(path, png(image))
     print(f"{len(paths)} images are restored in {setting.out / 'restored'}, by denoiser.safetensors beside it")
     return 0
 
