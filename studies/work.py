@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -12,13 +13,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from ctypes import c_bool
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any
+from multiprocessing.sharedctypes import RawValue
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stacked.atomic import REFUSED, unwritable
+from stacked.checks import need
 from stacked.errors import Diverged, InputError, Interrupted, Unwritable
 from stacked.interruption import Interruption
 from stacked.paths import without_folders
@@ -36,6 +41,8 @@ PATIENCE = 6.0
 MOST_DEATHS = 2
 
 Row = dict[str, Any]
+#: What processes share without a lock, which could die with one of them.
+Flag: TypeAlias = c_bool
 
 
 @dataclass(frozen=True)
@@ -64,10 +71,15 @@ def work(jobs: list[Job], processes: int, stop: Callable[[], bool] = lambda: Fal
                 raise Interrupted("stopped as asked")
             yield work_one(job, stop)
         return
-    waiting, deaths = deque(jobs), Counter[str]()
+    waiting, deaths, begun = deque(jobs), Counter[str](), RawValue(c_bool, False)
     while waiting:
         lost: list[Job] = []
-        yield from in_processes(waiting, lost, processes, stop)
+        yield from in_processes(waiting, lost, processes, stop, begun)
+        need(
+            not lost or begun.value,
+            "no worker process could be started: in a script of your own start the study below `if __name__ == '__main__':`, or "
+            "give --jobs 1",
+        )
         for job in lost:
             deaths[job.spec.id] += 1
             if deaths[job.spec.id] < MOST_DEATHS:
@@ -76,17 +88,23 @@ def work(jobs: list[Job], processes: int, stop: Callable[[], bool] = lambda: Fal
                 yield failed(job, "its process was ended from outside, perhaps for want of memory: try fewer --jobs")
 
 
-def in_processes(waiting: deque[Job], lost: list[Job], processes: int, stop: Callable[[], bool]) -> Iterator[Row]:
-    """Take jobs from `waiting` and yield their rows; when a process dies, those that were running go to `lost`."""
+def in_processes(
+    waiting: deque[Job], lost: list[Job], processes: int, stop: Callable[[], bool], begun: Flag
+) -> Iterator[Row]:
+    """Take jobs from `waiting` and yield their rows; when a process dies, those that were running go to `lost`.
+
+    `begun` is made true by the first process that is ready for a job.
+    """
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawning, initializer=prepare, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(processes, spawning, initializer=begin, initargs=(os.getpid(), begun)) as pool:
         running: dict[Future[Row], Job] = {}
         broken = False
         try:
             while not stop() and (running or (waiting and not broken)):
                 try:
                     while waiting and len(running) < processes and not broken:
-                        running[pool.submit(work_one, waiting[0])] = waiting[0]
+                        with importable_main():
+                            running[pool.submit(work_one, waiting[0])] = waiting[0]
                         waiting.popleft()
                 except BrokenProcessPool:
                     broken = True
@@ -102,6 +120,20 @@ def in_processes(waiting: deque[Job], lost: list[Job], processes: int, stop: Cal
         except BaseException:
             end(multiprocessing.active_children(), list(running))
             raise
+
+
+@contextmanager
+def importable_main() -> Iterator[None]:
+    """Processes that are started in this context do not import the main module where it is in no file, as that of `python -`."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    typed = main.__spec__ is None and file is not None and not os.path.isfile(file)
+    if typed:
+        sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def end(workers: list[BaseProcess], running: list[Future[Row]]) -> None:
@@ -143,6 +175,12 @@ def prepare(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def begin(parent: int, begun: Flag) -> None:
+    """Make this process a worker, and note that one has begun."""
+    prepare(parent)
+    begun.value = True
 
 
 @lru_cache(maxsize=1)
