@@ -17,6 +17,7 @@ from studies.report.figures import CAPTIONS, Drawing, Record, draw, drawn
 from studies.report.measures import budgets
 from studies.report.rows import load_curves, load_reference, load_rows, load_samples
 from studies.report.tables import failures, main_metrics, means, spread_note, table, trained_arms, verdicts
+from studies.report.verbatim import code_block
 
 #: what makes a study's answer, in a few sentences, from its rows and its reference arm
 Quote: TypeAlias = Callable[[pd.DataFrame, str], str]
@@ -74,7 +75,7 @@ def write_report(
         *(_figure(name, shown, captions) for name in general if name != "headline"),
         _not_drawn(shown, captions),
         "## How it was made",
-        f"```\n{command}\n```",
+        code_block(command),
         protocol,
         _origin(rows),
     ]
