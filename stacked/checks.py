@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from numbers import Integral, Real
 
 from stacked.errors import InputError
@@ -17,7 +18,14 @@ def need(ok: bool, message: str) -> None:
 
 def choice(value: str, allowed: Iterable[str], what: str) -> None:
     """Raise InputError unless value is among the allowed."""
-    need(value in allowed, f"{what} {value!r} is not known: choose from {', '.join(allowed)}")
+    names = list(allowed)
+    need(value in names, f"{what} {value!r} is not known: choose from {', '.join(names)}{meant(value, names)}")
+
+
+def meant(word: object, known: Iterable[str], before: str = "") -> str:
+    """A hint at the nearest of the `known` words, with what stands `before` it; "" where none is near."""
+    near = get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {before + near[0]!r}?" if near else ""
 
 
 def finite(value: object) -> bool:

@@ -1,4 +1,7 @@
-"""Images as files of a trained codec: python -m stacked.compress encode CODEC IMAGE ... FILE, and decode CODEC FILE FOLDER.
+"""Images to a file by a trained codec, and back.
+
+    python -m stacked.compress encode CODEC IMAGE ... FILE
+    python -m stacked.compress decode CODEC FILE FOLDER
 
 The codec is one that `Codec.save` or python -m studies.compression wrote. Images are kept at their own size, and restored as PNG.
 Needs the extra "compression".
@@ -6,21 +9,29 @@ Needs the extra "compression".
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stacked.command import Command, called, carried_out
+from stacked.overwriting import FORCE, check_new, check_not_read
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def encode(codec: Path, images: Sequence[Path], file: Path) -> str:
-    """Write images to a file; returns what to say of it. InputError for what cannot be read or is not of the codec's colours."""
-    from stacked.atomic import write_atomically
+def encode(codec: Path, images: Sequence[Path], file: Path, force: bool = False) -> str:
+    """Write images to a file; returns what to say of it.
+
+    Raises InputError for what cannot be read or is not of the codec's colours, and for a file that is there, unless `force`.
+    """
+    from stacked.atomic import sweep, write_atomically
     from stacked.codec import Codec
 
+    check_not_read(file, [codec, *images], "FILE")
+    check_new([file], "FILE", force)
+    sweep(file.parent)
     model = Codec.load(codec)
     pixels = [read(path, model.stack.input_shape[0]) for path in images]
     content = model.encode(pixels)
@@ -30,9 +41,12 @@ def encode(codec: Path, images: Sequence[Path], file: Path) -> str:
     return f"{file}: {len(images)} image{'s' * (len(images) > 1)}, {rate}"
 
 
-def decode(codec: Path, file: Path, folder: Path) -> str:
-    """Write the images of a file into a folder, numbered in their order; returns what to say of it."""
-    from stacked.atomic import write_atomically
+def decode(codec: Path, file: Path, folder: Path, force: bool = False) -> str:
+    """Write the images of a file into a folder, numbered in their order; returns what to say of it.
+
+    Raises InputError for what cannot be read, and for images that are there, unless `force`.
+    """
+    from stacked.atomic import sweep, write_atomically
     from stacked.codec import Codec
     from stacked.errors import InputError
 
@@ -42,8 +56,11 @@ def decode(codec: Path, file: Path, folder: Path) -> str:
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}): give a file of compressed images") from error
     images = model.decode(content, str(file))
-    for number, image in enumerate(images):
-        write_atomically(folder / f"{number:04}.png", png(image))
+    paths = [folder / f"{number:04}.png" for number in range(len(images))]
+    check_new(paths, "FOLDER", force)
+    sweep(folder)
+    for path, image in zip(paths, images, strict=True):
+        write_atomically(path, png(image))
     return f"{folder}: {len(images)} image{'s' * (len(images) > 1)}, from 0000.png"
 
 
@@ -88,8 +105,8 @@ def png(image: Tensor) -> bytes:
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command line; returns 0, or 2 for bad input."""
-    prog = "python -m stacked.compress"
-    command = argparse.ArgumentParser(prog=prog, description="Compress images by a trained codec, and restore them.")
+    prog = called("stacked.compress")
+    command = Command(prog=prog, description="Compress images by a trained codec, and restore them.")
     ways = command.add_subparsers(dest="way", required=True)
     there = ways.add_parser("encode", help="images to a file")
     there.add_argument("codec", type=Path, metavar="CODEC", help="file that Codec.save wrote")
@@ -102,23 +119,24 @@ def main(words: Sequence[str] | None = None) -> int:
     back.add_argument("codec", type=Path, metavar="CODEC", help="file that it was written with")
     back.add_argument("file", type=Path, metavar="FILE", help="file that encode wrote")
     back.add_argument("folder", type=Path, metavar="FOLDER", help="to be written into")
-    given = command.parse_args(words)
-    from stacked.checks import positive
-    from stacked.data.image import pixel_limit
-    from stacked.errors import InputError
+    for way in (there, back):
+        way.add_argument("--force", action="store_true", help=FORCE)
 
-    try:
+    def do() -> int:
+        given = command.parse_args(words)
         if given.way == "encode":
+            from stacked.checks import positive
+            from stacked.data.image import pixel_limit
+
             if given.max_megapixels is not None:
                 positive(given.max_megapixels, "max_megapixels")
             with pixel_limit(given.max_megapixels):
-                print(encode(given.codec, given.images, given.file))
+                print(encode(given.codec, given.images, given.file, given.force))
         else:
-            print(decode(given.codec, given.file, given.folder))
-    except InputError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    return 0
+            print(decode(given.codec, given.file, given.folder, given.force))
+        return 0
+
+    return carried_out(prog, do)
 
 
 if __name__ == "__main__":

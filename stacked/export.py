@@ -1,4 +1,6 @@
-"""A trained encoder for other runtimes: torch.export's pt2 and ONNX; python -m stacked.export ENCODER FILE.
+"""A trained encoder for other runtimes, as torch.export's pt2 or as ONNX.
+
+    python -m stacked.export ENCODER FILE
 
 Both take images [N, C, H, W], floats in 0..1, of the size that the encoder was trained on, any number at a time. ONNX needs the
 extra "onnx".
@@ -6,7 +8,6 @@ extra "onnx".
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import io
@@ -17,6 +18,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from stacked.command import Command, called, carried_out
+from stacked.overwriting import FORCE, check_new, check_not_read
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -92,23 +96,27 @@ def quietly() -> Iterator[None]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Export a file to a file; returns 0, or 2 for bad input."""
-    prog = "python -m stacked.export"
-    command = argparse.ArgumentParser(prog=prog, description="Write a trained encoder for another runtime.")
+    prog = called("stacked.export")
+    command = Command(prog=prog, description="Write a trained encoder for another runtime.")
     command.add_argument("encoder", type=Path, metavar="ENCODER", help="encoder.safetensors of a run")
     command.add_argument("file", type=Path, metavar="FILE", help=f"to be written; it ends in {' or '.join(FORMATS)}")
-    given = command.parse_args(words)
-    from stacked.encoder import load_encoder
-    from stacked.errors import InputError
+    command.add_argument("--force", action="store_true", help=FORCE)
 
-    try:
+    def do() -> int:
+        given = command.parse_args(words)
+        check_not_read(given.file, [given.encoder], "FILE")
+        check_new([given.file], "FILE", given.force)
+        from stacked.atomic import sweep
+        from stacked.encoder import load_encoder
+
+        sweep(given.file.parent)
         encoder = load_encoder(given.encoder)
         export(encoder, given.file)
-    except InputError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    shape = ", ".join(map(str, encoder.input_shape))
-    print(f"{given.file}: images [N, {shape}], floats in 0..1, to codes")
-    return 0
+        shape = ", ".join(map(str, encoder.input_shape))
+        print(f"{given.file}: images [N, {shape}], floats in 0..1, to codes")
+        return 0
+
+    return carried_out(prog, do)
 
 
 if __name__ == "__main__":

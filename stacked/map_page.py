@@ -7,6 +7,7 @@ import html
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -81,7 +82,8 @@ def map_page(
     }
     text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")  # no text of it ends the script
     page = files("stacked").joinpath("map_page.html").read_text(encoding="utf-8")
-    return page.replace("{{title}}", html.escape(title)).replace("{{content}}", text)
+    parts = {"title": html.escape(title), "content": text}
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page)  # at once: a part may look like a place
 
 
 def scaled(points: NDArray[Any]) -> NDArray[np.float64]:

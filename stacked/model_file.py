@@ -63,6 +63,15 @@ def write(
     write_atomically(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, told | stack))
 
 
+def kind_of(path: Path) -> str:
+    """Which kind of file `write` made it; "" where there is no such file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("format", "")
+    except (OSError, SafetensorError):
+        return ""
+
+
 @contextmanager
 def reading(path: str | Path, kind: str, what: str) -> Iterator[Content]:
     """The content of the file that `write` made for this `kind`; InputError where it, or what is made of it, is not right.

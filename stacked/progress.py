@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import warnings
+from contextlib import suppress
 from types import TracebackType
 
 from tqdm import tqdm
@@ -16,12 +17,14 @@ LINE_EVERY = 20.0
 
 def has_terminal() -> bool:
     """Whether progress goes to a terminal of a known width; tqdm draws nothing where there are no columns."""
-    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    return sys.stderr is not None and sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def say(line: str) -> None:
-    """Print a line to stderr, over a bar that may stand there."""
-    print(f"\r\033[K{line}" if has_terminal() else line, file=sys.stderr, flush=True)
+    """Print a line to stderr, over a bar that may stand there; where nobody reads it or it cannot be kept, it is lost."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(f"\r\033[K{line}" if has_terminal() else line, file=sys.stderr, flush=True)
 
 
 def say_warnings() -> None:
@@ -52,11 +55,7 @@ class Bar:
             self.line_at = time.perf_counter()
             spent = self.line_at - self.began
             left = spent * (self.total - done) / done
-            print(
-                f"{self.label}: {done}/{self.total} updates, loss {loss:.5f}, {spent:.0f} s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"{self.label}: {done}/{self.total} updates, loss {loss:.5f}, {spent:.0f} s, {left:.0f} s left")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -105,7 +105,7 @@ def serve(store: Store, port: int = 5000, timeout: float = 60, host: str = HOST)
     """
     _check_free(port, host)
     log = store.root / "server.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:  # a file of this name may be another program's
         server = subprocess.Popen(
             command(store, port, host),
             env={**os.environ, **environment(port, host)},

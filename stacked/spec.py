@@ -45,6 +45,7 @@ class DataSpec:
         take_python_values(self)
         data.check_name(self.name)
         utf8(self.name, "name")
+        object.__setattr__(self, "name", data.recorded_name(self.name))
         if self.limit is not None:
             whole(self.limit, "limit")
         whole(self.image_size, "image_size")

@@ -1,4 +1,4 @@
-"""Questions to the package, each a command: python -m studies.NAME."""
+"""Questions to the package, each a command: python -m studies.NAME, or stacked NAME."""
 
 from __future__ import annotations
 
@@ -23,5 +23,8 @@ def ready() -> None:
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 # a study is being started: a KeyboardInterrupt would be a long trace through the imports, or be swallowed by one
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+if (
+    os.path.basename("".join(sys.argv[:1])) in ("-m", "stacked")
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
     signal.signal(signal.SIGINT, _end)

@@ -239,10 +239,12 @@ def check(setting: Setting, methods: Sequence[str]) -> None:
 
 def restore_own(setting: Setting) -> int | None:
     """With --noisy: train on the images of --data, restore those, and write them; returns the exit code, None without."""
-    from stacked.atomic import write_atomically
+    from stacked.atomic import sweep, write_atomically
     from stacked.compress import png
     from stacked.data.folder import named_paths
-    from stacked.denoise import Denoiser
+    from stacked.denoise import FORMAT, Denoiser
+    from stacked.model_file import kind_of
+    from stacked.overwriting import check_own
     from stacked.stack import check_size
     from studies.uses.judge import folder_of
 
@@ -255,18 +257,22 @@ def restore_own(setting: Setting) -> int | None:
     paths, spec = named_paths(folder_of(given.noisy, setting)), base_spec(given, 0)
     above = Path(os.path.commonpath([path.parent for path in paths]))
     names = [path.relative_to(above).with_suffix(".png") for path in paths]
+    kept = setting.out / "denoiser.safetensors"
     twice = next((name for name in names if names.count(name) > 1), None)
     need(twice is None, f"two images of {given.noisy} would both be restored as {twice}: rename one")
+    written = [setting.out / "restored" / name for name in names]
+    check_own(kind_of(kept) == FORMAT, [kept, *written])
+    sweep(setting.out, *{path.parent for path in written})
     images = noisy_images(paths, given)
     for image in images:  # all are read before anything is trained
         check_size(spec.stack, image.shape)
     denoiser = Denoiser(spec, corruption=given.corruption, level=given.level, device=given.device)
     denoiser.fit(setting.splits.train.images)
+    denoiser.save(kept)  # first: by it the folder is known as ours
     again = noisy_images(paths, given) if given.own_size else images  # large ones are not kept meanwhile
-    for name, image in zip(names, again, strict=True):
+    for path, image in zip(written, again, strict=True):
         restored = denoiser.denoise(image[None])[0].mul(255).round().to(torch.uint8)
-        write_atomically(setting.out / "restored" / name, png(restored))
-    denoiser.save(setting.out / "denoiser.safetensors")
+        write_atomically(path, png(restored))
     print(f"{len(paths)} images are restored in {setting.out / 'restored'}, by denoiser.safetensors beside it")
     return 0
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 
 from stacked.atomic import REFUSED, unwritable
-from stacked.errors import Diverged, InputError
+from stacked.command import carried_out
+from stacked.errors import Diverged
 from stacked.interruption import Interruption
+from stacked.progress import say
 
 GOES_ON = "what is done is kept, and the same command goes on from there"
 
@@ -20,18 +21,15 @@ def ended(prog: str, stop: Interruption, do: Callable[[], int], kept: str = GOES
     `kept` says what an interruption leaves.
     """
     try:
-        return do()
-    except InputError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
+        return carried_out(prog, do)
     except Diverged as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        say(f"{prog}: {error}")
         return 1
     except OSError as error:
         if error.errno not in REFUSED:
             raise
-        print(f"{prog}: {unwritable(error.filename or 'a file', error)}", file=sys.stderr)
+        say(f"{prog}: {unwritable(error.filename or 'a file', error)}")
         return 2
     except KeyboardInterrupt:
-        print(f"\n{prog}: interrupted; {kept}", file=sys.stderr)
+        say(f"\n{prog}: interrupted; {kept}")
         return 128 + (stop.number or signal.SIGINT)

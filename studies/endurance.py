@@ -9,11 +9,9 @@ Expected and cost: results/endurance/README.md, generated from samples.csv.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gc
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -21,14 +19,16 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-from stacked.atomic import write_atomically
+from stacked.atomic import sweep, write_atomically
 from stacked.checks import need, whole
-from stacked.errors import InputError
+from stacked.command import Command, called
 from stacked.interruption import Interruption
+from stacked.overwriting import check_own
 from stacked.paths import command_without_folders
 from stacked.progress import say
 from stacked.run import load
 from studies.command_line import parser
+from studies.ending import ended
 from studies.names import experiment_name
 from studies.options import options
 from studies.report.canvas import arm_colours
@@ -72,14 +72,15 @@ class Sample:
 def main(words: list[str] | None = None) -> int:
     """The command line; returns 0 when nothing grew, 1 when something did, 2 for bad input, 130 when interrupted."""
     description = (__doc__ or "").splitlines()[0]
-    command = argparse.ArgumentParser(prog="python -m studies.endurance", description=description)
+    command = Command(prog=called("studies.endurance"), description=description)
     command.add_argument("--phases", type=int, default=2000, metavar="N", help="how many to train, at least (2000)")
     command.add_argument(
         "--out", type=Path, default=None, metavar="DIR", help="folder for samples, figure and report (print it only)"
     )
-    given = command.parse_args(words)
-    stop = Interruption()
-    try:
+    words, stop = sys.argv[1:] if words is None else words, Interruption()
+
+    def do() -> int:
+        given = command.parse_args(words)
         whole(given.phases, "phases", LEAST)
         need(PROC.exists(), f"there is no {PROC} on this system, which tells of memory and open files: use Linux")
         with stop, tempfile.TemporaryDirectory(prefix="endurance-") as folder:
@@ -88,18 +89,15 @@ def main(words: list[str] | None = None) -> int:
                 not (out / "samples.csv").exists(),
                 f"{out} holds samples of another time: choose another --out, or move them away",
             )
+            check_own(False, (out / "README.md", out / "figures" / "endurance.png"))
+            sweep(out, out / "figures")
             made_with = origin()  # before what is written counts as a change of the code
             endure(Path(folder), out / "samples.csv", given.phases, stop)
-            words = sys.argv[1:] if words is None else words
             page, grew = report(out, description, command_without_folders([*command.prog.split(), *words]), made_with)
-    except InputError as error:
-        print(f"{command.prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\n{command.prog}: interrupted; the samples so far are kept where --out was given", file=sys.stderr)
-        return 128 + (stop.number or signal.SIGINT)
-    print(page)
-    return 1 if grew else 0
+        print(page)
+        return 1 if grew else 0
+
+    return ended(command.prog, stop, do, "the samples so far are kept where --out was given")
 
 
 def endure(folder: Path, samples: Path, phases: int, stop: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stacked.checks import choice, need, utf8, whole
+from stacked.data import check_name
 from stacked.data.folder import apart
 from stacked.errors import InputError
 from stacked.plain import merged
@@ -109,6 +110,7 @@ def options(study: str, given: Namespace) -> Options:
     for name in ("out", "store", "data_dir"):
         utf8(values[name] or "", name)
     data, data_dir = apart(values["data"], values["data_dir"])
+    check_name(data, data_dir)
     stack = StackSpec.of(values["kind"], *values["channels"], activation=values["activation"])
     optimisation = Optimisation(
         optimiser=values["optimiser"],

@@ -19,6 +19,7 @@ from stacked.checkpoint import differing
 from stacked.checks import need
 from stacked.errors import InputError
 from stacked.growth import POLICIES
+from stacked.overwriting import below, check_own
 from stacked.plain import from_dict, parsed, to_dict, to_json
 from stacked.spec import Budget, RunSpec, from_json
 from studies.report.rows import load_curves, rows_so_far
@@ -26,6 +27,9 @@ from studies.report.rows import load_curves, rows_so_far
 if TYPE_CHECKING:
     from stacked.data import Splits
 
+#: Files that a study replaces when it is run again, and patterns of those in folders below.
+FILES = ("README.md", "runs.csv", "curves.csv", "reference.json", "budgets.json", "configuration.json")
+PICTURES = ("samples/*.npz", "figures/*.png")
 #: A PCA of more values an image than this would take longer than the runs it stands beside.
 MOST_PCA_VALUES = 4096
 
@@ -33,11 +37,13 @@ MOST_PCA_VALUES = 4096
 def prepare(out: Path, base: RunSpec, equal: str, digest: str) -> None:
     """Make the folder, and note in configuration.json what its runs share, the data's digest included.
 
-    Raises InputError when it holds runs of another configuration, or of other data under the same name.
+    Raises InputError when it holds runs of another configuration, or of other data under the same name, or files of these
+    names that no study wrote.
     """
     path = out / "configuration.json"
     mine = {"equal": equal, "data": digest, "base": to_json(base)}
     if not os.path.exists(path):  # unlike Path.exists, of any name: what is wrong with it is said when it is written
+        check_own(False, below(out, *FILES, *PICTURES))
         write_atomically(path, json.dumps(mine, indent=1) + "\n")
         return
     theirs = _configuration(path)

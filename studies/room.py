@@ -11,6 +11,7 @@ import torch
 from stacked.data.stream import Order
 from stacked.disk import check_room, check_writable, empty, store_room, work_room
 from stacked.pictures import MAP, SHOWN, filters
+from studies.record import FILES
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from studies.options import Options
     from studies.work import Job
 
-#: Files that a study replaces when it is run again.
-FILES = ("README.md", "runs.csv", "curves.csv", "reference.json", "budgets.json", "configuration.json")
 #: Bytes of a row, of a point of a curve (the file is there twice when it is replaced), and of the page and its figures.
 ROW, POINT, FIGURES = 3000, 500, 500_000
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentError, Namespace
 
 from stacked.checks import choice
+from stacked.command import called, misspelt, options_of
 from stacked.errors import InputError, Interrupted
 from stacked.growth import POLICIES
 from stacked.interruption import Interruption
@@ -99,7 +100,7 @@ def main(study: Study, words: list[str] | None = None) -> int:
     """The command line of a study; returns the exit code: 0, 1 when runs failed, 2 for bad input, 130 when interrupted."""
     say_warnings()
     words = sys.argv[1:] if words is None else words
-    prog = f"python -m studies.{study.module or study.name}"
+    prog = called(f"studies.{study.module or study.name}")
     stop = Interruption()
 
     def do() -> int:
@@ -230,7 +231,8 @@ def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
             given = command_line.parse_args(words)
     except (ArgumentError, OverflowError) as error:
         reason = yaml_text.fault(words) or " ".join(str(error).split())
-        raise InputError(f"{reason} (--help shows what is allowed)") from error
+        near = misspelt(reason, options_of(command_line))
+        raise InputError(f"{reason}{near} (--help shows what is allowed)") from error
     except UnicodeDecodeError as error:
         raise InputError(f"the file of --config is not UTF-8 text ({error}): save it as such") from error
     for name in needed:

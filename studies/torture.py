@@ -9,7 +9,6 @@ Expected and cost: results/torture/README.md, generated from kills.csv.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -19,18 +18,23 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 
-from stacked.atomic import write_atomically
+from stacked.atomic import sweep, write_atomically
 from stacked.checkpoint import place
+from stacked.checks import whole
+from stacked.command import Command, called, carried_out
 from stacked.errors import InputError
+from stacked.overwriting import begins, below, check_own
 from stacked.paths import command_without_folders
 from stacked.progress import say
 from studies.report.origin import origin
 from studies.report.sameness import differences
+from studies.report.verbatim import code
+from studies.study import ROOT
 
 STUDY = (
     *("--data", "digits", "--channels", "4", "8", "--batch-size", "64", "--seeds", "1", "--labels", "100"),
@@ -79,30 +83,34 @@ class Ended:
 
 def main(words: list[str] | None = None) -> int:
     """The command line; returns 0 when every study ended as the uninterrupted one, 1 when not, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m studies.torture", description=(__doc__ or "").splitlines()[0])
+    parser = Command(prog=called("studies.torture"), description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, metavar="N", help="how many (100)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of when and how (0)")
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="folder for the table (print it only)")
-    given = parser.parse_args(words)
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # which a shell may have told to be ignored, also by studies
-    began, made_with = time.monotonic(), origin()  # before what is written counts as a change of the code
-    try:
-        if given.kills < 1:
-            raise InputError(f"kills {given.kills} is not allowed: give an integer of at least 1")
+    words = sys.argv[1:] if words is None else words
+
+    def do() -> int:
+        given = parser.parse_args(words)
+        whole(given.kills, "kills")
+        if given.out is not None:
+            own = begins(given.out / "kills.csv", ",".join(field.name for field in fields(Kill)[:3]))
+            check_own(own, below(given.out, "kills.csv", "README.md"))
+            sweep(given.out)
+        began, made_with = time.monotonic(), origin()  # before what is written counts as a change of the code
         with tempfile.TemporaryDirectory(prefix="torture-") as folder:
             kills, ended = torture(Path(folder), given.kills, random.Random(given.seed), given.out)
-    except InputError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    command = command_without_folders([*parser.prog.split(), *(sys.argv[1:] if words is None else words)])
-    page = report(kills, ended, command, round(time.monotonic() - began), made_with)
-    if given.out is not None:
-        write_atomically(given.out / "README.md", page)
-    print(page)
-    late = any(kill.way != "SIGKILL" and kill.ended_in > PROMPT for kill in kills)
-    return 1 if late or any(each.differs for each in ended) else 0
+        command = command_without_folders([*parser.prog.split(), *words])
+        page = report(kills, ended, command, round(time.monotonic() - began), made_with)
+        if given.out is not None:
+            write_atomically(given.out / "README.md", page)
+        print(page)
+        late = any(kill.way != "SIGKILL" and kill.ended_in > PROMPT for kill in kills)
+        return 1 if late or any(each.differs for each in ended) else 0
+
+    return carried_out(parser.prog, do)
 
 
 def torture(folder: Path, count: int, dice: random.Random, out: Path | None) -> tuple[list[Kill], list[Ended]]:
@@ -152,7 +160,11 @@ def start(home: Path, every: int | None, jobs: int) -> subprocess.Popen[bytes]:
     words += ["--checkpoint-every", str(every)] if every else []
     with (home / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "studies.layerwise", *words], stdout=log, stderr=log, start_new_session=True
+            [sys.executable, "-m", "studies.layerwise", *words],
+            cwd=ROOT,  # a folder `studies` where this was started would be taken for ours
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
 
@@ -217,7 +229,7 @@ def report(kills: list[Kill], ended: list[Ended], command: str, seconds: int, or
         f"**{same} of {len(kills)}** kills left no trace: weights, rows, curves, pictures and figures equal those of a study "
         "that nobody killed, bit for bit but for times; every point is in MLflow once, and no run is left RUNNING.",
         "",
-        f"Command: `{command}`, {seconds / 60:.0f} minutes. {origin}",
+        f"Command: {code(command)}, {seconds / 60:.0f} minutes. {origin}",
         "",
         "| signal | to | kills | with a place inside a phase | slowest end (s) |",
         "| --- | --- | --: | --: | --: |",

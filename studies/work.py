@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -12,12 +13,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from ctypes import c_bool
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any
+from multiprocessing.sharedctypes import RawValue
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stacked.atomic import REFUSED, unwritable
+from stacked.checks import need
 from stacked.data.shared import Place, Reader, shared
 from stacked.errors import Diverged, InputError, Interrupted, Unwritable
 from stacked.interruption import Interruption
@@ -38,6 +43,8 @@ MOST_DEATHS = 2
 RECEIVED: list[Reader] = []
 
 Row = dict[str, Any]
+#: What processes share without a lock, which could die with one of them.
+Flag: TypeAlias = c_bool
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,16 @@ def work(
                 raise Interrupted("stopped as asked")
             yield work_one(job, splits, stop)
         return
-    waiting, deaths = deque(jobs), Counter[str]()
+    waiting, deaths, begun = deque(jobs), Counter[str](), RawValue(c_bool, False)
     with shared(splits) as place:
         while waiting:
             lost: list[Job] = []
-            yield from in_processes(waiting, lost, processes, place, stop)
+            yield from in_processes(waiting, lost, processes, place, stop, begun)
+            need(
+                not lost or begun.value,
+                "no worker process could be started: in a script of your own start the study below "
+                "`if __name__ == '__main__':`, or give --jobs 1",
+            )
             for job in lost:
                 deaths[job.spec.id] += 1
                 if deaths[job.spec.id] < MOST_DEATHS:
@@ -101,18 +113,22 @@ def work(
 
 
 def in_processes(
-    waiting: deque[Job], lost: list[Job], processes: int, place: Place, stop: Callable[[], bool]
+    waiting: deque[Job], lost: list[Job], processes: int, place: Place, stop: Callable[[], bool], begun: Flag
 ) -> Iterator[Row]:
-    """Take jobs from `waiting` and yield their rows; when a process dies, those that were running go to `lost`."""
+    """Take jobs from `waiting` and yield their rows; when a process dies, those that were running go to `lost`.
+
+    `begun` is made true by the first process that is ready for a job.
+    """
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawning, initializer=prepare, initargs=(os.getpid(), place)) as pool:
+    with ProcessPoolExecutor(processes, spawning, initializer=begin, initargs=(os.getpid(), place, begun)) as pool:
         running: dict[Future[Row], Job] = {}
         broken = False
         try:
             while not stop() and (running or (waiting and not broken)):
                 try:
                     while waiting and len(running) < processes and not broken:
-                        running[pool.submit(work_here, waiting[0])] = waiting[0]
+                        with importable_main():
+                            running[pool.submit(work_here, waiting[0])] = waiting[0]
                         waiting.popleft()
                 except BrokenProcessPool:
                     broken = True
@@ -128,6 +144,20 @@ def in_processes(
         except BaseException:
             end(multiprocessing.active_children(), list(running))
             raise
+
+
+@contextmanager
+def importable_main() -> Iterator[None]:
+    """Processes that are started in this context do not import the main module where it is in no file, as that of `python -`."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    typed = main.__spec__ is None and file is not None and not os.path.isfile(file)
+    if typed:
+        sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def end(workers: list[BaseProcess], running: list[Future[Row]]) -> None:
@@ -171,6 +201,12 @@ def prepare(parent: int, place: Place | None = None) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def begin(parent: int, place: Place, begun: Flag) -> None:
+    """Make this process a worker, and note that one has begun."""
+    prepare(parent, place)
+    begun.value = True
 
 
 def work_here(job: Job) -> Row:

@@ -221,6 +221,15 @@ def test_checkpoints_that_serve_nothing_are_deleted(store: Store, capsys: pytest
     assert (aside / "points.jsonl").exists()
 
 
+def test_files_of_a_user_are_left_alone(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = store.root / "work" / "mine" / "model.safetensors"  # as of `--store .` in a folder that has such a folder
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    assert doctor(store, "checkpoints") == 0
+    assert capsys.readouterr().out == "Nothing is wrong.\n"
+    assert mine.read_bytes() == b"mine"
+
+
 def test_a_damaged_record_is_told_of_and_its_folder_left_alone(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -16,7 +19,11 @@ from stacked import data
 from stacked.data import Splits
 from stacked.data.folder import apart, named_images
 from stacked.errors import InputError
-from stacked.spec import DataSpec
+from stacked.plain import to_json
+from stacked.spec import DataSpec, RunSpec
+from studies.command_line import parser
+from studies.options import options
+from studies.report.rows import load_rows
 
 
 def paint(path: Path, value: int, size: tuple[int, int] = (20, 10)) -> Path:
@@ -47,6 +54,12 @@ def classes(root: Path, count: int, *names: str, start: int = 0) -> Path:
         for i in range(count):
             paint(root / name / f"{i}.png", start + 50 * position + i)
     return root
+
+
+def flat(folder: Path, count: int) -> Path:
+    for i in range(count):
+        paint(folder / f"{i}.png", i)
+    return folder
 
 
 # Layouts
@@ -185,9 +198,18 @@ def test_a_folder_is_looked_for_in_the_data_directory_else_in_the_current_one(
 
 
 UPWARDS = ("/home/alice/photos", "~/photos", "~alice/photos", "../photos", "a/../../photos")
+#: Paths of Windows, wherever they are read.
+WINDOWS = (
+    r"C:\Users\alice\photos",
+    "C:/Users/alice/photos",
+    r"\\server\alice\photos",
+    r"\photos",
+    r"C:photos",
+    r"..\photos",
+)
 
 
-@pytest.mark.parametrize("path", UPWARDS)
+@pytest.mark.parametrize("path", UPWARDS + WINDOWS)
 def test_a_name_does_not_tell_where_a_folder_lies(path: str) -> None:
     for refuses in (data.check_name, data.load, DataSpec):
         with pytest.raises(InputError) as error:
@@ -205,6 +227,10 @@ def test_a_name_does_not_tell_where_a_folder_lies(path: str) -> None:
         ("cifar10", "/data", "cifar10", "/data"),
         ("folder:photos", None, "folder:photos", None),
         ("folder:my/photos", "data", "folder:my/photos", "data"),
+        ("folder:photos/", None, "folder:photos", None),
+        ("folder:./my//photos/.", "data", "folder:my/photos", "data"),
+        ("folder:.", None, "folder:here", "/srv"),
+        ("folder:./", "/data/photos", "folder:photos", "/data"),
         ("folder:/home/alice/photos", None, "folder:photos", "/home/alice"),
         ("folder:/home/alice/photos/", "/data", "folder:photos", "/home/alice"),
         ("folder:~/photos", None, "folder:photos", "/home/bob"),
@@ -222,7 +248,53 @@ def test_a_typed_path_is_taken_apart(
     assert apart(typed, data_dir) == (name, directory)
 
 
+def test_a_path_has_one_name_however_it_is_written(tmp_path: Path) -> None:
+    written = [f"folder:{path}" for path in ("my/flat", "my/flat/", "./my/flat", "my//flat", "my/./flat/.")]
+    assert {DataSpec(name).name for name in written} == {"folder:my/flat"}
+    assert len({RunSpec(data=DataSpec(name)).id for name in written}) == 1
+    flat(tmp_path / "my" / "flat", 6)
+    assert {data.load(name, image_size=8, data_dir=tmp_path).name for name in written} == {"folder:my/flat"}
+    given = [parser("", "", ("joint",)).parse_args(["--data", name, "--data-dir", str(tmp_path)]) for name in written]
+    assert len({(found.base.id, found.out) for found in (options("layerwise", words) for words in given)}) == 1
+
+
+def test_rows_from_before_names_were_one_are_read(tmp_path: Path) -> None:
+    spec = to_json(RunSpec(data=DataSpec("folder:flat"))).replace("folder:flat", "folder:flat/")
+    run = hashlib.sha256(spec.encode()).hexdigest()[:16]
+    row = pd.DataFrame([{"run": run, "arm": "joint", "seed": 0, "status": "finished", "spec": spec}])
+    row.to_csv(tmp_path / "runs.csv", index=False)
+    assert list(load_rows(tmp_path)["run"]) == [run]
+
+
 # Refusals
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("zip", "gztar"):
+        path = Path(shutil.make_archive(str(tmp_path / "photos"), kind, tmp_path))
+        told = f"folder:{path} is an archive: unpack it, and give the folder with the images after 'folder:'"
+        assert refusal(path) == told
+        with pytest.raises(InputError) as error:
+            named_images(path, 8, False)
+        assert str(error.value) == told
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=r"no dataset 'photos\.zip': .*; photos\.zip is an archive: unpack it, and give folder:"
+    ):
+        data.load("photos.zip")
+
+
+def test_the_name_of_a_folder_alone_is_not_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat(tmp_path / "flat", 3)
+    for name, data_dir in (("flat", tmp_path), (str(tmp_path / "flat"), None)):
+        with pytest.raises(InputError, match=rf"there is no dataset '{name}': .*; did you mean 'folder:{name}'\?"):
+            data.load(name, data_dir=data_dir)
+    words = parser("", "", ("joint",)).parse_args(["--data", "flat", "--data-dir", str(tmp_path)])
+    with pytest.raises(InputError, match=r"; did you mean 'folder:flat'\?"):
+        options("layerwise", words)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"; did you mean 'folder:flat'\?"):
+        DataSpec("flat")
 
 
 def test_a_missing_folder_or_a_file_is_refused(tmp_path: Path) -> None:

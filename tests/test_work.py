@@ -219,3 +219,32 @@ def test_only_a_study_that_is_started_ends_at_once() -> None:
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, preexec_fn=attended)
     assert done.stdout == "True\n"
+
+
+#: Starts two workers for jobs of no content; `work_one` is a function that every process has.
+PLAIN = """
+import sys
+from types import SimpleNamespace
+from studies import work
+work.work_one = repr
+jobs = [SimpleNamespace(spec=SimpleNamespace(id=str(k)), number=k) for k in range(3)]
+"""
+
+
+def test_a_program_that_is_typed_has_workers_too() -> None:
+    code = PLAIN + "print(sorted(row[-2] for row in work.work(jobs, 2)))"
+    done = subprocess.run([sys.executable, "-"], input=code, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "['0', '1', '2']\n"), done.stderr
+
+
+def test_a_script_that_starts_a_study_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(PLAIN + "print(list(work.work(jobs, 2)))")
+    words = [sys.executable, str(tmp_path / "script.py")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "memory" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        "stacked.errors.InputError: no worker process could be started: in a script of your own start the study below "
+        "`if __name__ == '__main__':`, or give --jobs 1"
+    )

@@ -9,6 +9,7 @@ Importing this module, `names` and `check_name` do not import torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -16,13 +17,13 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from stacked.checks import positive, whole
-from stacked.data.dataset import Dataset, Source
+from stacked.data.dataset import Dataset, Source, plain_path
 from stacked.data.files import at_home
 from stacked.data.image import WHITE
 from stacked.data.split import Split, Splits, hold_out
 from stacked.errors import InputError
 
-__all__ = ["Split", "Splits", "check_name", "load", "names"]
+__all__ = ["Split", "Splits", "check_name", "load", "names", "recorded_name"]
 
 # Not looked at when datasets are sought; a module that is missing here costs time, not correctness.
 _HELPERS = frozenset({"dataset", "files", "idx", "image", "labels", "shared", "split", "stream"})
@@ -33,12 +34,19 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_datasets()))
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, data_dir: str | Path | None = None) -> None:
     """Raise InputError, with the names allowed and the nearest of them, unless `load` takes this name.
 
     A name is recorded, so it must not tell where anything lies on this machine: of "folder:PATH" no absolute path is taken.
+    `data_dir` is where a folder may lie whose name is given alone.
     """
-    _find(name)
+    _find(name, data_dir)
+
+
+def recorded_name(name: str) -> str:
+    """The name of a dataset as it is recorded: the same for a path, however it is written."""
+    kind, colon, argument = name.partition(":")
+    return f"{kind}{colon}{plain_path(argument)}"
 
 
 def load(
@@ -66,7 +74,8 @@ def load(
 
     Raises InputError for an unknown name, an option outside its range, and missing or corrupt files.
     """
-    dataset, argument = _find(name)
+    name = recorded_name(name)
+    dataset, argument = _find(name, data_dir)
     if limit is not None and limit < 1:
         raise InputError(f"limit={limit} is not a number of training images: choose 1 or more, or leave it out")
     if not 0 < valid < 1:
@@ -99,7 +108,7 @@ def _data_dir(given: str | Path | None) -> Path:
     return at_home(given or os.environ.get("STACKED_DATA") or "~/.cache/stacked")
 
 
-def _find(name: str) -> tuple[type[Dataset], str]:
+def _find(name: str, data_dir: str | Path | None = None) -> tuple[type[Dataset], str]:
     """The dataset that a name stands for, and the argument in it, which it takes."""
     kind, colon, argument = name.partition(":")
     stems = {known.partition(":")[0]: known for known in names()}
@@ -107,9 +116,20 @@ def _find(name: str) -> tuple[type[Dataset], str]:
     if known is not None and (":" in known) == bool(colon) == bool(argument):
         _datasets()[known].check(argument)
         return _datasets()[known], argument
-    near = get_close_matches(kind.lower(), stems, n=1, cutoff=0.5)
-    hint = f"; did you mean {stems[near[0]]!r}?" if near else ""
-    raise InputError(f"there is no dataset {name!r}: choose one of {', '.join(names())}{hint}")
+    raise InputError(f"there is no dataset {name!r}: choose one of {', '.join(names())}{_hint(name, stems, data_dir)}")
+
+
+def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> str:
+    """What may have been meant by a name that no dataset has: a folder, an archive, or one of the names by their stems."""
+    from stacked.data.folder import is_archive
+
+    path = at_home(data_dir or ".") / name
+    if name and os.path.isdir(path):
+        return f"; did you mean 'folder:{name}'?"
+    if is_archive(path):
+        return f"; {name} is an archive: unpack it, and give folder: with the path of the folder"
+    near = get_close_matches(name.partition(":")[0].lower(), stems, n=1, cutoff=0.5)
+    return f"; did you mean {stems[near[0]]!r}?" if near else ""
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
 from stacked.data.split import Split
@@ -30,6 +30,11 @@ class Source:
     grey: bool = False
     white_level: int | None = None
     max_megapixels: float | None = None
+
+
+def plain_path(path: str) -> str:
+    """A path in the one way in which it is recorded: `a//b/` and `./a/b` are `a/b`, and so is `a\\b` on Windows."""
+    return PurePath(path).as_posix() if path else path
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.dataset import Dataset, Official, Source
+from stacked.data.dataset import Dataset, Official, Source, plain_path
 from stacked.data.image import decode_all, extensions
 from stacked.data.split import Split, division
 from stacked.errors import InputError, printable
@@ -56,14 +58,13 @@ class Folder(Dataset):
         if not _is_below(argument):
             raise InputError(
                 f"folder:{argument} is not allowed, for a dataset's name is recorded and must not tell where it lies on "
-                f"this machine: give folder:{PurePosixPath(argument).name}, and as data_dir the folder that this lies in"
+                f"this machine: give folder:{PureWindowsPath(argument).name}, and as data_dir the folder that this lies in"
             )
 
     def load(self, source: Source) -> Official:
         """List, check and decode; raises InputError for what is missing, ambiguous, too few or unreadable."""
         root = source.data_dir / source.argument
-        if not os.path.isdir(root):  # unlike Path.is_dir, of any text, whatever is wrong with it
-            raise InputError(f"folder:{root} is not a folder: give the path of a folder of images after 'folder:'")
+        _require_folder(root)
         if (root / "train").is_dir() and (root / "test").is_dir():
             return _divided(root, source)
         listing = _list(root)
@@ -103,7 +104,8 @@ def named_paths(folder: Path) -> list[Path]:
 
 
 def _images_in(folder: Path) -> tuple[list[Path], Counter[str]]:
-    paths, left_out = _images(folder) if folder.is_dir() else ([], Counter[str]())
+    _require_folder(folder)
+    paths, left_out = _images(folder)
     _require_some(folder, paths, left_out)
     return paths, left_out
 
@@ -111,21 +113,38 @@ def _images_in(folder: Path) -> tuple[list[Path], Counter[str]]:
 def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
     """A dataset's name as it is recorded, and its data directory, from those that a user types.
 
-    Of "folder:PATH" with an absolute PATH, or one that begins with ~ or leads upwards, the last part is the name, and
-    all before it the directory.
+    Of "folder:PATH" with an absolute PATH, or one that begins with ~ or leads upwards or nowhere, the last part is the name,
+    and all before it the directory.
     """
     kind, _, argument = name.partition(":")
-    if kind != Folder.name.partition(":")[0] or not argument or _is_below(argument):
+    if kind != Folder.name.partition(":")[0] or not argument:
         return name, data_dir
+    argument = plain_path(argument)
+    if _is_below(argument) and argument != ".":
+        return f"{kind}:{argument}", data_dir
     path = os.path.join(os.path.expanduser(data_dir or ""), os.path.expanduser(argument))
     above, last = os.path.split(os.path.abspath(path))
     return f"{kind}:{last or argument}", above
 
 
 def _is_below(argument: str) -> bool:
-    """Whether a path leads nowhere but downwards."""
-    path = PurePosixPath(argument)
-    return not path.is_absolute() and not argument.startswith("~") and ".." not in path.parts
+    """Whether a path leads nowhere but downwards, on whatever system it is read: a record may be taken to another."""
+    path = PureWindowsPath(argument)  # which may have slashes as well
+    return not path.anchor and not argument.startswith("~") and ".." not in path.parts
+
+
+def _require_folder(path: Path) -> None:
+    """Raise InputError unless there is a folder, with what to do where it is a file."""
+    if os.path.isdir(path):  # unlike Path.is_dir, of any text, whatever is wrong with it
+        return
+    if is_archive(path):
+        raise InputError(f"folder:{path} is an archive: unpack it, and give the folder with the images after 'folder:'")
+    raise InputError(f"folder:{path} is not a folder: give the path of a folder of images after 'folder:'")
+
+
+def is_archive(path: Path) -> bool:
+    """Whether it is a file with others in it."""
+    return os.path.isfile(path) and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
 
 
 def _divided(root: Path, source: Source) -> Official:

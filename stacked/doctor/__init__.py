@@ -1,4 +1,7 @@
-"""What accidents leave in a store, listed and mended: `python -m stacked.doctor --dry-run`, then without it."""
+"""What accidents leave in a store of runs, listed and mended.
+
+Look with `python -m stacked.doctor --dry-run` first.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from stacked.checks import meant
+from stacked.command import Command, called, carried_out
+
 HELP = """\
 records      records of runs that cannot be read: only told of
 relocate     a moved store: MLflow looks for files where they were
@@ -19,8 +22,8 @@ CHOICES = [line.split()[0] for line in HELP.splitlines()]
 
 def main(words: Sequence[str] | None = None) -> int:
     """List what is wrong in a store, and mend it; returns 0 when nothing is left, 1 when something is, 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m stacked.doctor",
+    parser = Command(
+        prog=called("stacked.doctor"),
         description="List and mend what accidents left in a store of runs. Look with --dry-run first.",
         epilog=f"checks:\n{HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -30,10 +33,15 @@ def main(words: Sequence[str] | None = None) -> int:
         "--store", type=Path, default=Path("mlruns"), metavar="DIR", help="folder of the store (mlruns)"
     )
     parser.add_argument("--dry-run", action="store_true", help="list what would be mended, and change nothing")
+    return carried_out(parser.prog, lambda: do(parser, words))
+
+
+def do(parser: Command, words: Sequence[str] | None) -> int:
+    """What the words say; returns the exit code."""
     given = parser.parse_args(words)
     for name in given.checks:
         if name not in CHOICES:
-            parser.error(f"check {name!r} is not known: choose from {', '.join(CHOICES)}")
+            parser.error(f"check {name!r} is not known: choose from {', '.join(CHOICES)}{meant(name, CHOICES)}")
     if not (given.store / "mlflow.db").exists() and not os.environ.get("MLFLOW_TRACKING_URI"):
         parser.error(
             f"there is no database in {str(given.store)!r}: name the store's folder with --store, or set MLFLOW_TRACKING_URI "
@@ -66,9 +74,10 @@ def examine(root: Path, checks: Sequence[str], *, dry: bool) -> int:
                     except (NotMended, InputError, *OUTAGES) as error:
                         outcome = f"NOT MENDED ({str(error).strip().splitlines()[0]})"
                 print(printable(f"{name}: {finding.line}. {outcome[0].upper()}{outcome[1:]}."))
+    except BrokenPipeError:  # of what is printed
+        raise
     except (InputError, *OUTAGES) as error:
-        print(f"python -m stacked.doctor: {str(error).strip().splitlines()[0]}", file=sys.stderr)
-        return 2
+        raise InputError(str(error).strip().splitlines()[0]) from error
     print(f"{found} found, {found - left} mended." if found else "Nothing is wrong.")
     return 1 if left else 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
@@ -12,16 +11,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from stacked.atomic import write_atomically
+from stacked.atomic import sweep, write_atomically
 from stacked.checks import choice, need, whole
+from stacked.command import Command, called
 from stacked.errors import InputError, Interrupted
 from stacked.interruption import Interruption
+from stacked.overwriting import begins, below, check_own
 from stacked.progress import say
 from studies.benchmark import __doc__ as question
 from studies.benchmark.peers import available
 from studies.benchmark.questions import Call, Question, questions
 from studies.benchmark.spent import MEMORY
 from studies.ending import ended
+from studies.study import ROOT
 
 FIELDS = ("question", "arm", "repeat", "measure", "value", "load", "commit")
 #: fewer do not give a median that can be relied on
@@ -32,8 +34,8 @@ Row = dict[str, str]
 
 def main(words: list[str] | None = None) -> int:
     """Returns 0, 2 for bad input, 130 when interrupted; measurements of another time in --out are not made again."""
-    prog, known = "python -m studies.benchmark", questions()
-    command = argparse.ArgumentParser(prog=prog, description=(question or "").strip())
+    prog, known = called("studies.benchmark"), questions()
+    command = Command(prog=prog, description=(question or "").strip())
     command.add_argument(
         "--out", type=Path, default=Path("results/benchmark"), metavar="DIR", help="folder of the record"
     )
@@ -41,21 +43,23 @@ def main(words: list[str] | None = None) -> int:
     names = ", ".join(one.name for one in known)
     command.add_argument("--only", nargs="+", default=None, metavar="NAME", help=f"of {names}")
     words = sys.argv[1:] if words is None else words
-    given = command.parse_args(words)
     stop = Interruption()
 
     def do() -> int:
+        given = command.parse_args(words)
         whole(given.repeats, "repeats", 1)
         for name in given.only or ():
             choice(name, [one.name for one in known], "question")
         need(MEMORY.exists(), f"there is no {MEMORY} on this system, which tells of memory: use Linux")
+        own = begins(given.out / "rows.csv", ",".join(FIELDS[:4]))
+        check_own(own, below(given.out, "rows.csv", "README.md", "figures/*.png"))
+        sweep(given.out, given.out / "figures")
         with stop:
             asked = [one for one in known if given.only is None or one.name in given.only]
             measure(asked, given.out / "rows.csv", given.repeats, stop)
             from studies.record import committed_as
             from studies.report import has_block, update_readme
             from studies.report.benchmark import block, report
-            from studies.study import ROOT
 
             page = report(given.out, known, command_of(prog, given.out / "rows.csv", known))
             kept = committed_as(given.out, ROOT)
@@ -107,7 +111,10 @@ def measured(call: Call, more: dict[str, int]) -> dict[str, float]:
     program, arguments = call
     words = [f"{name}={json.dumps(value)}" for name, value in {**arguments, **more}.items()]
     done = subprocess.run(
-        [sys.executable, "-m", "studies.benchmark.once", program, *words], capture_output=True, text=True
+        [sys.executable, "-m", "studies.benchmark.once", program, *words],
+        cwd=ROOT,  # a folder `studies` where this was started would be taken for ours
+        capture_output=True,
+        text=True,
     )
     if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):  # Ctrl-C reaches it too
         raise Interrupted("stopped as asked")

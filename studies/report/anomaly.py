@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from stacked.errors import printable
 from studies.report.canvas import GREY, arm_colours, new_figure
 from studies.report.pairing import mean_interval
 from studies.report.strips import strips
@@ -32,7 +33,7 @@ def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.plot(by_class, np.full(len(by_class), height), "|", color=colours[arm], markersize=9, alpha=0.8)
         for name, value in (by_class.idxmin(), by_class.min()), (by_class.idxmax(), by_class.max()):
             axes.annotate(
-                str(name),
+                printable(str(name)),
                 (value, height),
                 xytext=(0, 7),
                 textcoords="offset points",
@@ -61,4 +62,4 @@ def draw_heat(rows: pd.DataFrame, out: Path) -> Figure | None:
     images, heat = found["images"], found["heat"] / max(float(found["heat"].max()), 1e-12)
     colours = np.uint8(255 * matplotlib.colormaps["viridis"](np.sqrt(heat))[..., :3]).transpose(0, 1, 4, 2, 3)
     lines = {"normal": images[0], "its error": colours[0], "anomalous": images[1], "its error ": colours[1]}
-    return strips(lines, [str(name) for name in found["classes"]])
+    return strips(lines, [printable(str(name)) for name in found["classes"]])

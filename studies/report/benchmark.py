@@ -15,6 +15,7 @@ from scipy import stats
 from stacked.atomic import write_atomically
 from studies.benchmark.tried import TRIED
 from studies.report.canvas import GREY, label_ends, new_figure, png, style
+from studies.report.verbatim import code_block
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +108,7 @@ def written(out: Path, rows: pd.DataFrame, asked: Sequence[Question], command: s
         f"Medians, and in brackets the least and the most of {repeats(rows)} repeats.",
         f"## Tried, and not kept\n\n{TRIED}",
         "## How it was made",
-        f"```\n{command}\n```",
+        code_block(command),
         origin(rows),
     ]
     return "\n\n".join(parts) + "\n"

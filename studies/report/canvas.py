@@ -50,12 +50,13 @@ def ink(colour: str) -> str:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The type sizes and line widths of all figures; restores matplotlib's settings on leaving."""
+    """The type sizes and line widths of all figures, text as it stands; restores matplotlib's settings on leaving."""
     import matplotlib
 
     settings: dict[Any, Any] = {
         "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
         "font.size": FONT,
+        "text.parse_math": False,  # a name may have a $ in it
         "axes.titlesize": FONT + 1,
         "axes.titlelocation": "left",
         "axes.labelsize": FONT,

@@ -11,6 +11,7 @@ from scipy import stats
 
 from stacked.atomic import write_atomically
 from studies.report.canvas import ARM_COLOURS, new_figure, png, style
+from studies.report.verbatim import code
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +106,7 @@ def written(samples: pd.DataFrame, slopes: dict[Quantity, Slope], question: str,
         "",
         f"*{CAPTION}*",
         "",
-        f"Command: `{command}`",
+        f"Command: {code(command)}",
         "",
         "| held by the process | first half | second half | at the end | more per 1,000 phases (95 % interval) | grows |",
         "| --- | --: | --: | --: | --: | --- |",

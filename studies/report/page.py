@@ -28,6 +28,7 @@ from studies.report.tables import (
     verdicts,
 )
 from studies.report.trials import draw_tuning, tuning_note
+from studies.report.verbatim import code_block
 
 TUNING_CAPTION = (
     "The best validation result expected of k trials, against k, a line an arm: where it still falls at the right, the arm may "
@@ -97,7 +98,7 @@ def write_report(
         tuning_note(out),
         f"![tuning](figures/tuning.png)\n\n{TUNING_CAPTION}" if tuning else "",
         "## How it was made",
-        f"```\n{command}\n```",
+        code_block(command),
         protocol,
         _origin(rows),
     ]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stacked.errors import printable
 from studies.report.canvas import GREY, arm_colours, ink, new_figure
 from studies.report.pairing import mean_interval
 from studies.report.scales import log_axis
@@ -100,7 +101,7 @@ def scatter(maps: Mapping[str, NDArray[Any]], labels: NDArray[Any], classes: Seq
                 x, y = np.median(points[labels == label], axis=0)
                 colour = ink(COLOURS[label % len(COLOURS)])
                 box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.15", "linewidth": 0.8}
-                axes.text(x, y, name, ha="center", va="center", fontsize=8, color=colour, bbox=box)
+                axes.text(x, y, printable(name), ha="center", va="center", fontsize=8, color=colour, bbox=box)
         axes.set_title(arm)
         framed(axes, points)
     for axes in grid.flat[len(maps) :]:
@@ -142,7 +143,7 @@ def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
     from matplotlib.lines import Line2D
 
     dots = [
-        Line2D([], [], marker="o", linestyle="", color=COLOURS[k % len(COLOURS)], label=n)
+        Line2D([], [], marker="o", linestyle="", color=COLOURS[k % len(COLOURS)], label=printable(n))
         for k, n in enumerate(classes)
     ]
     if dots:

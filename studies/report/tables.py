@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from math import floor, isnan, log10
 
@@ -11,6 +12,7 @@ import pandas as pd
 from studies.report.measures import Measure, budget_name, budgets, measure, p_text
 from studies.report.pairing import Paired, by_seed, paired, pairs
 from studies.report.rows import FINISHED, arms_of, finished
+from studies.report.verbatim import verbatim
 
 VARIES = "init + data order + corruption + label subset"
 _COSTS = {
@@ -104,7 +106,7 @@ def failures(rows: pd.DataFrame) -> str:
     failed = rows[rows["status"] != FINISHED]
     if failed.empty:
         return ""
-    listed = [f"- {row.arm}, seed {row.seed}: {_one_line(row.status)}" for row in failed.itertuples()]
+    listed = [f"- {row.arm}, seed {row.seed}: {verbatim(row.status)}" for row in failed.itertuples()]
     left_out = "is left out" if len(failed) == 1 else "are left out"
     count = f"{len(failed)} of {len(rows)} runs did not finish and {left_out}:"
     return "\n".join([f"**{count}**", "", *listed])
@@ -290,18 +292,14 @@ def _done(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table whose columns of words are flush left, those of numbers flush right."""
+    """A table whose columns of words are flush left, those of numbers flush right; text from outside comes verbatim."""
     words = [any(line[column].lstrip("*")[:1].isalpha() for line in lines) for column in range(len(header))]
     rule = ["---" if word else "--:" for word in words]
     return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in [header, rule, *lines])
 
 
 def _escaped(cell: str) -> str:
-    return _one_line(cell).replace("|", "\\|")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split())
+    return re.sub(r"(?<!\\)\|", r"\|", " ".join(cell.split()))
 
 
 def _first_upper(text: str) -> str:

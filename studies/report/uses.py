@@ -16,6 +16,7 @@ from studies.report.measures import p_text
 from studies.report.pairing import mean_interval, paired
 from studies.report.rows import FINISHED
 from studies.report.tables import markdown
+from studies.report.verbatim import code_block, verbatim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,7 +99,7 @@ def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str,
         *shown[1:],
         *(by_condition(use, rows, name) for name in use.measures),
         "## How it was made",
-        f"```\n{command}\n```",
+        code_block(command),
         use.protocol.format_map(used),
         f"Rows made by commit {', '.join(sorted(set(rows['commit'])))}. {made_with} Generated from rows.csv.",
     ]
@@ -178,7 +179,11 @@ def within(use: Use, rows: pd.DataFrame, name: str) -> str:
     """Under which conditions a measure's means are taken, where these are not all of them."""
     mine = rows[(rows["measure"] == name) & (rows["condition"] != "")]
     every, common = (list(dict.fromkeys(part["condition"])) for part in (mine, shared(mine)))
-    return "" if len(common) == len(every) else f"; {use.conditions}: {', '.join(common) or 'none in common'}"
+    return (
+        ""
+        if len(common) == len(every)
+        else f"; {use.conditions}: {', '.join(map(verbatim, common)) or 'none in common'}"
+    )
 
 
 def note(use: Use, rows: pd.DataFrame) -> str:
@@ -228,7 +233,7 @@ def by_condition(use: Use, rows: pd.DataFrame, name: str) -> str:
         return ""
     measure, arms = use.measures[name], present(use, mine)
     lines = [
-        [condition, *(interval(part[part["arm"] == arm]["value"], measure.decimals) for arm in arms)]
+        [verbatim(condition), *(interval(part[part["arm"] == arm]["value"], measure.decimals) for arm in arms)]
         for condition, part in ((c, mine[mine["condition"] == c]) for c in dict.fromkeys(mine["condition"]))
     ]
     return f"## {measure.label}\n\n{markdown([use.conditions, *arms], lines)}"

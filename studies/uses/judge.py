@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stacked.atomic import write_atomically
+from stacked.atomic import sweep, write_atomically
 from stacked.checks import need
+from stacked.errors import printable
+from stacked.overwriting import begins, below, check_own
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +61,9 @@ def judge(setting: Setting, spec: RunSpec) -> int:
     from stacked.anomaly import Detector, check_count
 
     given, out = setting.given, setting.out
+    own = begins(out / "scores.csv", ",".join(FIELDS[:3]))
+    check_own(own, below(out, "scores.csv", "worst.png", "detector.safetensors"))
+    sweep(out)
     paths, images = images_of(given.judge or given.data, setting)
     normal = images_of(given.data, setting)[1] if given.judge else images
     detector = Detector(spec, device=given.device)
@@ -76,9 +81,9 @@ def judge(setting: Setting, spec: RunSpec) -> int:
     for k in order:
         name = paths[k].relative_to(above).as_posix()
         table.writerow((name, f"{found.score[k]:.6g}", f"{found.p_value[k]:.6g}", int(found.anomalous[k])))
-    write_atomically(out / "scores.csv", text.getvalue())
-    write_atomically(out / "worst.png", worst(found, order[:SHOWN], paths, images))
+    write_atomically(out / "scores.csv", text.getvalue())  # first: by it the folder is known as ours
     detector.save(out / "detector.safetensors")
+    write_atomically(out / "worst.png", worst(found, order[:SHOWN], paths, images))
     print(
         f"{int(found.anomalous.sum())} of {len(paths)} images are anomalous, of normal ones at most {detector.false_alarms:.0%} "
         f"would be called so.\nscores.csv, worst.png and detector.safetensors are in {out}"
@@ -168,7 +173,7 @@ def worst(found: Verdict, order: NDArray[Any], paths: list[Path], images: Tensor
             shown = images[k].permute(1, 2, 0).numpy()
             grid[0][column].imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255)
             drawn = grid[1][column].imshow(found.heat[k], cmap="viridis", vmin=0, vmax=most)
-            grid[0][column].set_title(paths[k].name[-14:], fontsize=7)
+            grid[0][column].set_title(printable(paths[k].name[-14:]), fontsize=7)
             grid[1][column].set_xlabel(f"p = {found.p_value[k]:.2g}", fontsize=8)
             for axes in (grid[0][column], grid[1][column]):
                 axes.set_xticks([])

@@ -6,8 +6,9 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from stacked.atomic import write_atomically
+from stacked.atomic import sweep, write_atomically
 from stacked.checks import need
+from stacked.overwriting import begins, below, check_own
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
@@ -32,20 +33,25 @@ def map_all(setting: Setting, specs: list[RunSpec]) -> int:
 
     need(bool(specs), "a map has 2 or 3 dimensions: give --dimensions 2, or 2 3")
     given, out = setting.given, setting.out
+    written = below(out, "map.csv", "map.html", "map.png", "encoder-2.safetensors", "encoder-3.safetensors")
+    check_own(begins(out / "map.csv", "file,x"), written)
+    sweep(out)
     paths, images = images_of(given.data, setting)
-    maps = {}
+    maps, stacks = {}, {}
     for spec in specs:
         stack = pretrain(spec, Images(images), tuple(images.shape[1:]), device=given.device).cpu()
         points = codes(stack, images, stack.depth).double().numpy()
         maps[f"{points.shape[1]} dimensions"] = points
-        save_encoder(out / f"encoder-{points.shape[1]}.safetensors", stack, spec.stack)
+        stacks[out / f"encoder-{points.shape[1]}.safetensors"] = stack, spec.stack
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     names = "xyz"
     table.writerow(["file", *(f"{names[k]}{p.shape[1]}" for p in maps.values() for k in range(p.shape[1]))])
     for path, *rows in zip(paths, *maps.values(), strict=True):
         table.writerow([path.name, *(f"{value:.6g}" for row in rows for value in row)])
-    write_atomically(out / "map.csv", text.getvalue())
+    write_atomically(out / "map.csv", text.getvalue())  # first: by it the folder is known as ours
+    for path, (stack, stack_spec) in stacks.items():
+        save_encoder(path, stack, stack_spec)
     few = spread(len(images), MOST).numpy()
     shown = {name: points[few] for name, points in maps.items()}
     title = f"{len(few):,} images of {setting.splits.name}"

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stacked.atomic import write_atomically
 from stacked.checks import choice, need, utf8, whole
+from stacked.command import Command, called
 from stacked.errors import InputError, Interrupted
 from stacked.interruption import Interruption
+from stacked.overwriting import below, check_own
 from stacked.paths import command_without_folders
 from stacked.progress import say, say_warnings
 from studies.ending import ended
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from studies.report.uses import Drawing, Measure
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Patterns of the files that a study of a use writes beside its configuration.
+FILES = ("README.md", "rows.csv", "figures/*.png", "samples/*.npz", "codec.safetensors")
 FIELDS = ("method", "seed", "arm", "condition", "measure", "value", "commit")
 
 
@@ -92,13 +96,13 @@ class Use:
 
     @property
     def prog(self) -> str:
-        """The command."""
-        return f"python -m studies.{self.name}"
+        """How it is called."""
+        return called(f"studies.{self.name}")
 
 
 def parser(use: Use) -> argparse.ArgumentParser:
     """The command line of a study of a use."""
-    command = argparse.ArgumentParser(prog=use.prog, description=use.question)
+    command = Command(prog=use.prog, description=use.question)
     command.add_argument(
         "--data",
         default="mnist",
@@ -198,13 +202,14 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
 
 
 def prepare(use: Use, setting: Setting) -> None:
-    """Note what all rows of a folder share; InputError where it holds those of something else."""
+    """Note what all rows of a folder share; InputError where it holds those of something else, or files that are none of ours."""
     given = vars(setting.given)
     passing = {"methods", "seeds", "device", "out", "store", "data_dir", "download"}
     mine = {name: value for name, value in given.items() if name not in passing}
     mine = json.loads(json.dumps(mine | {"data": setting.splits.name, "digest": setting.splits.digest}, default=str))
     path = setting.out / "configuration.json"
     if not path.exists():
+        check_own(False, below(setting.out, *FILES, *use.files))
         write_atomically(path, json.dumps(mine, indent=1) + "\n")
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
