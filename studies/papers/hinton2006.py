@@ -91,7 +91,7 @@ PROTOCOL = """\
   once, after training.
 - **Deviations** from the paper: stacked autoencoders, not restricted Boltzmann machines; Adam, not conjugate gradients;
   {train} training images, not 60,000; logistic PCA with an encoder instead of optimised codes.
-- **Linear probe**: logistic regression on standardised codes of {probe_labels} labelled training images.
+- **Linear probe**: logistic regression on standardised codes of {probe_labels} labelled training images{averaged}.
 """
 
 RBM = "autoencoders, not RBMs; Adam, not CG; 55,000 images"
