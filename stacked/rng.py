@@ -1,4 +1,4 @@
-"""Every random draw of a run is a pure function of (seed, name, index).
+"""What training draws is a pure function of (seed, name, index); a subset of labels (`stacked.data.labels`) of the seed alone.
 
 No generator is carried along: arms share a draw because they name it alike, nothing depends on how often something was
 evaluated, and a resumed run needs no generator state.

@@ -54,7 +54,7 @@ PROTOCOL = """\
 - **Splits**: {valid} images of the official training set are held out, stratified, for validation; curves and all
   selection read them alone. The test set is read once, after training.
 - **Linear probe**: logistic regression (scikit-learn, L2, C = 0.1, lbfgs, at most 200 iterations) on standardised codes of
-  {probe_labels} labelled training images; nothing is selected.
+  {probe_labels} labelled training images{averaged}; nothing is selected.
 - **Classifier**: a linear head on the bottleneck, encoder trained on with Adam for {updates} updates or {epochs} epochs,
   whichever is more; learning rate ({lrs}) and number of updates are picked on {checked}.
 """

@@ -41,7 +41,7 @@ spec = RunSpec(
     classification=Classification(labels=(16, None), updates=1, epochs=0.001, checks=1, lrs=(1e-3,), images=16),
 )
 run(spec, splits(8, 32, 32, 32))  # what is loaded for it alone is there then
-photographs = splits(224, 1500, 160, 340)
+photographs = splits(224, 1700, 60, 240)
 Path("/proc/self/clear_refs").write_text("5")  # the largest so far is forgotten
 before, grew = memory("VmRSS"), {}
 run(spec, photographs)

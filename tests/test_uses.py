@@ -225,7 +225,14 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
     order = torch.randperm(220, generator=generator(0, "halves"))
     first, second = order[:110], order[110:]
     for mine, other in ((first, second), (second, first)):  # by one that has not seen them
-        assert np.array_equal(found.score[mine], Detector(spec).fit(images[other]).score(images[mine]))
+        judging = Detector(spec).fit(images[other])
+        assert np.array_equal(found.score[mine], judging.score(images[mine]))
+        drawn = sorted(set(mine.tolist()) & set(found.heat), key=lambda k: -found.score[k])
+        assert len(drawn) == judge.SHOWN  # maps of errors are kept of the worst alone
+        assert min(found.score[drawn]) >= sorted(found.score[mine])[-judge.SHOWN]
+        for k in drawn:
+            np.testing.assert_allclose(found.heat[k], judging.heat_map(images[k : k + 1])[0], atol=1e-6)
+    assert set(np.argsort(-found.score, kind="stable")[: judge.SHOWN]) <= set(found.heat)
 
 
 def test_a_judge_that_is_no_folder_is_refused(folders: Path, tmp_path: Path, capsys: Any) -> None:

@@ -80,7 +80,7 @@ PROTOCOL = """\
   once, after training. An earlier recipe's test error, 3.08 and later 2.80, was known when this study was designed.
 - **Deviations** from the paper: stacked autoencoders, not restricted Boltzmann machines; {optimiser}, not conjugate gradients;
   {train} training images, not 60,000; logistic PCA with an encoder instead of optimised codes.
-- **Linear probe**: logistic regression on standardised codes of {probe_labels} labelled training images.
+- **Linear probe**: logistic regression on standardised codes of {probe_labels} labelled training images{averaged}.
 """
 
 RBM = "autoencoders, not RBMs; AdamW, not CG; 55,000 images"
