@@ -151,8 +151,8 @@ def judged(
     if splits.classes:
         train, test, rows = splits.train, splits.test, spread(len(splits.train), PROBED)
         # in double precision, as the codes of more units than pixels are nearly dependent
-        learnt, judged = (encode(images).double() for images in (Images(train.images, rows=rows), Images(test.images)))
-        found["probe"] = 100 * quick_probe(learnt, train.labels[rows], judged, test.labels)
+        both = [encode(images).double() for images in (Images(train.images, rows=rows), Images(test.images))]
+        found["probe"] = 100 * quick_probe(both[0], train.labels[rows], both[1], test.labels)
     told = [Found(arm, str(width), measure, value) for measure, value in found.items()]
     if width == as_wide(setting):
         told += [Found(arm, "", f"wide_{measure}", found[measure]) for measure in WIDE]

@@ -46,7 +46,8 @@ def stack() -> StackedAutoencoder:
 
 
 def test_a_chunk_has_so_many_bytes_and_so_many_images_at_most() -> None:
-    assert [len(part) for part in chunks.chunks(1200, 28 * 28)] == [500, 500, 200]  # as records were measured
+    for values in (28 * 28, 32 * 14 * 14):  # as records were measured: images, and the widest code of them
+        assert [len(part) for part in chunks.chunks(1200, values)] == [500, 500, 200]
     assert [len(part) for part in chunks.chunks(1200, 28 * 28, most=700)] == [700, 500]
     [first, *_] = chunks.chunks(1000, 3 * 224 * 224)
     assert BYTES - 4 * 3 * 224 * 224 < 4 * len(first) * 3 * 224 * 224 <= BYTES
