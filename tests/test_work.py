@@ -221,24 +221,25 @@ def test_only_a_study_that_is_started_ends_at_once() -> None:
     assert done.stdout == "True\n"
 
 
-#: Starts two workers for jobs of no content; `work_one` is a function that every process has.
+#: Starts two workers for jobs of no content; what they do is a function that every process has.
 PLAIN = """
 import sys
 from types import SimpleNamespace
+from stacked.data import load
 from studies import work
-work.work_one = repr
+work.work_here = repr
 jobs = [SimpleNamespace(spec=SimpleNamespace(id=str(k)), number=k) for k in range(3)]
 """
 
 
 def test_a_program_that_is_typed_has_workers_too() -> None:
-    code = PLAIN + "print(sorted(row[-2] for row in work.work(jobs, 2)))"
+    code = PLAIN + "print(sorted(row[-2] for row in work.work(jobs, 2, load('digits'))))"
     done = subprocess.run([sys.executable, "-"], input=code, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "['0', '1', '2']\n"), done.stderr
 
 
 def test_a_script_that_starts_a_study_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(PLAIN + "print(list(work.work(jobs, 2)))")
+    (tmp_path / "script.py").write_text(PLAIN + "print(list(work.work(jobs, 2, load('digits'))))")
     words = [sys.executable, str(tmp_path / "script.py")]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
