@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stacked.command import Command, called, carried_out
+from stacked.errors import InputError, printable
 from stacked.overwriting import FORCE, check_new, check_not_read
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ def decode(codec: Path, file: Path, folder: Path, force: bool = False) -> str:
     """
     from stacked.atomic import sweep, write_atomically
     from stacked.codec import Codec
-    from stacked.errors import InputError
 
     model = Codec.load(codec)
     try:
@@ -71,7 +71,6 @@ def read(path: Path, channels: int) -> Tensor:
     from PIL import Image, ImageOps
 
     from stacked.checks import need
-    from stacked.errors import InputError
 
     try:
         with Image.open(path) as opened:
@@ -131,9 +130,10 @@ def main(words: Sequence[str] | None = None) -> int:
             if given.max_megapixels is not None:
                 positive(given.max_megapixels, "max_megapixels")
             with pixel_limit(given.max_megapixels):
-                print(encode(given.codec, given.images, given.file, given.force))
+                told = encode(given.codec, given.images, given.file, given.force)
         else:
-            print(decode(given.codec, given.file, given.folder, given.force))
+            told = decode(given.codec, given.file, given.folder, given.force)
+        print(printable(told))
         return 0
 
     return carried_out(prog, do)

@@ -108,9 +108,9 @@ def keep(folder: Path, errand: Errand) -> None:
 def kept(folder: Path) -> list[Errand]:
     """The errands in a run's work folder, in their order; InputError for a file that holds none.
 
-    What a process was killed over, while it wrote or forgot an errand, is removed.
+    What a process was killed over, while it wrote in the folder or forgot an errand, is removed.
     """
-    sweep(folder / FOLDER)
+    sweep(folder, folder / FOLDER)
     for copied in (folder / FOLDER).glob("*/"):
         if copied.name.isdecimal() and not copied.with_suffix(".npz").exists():
             shutil.rmtree(copied, ignore_errors=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stacked.command import Command, called, carried_out
+from stacked.errors import printable
 from stacked.overwriting import FORCE, check_new, check_not_read
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def main(words: Sequence[str] | None = None) -> int:
         encoder = load_encoder(given.encoder)
         export(encoder, given.file)
         shape = ", ".join(map(str, encoder.input_shape))
-        print(f"{given.file}: images [N, {shape}], floats in 0..1, to codes")
+        print(printable(f"{given.file}: images [N, {shape}], floats in 0..1, to codes"))
         return 0
 
     return carried_out(prog, do)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from stacked.atomic import sweep, write_atomically, writing
+from stacked.atomic import write_atomically, writing
 from stacked.checks import choice, whole
 from stacked.errors import InputError
 from stacked.paths import without_login
@@ -77,7 +77,6 @@ def open_record(
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
     texts = {key: str(value) for key, value in params.items()}
     if (folder / FILE).exists():
         record = read_record(folder, store)

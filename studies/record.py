@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from stacked.data import Splits
 
 #: Files that a study replaces when it is run again, and patterns of those in folders below.
-FILES = ("README.md", "runs.csv", "curves.csv", "reference.json", "budgets.json", "configuration.json")
+FILES = (
+    "README.md",
+    "runs.csv",
+    "curves.csv",
+    "trials.csv",
+    "choices.json",
+    "reference.json",
+    "budgets.json",
+    "configuration.json",
+)
 PICTURES = ("samples/*.npz", "figures/*.png")
 #: A PCA of more values an image than this would take longer than the runs it stands beside.
 MOST_PCA_VALUES = 4096

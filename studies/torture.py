@@ -1,7 +1,7 @@
 """Does a study that is killed again and again end as if nothing had happened?
 
 Claim: whenever a study is ended, by SIGKILL, SIGTERM or Ctrl-C, the same command goes on and ends with the same weights, rows,
-curves, pictures and figures, bit for bit, and with every point once in MLflow.
+curves, pictures and figures, bit for bit, and with every point, picture and file once in MLflow.
 
 Command: python -m studies.torture --kills 100 --out results/torture
 Expected and cost: results/torture/README.md, generated from kills.csv.
@@ -227,7 +227,8 @@ def report(kills: list[Kill], ended: list[Ended], command: str, seconds: int, or
         "",
         f"{len(kills)} kills of a study of 2 runs, resumed each time; {len(ended)} studies were brought to their end so. "
         f"**{same} of {len(kills)}** kills left no trace: weights, rows, curves, pictures and figures equal those of a study "
-        "that nobody killed, bit for bit but for times; every point is in MLflow once, and no run is left RUNNING.",
+        "that nobody killed, bit for bit but for times; every point, picture, file and model is in MLflow once, no run is left "
+        "RUNNING, and no file half written.",
         "",
         f"Command: {code(command)}, {seconds / 60:.0f} minutes. {origin}",
         "",

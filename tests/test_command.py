@@ -157,6 +157,10 @@ def test_a_parser_without_a_near_word_says_no_more(capsys: pytest.CaptureFixture
 # One name
 
 
+def test_the_command_is_installed_with_the_package() -> None:
+    assert '[project.scripts]\nstacked = "studies.__main__:main"\n' in (ROOT / "pyproject.toml").read_text()
+
+
 def test_every_module_that_is_a_command_has_a_name() -> None:
     found = {name: module for name, (module, _) in stacked_command.commands().items()}
     assert found["layerwise"] == "studies.layerwise"

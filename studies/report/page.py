@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from stacked.atomic import write_atomically
+from stacked.atomic import sweep, write_atomically
 from stacked.errors import InputError
 from studies.claims import Claim
 from studies.report.claims import claims_table, comparisons_table
@@ -145,6 +145,7 @@ def update_readme(readme: Path, name: str, block: str) -> None:
     """
     text = _read(readme)
     start, end = _between(text, readme, name)
+    sweep(readme.parent)
     write_atomically(readme, f"{text[:start]}\n{block.strip()}\n{text[end:]}")
 
 
