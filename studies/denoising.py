@@ -232,7 +232,7 @@ def check(setting: Setting, methods: Sequence[str]) -> None:
     )
     need(
         "pca" not in methods or min(values, len(train)) >= COMPONENTS[0],
-        f"{len(train)} training images of {values:,} values are too few for PCA of {COMPONENTS[0]} components: give more, or "
+        f"training images ({len(train)}, of {values:,} values) are too few for PCA of {COMPONENTS[0]} components: give more, or "
         "leave out the method pca",
     )
 

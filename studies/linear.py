@@ -136,7 +136,7 @@ def check(setting: Setting, methods: Sequence[str]) -> None:
     )
     need(
         len(images) > rank,
-        f"{len(images)} training images are too few for {rank} principal components: give data with {rank + 1} or more",
+        f"training images ({len(images)}) are too few for {rank} principal components: give data with {rank + 1} or more",
     )
 
 

@@ -143,7 +143,8 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         check(study.arm(name).spec(given.base), splits)
     for name, split in (("validation", splits.valid), ("test", splits.test)):
         if not varies(split.images):
-            say(f"FVU of {name} images is not defined and left blank: {len(split)} images that do not differ")
+            many = f"{len(split):,} image{'s' * (len(split) > 1)}"
+            say(f"FVU is not defined on the {name} images, which do not differ ({many}): it is left blank")
     if given.dry_run:
         from studies.dry_run import show
 
