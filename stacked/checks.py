@@ -50,3 +50,14 @@ def wholes(values: Sequence[int], what: str, least: int = 1, most: int = 2**63 -
     for value in values:
         whole(value, what, least, most)
     return sorted({int(value) for value in values})
+
+
+def layout_hint(shape: Sequence[int]) -> str:
+    """What to do about images of this shape that are not [N, C, H, W] but seem to be; "" for others."""
+    if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4:
+        return "; channels seem to be last here: permute(0, 3, 1, 2) puts them first (of NumPy arrays, transpose)"
+    if len(shape) == 3 and shape[0] in (1, 3, 4):
+        return "; [None] makes one image a batch"
+    if len(shape) == 3 and min(shape[1:]) > 4:
+        return "; grey images have one channel: [:, None] adds its axis"
+    return ""

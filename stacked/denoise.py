@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from stacked.checks import need
-from stacked.codes import Images
+from stacked.codes import Images, free_bytes
 from stacked.model_file import reading, write
+from stacked.pixels import Pixels, bytes_of, floats_of
 from stacked.plain import parsed
 from stacked.pretrain import pretrain
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
-from stacked.stack import StackedAutoencoder
+from stacked.stack import StackedAutoencoder, check_size
+from stacked.stages import kinds
+from stacked.stages.stage import Shape
 
 FORMAT = "stacked denoiser 1"
-#: images that are restored at once
+#: images that are restored at once, of the size that was trained on; of larger ones fewer
 BATCH = 250
+#: how far from 0 and 1 noise may lead, in units of the noise that was trained on (or of a pixel's range, where that is more)
+FARTHEST = 10
+#: maps that a stage holds at once: of its convolution, its norm and its activation
+MAPS = 3
 
 
 def default_spec() -> RunSpec:
@@ -55,38 +64,59 @@ class Denoiser:
         self.spec, self.device = replace(first, optimisation=how), device
         self.stack: StackedAutoencoder | None = None
 
-    def fit(self, images: Tensor) -> Denoiser:
-        """Train on clean images, uint8 [N, C, H, W]; Diverged when a loss is not finite."""
-        need(
-            images.dtype == torch.uint8 and images.dim() == 4,
-            f"images of {images.dtype} and shape {list(images.shape)} cannot be read: give uint8 [N, C, H, W]",
-        )
+    def fit(self, images: Pixels) -> Denoiser:
+        """Train on clean images, uint8 [N, C, H, W] in a tensor or a NumPy array; Diverged when a loss is not finite."""
+        images = bytes_of(images, "cannot be read")
         self.stack = pretrain(self.spec, Images(images), tuple(images.shape[1:]), device=self.device).cpu()
         return self
 
     @torch.no_grad()
-    def denoise(self, images: Tensor) -> Tensor:
+    def denoise(self, images: Pixels) -> Tensor:
         """The restored images, floats [N, C, H, W] in [0, 1], of noisy ones: floats on that scale, or uint8.
 
-        Noise may lead beyond 0 and 1. Raises InputError for images of another shape than it was trained on.
+        Noise may lead beyond 0 and 1. A stack of convolutions alone restores images of any height and width, each at its own
+        size. Raises InputError for images of another shape than it restores, and for values on another scale.
         """
+        stack = self._fitted
+        given = floats_of(images, "cannot be restored", 1 + FARTHEST * max(1.0, *self.spec.optimisation.levels_at(0)))
+        self._check_shape(tuple(given.shape[1:]))
+        at_once = max(1, BATCH * math.prod(stack.input_shape) // math.prod(given.shape[1:]))
+        return torch.cat([stack(part).clamp(0, 1) for part in given.split(min(BATCH, at_once))])
+
+    @property
+    def _fitted(self) -> StackedAutoencoder:
         need(self.stack is not None, "this denoiser is not fitted: call fit, or load one")
         assert self.stack is not None
+        return self.stack
+
+    def _check_shape(self, shape: Shape) -> None:
+        """Raise InputError for images of a shape that the stack does not restore, or for whose maps memory is too small."""
+        mine = self._fitted.input_shape
+        if shape == mine:
+            return
+        maps = all(kinds()[stage.kind].maps for stage in self.spec.stack.stages)
+        wanted = f"{list(mine)}, as this denoiser was trained on"
+        if maps:
+            wanted += f", or another height and width with {mine[0]} channels"
         need(
-            tuple(images.shape[1:]) == self.stack.input_shape,
-            f"images of shape {list(images.shape[1:])} cannot be restored: give {list(self.stack.input_shape)}, as this "
-            "denoiser was trained on",
+            maps and shape[0] == mine[0] and min(shape) > 0,
+            f"images of shape {list(shape)} cannot be restored: give {wanted}",
         )
-        floats = images.float() / (255 if images.dtype == torch.uint8 else 1)
-        return torch.cat([self.stack.reconstruct(part).clamp(0, 1) for part in floats.split(BATCH)])
+        check_size(self.spec.stack, shape)
+        depths = [math.prod(each) for each in self._fitted.shapes(shape)]
+        needed = 4 * MAPS * max(below + above for below, above in pairwise(depths))
+        free = free_bytes(torch.device("cpu"))
+        need(
+            needed <= free,
+            f"restoring an image of shape {list(shape)} takes about {needed / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} are free: make it smaller, or cut it into parts",
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the denoiser to a file; InputError when it is not fitted, or the place cannot be written."""
-        need(self.stack is not None, "this denoiser is not fitted: call fit, or load one")
-        assert self.stack is not None
-        how = self.spec.optimisation
+        stack, how = self._fitted, self.spec.optimisation
         header = {"corruption": how.corruption, "level": how.corruption_level[0]}
-        write(Path(path), FORMAT, self.stack.state_dict(), self.spec.stack, self.stack.input_shape, header)
+        write(Path(path), FORMAT, stack.state_dict(), self.spec.stack, stack.input_shape, header)
 
     @classmethod
     def load(cls, path: str | Path) -> Denoiser:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stacked.checks import need
+from stacked.checks import layout_hint, need
 
 #: Okabe and Ito 2008, and Tol's for more: of classes in their order, then from the beginning again
 COLOURS = (
@@ -47,6 +47,11 @@ def map_page(
     """
     count = len(images)
     need(bool(maps) and count > 0, "there is nothing to show: give at least one map and one image")
+    need(
+        images.ndim == 4 and images.dtype == np.uint8 and images.shape[1] in (1, 3),
+        f"images of {images.dtype} and shape {list(images.shape)} cannot be shown: give uint8 [N, C, H, W] of 1 or 3 channels"
+        + layout_hint(images.shape),
+    )
     for name, points in maps.items():
         fits = points.shape in ((count, 2), (count, 3)) and bool(np.isfinite(points).all())
         need(

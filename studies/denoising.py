@@ -5,21 +5,24 @@ Claims: none of a paper's is held beside the rows; they are compared with median
 
 Command: python -m studies.denoising --out results/denoising/mnist
 On images of one's own: python -m studies.denoising --data folder:CLEAN --noisy folder:NOISY [--corruption gaussian --level 0.25]
+[--own-size]
 Expected and cost: results/denoising/*/README.md, generated from the rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stacked.checks import need
 from studies.record import MOST_PCA_VALUES
@@ -44,6 +47,8 @@ NOISES = {
 #: test images, and validation images that filters are tuned on
 IMAGES, TUNED_ON = 500, 100
 ALONE = "gaussian"
+#: of PCA
+COMPONENTS = (4, 8, 16, 32, 64, 128, 256)
 PROTOCOL = f"""\
 - **Task**: {IMAGES} test images, evenly spread, are corrupted by Gaussian noise of a standard deviation, by salt and pepper on a
   share of the pixels, or by setting a share of them to 0 (a pixel's full range is 1). A method gets the corrupted images alone.
@@ -153,7 +158,10 @@ def tuned(arm: str, filters: Callable[[Setting], list[Filter]]) -> Callable[[Set
         images, restore = valid[spread(len(valid), TUNED_ON)], {}
         for noise in ALL:
             noisy = noise.on(images, seed, "validation")
-            restore[noise.name] = max(many, key=lambda one: quality(one(noisy), images)["psnr"])
+            found = [quality(one(noisy), images)["psnr"] for one in many]
+            defined = [k for k, value in enumerate(found) if math.isfinite(value)]
+            need(bool(defined), f"{arm} restores no finite images from {noise.name}: leave its method out")
+            restore[noise.name] = many[max(defined, key=found.__getitem__)]
         yield from judged(arm, restore, setting, seed)
 
     return found
@@ -203,43 +211,73 @@ def principal(setting: Setting) -> list[Filter]:
     from stacked.evaluate import fitted_pca
 
     train = setting.splits.train.images
-    values = train[0].numel()
-    need(values <= MOST_PCA_VALUES, f"PCA of images of {values:,} values takes too long: leave out the method pca")
-    most = min(values, len(train))
-    model = fitted_pca(train, min(most, 256))
+    most = min(train[0].numel(), len(train))
+    model = fitted_pca(train, min(most, COMPONENTS[-1]))
 
     def restore(count: int, images: Tensor) -> Tensor:
         axes = model.components_[:count]
         back = (images.flatten(1).double().numpy() - model.mean_) @ axes.T @ axes + model.mean_
         return torch.from_numpy(back).float().view_as(images)
 
-    return [partial(restore, count) for count in (4, 8, 16, 32, 64, 128, 256) if count <= most]
+    return [partial(restore, count) for count in COMPONENTS if count <= most]
+
+
+def check(setting: Setting, methods: Sequence[str]) -> None:
+    """Raise InputError where there are too many values, or too few images or values, for principal components."""
+    train = setting.splits.train.images
+    values = train[0].numel()
+    need(
+        "pca" not in methods or values <= MOST_PCA_VALUES,
+        f"PCA of images of {values:,} values takes too long: leave out the method pca",
+    )
+    need(
+        "pca" not in methods or min(values, len(train)) >= COMPONENTS[0],
+        f"training images ({len(train)}, of {values:,} values) are too few for PCA of {COMPONENTS[0]} components: give more, or "
+        "leave out the method pca",
+    )
 
 
 def restore_own(setting: Setting) -> int | None:
     """With --noisy: train on the images of --data, restore those, and write them; returns the exit code, None without."""
     from stacked.atomic import write_atomically
     from stacked.compress import png
+    from stacked.data.folder import named_paths
     from stacked.denoise import Denoiser
-    from studies.uses.judge import images_of
+    from stacked.stack import check_size
+    from studies.uses.judge import folder_of
 
     given = setting.given
     if not given.noisy:
+        need(not given.own_size, "--own-size is of images to be restored: give --noisy folder:PATH, or leave it out")
         return None
     import torch
 
-    paths, images = images_of(given.noisy, setting)
+    paths, spec = named_paths(folder_of(given.noisy, setting)), base_spec(given, 0)
     above = Path(os.path.commonpath([path.parent for path in paths]))
     names = [path.relative_to(above).with_suffix(".png") for path in paths]
     twice = next((name for name in names if names.count(name) > 1), None)
     need(twice is None, f"two images of {given.noisy} would both be restored as {twice}: rename one")
-    denoiser = Denoiser(base_spec(given, 0), corruption=given.corruption, level=given.level, device=given.device)
-    restored = denoiser.fit(setting.splits.train.images).denoise(images).mul(255).round().to(torch.uint8)
-    for name, image in zip(names, restored, strict=True):
-        write_atomically(setting.out / "restored" / name, png(image))
+    images = noisy_images(paths, given)
+    for image in images:  # all are read before anything is trained
+        check_size(spec.stack, image.shape)
+    denoiser = Denoiser(spec, corruption=given.corruption, level=given.level, device=given.device)
+    denoiser.fit(setting.splits.train.images)
+    again = noisy_images(paths, given) if given.own_size else images  # large ones are not kept meanwhile
+    for name, image in zip(names, again, strict=True):
+        restored = denoiser.denoise(image[None])[0].mul(255).round().to(torch.uint8)
+        write_atomically(setting.out / "restored" / name, png(restored))
     denoiser.save(setting.out / "denoiser.safetensors")
     print(f"{len(paths)} images are restored in {setting.out / 'restored'}, by denoiser.safetensors beside it")
     return 0
+
+
+def noisy_images(paths: list[Path], given: argparse.Namespace) -> Iterable[NDArray[np.uint8]]:
+    """The images that are to be restored, uint8 [C, H, W], at the size that was trained on or each at its own."""
+    from stacked.data.image import at_own_size, decode_all
+
+    if given.own_size:
+        return at_own_size(paths, given.grey, given.white_level, given.max_megapixels)
+    return decode_all(paths, given.image_size, given.grey, given.white_level, given.max_megapixels)
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -249,6 +287,9 @@ def more(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--noisy", default=None, metavar="folder:PATH", help="restore these instead, trained on --data"
+    )
+    command.add_argument(
+        "--own-size", action="store_true", help="restore each at its own height and width, not at --image-size"
     )
     command.add_argument("--corruption", default="gaussian", metavar="NAME", help="that --noisy has (gaussian)")
     command.add_argument(
@@ -293,6 +334,7 @@ USE = Use(
     options=more,
     smoke={"updates": 30},
     own=restore_own,
+    check=check,
 )
 
 if __name__ == "__main__":

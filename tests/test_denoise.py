@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
-from stacked import data
+from stacked import data, denoise
 from stacked.codes import Images
 from stacked.denoise import Denoiser
 from stacked.errors import InputError
@@ -76,8 +78,12 @@ def test_it_is_saved_and_loaded(fitted: Denoiser, digits: data.Splits, tmp_path:
 
 
 def test_bad_input_is_refused(fitted: Denoiser, digits: data.Splits, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="shape \\[1, 9, 9\\]"):
-        fitted.denoise(torch.zeros(2, 1, 9, 9))
+    with pytest.raises(
+        InputError, match=r"shape \[3, 8, 8\] cannot be restored: give \[1, 8, 8\], .* or another height"
+    ):
+        fitted.denoise(torch.zeros(2, 3, 8, 8))
+    with pytest.raises(InputError, match="images of 3 x 9 pixels are too small"):
+        fitted.denoise(torch.zeros(2, 1, 3, 9))
     with pytest.raises(InputError, match="not fitted"):
         Denoiser().denoise(torch.zeros(2, 1, 8, 8))
     with pytest.raises(InputError, match="not fitted"):
@@ -91,6 +97,72 @@ def test_bad_input_is_refused(fitted: Denoiser, digits: data.Splits, tmp_path: P
     (tmp_path / "other").write_bytes(b"no")
     with pytest.raises(InputError, match="is not a denoiser"):
         Denoiser.load(tmp_path / "other")
+
+
+def test_images_of_another_size_are_restored_at_their_own(fitted: Denoiser, digits: data.Splits) -> None:
+    tall = torch.cat([digits.test.images[:60], digits.test.images[60:120]], 2)[..., :7].contiguous()
+    clean, given = tall.float().div(255), noisy(tall)
+    restored = fitted.denoise(given)
+    assert restored.shape == (60, 1, 16, 7)
+    assert (restored - clean).square().mean() < 0.5 * (given.clamp(0, 1) - clean).square().mean()
+    large = fitted.denoise(given.repeat(1, 1, 20, 20))  # in batches of fewer than 60
+    assert large.shape == (60, 1, 320, 140)
+    assert torch.allclose(large[:1], fitted.denoise(given[:1].repeat(1, 1, 20, 20)), atol=1e-5)
+    dense = Denoiser(replace(spec(2), stack=StackSpec.of("dense", 16, 8))).fit(digits.train.images[:70])
+    with pytest.raises(InputError, match=r"shape \[1, 16, 7\] cannot be restored: give \[1, 8, 8\], as this .* on$"):
+        dense.denoise(given)
+
+
+def test_an_image_too_large_for_the_memory_is_refused(fitted: Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoise, "free_bytes", lambda device: 10**6)
+    with pytest.raises(InputError, match=r"shape \[1, 1000, 1000\] takes about 0\.1 GiB of memory"):
+        fitted.denoise(torch.zeros(1, 1, 1000, 1000))
+
+
+def test_what_was_given_decides_how_it_is_read(fitted: Denoiser, digits: data.Splits) -> None:
+    images = digits.test.images[:5]
+    expected = fitted.denoise(images)
+    for same in (
+        images.numpy(),
+        images.numpy()[:, :, ::-1][:, :, ::-1],
+        images.double() / 255,
+        images.numpy() / np.float32(255),
+    ):
+        assert torch.allclose(fitted.denoise(same), expected, atol=1e-6)
+    assert fitted.denoise(2 * torch.randn(9, 1, 8, 8)).isfinite().all()  # noise may lead beyond 0 and 1
+    scale = "are not on a scale of 0 to 1 and cannot be restored: divide them by the value that is white"
+    refused: list[tuple[Any, str]] = [
+        (images.float(), f"floats of up to 255 {scale}"),
+        (
+            images.long(),
+            r"images of torch\.int64 and shape \[5, 1, 8, 8\] cannot be restored: give uint8, or floats on a scale",
+        ),
+        (images.numpy().astype(np.uint16), r"images of torch\.uint16 and shape"),
+        (images > 100, r"images of torch\.bool and shape"),
+        (images.float() / 0, "values that are not finite cannot be restored"),
+        (
+            images[:, 0],
+            r"shape \[5, 8, 8\] cannot be restored: .*; grey images have one channel: \[:, None\] adds its axis",
+        ),
+        (images[0], r"shape \[1, 8, 8\] cannot be restored: .*; \[None\] makes one image a batch"),
+        (
+            images.permute(0, 2, 3, 1),
+            r"shape \[5, 8, 8, 1\] cannot be restored: .*permute\(0, 3, 1, 2\) puts them first",
+        ),
+        (images.tolist(), "images in a list cannot be restored: give uint8, .*in a tensor or a NumPy array"),
+        (images.numpy().astype(object), "images of object cannot be restored"),
+    ]
+    for wrong, says in refused:
+        with pytest.raises(InputError, match=says):
+            fitted.denoise(wrong)
+    with pytest.raises(InputError, match=r"shape \[5, 32, 32, 3\] cannot be read: .*permute\(0, 3, 1, 2\)"):
+        Denoiser().fit(np.zeros((5, 32, 32, 3), dtype=np.uint8))
+
+
+def test_a_denoiser_is_fitted_on_numpy_images(digits: data.Splits) -> None:
+    images = digits.train.images[:70]
+    found = [Denoiser(spec(2)).fit(each).denoise(images) for each in (images, images.numpy())]
+    assert torch.equal(*found)
 
 
 def test_quality_is_that_of_scikit_image() -> None:
@@ -170,6 +242,20 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
     for k, image in enumerate(again.denoise(digits.test.images[:3])):
         found = np.array(Image.open(tmp_path / "out" / "restored" / f"{k:03}.png"))
         assert np.abs(found.astype(int) - (image[0] * 255).round().int().numpy()).max() <= 1
+    own = [*words, "--own-size", "--out", str(tmp_path / "own")]
+    Image.fromarray(np.tile(digits.test.images[0, 0].numpy(), (3, 2))[:, :13]).save(tmp_path / "noisy" / "large.png")
+    assert main(denoising.USE, own) == 0
+    assert Image.open(tmp_path / "own" / "restored" / "large.png").size == (13, 24)
+    Image.new("L", (1, 2)).save(tmp_path / "noisy" / "tiny.png")
+    assert main(denoising.USE, [*own[:-1], str(tmp_path / "none")]) == 2
+    assert "images of 2 x 1 pixels are too small" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "noisy" / "tiny.png").write_bytes(b"")
+    assert main(denoising.USE, own) == 2
+    assert re.search(r"tiny\.png cannot be read \(.*\): repair or remove it", capsys.readouterr().err)
+    (tmp_path / "noisy" / "tiny.png").unlink()
+    assert main(denoising.USE, [word for word in own if word not in words[2:4]]) == 2
+    assert "--own-size is of images to be restored" in capsys.readouterr().err
     Image.fromarray(digits.test.images[0, 0].numpy()).save(tmp_path / "noisy" / "000.bmp")
     assert main(denoising.USE, [*words, "--out", str(tmp_path / "out")]) == 2
     assert "would both be restored as 000.png" in capsys.readouterr().err

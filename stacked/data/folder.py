@@ -89,11 +89,23 @@ def named_images(
     """
     import torch
 
-    paths, left_out = _images(folder) if folder.is_dir() else ([], Counter[str]())
-    _require_some(folder, paths, left_out)
+    paths, left_out = _images_in(folder)
     images = torch.from_numpy(decode_all(paths, image_size, grey, white_level, max_megapixels))
     _tell_left_out(folder, left_out)
     return paths, images
+
+
+def named_paths(folder: Path) -> list[Path]:
+    """The paths of all images below a folder, whatever folders they are in; InputError where there are none."""
+    paths, left_out = _images_in(folder)
+    _tell_left_out(folder, left_out)
+    return paths
+
+
+def _images_in(folder: Path) -> tuple[list[Path], Counter[str]]:
+    paths, left_out = _images(folder) if folder.is_dir() else ([], Counter[str]())
+    _require_some(folder, paths, left_out)
+    return paths, left_out
 
 
 def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:

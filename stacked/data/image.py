@@ -46,8 +46,8 @@ def decode(path: Path, size: int, grey: bool, white_level: int | None = None) ->
     return _decoded(path, size, grey, white_level)[0]
 
 
-def _decoded(path: Path, size: int, grey: bool, white_level: int | None) -> tuple[NDArray[np.uint8], int | None]:
-    """What `decode` gives, and the largest value of 16 bits in the file; None where it has no such values."""
+def _decoded(path: Path, size: int | None, grey: bool, white_level: int | None) -> tuple[NDArray[np.uint8], int | None]:
+    """What `decode` gives, or without a `size` the whole image at its own; and its largest value of 16 bits, None without any."""
     from PIL import Image, ImageOps
 
     if not stat.S_ISREG(path.stat().st_mode):
@@ -75,8 +75,9 @@ def _decoded(path: Path, size: int, grey: bool, white_level: int | None) -> tupl
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if grey else "RGB")
-    square = np.array(ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR))
-    return (square[None] if grey else np.ascontiguousarray(square.transpose(2, 0, 1))), largest
+    fitted = ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR) if size else image
+    pixels = np.array(fitted)
+    return (pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))), largest
 
 
 def decode_all(
@@ -92,7 +93,6 @@ def decode_all(
     read (None: Pillow's limit against decompression bombs, 89). Raises InputError naming the first image, by path, that cannot
     be read and the count of the others, and when the images do not fit in memory.
     """
-    from PIL import Image
     from tqdm import tqdm
 
     images = _room(len(paths), 1 if grey else 3, size)
@@ -101,11 +101,8 @@ def decode_all(
     def attempt(position: int) -> str | None:
         try:
             images[position], largest[position] = _decoded(paths[position], size, grey, white_level)
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
-            return f"{reason}; where it is none, give max_megapixels (--max-megapixels) that allow its size"
         except Exception as error:  # Pillow's decoders raise nearly anything on broken files; all is reported
-            return " ".join(str(error).split()) or type(error).__name__
+            return _reason(error)
         return None
 
     with pixel_limit(max_megapixels), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -118,6 +115,32 @@ def decode_all(
         raise InputError(f"{path} cannot be read ({reason}){others}: repair or remove what cannot be read")
     _judge_white(paths, [value for value in largest if value is not None], white_level)
     return images
+
+
+def at_own_size(
+    paths: Sequence[Path], grey: bool, white_level: int | None = None, max_megapixels: float | None = None
+) -> Iterator[NDArray[np.uint8]]:
+    """Each image as uint8 [C, H, W] of its own height and width, one after the other; options and errors as of `decode_all`."""
+    largest = []
+    for path in paths:
+        try:
+            with pixel_limit(max_megapixels):
+                pixels, brightest = _decoded(path, None, grey, white_level)
+        except Exception as error:
+            raise InputError(f"{path} cannot be read ({_reason(error)}): repair or remove it") from error
+        largest += [] if brightest is None else [brightest]
+        yield pixels
+    _judge_white(paths, largest, white_level)
+
+
+def _reason(error: Exception) -> str:
+    """Why an image could not be read."""
+    from PIL import Image
+
+    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
+        return f"{told.rstrip('.')}; where it is none, give max_megapixels (--max-megapixels) that allow its size"
+    return told
 
 
 @contextmanager

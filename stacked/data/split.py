@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stacked.checks import layout_hint
 from stacked.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Split:
         images, labels = self.images, self.labels
         if images.dtype != torch.uint8 or images.ndim != 4 or not images.is_contiguous():
             raise TypeError(f"images must be contiguous uint8 [N, C, H, W], not {images.dtype} {tuple(images.shape)}")
+        if layout_hint(images.shape):
+            raise InputError(f"images of shape {list(images.shape)} are not [N, C, H, W]{layout_hint(images.shape)}")
         if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
             raise TypeError(f"labels must be int64 [{len(images)}], not {labels.dtype} {tuple(labels.shape)}")
 
