@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stacked.checks import choice, need
+from stacked.checks import choice, finite, need
 from stacked.codes import Images
+from stacked.evaluate import varies
 from stacked.model_file import reading, write
+from stacked.pixels import Pixels, bytes_of
 from stacked.plain import parsed
 from stacked.pretrain import pretrain
 from stacked.rng import generator
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder
+from stacked.unlogged import unlogged
 
 FORMAT = "stacked detector 1"
 #: images that are scored at once
@@ -44,8 +48,26 @@ def default_spec() -> RunSpec:
     )
 
 
+def fewest(false_alarms: float) -> int:
+    """The calibration images without which no p-value can be as low as the rate of false alarms."""
+    return int(np.ceil(1 / false_alarms - 1e-9)) - 1
+
+
+def check_count(images: int, held_out: float, false_alarms: float, what: str = "images") -> int:
+    """How many of so many normal images are held out to calibrate with; InputError where these, or those left, are too few."""
+    held, least = round(held_out * images), fewest(false_alarms)
+    need(
+        least <= held < images,
+        f"{held} held-out images cannot tell a false-alarm rate of {false_alarms:g}: give {least} or more of them, as of "
+        f"{math.ceil(least / held_out)} {what}, and not of {images}",
+    )
+    return held
+
+
 class Detector:
-    """Tells images that are unlike those it was fitted on, as scikit-learn's detectors do; images are uint8 [N, C, H, W].
+    """Tells images that are unlike those it was fitted on, as scikit-learn's detectors do.
+
+    Images are uint8 [N, C, H, W], in tensors or NumPy arrays.
 
     spec: what is trained (None: `default_spec`). score: "reconstruction", the mean squared error per pixel; "density", the
     squared Mahalanobis distance of the code from those of the training images, divided by its number of values, with the
@@ -68,24 +90,24 @@ class Detector:
     ) -> None:
         choice(score, SCORES, "score")
         for name, value in (("false_alarms", false_alarms), ("held_out", held_out)):
-            need(0 < value < 1, f"{name} {value} is not allowed: give a number between 0 and 1")
+            need(finite(value) and 0 < value < 1, f"{name} {value} is not allowed: give a number between 0 and 1")
         self.spec = spec or default_spec()
-        self.kind, self.false_alarms, self.held_out, self.device = score, false_alarms, held_out, device
+        self.kind, self.device = score, device
+        self.false_alarms, self.held_out = float(false_alarms), float(held_out)
         self.stack: StackedAutoencoder | None = None
 
-    def fit(self, images: Tensor) -> Detector:
+    def fit(self, images: Pixels) -> Detector:
         """Train on normal images, and calibrate on the share of them that is held out, drawn by the spec's seed.
 
-        Raises InputError for too few images to keep the rate of false alarms, and Diverged when a loss is not finite.
+        Raises InputError for too few images to keep the rate of false alarms, and where the scores of normal images can tell
+        nothing, as of copies of one image; Diverged when a loss is not finite.
         """
+        images = bytes_of(images, "cannot be read")
+        count = check_count(len(images), self.held_out, self.false_alarms)
         need(
-            images.dtype == torch.uint8 and images.dim() == 4,
-            f"images of {images.dtype} and shape {list(images.shape)} cannot be read: give uint8 [N, C, H, W]",
-        )
-        count, least = round(self.held_out * len(images)), self._fewest
-        need(
-            count >= least and count < len(images),
-            f"{count} held-out images cannot tell a false-alarm rate of {self.false_alarms:g}: give {least} or more of them",
+            self.kind == "reconstruction" or varies(images),
+            f"the {len(images)} normal images are all the same, so that nothing can be told of their codes: give images that "
+            "differ, or score 'reconstruction'",
         )
         order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
         normal, held = images[order[count:]], images[order[:count]]
@@ -96,6 +118,7 @@ class Detector:
         self._calibrate()
         return self
 
+    @unlogged()
     def _fit_density(self, normal: Tensor) -> None:
         from sklearn.covariance import LedoitWolf
 
@@ -103,13 +126,19 @@ class Detector:
         shape = LedoitWolf().fit(codes.astype(np.float64))
         self.mean, self.precision = shape.location_, shape.precision_
 
-    @property
-    def _fewest(self) -> int:
-        """The calibration images without which no p-value can be as low as the rate of false alarms."""
-        return int(np.ceil(1 / self.false_alarms - 1e-9)) - 1
-
     def _calibrate(self) -> None:
+        """Sort the scores of calibration images; InputError where the scores of normal images are of no use."""
+        code_tells = self.kind == "reconstruction" or (np.isfinite(self.held[1]).all() and self.scale[1] > 0)
+        need(
+            bool(code_tells),
+            f"normal images all have the same code, so that it tells nothing and score {self.kind!r} is not defined: give other "
+            "images or another spec, or score 'reconstruction'",
+        )
         self.calibration = np.sort(self._combined(self.held))
+        need(
+            bool(np.isfinite(self.calibration).all()),
+            f"the scores {self.kind!r} of normal images are not all finite: give other images or another spec",
+        )
 
     @property
     def _fitted(self) -> StackedAutoencoder:
@@ -118,21 +147,23 @@ class Detector:
         return self.stack
 
     @torch.no_grad()
-    def _by_batch(self, images: Tensor, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
-        stack, floats = self._fitted, Images(images)
+    def _by_batch(self, images: Pixels, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+        stack = self._fitted
+        wanted = f"uint8 images of {list(stack.input_shape)}, as this detector was fitted on"
+        images = bytes_of(images, "cannot be scored", wanted)
         need(
-            images.dtype == torch.uint8 and tuple(images.shape[1:]) == stack.input_shape,
-            f"images of {images.dtype} and shape {list(images.shape[1:])} cannot be scored: give uint8 images of "
-            f"{list(stack.input_shape)}, as this detector was fitted on",
+            tuple(images.shape[1:]) == stack.input_shape,
+            f"images of shape {list(images.shape[1:])} cannot be scored: give {wanted}",
         )
+        floats = Images(images)
         parts = [function(floats(index)) for index in torch.arange(len(images)).split(BATCH)]
         return torch.cat(parts).numpy() if parts else np.zeros(0)
 
-    def heat_map(self, images: Tensor) -> NDArray[np.float32]:
+    def heat_map(self, images: Pixels) -> NDArray[np.float32]:
         """The squared error at each pixel, mean over channels: [N, H, W]."""
         return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
 
-    def _parts(self, images: Tensor) -> Scores:
+    def _parts(self, images: Pixels) -> Scores:
         """Reconstruction errors and densities [2, N], of one pass."""
 
         def both(x: Tensor) -> Tensor:
@@ -145,12 +176,20 @@ class Detector:
         return self._by_batch(images, both).reshape(-1, 2).T
 
     def _combined(self, parts: Scores) -> Scores:
-        if self.kind != "both":
-            return parts[SCORES.index(self.kind)]
-        return np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
+        if self.kind == "both":
+            with np.errstate(
+                divide="ignore", invalid="ignore"
+            ):  # a scale of 0 leaves no score, which is refused where it is met
+                found = np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
+        else:
+            found = parts[SCORES.index(self.kind)]
+        return np.where(np.isnan(found), np.inf, found)
 
-    def score(self, images: Tensor) -> Scores:
-        """How unlike normal images each is, float64 [N]: greater is more so; InputError for images of another shape."""
+    def score(self, images: Pixels) -> Scores:
+        """How unlike normal images each is, float64 [N]: greater is more so, infinite where it is no number.
+
+        InputError for images of another shape.
+        """
         return self._combined(self._parts(images))
 
     def scored_by(self, score: str) -> Detector:
@@ -161,7 +200,7 @@ class Detector:
         other._calibrate()
         return other
 
-    def p_value(self, images: Tensor) -> Scores:
+    def p_value(self, images: Pixels) -> Scores:
         """The conformal p-value of each image [N], in (0, 1]: the share of calibration images, and itself, that score as high.
 
         Of a normal image it is at most a with a probability of at most a (Vovk, Gammerman & Shafer 2005, section 2.2), where
@@ -170,7 +209,7 @@ class Detector:
         below = np.searchsorted(self.calibration, self.score(images), side="left")
         return (len(self.calibration) - below + 1) / (len(self.calibration) + 1)
 
-    def predict(self, images: Tensor) -> NDArray[np.bool_]:
+    def predict(self, images: Pixels) -> NDArray[np.bool_]:
         """Which images [N] are anomalous: of normal ones at most the share `false_alarms`, on average over calibrations."""
         return self.p_value(images) <= self.false_alarms
 
@@ -204,7 +243,11 @@ class Detector:
             shapes = [array.shape for array in arrays.values()]
             images = arrays["held"].size // 2
             need(shapes == [(count,), (count, count), (2,), (2, images)], "its arrays do not fit its stack")
-            need(images >= detector._fewest, f"{images} calibration images cannot tell its rate of false alarms")
+            need(all(np.isfinite(array).all() for array in arrays.values()), "its arrays are not finite")
+            need(
+                images >= fewest(detector.false_alarms),
+                f"{images} calibration images cannot tell its rate of false alarms",
+            )
             detector._calibrate()
         return detector
 

@@ -16,22 +16,27 @@ from torch import Tensor, nn
 
 from stacked.codes import Images
 from stacked.data.stream import Order
+from stacked.errors import Diverged
 from stacked.evaluate import CHUNK, device_of
 from stacked.rng import derive, seeded
 from stacked.spec import Classification
 from stacked.stack import StackedAutoencoder
+from stacked.unlogged import unlogged
 
 #: The linear probe's protocol: standardised codes, L2-penalised multinomial logistic regression, lbfgs.
 PROBE_C = 0.1
 PROBE_ITERATIONS = 200
 
 
+@unlogged()
 def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
     """Accuracy on test codes [M, D] of logistic regression fitted on train codes [N, D] and their labels.
 
     Protocol: codes standardised by the training codes, L2 penalty of inverse strength C = 0.1, at most 200 iterations of
-    lbfgs; nothing is selected.
+    lbfgs; nothing is selected. Raises Diverged for codes that are not finite.
     """
+    if not (train.isfinite().all() and test.isfinite().all()):
+        raise Diverged("codes that a linear probe is to read are not finite")
     model = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the iteration limit is part of the protocol
@@ -62,12 +67,15 @@ class Tuned:
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The fraction of images [N, C, H, W] uint8 classified as labelled."""
+    """The fraction of images [N, C, H, W] uint8 classified as labelled; Diverged for logits that are not finite."""
     read, right = Images(images, device=device_of(model)), 0
     model.eval()
     with torch.no_grad():
         for index in torch.arange(len(images)).split(CHUNK):
-            right += int((model(read(index)).argmax(1).cpu() == labels[index]).sum())
+            logits = model(read(index)).cpu()
+            if not logits.isfinite().all():
+                raise Diverged("the classifier's logits are not finite")
+            right += int((logits.argmax(1) == labels[index]).sum())
     return right / len(images)
 
 
@@ -84,7 +92,8 @@ def fine_tuned(
 
     Each of train, valid and test is (images uint8 [N, C, H, W], labels [N]). Learning rate and
     number of updates are those of the highest validation accuracy (the first of equals). The head's initial weights and
-    the data order come from the seed, the same for every arm. The stack itself is left as it was.
+    the data order come from the seed, the same for every arm. The stack itself is left as it was. Raises Diverged where no
+    learning rate gives a classifier that is finite.
     """
     (images, labels), device = train, device_of(stack)
     order = Order(len(images), how.batch_size, derive(seed, "classifier"))
@@ -105,9 +114,15 @@ def fine_tuned(
             loss.backward()
             optimiser.step()
             if update + 1 in checks:
-                found = accuracy(model, *valid)
+                try:
+                    found = accuracy(model, *valid)
+                except Diverged:
+                    break  # no later update mends it
                 model.train()
                 if found > best[0]:
                     best, best_state = (found, lr, update + 1), copy.deepcopy(model.state_dict())
+    if not best_state:
+        rates = ", ".join(f"{lr:g}" for lr in how.lrs)
+        raise Diverged(f"the classifier of {len(images)} labels became non-finite at every learning rate ({rates})")
     model.load_state_dict(best_state)
     return Tuned(accuracy(model, *test), *best)

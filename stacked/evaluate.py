@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stacked.codes import Images
 from stacked.stack import StackedAutoencoder
+from stacked.unlogged import unlogged
 
 #: Images of a forward pass; a constant, so that no measurement depends on the training batch.
 CHUNK = 500
@@ -29,6 +30,11 @@ def device_of(module: nn.Module) -> torch.device:
 def spread(n: int, most: int) -> Tensor:
     """At most `most` of n indices, evenly spread: data sorted by class keep all their classes."""
     return torch.arange(n) if n <= most else (torch.arange(most) * n) // most
+
+
+def varies(images: Tensor) -> bool:
+    """Whether images [N, ...] are not all the same."""
+    return any(not torch.equal(image, images[0]) for image in images[1:])
 
 
 @contextmanager
@@ -48,7 +54,8 @@ class Reconstruction:
     """Errors of reconstructing images with values in [0, 1].
 
     mse: per pixel. sse: summed over the values of an image, mean over images (Hinton & Salakhutdinov 2006). fvu: fraction
-    of variance unexplained, the squared error over that of the mean of these images. psnr: dB, of the mean squared error.
+    of variance unexplained, the squared error over that of the mean of these images; NaN, not defined, where they are all the
+    same. psnr: dB, of the mean squared error.
     """
 
     mse: float
@@ -58,9 +65,10 @@ class Reconstruction:
 
 
 def errors(squared: float, variance: float, values: int) -> Reconstruction:
-    """From the squared error and the variance, both summed over an image's `values` and averaged over images."""
+    """From the squared error and the variance (0: images are all the same), summed over `values` and averaged over images."""
     mse = squared / values
-    return Reconstruction(mse, squared, squared / variance, -10 * math.log10(mse) if mse > 0 else math.inf)
+    psnr = math.inf if mse == 0 else -10 * math.log10(mse) if mse > 0 else math.nan
+    return Reconstruction(mse, squared, squared / variance if variance else math.nan, psnr)
 
 
 def reconstruction(stack: StackedAutoencoder, images: Tensor, depth: int | None = None) -> Reconstruction:
@@ -77,7 +85,8 @@ def reconstruction(stack: StackedAutoencoder, images: Tensor, depth: int | None 
             total += flat.sum(0)
             total_squares += flat.square().sum().item()
     n = len(images)
-    variance = total_squares / n - (total / n).square().sum().item()
+    # of images that are all the same the difference would be a rounding error
+    variance = total_squares / n - (total / n).square().sum().item() if varies(images) else 0.0
     return errors(squared / n, variance, images[0].numel())
 
 
@@ -97,13 +106,20 @@ def reconstructed(stack: StackedAutoencoder, images: Tensor, depth: int) -> Tens
     return output.clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
 
 
+@unlogged()
 def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tensor) -> float:
-    """Accuracy on valid codes [M, D] of ridge regression (penalty 1, standardised codes) on train codes [N, D]."""
+    """Accuracy on valid codes [M, D] of ridge regression (penalty 1, standardised codes) on train codes [N, D].
+
+    NaN where codes are not finite.
+    """
+    if not (train.isfinite().all() and valid.isfinite().all()):
+        return math.nan
     scale = train.std(0).clamp_min(1e-6)
     model = RidgeClassifier(alpha=1.0).fit(((train - train.mean(0)) / scale).numpy(), labels.numpy())
     return float(model.score(((valid - train.mean(0)) / scale).numpy(), valid_labels.numpy()))
 
 
+@unlogged()
 def fitted_pca(train: Tensor, components: int) -> PCA:
     """PCA of train images, uint8 [N, C, H, W], with values in [0, 1]."""
     return PCA(components, svd_solver="covariance_eigh").fit(as_rows(train))
@@ -119,7 +135,7 @@ def pca_reference(train: Tensor, test: Tensor, components: int) -> Reconstructio
     """Errors on test images of PCA fitted on train images, both uint8 [N, C, H, W]: the linear code of the same size."""
     pca, x = fitted_pca(train, components), as_rows(test)
     squared = float(np.square(pca.inverse_transform(pca.transform(x)) - x).sum(1).mean())
-    return errors(squared, float(x.var(0).sum()), x.shape[1])
+    return errors(squared, float(x.var(0).sum()) if varies(test) else 0.0, x.shape[1])
 
 
 def mean_reference(train: Tensor, test: Tensor) -> Reconstruction:
@@ -128,6 +144,6 @@ def mean_reference(train: Tensor, test: Tensor) -> Reconstruction:
     x = Images(test, torch.float64)(torch.arange(len(test)))
     return errors(
         (x - mean).square().flatten(1).sum(1).mean().item(),
-        x.flatten(1).var(0, correction=0).sum().item(),
+        x.flatten(1).var(0, correction=0).sum().item() if varies(test) else 0.0,
         x[0].numel(),
     )
