@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from stacked.codes import Images
 from stacked.errors import InputError
 from stacked.model_file import reading, write
 from stacked.packed import ID_BYTES, pack, unpack
+from stacked.pixels import Pixels, bytes_of
 from stacked.plain import to_json
 from stacked.pretrain import pretrain
 from stacked.rng import generator
@@ -48,7 +50,7 @@ def default_spec() -> RunSpec:
 
 
 class Codec:
-    """Compresses images by a trained stack; images are uint8 [N, C, H, W], of any height and width.
+    """Compresses images by a trained stack; images are uint8 [N, C, H, W], tensors or NumPy arrays, of any height and width.
 
     An image is cut into tiles of the size that the stack was trained on, its last row and column repeated where they do not
     fill one. Of a tile's code every channel (of a vector: every value) is rounded to multiples of its own step, which is
@@ -61,13 +63,17 @@ class Codec:
     full range; greater is smaller files. Raises InputError for parameters that are none of these.
     """
 
-    def __init__(self, stack: StackedAutoencoder, spec: StackSpec, images: Tensor, step: float = 1.0) -> None:
+    def __init__(self, stack: StackedAutoencoder, spec: StackSpec, images: Pixels, step: float = 1.0) -> None:
         positive(step, "step")
-        _check(images, stack.input_shape[0])
+        images = _checked(images, stack.input_shape[0])
         self.stack, self.spec = stack.cpu().eval(), spec
         self._needs_nothing_else()
         tiles = tiled(images, stack.input_shape[1:])
         codes = self._codes(tiles)
+        need(
+            bool(codes.isfinite().all()),
+            "the stack gives codes that are not finite: train it with a lower learning rate",
+        )
         self.mean = codes.mean((0, 2)).double().numpy()
         gains = self._gains(tiles[:: max(1, len(tiles) // LOOKED_AT)][:LOOKED_AT])
         # a channel that changes nothing has an endless step: it is not kept
@@ -75,9 +81,10 @@ class Codec:
         self._count(self._rounded(codes))
 
     @classmethod
-    def fit(cls, images: Tensor, spec: RunSpec | None = None, *, step: float = 1.0, device: str = "cpu") -> Codec:
+    def fit(cls, images: Pixels, spec: RunSpec | None = None, *, step: float = 1.0, device: str = "cpu") -> Codec:
         """Train a stack on images of one size and make a codec of it; Diverged when a loss is not finite."""
-        _check(images)
+        positive(step, "step")
+        images = _checked(images)
         chosen = spec or default_spec()
         stack = pretrain(chosen, Images(images), tuple(images.shape[1:]), device=device)
         return cls(stack, chosen.stack, images, step)
@@ -103,7 +110,8 @@ class Codec:
     def _gains(self, tiles: Tensor) -> NDArray[np.float64]:
         """How far the pixels of a tile move with each channel, per unit at one place: the norm, root mean square over tiles."""
         codes = self._codes(tiles)
-        base, scale = self._pixels(codes), codes.std((0, 2))
+        places = codes.shape[0] * codes.shape[2]
+        base, scale = self._pixels(codes), codes.std((0, 2), correction=1 if places > 1 else 0)
         draw = generator(0, "codec")
         found = []
         for channel, deviation in enumerate(scale):
@@ -112,6 +120,10 @@ class Codec:
             moved[:, channel] += MOVED * deviation * sign
             far = (self._pixels(moved) - base).square().flatten(1).sum(1, dtype=torch.float64).mean() / codes.shape[2]
             found.append(float(far.sqrt() / (MOVED * deviation)) if deviation > 0 else 0.0)
+        need(
+            all(map(math.isfinite, found)),
+            "the stack gives pixels that are not finite: train it with a lower learning rate",
+        )
         return np.array(found)
 
     def _pixels(self, codes: Tensor) -> Tensor:
@@ -139,9 +151,9 @@ class Codec:
         """How many values each channel takes."""
         return np.array([len(count) for count in self.counts])
 
-    def symbols(self, images: Tensor) -> Symbols:
+    def symbols(self, images: Pixels) -> Symbols:
         """The rounded codes [tiles, channels, places] of images, from 0; what training did not see is the nearest it saw."""
-        _check(images, self.stack.input_shape[0])
+        images = _checked(images, self.stack.input_shape[0])
         rounded = self._rounded(self._codes(tiled(images, self.stack.input_shape[1:])))
         return np.clip(rounded - self.low[:, None], 0, self.levels[:, None] - 1).astype(np.int32)
 
@@ -153,13 +165,13 @@ class Codec:
         parts = [self._pixels(part).clamp(0, 1).mul(255).round().to(torch.uint8) for part in codes.split(BATCH)]
         return torch.cat(parts)
 
-    def encode(self, images: Sequence[Tensor] | Tensor) -> bytes:
+    def encode(self, images: Sequence[Pixels] | Pixels) -> bytes:
         """The file of images, uint8 [C, H, W] each; InputError where they have other channels, or without constriction."""
         need(len(images) > 0, "there are no images to encode: give at least one")
         return pack(self.identity, [tuple(image.shape[1:]) for image in images], self.coded(self._all(images)))
 
-    def _all(self, images: Sequence[Tensor] | Tensor) -> Symbols:
-        if isinstance(images, Tensor):
+    def _all(self, images: Sequence[Pixels] | Pixels) -> Symbols:
+        if isinstance(images, (Tensor, np.ndarray)):
             return self.symbols(images)
         return np.concatenate([self.symbols(image[None]) for image in images])
 
@@ -273,13 +285,15 @@ def tiled(images: Tensor, size: Sequence[int]) -> Tensor:
     return full.permute(0, 2, 4, 1, 3, 5).reshape(-1, images.shape[1], height, width)
 
 
-def _check(images: Tensor, channels: int | None = None) -> None:
-    fits = channels is None or (images.dim() == 4 and images.shape[1] == channels)
+def _checked(images: Pixels, channels: int | None = None) -> Tensor:
+    """Images as a tensor; InputError unless they are uint8 [N, C, H, W], of so many `channels`."""
+    wanted = f"uint8 [N, {'C' if channels is None else channels}, H, W]"
+    found = bytes_of(images, "cannot be compressed", wanted)
     need(
-        images.dtype == torch.uint8 and images.dim() == 4 and fits and images.numel() > 0,
-        f"images of {images.dtype} and shape {list(images.shape)} cannot be compressed: give uint8 "
-        f"[N, {'C' if channels is None else channels}, H, W]",
+        channels in (None, found.shape[1]) and found.numel() > 0,
+        f"images of {found.dtype} and shape {list(found.shape)} cannot be compressed: give {wanted}",
     )
+    return found
 
 
 def _constriction() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,8 @@ class Curves:
             values["eval/probe_acc"] = evaluate.quick_probe(
                 evaluate.codes(stack, train, depth), labels, evaluate.codes(stack, valid, depth), valid_labels
             )
-        return values
+        # what is not defined, or not finite, is left blank: a curve has a gap there
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def record(self, step: int, phase: str, phase_step: int, depth: int, values: dict[str, float]) -> None:
         values = values | {

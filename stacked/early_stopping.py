@@ -41,7 +41,7 @@ class EarlyStopping:
         self.state: dict[str, Tensor] = {}
 
     def check(self) -> float:
-        """Measure; returns the mean loss per example."""
+        """Measure; returns the mean loss per example, which is no improvement where it is not finite."""
         self.stack.eval()
         loss = self.watched.loss()
         self.stack.train()

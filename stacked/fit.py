@@ -137,20 +137,22 @@ class Training:
                     f"{MOST_SKIPPED} batches in a row were left out {self.where(self.update, self.last_loss)}"
                 )
 
-            if self.stopping and (self.update % check_every == 0 or last):
-                self.valid_loss = self.stopping.check()
-                stopped = self.stopping.over
-                if last or stopped:
-                    self.stopping.restore()
             point = None
-            if at_point or last or stopped:
-                try:
+            try:
+                if self.stopping and (self.update % check_every == 0 or last):
+                    self.valid_loss = self.checked()
+                    stopped = self.stopping.over
+                    if last or stopped:
+                        self.stopping.restore()
+                if at_point or last or stopped:
                     norm = gradient_norm(params, None) if norm is None else norm
                     point = Point(self.update, self.mean_loss(norm), norm.item(), lr, self.valid_loss, 0.0, stopped)
-                except Diverged as fault:
-                    self.go_back(fault)
-                    stopped = False
-                    continue
+                if last or stopped:
+                    self.check_values()
+            except Diverged as fault:
+                self.go_back(fault)
+                stopped = False
+                continue
             self.seconds += time.perf_counter() - began
             if point is not None:
                 self.window, self.valid_loss, self.last_loss = 0, None, point.loss
@@ -241,6 +243,19 @@ class Training:
         if not norm.isfinite():
             raise Diverged(f"the gradient became {norm.item()} {self.where(self.update, last)}")
         return values.double().mean().item() if len(values) else self.last_loss
+
+    def checked(self) -> float:
+        """The validation loss; Diverged where it is not finite: it can neither have improved nor have failed to."""
+        assert self.stopping is not None
+        loss = self.stopping.check()
+        if not math.isfinite(loss):
+            raise Diverged(f"the validation loss became {loss} {self.where(self.update, self.last_loss)}")
+        return loss
+
+    def check_values(self) -> None:
+        """Raise Diverged for weights or running statistics that are not finite: no loss tells of what the last update did."""
+        if not all(bool(value.isfinite().all()) for value in self.stack.state_dict().values()):
+            raise Diverged(f"weights or running statistics became non-finite {self.where(self.update, self.last_loss)}")
 
     def where(self, update: int, loss: float) -> str:
         """What to say of a fault's place, and of the last finite loss before it."""

@@ -50,6 +50,8 @@ class Content(NamedTuple):
         for name, kind in kinds.items():
             if mine[name].dtype != kind:
                 raise ValueError(f"its tensor {name!r} is of {mine[name].dtype}, not {kind}")
+            if not mine[name].isfinite().all():
+                raise ValueError(f"its tensor {name!r} has values that are not finite")
 
 
 def write(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
 from stacked import evaluate
 from stacked.classify import fine_tuned, linear_probe
 from stacked.data import Splits
 from stacked.data.labels import label_subset
+from stacked.errors import Diverged
 from stacked.evaluate import spread
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder
@@ -18,13 +20,22 @@ def probe_labels(spec: RunSpec, splits: Splits) -> int:
     return min(spec.evaluation.probe_labels, int((splits.train.labels >= 0).sum()))
 
 
+def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> None:
+    """Raise Diverged for an error that is not finite: a mean over seeds, or a rank of arms, must not take it in."""
+    if not math.isfinite(errors.mse):
+        raise Diverged(f"the {split} images' reconstruction from depth {depth} has an error of {errors.mse}")
+
+
 def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[str, float]:
     """The final metrics; nothing that they say is used to train or to select."""
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     test_images = test.images
-    found: dict[str, float] = {"valid_recon_mse": evaluate.reconstruction(stack, valid.images).mse}
+    selected = evaluate.reconstruction(stack, valid.images)
+    check_finite(selected, depth, "validation")
+    found: dict[str, float] = {"valid_recon_mse": selected.mse}
     for k in range(1, depth + 1):
         errors = evaluate.reconstruction(stack, test_images, k)
+        check_finite(errors, k, "test")
         found[f"recon_mse_depth{k}"] = errors.mse
         if k == depth:
             found |= {f"recon_{name}": value for name, value in asdict(errors).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -80,6 +81,10 @@ def check(spec: RunSpec, splits: data.Splits) -> None:
         )
         label_subset(splits.train.labels, spec.optimisation.labels, spec.seed)
     if splits.classes:
+        need(
+            spec.evaluation.probe_images >= len(splits.classes),
+            f"{spec.evaluation.probe_images} probe_images are too few for {len(splits.classes)} classes: give at least as many",
+        )
         label_subset(splits.train.labels, probe_labels(spec, splits), spec.seed)
         for budget in spec.classification.labels:
             label_subset(splits.train.labels, budget, spec.seed)
@@ -191,8 +196,9 @@ def run(
         curves.constant(stack)
 
     final = {f"final/{name}": value for name, value in measured(stack, spec, splits).items()}
-    tracker.log(final, step=state.updates)
-    tracker.model(stack.encoder, Images(splits.valid.images[:2])(torch.arange(2)))
+    tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=state.updates)
+    few = splits.valid.images[:2]
+    tracker.model(stack.encoder, Images(few)(torch.arange(len(few))))
     if work:
         save_encoder(work / "encoder.safetensors", stack, spec.stack)
         tracker.artifact(work / "encoder.safetensors", "encoder")

@@ -176,6 +176,8 @@ def train_phase(members: list[Member], how: Optimisation, phase: Phase, where: t
         for k, member in enumerate(members):
             for name, value in member.tensors().items():
                 value.copy_(all_of[name][k])
+            if not all(bool(value.isfinite().all()) for value in member.tensors().values()):
+                raise Diverged(f"weights of seed {member.objective.seed} became non-finite in phase {phase.name!r}")
 
 
 def clip_each(grads: list[Tensor], most: float) -> None:

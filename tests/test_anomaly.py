@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
-from stacked import InputError, RunSpec, StackSpec, data
+from stacked import InputError, RunSpec, StackSpec, anomaly, data
 from stacked.anomaly import Detector, summary
 from stacked.encoder import save_encoder
+from stacked.pretrain import pretrain
 from stacked.rng import generator
 from stacked.spec import Budget, Optimisation
 
@@ -162,3 +164,85 @@ def test_what_cannot_be_scored_is_refused(fitted: Any, zeros: torch.Tensor) -> N
         Detector(SPEC).fit(zeros[:20])
     with pytest.raises(InputError, match=r"give uint8 \[N, C, H, W\]"):
         Detector(SPEC).fit(zeros.float())
+
+
+# Scores that are no numbers
+
+
+def unchanging(images: torch.Tensor) -> torch.Tensor:
+    return images[:1].expand(140, -1, -1, -1)
+
+
+def test_copies_of_one_image_are_refused(zeros: torch.Tensor, digits: Any) -> None:
+    for kind in ("both", "density"):
+        with pytest.raises(InputError, match="the 140 normal images are all the same"):
+            Detector(SPEC, score=kind).fit(unchanging(zeros))
+    alone = Detector(SPEC, score="reconstruction").fit(unchanging(zeros))
+    assert not alone.predict(unchanging(zeros)).any()
+    assert alone.predict(digits[0][digits[1] == 1]).mean() > 0.5
+    with pytest.raises(InputError, match="score 'both' is not defined"):
+        alone.scored_by("both")
+
+
+def test_a_dead_code_is_refused(zeros: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As rectifiers may leave it: 0 for all images."""
+
+    def dead(*given: Any, **more: Any) -> Any:
+        stack = pretrain(*given, **more)
+        with torch.no_grad():
+            for parameter in stack.stages[-1].encoder.parameters():
+                parameter.fill_(-1.0)
+        return stack
+
+    monkeypatch.setattr(anomaly, "pretrain", dead)
+    spec = replace(SPEC, stack=StackSpec.of("conv", 8, 3, norm="none"))
+    for kind in ("both", "density"):
+        with pytest.raises(InputError, match="normal images all have the same code"):
+            Detector(spec, score=kind).fit(zeros[:140])
+    assert Detector(spec, score="reconstruction").fit(zeros[:140]).scale[1] == 0
+
+
+def test_a_score_that_is_no_number_is_anomalous(
+    fitted: Any, zeros: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = fitted["both"].scored_by("both")
+    monkeypatch.setattr(detector, "_parts", lambda images: np.array([[np.nan, 0.1, np.nan], [1.0, np.nan, np.nan]]))
+    assert np.array_equal(detector.score(zeros[:3]), [np.inf] * 3)
+    assert np.array_equal(detector.p_value(zeros[:3]), [1 / 29] * 3)
+    assert detector.predict(zeros[:3]).all()
+
+
+def test_a_file_with_values_that_are_no_numbers_is_refused(fitted: Any, tmp_path: Path) -> None:
+    fitted["both"].save(tmp_path / "right")
+    tensors = load_file(tmp_path / "right")
+    with safe_open(tmp_path / "right", "pt") as file:
+        header = file.metadata()
+    for name in tensors:
+        if tensors[name].is_floating_point():
+            save_file({**tensors, name: tensors[name] * float("nan")}, tmp_path / "wrong", header)
+            with pytest.raises(InputError, match=r"is not a detector .*not finite"):
+                Detector.load(tmp_path / "wrong")
+
+
+def test_images_may_be_numpys(fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
+    again = Detector(SPEC, false_alarms=np.float32(0.0625)).fit(zeros[:140].numpy())  # type: ignore[arg-type]
+    images = digits[0][:20]
+    assert np.array_equal(again.score(images.numpy()), fitted["both"].score(images))
+    assert np.array_equal(again.heat_map(images.numpy()[::-1])[::-1], fitted["both"].heat_map(images))
+    for wrong, says in (
+        (images.permute(0, 2, 3, 1).numpy(), r"shape \[20, 8, 8, 1\] cannot be scored: .*permute"),
+        (images.numpy().astype(np.float32), r"images of torch\.float32 and shape"),
+        (list(images), "images in a list cannot be scored: give uint8"),
+    ):
+        with pytest.raises(InputError, match=says):
+            again.score(wrong)
+        with pytest.raises(InputError, match=says.replace("scored", "read")):
+            Detector(SPEC).fit(wrong)
+
+
+def test_a_rate_of_numpys_is_saved(fitted: Any, tmp_path: Path, zeros: torch.Tensor) -> None:
+    detector = Detector(SPEC, false_alarms=np.float32(0.0625), held_out=np.float64(0.25)).fit(zeros[:100])  # type: ignore[arg-type]
+    detector.save(tmp_path / "detector")
+    assert Detector.load(tmp_path / "detector").false_alarms == 0.0625
+    with pytest.raises(InputError, match="false_alarms nan is not allowed"):
+        Detector(false_alarms=float("nan"))

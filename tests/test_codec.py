@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +303,35 @@ def test_large_images_are_encoded_where_they_are_allowed(
     assert main(words) == 2
     assert "decompression bomb" in capsys.readouterr().err
     assert main([*words, "--max-megapixels", "0.002"]) == 0
+
+
+def test_images_may_be_numpys(codec: Codec, digits: Tensor) -> None:
+    images = digits[:20]
+    assert codec.encode(images.numpy()) == codec.encode(images)
+    assert codec.encode([image.numpy() for image in images]) == codec.encode(list(images))
+    assert (
+        Codec(codec.stack, codec.spec, digits.numpy(), np.float32(1)).identity
+        == Codec(codec.stack, codec.spec, digits).identity
+    )  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"shape \[20, 8, 8, 1\] cannot be compressed: .*permute\(0, 3, 1, 2\)"):
+        codec.encode(images.permute(0, 2, 3, 1).numpy())
+    with pytest.raises(InputError, match="images in a list cannot be compressed"):
+        Codec.fit([1, 2])  # type: ignore[arg-type]
+
+
+def test_a_codec_of_one_image_gives_it_back(codec: Codec, digits: Tensor) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one = Codec(codec.stack, codec.spec, digits[:1])
+    assert np.isinf(one.steps).all()
+    with torch.no_grad():
+        expected = codec.stack.reconstruct(digits[:1].float().div(255)).clamp(0, 1).mul(255).round()
+    assert (one.decode(one.encode(digits[:1]))[0] - expected[0]).abs().max() <= 1
+
+
+def test_codes_that_are_not_finite_are_refused(codec: Codec, digits: Tensor) -> None:
+    broken = copy.deepcopy(codec.stack)
+    with torch.no_grad():
+        next(iter(broken.stages[0].encoder.parameters())).fill_(float("nan"))
+    with pytest.raises(InputError, match="codes that are not finite"):
+        Codec(broken, codec.spec, digits)

@@ -14,7 +14,7 @@ import torch
 from conftest import toy_splits
 from torch import Tensor, nn
 
-from stacked import RunSpec, StackSpec
+from stacked import RunSpec, StackSpec, data
 from stacked.codes import Images
 from stacked.data.split import Splits
 from stacked.data.stream import Order
@@ -26,6 +26,7 @@ from stacked.rng import seeded
 from stacked.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.stack import build
+from stacked.together import train_together
 
 IMAGES = toy_splits().train.images
 PHASE = Phase("stage 1", (1, 1), 0, 40)
@@ -266,3 +267,73 @@ def test_a_run_with_faults_is_resumed_to_the_bit(
     assert same(result.stack, whole.stack)
     for name in ("updates", "images_seen", "gflop", "skipped", "rollbacks", "final/recon_mse"):
         assert result.row[name] == whole.row[name], name
+
+
+# What no loss tells of
+
+
+def spoiled_after(trained: Training, update: int, value: float = float("nan")) -> Training:
+    """The training, whose weights the optimiser spoils with this update (from 1)."""
+    step = trained.optimiser.step
+
+    def spoil(*given: Any) -> None:
+        step(*given)
+        if trained.update + 1 == update and not trained.rollbacks:
+            with torch.no_grad():
+                next(iter(trained.stack.parameters())).fill_(value)
+
+    trained.optimiser.step = spoil  # type: ignore[method-assign, assignment]
+    return trained
+
+
+def test_what_the_last_update_spoils_is_noticed() -> None:
+    says = r"^weights or running statistics became non-finite in phase 'stage 1' at update 40 of 40; the last finite loss was"
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(Diverged, match=says):
+            list(spoiled_after(training("stop", Images(IMAGES)), 40, value).points())
+    trained = spoiled_after(training("rollback", Images(IMAGES)), 40)
+    with pytest.warns(RuntimeWarning, match=r"non-finite .* goes on from update 30"):
+        list(trained.points())
+    assert all(value.isfinite().all() for value in trained.stack.state_dict().values())
+
+
+class Spoiled(Images):
+    """Validation images that are no numbers from some look on."""
+
+    def __init__(self, images: Tensor, first: int, last: int) -> None:
+        super().__init__(images)
+        self.looks, self.bad = 0, range(first, last)
+
+    def __call__(self, index: Tensor) -> Tensor:
+        self.looks += index[0] == 0
+        return super().__call__(index) * (float("nan") if self.looks in self.bad else 1.0)
+
+
+def watched(on_fault: str, bad: Spoiled) -> Training:
+    with seeded(0, "init"):
+        stack = build(StackSpec.of("conv", 4), tuple(IMAGES.shape[1:]))
+    how = replace(HOW, on_fault=on_fault, patience=3, check_every=10)
+    return Training(stack, PHASE, Images(IMAGES), how, order=Order(len(IMAGES), 32, 0), seed=0, every=20, valid=bad)
+
+
+def test_a_validation_loss_that_is_no_number_is_not_merely_no_improvement() -> None:
+    says = r"^the validation loss became nan in phase 'stage 1' at update 10 of 40; no loss was finite before$"
+    with pytest.raises(Diverged, match=says):
+        list(watched("stop", Spoiled(IMAGES[:64], 1, 99)).points())
+    trained = watched("rollback", Spoiled(IMAGES[:64], 3, 4))
+    with pytest.warns(RuntimeWarning, match=r"the validation loss became nan .* goes on from update 20"):
+        points = list(trained.points())
+    assert trained.rollbacks == 1
+    assert points[-1].update == 40
+
+
+def test_seeds_trained_together_are_looked_at_after_the_last_update() -> None:
+    spec = RunSpec(
+        "joint",
+        stack=StackSpec.of("dense", 4),
+        budget=Budget(None, 1, "updates"),
+        classification=Classification(labels=(None,)),
+        optimisation=Optimisation(optimiser="sgd", lr=1e300, momentum=0.0),
+    )
+    with pytest.raises(Diverged, match="weights of seed 0 became non-finite in phase 'joint'"):
+        train_together(spec, [0, 1], data.load("digits", limit=100))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from conftest import toy_splits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+import stacked.run
 from stacked import InputError, RunSpec, StackSpec, evaluate
 from stacked.checkpoint import phase_path
 from stacked.classify import PROBE_C, PROBE_ITERATIONS, Classifier, accuracy, fine_tuned, linear_probe
 from stacked.codes import Images
+from stacked.curves import Curves, State
 from stacked.data.split import Split, Splits
 from stacked.environment import device_of
 from stacked.errors import Diverged
@@ -231,3 +234,92 @@ def test_the_classifier_starts_from_the_encoder(done: Any, splits: Splits) -> No
         assert torch.equal(model.encoder(x), done.stack.encode(x))
     assert all(p.requires_grad for p in model.parameters())
     assert 0 <= accuracy(model, splits.test.images, splits.test.labels) <= 1
+
+
+# What is not defined, and what is no number
+
+
+def alike(splits: Splits, valid: int = 5, test: int = 5) -> Splits:
+    """Without classes, and with validation and test images that are copies of one."""
+    none = torch.full_like(splits.train.labels, -1)
+    copies = splits.test.images[:1]
+    parts = [Split(copies.repeat(n, 1, 1, 1), none[:n]) for n in (valid, test)]
+    return Splits("alike", Split(splits.train.images, none), *parts, ())
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_fvu_of_images_that_do_not_differ_is_not_defined(count: int, splits: Splits) -> None:
+    logged: dict[str, float] = {}
+
+    class Noting(Untracked):
+        def log(self, values: dict[str, float], step: int) -> None:
+            logged.update(values)
+
+    images = alike(splits, count, count)
+    found = run(replace(SPEC, budget=Budget(1, 1, "updates")), images, tracker=Noting())  # type: ignore[arg-type]
+    assert math.isnan(found.row["final/recon_fvu"])
+    assert found.row["final/recon_mse"] > 0
+    assert all("eval/recon_mse" in point and "eval/fvu" not in point for point in found.curve)
+    assert "final/recon_mse" in logged
+    assert not {"final/recon_fvu", "eval/fvu"} & logged.keys()
+    for reference in (
+        evaluate.mean_reference(images.train.images, images.test.images),
+        evaluate.pca_reference(images.train.images, images.test.images, 3),
+    ):
+        assert math.isnan(reference.fvu)
+        assert reference.mse > 0
+
+
+def test_errors_that_are_no_numbers_stay_so() -> None:
+    broken = evaluate.errors(math.nan, 1.0, 10)
+    assert all(math.isnan(value) for value in (broken.mse, broken.sse, broken.fvu, broken.psnr))
+    assert evaluate.errors(0.0, 1.0, 10).psnr == math.inf
+    assert math.isnan(evaluate.errors(1.0, 0.0, 10).fvu)
+
+
+def test_a_stack_that_restores_no_numbers_ends_the_run(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever training made of it: its error must not get into a mean over seeds."""
+
+    def broken(*given: Any, **more: Any) -> None:
+        with torch.no_grad():
+            given[0].stages[0].decoder[0].bias.fill_(float("nan"))
+
+    monkeypatch.setattr(stacked.run, "train_phase", broken)
+    with pytest.raises(Diverged, match="the validation images' reconstruction from depth 2 has an error of nan"):
+        run(SPEC, splits)
+    monkeypatch.undo()
+    gap = Curves(SPEC, splits, State(), Untracked()).measure(spoiled(splits), True)
+    assert gap == {}
+
+
+def spoiled(splits: Splits) -> StackedAutoencoder:
+    stack = StackedAutoencoder(splits.image_shape)
+    grow(stack, SPEC, 2)
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.fill_(float("nan"))
+    return stack
+
+
+def test_a_classifier_that_diverges_names_no_class(done: Any, splits: Splits) -> None:
+    train, valid, test = ((s.images, s.labels) for s in (splits.train, splits.valid, splits.test))
+    how = Classification(lrs=(1e38, 1e-2), updates=10, checks=5, batch_size=32, images=64)
+    tuned = fine_tuned(done.stack, train, valid, test, 4, how, seed=0)
+    assert tuned.lr == 1e-2
+    assert tuned == fine_tuned(done.stack, train, valid, test, 4, replace(how, lrs=(1e-2,)), seed=0)
+    with pytest.raises(
+        Diverged, match=r"the classifier of 256 labels became non-finite at every learning rate \(1e\+38\)"
+    ):
+        fine_tuned(done.stack, train, valid, test, 4, replace(how, lrs=(1e38,)), seed=0)
+    with pytest.raises(Diverged, match="logits are not finite"):
+        accuracy(Classifier(spoiled(splits), 4), *test)
+    with pytest.raises(Diverged, match="codes that a linear probe is to read are not finite"):
+        linear_probe(torch.full((8, 2), torch.nan), torch.arange(8) % 4, torch.zeros(8, 2), torch.arange(8) % 4)
+    assert math.isnan(
+        evaluate.quick_probe(torch.full((8, 2), torch.nan), torch.arange(8), torch.zeros(8, 2), torch.arange(8))
+    )
+
+
+def test_fewer_probe_images_than_classes_are_refused(splits: Splits) -> None:
+    with pytest.raises(InputError, match="3 probe_images are too few for 4 classes: give at least as many"):
+        run(replace(SPEC, evaluation=replace(SPEC.evaluation, probe_images=3)), splits)
