@@ -5,7 +5,8 @@ forest (Liu, Ting & Zhou 2008) and PyOD's autoencoder.
 
 Command: python -m studies.anomaly --out results/anomaly/mnist
          python -m studies.anomaly --data fashion-mnist --out results/anomaly/fashion-mnist
-On images of one's own: python -m studies.anomaly --data folder:NORMAL [--judge folder:NEW]
+On images of one's own: python -m studies.anomaly --data folder:NORMAL [--judge folder:NEW]; where NEW has a folder called good
+and others, the AUROC is told.
 Expected and cost: results/anomaly/*/README.md, generated from the rows.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked.checks import need
+from stacked.errors import Diverged
 from studies.report.anomaly import draw_by_class, draw_heat
 from studies.report.uses import Drawing, Measure
 from studies.samples import keep
@@ -79,12 +81,34 @@ def classes(setting: Setting, seed: int) -> Iterator[tuple[str, Tensor, NDArray[
         yield name, splits.train.images[mine[drawn]], (splits.test.labels != number).numpy()
 
 
+def check(setting: Setting, methods: Sequence[str]) -> None:
+    """Raise InputError for a class of which there are too few images to calibrate with, or that none or all test images have."""
+    import torch
+
+    from stacked.anomaly import check_count
+
+    splits = setting.splits
+    trained, tested = (
+        torch.bincount(part.labels[part.labels >= 0], minlength=len(splits.classes))
+        for part in (splits.train, splits.test)
+    )
+    for number, name in enumerate(splits.classes):
+        check_count(min(int(trained[number]), MOST), HELD_OUT, FALSE_ALARMS, f"training images of class {name!r}")
+        need(
+            0 < int(tested[number]) < len(splits.test),
+            f"{tested[number]} of {len(splits.test)} test images are of class {name!r}, and there must be some of it and some of "
+            "others: give both, or give --data folder:NORMAL, without classes, and --judge folder:NEW",
+        )
+
+
 def judged(
     arm: str, name: str, scores: NDArray[np.float64], other: NDArray[np.bool_], threshold: float
 ) -> Iterator[Found]:
-    """What scores of the test images are worth."""
+    """What scores of the test images are worth; Diverged for some that are not finite, which no rank has a place for."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
+    if not (np.isfinite(scores).all() and np.isfinite(threshold)):
+        raise Diverged(f"scores of {arm!r} with normal class {name!r} are not finite")
     yield Found(arm, name, "auroc", float(roc_auc_score(other, scores)))
     yield Found(arm, name, "auprc", float(average_precision_score(other, scores)))
     yield Found(arm, name, "false_alarms", float((scores[~other] > threshold).mean()))
@@ -243,6 +267,7 @@ USE = Use(
     options=more,
     smoke={"updates": 20},
     own=detect,
+    check=check,
 )
 
 if __name__ == "__main__":

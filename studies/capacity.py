@@ -99,9 +99,13 @@ def varied_noise(images: Tensor, training: Tensor, seed: int) -> Tensor:
 
 
 def fvu(restored: Tensor, images: Tensor) -> float:
-    """Squared error of the reconstruction against `images`, over the variance of these."""
+    """Squared error of the reconstruction against `images`, over the variance of these; NaN where they do not differ."""
     import torch
 
+    from stacked.evaluate import varies
+
+    if not varies(images):
+        return math.nan
     error = (restored - images).square().sum(dtype=torch.float64)
     return float(error / (images - images.mean(0)).square().sum(dtype=torch.float64))
 
@@ -111,7 +115,7 @@ def copied(gained: Tensor, noise: Tensor) -> float:
 
     gained: what the reconstruction of noisy images has more than that of clean ones. The mean of it along the noise, over the
     square of that: of a linear autoencoder the trace of its matrix over the number of noisy pixels (what Efron 1986 calls
-    degrees of freedom, a value).
+    degrees of freedom, a value). NaN where there is no noise.
     """
     import torch
 

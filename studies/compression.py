@@ -15,7 +15,7 @@ import argparse
 import io
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -149,7 +149,6 @@ def ours(way: str) -> Callable[[Setting, int], Iterator[Found]]:
     def found(setting: Setting, seed: int) -> Iterator[Found]:
         from stacked.codec import Codec
 
-        whole(setting.given.code, "code")
         images = setting.splits.train.images
         made = trained(setting, base_spec(seed, setting.given), way)
         codecs = ((step, Codec(made.stack, made.spec.stack, images, step)) for step in STEPS)
@@ -186,17 +185,22 @@ def linear_of(images: Tensor, count: int) -> tuple[StackedAutoencoder, StackSpec
     return stack, spec
 
 
+def check(setting: Setting, methods: Sequence[str]) -> None:
+    """Raise InputError for a code that is none, and where there are too few images or too many values for its PCA."""
+    train, count = setting.splits.train.images, setting.given.code
+    whole(count, "code")
+    need(
+        "pca" not in methods or (count < train[0].numel() <= MOST_PCA_VALUES and count <= len(train)),
+        f"PCA of {count} components needs as many images, of more values, and of {MOST_PCA_VALUES:,} at most: leave out the "
+        "method pca, or give another --code, --image-size or --grey",
+    )
+
+
 def pca(setting: Setting, seed: int) -> Iterator[Found]:
     """Principal components in the same codec."""
     from stacked.codec import Codec
 
     train, count = setting.splits.train.images, setting.given.code
-    values = train[0].numel()
-    need(
-        count < values <= MOST_PCA_VALUES and count <= len(train),
-        f"PCA of {count} components needs as many images, of more values, and of {MOST_PCA_VALUES:,} at most: leave out the "
-        "method pca, or give another --code, --image-size or --grey",
-    )
     stack, spec = linear_of(train, count)
     codecs = ((step, Codec(stack, spec, train, step)) for step in STEPS)
     yield from all_settings(setting, "PCA", points_of(codecs, coded(setting.splits.test.images)), seed)
@@ -286,6 +290,7 @@ USE = Use(
     },
     options=more,
     smoke={"updates": 30, "code": 8},
+    check=check,
 )
 
 if __name__ == "__main__":

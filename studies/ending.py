@@ -7,14 +7,15 @@ import sys
 from collections.abc import Callable
 
 from stacked.atomic import REFUSED, unwritable
-from stacked.errors import InputError
+from stacked.errors import Diverged, InputError
 from stacked.interruption import Interruption
 
 GOES_ON = "what is done is kept, and the same command goes on from there"
 
 
 def ended(prog: str, stop: Interruption, do: Callable[[], int], kept: str = GOES_ON) -> int:
-    """The exit code of `do`; 2 for bad input, and for a place that takes no files; 128 and the signal's number when interrupted.
+    """The exit code of `do`; 1 where training diverged; 2 for bad input, and for a place that takes no files; 128 and the
+    signal's number when interrupted.
 
     `kept` says what an interruption leaves.
     """
@@ -23,6 +24,9 @@ def ended(prog: str, stop: Interruption, do: Callable[[], int], kept: str = GOES
     except InputError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
+    except Diverged as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.errno not in REFUSED:
             raise

@@ -12,8 +12,9 @@ Expected and cost: results/linear/mnist/README.md, generated from the rows.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,17 +88,12 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
         from scipy.linalg import subspace_angles
 
         from stacked.codes import Images
-        from stacked.evaluate import as_rows, fitted_pca
+        from stacked.evaluate import as_rows, fitted_pca, varies
         from stacked.pretrain import pretrain
         from studies.uses.training import gflop_of
 
-        values = setting.splits.train.images[0].numel()
-        need(
-            DEPTHS["1 stage"][0] < values <= MOST_PCA_VALUES,
-            f"images of {values:,} values cannot be studied so: give {MOST_PCA_VALUES:,} at most, by --image-size and --grey",
-        )
         train, test = setting.splits.train.images, as_rows(setting.splits.test.images)
-        variance, spent = float(test.var(0).sum()), 0.0
+        variance, spent = float(test.var(0).sum()) if varies(setting.splits.test.images) else math.nan, 0.0
         for depth, widths in DEPTHS.items():
             rank = widths[-1]
             pca = fitted_pca(train, rank)
@@ -111,13 +107,27 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
             yield Found(name, depth, "angle", float(angles.max()))
             yield Found(name, depth, "mean_angle", float(angles.mean()))
             yield Found(name, depth, "fvu", error)
-            yield Found(name, depth, "excess", error / least - 1)
+            yield Found(name, depth, "excess", error / least - 1 if least else math.nan)
             if seed == 0 and depth == "1 stage" and name == "joint, untied":
                 kept = components(stack, pca.components_, matrix, rank)
                 keep(setting.out, name, {"shape": setting.splits.image_shape, **kept})
         yield Found(name, "", "gflop", spent)
 
     return found
+
+
+def check(setting: Setting, methods: Sequence[str]) -> None:
+    """Raise InputError for images of too few or too many values, and too few images, for principal components."""
+    images, rank = setting.splits.train.images, DEPTHS["1 stage"][0]
+    values = images[0].numel()
+    need(
+        rank < values <= MOST_PCA_VALUES,
+        f"images of {values:,} values cannot be studied so: give {MOST_PCA_VALUES:,} at most, by --image-size and --grey",
+    )
+    need(
+        len(images) > rank,
+        f"training images ({len(images)}) are too few for {rank} principal components: give data with {rank + 1} or more",
+    )
 
 
 def components(
@@ -176,6 +186,7 @@ USE = Use(
     },
     options=more,
     smoke={"updates": 60},
+    check=check,
 )
 
 if __name__ == "__main__":

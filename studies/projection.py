@@ -12,8 +12,9 @@ Expected and cost: results/projection/*/README.md, generated from the rows.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,8 @@ DIMENSIONS = (2, 3, 4, 8, 16, 32, 64)
 #: test images that are shown, and whose neighbours are looked at
 SHOWN = 2000
 NEIGHBOURS, TRUSTED = 5, 12
+#: of t-SNE
+PERPLEXITY = 30
 #: values of the code that t-SNE makes a map of
 TSNE_OF = 32
 PROTOCOL = f"""\
@@ -155,15 +158,37 @@ def network(arm: str, way: str, of: SpecOf) -> Callable[[Setting, int], Iterator
     return found
 
 
+def check(setting: Setting, methods: Sequence[str]) -> None:
+    """Raise InputError where there are too few images for neighbours, t-SNE or principal components, or too many values."""
+    count, train = len(shown(setting)[0]), setting.splits.train.images
+    least = 2 * TRUSTED + 1
+    need(
+        count >= least,
+        f"{count} test images are too few, since {TRUSTED} neighbours of each are looked at: give data with {least} or more",
+    )
+    need(
+        count > PERPLEXITY or not {"tsne-code", "tsne-pixels"} & set(methods),
+        f"{count} test images are too few for t-SNE with a perplexity of {PERPLEXITY}: give data with {PERPLEXITY + 1} or more, "
+        "or leave out the methods tsne-code and tsne-pixels",
+    )
+    if "pca" in methods:
+        few_enough(train)
+        need(
+            max(sizes(setting)) <= len(train),
+            f"PCA of {max(sizes(setting))} components needs as many training images, and there are {len(train)}: give fewer "
+            "--dimensions, or leave out the method pca",
+        )
+
+
 def pca(setting: Setting, seed: int) -> Iterator[Found]:
     """Principal components."""
-    from stacked.evaluate import as_rows, fitted_pca
+    from stacked.evaluate import as_rows, fitted_pca, varies
 
     train, test = setting.splits.train.images, as_rows(setting.splits.test.images)
-    few_enough(train)
     model = fitted_pca(train, max(sizes(setting)))
     points = model.transform(as_rows(shown(setting)[0]))
-    codes, total = model.transform(test), float(np.square(test - test.mean(0)).sum())
+    total = float(np.square(test - test.mean(0)).sum()) if varies(setting.splits.test.images) else math.nan
+    codes = model.transform(test)
     for size in sizes(setting):
         yield from judged("PCA", points[:, :size], setting)
         back = codes[:, :size] @ model.components_[:size] + model.mean_
@@ -188,7 +213,11 @@ def tsne(arm: str, of: Callable[[Setting, int], Points]) -> Callable[[Setting, i
         from sklearn.manifold import TSNE
 
         values = of(setting, seed)
-        points = TSNE(2, init="pca", random_state=seed).fit_transform(values.astype(np.float32)).astype(np.float64)
+        points = (
+            TSNE(2, perplexity=PERPLEXITY, init="pca", random_state=seed)
+            .fit_transform(values.astype(np.float32))
+            .astype(np.float64)
+        )
         yield from judged(arm, points, setting)
         if seed == 0:
             keep_maps(setting, arm, {2: points})
@@ -270,6 +299,7 @@ USE = Use(
     options=more,
     smoke={"updates": 20, "dimensions": [2, 3]},
     own=map_own,
+    check=check,
 )
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     from stacked.determinism import strict
     from stacked.doctor import unsent
     from stacked.environment import device_of
+    from stacked.evaluate import varies
     from stacked.mlflow_store import OUTAGES
     from stacked.run import check, load
     from stacked.tracking import open_store
@@ -119,6 +120,10 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     splits = load(given.base, given.data_dir, given.download)
     for name in given.arms:
         check(study.arm(name).spec(given.base), splits)
+    for name, split in (("validation", splits.valid), ("test", splits.test)):
+        if not varies(split.images):
+            many = f"{len(split):,} image{'s' * (len(split) > 1)}"
+            say(f"FVU is not defined on the {name} images, which do not differ ({many}): it is left blank")
     if given.dry_run:
         from studies.dry_run import show
 

@@ -56,6 +56,7 @@ def test_a_slope_is_that_of_the_second_half_with_its_interval() -> None:
     assert not found.grows  # 10 more per 100 phases, and the interval holds 0
     assert slope(samples(memory=[*first, 10.0, 20.0, 30.0, 40.0, 50.0]), "memory").grows
     assert slope(samples(memory=[*first, 9.0, 9.0, 9.0, 9.0, 9.0]), "memory") == Slope(0.0, 0.0, 0.0)
+    assert Slope(np.nan, np.nan, np.nan).grows  # it was not shown to stay as it was
 
 
 @pytest.mark.parametrize(

@@ -337,3 +337,18 @@ def test_quote_needs_no_compute_memory_or_probe() -> None:
         "Over 5 seeds, joint reconstructs best, at a test MSE of 0.0100 per pixel; every other arm is worse, next greedy "
         "(+100 %)."
     )
+
+
+def test_quote_of_a_perfect_arm_divides_by_nothing() -> None:
+    text = quote(made_up({"joint": [0.0, 0.0], "greedy": [0.1, 0.2], "random": [1.0, 1.0]}), "joint")
+    assert "joint reconstructs best, at a test MSE of 0.000 per pixel" in text
+    assert "greedy (+inf %)" in text
+
+
+def test_quote_of_compute_that_was_not_counted_everywhere() -> None:
+    rows = made_up(
+        {"joint": JOINT[:2], "greedy": [0.02, 0.03], "simultaneous": [0.03, 0.04]},
+        gflop={"joint": 400, "greedy": float("nan"), "simultaneous": 500},
+    )
+    assert quote(rows, "joint").startswith("With 400 to 500 GFLOP of training (2 seeds)")
+    assert quote(rows.iloc[::-1], "joint").startswith("With 400 to 500 GFLOP of training (2 seeds)")

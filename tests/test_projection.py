@@ -73,6 +73,11 @@ def test_scaled_points_keep_their_shape() -> None:
         ({"maps": {"m": np.full((3, 2), np.nan)}}, "finite"),
         ({"names": ["a"]}, "1 names do not fit 3 images"),
         ({"labels": [0]}, "1 labels do not fit 3 images"),
+        (
+            {"images": np.zeros((3, 8, 8, 3), np.uint8)},
+            r"shape \[3, 8, 8, 3\] cannot be shown: .*permute\(0, 3, 1, 2\)",
+        ),
+        ({"images": np.zeros((3, 1, 8, 8))}, "images of float64 .* cannot be shown: give uint8"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any], says: str) -> None:
@@ -141,3 +146,46 @@ def test_images_of_ones_own_are_placed(tmp_path: Path, capsys: Any) -> None:
     assert len(content((tmp_path / "out" / "map.html").read_text())["names"]) == 90
     assert main(projection.USE, [*words, "--dimensions", "5", "--out", str(tmp_path / "out")]) == 2
     assert "a map has 2 or 3 dimensions" in capsys.readouterr().err
+
+
+def two_classes(place: Path, each: int) -> list[str]:
+    """Words for a folder with two classes of so many digits."""
+    images = data.load("digits").train.images
+    for k, image in enumerate(images[: 2 * each]):
+        path = place / "digits" / "ab"[k % 2] / f"{k:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(path)
+    words = ["--data", f"folder:{place / 'digits'}", "--grey", "--image-size", "8", "--updates", "3", "--seeds", "1"]
+    return [*words, "--out", str(place / "out"), "--store", str(place / "store")]
+
+
+@pytest.mark.parametrize(
+    ("each", "more", "says"),
+    [
+        (60, [], "20 test images are too few, since 12 neighbours of each are looked at: give data with 25 or more"),
+        (
+            81,
+            [],
+            "27 test images are too few for t-SNE with a perplexity of 30: give data with 31 or more, or leave out",
+        ),
+        (100, ["--dimensions", "2", "300"], "dimensions 300 is not allowed"),
+        (34, ["--methods", "linear"], "11 test images are too few"),
+        (78, ["--methods", "pca", "linear", "--dimensions", "2", "64"], ""),
+    ],
+)
+def test_too_few_images_are_refused_before_training(
+    each: int, more: list[str], says: str, tmp_path: Path, capsys: Any
+) -> None:
+    words = two_classes(tmp_path, each)
+    assert main(projection.USE, [*words, *more]) == (2 if says else 0)
+    told = capsys.readouterr().err
+    assert says in told
+    assert (tmp_path / "out").exists() == (not says)
+    assert not says or told.count("\n") == 1
+
+
+def test_as_many_components_as_images_are_refused(tmp_path: Path, capsys: Any) -> None:
+    words = two_classes(tmp_path, 81)
+    methods = ["--methods", "linear", "pca", "--dimensions", "2", "64", "--limit", "40"]
+    assert main(projection.USE, [*words, *methods]) == 2
+    assert "PCA of 64 components needs as many training images, and there are 40" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -255,3 +256,114 @@ def test_drawings_without_data_are_left_out(place: list[str], tmp_path: Path) ->
     use = replace(USE, drawings={"nothing": Drawing("Nothing.", lambda rows, out: None)})
     assert main(USE, place) == 0
     assert "Nothing." not in report(use, tmp_path / "out", "command", "made", {"seeds": 3})
+
+
+def test_what_is_not_defined_is_blank_and_told(place: list[str], tmp_path: Path, capsys: Any) -> None:
+    """Of one arm under one condition: means of all arms leave that condition out."""
+
+    def ours(setting: Setting, seed: int) -> Iterator[Found]:
+        for found in USE.methods["ours"](setting, seed):
+            undefined = (found.condition, found.measure) == ("few", "score")
+            yield found._replace(value=float("nan")) if undefined else found
+
+    use = replace(USE, methods={**USE.methods, "ours": ours})
+    assert main(use, place) == 0
+    assert "ours/s0: score is not defined everywhere; its cells are left blank" in capsys.readouterr().err
+    lines = (tmp_path / "out" / "rows.csv").read_text().splitlines()
+    assert sum(line.split(",")[5] == "" for line in lines) == 3
+    assert load(tmp_path / "out")["value"].notna().all()
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "Not defined everywhere, and left out where it is not: score (ours)." in page
+    assert "how many: many)" in page  # over which alone arms are compared
+    assert main(use, place) == 0  # and goes on from there
+
+
+def folder_of_classes(place: Path, **counts: int) -> Path:
+    splits = data.load("digits")
+    for number, (name, count) in enumerate(counts.items()):
+        (place / name).mkdir(parents=True)
+        for k, image in enumerate(splits.train.images[splits.train.labels == number][:count]):
+            Image.fromarray(image[0].numpy()).save(place / name / f"{k:03}.png")
+    return place
+
+
+def test_classes_without_enough_images_to_calibrate_with_are_refused_before_training(
+    tmp_path: Path, capsys: Any
+) -> None:
+    folder = folder_of_classes(tmp_path / "images", many=130, few=60)
+    words = [
+        "--data",
+        f"folder:{folder}",
+        "--grey",
+        "--image-size",
+        "8",
+        "--updates",
+        "3",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(anomaly.USE, [*words, "--methods", "pca"]) == 2
+    told = "9 held-out images cannot tell a false-alarm rate of 0.05: give 19 or more of them, as of 95 training images of "
+    assert told + "class 'few', and not of 46" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_test_images_of_one_class_alone_are_refused(tmp_path: Path, capsys: Any) -> None:
+    folder_of_classes(tmp_path / "images" / "train", a=120, b=120)
+    folder_of_classes(tmp_path / "images" / "test", a=20)
+    words = ["--data", f"folder:{tmp_path / 'images'}", "--grey", "--image-size", "8", "--updates", "3"]
+    assert main(anomaly.USE, [*words, "--out", str(tmp_path / "out")]) == 2
+    assert (
+        "20 of 20 test images are of class 'a', and there must be some of it and some of others"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_folder_with_one_class_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "bottles").mkdir()
+    (tmp_path / "bottles" / "good").symlink_to(folders / "normal")
+    words = ["--data", f"folder:{tmp_path / 'bottles'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
+    with pytest.warns(UserWarning, match="lie in one folder, 'good': they are taken as images without classes"):
+        assert main(anomaly.USE, [*words, "--image-size", "8", "--updates", "3", "--out", str(tmp_path)]) == 0
+    assert "images are anomalous" in capsys.readouterr().out
+
+
+def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, capsys: Any) -> None:
+    new = folder_of_classes(tmp_path / "new", Good=30, crack=20, hole=15)
+    words = ["--data", f"folder:{folders / 'normal'}", "--judge", f"folder:{new}", "--grey", "--image-size", "8"]
+    words += ["--updates", "60", "--out", str(tmp_path / "out")]
+    assert main(anomaly.USE, words) == 0
+    rows = pd.read_csv(tmp_path / "out" / "scores.csv")
+    bad = ~rows["file"].str.startswith("Good")
+    expected = roc_auc_score(bad, rows["score"])
+    assert expected > 0.8
+    shares = [round(100 * rows["anomalous"][part].mean()) for part in (bad, ~bad)]
+    assert (
+        f"AUROC {expected:.4f}: 35 images in crack, hole, of which {shares[0]}% are called anomalous, against 30 in Good, of "
+        f"which {shares[1]}% are\n"
+    ) in capsys.readouterr().out
+    (new / "Good").rename(new / "fine")
+    assert main(anomaly.USE, words) == 0
+    assert "No AUROC: of the folders crack, fine, hole one would have to be called good" in capsys.readouterr().out
+
+
+def test_halves_that_cannot_calibrate_are_refused_before_training(folders: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = folder_of_classes(tmp_path / "images", a=120)
+    words = ["--data", f"folder:{folder / 'a'}", "--grey", "--image-size", "8", "--updates", str(10**9)]
+    assert main(anomaly.USE, [*words, "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert "12 held-out images cannot tell" in told
+    assert (
+        "as of 95 images in each half of --data (halves judge each other where there is no --judge), and not of 60"
+        in told
+    )
+
+
+def test_options_that_came_later_had_their_defaults(place: list[str], tmp_path: Path) -> None:
+    assert main(USE, place) == 0
+    path = tmp_path / "out" / "configuration.json"
+    then = json.loads(path.read_text())
+    del then["grey"]
+    path.write_text(json.dumps(then))
+    assert main(USE, place) == 0
+    assert main(USE, [*place, "--grey"]) == 2

@@ -33,7 +33,7 @@ from studies.claims import Claim
 from studies.papers.maps import draw_maps
 from studies.report.figures import Drawing
 from studies.report.measures import measure
-from studies.report.pictures import Line, depths_of, draw_lines
+from studies.report.pictures import Line, by_value, depths_of, draw_lines
 from studies.study import Study, main
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def comparison(study: Record) -> Figure | None:
     if not lines:
         return None
     originals = next(iter(study.samples.values()))["originals"]
-    groups = {"test images": [("", originals, np.nan)], "reconstructions": sorted(lines, key=lambda line: line[2])}
+    groups = {"test images": [("", originals, np.nan)], "reconstructions": sorted(lines, key=by_value)}
     return draw_lines(groups, study.colours, "sq. error", measure(SSE).number)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import nan
+from math import inf, isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -223,7 +223,8 @@ def compute(field: Field) -> str:
         return f"Over {seeds}"
     others = {arm: value for arm, value in spent.items() if not abs(value / goal - 1) <= EQUAL}
     if len(others) > NAMED or 2 * len(others) > len(spent):
-        return f"With {min(spent.values()):,.3g} to {max(spent.values()):,.3g} GFLOP of training ({seeds})"
+        known = [value for value in spent.values() if not isnan(value)]
+        return f"With {min(known):,.3g} to {max(known):,.3g} GFLOP of training ({seeds})"
     named = "".join(f"; {arm} {value:,.3g}" for arm, value in others.items())
     return f"At equal compute ({goal:,.3g} GFLOP of training{named}; {seeds})"
 
@@ -235,7 +236,8 @@ def above(field: Field, arm: str) -> str:
 
 def percent(field: Field, arm: str) -> str:
     """By how much the arm's mean test MSE is above the lowest."""
-    more = 100 * (field.mse[arm] / field.mse[field.best] - 1)
+    least = field.mse[field.best]
+    more = 100 * (field.mse[arm] / least - 1) if least else inf if field.mse[arm] else 0.0
     return f"{more:.1f} %" if more < 10 else f"{more:,.0f} %"
 
 

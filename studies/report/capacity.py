@@ -36,7 +36,7 @@ def answer(rows: pd.DataFrame) -> str:
     wide = rows[rows["measure"].isin(["wide_denoised_fvu", "wide_copied"])]
     wide = wide.pivot_table(index="arm", columns="measure", values="value")
     parts = []
-    for arm in dict.fromkeys(mine["arm"]):
+    for arm in (arm for arm in dict.fromkeys(mine["arm"]) if arm in noisy):
         told = ""
         if arm in wide.index:
             told = (
@@ -44,6 +44,8 @@ def answer(rows: pd.DataFrame) -> str:
                 f"{wide.loc[arm, 'wide_copied']:.0%} of the noise is copied"
             )
         parts.append(f"{arm} at {noisy[arm].idxmin():,} ({noisy[arm].min():.3f}{told})")
+    if not parts:
+        return ""
     return f"Of the widths tried, noisy images are restored best, by their fraction of variance unexplained: {'; '.join(parts)}."
 
 

@@ -59,8 +59,8 @@ class Slope:
 
     @property
     def grows(self) -> bool:
-        """Whether the whole interval lies above 0."""
-        return self.low > 0
+        """Whether the whole interval lies above 0, or none could be told, which must not pass for staying as it was."""
+        return not self.low <= 0
 
 
 def halves(samples: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from math import ceil
+from math import ceil, isnan
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -27,6 +27,11 @@ _LEFT, _RIGHT, _HEADING = 1.3, 0.85, 0.3  # inches for labels beside and above t
 
 #: (label, images uint8 [n, H, W, C], the number at the right end; NaN: none)
 Line: TypeAlias = tuple[str, npt.NDArray[Any], float]
+
+
+def by_value(line: Line) -> tuple[bool, float]:
+    """The place of a line among others: least number first, and those without one last."""
+    return isnan(line[2]), line[2]
 
 
 def draw_reconstructions(

@@ -13,7 +13,7 @@ from studies.report.canvas import FONT, GREY, ink, new_figure
 from studies.report.measures import measure
 from studies.report.pairing import mean_interval
 from studies.report.panels import Record
-from studies.report.pictures import Line, depths_of, draw_lines
+from studies.report.pictures import Line, by_value, depths_of, draw_lines
 from studies.report.scales import DASHES, accuracy_axis, log_axis, reference_label
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def draw_restored(study: Record) -> Figure | None:
         lines.append((arm, (label, arrays[f"depth{max(depths_of(arrays))}"], error)))
     if not lines:
         return None
-    lines.sort(key=lambda line: line[1][2])
+    lines.sort(key=lambda line: by_value(line[1]))
     colours = {line[0]: GREY if arm == "pca" else colour(arm) for arm, line in lines}
     groups = {
         "test images": [("", study.samples[lines[0][0]]["originals"], np.nan)],

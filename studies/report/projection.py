@@ -115,8 +115,10 @@ def framed(axes: Any, points: NDArray[Any]) -> None:
     axes.grid(False)
     axes.spines[:].set_visible(True)
     (left, low), (right, high) = np.quantile(points, 0.005, axis=0), np.quantile(points, 0.995, axis=0)
-    axes.set_xlim(left - 0.05 * (right - left), right + 0.05 * (right - left))
-    axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    if left < right:  # codes that have all one value need no more room than a point
+        axes.set_xlim(left - 0.05 * (right - left), right + 0.05 * (right - left))
+    if low < high:
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
 def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:

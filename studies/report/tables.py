@@ -24,12 +24,13 @@ _COSTS = {
 #: More arms than this are compared in a table of a line each, with the metrics side by side, but for those that are
 #: multiples of the mean squared error, whose p-values are the same.
 _MANY = 8
-_MULTIPLES = ("final/recon_fvu", "final/recon_sse")
+FVU = "final/recon_fvu"
+_MULTIPLES = (FVU, "final/recon_sse")
 
 
 def main_metrics(rows: pd.DataFrame) -> list[str]:
     """The metrics a study is judged by, as far as measured: reconstruction, probe, classifier by budget."""
-    wanted = ["final/recon_mse", "final/recon_fvu", "final/recon_sse", "final/probe_acc"]
+    wanted = ["final/recon_mse", FVU, "final/recon_sse", "final/probe_acc"]
     wanted += [f"final/classifier_acc_{budget}" for budget in budgets(rows.columns)]
     done = finished(rows)
     return [metric for metric in wanted if metric in done and done[metric].notna().any()]
@@ -112,7 +113,10 @@ def spread_note(rows: pd.DataFrame) -> str:
 
 
 def _note(rows: pd.DataFrame) -> str:
-    return spread_note(rows) + " All on the test set, at full depth unless a depth is named."
+    told = spread_note(rows) + " All on the test set, at full depth unless a depth is named."
+    if FVU in rows and len(done := finished(rows)) and done[FVU].isna().all():
+        told += f" {_first_upper(measure(FVU).label)} is not defined: the test images do not differ."
+    return told
 
 
 def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> str:

@@ -44,8 +44,23 @@ class Drawing:
 
 
 def load(out: Path) -> pd.DataFrame:
-    """The rows in a folder; conditions are texts."""
-    return pd.read_csv(out / "rows.csv", dtype={"condition": str, "commit": str}, keep_default_na=False)
+    """The rows in a folder, but for values that were not defined; conditions are texts."""
+    return _all(out).dropna(subset="value")
+
+
+def _all(out: Path) -> pd.DataFrame:
+    kinds = {"condition": str, "commit": str, "value": float}
+    return pd.read_csv(out / "rows.csv", dtype=kinds, keep_default_na=False, na_values={"value": [""]})
+
+
+def undefined(use: Use, out: Path) -> str:
+    """Which measures were not defined, for which arms; "" where all were."""
+    blank = _all(out).query("value.isna()")
+    told = [
+        f"{use.measures[name].label if name in use.measures else name} ({', '.join(dict.fromkeys(part['arm']))})"
+        for name, part in blank.groupby("measure", sort=False)
+    ]
+    return f"Not defined everywhere, and left out where it is not: {'; '.join(told)}." if told else ""
 
 
 def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str, Any]) -> str:
@@ -71,6 +86,7 @@ def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str,
         *shown[:1],
         summary(use, rows),
         note(use, rows),
+        undefined(use, out),
         differences(use, rows),
         *shown[1:],
         *(by_condition(use, rows, name) for name in use.measures),

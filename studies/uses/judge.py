@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: images that are shown
 SHOWN = 8
+#: what a folder of images without anomalies may be called, in capitals or not
+GOOD = ("good", "normal", "ok")
 FIELDS = ("file", "score", "p_value", "anomalous")
 
 
@@ -50,12 +52,16 @@ def judge(setting: Setting, spec: RunSpec) -> int:
     Without --judge the images of --data themselves are judged, each by a detector that was fitted on the other half of them;
     the detector that is kept is fitted on all.
     """
-    from stacked.anomaly import Detector
+    from stacked.anomaly import Detector, check_count
 
     given, out = setting.given, setting.out
     paths, images = images_of(given.judge or given.data, setting)
     normal = images_of(given.data, setting)[1] if given.judge else images
-    detector = Detector(spec, device=given.device).fit(normal)
+    detector = Detector(spec, device=given.device)
+    if not given.judge:
+        half = "images in each half of --data (halves judge each other where there is no --judge)"
+        check_count(len(images) // 2, detector.held_out, detector.false_alarms, half)
+    detector.fit(normal)
     found = Verdict.of(detector, images) if given.judge else crossed(spec, images, given.device)
     order = np.argsort(-found.score, kind="stable")
     above = Path(os.path.commonpath([path.parent for path in paths]))
@@ -72,19 +78,52 @@ def judge(setting: Setting, spec: RunSpec) -> int:
         f"{int(found.anomalous.sum())} of {len(paths)} images are anomalous, of normal ones at most {detector.false_alarms:.0%} "
         f"would be called so.\nscores.csv, worst.png and detector.safetensors are in {out}"
     )
+    if given.judge:
+        told = told_apart(paths, folder_of(given.judge, setting), found)
+        if told:
+            print(told)
     return 0
 
 
-def images_of(name: str, setting: Setting) -> tuple[list[Path], Tensor]:
-    """The files of "folder:PATH" and their images."""
-    from stacked.data.folder import apart, named_images
+def told_apart(paths: list[Path], root: Path, found: Verdict) -> str:
+    """How well scores tell images in a folder called good from those in the others; "" where folders do not say which are."""
+    from scipy.stats import rankdata
+    from sklearn.metrics import roc_auc_score
+
+    tops = [path.relative_to(root).parts[0] if path.parent != root else "" for path in paths]
+    names = sorted(set(tops))
+    good = [name for name in names if name.lower() in GOOD]
+    if len(names) < 2 or "" in names:
+        return ""
+    if len(good) != 1:
+        return (
+            f"No AUROC: of the folders {', '.join(names)} one would have to be called {' or '.join(GOOD)}, and is not"
+        )
+    bad = np.array([name != good[0] for name in tops])
+    auroc = float(roc_auc_score(bad, rankdata(found.score)))
+    return (
+        f"AUROC {auroc:.4f}: {int(bad.sum())} images in {', '.join(name for name in names if name != good[0])}, of which "
+        f"{found.anomalous[bad].mean():.0%} are called anomalous, against {int((~bad).sum())} in {good[0]}, of which "
+        f"{found.anomalous[~bad].mean():.0%} are"
+    )
+
+
+def folder_of(name: str, setting: Setting) -> Path:
+    """The folder that "folder:PATH" names."""
+    from stacked.data.folder import apart
 
     kind, _, path = name.partition(":")
     need(kind == "folder" and bool(path), f"{name!r} is no folder of images: give folder:PATH")
     name, data_dir = apart(name, setting.given.data_dir)
-    folder = Path(data_dir or "") / name.partition(":")[2]
+    return Path(data_dir or "") / name.partition(":")[2]
+
+
+def images_of(name: str, setting: Setting) -> tuple[list[Path], Tensor]:
+    """The files of "folder:PATH" and their images."""
+    from stacked.data.folder import named_images
+
     given = setting.given
-    return named_images(folder, given.image_size, given.grey, given.white_level, given.max_megapixels)
+    return named_images(folder_of(name, setting), given.image_size, given.grey, given.white_level, given.max_megapixels)
 
 
 def crossed(spec: RunSpec, images: Tensor, device: str) -> Verdict:

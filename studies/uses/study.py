@@ -7,6 +7,7 @@ import csv
 import importlib.util
 import io
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,8 +67,9 @@ class Use:
     table. protocol: Markdown for the page, with options' values in braces. drawings: the most telling first. varies: what
     differs between seeds. files: further ones beside the page, by name: what makes them of rows and folder, None where there is
     nothing to make. answer: what the rows say, in a sentence or two. options: adds those of its own. smoke: values of a smoke
-    run. own: does something else instead, where the command or the data ask for it, and returns the exit code of that. extras:
-    packages that methods need and this one does not; without its package a method is left out.
+    run. own: does something else instead, where the command or the data ask for it, and returns the exit code of that. check:
+    raises InputError, before anything is measured, for data or values with which one of the methods that are named cannot be.
+    extras: packages that methods need and this one does not; without its package a method is left out.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Use:
     options: Callable[[argparse.ArgumentParser], None] = lambda command: None
     smoke: Mapping[str, Any] = field(default_factory=dict)
     own: Callable[[Setting], int | None] = lambda setting: None
+    check: Callable[[Setting, Sequence[str]], None] = lambda setting, methods: None
     extras: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -169,6 +172,7 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
     code = use.own(setting)
     if code is not None:
         return code
+    use.check(setting, [method for method in given.methods if not lacking(use, method)])
     store = open_store(given.store)
     with alone(out):
         prepare(use, setting)
@@ -207,6 +211,8 @@ def prepare(use: Use, setting: Setting) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): restore it, or choose another --out") from error
     need(isinstance(theirs, dict), f"{path} is not the record of a study: restore it, or choose another --out")
+    later = {name: value for name, value in vars(parser(use).parse_args([])).items() if name not in {*passing, *theirs}}
+    theirs = later | theirs  # what was no option yet had the default
     differ = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
     told = ", ".join(f"{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here" for name in differ)
     need(not differ, f"{setting.out} holds rows of another configuration ({told}): choose another --out")
@@ -253,7 +259,7 @@ def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) ->
     found += [Found(arm, "", "seconds", seconds) for arm in dict.fromkeys(one.arm for one in found)]
     # before the row: a run that is made anew supersedes the old one, and one without a row would be missed
     record(use, setting, method, seed, found, store)
-    new = [[method, str(seed), one.arm, one.condition, one.measure, f"{one.value:.8g}", mine] for one in found]
+    new = [[method, str(seed), one.arm, one.condition, one.measure, cell(one.value), mine] for one in found]
     ranks = {name: rank for rank, name in enumerate(use.methods)}
     lines = sorted([*old, *new], key=lambda row: (int(row[1]), ranks.get(row[0], len(ranks))))
     text = io.StringIO()
@@ -262,13 +268,22 @@ def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) ->
     main_measure = next(iter(use.measures))
     told = ", ".join(f"{arm} {value:.4g}" for arm, value in means(found, main_measure).items())
     say(f"{method}/s{seed}: {f'{main_measure} of {told}; ' * bool(told)}{seconds:.0f} s")
+    undefined = dict.fromkeys(one.measure for one in found if not math.isfinite(one.value))
+    if undefined:
+        say(f"{method}/s{seed}: {', '.join(undefined)} is not defined everywhere; its cells are left blank")
+
+
+def cell(value: float) -> str:
+    """A value as rows have it; blank where it is not defined."""
+    return f"{value:.8g}" if math.isfinite(value) else ""
 
 
 def means(found: Sequence[Found], name: str) -> dict[str, float]:
-    """The mean over conditions of a measure, by arm."""
+    """The mean over conditions of a measure, by arm, where it is defined in all of them."""
     values: dict[str, list[float]] = {}
+    undefined = {one.arm for one in found if one.measure == name and not math.isfinite(one.value)}
     for one in found:
-        if one.measure == name:
+        if one.measure == name and one.arm not in undefined:
             values.setdefault(one.arm, []).append(one.value)
     return {arm: sum(each) / len(each) for arm, each in values.items()}
 
@@ -305,8 +320,8 @@ def record(use: Use, setting: Setting, method: str, seed: int, found: Sequence[F
         params = {"method": method, "data": setting.splits.name, "limit": setting.given.limit}
         with Tracker(store, experiment(use, setting), name=name, work=work, tags=tags, params=params) as run:
             mine = [one for one in found if one.arm == arm]
-            values = {one.measure: means(mine, one.measure)[arm] for one in mine}
-            run.log({f"final/{slug(measure)}": value for measure, value in values.items()}, step=0)
+            values = {one.measure: means(mine, one.measure) for one in mine}
+            run.log({f"final/{slug(measure)}": each[arm] for measure, each in values.items() if arm in each}, step=0)
 
 
 def tell(use: Use, setting: Setting, store: Store) -> None:
