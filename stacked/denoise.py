@@ -38,8 +38,9 @@ class Denoiser:
     """Restores images from corrupted ones of the kind that it was trained on, or near it.
 
     spec: what is trained (None: `default_spec`). corruption, level: as in a spec, "gaussian" with a standard deviation, or
-    "salt-and-pepper" or "masking" with a share of the pixels, or several joined by "+" and a level for each. device: where it
-    trains. Raises InputError for parameters that are none of these.
+    "salt-and-pepper" or "masking" with a share of the pixels, or several joined by "+" and a level for each. Running statistics
+    are those of corrupted images, as in use, whatever the spec says. device: where it trains. Raises InputError for parameters
+    that are none of these.
     """
 
     def __init__(
@@ -51,7 +52,8 @@ class Denoiser:
         device: str = "cpu",
     ) -> None:
         first = spec or default_spec()
-        how = replace(first.optimisation, corruption=corruption, corruption_level=(level,))
+        # what it is used on is corrupted: so are the running statistics that serve it
+        how = replace(first.optimisation, corruption=corruption, corruption_level=(level,), recalibrate=False)
         self.spec, self.device = replace(first, optimisation=how), device
         self.stack: StackedAutoencoder | None = None
 

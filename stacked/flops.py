@@ -42,6 +42,15 @@ def _update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, cl
     return counter.get_total_flops()
 
 
+def recalibration_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int, images: int) -> int:
+    """FLOPs of taking running statistics anew on one batch of so many images, without the frozen prefix."""
+    clone = copy.deepcopy(stack).cpu().learn_only(*phase.learn).eval()
+    objective = PhaseLoss(clone, phase, how, classes=classes)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        objective.of_examples(*examples(clone, phase, 1))
+    return images * counter.get_total_flops()
+
+
 def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:
     """Inputs and targets of the shapes that `n` images have in `phase`: values in [0, 1), class 0."""
     read = torch.rand(n, *stack.shapes(stack.input_shape)[phase.reads])

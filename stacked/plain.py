@@ -10,6 +10,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -27,9 +28,13 @@ DEEPEST, BITS = 50, 1000
 Options = tuple[tuple[str, Any], ...]
 
 
-def later(default: Any) -> Any:
-    """A field of a spec that is left out of its JSON where it has this default."""
-    return dataclasses.field(default=default, metadata={"later": True})
+def later(default: Any, unsaid: Callable[[Any], Any] | None = None) -> Any:
+    """A field of a spec that is left out of its JSON where it has this default.
+
+    unsaid: where a spec that was recorded without the field does not always mean the default: what it means, by its other
+    fields. Then this is what is left out, and read.
+    """
+    return dataclasses.field(default=default, metadata={"later": True, "unsaid": unsaid or (lambda spec: default)})
 
 
 def pairs(values: Any) -> Options:
@@ -46,11 +51,12 @@ def to_dict(spec: Any) -> Any:
     """A spec as plain JSON values."""
     if dataclasses.is_dataclass(spec):
         hints = typing.get_type_hints(type(spec))
-        return {
-            f.name: dict(value) if hints[f.name] == Options else to_dict(value)
+        said = {
+            f.name: getattr(spec, f.name)
             for f in dataclasses.fields(spec)
-            if (value := getattr(spec, f.name)) != f.default or not f.metadata.get("later")
+            if not f.metadata.get("later") or getattr(spec, f.name) != f.metadata["unsaid"](spec)
         }
+        return {name: dict(value) if hints[name] == Options else to_dict(value) for name, value in said.items()}
     return [to_dict(value) for value in spec] if isinstance(spec, tuple) else spec
 
 
@@ -110,15 +116,22 @@ def from_dict(cls: type[T], values: Any) -> T:
     hints = typing.get_type_hints(cls)
     for name in values:
         choice(name, hints, f"field of {cls.__name__}")
-    for f in dataclasses.fields(typing.cast(Any, cls)):
+    fields = dataclasses.fields(typing.cast(Any, cls))
+    for f in fields:
         given = f.name in values or f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
         need(given, f"{f.name} of a {cls.__name__} is missing: give it")
-    return cls(**{name: _convert(hints[name], value, name) for name, value in values.items()})
+    made: Any = cls(**{name: _convert(hints[name], value, name) for name, value in values.items()})
+    unsaid = {f.name: f.metadata["unsaid"](made) for f in fields if f.metadata.get("later") and f.name not in values}
+    return typing.cast(T, dataclasses.replace(made, **unsaid) if unsaid else made)
 
 
 def merged(spec: T, values: dict[str, Any]) -> T:
     """The spec with these of its fields changed, given as plain values; errors as of `from_dict`."""
-    return from_dict(type(spec), to_dict(spec) | values)
+    hints = typing.get_type_hints(type(spec))
+    for name in values:
+        choice(name, hints, f"field of {type(spec).__name__}")
+    changed = {name: _convert(hints[name], value, name) for name, value in values.items()}
+    return typing.cast(T, dataclasses.replace(typing.cast(Any, spec), **changed))
 
 
 def _convert(hint: Any, value: Any, what: str) -> Any:

@@ -28,6 +28,7 @@ from stacked.initialise import resample
 from stacked.optim import OPTIMISERS, learning_rate
 from stacked.penalties import PENALTIES
 from stacked.phase_loss import PhaseLoss
+from stacked.recalibration import recalibrate
 from stacked.run import check, load
 from stacked.spec import Optimisation, RunSpec
 from stacked.stack import StackedAutoencoder, grow
@@ -172,10 +173,11 @@ def train_phase(members: list[Member], how: Optimisation, phase: Phase, where: t
         optimiser.step()
         if (update + 1) % CHECKED == 0 or update + 1 == phase.updates:
             check_finite(losses, members, phase, update + 1)
-    with torch.no_grad():
-        for k, member in enumerate(members):
+    for k, member in enumerate(members):
+        with torch.no_grad():
             for name, value in member.tensors().items():
                 value.copy_(all_of[name][k])
+        recalibrate(member.objective, member.inputs, member.targets, member.order)
 
 
 def clip_each(grads: list[Tensor], most: float) -> None:

@@ -46,6 +46,7 @@ LATER = {
     (Optimisation, "end_schedule"): None,
     (Optimisation, "end_patience"): None,
     (Optimisation, "on_fault"): "stop",
+    (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
 }
 #: Another value of each.
 OTHER: dict[str, Any] = {
@@ -66,6 +67,7 @@ OTHER: dict[str, Any] = {
     "end_schedule": "cosine",
     "end_patience": 2,
     "on_fault": "rollback",
+    "recalibrate": False,
 }
 
 
@@ -108,6 +110,32 @@ def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
     other = RunSpec("joint", stack=stack, optimisation=how)
     assert other.id != plain.id
     assert from_json(to_json(other)) == other
+
+
+def test_a_recorded_spec_that_corrupts_keeps_its_id_and_what_it_meant() -> None:
+    """It had the running statistics of corrupted training; to take them anew is another run, with an id of its own."""
+    then = (
+        '{"budget":{"end_to_end":1.0,"stages":[1.0],"unit":"epochs"},"classification":{"batch_size":128,"checks":5,"epochs":1.0,'
+        '"images":1000,"labels":[100,1000,null],"lrs":[0.001,0.003],"updates":150},"data":{"grey":false,"image_size":224,'
+        '"limit":null,"name":"mnist","valid":0.08333333333333333},"evaluation":{"every":40,"images":128,"probe_every":12,'
+        '"probe_images":1000,"probe_labels":3000,"until":0},"optimisation":{"batch_size":256,"clip":null,"corruption":"masking",'
+        '"corruption_level":[0.3],"loss":["mse"],"lr":0.001,"momentum":0.9,"optimiser":"adam","patience":null,'
+        '"schedule":"constant","warmup":0,"weight_decay":0.0},"policy":"greedy+finetune","seed":0,"stack":{"output":"sigmoid",'
+        '"stages":[{"activation":"relu","kind":"conv","options":{},"width":16}]}}'
+    )
+    recorded = from_json(then)
+    assert to_json(recorded) == then
+    assert recorded.id == "90e98d74f6a3c486"  # of the version before, on any machine
+    assert not recorded.optimisation.recalibrate
+    today = dataclasses.replace(recorded, optimisation=Optimisation(corruption_level=(0.3,)))
+    assert today.optimisation.recalibrate
+    assert today.id != recorded.id
+    assert json.loads(to_json(today))["optimisation"]["recalibrate"] is True
+    assert from_json(to_json(today)) == today
+    # and a default is not lost on the way to a spec that corrupts
+    assert merged(Optimisation(), {"corruption_level": 0.3}) == Optimisation(corruption_level=(0.3,))
+    assert not merged(recorded.optimisation, {"lr": 0.1}).recalibrate
+    assert not merged(Optimisation(recalibrate=False), {"corruption_level": 0.3}).recalibrate
 
 
 def committed() -> list[Path]:
