@@ -18,6 +18,7 @@ from stacked.codes import Images
 from stacked.data.stream import Order
 from stacked.evaluate import CHUNK, device_of
 from stacked.rng import derive, seeded
+from stacked.settings import own_settings
 from stacked.spec import Classification
 from stacked.stack import StackedAutoencoder
 
@@ -61,6 +62,7 @@ class Tuned:
     updates: int
 
 
+@own_settings()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """The fraction of images [N, C, H, W] uint8 classified as labelled."""
     read, right = Images(images, device=device_of(model)), 0
@@ -71,6 +73,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return right / len(images)
 
 
+@own_settings()
 def fine_tuned(
     stack: StackedAutoencoder,
     train: tuple[Tensor, Tensor],

@@ -21,6 +21,7 @@ from stacked.packed import ID_BYTES, pack, unpack
 from stacked.plain import to_json
 from stacked.pretrain import pretrain
 from stacked.rng import generator
+from stacked.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder
 
@@ -61,6 +62,7 @@ class Codec:
     full range; greater is smaller files. Raises InputError for parameters that are none of these.
     """
 
+    @own_settings()
     def __init__(self, stack: StackedAutoencoder, spec: StackSpec, images: Tensor, step: float = 1.0) -> None:
         positive(step, "step")
         _check(images, stack.input_shape[0])
@@ -75,6 +77,7 @@ class Codec:
         self._count(self._rounded(codes))
 
     @classmethod
+    @own_settings()
     def fit(cls, images: Tensor, spec: RunSpec | None = None, *, step: float = 1.0, device: str = "cpu") -> Codec:
         """Train a stack on images of one size and make a codec of it; Diverged when a loss is not finite."""
         _check(images)
@@ -139,12 +142,14 @@ class Codec:
         """How many values each channel takes."""
         return np.array([len(count) for count in self.counts])
 
+    @own_settings()
     def symbols(self, images: Tensor) -> Symbols:
         """The rounded codes [tiles, channels, places] of images, from 0; what training did not see is the nearest it saw."""
         _check(images, self.stack.input_shape[0])
         rounded = self._rounded(self._codes(tiled(images, self.stack.input_shape[1:])))
         return np.clip(rounded - self.low[:, None], 0, self.levels[:, None] - 1).astype(np.int32)
 
+    @own_settings()
     @torch.no_grad()
     def restored(self, symbols: Symbols) -> Tensor:
         """The tiles, uint8, that the decoder makes of symbols."""
@@ -153,6 +158,7 @@ class Codec:
         parts = [self._pixels(part).clamp(0, 1).mul(255).round().to(torch.uint8) for part in codes.split(BATCH)]
         return torch.cat(parts)
 
+    @own_settings()
     def encode(self, images: Sequence[Tensor] | Tensor) -> bytes:
         """The file of images, uint8 [C, H, W] each; InputError where they have other channels, or without constriction."""
         need(len(images) > 0, "there are no images to encode: give at least one")
@@ -182,6 +188,7 @@ class Codec:
             for count in self.counts
         ]
 
+    @own_settings()
     def decode(self, content: bytes, name: str = "the file") -> list[Tensor]:
         """The images, uint8 [C, H, W], of a file that `encode` wrote.
 
@@ -232,11 +239,13 @@ class Codec:
         arrays = (self.mean, self.steps, self.low, self.levels, np.concatenate(self.counts))
         return tensors | {name: torch.from_numpy(array) for name, array in zip(ARRAYS, arrays, strict=True)}
 
+    @own_settings()
     def save(self, path: str | Path) -> None:
         """Write the codec to a file; InputError when the place cannot be written."""
         write(Path(path), FORMAT, self._tensors(), self.spec, self.stack.input_shape, {})
 
     @classmethod
+    @own_settings()
     def load(cls, path: str | Path) -> Codec:
         """The codec that `save` wrote, which may be anyone's; InputError when the file is none."""
         with reading(path, FORMAT, "a codec {reason}: give a file that Codec.save wrote") as content:

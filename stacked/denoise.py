@@ -13,6 +13,7 @@ from stacked.codes import Images
 from stacked.model_file import reading, write
 from stacked.plain import parsed
 from stacked.pretrain import pretrain
+from stacked.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder
 
@@ -57,6 +58,7 @@ class Denoiser:
         self.spec, self.device = replace(first, optimisation=how), device
         self.stack: StackedAutoencoder | None = None
 
+    @own_settings()
     def fit(self, images: Tensor) -> Denoiser:
         """Train on clean images, uint8 [N, C, H, W]; Diverged when a loss is not finite."""
         need(
@@ -66,6 +68,7 @@ class Denoiser:
         self.stack = pretrain(self.spec, Images(images), tuple(images.shape[1:]), device=self.device).cpu()
         return self
 
+    @own_settings()
     @torch.no_grad()
     def denoise(self, images: Tensor) -> Tensor:
         """The restored images, floats [N, C, H, W] in [0, 1], of noisy ones: floats on that scale, or uint8.
@@ -82,6 +85,7 @@ class Denoiser:
         floats = images.float() / (255 if images.dtype == torch.uint8 else 1)
         return torch.cat([self.stack.reconstruct(part).clamp(0, 1) for part in floats.split(BATCH)])
 
+    @own_settings()
     def save(self, path: str | Path) -> None:
         """Write the denoiser to a file; InputError when it is not fitted, or the place cannot be written."""
         need(self.stack is not None, "this denoiser is not fitted: call fit, or load one")
@@ -91,6 +95,7 @@ class Denoiser:
         write(Path(path), FORMAT, self.stack.state_dict(), self.spec.stack, self.stack.input_shape, header)
 
     @classmethod
+    @own_settings()
     def load(cls, path: str | Path) -> Denoiser:
         """The denoiser that `save` wrote, which may be anyone's; InputError when the file is none."""
         with reading(path, FORMAT, "a denoiser {reason}: give a file that Denoiser.save wrote") as content:

@@ -15,6 +15,7 @@ from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
 
 from stacked.codes import Images
+from stacked.settings import own_settings
 from stacked.stack import StackedAutoencoder
 
 #: Images of a forward pass; a constant, so that no measurement depends on the training batch.
@@ -63,6 +64,7 @@ def errors(squared: float, variance: float, values: int) -> Reconstruction:
     return Reconstruction(mse, squared, squared / variance, -10 * math.log10(mse) if mse > 0 else math.inf)
 
 
+@own_settings()
 def reconstruction(stack: StackedAutoencoder, images: Tensor, depth: int | None = None) -> Reconstruction:
     """Errors of images [N, C, H, W] uint8 encoded to `depth` (None: the bottleneck) and decoded to pixels."""
     read = Images(images, device=device_of(stack))
@@ -81,6 +83,7 @@ def reconstruction(stack: StackedAutoencoder, images: Tensor, depth: int | None 
     return errors(squared / n, variance, images[0].numel())
 
 
+@own_settings()
 def codes(stack: StackedAutoencoder, images: Tensor, depth: int) -> Tensor:
     """The codes [N, D] at `depth` (0: pixels) of images [N, C, H, W] uint8, flattened, on the CPU."""
     read = Images(images, device=device_of(stack))
@@ -89,6 +92,7 @@ def codes(stack: StackedAutoencoder, images: Tensor, depth: int) -> Tensor:
     return torch.cat(parts)
 
 
+@own_settings()
 def reconstructed(stack: StackedAutoencoder, images: Tensor, depth: int) -> Tensor:
     """The images [N, C, H, W] as uint8 after encoding to `depth` and back."""
     read = Images(images, device=device_of(stack))
@@ -97,6 +101,7 @@ def reconstructed(stack: StackedAutoencoder, images: Tensor, depth: int) -> Tens
     return output.clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
 
 
+@own_settings()
 def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tensor) -> float:
     """Accuracy on valid codes [M, D] of ridge regression (penalty 1, standardised codes) on train codes [N, D]."""
     scale = train.std(0).clamp_min(1e-6)
@@ -104,17 +109,20 @@ def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tens
     return float(model.score(((valid - train.mean(0)) / scale).numpy(), valid_labels.numpy()))
 
 
+@own_settings()
 def fitted_pca(train: Tensor, components: int) -> PCA:
     """PCA of train images, uint8 [N, C, H, W], with values in [0, 1]."""
     return PCA(components, svd_solver="covariance_eigh").fit(as_rows(train))
 
 
+@own_settings()
 def as_rows(images: Tensor) -> NDArray[np.float64]:
     """Images uint8 [N, C, H, W] as float64 rows [N, C * H * W] in [0, 1]."""
     rows: NDArray[np.float64] = Images(images, torch.float64)(torch.arange(len(images))).flatten(1).numpy()
     return rows
 
 
+@own_settings()
 def pca_reference(train: Tensor, test: Tensor, components: int) -> Reconstruction:
     """Errors on test images of PCA fitted on train images, both uint8 [N, C, H, W]: the linear code of the same size."""
     pca, x = fitted_pca(train, components), as_rows(test)
@@ -122,6 +130,7 @@ def pca_reference(train: Tensor, test: Tensor, components: int) -> Reconstructio
     return errors(squared, float(x.var(0).sum()), x.shape[1])
 
 
+@own_settings()
 def mean_reference(train: Tensor, test: Tensor) -> Reconstruction:
     """Errors on test images of answering the mean train image, both uint8 [N, C, H, W]."""
     mean = Images(train, torch.float64)(torch.arange(len(train))).mean(0)

@@ -19,6 +19,7 @@ from stacked.fit import Training
 from stacked.growth import Phase
 from stacked.imitation import Work, encoding, recalibrating, update
 from stacked.machine import Machine, measured, seconds_of
+from stacked.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder, check_size, grow
 from stacked.stages.stage import Shape
@@ -93,6 +94,7 @@ class Part:
         return PhaseCost(self.phase.name, updates, flop / 1e9, seconds, self.learning.peak_bytes, self.inputs.bytes)
 
 
+@own_settings()
 def plan(spec: RunSpec, shape: Shape, images: int, *, classes: int = 0, machine: Machine | None = None) -> Forecast:
     """What `spec` costs on so many training images of `shape` (C, H, W), with so many classes.
 

@@ -30,6 +30,7 @@ from stacked.penalties import PENALTIES
 from stacked.phase_loss import PhaseLoss
 from stacked.recalibration import recalibrate
 from stacked.run import check, load
+from stacked.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
 from stacked.stack import StackedAutoencoder, grow
 from stacked.train_phase import material
@@ -38,6 +39,7 @@ from stacked.train_phase import material
 CHECKED = 100
 
 
+@own_settings()
 def train_together(
     spec: RunSpec, seeds: Sequence[int], splits: data.Splits | None = None, *, device: str = "cpu"
 ) -> list[StackedAutoencoder]:

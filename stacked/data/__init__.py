@@ -70,13 +70,15 @@ def load(
     if grey and not argument and name != "photographs":
         raise InputError(f"grey does not apply to {name!r}, whose images are taken as they are: leave it out")
 
-    where = at_home(data_dir or ".") if argument else _data_dir(data_dir)
-    official = dataset().load(Source(where, download, argument, image_size, grey))
-    train, held = hold_out(official.train, valid)
-    if limit is not None:
-        from stacked.data.labels import image_subset
+    from stacked.data.labels import image_subset
+    from stacked.settings import own_settings
 
-        train = train.take(image_subset(train.labels, limit))
+    where = at_home(data_dir or ".") if argument else _data_dir(data_dir)
+    with own_settings():
+        official = dataset().load(Source(where, download, argument, image_size, grey))
+        train, held = hold_out(official.train, valid)
+        if limit is not None:
+            train = train.take(image_subset(train.labels, limit))
     return Splits(name, train, held, official.test, official.classes)
 
 
