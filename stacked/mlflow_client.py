@@ -63,6 +63,11 @@ class StoreClient:
         if self.store.is_local:
             check_unlocked(self.store.root / "mlflow.db")
 
+    def forget(self, run_id: str | None) -> None:
+        """Ask anew which experiment it is, and where the files of a run belong: what was answered may have been wrong."""
+        self.__dict__.pop("experiment_id", None)
+        let_go_of_writer(run_id)
+
     @cached_property
     def experiment_id(self) -> str:
         """Id of the experiment; raises `InputError` when it was deleted in the store, or its artifacts lie elsewhere."""
@@ -159,7 +164,6 @@ class StoreClient:
     def end_run(self, run_id: str, status: str, ended: int) -> None:
         """Set the final status of a run and when it ended (ms since 1970)."""
         self._client.set_terminated(run_id, status=status, end_time=ended)
-        _let_go_of_writer(run_id)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Log parameters; repeating one with the same value is allowed."""
@@ -229,7 +233,7 @@ class StoreClient:
                 pip_requirements=requirements,
                 serialization_format="pt2",
             )
-        _let_go_of_writer(made.model_id)
+        let_go_of_writer(made.model_id)
 
 
 class _ClientOfServer:
@@ -290,7 +294,7 @@ def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int]) -> Da
     )
 
 
-def _let_go_of_writer(of: str) -> None:
+def let_go_of_writer(of: str | None) -> None:
     """Forget what writes files of this run or model, made anew where it is needed: MLflow (3.17) keeps a thousand of them."""
     from mlflow.tracking._tracking_service import utils
 
