@@ -22,6 +22,7 @@ from stacked.pixels import Pixels, bytes_of
 from stacked.plain import parsed
 from stacked.pretrain import pretrain
 from stacked.rng import generator
+from stacked.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder
 from stacked.unlogged import unlogged
@@ -97,6 +98,7 @@ class Detector:
         self.false_alarms, self.held_out = float(false_alarms), float(held_out)
         self.stack: StackedAutoencoder | None = None
 
+    @own_settings()
     def fit(self, images: Pixels) -> Detector:
         """Train on normal images, and calibrate on the share of them that is held out, drawn by the spec's seed.
 
@@ -159,6 +161,7 @@ class Detector:
         parts = [function(floats(index)) for index in chunks(len(floats), stack.widest(floats.shape), BATCH)]
         return torch.cat(parts).numpy() if parts else np.zeros(0)
 
+    @own_settings()
     def heat_map(self, images: Pixels) -> NDArray[np.float32]:
         """The squared error at each pixel, mean over channels: [N, H, W]."""
         return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
@@ -185,6 +188,7 @@ class Detector:
             found = parts[SCORES.index(self.kind)]
         return np.where(np.isnan(found), np.inf, found)
 
+    @own_settings()
     def score(self, images: Pixels) -> Scores:
         """How unlike normal images each is, float64 [N]: greater is more so, infinite where it is no number.
 
@@ -192,6 +196,7 @@ class Detector:
         """
         return self._combined(self._parts(images))
 
+    @own_settings()
     def scored_by(self, score: str) -> Detector:
         """The same detector with another of the three scores, calibrated for it."""
         choice(score, SCORES, "score")
@@ -200,6 +205,7 @@ class Detector:
         other._calibrate()
         return other
 
+    @own_settings()
     def p_value(self, images: Pixels) -> Scores:
         """The conformal p-value of each image [N], in (0, 1]: the share of calibration images, and itself, that score as high.
 
@@ -209,6 +215,7 @@ class Detector:
         below = np.searchsorted(self.calibration, self.score(images), side="left")
         return (len(self.calibration) - below + 1) / (len(self.calibration) + 1)
 
+    @own_settings()
     def predict(self, images: Pixels) -> NDArray[np.bool_]:
         """Which images [N] are anomalous: of normal ones at most the share `false_alarms`, on average over calibrations."""
         return self.p_value(images) <= self.false_alarms
@@ -219,6 +226,7 @@ class Detector:
         alarms = int(self.false_alarms * (len(self.calibration) + 1) + 1e-9)
         return float(self.calibration[len(self.calibration) - alarms])
 
+    @own_settings()
     def save(self, path: str | Path) -> None:
         """Write the detector to a file; InputError when the place cannot be written."""
         tensors = {f"stack.{name}": tensor for name, tensor in self._fitted.state_dict().items()}
@@ -228,6 +236,7 @@ class Detector:
         write(Path(path), FORMAT, tensors, self.spec.stack, self._fitted.input_shape, header)
 
     @classmethod
+    @own_settings()
     def load(cls, path: str | Path) -> Detector:
         """The detector that `save` wrote, which may be anyone's; InputError when the file is none."""
         with reading(path, FORMAT, "a detector {reason}: give a file that Detector.save wrote") as content:

@@ -39,6 +39,20 @@ def unnoticed(module: nn.Module) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
+@contextmanager
+def cumulative(those: list[BatchNorm]) -> Iterator[None]:
+    """The running statistics of some batch norms begin anew, and become the mean over all batches that pass."""
+    before = [(norm, norm.momentum) for norm in those]
+    for norm in those:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's way to say that all batches count alike
+    try:
+        yield
+    finally:
+        for norm, momentum in before:
+            norm.momentum = momentum
+
+
 def check_batch(
     spec: StackSpec, shape: Shape, batch_size: int, n: int, what: str = "images", of: str = "of the optimisation"
 ) -> None:

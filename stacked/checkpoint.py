@@ -220,7 +220,7 @@ def differing(written: str, here: RunSpec) -> str:
 def differences(there: RunSpec, here: RunSpec) -> str:
     """The fields in which two specs differ, as one line."""
     a, b = flat(there), flat(here)
-    both = [(name, a.get(name, "default"), b.get(name, "default")) for name in {**a, **b}]
+    both = [(name, a.get(name, "left out"), b.get(name, "left out")) for name in {**a, **b}]
     return "; ".join(f"{name} is {mine!r} there and {yours!r} here" for name, mine, yours in both if mine != yours)
 
 

@@ -21,6 +21,7 @@ from stacked.data.stream import Order
 from stacked.errors import Diverged
 from stacked.evaluate import Codes, device_of
 from stacked.rng import derive, seeded
+from stacked.settings import own_settings
 from stacked.spec import Classification
 from stacked.stack import StackedAutoencoder
 from stacked.unlogged import unlogged
@@ -97,6 +98,7 @@ class Tuned:
     updates: int
 
 
+@own_settings()
 def accuracy(model: Classifier, images: Tensor | Images, labels: Tensor) -> float:
     """The fraction of images [N, C, H, W] uint8 classified as labelled; Diverged for logits that are not finite."""
     read, right = Images.of(images, device_of(model)), 0
@@ -110,6 +112,7 @@ def accuracy(model: Classifier, images: Tensor | Images, labels: Tensor) -> floa
     return right / len(read)
 
 
+@own_settings()
 def fine_tuned(
     stack: StackedAutoencoder,
     train: tuple[Tensor | Images, Tensor],

@@ -24,6 +24,7 @@ from stacked.pixels import Pixels, bytes_of
 from stacked.plain import to_json
 from stacked.pretrain import pretrain
 from stacked.rng import generator
+from stacked.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder
 
@@ -64,6 +65,7 @@ class Codec:
     full range; greater is smaller files. Raises InputError for parameters that are none of these.
     """
 
+    @own_settings()
     def __init__(self, stack: StackedAutoencoder, spec: StackSpec, images: Pixels, step: float = 1.0) -> None:
         positive(step, "step")
         images = _checked(images, stack.input_shape[0])
@@ -81,6 +83,7 @@ class Codec:
         self._count(codes)
 
     @classmethod
+    @own_settings()
     def fit(cls, images: Pixels, spec: RunSpec | None = None, *, step: float = 1.0, device: str = "cpu") -> Codec:
         """Train a stack on images of one size and make a codec of it; Diverged when a loss is not finite."""
         positive(step, "step")
@@ -166,6 +169,7 @@ class Codec:
         """How many values each channel takes."""
         return np.array([len(count) for count in self.counts])
 
+    @own_settings()
     def symbols(self, images: Pixels) -> Symbols:
         """The rounded codes [tiles, channels, places] of images, from 0; what training did not see is the nearest it saw."""
         images = _checked(images, self.stack.input_shape[0])
@@ -176,6 +180,7 @@ class Codec:
             symbols[index] = np.clip(rounded - self.low[:, None], 0, self.levels[:, None] - 1)
         return symbols
 
+    @own_settings()
     @torch.no_grad()
     def restored(self, symbols: Symbols) -> Tensor:
         """The tiles, uint8, that the decoder makes of symbols."""
@@ -186,6 +191,7 @@ class Codec:
             tiles[index] = self._pixels(torch.from_numpy(codes).float()).clamp(0, 1).mul(255).round().to(torch.uint8)
         return tiles
 
+    @own_settings()
     def encode(self, images: Sequence[Pixels] | Pixels) -> bytes:
         """The file of images, uint8 [C, H, W] each; InputError where they have other channels, or without constriction."""
         need(len(images) > 0, "there are no images to encode: give at least one")
@@ -215,6 +221,7 @@ class Codec:
             for count in self.counts
         ]
 
+    @own_settings()
     def decode(self, content: bytes, name: str = "the file") -> list[Tensor]:
         """The images, uint8 [C, H, W], of a file that `encode` wrote.
 
@@ -265,11 +272,13 @@ class Codec:
         arrays = (self.mean, self.steps, self.low, self.levels, np.concatenate(self.counts))
         return tensors | {name: torch.from_numpy(array) for name, array in zip(ARRAYS, arrays, strict=True)}
 
+    @own_settings()
     def save(self, path: str | Path) -> None:
         """Write the codec to a file; InputError when the place cannot be written."""
         write(Path(path), FORMAT, self._tensors(), self.spec, self.stack.input_shape, {})
 
     @classmethod
+    @own_settings()
     def load(cls, path: str | Path) -> Codec:
         """The codec that `save` wrote, which may be anyone's; InputError when the file is none."""
         with reading(path, FORMAT, "a codec {reason}: give a file that Codec.save wrote") as content:

@@ -60,7 +60,7 @@ def chosen(x: Tensor, level: float, generator: torch.Generator) -> Tensor:
     """
     low = math.floor(level * 256)
     rows = (x.shape[0],) + (1,) * (x.dim() - 1)
-    up = torch.rand(rows, generator=generator, device=generator.device) < level * 256 - low
+    up = torch.rand(rows, generator=generator, device=generator.device, dtype=torch.float32) < level * 256 - low
     threshold = up.to(torch.int16) + low
     drawn = random_bytes(x.shape, generator)
     if low >= 255:  # a threshold of 256 does not fit in a byte
@@ -91,7 +91,7 @@ def block_masking(x: Tensor, level: float, generator: torch.Generator, patch: in
     batch, _, height, width = x.shape
     grid = (batch, 1, -(-height // patch), -(-width // patch))
     # one float each, not a byte: blocks are few, and so they are independent, and exact to the 2^-24 of a float's draw
-    block = torch.rand(grid, generator=generator, device=generator.device) < level
+    block = torch.rand(grid, generator=generator, device=generator.device, dtype=torch.float32) < level
     down, across = min(patch, height), min(patch, width)  # a block larger than the map is all of it
     hit = block.repeat_interleave(down, 2).repeat_interleave(across, 3)[..., :height, :width]
     return Corrupted(x * ~hit, hit)

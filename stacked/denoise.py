@@ -17,6 +17,7 @@ from stacked.model_file import reading, write
 from stacked.pixels import Pixels, bytes_of, floats_of, scaled_images
 from stacked.plain import parsed
 from stacked.pretrain import pretrain
+from stacked.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import StackedAutoencoder, check_size
 from stacked.stages import kinds
@@ -48,8 +49,9 @@ class Denoiser:
     """Restores images from corrupted ones of the kind that it was trained on, or near it.
 
     spec: what is trained (None: `default_spec`). corruption, level: as in a spec, "gaussian" with a standard deviation, or
-    "salt-and-pepper" or "masking" with a share of the pixels, or several joined by "+" and a level for each. device: where it
-    trains. Raises InputError for parameters that are none of these.
+    "salt-and-pepper" or "masking" with a share of the pixels, or several joined by "+" and a level for each. Running statistics
+    are those of corrupted images, as in use, whatever the spec says. device: where it trains. Raises InputError for parameters
+    that are none of these.
     """
 
     def __init__(
@@ -61,16 +63,19 @@ class Denoiser:
         device: str = "cpu",
     ) -> None:
         first = spec or default_spec()
-        how = replace(first.optimisation, corruption=corruption, corruption_level=(level,))
+        # what it is used on is corrupted: so are the running statistics that serve it
+        how = replace(first.optimisation, corruption=corruption, corruption_level=(level,), recalibrate=False)
         self.spec, self.device = replace(first, optimisation=how), device
         self.stack: StackedAutoencoder | None = None
 
+    @own_settings()
     def fit(self, images: Pixels) -> Denoiser:
         """Train on clean images, uint8 [N, C, H, W] in a tensor or a NumPy array; Diverged when a loss is not finite."""
         images = bytes_of(images, "cannot be read")
         self.stack = pretrain(self.spec, Images(images), tuple(images.shape[1:]), device=self.device).cpu()
         return self
 
+    @own_settings()
     @torch.no_grad()
     def denoise(self, images: Pixels) -> Tensor:
         """The restored images, floats [N, C, H, W] in [0, 1], of noisy ones: floats on that scale, or uint8.
@@ -117,6 +122,7 @@ class Denoiser:
             f"{free / 2**30:.1f} are free: make it smaller, or cut it into parts",
         )
 
+    @own_settings()
     def save(self, path: str | Path) -> None:
         """Write the denoiser to a file; InputError when it is not fitted, or the place cannot be written."""
         stack, how = self._fitted, self.spec.optimisation
@@ -124,6 +130,7 @@ class Denoiser:
         write(Path(path), FORMAT, stack.state_dict(), self.spec.stack, stack.input_shape, header)
 
     @classmethod
+    @own_settings()
     def load(cls, path: str | Path) -> Denoiser:
         """The denoiser that `save` wrote, which may be anyone's; InputError when the file is none."""
         with reading(path, FORMAT, "a denoiser {reason}: give a file that Denoiser.save wrote") as content:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from stacked.model_file import reading, write
+from stacked.settings import own_settings
 from stacked.spec import StackSpec
 from stacked.stack import Half, StackedAutoencoder
 
 FORMAT = "stacked encoder 1"
 
 
+@own_settings()
 def save_encoder(path: Path, stack: StackedAutoencoder, spec: StackSpec) -> None:
     """Write the encoder of `stack`, which was built as `spec` says; InputError when the place cannot be written."""
     write(path, FORMAT, stack.encoder.state_dict(), spec, stack.input_shape, {})
 
 
+@own_settings()
 def load_encoder(path: str | Path) -> Half:
     """The encoder that a run left as encoder.safetensors: images [N, C, H, W] in 0..1 to codes, on the CPU, in eval mode.
 

@@ -19,6 +19,7 @@ from stacked.checks import need
 from stacked.chunks import chunks
 from stacked.plain import python_value
 from stacked.pretrain import Values, pretrain
+from stacked.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.stack import StackedAutoencoder
 
@@ -104,6 +105,7 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
             ),
         )
 
+    @own_settings()
     def fit(self, X: ArrayLike, y: Any = None) -> StackedAutoencoderTransformer:  # noqa: N803
         """Train on rows [n, features]; y is not looked at."""
         rows = validate_data(self, X, dtype=FLOATS)
@@ -118,12 +120,14 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
         self._n_features_out = math.prod(self.stack_.latent_shape)
         return self
 
+    @own_settings()
     def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
         """The codes [n, values] of rows [n, features]."""
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=FLOATS, reset=False)
         return through(self.stack_, "encode", rows, self.stack_.input_shape)
 
+    @own_settings()
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
         """The rows [n, features] that the decoders make of codes [n, values]; InputError for codes of another size."""
         check_is_fitted(self)
@@ -134,6 +138,7 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
         )
         return through(self.stack_, "decode", codes, self.stack_.latent_shape)
 
+    @own_settings()
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
         """Minus the mean squared error of the reconstruction, in squared units of a feature: greater is better."""
         check_is_fitted(self)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from stacked.checks import need
 from stacked.chunks import chunks
 from stacked.codes import Images, free_bytes
+from stacked.settings import own_settings
 from stacked.stack import StackedAutoencoder
 from stacked.unlogged import unlogged
 
@@ -77,6 +78,7 @@ def errors(squared: float, variance: float, values: int) -> Reconstruction:
     return Reconstruction(mse, squared, squared / variance if variance else math.nan, psnr)
 
 
+@own_settings()
 def reconstruction(stack: StackedAutoencoder, images: Tensor | Images, depth: int | None = None) -> Reconstruction:
     """Errors of images [N, C, H, W] uint8 encoded to `depth` (None: the bottleneck) and decoded to pixels."""
     read = Images.of(images, device_of(stack))
@@ -139,11 +141,13 @@ def averaged(code: Tensor, most: int) -> Tensor:
     return F.adaptive_avg_pool2d(code, (height, width))
 
 
+@own_settings()
 def codes(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Tensor:
     """The codes [N, D] at `depth` (0: pixels) of images [N, C, H, W] uint8, flattened, on the CPU."""
     return Codes(stack, images, depth).all()
 
 
+@own_settings()
 def reconstructed(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Tensor:
     """The images [N, C, H, W] as uint8 after encoding to `depth` and back."""
     read = Images.of(images, device_of(stack))
@@ -187,6 +191,7 @@ class Components:
         return self.inverse_transform(self.transform(rows))
 
 
+@own_settings()
 def fitted_pca(train: Tensor, components: int) -> Components:
     """The first principal components of train images, uint8 [N, C, H, W], with values in [0, 1].
 
@@ -211,6 +216,7 @@ def fitted_pca(train: Tensor, components: int) -> Components:
     return Components((total / (255 * n)).numpy(), np.ascontiguousarray(axes * signs))
 
 
+@own_settings()
 def as_rows(images: Tensor, dtype: torch.dtype = torch.float64) -> NDArray[Any]:
     """Images uint8 [N, C, H, W] as rows [N, C * H * W] of floats in [0, 1], for methods that need all at once.
 
@@ -229,6 +235,7 @@ def as_rows(images: Tensor, dtype: torch.dtype = torch.float64) -> NDArray[Any]:
     return rows.numpy()
 
 
+@own_settings()
 def pca_reference(train: Tensor, test: Tensor, components: int) -> Reconstruction:
     """Errors on test images of PCA fitted on train images, both uint8 [N, C, H, W]: the linear code of the same size."""
     return row_errors(test, fitted_pca(train, components).restored)
@@ -239,6 +246,7 @@ def row_errors(images: Tensor, restore: Callable[[NDArray[Any]], NDArray[Any]]) 
     return compared(Images(images, torch.float64), lambda x: torch.from_numpy(restore(x.flatten(1).numpy())).view_as(x))
 
 
+@own_settings()
 def mean_reference(train: Tensor, test: Tensor) -> Reconstruction:
     """Errors on test images of answering the mean train image, both uint8 [N, C, H, W]."""
     total = torch.zeros(train.shape[1:], dtype=torch.float64)

@@ -38,8 +38,10 @@ def exported(encoder: Half) -> ExportedProgram:
     """The encoder as torch.export's program, its batch of any size from 1."""
     import torch
 
-    example = torch.zeros(2, *encoder.input_shape)
-    with quietly():
+    from stacked.settings import own_settings
+
+    with own_settings(), quietly():
+        example = torch.zeros(2, *encoder.input_shape)
         return torch.export.export(
             encoder.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=False
         )
@@ -54,6 +56,7 @@ def export(encoder: Half, path: str | Path) -> None:
 
     from stacked.atomic import write_atomically
     from stacked.checks import need
+    from stacked.settings import own_settings
 
     path = Path(path)
     need(
@@ -69,9 +72,10 @@ def export(encoder: Half, path: str | Path) -> None:
     program = exported(encoder)
     buffer = io.BytesIO()
     if path.suffix == ".pt2":
-        torch.export.save(program, buffer)
+        with own_settings():
+            torch.export.save(program, buffer)
     else:
-        with quietly(), tempfile.TemporaryDirectory() as folder:
+        with own_settings(), quietly(), tempfile.TemporaryDirectory() as folder:
             written = torch.onnx.export(
                 program, input_names=["images"], output_names=["code"], opset_version=OPSET, dynamo=True, verbose=False
             )

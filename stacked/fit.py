@@ -21,6 +21,7 @@ from stacked.growth import Phase
 from stacked.heap import keep_freed_memory
 from stacked.optim import OPTIMISERS, learning_rate
 from stacked.phase_loss import PhaseLoss
+from stacked.recalibration import recalibrate
 from stacked.spec import Optimisation
 from stacked.stack import StackedAutoencoder
 
@@ -88,6 +89,7 @@ class Training:
         self.back: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.last_loss = math.nan
         self.seconds = 0.0
+        self.recalibrated = 0  # batches, when the phase has ended
         self.valid_loss: float | None = None
         watched = Watched(self.objective, valid, valid_targets, order.size) if valid is not None else None
         patience = how.patience_of(phase)
@@ -96,7 +98,8 @@ class Training:
     def points(self, after: Callable[[], None] | None = None) -> Iterator[Point]:
         """Train on to the end; yield a Point wherever the run's update count is a multiple of `every`, and at the end.
 
-        Training pauses while the caller holds a point. `after` is called after every update, and after its point; what it
+        Training pauses while the caller holds a point. Before the last one running statistics are taken anew (see
+        `recalibrate`). `after` is called after every update, and after its point; what it
         raises ends the training, whose `state` is then that of the last update. Raises Diverged when a loss or a gradient is
         not finite, and the spec's `on_fault` says nothing else.
         """
@@ -148,6 +151,7 @@ class Training:
                     norm = gradient_norm(params, None) if norm is None else norm
                     point = Point(self.update, self.mean_loss(norm), norm.item(), lr, self.valid_loss, 0.0, stopped)
                 if last or stopped:
+                    self.recalibrated = recalibrate(self.objective, self.inputs, self.targets, self.order)
                     self.check_values()
             except Diverged as fault:
                 self.go_back(fault)

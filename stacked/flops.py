@@ -11,10 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stacked.growth import Phase
 from stacked.phase_loss import PhaseLoss
+from stacked.settings import own_settings
 from stacked.spec import Optimisation
 from stacked.stack import StackedAutoencoder
 
 
+@own_settings()
 def prefix_flops(stack: StackedAutoencoder, depth: int) -> int:
     """FLOPs of encoding one image to `depth`."""
     clone = copy.deepcopy(stack).cpu().eval()
@@ -23,6 +25,7 @@ def prefix_flops(stack: StackedAutoencoder, depth: int) -> int:
     return counter.get_total_flops()
 
 
+@own_settings()
 def update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int = 0, images: int = 1) -> int:
     """FLOPs of the forward and backward pass of an update on so many images in `phase`, without the frozen prefix.
 
@@ -40,6 +43,16 @@ def _update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, cl
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         objective(*examples(clone, phase, images), step=0).backward()
     return counter.get_total_flops()
+
+
+@own_settings()
+def recalibration_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int, images: int) -> int:
+    """FLOPs of taking running statistics anew on one batch of so many images, without the frozen prefix."""
+    clone = copy.deepcopy(stack).cpu().learn_only(*phase.learn).eval()
+    objective = PhaseLoss(clone, phase, how, classes=classes)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        objective.of_examples(*examples(clone, phase, 1))
+    return images * counter.get_total_flops()
 
 
 def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import torch
 
-from stacked import codes
+from stacked import codes, recalibration
 from stacked.batch_norm import check_batch
 from stacked.codes import Images, Prefix, inputs
 from stacked.data.stream import Order
 from stacked.disk import empty, work_room
 from stacked.fit import Training
 from stacked.growth import Phase
-from stacked.imitation import Work, encoding, update
+from stacked.imitation import Work, encoding, recalibrating, update
 from stacked.machine import Machine, measured, seconds_of
+from stacked.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder, check_size, grow
 from stacked.stages.stage import Shape
@@ -69,27 +70,31 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Part:
-    """A phase of a spec and all that its cost follows from."""
+    """A phase of a spec and all that its cost follows from. recalibrated: batches on which running statistics are taken anew."""
 
     phase: Phase
     learning: Work
     below: Work
+    recalibrating: Work
+    recalibrated: int
     inputs: codes.Plan
     batch: int
     images: int
 
     def cost(self, machine: Machine) -> PhaseCost:
         """What it costs on a machine."""
-        updates, learning, below = (
-            self.phase.updates,
-            *map(machine.seconds, (self.learning.operations, self.below.operations)),
+        updates, again, reads = self.phase.updates, self.recalibrated, self.inputs
+        learning, below, passing = (
+            machine.seconds(work.operations) for work in (self.learning, self.below, self.recalibrating)
         )
-        encoded = updates if self.inputs.mode == "recompute" else math.ceil(self.images / self.batch)
-        seconds = updates * learning + (encoded * below if self.inputs.mode != "images" else 0.0)
-        flop = updates * (self.learning.flop + self.inputs.flops_per_update) + self.inputs.flops_once
+        encoded = updates + again if reads.mode == "recompute" else math.ceil(self.images / self.batch)
+        seconds = updates * learning + again * passing + (encoded * below if reads.mode != "images" else 0.0)
+        flop = updates * self.learning.flop + again * self.recalibrating.flop + reads.flops_once
+        flop += (updates + again) * reads.flops_per_update
         return PhaseCost(self.phase.name, updates, flop / 1e9, seconds, self.learning.peak_bytes, self.inputs.bytes)
 
 
+@own_settings()
 def plan(spec: RunSpec, shape: Shape, images: int, *, classes: int = 0, machine: Machine | None = None) -> Forecast:
     """What `spec` costs on so many training images of `shape` (C, H, W), with so many classes.
 
@@ -114,9 +119,12 @@ def part(spec: RunSpec, shape: Shape, phase: Phase, order: Order, classes: int) 
     how = spec.optimisation
     learning = update(spec.stack, shape, phase, how, order.size, classes)
     below = encoding(spec.stack, shape, phase.reads, order.size) if phase.reads else Work(())
-    values = math.prod(empty(spec, shape).shapes(shape)[phase.reads])
-    prefix = Prefix(phase.reads, below.flop // order.size, values)
-    return Part(phase, learning, below, codes.plan(prefix, order.n, phase.updates, order.size), order.size, order.n)
+    stack = empty(spec, shape)
+    prefix = Prefix(phase.reads, below.flop // order.size, math.prod(stack.shapes(shape)[phase.reads]))
+    again = recalibration.batches(stack, phase, how, order.updates_per_epoch)
+    passing = recalibrating(spec.stack, shape, phase, how, order.size, classes) if again else Work(())
+    chosen = codes.plan(prefix, order.n, phase.updates, order.size)
+    return Part(phase, learning, below, passing, again, chosen, order.size, order.n)
 
 
 def tried(spec: RunSpec, shape: Shape, parts: list[Part], classes: int) -> Machine:
@@ -135,7 +143,7 @@ def tried(spec: RunSpec, shape: Shape, parts: list[Part], classes: int) -> Machi
         stack,
         phase,
         inputs(stack, phase.reads, images, "memory" if phase.reads else "images", order.size),
-        dataclasses.replace(spec.optimisation, patience=None, end_patience=None),
+        dataclasses.replace(spec.optimisation, patience=None, end_patience=None, recalibrate=False),
         order=order,
         seed=spec.seed,
         every=1,

@@ -16,8 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from stacked.flops import examples
 from stacked.growth import Phase
 from stacked.memory import Rehearsal
+from stacked.phase_loss import PhaseLoss
 from stacked.spec import Optimisation, StackSpec
 from stacked.stack import StackedAutoencoder, next_stage
 from stacked.stages.stage import Shape
@@ -102,6 +104,14 @@ def update(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch
         rehearsal = Rehearsal(stack, phase, how, batch, classes)
         peak = rehearsal.peak_bytes()
         return Work(tuple(noted_in(rehearsal.update)), peak)
+
+
+def recalibrating(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
+    """Taking the running statistics of what `phase` has trained anew on a batch."""
+    with imitated(spec, shape, phase.depth) as stack, torch.no_grad():
+        objective = PhaseLoss(stack.learn_only(*phase.learn).train(), phase, how, classes=classes)
+        read = examples(stack, phase, batch)
+        return Work(tuple(noted_in(lambda: objective.of_examples(*read))))
 
 
 def encoding(spec: StackSpec, shape: Shape, depth: int, batch: int) -> Work:

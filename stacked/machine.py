@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from stacked.imitation import Operation
+from stacked.settings import own_settings
 
 #: seconds of an operation of no size
 EACH = 5e-6
@@ -36,6 +37,7 @@ class Machine:
 H100 = Machine("an H100-class GPU", 67_000.0, 3350.0, 0.5)
 
 
+@own_settings()
 def measured() -> Machine:
     """This machine's processor, with the threads that torch uses now; a second or two."""
     threads = torch.get_num_threads()

@@ -15,6 +15,7 @@ from stacked.flops import examples
 from stacked.growth import Phase
 from stacked.optim import OPTIMISERS
 from stacked.phase_loss import PhaseLoss
+from stacked.settings import own_settings
 from stacked.spec import Optimisation
 from stacked.stack import StackedAutoencoder
 
@@ -92,6 +93,7 @@ class Rehearsal:
         return live.peak
 
 
+@own_settings()
 def training_bytes(
     stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
 ) -> int:

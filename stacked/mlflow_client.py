@@ -75,6 +75,11 @@ class StoreClient:
         if self.store.is_local:
             check_unlocked(self.store.root / "mlflow.db")
 
+    def forget(self, run_id: str | None) -> None:
+        """Ask anew which experiment it is, and where the files of a run belong: what was answered may have been wrong."""
+        self.__dict__.pop("experiment_id", None)
+        let_go_of_writer(run_id)
+
     @cached_property
     def experiment_id(self) -> str:
         """Id of the experiment; raises `InputError` when it was deleted in the store, or its artifacts lie elsewhere."""
@@ -171,7 +176,6 @@ class StoreClient:
     def end_run(self, run_id: str, status: str, ended: int) -> None:
         """Set the final status of a run and when it ended (ms since 1970)."""
         self._client.set_terminated(run_id, status=status, end_time=ended)
-        _let_go_of_writer(run_id)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Log parameters; repeating one with the same value is allowed."""
@@ -261,7 +265,7 @@ class StoreClient:
             )
             self._client.log_model_artifacts(made.model_id, f"{folder}/model")
         self._client.finalize_logged_model(made.model_id, "READY")
-        _let_go_of_writer(made.model_id)
+        let_go_of_writer(made.model_id)
 
     def _find_model(self, run_id: str, name: str) -> LoggedModel | None:
         """The model of that name that a process made of this run before it was killed: to be logged again, not twice."""
@@ -328,7 +332,7 @@ def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int]) -> Da
     )
 
 
-def _let_go_of_writer(of: str) -> None:
+def let_go_of_writer(of: str | None) -> None:
     """Forget what writes files of this run or model, made anew where it is needed: MLflow (3.17) keeps a thousand of them."""
     from mlflow.tracking._tracking_service import utils
 

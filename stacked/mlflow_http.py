@@ -245,18 +245,21 @@ def _check_size(size: int) -> None:
 
 
 def _check(request: PreparedRequest, answer: Response) -> None:
-    """BadAnswer for what loses what was sent: of a login page, say, in place of MLflow."""
-    if answer.is_redirect and answer.status_code not in (307, 308) and request.method not in ("GET", "HEAD"):
-        raise BadAnswer(f"it answers with a redirection to {answer.headers['location']}")
-    path = urlsplit(request.url or "").path
-    stored = request.method == "PUT" and "/api/2.0/mlflow-artifacts/" in path  # MLflow answers with nothing
-    if answer.status_code < 300 and ("/api/2.0/mlflow/" in path or (stored and answer.content)):
-        try:
-            parsed = json.loads(answer.content)
-        except (ValueError, RecursionError):
-            parsed = None
-        if not isinstance(parsed, dict):
-            raise BadAnswer(f"it answers {answer.text[:60]!r}, which is not of MLflow")
+    """BadAnswer for what MLflow's client would take for done though it is not: a login page in place of MLflow, say."""
+    status, path = answer.status_code, urlsplit(request.url or "").path
+    if 400 <= status < 600 or (answer.is_redirect and (status in (307, 308) or request.method == "GET")):
+        return  # a request keeps its method and content, or has none
+    if not 200 <= status < 300:
+        raise BadAnswer(f"it answers with status {status} {answer.headers.get('location', '')}".rstrip())
+    file = request.method == "PUT" and "/api/2.0/mlflow-artifacts/" in path
+    if "/api/2.0/mlflow/" not in path and not (file and answer.content):  # it answers to a file with nothing
+        return
+    try:
+        parsed = json.loads(answer.content)
+    except (ValueError, RecursionError):
+        parsed = None
+    if parsed != {} if file or path.endswith("/runs/log-batch") else not isinstance(parsed, dict):
+        raise BadAnswer(f"it answers {answer.text[:60]!r}, which is not of MLflow")
 
 
 @cache

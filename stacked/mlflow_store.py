@@ -230,8 +230,9 @@ def reason_of(error: BaseException) -> str:
     """Why the store failed, in a line: what MLflow and its libraries say around that fills a screen."""
     while cause := _cause(error):
         error = cause
-    lines = str(error)[:5000].strip().splitlines() or [type(error).__name__]
-    return printable(without_logins(lines[0]))[:200]
+    lines, kind = str(error)[:5000].strip().splitlines() or [""], type(error).__name__
+    known = lines[0] and isinstance(error, OUTAGES)  # the message of another error may be a key, or a line of an answer
+    return printable(without_logins(lines[0] if known else f"{kind}: {lines[0]}"))[:200]
 
 
 def _cause(error: BaseException) -> BaseException | None:

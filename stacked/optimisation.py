@@ -33,6 +33,10 @@ class Optimisation:
     local_weight: of the stages' own losses where a phase adds them to its own.
     rate_decay: by which a gradual phase divides the learning rate at each stage downwards.
     labels: label budget of phases that learn the classes (None: all labels).
+    recalibrate: whether a phase that corrupts what its stages read ends with the running statistics of their batch norms taken
+        anew, on clean inputs: the mean over as many batches as the phase has updates, at most 100 and one epoch of them, in
+        the run's order and of its size. Without it they remain those of corrupted training, as in specs that were recorded
+        before there was a choice.
     """
 
     optimiser: str = "adam"
@@ -61,6 +65,8 @@ class Optimisation:
     end_schedule: str | None = later(None)
     end_patience: int | None = later(None)
     on_fault: str = later("stop")
+    # a spec that was recorded without it had corrupted statistics, if it corrupted anything: its id stands for those numbers
+    recalibrate: bool = later(True, unsaid=lambda how: not how.corruptive)
 
     def __post_init__(self) -> None:
         from stacked.corruption import CORRUPTIONS, parts
@@ -96,6 +102,7 @@ class Optimisation:
                     finite(level) and 0 <= level <= most,
                     f"corruption level {level} of {name} is not allowed: give 0 {upper}",
                 )
+        need(isinstance(self.recalibrate, bool), f"recalibrate {self.recalibrate!r} is not allowed: give True or False")
         positive(self.lr, "learning rate")
         whole(self.batch_size, "batch_size")
         whole(self.corruption_patch, "corruption_patch")
@@ -136,6 +143,16 @@ class Optimisation:
         need(
             0 < self.winners_rate <= 1, f"winners_rate {self.winners_rate} is not allowed: give a number above 0, to 1"
         )
+
+    @property
+    def corruptive(self) -> bool:
+        """Whether anything is corrupted at any depth."""
+        return any(any(as_tuple(level)) for level in self.corruption_level)
+
+    def corrupts(self, phase: Phase) -> bool:
+        """Whether what is corrupted goes into the running statistics of the stages that learn in a phase."""
+        read = range(*phase.learn) if phase.local == "alone" else ()
+        return any(any(self.levels_at(depth)) for depth in {phase.reads, *read})
 
     def lr_of(self, phase: Phase) -> float:
         """The peak learning rate of a phase."""

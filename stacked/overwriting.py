@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def check_own(own: bool, paths: Iterable[Path]) -> None:
 
 def below(folder: Path, *patterns: str) -> Iterator[Path]:
     """The files in a folder that have one of these names, or patterns of names."""
-    for pattern in patterns:
+    for pattern in patterns if os.path.isdir(folder) else ():  # unlike Path.is_dir, of any name
         yield from sorted(folder.glob(pattern))
 
 

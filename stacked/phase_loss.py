@@ -54,6 +54,11 @@ class PhaseLoss(nn.Module):
                 stage.decoder.requires_grad_(False)
         self.differentiates = any(PENALTIES[name].differentiates for name, _ in how.penalties)
 
+    @property
+    def stack(self) -> StackedAutoencoder:
+        """The stack that is trained."""
+        return self._stack[0]
+
     def forward(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
         """The mean over the batch of losses, and penalties."""
         return self.given(clean, target, step, self.seen(clean, step))
@@ -78,7 +83,7 @@ class PhaseLoss(nn.Module):
                     # what the stage has made already serves, unless its own input is to be corrupted too
                     own = seen if k == first else self.corrupted(x, k, step)
                     again = k > first and own.x is not x
-                    with unnoticed(self._stack[0].stages[k - 1]):
+                    with unnoticed(self.stack.stages[k - 1]):
                         part, at = self.encoded(own.x, k, k) if again else ([(k, x, code)], where)
                         local = self.decoded(own, part, at, k, k - 1, clean if k == first else x)
                     loss = loss + self.how.local_weight * local
@@ -86,7 +91,7 @@ class PhaseLoss(nn.Module):
 
     def alone(self, clean: Tensor, step: int, seen: Corrupted) -> Tensor:
         """The sum of the losses of all learning stages, each on its current input; no gradient passes between them."""
-        total, stack = torch.zeros((), device=clean.device), self._stack[0]
+        total, stack = torch.zeros((), device=clean.device), self.stack
         for k in range(self.phase.learn[0], self.phase.depth + 1):
             if k > self.phase.learn[0]:
                 seen = self.corrupted(clean, k, step)
@@ -94,13 +99,14 @@ class PhaseLoss(nn.Module):
             total = total + self.decoded(seen, codes, where, k, k - 1, clean) + self.penalties(codes, step)
             if k < self.phase.depth:
                 noisy = any(self.how.levels_at(k - 1))
-                with torch.no_grad():
+                # in the running statistics this batch counts once, as what the stage has learnt from
+                with torch.no_grad(), unnoticed(stack.stages[k - 1]):
                     clean = stack.stages[k - 1].encode(clean) if noisy else codes[0][2].detach()
         return total
 
     def encoded(self, x: Tensor, first: int, last: int) -> tuple[Codes, Where]:
         """What stages `first` to `last` make of x."""
-        stack, codes, where = self._stack[0], Codes(), Where()
+        stack, codes, where = self.stack, Codes(), Where()
         if self.differentiates and not x.requires_grad:
             # a view, since torch's FLOP counter cannot follow a derivative by a leaf
             x = x.detach().requires_grad_().view_as(x)
@@ -131,7 +137,7 @@ class PhaseLoss(nn.Module):
 
     def restored(self, code: Tensor, depth: int, stop: int, where: Where) -> tuple[Tensor, nn.Module]:
         """A code at `depth` decoded to depth `stop`, and the activation that gives of it what the loss compares."""
-        stack = self._stack[0]
+        stack = self.stack
         linear = self.loss_at(stop).logits or (self.how.linear_decoder and self.phase.single)
         activation = nn.Identity() if linear else stack.stages[stop].decoder[-1]
         return stack.decode(code, depth, stop=stop, where=where, linear=True), activation
@@ -155,15 +161,15 @@ class PhaseLoss(nn.Module):
         for k, x, code in codes:
             for name, weight in self.how.penalties:
                 drawn = generator(self.seed, name, step, k, device=x.device)
-                total = total + weight * PENALTIES[name].of(self._stack[0].stages[k - 1], x, code, drawn)
+                total = total + weight * PENALTIES[name].of(self.stack.stages[k - 1], x, code, drawn)
         return total
 
     def of_examples(self, clean: Tensor, target: Tensor | None) -> Tensor:
         """The loss of each example [B], without corruption and emphasis, penalties, winners and added local losses.
 
-        It is what early stopping watches.
+        It is what early stopping watches, and what running statistics are taken of anew.
         """
-        phase, stack = self.phase, self._stack[0]
+        phase, stack = self.phase, self.stack
         if phase.local == "alone":
             total = torch.zeros(len(clean), device=clean.device)
             for k in range(phase.learn[0], phase.depth + 1):

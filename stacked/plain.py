@@ -1,9 +1,9 @@
 """Specs as plain values: dictionaries, canonical JSON, and the flat fields that tables and trackers want.
 
 A field declared with `later(default)` came after specs had been recorded: it is left out where it has its default, so that a
-recorded spec keeps its JSON and its id. Such a default must never change. A field declared with `added(default, before)` came
-later too, but what runs did until then is not its default: it is left out where it is `before`, and is `before` where it is
-left out.
+recorded spec keeps its JSON and its id. Such a default must never change.
+Where what runs did until then is not the default, `later(default, unsaid)` says what a spec without the field means, by its
+other fields: then that is what is left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -29,14 +30,13 @@ DEEPEST, BITS = 50, 1000
 Options = tuple[tuple[str, Any], ...]
 
 
-def later(default: Any) -> Any:
-    """A field of a spec that is left out of its JSON where it has this default."""
-    return dataclasses.field(default=default, metadata={"later": True})
+def later(default: Any, unsaid: Callable[[Any], Any] | None = None) -> Any:
+    """A field of a spec that is left out of its JSON where it has this default.
 
-
-def added(default: Any, before: Any) -> Any:
-    """A field of a spec with this default; specs that were recorded without the field mean the value `before`."""
-    return dataclasses.field(default=default, metadata={"before": before})
+    unsaid: where a spec that was recorded without the field does not always mean the default: what it means, by its other
+    fields. Then this is what is left out, and read.
+    """
+    return dataclasses.field(default=default, metadata={"later": True, "unsaid": unsaid or (lambda spec: default)})
 
 
 def python_value(value: Any) -> Any:
@@ -69,19 +69,13 @@ def to_dict(spec: Any) -> Any:
     """A spec as plain JSON values."""
     if dataclasses.is_dataclass(spec):
         hints = typing.get_type_hints(type(spec))
-        return {
-            f.name: dict(value) if hints[f.name] == Options else to_dict(value)
+        said = {
+            f.name: getattr(spec, f.name)
             for f in dataclasses.fields(spec)
-            if not _left_out(f, value := getattr(spec, f.name))
+            if not f.metadata.get("later") or getattr(spec, f.name) != f.metadata["unsaid"](spec)
         }
+        return {name: dict(value) if hints[name] == Options else to_dict(value) for name, value in said.items()}
     return [to_dict(value) for value in spec] if isinstance(spec, tuple) else spec
-
-
-def _left_out(f: dataclasses.Field[Any], value: Any) -> bool:
-    """Whether the JSON of a spec lacks the field, which has this value."""
-    if "before" in f.metadata:
-        return bool(value == f.metadata["before"])
-    return bool(f.metadata.get("later")) and bool(value == f.default)
 
 
 def to_json(spec: Any) -> str:
@@ -140,16 +134,22 @@ def from_dict(cls: type[T], values: Any) -> T:
     hints = typing.get_type_hints(cls)
     for name in values:
         choice(name, hints, f"field of {cls.__name__}")
-    for f in dataclasses.fields(typing.cast(Any, cls)):
+    fields = dataclasses.fields(typing.cast(Any, cls))
+    for f in fields:
         given = f.name in values or f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
         need(given, f"{f.name} of a {cls.__name__} is missing: give it")
-    before = {f.name: f.metadata["before"] for f in dataclasses.fields(typing.cast(Any, cls)) if "before" in f.metadata}
-    return cls(**before | {name: _convert(hints[name], value, name) for name, value in values.items()})
+    made: Any = cls(**{name: _convert(hints[name], value, name) for name, value in values.items()})
+    unsaid = {f.name: f.metadata["unsaid"](made) for f in fields if f.metadata.get("later") and f.name not in values}
+    return typing.cast(T, dataclasses.replace(made, **unsaid) if unsaid else made)
 
 
 def merged(spec: T, values: dict[str, Any]) -> T:
     """The spec with these of its fields changed, given as plain values; errors as of `from_dict`."""
-    return from_dict(type(spec), to_dict(spec) | values)
+    hints = typing.get_type_hints(type(spec))
+    for name in values:
+        choice(name, hints, f"field of {type(spec).__name__}")
+    changed = {name: _convert(hints[name], value, name) for name, value in values.items()}
+    return typing.cast(T, dataclasses.replace(typing.cast(Any, spec), **changed))
 
 
 def _convert(hint: Any, value: Any, what: str) -> Any:

@@ -14,6 +14,7 @@ from stacked.environment import device_of
 from stacked.fit import fit
 from stacked.growth import Phase
 from stacked.initialise import resample
+from stacked.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder, grow
 from stacked.stages.stage import Shape
@@ -36,6 +37,7 @@ class Values:
         return len(self.values)
 
 
+@own_settings()
 def pretrain(
     spec: RunSpec, images: Inputs, shape: Shape, *, device: str = "cpu", after: After = lambda phase, stack: None
 ) -> StackedAutoencoder:

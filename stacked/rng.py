@@ -28,5 +28,6 @@ def generator(seed: int, name: str, *index: int, device: str | torch.device = "c
 def seeded(seed: int, name: str, *index: int) -> Iterator[None]:
     """Code that draws from torch's global generator (initialisers) draws the named stream; the outer state is restored."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, name, *index))
+        # of the CPU alone, where everything is drawn: torch.manual_seed would leave those of GPUs changed
+        torch.default_generator.manual_seed(derive(seed, name, *index))
         yield

@@ -31,6 +31,7 @@ from stacked.outcome import measured, probe_labels, selecting
 from stacked.pictures import pictures
 from stacked.plain import to_json
 from stacked.resumable import phase_of, restore_stack
+from stacked.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.stack import StackedAutoencoder, build, check_size, grow
 from stacked.train_phase import NewBar, train_phase
@@ -50,6 +51,7 @@ class Result:
     samples: dict[str, NDArray[Any]]
 
 
+@own_settings()
 def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = False) -> data.Splits:
     """The splits that `spec` names."""
     what = spec.data
@@ -66,6 +68,7 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
     )
 
 
+@own_settings()
 def check(spec: RunSpec, splits: data.Splits) -> None:
     """Raise InputError where the data cannot serve the spec, before anything is trained."""
     check_size(spec.stack, splits.image_shape)
@@ -119,6 +122,7 @@ def check_weights(spec: RunSpec, splits: data.Splits) -> None:
     )
 
 
+@own_settings()
 def run(
     spec: RunSpec,
     splits: data.Splits | None = None,

@@ -17,7 +17,7 @@ from stacked.data.image import WHITE
 from stacked.errors import InputError
 from stacked.growth import POLICIES, Phase, Updates
 from stacked.optimisation import Optimisation as Optimisation
-from stacked.plain import added, from_dict, later, parsed, take_python_values, to_json
+from stacked.plain import from_dict, later, parsed, take_python_values, to_json
 
 #: Epochs or updates: what no run can reach, and whose updates are whole numbers that a float can be.
 LONGEST = 10**9
@@ -144,7 +144,7 @@ class Classification:
     batch_size: int = 128
     checks: int = 5
     images: int = 1000
-    selection: str = added("budget", before="images")
+    selection: str = later("budget", unsaid=lambda how: "images")
 
     def __post_init__(self) -> None:
         take_python_values(self)

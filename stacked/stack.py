@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stacked.errors import InputError
 from stacked.initialise import initialise
 from stacked.rng import seeded
+from stacked.settings import own_settings
 from stacked.spec import RunSpec, StackSpec
 from stacked.stages import Stage, kinds
 from stacked.stages.stage import Shape
@@ -196,6 +197,7 @@ def next_stage(stack: StackedAutoencoder, spec: StackSpec) -> Stage:
     return made
 
 
+@own_settings()
 def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int, device: torch.device | None = None) -> None:
     """Grow the stack to `depth` on `device`; a stage's initial weights depend on the seed and its place alone."""
     while stack.depth < depth:

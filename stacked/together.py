@@ -28,7 +28,9 @@ from stacked.initialise import resample
 from stacked.optim import OPTIMISERS, learning_rate
 from stacked.penalties import PENALTIES
 from stacked.phase_loss import PhaseLoss
+from stacked.recalibration import recalibrate
 from stacked.run import check, load
+from stacked.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
 from stacked.stack import StackedAutoencoder, grow
 from stacked.train_phase import material
@@ -37,6 +39,7 @@ from stacked.train_phase import material
 CHECKED = 100
 
 
+@own_settings()
 def train_together(
     spec: RunSpec, seeds: Sequence[int], splits: data.Splits | None = None, *, device: str = "cpu"
 ) -> list[StackedAutoencoder]:
@@ -172,12 +175,13 @@ def train_phase(members: list[Member], how: Optimisation, phase: Phase, where: t
         optimiser.step()
         if (update + 1) % CHECKED == 0 or update + 1 == phase.updates:
             check_finite(losses, members, phase, update + 1)
-    with torch.no_grad():
-        for k, member in enumerate(members):
+    for k, member in enumerate(members):
+        with torch.no_grad():
             for name, value in member.tensors().items():
                 value.copy_(all_of[name][k])
-            if not all(bool(value.isfinite().all()) for value in member.tensors().values()):
-                raise Diverged(f"weights of seed {member.objective.seed} became non-finite in phase {phase.name!r}")
+        recalibrate(member.objective, member.inputs, member.targets, member.order)
+        if not all(bool(value.isfinite().all()) for value in member.tensors().values()):
+            raise Diverged(f"weights of seed {member.objective.seed} became non-finite in phase {phase.name!r}")
 
 
 def clip_each(grads: list[Tensor], most: float) -> None:

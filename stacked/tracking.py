@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from stacked.atomic import writing
 from stacked.errands import Errand, keep, kept, picture
 from stacked.errors import InputError, Unwritable
-from stacked.mlflow_client import KEY_TAG, PICTURES, StoreClient
-from stacked.mlflow_store import Store, open_store
+from stacked.mlflow_client import KEY_TAG, PICTURES, StoreClient, let_go_of_writer
+from stacked.mlflow_store import OUTAGES, Store, open_store
 from stacked.outbox import Outbox
 from stacked.paths import without_folders
 from stacked.points import PointFile
@@ -153,6 +153,10 @@ class Run:
         try:
             self._client.check_free()
             self._bring_up_to_date(self._connect())
+        except OUTAGES:
+            self._found = False  # what the store knew, or said of it, may not hold any more
+            self._client.forget(self._record.run_id)
+            raise
         finally:
             self._record.save(self._folder)
 
@@ -164,14 +168,26 @@ class Run:
         if self.unsent:
             self._client.log_points(run_id, self._points.points[record.points_sent :])
             record.points_sent = len(self._points.points)
-        while self._errands:
-            errand = self._errands[0]
-            errand.do(self._client, run_id, self._folder)
-            self._errands.pop(0)
-            record.done.extend([errand.once] if errand.once else [])
         if record.ended is not None and not record.end_sent:
             self._client.end_run(run_id, record.status, record.ended)
             record.end_sent = True
+        self._do_errands(run_id)
+        if record.ended is not None:
+            let_go_of_writer(run_id)
+
+    def _do_errands(self, run_id: str) -> None:
+        """Do what can be done: a file that the store refuses, as too long, say, does not hold back the others."""
+        failures = []
+        for errand in list(self._errands):
+            try:
+                errand.do(self._client, run_id, self._folder)
+            except OUTAGES as error:
+                failures.append(error)
+            else:
+                self._errands = [each for each in self._errands if each is not errand]  # they hold arrays
+                self._record.done.extend([errand.once] if errand.once else [])
+        if failures:
+            raise failures[0]
 
     def _is_settled(self) -> bool:
         record = self._record
@@ -191,23 +207,27 @@ class Run:
         if record.run_id is not None and self._is_connected():
             return record.run_id
         stored = self._client.find_run(record.run_id) if record.run_id else None
-        if stored is not None and record.parent == self._parent_id():
+        same = record.parent == self._parent_id()
+        if stored is not None and same:
             run_id = stored.info.run_id
             if record.ended is None:
                 self._client.reopen_run(stored, [FAILURE_TAG])
         else:
-            if record.run_id or record.parent != self._parent_id():
-                record.forget_store()
-                record.parent = self._parent_id()
-                record.save(self._folder)
-            parent = {"mlflow.parentRunId": record.parent} if record.parent else {}
-            tags = record.tags | parent | {KEY_TAG: record.key}
-            run_id = self._client.find_made(record.key) or self._client.create_run(record.name, record.started, tags)
+            run_id = (self._client.find_made(record.key) if same else None) or self._create()
         record.run_id = run_id
         record.save(self._folder)
         self._client.log_params(run_id, record.params)
         self._found = True
         return run_id
+
+    def _create(self) -> str:
+        record, parent = self._record, self._parent_id()
+        if record.run_id or record.parent != parent:
+            record.forget_store()
+            record.parent = parent
+            record.save(self._folder)
+        of = {"mlflow.parentRunId": parent} if parent else {}
+        return self._client.create_run(record.name, record.started, record.tags | of | {KEY_TAG: record.key})
 
 
 class Family(Run):

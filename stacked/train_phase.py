@@ -17,7 +17,7 @@ from stacked.data import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.fit import Training
-from stacked.flops import update_flops
+from stacked.flops import recalibration_flops, update_flops
 from stacked.growth import Phase
 from stacked.initialise import resample
 from stacked.memory import training_bytes
@@ -103,6 +103,7 @@ def train_phase(
         phase = dataclasses.replace(phase, updates=phase.updates + more)
         counted = plan(below, len(train.images), phase.updates, order.size)
     per_update = learning + counted.flops_per_update
+    per_batch = recalibration_flops(stack, phase, how, classes, order.size) + counted.flops_per_update
     chosen = plan(below, len(train.images), phase.updates, order.size, codes, free_bytes(where))
     peak_bytes = training_bytes(stack, phase, how, order.size, classes)
     state.peak_bytes, state.codes_bytes = max(state.peak_bytes, peak_bytes), max(state.codes_bytes, counted.bytes)
@@ -145,7 +146,7 @@ def train_phase(
         )
         if saved and place:
             restore_training(saved, training, place)
-        spent = Spent(state, training, order.size, per_update)
+        spent = Spent(state, training, order.size, per_update, per_batch)
 
         def keep() -> None:
             if checkpoints.due(training.update):
@@ -169,17 +170,21 @@ def train_phase(
 
 
 class Spent:
-    """Adds what a training spends to the state of its run."""
+    """Adds what a training spends to the state of its run.
 
-    def __init__(self, state: State, training: Training, images: int, flop: int) -> None:
+    images, flop: of an update. recalibrating: FLOPs of a batch on which running statistics are taken anew.
+    """
+
+    def __init__(self, state: State, training: Training, images: int, flop: int, recalibrating: int) -> None:
         self.state, self.training, self.images, self.flop = state, training, images, flop
+        self.recalibrating = recalibrating
         self.remember()
 
     def remember(self) -> None:
         """What is counted by now."""
         now = self.training
         self.update, self.lost, self.seconds = now.update, now.lost, now.seconds
-        self.skipped, self.rollbacks = now.skipped, now.rollbacks
+        self.skipped, self.rollbacks, self.recalibrated = now.skipped, now.rollbacks, now.recalibrated
 
     def note(self) -> None:
         """Count the updates and the seconds since it was last called."""
@@ -188,7 +193,7 @@ class Spent:
         spent = made + now.lost - self.lost  # what a rollback undid was spent too
         state.updates += made
         state.images_seen += spent * self.images
-        state.flop += spent * self.flop
+        state.flop += spent * self.flop + (now.recalibrated - self.recalibrated) * self.recalibrating
         state.seconds += now.seconds - self.seconds
         state.skipped += now.skipped - self.skipped
         state.rollbacks += now.rollbacks - self.rollbacks

@@ -18,8 +18,10 @@ from stacked.data.stream import Order
 from stacked.environment import device_of
 from stacked.errors import InputError
 from stacked.fit import fit
-from stacked.flops import update_flops
+from stacked.flops import recalibration_flops, update_flops
 from stacked.growth import POLICIES, Phase, Updates
+from stacked.phase_loss import PhaseLoss
+from stacked.recalibration import batches, recalibrate
 from stacked.spec import Budget, RunSpec
 from stacked.stack import StackedAutoencoder, grow
 from stacked.train_phase import material
@@ -124,8 +126,12 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
         return update_flops(stack, phase, how, classes, images)
 
     @cache
-    def seconds(phase: Phase) -> tuple[float, float]:
-        """(of one update on inputs at hand, of encoding one batch to the depth read)"""
+    def recalibrating(phase: Phase, images: int) -> float:
+        return recalibration_flops(stack, phase, how, classes, images)
+
+    @cache
+    def seconds(phase: Phase) -> tuple[float, float, float]:
+        """(of one update on inputs at hand, of encoding one batch to the depth read, of one batch of recalibration)"""
         examples, _ = material(base, splits, phase, where, most=TIMED * order.size)
         with limited(threads):
             some = Order(len(examples.images), order.size, base.seed)
@@ -139,7 +145,7 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
                     stack,
                     phase,
                     read,
-                    how,
+                    dataclasses.replace(how, recalibrate=False),
                     order=some,
                     seed=base.seed,
                     every=TIMED,
@@ -147,9 +153,17 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
                     classes=classes,
                 ):
                     pass  # a point reads its losses, hence waits for the device
+                trained = time.perf_counter()
+                objective = PhaseLoss(stack, phase, how, classes=classes)
+                again = recalibrate(objective, read, examples.targets(phase), some)
+                read(torch.arange(1)).sum().item()
                 ended = time.perf_counter()
-        batches = max(1, len(examples.images) // order.size)
-        return (ended - encoded) / TIMED, (encoded - began) / batches if phase.reads else 0.0
+        encodings = max(1, len(examples.images) // order.size)
+        return (
+            (trained - encoded) / TIMED,
+            (encoded - began) / encodings if phase.reads else 0.0,
+            (ended - trained) / max(1, again),
+        )
 
     def cost(phases: list[Phase]) -> float:
         total = 0.0
@@ -159,16 +173,18 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
             n = len(label_subset(splits.train.labels, how.labels, base.seed)) if phase.target == "labels" else order.n
             size = min(order.size, n)
             chosen = plan(below(phase.reads), n, phase.updates, size)
-            batches_encoded = n / size if chosen.mode == "memory" else phase.updates
+            again = batches(stack, phase, how, n // size)
+            batches_encoded = n / size if chosen.mode == "memory" else phase.updates + again
             # phases that differ in name and length alone cost the same an update
             kind = dataclasses.replace(phase, name="counted", updates=TIMED, carries=False, resamples=False)
             if equal == "updates":
                 total += phase.updates
             elif equal == "seconds":
-                update, encoding = seconds(kind)
-                total += phase.updates * update + batches_encoded * encoding
+                update, encoding, passing = seconds(kind)
+                total += phase.updates * update + again * passing + batches_encoded * encoding
             else:
                 total += chosen.flops_once + phase.updates * (flops(kind, size) + chosen.flops_per_update)
+                total += again and again * (recalibrating(kind, size) + chosen.flops_per_update)
         return total
 
     return cost

@@ -259,3 +259,9 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
     Image.fromarray(digits.test.images[0, 0].numpy()).save(tmp_path / "noisy" / "000.bmp")
     assert main(denoising.USE, [*words, "--out", str(tmp_path / "out")]) == 2
     assert "would both be restored as 000.png" in capsys.readouterr().err
+
+
+def test_the_running_statistics_are_those_of_what_it_is_used_on() -> None:
+    """Clean ones, which other corrupted training ends with, would serve noisy images worse."""
+    assert not Denoiser().spec.optimisation.recalibrate
+    assert not Denoiser(spec(), corruption="masking", level=0.3).spec.optimisation.recalibrate

@@ -48,6 +48,7 @@ HOW = Optimisation(batch_size=32, lr=1e-2)
 def test_equals_a_plain_loop_bit_for_bit(name: str) -> None:
     """Stage 2 of a stack, masked: the input is corrupted, the target is clean, nothing is rescaled."""
     how = replace(HOW, optimiser=name, corruption_level=(0.3,), schedule="cosine", clip=0.1, weight_decay=0.01)
+    how = replace(how, recalibrate=False)
     ours, plain = stack_of(4, 6), stack_of(4, 6)
     train(ours, Phase("stage 2", (2, 2), 1, 20), how, done=7)
 

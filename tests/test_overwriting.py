@@ -113,12 +113,11 @@ def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
     check_new([tmp_path / "link"], "FILE", force=True)
 
 
-def setting(out: Path, folder: Path | None = None) -> uses.Setting:
-    given = argparse.Namespace(
-        data=f"folder:{folder}", judge=None, noisy=f"folder:{folder}", data_dir=None, image_size=8, grey=True
-    )
-    more = {"updates": 1, "device": "cpu", "corruption": "gaussian", "level": 0.1, "seeds": 1, "methods": []}
-    return uses.Setting(toy_splits(32, size=8), argparse.Namespace(**vars(given), **more), out)
+def setting(out: Path, folder: Path | None = None, use: uses.Use = anomaly.USE) -> uses.Setting:
+    given = vars(uses.parser(use).parse_args([]))
+    given |= {"data": f"folder:{folder}", "judge": None, "noisy": f"folder:{folder}", "image_size": 8, "grey": True}
+    given |= {"updates": 1, "corruption": "gaussian", "level": 0.1, "seeds": 1, "methods": []}
+    return uses.Setting(toy_splits(32, size=8), argparse.Namespace(**given), out)
 
 
 def images(folder: Path, count: int = 220) -> Path:
@@ -176,7 +175,10 @@ def test_a_folder_of_its_own_is_written_again(tmp_path: Path, capsys: Any) -> No
 
 
 def test_what_a_denoiser_restored_is_restored_again(tmp_path: Path) -> None:
-    given, written = setting(tmp_path, images(tmp_path / "images", 40)), tmp_path / "restored" / "003.png"
+    given, written = (
+        setting(tmp_path, images(tmp_path / "images", 40), denoising.USE),
+        tmp_path / "restored" / "003.png",
+    )
     assert denoising.restore_own(given) == 0
     written.write_bytes(b"")
     assert denoising.restore_own(given) == 0

@@ -50,6 +50,7 @@ LATER = {
     (Optimisation, "end_schedule"): None,
     (Optimisation, "end_patience"): None,
     (Optimisation, "on_fault"): "stop",
+    (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
 }
 #: What a recorded spec did before it had the field, and the default since.
 ADDED = {(Classification, "selection"): ("images", "budget")}
@@ -76,18 +77,23 @@ OTHER: dict[str, Any] = {
     "end_schedule": "cosine",
     "end_patience": 2,
     "on_fault": "rollback",
+    "recalibrate": False,
 }
 
 
 def test_what_came_later_has_the_defaults_that_recorded_specs_rely_on() -> None:
-    found = {(cls, f.name): f.default for cls in SPECS for f in dataclasses.fields(cls) if f.metadata.get("later")}
-    assert found == LATER
+    later = {(cls, f.name): f for cls in SPECS for f in dataclasses.fields(cls) if f.metadata.get("later")}
+    assert {key: f.default for key, f in later.items() if key not in ADDED} == LATER
+    assert {key: (f.metadata["unsaid"](key[0]()), f.default) for key, f in later.items() if key in ADDED} == ADDED
 
 
 def test_every_other_field_is_always_written() -> None:
     """These came first: a spec of an earlier version has them all."""
     assert {(cls.__name__, name) for cls in SPECS for name in to_dict(cls())} == {
-        (cls.__name__, f.name) for cls in SPECS for f in dataclasses.fields(cls) if not f.metadata.get("later")
+        (cls.__name__, f.name)
+        for cls in SPECS
+        for f in dataclasses.fields(cls)
+        if not f.metadata.get("later") or (cls, f.name) in ADDED
     }
     then = RunSpec(
         evaluation=Evaluation(every=20, images=256, probe_every=10),
@@ -108,13 +114,6 @@ def test_a_later_field_is_written_where_it_is_not_the_default(cls: type, name: s
 
 
 def test_a_spec_without_an_added_field_means_what_was_done_before() -> None:
-    found = {
-        (cls, f.name): (f.metadata["before"], f.default)
-        for cls in SPECS
-        for f in dataclasses.fields(cls)
-        if "before" in f.metadata
-    }
-    assert found == ADDED
     for (cls, name), (before, default) in ADDED.items():
         old, new = cls(**{name: before}), cls()
         assert to_dict(new)[name] == default
@@ -139,6 +138,32 @@ def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
     other = RunSpec("joint", data=given, stack=stack, optimisation=how)
     assert other.id != plain.id
     assert from_json(to_json(other)) == other
+
+
+def test_a_recorded_spec_that_corrupts_keeps_its_id_and_what_it_meant() -> None:
+    """It had the running statistics of corrupted training; to take them anew is another run, with an id of its own."""
+    then = (
+        '{"budget":{"end_to_end":1.0,"stages":[1.0],"unit":"epochs"},"classification":{"batch_size":128,"checks":5,"epochs":1.0,'
+        '"images":1000,"labels":[100,1000,null],"lrs":[0.001,0.003],"updates":150},"data":{"grey":false,"image_size":224,'
+        '"limit":null,"name":"mnist","valid":0.08333333333333333},"evaluation":{"every":40,"images":128,"probe_every":12,'
+        '"probe_images":1000,"probe_labels":3000,"until":0},"optimisation":{"batch_size":256,"clip":null,"corruption":"masking",'
+        '"corruption_level":[0.3],"loss":["mse"],"lr":0.001,"momentum":0.9,"optimiser":"adam","patience":null,'
+        '"schedule":"constant","warmup":0,"weight_decay":0.0},"policy":"greedy+finetune","seed":0,"stack":{"output":"sigmoid",'
+        '"stages":[{"activation":"relu","kind":"conv","options":{},"width":16}]}}'
+    )
+    recorded = from_json(then)
+    assert to_json(recorded) == then
+    assert recorded.id == "90e98d74f6a3c486"  # of the version before, on any machine
+    assert not recorded.optimisation.recalibrate
+    today = dataclasses.replace(recorded, optimisation=Optimisation(corruption_level=(0.3,)))
+    assert today.optimisation.recalibrate
+    assert today.id != recorded.id
+    assert json.loads(to_json(today))["optimisation"]["recalibrate"] is True
+    assert from_json(to_json(today)) == today
+    # and a default is not lost on the way to a spec that corrupts
+    assert merged(Optimisation(), {"corruption_level": 0.3}) == Optimisation(corruption_level=(0.3,))
+    assert not merged(recorded.optimisation, {"lr": 0.1}).recalibrate
+    assert not merged(Optimisation(recalibrate=False), {"corruption_level": 0.3}).recalibrate
 
 
 def committed() -> list[Path]:

@@ -123,6 +123,7 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
     tiny: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits, todo, asked = toy_splits(), [], []
+    studies.record.prepare(tiny.out, tiny.base, tiny.equal, splits.digest)
     jobs = list(study.plan(STUDY, tiny, splits))
 
     def loading(*words: Any) -> Any:

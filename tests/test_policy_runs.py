@@ -37,7 +37,7 @@ SPEC = RunSpec(
 STAGE, END = 8, 12
 GROWN = {"simultaneous": STAGE, "joint": END, "joint-local": END, "random": 0}
 #: Ends phases early where `inverted`: what is learnt makes negatives worse, and every 3 updates a look is taken.
-STOPPING = replace(SPEC.optimisation, patience=2, end_patience=2, check_every=3, schedule="cosine")
+STOPPING = replace(SPEC.optimisation, patience=2, end_patience=2, check_every=3, schedule="cosine", recalibrate=False)
 TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit")
 
 

@@ -278,7 +278,7 @@ def test_failed_runs_are_left_out_counted_and_listed(rows: pd.DataFrame) -> None
     assert cells(text, "joint", "seeds") == ["4"]
     assert cells(text, "joint", "test MSE per pixel") == [f"{rest.mean():.5f} ± {rest.std(ddof=1):.5f}"]
     assert "1 of 20 runs did not finish and is left out" in text
-    assert "- joint, seed 3: failed: loss is nan in stage 2 | update 7" in text
+    assert r"- joint, seed 3: failed: loss is nan\\nin stage 2 \| update 7" in text
     assert "n = 4 to 5" in text
 
 

@@ -212,6 +212,15 @@ def test_a_checkpoint_of_another_spec_shows_the_differing_fields(tmp_path: Path)
         load_checkpoint(tmp_path / "c", other)
 
 
+def test_a_checkpoint_with_statistics_of_corrupted_training_is_not_gone_on_with_to_clean_ones(tmp_path: Path) -> None:
+    """As one is that was written before there was a choice; its own spec still goes on with it."""
+    then = replace(SPEC, optimisation=replace(SPEC.optimisation, recalibrate=False))
+    save_checkpoint(tmp_path / "phase-1.safetensors", then, 1, 0, {}, {})
+    with pytest.raises(InputError, match=r"optimisation\.recalibrate is 'left out' there and True here$"):
+        load_checkpoint(tmp_path / "phase-1.safetensors", SPEC)
+    assert load_checkpoint(tmp_path / "phase-1.safetensors", then).phases == 1
+
+
 def test_no_torn_or_altered_checkpoint_is_taken_for_whole(tmp_path: Path) -> None:
     """Cut after any byte, or with a bit of any byte changed."""
     path = tmp_path / "c"

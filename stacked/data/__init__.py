@@ -92,15 +92,16 @@ def load(
     for option, value in (("white_level", white_level), ("max_megapixels", max_megapixels)):
         if value is not None and not argument:
             raise InputError(f"{option} does not apply to {name!r}, which is no folder of images: leave it out")
+    from stacked.data.labels import image_subset
+    from stacked.settings import own_settings
 
     where = at_home(data_dir or ".") if argument else _data_dir(data_dir)
-    source = Source(where, download, argument, int(image_size), grey, white_level, max_megapixels)
-    official = dataset().load(source)
-    train, held = hold_out(official.train, valid)
-    if limit is not None:
-        from stacked.data.labels import image_subset
-
-        train = train.take(image_subset(train.labels, limit))
+    with own_settings():
+        source = Source(where, download, argument, int(image_size), grey, white_level, max_megapixels)
+        official = dataset().load(source)
+        train, held = hold_out(official.train, valid)
+        if limit is not None:
+            train = train.take(image_subset(train.labels, limit))
     return Splits(name, train, held, official.test, official.classes)
 
 

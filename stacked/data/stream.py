@@ -26,7 +26,7 @@ class Order:
         self._permutation = functools.lru_cache(maxsize=1)(self._draw)
 
     def _draw(self, epoch: int) -> Tensor:
-        return torch.randperm(self.n, generator=generator(self.seed, "order", epoch))
+        return torch.randperm(self.n, generator=generator(self.seed, "order", epoch), device="cpu")
 
     def batch(self, update: int) -> Tensor:
         """The indices [size] of the batch of `update`, counted from 0 over the whole run."""

@@ -50,6 +50,7 @@ def spec_of(work: Work, seed: int, recipe: Recipe) -> RunSpec:
         batch_size=work.batch,
         corruption="masking",
         corruption_level=(work.masking,),
+        recalibrate=False,  # the others do not either
     )
     stage, end = recipe.epochs or (work.epochs, work.epochs)
     stack = StackSpec(stages) if recipe.init is None else StackSpec(stages, init=recipe.init)
