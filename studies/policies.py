@@ -83,7 +83,11 @@ STUDY = Study(
         Arm("converge", changes=CONVERGES),
         Arm("converge+finetune", changes=CONVERGES),
         Arm("joint"),
-        Arm("joint-local", search={"optimisation.local_weight": LogRange(0.003, 0.3)}),
+        Arm(
+            "joint-local",
+            changes={"optimisation.local_weight": 0.03},
+            search={"optimisation.local_weight": LogRange(0.003, 0.3)},
+        ),
         Arm("random"),
     ),
     reference="joint",
