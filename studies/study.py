@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 #: What tuning draws where a study does not say otherwise: for every arm, and for those that grow and then train end to end.
 SEARCH: Search = {
-    "optimisation.lr": LogRange(1e-3, 5e-2),
-    "optimisation.batch_size": Among((16, 32, 64, 128)),
+    "optimisation.lr": LogRange(1e-3, 0.2),
+    "optimisation.batch_size": Among((4, 8, 16, 32, 64, 128)),
     "optimisation.schedule": Among(("cosine", "onecycle")),
 }
-SEARCH_SPLIT: Search = {"budget.end_to_end": Times(0.25, 8.0)}
+SEARCH_SPLIT: Search = {"budget.end_to_end": Times(0.25, 32.0)}
 #: Points of a curve, on the grid that all arms of a study share.
 POINTS = 200
 

@@ -117,7 +117,7 @@ def test_places_are_the_same_whenever_and_however_many_are_drawn() -> None:
 def test_every_arm_has_the_space_of_the_study_but_for_what_it_sets_itself() -> None:
     spaces = {arm.name: tuning.space_of(TOY, arm, BASE) for arm in TOY.arms}
     assert spaces["joint"] == spaces["greedy"] == TOY.search
-    assert spaces["greedy+finetune"] == {**TOY.search, "budget.end_to_end": LogRange(0.75, 24.0)}
+    assert spaces["greedy+finetune"] == {**TOY.search, "budget.end_to_end": LogRange(0.75, 96.0)}
     assert spaces["own"].keys() == TOY.search.keys() - {"optimisation.schedule"} | {"stack.gain"}
     assert spaces["random"] == {}
     assert [arm.name for arm in TOY.arms if tuning.is_tuned(TOY, arm, BASE)] == [
