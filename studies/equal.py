@@ -33,6 +33,8 @@ Cost = Callable[[list[Phase]], float]
 TIMED = 10
 #: The most that a budget is enlarged to be as costly as another's.
 MOST_TIMES = 2.0**40
+#: How far a cost may fall while the budget grows: whole updates are divided between dear and cheap phases by rounding.
+ROUNDING = 0.01
 
 
 def budgets(
@@ -90,7 +92,7 @@ def times(updates: Updates, factor: float) -> Updates:
 def scale(cost: Callable[[float], float], goal: float) -> float:
     """The factor at which `cost` comes nearest to `goal` from below, by bisection.
 
-    Raises InputError where `cost` does not grow with the factor, or never reaches the goal.
+    Raises InputError where `cost` does not grow with the factor, but for `ROUNDING`, or never reaches the goal.
     """
     tried: dict[float, float] = {}
 
@@ -107,7 +109,7 @@ def scale(cost: Callable[[float], float], goal: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if at(middle) <= goal else (low, middle)
     for (less, cheap), (more, dear) in pairwise(sorted(tried.items())):
-        need(cheap <= dear, f"with {more:g} times the budget it costs {dear:,g} and with {less:g} times {cheap:,g}")
+        need(cheap * (1 - ROUNDING) <= dear, f"with {more:g} times the budget it costs {dear:,g} and with {less:g} times {cheap:,g}")
     return low
 
 

@@ -15,7 +15,7 @@ from stacked.growth import POLICIES, Phase, Updates
 from stacked.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
 from studies.arms import Arm
-from studies.equal import budgets, costs
+from studies.equal import budgets, costs, scale
 from studies.study import Study
 
 BASE = RunSpec(
@@ -189,6 +189,17 @@ def test_an_arm_whose_cost_does_not_follow_its_budget_is_refused(
     base = replace(BASE, budget=Budget((7.0,), 7.0, "updates"))
     with pytest.raises(InputError, match=f"^arm 'slow', of policy 'fixed', cannot be given as many .*: {says}"):
         budgets(base, SPLITS, [Arm("slow", "fixed")], "updates", Arm("greedy+finetune"))
+
+
+def test_a_cost_may_fall_a_little_while_the_budget_grows() -> None:
+    """As where an update more for all phases together is one less for the dearest of them."""
+
+    def cost(fall: float) -> Callable[[float], float]:
+        return lambda factor: 1000 * factor - fall * (factor > 2.5)
+
+    assert cost(5)(scale(cost(5), 2498)) == pytest.approx(2498, rel=0.01)
+    with pytest.raises(InputError, match=r"with 2\.5\d* times the budget it costs"):
+        scale(cost(50), 2498)
 
 
 def test_an_arm_that_cannot_be_trained_can_still_be_the_measure() -> None:
