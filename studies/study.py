@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What tuning draws where a study does not say otherwise: for every arm, and for those that grow and then train end to end.
 SEARCH: Search = {
     "optimisation.lr": LogRange(1e-3, 0.2),
-    "optimisation.batch_size": Among((4, 8, 16, 32, 64, 128)),
+    "optimisation.batch_size": Among((8, 16, 32, 64, 128)),
     "optimisation.schedule": Among(("cosine", "onecycle")),
 }
 SEARCH_SPLIT: Search = {"budget.end_to_end": Times(0.25, 32.0)}
