@@ -19,7 +19,7 @@ def environments() -> list[Any]:
     """The environments of symbolic shapes that are alive."""
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    return [each for each in gc.get_objects() if type(each) is ShapeEnv]
+    return [each for each in gc.get_referrers(ShapeEnv) if type(each) is ShapeEnv]  # an object refers to its class
 
 
 def generated() -> dict[str, str]:
