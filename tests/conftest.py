@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -36,6 +39,30 @@ def no_tracking_server() -> Iterator[None]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The database of a fresh store is a copy of the first one that MLflow makes in this process, which takes seconds."""
+    stores = sys.modules.get("stacked.mlflow_store")
+    if stores is None:  # no test that was collected has a store
+        yield
+        return
+    first_use, ready = stores._first_use, tmp_path_factory.mktemp("database") / "mlflow.db"
+
+    def first_use_or_copy(uri: str) -> None:
+        path: Path | None = stores._sqlite_path(uri)
+        empty = path is not None and path.is_file() and not path.stat().st_size
+        if path and empty and ready.exists():
+            shutil.copyfile(ready, path)
+            return
+        first_use(uri)
+        if path and empty:
+            shutil.copyfile(path, ready)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stores, "_first_use", first_use_or_copy)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def new_patience() -> None:
     """No test waits for a store that failed in another."""
@@ -56,6 +83,22 @@ def toy_splits(n: int = 256, size: int = 12, channels: int = 1) -> Splits:
         return Split(images, labels)
 
     return Splits("toy", split(n), split(n // 2), split(n // 2), ("nw", "ne", "sw", "se"))
+
+
+@pytest.fixture(scope="module")
+def no_models() -> Iterator[None]:
+    """Runs in this process log no model, for tests that look at none: exporting one takes more time than training it."""
+    from stacked.tracking import Tracker
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tracker, "model", lambda *_: None)
+        yield
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies in this process draw no page, for tests that look at none."""
+    monkeypatch.setattr("studies.report.write_report", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")

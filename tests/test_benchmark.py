@@ -181,10 +181,10 @@ def test_exponents_are_those_of_the_rows(tmp_path: Path) -> None:
     assert not (tmp_path / "figures" / "targets.png").exists()
 
 
-def test_every_place_of_an_axis_can_be_built_and_an_epoch_is_told() -> None:
+def test_the_ends_of_an_axis_can_be_built_and_an_epoch_is_told() -> None:
     for axis, (values, _) in AXES.items():
         for way in WAYS:
-            for value in values:
+            for value in (values[0], values[-1]):
                 spec, shape, images = spec_of(axis, value, way)
                 phases = spec.phases(images // spec.optimisation.batch_size)
                 assert len(phases) == (1 if way == "joint" else len(spec.stack.stages))

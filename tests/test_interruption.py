@@ -68,7 +68,7 @@ from stacked.run import run
 from test_resume import SPEC, numbers
 from stacked.spec import Budget
 
-spec = replace(SPEC, budget=Budget((60.0,), 60.0))
+spec = replace(SPEC, budget=Budget((20.0,), 20.0))
 Path(sys.argv[1]).mkdir(exist_ok=True)
 Path(sys.argv[1], "spec").write_text(__import__("stacked.plain").plain.to_json(spec))
 print("ready", flush=True)

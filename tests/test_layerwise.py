@@ -170,6 +170,7 @@ def test_a_copy_of_a_study_is_the_same_and_a_change_is_seen(
     assert re.search(said, "; ".join(differences(smoke[0].parent, tmp_path / "copy")))
 
 
+@pytest.mark.usefixtures("no_models", "no_page")
 def test_done_anew_a_run_replaces_the_old_one_everywhere(
     smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -197,6 +198,7 @@ def test_done_anew_a_run_replaces_the_old_one_everywhere(
     assert before in set(load_rows(tmp_path / "out")["run"])
 
 
+@pytest.mark.usefixtures("no_models", "no_page")
 def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
     words = [
         "--smoke",
@@ -230,11 +232,12 @@ def test_a_failure_does_not_replace_a_finished_row(tmp_path: Path) -> None:
     assert list(load_rows(tmp_path)["status"]) == ["finished", "failed: x"]
 
 
-def test_another_configuration_does_not_mix_with_it(smoke: tuple[Path, Path, subprocess.CompletedProcess[str]]) -> None:
+def test_another_configuration_does_not_mix_with_it(
+    smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     out, store, _ = smoke
-    done = layerwise("--smoke", "--lr", "0.02", "--out", str(out), "--store", str(store))
-    assert done.returncode == 2
-    assert "optimisation.lr is 0.01 there and 0.02 here" in done.stderr
+    assert study.main(STUDY, ["--smoke", "--lr", "0.02", "--out", str(out), "--store", str(store)]) == 2
+    assert "optimisation.lr is 0.01 there and 0.02 here" in capsys.readouterr().err
 
 
 def test_a_record_is_replayed_into_a_fresh_store(
@@ -256,6 +259,7 @@ def test_a_record_is_replayed_into_a_fresh_store(
         assert len(history) == (load_curves(out)["run"] == run["tags.spec"]).sum()
 
 
+@pytest.mark.usefixtures("no_models", "no_page")
 def test_a_run_trained_here_takes_the_place_of_a_replayed_one(
     smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -281,10 +285,10 @@ def test_a_run_trained_here_takes_the_place_of_a_replayed_one(
     }
 
 
+@pytest.mark.usefixtures("no_models")
 def test_a_run_that_fails_has_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     words = ["--smoke", "--optimiser", "sgd", "--lr", "1e30", "--arms", "joint", "random", "--jobs", "1"]
-    done = layerwise(*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store"))
-    assert done.returncode == 1
+    assert study.main(STUDY, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 1
     rows = load_rows(tmp_path / "out").set_index("arm")
     assert "the loss became" in rows.loc["joint", "status"]
     assert rows.loc["random", "status"] == "finished"

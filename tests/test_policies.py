@@ -81,7 +81,7 @@ def test_trained_arms_get_equal_flops() -> None:
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def smoke(tmp_path_factory: pytest.TempPathFactory, no_models: None) -> Path:
     """The folder that a smoke run of all arms leaves; an older general figure was in it."""
     folder = tmp_path_factory.mktemp("policies")
     words = ["--smoke", "--jobs", "1", "--out", str(folder / "out"), "--store", str(folder / "store")]
