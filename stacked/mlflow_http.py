@@ -258,8 +258,25 @@ def _check(request: PreparedRequest, answer: Response) -> None:
         parsed = json.loads(answer.content)
     except (ValueError, RecursionError):
         parsed = None
-    if parsed != {} if file or path.endswith("/runs/log-batch") else not isinstance(parsed, dict):
+    if not (parsed == {} if file else _is_of_mlflow(path.partition("/api/2.0/mlflow/")[2], parsed)):
         raise BadAnswer(f"it answers {answer.text[:60]!r}, which is not of MLflow")
+
+
+def _is_of_mlflow(asked: str, answer: Any) -> bool:
+    """Whether an answer has what MLflow's client would not miss: without the last two it would take a run for ended, and write
+    a run's files into the working folder."""
+    if not isinstance(answer, dict):
+        return False
+    if asked == "runs/log-batch":
+        return not answer
+    if asked == "runs/update":
+        return isinstance(answer.get("run_info"), dict)
+    if asked in ("runs/get", "runs/create"):
+        run = answer.get("run")
+        info = run.get("info") if isinstance(run, dict) else None
+        place = info.get("artifact_uri") if isinstance(info, dict) else None
+        return isinstance(place, str) and (bool(urlsplit(place).scheme) or os.path.isabs(place))
+    return True
 
 
 @cache

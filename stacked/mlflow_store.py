@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 # Read by MLflow when it is imported: it reports nothing home, and a server that does not answer costs seconds, once: to
 # try again is left to the outbox.
@@ -83,7 +84,9 @@ def open_store(root: Path = Path("mlruns")) -> Store:
     store = Store(os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(root), root)
     if store.is_local:
         _make_writable(store.artifacts)
-    if not store.is_server:
+    if store.is_server:
+        _check_address(store.uri)
+    else:
         path = _sqlite_path(store.uri)
         need(
             path is None or not path.is_dir(),
@@ -91,6 +94,18 @@ def open_store(root: Path = Path("mlruns")) -> Store:
         )
         _prepare(store)
     return store
+
+
+def _check_address(uri: str) -> None:
+    try:
+        at = urlsplit(uri)
+        named = bool(at.hostname) and at.port != 0
+    except ValueError:
+        named = False
+    need(
+        named,
+        f"MLFLOW_TRACKING_URI {without_login(uri)!r} is not the address of a server: give http://HOST:PORT, or unset it",
+    )
 
 
 def _local_uri(root: Path) -> str:

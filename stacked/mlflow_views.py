@@ -15,9 +15,11 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from stacked import patience as limits
 from stacked.errors import InputError
 from stacked.mlflow_client import StoreClient
-from stacked.mlflow_store import OUTAGES, Store
+from stacked.mlflow_http import ANSWER_SECONDS, bounded
+from stacked.mlflow_store import OUTAGES, Store, reason_of
 from stacked.patience import patience_with
 
 MEAN = "mean over seeds"
@@ -74,6 +76,11 @@ def save_views(
         )
         return {}
     client = StoreClient(store, experiment)
+    with bounded(limits.ATTEMPT_SECONDS, ANSWER_SECONDS):
+        return _save_all(client, study, probe, images, outcomes)
+
+
+def _save_all(client: StoreClient, study: str, probe: bool, images: bool, outcomes: Sequence[str]) -> dict[str, str]:
     span = _accuracy_span(client, study) if probe else None
     mean, every = (_charts(probe, span, outcomes, costs) for costs in (MEAN_COSTS, COSTS))
     pictures = [_picture_chart()] if images else []
@@ -107,7 +114,7 @@ def _save(client: StoreClient, key: str, title: str, page: dict[str, Any]) -> bo
         try:
             client.tag_experiment(f"mlflow.sharedViewState.{key}", value)
         except OUTAGES as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = reason_of(error)
         else:
             return True
     warnings.warn(f"the MLflow view {title!r} was not saved: {reason}", RuntimeWarning, stacklevel=3)

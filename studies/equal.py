@@ -109,7 +109,10 @@ def scale(cost: Callable[[float], float], goal: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if at(middle) <= goal else (low, middle)
     for (less, cheap), (more, dear) in pairwise(sorted(tried.items())):
-        need(cheap * (1 - ROUNDING) <= dear, f"with {more:g} times the budget it costs {dear:,g} and with {less:g} times {cheap:,g}")
+        need(
+            cheap * (1 - ROUNDING) <= dear,
+            f"with {more:g} times the budget it costs {dear:,g} and with {less:g} times {cheap:,g}",
+        )
     return low
 
 

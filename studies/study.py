@@ -127,7 +127,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     from stacked.doctor import unsent
     from stacked.environment import device_of
     from stacked.evaluate import varies
-    from stacked.mlflow_store import OUTAGES
+    from stacked.mlflow_store import OUTAGES, reason_of
     from stacked.run import check, load
     from stacked.tracking import open_store
     from studies import record, tuning, ui
@@ -193,8 +193,8 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     try:
         views = ui.save(f"{study.name}-{given.configuration}", given.base, given.out, store)
     except OUTAGES as error:
-        views, reason = [], (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        say(f"MLflow has no report and no views of this ({reason}): run the same again when it works")
+        views = []
+        say(f"MLflow has no report and no views of this ({reason_of(error)}): run the same again when it works")
     print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
     ui.tell(views, store, given.port, given.host)
     if any(finding.mend for finding in unsent.find(store)):

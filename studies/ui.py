@@ -56,10 +56,13 @@ def save(study: str, base: RunSpec, out: Path, store: Store) -> list[View]:
 def tell(views: Sequence[View], store: Store, port: int, host: str, running: bool = False) -> None:
     """Print the addresses of the views, and the command that starts the server they need unless it is running."""
     from stacked.mlflow_views import view_url
+    from stacked.paths import without_login
     from stacked.server import address, typed_command
 
     for name, key, experiment_id in views:
-        print(f"  {name}: {view_url(store.uri if store.is_server else address(port, host), experiment_id, key)}")
+        print(
+            f"  {name}: {view_url(without_login(store.uri) if store.is_server else address(port, host), experiment_id, key)}"
+        )
     if not running and not store.is_server:
         print(f"Start the MLflow UI with --ui, or: {typed_command(store, port, host)}")
 

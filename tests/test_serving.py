@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,10 @@ def test_mlflow_serves_the_codes(tmp_path: Path) -> None:
             stdout=said,
             stderr=said,
             start_new_session=True,
+            env={
+                **os.environ,
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            },  # it starts uvicorn
         )
     try:
         images = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
@@ -53,7 +58,8 @@ def test_mlflow_serves_the_codes(tmp_path: Path) -> None:
         with urllib.request.urlopen(request, timeout=30) as answer:
             codes = np.array(json.load(answer)["predictions"])
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended, and said why
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait()
     with torch.no_grad():
         np.testing.assert_allclose(codes, encoder(torch.from_numpy(images)).numpy(), atol=1e-5)

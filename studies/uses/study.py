@@ -332,7 +332,8 @@ def record(use: Use, setting: Setting, method: str, seed: int, found: Sequence[F
 def tell(use: Use, setting: Setting, store: Store) -> None:
     """Keep the report in MLflow, and say where it and the runs are."""
     from stacked.mlflow_client import StoreClient
-    from stacked.mlflow_store import OUTAGES
+    from stacked.mlflow_store import OUTAGES, reason_of
+    from stacked.paths import without_login
     from stacked.server import address, typed_command
     from stacked.tracking import study_run
 
@@ -343,8 +344,11 @@ def tell(use: Use, setting: Setting, store: Store) -> None:
                 if path.exists():
                     run.artifact(path, folder)
         place = StoreClient(store, experiment(use, setting)).experiment_id
-        print(f"In MLflow: {store.uri if store.is_server else address()}/#/experiments/{place}", file=sys.stderr)
+        print(
+            f"In MLflow: {without_login(store.uri) if store.is_server else address()}/#/experiments/{place}",
+            file=sys.stderr,
+        )
         if not store.is_server:
             print(f"Start its UI with: {typed_command(store)}", file=sys.stderr)
     except OUTAGES as error:
-        say(f"MLflow has no report of this ({(str(error).splitlines() or ['an outage'])[0]}): run the same again")
+        say(f"MLflow has no report of this ({reason_of(error)}): run the same again")
