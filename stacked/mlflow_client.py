@@ -250,22 +250,23 @@ class StoreClient:
         made = self._find_model(run_id, name) or self._client.create_logged_model(
             self.experiment_id, name=name, source_run_id=run_id
         )
+        model_id = _id(made.model_id)
         outputs = self._client.get_run(run_id).outputs
-        if made.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
-            self._client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+        if model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+            self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
         with let_go(), tempfile.TemporaryDirectory() as folder:
             mlflow_model.save_model(
                 f"{folder}/model",
-                Model(run_id=run_id, model_id=made.model_id, model_uuid=made.model_id),
+                Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
                 pytorch_model=model,
                 signature=infer_signature(example, output),
                 input_example=example,
                 pip_requirements=requirements,
                 serialization_format="pt2",
             )
-            self._client.log_model_artifacts(made.model_id, f"{folder}/model")
-        self._client.finalize_logged_model(made.model_id, "READY")
-        let_go_of_writer(made.model_id)
+            self._client.log_model_artifacts(model_id, f"{folder}/model")
+        self._client.finalize_logged_model(model_id, "READY")
+        let_go_of_writer(model_id)
 
     def _find_model(self, run_id: str, name: str) -> LoggedModel | None:
         """The model of that name that a process made of this run before it was killed: to be logged again, not twice."""

@@ -272,13 +272,13 @@ def test_a_disk_that_is_read_only_is_refused_before_training(
 
 WORDS = (
     *("--data", "digits", "--channels", "4", "8", "--batch-size", "64", "--seeds", "1", "--labels", "100"),
-    *("--arms", "greedy", "--epochs", "8", "--finetune", "8", "--jobs", "2", "--checkpoint-every", "10"),
+    *("--arms", "greedy", "--epochs", "8", "--finetune", "8", "--checkpoint-every", "10"),
     *("--classification", "{updates: 5, checks: 1}", "--evaluation", "{probe_labels: 300}"),
 )
 
 
-def start(home: Path) -> subprocess.Popen[str]:
-    words = [*WORDS, "--out", str(home / "out"), "--store", str(home / "store")]
+def start(home: Path, jobs: int = 1) -> subprocess.Popen[str]:
+    words = [*WORDS, "--jobs", str(jobs), "--out", str(home / "out"), "--store", str(home / "store")]
     return subprocess.Popen(
         [sys.executable, "-m", "studies.layerwise", *words],
         cwd=ROOT,
@@ -297,7 +297,7 @@ def test_a_study_on_a_disk_that_fills_up_goes_on_when_there_is_space(database: P
     with mounted(tmp_path / "small", "16m") as home:
         (home / "store").mkdir()
         shutil.copy(database, home / "store")
-        running = start(home)
+        running = start(home, jobs=2)
         deadline = time.monotonic() + 900
         while not list(home.glob("store/work/*/update-1.safetensors")):
             assert running.poll() is None, running.stderr.read() if running.stderr else ""
