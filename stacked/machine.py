@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -39,8 +40,12 @@ H100 = Machine("an H100-class GPU", 67_000.0, 3350.0, 0.5)
 
 @own_settings()
 def measured() -> Machine:
-    """This machine's processor, with the threads that torch uses now; a second or two."""
-    threads = torch.get_num_threads()
+    """This machine's processor, with the threads that torch uses now; it takes some seconds, once in a process."""
+    return _measured(torch.get_num_threads())
+
+
+@cache
+def _measured(threads: int) -> Machine:
     return Machine(f"this machine, {threads} thread{'s' * (threads > 1)}", product_rate(), copy_rate())
 
 

@@ -93,6 +93,7 @@ def test_this_machine_is_measured() -> None:
     assert machine.gflops > 1
     assert machine.gb_per_second > 0.1
     assert str(torch.get_num_threads()) in machine.name
+    assert measured() is machine  # a dry run of many arms measures once
 
 
 def test_a_dry_run_writes_nothing(
