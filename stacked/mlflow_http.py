@@ -263,8 +263,11 @@ def _check(request: PreparedRequest, answer: Response) -> None:
 
 
 def _is_of_mlflow(asked: str, answer: Any) -> bool:
-    """Whether an answer has what MLflow's client would not miss: without the last two it would take a run for ended, and write
-    a run's files into the working folder."""
+    """Whether an answer has what MLflow's client uses without looking whether it is there.
+
+    Any object would do as the answer to `runs/update`, and end a run that has not ended; the files of a run without an
+    `artifact_uri` would be written into the working folder.
+    """
     if not isinstance(answer, dict):
         return False
     if asked == "runs/log-batch":

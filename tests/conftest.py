@@ -88,14 +88,10 @@ def toy_splits(n: int = 256, size: int = 12, channels: int = 1) -> Splits:
     return Splits("toy", split(n), split(n // 2), split(n // 2), ("nw", "ne", "sw", "se"))
 
 
-@pytest.fixture(scope="module")
-def no_models() -> Iterator[None]:
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process log no model, for tests that look at none: exporting one takes more time than training it."""
-    from stacked.tracking import Tracker
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Tracker, "model", lambda *_: None)
-        yield
+    monkeypatch.setattr("stacked.tracking.Tracker.model", lambda *_: None)
 
 
 @pytest.fixture
