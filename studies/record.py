@@ -179,7 +179,14 @@ def add_trial(out: Path, row: dict[str, Any], arms: Sequence[str] = ()) -> None:
     from studies.report.trials import FILE, load_trials
 
     with writing(out), FileLock(out / ".lock"):
-        _put(out / FILE, load_trials(out) if (out / FILE).exists() else None, [row], arms, by="trial")
+        _put(
+            out / FILE,
+            load_trials(out) if (out / FILE).exists() else None,
+            [row],
+            arms,
+            by="trial",
+            same=("run", "space"),
+        )
 
 
 def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
@@ -197,7 +204,12 @@ def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
 
 
 def _put(
-    path: Path, old: pd.DataFrame | None, rows: list[dict[str, Any]], arms: Sequence[str], by: str = "seed"
+    path: Path,
+    old: pd.DataFrame | None,
+    rows: list[dict[str, Any]],
+    arms: Sequence[str],
+    by: str = "seed",
+    same: Sequence[str] = ("run",),
 ) -> None:
     # runs finish in any order
     places = {arm: place for place, arm in enumerate(dict.fromkeys([*arms, *POLICIES]))}
@@ -207,7 +219,8 @@ def _put(
 
     new = pd.DataFrame(rows)
     if old is not None and not old.empty:
-        new = pd.concat([old[old["run"] != rows[0]["run"]], new])
+        replaced = (old[list(same)] == [rows[0][name] for name in same]).all(axis=1)
+        new = pd.concat([old[~replaced], new])
     new = new.sort_values([by, "arm"], key=rank, kind="stable")
     columns = [name for name in new if name != "spec"] + [name for name in new if name == "spec"]
     new = new.astype(

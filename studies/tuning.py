@@ -61,6 +61,11 @@ class Trial(Job):
     values: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def drawn_from(self) -> str:
+        """The space as rows have it."""
+        return json.dumps(dict(self.space))
+
     def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
         """Train and measure on the validation images of these data, and record that; its row."""
         from stacked.determinism import strict
@@ -101,10 +106,10 @@ class Trial(Job):
 
         told = {
             "values": json.dumps(dict(self.values)),
-            "space": json.dumps(dict(self.space)),
+            "space": self.drawn_from,
             "spec": to_json(self.spec),
         }
-        row = {"trial": self.number, **row, **told}
+        row = {**row, "trial": self.number, **told}
         record.add_trial(self.given.out, row, self.arms)
         return row
 
@@ -123,9 +128,14 @@ def tune(study: Study, given: Options, splits: Splits, threads: int, stop: Calla
     )
     trials = list(planned(study, given, splits, threads))
     need(bool(trials), "--tune has nothing to choose: none of these arms is trained and has values to draw")
-    there = {} if not (given.out / FILE).exists() else load_trials(given.out).set_index("run")["status"].to_dict()
+    there = {} if not (given.out / FILE).exists() else recorded(given.out)
+    for one in trials:  # what another search space had drawn already is not made again, and counts as drawn twice
+        twin = there.get(one.spec.id, {}).get("")
+        if twin and one.drawn_from not in there[one.spec.id]:
+            there[one.spec.id][one.drawn_from] = one.recorded(twin)
+    made = {one.spec.id: there.get(one.spec.id, {}).get(one.drawn_from, {}).get("status") for one in trials}
     todo = [
-        one for one in trials if one.spec.id not in there or (given.retry_failed and there[one.spec.id] != "finished")
+        one for one in trials if made[one.spec.id] is None or (given.retry_failed and made[one.spec.id] != "finished")
     ]
     say(f"{study.title}: {len(trials)} trials, {len(trials) - len(todo)} made already; results in {given.out / FILE}")
     for row in work(todo, given.jobs, splits.without_test(), stop):
@@ -137,6 +147,15 @@ def tune(study: Study, given: Options, splits: Splits, threads: int, stop: Calla
     choose(study, given.out, given.base)
     print("\n".join(outcome(given.out)))
     return 0
+
+
+def recorded(out: Path) -> dict[str, dict[str, Row]]:
+    """The rows of the trials made already, by run and by the space that they were drawn from; "" is any of a run's."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in load_trials(out).to_dict("records"):
+        named = {str(name): value for name, value in row.items()}
+        found.setdefault(named["run"], {"": named})[named["space"]] = named
+    return found
 
 
 def planned(study: Study, given: Options, splits: Splits, threads: int) -> Iterator[Trial]:

@@ -230,6 +230,21 @@ def test_tuning_goes_on_chooses_and_is_taken_by_later_runs(
     assert draw_tuning(out) is not None
 
 
+def test_what_a_wider_space_draws_again_counts_and_is_not_made_again(tmp_path: Path, splits: Splits) -> None:
+    sizes = Among((8, 16, 32, 64, 128, 256))  # 8 at some of the places where it was before
+    wider = dataclasses.replace(TOY, search={**TOY.search, "optimisation.batch_size": sizes})
+    options_ = given(tmp_path)
+    for one in (TOY, wider, wider):
+        assert tuning.tune(one, options_, splits, 1, lambda: False) == 0
+    rows = load_trials(tmp_path / "out")
+    assert set(rows["arm"].value_counts()) == {6}
+    twice = rows[rows["run"].duplicated(keep=False)]
+    assert len(twice) >= 2
+    for _, pair in twice.groupby("run"):
+        assert len(pair) == pair["space"].nunique() == 2
+        assert pair["seconds"].nunique() == pair["valid/recon_mse"].nunique() == 1
+
+
 def test_settings_are_chosen_before_the_test_set_is_read(tmp_path: Path, splits: Splits) -> None:
     options_ = given(tmp_path)
     record.add(
