@@ -38,6 +38,24 @@ STUDY = Study(
     question="Does greedy layer-wise pretraining help against joint training of the same autoencoder, at equal compute?",
     protocol=PROTOCOL,
     arms=(Arm("greedy"), Arm("greedy+finetune"), Arm("joint"), Arm("random")),
+    chosen={  # as results/layerwise/choices.json has them
+        "greedy": {
+            "optimisation.lr": 0.078,
+            "optimisation.batch_size": 64,
+            "optimisation.schedule": "onecycle",
+        },
+        "greedy+finetune": {
+            "optimisation.lr": 0.0373,
+            "optimisation.batch_size": 16,
+            "optimisation.schedule": "onecycle",
+            "budget.end_to_end": 7.45,
+        },
+        "joint": {
+            "optimisation.lr": 0.0373,
+            "optimisation.batch_size": 16,
+            "optimisation.schedule": "onecycle",
+        },
+    },
 )
 
 if __name__ == "__main__":
