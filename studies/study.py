@@ -164,6 +164,8 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
             f"{study.title}: {len(jobs)} runs, {sum(job.spec.id in done for job in jobs)} finished already; "
             f"results in {given.out}"
         )
+        if study.chosen and not settings(study, given):
+            say("arms are not tuned for these settings: --tune N does that, with N trials for each")
         failed = sum(job.spec.id in before for job in jobs)
         if failed:
             say(f"{failed} runs failed before and are left as they are: --retry-failed tries them again")
@@ -309,8 +311,6 @@ def settings(study: Study, given: Options) -> Mapping[str, Mapping[str, Any]]:
         return found
     own = options(study.name, parse(study, parser("", "", study.arm_names), [])).base
     alike = all(getattr(own, part) == getattr(given.base, part) for part in ("stack", "budget", "optimisation"))
-    if not alike:
-        say("arms are not tuned for these settings: --tune N does that, with N trials for each")
     return study.chosen if alike else {}
 
 

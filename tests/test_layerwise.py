@@ -104,6 +104,7 @@ def test_the_same_command_trains_nothing_again(smoke: tuple[Path, Path, subproce
     again = layerwise("--smoke", "--out", str(out), "--store", str(store))
     assert again.returncode == 0
     assert "4 finished already" in again.stderr
+    assert "arms are not tuned for these settings: --tune N does that, with N trials for each\n" in again.stderr
     assert (out / "runs.csv").read_bytes() == before
 
 

@@ -332,9 +332,7 @@ def test_choices_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
 # The project's own choices
 
 
-def test_the_projects_choices_are_used_with_its_own_settings_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_projects_choices_are_used_with_its_own_settings_alone(tmp_path: Path) -> None:
     values = {"joint": {"optimisation.lr": 0.004}}
     chosen = dataclasses.replace(LAYERWISE, chosen=values)
 
@@ -343,10 +341,8 @@ def test_the_projects_choices_are_used_with_its_own_settings_alone(
         return options("layerwise", study.parse(chosen, parser("p", "q", chosen.arm_names), told))
 
     assert study.settings(chosen, of("--seeds 2 --arms joint --data kmnist")) == values
-    assert capsys.readouterr().err == ""
     for words in ("--lr 0.02", "--channels 4 8", "--epochs 2"):
         assert study.settings(chosen, of(words)) == {}
-        assert "not tuned for these settings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("one", [LAYERWISE, POLICY_STUDY, HINTON2006], ids=lambda one: one.name)
