@@ -5,26 +5,77 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stacked.encoder import load_encoder as load_encoder
-    from stacked.errors import InputError as InputError
-    from stacked.forecast import plan as plan
+    from stacked.apps.anomaly import Detector as Detector
+    from stacked.apps.codec import Codec as Codec
+    from stacked.apps.denoise import Denoiser as Denoiser
+    from stacked.apps.estimator import StackedAutoencoderTransformer as StackedAutoencoderTransformer
+    from stacked.apps.map_page import map_page as map_page
+    from stacked.cost.forecast import plan as plan
+    from stacked.model.encoder import load_encoder as load_encoder
+    from stacked.model.stack import AutoEncoder224 as AutoEncoder224
+    from stacked.model.stack import StackedAutoencoder as StackedAutoencoder
+    from stacked.runs.batched_seeds import train_together as train_together
+    from stacked.runs.run import run as run
+    from stacked.spec import Budget as Budget
+    from stacked.spec import Classification as Classification
+    from stacked.spec import DataSpec as DataSpec
+    from stacked.spec import Evaluation as Evaluation
+    from stacked.spec import Optimisation as Optimisation
     from stacked.spec import RunSpec as RunSpec
     from stacked.spec import StackSpec as StackSpec
-    from stacked.stack import AutoEncoder224 as AutoEncoder224
-    from stacked.stack import StackedAutoencoder as StackedAutoencoder
+    from stacked.spec import StageSpec as StageSpec
+    from stacked.training.pretrain import pretrain as pretrain
+    from stacked.util.errors import InputError as InputError
 
 __version__ = "0.1.0"
 
+#: The public names, and the modules that they are imported from when they are first used.
 _HOME = {
-    "AutoEncoder224": "stacked.stack",
-    "StackedAutoencoder": "stacked.stack",
+    "AutoEncoder224": "stacked.model.stack",
+    "Budget": "stacked.spec",
+    "Classification": "stacked.spec",
+    "Codec": "stacked.apps.codec",
+    "DataSpec": "stacked.spec",
+    "Denoiser": "stacked.apps.denoise",
+    "Detector": "stacked.apps.anomaly",
+    "Evaluation": "stacked.spec",
+    "InputError": "stacked.util.errors",
+    "Optimisation": "stacked.spec",
     "RunSpec": "stacked.spec",
     "StackSpec": "stacked.spec",
-    "InputError": "stacked.errors",
-    "load_encoder": "stacked.encoder",
-    "plan": "stacked.forecast",
+    "StackedAutoencoder": "stacked.model.stack",
+    "StackedAutoencoderTransformer": "stacked.apps.estimator",
+    "StageSpec": "stacked.spec",
+    "load_encoder": "stacked.model.encoder",
+    "map_page": "stacked.apps.map_page",
+    "plan": "stacked.cost.forecast",
+    "pretrain": "stacked.training.pretrain",
+    "run": "stacked.runs.run",
+    "train_together": "stacked.runs.batched_seeds",
 }
-__all__ = ["AutoEncoder224", "InputError", "RunSpec", "StackSpec", "StackedAutoencoder", "load_encoder", "plan"]
+__all__ = [
+    "AutoEncoder224",
+    "Budget",
+    "Classification",
+    "Codec",
+    "DataSpec",
+    "Denoiser",
+    "Detector",
+    "Evaluation",
+    "InputError",
+    "Optimisation",
+    "RunSpec",
+    "StackSpec",
+    "StackedAutoencoder",
+    "StackedAutoencoderTransformer",
+    "StageSpec",
+    "load_encoder",
+    "map_page",
+    "plan",
+    "pretrain",
+    "run",
+    "train_together",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import stacked.command
-from stacked.checks import meant
-from stacked.command import open_streams
-from studies import ready
+import stacked.cli.command
+from stacked.cli.command import open_streams
+from stacked.runtime.starting import ready
+from stacked.util.checks import meant
 
 PACKAGES = ("studies", "stacked")
 #: How a module ends that is a command.
@@ -72,7 +72,7 @@ def main(words: list[str] | None = None) -> int:
     module, _ = known[name]
     if module.startswith("stacked."):
         ready()  # a study is ready by itself, when it can be interrupted
-    stacked.command.program = "stacked"
+    stacked.cli.command.program = "stacked"
     sys.argv[1:] = rest
     runpy.run_module(module, run_name="__main__", alter_sys=True)  # as `python -m` does: it exits by itself
     return 0

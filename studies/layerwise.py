@@ -1,62 +1,11 @@
-"""Does greedy layer-wise pretraining help against joint training, at equal compute?
-
-Claim: a stack grown greedily and then fine-tuned reconstructs better, and gives better features for few labels, than the
-same stack trained jointly from the start (Hinton & Salakhutdinov 2006; Bengio et al. 2007); Zhou et al. 2014 claim the
-opposite for joint training.
-Command: python -m studies.layerwise
-"""
+"""Does greedy layer-wise pretraining help against joint training, at equal compute?"""
 
 from __future__ import annotations
 
 import sys
 
-from studies.arms import Arm
-from studies.study import Study, main
-
-PROTOCOL = """\
-- **Arms** share, for a seed, the initial weights, the data order, the corruption and the label subsets. `greedy` trains
-  each stage on the clean codes of the frozen stages below it; `greedy+finetune` then trains all stages together on the
-  pixels; `joint` does that from the start; `random` is not trained.
-- **Equal budgets**: every trained arm gets as many training FLOPs as `greedy+finetune` (forward and backward passes and the
-  encoding of frozen stages, counted by torch), unless `--equal` says otherwise. Updates and seconds stand in the table.
-- **Optimisation**: {optimiser}. Learning rate, batch size and schedule of every trained arm, and the division of the budget
-  between growth and fine-tuning, are tuned with the same number of trials for each arm (see Tuning).
-- **Splits**: {valid} images of the official training set are held out, stratified, for validation; curves and all
-  selection read them alone. The test set is read once, after training.
-- **Linear probe**: logistic regression (scikit-learn, L2, C = 0.1, lbfgs, at most 200 iterations) on standardised codes of
-  {probe_labels} labelled training images{averaged}; nothing is selected. The probe on the curves is a ridge regression on
-  {probe_images} images.
-- **Classifier**: a linear head on the bottleneck, encoder trained on with Adam for {updates} updates or {epochs} epochs,
-  whichever is more; label subsets stratified and nested. Learning rate ({lrs}) and number of updates are picked on
-  {checked}.
-  `random` is the same network from random initialisation.
-"""
-
-STUDY = Study(
-    name="layerwise",
-    title="Layer-wise against joint training",
-    question="Does greedy layer-wise pretraining help against joint training of the same autoencoder, at equal compute?",
-    protocol=PROTOCOL,
-    arms=(Arm("greedy"), Arm("greedy+finetune"), Arm("joint"), Arm("random")),
-    chosen={  # as results/layerwise/choices.json has them
-        "greedy": {
-            "optimisation.lr": 0.078,
-            "optimisation.batch_size": 64,
-            "optimisation.schedule": "onecycle",
-        },
-        "greedy+finetune": {
-            "optimisation.lr": 0.0373,
-            "optimisation.batch_size": 16,
-            "optimisation.schedule": "onecycle",
-            "budget.end_to_end": 7.45,
-        },
-        "joint": {
-            "optimisation.lr": 0.0373,
-            "optimisation.batch_size": 16,
-            "optimisation.schedule": "onecycle",
-        },
-    },
-)
+from studies.framework.study import main
+from studies.pretraining.layerwise import STUDY
 
 if __name__ == "__main__":
     sys.exit(main(STUDY))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from hypothesis import currently_in_test_context, event
 from hypothesis import strategies as st
 
-from stacked.errors import InputError
+from stacked.util.errors import InputError
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from stacked.data.split import Split, Splits
-from stacked.patience import patience_with
+from stacked.data.formats.split import Split, Splits
+from stacked.tracking.circuit_breaker import patience_with
 
 # the same examples every time, and few: thousands of new ones a test with HYPOTHESIS_PROFILE=thorough
 patient = settings(database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,7 +43,7 @@ def no_tracking_server() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def one_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The database of a fresh store is a copy of the first one that MLflow makes in this process, which takes seconds."""
-    stores = sys.modules.get("stacked.mlflow_store")
+    stores = sys.modules.get("stacked.tracking.store")
     if stores is None:  # no test that was collected has a store
         yield
         return
@@ -91,7 +91,7 @@ def toy_splits(n: int = 256, size: int = 12, channels: int = 1) -> Splits:
 @pytest.fixture
 def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process log no model, for tests that look at none: exporting one takes more time than training it."""
-    monkeypatch.setattr("stacked.tracking.Tracker.model", lambda *_: None)
+    monkeypatch.setattr("stacked.tracking.tracker.Tracker.model", lambda *_: None)
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from conftest import toy_splits
 from torch import Tensor
 
 from stacked import StackedAutoencoder, StackSpec
-from stacked.corruption import masking
-from stacked.growth import Phase
-from stacked.phase_loss import PhaseLoss
-from stacked.rng import generator, seeded
+from stacked.components.corruption import masking
+from stacked.model.stack import build
+from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation
-from stacked.stack import build
+from stacked.spec.growth import Phase
 from stacked.stages import Stage
+from stacked.training.phase_loss import PhaseLoss
 
 TOY = toy_splits()
 IMAGES, LABELS = TOY.train.images, TOY.train.labels

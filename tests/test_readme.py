@@ -10,16 +10,23 @@ from pathlib import Path
 import pytest
 
 from stacked.spec import from_json
-from studies import anomaly, capacity, compression, denoising, linear, photographs, projection
+from studies.applications.anomaly import study as anomaly
+from studies.applications.capacity import study as capacity
+from studies.applications.compression import study as compression
+from studies.applications.denoising import study as denoising
+from studies.applications.linear import study as linear
+from studies.applications.photographs import study as photographs
+from studies.applications.projection import study as projection
+from studies.benchmark import report as benchmark
 from studies.benchmark.questions import questions
-from studies.command_line import parser
-from studies.layerwise import STUDY as LAYERWISE
-from studies.options import options
+from studies.framework.command_line import parser
+from studies.framework.options import options
+from studies.framework.study import block, parse
 from studies.papers.hinton2006 import STUDY as HINTON
-from studies.policies import STUDY as POLICIES
-from studies.report import benchmark, readme_block, uses
-from studies.report.rows import finished, load_rows
-from studies.study import block, parse
+from studies.pretraining.layerwise import STUDY as LAYERWISE
+from studies.pretraining.policies import STUDY as POLICIES
+from studies.report import readme_block, uses
+from studies.statistics.rows import finished, load_rows
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,7 +62,7 @@ def test_the_examples_run(
 
 
 def test_the_policy_example_is_a_policy() -> None:
-    from stacked import growth
+    from stacked.spec import growth
 
     code = re.search(r"^  ```python\n(.*?)^  ```", README, re.DOTALL | re.MULTILINE)
     assert code

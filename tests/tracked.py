@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from stacked.tracking import Run, Store, Tracker
+from stacked.tracking.tracker import Run, Store, Tracker
 
 from mlflow import MlflowClient  # isort: skip
 

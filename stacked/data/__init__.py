@@ -16,17 +16,15 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
-from stacked.checks import positive, whole
-from stacked.data.dataset import Dataset, Source, plain_path
-from stacked.data.files import at_home
-from stacked.data.image import WHITE
-from stacked.data.split import Split, Splits, hold_out
-from stacked.errors import InputError
+from stacked.data import sources
+from stacked.data.formats.dataset import Dataset, Source, plain_path
+from stacked.data.formats.files import at_home
+from stacked.data.formats.image import WHITE
+from stacked.data.formats.split import Split, Splits, hold_out
+from stacked.util.checks import positive, whole
+from stacked.util.errors import InputError
 
 __all__ = ["Split", "Splits", "check_name", "load", "names", "recorded_name"]
-
-# Not looked at when datasets are sought; a module that is missing here costs time, not correctness.
-_HELPERS = frozenset({"dataset", "files", "idx", "image", "labels", "shared", "split", "stream"})
 
 
 def names() -> tuple[str, ...]:
@@ -93,7 +91,7 @@ def load(
         if value is not None and not argument:
             raise InputError(f"{option} does not apply to {name!r}, which is no folder of images: leave it out")
     from stacked.data.labels import image_subset
-    from stacked.settings import own_settings
+    from stacked.runtime.settings import own_settings
 
     where = at_home(data_dir or ".") if argument else _data_dir(data_dir)
     with own_settings():
@@ -122,7 +120,7 @@ def _find(name: str, data_dir: str | Path | None = None) -> tuple[type[Dataset],
 
 def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> str:
     """What may have been meant by a name that no dataset has: a folder, an archive, or one of the names by their stems."""
-    from stacked.data.folder import is_archive
+    from stacked.data.sources.folder import is_archive
 
     path = at_home(data_dir or ".") / name
     if name and os.path.isdir(path):
@@ -137,10 +135,8 @@ def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> s
 def _datasets() -> dict[str, type[Dataset]]:
     """Every dataset of this package by its name."""
     found: dict[str, type[Dataset]] = {}
-    for info in iter_modules(__path__):
-        if info.name in _HELPERS:
-            continue
-        module = import_module(f"{__name__}.{info.name}")
+    for info in iter_modules(sources.__path__):
+        module = import_module(f"{sources.__name__}.{info.name}")
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Dataset) and value.__module__ == module.__name__:
                 if value.name in found:

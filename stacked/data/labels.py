@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.split import SPLIT_SEED
-from stacked.errors import InputError
+from stacked.data.formats.split import SPLIT_SEED
+from stacked.util.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

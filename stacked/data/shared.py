@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stacked.atomic import writing
-from stacked.checks import need
-from stacked.data.split import Split, Splits
+from stacked.data.formats.split import Split, Splits
+from stacked.util.atomic import writing
+from stacked.util.checks import need
 
 #: bytes of which each array begins at a multiple
 ALIGNED = 64
@@ -59,7 +59,7 @@ def shared(splits: Splits) -> Iterator[Place]:
     """
     import torch
 
-    from stacked.codes import free_bytes
+    from stacked.runtime.free_memory import free_bytes
 
     fields = [(split, name) for split in (splits.train, splits.valid, splits.test) for name in ("images", "labels")]
     blocks = (-(-getattr(split, name).nbytes // ALIGNED) for split, name in fields)

@@ -7,8 +7,8 @@ import functools
 import torch
 from torch import Tensor
 
-from stacked.checks import need
-from stacked.rng import generator
+from stacked.runtime.rng import generator
+from stacked.util.checks import need
 
 
 class Order:

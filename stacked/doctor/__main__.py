@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stacked.checks import meant
-from stacked.command import Command, called, carried_out
+from stacked.cli.command import Command, called, carried_out
+from stacked.util.checks import meant
 
 HELP = """\
 records      records of runs that cannot be read: only told of
@@ -54,8 +54,8 @@ def examine(root: Path, checks: Sequence[str], *, dry: bool) -> int:
     """Make the checks and print what they find; returns the exit code."""
     from stacked.doctor import CHECKS
     from stacked.doctor.finding import NotMended
-    from stacked.errors import InputError, printable
-    from stacked.mlflow_store import OUTAGES, open_store
+    from stacked.tracking.store import OUTAGES, open_store
+    from stacked.util.errors import InputError, printable
 
     found = left = 0
     try:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from stacked.atomic import PARTS
-from stacked.checkpoint import NAME
 from stacked.doctor.finding import Finding, idle
-from stacked.mlflow_store import Store
-from stacked.run_record import FILE
-from stacked.tracking import InUse, held
+from stacked.runs.checkpoint import NAME
+from stacked.tracking.run_record import FILE
+from stacked.tracking.store import Store
+from stacked.tracking.tracker import InUse, held
+from stacked.util.atomic import PARTS
 
 #: What files that are being written were called before.
 OLD_PARTS = ".*-????????"

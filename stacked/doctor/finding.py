@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stacked.errors import InputError
-from stacked.mlflow_client import StoreClient
-from stacked.mlflow_store import Store
-from stacked.run_record import FILE, RunRecord, read_record
-from stacked.tracking import Family, InUse, held
+from stacked.tracking.client import StoreClient
+from stacked.tracking.run_record import FILE, RunRecord, read_record
+from stacked.tracking.store import Store
+from stacked.tracking.tracker import Family, InUse, held
+from stacked.util.errors import InputError
 
 
 class NotMended(Exception):

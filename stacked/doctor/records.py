@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stacked.doctor.finding import Finding, folders, read
-from stacked.errors import InputError
-from stacked.mlflow_store import Store
+from stacked.tracking.store import Store
+from stacked.util.errors import InputError
 
 
 def find(store: Store) -> Iterator[Finding]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 
 from stacked.doctor.finding import Finding, Kept, idle, send
-from stacked.errands import FOLDER
-from stacked.mlflow_store import Store
-from stacked.tracking import POINTS
+from stacked.tracking.pending_uploads import FOLDER
+from stacked.tracking.store import Store
+from stacked.tracking.tracker import POINTS
 
 
 def find(store: Store) -> Iterator[Finding]:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from stacked.checks import need, whole
 from stacked.stages.stage import Shape, Stage
 from stacked.stages.tied import TiedConvTranspose2d
+from stacked.util.checks import need, whole
 
 #: side of a kernel, in pixels
 MOST_KERNEL = 999

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from stacked.checks import need
+from stacked.util.checks import need
 
 #: Groups of a group norm at most; it has fewer where the channels do not divide by so many, or a group would hold too little.
 GROUPS = 8

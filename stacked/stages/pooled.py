@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stacked.checks import choice
-from stacked.errors import InputError
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.maps import Halving
 from stacked.stages.norms import normalised
 from stacked.stages.stage import Shape
 from stacked.stages.tied import TiedConvTranspose2d
+from stacked.util.checks import choice
+from stacked.util.errors import InputError
 
 UNPOOL = ("nearest", "zeros", "switches")
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from stacked.checks import whole
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.maps import Halving, odd_padding, upsampled
 from stacked.stages.norms import normalised
 from stacked.stages.stage import MOST_BLOCKS, Shape
+from stacked.util.checks import whole
 
 
 class ResidualBlock(nn.Module):

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from stacked.checks import choice, need, whole
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.norms import NORMS
+from stacked.util.checks import choice, need, whole
 
 Shape = tuple[int, ...]
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stacked.checks import need, whole
-from stacked.errors import InputError
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.stage import MOST_BLOCKS, Shape, Stage
+from stacked.util.checks import need, whole
+from stacked.util.errors import InputError
 
 
 def need_division(patch: int, size: Shape) -> None:

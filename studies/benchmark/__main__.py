@@ -11,19 +11,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from stacked.atomic import sweep, write_atomically
-from stacked.checks import choice, need, whole
-from stacked.command import Command, called
-from stacked.errors import InputError, Interrupted
-from stacked.interruption import Interruption
-from stacked.overwriting import begins, below, check_own
-from stacked.progress import say
+from stacked.cli.command import Command, called
+from stacked.cli.overwriting import begins, below, check_own
+from stacked.runtime.interruption import Interruption
+from stacked.runtime.progress import say
+from stacked.util.atomic import sweep, write_atomically
+from stacked.util.checks import choice, need, whole
+from stacked.util.errors import InputError, Interrupted
 from studies.benchmark import __doc__ as question
 from studies.benchmark.peers import available
 from studies.benchmark.questions import Call, Question, questions
 from studies.benchmark.spent import MEMORY
-from studies.ending import ended
-from studies.study import ROOT
+from studies.framework.exit_codes import ended
+from studies.framework.study import ROOT
 
 FIELDS = ("question", "arm", "repeat", "measure", "value", "load", "commit")
 #: fewer do not give a median that can be relied on
@@ -57,9 +57,9 @@ def main(words: list[str] | None = None) -> int:
         with stop:
             asked = [one for one in known if given.only is None or one.name in given.only]
             measure(asked, given.out / "rows.csv", given.repeats, stop)
-            from studies.record import committed_as
+            from studies.benchmark.report import block, report
+            from studies.framework.record import committed_as
             from studies.report import has_block, update_readme
-            from studies.report.benchmark import block, report
 
             page = report(given.out, known, command_of(prog, given.out / "rows.csv", known))
             kept = committed_as(given.out, ROOT)
@@ -80,7 +80,7 @@ def command_of(prog: str, path: Path, known: Sequence[Question]) -> str:
 
 def measure(asked: list[Question], path: Path, repeats: int, stop: Callable[[], bool]) -> None:
     """Add what is missing to the rows at `path`, arm after arm and then the next repeat; raises Interrupted when asked."""
-    from stacked.environment import code_identity
+    from stacked.runtime.environment import code_identity
 
     commit, changed = code_identity()
     made = {(row["question"], row["arm"], row["repeat"]) for row in rows(path)}
@@ -111,7 +111,7 @@ def measured(call: Call, more: dict[str, int]) -> dict[str, float]:
     program, arguments = call
     words = [f"{name}={json.dumps(value)}" for name, value in {**arguments, **more}.items()]
     done = subprocess.run(
-        [sys.executable, "-m", "studies.benchmark.once", program, *words],
+        [sys.executable, "-m", "studies.benchmark.run_one", program, *words],
         cwd=ROOT,  # a folder `studies` where this was started would be taken for ours
         capture_output=True,
         text=True,

@@ -8,16 +8,16 @@ import time
 
 import torch
 
-from stacked.architecture import StackSpec
-from stacked.codes import Images, inputs
+from stacked.cost.flops import update_flops
+from stacked.cost.roofline import product_rate
 from stacked.data.stream import Order
-from stacked.fit import Training
-from stacked.flops import prefix_flops, update_flops
-from stacked.growth import Phase, Updates, greedy, joint
-from stacked.heap import keep_freed_memory
-from stacked.machine import product_rate
+from stacked.model.stack import StackedAutoencoder, grow
+from stacked.runtime.malloc import keep_freed_memory
 from stacked.spec import Optimisation, RunSpec
-from stacked.stack import StackedAutoencoder, grow
+from stacked.spec.architecture import StackSpec
+from stacked.spec.growth import Phase, Updates, greedy, joint
+from stacked.training.codes import Images, inputs, prefix_flops
+from stacked.training.fit import Training
 from studies.benchmark.spent import Spent
 
 #: updates that are timed, after so many that are not

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from studies.benchmark.works import Work
+from studies.benchmark.workloads import Work
 
 
 def dense(work: Work) -> tuple[list[nn.Module], list[nn.Module]]:

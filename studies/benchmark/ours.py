@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from stacked.architecture import StackSpec, StageSpec
-from stacked.codes import Images
-from stacked.pretrain import pretrain
+from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Budget, Optimisation, RunSpec
-from stacked.stack import StackedAutoencoder
-from studies.benchmark.works import Work
+from stacked.spec.architecture import StackSpec, StageSpec
+from stacked.training.codes import Images
+from stacked.training.pretrain import pretrain
+from studies.benchmark.workloads import Work
 
 
 @dataclass(frozen=True)

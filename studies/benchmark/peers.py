@@ -9,7 +9,7 @@ import os
 import torch
 from torch import Tensor, nn
 
-from studies.benchmark.works import Work
+from studies.benchmark.workloads import Work
 
 
 def available() -> bool:

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from stacked import data
-from stacked.codes import Images, Prefix, inputs, plan
 from stacked.data.stream import Order
-from stacked.fit import Training
+from stacked.model.stack import StackedAutoencoder, grow
 from stacked.spec import Optimisation, RunSpec
-from stacked.stack import StackedAutoencoder, grow
+from stacked.training.codes import Images, Prefix, inputs, plan
+from stacked.training.fit import Training
 from studies.benchmark.large import SPECS, phases
 from studies.benchmark.spent import resident
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from stacked.architecture import StackSpec
-from stacked.codes import Images
-from stacked.pretrain import pretrain
 from stacked.spec import Budget, Optimisation, RunSpec
+from stacked.spec.architecture import StackSpec
+from stacked.training.codes import Images
+from stacked.training.pretrain import pretrain
 from studies.benchmark.spent import Spent
 
 #: along each axis: where it is looked at, and what is trained there (kind, widths, images, side)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stacked import data
-from stacked.architecture import StackSpec
-from stacked.codes import Images
-from stacked.pretrain import pretrain
+from stacked.runs.batched_seeds import train_together
 from stacked.spec import Budget, Optimisation, RunSpec
-from stacked.together import train_together
+from stacked.spec.architecture import StackSpec
+from stacked.training.codes import Images
+from stacked.training.pretrain import pretrain
 from studies.benchmark.spent import Spent
 
 SEEDS = 8

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from stacked.mlflow_store import Store
+    from stacked.tracking.store import Store
 
 #: never reached: no point of the curve but the first and the last of a phase
 NEVER = 10**9
@@ -65,9 +65,9 @@ class Recording:
 
 def loading(store: Store, work: Path) -> float:
     """Seconds that the first model of a process takes, most of which go to loading what exports and keeps it."""
-    from stacked.architecture import StackSpec
-    from stacked.stack import build
-    from stacked.tracking import Tracker
+    from stacked.model.stack import build
+    from stacked.spec.architecture import StackSpec
+    from stacked.tracking.tracker import Tracker
 
     small = build(StackSpec.of("conv", 1), (1, 8, 8)).encoder
 
@@ -83,14 +83,14 @@ def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
     recording: the share of them that goes to that, in the training thread, and what others of the process work meanwhile. Of
     the seconds in which MLflow and torch.export are loaded, once a process, a run bears its part.
     """
-    from stacked.checkpoint import Checkpoints
-    from stacked.curves import Curves
-    from stacked.run import load, run
-    from stacked.tracking import Family, Run, Tracker, open_store
-    from studies.command_line import parser
-    from studies.layerwise import STUDY
-    from studies.options import options
-    from studies.threads import limited
+    from stacked.evaluation.curves import Curves
+    from stacked.runs.checkpoint import Checkpoints
+    from stacked.runs.run import load, run
+    from stacked.tracking.tracker import Family, Run, Tracker, open_store
+    from studies.framework.command_line import parser
+    from studies.framework.options import options
+    from studies.framework.threads import limited
+    from studies.pretraining.layerwise import STUDY
 
     base = options("layerwise", parser("", "", STUDY.arm_names).parse_args([])).base
     spec = replace(STUDY.arm("greedy+finetune").spec(base), seed=seed)

@@ -27,19 +27,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from studies.arms import Arm
-from studies.claims import Claim
+from studies.design.arms import Arm
+from studies.design.claims import Claim
+from studies.design.search import Among, LogRange, Times
+from studies.figures.figures import Drawing
+from studies.figures.pictures import Line, by_value, depths_of, draw_lines
+from studies.framework.study import Study, main
 from studies.papers.maps import draw_maps
-from studies.report.figures import Drawing
-from studies.report.measures import measure
-from studies.report.pictures import Line, by_value, depths_of, draw_lines
-from studies.search import Among, LogRange, Times
-from studies.study import Study, main
+from studies.statistics.measures import measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from studies.report.figures import Record
+    from studies.figures.figures import Record
 
 SSE = "final/recon_sse"
 PRETRAINED, JOINT, JOINT_RELU, SGD = "pretrained", "joint", "joint ReLU", "sgd-2006"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from studies.report.canvas import FONT, ink, new_figure
+from studies.figures.style import FONT, ink, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,9 +1,9 @@
 """What a study leaves in its folder, drawn from its rows: tables, figures and pages. Loads neither torch nor MLflow."""
 
 from studies.report.page import has_block, headline, readme_block, update_readme, write_report
-from studies.report.pairing import Paired, paired
-from studies.report.rows import load_curves, load_rows
 from studies.report.tables import table, verdict
+from studies.statistics.pairing import Paired, paired
+from studies.statistics.rows import load_curves, load_rows
 
 __all__ = [
     "Paired",

@@ -11,11 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from stacked.growth import POLICIES, Updates
-from studies.report.measures import measure, p_text
-from studies.report.pairing import by_seed, paired
-from studies.report.rows import arms_of, finished
-from studies.report.tables import trained_arms
+from stacked.spec.growth import POLICIES, Updates
+from studies.statistics.measures import measure, p_text
+from studies.statistics.pairing import by_seed, paired
+from studies.statistics.rows import arms_of, finished, trained_arms
 
 MSE, PROBE = "final/recon_mse", "final/probe_acc"
 #: Arms whose FLOPs differ from the reference's by more than this part of them are named.

@@ -10,11 +10,11 @@ from math import isnan, nan, sqrt
 import numpy as np
 import pandas as pd
 
-from studies.claims import Claim
-from studies.report.measures import Measure, measure, p_text
-from studies.report.pairing import CONFIDENCE, Paired, by_seed, mean_interval, paired
-from studies.report.rows import FINISHED, arms_of
+from studies.design.claims import Claim
 from studies.report.tables import is_equal, markdown, possible_differences
+from studies.statistics.measures import Measure, measure, p_text
+from studies.statistics.pairing import CONFIDENCE, Paired, by_seed, mean_interval, paired
+from studies.statistics.rows import FINISHED, arms_of
 
 REPRODUCED, DIRECTION, NOT, UNTESTED = "reproduced", "direction only", "not reproduced", "not tested here"
 UNDECIDED = "undecided (more seeds)"

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from stacked.environment import environment
+from stacked.runtime.environment import environment
 
 
 def origin() -> str:

@@ -9,26 +9,16 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from stacked.atomic import sweep, write_atomically
-from stacked.errors import InputError
-from studies.claims import Claim
+from stacked.util.atomic import sweep, write_atomically
+from stacked.util.errors import InputError
+from studies.design.claims import Claim
+from studies.figures.figures import CAPTIONS, Drawing, Record, draw, drawn
 from studies.report.claims import claims_table, comparisons_table
-from studies.report.figures import CAPTIONS, Drawing, Record, draw, drawn
-from studies.report.measures import budgets
-from studies.report.rows import load_curves, load_reference, load_rows, load_samples
-from studies.report.tables import (
-    MARGINS,
-    failures,
-    main_metrics,
-    means,
-    selection_note,
-    spread_note,
-    table,
-    trained_arms,
-    verdicts,
-)
+from studies.report.tables import MARGINS, failures, main_metrics, means, selection_note, spread_note, table, verdicts
 from studies.report.trials import draw_tuning, tuning_note
 from studies.report.verbatim import code_block
+from studies.statistics.measures import budgets
+from studies.statistics.rows import load_curves, load_reference, load_rows, load_samples, trained_arms
 
 TUNING_CAPTION = (
     "The best validation result expected of k trials, against k, a line an arm: where it still falls at the right, the arm may "

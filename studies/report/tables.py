@@ -9,10 +9,10 @@ from math import floor, isnan, log10
 
 import pandas as pd
 
-from studies.report.measures import Measure, budget_name, budgets, measure, p_text
-from studies.report.pairing import Paired, by_seed, paired, pairs
-from studies.report.rows import FINISHED, arms_of, finished
 from studies.report.verbatim import verbatim
+from studies.statistics.measures import Measure, budget_name, budgets, measure, p_text
+from studies.statistics.pairing import Paired, by_seed, paired, pairs
+from studies.statistics.rows import FINISHED, arms_of, finished
 
 VARIES = "init + data order + corruption + label subset"
 _COSTS = {
@@ -94,11 +94,6 @@ def verdicts(rows: pd.DataFrame, metrics: Sequence[str], reference: str, arms: S
         findings = "; ".join(_finding(rows, metric, arm, reference) for arm in others)
         lines.append(f"- **{_first_upper(measure(metric).label)}:** {findings}.")
     return "\n".join(lines) if others else f"No answer: no arm to compare with {reference}."
-
-
-def trained_arms(rows: pd.DataFrame) -> list[str]:
-    """The arms that made updates, as far as the rows say: an untrained floor is no contender."""
-    return [arm for arm in arms_of(rows) if "updates" not in rows or (_done(rows, arm)["updates"] > 0).any()]
 
 
 def failures(rows: pd.DataFrame) -> str:

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stacked.errors import InputError
-from stacked.plain import parsed
-from studies.report.canvas import arm_colours, label_ends, new_figure
-from studies.report.rows import FINISHED, load_table
-from studies.report.scales import accuracy_axis, log_axis
+from stacked.util.errors import InputError
+from stacked.util.serialization import parsed
+from studies.design.search import Space
+from studies.figures.scales import accuracy_axis, log_axis
+from studies.figures.style import arm_colours, label_ends, new_figure
 from studies.report.tables import markdown
-from studies.search import Space
+from studies.statistics.rows import FINISHED, load_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 
-from stacked.atomic import write_atomically
-from studies.report.canvas import png, style
-from studies.report.measures import p_text
-from studies.report.pairing import mean_interval, paired
-from studies.report.rows import FINISHED
+from stacked.util.atomic import write_atomically
+from studies.figures.style import png, style
 from studies.report.tables import markdown
 from studies.report.verbatim import code_block, verbatim
+from studies.statistics.measures import p_text
+from studies.statistics.pairing import mean_interval, paired
+from studies.statistics.rows import FINISHED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from studies.uses.study import Use
+    from studies.framework.use import Use
 
 #: paints a figure from the rows of a record and its folder; None: there is nothing to paint
 Paint: TypeAlias = "Callable[[pd.DataFrame, Path], Figure | None]"

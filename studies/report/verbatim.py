@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from stacked.errors import printable
+from stacked.util.errors import printable
 
 #: what Markdown, or HTML within it, takes for something else than itself
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|$~&#]")

@@ -1,0 +1,1 @@
+"""What trained stacks are for: features, anomalies, denoising, compression, maps."""

@@ -1,0 +1,271 @@
+"""Anomaly detection: a stack that was trained on normal images alone tells how unlike them an image is."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stacked.data.pixels import Pixels, bytes_of
+from stacked.evaluation.evaluate import varies
+from stacked.model.model_file import reading, write
+from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.rng import generator
+from stacked.runtime.settings import own_settings
+from stacked.runtime.unlogged import unlogged
+from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+from stacked.training.codes import Images
+from stacked.training.pretrain import pretrain
+from stacked.util.checks import choice, finite, need
+from stacked.util.chunks import chunks
+from stacked.util.serialization import parsed
+
+FORMAT = "stacked detector 1"
+#: images that are scored at once, at most
+BATCH = 250
+#: values of a code of which a covariance is estimated; maps of more are averaged over their places
+MOST_VALUES = 1024
+SCORES = ("reconstruction", "density", "both")
+Scores = NDArray[np.float64]
+
+
+def default_spec() -> RunSpec:
+    """Two convolutional stages and a code of 32, layer-wise and then end to end, a fifth of the pixels masked.
+
+    A code that could hold the image would restore what is anomalous as well. The budget is one of updates, so that few images
+    are enough.
+    """
+    stages = *StackSpec.of("conv", 16, 32).stages, *StackSpec.of("dense", 32, activation="linear").stages
+    return RunSpec(
+        stack=StackSpec(stages),
+        budget=Budget((600.0,), 600.0, "updates"),
+        optimisation=Optimisation(batch_size=64, corruption="masking", corruption_level=(0.2,)),
+    )
+
+
+def fewest(false_alarms: float) -> int:
+    """The calibration images without which no p-value can be as low as the rate of false alarms."""
+    return int(np.ceil(1 / false_alarms - 1e-9)) - 1
+
+
+def check_count(images: int, held_out: float, false_alarms: float, what: str = "images") -> int:
+    """How many of so many normal images are held out to calibrate with; InputError where these, or those left, are too few."""
+    held, least = round(held_out * images), fewest(false_alarms)
+    need(
+        least <= held < images,
+        f"{held} held-out images cannot tell a false-alarm rate of {false_alarms:g}: give {least} or more of them, as of "
+        f"{math.ceil(least / held_out)} {what}, and not of {images}",
+    )
+    return held
+
+
+class Detector:
+    """Tells images that are unlike those it was fitted on, as scikit-learn's detectors do.
+
+    Images are uint8 [N, C, H, W], in tensors or NumPy arrays.
+
+    spec: what is trained (None: `default_spec`). score: "reconstruction", the mean squared error per pixel; "density", the
+    squared Mahalanobis distance of the code from those of the training images, divided by its number of values, with the
+    shrunk covariance of Ledoit & Wolf 2004 (of maps with more than 1,024 values: of their means over all places); "both", the
+    sum of the logarithms of the two, each over its mean on the training images. false_alarms: the share of normal
+    images that `predict` may call anomalous, in (0, 1). held_out: the share of the images of `fit` that are not trained on, but
+    calibrate p-values. device: where it trains.
+
+    Raises InputError for parameters that are none of these.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec | None = None,
+        *,
+        score: str = "both",
+        false_alarms: float = 0.05,
+        held_out: float = 0.2,
+        device: str = "cpu",
+    ) -> None:
+        choice(score, SCORES, "score")
+        for name, value in (("false_alarms", false_alarms), ("held_out", held_out)):
+            need(finite(value) and 0 < value < 1, f"{name} {value} is not allowed: give a number between 0 and 1")
+        self.spec = spec or default_spec()
+        self.kind, self.device = score, device
+        self.false_alarms, self.held_out = float(false_alarms), float(held_out)
+        self.stack: StackedAutoencoder | None = None
+
+    @own_settings()
+    def fit(self, images: Pixels) -> Detector:
+        """Train on normal images, and calibrate on the share of them that is held out, drawn by the spec's seed.
+
+        Raises InputError for too few images to keep the rate of false alarms, and where the scores of normal images can tell
+        nothing, as of copies of one image; Diverged when a loss is not finite.
+        """
+        images = bytes_of(images, "cannot be read")
+        count = check_count(len(images), self.held_out, self.false_alarms)
+        need(
+            self.kind == "reconstruction" or varies(images),
+            f"the {len(images)} normal images are all the same, so that nothing can be told of their codes: give images that "
+            "differ, or score 'reconstruction'",
+        )
+        order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
+        normal, held = (Images(images, rows=rows) for rows in (order[count:], order[:count]))
+        self.stack = pretrain(self.spec, normal, tuple(images.shape[1:]), device=self.device).cpu()
+        self._fit_density(normal)
+        self.scale = self._parts(normal).mean(1)
+        self.held = self._parts(held)
+        self._calibrate()
+        return self
+
+    @unlogged()
+    def _fit_density(self, normal: Images) -> None:
+        from sklearn.covariance import LedoitWolf
+
+        codes = self._by_batch(normal, lambda x: summary(self._fitted.encode(x)))
+        shape = LedoitWolf().fit(codes.astype(np.float64))
+        self.mean, self.precision = shape.location_, shape.precision_
+
+    def _calibrate(self) -> None:
+        """Sort the scores of calibration images; InputError where the scores of normal images are of no use."""
+        code_tells = self.kind == "reconstruction" or (np.isfinite(self.held[1]).all() and self.scale[1] > 0)
+        need(
+            bool(code_tells),
+            f"normal images all have the same code, so that it tells nothing and score {self.kind!r} is not defined: give other "
+            "images or another spec, or score 'reconstruction'",
+        )
+        self.calibration = np.sort(self._combined(self.held))
+        need(
+            bool(np.isfinite(self.calibration).all()),
+            f"the scores {self.kind!r} of normal images are not all finite: give other images or another spec",
+        )
+
+    @property
+    def _fitted(self) -> StackedAutoencoder:
+        need(self.stack is not None, "this detector is not fitted: call fit, or load one")
+        assert self.stack is not None
+        return self.stack
+
+    @torch.no_grad()
+    def _by_batch(self, images: Pixels | Images, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+        stack = self._fitted
+        wanted = f"uint8 images of {list(stack.input_shape)}, as this detector was fitted on"
+        floats = images if isinstance(images, Images) else Images(bytes_of(images, "cannot be scored", wanted))
+        need(
+            floats.shape == stack.input_shape,
+            f"images of shape {list(floats.shape)} cannot be scored: give {wanted}",
+        )
+        parts = [function(floats(index)) for index in chunks(len(floats), stack.widest(floats.shape), BATCH)]
+        return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+    @own_settings()
+    def heat_map(self, images: Pixels) -> NDArray[np.float32]:
+        """The squared error at each pixel, mean over channels: [N, H, W]."""
+        return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
+
+    def _parts(self, images: Pixels | Images) -> Scores:
+        """Reconstruction errors and densities [2, N], of one pass."""
+
+        def both(x: Tensor) -> Tensor:
+            code, where = self._fitted.encode_where(x)
+            error = (self._fitted.decode(code, where=where) - x).square().flatten(1).mean(1, dtype=torch.float64)
+            off = summary(code).double() - torch.from_numpy(self.mean)
+            far = torch.einsum("ni,ij,nj->n", off, torch.from_numpy(self.precision), off) / len(self.mean)
+            return torch.stack([error, far], 1)
+
+        return self._by_batch(images, both).reshape(-1, 2).T
+
+    def _combined(self, parts: Scores) -> Scores:
+        if self.kind == "both":
+            with np.errstate(
+                divide="ignore", invalid="ignore"
+            ):  # a scale of 0 leaves no score, which is refused where it is met
+                found = np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
+        else:
+            found = parts[SCORES.index(self.kind)]
+        return np.where(np.isnan(found), np.inf, found)
+
+    @own_settings()
+    def score(self, images: Pixels) -> Scores:
+        """How unlike normal images each is, float64 [N]: greater is more so, infinite where it is no number.
+
+        InputError for images of another shape.
+        """
+        return self._combined(self._parts(images))
+
+    @own_settings()
+    def scored_by(self, score: str) -> Detector:
+        """The same detector with another of the three scores, calibrated for it."""
+        choice(score, SCORES, "score")
+        other = copy.copy(self)
+        other.kind = score
+        other._calibrate()
+        return other
+
+    @own_settings()
+    def p_value(self, images: Pixels) -> Scores:
+        """The conformal p-value of each image [N], in (0, 1]: the share of calibration images, and itself, that score as high.
+
+        Of a normal image it is at most a with a probability of at most a (Vovk, Gammerman & Shafer 2005, section 2.2), where
+        it is exchangeable with those that calibrate.
+        """
+        below = np.searchsorted(self.calibration, self.score(images), side="left")
+        return (len(self.calibration) - below + 1) / (len(self.calibration) + 1)
+
+    @own_settings()
+    def predict(self, images: Pixels) -> NDArray[np.bool_]:
+        """Which images [N] are anomalous: of normal ones at most the share `false_alarms`, on average over calibrations."""
+        return self.p_value(images) <= self.false_alarms
+
+    @property
+    def threshold(self) -> float:
+        """The greatest score that is not called anomalous, on the calibration images' grid."""
+        alarms = int(self.false_alarms * (len(self.calibration) + 1) + 1e-9)
+        return float(self.calibration[len(self.calibration) - alarms])
+
+    @own_settings()
+    def save(self, path: str | Path) -> None:
+        """Write the detector to a file; InputError when the place cannot be written."""
+        tensors = {f"stack.{name}": tensor for name, tensor in self._fitted.state_dict().items()}
+        for name in ARRAYS:
+            tensors[name] = torch.from_numpy(np.asarray(getattr(self, name), dtype=np.float64))
+        header = {"score": self.kind, "false_alarms": self.false_alarms, "held_out": self.held_out}
+        write(Path(path), FORMAT, tensors, self.spec.stack, self._fitted.input_shape, header)
+
+    @classmethod
+    @own_settings()
+    def load(cls, path: str | Path) -> Detector:
+        """The detector that `save` wrote, which may be anyone's; InputError when the file is none."""
+        with reading(path, FORMAT, "a detector {reason}: give a file that Detector.save wrote") as content:
+            header = {name: parsed(content.header[name]) for name in ("score", "false_alarms", "held_out")}
+            detector = cls(RunSpec(stack=content.spec), **header)
+            arrays = {name: content.tensors.pop(name).numpy() for name in ARRAYS}
+            stack = content.empty()
+            content.fill(stack, "stack.")
+            detector.stack = stack.eval()
+            for name, array in arrays.items():
+                setattr(detector, name, array)
+            count = summary(torch.zeros(1, *stack.latent_shape)).shape[1]
+            shapes = [array.shape for array in arrays.values()]
+            images = arrays["held"].size // 2
+            need(shapes == [(count,), (count, count), (2,), (2, images)], "its arrays do not fit its stack")
+            need(all(np.isfinite(array).all() for array in arrays.values()), "its arrays are not finite")
+            need(
+                images >= fewest(detector.false_alarms),
+                f"{images} calibration images cannot tell its rate of false alarms",
+            )
+            detector._calibrate()
+        return detector
+
+
+#: what a fitted detector has beside its stack
+ARRAYS = ("mean", "precision", "scale", "held")
+
+
+def summary(code: Tensor) -> Tensor:
+    """A code as the values [B, n] of which the density is estimated."""
+    flat = code.flatten(1)
+    return flat if flat.shape[1] <= MOST_VALUES or code.dim() == 2 else code.mean((2, 3))

@@ -1,0 +1,101 @@
+"""The file of compressed images: what is in its head, and how damage and foreign files are told.
+
+magic (8 bytes) | version (1) | model id (8) | runs of equal sizes: their count, then (images, height, width) of each |
+payload | CRC-32 of all before (4). Counts are little-endian base 128 (LEB128), as short as they can be.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from stacked.util.checks import need
+from stacked.util.errors import InputError
+
+#: as PNG's: its first byte is no text, and its line ends show what a transfer as text did to them
+MAGIC = b"\x89STK\r\n\x1a\n"
+VERSION, ID_BYTES, CRC_BYTES = 1, 8, 4
+#: what a file may ask to be made: its few bytes could ask for more than there is memory
+MOST_IMAGES, MOST_VALUES = 2**20, 2**30
+
+Size = tuple[int, int]
+
+
+class Packed(NamedTuple):
+    """The sizes (height, width) of the images of a file, and its payload."""
+
+    sizes: list[Size]
+    payload: bytes
+
+
+def pack(model: bytes, sizes: Sequence[Size], payload: bytes) -> bytes:
+    """The bytes of a file, written with the model of that id."""
+    runs = [(len(list(same)), *size) for size, same in groupby(sizes)]
+    numbers = [len(runs), *(number for run in runs for number in run)]
+    body = MAGIC + bytes([VERSION]) + model + b"".join(map(_leb128, numbers)) + payload
+    return body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")
+
+
+def unpack(content: bytes, model: bytes, name: str, tile: tuple[int, int, int]) -> Packed:
+    """What is in the bytes of a file called `name`, whose images are made of tiles [C, H, W].
+
+    Raises InputError where they are no such file, of another version or model, damaged, or ask for too much memory.
+    """
+    need(
+        content[: len(MAGIC)] == MAGIC,
+        f"{name} is not a file of images compressed by stacked: give one that python -m stacked.compress encode wrote",
+    )
+    least = len(MAGIC) + 1 + ID_BYTES + CRC_BYTES
+    damaged = f"{name} is damaged or cut short: fetch it again, or encode its images anew"
+    need(len(content) > least, damaged)
+    version = content[len(MAGIC)]
+    need(
+        version == VERSION, f"{name} is of version {version}, and {VERSION} can be read: use the stacked that wrote it"
+    )
+    body, crc = content[:-CRC_BYTES], content[-CRC_BYTES:]
+    need(zlib.crc32(body).to_bytes(CRC_BYTES, "little") == crc, damaged)
+    at = len(MAGIC) + 1 + ID_BYTES
+    theirs = body[len(MAGIC) + 1 : at]
+    need(
+        theirs == model,
+        f"{name} was written with the model {theirs.hex()}, not with {model.hex()}: give the codec it was written with",
+    )
+    try:
+        runs, at = _number(body, at)
+        sizes: list[Size] = []
+        total, (channels, high, wide) = 0, tile
+        for _ in range(runs):
+            count, at = _number(body, at)
+            height, at = _number(body, at)
+            width, at = _number(body, at)
+            need(bool(count and height and width), damaged)
+            total += count * -(-height // high) * -(-width // wide) * channels * high * wide
+            most = total <= MOST_VALUES and len(sizes) + count <= MOST_IMAGES
+            need(most, f"{name} asks for more than {MOST_IMAGES:,} images or {MOST_VALUES:,} values: it is not read")
+            sizes += [(height, width)] * count
+    except IndexError as error:
+        raise InputError(damaged) from error
+    return Packed(sizes, body[at:])
+
+
+def _leb128(number: int) -> bytes:
+    parts = []
+    while True:
+        number, low = number >> 7, number & 0x7F
+        parts.append(low | (0x80 if number else 0))
+        if not number:
+            return bytes(parts)
+
+
+def _number(body: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at `at`, and where the next one does; IndexError past the end, and beyond 64 bits."""
+    number = shift = 0
+    while True:
+        if shift >= 64:
+            raise IndexError("a number of more than 64 bits")
+        byte = body[at]
+        number, at, shift = number | (byte & 0x7F) << shift, at + 1, shift + 7
+        if not byte & 0x80:
+            return number, at

@@ -1,0 +1,144 @@
+"""Denoising: a stack that was trained to restore images from corrupted ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stacked.data.pixels import Pixels, bytes_of, floats_of, scaled_images
+from stacked.model.model_file import reading, write
+from stacked.model.stack import StackedAutoencoder, check_size
+from stacked.runtime.free_memory import free_bytes
+from stacked.runtime.settings import own_settings
+from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+from stacked.stages import kinds
+from stacked.stages.stage import Shape
+from stacked.training.codes import Images
+from stacked.training.pretrain import pretrain
+from stacked.util.checks import need
+from stacked.util.chunks import chunks
+from stacked.util.serialization import parsed
+
+FORMAT = "stacked denoiser 1"
+#: images that are restored at once, at most
+BATCH = 250
+#: how far from 0 and 1 noise may lead, in units of the noise that was trained on (or of a pixel's range, where that is more)
+FARTHEST = 10
+#: maps that a stage holds at once: of its convolution, its norm and its activation
+MAPS = 3
+
+
+def default_spec() -> RunSpec:
+    """Two convolutional stages, layer-wise and then end to end.
+
+    Their code is larger than an image of one channel: what is to be restored is in the neighbourhood of a pixel, and the
+    corruption keeps the stack from copying (Vincent et al. 2010).
+    """
+    return RunSpec(
+        stack=StackSpec.of("conv", 32, 64),
+        budget=Budget((800.0,), 2400.0, "updates"),
+        optimisation=Optimisation(batch_size=64, schedule="cosine"),
+    )
+
+
+class Denoiser:
+    """Restores images from corrupted ones of the kind that it was trained on, or near it.
+
+    spec: what is trained (None: `default_spec`). corruption, level: as in a spec, "gaussian" with a standard deviation, or
+    "salt-and-pepper" or "masking" with a share of the pixels, or several joined by "+" and a level for each. Running statistics
+    are those of corrupted images, as in use, whatever the spec says. device: where it trains. Raises InputError for parameters
+    that are none of these.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec | None = None,
+        *,
+        corruption: str = "gaussian",
+        level: float | tuple[float, ...] = 0.25,
+        device: str = "cpu",
+    ) -> None:
+        first = spec or default_spec()
+        # what it is used on is corrupted: so are the running statistics that serve it
+        how = replace(first.optimisation, corruption=corruption, corruption_level=(level,), recalibrate=False)
+        self.spec, self.device = replace(first, optimisation=how), device
+        self.stack: StackedAutoencoder | None = None
+
+    @own_settings()
+    def fit(self, images: Pixels) -> Denoiser:
+        """Train on clean images, uint8 [N, C, H, W] in a tensor or a NumPy array; Diverged when a loss is not finite."""
+        images = bytes_of(images, "cannot be read")
+        self.stack = pretrain(self.spec, Images(images), tuple(images.shape[1:]), device=self.device).cpu()
+        return self
+
+    @own_settings()
+    @torch.no_grad()
+    def denoise(self, images: Pixels) -> Tensor:
+        """The restored images, floats [N, C, H, W] in [0, 1], of noisy ones: floats on that scale, or uint8.
+
+        Noise may lead beyond 0 and 1. A stack of convolutions alone restores images of any height and width, each at its own
+        size. Raises InputError for images of another shape than it restores, and for values on another scale.
+        """
+        stack = self._fitted
+        given = scaled_images(images, "cannot be restored")
+        most = 1 + FARTHEST * max(1.0, *self.spec.optimisation.levels_at(0))
+        shape = tuple(given.shape[1:])
+        self._check_shape(shape)
+        restored = torch.empty(given.shape)
+        for index in chunks(len(given), stack.widest(shape), BATCH):
+            restored[index] = stack(floats_of(given[index], "cannot be restored", most)).clamp(0, 1)
+        return restored
+
+    @property
+    def _fitted(self) -> StackedAutoencoder:
+        need(self.stack is not None, "this denoiser is not fitted: call fit, or load one")
+        assert self.stack is not None
+        return self.stack
+
+    def _check_shape(self, shape: Shape) -> None:
+        """Raise InputError for images of a shape that the stack does not restore, or for whose maps memory is too small."""
+        mine = self._fitted.input_shape
+        if shape == mine:
+            return
+        maps = all(kinds()[stage.kind].maps for stage in self.spec.stack.stages)
+        wanted = f"{list(mine)}, as this denoiser was trained on"
+        if maps:
+            wanted += f", or another height and width with {mine[0]} channels"
+        need(
+            maps and shape[0] == mine[0] and min(shape) > 0,
+            f"images of shape {list(shape)} cannot be restored: give {wanted}",
+        )
+        check_size(self.spec.stack, shape)
+        depths = [math.prod(each) for each in self._fitted.shapes(shape)]
+        needed = 4 * MAPS * max(below + above for below, above in pairwise(depths))
+        free = free_bytes(torch.device("cpu"))
+        need(
+            needed <= free,
+            f"restoring an image of shape {list(shape)} takes about {needed / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} are free: make it smaller, or cut it into parts",
+        )
+
+    @own_settings()
+    def save(self, path: str | Path) -> None:
+        """Write the denoiser to a file; InputError when it is not fitted, or the place cannot be written."""
+        stack, how = self._fitted, self.spec.optimisation
+        header = {"corruption": how.corruption, "level": how.corruption_level[0]}
+        write(Path(path), FORMAT, stack.state_dict(), self.spec.stack, stack.input_shape, header)
+
+    @classmethod
+    @own_settings()
+    def load(cls, path: str | Path) -> Denoiser:
+        """The denoiser that `save` wrote, which may be anyone's; InputError when the file is none."""
+        with reading(path, FORMAT, "a denoiser {reason}: give a file that Denoiser.save wrote") as content:
+            corruption, level = (parsed(content.header[name]) for name in ("corruption", "level"))
+            level = tuple(level) if isinstance(level, list) else level
+            denoiser = cls(RunSpec(stack=content.spec), corruption=corruption, level=level)
+            denoiser.stack = content.empty()
+            content.fill(denoiser.stack)
+            denoiser.stack.eval()
+        return denoiser

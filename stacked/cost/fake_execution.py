@@ -1,0 +1,129 @@
+"""An update of a phase gone through operation by operation, on tensors that have a shape and no values: in milliseconds, in no
+memory, whatever the size of the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from stacked.cost.flops import examples
+from stacked.cost.memory import Rehearsal
+from stacked.model.stack import StackedAutoencoder, next_stage
+from stacked.spec import Optimisation, StackSpec
+from stacked.spec.growth import Phase
+from stacked.stages.stage import Shape
+from stacked.training.phase_loss import PhaseLoss
+
+#: operations that move nothing
+VIEWS = frozenset(
+    {
+        "alias",
+        "as_strided",
+        "detach",
+        "device",
+        "expand",
+        "permute",
+        "select",
+        "slice",
+        "split",
+        "squeeze",
+        "t",
+        "transpose",
+    }
+    | {"unbind", "unsqueeze", "view", "_unsafe_view", "_record_function_enter_new", "_record_function_exit"}
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of torch: its FLOPs, and the bytes that it reads and writes."""
+
+    name: str
+    flop: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations one after the other, and the most bytes alive at once."""
+
+    operations: tuple[Operation, ...]
+    peak_bytes: int = 0
+
+    @property
+    def flop(self) -> int:
+        """FLOPs of all."""
+        return sum(one.flop for one in self.operations)
+
+
+class Noted(TorchDispatchMode):
+    """Keeps a list of the operations that are carried out, but for those that move nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result, packet = func(*args, **kwargs), func._overloadpacket
+        if packet.__name__ not in VIEWS:
+            flop = flop_registry[packet](*args, **kwargs, out_val=result) if packet in flop_registry else 0
+            tensors = {id(leaf): leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)}
+            moved = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            self.operations.append(Operation(packet.__name__, flop, moved))
+        return result
+
+
+@contextmanager
+def imitated(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAutoencoder]:
+    """A stack of `depth` stages for images of `shape` whose tensors have no values; inside, neither has any other."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        stack = StackedAutoencoder(shape)
+        while stack.depth < depth:
+            stage = next_stage(stack, spec)
+            for weight in stage.parameters():  # as `grow` lays them out; a module cannot be moved here
+                if weight.dim() == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            stack.grow(stage)
+        yield stack
+
+
+def update(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
+    """An update of `phase`, without the frozen stages below it: forward, backward, and the optimiser's step."""
+    with imitated(spec, shape, phase.depth) as stack:
+        rehearsal = Rehearsal(stack, phase, how, batch, classes)
+        peak = rehearsal.peak_bytes()
+        return Work(tuple(noted_in(rehearsal.update)), peak)
+
+
+def recalibrating(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
+    """Taking the running statistics of what `phase` has trained anew on a batch."""
+    with imitated(spec, shape, phase.depth) as stack, torch.no_grad():
+        objective = PhaseLoss(stack.learn_only(*phase.learn).train(), phase, how, classes=classes)
+        read = examples(stack, phase, batch)
+        return Work(tuple(noted_in(lambda: objective.of_examples(*read))))
+
+
+def encoding(spec: StackSpec, shape: Shape, depth: int, batch: int) -> Work:
+    """Encoding a batch of images to `depth`, as frozen stages do."""
+    with imitated(spec, shape, depth) as stack, torch.no_grad():
+        stack.eval()
+        images = torch.rand(batch, *shape)
+        return Work(tuple(noted_in(lambda: stack.encode(images, depth))))
+
+
+def noted_in(do: Callable[[], Any]) -> list[Operation]:
+    """The operations of a call; attention is the products that it consists of, whatever kernel does them."""
+    with Noted() as noted, sdpa_kernel(SDPBackend.MATH):
+        do()
+    return noted.operations

@@ -1,0 +1,136 @@
+"""Files of datasets on disk: verified by SHA-256 before they are parsed, fetched only when asked and by HTTPS alone."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import tarfile
+import urllib.request
+from collections.abc import Collection, Mapping
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.error import URLError
+
+import numpy as np
+
+from stacked.util.atomic import part, put, sweep
+from stacked.util.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stacked.data.formats.dataset import Source
+
+CHUNK = 1 << 22
+#: Seconds without an answer after which a server is given up.
+PATIENCE = 60
+
+
+def at_home(path: str | Path) -> Path:
+    """The path with a leading ~ or ~user replaced by that user's home; InputError where nobody knows it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path} begins with a user's home folder that is not known: write it out") from error
+
+
+def missing(name: str, source: Source, expected: str, also: str = "") -> InputError:
+    """The error for a dataset that is not there; `expected` is its file or folder below the data directory."""
+    return InputError(
+        f"{name} is not complete at {source.data_dir / expected}: run again with --download, or give the "
+        f"folder that holds {expected} with --data-dir (or the environment variable STACKED_DATA){also}"
+    )
+
+
+def corrupt(path: object, expected: str, remedy: str) -> InputError:
+    """The error for a file whose bytes are not the published ones; `expected` names what they should be."""
+    return InputError(f"{path} is corrupt or truncated (expected {expected}): {remedy}")
+
+
+def fetch(name: str, address: str, folder: Path, sha256: Mapping[str, str]) -> None:
+    """Fetch the files that `folder` lacks of those in `sha256` (file name -> hex digest) from below `address`.
+
+    Nothing is kept of a file whose SHA-256 is another. Raises InputError when one cannot be had or cannot be written.
+    """
+    for file, digest in sha256.items():
+        if not (folder / file).is_file():
+            _fetch(name, address + file, folder / file, digest)
+
+
+def _fetch(name: str, url: str, path: Path, sha256: str) -> None:
+    """Fetch one file; it gets its name only when its SHA-256 is right."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        with part(path.parent) as file:
+            found = _copy(url, file, path.name)
+            if found == sha256:
+                put(file, path)
+    except (OSError, HTTPException) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{name} could not be downloaded to {path.parent} ({reason}): check the network, the free space and "
+            "that the folder is writable, then run again"
+        ) from error
+    if found != sha256:
+        raise InputError(
+            f"{name} could not be downloaded: what {url} sent has the SHA-256 {found}, and that of the published file is "
+            f"{sha256}; run again later, or put the file into {path.parent} yourself"
+        )
+
+
+def _copy(url: str, file: IO[bytes], label: str) -> str:
+    """Write what `url` sends into `file`, with a progress bar on a terminal; returns its SHA-256 (hex)."""
+    from tqdm import tqdm
+
+    digest = hashlib.sha256()
+    with _opener().open(url, timeout=PATIENCE) as answer:
+        size = int(answer.headers.get("Content-Length") or 0) or None
+        with tqdm(desc=label, total=size, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+class _HttpsAlone(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection to anything but HTTPS."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if not newurl.startswith("https://"):
+            raise URLError(f"redirected to {newurl}, which is not HTTPS")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """What opens addresses; certificates are checked against those of the system."""
+    https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    return urllib.request.build_opener(https, _HttpsAlone)
+
+
+def read_archive(path: Path, sha256: str, members: Collection[str], remedy: str) -> dict[str, NDArray[np.uint8]]:
+    """The bytes of these members of a .tar.gz file, which is verified as a whole before it is read.
+
+    Nothing is unpacked onto the disk. Raises InputError when the file's SHA-256 is another or a member is missing.
+    """
+    found: dict[str, NDArray[np.uint8]] = {}
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+        if digest.hexdigest() != sha256:
+            raise corrupt(path, f"SHA-256 {sha256}", remedy)
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r|gz", bufsize=CHUNK) as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.name in members else None
+                if content is not None:
+                    found[member.name] = np.empty(member.size, dtype=np.uint8)
+                    content.readinto(found[member.name].data)  # type: ignore[attr-defined]  # a BufferedReader
+                if len(found) == len(members):
+                    return found
+    raise corrupt(path, f"an archive with {', '.join(sorted(set(members) - set(found)))}", remedy)

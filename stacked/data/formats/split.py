@@ -1,0 +1,139 @@
+"""Splits in memory: images as uint8, labels as int64, and how a slice is held out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stacked.util.checks import layout_hint
+from stacked.util.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+SPLIT_SEED = 20061204
+"""Seed of every fixed division (valid, limit, a missing test set): no run's seed changes what is held out."""
+MOVED = 256
+"""Rows that are moved at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels.
+
+    `images` is uint8 [N, C, H, W], contiguous, 0..255; `labels` is int64 [N], -1 where unlabelled.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        import torch
+
+        images, labels = self.images, self.labels
+        if images.dtype != torch.uint8 or images.ndim != 4 or not images.is_contiguous():
+            raise TypeError(f"images must be contiguous uint8 [N, C, H, W], not {images.dtype} {tuple(images.shape)}")
+        if layout_hint(images.shape):
+            raise InputError(f"images of shape {list(images.shape)} are not [N, C, H, W]{layout_hint(images.shape)}")
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise TypeError(f"labels must be int64 [{len(images)}], not {labels.dtype} {tuple(labels.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Split:
+        """The examples at `indices` (int64 [M]), in that order; copied, unless they are all of them as they lie."""
+        import torch
+
+        if torch.equal(indices, torch.arange(len(self))):
+            return self
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A dataset ready for use; `valid` is a slice of the official training set, to select on.
+
+    `classes` are the names of the labels 0..K-1; empty when there are no labels.
+    """
+
+    name: str
+    train: Split
+    valid: Split
+    test: Split
+    classes: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of every image."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+    def without_test(self) -> Splits:
+        """The same data with the validation images in place of the test images, for selection: no test image is in it."""
+        return replace(self, test=self.valid)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over the shapes, images and labels of all three splits: equal data, equal digest."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.valid, self.test):
+            digest.update(str(tuple(split.images.shape)).encode())
+            digest.update(split.images.numpy().data)
+            digest.update(split.labels.numpy().astype("<i8", copy=False).data)
+        return digest.hexdigest()
+
+
+def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
+    """Divide into (rest, held): a fixed slice, `fraction` of the labelled examples, stratified by class.
+
+    The slice has at least as many examples as there are classes; without any labels it is a plain random one.
+    Both parts keep the order of `split`, whose memory they share: its images are rearranged for that, so that they are in
+    memory once. Raises InputError when there are too few examples for that.
+    """
+    rest, held = division(split.labels.numpy(), fraction)
+    move_to_end(split.images.numpy(), held)
+    move_to_end(split.labels.numpy(), held)
+    n = len(rest)
+    return Split(split.images[:n], split.labels[:n]), Split(split.images[n:], split.labels[n:])
+
+
+def division(labels: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The indices of the rest, and of what `hold_out` holds out of examples with these labels, both ascending."""
+    labelled = np.flatnonzero(labels >= 0)
+    candidates = labelled if len(labelled) else np.arange(len(labels))
+    held = np.zeros(len(labels), dtype=bool)
+    held[candidates[_chosen(labels[candidates], fraction)]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def move_to_end(values: NDArray[Any], chosen: NDArray[np.int64]) -> None:
+    """Move the rows at the ascending indices `chosen` to the end of an array, in place; both parts keep their order."""
+    moved = values[chosen]
+    stay = np.delete(np.arange(len(values)), chosen)
+    for start in range(0, len(stay), MOVED):  # each row moves towards the beginning, over rows that have moved already
+        part = stay[start : start + MOVED]
+        values[start : start + len(part)] = values[part]
+    values[len(stay) :] = moved
+
+
+def _chosen(labels: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """Positions of the held-out examples; `labels` are all -1 or none of them."""
+    from sklearn.model_selection import train_test_split
+
+    present, counts = np.unique(labels, return_counts=True)
+    held = max(round(fraction * len(labels)), len(present))
+    if not len(labels) or counts.min() < 2 or len(labels) - held < len(present):
+        rarest = f" ({counts.min()} in the rarest of {len(present)} classes)" if len(present) > 1 else ""
+        raise InputError(
+            f"{len(labels)} images{rarest} are too few to hold out {fraction:.3g} of them and have every "
+            "class on both sides: add images or hold out another part"
+        )
+    positions = np.arange(len(labels))
+    _, chosen = train_test_split(positions, test_size=held, stratify=labels, random_state=SPLIT_SEED)
+    return np.asarray(chosen)

@@ -1,0 +1,77 @@
+"""Images that a user gives, as tensors; what is none is refused with its reason."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stacked.util.checks import layout_hint, need
+from stacked.util.errors import InputError
+
+#: images as a user may give them
+Pixels: TypeAlias = "Tensor | NDArray[Any]"
+
+
+def bytes_of(images: Pixels, refused: str, wanted: str = "uint8 [N, C, H, W]") -> Tensor:
+    """A tensor or NumPy array of images as uint8 [N, C, H, W]; InputError, which says that they `refused`, for others."""
+    found = as_tensor(images, refused, wanted)
+    shape = list(found.shape)
+    need(
+        found.dtype == torch.uint8 and found.dim() == 4 and not layout_hint(shape),
+        f"images of {found.dtype} and shape {shape} {refused}: give {wanted}{layout_hint(shape)}",
+    )
+    return found
+
+
+def scaled_images(images: Pixels, refused: str) -> Tensor:
+    """A tensor or NumPy array of images [N, C, H, W], uint8 or floats, as a tensor of that type.
+
+    Raises InputError, which says that they `refused`, for other types and shapes.
+    """
+    wanted = "uint8, or floats on a scale of 0 to 1, [N, C, H, W]"
+    found = as_tensor(images, refused, wanted)
+    shape = list(found.shape)
+    need(
+        (found.dtype == torch.uint8 or found.is_floating_point()) and found.dim() == 4 and not layout_hint(shape),
+        f"images of {found.dtype} and shape {shape} {refused}: give {wanted}{layout_hint(shape)}",
+    )
+    return found
+
+
+def floats_of(images: Tensor, refused: str, most: float) -> Tensor:
+    """What `scaled_images` gave as float32 on a scale of 0 to 1.
+
+    Raises InputError, which says that they `refused`, for values that are not finite, and for floats farther than `most` from
+    0, which are on another scale.
+    """
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    found = images.float()
+    need(
+        bool(found.isfinite().all()),
+        f"images with values that are not finite {refused}: give uint8, or floats on a scale of 0 to 1, [N, C, H, W]",
+    )
+    farthest = float(found.abs().max()) if found.numel() else 0.0
+    need(
+        farthest <= most,
+        f"floats of up to {farthest:g} are not on a scale of 0 to 1 and {refused}: divide them by the value that is white",
+    )
+    return found
+
+
+def as_tensor(images: Pixels, refused: str, wanted: str) -> Tensor:
+    """A tensor as it is, a NumPy array as a tensor, in whatever order its axes lie in memory; InputError for anything else."""
+    if isinstance(images, Tensor):
+        return images
+    need(
+        isinstance(images, np.ndarray),
+        f"images in a {type(images).__name__} {refused}: give {wanted}, in a tensor or a NumPy array",
+    )
+    try:
+        return torch.from_numpy(np.require(images, requirements=["C", "W"]))
+    except TypeError as error:  # of a type that torch has not, such as objects
+        raise InputError(f"images of {images.dtype} {refused}: give {wanted}") from error

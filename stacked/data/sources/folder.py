@@ -1,0 +1,289 @@
+"""A user's own images: a folder, with or without a subfolder for each class."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stacked.data.formats.dataset import Dataset, Official, Source, plain_path
+from stacked.data.formats.image import decode_all, extensions
+from stacked.data.formats.split import Split, division
+from stacked.util.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TEST = 1 / 6
+#: kinds of files that are named where several were left out
+KINDS = 5
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files below a folder, in the order of their names; `labels` index `classes`, or are all -1.
+
+    left_out: how many other files there are, by the ends of their names.
+    """
+
+    folder: Path
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    left_out: Counter[str]
+
+
+class Folder(Dataset):
+    """Images of any format that Pillow reads, 3 x image_size x image_size, or 1 x ... when grey.
+
+    Subfolders are classes (images may lie deeper in them); a folder of images alone, or with one subfolder,
+    has no labels. Where PATH/train and PATH/test both exist they are the official splits; else a fixed
+    stratified sixth is the test set. Hidden files and files without an image's extension are not looked at, and
+    the latter are counted in a warning; an image that cannot be read is an error.
+    """
+
+    name = "folder:PATH"
+
+    @classmethod
+    def check(cls, argument: str) -> None:
+        """Raise InputError for a path that is not below the data directory."""
+        if not _is_below(argument):
+            raise InputError(
+                f"folder:{argument} is not allowed, for a dataset's name is recorded and must not tell where it lies on "
+                f"this machine: give folder:{PureWindowsPath(argument).name}, and as data_dir the folder that this lies in"
+            )
+
+    def load(self, source: Source) -> Official:
+        """List, check and decode; raises InputError for what is missing, ambiguous, too few or unreadable."""
+        root = source.data_dir / source.argument
+        _require_folder(root)
+        if (root / "train").is_dir() and (root / "test").is_dir():
+            return _divided(root, source)
+        listing = _list(root)
+        _refuse_half_a_division(listing)
+        mine = _without_one_class(listing)
+        _require(mine, 3, "to train, validate and test with")
+        official = Official(*_held_out(mine, source), mine.classes)
+        _tell_left_out(root, listing.left_out)
+        _tell_one_class(root, listing.classes)
+        return official
+
+
+def named_images(
+    folder: Path,
+    image_size: int,
+    grey: bool,
+    white_level: int | None = None,
+    max_megapixels: float | None = None,
+) -> tuple[list[Path], Tensor]:
+    """All images below a folder, whatever folders they are in: their paths and uint8 [N, C, H, W], decoded as by a data set.
+
+    InputError where there are none, or one cannot be read.
+    """
+    import torch
+
+    paths, left_out = _images_in(folder)
+    images = torch.from_numpy(decode_all(paths, image_size, grey, white_level, max_megapixels))
+    _tell_left_out(folder, left_out)
+    return paths, images
+
+
+def named_paths(folder: Path) -> list[Path]:
+    """The paths of all images below a folder, whatever folders they are in; InputError where there are none."""
+    paths, left_out = _images_in(folder)
+    _tell_left_out(folder, left_out)
+    return paths
+
+
+def _images_in(folder: Path) -> tuple[list[Path], Counter[str]]:
+    _require_folder(folder)
+    paths, left_out = _images(folder)
+    _require_some(folder, paths, left_out)
+    return paths, left_out
+
+
+def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
+    """A dataset's name as it is recorded, and its data directory, from those that a user types.
+
+    Of "folder:PATH" with an absolute PATH, or one that begins with ~ or leads upwards or nowhere, the last part is the name,
+    and all before it the directory.
+    """
+    kind, _, argument = name.partition(":")
+    if kind != Folder.name.partition(":")[0] or not argument:
+        return name, data_dir
+    argument = plain_path(argument)
+    if _is_below(argument) and argument != ".":
+        return f"{kind}:{argument}", data_dir
+    path = os.path.join(os.path.expanduser(data_dir or ""), os.path.expanduser(argument))
+    above, last = os.path.split(os.path.abspath(path))
+    return f"{kind}:{last or argument}", above
+
+
+def _is_below(argument: str) -> bool:
+    """Whether a path leads nowhere but downwards, on whatever system it is read: a record may be taken to another."""
+    path = PureWindowsPath(argument)  # which may have slashes as well
+    return not path.anchor and not argument.startswith("~") and ".." not in path.parts
+
+
+def _require_folder(path: Path) -> None:
+    """Raise InputError unless there is a folder, with what to do where it is a file."""
+    if os.path.isdir(path):  # unlike Path.is_dir, of any text, whatever is wrong with it
+        return
+    if is_archive(path):
+        raise InputError(f"folder:{path} is an archive: unpack it, and give the folder with the images after 'folder:'")
+    raise InputError(f"folder:{path} is not a folder: give the path of a folder of images after 'folder:'")
+
+
+def is_archive(path: Path) -> bool:
+    """Whether it is a file with others in it."""
+    return os.path.isfile(path) and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+
+
+def _divided(root: Path, source: Source) -> Official:
+    """The splits that the user made."""
+    paths, left_out = _images(root)
+    beside = [path for path in paths if path.relative_to(root).parts[0] not in ("train", "test")]
+    if beside:
+        raise InputError(
+            f"{root} has train and test but {len(beside)} images beside them, the first {beside[0]}: move "
+            "them into one of the two, or elsewhere (validation images are held out from train)"
+        )
+    train, test = _list(root / "train"), _list(root / "test")
+    if bool(train.classes) != bool(test.classes):
+        raise InputError(f"only one of {train.folder} and {test.folder} has class folders: give them to both")
+    unknown = sorted(set(test.classes) - set(train.classes))
+    if unknown:
+        raise InputError(f"{test.folder} has a class {unknown[0]!r} that {train.folder} lacks: add or rename it")
+    found = train.classes
+    if len(found) == 1:
+        train, test = _without_one_class(train), _without_one_class(test)
+    _require(train, 2, "to train and validate with")
+    official = Official(_decode(train, train.classes, source), _decode(test, train.classes, source), train.classes)
+    _tell_left_out(root, left_out)
+    _tell_one_class(root / "train", found)
+    return official
+
+
+def _held_out(listing: Listing, source: Source) -> tuple[Split, Split]:
+    """Training and test images, decoded in this order into the same memory."""
+    rest, held = division(np.array(listing.labels), TEST)
+    order = [*rest, *held]
+    paths, labels = (tuple(values[k] for k in order) for values in (listing.paths, listing.labels))
+    both = _decode(replace(listing, paths=paths, labels=labels), listing.classes, source)
+    n = len(rest)
+    return Split(both.images[:n], both.labels[:n]), Split(both.images[n:], both.labels[n:])
+
+
+def _decode(listing: Listing, classes: tuple[str, ...], source: Source) -> Split:
+    """The images, with labels that index `classes`, of which the listing's own may be only some."""
+    import torch
+
+    index = {label: classes.index(name) for label, name in enumerate(listing.classes)}
+    images = decode_all(listing.paths, source.image_size, source.grey, source.white_level, source.max_megapixels)
+    return Split(torch.from_numpy(images), torch.tensor([index.get(label, -1) for label in listing.labels]))
+
+
+def _list(folder: Path) -> Listing:
+    """The images of one folder with their labels; raises InputError when there are none, or both kinds."""
+    paths, left_out = _images(folder)
+    _require_some(folder, paths, left_out)
+    above = [path.relative_to(folder).parts[:-1] for path in paths]
+    if not any(above):
+        return Listing(folder, tuple(paths), (-1,) * len(paths), (), left_out)
+    if not all(above):
+        raise InputError(
+            f"{folder} holds images ({paths[above.index(())].name}) beside folders of images: put each in a "
+            "class folder, or all in one folder without subfolders"
+        )
+    classes = tuple(sorted({parts[0] for parts in above}))
+    index = {name: label for label, name in enumerate(classes)}
+    return Listing(folder, tuple(paths), tuple(index[parts[0]] for parts in above), classes, left_out)
+
+
+def _without_one_class(listing: Listing) -> Listing:
+    """The same images without labels, where all have the same one: there is nothing to tell apart."""
+    return replace(listing, labels=(-1,) * len(listing.paths), classes=()) if len(listing.classes) == 1 else listing
+
+
+def _tell_one_class(folder: Path, classes: tuple[str, ...]) -> None:
+    if len(classes) == 1:
+        told = f"all images of {folder} lie in one folder, {classes[0]!r}: they are taken as images without classes"
+        warnings.warn(printable(told), stacklevel=1)
+
+
+def _images(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """All image files below a folder, by extension, sorted by path, and the count of others by theirs; no hidden ones."""
+    found: list[Path] = []
+    left_out = Counter[str]()
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be listed ({error.strerror}): make it readable") from error
+
+    for top, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for link in (path for path in (Path(top, name) for name in folders) if path.is_symlink()):
+            _refuse_loop(folder, link)
+        for path in (Path(top, name) for name in files if not name.startswith(".")):
+            if path.suffix.lower() in extensions():
+                found.append(path)
+            else:
+                left_out[path.suffix.lower()] += 1
+    return sorted(found, key=lambda path: path.parts), left_out
+
+
+def _require_some(folder: Path, paths: Sequence[Path], left_out: Counter[str]) -> None:
+    """Raise InputError for a folder without an image."""
+    if not paths:
+        others = f" ({_counted(left_out)} that it does not)" if left_out else ""
+        raise InputError(f"{folder} holds no images that Pillow reads{others}: give a folder that has some")
+
+
+def _tell_left_out(folder: Path, left_out: Counter[str]) -> None:
+    if left_out:
+        many = f"{left_out.total():,} file{'s were' if left_out.total() > 1 else ' was'}"
+        told = f"{many} left out of {folder}, by names that are not of images that Pillow reads: {_counted(left_out)}"
+        warnings.warn(printable(told), stacklevel=1)
+
+
+def _counted(left_out: Counter[str]) -> str:
+    """How many files there are of each extension: "12 .heic, 1 without an extension"; of many kinds the most frequent."""
+    kinds = sorted(left_out, key=lambda kind: (-left_out[kind], kind))
+    shown = [f"{left_out[kind]:,} {kind or 'without an extension'}" for kind in kinds[:KINDS]]
+    rest = sum(left_out[kind] for kind in kinds[KINDS:])
+    return ", ".join([*shown, *([f"{rest:,} others"] if rest else [])])
+
+
+def _refuse_loop(folder: Path, link: Path) -> None:
+    """Raise InputError for a link to a folder that it lies in: its images would be found again, without end."""
+    above, there = link.parents, link.resolve()
+    inside = above[: len(above) - len(folder.parents)]
+    if any(each.resolve().is_relative_to(there) for each in inside):
+        raise InputError(f"{link} leads back to a folder that it lies in, {there}: remove the link")
+
+
+def _refuse_half_a_division(listing: Listing) -> None:
+    """Raise InputError for a lone "train" or "test" with folders in it: half of a division, not a class."""
+    inside = [path.relative_to(listing.folder).parts for path in listing.paths]
+    for here, there in (("train", "test"), ("test", "train")):
+        if any(parts[0] == here and len(parts) > 2 for parts in inside):
+            raise InputError(
+                f"{listing.folder} has {here} with folders in it but no {there}: add {there}, or give "
+                f"folder:{listing.folder / here} to have a test set held out from it"
+            )
+
+
+def _require(listing: Listing, least: int, purpose: str) -> None:
+    """Raise InputError unless every class (or the whole, without classes) has `least` images."""
+    label, count = min(Counter(listing.labels).items(), key=lambda item: item[1])
+    if count < least:
+        where = listing.folder / listing.classes[label] if listing.classes else listing.folder
+        many = f"{count} image{'s' * (count > 1)}"
+        raise InputError(f"{where} has {many}, and at least {least} are needed {purpose}: add some")

@@ -1,0 +1,1 @@
+"""Measurements of a trained stack: errors, probes, classifiers, curves and pictures."""

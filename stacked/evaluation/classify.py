@@ -1,0 +1,162 @@
+"""The supervised end: a linear probe on frozen codes, and a classifier fine-tuned on a label budget."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from stacked.data.stream import Order
+from stacked.evaluation.evaluate import Codes, device_of
+from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.rng import derive, seeded
+from stacked.runtime.settings import own_settings
+from stacked.runtime.unlogged import unlogged
+from stacked.spec import Classification
+from stacked.training.codes import Images
+from stacked.util.chunks import chunks
+from stacked.util.errors import Diverged
+
+#: The linear probe's protocol: standardised codes, L2-penalised multinomial logistic regression, lbfgs.
+PROBE_C = 0.1
+PROBE_ITERATIONS = 200
+
+
+@unlogged()
+def linear_probe(train: Tensor, labels: Tensor, test: Tensor | Codes, test_labels: Tensor) -> float:
+    """Accuracy on test codes [M, D] of logistic regression fitted on train codes [N, D] and their labels.
+
+    Protocol: codes standardised by the training codes, L2 penalty of inverse strength C = 0.1, at most 200 iterations of
+    lbfgs; nothing is selected. Of `test` a chunk is looked at at a time. Raises Diverged for codes that are not finite.
+    """
+    check_finite(train)
+    scale = Scale(train)
+    model = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the iteration limit is part of the protocol
+        model.fit(scale(train), labels.numpy())
+    right = 0
+    for index in chunks(len(test), train.shape[1]):
+        codes = test[index]
+        check_finite(codes)
+        right += int((model.predict(scale(codes)) == test_labels[index].numpy()).sum())
+    return right / len(test)
+
+
+def check_finite(codes: Tensor) -> None:
+    """Raise Diverged for codes that are not finite."""
+    if not codes.isfinite().all():
+        raise Diverged("codes that a linear probe is to read are not finite")
+
+
+class Scale:
+    """Codes [N, D] brought to mean 0 and variance 1 as those it was made of, by scikit-learn's StandardScaler.
+
+    That takes a part of the columns at a time, as it computes in float64, on copies.
+    """
+
+    def __init__(self, codes: Tensor) -> None:
+        self.columns = chunks(codes.shape[1], 2 * len(codes), most=codes.shape[1])
+        self.scalers = [StandardScaler().fit(codes[:, column].numpy()) for column in self.columns]
+
+    def __call__(self, codes: Tensor) -> NDArray[np.float32]:
+        scaled = np.empty(codes.shape, dtype=np.float32)
+        for column, scaler in zip(self.columns, self.scalers, strict=True):
+            scaled[:, column] = scaler.transform(codes[:, column].numpy())
+        return scaled
+
+
+class Classifier(nn.Module):
+    """A copy of a stack's encoder with a linear head on the flattened bottleneck; returns logits [B, classes]."""
+
+    def __init__(self, stack: StackedAutoencoder, classes: int) -> None:
+        super().__init__()
+        self.widest = stack.widest(stack.input_shape)
+        self.encoder = copy.deepcopy(stack).learn_only(1, stack.depth).encoder
+        self.head = nn.Linear(torch.Size(stack.latent_shape).numel(), classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x).flatten(1))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned classifier's test accuracy, and what the validation images picked: learning rate and updates."""
+
+    accuracy: float
+    valid_accuracy: float
+    lr: float
+    updates: int
+
+
+@own_settings()
+def accuracy(model: Classifier, images: Tensor | Images, labels: Tensor) -> float:
+    """The fraction of images [N, C, H, W] uint8 classified as labelled; Diverged for logits that are not finite."""
+    read, right = Images.of(images, device_of(model)), 0
+    model.eval()
+    with torch.no_grad():
+        for index in chunks(len(read), model.widest):
+            logits = model(read(index)).cpu()
+            if not logits.isfinite().all():
+                raise Diverged("the classifier's logits are not finite")
+            right += int((logits.argmax(1) == labels[index]).sum())
+    return right / len(read)
+
+
+@own_settings()
+def fine_tuned(
+    stack: StackedAutoencoder,
+    train: tuple[Tensor | Images, Tensor],
+    valid: tuple[Tensor | Images, Tensor],
+    test: tuple[Tensor | Images, Tensor],
+    classes: int,
+    how: Classification,
+    seed: int,
+) -> Tuned:
+    """Train a classifier from the stack's encoder on labelled `train` images and test it once.
+
+    Each of train, valid and test is (images uint8 [N, C, H, W], labels [N]). Learning rate and
+    number of updates are those of the highest validation accuracy (the first of equals). The head's initial weights and
+    the data order come from the seed, the same for every arm. The stack itself is left as it was. Raises Diverged where no
+    learning rate gives a classifier that is finite.
+    """
+    (images, labels), device = train, device_of(stack)
+    order = Order(len(images), how.batch_size, derive(seed, "classifier"))
+    read, targets = Images.of(images, device), labels.to(device)
+    best: tuple[float, float, int] = (-1.0, 0.0, 0)
+    best_state: dict[str, Tensor] = {}
+    updates = max(how.updates, round(how.epochs * order.updates_per_epoch))
+    checks = {round(updates * (k + 1) / how.checks) for k in range(how.checks)}
+    for lr in how.lrs:
+        with seeded(seed, "head"):
+            model = Classifier(stack, classes).to(device)
+        optimiser = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+        model.train()
+        for update in range(updates):
+            index = order.batch(update)
+            loss = F.cross_entropy(model(read(index)), targets[index.to(device)])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            if update + 1 in checks:
+                try:
+                    found = accuracy(model, *valid)
+                except Diverged:
+                    break  # no later update mends it
+                model.train()
+                if found > best[0]:
+                    best, best_state = (found, lr, update + 1), copy.deepcopy(model.state_dict())
+    if not best_state:
+        rates = ", ".join(f"{lr:g}" for lr in how.lrs)
+        raise Diverged(f"the classifier of {len(images)} labels became non-finite at every learning rate ({rates})")
+    model.load_state_dict(best_state)
+    return Tuned(accuracy(model, *test), *best)

@@ -1,0 +1,133 @@
+"""The curves of a run: points on a grid that all arms of a study share, measured on validation images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from stacked.data import Splits
+from stacked.evaluation import evaluate
+from stacked.evaluation.evaluate import spread
+from stacked.evaluation.final_metrics import labelled
+from stacked.evaluation.pictures import SHOWN, grid
+from stacked.model.stack import StackedAutoencoder
+from stacked.spec import RunSpec
+from stacked.spec.growth import Phase
+from stacked.training.codes import Images
+from stacked.training.fit import Point
+from stacked.util.checks import need
+from stacked.util.serialization import from_dict
+
+if TYPE_CHECKING:
+    from stacked.tracking.null_tracker import Untracked
+    from stacked.tracking.tracker import Tracker
+
+
+@dataclass
+class State:
+    """What a run has spent and measured so far; with the stack, all that a checkpoint needs.
+
+    flop: floating-point operations of training, frozen prefixes included. seconds: spent training and computing codes,
+    without evaluation. curve: the points of the arm, as rows. commits: the code that trained, more than one when a run was
+    resumed with other code. threads: of the process that trained. deterministic: whether strictly so from the beginning.
+    skipped, rollbacks: batches left out, and returns to an earlier point, for a fault in the numbers. spare: FLOPs that
+    converged phases left over. peak_bytes: the most memory that an update took, codes_bytes: that codes kept for a phase took.
+    data: the digest of the images.
+    """
+
+    updates: int = 0
+    images_seen: int = 0
+    flop: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)
+    threads: int = 0
+    deterministic: bool = False
+    skipped: int = 0
+    rollbacks: int = 0
+    spare: int = 0
+    peak_bytes: int = 0
+    codes_bytes: int = 0
+    data: str = ""
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> State:
+        """The state that `asdict` gave, and JSON; InputError unless every field is there and right."""
+        missing = [f.name for f in fields(cls) if f.name not in values]
+        need(not missing, f"it lacks {', '.join(missing)}")
+        state = from_dict(cls, values)
+        for name, value in vars(state).items():
+            need(isinstance(value, (list, str)) or value >= 0, f"{name} {value!r} is below 0")
+        for point in state.curve:
+            right = isinstance(point.get("phase"), str) and all(
+                type(value) in (int, float) for name, value in point.items() if name != "phase"
+            )
+            need(
+                right and all(type(point.get(name)) is int for name in ("step", "phase_step")),
+                f"{point!r} is not a point of a curve",
+            )
+        return state
+
+
+class Curves:
+    """The arm's points on the grid that all arms share, measured on validation images."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        splits: Splits,
+        state: State,
+        tracker: Tracker | Untracked,
+    ) -> None:
+        self.how, self.state, self.tracker = spec.evaluation, state, tracker
+        valid, train = splits.valid, splits.train
+        self.images = Images(valid.images, rows=spread(len(valid), self.how.images))
+        self.shown = valid.images[spread(len(valid), SHOWN)]
+        self.probed = [labelled(split, self.how.probe_images) for split in (train, valid)] if splits.classes else []
+
+    def point(self, stack: StackedAutoencoder, phase: Phase, trained: Point | None, last: bool = False) -> None:
+        """Record the run as it stands now, if this update is on the grid or the run's last; None: before any training."""
+        step = self.state.updates
+        if step % self.how.every and not last:
+            return
+        probing = step % (self.how.every * self.how.probe_every) == 0 or last
+        values = self.measure(stack, probing)
+        if trained is not None:
+            values |= {
+                "train/loss": trained.loss,
+                "train/grad_norm": trained.grad_norm,
+                "train/lr": trained.lr,
+            }
+        self.record(step, phase.name, trained.update if trained else 0, phase.depth, values)
+        if probing:
+            self.tracker.image("recon_grid", grid(stack, self.shown), step)
+
+    def constant(self, stack: StackedAutoencoder) -> None:
+        """Record an arm that is not trained: the same values at both ends of the grid, so that they draw a line."""
+        values = self.measure(stack, True)
+        for step in sorted({0, self.how.until}):
+            self.record(step, "untrained", step, 0, values)
+        self.tracker.image("recon_grid", grid(stack, self.shown), 0)
+
+    def measure(self, stack: StackedAutoencoder, probing: bool) -> dict[str, float]:
+        found = evaluate.reconstruction(stack, self.images)
+        values = {"eval/recon_mse": found.mse, "eval/fvu": found.fvu}
+        if probing and self.probed:
+            (train, labels), (valid, valid_labels) = self.probed
+            both = [evaluate.Codes(stack, images, stack.depth, evaluate.PROBED).all() for images in (train, valid)]
+            values["eval/probe_acc"] = evaluate.quick_probe(both[0], labels, both[1], valid_labels)
+        # what is not defined, or not finite, is left blank: a curve has a gap there
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+    def record(self, step: int, phase: str, phase_step: int, depth: int, values: dict[str, float]) -> None:
+        values = values | {
+            "progress/stage": depth,
+            "progress/images_seen": self.state.images_seen,
+            "progress/gflop": self.state.flop / 1e9,
+            "progress/train_seconds": self.state.seconds,
+        }
+        if "eval/probe_acc" in values:  # MLflow pairs the n-th value with the n-th cost when it averages seeds
+            values["progress/gflop_at_probe"] = values["progress/gflop"]
+        self.state.curve.append({"phase": phase, "step": step, "phase_step": phase_step, **values})
+        self.tracker.log(values, step=step)

@@ -1,0 +1,97 @@
+"""The final metrics of a run: with pictures, the only module that reads the test set, and both do so after training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+from torch import Tensor
+
+from stacked.data import Split, Splits
+from stacked.data.labels import label_subset
+from stacked.evaluation import evaluate
+from stacked.evaluation.classify import fine_tuned, linear_probe
+from stacked.evaluation.evaluate import spread
+from stacked.model.stack import StackedAutoencoder
+from stacked.spec import RunSpec
+from stacked.training.codes import Images
+from stacked.util.errors import Diverged
+
+
+def probe_labels(spec: RunSpec, splits: Splits) -> int:
+    """How many labels the linear probe is fitted on: those asked for, or all there are."""
+    return min(spec.evaluation.probe_labels, int((splits.train.labels >= 0).sum()))
+
+
+def labelled(split: Split, most: int | None = None) -> tuple[Images, Tensor]:
+    """The images of a split that have labels, and these; at most `most`, evenly spread."""
+    rows = (split.labels >= 0).nonzero().flatten()
+    rows = rows if most is None else rows[spread(len(rows), most)]
+    return Images(split.images, rows=rows), split.labels[rows]
+
+
+def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> None:
+    """Raise Diverged for an error that is not finite: a mean over seeds, or a rank of arms, must not take it in."""
+    if not math.isfinite(errors.mse):
+        raise Diverged(f"the {split} images' reconstruction from depth {depth} has an error of {errors.mse}")
+
+
+def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[str, float]:
+    """The final metrics; nothing that they say is used to train or to select."""
+    train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
+    selected = evaluate.reconstruction(stack, valid.images)
+    check_finite(selected, depth, "validation")
+    found: dict[str, float] = {"valid_recon_mse": selected.mse}
+    for k in range(1, depth + 1):
+        errors = evaluate.reconstruction(stack, test.images, k)
+        check_finite(errors, k, "test")
+        found[f"recon_mse_depth{k}"] = errors.mse
+        if k == depth:
+            found |= {f"recon_{name}": value for name, value in asdict(errors).items()}
+    if not splits.classes:
+        return found
+
+    tested, test_labels = labelled(test)
+    index = label_subset(train.labels, probe_labels(spec, splits), spec.seed)
+    fitted = Images(train.images, rows=index)
+    for k in range(depth + 1):
+        learnt, judged = (evaluate.Codes(stack, images, k, evaluate.PROBED) for images in (fitted, tested))
+        found[f"probe_acc_depth{k}"] = linear_probe(learnt.all(), train.labels[index], judged, test_labels)
+    found["probe_acc"] = found[f"probe_acc_depth{depth}"]
+
+    how = spec.classification
+    # an encoder that has learnt from more labels than the budget would make its classifier a cheat
+    supervised = any(phase.target == "labels" for phase in spec.phases())
+    seen = len(label_subset(train.labels, spec.optimisation.labels, spec.seed)) if supervised else 0
+    for budget in how.labels:
+        index = label_subset(train.labels, budget, spec.seed)
+        if len(index) < seen:
+            continue
+        checked = selecting(spec, splits, budget)
+        tuned = fine_tuned(
+            stack,
+            (Images(train.images, rows=index), train.labels[index]),
+            (Images(valid.images, rows=checked), valid.labels[checked]),
+            (tested, test_labels),
+            len(splits.classes),
+            how,
+            spec.seed,
+        )
+        name = "all" if budget is None else str(budget)
+        found |= {
+            f"classifier_acc_{name}": tuned.accuracy,
+            f"classifier_valid_acc_{name}": tuned.valid_accuracy,
+            f"classifier_lr_{name}": tuned.lr,
+            f"classifier_updates_{name}": tuned.updates,
+            f"classifier_valid_labels_{name}": len(checked),
+        }
+    return found
+
+
+def selecting(spec: RunSpec, splits: Splits, budget: int | None) -> Tensor:
+    """Indices (int64) of the labelled validation images on which a classifier of this label budget is selected."""
+    how, labels = spec.classification, splits.valid.labels
+    known = (labels >= 0).nonzero().flatten()
+    if how.selection == "images" or how.checked(budget) >= len(known):
+        return known[spread(len(known), how.checked(budget))]
+    return label_subset(labels, how.checked(budget), spec.seed)

@@ -1,0 +1,1 @@
+"""A whole run: where data, stack, training, measurement and record meet; checkpoints and resuming."""

@@ -1,0 +1,202 @@
+"""Several seeds of one spec trained as one batched model.
+
+Where a stack is narrow and its batches are small, an update is mostly the overhead of calling torch: one that makes the same
+update of K stacks at once, with a leading dimension K on every tensor, costs little more than one of a single stack. Where
+matrices are large the arithmetic takes its time either way, and nothing is gained: then train the seeds beside each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from stacked import data
+from stacked.components.corruption import Corrupted
+from stacked.components.optim import OPTIMISERS, learning_rate
+from stacked.components.penalties import PENALTIES
+from stacked.data.stream import Order
+from stacked.model.stack import StackedAutoencoder, grow
+from stacked.runs.run import check, load
+from stacked.runs.train_phase import material
+from stacked.runtime.environment import device_of
+from stacked.runtime.free_memory import free_bytes
+from stacked.runtime.settings import own_settings
+from stacked.spec import Optimisation, RunSpec
+from stacked.spec.growth import Phase
+from stacked.stages.initialise import resample
+from stacked.training.codes import Inputs, Prefix, Targets, inputs, plan
+from stacked.training.fit import rates
+from stacked.training.phase_loss import PhaseLoss
+from stacked.training.recalibration import recalibrate
+from stacked.util.checks import need, whole
+from stacked.util.errors import Diverged
+
+#: updates from one look at the losses to the next: a look waits for the device
+CHECKED = 100
+
+
+@own_settings()
+def train_together(
+    spec: RunSpec, seeds: Sequence[int], splits: data.Splits | None = None, *, device: str = "cpu"
+) -> list[StackedAutoencoder]:
+    """The stacks, in eval mode, that `run` would train for `spec` with each of the seeds, trained all at once.
+
+    Every seed has the initial weights, the data order and the corruption of its single run; products are summed in another
+    order, so that weights differ from those of single runs as they do between two BLAS libraries. Nothing is measured or
+    recorded. Codes that are kept take as much memory as those of all single runs together.
+
+    Raises InputError for a spec that needs what only a run of its own has (see `check_together`), and Diverged when a loss of
+    any seed is not finite.
+    """
+    check_together(spec, seeds)
+    splits = splits or load(spec)
+    specs = [replace(spec, seed=seed) for seed in seeds]
+    for one in specs:
+        check(one, splits)
+    where, done = device_of(device), 0
+    stacks = [StackedAutoencoder(splits.image_shape) for _ in specs]
+    per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
+    for phase in spec.phases(per_epoch):
+        for stack, one in zip(stacks, specs, strict=True):
+            grow(stack, one, phase.depth, where)
+            if phase.resamples:
+                resample(stack, one.seed)
+        if phase.updates:
+            free = free_bytes(where) / len(specs)
+            members = [Member(stack, one, phase, splits, free, done) for stack, one in zip(stacks, specs, strict=True)]
+            train_phase(members, spec.optimisation, phase, where)
+            done += phase.updates
+    for stack, one in zip(stacks, specs, strict=True):
+        grow(stack, one, spec.stack.depth, where)
+        stack.eval()
+    return stacks
+
+
+def check_together(spec: RunSpec, seeds: Sequence[int]) -> None:
+    """Raise InputError for no seeds or equal ones, and for a spec whose seeds cannot be trained together.
+
+    Those are specs with early stopping, by which seeds end at updates of their own; with an `on_fault` that goes on; and with
+    what is drawn inside of a pass: the corruption of local losses, and the estimate of the contractive penalty.
+    """
+    for seed in seeds:
+        whole(seed, "seed", 0)
+    need(len(seeds) > 0 and len(set(seeds)) == len(seeds), f"seeds {list(seeds)} are not allowed: give different ones")
+    how, phases = spec.optimisation, spec.phases()
+    alone = "train one seed at a time, with run"
+    need(
+        not any(how.patience_of(phase) for phase in phases),
+        f"seeds with early stopping end at updates of their own: leave patience out, or {alone}",
+    )
+    need(
+        how.on_fault == "stop",
+        f"on_fault {how.on_fault!r} goes on with one seed, not with all: give 'stop', or {alone}",
+    )
+    for stage in spec.stack.stages:
+        need(
+            stage.kind == "dense",
+            f"seeds of a stack with a {stage.kind} stage gain nothing from being trained together: use dense stages, or {alone}",
+        )
+    need(
+        all(phase.local == "none" for phase in phases),
+        f"policy {spec.policy!r} draws corruption inside of its passes: choose another policy, or {alone}",
+    )
+    for name, _ in how.penalties:
+        need(
+            not PENALTIES[name].differentiates,
+            f"penalty {name!r} draws inside of its passes: choose another penalty, or {alone}",
+        )
+
+
+class Member(nn.Module):
+    """One seed in one phase: its stack, its objective, and what it reads."""
+
+    def __init__(
+        self, stack: StackedAutoencoder, spec: RunSpec, phase: Phase, splits: data.Splits, free: float, done: int
+    ) -> None:
+        super().__init__()
+        how, where = spec.optimisation, next(stack.parameters()).device
+        train, _ = material(spec, splits, phase, where)
+        self.order, self.done = Order(len(train.images), how.batch_size, spec.seed), done
+        stack.learn_only(*phase.learn).eval()
+        mode = plan(Prefix.of(stack, phase.reads), len(train.images), phase.updates, self.order.size, free=free).mode
+        self.inputs: Inputs = inputs(stack, phase.reads, train.images, mode, self.order.size)
+        self.targets: Targets | None = train.targets(phase)
+        self.stack = stack.learn_only(*phase.learn).train()
+        self.objective = PhaseLoss(stack, phase, how, seed=spec.seed, classes=len(splits.classes))
+
+    def batch(self, update: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        """The clean inputs of an update, their targets, what the phase sees of them, and which elements were hit."""
+        step = self.done + update
+        index = self.order.batch(step)
+        clean = self.inputs(index)
+        return clean, self.targets(index) if self.targets else None, *self.objective.seen(clean, step)
+
+    def forward(self, clean: Tensor, target: Tensor | None, x: Tensor, hit: Tensor | None) -> Tensor:
+        """The loss of a batch."""
+        return self.objective.given(clean, target, 0, Corrupted(x, hit))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name."""
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+
+
+def train_phase(members: list[Member], how: Optimisation, phase: Phase, where: torch.device) -> None:
+    """Train all members through a phase, in place."""
+    one = members[0]
+    all_of = {name: torch.stack([member.tensors()[name].detach() for member in members]) for name in one.tensors()}
+    for name, p in one.named_parameters():
+        all_of[name].requires_grad_(p.requires_grad)
+    name_of = {id(p): name for name, p in one.named_parameters()}
+    groups = [
+        {**group, "params": [all_of[name_of[id(p)]] for p in group["params"]]}
+        for group in rates(one.stack, phase, how, list(one.objective.parameters()))
+    ]
+    optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
+
+    def loss_of(tensors: dict[str, Tensor], *batch: Tensor | None) -> Tensor:
+        loss: Tensor = functional_call(one, tensors, batch)
+        return loss
+
+    for update in range(phase.updates):
+        batches = zip(*(member.batch(update) for member in members), strict=True)
+        parts = [None if part[0] is None else torch.stack(part) for part in batches]
+        losses = vmap(loss_of, (0, *(None if part is None else 0 for part in parts)))(all_of, *parts)
+        optimiser.zero_grad()
+        losses.sum().backward()  # the loss of a member has a gradient by the member's own parameters alone
+        if how.clip:
+            clip_each([p.grad for p in all_of.values() if p.grad is not None], how.clip)
+        lr = learning_rate(how.lr_of(phase), how.schedule_of(phase), how.warmup, update, phase.updates)
+        for group in optimiser.param_groups:
+            group["lr"] = lr * group["factor"]
+        optimiser.step()
+        if (update + 1) % CHECKED == 0 or update + 1 == phase.updates:
+            check_finite(losses, members, phase, update + 1)
+    for k, member in enumerate(members):
+        with torch.no_grad():
+            for name, value in member.tensors().items():
+                value.copy_(all_of[name][k])
+        recalibrate(member.objective, member.inputs, member.targets, member.order)
+        if not all(bool(value.isfinite().all()) for value in member.tensors().values()):
+            raise Diverged(f"weights of seed {member.objective.seed} became non-finite in phase {phase.name!r}")
+
+
+def clip_each(grads: list[Tensor], most: float) -> None:
+    """Scale the gradients [K, ...] of each member down to a global norm of `most`, if they exceed it."""
+    norms = torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)
+    factors = (most / (norms + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
+    for grad in grads:
+        grad.mul_(factors.view(-1, *[1] * (grad.dim() - 1)))
+
+
+def check_finite(losses: Tensor, members: list[Member], phase: Phase, update: int) -> None:
+    """Raise Diverged for the first member whose loss is not finite."""
+    for loss, member in zip(losses.tolist(), members, strict=True):
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"the loss of seed {member.objective.seed} became {loss} in phase {phase.name!r} by update {update}"
+            )

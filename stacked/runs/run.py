@@ -1,0 +1,246 @@
+"""The composition root: the only place where data, stack, policy, training, measurement and record meet."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+
+from stacked import data
+from stacked.components.objectives import LOSSES
+from stacked.cost.disk import check_room, check_writable, work_room
+from stacked.data.labels import label_subset
+from stacked.data.stream import Order
+from stacked.evaluation.curves import Curves, State
+from stacked.evaluation.final_metrics import measured, probe_labels, selecting
+from stacked.evaluation.pictures import pictures
+from stacked.model.batch_norm import check_batch
+from stacked.model.encoder import save_encoder
+from stacked.model.stack import StackedAutoencoder, build, check_size, grow
+from stacked.runs.checkpoint import Checkpoints, phase_path
+from stacked.runs.checkpoint_validation import phase_of, restore_stack
+from stacked.runs.train_phase import NewBar, train_phase
+from stacked.runtime.determinism import is_strict
+from stacked.runtime.environment import device_of, environment
+from stacked.runtime.free_memory import free_bytes
+from stacked.runtime.settings import own_settings
+from stacked.spec import RunSpec
+from stacked.tracking.null_tracker import Untracked
+from stacked.training.codes import Images
+from stacked.util.checks import need
+from stacked.util.errors import InputError
+from stacked.util.serialization import to_json
+
+if TYPE_CHECKING:
+    from stacked.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: the trained stack, its row and curve as plain values, and pictures for the figures."""
+
+    stack: StackedAutoencoder
+    row: dict[str, Any]
+    curve: list[dict[str, Any]]
+    samples: dict[str, NDArray[Any]]
+
+
+@own_settings()
+def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = False) -> data.Splits:
+    """The splits that `spec` names."""
+    what = spec.data
+    return data.load(
+        what.name,
+        limit=what.limit,
+        valid=what.valid,
+        data_dir=data_dir,
+        download=download,
+        image_size=what.image_size,
+        grey=what.grey,
+        white_level=what.white_level,
+        max_megapixels=what.max_megapixels,
+    )
+
+
+@own_settings()
+def check(spec: RunSpec, splits: data.Splits) -> None:
+    """Raise InputError where the data cannot serve the spec, before anything is trained."""
+    check_size(spec.stack, splits.image_shape)
+    check_weights(spec, splits)
+    name, side = spec.optimisation.loss_at(0), min(splits.image_shape[1:])
+    need(
+        side >= LOSSES[name].least_side,
+        f"loss {name!r} needs images of at least {LOSSES[name].least_side} pixels a side, and these have {side}: use 'mse'",
+    )
+    if any(phase.target == "labels" for phase in spec.phases()):
+        need(
+            bool(splits.classes),
+            f"policy {spec.policy!r} learns classes, and {splits.name} has none: choose another policy",
+        )
+        label_subset(splits.train.labels, spec.optimisation.labels, spec.seed)
+    if splits.classes:
+        need(
+            spec.evaluation.probe_images >= len(splits.classes),
+            f"{spec.evaluation.probe_images} probe_images are too few for {len(splits.classes)} classes: give at least as many",
+        )
+        label_subset(splits.train.labels, probe_labels(spec, splits), spec.seed)
+        for budget in spec.classification.labels:
+            label_subset(splits.train.labels, budget, spec.seed)
+            selecting(spec, splits, budget)
+    check_batches(spec, splits)
+
+
+def check_batches(spec: RunSpec, splits: data.Splits) -> None:
+    """Raise InputError where a phase or a classifier would be trained on batches of one image, and a batch norm not take them."""
+    how, fine, labels = spec.optimisation, spec.classification, splits.train.labels
+    for target in {phase.target for phase in spec.phases() if phase.updates}:
+        few = target == "labels"
+        n = len(label_subset(labels, how.labels, spec.seed)) if few else len(labels)
+        check_batch(spec.stack, splits.image_shape, how.batch_size, n, "labels" if few else "training images")
+    for budget in fine.labels if splits.classes else ():
+        n = len(label_subset(labels, budget, spec.seed))
+        check_batch(spec.stack, splits.image_shape, fine.batch_size, n, "labels", "of the classification")
+
+
+def check_weights(spec: RunSpec, splits: data.Splits) -> None:
+    """Raise InputError where the stack cannot be built for these images, or where its weights alone do not fit in memory."""
+    try:
+        with torch.device("meta"):
+            weights = sum(4 * p.numel() for p in build(spec.stack, splits.image_shape).parameters())
+    except RuntimeError as error:  # torch's, of more bytes than an address has room for
+        raise InputError(f"the stack's weights are too many ({error}): give smaller widths") from error
+    free = free_bytes(torch.device("cpu"))
+    need(
+        weights <= free,
+        f"the stack's weights need {weights / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} are free: give smaller widths",
+    )
+
+
+@own_settings()
+def run(
+    spec: RunSpec,
+    splits: data.Splits | None = None,
+    *,
+    arm: str | None = None,
+    device: str = "cpu",
+    codes: str = "auto",
+    work: Path | None = None,
+    tracker: Tracker | Untracked | None = None,
+    bar: NewBar | None = None,
+    checkpoint_every: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Train, measure and classify as `spec` says, and return what came of it.
+
+    splits: the data, where they are at hand already. arm: the name to record (default: the policy). codes: "auto",
+    "memory" or "recompute", which all give the same numbers. work: a folder for checkpoints and, at the end, the trained
+    encoder (see `load_encoder`); a run that has left some in it goes on from there, and ends as if it had never stopped.
+    bar: makes the progress bar of a phase from its name and its updates (default: none). checkpoint_every: updates from one
+    checkpoint to the next inside a phase (default: by time, so that they cost at most 2 %). stop: asked after every update
+    whether to end now.
+
+    Raises InputError for what cannot be run, of these Unwritable for a work folder that has no room or fills up, Diverged when
+    a loss is not finite, Interrupted when `stop` says so.
+    """
+    began = time.perf_counter()
+    splits = splits or load(spec)
+    check(spec, splits)
+    where = device_of(device)
+    tracker = tracker or Untracked()
+    setting = environment(where)
+    tracker.tags(setting)
+    for context, split in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
+        tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.image_shape, context=context)
+    tracker.text(to_json(spec), "spec.json")
+
+    order = Order(len(splits.train), spec.optimisation.batch_size, spec.seed)
+    phases = spec.phases(order.updates_per_epoch)
+    stack, state = StackedAutoencoder(splits.image_shape), State()
+    if work:
+        check_writable(work)
+        room = work_room(spec, splits.image_shape, order.updates_per_epoch, len(splits.classes), work)
+        check_room([(work, room.kept + room.passing)], "the run", "free some space, or choose another folder")
+    checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
+    saved = checkpoints.newest()
+    if saved:
+        grow(stack, spec, phase_of(saved, phases).depth, where)
+        state = restore_stack(saved, stack)
+    need(
+        state.data in ("", splits.digest),
+        f"{work} holds a run on other data of the name {splits.name!r}: use another folder (of a study, another --store)",
+    )
+    state.data = splits.digest
+    threads = torch.get_num_threads()
+    if state.threads not in (0, threads):
+        warnings.warn(
+            f"the run was trained with {state.threads} threads and goes on with {threads}, which round otherwise: it does not "
+            "end to the bit as it would have",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    state.threads = threads
+    state.deterministic = is_strict() and (state.deterministic or not saved)
+    if is_strict() and not state.deterministic:
+        tracker.tags({"deterministic": "false"})
+        warnings.warn(
+            "the run was begun without strict determinism: only what is trained from now on has it, and its record says that "
+            "it has not",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    commit = setting["commit"] + ("+changes" if setting["dirty"] == "true" else "")
+    state.commits += [commit] if commit not in state.commits else []
+    curves = Curves(spec, splits, state, tracker)
+
+    for number, phase in enumerate(phases, start=1):
+        if saved and number <= saved.phases:
+            if work and phase_path(work, number).exists():  # a copy that a full disk took in part is made good
+                tracker.artifact(phase_path(work, number), "checkpoints")
+            continue
+        grow(stack, spec, phase.depth, where)
+        inside = saved if saved and saved.update and number == saved.phases + 1 else None
+        train_phase(stack, spec, phases, number, splits, codes, curves, bar, checkpoints, inside)
+        kept = checkpoints.after(number, stack.state_dict(), asdict(state))
+        if kept:
+            tracker.artifact(kept, "checkpoints")
+        tracker.flush()
+    grow(stack, spec, spec.stack.depth, where)
+    if not phases:
+        curves.constant(stack)
+
+    final = {f"final/{name}": value for name, value in measured(stack, spec, splits).items()}
+    tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=state.updates)
+    few = splits.valid.images[:2]
+    tracker.model(stack.encoder, Images(few)(torch.arange(len(few))))
+    if work:
+        save_encoder(work / "encoder.safetensors", stack, spec.stack)
+        tracker.artifact(work / "encoder.safetensors", "encoder")
+    row = {
+        "run": spec.id,
+        "arm": arm or spec.policy,
+        "seed": spec.seed,
+        "status": "finished",
+        "commit": ", ".join(state.commits),
+        "updates": state.updates,
+        "images_seen": state.images_seen,
+        "gflop": state.flop / 1e9,
+        "train_seconds": state.seconds,
+        "seconds": time.perf_counter() - began,
+        "peak_mb": state.peak_bytes / 1e6,
+        "codes_mb": state.codes_bytes / 1e6,
+        **({"skipped": state.skipped, "rollbacks": state.rollbacks} if spec.optimisation.on_fault != "stop" else {}),
+        "threads": threads,
+        "device": str(where),
+        **final,
+        "spec": to_json(spec),
+    }
+    checkpoints.clear()
+    curve = [{"run": spec.id, "arm": row["arm"], "seed": spec.seed, **point} for point in state.curve]
+    return Result(stack.eval(), row, curve, pictures(stack, splits))

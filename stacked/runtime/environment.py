@@ -1,0 +1,76 @@
+"""What a run ran on: versions, device, threads, whether strictly deterministic, and the code's own identity."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from stacked.runtime.determinism import is_strict
+from stacked.util.errors import InputError
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "mlflow")
+
+
+#: git's variables that would let it read another repository than the one it is pointed at
+REDIRECTING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+
+
+def code_identity() -> tuple[str, bool]:
+    """(commit, whether files differ from it) of the checkout that the package runs from.
+
+    ("unknown", False) where the package is in no checkout of its own, such as an installed wheel: a repository that its folder
+    merely lies in, or that does not track its files, is another project's.
+    """
+    here = Path(__file__).resolve().parents[2]
+    surroundings = {name: value for name, value in os.environ.items() if name not in REDIRECTING}
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True, env=surroundings
+        )
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != here:
+            return "unknown", False
+        git("ls-files", "--error-unmatch", "--", Path(__file__).resolve().relative_to(here).as_posix())
+        changes = git("status", "--porcelain", "--", "stacked", "studies", "pyproject.toml")
+        return git("rev-parse", "HEAD"), bool(changes)
+    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: a folder's name that is no UTF-8
+        return "unknown", False
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions, device, threads and whether torch is strictly deterministic, as tags."""
+    commit, dirty = code_identity()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": f"{device} ({name})",
+        "threads": str(torch.get_num_threads()),
+        "deterministic": str(is_strict()).lower(),
+        "commit": commit,
+        "dirty": str(dirty).lower(),
+        **{package: importlib.metadata.version(package) for package in PACKAGES},
+    }
+
+
+def device_of(name: str) -> torch.device:
+    """The device called `name`; InputError when this machine has none such."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device {name!r} cannot be used here ({reason}): choose cpu, or a device torch lists"
+        ) from error
+    if device.type == "cpu" and device.index is not None:
+        raise InputError(f"device {name!r} cannot be used here (a CPU has no number): choose cpu")
+    return device

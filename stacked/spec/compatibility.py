@@ -1,0 +1,145 @@
+"""Which combinations of stack, objective and phase can be trained: what cannot is refused when a spec is made."""
+
+from __future__ import annotations
+
+from stacked.components.corruption import CORRUPTIONS, parts
+from stacked.components.objectives import LOSSES
+from stacked.components.penalties import PENALTIES
+from stacked.components.winner_take_all import WINNERS
+from stacked.spec.architecture import StackSpec
+from stacked.spec.growth import Phase
+from stacked.spec.optimisation import Optimisation
+from stacked.stages import kinds
+from stacked.stages.activations import RANGES
+from stacked.util.checks import need
+
+
+def check_fit(stack: StackSpec, how: Optimisation, phase: Phase) -> None:
+    """Raise InputError, with what to do, unless `phase` of a run with this stack and optimisation can be trained."""
+    if phase.updates == 0:
+        return
+    need(
+        not phase.carries or phase.ends or how.patience is not None,
+        f"phase {phase.name!r} ends when it has converged, and nothing says when that is: give a patience, "
+        "or use policy 'greedy'",
+    )
+    learning = range(phase.learn[0], phase.learn[1] + 1)
+    if phase.target != "labels" and phase.local != "alone":
+        check_loss(stack, how, phase, phase.restores + 1)
+    if phase.local != "none":
+        for stage in learning:
+            check_loss(stack, how, phase, stage)
+    reading = learning if phase.local != "none" else [phase.reads + 1]
+    for stage in reading:
+        check_corruption(stack, how, phase, stage)
+        need(
+            phase.target == "labels" or how.emphasis is None or how.emphasis[1] > 0 or any(how.levels_at(stage - 1)),
+            f"emphasis {how.emphasis} leaves nothing to learn in phase {phase.name!r}, which does not corrupt what stage "
+            f"{stage} reads: give a level above 0 there, or a second weight above 0",
+        )
+    for stage in learning:
+        spec = stack.stages[stage - 1]
+        need(
+            how.batch_size > 1 or stack.norm_of(stage) != "batch" or kinds()[spec.kind].maps,
+            f"batch_size 1 cannot be used with norm 'batch' on stage {stage}, a {spec.kind} stage, of which a batch has one "
+            "value a unit: give 2 or more, or another norm",
+        )
+        for name, _ in how.penalties:
+            why = PENALTIES[name].refuses(spec.kind, spec.activation, stack.norm_of(stage))
+            need(not why, f"penalty {name!r} cannot be used on stage {stage}, a {spec.kind} stage: {why}")
+    need(
+        how.winners is None or how.patience_of(phase) is None,
+        "patience watches the loss of the whole code, which winners do not train: leave one of them out",
+    )
+    if how.winners and WINNERS[how.winners].maps:
+        top = stack.stages[phase.depth - 1]
+        need(
+            kinds()[top.kind].maps,
+            f"winners {how.winners!r} need maps, and stage {phase.depth} is a {top.kind} stage: use 'lifetime'",
+        )
+    check_switches(stack, phase)
+
+
+def check_use(how: Optimisation, phases: list[Phase]) -> None:
+    """Raise InputError for what no phase of a run would use, so that its spec would promise what does not happen."""
+    if not phases or any(phase.target != "labels" for phase in phases if phase.updates):
+        return
+    for name, given in (("emphasis", how.emphasis), ("winners", how.winners), ("linear_decoder", how.linear_decoder)):
+        need(
+            not given,
+            f"{name} {given!r} has no effect where only classes are learned: leave it out, or use a policy that reconstructs",
+        )
+
+
+def check_loss(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) -> None:
+    """The loss of reconstructing what stage `stage` reads, against the range of its decoder and of its target."""
+    name = how.loss_at(stage - 1)
+    loss, output, read = LOSSES[name], stack.decoder_activation(stage), stack.read_activation(stage)
+    where = f"loss {name!r} cannot be used in phase {phase.name!r}, which reconstructs"
+    if how.linear_decoder and phase.single:
+        spec = stack.stages[stage - 1]
+        need(
+            spec.kind == "dense",
+            f"linear_decoder is for dense stages, and stage {stage} is a {spec.kind} stage: leave it out, "
+            "or give that stage the decoder activation linear",
+        )
+        need(loss.outputs is None, f"{where} through a linear decoder: use 'mse' or 'l1' there")
+        need(
+            output in ("linear", "relu"),
+            f"linear_decoder leaves out an activation that changes all values, {output} in phase {phase.name!r}: give that "
+            "stage the decoder activation linear or relu",
+        )
+    need(
+        not loss.unit_targets or read in (None, "sigmoid"),
+        f"{where} values of a {read} activation, which leave [0, 1]: use 'mse' there, or the activation sigmoid below",
+    )
+    allowed = " or ".join(sorted(loss.outputs or ()))
+    need(
+        loss.outputs is None or output in loss.outputs,
+        f"{where} by a {output} decoder: use 'mse' there, or the decoder activation {allowed}",
+    )
+    need(
+        (how.linear_decoder and phase.single) or covers(output, read),
+        f"a {output} decoder cannot restore what stage {stage} reads in phase {phase.name!r}, values of a {read} activation: "
+        f"choose from {', '.join(name for name in RANGES if covers(name, read))}",
+    )
+    need(
+        not loss.least_side or read is None,
+        f"{where} codes: it is for pixels, use 'mse' there",
+    )
+    need(
+        how.emphasis is None or loss.elementwise, f"emphasis cannot weight loss {name!r} element by element: use 'mse'"
+    )
+    if how.emphasis is not None and phase.local == "none":
+        need(
+            phase.restores == phase.reads,
+            f"emphasis cannot be used in phase {phase.name!r}, which reconstructs something else than what is corrupted: "
+            "leave it out, or use another policy",
+        )
+
+
+def covers(output: str, read: str | None) -> bool:
+    """Whether a decoder that ends in `output` reaches all values of the activation `read` (None: of pixels, in [0, 1])."""
+    low, high = RANGES[read] if read else (0, 1)
+    return RANGES[output][0] <= low and high <= RANGES[output][1]
+
+
+def check_corruption(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) -> None:
+    """Blocks are masked in maps alone."""
+    below = stack.stages[stage - 2] if stage > 1 else None
+    for name, level in zip(parts(how.corruption), how.levels_at(stage - 1), strict=True):
+        need(
+            not level or not CORRUPTIONS[name].maps or below is None or kinds()[below.kind].maps,
+            f"corruption {name!r} needs maps, and phase {phase.name!r} corrupts the code of a {below and below.kind} stage: "
+            "give it level 0 at that depth",
+        )
+
+
+def check_switches(stack: StackSpec, phase: Phase) -> None:
+    """A decoder that must be told where the maxima were cannot stand below what a phase reads."""
+    for stage in range(phase.restores + 1, phase.reads + 1):
+        need(
+            dict(stack.stages[stage - 1].options).get("unpool", "nearest") == "nearest",
+            f"phase {phase.name!r} decodes through frozen stage {stage} from its code alone, which does not say where the "
+            "maxima were: use unpool='nearest' there, or another policy",
+        )

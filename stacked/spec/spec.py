@@ -1,0 +1,219 @@
+"""Run specs: frozen values that say everything a run's numbers depend on.
+
+They compare, hash and round-trip through JSON, and are validated where they are constructed: a spec that exists can run.
+Where and how a run executes (device, threads, folders, caching of codes) is not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from stacked import data
+from stacked.data.formats.image import WHITE
+from stacked.spec.architecture import StackSpec as StackSpec
+from stacked.spec.architecture import StageSpec as StageSpec
+from stacked.spec.growth import POLICIES, Phase, Updates
+from stacked.spec.optimisation import Optimisation as Optimisation
+from stacked.util.checks import choice, need, positive, utf8, whole
+from stacked.util.errors import InputError
+from stacked.util.serialization import from_dict, later, parsed, take_python_values, to_json
+
+#: Epochs or updates: what no run can reach, and whose updates are whole numbers that a float can be.
+LONGEST = 10**9
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which images: `limit` takes a stratified subset of the training images, `valid` is the fraction of the official
+    training set held out for selection; `image_size` (pixels), `grey`, `white_level` (of 16-bit grey files the value that is
+    white; None: 65,535) and `max_megapixels` (of the largest image that is read; None: Pillow's limit of 89) concern image
+    folders alone.
+
+    A folder of images has the name "folder:PATH" with a PATH below the data directory, which is not part of a spec: it says
+    nothing of the machine."""
+
+    name: str = "mnist"
+    limit: int | None = None
+    valid: float = 1 / 12
+    image_size: int = 224
+    grey: bool = False
+    white_level: int | None = later(None)
+    max_megapixels: float | None = later(None)
+
+    def __post_init__(self) -> None:
+        take_python_values(self)
+        data.check_name(self.name)
+        utf8(self.name, "name")
+        object.__setattr__(self, "name", data.recorded_name(self.name))
+        if self.limit is not None:
+            whole(self.limit, "limit")
+        whole(self.image_size, "image_size")
+        if self.white_level is not None:
+            whole(self.white_level, "white_level", most=WHITE)
+        if self.max_megapixels is not None:
+            positive(self.max_megapixels, "max_megapixels")
+        need(isinstance(self.grey, bool), f"grey {self.grey!r} is not allowed: give True or False")
+        need(
+            0 < self.valid < 1,
+            f"valid {self.valid!r} is not allowed: give a fraction between 0 and 1, exclusive",
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train, in `unit` "epochs" or "updates": `stages` for each stage alone (one number for all, or one
+    each), `end_to_end` for all stages together; None where the policy has no such part."""
+
+    stages: tuple[float, ...] | None = (1.0,)
+    end_to_end: float | None = 1.0
+    unit: str = "epochs"
+
+    def __post_init__(self) -> None:
+        take_python_values(self)
+        if isinstance(self.stages, (int, float)):
+            object.__setattr__(self, "stages", (self.stages,))
+        if self.stages is not None:
+            object.__setattr__(self, "stages", tuple(self.stages))
+        choice(self.unit, ("epochs", "updates"), "budget unit")
+        for value in [*(self.stages or ()), *([] if self.end_to_end is None else [self.end_to_end])]:
+            positive(value, "budget")
+            need(value <= LONGEST, f"budget {value!r} is not allowed: give at most {LONGEST:,}")
+            need(
+                self.unit == "epochs" or value == int(value),
+                f"budget {value} is not a whole number of updates",
+            )
+
+    def in_updates(self, depth: int, updates_per_epoch: int) -> Updates:
+        """The same budget in updates for a stack of `depth`; at least 1 each."""
+        factor = updates_per_epoch if self.unit == "epochs" else 1
+        stages = self.stages
+        if stages is not None:
+            stages = stages * depth if len(stages) == 1 else stages
+            need(
+                len(stages) == depth,
+                f"{len(stages)} stage budgets do not fit {depth} stages: give one, or one for each",
+            )
+        return Updates(
+            None if stages is None else tuple(max(1, round(value * factor)) for value in stages),
+            None if self.end_to_end is None else max(1, round(self.end_to_end * factor)),
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured while training, on images of the validation split, and the linear probe's protocol.
+
+    every: updates between two points of the curves, the same for all arms that are compared. images: validation images of
+    a point. probe_every: every so many points, a quick probe: ridge regression on the codes of `probe_images` training
+    images, accuracy on as many validation images. probe_labels: training labels of the final probes (fewer where there are
+    fewer). until: the update up to which the constant of an arm that is not trained is drawn.
+    """
+
+    every: int = 40
+    images: int = 128
+    probe_every: int = 12
+    probe_images: int = 1000
+    probe_labels: int = 3000
+    until: int = 0
+
+    def __post_init__(self) -> None:
+        take_python_values(self)
+        whole(self.until, "until", 0, LONGEST)
+        for name in ("every", "images", "probe_every", "probe_images", "probe_labels"):
+            whole(getattr(self, name), name, most=LONGEST)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The fine-tuned classifier: label budgets (None: all labels) and the grid that is searched on the validation split.
+
+    Each learning rate of `lrs` is trained with Adam on batches of at most `batch_size`, for `updates` updates or `epochs`
+    epochs, whichever is more; accuracy on labelled validation images is taken `checks` times on the way, and the best
+    point of all is kept.
+
+    images: the most validation images that are used for this. selection: "budget", where a budget of n labels uses at most n
+    of them too, as few as there would be; "images", where every budget uses as many as there are (the protocol of records that
+    do not name one).
+    """
+
+    labels: tuple[int | None, ...] = (100, 1000, None)
+    lrs: tuple[float, ...] = (1e-3, 3e-3)
+    updates: int = 150
+    epochs: float = 1.0
+    batch_size: int = 128
+    checks: int = 5
+    images: int = 1000
+    selection: str = later("budget", unsaid=lambda how: "images")
+
+    def __post_init__(self) -> None:
+        take_python_values(self)
+        for budget in self.labels:
+            if budget is not None:
+                whole(budget, "label budget")
+        need(len(self.lrs) > 0, "no learning rates to pick from: give at least one")
+        for lr in self.lrs:
+            positive(lr, "learning rate")
+        positive(self.epochs, "epochs")
+        need(self.epochs <= LONGEST, f"epochs {self.epochs!r} is not allowed: give at most {LONGEST:,}")
+        for name in ("updates", "batch_size", "checks", "images"):
+            whole(getattr(self, name), name, most=LONGEST)
+        need(
+            self.checks <= self.updates,
+            f"{self.checks} checks do not fit {self.updates} updates: give fewer checks",
+        )
+        choice(self.selection, ("budget", "images"), "selection")
+
+    def checked(self, budget: int | None) -> int:
+        """The most labelled validation images that select for this label budget."""
+        return self.images if budget is None or self.selection == "images" else min(budget, self.images)
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One arm with one seed: all that a run's numbers depend on. `id` names it by its content."""
+
+    policy: str = "greedy+finetune"
+    seed: int = 0
+    data: DataSpec = field(default_factory=DataSpec)
+    stack: StackSpec = field(default_factory=StackSpec)
+    budget: Budget = field(default_factory=Budget)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    classification: Classification = field(default_factory=Classification)
+
+    def __post_init__(self) -> None:
+        from stacked.spec.compatibility import check_fit, check_use
+
+        take_python_values(self)
+        choice(self.policy, POLICIES, "policy")
+        whole(self.seed, "seed", 0)
+        for what, values in (
+            ("corruption levels", self.optimisation.corruption_level),
+            ("losses", self.optimisation.loss),
+        ):
+            fits = len(values) in (1, self.stack.depth)
+            need(fits, f"{len(values)} {what} do not fit {self.stack.depth} stages: give one, or one for each")
+        phases = self.phases()
+        for phase in phases:
+            check_fit(self.stack, self.optimisation, phase)
+        check_use(self.optimisation, phases)
+
+    def phases(self, updates_per_epoch: int = 1_000_000) -> list[Phase]:
+        """The phases of this run; without the data's updates an epoch those of a long one, in which no share rounds to none."""
+        budget = self.budget.in_updates(self.stack.depth, updates_per_epoch)
+        return POLICIES[self.policy](self.stack.depth, budget)
+
+    @property
+    def id(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the spec's canonical JSON."""
+        return hashlib.sha256(to_json(self).encode()).hexdigest()[:16]
+
+
+def from_json(written: str) -> RunSpec:
+    """The run spec that `to_json` wrote; InputError for a text that is none."""
+    try:
+        values = parsed(written)
+    except ValueError as error:
+        raise InputError(f"{written!r} is not the JSON of a run spec ({error}): give one as it was recorded") from error
+    return from_dict(RunSpec, values)

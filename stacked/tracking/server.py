@@ -1,0 +1,171 @@
+"""The MLflow server that shows a local store, on loopback unless told otherwise: it has no authentication."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stacked.util.errors import InputError
+
+if TYPE_CHECKING:
+    from stacked.tracking.store import Store
+
+HOST = "127.0.0.1"
+#: What stands for all addresses of this machine, and that by which it reaches itself then.
+EVERYWHERE = {"0.0.0.0": HOST, "::": "::1"}
+# Without its job runner the server needs a third of the memory.
+ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def command(store: Store, port: int = 5000, host: str = HOST) -> list[str]:
+    """The arguments that start the server, to be run with the variables of `environment`.
+
+    Raises `InputError` when the store is a server already.
+    """
+    if store.is_server:
+        raise InputError(f"the runs are recorded at {store.name}, a server that runs already; open it in a browser")
+    arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
+    arguments += ["--artifacts-destination", str(store.artifacts), "--host", host, "--port", str(port)]
+    return [*arguments, "--workers", "1"]
+
+
+def environment(port: int = 5000, host: str = HOST) -> dict[str, str]:
+    """The variables to start the server with.
+
+    MLflow refuses requests that come under a name it does not expect, also from its own page, and expects no names but
+    those of loopback and private addresses: here those of `host` alone. What the user has set stands.
+    """
+    if is_loopback(host):
+        return ENVIRONMENT
+    answers = {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{name}:{port}" for name in (*names(host), HOST)),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}:{port}" for name in names(host)),
+    }
+    return ENVIRONMENT | {key: value for key, value in answers.items() if key not in os.environ}
+
+
+def typed_command(store: Store, port: int = 5000, host: str = HOST) -> str:
+    """The same as one line for a shell."""
+    settings = [f"{key}={shlex.quote(value)}" for key, value in environment(port, host).items()]
+    return " ".join([*settings, "python", shlex.join(command(store, port, host)[1:])])
+
+
+def address(port: int = 5000, host: str = HOST) -> str:
+    """Where the server answers."""
+    return f"http://{names(host)[0]}:{port}"
+
+
+def warning(port: int = 5000, host: str = HOST) -> str:
+    """What whoever starts the server must know."""
+    if is_loopback(host):
+        return "MLflow has no authentication: every user of this machine can read, change and delete these runs."
+    return (
+        f"WARNING: MLflow has no authentication: whoever reaches port {port} of this machine over the network can read, "
+        f"change and delete every run and artifact. It answers as {' and '.join(names(host))}; other names are to be set in "
+        "MLFLOW_SERVER_ALLOWED_HOSTS and MLFLOW_SERVER_CORS_ALLOWED_ORIGINS."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def names(host: str) -> list[str]:
+    """The names under which a server that listens on `host` is reached, as they stand in an address."""
+    if host not in EVERYWHERE:
+        return [f"[{host}]" if ":" in host else host]
+    found = [socket.gethostname(), socket.getfqdn()]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address of nobody: nothing is sent, but the way to it is chosen
+            found.append(probe.getsockname()[0])
+        except OSError:
+            pass  # there is no network
+    return list(dict.fromkeys(found))
+
+
+def serve(store: Store, port: int = 5000, timeout: float = 60, host: str = HOST) -> subprocess.Popen[bytes]:
+    """Start the server and return when it is healthy; its output goes to `server.log` in the store's folder.
+
+    Raises `InputError` when host or port cannot be used, the server dies, or it is not healthy after `timeout` seconds.
+    """
+    _check_free(port, host)
+    log = store.root / "server.log"
+    with log.open("ab") as output:  # a file of this name may be another program's
+        server = subprocess.Popen(
+            command(store, port, host),
+            env={**os.environ, **environment(port, host)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait(server, port, timeout, log, host)
+    except BaseException:
+        stop(server)
+        raise
+    return server
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and the processes it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+            server.wait(10)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    server.wait()
+
+
+def _check_free(port: int, host: str) -> None:
+    if not 0 < port < 65536:
+        raise InputError(f"port {port} does not exist; choose one from 1 to 65535")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError(
+                f"port {port} cannot be used on {host} ({error.strerror}); choose another with --port, open "
+                f"{address(port, host)} if it is a server of this store that runs already, or give an address of this "
+                "machine with --host"
+            ) from error
+
+
+def _wait(server: subprocess.Popen[bytes], port: int, timeout: float, log: Path, host: str) -> None:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise InputError(f"the MLflow server ended with code {server.returncode}; {log} says why")
+        if _is_healthy(port, EVERYWHERE.get(host, host)):
+            return
+        time.sleep(0.2)
+    raise InputError(f"the MLflow server was not healthy after {timeout:.0f} seconds; {log} may say why")
+
+
+def _is_healthy(port: int, host: str) -> bool:
+    connection = HTTPConnection(host, port, timeout=2)  # directly: a proxy does not know what this host serves
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (HTTPException, OSError):
+        return False
+    finally:
+        connection.close()

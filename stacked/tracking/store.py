@@ -1,0 +1,256 @@
+"""Where runs are recorded: a local folder with an SQLite database, or the user's own MLflow server."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+# Read by MLflow when it is imported: it reports nothing home, and a server that does not answer costs seconds, once: to
+# try again is left to the outbox.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a study prints the addresses of its views
+
+from filelock import FileLock, Timeout
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from stacked.tracking.circuit_breaker import patience_with
+from stacked.util.checks import need
+from stacked.util.errors import InputError, printable
+from stacked.util.paths import without_login, without_logins
+
+# It tells of every migration of a fresh database, and what it says of one that fails, with traces of a hundred lines, is raised
+# too, and told in one.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+LOCK_SECONDS = 120.0  # for opening a store, before anything is trained
+BUSY_SECONDS = 10.0  # for a store that others use while runs are trained
+LONGEST_PATH = 512  # bytes that SQLite takes
+
+
+@dataclass(frozen=True)
+class Store:
+    """An MLflow store: its address, and the local folder (absolute) that holds work files.
+
+    For the local store that folder also holds the database and the artifacts.
+    """
+
+    uri: str
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of the local store's artifacts."""
+        return self.root / "artifacts"
+
+    @property
+    def name(self) -> str:
+        """What a run remembers its store by, without a login: the local store may be moved with its runs."""
+        return "local" if self.is_local else without_login(self.uri)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether database and artifacts lie under `root`."""
+        return self.uri == _local_uri(self.root)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the store is an MLflow server."""
+        return self.uri.startswith(("http://", "https://"))
+
+
+def open_store(root: Path = Path("mlruns")) -> Store:
+    """Open the local store in `root`, creating it where missing, or the one MLFLOW_TRACKING_URI names.
+
+    Any number of processes may open a fresh store at once. A server is not contacted here: training does not
+    depend on it. Raises `InputError` when the folder cannot be written or a database cannot be opened.
+    """
+    root = root.resolve()
+    _make_writable(root)
+    store = Store(os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(root), root)
+    if store.is_local:
+        _make_writable(store.artifacts)
+    if store.is_server:
+        _check_address(store.uri)
+    else:
+        path = _sqlite_path(store.uri)
+        need(
+            path is None or not path.is_dir(),
+            f"{path} is a folder, not a database: set MLFLOW_TRACKING_URI to sqlite:///{path}/mlflow.db, say",
+        )
+        _prepare(store)
+    return store
+
+
+def _check_address(uri: str) -> None:
+    try:
+        at = urlsplit(uri)
+        named = bool(at.hostname) and at.port != 0
+    except ValueError:
+        named = False
+    need(
+        named,
+        f"MLFLOW_TRACKING_URI {without_login(uri)!r} is not the address of a server: give http://HOST:PORT, or unset it",
+    )
+
+
+def _local_uri(root: Path) -> str:
+    return sqlite_uri(root / "mlflow.db")
+
+
+def sqlite_uri(path: Path) -> str:
+    """The address of an SQLite database, whatever characters are in its path.
+
+    Where some must be escaped the driver is named, for MLflow (3.17) makes the folders of "sqlite:///PATH" as PATH is written.
+    """
+    plain = f"sqlite:///{path.as_posix()}"
+    if _sqlite_path(plain) == path:
+        return plain
+    return URL.create("sqlite+pysqlite", database=path.as_posix()).render_as_string(hide_password=False)
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    """The file that the address of an SQLite database means; None for another address, or a database in memory."""
+    if not uri.startswith("sqlite"):
+        return None
+    name = make_url(uri).database
+    return Path(name) if name and name != ":memory:" else None
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(
+            f"the folder {str(folder)!r} cannot hold the MLflow store ({error.strerror}); "
+            "name a folder that can be written"
+        ) from error
+
+
+def _prepare(store: Store) -> None:
+    """See to it that there is a database that MLflow can open; one that another process keeps to itself now will do."""
+    patience, start = patience_with(store.uri), time.monotonic()
+    try:
+        if store.is_local:
+            _create_database(store.root)
+            if not patience.has():
+                return
+            check_unlocked(store.root / "mlflow.db")
+            _first_use(store.uri)
+        else:
+            with _locked(store.root):
+                path = _sqlite_path(store.uri)
+                if path is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    check_opens(path)
+                _first_use(store.uri)
+    except (*OUTAGES, ImportError) as error:  # a database's driver may not be installed
+        reason = without_logins(str(error).strip().splitlines()[0])
+        if "database is locked" in reason:
+            if patience.failed(time.monotonic() - start):
+                warnings.warn(
+                    f"another process has locked {without_login(store.uri)}; training goes on, and what is recorded is sent "
+                    "when it is free",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            return
+        raise InputError(
+            f"{without_login(store.uri)} cannot be opened as an MLflow store ({reason}); "
+            "name another folder, or set MLFLOW_TRACKING_URI to a store that works"
+        ) from error
+
+
+def _first_use(uri: str) -> None:
+    """What creates or checks the schema."""
+    MlflowClient(uri).search_experiments(max_results=1)
+
+
+def check_opens(path: Path) -> None:
+    """Raise an outage where SQLite cannot open or make this database: MLflow would try for two minutes, and say nothing.
+
+    InputError where that is for the length of its path.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError as error:
+        size = len(os.fsencode(path))
+        if size <= LONGEST_PATH or "unable to open" not in str(error):
+            raise
+        raise InputError(
+            f"the MLflow store cannot be opened: {path} has {size:,} bytes, and SQLite takes paths of {LONGEST_PATH}; "
+            "name a folder with a shorter path"
+        ) from error
+
+
+def check_unlocked(path: Path) -> None:
+    """Raise an outage where another process keeps a database to itself: MLflow would wait twice as long."""
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as database:
+        database.execute("BEGIN IMMEDIATE")
+
+
+def _create_database(root: Path) -> None:
+    """Create the local database whole or not at all, in one process: MLflow cannot mend one whose creation was interrupted."""
+    path, made = root / "mlflow.db", root / ".mlflow-new.db"
+    if path.exists():
+        return
+    parts = (made, made.with_name(f"{made.name}-journal"))
+    with _locked(root):
+        if path.exists():
+            return
+        try:
+            for left in parts:
+                left.unlink(missing_ok=True)
+            made.touch()  # with the mode that the umask says: SQLite's own lets no group write
+            check_opens(made)
+            _first_use(sqlite_uri(made))
+            os.replace(made, path)
+        except BaseException:
+            for left in parts:
+                left.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold a store's lock; the system drops it when its process dies: a file left behind is harmless."""
+    try:
+        with FileLock(root / ".lock", timeout=LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        raise InputError(
+            f"another process has held {str(root / '.lock')!r} for {LOCK_SECONDS:.0f} seconds; "
+            "end it or use another folder"
+        ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Why the store failed, in a line: what MLflow and its libraries say around that fills a screen."""
+    while cause := _cause(error):
+        error = cause
+    lines, kind = str(error)[:5000].strip().splitlines() or [""], type(error).__name__
+    known = lines[0] and isinstance(error, OUTAGES)  # the message of another error may be a key, or a line of an answer
+    return printable(without_logins(lines[0] if known else f"{kind}: {lines[0]}"))[:200]
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    inside = (each for each in error.args if isinstance(each, BaseException))  # as urllib3 keeps it
+    context = None if error.__suppress_context__ else error.__context__
+    return error.__cause__ or context or next(inside, None)

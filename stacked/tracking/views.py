@@ -1,0 +1,247 @@
+"""The saved views of a study in MLflow's user interface: one address opens its comparison, without a click.
+
+A view is a tag of the experiment that holds the page's state. MLflow writes its own demonstration data so, but does
+not document it; a view that cannot be saved is a warning, never an error.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+import warnings
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from stacked.tracking import circuit_breaker as limits
+from stacked.tracking.circuit_breaker import patience_with
+from stacked.tracking.client import StoreClient
+from stacked.tracking.http import ANSWER_SECONDS, bounded
+from stacked.tracking.store import OUTAGES, Store, reason_of
+from stacked.util.errors import InputError
+
+MEAN = "mean over seeds"
+EVERY = "every seed"
+OUTCOMES = (
+    "final/recon_mse",
+    "final/probe_acc",
+    "final/classifier_acc_100",
+    "final/classifier_acc_1000",
+    "final/classifier_acc_all",
+)
+ERROR, ACCURACY = "eval/recon_mse", "eval/probe_acc"
+#: What quality is drawn against where every seed has a curve of its own, as (metric, cost).
+COSTS = (
+    ("eval/recon_mse", "progress/gflop"),
+    ("eval/recon_mse", "progress/train_seconds"),
+    ("eval/probe_acc", "progress/gflop"),
+    ("eval/probe_acc", "progress/train_seconds"),
+)
+#: And where seeds are averaged. The page pairs the n-th value with the n-th cost, so a cost must be logged at just the steps
+#: of the metric; and seconds differ between seeds at the same step, which makes their mean a saw-tooth.
+MEAN_COSTS = (("eval/recon_mse", "progress/gflop"), ("eval/probe_acc", "progress/gflop_at_probe"))
+IMAGE_KEY = "recon_grid"
+MAX_TAG = 20_000  # characters that MLflow takes as a tag of an experiment
+
+UPDATES, COST, STAGES, OUTCOME = "Quality vs updates", "Quality vs cost", "Stages", "Outcome"
+PICTURES = "Images"
+# The page puts a chart of every other metric into the section named like the metric's prefix.
+THE_REST = ("eval", "final", "progress", "train")
+
+
+def save_views(
+    store: Store,
+    experiment: str,
+    study: str,
+    *,
+    probe: bool,
+    images: bool,
+    outcomes: Sequence[str] = OUTCOMES,
+) -> dict[str, str]:
+    """Save the views "mean over seeds" and "every seed" of a study; returns the key of each that was saved.
+
+    `probe` and `images` say whether the study logs probe accuracies and the picture series "recon_grid". The
+    axis of accuracies spans what is recorded now: save again when runs were added. A key depends on study and
+    view alone, so that an address stays valid. Raises `InputError` for a quote in `study`.
+    """
+    if "'" in study or '"' in study:
+        raise InputError(f"the study id {study!r} holds a quote; use letters, digits and '-' or '_'")
+    if not patience_with(store.uri).has():
+        warnings.warn(
+            f"MLflow fails, and has no views of {study!r} yet: the same command saves them later",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return {}
+    client = StoreClient(store, experiment)
+    with bounded(limits.ATTEMPT_SECONDS, ANSWER_SECONDS):
+        return _save_all(client, study, probe, images, outcomes)
+
+
+def _save_all(client: StoreClient, study: str, probe: bool, images: bool, outcomes: Sequence[str]) -> dict[str, str]:
+    span = _accuracy_span(client, study) if probe else None
+    mean, every = (_charts(probe, span, outcomes, costs) for costs in (MEAN_COSTS, COSTS))
+    pictures = [_picture_chart()] if images else []
+    # A chart of pictures stays empty while runs are grouped; unless it is listed as deleted, the page adds one.
+    hidden = [picture | {"deleted": True} for picture in pictures]
+    views = {
+        MEAN: _page(study, mean + hidden, group_by="arm"),
+        EVERY: _page(study, every + pictures, group_by=None),
+    }
+    keys = {}
+    for name, page in views.items():
+        key = hashlib.sha256(f"{study}/{name}".encode()).hexdigest()[:24]
+        if _save(client, key, f"{study}: {name}", page):
+            keys[name] = key
+    return keys
+
+
+def view_url(base: str, experiment_id: str, key: str) -> str:
+    """Address of a saved view; a search or sort parameter more would switch the view off."""
+    view = f"compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey={key}"
+    return f"{base}/#/experiments/{experiment_id}/runs?{view}"
+
+
+def _save(client: StoreClient, key: str, title: str, page: dict[str, Any]) -> bool:
+    now = int(time.time() * 1000)
+    packed = base64.b64encode(zlib.compress(json.dumps(page, separators=(",", ":")).encode(), 9)).decode()
+    value = json.dumps({"name": title, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"})
+    if len(value) > MAX_TAG:
+        reason = f"it takes {len(value)} characters and MLflow allows {MAX_TAG}"
+    else:
+        try:
+            client.tag_experiment(f"mlflow.sharedViewState.{key}", value)
+        except OUTAGES as error:
+            reason = reason_of(error)
+        else:
+            return True
+    warnings.warn(f"the MLflow view {title!r} was not saved: {reason}", RuntimeWarning, stacklevel=3)
+    return False
+
+
+def _query(study: str) -> str:
+    return f"tags.study = '{study}' and tags.kind = 'arm'"
+
+
+def _accuracy_span(client: StoreClient, study: str) -> tuple[float, float] | None:
+    """The accuracies there are, with a margin: the bands around means make the page start an axis at zero."""
+    try:
+        span = client.metric_range(_query(study), ACCURACY)
+    except OUTAGES:
+        return None  # the views are not saved either, which is told then
+    if span is None:
+        return None
+    low, high = span
+    margin = max(0.05 * (high - low), 0.005)
+    return low - margin, high + margin
+
+
+def _charts(
+    probe: bool, span: tuple[float, float] | None, outcomes: Sequence[str], costs: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """The charts in the order of the page; those without data are hidden by the page itself."""
+    accuracy = {"range": {"yMin": span[0], "yMax": span[1]} if span else {}}
+    charts = [_line(UPDATES, ERROR, log=True)]
+    if probe:
+        charts.append(_line(UPDATES, ACCURACY) | accuracy)
+    for metric, cost in costs:
+        if metric == ERROR:
+            charts.append(_line(COST, metric, against=cost, log=True))
+        elif probe:
+            charts.append(_line(COST, metric, against=cost) | accuracy)
+    charts += [_line(STAGES, "progress/stage"), _line(STAGES, "train/loss", log=True)]
+    return charts + [_bar(metric) for metric in outcomes]
+
+
+def _line(section: str, metric: str, *, against: str = "", log: bool = False) -> dict[str, Any]:
+    """Curves of a metric against the step, or against another metric logged at the same steps."""
+    return _chart("LINE", section, metric, f"{metric} {against}") | {
+        "selectedMetricKeys": [metric],
+        "lineSmoothness": 0,
+        "xAxisScaleType": "linear",
+        "scaleType": "log" if log else "linear",
+        "range": {},
+        "xAxisKey": "metric" if against else "step",
+        "selectedXAxisMetricKey": against,
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": False,
+        "useGlobalLineSmoothing": False,
+    }
+
+
+def _bar(metric: str) -> dict[str, Any]:
+    return _chart("BAR", OUTCOME, metric, metric)
+
+
+def _picture_chart() -> dict[str, Any]:
+    return _chart("IMAGE", PICTURES, IMAGE_KEY, IMAGE_KEY) | {"imageKeys": [IMAGE_KEY], "step": 0}
+
+
+def _chart(kind: str, section: str, metric: str, name: str) -> dict[str, Any]:
+    return {
+        "uuid": f"{section} {name}".strip(),
+        "type": kind,
+        "runsCountToCompare": 20,
+        "metricSectionId": section,
+        "deleted": False,
+        "isGenerated": False,
+        "metricKey": metric,
+    }
+
+
+def _page(study: str, charts: list[dict[str, Any]], group_by: str | None) -> dict[str, Any]:
+    """The state of the page of runs: which runs, which columns, which charts."""
+    grouping = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": group_by}]}
+    own = dict.fromkeys(chart["metricSectionId"] for chart in charts if not chart["deleted"])
+    sections = [_section(name, opened=True) for name in own]
+    sections += [_section(name, opened=False) for name in THE_REST]
+    return {
+        "searchFilter": _query(study),
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "columnOrder": [],
+        "columnWidths": {},
+        "selectedColumns": [
+            "tags.`arm`",
+            "tags.`seed`",
+            "metrics.`final/probe_acc`",
+            "metrics.`final/recon_mse`",
+        ],
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "SHOWALL",  # the page shows ten runs otherwise
+        "compareRunCharts": charts,
+        "compareRunSections": sections,
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": True,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": grouping if group_by else None,
+        "groupsExpanded": {},
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+
+
+def _section(name: str, opened: bool) -> dict[str, Any]:
+    return {
+        "uuid": name,
+        "name": name,
+        "display": opened,
+        "isReordered": True,
+        "deleted": False,
+        "isGenerated": False,
+        "columns": 2,
+        "cardHeight": 380,
+    }

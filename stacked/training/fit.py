@@ -1,0 +1,300 @@
+"""The one training loop. It knows phases, not policies."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stacked.components.nonfinite import LOWER, MOST_ROLLBACKS, MOST_SKIPPED, Buffers, finite
+from stacked.components.optim import OPTIMISERS, learning_rate
+from stacked.data.stream import Order
+from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.malloc import keep_freed_memory
+from stacked.spec import Optimisation
+from stacked.spec.growth import Phase
+from stacked.training.codes import Inputs, Targets
+from stacked.training.early_stopping import EarlyStopping, Watched
+from stacked.training.phase_loss import PhaseLoss
+from stacked.training.recalibration import recalibrate
+from stacked.util.errors import Diverged
+
+#: What a training counts and measures, to be kept when it is left.
+KEPT = ("update", "seconds", "valid_loss", "last_loss", "skipped", "in_a_row", "rollbacks", "lost")
+
+
+@dataclass(frozen=True)
+class Point:
+    """What training has to tell at one point of the grid, after `update` updates of the phase.
+
+    loss: mean over the updates since the last point, in the loss's own unit. grad_norm: global norm, before clipping, at
+    this update. valid_loss: where it was taken (early stopping). seconds: spent training since the phase began.
+    """
+
+    update: int
+    loss: float
+    grad_norm: float
+    lr: float
+    valid_loss: float | None
+    seconds: float
+    stopped: bool = False
+
+
+class Training:
+    """A phase being trained in place: it can be left after any update, and gone on with later, bit for bit.
+
+    `done` is the number of updates that the run made before this phase: data order and corruption go by the run's count,
+    so that arms share them. `targets` gives what is to be learned by index, where that is not what is read. `valid` and
+    `valid_targets` are what a patient phase is watched on.
+    """
+
+    def __init__(
+        self,
+        stack: StackedAutoencoder,
+        phase: Phase,
+        inputs: Inputs,
+        how: Optimisation,
+        *,
+        order: Order,
+        seed: int,
+        done: int = 0,
+        every: int = 20,
+        valid: Inputs | None = None,
+        targets: Targets | None = None,
+        valid_targets: Targets | None = None,
+        classes: int = 0,
+    ) -> None:
+        keep_freed_memory()
+        stack.learn_only(*phase.learn).train()
+        self.stack, self.phase, self.how = stack, phase, how
+        self.inputs, self.targets, self.order, self.done, self.every = inputs, targets, order, done, every
+        self.objective = PhaseLoss(stack, phase, how, seed=seed, classes=classes)
+        named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
+        self.params = {name: p for name, p in named.items() if p.requires_grad}
+        groups = rates(stack, phase, how, list(self.objective.parameters()))
+        self.optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
+        device = next(iter(self.params.values())).device
+        self.losses = torch.zeros(
+            min(every, phase.updates), device=device
+        )  # read once a point: no synchronisation in between
+        self.window = self.update = 0
+        self.skipped = self.in_a_row = self.rollbacks = self.lost = 0
+        self.buffers = Buffers(stack) if how.on_fault == "skip-batch" else None
+        self.back: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.last_loss = math.nan
+        self.seconds = 0.0
+        self.recalibrated = 0  # batches, when the phase has ended
+        self.valid_loss: float | None = None
+        watched = Watched(self.objective, valid, valid_targets, order.size) if valid is not None else None
+        patience = how.patience_of(phase)
+        self.stopping = EarlyStopping(stack, watched, patience) if patience and watched else None
+
+    def points(self, after: Callable[[], None] | None = None) -> Iterator[Point]:
+        """Train on to the end; yield a Point wherever the run's update count is a multiple of `every`, and at the end.
+
+        Training pauses while the caller holds a point. Before the last one running statistics are taken anew (see
+        `recalibrate`). `after` is called after every update, and after its point; what it
+        raises ends the training, whose `state` is then that of the last update. Raises Diverged when a loss or a gradient is
+        not finite, and the spec's `on_fault` says nothing else.
+        """
+        how, phase = self.how, self.phase
+        params = list(self.params.values())
+        check_every = how.check_every or self.order.updates_per_epoch
+        began, stopped = time.perf_counter(), False
+        if how.on_fault == "rollback" and self.back is None:
+            self.back = self.copied()
+        while self.update < phase.updates and not stopped:
+            step = self.done + self.update
+            index = self.order.batch(step)
+            if self.buffers:
+                self.buffers.keep()
+            loss = self.objective(self.inputs(index), self.targets(index) if self.targets else None, step)
+            self.optimiser.zero_grad()
+            loss.backward()
+            last, at_point = self.update + 1 == phase.updates, (step + 1) % self.every == 0
+            lr = learning_rate(how.lr_of(phase), how.schedule_of(phase), how.warmup, self.update, phase.updates)
+            lr /= LOWER**self.rollbacks
+            if self.buffers and not finite(loss, params):
+                self.buffers.put_back()
+                self.optimiser.zero_grad()
+                self.skipped += 1
+                self.in_a_row += 1
+                norm: Tensor | None = torch.zeros(())
+            else:
+                norm = gradient_norm(params, how.clip) if how.clip or at_point or last else None
+                for group in self.optimiser.param_groups:
+                    group["lr"] = lr * group["factor"]
+                self.optimiser.step()
+                self.losses[self.window] = loss.detach()
+                self.window += 1
+                self.in_a_row = 0
+            self.update += 1
+            if self.in_a_row == MOST_SKIPPED:
+                raise Diverged(
+                    f"{MOST_SKIPPED} batches in a row were left out {self.where(self.update, self.last_loss)}"
+                )
+
+            point = None
+            try:
+                if self.stopping and (self.update % check_every == 0 or last):
+                    self.valid_loss = self.checked()
+                    stopped = self.stopping.over
+                    if last or stopped:
+                        self.stopping.restore()
+                if at_point or last or stopped:
+                    norm = gradient_norm(params, None) if norm is None else norm
+                    point = Point(self.update, self.mean_loss(norm), norm.item(), lr, self.valid_loss, 0.0, stopped)
+                if last or stopped:
+                    self.recalibrated = recalibrate(self.objective, self.inputs, self.targets, self.order)
+                    self.check_values()
+            except Diverged as fault:
+                self.go_back(fault)
+                stopped = False
+                continue
+            self.seconds += time.perf_counter() - began
+            if point is not None:
+                self.window, self.valid_loss, self.last_loss = 0, None, point.loss
+                yield replace(point, seconds=self.seconds)
+                if self.back is not None:
+                    self.back = self.copied()
+            if after is not None and not stopped:
+                after()
+            began = time.perf_counter()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that going on needs beside the stack: tensors by name, and plain values."""
+        tensors = {
+            f"optimiser/{key}/{name}": value
+            for name, parameter in self.params.items()
+            for key, value in self.optimiser.state[parameter].items()
+            if value is not None
+        }
+        tensors |= {f"head/{name}": value for name, value in self.objective.state_dict().items()}
+        tensors["losses"] = self.losses[: self.window]
+        plain: dict[str, Any] = {name: getattr(self, name) for name in KEPT}
+        if self.back is not None:
+            tensors |= {f"back/{name}": value for name, value in self.back[0].items()}
+            plain["back"] = self.back[1]
+        if self.stopping:
+            tensors |= {f"best/{name}": value for name, value in self.stopping.state.items()}
+            plain |= {
+                "best": None if math.isinf(self.stopping.best) else self.stopping.best,
+                "waited": self.stopping.waited,
+            }
+        return tensors, plain
+
+    def restore(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+        """Go on from what `state` gave; the stack has its own weights already."""
+        for name in KEPT:
+            setattr(self, name, plain[name])
+        if "back" in plain:
+            self.back = named("back/", tensors), plain["back"]
+        self.window = len(tensors["losses"])
+        self.losses[: self.window] = tensors["losses"]
+        self.objective.load_state_dict(named("head/", tensors))
+        places = {id(p): k for k, p in enumerate(p for group in self.optimiser.param_groups for p in group["params"])}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in named("optimiser/", tensors).items():
+            key, _, of = name.partition("/")
+            parameter = self.params[of]
+            # in the layout of the parameter, which fused optimisers rely on
+            kept = torch.empty_like(parameter, requires_grad=False) if value.dim() else torch.empty_like(value)
+            state.setdefault(places[id(parameter)], {})[key] = kept.copy_(value)
+        # torch's own loading puts each where the optimiser keeps it: the count of steps of a fused one beside the parameter
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
+        if self.stopping:
+            best = plain["best"]
+            self.stopping.best, self.stopping.waited = math.inf if best is None else best, plain["waited"]
+            self.stopping.state = named("best/", tensors)
+
+    def copied(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The state and the stack as they are now, for going back to."""
+        kept, self.back = self.back, None  # a state to go back to has none itself
+        tensors, plain = self.state()
+        self.back = kept
+        tensors |= {f"stack/{name}": value for name, value in self.stack.state_dict().items()}
+        return {name: value.detach().clone() for name, value in tensors.items()}, plain
+
+    def go_back(self, fault: Diverged) -> None:
+        """Return to the last point, and go on at a lower learning rate; raises the fault where that is not to be done."""
+        if self.back is None or self.rollbacks == MOST_ROLLBACKS:
+            raise fault
+        rollbacks, lost = self.rollbacks + 1, self.lost + self.update - self.back[1]["update"]
+        seconds = self.seconds
+        self.stack.load_state_dict(named("stack/", self.back[0]))
+        self.restore(*self.back)
+        self.rollbacks, self.lost, self.seconds = rollbacks, lost, seconds
+        warnings.warn(
+            f"{fault}: it goes on from update {self.update} with its learning rate divided by {LOWER**rollbacks:g}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+    def mean_loss(self, norm: Tensor) -> float:
+        """The mean loss since the last point; Diverged when one of them, or this update's gradient, is not finite.
+
+        Where all batches since then were left out it is still that of the last point.
+        """
+        values = self.losses[: self.window].cpu()
+        good = values.isfinite()
+        last = values[good][-1].item() if good.any() else self.last_loss
+        if not good.all():
+            first = self.update - self.window + int(good.long().argmin()) + 1
+            raise Diverged(f"the loss became {values[~good][0].item()} {self.where(first, last)}")
+        if not norm.isfinite():
+            raise Diverged(f"the gradient became {norm.item()} {self.where(self.update, last)}")
+        return values.double().mean().item() if len(values) else self.last_loss
+
+    def checked(self) -> float:
+        """The validation loss; Diverged where it is not finite: it can neither have improved nor have failed to."""
+        assert self.stopping is not None
+        loss = self.stopping.check()
+        if not math.isfinite(loss):
+            raise Diverged(f"the validation loss became {loss} {self.where(self.update, self.last_loss)}")
+        return loss
+
+    def check_values(self) -> None:
+        """Raise Diverged for weights or running statistics that are not finite: no loss tells of what the last update did."""
+        if not all(bool(value.isfinite().all()) for value in self.stack.state_dict().values()):
+            raise Diverged(f"weights or running statistics became non-finite {self.where(self.update, self.last_loss)}")
+
+    def where(self, update: int, loss: float) -> str:
+        """What to say of a fault's place, and of the last finite loss before it."""
+        before = "no loss was finite before" if math.isnan(loss) else f"the last finite loss was {loss:g}"
+        return f"in phase {self.phase.name!r} at update {update} of {self.phase.updates}; {before}"
+
+
+def fit(stack: StackedAutoencoder, phase: Phase, inputs: Inputs, how: Optimisation, **more: Any) -> Iterator[Point]:
+    """Train a whole phase: the points of a Training with these arguments."""
+    return Training(stack, phase, inputs, how, **more).points()
+
+
+def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def rates(stack: StackedAutoencoder, phase: Phase, how: Optimisation, own: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """Groups of parameters by the factor of their learning rate: 1, and less for lower stages of a gradual phase."""
+    if not phase.gradual:
+        params = [p for p in stack.parameters() if p.requires_grad]
+        return [{"params": [*params, *own], "factor": 1.0}]
+    return [
+        {"params": list(stack.stages[k - 1].parameters()), "factor": how.rate_decay ** (k - phase.depth)}
+        for k in range(phase.learn[0], phase.depth + 1)
+    ]
+
+
+def gradient_norm(params: list[nn.Parameter], clip: float | None) -> Tensor:
+    """The global norm of the gradients, which are scaled down to `clip` if they exceed it."""
+    grads = [p.grad for p in params if p.grad is not None]
+    norm = nn.utils.get_total_norm(grads)
+    if clip is not None:
+        nn.utils.clip_grads_with_norm_(params, clip, norm)
+    return norm

@@ -1,0 +1,1 @@
+"""Studies of what autoencoders are used for, one folder a question."""

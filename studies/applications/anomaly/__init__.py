@@ -1,0 +1,1 @@
+"""Which images are unlike the normal ones?"""

@@ -1,0 +1,65 @@
+"""Figures of the study of anomaly detection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from stacked.util.errors import printable
+from studies.figures.strips import strips
+from studies.figures.style import GREY, arm_colours, new_figure
+from studies.framework.samples import kept
+from studies.statistics.pairing import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """A line an arm: its AUROC for every normal class, and the mean."""
+    mine = rows[rows["measure"] == "auroc"]
+    if mine.empty:
+        return None
+    arms = list(dict.fromkeys(mine["arm"]))
+    order = mine.groupby("arm")["value"].mean().sort_values(ascending=False).index
+    colours, figure = arm_colours(arms), new_figure(0.7 + 0.36 * len(arms))
+    axes = figure.subplots()
+    for height, arm in enumerate(order):
+        part = mine[mine["arm"] == arm]
+        by_class = part.groupby("condition")["value"].mean()
+        axes.plot(by_class, np.full(len(by_class), height), "|", color=colours[arm], markersize=9, alpha=0.8)
+        for name, value in (by_class.idxmin(), by_class.min()), (by_class.idxmax(), by_class.max()):
+            axes.annotate(
+                printable(str(name)),
+                (value, height),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                color=GREY,
+                fontsize=7,
+            )
+        mean, low, high = mean_interval(part.groupby("seed")["value"].mean())
+        if low < high:
+            axes.plot([low, high], [height, height], color=colours[arm], linewidth=4)
+        axes.plot(mean, height, "D", color=colours[arm], markersize=6)
+    axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(order)), order)
+    axes.set_ylim(len(order) - 0.5, -0.7)
+    axes.set_xlabel("AUROC (dotted: guessing; ticks: normal classes, the hardest and the easiest named)")
+    return figure
+
+
+def draw_heat(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """Normal and anomalous images above maps of their errors, a column a normal class."""
+    import matplotlib
+
+    found = kept(out).get("layer-wise")
+    if not found:
+        return None
+    images, heat = found["images"], found["heat"] / max(float(found["heat"].max()), 1e-12)
+    colours = np.uint8(255 * matplotlib.colormaps["viridis"](np.sqrt(heat))[..., :3]).transpose(0, 1, 4, 2, 3)
+    lines = {"normal": images[0], "its error": colours[0], "anomalous": images[1], "its error ": colours[1]}
+    return strips(lines, [printable(str(name)) for name in found["classes"]])

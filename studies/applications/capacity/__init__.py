@@ -1,0 +1,1 @@
+"""At which width does an autoencoder begin to copy?"""

@@ -1,0 +1,102 @@
+"""Figures of the study of capacity, and what its rows answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from studies.figures.scales import log_axis
+from studies.figures.style import GREY, arm_colours, new_figure
+from studies.framework.samples import kept
+from studies.statistics.pairing import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PANELS = {
+    "train_fvu": "FVU of training images",
+    "test_fvu": "FVU of test images",
+    "denoised_fvu": "FVU of noisy images",
+    "copied": "share of the noise that is copied",
+    "probe": "probe error (%)",
+}
+#: shown on a linear axis
+LINEAR = ("copied",)
+#: errors below this, of as many components as pixels, are rounding: they have no place on an axis
+SMALLEST = 1e-4
+
+
+def answer(rows: pd.DataFrame) -> str:
+    """Which width restores noisy images best, and what is copied where there are as many units as pixels."""
+    mine = rows[rows["condition"] != ""].assign(width=lambda r: r["condition"].astype(int))
+    noisy = mine[mine["measure"] == "denoised_fvu"].pivot_table(index="width", columns="arm", values="value")
+    wide = rows[rows["measure"].isin(["wide_denoised_fvu", "wide_copied"])]
+    wide = wide.pivot_table(index="arm", columns="measure", values="value")
+    parts = []
+    for arm in (arm for arm in dict.fromkeys(mine["arm"]) if arm in noisy):
+        told = ""
+        if arm in wide.index:
+            told = (
+                f"; {wide.loc[arm, 'wide_denoised_fvu']:.3f} with as many units as pixels, where "
+                f"{wide.loc[arm, 'wide_copied']:.0%} of the noise is copied"
+            )
+        parts.append(f"{arm} at {noisy[arm].idxmin():,} ({noisy[arm].min():.3f}{told})")
+    if not parts:
+        return ""
+    return f"Of the widths tried, noisy images are restored best, by their fraction of variance unexplained: {'; '.join(parts)}."
+
+
+def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """A panel a measure."""
+    from matplotlib.ticker import NullLocator
+
+    mine = rows[rows["condition"] != ""].assign(width=lambda r: r["condition"].astype(int))
+    errors = mine["measure"] == "probe"
+    mine.loc[errors, "value"] = 100 - mine.loc[errors, "value"]
+    measures = [name for name in PANELS if name in set(mine["measure"])]
+    arms = list(dict.fromkeys(mine["arm"]))
+    colours, figure = arm_colours(arms), new_figure(5.2)
+    grid = figure.subplots(2, 3).flat
+    values = int(np.prod(next(iter(kept(out).values()))["filters"].shape[1:])) if kept(out) else None
+    for axes, measure in zip(grid, measures, strict=False):
+        for arm in arms:
+            part = mine[(mine["measure"] == measure) & (mine["arm"] == arm)]
+            found = [(width, *mean_interval(each["value"])) for width, each in part.groupby("width")]
+            at, mean, low, high = (np.array(each, dtype=float) for each in zip(*found, strict=True))
+            axes.plot(at, mean, "o-", color=colours[arm], markersize=3, linewidth=1.2, label=arm)
+            axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
+        axes.set_xscale("log", base=2)
+        every = sorted(set(mine["width"]))
+        axes.set_xticks(every, [f"{width}" for width in every], rotation=45)
+        axes.xaxis.set_minor_locator(NullLocator())
+        if measure not in LINEAR:
+            shown = mine.loc[mine["measure"] == measure, "value"].to_numpy()
+            log_axis(axes, shown[shown > SMALLEST])
+        if values:
+            axes.axvline(values, color=GREY, linestyle=":", linewidth=1)
+        axes.set_title(PANELS[measure])
+        axes.set_xlabel("width of the code")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    for axes in figure.axes[len(measures) :]:
+        axes.axis("off")
+    figure.axes[-1].legend(handles, labels, loc="center")
+    return figure
+
+
+def draw_filters(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """A row an arm."""
+    from studies.figures.strips import strips
+
+    found = kept(out)
+    arms = [arm for arm in dict.fromkeys(rows["arm"]) if arm in found]
+    if not arms:
+        return None
+    lines = {}
+    for arm in arms:
+        filters = found[arm]["filters"].mean(1, keepdims=True)
+        most = np.abs(filters).max((1, 2, 3), keepdims=True)
+        lines[f"{arm}\nwidth {int(found[arm]['width'])}"] = np.uint8(127.5 + 127.5 * filters / np.maximum(most, 1e-12))
+    return strips(lines)

@@ -1,0 +1,1 @@
+"""How small do codes make images?"""

@@ -1,0 +1,68 @@
+"""Figures of the study of compression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from studies.figures.strips import strips
+from studies.figures.style import GREY, arm_colours, new_figure
+from studies.framework.samples import kept
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOSSLESS = "PNG"
+#: bits per pixel below which nothing of an image is left to be seen
+LEAST_RATE = 0.01
+
+
+def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """PSNR and SSIM against bits per pixel."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    points = rows[rows["condition"].str.startswith("setting ")]
+    table = points.pivot_table(index=["arm", "seed", "condition"], columns="measure", values="value").reset_index()
+    table = table.reindex(columns=[*table.columns, *{"setting_psnr", "setting_ssim"} - set(table.columns)])
+    arms = list(dict.fromkeys(points["arm"]))
+    if not arms:
+        return None
+    colours, figure = arm_colours(arms), new_figure(3.6)
+    for axes, measure, label in zip(
+        figure.subplots(1, 2), ("setting_psnr", "setting_ssim"), ("PSNR (dB)", "SSIM"), strict=True
+    ):
+        for arm in arms:
+            if arm == LOSSLESS:
+                rate = float(table.loc[table["arm"] == arm, "setting_rate"].iloc[0])
+                axes.axvline(rate, color=GREY, linestyle=":", label=f"{arm} (lossless)")
+                continue
+            for number, (_, part) in enumerate(table[table["arm"] == arm].groupby("seed")):
+                line = part.sort_values("setting_rate")
+                name = arm if number == 0 else None
+                axes.plot(
+                    line["setting_rate"], line[measure], "o-", color=colours[arm], markersize=3, linewidth=1, label=name
+                )
+        axes.set_xscale("log")
+        axes.set_xlim(left=LEAST_RATE)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("bits per pixel")
+        axes.set_ylabel(label)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """A row of images for each codec."""
+    found = kept(out)
+    if "original" not in found:
+        return None
+    original = found.pop("original")
+    order = [arm for arm in dict.fromkeys(rows["arm"]) if arm in found and arm != LOSSLESS]
+    lines = {"original\n8 bit/pixel": original["images"]}
+    lines |= {f"{arm}\n{float(found[arm]['bits']):.2f} bit/pixel": found[arm]["images"] for arm in order}
+    return strips(lines)

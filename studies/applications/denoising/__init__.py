@@ -1,0 +1,1 @@
+"""Can a stack restore corrupted images better than filters?"""

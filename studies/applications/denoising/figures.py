@@ -1,0 +1,61 @@
+"""Figures of the study of denoising."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from studies.figures.strips import strips
+from studies.figures.style import GREY, arm_colours, new_figure
+from studies.framework.samples import kept
+from studies.statistics.pairing import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: shown first and last
+GIVEN, CLEAN = "noisy", "clean"
+
+
+def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """A panel for each kind of noise."""
+    mine = rows[(rows["measure"] == "psnr") & (rows["condition"] != "")]
+    if mine.empty:
+        return None
+    kinds, levels = mine["condition"].str.rsplit(" ", n=1).str[0], mine["condition"].str.rsplit(" ", n=1).str[1]
+    mine = mine.assign(kind=kinds, level=levels.astype(float))
+    arms, names = list(dict.fromkeys(mine["arm"])), list(dict.fromkeys(kinds))
+    colours, figure = arm_colours(arms) | {GIVEN: GREY}, new_figure(3.6)
+    panels = figure.subplots(1, len(names), sharey=True)
+    for axes, kind in zip(panels, names, strict=True):
+        for arm in arms:
+            part = mine[(mine["kind"] == kind) & (mine["arm"] == arm)]
+            found = [(level, *mean_interval(each["value"])) for level, each in part.groupby("level")]
+            at, mean, low, high = zip(*found, strict=True)
+            alone, ours = "alone" in arm, arm.startswith(("layer-wise", "joint"))
+            style = ":" if alone else "-" if ours else "--"
+            axes.plot(at, mean, style, marker="o", markersize=3, color=colours[arm], label=arm, linewidth=1.2)
+            axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
+        axes.set_title(kind)
+        axes.set_xlabel("standard deviation" if kind == "gaussian" else "share of pixels")
+        axes.set_xticks(sorted(set(mine.loc[mine["kind"] == kind, "level"])))
+    panels[0].set_ylabel("PSNR (dB)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    return figure
+
+
+def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """A row a method, a column a noise."""
+    found = kept(out)
+    if CLEAN not in found or GIVEN not in found:
+        return None
+    arms = [arm for arm in dict.fromkeys(rows["arm"]) if arm in found and arm != GIVEN]
+    noises = dict.fromkeys(rows.loc[rows["condition"] != "", "condition"])
+    heads = [
+        f"{' '.join(name.split()[:-1])}\n{name.split()[-1]}".replace("salt-and-pepper", "salt, pepper")
+        for name in noises
+    ]
+    return strips({name: found[name]["images"] for name in (GIVEN, *arms, CLEAN)}, heads)

@@ -1,0 +1,1 @@
+"""Do linear autoencoders find the principal subspace?"""

@@ -1,0 +1,1 @@
+"""How well does AutoEncoder224 restore photographs?"""

@@ -1,0 +1,113 @@
+"""Figures of the study of photographs, and what its rows answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from studies.figures.strips import strips
+from studies.figures.style import arm_colours, new_figure
+from studies.framework.samples import kept
+from studies.statistics.pairing import mean_interval
+from studies.statistics.rows import FINISHED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SMALLER = "made smaller"
+LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
+
+
+def answer(rows: pd.DataFrame) -> str:
+    """What the whole stack restores, and what a stage at a time takes."""
+    whole = rows[rows["measure"].isin(["whole_psnr", "peak_mb", "train_seconds"])]
+    table = (
+        whole.pivot_table(index=["arm", "seed"], columns="measure", values="value")
+        .reset_index()
+        .assign(status=FINISHED)
+    )
+    if not {"layer-wise", "joint"} <= set(table["arm"]):
+        return ""
+    means = table.drop(columns="status").groupby("arm").mean()
+    compression = rows[rows["measure"] == "compression"]
+    deepest = compression[compression["condition"].astype(int) == compression["condition"].astype(int).max()]
+    grown = rows[(rows["arm"] == "layer-wise") & rows["condition"].str.startswith("stage")]
+    most = grown.groupby("measure")["value"].max()
+    smaller = (
+        f", and images made smaller to as many values at {means.loc[SMALLER, 'whole_psnr']:.2f} dB"
+        if SMALLER in means.index
+        else ""
+    )
+    return (
+        f"From a code of {deepest['value'].iloc[0]:.3g} times fewer values than the image, layer-wise training restores test "
+        f"images at {means.loc['layer-wise', 'whole_psnr']:.2f} dB and joint training, with as many FLOPs, at "
+        f"{means.loc['joint', 'whole_psnr']:.2f} dB{smaller}. An update of a "
+        f"stage takes at most {most['phase_mb']:.0f} MB, besides up to {most['phase_codes_mb']:.0f} MB of kept codes; one of "
+        f"all stages, in fine-tuning as in joint training, {means.loc['joint', 'peak_mb']:.0f} MB."
+    )
+
+
+def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """A panel a measure."""
+    mine = rows[rows["measure"].isin(list(LABELS)) & (rows["condition"] != "")]
+    compression = rows[rows["measure"] == "compression"].groupby("condition")["value"].mean()
+    arms = list(dict.fromkeys(mine["arm"]))
+    colours, figure = arm_colours(arms), new_figure(3.4)
+    measures = [name for name in LABELS if name in set(mine["measure"])]
+    for axes, measure in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True):
+        for arm in arms:
+            part = mine[(mine["arm"] == arm) & (mine["measure"] == measure)]
+            found = [(int(depth), *mean_interval(each["value"])) for depth, each in part.groupby("condition")]
+            at, mean, low, high = (np.array(each, dtype=float) for each in zip(*found, strict=True))
+            axes.plot(at, mean, "o-", color=colours[arm], markersize=4, linewidth=1.2, label=arm)
+            axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
+        axes.set_xticks([int(d) for d in compression.index], [f"{d}\n{v:.3g} : 1" for d, v in compression.items()])
+        axes.set_xlabel("depth of the code, and image values to one of the code")
+        axes.set_ylabel(LABELS[measure])
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+def draw_costs(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """Bars of seconds, with a dot a seed (load of the machine spreads them too oddly for a t interval), and of memory."""
+    mine = rows[rows["measure"].str.startswith("phase_")]
+    arms = list(dict.fromkeys(mine["arm"]))
+    colours, figure = arm_colours(arms), new_figure(3.2)
+    keys = list(dict.fromkeys(zip(mine["arm"], mine["condition"], strict=True)))
+    means = mine.groupby(["measure", "arm", "condition"])["value"].mean()
+    seconds, memory = figure.subplots(1, 2, sharey=True)
+    for place, key in enumerate(keys):
+        each = mine.loc[
+            (mine["measure"] == "phase_seconds") & (mine["arm"] == key[0]) & (mine["condition"] == key[1]), "value"
+        ]
+        update, codes = means["phase_mb"][key], means["phase_codes_mb"][key]
+        seconds.barh(place, each.mean(), color=colours[key[0]])
+        seconds.plot(each, [place] * len(each), "o", color="black", markersize=2.5)
+        seconds.annotate(f"  mean {each.mean():,.0f}", (each.max(), place), va="center", fontsize=8)
+        memory.barh(place, update, color=colours[key[0]])
+        memory.barh(place, codes, left=update, color="white", edgecolor=colours[key[0]], hatch="////")
+        told = f"  {update:,.0f}" + (f" + {codes:,.0f}" if codes else "")
+        memory.annotate(told, (update + codes, place), va="center", fontsize=8)
+    seconds.set_yticks(range(len(keys)), [phase if phase == arm else f"{arm}, {phase}" for arm, phase in keys])
+    for axes, label in ((seconds, "seconds"), (memory, "memory of an update + kept codes (MB)")):
+        axes.set_xlabel(label)
+        axes.margins(x=0.2)
+    seconds.invert_yaxis()
+    return figure
+
+
+def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """The originals, and a row for each arm and depth."""
+    found = kept(out)
+    if "original" not in found:
+        return None
+    lines = {"original": found["original"]["images"]}
+    for arm in (arm for arm in dict.fromkeys(rows["arm"]) if arm in found):
+        for depth in sorted(found[arm]):
+            what = f"{depth} stage{'s' * (depth != '1')}"
+            lines[f"{arm} to\nvalues of {what}" if arm == SMALLER else f"{arm}\n{what}"] = found[arm][depth]
+    return strips(lines, inches=1.05)

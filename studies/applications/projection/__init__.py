@@ -1,0 +1,1 @@
+"""What does a code of few values keep?"""

@@ -1,0 +1,171 @@
+"""Figures and the page of the study of projections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stacked.util.errors import printable
+from studies.figures.scales import log_axis
+from studies.figures.style import GREY, arm_colours, ink, new_figure
+from studies.framework.samples import kept
+from studies.statistics.pairing import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: of maps in a row
+ACROSS = 3
+#: images that the page has: each is in its sheet
+ON_PAGE = 1000
+LABELS = {"knn": "k-NN accuracy (%)", "trustworthiness": "trustworthiness", "fvu": "FVU"}
+
+
+def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """A panel a measure."""
+    from matplotlib.ticker import NullLocator
+
+    mine = rows[rows["condition"] != ""]
+    measures = [name for name in LABELS if name in set(mine["measure"])]
+    arms = list(dict.fromkeys(mine["arm"]))
+    colours, figure = arm_colours(arms), new_figure(3.4)
+    for axes, measure in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True):
+        for arm in arms:
+            part = mine[(mine["measure"] == measure) & (mine["arm"] == arm)]
+            found = [(int(d), *mean_interval(each["value"])) for d, each in part.groupby(part["condition"].astype(int))]
+            if not found:
+                continue
+            at, mean, low, high = (np.array(values, dtype=float) for values in zip(*found, strict=True))
+            style = {"marker": "o", "markersize": 3, "linewidth": 1.2}
+            if len(at) == 1:
+                style = {"marker": "D", "linestyle": ""}
+            elif arm == "PCA":  # it lies upon what a linear autoencoder reaches
+                style |= {"linestyle": "--"}
+            axes.plot(at, mean, color=colours[arm], label=arm, **style)
+            axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
+        axes.set_xscale("log", base=2)
+        every = sorted(set(mine["condition"].astype(int)))
+        axes.set_xticks(every, [str(d) for d in every])
+        axes.xaxis.set_minor_locator(NullLocator())
+        if measure == "fvu":
+            log_axis(axes, mine.loc[mine["measure"] == measure, "value"].to_numpy())
+        axes.set_xlabel("values of the code")
+        axes.set_title(LABELS[measure])
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3)
+    return figure
+
+
+def maps_of(rows: pd.DataFrame, out: Path, size: int) -> tuple[dict[str, NDArray[Any]], NDArray[Any], list[str]]:
+    """The arms' points of that size, in their order, the labels, and the classes."""
+    found = kept(out)
+    if "images" not in found:
+        return {}, np.zeros(0), []
+    arms = [arm for arm in dict.fromkeys(rows["arm"]) if f"points_{size}" in found.get(arm, {})]
+    images = found["images"]
+    return (
+        {arm: found[arm][f"points_{size}"] for arm in arms},
+        images["labels"],
+        [str(name) for name in images["classes"]],
+    )
+
+
+def draw_maps(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """The maps in two dimensions."""
+    maps, labels, classes = maps_of(rows, out, 2)
+    return scatter(maps, labels, classes) if maps else None
+
+
+def scatter(maps: Mapping[str, NDArray[Any]], labels: NDArray[Any], classes: Sequence[str]) -> Figure:
+    """Points [N, 2] of each name in a panel of its own, their classes named where their median is."""
+    from stacked.apps.map_page import COLOURS
+
+    down = math.ceil(len(maps) / ACROSS)
+    across = min(ACROSS, len(maps))
+    figure = new_figure(3.2 * down)
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes, (arm, points) in zip(grid.flat, maps.items(), strict=False):
+        colours = [COLOURS[label % len(COLOURS)] if label >= 0 else GREY for label in labels]
+        axes.scatter(points[:, 0], points[:, 1], s=4, c=colours, linewidths=0, alpha=0.7)
+        for label, name in enumerate(classes):
+            if (labels == label).any():
+                x, y = np.median(points[labels == label], axis=0)
+                colour = ink(COLOURS[label % len(COLOURS)])
+                box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.15", "linewidth": 0.8}
+                axes.text(x, y, printable(name), ha="center", va="center", fontsize=8, color=colour, bbox=box)
+        axes.set_title(arm)
+        framed(axes, points)
+    for axes in grid.flat[len(maps) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def framed(axes: Any, points: NDArray[Any]) -> None:
+    """Axes without ticks, for their units mean nothing, that leave out the farthest hundredth on each side."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.spines[:].set_visible(True)
+    (left, low), (right, high) = np.quantile(points, 0.005, axis=0), np.quantile(points, 0.995, axis=0)
+    if left < right:  # codes that have all one value need no more room than a point
+        axes.set_xlim(left - 0.05 * (right - left), right + 0.05 * (right - left))
+    if low < high:
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+
+def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """The maps in three dimensions."""
+    from stacked.apps.map_page import COLOURS
+
+    maps, labels, classes = maps_of(rows, out, 3)
+    if not maps:
+        return None
+    figure = new_figure(2.7)
+    figure.set_layout_engine("none")  # it would leave half of the height empty
+    share = 1 / len(maps)
+    for number, (arm, points) in enumerate(maps.items()):
+        axes: Any = figure.add_axes((number * share, 0.13, share, 0.8), projection="3d")
+        colours = [COLOURS[label % len(COLOURS)] if label >= 0 else GREY for label in labels]
+        axes.scatter(*points.T, s=3, c=colours, linewidths=0, alpha=0.6, depthshade=False)
+        axes.set_title(arm, loc="center", y=1.0)
+        axes.set_box_aspect(None, zoom=1.0)
+        for axis, values in zip((axes.xaxis, axes.yaxis, axes.zaxis), points.T, strict=True):
+            axis.set_ticklabels([])
+            low, high = np.quantile(values, (0.005, 0.995))
+            axis._set_lim(low, high, auto=None)
+    from matplotlib.lines import Line2D
+
+    dots = [
+        Line2D([], [], marker="o", linestyle="", color=COLOURS[k % len(COLOURS)], label=printable(n))
+        for k, n in enumerate(classes)
+    ]
+    if dots:
+        figure.legend(handles=dots, loc="lower center", ncols=min(10, len(dots)))
+    return figure
+
+
+def page(rows: pd.DataFrame, out: Path) -> str | None:
+    """All maps to look at more closely, of some of the images."""
+    from stacked.apps.map_page import map_page
+    from stacked.evaluation.evaluate import spread
+
+    maps: dict[str, NDArray[Any]] = {}
+    for size in (2, 3):
+        found, labels, classes = maps_of(rows, out, size)
+        maps |= {f"{arm}, {size} dimensions": points for arm, points in found.items()}
+    if not maps:
+        return None
+    images = kept(out)["images"]["images"]
+    few = spread(len(images), ON_PAGE).numpy()
+    names = [f"test image {k}" for k in few]
+    shown = {name: points[few] for name, points in maps.items()}
+    return map_page(shown, images[few], names, [int(k) for k in labels[few]], classes, "Images as two or three numbers")

@@ -1,0 +1,72 @@
+"""One measurement in a process of its own: python -m studies.benchmark.run_one NAME [ARGUMENT=VALUE ...] prints it as JSON.
+
+So nothing that was measured before has warmed a cache, grown the heap, or set a number of threads.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from stacked.cost.roofline import copy_rate, product_rate
+from studies.benchmark import large, loops, ours, peers, photos, seeds, starts, whole
+from studies.benchmark.predicted import foretold
+from studies.benchmark.scaling import scaling
+from studies.benchmark.spent import Spent
+from studies.benchmark.workloads import WORKS, error, pixels
+
+Measured = dict[str, float]
+
+#: who trains a work
+TRAINERS: dict[str, Callable[..., torch.nn.Module]] = {"loop": loops.train, "ours": ours.train, "clustpy": peers.train}
+
+
+def training(who: str, what: str, seed: int, epochs: int, images: int, **recipe: str) -> Measured:
+    """Greedy training and fine-tuning of a work by `who`: processor and wall seconds, growth of memory, test error.
+
+    Libraries are loaded, and their first call is made, before: on as few images as a batch has.
+    """
+    work = replace(WORKS[what], epochs=epochs, images=images)
+    train, test = pixels(work)
+    if who != "ours":
+        train = train.float().div(255)  # what others keep their images as
+    TRAINERS[who](replace(work, epochs=1, images=work.batch), seed, train[: work.batch].clone(), **recipe)
+    with Spent() as spent:
+        model = TRAINERS[who](work, seed, train, **recipe)
+    return spent.told() | {"mse": error(model, test.float().div(255))}
+
+
+PROGRAMS: dict[str, Callable[..., Measured]] = {
+    "training": training,
+    "product": lambda: {"gflops": product_rate()},
+    "copy": lambda: {"gb_per_second": copy_rate()},
+    "utilisation": large.utilisation,
+    "products": large.products,
+    "memory": large.memory,
+    "seeds": seeds.seeds,
+    "scaling": scaling,
+    "foretold": foretold,
+    "folder": photos.folder,
+    "importing": starts.importing,
+    "help": starts.help_of,
+    "run": whole.run_of_main_job,
+    "grid": whole.grid,
+}
+
+
+def main(words: list[str]) -> int:
+    """Measure and print."""
+    name, *pairs = words
+    given: dict[str, Any] = {key: json.loads(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+    torch.set_num_threads(given.pop("threads", 1))
+    print(json.dumps(PROGRAMS[name](**given)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

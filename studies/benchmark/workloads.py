@@ -1,0 +1,47 @@
+"""The works that are timed: a stack, its images, and how long each of its stages and the whole is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stacked.data.formats.dataset import Source
+from stacked.data.sources.mnist import Mnist
+
+
+@dataclass(frozen=True)
+class Work:
+    """Greedy training of a stack on MNIST, `epochs` a stage, then as many end to end; masking throughout, Adam, a fixed rate.
+
+    widths: units or channels of the stages' codes. images: the first so many of the training images.
+    """
+
+    kind: str
+    widths: tuple[int, ...]
+    images: int = 10_000
+    epochs: int = 5
+    batch: int = 256
+    masking: float = 0.2
+    lr: float = 1e-3
+
+
+WORKS = {
+    "dense": Work("dense", (500, 500, 2000, 10)),
+    "conv": Work("conv", (16, 32, 64)),
+}
+
+
+def pixels(work: Work) -> tuple[Tensor, Tensor]:
+    """The training images of `work`, and the 10,000 test images: uint8 [N, 1, 28, 28]."""
+    official = Mnist().load(Source(Path()))
+    return official.train.images[: work.images], official.test.images
+
+
+def error(reconstruct: torch.nn.Module, images: Tensor) -> float:
+    """The mean squared error per pixel of images [N, 1, 28, 28], floats, as they are reconstructed in batches of 1,000."""
+    with torch.no_grad():
+        parts = [((reconstruct(part).view_as(part) - part) ** 2).double().mean() for part in images.split(1000)]
+    return float(torch.stack(parts).mean())

@@ -1,0 +1,1 @@
+"""Figures that all studies share: the style, axes, panels, curves and rows of images."""

@@ -1,0 +1,166 @@
+"""Learning curves: quality against updates, compute and time, with the references they are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from studies.figures.scales import DASHES, REFERENCES, accuracy_axis, log_axis, reference_label
+from studies.figures.style import FONT, GREY, label_ends, new_figure
+from studies.statistics.pairing import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LineStyle: TypeAlias = Literal["-", ":"] | tuple[float, tuple[float, float]]
+
+_WHOLE: LineStyle = "-"
+_PART: LineStyle = (0, (2.2, 1.3))
+_LEVEL: LineStyle = ":"
+_ROWS = {
+    "eval/recon_mse": ("held-out MSE per pixel", 1.0),
+    "eval/probe_acc": ("held-out probe accuracy, %\n(log error)", 100.0),
+}
+_COSTS = {
+    "step": "updates",
+    "progress/gflop": "training compute, GFLOP",
+    "progress/train_seconds": "training seconds",
+}
+
+
+LOGARITHMIC = ("eval/recon_mse",)
+
+
+def draw_curves(
+    curves: pd.DataFrame, arms: Sequence[str], colours: dict[str, str], reference: dict[str, float]
+) -> Figure | None:
+    """A row a measurement, a column a cost, the y axis shared in a row; None when nothing was measured.
+
+    `curves` holds finished runs only. An arm of a single step (it does not train) becomes a dotted level.
+    """
+    rows = [metric for metric in _ROWS if metric in curves and curves[metric].notna().any()]
+    costs = [cost for cost in _COSTS if cost in curves and curves[cost].notna().any()]
+    if not rows or not costs:
+        return None
+    figure = new_figure(0.7 + 2.35 * len(rows))
+    grid = figure.subplots(len(rows), len(costs), sharey="row", sharex="col", squeeze=False)
+    for line, metric in zip(grid, rows, strict=True):
+        label, scale = _ROWS[metric]
+        for axes, cost in zip(line, costs, strict=True):
+            for arm in arms:
+                summary = over_seeds(curves[curves["arm"] == arm], metric, cost)
+                _draw_arm(axes, summary, scale, colours[arm], _line_style(curves, arm))
+        line[0].set_ylabel(label)
+        values = scale * curves[metric].dropna().to_numpy()
+        if metric == "eval/recon_mse":
+            log_axis(line[0], np.array([*values, *(reference[name] for name in REFERENCES if name in reference)]))
+        else:
+            accuracy_axis(line[0], values)
+    for axes, cost in zip(grid[-1], costs, strict=True):
+        _cost_axis(axes, _COSTS[cost])
+    figure.align_ylabels(grid[:, 0])
+    _legend(figure, arms, colours, curves)
+    if "eval/recon_mse" in rows:
+        _reference_levels(grid[0], reference)
+    return figure
+
+
+def over_seeds(curves: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
+    """One arm's curve: columns phase, x (mean cost), mean, low, high (95 % t interval), n; ordered by step.
+
+    What is drawn on a logarithmic axis is averaged there: an interval of the plain mean may reach below zero. Seeds are
+    aligned by the step within a phase, and only steps at which every seed was measured are kept: a
+    mean over changing seeds would jump.
+    """
+    measured = curves.dropna(subset=[metric, cost])
+    seeds = measured["seed"].nunique()
+    lines: list[dict[str, Any]] = []
+    for (phase, _), group in measured.groupby(["phase", "phase_step"], sort=False):
+        if group["seed"].nunique() < seeds:
+            continue
+        values = np.log10(group[metric]) if metric in LOGARITHMIC else group[metric]
+        mean, low, high = mean_interval(values)
+        if metric in LOGARITHMIC:
+            mean, low, high = 10**mean, 10**low, 10**high
+        line = {"phase": phase, "step": group["step"].mean(), "x": group[cost].mean(), "n": len(group)}
+        lines.append({**line, "mean": mean, "low": low, "high": high})
+    columns = ["phase", "step", "x", "n", "mean", "low", "high"]
+    return pd.DataFrame(lines, columns=columns).sort_values("step", kind="stable", ignore_index=True)
+
+
+def _draw_arm(axes: Axes, summary: pd.DataFrame, scale: float, colour: str, line: LineStyle) -> None:
+    if summary.empty:
+        return
+    mean, low, high = (scale * summary[name] for name in ("mean", "low", "high"))
+    if line == _LEVEL:
+        axes.axhline(mean.iloc[0], color=colour, linestyle=line)
+        if np.isfinite(low.iloc[0]):
+            axes.axhspan(low.iloc[0], high.iloc[0], color=colour, alpha=0.18, linewidth=0)
+        return
+    order = 3.0 if line == _PART else 2.9
+    axes.plot(summary["x"], mean, color=colour, linewidth=0.6, alpha=0.5, zorder=order - 0.5)
+    for _, part in summary.groupby("phase", sort=False):
+        at = part.index
+        marker = "o" if len(part) < 4 else ""
+        axes.plot(part["x"], mean[at], color=colour, linestyle=line, marker=marker, markersize=3, zorder=order)
+        if np.isfinite(low[at]).all():
+            axes.fill_between(part["x"], low[at], high[at], color=colour, alpha=0.18, linewidth=0, zorder=2)
+
+
+def _reference_levels(line: Sequence[Axes], reference: dict[str, float]) -> None:
+    """Dashed levels through a row of panels, named at its right end."""
+    names = [name for name in REFERENCES if name in reference]
+    for axes in line:
+        for name in names:
+            axes.axhline(reference[name], color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
+    labels = [(reference[name], reference_label(name, reference, short=True), GREY) for name in names]
+    label_ends(line[-1], line[-1].get_xlim()[1], labels)
+
+
+def _cost_axis(axes: Axes, label: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_xlabel(label)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def _line_style(curves: pd.DataFrame, arm: str) -> LineStyle:
+    """Dotted for an arm that does not train; dashed, to show the line beneath, where another goes on from it."""
+    if curves.loc[curves["arm"] == arm, "step"].nunique() == 1:
+        return _LEVEL
+    phases = {name: set(rows["phase"]) for name, rows in curves.groupby("arm")}
+    mine = phases.get(arm, set())
+    return _PART if mine and any(mine < others for others in phases.values()) else _WHOLE
+
+
+def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves: pd.DataFrame) -> None:
+    from matplotlib.lines import Line2D
+
+    shown = [arm for arm in arms if (curves["arm"] == arm).any()]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=colours[arm],
+            linewidth=2.5,
+            linestyle=_line_style(curves, arm),
+            label=arm,
+        )
+        for arm in shown
+    ]
+    seeds = sorted({int(curves.loc[curves["arm"] == arm, "seed"].nunique()) for arm in shown})
+    if seeds[-1] > 1:
+        n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        title = f"mean over n = {n} seeds (of log MSE); band: 95 % t interval of the mean"
+    else:
+        title = "a single seed: no interval"
+    columns = min(len(handles), max(1, 120 // (6 + max(map(len, shown)))))  # of letters, as many as fit a line
+    legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, title=title)
+    legend.set_alignment("left")
+    legend.get_title().set_fontsize(FONT)

@@ -1,0 +1,121 @@
+"""The figures of a study by name; bands and bars are 95 % t intervals of the mean over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from studies.figures.curves import draw_curves
+from studies.figures.panels import Record, budget_difference_panel, budget_panel, depth_panel, recon_panel
+from studies.figures.pictures import draw_filters, draw_reconstructions
+from studies.figures.style import ARM_COLOURS, arm_colours, new_figure, png, style
+from studies.statistics.rows import finished
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ARM_COLOURS", "CAPTIONS", "Drawing", "Record", "arm_colours", "draw", "drawn"]
+
+_INTERVAL = "the 95 % t interval of the mean over seeds"
+
+CAPTIONS = {
+    "headline": "Left: reconstruction error of the test set at full depth, and PCA's as a dashed "
+    "line. Right: test accuracy from the bottleneck, spaced by the logarithm of the "
+    f"error. Small dots are single seeds; bars are {_INTERVAL}.",
+    "curves": "Reconstruction error and linear probe accuracy during training, at the "
+    f"depth reached so far, against updates, compute and time. Bands are {_INTERVAL}; "
+    "seconds are means over seeds at the same step. Thin vertical lines: a stage is "
+    "added. Dashed in colour: an arm from which another goes on. Dotted: an arm that "
+    "does not train.",
+    "reconstructions": "Test images and what each arm restores from each depth, of one seed; at the right "
+    "the arm's test MSE from that depth, mean over seeds.",
+    "filters": "First-stage encoder filters of one seed, each arm on a colour scale of its own: "
+    "blue is negative, red positive (filters of three input channels: shown as colours "
+    "around grey).",
+    "probe_by_depth": "Test accuracy of a linear probe on the frozen codes of each depth; depth 0 is the "
+    f"pixels. Bars are {_INTERVAL}.",
+    "label_budget": "Test accuracy of the classifier on the bottleneck by number of labels, and its "
+    "difference from the reference arm for arms that train. Small dots are single "
+    f"seeds; bars are {_INTERVAL}.",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that one study has of its own: its caption, and what draws it (None: for want of data)."""
+
+    caption: str
+    draw: Callable[[Record], Figure | None]
+
+
+def draw(name: str, study: Record) -> bytes | None:
+    """The PNG of the figure `name` (a key of CAPTIONS), or None when the study has no data for it."""
+    painters: dict[str, Callable[[Record], Figure | None]] = {
+        "headline": _headline,
+        "curves": _curves,
+        "reconstructions": _reconstructions,
+        "filters": _filters,
+        "probe_by_depth": _probe_by_depth,
+        "label_budget": _label_budget,
+    }
+    return drawn(painters[name], study)
+
+
+def drawn(paint: Callable[[Record], Figure | None], study: Record) -> bytes | None:
+    """The PNG of what `paint` draws in the look that all figures share, or None."""
+    with style():
+        figure = paint(study)
+        return None if figure is None else png(figure)
+
+
+def _curves(study: Record) -> Figure | None:
+    if study.curves is None:
+        return None
+    runs = finished(study.rows)[["run", "arm", "seed"]]
+    curves = study.curves.merge(runs, on=["run", "arm", "seed"])
+    return draw_curves(curves, study.arms, study.colours, study.reference)
+
+
+def _reconstructions(study: Record) -> Figure | None:
+    samples = {arm: study.samples[arm] for arm in study.arms if arm in study.samples}
+
+    def error(arm: str, depth: int) -> float:
+        return float(study.values(arm, f"final/recon_mse_depth{depth}").mean())
+
+    return draw_reconstructions(samples, study.colours, error)
+
+
+def _filters(study: Record) -> Figure | None:
+    filters = {arm: study.samples[arm]["filters"] for arm in study.arms if "filters" in study.samples.get(arm, {})}
+    return draw_filters(filters, study.colours)
+
+
+def _headline(study: Record) -> Figure | None:
+    right = budget_panel if study.budgets else depth_panel if study.depths else None
+    panels = [panel for panel in (recon_panel if study.measured(["final/recon_mse"]) else None, right) if panel]
+    if not panels:
+        return None
+    figure = new_figure(3.7)
+    grid = figure.subplots(1, len(panels), squeeze=False)
+    for axes, panel in zip(grid[0], panels, strict=True):
+        panel(axes, study)
+    return figure
+
+
+def _probe_by_depth(study: Record) -> Figure | None:
+    if not study.depths:
+        return None
+    figure = new_figure(3.8)
+    depth_panel(figure.subplots(), study)
+    return figure
+
+
+def _label_budget(study: Record) -> Figure | None:
+    if not study.budgets:
+        return None
+    figure = new_figure(3.8)
+    left, right = figure.subplots(1, 2)
+    budget_panel(left, study)
+    budget_difference_panel(right, study)
+    return figure

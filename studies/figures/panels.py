@@ -1,0 +1,220 @@
+"""Single panels of final results: every seed a dot, and the mean with its 95 % t interval over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from studies.figures.scales import DASHES, accuracy_axis, log_axis, reference_label
+from studies.figures.style import GREY, arm_colours, label_ends
+from studies.statistics.measures import budgets, depths
+from studies.statistics.pairing import by_seed, mean_interval, pairs
+from studies.statistics.rows import Samples, arms_of, finished, trained_arms
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+#: Letters of arms' names that stand side by side below a panel; of more, they are slanted.
+MOST_LETTERS = 48
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the figures are drawn from; `rows` may hold failed runs, which no figure shows."""
+
+    rows: pd.DataFrame
+    curves: pd.DataFrame | None = None
+    reference: dict[str, float] = field(default_factory=dict)
+    samples: dict[str, Samples] = field(default_factory=dict)
+    reference_arm: str = "joint"
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """Arms with a finished run, in order of first appearance."""
+        done = set(finished(self.rows)["arm"])
+        return [arm for arm in arms_of(self.rows) if arm in done]
+
+    @cached_property
+    def colours(self) -> dict[str, str]:
+        """A colour an arm, the same whether or not a run failed."""
+        return arm_colours(arms_of(self.rows))
+
+    def values(self, arm: str, metric: str) -> pd.Series:
+        """The arm's measurements indexed by seed; empty when there is no such metric."""
+        return by_seed(self.rows, arm, metric) if metric in self.rows else pd.Series(dtype="float64")
+
+    def measured(self, metrics: Sequence[str]) -> list[str]:
+        """The arms that measured at least one of the metrics."""
+        return [arm for arm in self.arms if any(len(self.values(arm, metric)) for metric in metrics)]
+
+    @cached_property
+    def budgets(self) -> list[str]:
+        """The label budgets that were measured, ascending, "all" last."""
+        return [name for name in budgets(self.rows.columns) if self.measured([f"final/classifier_acc_{name}"])]
+
+    @cached_property
+    def depths(self) -> list[int]:
+        """The depths that were probed, ascending; 0 is the pixels."""
+        known = depths(self.rows.columns, "final/probe_acc")
+        return [depth for depth in known if self.measured([f"final/probe_acc_depth{depth}"])]
+
+
+def recon_panel(axes: Axes, study: Record) -> None:
+    """Test MSE at full depth by arm, on a log scale, with PCA's as a dashed level."""
+    metric = "final/recon_mse"
+    arms = study.measured([metric])
+    values = [study.values(arm, metric) for arm in arms]
+    for position, (arm, measured) in enumerate(zip(arms, values, strict=True)):
+        _seeds(axes, position - 0.14, 0.16, measured, study.colours[arm])
+        _mean_and_interval(axes, position + 0.16, measured, study.colours[arm])
+    log_axis(axes, np.append(np.concatenate(values), study.reference.get("pca_mse", np.nan)))
+    axes.set_xlim(-0.6, len(arms) - 0.4)
+    labels = [arm.replace("+", "\n+") for arm in arms]
+    long = sum(max(map(len, label.split("\n"))) for label in labels) > MOST_LETTERS
+    slanted: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    axes.set_xticks(range(len(arms)), arms if long else labels, **slanted)
+    axes.tick_params(axis="x", length=0)
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel("test MSE per pixel (log scale)")
+    axes.set_title("Reconstruction error, lower is better")
+    if "pca_mse" in study.reference:
+        _pca_level(axes, study.reference, [float(measured.mean()) for measured in values])
+
+
+def depth_panel(axes: Axes, study: Record) -> None:
+    """Linear probe accuracy by depth; the pixels are one point for all arms and a dashed level."""
+    columns = {float(depth): f"final/probe_acc_depth{depth}" for depth in study.depths}
+    _accuracy_lines(axes, study, columns, dodge=0.07)
+    if 0.0 in columns:
+        pixels = pd.concat([100 * study.values(arm, columns[0.0]) for arm in study.arms])
+        axes.axhline(pixels.mean(), color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
+        axes.plot([0.0], [pixels.mean()], "o", color=GREY, markersize=6, zorder=4)
+    axes.set_xticks(list(columns), ["0: pixels" if depth == 0 else f"{depth}" for depth in study.depths])
+    axes.set_xlabel("depth of the code")
+    axes.set_title("Linear probe accuracy, higher is better")
+
+
+def budget_panel(axes: Axes, study: Record) -> None:
+    """Classifier accuracy by number of labels."""
+    columns = _budget_columns(study)
+    _accuracy_lines(axes, study, columns, dodge=0.025 * _extent(columns), dots=True)
+    _budget_axis(axes, study, columns)
+    axes.set_title("Classifier accuracy, higher is better")
+
+
+def budget_difference_panel(axes: Axes, study: Record) -> None:
+    """Differences in classifier accuracy from the reference arm, paired by seed, of arms that train."""
+    columns = _budget_columns(study)
+    others = [arm for arm in study.arms if arm != study.reference_arm and arm in trained_arms(study.rows)]
+    step = 0.07 * _extent(columns)
+    axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
+    labels = []
+    for rank, arm in enumerate(others if study.reference_arm in study.arms else []):
+        shift = step * (rank - (len(others) - 1) / 2)
+        means = []
+        for x, metric in columns.items():
+            both = pairs(study.rows, metric, arm, study.reference_arm)
+            if len(both):
+                difference = 100 * (both["arm"] - both["reference"])
+                _seeds(axes, x + shift, 0.1 * step, difference, study.colours[arm])
+                _mean_and_interval(axes, x + shift + 0.4 * step, difference, study.colours[arm])
+                means.append(float(difference.mean()))
+        if means:
+            labels.append((means[-1], arm, study.colours[arm]))
+    _budget_axis(axes, study, columns)
+    axes.set_ylabel("difference in test accuracy, points")
+    axes.set_title(f"Difference from {study.reference_arm}, paired by seed")
+    label_ends(axes, axes.get_xlim()[1], labels)
+
+
+def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dodge: float, dots: bool = False) -> None:
+    """A line an arm through its means in %, moved sideways so that intervals do not cover each other."""
+    arms = study.measured(list(columns.values()))
+    everything: list[pd.Series] = []
+    labels = []
+    for rank, arm in enumerate(arms):
+        shift = dodge * (rank - (len(arms) - 1) / 2)
+        colour = study.colours[arm]
+        percent = {x: 100 * study.values(arm, metric) for x, metric in columns.items()}
+        points = [(x + shift if x else 0.0, values) for x, values in percent.items() if len(values)]
+        axes.plot([x for x, _ in points], [values.mean() for _, values in points], color=colour, linewidth=1.2)
+        for x, values in points:
+            if dots:
+                _seeds(axes, x, 0.0, values, colour)
+            _mean_and_interval(axes, x, values, colour)
+        everything += [values for _, values in points]
+        labels.append((float(points[-1][1].mean()), arm, colour))
+    accuracy_axis(axes, np.concatenate(everything))
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel("test accuracy, %" + (" (log error)" if axes.get_yscale() == "function" else ""))
+    left, right = min(columns), max(columns)
+    margin = 0.08 * _extent(columns)
+    axes.set_xlim(left - margin, right + margin)
+    label_ends(axes, right + margin, labels)
+
+
+def _pca_level(axes: Axes, reference: dict[str, float], means: Sequence[float]) -> None:
+    """PCA's level, named at that end where the arms' own points are farther from it."""
+    level = reference["pca_mse"]
+    axes.axhline(level, color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
+    distances = np.abs(np.log(np.array(means) / level))
+    right = min(distances[-2:]) > min(distances[:2])
+    axes.annotate(
+        reference_label("pca_mse", reference),
+        (1.0 if right else 0.0, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2 if right else 2, 3),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        color=GREY,
+    )
+
+
+def _seeds(axes: Axes, x: float, spread: float, values: pd.Series, colour: str) -> None:
+    offsets = np.linspace(-spread, spread, len(values)) if len(values) > 1 else np.zeros(len(values))
+    axes.plot(x + offsets, values, "o", color=colour, markersize=4, alpha=0.5, markeredgewidth=0, zorder=2)
+
+
+def _mean_and_interval(axes: Axes, x: float, values: pd.Series, colour: str) -> None:
+    mean, low, high = mean_interval(values)
+    axes.errorbar(
+        [x],
+        [mean],
+        yerr=[[mean - low], [high - mean]] if np.isfinite(low) else None,
+        fmt="o",
+        color=colour,
+        markersize=5,
+        capsize=3.5,
+        elinewidth=1.6,
+        capthick=1.6,
+        zorder=3,
+    )
+
+
+def _budget_columns(study: Record) -> dict[float, str]:
+    """Place on the axis (log10 of the labels) -> metric; "all" at train_labels, else a decade farther."""
+    largest = max((float(budget) for budget in study.budgets if budget != "all"), default=100.0)
+    beyond = max(study.reference.get("train_labels", 10 * largest), 1.5 * largest)  # beside, never on, a number
+    places = {budget: log10(beyond if budget == "all" else float(budget)) for budget in study.budgets}
+    return {place: f"final/classifier_acc_{budget}" for budget, place in places.items()}
+
+
+def _budget_axis(axes: Axes, study: Record, columns: Mapping[float, str]) -> None:
+    names = [budget if budget == "all" else f"{int(budget):,}" for budget in study.budgets]
+    known = study.reference.get("train_labels")
+    axes.set_xticks(list(columns), [f"all {known:,.0f}" if name == "all" and known else name for name in names])
+    margin = 0.12 * _extent(columns)
+    axes.set_xlim(min(columns) - margin, max(columns) + margin)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlabel("labels to train with (log scale)")
+
+
+def _extent(columns: Mapping[float, str]) -> float:
+    return (max(columns) - min(columns)) or 1.0

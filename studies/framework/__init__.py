@@ -1,0 +1,1 @@
+"""What all studies share: arms, tuning, command line, workers, records."""

@@ -1,0 +1,67 @@
+"""Whether a study can be written where it is to be: folders that take files, and room for all that is not done yet."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from stacked.cost.disk import check_room, check_writable, empty, store_room, work_room
+from stacked.data.stream import Order
+from stacked.evaluation.pictures import MAP, SHOWN, filters
+from studies.framework.record import FILES
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+    from stacked.tracking.store import Store
+    from studies.framework.options import Options
+    from studies.framework.workers import Job
+
+#: Bytes of a row, of a point of a curve (the file is there twice when it is replaced), and of the page and its figures.
+ROW, POINT, FIGURES = 3000, 500, 500_000
+
+
+def check_places(given: Options, store: Store) -> None:
+    """Raise Unwritable unless the store and the folder for results take files."""
+    check_writable(store.root, changed=["mlflow.db"] if store.is_local else [])
+    check_writable(given.out, FILES)
+    for folder in (store.root / "work", store.artifacts, given.out / "samples", given.out / "figures"):
+        if folder.exists():
+            check_writable(folder)
+
+
+def check_enough(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> None:
+    """Raise Unwritable unless there is room for what the runs of `jobs`, which are not done yet, may write."""
+    if not jobs:
+        return
+    stored, out = room(given, store, jobs, splits)
+    what = f"{len(jobs)} runs" if len(jobs) > 1 else "a run"
+    remedy = "free some space, choose another --store or --out, or fewer --seeds or --arms"
+    check_room([(store.root, stored), (given.out, out)], what, remedy)
+
+
+def room(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> tuple[int, int]:
+    """The most bytes that these runs have yet to write (to the store, to the folder for results)."""
+    shape, classes = splits.image_shape, len(splits.classes)
+    values, in_map = torch.Size(shape).numel(), (2 * MAP + 2) * len(splits.test)
+    rooms, out, figures = [], 2 * SHOWN * values + in_map, FIGURES  # PCA's pictures
+    for job in jobs:
+        spec, work = job.spec, store.root / "work" / job.spec.id
+        work = work if given.resume else work.with_name("to be set aside")
+        per_epoch = Order(len(splits.train), spec.optimisation.batch_size, spec.seed).updates_per_epoch
+        each = work_room(spec, shape, per_epoch, classes, work)
+        rooms.append(each + store_room(spec, shape, per_epoch, work) if store.is_local else each)
+        updates = sum(phase.updates for phase in spec.phases(per_epoch))
+        out += ROW + POINT * (updates // spec.evaluation.every + 3)
+        if spec.seed == 0:
+            stack = empty(spec, shape)
+            first = filters(stack)
+            drawn = 0 if first is None else first.nbytes
+            mapped = in_map if torch.Size(stack.latent_shape).numel() == MAP else 0
+            out += (1 + stack.depth) * SHOWN * values + drawn + mapped
+            figures += drawn + mapped
+    passing = heapq.nlargest(given.jobs, (each.passing for each in rooms))
+    stored = sum(each.kept for each in rooms) + sum(passing)
+    return stored + (figures if store.is_local else 0), out + figures

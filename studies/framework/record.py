@@ -1,0 +1,292 @@
+"""The committed record of a study: runs.csv, curves.csv, samples and references in its folder, each written atomically."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from stacked.cli.overwriting import below, check_own
+from stacked.runs.checkpoint import differing
+from stacked.spec import Budget, RunSpec, from_json
+from stacked.spec.growth import POLICIES
+from stacked.util.atomic import sweep, write_atomically, writing
+from stacked.util.checks import need
+from stacked.util.errors import InputError
+from stacked.util.serialization import from_dict, parsed, to_dict, to_json
+from studies.statistics.rows import load_curves, rows_so_far
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+
+#: Files that a study replaces when it is run again, and patterns of those in folders below.
+FILES = (
+    "README.md",
+    "runs.csv",
+    "curves.csv",
+    "trials.csv",
+    "choices.json",
+    "reference.json",
+    "budgets.json",
+    "configuration.json",
+)
+PICTURES = ("samples/*.npz", "figures/*.png")
+#: A PCA of more values an image than this would take longer than the runs it stands beside.
+MOST_PCA_VALUES = 4096
+
+
+def prepare(out: Path, base: RunSpec, equal: str, digest: str) -> None:
+    """Make the folder, and note in configuration.json what its runs share, the data's digest included.
+
+    Raises InputError when it holds runs of another configuration, or of other data under the same name, or files of these
+    names that no study wrote.
+    """
+    path = out / "configuration.json"
+    mine = {"equal": equal, "data": digest, "base": to_json(base)}
+    if not os.path.exists(path):  # unlike Path.exists, of any name: what is wrong with it is said when it is written
+        check_own(False, below(out, *FILES, *PICTURES))
+        write_atomically(path, json.dumps(mine, indent=1) + "\n")
+        return
+    theirs = _configuration(path)
+    if theirs.get("data") != digest and theirs["base"] == mine["base"]:
+        raise InputError(f"{out} holds runs on other data of the name {base.data.name!r}: choose another --out")
+    if theirs != mine:
+        equals = "" if theirs["equal"] == equal else f"equal is {theirs['equal']!r} there and {equal!r} here"
+        specs = differing(theirs["base"], base) if theirs["base"] != mine["base"] else ""
+        others = f"it has the fields {', '.join(sorted(theirs))}"
+        raise InputError(
+            f"{out} holds another configuration ({'; '.join(filter(None, [specs, equals])) or others}): choose another --out"
+        )
+
+
+def recorded(out: Path) -> tuple[RunSpec, str]:
+    """What the runs in this folder share: (the base spec, what was made equal)."""
+    record = _configuration(out / "configuration.json")
+    with _read_from(out / "configuration.json"):
+        return from_json(record["base"]), record["equal"]
+
+
+def _configuration(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    with _read_from(path):
+        need(all(isinstance(found.get(name), str) for name in ("equal", "base")), "it lacks 'equal' or 'base'")
+    return found
+
+
+@contextmanager
+def _read_from(path: Path) -> Iterator[None]:
+    """Say in which file of a record the fault is, and what to do."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path} is not of a study ({error}): restore it, or choose another --out") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a record; InputError when it is missing or not whole."""
+    try:
+        found = parsed(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): restore it, or choose another --out") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is not the record of a study: restore it, or choose another --out")
+    return found
+
+
+def remembered_budgets(out: Path) -> dict[str, Budget]:
+    """The budgets of earlier runs in this folder: where they were measured, a later run must not measure anew."""
+    path = out / "budgets.json"
+    if not path.exists():
+        return {}
+    found = read_json(path)
+    with _read_from(path):
+        return {arm: from_dict(Budget, values) for arm, values in found.items()}
+
+
+def remember_budgets(out: Path, budgets: dict[str, Budget]) -> None:
+    """Keep the budgets for later runs."""
+    text = json.dumps({arm: to_dict(budget) for arm, budget in budgets.items()}, indent=1)
+    write_atomically(out / "budgets.json", text + "\n")
+
+
+def committed_as(out: Path, root: Path) -> str | None:
+    """The name of a record that the project keeps: its path below results/; None for any other folder."""
+    results = (root / "results").resolve()
+    return out.resolve().relative_to(results).as_posix() if out.resolve().is_relative_to(results) else None
+
+
+def finished(out: Path) -> set[str]:
+    """The ids of the specs whose runs are finished."""
+    rows = _rows(out)
+    return set() if rows is None else set(rows["run"][rows["status"] == "finished"])
+
+
+def failed(out: Path) -> set[str]:
+    """The ids of the specs whose runs failed."""
+    rows = _rows(out)
+    return set() if rows is None else set(rows["run"][rows["status"] != "finished"])
+
+
+def _rows(out: Path) -> pd.DataFrame | None:
+    """The rows that are there by now, perhaps none; None before the first."""
+    return rows_so_far(out) if (out / "runs.csv").exists() else None
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold the folder, rid of what killed processes left half written; InputError when another process works in it."""
+    lock = FileLock(out / ".study.lock", timeout=0)
+    try:
+        with writing(out / ".study.lock"):
+            lock.acquire()
+    except Timeout as error:
+        raise InputError(f"another process works in {out}: wait for it to end, or choose another --out") from error
+    try:
+        sweep(out, out / "samples", out / "figures")
+        yield
+    finally:
+        lock.release()
+
+
+def add(
+    out: Path, row: dict[str, Any], curve: list[dict[str, Any]], samples: dict[str, Any], arms: Sequence[str] = ()
+) -> None:
+    """Write a run's pictures, then its curve, then its row, which says that all is there; an older one is replaced.
+
+    Rows are kept by seed and, within it, in the order of `arms` and then of all policies. The row of a run that failed does
+    not replace that of the same run finished.
+    """
+    if row["status"] != "finished" and row["run"] in finished(out):
+        return
+    if samples and row["seed"] == 0:
+        _write_samples(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", samples)
+    with writing(out), FileLock(out / ".lock"):
+        if curve:
+            _put(out / "curves.csv", load_curves(out) if (out / "curves.csv").exists() else None, curve, arms)
+        _put(out / "runs.csv", _rows(out), [row], arms)
+
+
+def add_trial(out: Path, row: dict[str, Any], arms: Sequence[str] = ()) -> None:
+    """Write the row of a trial of tuning, in place of an older one of the same trial."""
+    from studies.report.trials import FILE, load_trials
+
+    with writing(out), FileLock(out / ".lock"):
+        _put(
+            out / FILE,
+            load_trials(out) if (out / FILE).exists() else None,
+            [row],
+            arms,
+            by="trial",
+            same=("run", "space"),
+        )
+
+
+def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
+    """Raise InputError where a finished run of an arm and a seed is not the one with this id.
+
+    It was made with other settings of the arm: rows of both would not be those of one arm.
+    """
+    rows = _rows(out)
+    for row in [] if rows is None else rows[rows["status"] == "finished"].itertuples():
+        mine = ids.get((row.arm, row.seed), row.run)
+        need(
+            mine == row.run,
+            f"{out} holds a run of {row.arm!r} with seed {row.seed} and other settings of that arm: choose another --out",
+        )
+
+
+def _put(
+    path: Path,
+    old: pd.DataFrame | None,
+    rows: list[dict[str, Any]],
+    arms: Sequence[str],
+    by: str = "seed",
+    same: Sequence[str] = ("run",),
+) -> None:
+    # runs finish in any order
+    places = {arm: place for place, arm in enumerate(dict.fromkeys([*arms, *POLICIES]))}
+
+    def rank(values: pd.Series) -> pd.Series:
+        return values.map(lambda arm: places.get(arm, len(places))) if values.name == "arm" else values
+
+    new = pd.DataFrame(rows)
+    if old is not None and not old.empty:
+        replaced = (old[list(same)] == [rows[0][name] for name in same]).all(axis=1)
+        new = pd.concat([old[~replaced], new])
+    new = new.sort_values([by, "arm"], key=rank, kind="stable")
+    columns = [name for name in new if name != "spec"] + [name for name in new if name == "spec"]
+    new = new.astype(
+        {name: "Int64" for name in ("trial", "step", "phase_step", "updates", "images_seen", "threads") if name in new}
+    )
+    write_atomically(path, new[columns].to_csv(index=False))
+
+
+def failed_row(spec: RunSpec, arm: str, reason: str) -> dict[str, Any]:
+    """The row of a run that failed; the reason becomes one line, as rows are."""
+    return {
+        "run": spec.id,
+        "arm": arm,
+        "seed": spec.seed,
+        "status": f"failed: {' '.join(reason.split())}",
+        "spec": to_json(spec),
+    }
+
+
+def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
+    """Write reference.json, once: what PCA with as many components as the bottleneck has values, and the mean image, give.
+
+    PCA is also drawn beside the arms: samples/pca-s0.npz holds its reconstructions, and its first two components of the test
+    images.
+    """
+    from stacked.evaluation.evaluate import mean_reference, pca_reference
+    from stacked.model.stack import build
+
+    path = out / "reference.json"
+    if path.exists():
+        return
+    train, test = splits.train.images, splits.test.images
+    mean = mean_reference(train, test)
+    found: dict[str, float] = {
+        "mean_mse": mean.mse,
+        "mean_sse": mean.sse,
+        "train_labels": int((splits.train.labels >= 0).sum()),
+    }
+    components = int(np.prod(build(base.stack, splits.image_shape).latent_shape))
+    if components < min(len(train), train[0].numel()) and train[0].numel() <= MOST_PCA_VALUES:
+        pca = pca_reference(train, test, components)
+        found |= {"pca_mse": pca.mse, "pca_sse": pca.sse, "pca_components": components}
+        _write_samples(out / "samples" / "pca-s0.npz", pca_samples(splits, components))
+    write_atomically(path, json.dumps(found, indent=1) + "\n")
+
+
+def pca_samples(splits: Splits, components: int) -> dict[str, Any]:
+    """PCA's reconstructions of the test images that figures show, and its first two components of all, with labels."""
+    from stacked.evaluation.evaluate import as_rows, fitted_pca, spread
+    from stacked.evaluation.pictures import SHOWN
+    from stacked.util.chunks import chunks
+
+    test, pca = splits.test, fitted_pca(splits.train.images, components)
+    shown, parts = test.images[spread(len(test), SHOWN)], chunks(len(test), test.images[0].numel())
+    restored = pca.inverse_transform(pca.transform(as_rows(shown))).reshape(shown.shape)
+    return {
+        "originals": shown.permute(0, 2, 3, 1).numpy(),
+        "depth1": (restored.clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1),
+        "codes": np.concatenate([pca.transform(as_rows(test.images[index]))[:, :2] for index in parts]).astype(
+            np.float16
+        ),
+        "labels": test.labels.numpy().astype(np.int16),
+    }
+
+
+def _write_samples(path: Path, samples: dict[str, Any]) -> None:
+    content = io.BytesIO()
+    np.savez_compressed(content, **samples)
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,1 @@
+"""Studies of pretraining: layer-wise against joint training, and growth policies."""

@@ -1,0 +1,110 @@
+"""Learning curves of growth policies by family, each beside the reference arm."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from studies.figures.curves import over_seeds
+from studies.figures.panels import Record
+from studies.figures.scales import log_axis
+from studies.figures.style import FONT, GREY, ink, new_figure
+from studies.pretraining.policies_figures import BLACK, ENDS, FAMILIES, YARDSTICKS, colour, end, family
+from studies.statistics.rows import finished
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ERROR, COMPUTE, STAGE = "eval/recon_mse", "progress/gflop", "progress/stage"
+
+
+def draw_growth(study: Record) -> Figure | None:
+    """Learning curves, a panel a family; what is not at full depth yet is pale, and the reference is black in all panels."""
+    if study.curves is None:
+        return None
+    curves = study.curves.merge(finished(study.rows)[["run", "arm", "seed"]], on=["run", "arm", "seed"])
+    curves = curves.dropna(subset=[ERROR, COMPUTE])
+    curves = curves[curves.groupby("arm")[COMPUTE].transform("max") > 0]
+    arms = [arm for arm in study.arms if (curves["arm"] == arm).any()]
+    families = [name for name in FAMILIES if any(family(arm) == name for arm in arms)]
+    if not families:
+        return None
+    columns = min(4, len(families) + 1)
+    figure = new_figure(0.35 + 2.05 * ceil((len(families) + 1) / columns))
+    grid = figure.subplots(ceil((len(families) + 1) / columns), columns, sharex=True, sharey=True, squeeze=False)
+    curves["full"] = curves[STAGE] == curves[STAGE].max()
+    # the legend ends the first line, so that the panels of the last one have their axis below them
+    legend, panels = grid[0, -1], [axes for axes in grid.flat if axes is not grid[0, -1]]
+    for axes, name in zip(panels, families, strict=False):
+        axes.set_title(name, color=ink(FAMILIES[name]), fontweight="bold", fontsize=FONT)
+        for arm in [study.reference_arm, *(arm for arm in arms if family(arm) == name)]:
+            learning(axes, curves[curves["arm"] == arm], arm)
+    for axes in [legend, *panels[len(families) :]]:
+        axes.set_axis_off()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("held-out MSE per pixel")
+    for axes in grid[-1]:
+        axes.set_xlabel("training GFLOP")
+    log_axis(grid[0, 0], curves.loc[curves["full"], ERROR].to_numpy())
+    compute_axis(grid[0, 0], curves[COMPUTE].max())
+    explain_growth(legend, study, curves)
+    return figure
+
+
+def learning(axes: Axes, curve: pd.DataFrame, arm: str) -> None:
+    """One arm: its mean with a band, or its seeds where their phases differ in length, so that no step is common to all."""
+    if curve.empty:
+        return
+    lengths = curve.groupby(["phase", "seed"], sort=False)["phase_step"].max().groupby("phase").nunique()
+    single = bool((lengths > 1).any())
+    if single:
+        parts = [seed.assign(mean=seed[ERROR], x=seed[COMPUTE]) for _, seed in curve.groupby("seed")]
+    else:
+        depths = curve.groupby("phase", sort=False)["full"].all().reset_index()
+        parts = [over_seeds(curve, ERROR, COMPUTE).merge(depths, on="phase")]
+    hue, line = colour(arm), "-" if family(arm) in YARDSTICKS else ENDS.get(end(arm), ENDS[""])[3]
+    width = (1.0 if single else 1.8) if family(arm) in FAMILIES else 1.3
+    for part in parts:
+        whole = part[part["full"]]
+        axes.plot(whole["x"], whole["mean"], color=hue, linewidth=0.6, alpha=0.3, zorder=2)
+        for _, phase in part.groupby("phase", sort=False):
+            if not phase["full"].all():
+                axes.plot(phase["x"], phase["mean"], color=hue, linestyle=line, linewidth=1.0, alpha=0.4, zorder=2)
+                continue
+            axes.plot(phase["x"], phase["mean"], color=hue, linestyle=line, linewidth=width, zorder=3)
+            if not single and np.isfinite(phase["low"]).all():
+                axes.fill_between(phase["x"], phase["low"], phase["high"], color=hue, alpha=0.16, linewidth=0, zorder=1)
+
+
+def compute_axis(axes: Axes, most: float) -> None:
+    """Training compute from 0 to the most that any arm spent."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_xlim(0, 1.03 * most)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def explain_growth(axes: Axes, study: Record, curves: pd.DataFrame) -> None:
+    """The legend of the learning curves, in a place of its own."""
+    from matplotlib.lines import Line2D
+
+    arms = set(curves["arm"])
+    handles = [
+        Line2D([], [], color=GREY, linestyle=line, linewidth=1.8, label=label)
+        for name, (label, _, _, line) in ENDS.items()
+        if any(end(arm) == name and family(arm) not in YARDSTICKS for arm in arms)
+    ]
+    handles.append(Line2D([], [], color=GREY, linewidth=1.0, alpha=0.5, label="not all stages yet"))
+    if study.reference_arm in arms:
+        handles.append(Line2D([], [], color=BLACK, linewidth=1.3, label=f"{study.reference_arm}, in every panel"))
+    counts = sorted(curves.groupby("arm")["seed"].nunique())
+    n = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+    title = f"mean over n = {n} seeds,\nband: 95 % t interval" if counts[-1] > 1 else "a single seed"
+    legend = axes.legend(handles=handles, loc="upper left", title=title, borderaxespad=0.0, bbox_to_anchor=(0.0, 1.08))
+    legend.set_alignment("left")
+    legend.get_title().set_fontsize(FONT)

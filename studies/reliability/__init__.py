@@ -1,0 +1,1 @@
+"""Studies of reliability: kills, damage, and many runs in one process."""

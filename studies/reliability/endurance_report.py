@@ -1,0 +1,170 @@
+"""What the samples of an endurance test say: slopes with their intervals, a figure, and a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from scipy import stats
+
+from stacked.util.atomic import write_atomically
+from studies.figures.style import ARM_COLOURS, new_figure, png, style
+from studies.report.verbatim import code
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CONFIDENCE = 0.95
+CAPTION = (
+    "What one process holds after each run, against the phases it has trained: resident memory, with the straight line through "
+    "the second half, on an axis that does not begin at 0; open files, threads and child processes; and the processor time "
+    "that each run took."
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A column of the samples: what it is called, in which unit, with how many decimals."""
+
+    column: str
+    label: str
+    unit: str = ""
+    decimals: int = 0
+
+    @property
+    def title(self) -> str:
+        """Its name with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+MEMORY = Quantity("memory", "resident memory", "MB", 1)
+QUANTITIES = (
+    MEMORY,
+    Quantity("files", "open files"),
+    Quantity("threads", "threads"),
+    Quantity("children", "child processes"),
+    Quantity("objects", "Python objects"),
+    Quantity("cpu_seconds", "processor time of a run", "s", 3),
+)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """How much more there is per 1,000 phases, with the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def grows(self) -> bool:
+        """Whether the whole interval lies above 0, or none could be told, which must not pass for staying as it was."""
+        return not self.low <= 0
+
+
+def halves(samples: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The samples of the first half of the phases, and those of the second."""
+    early = samples["phases"] <= samples["phases"].max() / 2
+    return samples[early], samples[~early]
+
+
+def slope(samples: pd.DataFrame, column: str) -> Slope:
+    """The least-squares line of `column` through the second half of the samples, three or more, with Student's t interval."""
+    _, half = halves(samples)
+    if half[column].nunique() == 1:  # no residuals to tell an interval from, and none is needed
+        return Slope(0.0, 0.0, 0.0)
+    line = stats.linregress(half["phases"], half[column])
+    wide = line.stderr * stats.t.ppf((1 + CONFIDENCE) / 2, len(half) - 2)
+    return Slope(1000 * line.slope, 1000 * (line.slope - wide), 1000 * (line.slope + wide))
+
+
+def report(out: Path, question: str, command: str, origin: str) -> tuple[str, bool]:
+    """Write figure and README.md beside the samples.csv in `out`; returns the page, and whether anything grew."""
+    samples = pd.read_csv(out / "samples.csv")
+    slopes = {quantity: slope(samples, quantity.column) for quantity in QUANTITIES}
+    with style():
+        write_atomically(out / "figures" / "endurance.png", png(draw(samples, slopes[MEMORY])))
+    page = written(samples, slopes, question, command, origin)
+    write_atomically(out / "README.md", page)
+    return page, any(found.grows for found in slopes.values())
+
+
+def written(samples: pd.DataFrame, slopes: dict[Quantity, Slope], question: str, command: str, origin: str) -> str:
+    """What came of it, as Markdown."""
+    last, number = samples.iloc[-1], len(halves(samples)[1])
+    lines = [
+        "# One process, many runs",
+        "",
+        question,
+        "",
+        f"{last['phases']:,.0f} phases in {last['run']:,.0f} runs, one after the other in one process, as a study trains "
+        f"them: tracked in a local MLflow store, with checkpoints, rows and curves. {verdict(slopes)}",
+        "",
+        "![Memory, counts and time against phases](figures/endurance.png)",
+        "",
+        f"*{CAPTION}*",
+        "",
+        f"Command: {code(command)}",
+        "",
+        "| held by the process | first half | second half | at the end | more per 1,000 phases (95 % interval) | grows |",
+        "| --- | --: | --: | --: | --: | --- |",
+        *(line(samples, quantity, found) for quantity, found in slopes.items()),
+        "",
+        f"Halves are told by their means. More per 1,000 phases is the slope of a straight line through the {number:,} samples "
+        "of the second half, with its 95 % t interval; a quantity grows where the whole interval lies above 0. The interval "
+        "takes residuals for independent; neighbours resemble each other, so that the true one is wider. A sample is taken "
+        "after each run, and nothing is collected for the occasion. By the clock, which other work on the machine slows down, "
+        f"the median run took {samples['seconds'].median():.1f} s.",
+        "",
+        origin,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def verdict(slopes: dict[Quantity, Slope]) -> str:
+    """What grew and what did not, by name."""
+    of = {True: [], False: []}  # type: dict[bool, list[str]]
+    for quantity, found in slopes.items():
+        of[found.grows].append(quantity.label)
+    said = [
+        f"**{word}:** {', '.join(of[grew])}." for word, grew in (("Grows", True), ("Does not grow", False)) if of[grew]
+    ]
+    return " ".join(said)
+
+
+def line(samples: pd.DataFrame, quantity: Quantity, found: Slope) -> str:
+    """A quantity's line of the table."""
+    first, second = halves(samples)
+    values = first[quantity.column].mean(), second[quantity.column].mean(), samples[quantity.column].iloc[-1]
+    shown = [f"{value:,.{quantity.decimals}f}" for value in values]
+    more, low, high = (f"{each:+,.{quantity.decimals + 1}f}" for each in (found.value, found.low, found.high))
+    interval = f"{more} ({low} to {high})".replace("-", "−")
+    return f"| {quantity.title} | {' | '.join(shown)} | {interval} | {'**yes**' if found.grows else 'no'} |"
+
+
+def draw(samples: pd.DataFrame, memory: Slope) -> Figure:
+    """Memory with its line, then what is counted, then the processor time of a run, against phases."""
+    figure, phases, half = new_figure(2.9), samples["phases"], halves(samples)[1]
+    resident, counted, times = panels = figure.subplots(1, 3)
+    blue, green, red = (ARM_COLOURS[arm] for arm in ("greedy+finetune", "greedy", "joint"))
+    resident.plot(phases, samples["memory"], color=blue)
+    fitted = half["memory"].mean() + memory.value / 1000 * (half["phases"] - half["phases"].mean())
+    resident.plot(half["phases"], fitted, color="black", linewidth=1.2, linestyle="--", label="line of the second half")
+    resident.set_ylabel("resident memory (MB)")
+    resident.legend(loc="lower right")
+    for column, colour, dashes in (("files", blue, "-"), ("threads", red, "--"), ("children", green, ":")):
+        [label] = [quantity.label for quantity in QUANTITIES if quantity.column == column]
+        counted.plot(phases, samples[column], color=colour, linestyle=dashes, label=label)
+    counted.set_ylabel("number")
+    counted.legend(loc="center right")
+    times.plot(phases, samples["cpu_seconds"], color=blue, marker=".", markersize=3, linewidth=0)
+    times.set_ylabel("processor time of a run (s)")
+    for axes in panels:
+        axes.set_xlabel("phases trained")
+        axes.set_xlim(0, phases.max())
+        if axes is not resident:
+            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    return figure

@@ -1,0 +1,22 @@
+"""A study that is killed at random instants, as `studies.torture` does it, a few times."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from studies.reliability.robustness.attempts import FAILED, UNHARMED, Attempt
+from studies.reliability.torture import torture
+
+FAMILY = "killed studies"
+
+
+def try_kills(folder: Path, count: int, dice: random.Random) -> Iterator[Attempt]:
+    """Kill so many times; each attempt has the outcome of the study that went on from it."""
+    kills, ended = torture(folder, count, dice, None)
+    differs = {each.study: each.differs for each in ended}
+    for each in kills:
+        found = differs[each.study]
+        case = f"study {each.study}: {each.way} to the {each.to} after {each.after:.1f} s, {each.jobs} jobs"
+        yield Attempt(FAMILY, each.way, case, FAILED if found else UNHARMED, found, each.ended_in)

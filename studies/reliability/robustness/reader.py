@@ -1,0 +1,81 @@
+"""Reads one file, as the command that is for it does, and prints what that took; a process of its own, whose memory is its own.
+
+python -m studies.reliability.robustness.reader KIND FILE INTACT
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stacked import data
+from stacked.apps.anomaly import Detector
+from stacked.apps.codec import Codec
+from stacked.apps.compress import read
+from stacked.apps.denoise import Denoiser
+from stacked.data.formats.idx import STEMS
+from stacked.model.encoder import load_encoder
+from stacked.util.errors import InputError
+from studies.framework import record
+from studies.statistics.rows import load_rows, load_samples
+
+
+def reading(kind: str, path: Path, intact: Path) -> Callable[[], object]:
+    """What reads a file of this kind; all else that is needed, also imports, is done before it returns."""
+    home = path.with_suffix(".home")
+    home.mkdir()
+
+    def placed(name: str) -> Path:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, home / name)
+        return home
+
+    if kind == "stk":
+        codec = Codec.load(intact / "codec.safetensors")
+        return lambda: codec.decode(path.read_bytes(), path.name)
+    if kind == "folder":
+        for name in "abcd":
+            placed(f"{name}.png")
+        return lambda: data.load(f"folder:{home}", grey=True, image_size=32)
+    if kind == "idx":
+        for stem in STEMS:
+            placed(f"FashionMNIST/raw/{stem}.gz")
+        return lambda: data.load("fashion-mnist", data_dir=home)
+    readers: dict[str, Callable[[], object]] = {
+        "detector": lambda: Detector.load(path),
+        "denoiser": lambda: Denoiser.load(path),
+        "codec": lambda: Codec.load(path),
+        "encoder": lambda: load_encoder(path),
+        "png": lambda: read(path, 1),
+        "samples": lambda: load_samples(placed("samples/greedy-s0.npz")),
+        "rows": lambda: load_rows(placed("runs.csv")),
+        "configuration": lambda: record.recorded(placed("configuration.json")),
+    }
+    return readers[kind]
+
+
+def peak() -> float:
+    """The most resident memory, in MB, since the program began; not of the process that started it, as getrusage's is."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def main(kind: str, path: Path, intact: Path) -> None:
+    """Print seconds, megabytes of memory beyond what the process had, and the error, "" where there is none, as JSON."""
+    act = reading(kind, path, intact)
+    before, began, error = peak(), time.perf_counter(), ""
+    try:
+        act()
+    except InputError as refused:
+        error = str(refused)
+    seconds = time.perf_counter() - began
+    print(json.dumps({"seconds": seconds, "megabytes": peak() - before, "error": error}))
+    shutil.rmtree(path.with_suffix(".home"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,90 @@
+"""The page of the study: a table and a figure of what came of all attempts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from studies.figures.style import new_figure
+from studies.reliability.robustness.attempts import BELIEVED, FAILED, NOTICED, OUTCOMES, UNHARMED, Attempt
+from studies.report.verbatim import code
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Okabe and Ito 2008, and grey
+COLOURS = {NOTICED: "#0072B2", UNHARMED: "#BBBBBB", BELIEVED: "#E69F00", FAILED: "#D55E00"}
+CAPTION = (
+    "What came of each attempt, in per cent of the attempts on a subject, whose number stands at the right. Noticed: "
+    f"{OUTCOMES[NOTICED]}. Unharmed: {OUTCOMES[UNHARMED]}. Believed: {OUTCOMES[BELIEVED]}. Failed: {OUTCOMES[FAILED]}."
+)
+
+Counts = dict[tuple[str, str], Counter[str]]
+
+
+def counts(attempts: Sequence[Attempt]) -> Counts:
+    """How often each outcome came of a family and subject, in the order of the attempts."""
+    found: Counts = {}
+    for each in attempts:
+        found.setdefault((each.family, each.subject), Counter())[each.outcome] += 1
+    return found
+
+
+def page(attempts: Sequence[Attempt], question: str, command: str, seconds: float, origin: str) -> str:
+    """The study's page as Markdown."""
+    total = Counter(each.outcome for each in attempts)
+    told = ", ".join(f"{total[outcome]:,} {outcome}" for outcome in OUTCOMES)
+    lines = [
+        "# Damage on purpose",
+        "",
+        question,
+        "",
+        f"{len(attempts):,} attempts: {told}.",
+        "",
+        "![Outcomes of all attempts by subject](figures/robustness.png)",
+        "",
+        f"*{CAPTION}*",
+        "",
+        "| attempted | subject | attempts | noticed | unharmed | believed | failed | longest (s) | most memory (MB) |",
+        "| --- | --- | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    for (family, subject), found in counts(attempts).items():
+        those = [each for each in attempts if (each.family, each.subject) == (family, subject)]
+        memory = [each.megabytes for each in those if each.megabytes is not None]
+        cells = [family, subject, sum(found.values()), *(found[outcome] or "–" for outcome in OUTCOMES)]
+        cells += [f"{max(each.seconds for each in those):.1f}", f"{max(memory):,.0f}" if memory else "–"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += [
+        "",
+        "A file is believed with another content only where its format has no checksum: tables (CSV) and settings (JSON) that "
+        "people edit, and JPEG. What follows from such a value is not noticed; the data that rows belong to are known by their "
+        "digest.",
+        "",
+    ]
+    failures = [each for each in attempts if each.outcome == FAILED]
+    if failures:
+        lines += ["| failed | case | what happened |", "| --- | --- | --- |"]
+        lines += [f"| {each.subject} | {code(each.case)} | {code(each.detail)} |" for each in failures]
+        lines.append("")
+    return "\n".join([*lines, f"Command: {code(command)}, {seconds / 60:.0f} minutes. {origin}", ""])
+
+
+def draw(attempts: Sequence[Attempt]) -> Figure:
+    """A bar for each subject, divided by outcome."""
+    found = counts(attempts)
+    figure = new_figure(1.0 + 0.24 * len(found))
+    axes = figure.subplots()
+    labels, left = [f"{family}: {subject}" for family, subject in found], [0.0] * len(found)
+    for outcome, colour in COLOURS.items():
+        shares = [100 * each[outcome] / sum(each.values()) for each in found.values()]
+        axes.barh(labels, shares, left=left, color=colour, label=outcome, height=0.7)
+        left = [a + b for a, b in zip(left, shares, strict=True)]
+    for row, each in enumerate(found.values()):
+        axes.annotate(f"{sum(each.values()):,}", (100, row), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("attempts (%)")
+    axes.grid(visible=False, axis="y")
+    figure.legend(loc="outside upper right", ncols=len(COLOURS))
+    return figure

@@ -1,0 +1,10 @@
+"""What becomes of damaged files, small files of large cost, odd answers of a server, and killed processes?"""
+
+from __future__ import annotations
+
+import sys
+
+from studies.reliability.robustness.study import main
+
+if __name__ == "__main__":
+    sys.exit(main())

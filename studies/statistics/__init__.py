@@ -1,0 +1,1 @@
+"""Rows of records, read strictly, and what follows from them: means, intervals, paired differences."""

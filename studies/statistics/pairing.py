@@ -1,0 +1,102 @@
+"""Means over seeds and differences paired by seed, with Student's t intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan, nan, sqrt
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from stacked.util.errors import InputError
+from studies.statistics.rows import arms_of, finished
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The difference arm - reference over the seeds both finished.
+
+    `low` and `high` bound the 95 % t interval of the mean difference, `p` is the two-sided paired t-test's.
+    All three are NaN with fewer than two pairs, and when every difference is the same: no spread, nothing to
+    test against.
+    """
+
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the differences allowed an interval at all."""
+        return not isnan(self.low)
+
+    @property
+    def includes_zero(self) -> bool:
+        """Whether the interval holds 0; without an interval nothing is excluded, so True."""
+        return not self.has_interval or self.low <= 0.0 <= self.high
+
+
+def by_seed(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
+    """What the arm's finished runs measured, indexed by seed in ascending order, unmeasured ones left out.
+
+    Raises InputError for a metric that is no column, an arm that has no row, and a seed that occurs twice.
+    """
+    if metric not in rows.columns:
+        known = ", ".join(name for name in rows.columns if "/" in name)
+        raise InputError(f"no metric {metric!r} in the rows: choose one of {known}")
+    if arm not in arms_of(rows):
+        raise InputError(f"no arm {arm!r} in the rows: choose one of {', '.join(arms_of(rows))}")
+    done = finished(rows)
+    values = done[done["arm"] == arm].set_index("seed")[metric].dropna().sort_index()
+    if values.index.has_duplicates:
+        raise InputError(f"arm {arm!r} has two finished runs of one seed: keep the row of one run")
+    return values
+
+
+def pairs(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> pd.DataFrame:
+    """Columns `arm` and `reference`, one row a seed both arms measured; errors as `by_seed`."""
+    both = {"arm": by_seed(rows, arm, metric), "reference": by_seed(rows, reference, metric)}
+    return pd.concat(both, axis=1, join="inner")
+
+
+def paired(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> Paired:
+    """The mean difference arm - reference over common seeds, its 95 % t interval and the paired t-test's p.
+
+    Seeds only one of the arms finished are left out. Errors as `by_seed`.
+    """
+    both = pairs(rows, metric, arm, reference)
+    differences = (both["arm"] - both["reference"]).to_numpy(dtype=np.float64)
+    n = len(differences)
+    if n == 0:
+        return Paired(0, nan, nan, nan, nan)
+    mean = float(differences.mean())
+    # Equal differences of unequal floats leave a spread of rounding errors, which would pass for a tiny p.
+    rounding = 1e-12 * float(np.abs(both.to_numpy()).max())
+    if n < 2 or np.ptp(differences) <= rounding:
+        return Paired(n, mean, nan, nan, nan)
+    error = float(differences.std(ddof=1)) / sqrt(n)
+    half = _t_quantile(n) * error
+    p = 2.0 * float(stats.t.sf(abs(mean) / error, n - 1))
+    return Paired(n, mean, mean - half, mean + half, p)
+
+
+def mean_interval(values: Sequence[float] | pd.Series) -> tuple[float, float, float]:
+    """The mean and its 95 % t interval; NaN bounds for fewer than two values, all NaN for none."""
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) == 0:
+        return nan, nan, nan
+    mean = float(array.mean())
+    if len(array) < 2:
+        return mean, nan, nan
+    half = _t_quantile(len(array)) * float(array.std(ddof=1)) / sqrt(len(array))
+    return mean, mean - half, mean + half
+
+
+def _t_quantile(n: int) -> float:
+    return float(stats.t.ppf(0.5 + CONFIDENCE / 2.0, n - 1))

@@ -1,0 +1,249 @@
+"""A detector: its scores by other means, its rate of false alarms, and its file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from sklearn.covariance import LedoitWolf
+from sklearn.metrics import roc_auc_score
+
+from stacked import InputError, RunSpec, StackSpec, data
+from stacked.apps import anomaly
+from stacked.apps.anomaly import Detector, summary
+from stacked.model.encoder import save_encoder
+from stacked.runtime.rng import generator
+from stacked.spec import Budget, Optimisation
+from stacked.training.pretrain import pretrain
+
+SPEC = RunSpec(
+    seed=3,
+    stack=StackSpec.of("conv", 8, 3),
+    budget=Budget((5.0,), 5.0, "epochs"),
+    optimisation=Optimisation(lr=1e-2, batch_size=32, corruption_level=(0.1,)),
+)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    splits = data.load("digits")
+    parts = splits.train, splits.valid, splits.test
+    return torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
+
+
+@pytest.fixture(scope="module")
+def zeros(digits: Any) -> torch.Tensor:
+    return digits[0][digits[1] == 0]
+
+
+@pytest.fixture(scope="module")
+def fitted(zeros: torch.Tensor) -> dict[str, Detector]:
+    both = Detector(SPEC).fit(zeros[:140])
+    return {kind: both.scored_by(kind) for kind in ("reconstruction", "density", "both")}
+
+
+def parts(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which were trained on, and which calibrated."""
+    order = torch.randperm(len(images), generator=generator(3, "calibration"))
+    return images[order[28:]], images[order[:28]]
+
+
+@torch.no_grad()
+def test_scores_are_those_of_plain_torch_and_scikit_learn(fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
+    images, normal = digits[0][:60], parts(zeros[:140])[0]
+    stack = fitted["both"].stack
+    x, trained = images.float() / 255, normal.float() / 255
+    error = (stack.reconstruct(x) - x).square().mean((1, 2, 3)).double().numpy()
+    np.testing.assert_allclose(fitted["reconstruction"].score(images), error, rtol=1e-5)
+    shape = LedoitWolf().fit(stack.encode(trained).flatten(1).numpy())
+    far = shape.mahalanobis(stack.encode(x).flatten(1).numpy()) / 12
+    np.testing.assert_allclose(fitted["density"].score(images), far, rtol=1e-3)
+    distances = shape.mahalanobis(stack.encode(trained).flatten(1).numpy()) / 12
+    scale = (stack.reconstruct(trained) - trained).square().mean(), distances.mean()
+    both = np.log(error / float(scale[0])) + np.log(far / scale[1])
+    np.testing.assert_allclose(fitted["both"].score(images), both, atol=2e-3)
+    np.testing.assert_allclose(fitted["both"].heat_map(images).mean((1, 2)), error, rtol=1e-5)
+
+
+def test_a_detector_with_another_score_is_the_one_fitted_for_it(fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
+    alone = Detector(SPEC, score="density").fit(zeros[:140])
+    assert np.array_equal(alone.score(digits[0][:50]), fitted["density"].score(digits[0][:50]))
+    assert alone.threshold == fitted["density"].threshold
+
+
+@pytest.mark.parametrize("kind", ["reconstruction", "density", "both"])
+def test_it_tells_other_digits_from_zeros(kind: str, fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
+    others = digits[0][digits[1] != 0]
+    scores = np.concatenate([fitted[kind].score(zeros[140:]), fitted[kind].score(others)])
+    assert roc_auc_score(np.arange(len(scores)) >= len(zeros) - 140, scores) > 0.9
+
+
+def test_p_values_count_calibration_images(fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
+    detector, images = fitted["both"], digits[0][:200]
+    held = detector.score(parts(zeros[:140])[1])
+    for score, p in zip(detector.score(images), detector.p_value(images), strict=True):
+        assert p == (1 + (held >= score).sum()) / 29
+    assert np.array_equal(detector.predict(images), detector.score(images) > detector.threshold)
+    assert np.array_equal(detector.predict(images), detector.p_value(images) <= 0.05)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 1 / 3, 0.5])
+def test_false_alarms_come_at_their_rate(rate: float, fitted: Any) -> None:
+    """Over many calibrations a score that is drawn as they are is called anomalous at the rate, to what can be resolved."""
+    draw, detector = np.random.default_rng(0), Detector(SPEC, false_alarms=rate)
+    alarms = []
+    for _ in range(3000):
+        values = draw.normal(size=40)
+        detector.calibration = np.sort(values[:39])
+        alarms.append(values[39] > detector.threshold)
+    expected = np.floor(rate * 40) / 40
+    assert abs(np.mean(alarms) - expected) < 4 * np.sqrt(expected * (1 - expected) / 3000)
+
+
+def test_a_file_brings_it_back_to_the_bit(fitted: Any, digits: Any, tmp_path: Path) -> None:
+    for kind, detector in fitted.items():
+        detector.save(tmp_path / kind)
+        again = Detector.load(tmp_path / kind)
+        assert np.array_equal(again.score(digits[0]), detector.score(digits[0]))
+        assert np.array_equal(again.p_value(digits[0]), detector.p_value(digits[0]))
+        assert (again.kind, again.false_alarms) == (kind, 0.05)
+
+
+def test_foreign_files_are_refused(fitted: Any, tmp_path: Path) -> None:
+    detector = fitted["both"]
+    save_encoder(tmp_path / "encoder", detector.stack, SPEC.stack)
+    detector.save(tmp_path / "whole")
+    (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-100])
+    tensors = load_file(tmp_path / "whole")
+    with safe_open(tmp_path / "whole", "pt") as file:
+        header = file.metadata()
+    save_file(tensors | {"scale": tensors["scale"][:1].clone()}, tmp_path / "unfit", header)
+    save_file({n: t for n, t in tensors.items() if n != "mean"}, tmp_path / "less", header)
+    save_file(tensors, tmp_path / "odd", header | {"score": '"gut feeling"'})
+    wide = {"mean": torch.zeros(13).double(), "precision": torch.eye(13).double()}
+    save_file(tensors | wide, tmp_path / "of another stack", header)
+    save_file(tensors | {"held": tensors["held"][:, :18].clone()}, tmp_path / "few", header)
+    for name in ("encoder", "cut", "unfit", "less", "odd", "none", "of another stack", "few"):
+        with pytest.raises(InputError, match="is not a detector"):
+            Detector.load(tmp_path / name)
+
+
+def test_large_maps_are_averaged_over_their_places() -> None:
+    code = torch.rand(2, 5, 20, 20)
+    assert torch.equal(summary(code), code.mean((2, 3)))
+    assert summary(code[..., :10, :10]).shape == (2, 500)
+    assert summary(torch.rand(2, 2000)).shape == (2, 2000)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"score": "guess"}, "score 'guess'"),
+        ({"false_alarms": 0.0}, "false_alarms 0.0 is not allowed"),
+        ({"held_out": 1.0}, "held_out 1.0 is not allowed"),
+    ],
+)
+def test_wrong_parameters_are_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Detector(**given)
+
+
+def test_what_cannot_be_scored_is_refused(fitted: Any, zeros: torch.Tensor) -> None:
+    with pytest.raises(InputError, match="not fitted"):
+        Detector(SPEC).score(zeros)
+    with pytest.raises(InputError, match="give uint8"):
+        fitted["both"].score(zeros.float())
+    with pytest.raises(InputError, match=r"give uint8 images of \[1, 8, 8\]"):
+        fitted["both"].score(zeros[..., :7])
+    with pytest.raises(InputError, match=r"4 held-out images cannot tell a false-alarm rate of 0.05: give 19 or more"):
+        Detector(SPEC).fit(zeros[:20])
+    with pytest.raises(InputError, match=r"give uint8 \[N, C, H, W\]"):
+        Detector(SPEC).fit(zeros.float())
+
+
+# Scores that are no numbers
+
+
+def unchanging(images: torch.Tensor) -> torch.Tensor:
+    return images[:1].expand(140, -1, -1, -1)
+
+
+def test_copies_of_one_image_are_refused(zeros: torch.Tensor, digits: Any) -> None:
+    for kind in ("both", "density"):
+        with pytest.raises(InputError, match="the 140 normal images are all the same"):
+            Detector(SPEC, score=kind).fit(unchanging(zeros))
+    alone = Detector(SPEC, score="reconstruction").fit(unchanging(zeros))
+    assert not alone.predict(unchanging(zeros)).any()
+    assert alone.predict(digits[0][digits[1] == 1]).mean() > 0.5
+    with pytest.raises(InputError, match="score 'both' is not defined"):
+        alone.scored_by("both")
+
+
+def test_a_dead_code_is_refused(zeros: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As rectifiers may leave it: 0 for all images."""
+
+    def dead(*given: Any, **more: Any) -> Any:
+        stack = pretrain(*given, **more)
+        with torch.no_grad():
+            for parameter in stack.stages[-1].encoder.parameters():
+                parameter.fill_(-1.0)
+        return stack
+
+    monkeypatch.setattr(anomaly, "pretrain", dead)
+    spec = replace(SPEC, stack=StackSpec.of("conv", 8, 3, norm="none"))
+    for kind in ("both", "density"):
+        with pytest.raises(InputError, match="normal images all have the same code"):
+            Detector(spec, score=kind).fit(zeros[:140])
+    assert Detector(spec, score="reconstruction").fit(zeros[:140]).scale[1] == 0
+
+
+def test_a_score_that_is_no_number_is_anomalous(
+    fitted: Any, zeros: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = fitted["both"].scored_by("both")
+    monkeypatch.setattr(detector, "_parts", lambda images: np.array([[np.nan, 0.1, np.nan], [1.0, np.nan, np.nan]]))
+    assert np.array_equal(detector.score(zeros[:3]), [np.inf] * 3)
+    assert np.array_equal(detector.p_value(zeros[:3]), [1 / 29] * 3)
+    assert detector.predict(zeros[:3]).all()
+
+
+def test_a_file_with_values_that_are_no_numbers_is_refused(fitted: Any, tmp_path: Path) -> None:
+    fitted["both"].save(tmp_path / "right")
+    tensors = load_file(tmp_path / "right")
+    with safe_open(tmp_path / "right", "pt") as file:
+        header = file.metadata()
+    for name in tensors:
+        if tensors[name].is_floating_point():
+            save_file({**tensors, name: tensors[name] * float("nan")}, tmp_path / "wrong", header)
+            with pytest.raises(InputError, match=r"is not a detector .*not finite"):
+                Detector.load(tmp_path / "wrong")
+
+
+def test_images_may_be_numpys(fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
+    again = Detector(SPEC, false_alarms=np.float32(0.0625)).fit(zeros[:140].numpy())  # type: ignore[arg-type]
+    images = digits[0][:20]
+    assert np.array_equal(again.score(images.numpy()), fitted["both"].score(images))
+    assert np.array_equal(again.heat_map(images.numpy()[::-1])[::-1], fitted["both"].heat_map(images))
+    for wrong, says in (
+        (images.permute(0, 2, 3, 1).numpy(), r"shape \[20, 8, 8, 1\] cannot be scored: .*permute"),
+        (images.numpy().astype(np.float32), r"images of torch\.float32 and shape"),
+        (list(images), "images in a list cannot be scored: give uint8"),
+    ):
+        with pytest.raises(InputError, match=says):
+            again.score(wrong)
+        with pytest.raises(InputError, match=says.replace("scored", "read")):
+            Detector(SPEC).fit(wrong)
+
+
+def test_a_rate_of_numpys_is_saved(fitted: Any, tmp_path: Path, zeros: torch.Tensor) -> None:
+    detector = Detector(SPEC, false_alarms=np.float32(0.0625), held_out=np.float64(0.25)).fit(zeros[:100])  # type: ignore[arg-type]
+    detector.save(tmp_path / "detector")
+    assert Detector.load(tmp_path / "detector").false_alarms == 0.0625
+    with pytest.raises(InputError, match="false_alarms nan is not allowed"):
+        Detector(false_alarms=float("nan"))

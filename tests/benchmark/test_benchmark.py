@@ -1,0 +1,234 @@
+"""The benchmark measures the same work for all, goes on where it was left, and says of its aims what the rows say."""
+
+from __future__ import annotations
+
+import csv
+import mmap
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from stacked import plan
+from stacked.cost.roofline import H100
+from stacked.model.stack import StackedAutoencoder, grow
+from stacked.spec import Budget
+from stacked.util.errors import Interrupted
+from studies.benchmark import __main__ as command
+from studies.benchmark import loops, ours, photos
+from studies.benchmark.predicted import foretold
+from studies.benchmark.questions import Claim, Question, questions
+from studies.benchmark.report import claims_table, curve, exponent, exponents_table, found, met, report
+from studies.benchmark.run_one import PROGRAMS, training
+from studies.benchmark.scaling import AXES, WAYS, scaling, spec_of
+from studies.benchmark.spent import MEMORY, Spent, resident
+from studies.benchmark.whole import Recording
+from studies.benchmark.workloads import WORKS, error, pixels
+
+pytestmark = pytest.mark.skipif(not MEMORY.exists(), reason="reads what a process holds from /proc")
+
+TWO = Question(
+    "dense",
+    "two arms",
+    {"loop": ("training", {"who": "loop"}), "stacked": ("training", {"who": "ours"})},
+    (
+        Claim("time", "cpu_seconds", "stacked", "loop", most=0.7),
+        Claim("error", "mse", "stacked", most=0.02, unit="MSE"),
+        Claim("rate", "share", "stacked", least=0.5, unit="share"),
+    ),
+    seeded=True,
+)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Who was measured with which seed, where nothing is really measured."""
+    calls: list[tuple[str, int]] = []
+
+    def measured(call: Any, more: dict[str, int]) -> dict[str, float]:
+        calls.append((call[1]["who"], more["seed"]))
+        slow = call[1]["who"] == "loop"
+        return {"cpu_seconds": (10.0 if slow else 6.0) + more["seed"], "mse": 0.03 if slow else 0.01, "share": 0.25}
+
+    monkeypatch.setattr(command, "measured", measured)
+    return calls
+
+
+def test_arms_alternate_and_what_is_measured_is_not_measured_again(
+    asked: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    with pytest.raises(Interrupted):
+        command.measure([TWO], path, 3, lambda: len(asked) == 3)
+    command.measure([TWO], path, 3, lambda: False)
+    assert asked == [(who, seed) for seed in range(3) for who in ("loop", "ours")]
+    command.measure([TWO], path, 3, lambda: False)
+    assert len(asked) == 6
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 * 3
+    assert set(rows[0]) == set(command.FIELDS)
+
+
+def test_the_page_says_which_aims_are_reached(asked: list[tuple[str, int]], tmp_path: Path) -> None:
+    command.measure([TWO], tmp_path / "rows.csv", 3, lambda: False)
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    time, _mse, share = TWO.claims
+    assert found(rows, TWO, time).tolist() == pytest.approx([6 / 10, 7 / 11, 8 / 12])
+    assert [met(claim, found(rows, TWO, claim).median()) for claim in TWO.claims] == [True, True, False]
+    assert not met(replace(time, most=0.6), found(rows, TWO, time).median())
+    assert met(replace(share, least=0.25), found(rows, TWO, share).median())
+    lines = claims_table(rows, [TWO]).splitlines()
+    assert "dense: time, beside loop | 0.636 × | 0.600 to 0.667 | ≤ 0.7 | yes" in lines[2]
+    assert "≥ 0.5 | **no**" in lines[4]
+    page = report(tmp_path, (TWO,), "python -m studies.benchmark")
+    assert (tmp_path / "README.md").read_text() == page
+    for name in ("targets", "error"):
+        assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_question_can_be_asked() -> None:
+    """Of programs that there are, with claims about arms that it has."""
+    for one in questions():
+        assert all(program in PROGRAMS for program, _ in one.arms.values())
+        for claim in one.claims:
+            assert claim.arm in one.arms
+            assert claim.against is None or claim.against in one.arms
+            assert (claim.most is None) != (claim.least is None)
+
+
+@pytest.mark.parametrize("what", WORKS)
+def test_the_loop_and_the_package_train_the_same_stack_as_often(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = replace(WORKS[what], images=600, batch=100, epochs=2)
+    steps: list[int] = []
+    step = torch.optim.Adam.step
+
+    def counted(self: torch.optim.Adam, *args: Any) -> Any:
+        steps.append(sum(p.numel() for group in self.param_groups for p in group["params"]))
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", counted)
+    train, _ = pixels(work)
+    loops.train(work, 0, train.float() / 255)
+    by_hand, steps = steps, []
+    ours.train(work, 0, train)
+    assert steps == by_hand
+    assert len(steps) == 2 * 6 * (len(work.widths) + 1)
+
+
+def test_what_is_trained_reconstructs_and_is_measured() -> None:
+    work = replace(WORKS["conv"], images=512)
+    train, test = pixels(work)
+    assert train.shape == (512, 1, 28, 28)
+    spec = ours.spec_of(work, 0, ours.RECIPES["same"])
+    stack = StackedAutoencoder((1, 28, 28))
+    grow(stack, spec, 3)
+    untrained = error(ours.Reconstruction(stack.eval()), test[:1000].float() / 255)
+    done = training("ours", "conv", seed=0, epochs=4, images=512)
+    assert 0 < done["mse"] < untrained
+    assert done["cpu_seconds"] > 0
+    assert ours.spec_of(work, 0, ours.RECIPES["conv"]).optimisation.schedule == "cosine"
+
+
+def test_what_a_context_takes_is_seen() -> None:
+    with mmap.mmap(-1, 60_000_000) as filled:  # new pages: those of the heap may be here already
+        with Spent() as spent:
+            filled.write(bytes(60_000_000))
+        assert 50 < spent.told()["growth_mb"] < 200
+        assert resident("VmRSS") > len(filled) / 1e6
+    with Spent() as nothing:
+        pass
+    assert nothing.told()["growth_mb"] < 5
+
+
+def test_bad_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--only", "densest", "--out", str(tmp_path)]) == 2
+    assert "question 'densest'" in capsys.readouterr().err
+    assert command.main(["--repeats", "0", "--out", str(tmp_path)]) == 2
+
+
+def test_exponents_are_those_of_the_rows(tmp_path: Path) -> None:
+    axis = Question(
+        "scaling-stages",
+        "an epoch",
+        {f"{w} @ {v}": ("scaling", {}) for v in (1, 2, 4) for w in WAYS},
+        (),
+        axis="stages",
+    )
+    rows = [
+        {
+            "question": axis.name,
+            "arm": f"{way} @ {value}",
+            "repeat": repeat,
+            "measure": measure,
+            "value": 3.0 * value**power,
+        }
+        for way in WAYS
+        for value in (1, 2, 4)
+        for repeat in range(2)
+        for measure, power in (("cpu_seconds", 1.5), ("growth_mb", 0.5))
+    ]
+    frame = pd.DataFrame(rows).assign(load=0.1, commit="abc")
+    assert exponent(curve(frame, axis, "joint", "cpu_seconds")) == pytest.approx((1.5, 1.5, 1.5))
+    assert "| stages | greedy | 1.50 (1.50 to 1.50) | 0.50 (0.50 to 0.50) |" in exponents_table(frame, [axis])
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    report(tmp_path, (axis,), "python -m studies.benchmark")
+    assert (tmp_path / "figures" / "scaling.png").exists()
+    assert not (tmp_path / "figures" / "targets.png").exists()
+
+
+def test_the_ends_of_an_axis_can_be_built_and_an_epoch_is_told() -> None:
+    for axis, (values, _) in AXES.items():
+        for way in WAYS:
+            for value in (values[0], values[-1]):
+                spec, shape, images = spec_of(axis, value, way)
+                phases = spec.phases(images // spec.optimisation.batch_size)
+                assert len(phases) == (1 if way == "joint" else len(spec.stack.stages))
+                plan(replace(spec, budget=Budget((1.0,), 1.0, "updates")), shape, images, machine=H100)
+    once, five = (scaling("stages", 1, way)["cpu_seconds"] for way in ("greedy", "greedy, 5 epochs a stage"))
+    assert 0.2 * once < five < 5 * once
+
+
+def test_a_forecast_is_held_beside_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WORKS, "dense", replace(WORKS["dense"], widths=(20, 5), images=1000))
+    told = foretold("dense")
+    assert told["error"] == pytest.approx(abs(told["predicted"] / told["seconds"] - 1))
+
+
+def test_a_folder_is_read_and_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "FILES", 5)
+    monkeypatch.setattr(photos, "UPDATES", 1)
+    told = photos.folder(40)
+    assert told["pixels_mb"] == pytest.approx(40 * 3 * 224 * 224 / 1e6)
+    assert told["resident_mb"] > told["pixels_mb"]
+    assert told["codes_mb"] < 2**30 / 1e6
+
+
+def test_what_recording_takes_is_counted_once_and_in_the_training_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("studies.benchmark.whole.time.perf_counter", lambda: now[0])
+
+    class Inner:
+        def work(self, seconds: float) -> None:
+            now[0] += seconds
+
+    class Outer:
+        def work(self) -> None:
+            now[0] += 1
+            Inner().work(2)
+            Inner().work(4)
+
+    before = Inner.work, Outer.work
+    with Recording(Inner, Outer) as recording:
+        Outer().work()
+        other = threading.Thread(target=Inner().work, args=(8,))
+        other.start()
+        other.join()
+        now[0] += 16
+        Inner().work(32)
+    assert (Inner.work, Outer.work) == before
+    assert recording.seconds == 39

@@ -1,0 +1,114 @@
+"""A forecast says exactly what can be counted, and what is measured as a run measures it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import toy_splits
+
+from stacked import InputError, RunSpec, StackSpec, plan
+from stacked.cost.fake_execution import Operation, encoding, update
+from stacked.cost.flops import update_flops
+from stacked.cost.memory import training_bytes
+from stacked.cost.roofline import H100, Machine, measured
+from stacked.model.stack import StackedAutoencoder, build
+from stacked.runs.run import run
+from stacked.spec import Budget, Classification, Evaluation, Optimisation
+from stacked.spec.growth import POLICIES, Phase, Updates
+from stacked.stages import kinds
+from stacked.training.codes import prefix_flops
+from studies.framework.dry_run import duration
+from studies.framework.study import main
+from studies.pretraining.layerwise import STUDY
+
+SHAPE = (1, 12, 12)
+HOW = Optimisation(batch_size=16, corruption_level=(0.2,), penalties={"l1": 0.1})
+
+
+def cut(stack: StackedAutoencoder, phase: Phase) -> StackedAutoencoder:
+    return StackedAutoencoder(stack.input_shape, list(stack.stages)[: phase.depth])
+
+
+@pytest.mark.parametrize("policy", ["greedy", "greedy-pixels", "joint", "joint-local", "simultaneous", "supervised"])
+@pytest.mark.parametrize("kind", list(kinds()))
+def test_what_is_imitated_is_what_is_done(kind: str, policy: str) -> None:
+    """FLOPs of updates and of encoding to the last, bytes nearly: what kernels make for themselves differs."""
+    shape = (1, 16, 16)
+    spec = StackSpec.of(kind, 8, 8)
+    stack = build(spec, shape).to(memory_format=torch.channels_last)  # as `grow` lays it out
+    for phase in POLICIES[policy](2, Updates((1, 1), 1)):
+        imitated = update(spec, shape, phase, HOW, 16, classes=4)
+        real = cut(stack, phase)
+        assert imitated.flop == update_flops(real, phase, HOW, 4, 16)
+        assert imitated.peak_bytes == pytest.approx(training_bytes(real, phase, HOW, 16, 4), rel=0.2)
+    assert encoding(spec, shape, 2, 16).flop == 16 * prefix_flops(stack, 2)
+
+
+@pytest.mark.parametrize("policy", ["greedy+finetune", "joint", "supervised+unfreeze", "random"])
+def test_a_plan_is_what_a_run_reports(policy: str, tmp_path: Path) -> None:
+    splits = toy_splits()
+    spec = RunSpec(
+        policy=policy,
+        stack=StackSpec.of("conv", 4, 6),
+        budget=Budget((2.0,), 3.0, "epochs"),
+        optimisation=Optimisation(batch_size=32),
+        evaluation=Evaluation(images=32, probe_images=32, probe_labels=32),
+        classification=Classification(labels=(), updates=1, checks=1),
+    )
+    told = plan(spec, SHAPE, len(splits.train), classes=4)
+    row = run(spec, splits, work=tmp_path).row
+    assert told.updates == row["updates"]
+    assert told.gflop == pytest.approx(row["gflop"], rel=1e-12)
+    assert max((phase.peak_bytes for phase in told.phases), default=0) == pytest.approx(1e6 * row["peak_mb"], abs=64)
+    assert max((phase.codes_bytes for phase in told.phases), default=0) == pytest.approx(1e6 * row["codes_mb"])
+    assert told.disk_bytes >= sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert (told.seconds > 0) == (policy != "random")
+
+
+def test_time_is_the_larger_of_two_bounds() -> None:
+    machine = Machine("two bounds", gflops=1.0, gb_per_second=1.0, efficiency=0.5)
+    bound_by_flops, bound_by_bytes = Operation("mm", 2 * 10**9, 8), Operation("add", 8, 3 * 10**9)
+    assert machine.seconds([bound_by_flops]) == pytest.approx(4, rel=1e-4)
+    assert machine.seconds([bound_by_flops, bound_by_bytes]) == pytest.approx(10, rel=1e-4)
+
+
+def test_another_machine_and_millions_of_images_take_no_time_to_tell() -> None:
+    spec = RunSpec(
+        stack=StackSpec.of("conv", 32, 64, 128, 256, 512), policy="joint", budget=Budget(None, 1.0, "epochs")
+    )
+    told = plan(spec, (3, 224, 224), 1_300_000, machine=H100)
+    assert told.machine == H100
+    assert told.updates == 1_300_000 // 256
+    faster = plan(spec, (3, 224, 224), 1_300_000, machine=replace(H100, gflops=2 * H100.gflops, gb_per_second=6700))
+    assert faster.seconds < 0.6 * told.seconds
+    assert told.gflop == faster.gflop
+    with pytest.raises(InputError, match="too small"):
+        plan(spec, (3, 24, 24), 1000, machine=H100)
+
+
+def test_this_machine_is_measured() -> None:
+    machine = measured()
+    assert machine.gflops > 1
+    assert machine.gb_per_second > 0.1
+    assert str(torch.get_num_threads()) in machine.name
+    assert measured() is machine  # a dry run of many arms measures once
+
+
+def test_a_dry_run_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    assert main(STUDY, ["--smoke", "--dry-run", "--jobs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n{arm} " in said for arm in ("greedy", "greedy+finetune", "joint", "random"))
+    assert "1 seed, 1 run at a time" in said
+    assert list(tmp_path.iterdir()) == []
+    assert torch.get_num_threads() == threads
+
+
+def test_durations_are_told_as_people_do() -> None:
+    assert [duration(s) for s in (0.04, 12, 600, 7200)] == ["0.0 s", "12 s", "10 min", "2.0 h"]

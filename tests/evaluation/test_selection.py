@@ -1,0 +1,110 @@
+"""On how many labelled validation images a classifier is selected: as few as its label budget, unless said otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from conftest import toy_splits
+
+from stacked import RunSpec, StackSpec
+from stacked.data import Splits
+from stacked.data.formats.split import Split
+from stacked.evaluation import final_metrics
+from stacked.evaluation.classify import fine_tuned
+from stacked.evaluation.final_metrics import measured, selecting
+from stacked.model.stack import build
+from stacked.spec import Classification
+from stacked.util.serialization import to_json
+from studies.framework.study import selection
+from studies.report.tables import selection_note
+
+SPEC = RunSpec(
+    "random",
+    stack=StackSpec.of("conv", 4),
+    classification=Classification(labels=(8, 16, None), lrs=(1e-3,), updates=2, epochs=0.01, checks=1, images=24),
+)
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return toy_splits()
+
+
+def of(spec: RunSpec, **changes: Any) -> RunSpec:
+    return replace(spec, classification=replace(spec.classification, **changes))
+
+
+def test_a_budget_selects_on_as_many_validation_labels(splits: Splits) -> None:
+    assert len(splits.valid) > 24
+    by_budget = {budget: selecting(SPEC, splits, budget) for budget in (8, 16, None)}
+    assert [len(index) for index in by_budget.values()] == [8, 16, 24]
+    assert set(by_budget[8].tolist()) < set(by_budget[16].tolist())  # nested, as training labels are
+    counts = torch.bincount(splits.valid.labels[by_budget[8]])
+    assert counts.tolist() == [2, 2, 2, 2]
+    assert by_budget[8].tolist() != selecting(replace(SPEC, seed=1), splits, 8).tolist()
+
+
+def test_the_former_protocol_selects_on_all_whatever_the_budget(splits: Splits) -> None:
+    spec = of(SPEC, selection="images")
+    assert [len(selecting(spec, splits, budget)) for budget in (8, 16, None)] == [24, 24, 24]
+    assert "selection" not in to_json(spec)  # recorded specs mean it
+    assert "selection" in to_json(SPEC)
+
+
+def test_unlabelled_validation_images_never_select(splits: Splits) -> None:
+    labels = splits.valid.labels.clone()
+    labels[::2] = -1
+    some = replace(splits, valid=Split(splits.valid.images, labels))
+    for spec in (SPEC, of(SPEC, selection="images")):
+        for budget in (8, 16, None):
+            index = selecting(spec, some, budget)
+            assert (labels[index] >= 0).all()
+            assert len(index) == min(spec.classification.checked(budget), int((labels >= 0).sum()))
+
+
+def test_these_images_and_no_others_select(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def tuning(stack: Any, train: Any, valid: Any, test: Any, *more: Any) -> Any:
+        seen.append((len(train[1]), valid[0](torch.arange(len(valid[0]))), valid[1]))
+        return fine_tuned(stack, train, valid, test, *more)
+
+    monkeypatch.setattr(final_metrics, "fine_tuned", tuning)
+    row = measured(build(SPEC.stack, splits.image_shape).eval(), SPEC, splits)
+    assert [count for count, *_ in seen] == [8, 16, len(splits.train)]
+    for budget, (_, images, labels) in zip((8, 16, None), seen, strict=True):
+        index = selecting(SPEC, splits, budget)
+        assert torch.equal(images, splits.valid.images[index] / 255)
+        assert torch.equal(labels, splits.valid.labels[index])
+    assert [row[f"classifier_valid_labels_{name}"] for name in ("8", "16", "all")] == [8, 16, 24]
+
+
+def test_tables_say_on_how_many_labels_was_selected(splits: Splits) -> None:
+    rows = pd.DataFrame(
+        [
+            {
+                "arm": "joint",
+                "seed": seed,
+                "status": "finished",
+                "final/classifier_acc_100": 0.5,
+                "final/classifier_acc_all": 0.9,
+                "final/classifier_valid_labels_100": 100.0,
+                "final/classifier_valid_labels_all": 1000.0,
+                "spec": to_json(of(RunSpec("joint"), selection="images")),
+            }
+            for seed in (0, 1)
+        ]
+    )
+    told = "Classifiers were selected on labelled validation images: "
+    assert selection_note(rows) == f"{told}100 for 100 labels, 1,000 for all labels. "
+    older = rows.drop(columns=[name for name in rows if "valid_labels" in name])  # rows that do not say it
+    assert selection_note(older) == f"{told}1,000 for 100 labels, 1,000 for all labels. "
+    assert selection_note(rows.drop(columns=[name for name in rows if "classifier" in name])) == ""
+    assert selection(SPEC, splits) == "as many labelled validation images as there are training labels, at most 24"
+    assert (
+        selection(of(SPEC, selection="images"), splits) == "24 labelled validation images, also for small label budgets"
+    )

@@ -1,0 +1,68 @@
+"""Runs compute with their share of the threads, and leave those of the process as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from conftest import toy_splits
+from threadpoolctl import threadpool_info
+
+from stacked.spec import Budget, RunSpec, StackSpec
+from studies.design.arms import Arm
+from studies.framework import compute_budget
+from studies.framework import study as study
+from studies.framework.threads import limited
+from studies.pretraining.layerwise import STUDY
+
+
+def now() -> tuple[int, set[int]]:
+    """Threads of torch, and those of every BLAS."""
+    return torch.get_num_threads(), {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+def test_torch_and_blas_are_limited_and_given_back_also_after_a_fault() -> None:
+    before = now()
+    with limited(before[0] + 1):
+        assert now()[0] == before[0] + 1
+    assert now() == before
+    with limited(2):
+        inside = now()
+        assert inside[1] == {2}
+        with limited(1):
+            assert now() == (1, {1})
+        with pytest.raises(ZeroDivisionError), limited(1):
+            1 / 0  # noqa: B018
+        assert now() == inside
+    assert now() == before
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of threads that contexts are entered with."""
+    numbers = []
+
+    @contextmanager
+    def noted(count: int) -> Iterator[None]:
+        numbers.append(count)
+        with limited(count):
+            yield
+
+    monkeypatch.setattr(compute_budget, "limited", noted)
+    monkeypatch.setattr("studies.framework.threads.limited", noted)
+    return numbers
+
+
+def test_seconds_are_measured_with_the_threads_of_a_run(asked: list[int]) -> None:
+    base = RunSpec(stack=StackSpec.of("dense", 4), budget=Budget((2,), 2, "updates"))
+    compute_budget.budgets(base, toy_splits(), (Arm("joint"),), "seconds", Arm("greedy"), threads=2)
+    assert asked
+    assert set(asked) == {2}
+
+
+def test_a_dry_run_foretells_with_the_threads_of_a_run(asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    assert study.main(STUDY, ["--smoke", "--dry-run", "--jobs", "3"]) == 0
+    assert asked == [2]

@@ -1,0 +1,355 @@
+"""Equal tuning: what is drawn, how it is judged, that no test image is read, and what later runs make of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import toy_splits
+
+from stacked import InputError, RunSpec, StackSpec
+from stacked.data import Splits
+from stacked.spec import Budget, Evaluation, Optimisation, from_json
+from stacked.spec.growth import POLICIES
+from stacked.util.serialization import to_json
+from studies.design.arms import Arm
+from studies.design.search import Among, LogRange, Times, places
+from studies.framework import record, tuning
+from studies.framework import study as study
+from studies.framework.command_line import parser
+from studies.framework.compute_budget import costs
+from studies.framework.options import MOST_SEEDS, Options, options
+from studies.framework.study import Study
+from studies.papers.hinton2006 import STUDY as HINTON2006
+from studies.pretraining.layerwise import STUDY as LAYERWISE
+from studies.pretraining.policies import STUDY as POLICY_STUDY
+from studies.report.trials import (
+    best,
+    draw_tuning,
+    edges,
+    expected_best,
+    judged,
+    load_choices,
+    load_trials,
+    tuning_note,
+)
+
+BASE = RunSpec(
+    "joint",
+    stack=StackSpec.of("conv", 4, 6),
+    budget=Budget((2.0,), 3.0),
+    optimisation=Optimisation(batch_size=32, lr=1e-2),
+    evaluation=Evaluation(probe_labels=60),
+)
+TOY = Study(
+    name="toy",
+    title="Toy",
+    question="?",
+    protocol="p",
+    arms=(
+        Arm("greedy"),
+        Arm("greedy+finetune"),
+        Arm("joint"),
+        Arm("own", "joint", {"optimisation.schedule": "onecycle"}, search={"stack.gain": LogRange(1.0, 8.0)}),
+        Arm("left", "joint", tuned=False),
+        Arm("random"),
+    ),
+)
+
+
+def given(out: Path, **changes: Any) -> Options:
+    values = {
+        "arms": TOY.arm_names,
+        "seeds": (0, 1),
+        "equal": "flops",
+        "data_dir": None,
+        "download": False,
+        "device": "cpu",
+        "jobs": 1,
+        "codes": "auto",
+        "out": out / "out",
+        "store": out / "store",
+        "resume": True,
+        "ui": False,
+        "port": 5000,
+        "tune": 3,
+    }
+    return Options(BASE, **values | changes)
+
+
+@pytest.fixture
+def splits() -> Splits:
+    return toy_splits()
+
+
+# What is drawn
+
+
+def test_ranges_hold_what_they_draw() -> None:
+    rate, factor, size = LogRange(1e-3, 1e-1), Times(0.25, 8.0), Among((16, 32, 64))
+    assert (rate.at(0.0), rate.at(0.5), rate.at(1.0)) == (0.001, 0.01, 0.1)
+    assert rate.at(0.123) == float(f"{rate.at(0.123):.3g}")
+    assert factor.of(3.0) == LogRange(0.75, 24.0)
+    assert [size.at(place) for place in (0.0, 0.34, 0.999, 1.0)] == [16, 32, 64, 64]
+    assert [rate.edge(value) for value in (0.001, 0.0012, 0.01, 0.09)] == ["low", "low", "", "high"]
+    assert [size.edge(value) for value in (16, 32, 64)] == ["low", "", "high"]
+    assert Among(("cosine", "onecycle")).edge("cosine") == ""
+    assert edges({"a.rate": rate, "a.size": size}, {"a.rate": 0.01, "a.size": 16, "gone": 1}) == {"a.size": "low"}
+
+
+def test_places_are_the_same_whenever_and_however_many_are_drawn() -> None:
+    first, longer = places(["a", "b"], 4, 7), places(["a", "b"], 9, 7)
+    assert longer[:4] == first
+    assert places(["a", "b"], 4, 8) != first
+    assert all(0 <= place <= 1 for point in longer for place in point.values())
+    # a Sobol sequence: each quarter of each range is met by a quarter of 8 points
+    for name in ("a", "b"):
+        assert sorted(int(4 * point[name]) for point in places(["a", "b"], 8, 7)) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert places([], 2, 7) == [{}, {}]
+
+
+def test_every_arm_has_the_space_of_the_study_but_for_what_it_sets_itself() -> None:
+    spaces = {arm.name: tuning.space_of(TOY, arm, BASE) for arm in TOY.arms}
+    assert spaces["joint"] == spaces["greedy"] == TOY.search
+    assert spaces["greedy+finetune"] == {**TOY.search, "budget.end_to_end": LogRange(0.75, 96.0)}
+    assert spaces["own"].keys() == TOY.search.keys() - {"optimisation.schedule"} | {"stack.gain"}
+    assert spaces["random"] == {}
+    assert [arm.name for arm in TOY.arms if tuning.is_tuned(TOY, arm, BASE)] == [
+        "greedy",
+        "greedy+finetune",
+        "joint",
+        "own",
+    ]
+
+
+def test_trials_differ_in_what_is_drawn_alone_and_cost_the_same(tmp_path: Path) -> None:
+    toy = toy_splits()
+    trials = list(tuning.planned(TOY, given(tmp_path), toy, 1))
+    assert [(one.number, one.arm) for one in trials[:4]] == [
+        (0, arm) for arm in ("greedy", "greedy+finetune", "joint", "own")
+    ]
+    assert len(trials) == 12
+    assert len({one.spec.id for one in trials}) == 12
+    for number in range(3):
+        same = [one for one in trials if one.number == number]
+        for name in ("optimisation.lr", "optimisation.batch_size"):
+            assert len({one.values[name] for one in same}) == 1  # arms share what is drawn for all
+    goal = None
+    for one in trials:
+        arm = TOY.arm(one.arm).with_values(one.values)
+        assert one.spec.seed == MOST_SEEDS  # which no run of a record can have
+        assert one.spec.classification.labels == ()
+        bare = arm.spec(BASE)
+        assert dataclasses.replace(
+            one.spec, budget=bare.budget, seed=0, evaluation=BASE.evaluation, classification=BASE.classification
+        ) == dataclasses.replace(bare, seed=0)
+        order = study_order(one.spec, toy)
+        cost = costs(one.spec, toy, order, "flops", "cpu")(one.spec.phases(order.updates_per_epoch))
+        goal = goal or cost
+        assert cost == pytest.approx(goal, rel=0.1)  # whole updates of batches of up to 128 of few images
+
+
+def study_order(spec: RunSpec, splits: Splits) -> Any:
+    from stacked.data.stream import Order
+
+    return Order(len(splits.train), spec.optimisation.batch_size, 0)
+
+
+def test_every_committed_study_can_tune_each_of_its_trained_arms() -> None:
+    for one in (LAYERWISE, POLICY_STUDY, HINTON2006):
+        base = options(one.name, study.parse(one, parser("p", "q", one.arm_names), [])).base
+        for arm in one.arms:
+            space = tuning.space_of(one, arm, base)
+            assert bool(space) == (arm.grows_by != "random")
+            for place in (0.0, 0.5, 1.0):  # a spec that exists can run
+                arm.with_values({name: within.at(place) for name, within in space.items()}).spec(base)
+            if "+" in arm.grows_by and arm.tuned:
+                assert "budget.end_to_end" in space
+
+
+# How trials are judged
+
+
+def test_trials_are_measured_on_validation_images_and_nothing_else(tmp_path: Path, splits: Splits) -> None:
+    poisoned = dataclasses.replace(splits, test=splits.test.take(splits.test.labels.new_zeros(0)))  # none can be read
+    (tmp_path / "out").mkdir()
+    trial = next(iter(tuning.planned(TOY, given(tmp_path), splits, 1)))
+    row = trial.do(poisoned, lambda: False)
+    from stacked.evaluation.evaluate import reconstruction
+    from stacked.runs.run import run
+
+    again = run(trial.spec, splits.without_test())
+    assert row["valid/recon_mse"] == reconstruction(again.stack, splits.valid.images).mse
+    assert not [name for name in row if name.startswith("final/")]
+    kept = load_trials(tmp_path / "out")
+    assert kept.iloc[0]["valid/recon_mse"] == row["valid/recon_mse"]
+    assert from_json(kept.iloc[0]["spec"]) == trial.spec
+    assert json.loads(kept.iloc[0]["values"]) == trial.values
+    assert not list((tmp_path / "store" / "work").glob("*/*.safetensors"))  # the row is all that is kept
+
+
+def test_tuning_goes_on_chooses_and_is_taken_by_later_runs(
+    tmp_path: Path, splits: Splits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options_, out = given(tmp_path), tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        tuning.tune(TOY, options_, splits, 1, lambda: (out / "trials.csv").exists() and len(load_trials(out)) == 4)
+    some = load_trials(out)
+    assert len(some) == 4
+    assert not (out / "choices.json").exists()
+
+    assert tuning.tune(TOY, options_, splits, 1, lambda: False) == 0
+    rows = load_trials(out)
+    assert len(rows) == 12
+    pd.testing.assert_frame_equal(rows[rows["run"].isin(some["run"])].reset_index(drop=True), some)  # not made anew
+    choices = load_choices(out)
+    assert list(choices) == ["greedy", "greedy+finetune", "joint", "own"]
+    for arm, choice in choices.items():
+        mine = rows[rows["arm"] == arm]
+        assert choice["run"] == mine.loc[mine["valid/recon_mse"].idxmin(), "run"]
+        assert choice["values"] == json.loads(mine.loc[mine["valid/recon_mse"].idxmin(), "values"])
+    assert "Later runs" in capsys.readouterr().out
+
+    assert tuning.tune(TOY, options_, splits, 1, lambda: False) == 0  # nothing is left to do
+    pd.testing.assert_frame_equal(load_trials(out), rows)
+
+    jobs = {job.arm: job for job in study.plan(TOY, dataclasses.replace(options_, tune=None), splits)}
+    for arm, choice in choices.items():
+        changed = TOY.arm(arm).with_values(choice["values"]).spec(BASE)
+        assert jobs[arm].spec.optimisation == changed.optimisation
+        assert jobs[arm].spec.stack == changed.stack
+    assert jobs["left"].spec.optimisation == BASE.optimisation
+    assert "| joint | validation recon_mse | 0 |" in tuning_note(out)
+    assert draw_tuning(out) is not None
+
+
+def test_what_a_wider_space_draws_again_counts_and_is_not_made_again(tmp_path: Path, splits: Splits) -> None:
+    sizes = Among((8, 16, 32, 64, 128, 256))  # 8 at some of the places where it was before
+    wider = dataclasses.replace(TOY, search={**TOY.search, "optimisation.batch_size": sizes})
+    options_ = given(tmp_path)
+    for one in (TOY, wider, wider):
+        assert tuning.tune(one, options_, splits, 1, lambda: False) == 0
+    rows = load_trials(tmp_path / "out")
+    assert set(rows["arm"].value_counts()) == {6}
+    twice = rows[rows["run"].duplicated(keep=False)]
+    assert len(twice) >= 2
+    for _, pair in twice.groupby("run"):
+        assert len(pair) == pair["space"].nunique() == 2
+        assert pair["seconds"].nunique() == pair["valid/recon_mse"].nunique() == 1
+
+
+def test_settings_are_chosen_before_the_test_set_is_read(tmp_path: Path, splits: Splits) -> None:
+    options_ = given(tmp_path)
+    record.add(
+        options_.out, {"run": BASE.id, "arm": "joint", "seed": 0, "status": "finished", "spec": to_json(BASE)}, [], {}
+    )
+    with pytest.raises(InputError, match=r"before which settings must be chosen: give --tune another --out"):
+        tuning.tune(TOY, options_, splits, 1, lambda: False)
+    with pytest.raises(InputError, match="--equal seconds"):
+        tuning.tune(TOY, dataclasses.replace(options_, equal="seconds"), splits, 1, lambda: False)
+
+
+def test_rows_of_other_settings_do_not_stand_beside_each_other(tmp_path: Path) -> None:
+    row = {"run": BASE.id, "arm": "joint", "seed": 0, "status": "finished", "spec": to_json(BASE)}
+    record.add(tmp_path, row, [], {})
+    record.check_same_arms(tmp_path, {("joint", 0): BASE.id, ("joint", 1): "another"})
+    with pytest.raises(
+        InputError, match=r"a run of 'joint' with seed 0 and other settings of that arm: choose another --out"
+    ):
+        record.check_same_arms(tmp_path, {("joint", 0): "another"})
+
+
+def rows_of(**arms: list[float | None]) -> pd.DataFrame:
+    """A trial a value; None: it failed."""
+    return pd.DataFrame(
+        [
+            {
+                "trial": number,
+                "run": f"{arm}{number}",
+                "arm": arm,
+                "seed": MOST_SEEDS,
+                "status": "failed: x" if value is None else "finished",
+                "valid/recon_mse": math.nan if value is None else value,
+                "values": json.dumps({"optimisation.lr": 0.001 * (number + 1)}),
+                "space": "{}",
+                "spec": "{}",
+            }
+            for arm, values in arms.items()
+            for number, value in enumerate(values)
+        ]
+    )
+
+
+def test_a_trial_that_failed_or_is_not_finite_is_the_worst() -> None:
+    rows = rows_of(a=[None, math.nan, 0.3, 0.2, math.inf])
+    assert list(judged(rows, "a", "recon_mse", False)) == [math.inf, math.inf, 0.3, 0.2, math.inf]
+    found = best(rows, "a", "recon_mse", False)
+    assert found is not None
+    assert found["trial"] == 3
+    assert best(rows, "a", "recon_mse", True)["trial"] == 2  # type: ignore[index]
+    assert best(rows_of(a=[None, math.nan]), "a", "recon_mse", False) is None
+    assert best(rows, "a", "probe_acc", True) is None  # which nothing measured
+
+
+@pytest.mark.parametrize("higher", [False, True])
+def test_the_expected_best_is_the_mean_over_all_subsets(higher: bool) -> None:
+    values = np.array([0.3, 0.1, 0.7, 0.2, 0.2])
+    pick = max if higher else min
+    for k, found in enumerate(expected_best(values, higher), start=1):
+        assert found == pytest.approx(np.mean([pick(some) for some in combinations(values, k)]))
+    worst = -math.inf if higher else math.inf
+    assert list(np.isfinite(expected_best(np.array([0.3, worst, worst]), higher))) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"joint": [0.1, 0.2], "greedy": [0.1]}, r"as many trials, and of 2 greedy has 1: give --tune with all --arms"),
+        ({"joint": [None, None]}, r"no trial of arm 'joint' finished: widen its search space"),
+    ],
+)
+def test_arms_are_chosen_from_as_many_trials(tmp_path: Path, arms: Any, message: str) -> None:
+    rows_of(**arms).to_csv(tmp_path / "trials.csv", index=False)
+    with pytest.raises(InputError, match=message):
+        tuning.choose(TOY, tmp_path, BASE)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"arms": {"joint": {"values": 3}}}', '{"arms": []}', '{"trials": 3}'])
+def test_choices_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "choices.json").write_text(text)
+    with pytest.raises(InputError, match=r"choices\.json cannot be read"):
+        load_choices(tmp_path)
+    assert load_choices(tmp_path / "elsewhere") == {}
+
+
+# The project's own choices
+
+
+def test_the_projects_choices_are_used_with_its_own_settings_alone(tmp_path: Path) -> None:
+    values = {"joint": {"optimisation.lr": 0.004}}
+    chosen = dataclasses.replace(LAYERWISE, chosen=values)
+
+    def of(words: str) -> Options:
+        told = [*words.split(), "--out", str(tmp_path / "none")]
+        return options("layerwise", study.parse(chosen, parser("p", "q", chosen.arm_names), told))
+
+    assert study.settings(chosen, of("--seeds 2 --arms joint --data kmnist")) == values
+    for words in ("--lr 0.02", "--channels 4 8", "--epochs 2"):
+        assert study.settings(chosen, of(words)) == {}
+
+
+@pytest.mark.parametrize("one", [LAYERWISE, POLICY_STUDY, HINTON2006], ids=lambda one: one.name)
+def test_the_projects_choices_are_those_of_its_record(one: Study) -> None:
+    folder = Path(__file__).parents[2] / "results" / one.name
+    recorded = {arm: choice["values"] for arm, choice in load_choices(folder).items()}
+    assert {arm: dict(values) for arm, values in one.chosen.items()} == recorded
+    assert set(recorded) <= {arm.name for arm in one.arms}
+    assert {arm.grows_by for arm in one.arms} <= set(POLICIES)

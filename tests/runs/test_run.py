@@ -1,0 +1,326 @@
+"""Whole runs: the same spec gives the same numbers, arms share what they should, phases resume."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import toy_splits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+import stacked.runs.run
+from stacked import InputError, RunSpec, StackSpec
+from stacked.data.formats.split import Split, Splits
+from stacked.evaluation import evaluate
+from stacked.evaluation.classify import PROBE_C, PROBE_ITERATIONS, Classifier, accuracy, fine_tuned, linear_probe
+from stacked.evaluation.curves import Curves, State
+from stacked.model.stack import StackedAutoencoder, grow
+from stacked.runs.checkpoint import phase_path
+from stacked.runs.run import run
+from stacked.runtime.environment import device_of
+from stacked.spec import Budget, Classification, Evaluation, Optimisation
+from stacked.tracking.null_tracker import Untracked
+from stacked.training.codes import Images
+from stacked.util.errors import Diverged
+
+SPEC = RunSpec(
+    policy="greedy+finetune",
+    stack=StackSpec.of("conv", 4, 6),
+    budget=Budget((2.0,), 2.0),
+    optimisation=Optimisation(batch_size=32, corruption_level=(0.1,), lr=1e-2),
+    evaluation=Evaluation(every=4, images=64, probe_every=3, probe_images=64, probe_labels=64),
+    classification=Classification(labels=(16, None), updates=10, checks=2, images=64),
+)
+TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit")
+
+
+def numbers(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in TIMES}
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return toy_splits()
+
+
+@pytest.fixture(scope="module")
+def done(splits: Splits) -> Any:
+    return run(SPEC, splits)
+
+
+def test_the_same_spec_gives_the_same_numbers_and_another_seed_others(done: Any, splits: Splits) -> None:
+    again, other = run(SPEC, splits), run(replace(SPEC, seed=1), splits)
+    assert numbers(again.row) == numbers(done.row)
+    assert [numbers(p) for p in again.curve] == [numbers(p) for p in done.curve]
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(again.stack.state_dict().values(), done.stack.state_dict().values(), strict=True)
+    )
+    assert other.row["final/recon_mse"] != done.row["final/recon_mse"]
+
+
+@pytest.mark.parametrize("codes", ["memory", "recompute"])
+def test_how_codes_are_kept_changes_no_number(codes: str, done: Any, splits: Splits) -> None:
+    forced = run(SPEC, splits, codes=codes)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(forced.stack.state_dict().values(), done.stack.state_dict().values(), strict=True)
+    )
+    assert {k: v for k, v in forced.row.items() if k.startswith("final/")} == {
+        k: v for k, v in done.row.items() if k.startswith("final/")
+    }
+
+
+def test_nothing_depends_on_how_often_it_is_evaluated(done: Any, splits: Splits) -> None:
+    often = run(replace(SPEC, evaluation=replace(SPEC.evaluation, every=1, probe_every=1)), splits)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(often.stack.state_dict().values(), done.stack.state_dict().values(), strict=True)
+    )
+
+
+def test_arms_share_initial_weights_data_order_and_labels(splits: Splits) -> None:
+    first = {}
+    for policy in ("greedy", "joint", "random"):
+        stack = StackedAutoencoder(splits.image_shape)
+        grow(stack, replace(SPEC, policy=policy), 2)
+        first[policy] = stack.state_dict()
+    for name, value in first["greedy"].items():
+        assert torch.equal(value, first["joint"][name])
+        assert torch.equal(value, first["random"][name])
+    greedy, finetuned = run(replace(SPEC, policy="greedy"), splits), run(SPEC, splits)
+    shared = [p for p in finetuned.curve if p["phase"].startswith("stage") and "train/loss" in p]
+    theirs = [p for p in greedy.curve if "train/loss" in p]
+    assert [p["train/loss"] for p in theirs[: len(shared)]] == [p["train/loss"] for p in shared]
+
+
+def test_stages_grow_on_the_device_of_the_run(splits: Splits) -> None:
+    stack = StackedAutoencoder(splits.image_shape)
+    grow(stack, SPEC, 2, torch.device("meta"))
+    assert {p.device.type for p in stack.parameters()} == {"meta"}
+
+
+def test_what_a_run_reports(done: Any) -> None:
+    row = done.row
+    assert row["updates"] == 16 * 2 + 16
+    assert row["images_seen"] == row["updates"] * 32
+    assert row["final/recon_mse"] == row["final/recon_mse_depth2"]
+    assert row["final/recon_sse"] == pytest.approx(row["final/recon_mse"] * 144)
+    assert [p["step"] for p in done.curve] == list(range(0, 49, 4))
+    assert [p["phase"] for p in done.curve[:2]] == ["stage 1", "stage 1"]
+    assert done.curve[-1]["progress/gflop"] == row["gflop"]
+    assert [p["step"] for p in done.curve if "eval/probe_acc" in p] == [0, 12, 24, 36, 48]
+    assert set(done.samples) == {"originals", "depth1", "depth2", "filters"}
+    assert row["final/classifier_acc_all"] > 0.5
+
+
+def test_training_beats_the_untrained_floor(done: Any, splits: Splits) -> None:
+    floor = run(replace(SPEC, policy="random", evaluation=replace(SPEC.evaluation, until=48)), splits)
+    assert floor.row["updates"] == floor.row["gflop"] == 0
+    assert [p["step"] for p in floor.curve] == [0, 48]
+    assert floor.curve[0]["eval/recon_mse"] == floor.curve[1]["eval/recon_mse"]
+    assert done.row["final/recon_mse"] < 0.5 * floor.row["final/recon_mse"]
+
+
+@pytest.mark.parametrize("phase", [1, 2])
+def test_a_run_goes_on_after_its_last_finished_phase(phase: int, done: Any, splits: Splits, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    class Killed(Untracked):
+        """Stops the run right after the checkpoint of `phase`."""
+
+        def artifact(self, path: Path, folder: str) -> None:
+            if path == phase_path(tmp_path, phase):
+                raise Stop
+
+    with pytest.raises(Stop):
+        run(SPEC, splits, work=tmp_path, tracker=Killed())
+    resumed = run(SPEC, splits, work=tmp_path)
+    assert numbers(resumed.row) == numbers(done.row)
+    assert [numbers(p) for p in resumed.curve] == [numbers(p) for p in done.curve]
+
+
+def test_divergence_ends_the_run_with_its_points_kept(splits: Splits) -> None:
+    points = []
+
+    class Noting(Untracked):
+        def log(self, values: dict[str, float], step: int) -> None:
+            points.append(step)
+
+    wild = replace(SPEC, optimisation=Optimisation(optimiser="sgd", lr=1e30, batch_size=32))
+    with pytest.raises(Diverged, match=r"phase 'stage \d' at update"):
+        run(wild, splits, tracker=Noting())
+    assert points[0] == 0
+
+
+def test_what_the_data_cannot_serve_is_refused_before_training(splits: Splits) -> None:
+    for labels, message in (((3,), "a budget of 3 labels"), ((10_000,), "a budget of 10000 labels")):
+        with pytest.raises(InputError, match=message):
+            run(replace(SPEC, classification=replace(SPEC.classification, labels=labels)), splits)
+    with pytest.raises(InputError, match="images of 12 x 12 pixels are too small for 4 conv stages"):
+        run(replace(SPEC, stack=StackSpec.of("conv", 2, 2, 2, 2)), splits)
+    for width, message in (
+        (10**12, r"weights need [\d,.]+ GiB of memory, and [\d,.]+ are free"),
+        (2**62, "weights are too many"),
+    ):
+        with pytest.raises(InputError, match=f"the stack's {message}.*: give smaller widths"):
+            run(replace(SPEC, stack=StackSpec.of("dense", width)), splits)
+    for device in ("cuda:99", "cpu:99999", "meta", "hpu", "privateuseone"):
+        with pytest.raises(InputError, match=f"device '{device}' cannot be used here"):
+            device_of(device)
+    with pytest.raises(InputError, match="device 'gpu' cannot be used here"):
+        device_of("gpu")
+
+
+def test_without_labels_a_run_measures_reconstruction_alone(splits: Splits) -> None:
+    def unlabelled(split: Split) -> Split:
+        return Split(split.images, torch.full_like(split.labels, -1))
+
+    bare = Splits("bare", unlabelled(splits.train), unlabelled(splits.valid), unlabelled(splits.test), ())
+    row = run(SPEC, bare).row
+    assert "final/recon_mse" in row
+    assert not any("probe" in name or "classifier" in name for name in row)
+
+
+def test_errors_are_those_of_their_definitions(done: Any, splits: Splits) -> None:
+    images = splits.test.images
+    x = images.double() / 255
+    with torch.no_grad():
+        squared = (copy.deepcopy(done.stack).double()(x) - x).square()
+    found = evaluate.reconstruction(done.stack, images)
+    assert found.mse == pytest.approx(squared.mean().item(), rel=1e-5)
+    assert found.sse == pytest.approx(squared.flatten(1).sum(1).mean().item(), rel=1e-5)
+    assert found.fvu == pytest.approx((squared.sum() / (x - x.mean(0)).square().sum()).item(), rel=1e-5)
+    assert found.psnr == pytest.approx(-10 * torch.log10(squared.mean()).item(), rel=1e-5)
+    assert evaluate.mean_reference(images, images).fvu == pytest.approx(1)
+    rank = evaluate.pca_reference(images, images, 10)
+    s = torch.linalg.svdvals((x - x.mean(0)).flatten(1))
+    assert rank.sse == pytest.approx((s[10:] ** 2).sum().item() / len(x), rel=1e-6)
+
+
+def test_the_probe_is_scikit_learns(done: Any, splits: Splits) -> None:
+    train = evaluate.codes(done.stack, splits.train.images, 2)
+    test = evaluate.codes(done.stack, splits.test.images, 2)
+    scaler = StandardScaler().fit(train)
+    model = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS).fit(scaler.transform(train), splits.train.labels)
+    expected = model.score(scaler.transform(test), splits.test.labels)
+    assert linear_probe(train, splits.train.labels, test, splits.test.labels) == pytest.approx(expected)
+
+
+def test_the_classifier_leaves_the_stack_alone_and_picks_on_valid(done: Any, splits: Splits) -> None:
+    before = copy.deepcopy(done.stack.state_dict())
+    train, valid, test = ((s.images, s.labels) for s in (splits.train, splits.valid, splits.test))
+    how = Classification(lrs=(1e-9, 1e-2), updates=30, epochs=0.5, checks=3, batch_size=64, images=128)
+    tuned = fine_tuned(done.stack, train, valid, test, 4, how, seed=0)
+    assert all(torch.equal(before[k], v) for k, v in done.stack.state_dict().items())
+    assert tuned.lr == 1e-2
+    assert tuned.updates in (10, 20, 30)
+    shuffled = (test[0], test[1].roll(1))  # other test labels change the test accuracy and nothing that is picked
+    other = fine_tuned(done.stack, train, valid, shuffled, 4, how, seed=0)
+    assert (other.lr, other.updates, other.valid_accuracy) == (tuned.lr, tuned.updates, tuned.valid_accuracy)
+    assert other.accuracy != tuned.accuracy
+
+
+def test_the_classifier_starts_from_the_encoder(done: Any, splits: Splits) -> None:
+    model = Classifier(done.stack, 4).eval()
+    x = Images(splits.test.images)(torch.arange(8))
+    with torch.no_grad():
+        assert torch.equal(model.encoder(x), done.stack.encode(x))
+    assert all(p.requires_grad for p in model.parameters())
+    assert 0 <= accuracy(model, splits.test.images, splits.test.labels) <= 1
+
+
+# What is not defined, and what is no number
+
+
+def alike(splits: Splits, valid: int = 5, test: int = 5) -> Splits:
+    """Without classes, and with validation and test images that are copies of one."""
+    none = torch.full_like(splits.train.labels, -1)
+    copies = splits.test.images[:1]
+    parts = [Split(copies.repeat(n, 1, 1, 1), none[:n]) for n in (valid, test)]
+    return Splits("alike", Split(splits.train.images, none), *parts, ())
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_fvu_of_images_that_do_not_differ_is_not_defined(count: int, splits: Splits) -> None:
+    logged: dict[str, float] = {}
+
+    class Noting(Untracked):
+        def log(self, values: dict[str, float], step: int) -> None:
+            logged.update(values)
+
+    images = alike(splits, count, count)
+    found = run(replace(SPEC, budget=Budget(1, 1, "updates")), images, tracker=Noting())  # type: ignore[arg-type]
+    assert math.isnan(found.row["final/recon_fvu"])
+    assert found.row["final/recon_mse"] > 0
+    assert all("eval/recon_mse" in point and "eval/fvu" not in point for point in found.curve)
+    assert "final/recon_mse" in logged
+    assert not {"final/recon_fvu", "eval/fvu"} & logged.keys()
+    for reference in (
+        evaluate.mean_reference(images.train.images, images.test.images),
+        evaluate.pca_reference(images.train.images, images.test.images, 3),
+    ):
+        assert math.isnan(reference.fvu)
+        assert reference.mse > 0
+
+
+def test_errors_that_are_no_numbers_stay_so() -> None:
+    broken = evaluate.errors(math.nan, 1.0, 10)
+    assert all(math.isnan(value) for value in (broken.mse, broken.sse, broken.fvu, broken.psnr))
+    assert evaluate.errors(0.0, 1.0, 10).psnr == math.inf
+    assert math.isnan(evaluate.errors(1.0, 0.0, 10).fvu)
+
+
+def test_a_stack_that_restores_no_numbers_ends_the_run(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever training made of it: its error must not get into a mean over seeds."""
+
+    def broken(*given: Any, **more: Any) -> None:
+        with torch.no_grad():
+            given[0].stages[0].decoder[0].bias.fill_(float("nan"))
+
+    monkeypatch.setattr(stacked.runs.run, "train_phase", broken)
+    with pytest.raises(Diverged, match="the validation images' reconstruction from depth 2 has an error of nan"):
+        run(SPEC, splits)
+    monkeypatch.undo()
+    gap = Curves(SPEC, splits, State(), Untracked()).measure(spoiled(splits), True)
+    assert gap == {}
+
+
+def spoiled(splits: Splits) -> StackedAutoencoder:
+    stack = StackedAutoencoder(splits.image_shape)
+    grow(stack, SPEC, 2)
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.fill_(float("nan"))
+    return stack
+
+
+def test_a_classifier_that_diverges_names_no_class(done: Any, splits: Splits) -> None:
+    train, valid, test = ((s.images, s.labels) for s in (splits.train, splits.valid, splits.test))
+    how = Classification(lrs=(1e38, 1e-2), updates=10, checks=5, batch_size=32, images=64)
+    tuned = fine_tuned(done.stack, train, valid, test, 4, how, seed=0)
+    assert tuned.lr == 1e-2
+    assert tuned == fine_tuned(done.stack, train, valid, test, 4, replace(how, lrs=(1e-2,)), seed=0)
+    with pytest.raises(
+        Diverged, match=r"the classifier of 256 labels became non-finite at every learning rate \(1e\+38\)"
+    ):
+        fine_tuned(done.stack, train, valid, test, 4, replace(how, lrs=(1e38,)), seed=0)
+    with pytest.raises(Diverged, match="logits are not finite"):
+        accuracy(Classifier(spoiled(splits), 4), *test)
+    with pytest.raises(Diverged, match="codes that a linear probe is to read are not finite"):
+        linear_probe(torch.full((8, 2), torch.nan), torch.arange(8) % 4, torch.zeros(8, 2), torch.arange(8) % 4)
+    assert math.isnan(
+        evaluate.quick_probe(torch.full((8, 2), torch.nan), torch.arange(8), torch.zeros(8, 2), torch.arange(8))
+    )
+
+
+def test_fewer_probe_images_than_classes_are_refused(splits: Splits) -> None:
+    with pytest.raises(InputError, match="3 probe_images are too few for 4 classes: give at least as many"):
+        run(replace(SPEC, evaluation=replace(SPEC.evaluation, probe_images=3)), splits)

@@ -1,0 +1,90 @@
+"""Growth policies: their phases, word for word, and what holds of any policy."""
+
+from __future__ import annotations
+
+import pytest
+
+from stacked.spec.growth import ENDS, GROWTHS, POLICIES, Phase, Updates
+from stacked.util.errors import InputError
+
+BUDGET = Updates((10, 20, 30), 40)
+GREEDY = [Phase("stage 1", (1, 1), 0, 10), Phase("stage 2", (2, 2), 1, 20), Phase("stage 3", (3, 3), 2, 30)]
+FINETUNE = [Phase("fine-tuning", (1, 3), 0, 40, carries=True, ends=True)]
+UNFREEZE = [
+    Phase("unfreezing 3-3", (3, 3), 2, 13, "pixels", gradual=True, ends=True),
+    Phase("unfreezing 2-3", (2, 3), 1, 13, "pixels", gradual=True, ends=True),
+    Phase("unfreezing 1-3", (1, 3), 0, 14, "pixels", gradual=True, carries=True, ends=True),
+]
+GOLDEN = {
+    "greedy": GREEDY,
+    "greedy-pixels": [
+        Phase("stage 1", (1, 1), 0, 10, "pixels"),
+        Phase("stage 2", (2, 2), 1, 20, "pixels"),
+        Phase("stage 3", (3, 3), 2, 30, "pixels"),
+    ],
+    "progressive": [
+        Phase("stages 1-1", (1, 1), 0, 10),
+        Phase("stages 1-2", (1, 2), 0, 20),
+        Phase("stages 1-3", (1, 3), 0, 30),
+    ],
+    "simultaneous": [Phase("simultaneous", (1, 3), 0, 30, local="alone")],
+    "supervised": [
+        Phase("stage 1", (1, 1), 0, 10, "labels"),
+        Phase("stage 2", (2, 2), 1, 20, "labels"),
+        Phase("stage 3", (3, 3), 2, 30, "labels"),
+    ],
+    "converge": [
+        Phase("stage 1", (1, 1), 0, 10, carries=True),
+        Phase("stage 2", (2, 2), 1, 20, carries=True),
+        Phase("stage 3", (3, 3), 2, 30, carries=True),
+    ],
+    "resampled": [*GREEDY, Phase("resampling", (1, 3), 0, 0, resamples=True)],
+    "joint": [Phase("joint", (1, 3), 0, 40)],
+    "joint-local": [Phase("joint", (1, 3), 0, 40, local="added")],
+    "random": [],
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_phases_of_depth_three(name: str) -> None:
+    growth, _, end = name.partition("+")
+    after = {"finetune": FINETUNE, "unfreeze": UNFREEZE, "": []}[end]
+    assert POLICIES[name](3, BUDGET) == [*GOLDEN[growth], *after]
+
+
+@pytest.mark.parametrize("name", [name for name in POLICIES if name != "random"])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_the_phases_cover_all_stages_and_the_budget_adds_up(name: str, depth: int) -> None:
+    stages, end = tuple(range(3, 3 + depth)), 7 * depth + 1
+    phases = POLICIES[name](depth, Updates(stages, end))
+    learnt = {k for phase in phases for k in range(phase.learn[0], phase.learn[1] + 1)}
+    assert learnt == set(range(1, depth + 1))
+    assert all(phase.reads < phase.learn[0] and phase.depth <= depth for phase in phases)
+    assert [phase.depth for phase in phases] == sorted(phase.depth for phase in phases)  # a stack only grows
+    growing = max(stages) if name.startswith("simultaneous") else 0 if name.startswith("joint") else sum(stages)
+    ending = end if "+" in name or name.startswith("joint") else 0
+    assert sum(phase.updates for phase in phases) == growing + ending
+
+
+def test_every_growth_is_followed_by_every_end() -> None:
+    assert {name for name in POLICIES if "+" in name} == {f"{growth}+{end}" for growth in GROWTHS for end in ENDS}
+    assert POLICIES["random"](3, BUDGET) == []
+
+
+def test_a_short_unfreezing_ends_with_all_stages() -> None:
+    assert POLICIES["greedy+unfreeze"](3, Updates((1, 1, 1), 2))[3:] == [
+        Phase("unfreezing 1-3", (1, 3), 0, 2, "pixels", gradual=True, carries=True, ends=True)
+    ]
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_missing_budget_is_named(name: str) -> None:
+    if name == "random":
+        return
+    growth, _, end = name.partition("+")
+    if not growth.startswith("joint"):
+        with pytest.raises(InputError, match="give the budget a number of updates or epochs a stage"):
+            POLICIES[name](2, Updates(None, 5))
+    if end or growth.startswith("joint"):
+        with pytest.raises(InputError, match="give the budget its end_to_end part"):
+            POLICIES[name](2, Updates((5, 5), None))

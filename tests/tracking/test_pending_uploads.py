@@ -1,0 +1,84 @@
+"""What an outage leaves to be done: kept in files that hold no more than they must, and read with care."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from bad import damaged, note, refusal
+from hypothesis import example, given
+
+from stacked.tracking.pending_uploads import Errand, keep, kept
+from stacked.util.errors import InputError
+
+
+@pytest.mark.parametrize(
+    "errand",
+    [
+        Errand("end_run", {}),
+        Errand("_client", {}),
+        Errand("log_text", {}),
+        Errand("log_text", {"text": "t", "artifact_file": 5}),
+        Errand("log_text", {"text": "t", "artifact_file": "t.txt", "run_id": "r"}),
+        Errand("log_text", {"text": "t", "artifact_file": "t.txt"}, {"self": np.zeros(1)}),
+        Errand("log_file", {"path": "../../mlflow.db", "folder": None}),
+        Errand("log_image", {"key": "k", "step": 0, "at": 0}),
+        Errand("log_image", {"key": "k", "step": 0, "at": 0}, {"image": np.zeros((2, 2, 9), np.uint8)}),
+        Errand("log_dataset", {"name": "d", "digest": "d", "rows": 1, "shape": "x", "context": "c"}),
+    ],
+    ids=str,
+)
+def test_an_errand_asks_for_nothing_else(tmp_path: Path, errand: Errand) -> None:
+    keep(tmp_path, errand)
+    with pytest.raises(InputError, match="move it away"):
+        kept(tmp_path)
+
+
+def test_an_errand_names_no_file_elsewhere(tmp_path: Path) -> None:
+    """A file that lies elsewhere is copied; one that says that it does, as ours never do, is refused."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "runs.csv").write_text("rows")
+    for path in (tmp_path / "out" / "runs.csv", tmp_path / "out"):
+        keep(tmp_path / "work", Errand("log_file", {"path": str(path), "folder": None}))
+    (tmp_path / "out" / "runs.csv").unlink()
+    file, folder = kept(tmp_path / "work")
+    assert (tmp_path / "work" / file.plain["path"]).read_text() == "rows"
+    assert (tmp_path / "work" / folder.plain["path"] / "runs.csv").read_text() == "rows"
+    assert not any(str(tmp_path).encode() in each.read_bytes() for each in (tmp_path / "work").rglob("*.npz"))
+    sent: list[str] = []
+    client = SimpleNamespace(log_file=lambda run, path, folder: sent.append(path))
+    for errand in (file, folder):
+        errand.do(client, "r", tmp_path / "work")
+    assert sent == [str(tmp_path / "work" / errand.plain["path"]) for errand in (file, folder)]
+    assert list((tmp_path / "work" / "unsent").iterdir()) == []
+
+
+def archive(**words: object) -> bytes:
+    """An errand's file with these words, and what its writer would not write."""
+    content = io.BytesIO()
+    np.savez_compressed(content, errand=np.frombuffer(json.dumps(words).encode(), np.uint8))
+    return content.getvalue()
+
+
+GOOD = archive(what="log_text", plain={"text": "t" * 99, "artifact_file": "t.txt"}, once="")
+
+
+@given(content=damaged(GOOD))
+@example(archive(what="log_file", plain={"path": "/etc/passwd", "folder": "x"}, once=""))
+@example(archive(what="log_text", plain="[" * 10**5, once=""))
+@example(archive(what=["log_text"], plain={}, once=""))
+@example(GOOD.replace(b"\x08\x00", b"\x63\x00"))  # another method of compression
+@example(GOOD[:6] + b"\x01" + GOOD[7:])  # as if encrypted
+def test_any_errand_is_whole_or_named(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp() / "errands"
+    (folder / "unsent").mkdir(parents=True, exist_ok=True)
+    (folder / "unsent" / "000001.npz").write_bytes(content)
+    found, refused = refusal(lambda: kept(folder))
+    note("refused" if refused else "read")
+    assert found or "000001.npz is not what a run left to be sent" in refused
+    if found:
+        assert found[0].plain == {"text": "t" * 99, "artifact_file": "t.txt"}

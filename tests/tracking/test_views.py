@@ -1,0 +1,239 @@
+"""What a saved view holds and how it fails; whether MLflow's page draws it is seen by the browser test."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import zlib
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacked.tracking.client import StoreClient
+from stacked.tracking.server import (
+    ENVIRONMENT,
+    address,
+    command,
+    environment,
+    is_loopback,
+    names,
+    serve,
+    stop,
+    typed_command,
+    warning,
+)
+from stacked.tracking.store import Store, open_store
+from stacked.tracking.tracker import Tracker
+from stacked.tracking.views import EVERY, MEAN, save_views, view_url
+from stacked.util.errors import InputError
+
+from mlflow import MlflowClient  # isort: skip
+
+EXPERIMENT = "mnist-conv-16-32"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return open_store(tmp_path_factory.mktemp("store"))
+
+
+def page(store: Store, key: str) -> tuple[str, dict[str, Any]]:
+    """Title and state of a saved view, as MLflow's page unpacks them."""
+    experiment = MlflowClient(store.uri).get_experiment(StoreClient(store, EXPERIMENT).experiment_id)
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
+    scheme, packed = view["state"].split(";")
+    assert scheme == "deflate"
+    return view["name"], json.loads(zlib.decompress(base64.b64decode(packed)))
+
+
+def test_the_mean_groups_by_arm_and_shows_no_pictures(store: Store) -> None:
+    keys = save_views(store, EXPERIMENT, "demo", probe=True, images=True)
+    title, state = page(store, keys[MEAN])
+    assert title == "demo: mean over seeds"
+    assert state["searchFilter"] == "tags.study = 'demo' and tags.kind = 'arm'"
+    assert state["runsHiddenMode"] == "SHOWALL"
+    assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "arm"}]
+    shown = [chart for chart in state["compareRunCharts"] if not chart["deleted"]]
+    assert {chart["type"] for chart in shown} == {"LINE", "BAR"}
+
+    title, state = page(store, keys[EVERY])
+    assert title == "demo: every seed"
+    assert state["groupBy"] is None
+    assert [chart["imageKeys"] for chart in state["compareRunCharts"] if chart["type"] == "IMAGE"] == [["recon_grid"]]
+
+
+def test_charts_of_quality_against_updates_and_cost(store: Store) -> None:
+    keys = save_views(store, EXPERIMENT, "demo", probe=True, images=False)
+
+    def lines(view: str) -> set[tuple[str, str, str]]:
+        charts = page(store, keys[view])[1]["compareRunCharts"]
+        assert len({chart["uuid"] for chart in charts}) == len(charts)
+        return {(c["metricKey"], c["selectedXAxisMetricKey"], c["scaleType"]) for c in charts if c["type"] == "LINE"}
+
+    mean = lines(MEAN)
+    assert ("eval/probe_acc", "progress/gflop_at_probe", "linear") in mean
+    assert not any(cost == "progress/train_seconds" for _, cost, _ in mean)  # seeds differ: their mean jumps
+    assert {("eval/recon_mse", "", "log"), ("eval/recon_mse", "progress/gflop", "log")} <= mean
+    assert {
+        ("eval/recon_mse", "", "log"),
+        ("eval/recon_mse", "progress/gflop", "log"),
+        ("eval/recon_mse", "progress/train_seconds", "log"),
+        ("eval/probe_acc", "", "linear"),
+        ("eval/probe_acc", "progress/gflop", "linear"),
+        ("eval/probe_acc", "progress/train_seconds", "linear"),
+    } <= lines(EVERY)
+
+
+def test_a_study_without_probes_has_no_chart_of_them(store: Store) -> None:
+    keys = save_views(store, EXPERIMENT, "noprobe", probe=False, images=False)
+    charts = page(store, keys[EVERY])[1]["compareRunCharts"]
+    assert "eval/probe_acc" not in {chart["metricKey"] for chart in charts}
+    assert "IMAGE" not in {chart["type"] for chart in charts}
+
+
+def test_keys_stay_when_views_are_saved_again_and_differ_between_studies(store: Store) -> None:
+    first = save_views(store, EXPERIMENT, "demo", probe=True, images=True)
+    assert save_views(store, EXPERIMENT, "demo", probe=False, images=False) == first
+    other = save_views(store, EXPERIMENT, "other", probe=True, images=True)
+    assert len({*first.values(), *other.values()}) == 4
+
+
+def test_the_axis_of_accuracies_spans_what_is_recorded(store: Store, tmp_path: Path) -> None:
+    tags = {"kind": "arm", "arm": "joint", "seed": 0, "study": "span"}
+    with Tracker(store, EXPERIMENT, name="joint/s0", work=tmp_path / "work", tags=tags, params={}) as tracker:
+        for step, accuracy in enumerate((0.7, float("nan"), 0.9)):
+            tracker.log({"eval/probe_acc": accuracy}, step)
+    keys = save_views(store, EXPERIMENT, "span", probe=True, images=False)
+    for chart in page(store, keys[MEAN])[1]["compareRunCharts"]:
+        if chart["metricKey"] == "eval/probe_acc":
+            assert chart["range"] == {"yMin": pytest.approx(0.69), "yMax": pytest.approx(0.91)}
+
+
+def test_a_view_too_large_for_a_tag_is_a_warning(store: Store) -> None:
+    outcomes = [f"final/{hashlib.sha256(bytes([i, j])).hexdigest()}" for i in range(16) for j in range(64)]
+    with pytest.warns(RuntimeWarning, match=r"'demo: .*' was not saved: it takes \d+ characters"):
+        assert save_views(store, EXPERIMENT, "demo", probe=True, images=True, outcomes=outcomes) == {}
+
+
+def test_a_store_that_fails_is_a_warning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ConnectionError("the store is away")
+
+    monkeypatch.setattr(StoreClient, "tag_experiment", refuse)
+    with pytest.warns(RuntimeWarning, match="was not saved: the store is away"):
+        assert save_views(store, EXPERIMENT, "demo", probe=True, images=True) == {}
+
+
+def test_a_study_with_a_quote_is_refused(store: Store) -> None:
+    with pytest.raises(InputError, match="quote"):
+        save_views(store, EXPERIMENT, "it's", probe=True, images=True)
+
+
+def test_the_address_has_nothing_that_switches_the_view_off() -> None:
+    expected = "runs?compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey=abc"
+    assert view_url("http://127.0.0.1:5000", "7", "abc") == f"http://127.0.0.1:5000/#/experiments/7/{expected}"
+
+
+def test_the_server_is_on_loopback_with_one_worker(store: Store) -> None:
+    arguments = command(store, 5123)
+    assert arguments[0] == sys.executable
+    for option, value in {"--host": "127.0.0.1", "--port": "5123", "--workers": "1"}.items():
+        assert arguments[arguments.index(option) + 1] == value
+    line = typed_command(store, 5123)
+    assert line.startswith("MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false ")
+    assert " python -m mlflow server " in line
+    assert environment(5123) == ENVIRONMENT
+    assert warning(5123).startswith("MLflow has no authentication: every user of this machine")
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.9", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.7", False),
+        ("example.org", False),
+    ],
+)
+def test_whoever_is_let_in_is_warned(host: str, loopback: bool) -> None:
+    assert is_loopback(host) == loopback
+    assert warning(5123, host).startswith("WARNING: ") != loopback
+    assert "MLflow has no authentication" in warning(5123, host)
+
+
+def test_another_host_gets_its_name_into_what_mlflow_allows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environment(5123, "example.org")["MLFLOW_SERVER_ALLOWED_HOSTS"] == "example.org:5123,127.0.0.1:5123"
+    assert environment(5123, "fd00::7")["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == "http://[fd00::7]:5123"
+    assert address(5123, "fd00::7") == "http://[fd00::7]:5123"
+    monkeypatch.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", "proxy.example.org")
+    line = typed_command(store, 5123, "example.org")
+    assert "MLFLOW_SERVER_ALLOWED_HOSTS" not in line
+    assert "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS=http://example.org:5123 python " in line
+    assert " --host example.org " in line
+
+
+def test_a_server_for_all_answers_under_its_own_names_alone(store: Store) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own, search = f"{names('0.0.0.0')[0]}:{port}", "/ajax-api/2.0/mlflow/experiments/search"
+    server = serve(store, port, host="0.0.0.0")
+    try:
+
+        def status(host: str, origin: str | None = None) -> int:
+            connection = HTTPConnection("127.0.0.1", port, timeout=60)
+            headers = {"Host": host, "Content-Type": "application/json"} | ({"Origin": origin} if origin else {})
+            connection.request("POST", search, json.dumps({"max_results": 1}), headers)
+            return connection.getresponse().status
+
+        assert status(own) == status(own, f"http://{own}") == status(f"127.0.0.1:{port}") == 200
+        assert status(f"evil.example:{port}") == 403
+        assert status(own, "http://evil.example") == 403
+    finally:
+        stop(server)
+
+
+def test_a_server_is_not_served() -> None:
+    with pytest.raises(InputError, match=r"http://example\.org, a server that runs already"):
+        command(Store("http://example.org", Path()), 5000)
+
+
+def test_a_port_that_is_taken_is_named(store: Store) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} cannot be used on 127.0.0.1"):
+            serve(store, port)
+    with pytest.raises(InputError, match="port 0 does not exist"):
+        serve(store, 0)
+    with pytest.raises(
+        InputError, match=r"port 5000 cannot be used on 192\.0\.2\.1 \(.*give an address of this machine"
+    ):
+        serve(store, host="192.0.2.1")
+
+
+def test_a_server_that_dies_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stacked.tracking.server.command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(InputError, match=r"ended with code 3; .*server\.log"):
+        serve(store, port)
+
+
+def test_the_servers_module_is_light() -> None:
+    probe = "import sys, stacked.tracking.server; print(sorted({'mlflow', 'torch'} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert "mlflow" not in answer.stdout
+    assert ENVIRONMENT["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"

@@ -1,0 +1,240 @@
+"""What is made of many images takes memory by the chunk, of bytes and not of images, and chunks have no say in the result."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import toy_splits
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from stacked import AutoEncoder224, StackSpec
+from stacked.apps.anomaly import Detector
+from stacked.apps.codec import Codec
+from stacked.apps.denoise import Denoiser
+from stacked.apps.estimator import through
+from stacked.apps.map_page import SHEET, thumbnails
+from stacked.cost.memory import LiveBytes
+from stacked.evaluation import evaluate
+from stacked.evaluation.classify import Classifier, Scale, accuracy, linear_probe
+from stacked.model.stack import StackedAutoencoder, build
+from stacked.spec import Budget, Optimisation, RunSpec
+from stacked.training.codes import Images
+from stacked.util import chunks
+from stacked.util.chunks import BYTES
+from stacked.util.errors import InputError
+from studies.applications.projection.study import distances
+from studies.applications.quality import quality
+
+SHAPE = (1, 16, 16)
+SPEC = RunSpec(
+    stack=StackSpec.of("conv", 2, 2), budget=Budget((1.0,), 1.0, "updates"), optimisation=Optimisation(batch_size=8)
+)
+
+
+def photographs(count: int, shape: tuple[int, ...] = SHAPE) -> Tensor:
+    return torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
+
+
+def stack() -> StackedAutoencoder:
+    torch.manual_seed(0)
+    return build(SPEC.stack, SHAPE).eval()
+
+
+def test_a_chunk_has_so_many_bytes_and_so_many_images_at_most() -> None:
+    for values in (28 * 28, 32 * 14 * 14):  # as records were measured: images, and the widest code of them
+        assert [len(part) for part in chunks.chunks(1200, values)] == [500, 500, 200]
+    assert [len(part) for part in chunks.chunks(1200, 28 * 28, most=700)] == [700, 500]
+    [first, *_] = chunks.chunks(1000, 3 * 224 * 224)
+    assert BYTES - 4 * 3 * 224 * 224 < 4 * len(first) * 3 * 224 * 224 <= BYTES
+    assert [len(part) for part in chunks.chunks(3, BYTES)] == [1, 1, 1]
+    assert [len(part) for part in chunks.chunks(0, 5)] == [0]
+    assert torch.equal(torch.cat(chunks.chunks(1001, 10_000)), torch.arange(1001))
+
+
+def test_a_chunk_is_as_large_as_what_is_made_of_its_images() -> None:
+    model = AutoEncoder224()
+    assert model.widest((3, 224, 224)) == 32 * 112 * 112
+    assert model.widest((3, 448, 448)) == 32 * 224 * 224
+    assert stack().widest(SHAPE) == 256
+
+
+def whole(images: Tensor) -> dict[str, Callable[[], Any]]:
+    """What is done with all images of a split, by name; where it gives an array, that has at most a few values an image."""
+    labels, model = torch.arange(len(images)) % 4, stack()
+    few, theirs, how = images[:16], labels[:16], Classifier(model, 4)
+    codes = evaluate.codes(model, few, 1)
+    other = (images // 2 + 60).to(torch.uint8)
+    return {
+        "reconstruction": lambda: evaluate.reconstruction(model, images).mse,
+        "codes": lambda: evaluate.codes(model, images, 2),
+        "mean": lambda: evaluate.mean_reference(images, images).mse,
+        "pca": lambda: evaluate.pca_reference(images, images, 5).mse,
+        "probe": lambda: linear_probe(codes, theirs, evaluate.Codes(model, images, 1), labels),
+        "accuracy": lambda: accuracy(how, images, labels),
+        "quality": lambda: sum(quality(other, images).values()),
+    }
+
+
+def peak(function: Callable[[], Any]) -> int:
+    """The most bytes that torch and numpy hold at once meanwhile."""
+    tracemalloc.start()
+    try:
+        with LiveBytes() as live:
+            function()
+        return live.peak + tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("what", list(whole(photographs(16))))
+def test_more_images_take_no_more_memory(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for an index of each, and the few values that are told of it: bytes an image, of 1,024 as float32."""
+    monkeypatch.setattr(chunks, "BYTES", 2**16)
+    few, many = (whole(photographs(count))[what] for count in (200, 1400))
+    few()  # what is loaded once
+    assert peak(many) - peak(few) < 1200 * 512
+
+
+@pytest.mark.parametrize("what", list(whole(photographs(16))))
+def test_chunks_change_nothing(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = whole(photographs(50))
+    at_once = functions[what]()
+    monkeypatch.setattr(chunks, "BYTES", 2**13)
+    np.testing.assert_allclose(functions[what](), at_once, rtol=1e-5, atol=1e-6)
+
+
+def test_principal_components_are_scikit_learns_and_exact() -> None:
+    images = toy_splits(200).train.images
+    rows = evaluate.as_rows(images)
+    theirs = PCA(6, svd_solver="full").fit(rows)
+    mine = evaluate.fitted_pca(images, 6)
+    np.testing.assert_allclose(mine.mean_, rows.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(mine.components_, theirs.components_, atol=1e-9)
+    np.testing.assert_allclose(mine.transform(rows), theirs.transform(rows), atol=1e-9)
+    np.testing.assert_allclose(mine.restored(rows), theirs.inverse_transform(theirs.transform(rows)), atol=1e-9)
+
+
+def test_principal_components_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit: sums of bytes are exact."""
+    images = toy_splits(200).train.images
+    at_once = evaluate.fitted_pca(images, 6)
+    monkeypatch.setattr(chunks, "BYTES", 2**12)
+    in_parts = evaluate.fitted_pca(images, 6)
+    assert np.array_equal(at_once.mean_, in_parts.mean_)
+    assert np.array_equal(at_once.components_, in_parts.components_)
+
+
+@pytest.mark.parametrize(("count", "components"), [(5, 6), (300, 145), (1, 1), (9, 0)])
+def test_components_that_are_not_to_be_had_are_refused(count: int, components: int) -> None:
+    images = photographs(count, (1, 12, 12))
+    with pytest.raises(
+        InputError, match=f"^{components} principal components are not to be had of {count} images of 144"
+    ):
+        evaluate.fitted_pca(images, components)
+
+
+def test_rows_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "free_bytes", lambda device: 10 * 256 * 8)
+    assert evaluate.as_rows(photographs(8)).shape == (8, 256)
+    with pytest.raises(
+        InputError, match=r"^9 images of 256 values need .* GiB as rows of numbers, .*: take smaller images"
+    ):
+        evaluate.as_rows(photographs(9))
+    assert evaluate.as_rows(photographs(9), torch.float32).dtype == np.float32
+
+
+def test_codes_are_standardised_as_scikit_learn_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, whatever the columns that are looked at together."""
+    codes = torch.randn(200, 77) * torch.arange(77) + 5
+    expected = StandardScaler().fit_transform(codes.numpy())
+    monkeypatch.setattr(chunks, "BYTES", 2**14)
+    scale = Scale(codes)
+    assert len(scale.scalers) > 5
+    assert np.array_equal(scale(codes), expected)
+
+
+def test_wide_codes_are_averaged_for_probes_and_others_are_not() -> None:
+    code = torch.rand(2, 32, 112, 112)
+    few = evaluate.averaged(code, evaluate.PROBED)
+    assert few.shape == (2, 32, 32, 32)
+    assert few.mean().item() == pytest.approx(code.mean().item(), rel=1e-3)
+    for whole in (torch.rand(2, 512, 7, 7), torch.rand(2, 16, 14, 14), torch.rand(2, 40_000)):
+        assert evaluate.averaged(whole, evaluate.PROBED) is whole
+    pixels = evaluate.Codes(AutoEncoder224(), photographs(1, (3, 224, 224)), 0, evaluate.PROBED).all()
+    assert pixels.shape == (1, 3 * 104 * 104)
+
+
+def test_all_of_a_split_is_the_split_and_a_part_is_read_where_it_lies() -> None:
+    split = toy_splits(20).train
+    assert split.take(torch.arange(20)) is split
+    assert split.take(torch.arange(20).flip(0)).images.data_ptr() != split.images.data_ptr()
+    rows = torch.tensor([3, 17, 3])
+    part = Images(split.images, rows=rows)
+    assert len(part) == 3
+    assert part.shape == (1, 12, 12)
+    assert torch.equal(part(torch.arange(3)), Images(split.images)(rows))
+    assert torch.equal(
+        Images.near(split.images, torch.device("cpu"), rows)(torch.tensor([1])), Images(split.images)(rows[1:2])
+    )
+    assert part.images is split.images
+
+
+def applied(images: Tensor) -> dict[str, Callable[[], Any]]:
+    """What the uses do with images; they are given arrays of as many values back."""
+    model, rows = stack(), images.flatten(1).double().numpy()
+    detector = Detector(SPEC, held_out=0.5).fit(images[:60])
+    denoiser = Denoiser(SPEC).fit(images[:16])
+    codec = Codec(stack(), SPEC.stack, images[:16], step=0.5)
+    symbols = codec.symbols(images)
+    return {
+        "score": lambda: detector.score(images),
+        "heat": lambda: detector.heat_map(images),
+        "denoise": lambda: denoiser.denoise(images),
+        "symbols": lambda: codec.symbols(images),
+        "restored": lambda: codec.restored(symbols).numpy(),
+        "gains": lambda: Codec(stack(), SPEC.stack, images, step=0.5).steps,
+        "transform": lambda: through(model, "encode", rows, SHAPE),
+        "inverse": lambda: through(model, "decode", through(model, "encode", rows, SHAPE), model.latent_shape),
+        "reconstructed": lambda: evaluate.reconstructed(model, images, 2).numpy(),
+        "distances": lambda: distances(images),
+    }
+
+
+@pytest.mark.parametrize("what", list(applied(photographs(60))))
+def test_chunks_change_nothing_of_uses(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = applied(photographs(60))
+    at_once = functions[what]()
+    monkeypatch.setattr(chunks, "BYTES", 2**13)
+    np.testing.assert_allclose(functions[what](), at_once, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("what", "an_image"), [("score", 100), ("denoise", 1100), ("symbols", 350), ("restored", 450), ("gains", 600)]
+)
+def test_uses_take_no_more_than_what_they_give(what: str, an_image: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes an image: of float32 it has 1,024, its code 128 and twice that as float64.
+
+    So many images that a call's own objects, whose bytes differ from call to call by some ten thousand, are few beside.
+    """
+    monkeypatch.setattr(chunks, "BYTES", 2**16)
+    few, many = (applied(photographs(count))[what] for count in (500, 4000))
+    few()
+    assert peak(many) - peak(few) < 3500 * an_image
+
+
+def test_pictures_of_a_page_are_made_smaller_where_they_are_many_or_large() -> None:
+    small = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4) * 2
+    assert np.array_equal(thumbnails(small), small)
+    half = thumbnails(small, most=24)
+    assert half.shape == (2, 3, 2, 2)
+    assert half[1, 2, 0, 0] == small[1, 2, :2, :2].mean()
+    large = thumbnails([np.zeros((3, 224, 224), np.uint8)] * 300)
+    assert large.size <= SHEET
+    assert large.shape == (300, 3, 112, 112)

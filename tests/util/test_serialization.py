@@ -1,0 +1,301 @@
+"""Specs as plain values: what came later leaves recorded specs as they were, and a value of the wrong type is named."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stacked import InputError, RunSpec, StackSpec
+from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, StageSpec, from_json
+from stacked.util.serialization import flat, from_dict, merged, to_dict, to_json
+from studies.framework.record import committed_as, recorded
+from studies.report import has_block
+
+ROOT = Path(__file__).parents[2]
+SPECS: tuple[type, ...] = (RunSpec, DataSpec, StackSpec, StageSpec, Budget, Optimisation, Evaluation, Classification)
+
+#: What a recorded spec means that does not say it. To change a default here would change the meaning of recorded runs.
+LATER = {
+    (DataSpec, "white_level"): None,
+    (DataSpec, "max_megapixels"): None,
+    (StageSpec, "decoder"): None,
+    (StackSpec, "norm"): None,
+    (StackSpec, "init"): "torch",
+    (StackSpec, "gain"): 1.0,
+    (Optimisation, "check_every"): None,
+    (Optimisation, "corruption_patch"): 4,
+    (Optimisation, "emphasis"): None,
+    (Optimisation, "penalties"): (),
+    (Optimisation, "winners"): None,
+    (Optimisation, "winners_rate"): 0.05,
+    (Optimisation, "linear_decoder"): False,
+    (Optimisation, "local_weight"): 1.0,
+    (Optimisation, "rate_decay"): 2.6,
+    (Optimisation, "labels"): None,
+    (Optimisation, "end_lr"): None,
+    (Optimisation, "end_schedule"): None,
+    (Optimisation, "end_patience"): None,
+    (Optimisation, "on_fault"): "stop",
+    (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
+}
+#: What a recorded spec did before it had the field, and the default since.
+ADDED = {(Classification, "selection"): ("images", "budget")}
+#: Another value of each.
+OTHER: dict[str, Any] = {
+    "white_level": 4095,
+    "max_megapixels": 200.0,
+    "decoder": "linear",
+    "norm": "group",
+    "init": "he",
+    "gain": 4.0,
+    "selection": "images",
+    "check_every": 5,
+    "corruption_patch": 2,
+    "emphasis": (1.0, 0.5),
+    "penalties": (("kl", 0.1), ("l1", 0.2)),
+    "winners": "lifetime",
+    "winners_rate": 0.1,
+    "linear_decoder": True,
+    "local_weight": 0.5,
+    "rate_decay": 2.0,
+    "labels": 100,
+    "end_lr": 1e-4,
+    "end_schedule": "cosine",
+    "end_patience": 2,
+    "on_fault": "rollback",
+    "recalibrate": False,
+}
+
+
+def test_what_came_later_has_the_defaults_that_recorded_specs_rely_on() -> None:
+    later = {(cls, f.name): f for cls in SPECS for f in dataclasses.fields(cls) if f.metadata.get("later")}
+    assert {key: f.default for key, f in later.items() if key not in ADDED} == LATER
+    assert {key: (f.metadata["unsaid"](key[0]()), f.default) for key, f in later.items() if key in ADDED} == ADDED
+
+
+def test_every_other_field_is_always_written() -> None:
+    """These came first: a spec of an earlier version has them all."""
+    assert {(cls.__name__, name) for cls in SPECS for name in to_dict(cls())} == {
+        (cls.__name__, f.name)
+        for cls in SPECS
+        for f in dataclasses.fields(cls)
+        if not f.metadata.get("later") or (cls, f.name) in ADDED
+    }
+    then = RunSpec(
+        evaluation=Evaluation(every=20, images=256, probe_every=10),
+        classification=Classification(selection="images"),
+    )  # that was the default
+    assert then.id == "02bacc3439e2751c"  # as of the first version, on any machine
+
+
+@pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
+def test_a_later_field_is_written_where_it_is_not_the_default(cls: type, name: str) -> None:
+    plain, said, other = cls(), cls(**{name: LATER[cls, name]}), cls(**{name: OTHER[name]})
+    assert name not in to_dict(plain)
+    assert to_json(said) == to_json(plain)
+    assert to_dict(other).keys() - to_dict(plain).keys() == {name}
+    assert from_dict(cls, json.loads(to_json(other))) == other
+    assert from_dict(cls, json.loads(to_json(plain))) == plain
+    assert flat(other).keys() != flat(plain).keys()
+
+
+def test_a_spec_without_an_added_field_means_what_was_done_before() -> None:
+    for (cls, name), (before, default) in ADDED.items():
+        old, new = cls(**{name: before}), cls()
+        assert to_dict(new)[name] == default
+        assert name not in to_dict(old)
+        assert from_dict(cls, to_dict(old)) == old != new == from_dict(cls, to_dict(new))
+        assert merged(old, {}) == old
+
+
+@pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
+def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
+    stack = StackSpec.of("dense", 4, activation="sigmoid", output="linear")
+    given, how, changed = DataSpec(), Optimisation(), {name: OTHER[name]}
+    plain = RunSpec("joint", stack=stack)
+    if cls is StageSpec:
+        stack = dataclasses.replace(stack, stages=(dataclasses.replace(stack.stages[0], **changed),))
+    elif cls is StackSpec:
+        stack = dataclasses.replace(stack, **changed)
+    elif cls is DataSpec:
+        given = dataclasses.replace(given, **changed)
+    else:
+        how = dataclasses.replace(how, **changed)
+    other = RunSpec("joint", data=given, stack=stack, optimisation=how)
+    assert other.id != plain.id
+    assert from_json(to_json(other)) == other
+
+
+def test_a_recorded_spec_that_corrupts_keeps_its_id_and_what_it_meant() -> None:
+    """It had the running statistics of corrupted training; to take them anew is another run, with an id of its own."""
+    then = (
+        '{"budget":{"end_to_end":1.0,"stages":[1.0],"unit":"epochs"},"classification":{"batch_size":128,"checks":5,"epochs":1.0,'
+        '"images":1000,"labels":[100,1000,null],"lrs":[0.001,0.003],"updates":150},"data":{"grey":false,"image_size":224,'
+        '"limit":null,"name":"mnist","valid":0.08333333333333333},"evaluation":{"every":40,"images":128,"probe_every":12,'
+        '"probe_images":1000,"probe_labels":3000,"until":0},"optimisation":{"batch_size":256,"clip":null,"corruption":"masking",'
+        '"corruption_level":[0.3],"loss":["mse"],"lr":0.001,"momentum":0.9,"optimiser":"adam","patience":null,'
+        '"schedule":"constant","warmup":0,"weight_decay":0.0},"policy":"greedy+finetune","seed":0,"stack":{"output":"sigmoid",'
+        '"stages":[{"activation":"relu","kind":"conv","options":{},"width":16}]}}'
+    )
+    recorded = from_json(then)
+    assert to_json(recorded) == then
+    assert recorded.id == "90e98d74f6a3c486"  # of the version before, on any machine
+    assert not recorded.optimisation.recalibrate
+    today = dataclasses.replace(recorded, optimisation=Optimisation(corruption_level=(0.3,)))
+    assert today.optimisation.recalibrate
+    assert today.id != recorded.id
+    assert json.loads(to_json(today))["optimisation"]["recalibrate"] is True
+    assert from_json(to_json(today)) == today
+    # and a default is not lost on the way to a spec that corrupts
+    assert merged(Optimisation(), {"corruption_level": 0.3}) == Optimisation(corruption_level=(0.3,))
+    assert not merged(recorded.optimisation, {"lr": 0.1}).recalibrate
+    assert not merged(Optimisation(recalibrate=False), {"corruption_level": 0.3}).recalibrate
+
+
+def committed() -> list[Path]:
+    """The records that the project's README stands on."""
+    folders = [path.parent for path in (ROOT / "results").rglob("runs.csv")]
+    return sorted(out for out in folders if has_block(ROOT / "README.md", committed_as(out, ROOT) or ""))
+
+
+@pytest.mark.parametrize("out", committed(), ids=lambda out: committed_as(out, ROOT))
+def test_recorded_specs_keep_their_ids(out: Path) -> None:
+    with (out / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) >= 2
+    for row in rows:
+        spec = from_json(row["spec"])
+        assert spec.id == row["run"]
+        assert to_json(spec) == row["spec"]
+        assert str(spec.seed) == row["seed"]
+    base, _ = recorded(out)
+    assert json.loads((out / "configuration.json").read_text())["base"] == to_json(base)
+
+
+def test_the_main_record_is_among_them() -> None:
+    assert ROOT / "results" / "layerwise" in committed()
+
+
+# Values as a person writes them
+
+
+def test_one_value_stands_for_a_list_of_one() -> None:
+    assert merged(Optimisation(), {"loss": "bce", "corruption_level": 0.3}) == Optimisation(
+        loss=("bce",), corruption_level=(0.3,)
+    )
+    assert merged(Classification(), {"labels": 50, "lrs": 0.1}) == Classification(labels=(50,), lrs=(0.1,))
+    assert merged(Budget(), {"stages": 3}) == Budget((3,))
+
+
+def test_lists_are_tuples_however_deep() -> None:
+    how = merged(Optimisation(), {"corruption": "masking+gaussian", "corruption_level": [[0.1, 0.2], [0.0, 0.3]]})
+    assert how.corruption_level == ((0.1, 0.2), (0.0, 0.3))
+    assert hash(how) == hash(merged(how, {}))
+    stack = merged(
+        StackSpec(), {"stages": [{"kind": "dense", "width": 5, "options": {"tied": True}}, {"kind": "dense"}]}
+    )
+    assert stack.stages == (StageSpec("dense", 5, options=(("tied", True),)), StageSpec("dense"))
+
+
+def test_penalties_by_name_are_the_same_in_any_order() -> None:
+    one, other = (Optimisation(penalties=p) for p in ({"l1": 0.1, "kl": 0.2}, {"kl": 0.2, "l1": 0.1}))  # type: ignore[arg-type]
+    assert one == other
+    assert to_json(one) == to_json(other)
+    assert to_dict(one)["penalties"] == {"kl": 0.2, "l1": 0.1}
+
+
+WRONG: list[tuple[Any, dict[str, Any], str]] = [
+    (Optimisation(), {"emphasis": 0.5}, "emphasis 0.5 is not allowed: give a list"),
+    (Optimisation(), {"emphasis": [1, "a"]}, "emphasis 'a' is not allowed: give a number"),
+    (Optimisation(), {"weight_decay": "x"}, "weight_decay 'x' is not allowed: give a number"),
+    (Optimisation(), {"momentum": None}, "momentum None is not allowed: give a number"),
+    (Optimisation(), {"momentum": True}, "momentum True is not allowed: give a number"),
+    (Optimisation(), {"linear_decoder": 1}, "linear_decoder 1 is not allowed: give true or false"),
+    (Optimisation(), {"batch_size": 3.5}, "batch_size 3.5 is not allowed: give a whole number"),
+    (Optimisation(), {"batch_size": True}, "batch_size True is not allowed: give a whole number"),
+    (Optimisation(), {"winners": ["lifetime"]}, "winners ['lifetime'] is not allowed: give a word"),
+    (Optimisation(), {"penalties": 3}, "penalties 3 is not allowed: give values by name, as in {name: value}"),
+    (
+        Optimisation(),
+        {"penalties": ["l1"]},
+        "penalties ['l1'] is not allowed: give values by name, as in {name: value}",
+    ),
+    (Optimisation(), {"corruption_level": "much"}, "corruption_level 'much' is not allowed: give a number"),
+    (Optimisation(), {"loss": [["mse"]]}, "loss ['mse'] is not allowed: give a word"),
+    (StackSpec(), {"stages": 3}, "3 is not a StageSpec: give its fields by name"),
+    (StackSpec(), {"stages": ["conv"]}, "'conv' is not a StageSpec: give its fields by name"),
+    (StackSpec(), {"stages": [{"width": "8"}]}, "width '8' is not allowed: give a whole number"),
+    (StackSpec(), {"stages": [{"options": 3}]}, "options 3 is not allowed: give values by name, as in {name: value}"),
+    (
+        StackSpec(),
+        {"stages": [{"wdith": 8}]},
+        "field of StageSpec 'wdith' is not known: choose from kind, width, activation, options, decoder; "
+        "did you mean 'width'?",
+    ),
+    (StackSpec(), {"norm": {"a": 1}}, "norm {'a': 1} is not allowed: give a word"),
+    (StackSpec(), {"init": None}, "init None is not allowed: give a word"),
+    (Classification(), {"labels": ["all"]}, "labels 'all' is not allowed: give a whole number"),
+    (Evaluation(), {"every": "often"}, "every 'often' is not allowed: give a whole number"),
+    (RunSpec(), {"seed": "one"}, "seed 'one' is not allowed: give a whole number"),
+    (RunSpec(), {"stack": 3}, "3 is not a StackSpec: give its fields by name"),
+]
+
+
+@pytest.mark.parametrize(("spec", "values", "message"), WRONG, ids=[message for _, _, message in WRONG])
+def test_a_value_of_the_wrong_type_is_named_with_its_field(spec: Any, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        merged(spec, values)
+    assert str(error.value) == message
+
+
+# NumPy's numbers
+
+NUMPYS: list[tuple[Any, Any]] = [
+    (lambda n: RunSpec(seed=n.int64(3)), RunSpec(seed=3)),
+    (
+        lambda n: DataSpec(limit=n.int32(50), valid=n.float64(0.25), grey=n.bool_(True)),
+        DataSpec("mnist", 50, 0.25, grey=True),
+    ),
+    (lambda n: DataSpec(n.str_("digits"), image_size=n.uint8(32)), DataSpec("digits", image_size=32)),
+    (lambda n: Budget(n.array([1, 2]), n.float64(2.5)), Budget((1, 2), 2.5)),
+    (lambda n: Budget(n.float32(0.5), n.int64(1)), Budget(0.5, 1)),  # type: ignore[arg-type]
+    (lambda n: StackSpec.of("dense", *n.array([8, 4])), StackSpec.of("dense", 8, 4)),
+    (lambda n: StackSpec.of("conv-pool", n.int64(8), kernel=n.int64(5)), StackSpec.of("conv-pool", 8, kernel=5)),
+    (lambda n: Evaluation(every=n.int16(5)), Evaluation(every=5)),
+    (lambda n: Classification(labels=tuple(n.array([10, 20])), lrs=n.array([0.1])), Classification((10, 20), (0.1,))),
+    (
+        lambda n: Optimisation(lr=n.float64(0.1), batch_size=n.int64(32), clip=n.float32(0.5), patience=n.int8(3)),
+        Optimisation(lr=0.1, batch_size=32, clip=0.5, patience=3),
+    ),
+    (lambda n: Optimisation(corruption_level=n.float64(0.5)), Optimisation(corruption_level=0.5)),  # type: ignore[arg-type]
+    (
+        lambda n: Optimisation(penalties={"l1": n.float64(0.5)}, emphasis=n.array([1.0, 0.5])),  # type: ignore[arg-type]
+        Optimisation(penalties=(("l1", 0.5),), emphasis=(1.0, 0.5)),
+    ),
+    (lambda n: merged(Optimisation(), {"lr": n.float32(0.5), "warmup": n.int64(2)}), Optimisation(lr=0.5, warmup=2)),
+]
+
+
+@pytest.mark.parametrize(("made", "expected"), NUMPYS)
+def test_numbers_of_numpy_are_those_of_python(made: Any, expected: Any) -> None:
+    found = made(np)
+    assert found == expected
+    assert hash(found) == hash(expected)
+    assert to_json(found) == to_json(expected)
+    if isinstance(found, RunSpec):
+        assert found.id == expected.id
+
+
+def test_numbers_of_numpy_are_checked_like_others() -> None:
+    with pytest.raises(InputError, match=r"batch_size 2\.5 is not allowed"):
+        Optimisation(batch_size=np.float64(2.5))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="learning rate nan is not allowed"):
+        Optimisation(lr=np.float32("nan"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="seed True is not allowed"):
+        RunSpec(seed=np.bool_(True))  # type: ignore[arg-type]
