@@ -9,7 +9,6 @@ Needs the extra "compression".
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,7 +136,3 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
 
     return carried_out(prog, do)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from stacked.evaluation.pictures import SHOWN
-from stacked.model.stack import StackedAutoencoder, build
+from stacked.model.stack import StackedAutoencoder, empty_stack
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
@@ -50,19 +50,13 @@ class Room:
         return Room(self.kept + other.kept, self.passing + other.passing)
 
 
-def empty(spec: RunSpec, shape: Shape) -> StackedAutoencoder:
-    """The whole stack of a spec, for images of `shape` (C, H, W), without memory for its weights."""
-    with torch.device("meta"):
-        return build(spec.stack, shape)
-
-
 def work_room(spec: RunSpec, shape: Shape, updates_per_epoch: int, classes: int, work: Path) -> Room:
     """What a run has yet to write into its work folder, for images of `shape` (C, H, W).
 
     A checkpoint after each phase, the encoder and its points; in passing two checkpoints inside a phase, and the file that is
     to replace one.
     """
-    stack, kept, passing, done = empty(spec, shape), _file(RECORD), 0, finished_phases(work)
+    stack, kept, passing, done = empty_stack(spec.stack, shape), _file(RECORD), 0, finished_phases(work)
     for number, (phase, points, own) in enumerate(_phases(spec, updates_per_epoch), start=1):
         state = RECORD + points * STATE_POINT
         if number > done:
@@ -76,7 +70,7 @@ def work_room(spec: RunSpec, shape: Shape, updates_per_epoch: int, classes: int,
 
 def store_room(spec: RunSpec, shape: Shape, updates_per_epoch: int, work: Path) -> Room:
     """What a local MLflow store has yet to take of a run: copies of checkpoints, the exported model, pictures, its numbers."""
-    stack, values, done = empty(spec, shape), torch.Size(shape).numel(), finished_phases(work)
+    stack, values, done = empty_stack(spec.stack, shape), torch.Size(shape).numel(), finished_phases(work)
     encoder, points = _weights(stack.encoder), _points(spec, updates_per_epoch)
     kept = _file(encoder + RECORD) + _file(encoder + RECORD + len(stack.encoder) * LAYER) + 7 * BLOCK
     kept += 2 * _file(AS_TEXT * values)

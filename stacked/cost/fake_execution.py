@@ -16,12 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from stacked.cost.flops import examples
-from stacked.cost.memory import Rehearsal
+from stacked.components.optim import OPTIMISERS
+from stacked.cost.live_bytes import LiveBytes
 from stacked.model.stack import StackedAutoencoder, next_stage
 from stacked.spec import Optimisation, StackSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
+from stacked.training.fit import rates
 from stacked.training.phase_loss import PhaseLoss
 
 #: operations that move nothing
@@ -84,8 +85,55 @@ class Noted(TorchDispatchMode):
         return result
 
 
+class DryRunUpdate:
+    """Updates of `phase` on random examples, which train a stack that is not needed any more."""
+
+    def __init__(
+        self, stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
+    ) -> None:
+        self.stack, self.phase, self.how, self.batch_size = (
+            stack.learn_only(*phase.learn).train(),
+            phase,
+            how,
+            batch_size,
+        )
+        self.objective = PhaseLoss(stack, phase, how, classes=classes)
+        groups = rates(stack, phase, how, list(self.objective.parameters()))
+        self.optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
+
+    def update(self) -> None:
+        """Forward, backward, and the optimiser's step."""
+        read, target = examples(self.stack, self.phase, self.batch_size)
+        loss = self.objective(read, target, step=0)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+    def peak_bytes(self) -> int:
+        """The most bytes alive in the second update, by which gradients and optimiser state are there, or in the first."""
+        best = []
+        with LiveBytes() as live:
+            for module in (self.stack, self.objective):
+                for tensor in [*module.parameters(), *module.buffers()]:
+                    live.add(tensor)
+            if self.how.patience_of(self.phase):  # the best weights so far
+                best = [tensor.clone() for tensor in self.stack.state_dict().values()]
+            for _ in range(2):
+                self.update()
+            del best
+        return live.peak
+
+
+def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:
+    """Inputs and targets of the shapes that `n` images have in `phase`: values in [0, 1), class 0."""
+    read = torch.rand(n, *stack.shapes(stack.input_shape)[phase.reads])
+    if phase.target == "labels":
+        return read, torch.zeros(n, dtype=torch.int64)
+    return read, torch.rand(n, *stack.input_shape) if phase.target == "pixels" else None
+
+
 @contextmanager
-def imitated(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAutoencoder]:
+def fake_stack(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAutoencoder]:
     """A stack of `depth` stages for images of `shape` whose tensors have no values; inside, neither has any other."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         stack = StackedAutoencoder(shape)
@@ -100,15 +148,15 @@ def imitated(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAutoe
 
 def update(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
     """An update of `phase`, without the frozen stages below it: forward, backward, and the optimiser's step."""
-    with imitated(spec, shape, phase.depth) as stack:
-        rehearsal = Rehearsal(stack, phase, how, batch, classes)
-        peak = rehearsal.peak_bytes()
-        return Work(tuple(noted_in(rehearsal.update)), peak)
+    with fake_stack(spec, shape, phase.depth) as stack:
+        dry_run = DryRunUpdate(stack, phase, how, batch, classes)
+        peak = dry_run.peak_bytes()
+        return Work(tuple(noted_in(dry_run.update)), peak)
 
 
-def recalibrating(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
+def recalibration(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
     """Taking the running statistics of what `phase` has trained anew on a batch."""
-    with imitated(spec, shape, phase.depth) as stack, torch.no_grad():
+    with fake_stack(spec, shape, phase.depth) as stack, torch.no_grad():
         objective = PhaseLoss(stack.learn_only(*phase.learn).train(), phase, how, classes=classes)
         read = examples(stack, phase, batch)
         return Work(tuple(noted_in(lambda: objective.of_examples(*read))))
@@ -116,7 +164,7 @@ def recalibrating(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation
 
 def encoding(spec: StackSpec, shape: Shape, depth: int, batch: int) -> Work:
     """Encoding a batch of images to `depth`, as frozen stages do."""
-    with imitated(spec, shape, depth) as stack, torch.no_grad():
+    with fake_stack(spec, shape, depth) as stack, torch.no_grad():
         stack.eval()
         images = torch.rand(batch, *shape)
         return Work(tuple(noted_in(lambda: stack.encode(images, depth))))

@@ -12,7 +12,6 @@ import contextlib
 import importlib.util
 import io
 import logging
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -122,7 +121,3 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
 
     return carried_out(prog, do)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

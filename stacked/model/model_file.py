@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from stacked.model.stack import StackedAutoencoder, build
+from stacked.model.stack import StackedAutoencoder, empty_stack
 from stacked.spec import StackSpec
 from stacked.stages.stage import Shape
 from stacked.util.atomic import write_atomically
@@ -35,8 +35,7 @@ class Content(NamedTuple):
 
     def empty(self) -> StackedAutoencoder:
         """The stack that the weights are of, without memory for its own."""
-        with torch.device("meta"):
-            return build(self.spec, self.shape)
+        return empty_stack(self.spec, self.shape)
 
     def fill(self, module: nn.Module, prefix: str = "") -> None:
         """Give a module on the meta device the tensors whose names begin with `prefix`; ValueError where they do not fit.

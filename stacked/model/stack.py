@@ -216,6 +216,12 @@ def build(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
     return stack
 
 
+def empty_stack(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
+    """The whole stack of a spec on the device "meta": shapes without memory for weights. Raises InputError as `build`."""
+    with torch.device("meta"):
+        return build(spec, input_shape)
+
+
 def check_size(spec: StackSpec, input_shape: Shape) -> None:
     """Raise InputError when images of `input_shape` are too small for the stages of `spec` that halve them."""
     halvings = sum(kinds()[stage.kind].halves for stage in spec.stages)

@@ -22,16 +22,13 @@ from stacked.components.penalties import PENALTIES
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.run import check, load
-from stacked.runs.train_phase import material
 from stacked.runtime.environment import device_of
-from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
 from stacked.spec.growth import Phase
-from stacked.stages.initialise import resample
-from stacked.training.codes import Inputs, Prefix, Targets, inputs, plan
 from stacked.training.fit import rates
 from stacked.training.phase_loss import PhaseLoss
+from stacked.training.prepare import PreparedPhase, examples_of, prepare_phase
 from stacked.training.recalibration import recalibrate
 from stacked.util.checks import need, whole
 from stacked.util.errors import Diverged
@@ -62,14 +59,14 @@ def train_together(
     stacks = [StackedAutoencoder(splits.image_shape) for _ in specs]
     per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
     for phase in spec.phases(per_epoch):
-        for stack, one in zip(stacks, specs, strict=True):
-            grow(stack, one, phase.depth, where)
-            if phase.resamples:
-                resample(stack, one.seed)
+        prepared = [
+            prepare_phase(stack, one, phase, examples_of(one, splits, phase, where)[0], where, share=1 / len(specs))
+            for stack, one in zip(stacks, specs, strict=True)
+        ]
         if phase.updates:
-            free = free_bytes(where) / len(specs)
-            members = [Member(stack, one, phase, splits, free, done) for stack, one in zip(stacks, specs, strict=True)]
-            train_phase(members, spec.optimisation, phase, where)
+            classes = len(splits.classes)
+            members = [Member(each, one, classes, done) for each, one in zip(prepared, specs, strict=True)]
+            train_phase(members, spec.optimisation, phase)
             done += phase.updates
     for stack, one in zip(stacks, specs, strict=True):
         grow(stack, one, spec.stack.depth, where)
@@ -115,19 +112,12 @@ def check_together(spec: RunSpec, seeds: Sequence[int]) -> None:
 class Member(nn.Module):
     """One seed in one phase: its stack, its objective, and what it reads."""
 
-    def __init__(
-        self, stack: StackedAutoencoder, spec: RunSpec, phase: Phase, splits: data.Splits, free: float, done: int
-    ) -> None:
+    def __init__(self, prepared: PreparedPhase, spec: RunSpec, classes: int, done: int) -> None:
         super().__init__()
-        how, where = spec.optimisation, next(stack.parameters()).device
-        train, _ = material(spec, splits, phase, where)
-        self.order, self.done = Order(len(train.images), how.batch_size, spec.seed), done
-        stack.learn_only(*phase.learn).eval()
-        mode = plan(Prefix.of(stack, phase.reads), len(train.images), phase.updates, self.order.size, free=free).mode
-        self.inputs: Inputs = inputs(stack, phase.reads, train.images, mode, self.order.size)
-        self.targets: Targets | None = train.targets(phase)
+        stack, phase = prepared.stack, prepared.phase
+        self.order, self.done, self.inputs, self.targets = prepared.order, done, prepared.inputs, prepared.targets
         self.stack = stack.learn_only(*phase.learn).train()
-        self.objective = PhaseLoss(stack, phase, how, seed=spec.seed, classes=len(splits.classes))
+        self.objective = PhaseLoss(stack, phase, spec.optimisation, seed=spec.seed, classes=classes)
 
     def batch(self, update: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """The clean inputs of an update, their targets, what the phase sees of them, and which elements were hit."""
@@ -145,7 +135,7 @@ class Member(nn.Module):
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
 
-def train_phase(members: list[Member], how: Optimisation, phase: Phase, where: torch.device) -> None:
+def train_phase(members: list[Member], how: Optimisation, phase: Phase) -> None:
     """Train all members through a phase, in place."""
     one = members[0]
     all_of = {name: torch.stack([member.tensors()[name].detach() for member in members]) for name in one.tensors()}

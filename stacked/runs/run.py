@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,10 @@ from stacked.evaluation.final_metrics import measured, probe_labels, selecting
 from stacked.evaluation.pictures import pictures
 from stacked.model.batch_norm import check_batch
 from stacked.model.encoder import save_encoder
-from stacked.model.stack import StackedAutoencoder, build, check_size, grow
+from stacked.model.stack import StackedAutoencoder, check_size, empty_stack, grow
 from stacked.runs.checkpoint import Checkpoints, phase_path
 from stacked.runs.checkpoint_validation import phase_of, restore_stack
-from stacked.runs.train_phase import NewBar, train_phase
+from stacked.runs.recording import NewBar, Recording
 from stacked.runtime.determinism import is_strict
 from stacked.runtime.environment import device_of, environment
 from stacked.runtime.free_memory import free_bytes
@@ -34,6 +34,8 @@ from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.tracking.null_tracker import Untracked
 from stacked.training.codes import Images
+from stacked.training.prepare import examples_of
+from stacked.training.pretrain import train_phases
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
@@ -112,8 +114,7 @@ def check_batches(spec: RunSpec, splits: data.Splits) -> None:
 def check_weights(spec: RunSpec, splits: data.Splits) -> None:
     """Raise InputError where the stack cannot be built for these images, or where its weights alone do not fit in memory."""
     try:
-        with torch.device("meta"):
-            weights = sum(4 * p.numel() for p in build(spec.stack, splits.image_shape).parameters())
+        weights = sum(4 * p.numel() for p in empty_stack(spec.stack, splits.image_shape).parameters())
     except RuntimeError as error:  # torch's, of more bytes than an address has room for
         raise InputError(f"the stack's weights are too many ({error}): give smaller widths") from error
     free = free_bytes(torch.device("cpu"))
@@ -199,19 +200,23 @@ def run(
     state.commits += [commit] if commit not in state.commits else []
     curves = Curves(spec, splits, state, tracker)
 
-    for number, phase in enumerate(phases, start=1):
-        if saved and number <= saved.phases:
-            if work and phase_path(work, number).exists():  # a copy that a full disk took in part is made good
-                tracker.artifact(phase_path(work, number), "checkpoints")
-            continue
-        grow(stack, spec, phase.depth, where)
-        inside = saved if saved and saved.update and number == saved.phases + 1 else None
-        train_phase(stack, spec, phases, number, splits, codes, curves, bar, checkpoints, inside)
-        kept = checkpoints.after(number, stack.state_dict(), asdict(state))
-        if kept:
-            tracker.artifact(kept, "checkpoints")
-        tracker.flush()
-    grow(stack, spec, spec.stack.depth, where)
+    first = saved.phases + 1 if saved else 1
+    for number in range(1, first):  # a copy that a full disk took in part is made good
+        if work and phase_path(work, number).exists():
+            tracker.artifact(phase_path(work, number), "checkpoints")
+    recording = Recording(stack, spec, phases, len(splits.classes), curves, checkpoints, bar, saved)
+    train_phases(
+        stack,
+        spec,
+        phases,
+        lambda phase: examples_of(spec, splits, phase, where),
+        where,
+        recording,
+        first=first,
+        classes=len(splits.classes),
+        codes=codes,
+        every=spec.evaluation.every,
+    )
     if not phases:
         curves.constant(stack)
 

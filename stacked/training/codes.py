@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +9,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.free_memory import free_bytes
-from stacked.runtime.settings import own_settings
 from stacked.util.errors import InputError
 
 #: Codes larger than this many bytes are computed anew in every update; fixed, so that the choice, and with it the FLOPs of
@@ -119,78 +115,46 @@ class InMemory:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a phase gets its inputs, why, and what that costs: FLOPs once, and in every update, for all its images; bytes kept."""
+class CodeCache:
+    """How a phase gets its inputs, and why: "images", "memory" (codes are kept) or "recompute". bytes: of codes that are kept."""
 
     mode: str
     why: str
-    flops_once: int
-    flops_per_update: int
     bytes: int = 0
 
 
-@dataclass(frozen=True)
-class Prefix:
-    """What lies below the stages that learn: the depth they read, FLOPs to encode one image to it, values of one code."""
+def choose_cache(
+    depth: int, values: int, images: int, updates: int, batch_size: int, mode: str = "auto", free: float = math.inf
+) -> CodeCache:
+    """Choose between keeping the codes at `depth` and recomputing them: kept ones are computed once an image, others once a use.
 
-    depth: int
-    flops: int
-    values: int
-
-    @classmethod
-    def of(cls, stack: StackedAutoencoder, depth: int) -> Prefix:
-        return cls(depth, prefix_flops(stack, depth), math.prod(stack.shapes(stack.input_shape)[depth]))
-
-
-def plan(
-    prefix: Prefix, images: int, updates: int, batch_size: int, mode: str = "auto", free: float = math.inf
-) -> Plan:
-    """Choose between memory and recomputing by cost: kept codes are computed once an image, others once a use.
-
-    `free` is the memory at hand in bytes; InputError when `mode` is "memory" and the codes do not fit in it.
+    values: of the code of one image. mode: "auto", "memory" or "recompute". free: bytes of memory that may be used.
+    Raises InputError when `mode` is "memory" and the codes do not fit.
     """
     if mode not in MODES:
         raise InputError(f"codes {mode!r} is not known: choose from {', '.join(MODES)}")
-    if prefix.depth == 0:
-        return Plan("images", "the phase reads images", 0, 0)
-    size, uses = 4 * images * prefix.values, updates * min(batch_size, images)
-    if mode == "auto" and uses <= images:
-        mode, why = "recompute", f"{uses:,} uses of {images:,} images: keeping codes saves nothing"
-    elif mode == "auto" and size > MOST_BYTES:
-        mode, why = (
-            "recompute",
-            f"codes of {size / 2**30:.1f} GiB exceed the limit of {MOST_BYTES / 2**30:.0f} GiB",
-        )
-    elif mode == "auto" and size > 0.8 * free:
-        mode, why = (
-            "recompute",
-            f"codes of {size / 2**30:.1f} GiB do not fit in the {free / 2**30:.1f} GiB free",
-        )
-    elif mode == "auto":
-        mode, why = "memory", f"{uses:,} uses of {images:,} images, {size / 2**20:.0f} MiB"
-    elif mode == "memory" and size > 0.8 * free:
+    if depth == 0:
+        return CodeCache("images", "the phase reads images")
+    size, uses = 4 * images * values, updates * min(batch_size, images)
+    gib = f"{size / 2**30:.1f} GiB"
+    if mode == "memory" and size > 0.8 * free:
         raise InputError(
-            f"the codes at depth {prefix.depth} need {size / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: "
-            "let them be recomputed, or take fewer images"
+            f"the codes at depth {depth} need {gib} and {free / 2**30:.1f} GiB are free: let them be recomputed, or take fewer "
+            "images"
         )
-    else:
-        why = "asked for"
-    if mode == "memory":
-        return Plan(mode, why, prefix.flops * images, 0, size)
-    return Plan(mode, why, 0, prefix.flops * min(batch_size, images))
-
-
-@own_settings()
-def prefix_flops(stack: StackedAutoencoder, depth: int) -> int:
-    """FLOPs of encoding one image to `depth`."""
-    clone = copy.deepcopy(stack).cpu().eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        clone.encode(torch.rand(1, *stack.input_shape), depth)
-    return counter.get_total_flops()
+    if mode != "auto":
+        return CodeCache(mode, "asked for", size if mode == "memory" else 0)
+    if uses <= images:
+        return CodeCache("recompute", f"{uses:,} uses of {images:,} images: keeping codes saves nothing")
+    if size > MOST_BYTES:
+        return CodeCache("recompute", f"codes of {gib} exceed the limit of {MOST_BYTES / 2**30:.0f} GiB")
+    if size > 0.8 * free:
+        return CodeCache("recompute", f"codes of {gib} do not fit in the {free / 2**30:.1f} GiB free")
+    return CodeCache("memory", f"{uses:,} uses of {images:,} images, {size / 2**20:.0f} MiB", size)
 
 
 def inputs(stack: StackedAutoencoder, depth: int, images: Inputs, mode: str, batch_size: int) -> Inputs:
-    """The inputs of a phase that reads `depth`, kept as the `mode` of its plan says."""
+    """The inputs of a phase that reads `depth`, kept as `mode` says."""
     if depth == 0:
         return images
     source = Recomputed(stack, depth, images)

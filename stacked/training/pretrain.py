@@ -1,23 +1,28 @@
-"""A stack trained as a spec says, and nothing else: no splits, no measurements, no record."""
+"""A stack trained through its phases, and nothing else: no splits, no measurements, no record.
+
+A run is this with an `Observer` that measures, records and keeps checkpoints.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from stacked.data.stream import Order
 from stacked.model.batch_norm import check_batch
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.environment import device_of
-from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
-from stacked.stages.initialise import resample
 from stacked.stages.stage import Shape
-from stacked.training.codes import Inputs, Prefix, inputs, plan
-from stacked.training.fit import fit
+from stacked.training.codes import Inputs
+from stacked.training.fit import Point, Training
+from stacked.training.prepare import Examples, PreparedPhase, prepare_phase
 from stacked.util.checks import need
 
 After = Callable[[Phase, StackedAutoencoder], None]
@@ -38,6 +43,106 @@ class Values:
         return len(self.values)
 
 
+class PhaseObserver:
+    """Is told of what happens inside a phase; this one does nothing."""
+
+    def begin(self, training: Training) -> None:
+        """The training of the phase is set up, and no update made."""
+
+    def after_update(self) -> None:
+        """An update was made; what this raises ends the training."""
+
+    def point(self, point: Point) -> None:
+        """The losses since the last point were read."""
+
+
+class Observer:
+    """Is told of what happens to a stack while it is trained, and decides where training begins; this one trains all."""
+
+    #: updates made before the first phase, or the place inside it, from which training goes on
+    done = 0
+
+    def updates(self, number: int, phase: Phase, examples: Examples) -> int:
+        """How many updates phase `number` (from 1) makes."""
+        return phase.updates
+
+    def is_inside(self, number: int) -> bool:
+        """Whether the stack has the weights of a place inside phase `number`, from which it goes on."""
+        return False
+
+    def prepared(self, number: int, prepared: PreparedPhase) -> None:
+        """The stack is ready for phase `number`, which may make no updates."""
+
+    @contextmanager
+    def phase(self, number: int, prepared: PreparedPhase) -> Iterator[PhaseObserver]:
+        """Around the training of phase `number`."""
+        yield PhaseObserver()
+
+    def ended(self, number: int, phase: Phase) -> None:
+        """Phase `number` has ended."""
+
+
+def train_phases(
+    stack: StackedAutoencoder,
+    spec: RunSpec,
+    phases: list[Phase],
+    examples: Callable[[Phase], tuple[Examples, Examples | None]],
+    device: torch.device,
+    observer: Observer,
+    *,
+    first: int = 1,
+    classes: int = 0,
+    codes: str = "auto",
+    every: int = EVERY,
+) -> None:
+    """Train `stack` in place through `phases`, from number `first` on, and grow it to its full depth.
+
+    examples: what a phase trains on and is validated on. every: updates from one point to the next. Raises Diverged when a
+    loss is not finite.
+    """
+    how, done = spec.optimisation, observer.done
+    for number, phase in enumerate(phases[first - 1 :], start=first):
+        train, valid = examples(phase)
+        updates = observer.updates(number, phase, train) if phase.updates else 0
+        phase = dataclasses.replace(phase, updates=updates)
+        prepared = prepare_phase(stack, spec, phase, train, device, codes=codes, resumed=observer.is_inside(number))
+        observer.prepared(number, prepared)
+        if phase.updates:
+            with observer.phase(number, prepared) as seen:
+                watched = valid if how.patience_of(phase) else None
+                training = Training(
+                    stack,
+                    phase,
+                    prepared.inputs,
+                    how,
+                    order=prepared.order,
+                    seed=spec.seed,
+                    done=done,
+                    every=every,
+                    valid=prepared.of(watched.images, "recompute") if watched else None,
+                    targets=prepared.targets,
+                    valid_targets=watched.targets(phase, device) if watched else None,
+                    classes=classes,
+                )
+                seen.begin(training)
+                for point in training.points(seen.after_update):
+                    seen.point(point)
+            done += training.update
+        observer.ended(number, phase)
+    grow(stack, spec, spec.stack.depth, device)
+
+
+class _After(Observer):
+    """Calls a function at the end of every phase that has made updates."""
+
+    def __init__(self, stack: StackedAutoencoder, after: After) -> None:
+        self.stack, self.after = stack, after
+
+    def ended(self, number: int, phase: Phase) -> None:
+        if phase.updates:
+            self.after(phase, self.stack)
+
+
 @own_settings()
 def pretrain(
     spec: RunSpec, images: Inputs, shape: Shape, *, device: str = "cpu", after: After = lambda phase, stack: None
@@ -46,31 +151,15 @@ def pretrain(
 
     images: floats by index, as `Images` of uint8 or `Values` give them. What the spec says of data, evaluation and
     classification is not looked at. after: called when a phase has ended. Raises InputError for a spec that learns classes or
-    stops early, which need labels and validation images (see `stacked.runs.run`), and Diverged when a loss is not finite.
+    stops early, which need labels and validation images (see `stacked.run`), and Diverged when a loss is not finite.
     """
-    how, where = spec.optimisation, device_of(device)
-    order, stack, done = Order(len(images), how.batch_size, spec.seed), StackedAutoencoder(shape), 0
+    how, order = spec.optimisation, Order(len(images), spec.optimisation.batch_size, spec.seed)
     phases = spec.phases(order.updates_per_epoch)
     for phase in phases:
-        need(phase.target != "labels", f"policy {spec.policy!r} learns classes: train it with stacked.runs.run.run")
-        need(how.patience_of(phase) is None, "early stopping needs validation images: train with stacked.runs.run.run")
+        need(phase.target != "labels", f"policy {spec.policy!r} learns classes: train it with stacked.run")
+        need(how.patience_of(phase) is None, "early stopping needs validation images: train with stacked.run")
     if any(phase.updates for phase in phases):
         check_batch(spec.stack, shape, how.batch_size, order.n)
-    for phase in phases:
-        grow(stack, spec, phase.depth, where)
-        if phase.resamples:
-            resample(stack, spec.seed)
-        if not phase.updates:
-            continue
-        stack.learn_only(*phase.learn).eval()
-        below = Prefix.of(stack, phase.reads)
-        mode = plan(below, order.n, phase.updates, order.size, free=free_bytes(where)).mode
-        reads = inputs(stack, phase.reads, images, mode, order.size)
-        targets = images if phase.target == "pixels" else None
-        training = fit(stack, phase, reads, how, order=order, seed=spec.seed, done=done, every=EVERY, targets=targets)
-        for _ in training:
-            pass
-        done += phase.updates
-        after(phase, stack)
-    grow(stack, spec, spec.stack.depth, where)
+    stack, examples = StackedAutoencoder(shape), Examples(images)
+    train_phases(stack, spec, phases, lambda _: (examples, None), device_of(device), _After(stack, after))
     return stack.eval()

@@ -8,16 +8,16 @@ import time
 
 import torch
 
-from stacked.cost.flops import update_flops
+from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import product_rate
-from stacked.data.stream import Order
-from stacked.model.stack import StackedAutoencoder, grow
+from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.malloc import keep_freed_memory
 from stacked.spec import Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
 from stacked.spec.growth import Phase, Updates, greedy, joint
-from stacked.training.codes import Images, inputs, prefix_flops
+from stacked.training.codes import Images
 from stacked.training.fit import Training
+from stacked.training.prepare import Examples, prepare_phase
 from studies.benchmark.spent import Spent
 
 #: updates that are timed, after so many that are not
@@ -35,23 +35,22 @@ def phases(spec: StackSpec, policy: str, updates: int) -> list[Phase]:
     return greedy(depth, budget) if policy == "greedy" else joint(depth, budget)
 
 
-def training(what: str, phase: Phase, batch: int) -> tuple[StackedAutoencoder, Training]:
+def training(what: str, phase: Phase, batch: int) -> Training:
     """A phase to be trained on random images, its codes computed anew in every update."""
     spec, shape = SPECS[what]
-    stack, order = StackedAutoencoder(shape), Order(4 * batch, batch, 0)
-    images = torch.randint(0, 256, (4 * batch, *shape), dtype=torch.uint8)
-    grow(stack, RunSpec(stack=spec), phase.depth)
-    stack.learn_only(*phase.learn).eval()
-    reads = inputs(stack, phase.reads, Images(images), "recompute", batch)
-    return stack, Training(stack, phase, reads, Optimisation(batch_size=batch), order=order, seed=0)
+    stack, images = StackedAutoencoder(shape), Images(torch.randint(0, 256, (4 * batch, *shape), dtype=torch.uint8))
+    run = RunSpec(stack=spec, optimisation=Optimisation(batch_size=batch))
+    prepared = prepare_phase(stack, run, phase, Examples(images), codes="recompute")
+    return Training(stack, phase, prepared.inputs, run.optimisation, order=prepared.order, seed=0)
 
 
 def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
     """GFLOP/s of an update, or of an update of every stage, and its share of a large matrix product's measured just after."""
     flop, seconds = 0, 0.0
     for phase in phases(SPECS[what][0], policy, TIMED + BEFORE):
-        stack, one = training(what, phase, batch)
-        flop += update_flops(stack, phase, one.how, 0, batch) + batch * prefix_flops(stack, phase.reads)
+        one = training(what, phase, batch)
+        cost = phase_cost(RunSpec(stack=SPECS[what][0], optimisation=one.how), SPECS[what][1], phase, len(one.inputs))
+        flop += cost.update.flop + cost.encoding.flop
         ends: list[float] = []
         for _ in one.points(after=lambda ends=ends: ends.append(time.perf_counter())):  # type: ignore[misc]
             pass
@@ -88,7 +87,7 @@ def memory(what: str, policy: str, batch: int) -> dict[str, float]:
     most = 0.0
     for phase in phases(SPECS[what][0], policy, 3):
         with Spent() as spent:
-            _, one = training(what, phase, batch)
+            one = training(what, phase, batch)
             images = one.order.n * torch.Size(SPECS[what][1]).numel() / 1e6
             for _ in one.points():
                 pass

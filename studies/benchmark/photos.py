@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from stacked import data
-from stacked.data.stream import Order
-from stacked.model.stack import StackedAutoencoder, grow
+from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Optimisation, RunSpec
-from stacked.training.codes import Images, Prefix, inputs, plan
+from stacked.training.codes import Images
 from stacked.training.fit import Training
+from stacked.training.prepare import Examples, prepare_phase
 from studies.benchmark.large import SPECS, phases
 from studies.benchmark.spent import resident
 
@@ -37,17 +38,15 @@ def folder(images: int) -> dict[str, float]:
         splits = data.load("folder:photographs", data_dir=place, image_size=SIDE)
         read = time.perf_counter() - began
     spec, shape = SPECS["reference"]
-    stack, order = StackedAutoencoder(shape), Order(len(splits.train), BATCH, 0)
+    run, stack = RunSpec(stack=spec, optimisation=Optimisation(batch_size=BATCH)), StackedAutoencoder(shape)
     kept = 0.0
     for phase in phases(spec, "greedy", UPDATES):
-        grow(stack, RunSpec(stack=spec), phase.depth)
-        stack.learn_only(*phase.learn).eval()
-        chosen = plan(Prefix.of(stack, phase.reads), order.n, EPOCHS * order.updates_per_epoch, BATCH)
-        kept = max(kept, chosen.bytes / 1e6)
-        reads = inputs(stack, phase.reads, Images(splits.train.images), chosen.mode, BATCH)
-        for _ in Training(stack, phase, reads, Optimisation(batch_size=BATCH), order=order, seed=0).points():
+        long = replace(phase, updates=EPOCHS * (len(splits.train) // BATCH))
+        prepared = prepare_phase(stack, run, long, Examples(Images(splits.train.images)))
+        kept = max(kept, prepared.cache.bytes / 1e6)
+        for _ in Training(stack, phase, prepared.inputs, run.optimisation, order=prepared.order, seed=0).points():
             pass
-        del reads
+        del prepared
     pixels = sum(split.images.nbytes for split in (splits.train, splits.valid, splits.test)) / 1e6
     return {"resident_mb": resident("VmHWM"), "pixels_mb": pixels, "codes_mb": kept, "seconds": read}
 

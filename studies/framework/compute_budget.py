@@ -5,24 +5,22 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import pairwise
 
 import torch
 
-from stacked.cost.flops import recalibration_flops, update_flops
+from stacked.cost.phase_cost import phase_cost
 from stacked.data import Splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
-from stacked.runs.train_phase import material
 from stacked.runtime.environment import device_of
 from stacked.spec import Budget, RunSpec
 from stacked.spec.growth import POLICIES, Phase, Updates
-from stacked.training.codes import Prefix, inputs, plan
 from stacked.training.fit import fit
 from stacked.training.phase_loss import PhaseLoss
-from stacked.training.recalibration import batches, recalibrate
+from stacked.training.prepare import examples_of, prepare_phase
+from stacked.training.recalibration import recalibrate
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 from studies.design.arms import Arm
@@ -118,78 +116,78 @@ def scale(cost: Callable[[float], float], goal: float) -> float:
 
 def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, threads: int = 1) -> Cost:
     """The function that tells what a list of phases costs; what it measures is measured once for each kind of phase."""
-    how, classes, where = base.optimisation, len(splits.classes), device_of(device)
-    stack = StackedAutoencoder(splits.image_shape)
-    grow(stack, base, base.stack.depth, where)
-
-    @cache
-    def below(depth: int) -> Prefix:
-        return Prefix.of(stack, depth)
-
-    @cache
-    def flops(phase: Phase, images: int) -> float:
-        return update_flops(stack, phase, how, classes, images)
-
-    @cache
-    def recalibrating(phase: Phase, images: int) -> float:
-        return recalibration_flops(stack, phase, how, classes, images)
-
-    @cache
-    def seconds(phase: Phase) -> tuple[float, float, float]:
-        """(of one update on inputs at hand, of encoding one batch to the depth read, of one batch of recalibration)"""
-        examples, _ = material(base, splits, phase, where, most=TIMED * order.size)
-        with limited(threads):
-            some = Order(len(examples.images), order.size, base.seed)
-            for _ in range(2):  # the first round warms up
-                began = time.perf_counter()
-                stack.learn_only(*phase.learn).eval()
-                read = inputs(stack, phase.reads, examples.images, "memory", order.size)
-                read(torch.arange(1)).sum().item()  # waits for the device
-                encoded = time.perf_counter()
-                for _ in fit(
-                    stack,
-                    phase,
-                    read,
-                    dataclasses.replace(how, recalibrate=False),
-                    order=some,
-                    seed=base.seed,
-                    every=TIMED,
-                    targets=examples.targets(phase),
-                    classes=classes,
-                ):
-                    pass  # a point reads its losses, hence waits for the device
-                trained = time.perf_counter()
-                objective = PhaseLoss(stack, phase, how, classes=classes)
-                again = recalibrate(objective, read, examples.targets(phase), some)
-                read(torch.arange(1)).sum().item()
-                ended = time.perf_counter()
-        encodings = max(1, len(examples.images) // order.size)
-        return (
-            (trained - encoded) / TIMED,
-            (encoded - began) / encodings if phase.reads else 0.0,
-            (ended - trained) / max(1, again),
-        )
+    classes, clock = len(splits.classes), Clock(base, splits, device_of(device), threads)
 
     def cost(phases: list[Phase]) -> float:
         total = 0.0
         for phase in phases:
             if not phase.updates:
                 continue
-            n = len(label_subset(splits.train.labels, how.labels, base.seed)) if phase.target == "labels" else order.n
-            size = min(order.size, n)
-            chosen = plan(below(phase.reads), n, phase.updates, size)
-            again = batches(stack, phase, how, n // size)
-            batches_encoded = n / size if chosen.mode == "memory" else phase.updates + again
-            # phases that differ in name and length alone cost the same an update
-            kind = dataclasses.replace(phase, name="counted", updates=TIMED, carries=False, resamples=False)
+            n = order.n
+            if phase.target == "labels":
+                n = len(label_subset(splits.train.labels, base.optimisation.labels, base.seed))
             if equal == "updates":
                 total += phase.updates
-            elif equal == "seconds":
-                update, encoding, passing = seconds(kind)
-                total += phase.updates * update + again * passing + batches_encoded * encoding
+                continue
+            found = phase_cost(base, splits.image_shape, phase, n, classes)
+            if equal == "seconds":
+                # phases that differ in name and length alone cost the same an update
+                kind = dataclasses.replace(phase, name="timed", updates=TIMED, carries=False, resamples=False)
+                update, encoding, passing = clock.seconds(kind)
+                encoded = n / found.batch if found.cache.mode == "memory" else phase.updates + found.recalibrations
+                total += phase.updates * update + found.recalibrations * passing + encoded * encoding
             else:
-                total += chosen.flops_once + phase.updates * (flops(kind, size) + chosen.flops_per_update)
-                total += again and again * (recalibrating(kind, size) + chosen.flops_per_update)
+                total += found.flops
         return total
 
     return cost
+
+
+class Clock:
+    """Times a few updates of phases of `base` here and now, with as many threads as a run has."""
+
+    def __init__(self, base: RunSpec, splits: Splits, device: torch.device, threads: int) -> None:
+        self.base, self.splits, self.device, self.threads = base, splits, device, threads
+        self.stack = StackedAutoencoder(splits.image_shape)
+        self.found: dict[Phase, tuple[float, float, float]] = {}
+
+    def seconds(self, phase: Phase) -> tuple[float, float, float]:
+        """(of one update on inputs at hand, of encoding one batch to the depth read, of one batch of recalibration)"""
+        if phase not in self.found:
+            with limited(self.threads):
+                self.measure(phase)  # the first round warms up
+                self.found[phase] = self.measure(phase)
+        return self.found[phase]
+
+    def measure(self, phase: Phase) -> tuple[float, float, float]:
+        base, how, classes = self.base, self.base.optimisation, len(self.splits.classes)
+        grow(self.stack, base, base.stack.depth, self.device)
+        most = TIMED * min(how.batch_size, len(self.splits.train))
+        examples, _ = examples_of(base, self.splits, phase, self.device, most=most)
+        began = time.perf_counter()
+        prepared = prepare_phase(self.stack, base, phase, examples, self.device, codes="memory")
+        prepared.inputs(torch.arange(1)).sum().item()  # waits for the device
+        encoded = time.perf_counter()
+        for _ in fit(
+            self.stack,
+            phase,
+            prepared.inputs,
+            dataclasses.replace(how, recalibrate=False),
+            order=prepared.order,
+            seed=base.seed,
+            every=TIMED,
+            targets=prepared.targets,
+            classes=classes,
+        ):
+            pass  # a point reads its losses, hence waits for the device
+        trained = time.perf_counter()
+        again = recalibrate(
+            PhaseLoss(self.stack, phase, how, classes=classes), prepared.inputs, prepared.targets, prepared.order
+        )
+        prepared.inputs(torch.arange(1)).sum().item()
+        ended = time.perf_counter()
+        return (
+            (trained - encoded) / TIMED,
+            (encoded - began) / max(1, prepared.order.updates_per_epoch) if phase.reads else 0.0,
+            (ended - trained) / max(1, again),
+        )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from stacked.cost.disk import check_room, check_writable, empty, store_room, work_room
+from stacked.cost.disk import check_room, check_writable, store_room, work_room
 from stacked.data.stream import Order
 from stacked.evaluation.pictures import MAP, SHOWN, filters
+from stacked.model.stack import empty_stack
 from studies.framework.record import FILES
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def room(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> t
         updates = sum(phase.updates for phase in spec.phases(per_epoch))
         out += ROW + POINT * (updates // spec.evaluation.every + 3)
         if spec.seed == 0:
-            stack = empty(spec, shape)
+            stack = empty_stack(spec.stack, shape)
             first = filters(stack)
             drawn = 0 if first is None else first.nbytes
             mapped = in_map if torch.Size(stack.latent_shape).numel() == MAP else 0

@@ -258,11 +258,11 @@ def parse(study: Study, command_line: Parser, words: list[str]) -> Namespace:
 
 def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
     """What a protocol may name: the numbers of this study, as they were used."""
-    from stacked.cost.disk import empty
     from stacked.evaluation.evaluate import PROBED
+    from stacked.model.stack import empty_stack
 
     labelled, tuned = int((splits.train.labels >= 0).sum()), base.classification
-    wide = empty(base, splits.image_shape).widest(splits.image_shape) > PROBED
+    wide = empty_stack(base.stack, splits.image_shape).widest(splits.image_shape) > PROBED
     return {
         "averaged": f", codes of more than {PROBED:,} values averaged over neighbouring places" if wide else "",
         "valid": f"{len(splits.valid):,}",

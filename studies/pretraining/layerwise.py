@@ -8,10 +8,8 @@ Command: python -m studies.layerwise
 
 from __future__ import annotations
 
-import sys
-
 from studies.design.arms import Arm
-from studies.framework.study import Study, main
+from studies.framework.study import Study
 
 PROTOCOL = """\
 - **Arms** share, for a seed, the initial weights, the data order, the corruption and the label subsets. `greedy` trains
@@ -57,6 +55,3 @@ STUDY = Study(
         },
     },
 )
-
-if __name__ == "__main__":
-    sys.exit(main(STUDY))

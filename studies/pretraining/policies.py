@@ -14,12 +14,10 @@ Expected and cost: results/policies/*/README.md, generated from the rows.
 
 from __future__ import annotations
 
-import sys
-
 from studies.design.arms import Arm
 from studies.design.search import LogRange
 from studies.figures.figures import Drawing
-from studies.framework.study import Study, main
+from studies.framework.study import Study
 from studies.pretraining.growth_figures import draw_growth
 from studies.pretraining.policies_figures import draw_policies, draw_restored
 from studies.report.answer import quote
@@ -125,6 +123,3 @@ STUDY = Study(
     },
     figures=(),
 )
-
-if __name__ == "__main__":
-    sys.exit(main(STUDY))

@@ -143,7 +143,3 @@ def held() -> tuple[float, int, int, int, int]:
         sum(len((task / "children").read_text().split()) for task in tasks),
         len(gc.get_objects()),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

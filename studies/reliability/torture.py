@@ -249,7 +249,3 @@ def report(kills: list[Kill], ended: list[Ended], command: str, seconds: int, or
         "",
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

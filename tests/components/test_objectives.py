@@ -13,7 +13,7 @@ from skimage.metrics import structural_similarity
 from stacked.components.corruption import corrupt
 from stacked.components.objectives import LOSSES, bce, emphasised, l1, mse, per_example, rectified_mse, ssim_l1
 from stacked.components.ssim import ssim_map
-from stacked.cost.memory import LiveBytes
+from stacked.cost.live_bytes import LiveBytes
 from stacked.runtime.rng import generator
 from stacked.util.errors import InputError
 

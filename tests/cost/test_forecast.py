@@ -8,18 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import toy_splits
+from counted import prefix_flops, training_bytes, update_flops
 
 from stacked import InputError, RunSpec, StackSpec, plan
 from stacked.cost.fake_execution import Operation, encoding, update
-from stacked.cost.flops import update_flops
-from stacked.cost.memory import training_bytes
+from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import H100, Machine, measured
 from stacked.model.stack import StackedAutoencoder, build
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import POLICIES, Phase, Updates
 from stacked.stages import kinds
-from stacked.training.codes import prefix_flops
 from studies.framework.dry_run import duration
 from studies.framework.study import main
 from studies.pretraining.layerwise import STUDY
@@ -112,3 +111,23 @@ def test_a_dry_run_writes_nothing(
 
 def test_durations_are_told_as_people_do() -> None:
     assert [duration(s) for s in (0.04, 12, 600, 7200)] == ["0.0 s", "12 s", "10 min", "2.0 h"]
+
+
+@pytest.mark.parametrize("policy", ["greedy+finetune", "supervised", "joint-local"])
+def test_the_cost_of_a_phase_is_that_of_its_parts(policy: str) -> None:
+    """Counted on real tensors: updates, codes kept or recomputed, and batches of recalibration."""
+    how = replace(HOW, corruption="masking", corruption_level=(0.3,), batch_size=16)
+    spec = RunSpec(policy=policy, stack=StackSpec.of("conv", 8, 8), optimisation=how)
+    stack = build(spec.stack, (1, 16, 16)).to(memory_format=torch.channels_last)
+    for updates in (2, 50):
+        for phase in POLICIES[policy](2, Updates((updates,) * 2, updates)):
+            cost, real = phase_cost(spec, (1, 16, 16), phase, 100, 4), cut(stack, phase)
+            below = prefix_flops(real, phase.reads) if phase.reads else 0
+            learning, kept = update_flops(real, phase, how, 4, 16), bool(phase.reads) and updates * 16 > 100
+            assert cost.recalibrations == min(6, updates)
+            each = 0 if kept else 16 * below
+            assert cost.flops_per_update == learning + each
+            assert cost.flops_once == (100 * below if kept else 0)
+            assert 0 < cost.recalibration.flop < learning
+            total = cost.flops_once + updates * (learning + each)
+            assert cost.flops == total + cost.recalibrations * (cost.recalibration.flop + each)

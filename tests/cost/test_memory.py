@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from counted import training_bytes
 
 from stacked import StackedAutoencoder, StackSpec
-from stacked.cost.memory import LiveBytes, training_bytes
+from stacked.cost.live_bytes import LiveBytes
 from stacked.model.stack import build
 from stacked.runtime.rng import seeded
 from stacked.spec import Optimisation

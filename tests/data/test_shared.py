@@ -21,7 +21,7 @@ from conftest import toy_splits
 
 from stacked.data.formats.split import Split, Splits
 from stacked.data.shared import Place, Reader, shared
-from stacked.training import codes
+from stacked.runtime import free_memory
 from stacked.util.errors import InputError
 from studies.framework.workers import RECEIVED, prepare
 
@@ -72,7 +72,7 @@ def test_a_split_without_images_can_be_shared() -> None:
 
 
 def test_too_little_memory_is_told_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codes, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(free_memory, "free_bytes", lambda device: 1000)
     with (
         pytest.raises(InputError, match=r"^the images take 0\.0 GiB, and 0\.0 are free .*: give --jobs 1"),
         shared(toy_splits(8)),

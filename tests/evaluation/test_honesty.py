@@ -23,10 +23,10 @@ from stacked.data.stream import Order
 from stacked.evaluation import evaluate, final_metrics
 from stacked.evaluation.classify import fine_tuned, linear_probe
 from stacked.model.stack import StackedAutoencoder, grow
-from stacked.runs import train_phase
 from stacked.runs.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import Phase
+from stacked.training import pretrain
 from stacked.training.codes import Images, inputs
 from stacked.training.fit import Point, Training, fit
 from studies.framework.record import write_reference
@@ -266,7 +266,7 @@ def test_seeds_differ_in_order_and_labels_and_arms_share_them(splits: Splits, mo
         drawn["labelled"], drawn["head"] = Images.of(train[0])(torch.arange(len(train[0]))), seed
         return fine_tuned(stack, train, valid, test, classes, how, seed)
 
-    monkeypatch.setattr(train_phase, "Training", training)
+    monkeypatch.setattr(pretrain, "Training", training)
     monkeypatch.setattr(final_metrics, "fine_tuned", tuning)
     cheap = replace(SPEC, budget=Budget((0.25,), 0.25), classification=replace(SPEC.classification, updates=4))
     for policy, seed in (("greedy", 0), ("joint", 0), ("joint", 1)):

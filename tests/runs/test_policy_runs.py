@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import toy_splits
+from counted import prefix_flops, update_flops
 
 from stacked import InputError, RunSpec, StackSpec
 from stacked.components.optim import learning_rate
-from stacked.cost.flops import update_flops
 from stacked.data.formats.split import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.model.stack import StackedAutoencoder, build
@@ -24,7 +24,6 @@ from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import POLICIES
 from stacked.stages.initialise import resample
 from stacked.tracking.null_tracker import Untracked
-from stacked.training.codes import prefix_flops
 
 #: 150 training images in batches of 32: an epoch of 4 updates, and a rest.
 SPEC = RunSpec(

@@ -27,6 +27,7 @@ from stacked.runtime.environment import device_of
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.tracking.null_tracker import Untracked
 from stacked.training.codes import Images
+from stacked.training.pretrain import train_phases
 from stacked.util.errors import Diverged
 
 SPEC = RunSpec(
@@ -282,10 +283,11 @@ def test_a_stack_that_restores_no_numbers_ends_the_run(splits: Splits, monkeypat
     """Whatever training made of it: its error must not get into a mean over seeds."""
 
     def broken(*given: Any, **more: Any) -> None:
+        train_phases(*given, **more)
         with torch.no_grad():
             given[0].stages[0].decoder[0].bias.fill_(float("nan"))
 
-    monkeypatch.setattr(stacked.runs.run, "train_phase", broken)
+    monkeypatch.setattr(stacked.runs.run, "train_phases", broken)
     with pytest.raises(Diverged, match="the validation images' reconstruction from depth 2 has an error of nan"):
         run(SPEC, splits)
     monkeypatch.undo()

@@ -39,14 +39,14 @@ def repository(folder: Path, *tracked: str) -> str:
 
 def installed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let the package lie in a folder."""
-    path = folder / "stacked" / "environment.py"
+    path = folder / "stacked" / "runtime" / "environment.py"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     monkeypatch.setattr(environment, "__file__", str(path))
 
 
 def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = repository(tmp_path, "stacked/environment.py", "studies/study.py")
+    commit = repository(tmp_path, "stacked/runtime/environment.py", "studies/study.py")
     installed(monkeypatch, tmp_path)
     assert code_identity() == (commit, False)
     (tmp_path / "studies" / "study.py").write_text("changed")
@@ -55,7 +55,7 @@ def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_checkout_that_is_reached_by_a_link_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checkout").mkdir()
-    commit = repository(tmp_path / "checkout", "stacked/environment.py")
+    commit = repository(tmp_path / "checkout", "stacked/runtime/environment.py")
     (tmp_path / "link").symlink_to("checkout")
     installed(monkeypatch, tmp_path / "link")
     assert code_identity() == (commit, False)
@@ -74,7 +74,7 @@ def test_a_repository_that_the_package_merely_lies_in_is_not_ours(
 def test_a_package_that_another_project_keeps_in_a_folder_of_its_own_is_not_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repository(tmp_path, "vendor/stacked/environment.py", "theirs.py")
+    repository(tmp_path, "vendor/stacked/runtime/environment.py", "theirs.py")
     installed(monkeypatch, tmp_path / "vendor")
     assert code_identity() == ("unknown", False)
 
@@ -89,8 +89,8 @@ def test_a_hook_of_another_repository_does_not_lend_its_commit(tmp_path: Path, m
     """Git tells hooks, and what they start, where their repository is."""
     for name in ("ours", "theirs"):
         (tmp_path / name).mkdir()
-    commit = repository(tmp_path / "ours", "stacked/environment.py")
-    repository(tmp_path / "theirs", "stacked/environment.py", "another.py")
+    commit = repository(tmp_path / "ours", "stacked/runtime/environment.py")
+    repository(tmp_path / "theirs", "stacked/runtime/environment.py", "another.py")
     installed(monkeypatch, tmp_path / "ours")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "theirs" / ".git"))
     assert code_identity() == (commit, False)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import toy_splits
+from counted import prefix_flops, training_bytes, update_flops
 from torch import Tensor
 
 from stacked import InputError, RunSpec, StackSpec, data, load_encoder, plan
@@ -19,8 +20,6 @@ from stacked.apps.codec import Codec
 from stacked.apps.denoise import Denoiser
 from stacked.apps.estimator import StackedAutoencoderTransformer
 from stacked.components.corruption import CORRUPTIONS, corrupt
-from stacked.cost.flops import update_flops
-from stacked.cost.memory import training_bytes
 from stacked.cost.roofline import H100
 from stacked.evaluation import evaluate
 from stacked.model.encoder import save_encoder
@@ -30,7 +29,7 @@ from stacked.runs.run import run
 from stacked.runtime.rng import generator, seeded
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
-from stacked.training.codes import Images, prefix_flops
+from stacked.training.codes import Images
 from stacked.training.pretrain import Values, pretrain
 
 TOY = toy_splits(64, 8)

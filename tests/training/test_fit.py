@@ -11,19 +11,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import toy_splits
+from counted import prefix_flops, update_flops
 from sklearn.decomposition import PCA
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stacked import StackedAutoencoder, StackSpec
 from stacked.components.corruption import masking
 from stacked.components.optim import SCHEDULES, learning_rate
-from stacked.cost.flops import update_flops
 from stacked.data.stream import Order
 from stacked.model.stack import build
 from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images, InMemory, Prefix, Recomputed, inputs, plan, prefix_flops
+from stacked.training.codes import Images, InMemory, Recomputed, choose_cache, inputs
 from stacked.training.fit import Training, fit
 from stacked.util.errors import Diverged, InputError
 
@@ -122,17 +122,19 @@ def test_kept_codes_equal_recomputed_ones_bit_for_bit() -> None:
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_the_plan_keeps_codes_when_that_pays_and_fits() -> None:
-    prefix = Prefix(1, 1000, 50)
-    assert plan(prefix, 100, 3, 10).mode == "recompute"  # 30 uses of 100 images
-    kept = plan(prefix, 100, 30, 10)
-    assert (kept.mode, kept.flops_once, kept.flops_per_update) == ("memory", 100_000, 0)
-    assert plan(prefix, 100, 30, 10, mode="recompute").flops_per_update == 10_000
-    assert "free" in plan(prefix, 100, 30, 10, free=1000).why
-    assert plan(Prefix(1, 1000, 2**24), 100, 30, 10).mode == "recompute"
-    assert plan(Prefix(0, 0, 1), 100, 30, 10).mode == "images"
+def test_codes_are_kept_when_that_pays_and_fits() -> None:
+    assert choose_cache(1, 50, 100, 3, 10).mode == "recompute"  # 30 uses of 100 images
+    kept = choose_cache(1, 50, 100, 30, 10)
+    assert (kept.mode, kept.bytes) == ("memory", 4 * 50 * 100)
+    asked = choose_cache(1, 50, 100, 30, 10, "recompute")
+    assert (asked.mode, asked.why, asked.bytes) == ("recompute", "asked for", 0)
+    assert "free" in choose_cache(1, 50, 100, 30, 10, free=1000).why
+    assert choose_cache(1, 2**24, 100, 30, 10).mode == "recompute"
+    assert choose_cache(0, 1, 100, 30, 10).mode == "images"
     with pytest.raises(InputError, match="codes at depth 1 need"):
-        plan(prefix, 100, 30, 10, "memory", free=1000)
+        choose_cache(1, 50, 100, 30, 10, "memory", free=1000)
+    with pytest.raises(InputError, match="codes 'disk' is not known"):
+        choose_cache(1, 50, 100, 30, 10, "disk")
 
 
 def test_flops_are_those_counted_by_hand() -> None:

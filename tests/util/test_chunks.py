@@ -20,7 +20,7 @@ from stacked.apps.codec import Codec
 from stacked.apps.denoise import Denoiser
 from stacked.apps.estimator import through
 from stacked.apps.map_page import SHEET, thumbnails
-from stacked.cost.memory import LiveBytes
+from stacked.cost.live_bytes import LiveBytes
 from stacked.evaluation import evaluate
 from stacked.evaluation.classify import Classifier, Scale, accuracy, linear_probe
 from stacked.model.stack import StackedAutoencoder, build

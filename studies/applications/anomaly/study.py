@@ -13,7 +13,6 @@ Expected and cost: results/anomaly/*/README.md, generated from the rows.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from stacked.util.checks import need
 from stacked.util.errors import Diverged
 from studies.applications.anomaly.figures import draw_by_class, draw_heat
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use, main
+from studies.framework.use import Found, Setting, Use
 from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
@@ -272,6 +271,3 @@ USE = Use(
     own=detect,
     check=check,
 )
-
-if __name__ == "__main__":
-    sys.exit(main(USE))

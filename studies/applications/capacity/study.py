@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,7 @@ from stacked.util.checks import need, wholes
 from studies.applications.capacity.figures import answer, draw_filters, draw_widths
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use, main
+from studies.framework.use import Found, Setting, Use
 from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
@@ -271,6 +270,3 @@ USE = Use(
     options=more,
     smoke={"updates": 20, "widths": [1, 16, 64, 80], "limit": 1000},
 )
-
-if __name__ == "__main__":
-    sys.exit(main(USE))

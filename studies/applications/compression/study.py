@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,7 +27,7 @@ from studies.applications.quality import pairs, similarity
 from studies.applications.training import WAYS, trained
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use, main
+from studies.framework.use import Found, Setting, Use
 from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
@@ -289,6 +288,3 @@ USE = Use(
     smoke={"updates": 30, "code": 8},
     check=check,
 )
-
-if __name__ == "__main__":
-    sys.exit(main(USE))

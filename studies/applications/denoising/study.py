@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,7 +29,7 @@ from studies.applications.quality import quality
 from studies.applications.training import WAYS, equal
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use, main
+from studies.framework.use import Found, Setting, Use
 from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
@@ -342,6 +341,3 @@ USE = Use(
     own=restore_own,
     check=check,
 )
-
-if __name__ == "__main__":
-    sys.exit(main(USE))

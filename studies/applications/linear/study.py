@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from stacked.util.checks import need
 from studies.applications.linear.figures import draw_angles, draw_components
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use, main
+from studies.framework.use import Found, Setting, Use
 from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
@@ -198,6 +197,3 @@ USE = Use(
     smoke={"updates": 60},
     check=check,
 )
-
-if __name__ == "__main__":
-    sys.exit(main(USE))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from studies.applications.photographs.figures import SMALLER, answer, draw_costs
 from studies.applications.quality import quality
 from studies.applications.training import WAYS, equal
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use, main
+from studies.framework.use import Found, Setting, Use
 from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ PROTOCOL = f"""\
   nothing of other photographs.
 - **{SMALLER}**: resized by torch's antialiased bicubic filter to at most as many values as the code of that depth has (where
   that is fewer than the image has), and back.
-- **Memory**: the most bytes alive in an update of a phase, counted (`stacked.cost.memory`), and besides those of the codes that a
+- **Memory**: the most bytes alive in an update of a phase, counted (`stacked.cost`), and besides those of the codes that a
   stage reads, where they are kept for it (`stacked.training.codes`). **Seconds**: of a phase, with the encoding of what it reads.
 """
 
@@ -77,25 +76,22 @@ def network(way: str) -> Callable[[Setting, int], Iterator[Found]]:
     """The reference stack, trained in a way."""
 
     def found(setting: Setting, seed: int) -> Iterator[Found]:
-        from stacked.cost.memory import training_bytes
+        from stacked.cost.phase_cost import phase_cost
         from stacked.evaluation.evaluate import reconstructed
-        from stacked.runtime.environment import device_of
-        from stacked.runtime.free_memory import free_bytes
-        from stacked.training.codes import Images, Prefix, plan
+        from stacked.training.codes import Images
         from stacked.training.pretrain import pretrain
 
         splits = setting.splits
         spec, gflop = equal(base_spec(seed, setting.given), way, splits, len(splits.train))
         costs: dict[str, dict[str, float]] = {}
-        free = free_bytes(device_of(setting.given.device))
         began = time.perf_counter()
 
         def note(phase: Phase, stack: StackedAutoencoder) -> None:
             nonlocal began
             seconds = time.perf_counter() - began
-            codes = plan(Prefix.of(stack, phase.reads), len(splits.train), phase.updates, BATCH, free=free).bytes
-            update = training_bytes(stack, phase, spec.optimisation, BATCH)
-            costs[phase.name] = {"phase_seconds": seconds, "phase_mb": update / 1e6, "phase_codes_mb": codes / 1e6}
+            cost = phase_cost(spec, splits.image_shape, phase, len(splits.train))
+            memory = {"phase_mb": cost.peak_bytes / 1e6, "phase_codes_mb": cost.cache.bytes / 1e6}
+            costs[phase.name] = {"phase_seconds": seconds} | memory
             began = time.perf_counter()
 
         stack = pretrain(
@@ -200,6 +196,3 @@ USE = Use(
     options=more,
     smoke={"data": "photographs", "updates": 3, "image_size": 64, "limit": 64},
 )
-
-if __name__ == "__main__":
-    sys.exit(main(USE))

@@ -12,7 +12,6 @@ Expected and cost: results/projection/*/README.md, generated from the rows.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from studies.applications.projection.figures import draw_dimensions, draw_maps, 
 from studies.applications.training import WAYS, trained
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use, main
+from studies.framework.use import Found, Setting, Use
 from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
@@ -316,6 +315,3 @@ USE = Use(
     own=map_own,
     check=check,
 )
-
-if __name__ == "__main__":
-    sys.exit(main(USE))

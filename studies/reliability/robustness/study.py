@@ -102,7 +102,3 @@ def said(attempts: Iterator[Attempt]) -> Iterator[Attempt]:
         if each.outcome in (BELIEVED, FAILED):
             say(f"  {each.outcome}: {each.case} {each.detail}")
         yield each
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,19 +1,28 @@
-"""Floating-point operations, counted by torch's own counter on small batches."""
+"""What phases cost, counted on real tensors: what is counted by fake execution must equal it."""
 
 from __future__ import annotations
 
 import copy
 
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from stacked.cost.fake_execution import DryRunUpdate, examples
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.training.phase_loss import PhaseLoss
+
+
+@own_settings()
+def prefix_flops(stack: StackedAutoencoder, depth: int) -> int:
+    """FLOPs of encoding one image to `depth`."""
+    clone = copy.deepcopy(stack).cpu().eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        clone.encode(torch.rand(1, *stack.input_shape), depth)
+    return counter.get_total_flops()
 
 
 @own_settings()
@@ -37,18 +46,8 @@ def _update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, cl
 
 
 @own_settings()
-def recalibration_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int, images: int) -> int:
-    """FLOPs of taking running statistics anew on one batch of so many images, without the frozen prefix."""
-    clone = copy.deepcopy(stack).cpu().learn_only(*phase.learn).eval()
-    objective = PhaseLoss(clone, phase, how, classes=classes)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        objective.of_examples(*examples(clone, phase, 1))
-    return images * counter.get_total_flops()
-
-
-def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:
-    """Inputs and targets of the shapes that `n` images have in `phase`: values in [0, 1), class 0."""
-    read = torch.rand(n, *stack.shapes(stack.input_shape)[phase.reads])
-    if phase.target == "labels":
-        return read, torch.zeros(n, dtype=torch.int64)
-    return read, torch.rand(n, *stack.input_shape) if phase.target == "pixels" else None
+def training_bytes(
+    stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
+) -> int:
+    """The most bytes alive in an update of `phase`."""
+    return DryRunUpdate(copy.deepcopy(stack).cpu(), phase, how, batch_size, classes).peak_bytes()

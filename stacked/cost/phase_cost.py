@@ -1,0 +1,104 @@
+"""What a phase of a run costs: FLOPs, operations and bytes, counted by fake execution."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from stacked.cost.fake_execution import Work, encoding, recalibration, update
+from stacked.model.stack import empty_stack
+from stacked.runtime.settings import own_settings
+from stacked.spec import RunSpec
+from stacked.spec.growth import Phase
+from stacked.stages.stage import Shape
+from stacked.training.codes import CodeCache, choose_cache
+from stacked.training.recalibration import batches
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """What `updates` updates of a phase on batches of `batch` out of `images` images cost.
+
+    update: one, without the frozen stages below. encoding: one batch through these. recalibration: one batch on which running
+    statistics are taken anew; there are `recalibrations` of them. cache: how codes are kept, as far as that does not depend on
+    the machine.
+    """
+
+    updates: int
+    images: int
+    batch: int
+    update: Work
+    encoding: Work
+    recalibration: Work
+    recalibrations: int
+    cache: CodeCache
+
+    @property
+    def flops_once(self) -> int:
+        """FLOPs of computing the codes that are kept."""
+        return self.encoding.flop // self.batch * self.images if self.cache.mode == "memory" else 0
+
+    @property
+    def flops_per_update(self) -> int:
+        """FLOPs of an update, with those of codes that are recomputed for it."""
+        return self.update.flop + self._recomputed
+
+    @property
+    def flops_per_recalibration(self) -> int:
+        """FLOPs of a batch of recalibration, with those of codes that are recomputed for it."""
+        return self.recalibration.flop + self._recomputed
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of the whole phase."""
+        each = self.updates * self.flops_per_update + self.recalibrations * self.flops_per_recalibration
+        return self.flops_once + each
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most bytes alive in an update: the stack, its input, activations, gradients and optimiser state."""
+        return self.update.peak_bytes
+
+    @property
+    def encoded(self) -> int:
+        """Batches that frozen stages encode."""
+        if self.cache.mode == "images":
+            return 0
+        if self.cache.mode == "memory":
+            return math.ceil(self.images / self.batch)
+        return self.updates + self.recalibrations
+
+    @property
+    def _recomputed(self) -> int:
+        return self.encoding.flop if self.cache.mode == "recompute" else 0
+
+
+@own_settings()
+def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: int = 0) -> PhaseCost:
+    """The cost of `phase` of a run of `spec` on so many images [C, H, W] of `shape`, with so many classes."""
+    how, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size, images)
+    # phases that differ in name and length alone cost the same an update
+    kind = dataclasses.replace(phase, name="", updates=1, carries=False, resamples=False)
+    empty = _empty(stack, tuple(shape))
+    values = math.prod(empty.shapes(shape)[phase.reads])
+    again = batches(empty, phase, how, images // size)
+    return PhaseCost(
+        phase.updates,
+        images,
+        size,
+        _update(stack, tuple(shape), kind, how, size, classes),
+        _encoding(stack, tuple(shape), phase.reads, size) if phase.reads else Work(()),
+        _recalibration(stack, tuple(shape), kind, how, size, classes) if again else Work(()),
+        again,
+        choose_cache(phase.reads, values, images, phase.updates, size),
+    )
+
+
+#: of phases, arms and seeds that share a stack: each is counted once in a process
+_KEPT = 512
+_update = lru_cache(_KEPT)(update)
+_encoding = lru_cache(_KEPT)(encoding)
+_recalibration = lru_cache(_KEPT)(recalibration)
+_empty = lru_cache(_KEPT)(empty_stack)

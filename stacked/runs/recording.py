@@ -1,0 +1,193 @@
+"""What a run does beside training: it counts what is spent, draws its curves, keeps checkpoints, and records all in MLflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import torch
+
+from stacked.cost.phase_cost import PhaseCost, phase_cost
+from stacked.evaluation.curves import Curves, State
+from stacked.model.stack import StackedAutoencoder
+from stacked.runs.checkpoint import Checkpoints, Saved
+from stacked.runs.checkpoint_validation import place_of, restore_training
+from stacked.runtime.progress import Bar
+from stacked.spec import RunSpec
+from stacked.spec.growth import Phase
+from stacked.training.fit import Point, Training
+from stacked.training.prepare import Examples, PreparedPhase
+from stacked.training.pretrain import Observer, PhaseObserver
+
+if TYPE_CHECKING:
+    from stacked.tracking.tracker import Run
+
+NewBar = Callable[[str, int], Bar]
+
+
+class Recording(Observer):
+    """Records a run of `spec` while it is trained, and goes on from the checkpoint `saved`, where there is one.
+
+    phases: all of the run. classes: of the data. kept: is told of each checkpoint that ends a phase.
+    """
+
+    def __init__(
+        self,
+        stack: StackedAutoencoder,
+        spec: RunSpec,
+        phases: list[Phase],
+        classes: int,
+        curves: Curves,
+        checkpoints: Checkpoints,
+        bar: NewBar | None,
+        saved: Saved | None,
+    ) -> None:
+        self.stack, self.spec, self.phases, self.classes = stack, spec, phases, classes
+        self.curves, self.state, self.checkpoints = curves, curves.state, checkpoints
+        self.bar, self.saved = bar or quiet, saved
+        self.place = place_of(saved) if saved and saved.update else None
+        self.done = self.state.updates - (self.place.update if self.place else 0)
+
+    def is_inside(self, number: int) -> bool:
+        return self.saved is not None and self.place is not None and number == self.saved.phases + 1
+
+    def updates(self, number: int, phase: Phase, examples: Examples) -> int:
+        """Those that were decided on when the phase began; with what earlier phases left over, where it inherits that."""
+        if self.place and self.is_inside(number):
+            return self.place.updates
+        if not phase.carries:
+            return phase.updates
+        more, self.state.spare = divmod(self.state.spare, self.cost(phase, len(examples.images)).flops_per_update)
+        return phase.updates + more
+
+    def cost(self, phase: Phase, images: int) -> PhaseCost:
+        """What a phase costs: that of codes kept as on any machine, so that arms stay comparable."""
+        return phase_cost(self.spec, self.stack.input_shape, phase, images, self.classes)
+
+    def prepared(self, number: int, prepared: PreparedPhase) -> None:
+        if prepared.phase.resamples:
+            self.curves.point(self.stack, prepared.phase, None, last=self.is_last(number))
+
+    def is_last(self, number: int) -> bool:
+        """Whether no later phase makes updates."""
+        return not any(later.updates for later in self.phases[number:])
+
+    @contextmanager
+    def phase(self, number: int, prepared: PreparedPhase) -> Iterator[PhaseObserver]:
+        phase, state, how = prepared.phase, self.state, self.spec.optimisation
+        cost = self.cost(phase, len(prepared.examples.images))
+        state.peak_bytes = max(state.peak_bytes, cost.peak_bytes)
+        state.codes_bytes = max(state.codes_bytes, cost.cache.bytes)
+        params = {
+            "learns": f"{phase.learn[0]}-{phase.learn[1]}",
+            "reads": phase.reads,
+            "target": phase.target,
+            "updates": phase.updates,
+            "loss": "cross-entropy" if phase.target == "labels" else how.loss_at(phase.restores),
+            "corruption_level": "+".join(f"{level:g}" for level in how.levels_at(phase.reads)),
+        }
+        if not state.curve:
+            self.curves.point(self.stack, phase, None)
+        with (
+            self.curves.tracker.stage(number, phase.name, params) as stage,
+            self.bar(phase.name, phase.updates) as shown,
+        ):
+            stage.tags({"codes": prepared.cache.mode, "codes_why": prepared.cache.why, "peak_bytes": cost.peak_bytes})
+            began = time.perf_counter()
+            _ = prepared.inputs  # codes that are kept are computed now
+            device = next(self.stack.parameters()).device
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            state.seconds += time.perf_counter() - began
+            if not self.is_inside(number):
+                state.flop += cost.flops_once
+            recorded = RecordedPhase(self, number, prepared, cost, stage, shown)
+            yield recorded
+        state.spare += (phase.updates - recorded.training.update) * cost.flops_per_update
+
+    def ended(self, number: int, phase: Phase) -> None:
+        kept = self.checkpoints.after(number, self.stack.state_dict(), asdict(self.state))
+        if kept:
+            self.curves.tracker.artifact(kept, "checkpoints")
+        self.curves.tracker.flush()
+
+
+class RecordedPhase(PhaseObserver):
+    """Records one phase."""
+
+    training: Training
+    spent: Spent
+
+    def __init__(
+        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, stage: Run, shown: Bar
+    ) -> None:
+        self.run, self.number, self.phase, self.size = run, number, prepared.phase, prepared.order.size
+        self.cost, self.stage, self.shown = cost, stage, shown
+
+    def begin(self, training: Training) -> None:
+        run = self.run
+        if run.saved and run.place and run.is_inside(self.number):
+            restore_training(run.saved, training, run.place)
+        self.training = training
+        self.spent = Spent(
+            run.state, training, self.size, self.cost.flops_per_update, self.cost.flops_per_recalibration
+        )
+
+    def after_update(self) -> None:
+        run, training = self.run, self.training
+        if run.checkpoints.due(training.update):
+            self.spent.note()
+            tensors, plain = training.state()
+            inner = asdict(run.state) | {"training": plain | {"updates": self.phase.updates}}
+            # what a rollback undid counts too: a later place must never have the number of an earlier one
+            made = training.update + training.lost
+            run.checkpoints.inside(self.number - 1, made, run.stack.state_dict() | tensors, inner)
+
+    def point(self, point: Point) -> None:
+        self.spent.note()
+        self.shown.to(point.update, point.loss)
+        values = {"stage/loss": point.loss, "stage/lr": point.lr}
+        if point.valid_loss is not None:
+            values["stage/valid_loss"] = point.valid_loss
+        self.stage.log(values, step=point.update)
+        ended = point.stopped or point.update == self.phase.updates
+        self.run.curves.point(self.run.stack, self.phase, point, last=self.run.is_last(self.number) and ended)
+
+
+class Spent:
+    """Adds what a training spends to the state of its run.
+
+    images, flop: of an update. recalibrating: FLOPs of a batch on which running statistics are taken anew.
+    """
+
+    def __init__(self, state: State, training: Training, images: int, flop: int, recalibrating: int) -> None:
+        self.state, self.training, self.images, self.flop = state, training, images, flop
+        self.recalibrating = recalibrating
+        self.remember()
+
+    def remember(self) -> None:
+        """What is counted by now."""
+        now = self.training
+        self.update, self.lost, self.seconds = now.update, now.lost, now.seconds
+        self.skipped, self.rollbacks, self.recalibrated = now.skipped, now.rollbacks, now.recalibrated
+
+    def note(self) -> None:
+        """Count the updates and the seconds since it was last called."""
+        now, state = self.training, self.state
+        made = now.update - self.update
+        spent = made + now.lost - self.lost  # what a rollback undid was spent too
+        state.updates += made
+        state.images_seen += spent * self.images
+        state.flop += spent * self.flop + (now.recalibrated - self.recalibrated) * self.recalibrating
+        state.seconds += now.seconds - self.seconds
+        state.skipped += now.skipped - self.skipped
+        state.rollbacks += now.rollbacks - self.rollbacks
+        self.remember()
+
+
+def quiet(label: str, total: int) -> Bar:
+    """A bar that shows nothing."""
+    return Bar(label, total, quiet=True)
