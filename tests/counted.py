@@ -37,7 +37,7 @@ def update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, cla
 
 
 def _update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int, images: int) -> int:
-    clone = copy.deepcopy(stack).cpu().learn_only(*phase.learn).train()
+    clone = copy.deepcopy(stack).cpu().learn_only(*phase.trainable).train()
     objective = PhaseLoss(clone, phase, how, classes=classes)
     # attention is counted as the products that it consists of, whatever kernel does them
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):

@@ -30,10 +30,10 @@ MASKED = replace(PLAIN, corruption_level=(0.3,))
 STAGE_2 = Phase("stage 2", (2, 2), 1, 1)
 PIXELS_2 = Phase("stage 2", (2, 2), 1, 1, target="pixels")
 PIXELS_3 = Phase("stage 3", (3, 3), 2, 1, target="pixels")
-TOP_TWO = Phase("unfreezing 2-3", (2, 3), 1, 1, target="pixels", gradual=True)
-ALONE = Phase("simultaneous", (1, 3), 0, 1, local="alone")
+TOP_TWO = Phase("unfreezing 2-3", (2, 3), 1, 1, target="pixels", layerwise_lr_decay=True)
+ALONE = Phase("simultaneous", (1, 3), 0, 1, local_loss="alone")
 JOINT = Phase("joint", (1, 3), 0, 1)
-LOCAL = Phase("joint", (1, 3), 0, 1, local="added")
+LOCAL = Phase("joint", (1, 3), 0, 1, local_loss="added")
 CLASSES_2 = Phase("stage 2", (2, 2), 1, 1, target="labels")
 
 
@@ -96,7 +96,7 @@ def assert_is(
 ) -> None:
     """The phase's loss is `plain` of the stages, and so is its gradient, which reaches parameters of these names alone."""
     twin = copy.deepcopy(stack).requires_grad_(True)
-    stack.learn_only(*phase.learn).train()
+    stack.learn_only(*phase.trainable).train()
     loss = PhaseLoss(stack, phase, how, seed=SEED)(clean, target, STEP)
     loss.backward()
     expected = plain(twin.stages)

@@ -170,8 +170,8 @@ class Detector:
         """Reconstruction errors and densities [2, N], of one pass."""
 
         def both(x: Tensor) -> Tensor:
-            code, where = self._fitted.encode_where(x)
-            error = (self._fitted.decode(code, where=where) - x).square().flatten(1).mean(1, dtype=torch.float64)
+            code, switches = self._fitted.encode_with_switches(x)
+            error = (self._fitted.decode(code, switches=switches) - x).square().flatten(1).mean(1, dtype=torch.float64)
             off = summary(code).double() - torch.from_numpy(self.mean)
             far = torch.einsum("ni,ij,nj->n", off, torch.from_numpy(self.precision), off) / len(self.mean)
             return torch.stack([error, far], 1)

@@ -95,7 +95,7 @@ class Codec:
     @torch.no_grad()
     def _needs_nothing_else(self) -> None:
         """Raise InputError where decoders must be told more than the code."""
-        where = self.stack.encode_where(torch.zeros(1, *self.stack.input_shape))[1]
+        where = self.stack.encode_with_switches(torch.zeros(1, *self.stack.input_shape))[1]
         need(
             all(at is None for at in where.values()),
             "a stack that unpools where its maxima were has more to send than its code: give unpool 'nearest'",

@@ -65,8 +65,8 @@ class Denoiser:
     ) -> None:
         first = spec or default_spec()
         # what it is used on is corrupted: so are the running statistics that serve it
-        how = replace(first.optimisation, corruption=corruption, corruption_level=(level,), recalibrate=False)
-        self.spec, self.device = replace(first, optimisation=how), device
+        config = replace(first.optimisation, corruption=corruption, corruption_level=(level,), recalibrate=False)
+        self.spec, self.device = replace(first, optimisation=config), device
         self.stack: StackedAutoencoder | None = None
 
     @own_settings()
@@ -126,8 +126,8 @@ class Denoiser:
     @own_settings()
     def save(self, path: str | Path) -> None:
         """Write the denoiser to a file; InputError when it is not fitted, or the place cannot be written."""
-        stack, how = self._fitted, self.spec.optimisation
-        header = {"corruption": how.corruption, "level": how.corruption_level[0]}
+        stack, config = self._fitted, self.spec.optimisation
+        header = {"corruption": config.corruption, "level": config.corruption_level[0]}
         write(Path(path), FORMAT, stack.state_dict(), self.spec.stack, stack.input_shape, header)
 
     @classmethod

@@ -159,13 +159,15 @@ def _weights(module: nn.Module, depth: int | None = None) -> int:
 
 def _inside(spec: RunSpec, stack: StackedAutoencoder, phase: Phase, classes: int) -> int:
     """Bytes of the tensors of a checkpoint inside a phase: weights, what the optimiser keeps, the best weights, and a copy."""
-    how, stack_bytes = spec.optimisation, _weights(stack, phase.depth)
-    learning = sum(_weights(stage) for stage in stack.stages[phase.learn[0] - 1 : phase.learn[1]])
+    config, stack_bytes = spec.optimisation, _weights(stack, phase.depth)
+    learning = sum(_weights(stage) for stage in stack.stages[phase.trainable[0] - 1 : phase.trainable[1]])
     head = 4 * classes * (torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel() + 1)
-    own = MOMENTS[how.optimiser] * learning + (head * (1 + MOMENTS[how.optimiser]) if phase.target == "labels" else 0)
+    own = MOMENTS[config.optimiser] * learning + (
+        head * (1 + MOMENTS[config.optimiser]) if phase.target == "labels" else 0
+    )
     own += 4 * spec.evaluation.every
-    own += stack_bytes if how.patience_of(phase) else 0
-    return stack_bytes + own + (stack_bytes + own if how.on_fault == "rollback" else 0)
+    own += stack_bytes if config.patience_of(phase) else 0
+    return stack_bytes + own + (stack_bytes + own if config.on_fault == "rollback" else 0)
 
 
 def _file(size: int) -> int:

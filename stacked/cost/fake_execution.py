@@ -89,17 +89,17 @@ class DryRunUpdate:
     """Updates of `phase` on random examples, which train a stack that is not needed any more."""
 
     def __init__(
-        self, stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
+        self, stack: StackedAutoencoder, phase: Phase, config: Optimisation, batch_size: int, classes: int = 0
     ) -> None:
-        self.stack, self.phase, self.how, self.batch_size = (
-            stack.learn_only(*phase.learn).train(),
+        self.stack, self.phase, self.config, self.batch_size = (
+            stack.learn_only(*phase.trainable).train(),
             phase,
-            how,
+            config,
             batch_size,
         )
-        self.objective = PhaseLoss(stack, phase, how, classes=classes)
-        groups = rates(stack, phase, how, list(self.objective.parameters()))
-        self.optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
+        self.objective = PhaseLoss(stack, phase, config, classes=classes)
+        groups = rates(stack, phase, config, list(self.objective.parameters()))
+        self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
 
     def update(self) -> None:
         """Forward, backward, and the optimiser's step."""
@@ -116,7 +116,7 @@ class DryRunUpdate:
             for module in (self.stack, self.objective):
                 for tensor in [*module.parameters(), *module.buffers()]:
                     live.add(tensor)
-            if self.how.patience_of(self.phase):  # the best weights so far
+            if self.config.patience_of(self.phase):  # the best weights so far
                 best = [tensor.clone() for tensor in self.stack.state_dict().values()]
             for _ in range(2):
                 self.update()
@@ -126,7 +126,7 @@ class DryRunUpdate:
 
 def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:
     """Inputs and targets of the shapes that `n` images have in `phase`: values in [0, 1), class 0."""
-    read = torch.rand(n, *stack.shapes(stack.input_shape)[phase.reads])
+    read = torch.rand(n, *stack.shapes(stack.input_shape)[phase.input_depth])
     if phase.target == "labels":
         return read, torch.zeros(n, dtype=torch.int64)
     return read, torch.rand(n, *stack.input_shape) if phase.target == "pixels" else None
@@ -146,18 +146,20 @@ def fake_stack(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAut
         yield stack
 
 
-def update(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
+def update(spec: StackSpec, shape: Shape, phase: Phase, config: Optimisation, batch: int, classes: int = 0) -> Work:
     """An update of `phase`, without the frozen stages below it: forward, backward, and the optimiser's step."""
     with fake_stack(spec, shape, phase.depth) as stack:
-        dry_run = DryRunUpdate(stack, phase, how, batch, classes)
+        dry_run = DryRunUpdate(stack, phase, config, batch, classes)
         peak = dry_run.peak_bytes()
         return Work(tuple(noted_in(dry_run.update)), peak)
 
 
-def recalibration(spec: StackSpec, shape: Shape, phase: Phase, how: Optimisation, batch: int, classes: int = 0) -> Work:
+def recalibration(
+    spec: StackSpec, shape: Shape, phase: Phase, config: Optimisation, batch: int, classes: int = 0
+) -> Work:
     """Taking the running statistics of what `phase` has trained anew on a batch."""
     with fake_stack(spec, shape, phase.depth) as stack, torch.no_grad():
-        objective = PhaseLoss(stack.learn_only(*phase.learn).train(), phase, how, classes=classes)
+        objective = PhaseLoss(stack.learn_only(*phase.trainable).train(), phase, config, classes=classes)
         read = examples(stack, phase, batch)
         return Work(tuple(noted_in(lambda: objective.of_examples(*read))))
 

@@ -78,21 +78,21 @@ class PhaseCost:
 @own_settings()
 def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: int = 0) -> PhaseCost:
     """The cost of `phase` of a run of `spec` on so many images [C, H, W] of `shape`, with so many classes."""
-    how, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size, images)
+    config, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size, images)
     # phases that differ in name and length alone cost the same an update
-    kind = dataclasses.replace(phase, name="", updates=1, carries=False, resamples=False)
+    kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False)
     empty = _empty(stack, tuple(shape))
-    values = math.prod(empty.shapes(shape)[phase.reads])
-    again = batches(empty, phase, how, images // size)
+    values = math.prod(empty.shapes(shape)[phase.input_depth])
+    again = batches(empty, phase, config, images // size)
     return PhaseCost(
         phase.updates,
         images,
         size,
-        _update(stack, tuple(shape), kind, how, size, classes),
-        _encoding(stack, tuple(shape), phase.reads, size) if phase.reads else Work(()),
-        _recalibration(stack, tuple(shape), kind, how, size, classes) if again else Work(()),
+        _update(stack, tuple(shape), kind, config, size, classes),
+        _encoding(stack, tuple(shape), phase.input_depth, size) if phase.input_depth else Work(()),
+        _recalibration(stack, tuple(shape), kind, config, size, classes) if again else Work(()),
         again,
-        choose_cache(phase.reads, values, images, phase.updates, size),
+        choose_cache(phase.input_depth, values, images, phase.updates, size),
     )
 
 

@@ -119,7 +119,7 @@ def fine_tuned(
     valid: tuple[Tensor | Images, Tensor],
     test: tuple[Tensor | Images, Tensor],
     classes: int,
-    how: Classification,
+    config: Classification,
     seed: int,
 ) -> Tuned:
     """Train a classifier from the stack's encoder on labelled `train` images and test it once.
@@ -130,13 +130,13 @@ def fine_tuned(
     learning rate gives a classifier that is finite.
     """
     (images, labels), device = train, device_of(stack)
-    order = Order(len(images), how.batch_size, derive(seed, "classifier"))
+    order = Order(len(images), config.batch_size, derive(seed, "classifier"))
     read, targets = Images.of(images, device), labels.to(device)
     best: tuple[float, float, int] = (-1.0, 0.0, 0)
     best_state: dict[str, Tensor] = {}
-    updates = max(how.updates, round(how.epochs * order.updates_per_epoch))
-    checks = {round(updates * (k + 1) / how.checks) for k in range(how.checks)}
-    for lr in how.lrs:
+    updates = max(config.updates, round(config.epochs * order.updates_per_epoch))
+    checks = {round(updates * (k + 1) / config.checks) for k in range(config.checks)}
+    for lr in config.lrs:
         with seeded(seed, "head"):
             model = Classifier(stack, classes).to(device)
         optimiser = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
@@ -156,7 +156,7 @@ def fine_tuned(
                 if found > best[0]:
                     best, best_state = (found, lr, update + 1), copy.deepcopy(model.state_dict())
     if not best_state:
-        rates = ", ".join(f"{lr:g}" for lr in how.lrs)
+        rates = ", ".join(f"{lr:g}" for lr in config.lrs)
         raise Diverged(f"the classifier of {len(images)} labels became non-finite at every learning rate ({rates})")
     model.load_state_dict(best_state)
     return Tuned(accuracy(model, *test), *best)

@@ -80,18 +80,18 @@ class Curves:
         state: State,
         tracker: Tracker | Untracked,
     ) -> None:
-        self.how, self.state, self.tracker = spec.evaluation, state, tracker
+        self.config, self.state, self.tracker = spec.evaluation, state, tracker
         valid, train = splits.valid, splits.train
-        self.images = Images(valid.images, rows=spread(len(valid), self.how.images))
+        self.images = Images(valid.images, rows=spread(len(valid), self.config.images))
         self.shown = valid.images[spread(len(valid), SHOWN)]
-        self.probed = [labelled(split, self.how.probe_images) for split in (train, valid)] if splits.classes else []
+        self.probed = [labelled(split, self.config.probe_images) for split in (train, valid)] if splits.classes else []
 
     def point(self, stack: StackedAutoencoder, phase: Phase, trained: Point | None, last: bool = False) -> None:
         """Record the run as it stands now, if this update is on the grid or the run's last; None: before any training."""
         step = self.state.updates
-        if step % self.how.every and not last:
+        if step % self.config.every and not last:
             return
-        probing = step % (self.how.every * self.how.probe_every) == 0 or last
+        probing = step % (self.config.every * self.config.probe_every) == 0 or last
         values = self.measure(stack, probing)
         if trained is not None:
             values |= {
@@ -106,7 +106,7 @@ class Curves:
     def constant(self, stack: StackedAutoencoder) -> None:
         """Record an arm that is not trained: the same values at both ends of the grid, so that they draw a line."""
         values = self.measure(stack, True)
-        for step in sorted({0, self.how.until}):
+        for step in sorted({0, self.config.until}):
             self.record(step, "untrained", step, 0, values)
         self.tracker.image("recon_grid", grid(stack, self.shown), 0)
 

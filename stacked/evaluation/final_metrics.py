@@ -59,11 +59,11 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
         found[f"probe_acc_depth{k}"] = linear_probe(learnt.all(), train.labels[index], judged, test_labels)
     found["probe_acc"] = found[f"probe_acc_depth{depth}"]
 
-    how = spec.classification
+    config = spec.classification
     # an encoder that has learnt from more labels than the budget would make its classifier a cheat
     supervised = any(phase.target == "labels" for phase in spec.phases())
     seen = len(label_subset(train.labels, spec.optimisation.labels, spec.seed)) if supervised else 0
-    for budget in how.labels:
+    for budget in config.labels:
         index = label_subset(train.labels, budget, spec.seed)
         if len(index) < seen:
             continue
@@ -74,7 +74,7 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
             (Images(valid.images, rows=checked), valid.labels[checked]),
             (tested, test_labels),
             len(splits.classes),
-            how,
+            config,
             spec.seed,
         )
         name = "all" if budget is None else str(budget)
@@ -90,8 +90,8 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
 
 def selecting(spec: RunSpec, splits: Splits, budget: int | None) -> Tensor:
     """Indices (int64) of the labelled validation images on which a classifier of this label budget is selected."""
-    how, labels = spec.classification, splits.valid.labels
+    config, labels = spec.classification, splits.valid.labels
     known = (labels >= 0).nonzero().flatten()
-    if how.selection == "images" or how.checked(budget) >= len(known):
-        return known[spread(len(known), how.checked(budget))]
-    return label_subset(labels, how.checked(budget), spec.seed)
+    if config.selection == "images" or config.checked(budget) >= len(known):
+        return known[spread(len(known), config.checked(budget))]
+    return label_subset(labels, config.checked(budget), spec.seed)

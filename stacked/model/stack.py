@@ -19,7 +19,7 @@ from stacked.stages.stage import Shape
 from stacked.util.errors import InputError
 
 #: by stage, from 1, what its `encode_where` gave
-Where = dict[int, Tensor | None]
+Switches = dict[int, Tensor | None]
 
 
 class Half(nn.Sequential):
@@ -114,7 +114,7 @@ class StackedAutoencoder(nn.Module):
         *,
         stop: int = 0,
         size: tuple[int, ...] | None = None,
-        where: Where | None = None,
+        switches: Switches | None = None,
         linear: bool = False,
     ) -> Tensor:
         """The reconstruction at depth `stop` (0: pixels) of a code at `depth` (None: the bottleneck).
@@ -125,28 +125,28 @@ class StackedAutoencoder(nn.Module):
         depth = self._depth(depth)
         sizes = [shape[1:] for shape in self.shapes((self.input_shape[0], *size))] if size else [None] * (depth + 1)
         for k in range(depth, stop, -1):
-            stage, at = self.stages[k - 1], where.get(k) if where else None
+            stage, at = self.stages[k - 1], switches.get(k) if switches else None
             decode = stage.decode_linear if linear and k == stop + 1 else stage.decode
             code = decode(code, sizes[k - 1], at)
         return code
 
-    def encode_where(self, x: Tensor, depth: int | None = None, *, start: int = 0) -> tuple[Tensor, Where]:
+    def encode_with_switches(self, x: Tensor, depth: int | None = None, *, start: int = 0) -> tuple[Tensor, Switches]:
         """As `encode`, and where the maxima of pooling stages were, as `decode` takes it."""
-        found: Where = {}
+        found: Switches = {}
         for k in range(start + 1, self._depth(depth) + 1):
-            x, found[k] = self.stages[k - 1].encode_where(x)
+            x, found[k] = self.stages[k - 1].encode_with_switches(x)
         return x, found
 
     def reconstruct(self, x: Tensor, depth: int | None = None, *, start: int = 0) -> Tensor:
         """What stages `start` + 1 to `depth` (None: all) make of x, the code at depth `start` (0: images), at that depth."""
-        code, where = self.encode_where(x, depth, start=start)
-        return self.decode(code, depth, stop=start, where=where)
+        code, switches = self.encode_with_switches(x, depth, start=start)
+        return self.decode(code, depth, stop=start, switches=switches)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct images [B, C, H, W] through all stages."""
         other_size = tuple(x.shape[1:]) != self.input_shape
-        code, where = self.encode_where(x)
-        return self.decode(code, size=tuple(x.shape[2:]) if other_size else None, where=where)
+        code, switches = self.encode_with_switches(x)
+        return self.decode(code, size=tuple(x.shape[2:]) if other_size else None, switches=switches)
 
     @property
     def encoder(self) -> Half:

@@ -55,12 +55,14 @@ def train_together(
     specs = [replace(spec, seed=seed) for seed in seeds]
     for one in specs:
         check(one, splits)
-    where, done = device_of(device), 0
+    torch_device, done = device_of(device), 0
     stacks = [StackedAutoencoder(splits.image_shape) for _ in specs]
     per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
     for phase in spec.phases(per_epoch):
         prepared = [
-            prepare_phase(stack, one, phase, examples_of(one, splits, phase, where)[0], where, share=1 / len(specs))
+            prepare_phase(
+                stack, one, phase, examples_of(one, splits, phase, torch_device)[0], torch_device, share=1 / len(specs)
+            )
             for stack, one in zip(stacks, specs, strict=True)
         ]
         if phase.updates:
@@ -69,7 +71,7 @@ def train_together(
             train_phase(members, spec.optimisation, phase)
             done += phase.updates
     for stack, one in zip(stacks, specs, strict=True):
-        grow(stack, one, spec.stack.depth, where)
+        grow(stack, one, spec.stack.depth, torch_device)
         stack.eval()
     return stacks
 
@@ -83,15 +85,15 @@ def check_together(spec: RunSpec, seeds: Sequence[int]) -> None:
     for seed in seeds:
         whole(seed, "seed", 0)
     need(len(seeds) > 0 and len(set(seeds)) == len(seeds), f"seeds {list(seeds)} are not allowed: give different ones")
-    how, phases = spec.optimisation, spec.phases()
+    config, phases = spec.optimisation, spec.phases()
     alone = "train one seed at a time, with run"
     need(
-        not any(how.patience_of(phase) for phase in phases),
+        not any(config.patience_of(phase) for phase in phases),
         f"seeds with early stopping end at updates of their own: leave patience out, or {alone}",
     )
     need(
-        how.on_fault == "stop",
-        f"on_fault {how.on_fault!r} goes on with one seed, not with all: give 'stop', or {alone}",
+        config.on_fault == "stop",
+        f"on_fault {config.on_fault!r} goes on with one seed, not with all: give 'stop', or {alone}",
     )
     for stage in spec.stack.stages:
         need(
@@ -99,10 +101,10 @@ def check_together(spec: RunSpec, seeds: Sequence[int]) -> None:
             f"seeds of a stack with a {stage.kind} stage gain nothing from being trained together: use dense stages, or {alone}",
         )
     need(
-        all(phase.local == "none" for phase in phases),
+        all(phase.local_loss == "none" for phase in phases),
         f"policy {spec.policy!r} draws corruption inside of its passes: choose another policy, or {alone}",
     )
-    for name, _ in how.penalties:
+    for name, _ in config.penalties:
         need(
             not PENALTIES[name].differentiates,
             f"penalty {name!r} draws inside of its passes: choose another penalty, or {alone}",
@@ -116,7 +118,7 @@ class Member(nn.Module):
         super().__init__()
         stack, phase = prepared.stack, prepared.phase
         self.order, self.done, self.inputs, self.targets = prepared.order, done, prepared.inputs, prepared.targets
-        self.stack = stack.learn_only(*phase.learn).train()
+        self.stack = stack.learn_only(*phase.trainable).train()
         self.objective = PhaseLoss(stack, phase, spec.optimisation, seed=spec.seed, classes=classes)
 
     def batch(self, update: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
@@ -124,18 +126,18 @@ class Member(nn.Module):
         step = self.done + update
         index = self.order.batch(step)
         clean = self.inputs(index)
-        return clean, self.targets(index) if self.targets else None, *self.objective.seen(clean, step)
+        return clean, self.targets(index) if self.targets else None, *self.objective.corrupt_input(clean, step)
 
     def forward(self, clean: Tensor, target: Tensor | None, x: Tensor, hit: Tensor | None) -> Tensor:
         """The loss of a batch."""
-        return self.objective.given(clean, target, 0, Corrupted(x, hit))
+        return self.objective.loss(clean, target, 0, Corrupted(x, hit))
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers by name."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
 
-def train_phase(members: list[Member], how: Optimisation, phase: Phase) -> None:
+def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> None:
     """Train all members through a phase, in place."""
     one = members[0]
     all_of = {name: torch.stack([member.tensors()[name].detach() for member in members]) for name in one.tensors()}
@@ -144,9 +146,9 @@ def train_phase(members: list[Member], how: Optimisation, phase: Phase) -> None:
     name_of = {id(p): name for name, p in one.named_parameters()}
     groups = [
         {**group, "params": [all_of[name_of[id(p)]] for p in group["params"]]}
-        for group in rates(one.stack, phase, how, list(one.objective.parameters()))
+        for group in rates(one.stack, phase, config, list(one.objective.parameters()))
     ]
-    optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
+    optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
 
     def loss_of(tensors: dict[str, Tensor], *batch: Tensor | None) -> Tensor:
         loss: Tensor = functional_call(one, tensors, batch)
@@ -158,9 +160,9 @@ def train_phase(members: list[Member], how: Optimisation, phase: Phase) -> None:
         losses = vmap(loss_of, (0, *(None if part is None else 0 for part in parts)))(all_of, *parts)
         optimiser.zero_grad()
         losses.sum().backward()  # the loss of a member has a gradient by the member's own parameters alone
-        if how.clip:
-            clip_each([p.grad for p in all_of.values() if p.grad is not None], how.clip)
-        lr = learning_rate(how.lr_of(phase), how.schedule_of(phase), how.warmup, update, phase.updates)
+        if config.clip:
+            clip_each([p.grad for p in all_of.values() if p.grad is not None], config.clip)
+        lr = learning_rate(config.lr_of(phase), config.schedule_of(phase), config.warmup, update, phase.updates)
         for group in optimiser.param_groups:
             group["lr"] = lr * group["factor"]
         optimiser.step()

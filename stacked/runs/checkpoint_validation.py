@@ -91,7 +91,7 @@ def restore_training(saved: Saved, training: Training, place: Place) -> None:
     """Go on inside a phase; InputError for what does not fit it, before anything is changed."""
     others = {name: value for name, value in saved.tensors.items() if not name.startswith("stages.")}
     with fitting(saved):
-        need((place.back is not None) == (training.how.on_fault == "rollback"), "it has another way to meet faults")
+        need((place.back is not None) == (training.config.on_fault == "rollback"), "it has another way to meet faults")
         check_training(training, {n: v for n, v in others.items() if not n.startswith("back/")}, place)
         if place.back is not None:
             back = named("back/", others)
@@ -115,7 +115,7 @@ def check_training(training: Training, tensors: Tensors, place: Place) -> None:
     need(bool(best) == (place.best is not None), "it has best weights or their loss, and not both")
     need(not best or training.stopping is not None, "it has best weights of a phase without patience")
     same_kind(best, training.stack.state_dict() if best else {})
-    expected = optimiser_keys(training.how)
+    expected = optimiser_keys(training.config)
     found = named("optimiser/", tensors)
     of = {name.partition("/")[2] for name in found}
     need(
@@ -135,11 +135,11 @@ def check_training(training: Training, tensors: Tensors, place: Place) -> None:
     same_kind(found, like)
 
 
-def optimiser_keys(how: Optimisation) -> dict[str, bool]:
+def optimiser_keys(config: Optimisation) -> dict[str, bool]:
     """What an optimiser keeps of a parameter it has changed, by name, and whether that has the parameter's shape."""
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.zeros(2)
-    optimiser = OPTIMISERS[how.optimiser]([{"params": [parameter]}], how.weight_decay, how.momentum)
+    optimiser = OPTIMISERS[config.optimiser]([{"params": [parameter]}], config.weight_decay, config.momentum)
     optimiser.step()
     kept = optimiser.state[parameter].items()
     return {key: value.shape == parameter.shape for key, value in kept if value is not None}

@@ -58,7 +58,7 @@ class Recording(Observer):
         """Those that were decided on when the phase began; with what earlier phases left over, where it inherits that."""
         if self.place and self.is_inside(number):
             return self.place.updates
-        if not phase.carries:
+        if not phase.inherits_unspent_flops:
             return phase.updates
         more, self.state.spare = divmod(self.state.spare, self.cost(phase, len(examples.images)).flops_per_update)
         return phase.updates + more
@@ -77,17 +77,17 @@ class Recording(Observer):
 
     @contextmanager
     def phase(self, number: int, prepared: PreparedPhase) -> Iterator[PhaseObserver]:
-        phase, state, how = prepared.phase, self.state, self.spec.optimisation
+        phase, state, config = prepared.phase, self.state, self.spec.optimisation
         cost = self.cost(phase, len(prepared.examples.images))
         state.peak_bytes = max(state.peak_bytes, cost.peak_bytes)
         state.codes_bytes = max(state.codes_bytes, cost.cache.bytes)
         params = {
-            "learns": f"{phase.learn[0]}-{phase.learn[1]}",
-            "reads": phase.reads,
+            "learns": f"{phase.trainable[0]}-{phase.trainable[1]}",
+            "reads": phase.input_depth,
             "target": phase.target,
             "updates": phase.updates,
-            "loss": "cross-entropy" if phase.target == "labels" else how.loss_at(phase.restores),
-            "corruption_level": "+".join(f"{level:g}" for level in how.levels_at(phase.reads)),
+            "loss": "cross-entropy" if phase.target == "labels" else config.loss_at(phase.target_depth),
+            "corruption_level": "+".join(f"{level:g}" for level in config.levels_at(phase.input_depth)),
         }
         if not state.curve:
             self.curves.point(self.stack, phase, None)

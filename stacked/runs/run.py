@@ -101,11 +101,11 @@ def check(spec: RunSpec, splits: data.Splits) -> None:
 
 def check_batches(spec: RunSpec, splits: data.Splits) -> None:
     """Raise InputError where a phase or a classifier would be trained on batches of one image, and a batch norm not take them."""
-    how, fine, labels = spec.optimisation, spec.classification, splits.train.labels
+    config, fine, labels = spec.optimisation, spec.classification, splits.train.labels
     for target in {phase.target for phase in spec.phases() if phase.updates}:
         few = target == "labels"
-        n = len(label_subset(labels, how.labels, spec.seed)) if few else len(labels)
-        check_batch(spec.stack, splits.image_shape, how.batch_size, n, "labels" if few else "training images")
+        n = len(label_subset(labels, config.labels, spec.seed)) if few else len(labels)
+        check_batch(spec.stack, splits.image_shape, config.batch_size, n, "labels" if few else "training images")
     for budget in fine.labels if splits.classes else ():
         n = len(label_subset(labels, budget, spec.seed))
         check_batch(spec.stack, splits.image_shape, fine.batch_size, n, "labels", "of the classification")
@@ -153,9 +153,9 @@ def run(
     began = time.perf_counter()
     splits = splits or load(spec)
     check(spec, splits)
-    where = device_of(device)
+    torch_device = device_of(device)
     tracker = tracker or Untracked()
-    setting = environment(where)
+    setting = environment(torch_device)
     tracker.tags(setting)
     for context, split in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
         tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.image_shape, context=context)
@@ -171,7 +171,7 @@ def run(
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     saved = checkpoints.newest()
     if saved:
-        grow(stack, spec, phase_of(saved, phases).depth, where)
+        grow(stack, spec, phase_of(saved, phases).depth, torch_device)
         state = restore_stack(saved, stack)
     need(
         state.data in ("", splits.digest),
@@ -209,8 +209,8 @@ def run(
         stack,
         spec,
         phases,
-        lambda phase: examples_of(spec, splits, phase, where),
-        where,
+        lambda phase: examples_of(spec, splits, phase, torch_device),
+        torch_device,
         recording,
         first=first,
         classes=len(splits.classes),
@@ -242,7 +242,7 @@ def run(
         "codes_mb": state.codes_bytes / 1e6,
         **({"skipped": state.skipped, "rollbacks": state.rollbacks} if spec.optimisation.on_fault != "stop" else {}),
         "threads": threads,
-        "device": str(where),
+        "device": str(torch_device),
         **final,
         "spec": to_json(spec),
     }

@@ -14,69 +14,76 @@ from stacked.stages.activations import RANGES
 from stacked.util.checks import need
 
 
-def check_fit(stack: StackSpec, how: Optimisation, phase: Phase) -> None:
+def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
     """Raise InputError, with what to do, unless `phase` of a run with this stack and optimisation can be trained."""
     if phase.updates == 0:
         return
     need(
-        not phase.carries or phase.ends or how.patience is not None,
+        not phase.inherits_unspent_flops or phase.is_finetuning or config.patience is not None,
         f"phase {phase.name!r} ends when it has converged, and nothing says when that is: give a patience, "
         "or use policy 'greedy'",
     )
-    learning = range(phase.learn[0], phase.learn[1] + 1)
-    if phase.target != "labels" and phase.local != "alone":
-        check_loss(stack, how, phase, phase.restores + 1)
-    if phase.local != "none":
+    learning = range(phase.trainable[0], phase.trainable[1] + 1)
+    if phase.target != "labels" and phase.local_loss != "alone":
+        check_loss(stack, config, phase, phase.target_depth + 1)
+    if phase.local_loss != "none":
         for stage in learning:
-            check_loss(stack, how, phase, stage)
-    reading = learning if phase.local != "none" else [phase.reads + 1]
+            check_loss(stack, config, phase, stage)
+    reading = learning if phase.local_loss != "none" else [phase.input_depth + 1]
     for stage in reading:
-        check_corruption(stack, how, phase, stage)
+        check_corruption(stack, config, phase, stage)
         need(
-            phase.target == "labels" or how.emphasis is None or how.emphasis[1] > 0 or any(how.levels_at(stage - 1)),
-            f"emphasis {how.emphasis} leaves nothing to learn in phase {phase.name!r}, which does not corrupt what stage "
+            phase.target == "labels"
+            or config.emphasis is None
+            or config.emphasis[1] > 0
+            or any(config.levels_at(stage - 1)),
+            f"emphasis {config.emphasis} leaves nothing to learn in phase {phase.name!r}, which does not corrupt what stage "
             f"{stage} reads: give a level above 0 there, or a second weight above 0",
         )
     for stage in learning:
         spec = stack.stages[stage - 1]
         need(
-            how.batch_size > 1 or stack.norm_of(stage) != "batch" or kinds()[spec.kind].maps,
+            config.batch_size > 1 or stack.norm_of(stage) != "batch" or kinds()[spec.kind].maps,
             f"batch_size 1 cannot be used with norm 'batch' on stage {stage}, a {spec.kind} stage, of which a batch has one "
             "value a unit: give 2 or more, or another norm",
         )
-        for name, _ in how.penalties:
+        for name, _ in config.penalties:
             why = PENALTIES[name].refuses(spec.kind, spec.activation, stack.norm_of(stage))
             need(not why, f"penalty {name!r} cannot be used on stage {stage}, a {spec.kind} stage: {why}")
     need(
-        how.winners is None or how.patience_of(phase) is None,
+        config.winners is None or config.patience_of(phase) is None,
         "patience watches the loss of the whole code, which winners do not train: leave one of them out",
     )
-    if how.winners and WINNERS[how.winners].maps:
+    if config.winners and WINNERS[config.winners].maps:
         top = stack.stages[phase.depth - 1]
         need(
             kinds()[top.kind].maps,
-            f"winners {how.winners!r} need maps, and stage {phase.depth} is a {top.kind} stage: use 'lifetime'",
+            f"winners {config.winners!r} need maps, and stage {phase.depth} is a {top.kind} stage: use 'lifetime'",
         )
     check_switches(stack, phase)
 
 
-def check_use(how: Optimisation, phases: list[Phase]) -> None:
+def check_use(config: Optimisation, phases: list[Phase]) -> None:
     """Raise InputError for what no phase of a run would use, so that its spec would promise what does not happen."""
     if not phases or any(phase.target != "labels" for phase in phases if phase.updates):
         return
-    for name, given in (("emphasis", how.emphasis), ("winners", how.winners), ("linear_decoder", how.linear_decoder)):
+    for name, given in (
+        ("emphasis", config.emphasis),
+        ("winners", config.winners),
+        ("linear_decoder", config.linear_decoder),
+    ):
         need(
             not given,
             f"{name} {given!r} has no effect where only classes are learned: leave it out, or use a policy that reconstructs",
         )
 
 
-def check_loss(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) -> None:
+def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int) -> None:
     """The loss of reconstructing what stage `stage` reads, against the range of its decoder and of its target."""
-    name = how.loss_at(stage - 1)
+    name = config.loss_at(stage - 1)
     loss, output, read = LOSSES[name], stack.decoder_activation(stage), stack.read_activation(stage)
     where = f"loss {name!r} cannot be used in phase {phase.name!r}, which reconstructs"
-    if how.linear_decoder and phase.single:
+    if config.linear_decoder and phase.single:
         spec = stack.stages[stage - 1]
         need(
             spec.kind == "dense",
@@ -99,7 +106,7 @@ def check_loss(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) ->
         f"{where} by a {output} decoder: use 'mse' there, or the decoder activation {allowed}",
     )
     need(
-        (how.linear_decoder and phase.single) or covers(output, read),
+        (config.linear_decoder and phase.single) or covers(output, read),
         f"a {output} decoder cannot restore what stage {stage} reads in phase {phase.name!r}, values of a {read} activation: "
         f"choose from {', '.join(name for name in RANGES if covers(name, read))}",
     )
@@ -108,11 +115,12 @@ def check_loss(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) ->
         f"{where} codes: it is for pixels, use 'mse' there",
     )
     need(
-        how.emphasis is None or loss.elementwise, f"emphasis cannot weight loss {name!r} element by element: use 'mse'"
+        config.emphasis is None or loss.elementwise,
+        f"emphasis cannot weight loss {name!r} element by element: use 'mse'",
     )
-    if how.emphasis is not None and phase.local == "none":
+    if config.emphasis is not None and phase.local_loss == "none":
         need(
-            phase.restores == phase.reads,
+            phase.target_depth == phase.input_depth,
             f"emphasis cannot be used in phase {phase.name!r}, which reconstructs something else than what is corrupted: "
             "leave it out, or use another policy",
         )
@@ -124,10 +132,10 @@ def covers(output: str, read: str | None) -> bool:
     return RANGES[output][0] <= low and high <= RANGES[output][1]
 
 
-def check_corruption(stack: StackSpec, how: Optimisation, phase: Phase, stage: int) -> None:
+def check_corruption(stack: StackSpec, config: Optimisation, phase: Phase, stage: int) -> None:
     """Blocks are masked in maps alone."""
     below = stack.stages[stage - 2] if stage > 1 else None
-    for name, level in zip(parts(how.corruption), how.levels_at(stage - 1), strict=True):
+    for name, level in zip(parts(config.corruption), config.levels_at(stage - 1), strict=True):
         need(
             not level or not CORRUPTIONS[name].maps or below is None or kinds()[below.kind].maps,
             f"corruption {name!r} needs maps, and phase {phase.name!r} corrupts the code of a {below and below.kind} stage: "
@@ -137,7 +145,7 @@ def check_corruption(stack: StackSpec, how: Optimisation, phase: Phase, stage: i
 
 def check_switches(stack: StackSpec, phase: Phase) -> None:
     """A decoder that must be told where the maxima were cannot stand below what a phase reads."""
-    for stage in range(phase.restores + 1, phase.reads + 1):
+    for stage in range(phase.target_depth + 1, phase.input_depth + 1):
         need(
             dict(stack.stages[stage - 1].options).get("unpool", "nearest") == "nearest",
             f"phase {phase.name!r} decodes through frozen stage {stage} from its code alone, which does not say where the "

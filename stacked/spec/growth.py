@@ -17,47 +17,49 @@ from stacked.util.errors import InputError
 class Phase:
     """One uninterrupted episode of training.
 
-    Stages `learn[0]` to `learn[1]` (counted from 1, inclusive) learn, all others are frozen; they read the code at depth
-    `reads` (0: the images); `updates` optimiser steps are made.
+    Stages `trainable[0]` to `trainable[1]` (counted from 1, inclusive) learn, all others are frozen; they read the code at depth
+    `input_depth` (0: the images); `updates` optimiser steps are made.
 
     target: what they learn to give. "input": what they read, at its depth. "pixels": the images, through the frozen decoders
         below. "labels": the classes, by a linear head on the code that is dropped after the phase.
-    local: the learning stages' own losses, each on its own input. "none"; "alone": instead of the target's, and no gradient
+    local_loss: the learning stages' own losses, each on its own input. "none"; "alone": instead of the target's, and no gradient
         passes from a stage to the one below; "added": beside the target's, with the spec's `local_weight`, against what the
         stage read in the same pass: where the images are corrupted, the codes of corrupted images.
-    gradual: the spec's `rate_decay` divides the learning rate once for each stage below the deepest.
-    carries: as many updates are added as the FLOPs that earlier phases left over, because they had converged, allow.
+    layerwise_lr_decay: the spec's `rate_decay` divides the learning rate once for each stage below the deepest.
+    inherits_unspent_flops: the FLOPs that earlier phases did not spend, since they had converged, are spent on more updates.
     resamples: the learning stages' weights are first redrawn from their own marginal distributions.
-    ends: it follows the growth of the stack, and has the spec's `end_lr`, `end_schedule` and `end_patience`.
+    is_finetuning: it follows the growth of the stack, and has the spec's `end_lr`, `end_schedule` and `end_patience`.
     """
 
     name: str
-    learn: tuple[int, int]
-    reads: int
+    trainable: tuple[int, int]
+    input_depth: int
     updates: int
     target: str = "input"
-    local: str = "none"
-    gradual: bool = False
-    carries: bool = False
+    local_loss: str = "none"
+    layerwise_lr_decay: bool = False
+    inherits_unspent_flops: bool = False
     resamples: bool = False
-    ends: bool = False
+    is_finetuning: bool = False
 
     @property
     def depth(self) -> int:
         """The depth that the stack has in this phase."""
-        return self.learn[1]
+        return self.trainable[1]
 
     @property
-    def restores(self) -> int:
+    def target_depth(self) -> int:
         """The depth of what is reconstructed: of what is read, or 0, the pixels."""
-        return 0 if self.target == "pixels" else self.reads
+        return 0 if self.target == "pixels" else self.input_depth
 
     @property
     def single(self) -> bool:
         """Whether every stage that learns does so on what it reads itself, and on nothing else."""
-        if self.target == "labels" or self.restores != self.reads:
+        if self.target == "labels" or self.target_depth != self.input_depth:
             return False
-        return self.local == "alone" or (self.local == "none" and self.learn == (self.reads + 1, self.reads + 1))
+        return self.local_loss == "alone" or (
+            self.local_loss == "none" and self.trainable == (self.input_depth + 1, self.input_depth + 1)
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def simultaneous(depth: int, budget: Updates) -> list[Phase]:
     Decoupled greedy learning (Belilovsky et al. 2020) with the local reconstruction as the auxiliary objective;
     Bengio et al. 2007 call it continuous training. There are as many updates as the largest budget of a stage.
     """
-    return [Phase("simultaneous", (1, depth), 0, max(budget.of_stages("simultaneous")), local="alone")]
+    return [Phase("simultaneous", (1, depth), 0, max(budget.of_stages("simultaneous")), local_loss="alone")]
 
 
 def supervised(depth: int, budget: Updates) -> list[Phase]:
@@ -126,7 +128,9 @@ def converge(depth: int, budget: Updates) -> list[Phase]:
     its rate still falls; what follows may have an `end_schedule` of its own.
     """
     updates = budget.of_stages("converge")
-    return [Phase(f"stage {k}", (k, k), k - 1, updates[k - 1], carries=True) for k in range(1, depth + 1)]
+    return [
+        Phase(f"stage {k}", (k, k), k - 1, updates[k - 1], inherits_unspent_flops=True) for k in range(1, depth + 1)
+    ]
 
 
 def resampled(depth: int, budget: Updates) -> list[Phase]:
@@ -147,7 +151,7 @@ def joint_local(depth: int, budget: Updates) -> list[Phase]:
 
     Codes may differ widely in scale from pixels, and so do their losses: the spec's `local_weight` is to be chosen.
     """
-    return [Phase("joint", (1, depth), 0, budget.of_all("joint-local"), local="added")]
+    return [Phase("joint", (1, depth), 0, budget.of_all("joint-local"), local_loss="added")]
 
 
 def random(depth: int, budget: Updates) -> list[Phase]:
@@ -157,7 +161,9 @@ def random(depth: int, budget: Updates) -> list[Phase]:
 
 def finetune(depth: int, budget: Updates) -> list[Phase]:
     """All stages together on the pixels, after whatever trained them before (Hinton & Salakhutdinov 2006)."""
-    return [Phase("fine-tuning", (1, depth), 0, budget.of_all("+finetune"), carries=True, ends=True)]
+    return [
+        Phase("fine-tuning", (1, depth), 0, budget.of_all("+finetune"), inherits_unspent_flops=True, is_finetuning=True)
+    ]
 
 
 def unfreeze(depth: int, budget: Updates) -> list[Phase]:
@@ -174,9 +180,9 @@ def unfreeze(depth: int, budget: Updates) -> list[Phase]:
             k - 1,
             share + (rest if k == 1 else 0),
             "pixels",
-            gradual=True,
-            carries=k == 1,
-            ends=True,
+            layerwise_lr_decay=True,
+            inherits_unspent_flops=k == 1,
+            is_finetuning=True,
         )
         for k in range(depth, 0, -1)
         if share or k == 1

@@ -66,7 +66,7 @@ class Optimisation:
     end_patience: int | None = later(None)
     on_fault: str = later("stop")
     # a spec that was recorded without it had corrupted statistics, if it corrupted anything: its id stands for those numbers
-    recalibrate: bool = later(True, unsaid=lambda how: not how.corruptive)
+    recalibrate: bool = later(True, unsaid=lambda config: not config.corruptive)
 
     def __post_init__(self) -> None:
         from stacked.components.corruption import CORRUPTIONS, parts
@@ -151,20 +151,20 @@ class Optimisation:
 
     def corrupts(self, phase: Phase) -> bool:
         """Whether what is corrupted goes into the running statistics of the stages that learn in a phase."""
-        read = range(*phase.learn) if phase.local == "alone" else ()
-        return any(any(self.levels_at(depth)) for depth in {phase.reads, *read})
+        read = range(*phase.trainable) if phase.local_loss == "alone" else ()
+        return any(any(self.levels_at(depth)) for depth in {phase.input_depth, *read})
 
     def lr_of(self, phase: Phase) -> float:
         """The peak learning rate of a phase."""
-        return self.end_lr if phase.ends and self.end_lr else self.lr
+        return self.end_lr if phase.is_finetuning and self.end_lr else self.lr
 
     def schedule_of(self, phase: Phase) -> str:
         """The learning rate's course over a phase."""
-        return self.end_schedule if phase.ends and self.end_schedule else self.schedule
+        return self.end_schedule if phase.is_finetuning and self.end_schedule else self.schedule
 
     def patience_of(self, phase: Phase) -> int | None:
         """The checks without improvement that end a phase (None: it is never ended)."""
-        return self.end_patience if phase.ends else self.patience
+        return self.end_patience if phase.is_finetuning else self.patience
 
     def levels_at(self, depth: int) -> tuple[float, ...]:
         """The corruption levels, one for each part, of what is read at `depth` (0: pixels)."""

@@ -46,5 +46,5 @@ class Conv(Halving):
             ACTIVATIONS[output](),
         )
 
-    def decode_linear(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
+    def decode_linear(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
         return upsampled(self.decoder[:-1], code, size)

@@ -45,16 +45,16 @@ class Unpool(nn.Module):
         super().__init__()
         self.size, self.unpool = size, unpool
 
-    def forward(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
+    def forward(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
         maps = _spread(code, size or self.size)
         if self.unpool == "nearest":
             return maps
-        if where is None:
+        if switches is None:
             raise InputError(
                 f"a code alone does not say where its maxima were, which unpool={self.unpool!r} needs: use `reconstruct`, "
                 "or unpool='nearest'"
             )
-        return maps * where
+        return maps * switches
 
 
 class PooledConv(Halving):
@@ -105,13 +105,13 @@ class PooledConv(Halving):
         super().check(width, **options)
         choice(unpool, UNPOOL, f"unpool of a {cls.kind} stage")
 
-    def encode_where(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def encode_with_switches(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.unpool == "nearest":
             return self.encode(x), None
         maps = self.encoder[:-1](x)
         # No gradient through the places: they are constant almost everywhere.
-        where = largest(maps.detach()) if self.unpool == "zeros" else first_largest(maps.detach())
-        return self.encoder[-1](maps), where
+        switches = largest(maps.detach()) if self.unpool == "zeros" else first_largest(maps.detach())
+        return self.encoder[-1](maps), switches
 
-    def decode_linear(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
-        return self.decoder[1:-1](cast(Unpool, self.decoder[0])(code, size, where))
+    def decode_linear(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
+        return self.decoder[1:-1](cast(Unpool, self.decoder[0])(code, size, switches))

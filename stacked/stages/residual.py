@@ -80,5 +80,5 @@ class Residual(Halving):
         super().check(width, **options)
         whole(blocks, f"blocks of a {cls.kind} stage", most=MOST_BLOCKS)
 
-    def decode_linear(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
+    def decode_linear(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
         return upsampled(self.decoder[:-1], code, size)

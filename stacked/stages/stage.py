@@ -85,27 +85,27 @@ class Stage(nn.Module):
         """The code [B, *code_shape] of x [B, *in_shape]."""
         return self.encoder(x)
 
-    def encode_where(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def encode_with_switches(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The code of x, and where in x its values came from if the decoder must be told (pooling switches)."""
         return self.encode(x), None
 
-    def decode_linear(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
+    def decode_linear(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
         """The reconstruction before the output activation; arguments as of `decode`."""
         for module in self.decoder[:-1]:
             code = module(code)
         return code
 
-    def decode(self, code: Tensor, size: Shape | None = None, where: Tensor | None = None) -> Tensor:
+    def decode(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
         """The reconstruction of what was read.
 
         `size` is its (H, W) where that differs from what the stage was built for; `where` is what `encode_where` gave.
         """
-        return self.decoder[-1](self.decode_linear(code, size, where))
+        return self.decoder[-1](self.decode_linear(code, size, switches))
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct x."""
-        code, where = self.encode_where(x)
-        return self.decode(code, tuple(x.shape[2:]), where)
+        code, switches = self.encode_with_switches(x)
+        return self.decode(code, tuple(x.shape[2:]), switches)
 
     def freeze(self, frozen: bool = True) -> Stage:
         """Freeze: no gradients, and eval mode, so that buffers stay as they are too, however `train` is called, and on what."""

@@ -59,7 +59,7 @@ class Training:
         stack: StackedAutoencoder,
         phase: Phase,
         inputs: Inputs,
-        how: Optimisation,
+        config: Optimisation,
         *,
         order: Order,
         seed: int,
@@ -71,28 +71,28 @@ class Training:
         classes: int = 0,
     ) -> None:
         keep_freed_memory()
-        stack.learn_only(*phase.learn).train()
-        self.stack, self.phase, self.how = stack, phase, how
+        stack.learn_only(*phase.trainable).train()
+        self.stack, self.phase, self.config = stack, phase, config
         self.inputs, self.targets, self.order, self.done, self.every = inputs, targets, order, done, every
-        self.objective = PhaseLoss(stack, phase, how, seed=seed, classes=classes)
+        self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes)
         named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
         self.params = {name: p for name, p in named.items() if p.requires_grad}
-        groups = rates(stack, phase, how, list(self.objective.parameters()))
-        self.optimiser = OPTIMISERS[how.optimiser](groups, how.weight_decay, how.momentum)
+        groups = rates(stack, phase, config, list(self.objective.parameters()))
+        self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
         device = next(iter(self.params.values())).device
         self.losses = torch.zeros(
             min(every, phase.updates), device=device
         )  # read once a point: no synchronisation in between
         self.window = self.update = 0
         self.skipped = self.in_a_row = self.rollbacks = self.lost = 0
-        self.buffers = Buffers(stack) if how.on_fault == "skip-batch" else None
+        self.buffers = Buffers(stack) if config.on_fault == "skip-batch" else None
         self.back: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.last_loss = math.nan
         self.seconds = 0.0
         self.recalibrated = 0  # batches, when the phase has ended
         self.valid_loss: float | None = None
         watched = Watched(self.objective, valid, valid_targets, order.size) if valid is not None else None
-        patience = how.patience_of(phase)
+        patience = config.patience_of(phase)
         self.stopping = EarlyStopping(stack, watched, patience) if patience and watched else None
 
     def points(self, after: Callable[[], None] | None = None) -> Iterator[Point]:
@@ -103,11 +103,11 @@ class Training:
         raises ends the training, whose `state` is then that of the last update. Raises Diverged when a loss or a gradient is
         not finite, and the spec's `on_fault` says nothing else.
         """
-        how, phase = self.how, self.phase
+        config, phase = self.config, self.phase
         params = list(self.params.values())
-        check_every = how.check_every or self.order.updates_per_epoch
+        check_every = config.check_every or self.order.updates_per_epoch
         began, stopped = time.perf_counter(), False
-        if how.on_fault == "rollback" and self.back is None:
+        if config.on_fault == "rollback" and self.back is None:
             self.back = self.copied()
         while self.update < phase.updates and not stopped:
             step = self.done + self.update
@@ -118,7 +118,9 @@ class Training:
             self.optimiser.zero_grad()
             loss.backward()
             last, at_point = self.update + 1 == phase.updates, (step + 1) % self.every == 0
-            lr = learning_rate(how.lr_of(phase), how.schedule_of(phase), how.warmup, self.update, phase.updates)
+            lr = learning_rate(
+                config.lr_of(phase), config.schedule_of(phase), config.warmup, self.update, phase.updates
+            )
             lr /= LOWER**self.rollbacks
             if self.buffers and not finite(loss, params):
                 self.buffers.put_back()
@@ -127,7 +129,7 @@ class Training:
                 self.in_a_row += 1
                 norm: Tensor | None = torch.zeros(())
             else:
-                norm = gradient_norm(params, how.clip) if how.clip or at_point or last else None
+                norm = gradient_norm(params, config.clip) if config.clip or at_point or last else None
                 for group in self.optimiser.param_groups:
                     group["lr"] = lr * group["factor"]
                 self.optimiser.step()
@@ -270,9 +272,9 @@ class Training:
         return f"in phase {self.phase.name!r} at update {update} of {self.phase.updates}; {before}"
 
 
-def fit(stack: StackedAutoencoder, phase: Phase, inputs: Inputs, how: Optimisation, **more: Any) -> Iterator[Point]:
+def fit(stack: StackedAutoencoder, phase: Phase, inputs: Inputs, config: Optimisation, **more: Any) -> Iterator[Point]:
     """Train a whole phase: the points of a Training with these arguments."""
-    return Training(stack, phase, inputs, how, **more).points()
+    return Training(stack, phase, inputs, config, **more).points()
 
 
 def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -280,14 +282,16 @@ def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def rates(stack: StackedAutoencoder, phase: Phase, how: Optimisation, own: list[nn.Parameter]) -> list[dict[str, Any]]:
+def rates(
+    stack: StackedAutoencoder, phase: Phase, config: Optimisation, own: list[nn.Parameter]
+) -> list[dict[str, Any]]:
     """Groups of parameters by the factor of their learning rate: 1, and less for lower stages of a gradual phase."""
-    if not phase.gradual:
+    if not phase.layerwise_lr_decay:
         params = [p for p in stack.parameters() if p.requires_grad]
         return [{"params": [*params, *own], "factor": 1.0}]
     return [
-        {"params": list(stack.stages[k - 1].parameters()), "factor": how.rate_decay ** (k - phase.depth)}
-        for k in range(phase.learn[0], phase.depth + 1)
+        {"params": list(stack.stages[k - 1].parameters()), "factor": config.rate_decay ** (k - phase.depth)}
+        for k in range(phase.trainable[0], phase.depth + 1)
     ]
 
 

@@ -84,7 +84,7 @@ class PreparedPhase:
 
     def of(self, images: Inputs, mode: str) -> Inputs:
         """What the phase would read of other images."""
-        return inputs(self.stack, self.phase.reads, images, mode, self.order.size)
+        return inputs(self.stack, self.phase.input_depth, images, mode, self.order.size)
 
 
 def prepare_phase(
@@ -106,9 +106,9 @@ def prepare_phase(
     grow(stack, spec, phase.depth, device)
     if phase.resamples and not resumed:
         resample(stack, spec.seed)
-    stack.learn_only(*phase.learn).eval()
+    stack.learn_only(*phase.trainable).eval()
     order = Order(len(examples.images), spec.optimisation.batch_size, spec.seed)
-    values = math.prod(stack.shapes(stack.input_shape)[phase.reads])
+    values = math.prod(stack.shapes(stack.input_shape)[phase.input_depth])
     free = share * free_bytes(next(stack.parameters()).device)
-    cache = choose_cache(phase.reads, values, order.n, phase.updates, order.size, codes, free)
+    cache = choose_cache(phase.input_depth, values, order.n, phase.updates, order.size, codes, free)
     return PreparedPhase(stack, phase, examples, order, cache)

@@ -100,7 +100,7 @@ def train_phases(
     examples: what a phase trains on and is validated on. every: updates from one point to the next. Raises Diverged when a
     loss is not finite.
     """
-    how, done = spec.optimisation, observer.done
+    config, done = spec.optimisation, observer.done
     for number, phase in enumerate(phases[first - 1 :], start=first):
         train, valid = examples(phase)
         updates = observer.updates(number, phase, train) if phase.updates else 0
@@ -109,12 +109,12 @@ def train_phases(
         observer.prepared(number, prepared)
         if phase.updates:
             with observer.phase(number, prepared) as seen:
-                watched = valid if how.patience_of(phase) else None
+                watched = valid if config.patience_of(phase) else None
                 training = Training(
                     stack,
                     phase,
                     prepared.inputs,
-                    how,
+                    config,
                     order=prepared.order,
                     seed=spec.seed,
                     done=done,
@@ -153,13 +153,13 @@ def pretrain(
     classification is not looked at. after: called when a phase has ended. Raises InputError for a spec that learns classes or
     stops early, which need labels and validation images (see `stacked.run`), and Diverged when a loss is not finite.
     """
-    how, order = spec.optimisation, Order(len(images), spec.optimisation.batch_size, spec.seed)
+    config, order = spec.optimisation, Order(len(images), spec.optimisation.batch_size, spec.seed)
     phases = spec.phases(order.updates_per_epoch)
     for phase in phases:
         need(phase.target != "labels", f"policy {spec.policy!r} learns classes: train it with stacked.run")
-        need(how.patience_of(phase) is None, "early stopping needs validation images: train with stacked.run")
+        need(config.patience_of(phase) is None, "early stopping needs validation images: train with stacked.run")
     if any(phase.updates for phase in phases):
-        check_batch(spec.stack, shape, how.batch_size, order.n)
+        check_batch(spec.stack, shape, config.batch_size, order.n)
     stack, examples = StackedAutoencoder(shape), Examples(images)
     train_phases(stack, spec, phases, lambda _: (examples, None), device_of(device), _After(stack, after))
     return stack.eval()

@@ -19,19 +19,19 @@ from stacked.training.phase_loss import PhaseLoss
 MOST = 100
 
 
-def batches(stack: StackedAutoencoder, phase: Phase, how: Optimisation, updates_per_epoch: int) -> int:
+def batches(stack: StackedAutoencoder, phase: Phase, config: Optimisation, updates_per_epoch: int) -> int:
     """On how many batches the statistics are taken after `phase`: as many as it has updates, at most 100 and an epoch's.
 
     0 where nothing was corrupted, no batch norm has learnt, or the spec does not want it.
     """
-    if not (how.recalibrate and how.corrupts(phase) and learnt(stack, phase)):
+    if not (config.recalibrate and config.corrupts(phase) and learnt(stack, phase)):
         return 0
     return min(MOST, phase.updates, updates_per_epoch)
 
 
 def learnt(stack: StackedAutoencoder, phase: Phase) -> list[BatchNorm]:
     """The batch norms that a phase trains; where it learns classes these are the encoders'."""
-    stages = stack.stages[phase.learn[0] - 1 : phase.depth]
+    stages = stack.stages[phase.trainable[0] - 1 : phase.depth]
     return [norm for stage in stages for norm in norms(stage.encoder if phase.target == "labels" else stage)]
 
 
@@ -43,7 +43,7 @@ def recalibrate(objective: PhaseLoss, inputs: Inputs, targets: Targets | None, o
     read: which they are depends on nothing that happened in training. The whole code is decoded, as in use.
     """
     stack, phase = objective.stack, objective.phase
-    count = batches(stack, phase, objective.how, order.updates_per_epoch)
+    count = batches(stack, phase, objective.config, order.updates_per_epoch)
     if count:
         with cumulative(learnt(stack.train(), phase)):
             for index in map(order.batch, range(count)):

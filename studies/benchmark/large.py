@@ -49,7 +49,9 @@ def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
     flop, seconds = 0, 0.0
     for phase in phases(SPECS[what][0], policy, TIMED + BEFORE):
         one = training(what, phase, batch)
-        cost = phase_cost(RunSpec(stack=SPECS[what][0], optimisation=one.how), SPECS[what][1], phase, len(one.inputs))
+        cost = phase_cost(
+            RunSpec(stack=SPECS[what][0], optimisation=one.config), SPECS[what][1], phase, len(one.inputs)
+        )
         flop += cost.update.flop + cost.encoding.flop
         ends: list[float] = []
         for _ in one.points(after=lambda ends=ends: ends.append(time.perf_counter())):  # type: ignore[misc]

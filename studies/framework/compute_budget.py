@@ -132,7 +132,9 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
             found = phase_cost(base, splits.image_shape, phase, n, classes)
             if equal == "seconds":
                 # phases that differ in name and length alone cost the same an update
-                kind = dataclasses.replace(phase, name="timed", updates=TIMED, carries=False, resamples=False)
+                kind = dataclasses.replace(
+                    phase, name="timed", updates=TIMED, inherits_unspent_flops=False, resamples=False
+                )
                 update, encoding, passing = clock.seconds(kind)
                 encoded = n / found.batch if found.cache.mode == "memory" else phase.updates + found.recalibrations
                 total += phase.updates * update + found.recalibrations * passing + encoded * encoding
@@ -160,9 +162,9 @@ class Clock:
         return self.found[phase]
 
     def measure(self, phase: Phase) -> tuple[float, float, float]:
-        base, how, classes = self.base, self.base.optimisation, len(self.splits.classes)
+        base, config, classes = self.base, self.base.optimisation, len(self.splits.classes)
         grow(self.stack, base, base.stack.depth, self.device)
-        most = TIMED * min(how.batch_size, len(self.splits.train))
+        most = TIMED * min(config.batch_size, len(self.splits.train))
         examples, _ = examples_of(base, self.splits, phase, self.device, most=most)
         began = time.perf_counter()
         prepared = prepare_phase(self.stack, base, phase, examples, self.device, codes="memory")
@@ -172,7 +174,7 @@ class Clock:
             self.stack,
             phase,
             prepared.inputs,
-            dataclasses.replace(how, recalibrate=False),
+            dataclasses.replace(config, recalibrate=False),
             order=prepared.order,
             seed=base.seed,
             every=TIMED,
@@ -182,12 +184,12 @@ class Clock:
             pass  # a point reads its losses, hence waits for the device
         trained = time.perf_counter()
         again = recalibrate(
-            PhaseLoss(self.stack, phase, how, classes=classes), prepared.inputs, prepared.targets, prepared.order
+            PhaseLoss(self.stack, phase, config, classes=classes), prepared.inputs, prepared.targets, prepared.order
         )
         prepared.inputs(torch.arange(1)).sum().item()
         ended = time.perf_counter()
         return (
             (trained - encoded) / TIMED,
-            (encoded - began) / max(1, prepared.order.updates_per_epoch) if phase.reads else 0.0,
+            (encoded - began) / max(1, prepared.order.updates_per_epoch) if phase.input_depth else 0.0,
             (ended - trained) / max(1, again),
         )

@@ -223,7 +223,7 @@ def space_of(study: Study, arm: Arm, base: RunSpec) -> Space:
     if not is_trained(arm):
         return {}
     phases = policy_phases(arm)
-    divided = any(phase.ends for phase in phases) and not all(phase.ends for phase in phases)
+    divided = any(phase.is_finetuning for phase in phases) and not all(phase.is_finetuning for phase in phases)
     shared = {**study.search, **(study.search_split if divided else {})}
     drawn = {name: within for name, within in shared.items() if name not in arm.changes} | dict(arm.search)
     own = flat(dataclasses.replace(base, **arm.parts(base)))

@@ -122,8 +122,8 @@ def test_the_cost_of_a_phase_is_that_of_its_parts(policy: str) -> None:
     for updates in (2, 50):
         for phase in POLICIES[policy](2, Updates((updates,) * 2, updates)):
             cost, real = phase_cost(spec, (1, 16, 16), phase, 100, 4), cut(stack, phase)
-            below = prefix_flops(real, phase.reads) if phase.reads else 0
-            learning, kept = update_flops(real, phase, how, 4, 16), bool(phase.reads) and updates * 16 > 100
+            below = prefix_flops(real, phase.input_depth) if phase.input_depth else 0
+            learning, kept = update_flops(real, phase, how, 4, 16), bool(phase.input_depth) and updates * 16 > 100
             assert cost.recalibrations == min(6, updates)
             each = 0 if kept else 16 * below
             assert cost.flops_per_update == learning + each

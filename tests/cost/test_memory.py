@@ -178,5 +178,5 @@ def test_counting_changes_nothing_of_the_stack() -> None:
 def test_patience_keeps_the_best_weights_beside_the_others() -> None:
     stack, patient = stack_of(9, 5, kind="conv"), replace(HOW, patience=2)
     assert training_bytes(stack, SECOND, patient, 8) == training_bytes(stack, SECOND, HOW, 8) + held(stack)
-    after = replace(SECOND, ends=True)
+    after = replace(SECOND, is_finetuning=True)
     assert training_bytes(stack, after, patient, 8) == training_bytes(stack, after, HOW, 8)

@@ -210,7 +210,7 @@ def trained(patience: int, updates: int, bare: Splits, reads: int) -> tuple[Stac
     stack = StackedAutoencoder(bare.image_shape)
     grow(stack, SPEC, reads + 1)
     phase, order = Phase("stage", (reads + 1, reads + 1), reads, updates), Order(150, 32, 0)
-    stack.learn_only(*phase.learn).eval()
+    stack.learn_only(*phase.trainable).eval()
     read, held = (inputs(stack, reads, Images(s.images), "recompute", 32) for s in (bare.train, bare.valid))
     how, points, copies = replace(WILD, patience=patience, recalibrate=False), [], []
     for point in fit(stack, phase, read, how, order=order, seed=0, every=4, valid=held):

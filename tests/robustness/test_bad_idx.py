@@ -128,7 +128,7 @@ def test_what_is_no_file_is_named(folder: Path) -> None:
 
 
 def test_files_of_other_sizes_and_labels_are_refused(tmp_path: Path) -> None:
-    """Where no hash is known, nothing else would notice."""
+    """Switches no hash is known, nothing else would notice."""
     found = write(tmp_path, GOOD | {STEMS[2]: encoded((3, 3, 2), bytes(18))}, packed=False)
     assert refusal(lambda: found.read(CLASSES)) == (
         None,

@@ -100,7 +100,7 @@ def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, spli
     assert curve[-1]["progress/images_seen"] == row["images_seen"]
     assert curve[-1]["progress/gflop"] == row["gflop"] > 0
     assert row["peak_mb"] > 0
-    reads_codes = any(phase.reads and phase.updates for phase in spec.phases(4))
+    reads_codes = any(phase.input_depth and phase.updates for phase in spec.phases(4))
     assert row["codes_mb"] == (4 * 150 * 4 * 6 * 6 / 1e6 if reads_codes else 0)
 
 

@@ -491,17 +491,17 @@ def trains(what: RunSpec) -> None:
     for phase in what.phases():
         if not phase.updates:
             continue
-        stack.learn_only(*phase.learn).train().zero_grad()
+        stack.learn_only(*phase.trainable).train().zero_grad()
         objective = PhaseLoss(stack, phase, what.optimisation, classes=4)
         with torch.no_grad():
-            read = stack.encode(PIXELS, phase.reads)
+            read = stack.encode(PIXELS, phase.input_depth)
         target = {"input": None, "pixels": PIXELS, "labels": TOY.train.labels}[phase.target]
         loss = objective(read, target, 0)
         loss.backward()
         assert loss.isfinite(), phase.name
         for k, stage in enumerate(stack.stages, start=1):
             grads = [p.grad for p in stage.parameters() if p.grad is not None]
-            assert bool(grads) == (phase.learn[0] <= k <= phase.learn[1]), phase.name
+            assert bool(grads) == (phase.trainable[0] <= k <= phase.trainable[1]), phase.name
             assert all(grad.isfinite().all() for grad in grads), phase.name
         assert objective.of_examples(read, target).isfinite().all()
 

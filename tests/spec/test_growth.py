@@ -9,11 +9,20 @@ from stacked.util.errors import InputError
 
 BUDGET = Updates((10, 20, 30), 40)
 GREEDY = [Phase("stage 1", (1, 1), 0, 10), Phase("stage 2", (2, 2), 1, 20), Phase("stage 3", (3, 3), 2, 30)]
-FINETUNE = [Phase("fine-tuning", (1, 3), 0, 40, carries=True, ends=True)]
+FINETUNE = [Phase("fine-tuning", (1, 3), 0, 40, inherits_unspent_flops=True, is_finetuning=True)]
 UNFREEZE = [
-    Phase("unfreezing 3-3", (3, 3), 2, 13, "pixels", gradual=True, ends=True),
-    Phase("unfreezing 2-3", (2, 3), 1, 13, "pixels", gradual=True, ends=True),
-    Phase("unfreezing 1-3", (1, 3), 0, 14, "pixels", gradual=True, carries=True, ends=True),
+    Phase("unfreezing 3-3", (3, 3), 2, 13, "pixels", layerwise_lr_decay=True, is_finetuning=True),
+    Phase("unfreezing 2-3", (2, 3), 1, 13, "pixels", layerwise_lr_decay=True, is_finetuning=True),
+    Phase(
+        "unfreezing 1-3",
+        (1, 3),
+        0,
+        14,
+        "pixels",
+        layerwise_lr_decay=True,
+        inherits_unspent_flops=True,
+        is_finetuning=True,
+    ),
 ]
 GOLDEN = {
     "greedy": GREEDY,
@@ -27,20 +36,20 @@ GOLDEN = {
         Phase("stages 1-2", (1, 2), 0, 20),
         Phase("stages 1-3", (1, 3), 0, 30),
     ],
-    "simultaneous": [Phase("simultaneous", (1, 3), 0, 30, local="alone")],
+    "simultaneous": [Phase("simultaneous", (1, 3), 0, 30, local_loss="alone")],
     "supervised": [
         Phase("stage 1", (1, 1), 0, 10, "labels"),
         Phase("stage 2", (2, 2), 1, 20, "labels"),
         Phase("stage 3", (3, 3), 2, 30, "labels"),
     ],
     "converge": [
-        Phase("stage 1", (1, 1), 0, 10, carries=True),
-        Phase("stage 2", (2, 2), 1, 20, carries=True),
-        Phase("stage 3", (3, 3), 2, 30, carries=True),
+        Phase("stage 1", (1, 1), 0, 10, inherits_unspent_flops=True),
+        Phase("stage 2", (2, 2), 1, 20, inherits_unspent_flops=True),
+        Phase("stage 3", (3, 3), 2, 30, inherits_unspent_flops=True),
     ],
     "resampled": [*GREEDY, Phase("resampling", (1, 3), 0, 0, resamples=True)],
     "joint": [Phase("joint", (1, 3), 0, 40)],
-    "joint-local": [Phase("joint", (1, 3), 0, 40, local="added")],
+    "joint-local": [Phase("joint", (1, 3), 0, 40, local_loss="added")],
     "random": [],
 }
 
@@ -57,9 +66,9 @@ def test_the_phases_of_depth_three(name: str) -> None:
 def test_the_phases_cover_all_stages_and_the_budget_adds_up(name: str, depth: int) -> None:
     stages, end = tuple(range(3, 3 + depth)), 7 * depth + 1
     phases = POLICIES[name](depth, Updates(stages, end))
-    learnt = {k for phase in phases for k in range(phase.learn[0], phase.learn[1] + 1)}
+    learnt = {k for phase in phases for k in range(phase.trainable[0], phase.trainable[1] + 1)}
     assert learnt == set(range(1, depth + 1))
-    assert all(phase.reads < phase.learn[0] and phase.depth <= depth for phase in phases)
+    assert all(phase.input_depth < phase.trainable[0] and phase.depth <= depth for phase in phases)
     assert [phase.depth for phase in phases] == sorted(phase.depth for phase in phases)  # a stack only grows
     growing = max(stages) if name.startswith("simultaneous") else 0 if name.startswith("joint") else sum(stages)
     ending = end if "+" in name or name.startswith("joint") else 0
@@ -73,7 +82,16 @@ def test_every_growth_is_followed_by_every_end() -> None:
 
 def test_a_short_unfreezing_ends_with_all_stages() -> None:
     assert POLICIES["greedy+unfreeze"](3, Updates((1, 1, 1), 2))[3:] == [
-        Phase("unfreezing 1-3", (1, 3), 0, 2, "pixels", gradual=True, carries=True, ends=True)
+        Phase(
+            "unfreezing 1-3",
+            (1, 3),
+            0,
+            2,
+            "pixels",
+            layerwise_lr_decay=True,
+            inherits_unspent_flops=True,
+            is_finetuning=True,
+        )
     ]
 
 

@@ -24,8 +24,8 @@ PHASES = {
     "pixels": Phase("stage 2", (2, 2), 1, 1, target="pixels"),
     "labels": Phase("stage 2", (2, 2), 1, 1, target="labels"),
     "joint": Phase(JOINT.name, (1, 2), 0, 1),
-    "local": Phase(LOCAL.name, (1, 2), 0, 1, local="added"),
-    "alone": Phase(ALONE.name, (1, 2), 0, 1, local="alone"),
+    "local": Phase(LOCAL.name, (1, 2), 0, 1, local_loss="added"),
+    "alone": Phase(ALONE.name, (1, 2), 0, 1, local_loss="alone"),
 }
 HOWS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -48,11 +48,11 @@ def gradients(
     stack: StackedAutoencoder, phase: Phase, how: Optimisation, dtype: torch.dtype | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, and the gradients of what learns from it by name, inside of autocast to `dtype`."""
-    stack.learn_only(*phase.learn).train()
+    stack.learn_only(*phase.trainable).train()
     objective = PhaseLoss(stack, phase, how, seed=SEED, classes=4)
     images = IMAGES[:16].float() / 255
     with torch.no_grad():
-        read = stack.encode(images, phase.reads)
+        read = stack.encode(images, phase.input_depth)
     target = {"labels": LABELS[:16], "pixels": images}.get(phase.target)
     with torch.autocast("cpu", dtype, enabled=dtype is not None):
         loss = objective(read, target, STEP)

@@ -221,10 +221,10 @@ def test_norms_that_would_leave_nothing_are_refused_when_a_spec_is_made(norm: st
 def test_shapes_are_told_without_running_and_restored_exactly(case: Variant) -> None:
     for stage in fitting(case, SIZES):
         x = torch.rand(2, *stage.in_shape)
-        code, where = stage.encode_where(x)
+        code, switches = stage.encode_with_switches(x)
         assert tuple(code.shape[1:]) == stage.code_shape == stage.output_shape(stage.in_shape)
         assert stage.maps == (len(stage.code_shape) == 3)
-        assert stage.decode(code, where=where).shape == x.shape
+        assert stage.decode(code, switches=switches).shape == x.shape
         if stage.halves:
             assert stage.code_shape[1:] == tuple(math.ceil(n / 2) for n in x.shape[2:])
 
@@ -234,23 +234,25 @@ def test_maps_of_another_size_are_read_by_stages_whose_code_is_a_map(case: Varia
     stage = make(case, (3, 6, 6))
     for other in fitting(case, SIZES):
         x = torch.rand(2, *other.in_shape)
-        code, where = stage.encode_where(x)
+        code, switches = stage.encode_with_switches(x)
         assert tuple(code.shape[1:]) == stage.output_shape(other.in_shape)
-        assert stage(x).shape == stage.decode(code, other.in_shape[1:], where).shape == x.shape
+        assert stage(x).shape == stage.decode(code, other.in_shape[1:], switches).shape == x.shape
 
 
 @every_variant
 def test_encode_decode_and_forward_agree_and_the_sequences_stand_alone(case: Variant) -> None:
     stage = make(case, output="sigmoid").eval()
     x = torch.rand(4, 3, 6, 6)
-    code, where = stage.encode_where(x)
+    code, switches = stage.encode_with_switches(x)
     assert torch.equal(code, stage.encode(x))
     assert torch.equal(code, stage.encoder(x))
-    assert torch.equal(stage(x), stage.decode(code, where=where))
-    assert torch.equal(stage.decode(code, where=where), stage.decoder[-1](stage.decode_linear(code, where=where)))
-    assert torch.equal(stage.decode(code, (6, 6), where), stage.decode(code, where=where))
+    assert torch.equal(stage(x), stage.decode(code, switches=switches))
+    assert torch.equal(
+        stage.decode(code, switches=switches), stage.decoder[-1](stage.decode_linear(code, switches=switches))
+    )
+    assert torch.equal(stage.decode(code, (6, 6), switches), stage.decode(code, switches=switches))
     assert isinstance(stage.decoder[-1], nn.Sigmoid)
-    if where is None:
+    if switches is None:
         assert torch.equal(stage.decoder(code), stage(x))
     else:
         for decode in (stage.decode, stage.decode_linear, stage.decoder):
@@ -474,12 +476,12 @@ def test_tied_is_one_tensor_with_gradient_from_both_uses(stage: Stage) -> None:
     def gradients(stage: Stage) -> list[Tensor]:
         """Of the weight: with both uses, and with the code or the decoder held constant."""
         (weight,) = (p for name, p in stage.named_parameters() if name in weights)
-        code, where = stage.encode_where(x.to(weight.dtype))
-        (decoding,) = torch.autograd.grad(stage.decode(code.detach(), where=where).square().sum(), weight)
-        (both,) = torch.autograd.grad(stage.decode(code, where=where).square().sum(), weight)
+        code, switches = stage.encode_with_switches(x.to(weight.dtype))
+        (decoding,) = torch.autograd.grad(stage.decode(code.detach(), switches=switches).square().sum(), weight)
+        (both,) = torch.autograd.grad(stage.decode(code, switches=switches).square().sum(), weight)
         # the decoder on a copy of the weight, so that only the encoder's use is seen
         frozen = copy.deepcopy(stage).requires_grad_(False)
-        (encoding,) = torch.autograd.grad(frozen.decode(code_of(stage), where=where).square().sum(), weight)
+        (encoding,) = torch.autograd.grad(frozen.decode(code_of(stage), switches=switches).square().sum(), weight)
         return [both, encoding, decoding]
 
     def code_of(stage: Stage) -> Tensor:
@@ -542,18 +544,18 @@ def test_unpooling_puts_values_where_it_says(size: tuple[int, int]) -> None:
     for name, stage in stages.items():
         stage.load_state_dict(stages["nearest"].state_dict())
         maps = stage.encoder[0](x)
-        code, where = stage.encode_where(x)
+        code, switches = stage.encode_with_switches(x)
         pooled, places = F.max_pool2d(maps, 2, ceil_mode=True, return_indices=True)
         assert torch.equal(code, pooled)
-        unpooled = stage.decoder[0](code, None, where)
+        unpooled = stage.decoder[0](code, None, switches)
         if name == "nearest":
-            assert where is None
+            assert switches is None
             assert torch.equal(unpooled[..., ::2, ::2], code)
             assert torch.equal(unpooled[..., 1::2, 1::2], code[..., : size[0] // 2, : size[1] // 2])
         else:  # without ties the two are the same, and what is not a maximum is erased
-            assert where is not None
+            assert switches is not None
             assert torch.equal(unpooled, F.max_unpool2d(pooled, places, 2, output_size=list(size)))
-            assert torch.equal(unpooled, torch.where(where, maps, torch.zeros(())))
+            assert torch.equal(unpooled, torch.where(switches, maps, torch.zeros(())))
 
 
 @pytest.mark.parametrize(("unpool", "kept"), [("zeros", 4), ("switches", 1)])
@@ -561,20 +563,20 @@ def test_ties_keep_all_maxima_or_the_first(unpool: str, kept: int) -> None:
     stage = PooledConv((1, 4, 4), 1, norm="none", unpool=unpool)
     nn.init.zeros_(stage.get_parameter("encoder.0.weight"))
     nn.init.constant_(stage.get_parameter("encoder.0.bias"), 2.0)  # so that every window is one tie
-    code, where = stage.encode_where(torch.rand(1, 1, 4, 4))
-    assert where is not None
+    code, switches = stage.encode_with_switches(torch.rand(1, 1, 4, 4))
+    assert switches is not None
     assert torch.equal(code, torch.full((1, 1, 2, 2), 2.0))
-    assert torch.equal(where.unfold(2, 2, 2).unfold(3, 2, 2).sum((4, 5)), torch.full((1, 1, 2, 2), kept))
-    assert torch.equal(stage.decoder[0](code, None, where)[0, 0, ::2, ::2], torch.full((2, 2), 2.0))
+    assert torch.equal(switches.unfold(2, 2, 2).unfold(3, 2, 2).sum((4, 5)), torch.full((1, 1, 2, 2), kept))
+    assert torch.equal(stage.decoder[0](code, None, switches)[0, 0, ::2, ::2], torch.full((2, 2), 2.0))
 
 
 def test_pooling_keeps_no_state_between_encoding_and_decoding() -> None:
     stage = PooledConv((1, 6, 6), 4, unpool="switches").eval()
     a, b = torch.rand(2, 3, 1, 6, 6)
-    code, where = stage.encode_where(a)
-    expected = stage.decode(code, where=where)
+    code, switches = stage.encode_with_switches(a)
+    expected = stage.decode(code, switches=switches)
     stage(b)
-    assert torch.equal(stage.decode(code, where=where), expected)
+    assert torch.equal(stage.decode(code, switches=switches), expected)
     assert torch.equal(stage(a), expected)
 
 

@@ -37,7 +37,9 @@ def stack_of(*widths: int, kind: str = "conv", seed: int = 0, **options: object)
 
 def train(stack: StackedAutoencoder, phase: Phase, how: Optimisation, **more: object) -> list:
     order = Order(len(IMAGES), how.batch_size, 0)
-    reads = inputs(stack.learn_only(*phase.learn).eval(), phase.reads, Images(IMAGES), "recompute", order.size)
+    reads = inputs(
+        stack.learn_only(*phase.trainable).eval(), phase.input_depth, Images(IMAGES), "recompute", order.size
+    )
     return list(fit(stack, phase, reads, how, order=order, seed=0, **more))  # type: ignore[arg-type]
 
 
@@ -191,7 +193,7 @@ def test_early_stopping_stops_and_restores_the_best() -> None:
 
 
 def places(training: Training) -> dict[str, dict[str, tuple[torch.device, torch.dtype, tuple[int, ...]]]]:
-    """Where the optimiser of a training keeps what it keeps of each parameter, of which type and in which layout."""
+    """Switches the optimiser of a training keeps what it keeps of each parameter, of which type and in which layout."""
     return {
         name: {
             key: (value.device, value.dtype, value.stride())
@@ -357,7 +359,7 @@ def test_a_penalty_on_the_weights_costs_the_same_whatever_the_batch() -> None:
 
 def test_local_regularisers_do_not_encode_again() -> None:
     stack = stack_of(4, 6)
-    joint, local = (Phase("j", (1, 2), 0, 1, local=local) for local in ("none", "added"))
+    joint, local = (Phase("j", (1, 2), 0, 1, local_loss=local) for local in ("none", "added"))
     alone = Phase("s", (2, 2), 1, 1)
     decoders = 3 * 2 * 4 * 36 * 9 + 3 * 2 * 6 * 4 * 9 * 9  # stage 1's and stage 2's, forwards and backwards
     assert update_flops(stack, local, HOW) == update_flops(stack, joint, HOW) + decoders

@@ -40,9 +40,9 @@ def minimised(policy: str, tied: bool, seed: int, x: Tensor) -> tuple[StackedAut
         stack = build(spec, (12,)).double()
     optima = []
     for phase in POLICIES[policy](2, Updates((1, 1), 1)):
-        stack.learn_only(*phase.learn)
+        stack.learn_only(*phase.trainable)
         with torch.no_grad():
-            reads = stack.encode(x, phase.reads)
+            reads = stack.encode(x, phase.input_depth)
         objective = PhaseLoss(stack, phase, PLAIN)
         optimiser = torch.optim.LBFGS(
             [p for p in stack.parameters() if p.requires_grad],

@@ -111,21 +111,21 @@ def codes_with_relu(stack: StackedAutoencoder, x: Tensor) -> Tensor:
     [
         (Phase("stage 1", (1, 1), 0, 1), True),
         (Phase("stage 1", (1, 1), 0, 1, target="pixels"), True),
-        (replace(ALONE, learn=(1, 2)), True),
-        (replace(LOCAL, learn=(1, 2)), False),
+        (replace(ALONE, trainable=(1, 2)), True),
+        (replace(LOCAL, trainable=(1, 2)), False),
         (Phase("joint", (1, 2), 0, 1), False),
         (PIXELS_2, False),
         (Phase("stage 2, from pixels", (2, 2), 0, 1), False),
         (CLASSES_2, False),
     ],
-    ids=lambda value: f"{value.name}-{value.target}-{value.local}" if isinstance(value, Phase) else str(value),
+    ids=lambda value: f"{value.name}-{value.target}-{value.local_loss}" if isinstance(value, Phase) else str(value),
 )
 def test_linear_decoders_are_for_stages_that_learn_on_what_they_read(phase: Phase, linear: bool) -> None:
     assert phase.single == linear
     if phase.target == "labels":
         return
     stack = relu_stack(False)
-    read = pixels() if phase.reads == 0 else codes_with_relu(stack, pixels())
+    read = pixels() if phase.input_depth == 0 else codes_with_relu(stack, pixels())
     target = pixels() if phase.target == "pixels" else None
     plain, through = (
         PhaseLoss(stack, phase, h)(read, target, STEP) for h in (PLAIN, replace(PLAIN, linear_decoder=True))
@@ -196,17 +196,17 @@ def test_penalties_are_added_on_every_learning_stage(
 ) -> None:
     """Of the codes of what was seen, corrupted as it is."""
     plain, how = MASKED, replace(MASKED, penalties=tuple(terms.items()))
-    stack.learn_only(*phase.learn).train()
-    x = codes_of(stack, pixels())[phase.reads]
+    stack.learn_only(*phase.trainable).train()
+    x = codes_of(stack, pixels())[phase.input_depth]
     target = pixels() if phase.target == "pixels" else None
     twin = copy.deepcopy(stack).requires_grad_(True)
     loss = PhaseLoss(stack, phase, how, seed=SEED)(x, target, STEP)
     loss.backward()
 
     bare = PhaseLoss(twin, phase, plain, seed=SEED)(x, target, STEP)
-    reads, code = [torch.empty(0)] * phase.reads, noisy(x).requires_grad_()
+    reads, code = [torch.empty(0)] * phase.input_depth, noisy(x).requires_grad_()
     codes = list(reads)
-    for stage in twin.stages[phase.reads : phase.depth]:
+    for stage in twin.stages[phase.input_depth : phase.depth]:
         reads.append(code)
         code = encoded(stage, code)
         codes.append(code)
@@ -234,11 +234,11 @@ def test_penalties_of_simultaneous_stages_stay_with_their_stage(stack: StackedAu
     assert_is(stack, ALONE, how, x, plain, ("stages.",))
 
 
-@pytest.mark.parametrize("phase", [STAGE_2, Phase("2-3", (2, 3), 1, 1), replace(JOINT, learn=(1, 2))])
+@pytest.mark.parametrize("phase", [STAGE_2, Phase("2-3", (2, 3), 1, 1), replace(JOINT, trainable=(1, 2))])
 def test_decoders_see_the_winners_of_the_deepest_code_alone(phase: Phase, stack: StackedAutoencoder) -> None:
     how = replace(PLAIN, winners="lifetime", winners_rate=0.3)
-    x = codes_of(stack, pixels())[phase.reads]
-    first, last = phase.reads, phase.depth
+    x = codes_of(stack, pixels())[phase.input_depth]
+    first, last = phase.input_depth, phase.depth
 
     def plain(stages: Any) -> Tensor:
         code = x
@@ -312,7 +312,7 @@ def test_whatever_the_policy_the_same_update_is_corrupted_alike(name: str, stack
         phase
         for policy in ("greedy", "greedy-pixels", "progressive", "simultaneous", "supervised", "joint", "joint-local")
         for phase in POLICIES[policy](3, Updates((1, 1, 1), 1))
-        if phase.reads == 0
+        if phase.input_depth == 0
     ]
     assert len(readers) == 9
     found = []
@@ -351,14 +351,14 @@ WATCHED = [STAGE_2, PIXELS_2, PIXELS_3, TOP_TWO, ALONE, JOINT, CLASSES_2, Phase(
 
 
 @pytest.mark.parametrize("loss", ["mse", "bce", "l1"])
-@pytest.mark.parametrize("phase", WATCHED, ids=lambda p: f"{p.name}-{p.target}-{p.local}")
+@pytest.mark.parametrize("phase", WATCHED, ids=lambda p: f"{p.name}-{p.target}-{p.local_loss}")
 def test_the_watched_loss_is_the_trained_one_without_all_that_is_for_training(
     phase: Phase, loss: str, stack: StackedAutoencoder
 ) -> None:
-    stack.learn_only(*phase.learn)
-    clean = codes_of(stack, pixels())[phase.reads]
+    stack.learn_only(*phase.trainable)
+    clean = codes_of(stack, pixels())[phase.input_depth]
     target = {"input": None, "pixels": pixels(), "labels": LABELS[:8]}[phase.target]
-    emphasis = (1.0, 0.5) if phase.restores == phase.reads else None
+    emphasis = (1.0, 0.5) if phase.target_depth == phase.input_depth else None
     plain, busy = (
         PhaseLoss(stack, phase, how, seed=SEED, classes=4).double()
         for how in (

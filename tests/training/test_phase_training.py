@@ -43,7 +43,7 @@ def train(
     stack: StackedAutoencoder, phase: Phase, how: Optimisation, codes: str = "recompute", **more: Any
 ) -> list[Any]:
     order = Order(len(IMAGES), how.batch_size, SEED)
-    reads = inputs(stack.learn_only(*phase.learn).eval(), phase.reads, Images(IMAGES), codes, order.size)
+    reads = inputs(stack.learn_only(*phase.trainable).eval(), phase.input_depth, Images(IMAGES), codes, order.size)
     targets = {"input": None, "pixels": Images(IMAGES), "labels": lambda index: LABELS[index]}[phase.target]
     return list(fit(stack, phase, reads, how, order=order, seed=SEED, targets=targets, **more))
 
@@ -114,7 +114,7 @@ def test_a_rate_decay_of_1_is_one_rate_for_all() -> None:
     runs = []
     for gradual in (True, False):
         stack = with_batch_norm()
-        train(stack, replace(TOP_TWO, updates=5, gradual=gradual), replace(PLAIN, rate_decay=1.0))
+        train(stack, replace(TOP_TWO, updates=5, layerwise_lr_decay=gradual), replace(PLAIN, rate_decay=1.0))
         runs.append(stack)
     assert same(*runs)
 
@@ -137,7 +137,7 @@ def test_the_second_of_simultaneous_stages_is_a_greedy_one_where_the_first_stand
             for p in stack.stages[0].parameters():
                 p.zero_()  # a code of zeros, and no gradient to it through rectifiers that are off
             stack.stages[0].get_parameter("encoder.1.bias").fill_(-1.0)
-    train(together, replace(ALONE, learn=(1, 2), updates=6), PLAIN)
+    train(together, replace(ALONE, trainable=(1, 2), updates=6), PLAIN)
     train(one, replace(STAGE_2, updates=6), PLAIN)
     assert same(together.stages[1], one.stages[1])
 

@@ -44,8 +44,8 @@ def norms(module: nn.Module) -> list[Any]:
 
 
 def trained(how: Optimisation, phase: Phase, **more: Any) -> Training:
-    stack = stack_of(4, 6, kind="conv").learn_only(*phase.learn).eval()
-    reads = inputs(stack, phase.reads, Images(IMAGES), "recompute", 32)
+    stack = stack_of(4, 6, kind="conv").learn_only(*phase.trainable).eval()
+    reads = inputs(stack, phase.input_depth, Images(IMAGES), "recompute", 32)
     targets = {"pixels": Images(IMAGES), "labels": lambda index: index % 4}.get(phase.target)
     training = Training(stack, phase, reads, how, order=ORDER, seed=3, targets=targets, classes=4, **more)
     list(training.points())
@@ -70,8 +70,8 @@ WAYS: dict[str, tuple[Phase, Callable[[StackedAutoencoder, Tensor], object]]] = 
     "pixels": (Phase("stage 2", (2, 2), 1, 12, target="pixels"), second_to_pixels),
     "labels": (Phase("stage 2", (2, 2), 1, 12, target="labels"), lambda stack, x: stack.encode(x)),
     "joint": (Phase("joint", (1, 2), 0, 12), lambda stack, x: stack(x)),
-    "joint-local": (Phase("joint", (1, 2), 0, 12, local="added"), lambda stack, x: stack(x)),
-    "simultaneous": (Phase("simultaneous", (1, 2), 0, 12, local="alone"), one_after_the_other),
+    "joint-local": (Phase("joint", (1, 2), 0, 12, local_loss="added"), lambda stack, x: stack(x)),
+    "simultaneous": (Phase("simultaneous", (1, 2), 0, 12, local_loss="alone"), one_after_the_other),
 }
 
 
