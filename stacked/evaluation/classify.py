@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -21,8 +21,10 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.rng import derive, seeded
 from stacked.runtime.settings import own_settings
 from stacked.runtime.unlogged import unlogged
-from stacked.spec import Classification
+from stacked.spec import Classification, Optimisation
+from stacked.spec.growth import Phase
 from stacked.training.codes import Images
+from stacked.training.fit import Training
 from stacked.util.chunks import chunks
 from stacked.util.errors import Diverged
 
@@ -76,12 +78,12 @@ class Scale:
 
 
 class Classifier(nn.Module):
-    """A copy of a stack's encoder with a linear head on the flattened bottleneck; returns logits [B, classes]."""
+    """A stack's encoder with a linear head on the flattened bottleneck; returns logits [B, classes]."""
 
     def __init__(self, stack: StackedAutoencoder, classes: int) -> None:
         super().__init__()
         self.widest = stack.widest(stack.input_shape)
-        self.encoder = copy.deepcopy(stack).learn_only(1, stack.depth).encoder
+        self.encoder = stack.encoder
         self.head = nn.Linear(torch.Size(stack.latent_shape).numel(), classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,25 +138,34 @@ def fine_tuned(
     best_state: dict[str, Tensor] = {}
     updates = max(config.updates, round(config.epochs * order.updates_per_epoch))
     checks = {round(updates * (k + 1) / config.checks) for k in range(config.checks)}
+    phase = Phase("classifier", (1, stack.depth), 0, updates, target="labels")
+
+    def check(update: int) -> None:
+        nonlocal best, best_state
+        if update in checks:
+            found = accuracy(model, *valid)
+            model.train()
+            if found > best[0]:
+                best, best_state = (found, lr, update), copy.deepcopy(model.state_dict())
+
     for lr in config.lrs:
+        trained = copy.deepcopy(stack)
         with seeded(seed, "head"):
-            model = Classifier(stack, classes).to(device)
-        optimiser = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-        model.train()
-        for update in range(updates):
-            index = order.batch(update)
-            loss = F.cross_entropy(model(read(index)), targets[index.to(device)])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            if update + 1 in checks:
-                try:
-                    found = accuracy(model, *valid)
-                except Diverged:
-                    break  # no later update mends it
-                model.train()
-                if found > best[0]:
-                    best, best_state = (found, lr, update + 1), copy.deepcopy(model.state_dict())
+            model = Classifier(trained, classes).to(device)
+        training = Training(
+            trained,
+            phase,
+            read,
+            Optimisation(lr=lr, batch_size=config.batch_size),
+            order=order,
+            seed=seed,
+            every=updates,
+            targets=lambda index: targets[index.to(device)],
+            head=model.head,
+        )
+        with suppress(Diverged):  # no later update mends it; what was found before stays
+            for _ in training.points(after=lambda training=training: check(training.update)):  # type: ignore[misc]
+                pass
     if not best_state:
         rates = ", ".join(f"{lr:g}" for lr in config.lrs)
         raise Diverged(f"the classifier of {len(images)} labels became non-finite at every learning rate ({rates})")

@@ -69,12 +69,13 @@ class Training:
         targets: Targets | None = None,
         valid_targets: Targets | None = None,
         classes: int = 0,
+        head: nn.Linear | None = None,
     ) -> None:
         keep_freed_memory()
         stack.learn_only(*phase.trainable).train()
         self.stack, self.phase, self.config = stack, phase, config
         self.inputs, self.targets, self.order, self.done, self.every = inputs, targets, order, done, every
-        self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes)
+        self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes, head=head)
         named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
         self.params = {name: p for name, p in named.items() if p.requires_grad}
         groups = rates(stack, phase, config, list(self.objective.parameters()))

@@ -31,25 +31,33 @@ class PhaseLoss(nn.Module):
     """The loss of `phase`, of clean inputs [B, ...] at depth `phase.input_depth` and their targets.
 
     Targets are the images [B, C, H, W] where the phase reconstructs the pixels through frozen decoders, labels int64 [B]
-    where it learns the `classes`, else None. A linear head for the classes is all the parameters it has of its own; decoders
-    do not learn then, not even from a penalty.
+    where it learns the `classes`, else None. A linear head for the classes (`head`; None: a new one) is all the parameters it has
+    of its own; decoders do not learn then, not even from a penalty.
     Corruption and estimates are drawn for the run's update `step`.
     """
 
     def __init__(
-        self, stack: StackedAutoencoder, phase: Phase, config: Optimisation, *, seed: int = 0, classes: int = 0
+        self,
+        stack: StackedAutoencoder,
+        phase: Phase,
+        config: Optimisation,
+        *,
+        seed: int = 0,
+        classes: int = 0,
+        head: nn.Linear | None = None,
     ) -> None:
         super().__init__()
         self._stack = (stack,)  # in a tuple: seen, not owned
         self.phase, self.config, self.seed = phase, config, seed
-        self.head: nn.Linear | None = None
+        self.head = head
         if phase.target == "labels":
-            values = torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel()
-            with seeded(seed, "auxiliary head", phase.depth):
-                self.head = nn.Linear(values, classes)
-            device = next(stack.parameters()).device
-            if device.type != "cpu":
-                self.head.to(device)
+            if head is None:
+                values = torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel()
+                with seeded(seed, "auxiliary head", phase.depth):
+                    self.head = nn.Linear(values, classes)
+                device = next(stack.parameters()).device
+                if device.type != "cpu":
+                    self.head.to(device)
             for stage in stack.stages[phase.trainable[0] - 1 : phase.depth]:
                 stage.decoder.requires_grad_(False)
         self.differentiates = any(PENALTIES[name].differentiates for name, _ in config.penalties)
