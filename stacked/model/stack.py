@@ -15,10 +15,10 @@ from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec, StackSpec
 from stacked.stages import Stage, kinds
 from stacked.stages.initialise import initialise
-from stacked.stages.stage import Shape
+from stacked.stages.stage import Shape, StageSettings
 from stacked.util.errors import InputError
 
-#: by stage, from 1, what its `encode_where` gave
+#: by stage, from 1, what its `encode_with_switches` gave
 Switches = dict[int, Tensor | None]
 
 
@@ -119,7 +119,7 @@ class StackedAutoencoder(nn.Module):
     ) -> Tensor:
         """The reconstruction at depth `stop` (0: pixels) of a code at `depth` (None: the bottleneck).
 
-        `size` is the height and width of the images that were encoded, where these differ from `input_shape`; `where` says by
+        `size` is the height and width of the images that were encoded, where these differ from `input_shape`; `switches` says by
         stage where its maxima were, for decoders that must be told; `linear` leaves the last activation out.
         """
         depth = self._depth(depth)
@@ -183,16 +183,10 @@ def next_stage(stack: StackedAutoencoder, spec: StackSpec) -> Stage:
     """The stage that `spec` puts on top of `stack`; weights from torch's global generator."""
     k = stack.depth + 1
     stage = spec.stages[k - 1]
-    kind: Any = kinds()[stage.kind]  # constructors differ in their options
-    made: Stage = kind(
-        stack.latent_shape,
-        stage.width,
-        activation=stage.activation,
-        output=spec.decoder_activation(k),
-        pixels=k == 1,
-        norm=spec.norm_of(k),
-        **dict(stage.options),
+    settings = StageSettings(
+        stack.latent_shape, stage.width, spec.norm_of(k), stage.activation, spec.decoder_activation(k), pixels=k == 1
     )
+    made = kinds()[stage.kind](settings, **dict(stage.options))
     initialise(made, spec.init, spec.gain)
     return made
 

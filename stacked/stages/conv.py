@@ -8,7 +8,7 @@ from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.maps import Halving, odd_padding, upsampled
 from stacked.stages.norms import normalised
-from stacked.stages.stage import Shape
+from stacked.stages.stage import Shape, StageSettings
 from stacked.stages.tied import TiedConvTranspose2d
 
 
@@ -22,28 +22,19 @@ class Conv(Halving):
 
     kind = "conv"
 
-    def __init__(
-        self,
-        in_shape: Shape,
-        width: int,
-        *,
-        activation: str = "relu",
-        output: str = "relu",
-        pixels: bool = False,
-        norm: str = "batch",
-        kernel: int = 3,
-        tied: bool = False,
-    ) -> None:
-        super().__init__(in_shape, width, activation, output, norm, kernel=kernel)
-        channels, half, extra = in_shape[0], kernel // 2, odd_padding(in_shape)
-        conv = Conv2d(channels, width, kernel, stride=2, padding=half)
-        self.encoder = nn.Sequential(conv, *normalised(norm, self.code_shape), ACTIVATIONS[activation]())
+    def __init__(self, settings: StageSettings, *, kernel: int = 3, tied: bool = False) -> None:
+        super().__init__(settings, kernel=kernel)
+        channels, half, extra = settings.in_shape[0], kernel // 2, odd_padding(settings.in_shape)
+        conv = Conv2d(channels, settings.width, kernel, stride=2, padding=half)
+        self.encoder = nn.Sequential(
+            conv, *normalised(settings.norm, self.code_shape), ACTIVATIONS[settings.activation]()
+        )
         self.decoder = nn.Sequential(
             TiedConvTranspose2d(conv, extra)
             if tied
-            else ConvTranspose2d(width, channels, kernel, stride=2, padding=half, output_padding=extra),
-            *([] if pixels else normalised(norm, in_shape)),
-            ACTIVATIONS[output](),
+            else ConvTranspose2d(settings.width, channels, kernel, stride=2, padding=half, output_padding=extra),
+            *([] if settings.pixels else normalised(settings.norm, settings.in_shape)),
+            ACTIVATIONS[settings.output](),
         )
 
     def decode_linear(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:

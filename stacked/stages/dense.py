@@ -8,7 +8,7 @@ from torch import nn
 
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.norms import normalised
-from stacked.stages.stage import Shape, Stage
+from stacked.stages.stage import Shape, Stage, StageSettings
 from stacked.stages.tied import TiedLinear
 
 
@@ -22,26 +22,18 @@ class Dense(Stage):
     kind = "dense"
     maps = False
 
-    def __init__(
-        self,
-        in_shape: Shape,
-        width: int,
-        *,
-        activation: str = "relu",
-        output: str = "relu",
-        pixels: bool = False,
-        norm: str = "none",
-        tied: bool = False,
-    ) -> None:
-        super().__init__(in_shape, width, activation, output, norm)
-        values = math.prod(in_shape)
-        linear = nn.Linear(values, width)
-        self.encoder = nn.Sequential(nn.Flatten(), linear, *normalised(norm, (width,)), ACTIVATIONS[activation]())
+    def __init__(self, settings: StageSettings, *, tied: bool = False) -> None:
+        super().__init__(settings)
+        values = math.prod(settings.in_shape)
+        linear = nn.Linear(values, settings.width)
+        self.encoder = nn.Sequential(
+            nn.Flatten(), linear, *normalised(settings.norm, (settings.width,)), ACTIVATIONS[settings.activation]()
+        )
         self.decoder = nn.Sequential(
-            TiedLinear(linear) if tied else nn.Linear(width, values),
-            *([] if pixels else normalised(norm, (values,))),
-            nn.Unflatten(1, tuple(in_shape)),
-            ACTIVATIONS[output](),
+            TiedLinear(linear) if tied else nn.Linear(settings.width, values),
+            *([] if settings.pixels else normalised(settings.norm, (values,))),
+            nn.Unflatten(1, tuple(settings.in_shape)),
+            ACTIVATIONS[settings.output](),
         )
 
     def output_shape(self, in_shape: Shape) -> Shape:

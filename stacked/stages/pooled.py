@@ -12,7 +12,7 @@ from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.maps import Halving
 from stacked.stages.norms import normalised
-from stacked.stages.stage import Shape
+from stacked.stages.stage import Shape, StageSettings
 from stacked.stages.tied import TiedConvTranspose2d
 from stacked.util.checks import choice
 from stacked.util.errors import InputError
@@ -39,7 +39,7 @@ def _spread(code: Tensor, size: Shape) -> Tensor:
 
 
 class Unpool(nn.Module):
-    """Puts each value of a code back into its window of 2 x 2: everywhere, or only `where` a mask [B, C, H, W] says."""
+    """Puts each value of a code back into its window of 2 x 2: everywhere, or only where a mask [B, C, H, W] says."""
 
     def __init__(self, size: Shape, unpool: str) -> None:
         super().__init__()
@@ -65,39 +65,29 @@ class PooledConv(Halving):
     undoes the pooling: "nearest" repeats each value over its window and needs nothing but the code; "zeros" puts it where
     the map had its maximum, at all places of a tie, as if all else in the map had been erased (Masci et al.
     2011); "switches" puts it back where it was taken from, at one place (Zeiler & Fergus 2014; Zhao et al. 2015).
-    The last two need the mask that `encode_where` gives beside the code, so they cannot decode a code alone.
+    The last two need the mask that `encode_with_switches` gives beside the code, so they cannot decode a code alone.
     """
 
     kind = "conv-pool"
 
     def __init__(
-        self,
-        in_shape: Shape,
-        width: int,
-        *,
-        activation: str = "relu",
-        output: str = "relu",
-        pixels: bool = False,
-        norm: str = "batch",
-        kernel: int = 3,
-        tied: bool = False,
-        unpool: str = "nearest",
+        self, settings: StageSettings, *, kernel: int = 3, tied: bool = False, unpool: str = "nearest"
     ) -> None:
-        super().__init__(in_shape, width, activation, output, norm, kernel=kernel, unpool=unpool)
+        super().__init__(settings, kernel=kernel, unpool=unpool)
         self.unpool = unpool
-        channels, half = in_shape[0], kernel // 2
-        conv = Conv2d(channels, width, kernel, padding=half)
+        channels, half = settings.in_shape[0], kernel // 2
+        conv = Conv2d(channels, settings.width, kernel, padding=half)
         self.encoder = nn.Sequential(
             conv,
-            *normalised(norm, (width, *in_shape[1:])),
-            ACTIVATIONS[activation](),
+            *normalised(settings.norm, (settings.width, *settings.in_shape[1:])),
+            ACTIVATIONS[settings.activation](),
             nn.MaxPool2d(2, ceil_mode=True),
         )
         self.decoder = nn.Sequential(
-            Unpool(tuple(in_shape[1:]), unpool),
-            TiedConvTranspose2d(conv) if tied else ConvTranspose2d(width, channels, kernel, padding=half),
-            *([] if pixels else normalised(norm, in_shape)),
-            ACTIVATIONS[output](),
+            Unpool(tuple(settings.in_shape[1:]), unpool),
+            TiedConvTranspose2d(conv) if tied else ConvTranspose2d(settings.width, channels, kernel, padding=half),
+            *([] if settings.pixels else normalised(settings.norm, settings.in_shape)),
+            ACTIVATIONS[settings.output](),
         )
 
     @classmethod

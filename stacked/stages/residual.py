@@ -10,7 +10,7 @@ from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.convolutions import Conv2d, ConvTranspose2d
 from stacked.stages.maps import Halving, odd_padding, upsampled
 from stacked.stages.norms import normalised
-from stacked.stages.stage import MOST_BLOCKS, Shape
+from stacked.stages.stage import MOST_BLOCKS, Shape, StageSettings
 from stacked.util.checks import whole
 
 
@@ -47,32 +47,28 @@ class Residual(Halving):
 
     kind = "residual"
 
-    def __init__(
-        self,
-        in_shape: Shape,
-        width: int,
-        *,
-        activation: str = "relu",
-        output: str = "relu",
-        pixels: bool = False,
-        norm: str = "batch",
-        blocks: int = 1,
-    ) -> None:
-        super().__init__(in_shape, width, activation, output, norm, blocks=blocks)
-        channels = in_shape[0]
+    def __init__(self, settings: StageSettings, *, blocks: int = 1) -> None:
+        super().__init__(settings, blocks=blocks)
+        channels = settings.in_shape[0]
         self.encoder = nn.Sequential(
-            Conv2d(channels, width, 3, stride=2, padding=1),
-            *normalised(norm, self.code_shape),
+            Conv2d(channels, settings.width, 3, stride=2, padding=1),
+            *normalised(settings.norm, self.code_shape),
             nn.ReLU(),
-            *(module for _ in range(blocks - 1) for module in (ResidualBlock(self.code_shape, norm), nn.ReLU())),
-            ResidualBlock(self.code_shape, norm),
-            ACTIVATIONS[activation](),
+            *(
+                module
+                for _ in range(blocks - 1)
+                for module in (ResidualBlock(self.code_shape, settings.norm), nn.ReLU())
+            ),
+            ResidualBlock(self.code_shape, settings.norm),
+            ACTIVATIONS[settings.activation](),
         )
         self.decoder = nn.Sequential(
-            *(module for _ in range(blocks) for module in (ResidualBlock(self.code_shape, norm), nn.ReLU())),
-            ConvTranspose2d(width, channels, 3, stride=2, padding=1, output_padding=odd_padding(in_shape)),
-            *([] if pixels else normalised(norm, in_shape)),
-            ACTIVATIONS[output](),
+            *(module for _ in range(blocks) for module in (ResidualBlock(self.code_shape, settings.norm), nn.ReLU())),
+            ConvTranspose2d(
+                settings.width, channels, 3, stride=2, padding=1, output_padding=odd_padding(settings.in_shape)
+            ),
+            *([] if settings.pixels else normalised(settings.norm, settings.in_shape)),
+            ACTIVATIONS[settings.output](),
         )
 
     @classmethod

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -12,12 +13,30 @@ from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.norms import NORMS
 from stacked.util.checks import choice, need, whole
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 Shape = tuple[int, ...]
 
 #: blocks of a stage: more are a slip of the hand, and would be built before anything else can be checked
 MOST_BLOCKS = 1000
-#: what a stack tells each of its stages; all other parameters of a stage are options of its kind
-SHARED = frozenset({"in_shape", "width", "activation", "output", "pixels", "norm"})
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """What a stack tells each of its stages.
+
+    in_shape: of what the stage reads, without the batch. width: channels or units of the code. norm: one of the kind's `norms`.
+    activation: of the code. output: activation of the reconstruction, which must cover the range of what is read. pixels: True
+    for the first stage, which reconstructs pixels and does not normalise them.
+    """
+
+    in_shape: Shape
+    width: int
+    norm: str
+    activation: str = "relu"
+    output: str = "relu"
+    pixels: bool = False
 
 
 class Stage(nn.Module):
@@ -28,11 +47,8 @@ class Stage(nn.Module):
     `output_shape` what code an input gives without running anything. Maps are reshaped to vectors inside a stage, never
     outside.
 
-    Its constructor takes `in_shape` (what it reads, without the batch), `width` (channels or units of the code), and by
-    keyword: `activation` (of the code), `output` (activation of the reconstruction: it must cover the range of what is
-    read), `pixels` (True for the first stage, which reconstructs pixels and does not normalise them), `norm` (one of
-    `norms`, whose first is the default), and options of its own, each with a default. What options no input makes right is
-    said in `check`, by which a spec is refused before anything is built.
+    Its constructor takes `StageSettings` and, by keyword, options of its own, each with a default. What options no input makes
+    right is said in `check`, by which a spec is refused before anything is built. `of` makes a stage without a stack.
     """
 
     kind: ClassVar[str]
@@ -46,26 +62,42 @@ class Stage(nn.Module):
     width: int
     frozen: bool
 
-    def __init__(self, in_shape: Shape, width: int, activation: str, output: str, norm: str, **options: Any) -> None:
+    def __init__(self, settings: StageSettings, **options: Any) -> None:
         super().__init__()
-        for name in (activation, output):
+        in_shape = settings.in_shape
+        for name in (settings.activation, settings.output):
             choice(name, ACTIVATIONS, "activation")
-        choice(norm, self.norms, f"norm of a {self.kind} stage")
-        self.check(width, **options)
+        choice(settings.norm, self.norms, f"norm of a {self.kind} stage")
+        self.check(settings.width, **options)
         need(
             not self.maps or (len(in_shape) == 3 and min(in_shape[1:]) >= 2),
             f"a {self.kind} stage cannot read {tuple(in_shape)}: it needs channels x height x width of at least 2 x 2 "
             "pixels; use fewer stages or larger images",
         )
-        self.in_shape, self.width = tuple(in_shape), int(width)
-        self.activation, self.output = activation, output
+        self.in_shape, self.width = tuple(in_shape), int(settings.width)
+        self.activation, self.output = settings.activation, settings.output
         self.frozen = False
         self._held: list[RemovableHandle] = []
 
     @classmethod
+    def of(
+        cls,
+        in_shape: Shape,
+        width: int,
+        *,
+        norm: str | None = None,
+        activation: str = "relu",
+        output: str = "relu",
+        pixels: bool = False,
+        **options: Any,
+    ) -> Self:
+        """A stage that reads `in_shape`; arguments as of `StageSettings` (norm: None is the kind's first) and options."""
+        return cls(StageSettings(in_shape, width, norm or cls.norms[0], activation, output, pixels), **options)
+
+    @classmethod
     def defaults(cls) -> dict[str, Any]:
         """The options of this kind with their defaults."""
-        return {name: p.default for name, p in inspect.signature(cls).parameters.items() if name not in SHARED}
+        return {name: p.default for name, p in list(inspect.signature(cls).parameters.items())[1:]}
 
     @classmethod
     def check(cls, width: int, **options: Any) -> None:
@@ -98,7 +130,7 @@ class Stage(nn.Module):
     def decode(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
         """The reconstruction of what was read.
 
-        `size` is its (H, W) where that differs from what the stage was built for; `where` is what `encode_where` gave.
+        `size` is its (H, W) where that differs from what the stage was built for; `switches` is what `encode_with_switches` gave.
         """
         return self.decoder[-1](self.decode_linear(code, size, switches))
 

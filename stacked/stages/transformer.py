@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.convolutions import Conv2d, ConvTranspose2d
-from stacked.stages.stage import MOST_BLOCKS, Shape, Stage
+from stacked.stages.stage import MOST_BLOCKS, Shape, Stage, StageSettings
 from stacked.util.checks import need, whole
 from stacked.util.errors import InputError
 
@@ -104,30 +104,20 @@ class Transformer(Stage):
     kind = "transformer"
     norms = ("layer",)
 
-    def __init__(
-        self,
-        in_shape: Shape,
-        width: int,
-        *,
-        activation: str = "relu",
-        output: str = "relu",
-        pixels: bool = False,
-        norm: str = "layer",
-        patch: int = 2,
-        heads: int = 4,
-        blocks: int = 1,
-    ) -> None:
-        super().__init__(in_shape, width, activation, output, norm, patch=patch, heads=heads, blocks=blocks)
-        need_division(patch, tuple(in_shape[1:]))
+    def __init__(self, settings: StageSettings, *, patch: int = 2, heads: int = 4, blocks: int = 1) -> None:
+        super().__init__(settings, patch=patch, heads=heads, blocks=blocks)
+        need_division(patch, tuple(settings.in_shape[1:]))
         self.patch = patch
-        channels = in_shape[0]
+        channels = settings.in_shape[0]
         self.encoder = nn.Sequential(
-            Patches(channels, width, patch, stride=patch), Blocks(width, heads, blocks), ACTIVATIONS[activation]()
+            Patches(channels, settings.width, patch, stride=patch),
+            Blocks(settings.width, heads, blocks),
+            ACTIVATIONS[settings.activation](),
         )
         self.decoder = nn.Sequential(
-            Blocks(width, heads, blocks),
-            ConvTranspose2d(width, channels, patch, stride=patch),
-            ACTIVATIONS[output](),
+            Blocks(settings.width, heads, blocks),
+            ConvTranspose2d(settings.width, channels, patch, stride=patch),
+            ACTIVATIONS[settings.output](),
         )
 
     @classmethod

@@ -36,7 +36,7 @@ def possible(of: list[str]) -> list[tuple[str, str]]:
 
 
 def of_code(name: str, code: Tensor) -> Tensor:
-    return PENALTIES[name].of(Dense((2,), 2), code, code, generator(0, "penalty"))
+    return PENALTIES[name].of(Dense.of((2,), 2), code, code, generator(0, "penalty"))
 
 
 def jacobians(stage: Stage, x: Tensor) -> Tensor:
@@ -48,13 +48,13 @@ def jacobians(stage: Stage, x: Tensor) -> Tensor:
 @pytest.fixture
 def dense() -> Stage:
     torch.manual_seed(1)
-    return Dense((2, 3, 2), 5, activation="sigmoid", output="sigmoid").double()
+    return Dense.of((2, 3, 2), 5, activation="sigmoid", output="sigmoid").double()
 
 
 @pytest.fixture
 def conv() -> Stage:
     torch.manual_seed(2)
-    return Conv((2, 5, 4), 3, activation="sigmoid", output="sigmoid", norm="none").double()
+    return Conv.of((2, 5, 4), 3, activation="sigmoid", output="sigmoid", norm="none").double()
 
 
 def reads(stage: Stage, batch: int = 4) -> Tensor:
@@ -65,7 +65,7 @@ def reads(stage: Stage, batch: int = 4) -> Tensor:
 @pytest.mark.parametrize("activation", SLOPES)
 def test_contractive_is_the_norm_of_the_whole_jacobian(activation: str) -> None:
     torch.manual_seed(0)
-    stage = Dense((2, 3, 2), 5, activation=activation).double()
+    stage = Dense.of((2, 3, 2), 5, activation=activation).double()
     x = reads(stage)
     expected = jacobians(stage, x).square().sum((1, 2)).mean()
     assert expected > 0.01
@@ -110,7 +110,7 @@ def test_one_draw_of_the_estimate_is_a_row_of_signs_times_the_jacobian(
 
 def test_under_batch_norm_the_estimate_is_of_the_jacobian_of_the_whole_batch() -> None:
     torch.manual_seed(4)
-    stage = Conv((1, 4, 4), 2, activation="tanh", norm="batch").double().train()
+    stage = Conv.of((1, 4, 4), 2, activation="tanh", norm="batch").double().train()
     x = reads(stage, 3)
     whole = torch.autograd.functional.jacobian(stage.encode, x)
     assert isinstance(whole, Tensor)
@@ -137,7 +137,7 @@ def first_parameter(stage: Stage) -> Tensor:
 def test_every_stage_trains_with_every_penalty_it_is_not_refused(kind: str, name: str) -> None:
     """In a training step as the loop makes it: with the default norm, in single precision."""
     make = kinds()[kind]
-    stage = make((3, 8, 8), 8, activation="sigmoid", output="sigmoid", norm=make.norms[0])
+    stage = make.of((3, 8, 8), 8, activation="sigmoid", output="sigmoid", norm=make.norms[0])
     value = penalty(name, stage, torch.rand(4, 3, 8, 8))
     assert value.shape == ()
     assert value.item() > 0
@@ -194,7 +194,7 @@ def test_the_others_refuse_nothing() -> None:
 
 @pytest.mark.parametrize(("values", "units"), [(9, 4), (4, 9), (5, 5)])
 def test_orthogonality_vanishes_for_orthonormal_rows_or_columns(values: int, units: int) -> None:
-    stage = Dense((values,), units).double()
+    stage = Dense.of((values,), units).double()
     nn.init.orthogonal_(first_parameter(stage))
     assert penalty("orthogonality", stage, reads(stage)).item() < 1e-28
     with torch.no_grad():
@@ -212,7 +212,7 @@ def test_orthogonality_of_filters_is_that_of_their_flattened_values(conv: Stage)
 
 
 def test_a_stage_without_a_weight_to_find_is_told() -> None:
-    stage = Dense((4,), 4)
+    stage = Dense.of((4,), 4)
     stage.encoder = nn.Sequential(nn.Sigmoid())
     with pytest.raises(InputError, match="the encoder of a dense stage has no Linear or Conv2d"):
         penalty("orthogonality", stage, torch.rand(2, 4))
@@ -229,10 +229,10 @@ def test_weight_decay_has_the_weight_as_its_gradient(stage_name: str, request: p
 
 
 def test_weight_decay_counts_a_tied_weight_once_and_no_norms() -> None:
-    tied = Dense((6,), 4, tied=True)
+    tied = Dense.of((6,), 4, tied=True)
     expected = first_parameter(tied).square().sum() / 2
     torch.testing.assert_close(penalty("weight-decay", tied, torch.rand(2, 6)), expected)
-    conv = Conv((3, 8, 8), 5, norm="batch")
+    conv = Conv.of((3, 8, 8), 5, norm="batch")
     kernels = [m.weight for m in conv.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
     total = torch.stack([w.square().sum() for w in kernels]).sum() / 2
     torch.testing.assert_close(penalty("weight-decay", conv, torch.rand(2, 3, 8, 8)), total)

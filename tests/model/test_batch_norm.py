@@ -57,7 +57,7 @@ def test_one_image_at_a_time_is_refused_where_a_code_has_one_place(policy: str) 
 def test_what_is_refused_is_what_torch_refuses(kind: str) -> None:
     """On maps of two pixels a side, and of three: whether an update on one image raises torch's own error."""
     for size in (2, 3):
-        stage = kinds()[kind]((3, size, size), 4, norm="batch")  # type: ignore[call-arg]
+        stage = kinds()[kind].of((3, size, size), 4, norm="batch")
         try:
             stage(torch.rand(1, *stage.in_shape))
             refused = False

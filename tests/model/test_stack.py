@@ -119,14 +119,14 @@ def test_depths_compose() -> None:
 
 
 def test_dense_on_conv_and_what_does_not_fit() -> None:
-    model = StackedAutoencoder((1, 8, 8), [Conv((1, 8, 8), 4, output="sigmoid", pixels=True)])
-    model.grow(Dense(model.latent_shape, 10))
+    model = StackedAutoencoder((1, 8, 8), [Conv.of((1, 8, 8), 4, output="sigmoid", pixels=True)])
+    model.grow(Dense.of(model.latent_shape, 10))
     x = torch.rand(3, 1, 8, 8)
     assert model.encode(x).shape == (3, 10)
     assert model(x).shape == x.shape
     assert torch.equal(model.decoder(model.encoder(x)), model(x))
     with pytest.raises(InputError, match="cannot stand on a code of shape"):
-        model.grow(Dense((11,), 4))
+        model.grow(Dense.of((11,), 4))
 
 
 def test_frozen_stages_do_not_change_by_a_bit_while_the_rest_trains() -> None:

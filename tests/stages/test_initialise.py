@@ -79,7 +79,7 @@ def test_orthogonal_is_orthogonal(layer: nn.Module, fan_in: int, fan_out: int) -
 
 
 def test_torch_changes_and_draws_nothing() -> None:
-    stage = Conv((3, 8, 8), 4)
+    stage = Conv.of((3, 8, 8), 4)
     before = {name: value.clone() for name, value in stage.state_dict().items()}
     state = torch.get_rng_state()
     initialise(stage, "torch")
@@ -89,7 +89,7 @@ def test_torch_changes_and_draws_nothing() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(INITS) - {"torch"}))
 def test_all_layers_of_a_stage_are_drawn_and_norms_are_left(name: str) -> None:
-    stage = Transformer((3, 8, 8), 8)
+    stage = Transformer.of((3, 8, 8), 8)
     before = {n: value.clone() for n, value in stage.state_dict().items()}
     torch.manual_seed(3)
     initialise(stage, name)
@@ -101,14 +101,14 @@ def test_all_layers_of_a_stage_are_drawn_and_norms_are_left(name: str) -> None:
             assert not value.any()
         else:
             assert not torch.equal(value, before[n])
-    other = Transformer((3, 8, 8), 8)
+    other = Transformer.of((3, 8, 8), 8)
     torch.manual_seed(3)
     initialise(other, name)
     assert all(torch.equal(value, other.state_dict()[n]) for n, value in stage.state_dict().items())
 
 
 def test_a_tied_layer_has_its_weight_drawn_once_and_its_bias_zeroed() -> None:
-    stage = Dense((12,), 5, tied=True, activation="linear", output="linear")
+    stage = Dense.of((12,), 5, tied=True, activation="linear", output="linear")
     nn.init.ones_(stage.get_parameter("decoder.0.bias"))
     initialise(stage, "orthogonal")
     code = torch.rand(3, 5)
@@ -147,7 +147,7 @@ def test_resampling_keeps_each_marginal_and_nothing_else() -> None:
 
 
 def test_resampling_draws_a_shared_tensor_once_and_the_same_with_the_same_seed() -> None:
-    tied = Dense((12,), 5, tied=True)
+    tied = Dense.of((12,), 5, tied=True)
     weight, bias = tied.get_parameter("encoder.1.weight"), tied.get_parameter("decoder.0.bias")
     nn.init.normal_(bias)
     values = bias.detach().clone()

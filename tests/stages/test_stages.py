@@ -86,7 +86,7 @@ every_variant = pytest.mark.parametrize("case", CASES, ids=case_name)
 
 def make(case: str | Variant, shape: tuple[int, ...] = (3, 6, 6), width: int = 8, **options: Any) -> Stage:
     kind, own = (case, {}) if isinstance(case, str) else case
-    return kinds()[kind](shape, width, **own, **options)  # type: ignore[call-arg]
+    return kinds()[kind].of(shape, width, **own, **options)
 
 
 def fitting(case: Variant, sizes: list[tuple[int, int]], channels: int = 3, **options: Any) -> list[Stage]:
@@ -131,15 +131,15 @@ def test_the_known_kinds_are_found_and_have_a_row_each() -> None:
 
 @every_kind
 def test_every_option_has_a_default_and_the_norm_is_the_first(kind: str) -> None:
-    parameters = inspect.signature(kinds()[kind]).parameters
-    assert list(parameters)[:2] == ["in_shape", "width"]
-    assert {"activation", "output", "pixels", "norm"} <= set(parameters)
-    for parameter in list(parameters.values())[2:]:
+    first, *options = inspect.signature(kinds()[kind]).parameters.values()
+    assert first.name == "settings"
+    for parameter in options:
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
         assert parameter.default is not inspect.Parameter.empty
-    assert parameters["norm"].default == kinds()[kind].norms[0]
+    assert kinds()[kind].defaults() == {parameter.name: parameter.default for parameter in options}
     assert set(kinds()[kind].norms) <= set(NORMS)
-    assert [parameters[name].default for name in ("activation", "output", "pixels")] == ["relu", "relu", False]
+    stage = kinds()[kind].of((3, 8, 8), 8)
+    assert (stage.activation, stage.output) == ("relu", "relu")
 
 
 @every_kind
@@ -461,9 +461,9 @@ def test_bad_options_are_refused_in_one_sentence(kind: str, options: dict[str, A
 
 def tied_stages() -> list[Stage]:
     return [
-        Dense((2, 6, 6), 4, activation="linear", output="linear", tied=True),
-        Conv((2, 6, 6), 4, activation="linear", output="linear", norm="none", tied=True),
-        PooledConv((2, 6, 6), 4, activation="linear", output="linear", norm="none", tied=True, unpool="zeros"),
+        Dense.of((2, 6, 6), 4, activation="linear", output="linear", tied=True),
+        Conv.of((2, 6, 6), 4, activation="linear", output="linear", norm="none", tied=True),
+        PooledConv.of((2, 6, 6), 4, activation="linear", output="linear", norm="none", tied=True, unpool="zeros"),
     ]
 
 
@@ -504,7 +504,7 @@ def test_tied_is_one_tensor_with_gradient_from_both_uses(stage: Stage) -> None:
 
 
 def test_tied_dense_has_the_gradient_of_the_formula() -> None:
-    stage = Dense((6,), 4, activation="linear", output="linear", tied=True)
+    stage = Dense.of((6,), 4, activation="linear", output="linear", tied=True)
     x = torch.rand(3, 6)
     stage(x).sum().backward()
     weight = stage.get_parameter("encoder.1.weight")
@@ -539,7 +539,7 @@ def test_pooling_tells_where_its_maxima_were() -> None:
 @pytest.mark.parametrize("size", [(6, 6), (5, 7), (2, 3)])
 def test_unpooling_puts_values_where_it_says(size: tuple[int, int]) -> None:
     options: dict[str, Any] = {"activation": "linear", "norm": "none", "pixels": True, "output": "linear"}
-    stages = {name: PooledConv((2, *size), 3, unpool=name, **options) for name in ("nearest", "zeros", "switches")}
+    stages = {name: PooledConv.of((2, *size), 3, unpool=name, **options) for name in ("nearest", "zeros", "switches")}
     x = torch.randn(4, 2, *size)
     for name, stage in stages.items():
         stage.load_state_dict(stages["nearest"].state_dict())
@@ -560,7 +560,7 @@ def test_unpooling_puts_values_where_it_says(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("unpool", "kept"), [("zeros", 4), ("switches", 1)])
 def test_ties_keep_all_maxima_or_the_first(unpool: str, kept: int) -> None:
-    stage = PooledConv((1, 4, 4), 1, norm="none", unpool=unpool)
+    stage = PooledConv.of((1, 4, 4), 1, norm="none", unpool=unpool)
     nn.init.zeros_(stage.get_parameter("encoder.0.weight"))
     nn.init.constant_(stage.get_parameter("encoder.0.bias"), 2.0)  # so that every window is one tie
     code, switches = stage.encode_with_switches(torch.rand(1, 1, 4, 4))
@@ -571,7 +571,7 @@ def test_ties_keep_all_maxima_or_the_first(unpool: str, kept: int) -> None:
 
 
 def test_pooling_keeps_no_state_between_encoding_and_decoding() -> None:
-    stage = PooledConv((1, 6, 6), 4, unpool="switches").eval()
+    stage = PooledConv.of((1, 6, 6), 4, unpool="switches").eval()
     a, b = torch.rand(2, 3, 1, 6, 6)
     code, switches = stage.encode_with_switches(a)
     expected = stage.decode(code, switches=switches)
@@ -581,7 +581,7 @@ def test_pooling_keeps_no_state_between_encoding_and_decoding() -> None:
 
 
 def test_a_residual_block_adds_to_what_it_reads() -> None:
-    stage = Residual((3, 6, 6), 8, norm="none", activation="linear").eval()
+    stage = Residual.of((3, 6, 6), 8, norm="none", activation="linear").eval()
     x = torch.rand(2, 3, 6, 6)
     body = stage.encoder[2].body
     stem = stage.encoder[0](x).relu()
@@ -638,24 +638,24 @@ def test_tokens_are_told_apart_by_their_place_alone() -> None:
 
 
 def test_a_transformer_refuses_a_size_that_the_patch_does_not_divide() -> None:
-    stage = Transformer((1, 6, 6), 8, patch=3)
+    stage = Transformer.of((1, 6, 6), 8, patch=3)
     for refused in (lambda: stage(torch.rand(1, 1, 6, 8)), lambda: stage.output_shape((1, 6, 8))):
         with pytest.raises(InputError, match="patch 3 does not divide 6 x 8: choose from 1, 2"):
             refused()
 
 
 def test_a_patch_of_one_pixel_merges_nothing_and_vectors_have_dense_stages() -> None:
-    stage = Transformer((2, 3, 5), 8, patch=1)
+    stage = Transformer.of((2, 3, 5), 8, patch=1)
     assert stage.encode(torch.rand(2, 2, 3, 5)).shape[1:] == stage.code_shape == (8, 3, 5)
     assert stage(torch.rand(2, 2, 3, 5)).shape == (2, 2, 3, 5)
-    vectors = Dense((10,), 4, norm="batch")
+    vectors = Dense.of((10,), 4, norm="batch")
     assert vectors.encode(torch.rand(3, 10)).shape[1:] == vectors.code_shape == (4,)
     assert vectors(torch.rand(3, 10)).shape == (3, 10)
 
 
 def test_attention_is_in_the_count_of_operations() -> None:
     """Per token and block: 12 d^2 multiplications in its layers, and 2 N d to attend to N tokens."""
-    stage = Transformer((1, 8, 8), 8, patch=2).to("meta")
+    stage = Transformer.of((1, 8, 8), 8, patch=2).to("meta")
     with FlopCounterMode(display=False) as counter:
         stage.encode(torch.empty(1, 1, 8, 8, device="meta"))
     n, d = 16, 8
