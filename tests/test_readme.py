@@ -1,4 +1,4 @@
-"""What the README shows runs, and what it claims are the numbers of the committed rows."""
+"""What the README and the other guides show runs, and what they claim are the numbers of the committed rows."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from studies.benchmark import report as benchmark
 from studies.benchmark.questions import questions
 from studies.framework.command_line import parser
 from studies.framework.options import options
+from studies.framework.places import INDEX, ROOT
 from studies.framework.study import block, parse
 from studies.papers.hinton2006 import STUDY as HINTON
 from studies.pretraining.layerwise import STUDY as LAYERWISE
@@ -28,60 +29,89 @@ from studies.pretraining.policies import STUDY as POLICIES
 from studies.report import readme_block, uses
 from studies.statistics.rows import finished, load_rows
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = (ROOT / "README.md", ROOT / "studies" / "README.md", ROOT / "studies" / "reliability" / "README.md", INDEX)
 STUDIES = (LAYERWISE, POLICIES, HINTON)
 USES = {one.USE.name: one.USE for one in (anomaly, capacity, compression, denoising, linear, photographs, projection)}
-#: The records that the README shows, and those that are committed: others are their user's.
-EVERY_BLOCK = [name for name in re.findall(r"^<!-- begin: (\S+) -->$", README, re.MULTILINE) if name != "benchmark"]
-BLOCKS = [name for name in EVERY_BLOCK if name.split("/")[0] not in USES]
-BLOCKS_OF_USES = [name for name in EVERY_BLOCK if name not in BLOCKS]
+#: The records that the index shows, and those that are committed: others are their user's.
+EVERY_BLOCK = re.findall(r"^<!-- begin: (\S+) -->$", INDEX.read_text(encoding="utf-8"), re.MULTILINE)
+BLOCKS = [name for name in EVERY_BLOCK if name.split("/")[0] not in USES and name != "benchmark"]
+BLOCKS_OF_USES = [name for name in EVERY_BLOCK if name.split("/")[0] in USES]
 COMMITTED = (
     subprocess.run(["git", "-C", ROOT, "ls-files", "results"], capture_output=True, text=True).stdout.split()
     if shutil.which("git")
     else []
 )
-TRACKED = [
-    ROOT / path
-    for path in COMMITTED
-    if Path(path).name in ("runs.csv", "rows.csv") and Path(path).parent.name != "benchmark"
+TRACKED = [ROOT / path for path in COMMITTED if Path(path).name in ("runs.csv", "rows.csv")]
+EXAMPLES = [
+    pytest.param(code, id=f"{guide.relative_to(ROOT)} {number}")
+    for guide in GUIDES
+    for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", guide.read_text(), re.DOTALL | re.MULTILINE), 1)
 ]
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+#: Examples inside of lists: what one adds to a file of the package.
+ADDITIONS = [
+    re.sub(r"^  ", "", code, flags=re.MULTILINE)
+    for code in re.findall(r"^  ```python\n(.*?)^  ```", README, re.DOTALL | re.MULTILINE)
+]
 
 
-@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+@pytest.mark.parametrize("code", EXAMPLES)
 def test_the_examples_run(
-    number: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(EXAMPLES[number], f"README example {number + 1}", "exec"), {"__name__": "example"})
-    if number == 0:
+    exec(compile(code, "example", "exec"), {"__name__": "example"})
+    if "run(spec)" in code:
         said = re.fullmatch(r"test MSE (0\.\d{4}), probe (\d+\.\d)%\n", capsys.readouterr().out)
         assert said
         assert float(said[2]) > 80
 
 
-def test_the_policy_example_is_a_policy() -> None:
-    from stacked.spec import growth
+def test_the_readme_is_short_and_its_examples_too() -> None:
+    assert len(README.encode()) <= 12_000
+    assert all(code.count("\n") <= 30 for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 
-    code = re.search(r"^  ```python\n(.*?)^  ```", README, re.DOTALL | re.MULTILINE)
-    assert code
+
+def test_the_stage_example_is_a_stage_and_the_policy_example_a_policy() -> None:
+    import torch
+
+    from stacked.spec import growth
+    from stacked.stages import kinds, stage
+    from stacked.stages.activations import ACTIVATIONS
+
+    added, policy = ADDITIONS
+    names = dict(vars(stage)) | {"ACTIVATIONS": ACTIVATIONS}
+    try:
+        exec(compile(added, "README stage", "exec"), names)
+        made = names["Average"].of((3, 7, 8), 5)
+        images = torch.rand(2, 3, 7, 8)
+        assert made.encode(images).shape == (2, *made.code_shape)
+        assert made(images).shape == images.shape
+        assert kinds()["average"] is names["Average"]
+    finally:
+        del names.pop("Average").kind  # no stage of this process any more
     names = dict(vars(growth))
-    exec(compile(re.sub(r"^  ", "", code[1], flags=re.MULTILINE), "README policy", "exec"), names)
+    exec(compile(policy, "README policy", "exec"), names)
     phases = names["alternate"](2, growth.Updates((3, 3), 8))
     assert [phase.name for phase in phases] == ["stage 1", "fine-tuning 1", "stage 2", "fine-tuning 2"]
+
+
+def test_links_lead_to_files() -> None:
+    for guide in GUIDES:
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", guide.read_text(encoding="utf-8")):
+            assert (guide.parent / link).exists(), (guide, link)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_is_that_of_the_committed_rows(name: str) -> None:
     study = next(study for study in STUDIES if name.split("/")[0] == study.name)
-    assert readme_block(ROOT / "README.md", name) == block(study, ROOT / "results" / name)
+    assert readme_block(INDEX, name) == block(study, ROOT / "results" / name)
 
 
 @pytest.mark.parametrize("name", BLOCKS_OF_USES)
 def test_the_block_of_a_use_is_that_of_its_committed_rows(name: str) -> None:
     use, out = USES[name.split("/")[0]], ROOT / "results" / name
-    assert readme_block(ROOT / "README.md", name) == uses.block(use, out, ROOT)
+    assert readme_block(INDEX, name) == uses.block(use, out, INDEX.parent)
     rows = uses.load(out)
     assert set(rows["method"]) == set(use.methods)
     assert (rows.groupby("method")["seed"].nunique() > 1).all()
@@ -90,7 +120,7 @@ def test_the_block_of_a_use_is_that_of_its_committed_rows(name: str) -> None:
 
 
 def test_the_block_of_the_benchmark_is_that_of_its_rows() -> None:
-    assert readme_block(ROOT / "README.md", "benchmark") == benchmark.block(ROOT / "results" / "benchmark", questions())
+    assert readme_block(INDEX, "benchmark") == benchmark.block(ROOT / "results" / "benchmark", questions())
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -103,7 +133,7 @@ def test_committed_rows_are_whole(name: str) -> None:
 
 
 @pytest.mark.skipif(not COMMITTED, reason="asks git what is committed")
-def test_every_record_stands_in_the_readme() -> None:
+def test_every_record_stands_in_the_index() -> None:
     assert {path.parent.relative_to(ROOT / "results").as_posix() for path in TRACKED} == set(EVERY_BLOCK)
     assert "layerwise" in BLOCKS
 
@@ -113,9 +143,10 @@ def test_the_two_commands_stand_at_the_top() -> None:
     assert first == ["pip install -e . && python -m studies.layerwise", "pip install -e '.[test]' && pytest"]
 
 
-def test_the_smoke_run_goes_where_the_readme_says() -> None:
+def test_the_smoke_run_goes_where_the_guide_says() -> None:
     given = options("layerwise", parse(LAYERWISE, parser("p", "q", LAYERWISE.arm_names), ["--smoke"]))
-    shown = README.split("The smoke run prints")[1].split("```")[1]
+    guide = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
+    shown = guide.split("The smoke run prints")[1].split("```")[1]
     assert shown.count(f"{given.out}\n") == 1
     assert shown.count(f"{given.out}/README.md\n") == 1
     assert shown.count(f"layerwise-{given.configuration}:") == 2

@@ -23,7 +23,7 @@ from studies.benchmark.peers import available
 from studies.benchmark.questions import Call, Question, questions
 from studies.benchmark.spent import MEMORY
 from studies.framework.exit_codes import ended
-from studies.framework.study import ROOT
+from studies.framework.places import INDEX, ROOT
 
 FIELDS = ("question", "arm", "repeat", "measure", "value", "load", "commit")
 #: fewer do not give a median that can be relied on
@@ -63,8 +63,8 @@ def main(words: list[str] | None = None) -> int:
 
             page = report(given.out, known, command_of(prog, given.out / "rows.csv", known))
             kept = committed_as(given.out, ROOT)
-            if kept and has_block(ROOT / "README.md", kept):
-                update_readme(ROOT / "README.md", kept, block(given.out, known))
+            if kept and has_block(INDEX, kept):
+                update_readme(INDEX, kept, block(given.out, known))
         print(page)
         return 0
 

@@ -77,9 +77,9 @@ def report(out: Path, known: Sequence[Question], command: str) -> str:
 
 
 def block(out: Path, known: Sequence[Question]) -> str:
-    """What the project's README says of the record in `out`."""
+    """What the index of records says of the record in `out`."""
     rows = pd.read_csv(out / "rows.csv", dtype={"commit": str})
-    folder = f"results/{out.name}"
+    folder = out.name
     parts = [
         f"[![what was aimed at, and what was measured]({folder}/figures/targets.png)]({folder}/README.md)",
         claims_table(rows, [one for one in known if (rows["question"] == one.name).any()]),

@@ -28,6 +28,7 @@ from studies.framework.command_line import LISTS, MAPPINGS, SMOKE, Parser, check
 from studies.framework.exit_codes import ended
 from studies.framework.names import experiment_name
 from studies.framework.options import Options, options
+from studies.framework.places import INDEX, ROOT
 from studies.framework.workers import Job, work
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from studies.figures.figures import Drawing
     from studies.report.page import Quote
 
-ROOT = Path(__file__).resolve().parents[2]
 #: What tuning draws where a study does not say otherwise: for every arm, and for those that grow and then train end to end.
 SEARCH: Search = {
     "optimisation.lr": LogRange(1e-3, 0.2),
@@ -191,8 +191,8 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         figures=study.figures,
     )
     kept = record.committed_as(given.out, ROOT)
-    if kept and has_block(ROOT / "README.md", kept):
-        update_readme(ROOT / "README.md", kept, block(study, given.out))
+    if kept and has_block(INDEX, kept):
+        update_readme(INDEX, kept, block(study, given.out))
     try:
         views = ui.save(f"{study.name}-{given.configuration}", given.base, given.out, store)
     except OUTAGES as error:
@@ -206,13 +206,13 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
 
 
 def block(study: Study, out: Path) -> str:
-    """What the project's README says of the record of `study` in `out`."""
+    """What the index of records says of the record of `study` in `out`."""
     from studies.report import headline
 
     general = study.figures is None or "headline" in study.figures
     return headline(
         out,
-        ROOT,
+        INDEX.parent,
         study.reference,
         study.claims,
         study.comparisons,

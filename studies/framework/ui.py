@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.util.errors import InputError
 from studies.framework.names import configuration, experiment_name
+from studies.framework.places import INDEX, ROOT
 from studies.framework.record import committed_as, recorded
 from studies.report.page import has_block
 from studies.statistics.rows import arms_of, finished, load_curves, load_rows
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from stacked.tracking.store import Store
     from studies.framework.options import Options
 
-ROOT = Path(__file__).resolve().parents[2]
 #: columns of a row that become tags of its run
 TAGS = ("arm", "seed", "commit", "device", "threads")
 #: (what the view shows, the key under which it is saved, the experiment's id)
@@ -75,9 +75,7 @@ def show(study: str, given: Options) -> int:
     store = open_store(given.store)
     views: list[View] = []
     kept = ROOT / "results" / study
-    committed = [
-        out for out in (kept, *sorted(kept.glob("*/"))) if has_block(ROOT / "README.md", committed_as(out, ROOT) or "")
-    ]
+    committed = [out for out in (kept, *sorted(kept.glob("*/"))) if has_block(INDEX, committed_as(out, ROOT) or "")]
     for out in dict.fromkeys([*committed, given.out.resolve()]):
         if (out / "runs.csv").exists():
             views += replay(study, out, store)

@@ -25,6 +25,7 @@ from stacked.util.errors import InputError, Interrupted
 from stacked.util.paths import command_without_folders
 from studies.framework.exit_codes import ended
 from studies.framework.names import slug
+from studies.framework.places import INDEX, ROOT
 from studies.report.origin import origin
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from stacked.tracking.store import Store
     from studies.report.uses import Drawing, Measure
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Patterns of the files that a study of a use writes beside its configuration.
 FILES = ("README.md", "rows.csv", "figures/*.png", "samples/*.npz", "codec.safetensors")
 FIELDS = ("method", "seed", "arm", "condition", "measure", "value", "commit")
@@ -194,8 +194,8 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
                 measure(use, setting, method, seed, store)
     page = report(use, out, command, origin(), vars(given))
     kept = committed_as(out, ROOT)
-    if kept and has_block(ROOT / "README.md", kept):
-        update_readme(ROOT / "README.md", kept, block(use, out, ROOT))
+    if kept and has_block(INDEX, kept):
+        update_readme(INDEX, kept, block(use, out, INDEX.parent))
     tell(use, setting, store)
     print(page)
     return 0

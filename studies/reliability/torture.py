@@ -31,7 +31,7 @@ from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import whole
 from stacked.util.errors import InputError
 from stacked.util.paths import command_without_folders
-from studies.framework.study import ROOT
+from studies.framework.places import ROOT
 from studies.report.origin import origin
 from studies.report.verbatim import code
 from studies.statistics.compare_records import differences

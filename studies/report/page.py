@@ -105,18 +105,18 @@ def headline(
     quote: Quote | None = None,
     figure: str = "headline",
 ) -> str:
-    """The block for the project's README: what `quote` says, `figure`, a compact table, else verdicts on trained arms.
+    """The block for the index of records: what `quote` says, `figure`, a compact table, else verdicts on trained arms.
 
-    It comes without the markers. Links are relative to `root`, by default the folder two levels above `out`
-    (results/<study>). Raises InputError for missing or malformed rows.
+    It comes without the markers. Links are relative to `root`, by default the folder above `out`. Raises InputError for missing
+    or malformed rows.
     """
     rows = load_rows(out)
-    link = Path(os.path.relpath(out, out.parent.parent if root is None else root)).as_posix()
+    link = Path(os.path.relpath(out, out.parent if root is None else root)).as_posix()
     metrics = _headline_metrics(rows)
     costs = [name for name in ("updates", "gflop", "train_seconds", "peak_mb", "codes_mb") if name in rows]
     parts = [
         _quoted(quote, rows, reference),
-        f"[![{link.removeprefix('results/')}: results by arm]({link}/figures/{figure}.png)]({link}/README.md)",
+        f"[![{link}: results by arm]({link}/figures/{figure}.png)]({link}/README.md)",
         claims_table(rows, load_reference(out), claims) or means(rows, metrics, costs),
         comparisons_table(rows, load_reference(out), comparisons),
         f"{spread_note(rows)} Intervals and p-values are of differences paired by seed; the p-values are not "

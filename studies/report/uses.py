@@ -109,7 +109,7 @@ def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str,
 
 
 def block(use: Use, out: Path, root: Path) -> str:
-    """What the project's README says of the record in `out`."""
+    """What the index of records says of the record in `out`."""
     rows, link = load(out), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     first = next(iter(use.drawings))
     parts = [

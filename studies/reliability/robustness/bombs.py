@@ -21,7 +21,7 @@ from stacked.apps.codec_format import ID_BYTES, MAGIC, MOST_IMAGES, VERSION
 from stacked.model.encoder import FORMAT as ENCODER
 from stacked.spec import StackSpec
 from stacked.util.serialization import to_json
-from studies.framework.study import ROOT
+from studies.framework.places import ROOT
 from studies.reliability.robustness.attempts import FAILED, LONGEST, NOTICED, UNHARMED, Attempt
 
 FAMILY = "small files of large cost"

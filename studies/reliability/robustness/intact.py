@@ -28,7 +28,7 @@ from stacked.spec import Budget, Optimisation, RunSpec, StackSpec, from_json
 from stacked.util.atomic import write_atomically
 from stacked.util.checks import need
 from studies.framework import record
-from studies.framework.study import ROOT
+from studies.framework.places import ROOT
 from studies.statistics.rows import load_curves, load_reference, load_rows, load_samples
 
 #: trained in about a second
