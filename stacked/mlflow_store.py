@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.checks import need
 from stacked.errors import InputError, printable
+from stacked.loopback import unproxied
 from stacked.paths import without_login, without_logins
 from stacked.patience import patience_with
 
@@ -79,6 +80,7 @@ def open_store(root: Path = Path("mlruns")) -> Store:
     Any number of processes may open a fresh store at once. A server is not contacted here: training does not
     depend on it. Raises `InputError` when the folder cannot be written or a database cannot be opened.
     """
+    os.environ.update(unproxied(os.environ))  # a proxy does not know what this machine serves itself
     root = root.resolve()
     _make_writable(root)
     store = Store(os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(root), root)
