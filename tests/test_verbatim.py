@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,7 @@ def test_code_ends_where_it_ends() -> None:
     assert code_block("a ```` b") == "`````\na ```` b\n`````"
     assert code("plain") == "`plain`"
     assert code("a `b`") == "`` a `b` ``"
+    assert code("a\n\n# b") == "`a\\n\\n# b`"
 
 
 def test_names_of_classes_do_not_break_a_page(tmp_path: Path) -> None:
@@ -153,7 +155,9 @@ def test_names_of_classes_do_not_break_a_page(tmp_path: Path) -> None:
     found += [("ours", 0, "ours", "", "seconds", 1.0, "c"), ("theirs", 0, "theirs", "", "seconds", 1.0, "c")]
     table = pd.DataFrame(found, columns=["method", "seed", "arm", "condition", "measure", "value", "commit"])
     table.to_csv(tmp_path / "rows.csv", index=False)
-    page = report.report(USE, tmp_path, "python -m x '```'", "made", {"seeds": 2})
+    use = replace(USE, protocol="- **Protocol**: {seeds} seeds of {data}.")
+    page = report.report(use, tmp_path, "python -m x '```'", "made", {"seeds": 2, "data": "folder:<script>"})
+    assert r"2 seeds of folder:\<script\>." in page
     assert r"| few\|er |" in page
     assert r"| \<script\> |" in page
     assert "<script>" not in page

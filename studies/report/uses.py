@@ -100,7 +100,9 @@ def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str,
         *(by_condition(use, rows, name) for name in use.measures),
         "## How it was made",
         code_block(command),
-        use.protocol.format_map(used),
+        use.protocol.format_map(
+            {key: verbatim(value) if isinstance(value, str) else value for key, value in used.items()}
+        ),
         f"Rows made by commit {', '.join(sorted(set(rows['commit'])))}. {made_with} Generated from rows.csv.",
     ]
     page = "\n\n".join(part for part in parts if part) + "\n"
