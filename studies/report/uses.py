@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from stacked.atomic import write_atomically
+from studies.cells import original
 from studies.report.canvas import png, style
 from studies.report.measures import p_text
 from studies.report.pairing import mean_interval, paired
@@ -58,7 +59,8 @@ def load(out: Path) -> pd.DataFrame:
 
 def _all(out: Path) -> pd.DataFrame:
     kinds = {"condition": str, "commit": str, "value": float}
-    return pd.read_csv(out / "rows.csv", dtype=kinds, keep_default_na=False, na_values={"value": [""]})
+    found = pd.read_csv(out / "rows.csv", dtype=kinds, keep_default_na=False, na_values={"value": [""]})
+    return found.assign(condition=found["condition"].map(original))
 
 
 def undefined(use: Use, out: Path) -> str:
