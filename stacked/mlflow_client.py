@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from stacked.errors import InputError
 from stacked.exports import let_go
+from stacked.links import leads_out, left_out
 from stacked.mlflow_http import BadAnswer, bounded
 from stacked.paths import without_login
 from stacked.points import Point
@@ -222,6 +223,9 @@ class StoreClient:
         if Path(path).is_dir():
             files = [file for file in sorted(Path(path).iterdir()) if not file.name.startswith(".")]
         for file in files:
+            if leads_out(file, Path(path)):
+                left_out(file)
+                continue
             self._client.log_artifact(run_id, str(file), folder)
 
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:

@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.checks import need
 from stacked.errors import InputError, printable
+from stacked.links import check_inside
 from stacked.loopback import unproxied
 from stacked.paths import without_login, without_logins
 from stacked.patience import patience_with
@@ -85,6 +86,7 @@ def open_store(root: Path = Path("mlruns")) -> Store:
     _make_writable(root)
     store = Store(os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(root), root)
     if store.is_local:
+        check_inside(root, root / "mlflow.db")
         _make_writable(store.artifacts)
     if store.is_server:
         _check_address(store.uri)

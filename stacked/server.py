@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stacked.errors import InputError
+from stacked.links import check_inside
 from stacked.loopback import HOST, NAMES, is_loopback, unproxied
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def serve(store: Store, port: int = 5000, timeout: float = 60, host: str = HOST)
     """
     _check_free(port, host)
     log = store.root / "server.log"
+    check_inside(store.root, log)
     with log.open("ab") as output:  # a file of this name may be another program's
         server = subprocess.Popen(
             command(store, port, host),

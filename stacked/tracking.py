@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from stacked.atomic import writing
 from stacked.errands import Errand, keep, kept, picture
 from stacked.errors import InputError, Unwritable
+from stacked.links import check_inside
 from stacked.mlflow_client import KEY_TAG, PICTURES, StoreClient, let_go_of_writer
 from stacked.mlflow_store import OUTAGES, Store, open_store
 from stacked.outbox import Outbox
@@ -237,6 +238,7 @@ class Family(Run):
         super().__init__(client, folder, record)
         self._stages: dict[int, Run] = {}
         for stage in (path for path in (folder / "stages").glob("*") if path.name.isdecimal()):
+            check_inside(folder, stage)
             self._stages[int(stage.name)] = Run(client, stage, read_record(stage, client.store.name), self)
 
     def _send(self) -> None:
