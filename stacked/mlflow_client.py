@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 # First, for it sets what MLflow reads when it is imported.
-from stacked.mlflow_store import BUSY_SECONDS, OUTAGES, Store, check_unlocked
+from stacked.mlflow_removed import made_anew
+from stacked.mlflow_store import BUSY_SECONDS, OUTAGES, Store, Unusable, check_unlocked, let_go_of_connections
 
 # isort: split
 import numpy as np
@@ -34,9 +35,9 @@ from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 
-from stacked.errors import InputError
 from stacked.exports import let_go
 from stacked.links import leads_out, left_out
 from stacked.mlflow_http import BadAnswer, bounded
@@ -68,6 +69,7 @@ class StoreClient:
 
     @cached_property
     def _client(self) -> MlflowClient:
+        made_anew(self.store)
         client = MlflowClient(self.store.uri)
         return cast(MlflowClient, _ClientOfServer(client)) if self.store.is_server else client
 
@@ -76,14 +78,23 @@ class StoreClient:
         if self.store.is_local:
             check_unlocked(self.store.root / "mlflow.db")
 
+    def is_new(self) -> bool:
+        """Whether the store's database had been removed and is a new one, which has nothing. Raises an outage without one."""
+        new = made_anew(self.store)
+        if new:
+            self.forget(None)
+            self._pictures.clear()
+        return new
+
     def forget(self, run_id: str | None) -> None:
         """Ask anew which experiment it is, and where the files of a run belong: what was answered may have been wrong."""
         self.__dict__.pop("experiment_id", None)
+        let_go_of_connections(self.store.uri)
         let_go_of_writer(run_id)
 
     @cached_property
     def experiment_id(self) -> str:
-        """Id of the experiment; raises `InputError` when it was deleted in the store, or its artifacts lie elsewhere."""
+        """Id of the experiment; raises `Unusable` when it was deleted in the store, or its artifacts lie elsewhere."""
         # A server sees to it alone; held while that hangs, the lock would make others wait for both.
         with nullcontext() if self.store.is_server else FileLock(self.store.root / ".lock", timeout=BUSY_SECONDS):
             found = self._client.get_experiment_by_name(self.experiment)
@@ -98,12 +109,12 @@ class StoreClient:
         if found is None or found.name != self.experiment:
             raise BadAnswer(f"asked for the experiment {self.experiment!r}, it answers with another one")
         if self.store.is_local and found.artifact_location != self.store.artifacts.as_uri():
-            raise InputError(
+            raise Unusable(
                 f"the store {str(self.store.root)!r} was moved, and MLflow looks for its files where they were: "
                 f"mend that with 'python -m stacked.doctor relocate --store {self.store.root}'"
             )
         if not _is_active(found.lifecycle_stage):
-            raise InputError(
+            raise Unusable(
                 f"the experiment {self.experiment!r} is deleted in {without_login(self.store.uri)}; restore it with "
                 f"'mlflow experiments restore -x {_id(found.experiment_id)}' or use another store"
             )
@@ -162,6 +173,30 @@ class StoreClient:
         histories = [self._client.get_metric_history(run.info.run_id, key) for key in run.data.metrics]
         return max([run.info.start_time, *(point.timestamp for history in histories for point in history)])
 
+    def lacks(self, run_id: str) -> bool:
+        """Whether the store does not know the run, not even as deleted."""
+        try:
+            self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return True
+            raise
+        return False
+
+    def made_at(self) -> int:
+        """When the store's database was made (ms since 1970): then MLflow makes its first experiment."""
+        return int(self._client.get_experiment("0").creation_time or 0)
+
+    def adopt_files(self, run_id: str, by: str) -> bool:
+        """Give the files of a run that a local store does not know any more to another, just made; whether there were some."""
+        old, new = (self.store.artifacts / each for each in (_id(run_id), by))
+        if not self.store.is_local or not old.is_dir() or new.exists() or not self.lacks(run_id):
+            return False
+        old.rename(new)
+        if (new / "artifacts" / PICTURES).is_dir():
+            self._client.set_tag(by, MLFLOW_LOGGED_IMAGES, True)
+        return True
+
     def create_run(self, name: str, started: int, tags: Mapping[str, str]) -> str:
         """Create a run that began at `started` (ms since 1970) and return its id."""
         run = self._client.create_run(self.experiment_id, start_time=started, tags=dict(tags), run_name=name)
@@ -198,7 +233,8 @@ class StoreClient:
 
     def log_image(self, run_id: str, image: NDArray[np.uint8], key: str, step: int, at: int) -> None:
         """Log a picture of a series with a step, in place of what a killed process left of it; `at` in ms since 1970."""
-        name = re.compile(rf"{re.escape(f'{PICTURES}/{key}')}[+%]step[+%]{step}[+%]timestamp[+%].*")
+        told = key.replace("/", "~")  # as MLflow has it
+        name = re.compile(rf"{re.escape(f'{PICTURES}/{told}')}[+%]step[+%]{step}[+%]timestamp[+%].*")
         for path in filter(name.fullmatch, self._pictures_before(run_id)):
             with _understood() if self.store.is_server else nullcontext():
                 self._artifacts_of(run_id).delete_artifacts(path)

@@ -79,10 +79,12 @@ def idle(store: Store) -> Iterator[Kept]:
             yield from whole([folder])
 
 
-def send(run: Kept, store: Store, *, ended: bool = False) -> None:
-    """Send what waits of a run, or that it has ended too; NotMended when MLflow does not take it."""
+def send(run: Kept, store: Store, *, ended: bool = False, again: bool = False) -> None:
+    """Send what waits of a run, or that it has ended too, or all of it again; NotMended when MLflow does not take it."""
     family = Family(StoreClient(store, run.record.experiment), run.folder, read_record(run.folder, store.name))
     if ended:
         family.end()
+    if again:
+        family.look_again()
     if not family.flush():
         raise NotMended("MLflow did not take it: try again when it answers")
