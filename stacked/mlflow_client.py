@@ -52,6 +52,7 @@ PICTURES = "images"  # MLflow's own folder for pictures with a step: any other f
 READ_SECONDS = 60.0  # that a server may be waited for where nothing is trained meanwhile
 MAX_METRICS = 1000  # MLflow's limits for one call of log_batch
 MAX_PARAMS = 100
+MOST_PAGES = 1000
 PAGE = 100  # runs asked for at once: each with its parameters, tags and last metrics
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # MLflow's own rule
 
@@ -160,13 +161,17 @@ class StoreClient:
 
     def _runs(self, experiments: list[str], query: str) -> list[StoredRun]:
         """All runs of experiments that a query finds, page by page."""
-        found: list[StoredRun] = []
+        found: dict[str, StoredRun] = {}
         token = None
-        while True:
-            page = self._client.search_runs(experiments, query, max_results=PAGE, page_token=token)
-            found, token = found + list(page), page.token
+        for _ in range(MOST_PAGES):
+            page, known = self._client.search_runs(experiments, query, max_results=PAGE, page_token=token), len(found)
+            found |= {_id(run.info.run_id): run for run in page}
+            token = page.token
             if not token:
-                return found
+                return list(found.values())
+            if len(found) == known:
+                break
+        raise BadAnswer(f"it answers with pages of runs without end, {len(found):,} runs so far")
 
     def last_heard_of(self, run: StoredRun) -> int:
         """When the run began, or logged its last metric (ms since 1970)."""
@@ -334,7 +339,8 @@ class _ClientOfServer:
 @contextmanager
 def _understood() -> Iterator[None]:
     """What is raised over the answer of a server is an outage."""
-    with bounded(READ_SECONDS):
+    with bounded(READ_SECONDS) as waiting:
+        waiting.call()
         try:
             yield
         except OUTAGES:
