@@ -30,6 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.checks import need
 from stacked.errors import InputError, printable
+from stacked.interruption import end_if_asked
 from stacked.links import check_inside
 from stacked.loopback import unproxied
 from stacked.paths import without_login, without_logins
@@ -178,6 +179,7 @@ def _prepare(store: Store) -> None:
                     check_opens(path)
                 _first_use(store.uri)
     except (*OUTAGES, ImportError) as error:  # a database's driver may not be installed
+        end_if_asked(error)
         reason = without_logins(str(error).strip().splitlines()[0])
         if "database is locked" in reason:
             if patience.failed(time.monotonic() - start):

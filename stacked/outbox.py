@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 
 from stacked import patience as limits
+from stacked.interruption import end_if_asked
 from stacked.mlflow_http import ANSWER_SECONDS, bounded
 from stacked.mlflow_store import OUTAGES, Unusable, reason_of
 from stacked.paths import without_login
@@ -46,6 +47,7 @@ class Outbox:
             with bounded(limits.ATTEMPT_SECONDS, ANSWER_SECONDS) as waiting:
                 self._send_twice(start)
         except OUTAGES as error:
+            end_if_asked(error)
             if strict and isinstance(error, Unusable):
                 raise
             if self.patience.failed(self.patience.clock() - start):
