@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from stacked.atomic import write_atomically
+from studies.cells import original
 from studies.report.canvas import png, style
 from studies.report.measures import p_text
 from studies.report.pairing import mean_interval, paired
@@ -58,7 +59,8 @@ def load(out: Path) -> pd.DataFrame:
 
 def _all(out: Path) -> pd.DataFrame:
     kinds = {"condition": str, "commit": str, "value": float}
-    return pd.read_csv(out / "rows.csv", dtype=kinds, keep_default_na=False, na_values={"value": [""]})
+    found = pd.read_csv(out / "rows.csv", dtype=kinds, keep_default_na=False, na_values={"value": [""]})
+    return found.assign(condition=found["condition"].map(original))
 
 
 def undefined(use: Use, out: Path) -> str:
@@ -100,7 +102,9 @@ def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str,
         *(by_condition(use, rows, name) for name in use.measures),
         "## How it was made",
         code_block(command),
-        use.protocol.format_map(used),
+        use.protocol.format_map(
+            {key: verbatim(value) if isinstance(value, str) else value for key, value in used.items()}
+        ),
         f"Rows made by commit {', '.join(sorted(set(rows['commit'])))}. {made_with} Generated from rows.csv.",
     ]
     page = "\n\n".join(part for part in parts if part) + "\n"

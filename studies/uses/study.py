@@ -23,6 +23,7 @@ from stacked.interruption import Interruption
 from stacked.overwriting import below, check_own
 from stacked.paths import command_without_folders
 from stacked.progress import say, say_warnings
+from studies.cells import as_text
 from studies.ending import ended
 from studies.names import slug
 from studies.report.origin import origin
@@ -264,7 +265,7 @@ def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) ->
     found += [Found(arm, "", "seconds", seconds) for arm in dict.fromkeys(one.arm for one in found)]
     # before the row: a run that is made anew supersedes the old one, and one without a row would be missed
     record(use, setting, method, seed, found, store)
-    new = [[method, str(seed), one.arm, one.condition, one.measure, cell(one.value), mine] for one in found]
+    new = [[method, str(seed), one.arm, as_text(one.condition), one.measure, cell(one.value), mine] for one in found]
     ranks = {name: rank for rank, name in enumerate(use.methods)}
     lines = sorted([*old, *new], key=lambda row: (int(row[1]), ranks.get(row[0], len(ranks))))
     text = io.StringIO()
