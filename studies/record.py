@@ -20,8 +20,9 @@ from stacked.checks import need
 from stacked.errors import InputError
 from stacked.growth import POLICIES
 from stacked.overwriting import below, check_own
-from stacked.plain import from_dict, parsed, to_dict, to_json
+from stacked.plain import from_dict, to_dict, to_json
 from stacked.spec import Budget, RunSpec, from_json
+from studies.report.reading import json_object
 from studies.report.rows import load_curves, rows_so_far
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def recorded(out: Path) -> tuple[RunSpec, str]:
 
 
 def _configuration(path: Path) -> dict[str, Any]:
-    found = read_json(path)
+    found = json_object(path)
     with _read_from(path):
         need(all(isinstance(found.get(name), str) for name in ("equal", "base")), "it lacks 'equal' or 'base'")
     return found
@@ -90,23 +91,12 @@ def _read_from(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is not of a study ({error}): restore it, or choose another --out") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a record; InputError when it is missing or not whole."""
-    try:
-        found = parsed(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): restore it, or choose another --out") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is not the record of a study: restore it, or choose another --out")
-    return found
-
-
 def remembered_budgets(out: Path) -> dict[str, Budget]:
     """The budgets of earlier runs in this folder: where they were measured, a later run must not measure anew."""
     path = out / "budgets.json"
     if not path.exists():
         return {}
-    found = read_json(path)
+    found = json_object(path)
     with _read_from(path):
         return {arm: from_dict(Budget, values) for arm, values in found.items()}
 
