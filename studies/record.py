@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ from stacked.atomic import sweep, write_atomically, writing
 from stacked.checkpoint import differing
 from stacked.checks import need
 from stacked.errors import InputError
-from stacked.growth import POLICIES
 from stacked.overwriting import below, check_own
 from stacked.plain import from_dict, to_dict, to_json
 from stacked.spec import Budget, RunSpec, from_json
 from studies.report.reading import json_object
 from studies.report.rows import load_curves, rows_so_far
+from studies.table_file import Table
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -146,37 +147,53 @@ def alone(out: Path) -> Iterator[None]:
         lock.release()
 
 
+@lru_cache(maxsize=16)
+def _table(path: Path) -> Table:
+    """What this process knows of a table of a record."""
+    from studies.report.trials import FILE, load_trials
+
+    if path.name == FILE:
+        return Table(path, lambda path: load_trials(path.parent), same=("run", "space"), by="trial")
+    return Table(path, lambda path: {"runs.csv": rows_so_far, "curves.csv": load_curves}[path.name](path.parent))
+
+
 def add(
     out: Path, row: dict[str, Any], curve: list[dict[str, Any]], samples: dict[str, Any], arms: Sequence[str] = ()
 ) -> None:
     """Write a run's pictures, then its curve, then its row, which says that all is there; an older one is replaced.
 
-    Rows are kept by seed and, within it, in the order of `arms` and then of all policies. The row of a run that failed does
-    not replace that of the same run finished.
+    The row of a run that failed does not replace that of the same run finished. See `settle` for the order of rows, and of
+    `arms`.
     """
-    if row["status"] != "finished" and row["run"] in finished(out):
-        return
-    if samples and row["seed"] == 0:
-        _write_samples(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", samples)
     with writing(out), FileLock(out / ".lock"):
+        runs = _table(out / "runs.csv")
+        if row["status"] != "finished" and runs.status(row) == "finished":
+            return
+        if samples and row["seed"] == 0:
+            _write_samples(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", samples)
         if curve:
-            _put(out / "curves.csv", load_curves(out) if (out / "curves.csv").exists() else None, curve, arms)
-        _put(out / "runs.csv", _rows(out), [row], arms)
+            _table(out / "curves.csv").add(curve, arms)
+        runs.add([row], arms)
 
 
 def add_trial(out: Path, row: dict[str, Any], arms: Sequence[str] = ()) -> None:
     """Write the row of a trial of tuning, in place of an older one of the same trial."""
-    from studies.report.trials import FILE, load_trials
+    from studies.report.trials import FILE
 
     with writing(out), FileLock(out / ".lock"):
-        _put(
-            out / FILE,
-            load_trials(out) if (out / FILE).exists() else None,
-            [row],
-            arms,
-            by="trial",
-            same=("run", "space"),
-        )
+        _table(out / FILE).add([row], arms)
+
+
+def settle(out: Path, arms: Sequence[str] = ()) -> None:
+    """Put the rows in order when all are there, for they come in any: by seed, or by trial, and within it in the order of `arms`.
+
+    So the files are the same whenever, and however often, a study was stopped.
+    """
+    from studies.report.trials import FILE
+
+    with writing(out), FileLock(out / ".lock"):
+        for name in ("runs.csv", "curves.csv", FILE):
+            _table(out / name).settle(arms)
 
 
 def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
@@ -191,32 +208,6 @@ def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
             mine == row.run,
             f"{out} holds a run of {row.arm!r} with seed {row.seed} and other settings of that arm: choose another --out",
         )
-
-
-def _put(
-    path: Path,
-    old: pd.DataFrame | None,
-    rows: list[dict[str, Any]],
-    arms: Sequence[str],
-    by: str = "seed",
-    same: Sequence[str] = ("run",),
-) -> None:
-    # runs finish in any order
-    places = {arm: place for place, arm in enumerate(dict.fromkeys([*arms, *POLICIES]))}
-
-    def rank(values: pd.Series) -> pd.Series:
-        return values.map(lambda arm: places.get(arm, len(places))) if values.name == "arm" else values
-
-    new = pd.DataFrame(rows)
-    if old is not None and not old.empty:
-        replaced = (old[list(same)] == [rows[0][name] for name in same]).all(axis=1)
-        new = pd.concat([old[~replaced], new])
-    new = new.sort_values([by, "arm"], key=rank, kind="stable")
-    columns = [name for name in new if name != "spec"] + [name for name in new if name == "spec"]
-    new = new.astype(
-        {name: "Int64" for name in ("trial", "step", "phase_step", "updates", "images_seen", "threads") if name in new}
-    )
-    write_atomically(path, new[columns].to_csv(index=False))
 
 
 def failed_row(spec: RunSpec, arm: str, reason: str) -> dict[str, Any]:

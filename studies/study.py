@@ -173,6 +173,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         for row in work(todo, given.jobs, splits, stop):
             failed += row["status"] != "finished"
             say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
+        record.settle(given.out, study.arm_names)
     if stop():
         raise Interrupted("stopped as asked")
     record.write_reference(given.out, splits, given.base)

@@ -144,6 +144,7 @@ def tune(study: Study, given: Options, splits: Splits, threads: int, stop: Calla
         say(f"{row['arm']}, trial {row['trial']}: {told}; {row['values']}")
     if stop():
         raise Interrupted("stopped as asked")
+    record.settle(given.out, study.arm_names)
     choose(study, given.out, given.base)
     print("\n".join(outcome(given.out)))
     return 0

@@ -79,10 +79,10 @@ def json_object(path: Path, remedy: str = RESTORE) -> dict[str, Any]:
     """Read a JSON object; InputError when it is missing or not whole."""
     try:
         found = parsed(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is not the record of a study: {remedy}")
     return found
 
 

@@ -127,11 +127,18 @@ def _sample_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
             yield path, match
 
 
-def _load(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    def number(name: str) -> bool:
-        return "/" in name or name in _NUMBERS
+def typed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with each column of numbers as it is written, whatever numbers are in it: whole ones, or floats."""
+    numbers = {name: "Int64" if name in _WHOLE_NUMBERS else "float64" for name in rows if _is_number(str(name))}
+    return rows.astype(numbers)
 
-    return table(path, Columns((*required, "seed"), number, _WHOLE_NUMBERS, ("seed",))).astype({"seed": int})
+
+def _is_number(name: str) -> bool:
+    return "/" in name or name in _NUMBERS
+
+
+def _load(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    return table(path, Columns((*required, "seed"), _is_number, _WHOLE_NUMBERS, ("seed",))).astype({"seed": int})
 
 
 @lru_cache(maxsize=4096)
