@@ -22,6 +22,7 @@ from stacked.errors import InputError
 from stacked.overwriting import below, check_own
 from stacked.plain import from_dict, to_dict, to_json
 from stacked.spec import Budget, RunSpec, from_json
+from studies.kept import Kept
 from studies.report.reading import json_object
 from studies.report.rows import load_curves, rows_so_far
 from studies.table_file import Table
@@ -132,8 +133,12 @@ def _rows(out: Path) -> pd.DataFrame | None:
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Hold the folder, rid of what killed processes left half written; InputError when another process works in it."""
+def alone(out: Path) -> Iterator[Kept]:
+    """Hold the folder, rid of what killed processes left half written; what gives is to be asked to look after each row.
+
+    Raises InputError when another process works in it. Where the folder is removed meanwhile, what was in it is written again,
+    and Removed is raised.
+    """
     lock = FileLock(out / ".study.lock", timeout=0)
     try:
         with writing(out / ".study.lock"):
@@ -142,7 +147,15 @@ def alone(out: Path) -> Iterator[None]:
         raise InputError(f"another process works in {out}: wait for it to end, or choose another --out") from error
     try:
         sweep(out, out / "samples", out / "figures")
-        yield
+        kept = Kept(out, out / ".study.lock")
+        kept.look()
+        try:
+            yield kept
+            kept.look()
+        except (Exception, KeyboardInterrupt) as error:  # whatever came of the removal
+            if not kept.is_gone():
+                raise
+            raise kept.write_again() from error
     finally:
         lock.release()
 

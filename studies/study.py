@@ -151,10 +151,11 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         return show(given, splits, lambda options: plan(study, options, splits))
     store = open_store(given.store)
     check_places(given, store)
-    record.prepare(given.out, given.base, given.equal, splits.digest)
-    with record.alone(given.out):
+    with record.alone(given.out) as files:
+        record.prepare(given.out, given.base, given.equal, splits.digest)
+        files.look()
         if given.tune:
-            return tuning.tune(study, given, splits, share(given.jobs), stop)
+            return tuning.tune(study, given, splits, share(given.jobs), stop, files.look)
         jobs = list(plan(study, given, splits))
         record.check_same_arms(given.out, {(job.arm, job.spec.seed): job.spec.id for job in jobs})
         done = record.finished(given.out) if given.resume else set()
@@ -170,26 +171,28 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         if failed:
             say(f"{failed} runs failed before and are left as they are: --retry-failed tries them again")
         check_enough(given, store, todo, splits)
+        files.look()
         for row in work(todo, given.jobs, splits, stop):
             failed += row["status"] != "finished"
             say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
+            files.look()
+        if stop():
+            raise Interrupted("stopped as asked")
         record.settle(given.out, study.arm_names)
-    if stop():
-        raise Interrupted("stopped as asked")
-    record.write_reference(given.out, splits, given.base)
-    write_report(
-        given.out,
-        title=study.title,
-        question=study.question,
-        command=command,
-        protocol=study.protocol.format(**facts(given.base, splits)),
-        reference=study.reference,
-        claims=study.claims,
-        comparisons=study.comparisons,
-        quote=study.quote,
-        drawings=study.drawings,
-        figures=study.figures,
-    )
+        record.write_reference(given.out, splits, given.base)
+        write_report(
+            given.out,
+            title=study.title,
+            question=study.question,
+            command=command,
+            protocol=study.protocol.format(**facts(given.base, splits)),
+            reference=study.reference,
+            claims=study.claims,
+            comparisons=study.comparisons,
+            quote=study.quote,
+            drawings=study.drawings,
+            figures=study.figures,
+        )
     kept = record.committed_as(given.out, ROOT)
     if kept and has_block(ROOT / "README.md", kept):
         update_readme(ROOT / "README.md", kept, block(study, given.out))

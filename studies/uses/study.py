@@ -178,10 +178,11 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
         return code
     use.check(setting, [method for method in given.methods if not lacking(use, method)])
     store = open_store(given.store)
-    with alone(out):
+    with alone(out) as files:
         prepare(use, setting)
         warn_of_mixing(use, setting)
         kept(out)  # what is damaged is said before anything is measured
+        files.look()
         for seed in range(given.seeds):
             for method in given.methods:
                 if stop():
@@ -193,7 +194,8 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
                     )
                     continue
                 measure(use, setting, method, seed, store)
-    page = report(use, out, command, origin(), vars(given))
+                files.look()
+        page = report(use, out, command, origin(), vars(given))
     committed = committed_as(out, ROOT)
     if committed and has_block(ROOT / "README.md", committed):
         update_readme(ROOT / "README.md", committed, block(use, out, ROOT))
