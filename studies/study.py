@@ -369,4 +369,5 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
                 given,
                 threads,
                 study.arm_names,
+                splits.digest,
             )

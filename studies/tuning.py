@@ -195,6 +195,7 @@ def planned(study: Study, given: Options, splits: Splits, threads: int) -> Itera
         given.device,
         threads,
     )
+    digest = splits.without_test().digest  # of all that a trial gets
     for number, arm, values, tried in numbered:
         spec = dataclasses.replace(
             tried.spec(given.base),
@@ -219,6 +220,7 @@ def planned(study: Study, given: Options, splits: Splits, threads: int) -> Itera
             given,
             threads,
             study.arm_names,
+            digest,
             number,
             values,
             {name: str(within) for name, within in space_of(study, arm, given.base).items()},
