@@ -1,4 +1,7 @@
-"""The committed record of a study: runs.csv, curves.csv, samples and references in its folder, each written atomically."""
+"""The committed record of a study: runs.csv, curves.csv, samples and references in its folder.
+
+Files are written atomically; rows of runs are added to theirs, where what a kill leaves in the middle of one is seen and mended.
+"""
 
 from __future__ import annotations
 

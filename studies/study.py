@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentError, Namespace
 
-from stacked.checks import choice
+from stacked.checks import choice, need
 from stacked.command import called, misspelt, options_of
 from stacked.errors import InputError, Interrupted
 from stacked.growth import POLICIES
@@ -309,8 +309,17 @@ def settings(study: Study, given: Options) -> Mapping[str, Mapping[str, Any]]:
     The latter were chosen for the study's own stack, budget and optimisation, and are left out where any of these differs.
     """
     from studies import tuning
+    from studies.report.trials import CHOICES
 
     found = tuning.chosen(given.out)
+    for name, values in found.items():
+        try:
+            study.arm(name).with_values(values).spec(given.base)
+        except InputError as error:
+            need(
+                name in study.arm_names and not study.arm(name).trains(given.base),
+                f"{given.out / CHOICES} does not fit this study ({error}): restore it, or choose another --out",
+            )
     if found or not study.chosen:
         return found
     own = options(study.name, parse(study, parser("", "", study.arm_names), [])).base

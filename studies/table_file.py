@@ -53,11 +53,13 @@ class Table:
             self._rewrite(new, rows[0], arms)
             return
         try:
-            self._append(
-                new.reindex(columns=self.columns).to_csv(index=False, header=False, lineterminator="\n").encode()
-            )
+            file = self._opened()
         except PermissionError:  # a file that may be replaced, and not changed
             self._rewrite(new, rows[0], arms)
+            return
+        with writing(self.path), file:
+            text = new.reindex(columns=self.columns).to_csv(index=False, header=False, lineterminator="\n")
+            self._append(file, text.encode())
 
     def settle(self, arms: Sequence[str] = ()) -> None:
         """Put the rows in order: by seed or trial, and within it in the order of `arms` and then of all policies."""
@@ -98,22 +100,21 @@ class Table:
         self.known |= {self._key(row): str(row.get("status", "")) for row in rows}
         self.size, self.mark = size, (self.mark + added)[-MARK:]
 
-    def _append(self, content: bytes) -> None:
-        with writing(self.path), self._opened() as file:
-            file.truncate(self.size)  # without what a killed process left of a line
-            file.seek(self.size)
-            left = memoryview(content)
-            try:
-                while left:
-                    left = left[file.write(left) :]
-                os.fsync(file.fileno())
-            except OSError:
-                with suppress(OSError):
-                    file.truncate(self.size)
-                raise
-
     def _opened(self) -> io.FileIO:
         return open(self.path, "r+b", buffering=0)
+
+    def _append(self, file: io.FileIO, content: bytes) -> None:
+        file.truncate(self.size)  # without what a killed process left of a line
+        file.seek(self.size)
+        left = memoryview(content)
+        try:
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(self.size)
+            raise
 
     def _rewrite(self, new: pd.DataFrame, row: Mapping[str, Any], arms: Sequence[str]) -> None:
         if self.columns:

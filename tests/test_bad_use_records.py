@@ -15,8 +15,11 @@ import pytest
 from bad import damaged, note, refusal
 from hypothesis import given
 from hypothesis import strategies as st
+from test_planning import given as of_layerwise
 
+from studies import study
 from studies.benchmark import rows as benchmark
+from studies.layerwise import STUDY as LAYERWISE
 from studies.report import use_rows
 from studies.report.endurance import load as load_samples
 from studies.report.rows import FINISHED
@@ -307,3 +310,21 @@ def test_choices_that_do_not_fit_the_trials_are_refused(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "cannot be read" in refusal(lambda: load_choices(tmp_path))[1]
+
+
+@pytest.mark.parametrize(
+    ("arm", "values"),
+    [
+        ("joint", {"optimisation.lr": "x"}),
+        ("joint", {"nothing.lr": 1}),
+        ("none", {}),
+        ("joint", {"budget.end_to_end": [1]}),
+    ],
+)
+def test_choices_that_do_not_fit_the_study_are_refused_by_their_name(
+    arm: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    choice = {"judged_by": "recon_mse", "run": "0", "values": values, "edges": {}}
+    (tmp_path / "choices.json").write_text(json.dumps({"arms": {arm: choice}}))
+    refused = refusal(lambda: study.settings(LAYERWISE, of_layerwise(f"--out {tmp_path}")))[1]
+    assert refused.startswith(f"{tmp_path / 'choices.json'} does not fit this study (")

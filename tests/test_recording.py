@@ -23,6 +23,7 @@ from stacked.plain import to_json
 from studies import record
 from studies.report.rows import load_curves, load_rows
 from studies.report.trials import load_trials
+from studies.table_file import Table
 
 ROOT = Path(__file__).parent.parent
 ARMS = ("greedy", "joint")
@@ -193,6 +194,18 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(tmp_path: Path, monkeypat
     add(tmp_path, RUNS[1])
     assert len(load_rows(tmp_path)) == 2
     assert len(load_curves(tmp_path)) == 6
+
+
+def test_a_file_that_may_be_replaced_and_not_changed_is_replaced(
+    whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(table: Table) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Table, "_opened", refuses)
+    for spec in reversed(RUNS):
+        add(tmp_path, spec)
+    assert contents(tmp_path) == whole
 
 
 def test_columns_that_come_later_are_added(tmp_path: Path) -> None:
