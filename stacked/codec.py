@@ -35,6 +35,8 @@ BATCH, LOOKED_AT = 250, 250
 MOVED = 0.25
 #: values that a channel may take; a finer step than this needs is refused
 MOST_LEVELS = 4096
+#: the finest step: with a finer one a value that moves a single pixel by one grey level takes more levels than that
+LEAST_STEP = 1e-6
 #: what is added to the count of each value: what did not occur in training may occur
 UNSEEN = 0.5
 
@@ -67,7 +69,7 @@ class Codec:
 
     @own_settings()
     def __init__(self, stack: StackedAutoencoder, spec: StackSpec, images: Pixels, step: float = 1.0) -> None:
-        positive(step, "step")
+        _check_step(step)
         images = _checked(images, stack.input_shape[0])
         self.stack, self.spec = stack.cpu().eval(), spec
         self._needs_nothing_else()
@@ -86,7 +88,7 @@ class Codec:
     @own_settings()
     def fit(cls, images: Pixels, spec: RunSpec | None = None, *, step: float = 1.0, device: str = "cpu") -> Codec:
         """Train a stack on images of one size and make a codec of it; Diverged when a loss is not finite."""
-        positive(step, "step")
+        _check_step(step)
         images = _checked(images)
         chosen = spec or default_spec()
         stack = pretrain(chosen, Images(images), tuple(images.shape[1:]), device=device)
@@ -151,13 +153,14 @@ class Codec:
         ends = [
             (rounded.min((0, 2)), rounded.max((0, 2))) for rounded in (self._rounded(codes[index]) for index in parts)
         ]
-        self.low = np.min([low for low, _ in ends], 0).astype(np.int64)
-        levels = (np.max([high for _, high in ends], 0) - self.low).astype(np.int64) + 1
+        low, high = np.min([low for low, _ in ends], 0), np.max([high for _, high in ends], 0)
+        most = float((high - low).max()) + 1  # as floats: more than an integer holds must not pass for few
         need(
-            int(levels.max()) <= MOST_LEVELS,
-            f"the step is so small that a value of the code takes {levels.max():,} levels, more than {MOST_LEVELS:,}: "
-            "choose a greater one",
+            most <= MOST_LEVELS,
+            f"the step is so small that a value of the code takes {most:,.0f} levels, more than {MOST_LEVELS:,}: choose a "
+            "greater one",
         )
+        self.low, levels = low.astype(np.int64), (high - low).astype(np.int64) + 1
         self.counts = [np.zeros(count, np.int64) for count in levels]
         for index in parts:
             rounded = (self._rounded(codes[index]) - self.low[:, None]).astype(np.int64)
@@ -325,6 +328,15 @@ def some_tiles(images: Tensor, size: Sequence[int], most: int) -> Tensor:
     count = each * len(images)
     chosen = range(0, count, max(1, count // most))[:most]
     return torch.stack([tiled(images[k // each][None], size)[k % each] for k in chosen])
+
+
+def _check_step(step: float) -> None:
+    """Raise InputError for a step that is no finite number above 0, or too small for any code that shows in the pixels."""
+    positive(step, "step")
+    need(
+        step >= LEAST_STEP,
+        f"step {step!r} is too small for {MOST_LEVELS:,} levels a value: give at least {LEAST_STEP:g}",
+    )
 
 
 def _checked(images: Pixels, channels: int | None = None) -> Tensor:

@@ -125,6 +125,17 @@ class StoreClient:
         """Set a tag of the experiment."""
         self._client.set_experiment_tag(self.experiment_id, key, value)
 
+    def _experiments(self) -> list[str]:
+        """The ids of all experiments, page by page: MLflow gives a thousand at most at once."""
+        page = self._client.search_experiments()
+        found = {each.experiment_id for each in page}
+        while page.token:
+            page, known = self._client.search_experiments(page_token=page.token), len(found)
+            found |= {each.experiment_id for each in page}
+            if len(found) == known:
+                raise BadAnswer(f"it answers with pages of experiments without end, {known:,} experiments so far")
+        return list(found)
+
     def metric_range(self, query: str, metric: str) -> tuple[float, float] | None:
         """Least and greatest finite value that runs found by `query` have of a metric; None without any."""
         runs = self._runs([self.experiment_id], query)
@@ -155,7 +166,7 @@ class StoreClient:
 
     def running(self) -> list[StoredRun]:
         """All runs of this package, of any experiment, that the store has as RUNNING."""
-        experiments = [each.experiment_id for each in self._client.search_experiments()]
+        experiments = self._experiments()
         running = self._runs(experiments, "attributes.status = 'RUNNING'") if experiments else []
         return [run for run in running if KEY_TAG in run.data.tags]
 

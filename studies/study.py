@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentError, Namespace
 
-from stacked.checks import choice
+from stacked.checks import choice, need
 from stacked.command import called, misspelt, options_of
 from stacked.errors import InputError, Interrupted
 from stacked.growth import POLICIES
@@ -151,10 +151,11 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         return show(given, splits, lambda options: plan(study, options, splits))
     store = open_store(given.store)
     check_places(given, store)
-    record.prepare(given.out, given.base, given.equal, splits.digest)
-    with record.alone(given.out):
+    with record.alone(given.out) as files:
+        record.prepare(given.out, given.base, given.equal, splits.digest)
+        files.look()
         if given.tune:
-            return tuning.tune(study, given, splits, share(given.jobs), stop)
+            return tuning.tune(study, given, splits, share(given.jobs), stop, files.look)
         jobs = list(plan(study, given, splits))
         record.check_same_arms(given.out, {(job.arm, job.spec.seed): job.spec.id for job in jobs})
         done = record.finished(given.out) if given.resume else set()
@@ -170,25 +171,28 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         if failed:
             say(f"{failed} runs failed before and are left as they are: --retry-failed tries them again")
         check_enough(given, store, todo, splits)
+        files.look()
         for row in work(todo, given.jobs, splits, stop):
             failed += row["status"] != "finished"
             say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
-    if stop():
-        raise Interrupted("stopped as asked")
-    record.write_reference(given.out, splits, given.base)
-    write_report(
-        given.out,
-        title=study.title,
-        question=study.question,
-        command=command,
-        protocol=study.protocol.format(**facts(given.base, splits)),
-        reference=study.reference,
-        claims=study.claims,
-        comparisons=study.comparisons,
-        quote=study.quote,
-        drawings=study.drawings,
-        figures=study.figures,
-    )
+            files.look()
+        if stop():
+            raise Interrupted("stopped as asked")
+        record.settle(given.out, study.arm_names)
+        record.write_reference(given.out, splits, given.base)
+        write_report(
+            given.out,
+            title=study.title,
+            question=study.question,
+            command=command,
+            protocol=study.protocol.format(**facts(given.base, splits)),
+            reference=study.reference,
+            claims=study.claims,
+            comparisons=study.comparisons,
+            quote=study.quote,
+            drawings=study.drawings,
+            figures=study.figures,
+        )
     kept = record.committed_as(given.out, ROOT)
     if kept and has_block(ROOT / "README.md", kept):
         update_readme(ROOT / "README.md", kept, block(study, given.out))
@@ -309,8 +313,17 @@ def settings(study: Study, given: Options) -> Mapping[str, Mapping[str, Any]]:
     The latter were chosen for the study's own stack, budget and optimisation, and are left out where any of these differs.
     """
     from studies import tuning
+    from studies.report.trials import CHOICES
 
     found = tuning.chosen(given.out)
+    for name, values in found.items():
+        try:
+            study.arm(name).with_values(values).spec(given.base)
+        except InputError as error:
+            need(
+                name in study.arm_names and not study.arm(name).trains(given.base),
+                f"{given.out / CHOICES} does not fit this study ({error}): restore it, or choose another --out",
+            )
     if found or not study.chosen:
         return found
     own = options(study.name, parse(study, parser("", "", study.arm_names), [])).base
@@ -369,4 +382,5 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
                 given,
                 threads,
                 study.arm_names,
+                splits.digest,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,25 @@ def test_bad_steps_are_refused(codec: Codec, digits: Tensor) -> None:
         Codec(codec.stack, codec.spec, digits, 0)
     with pytest.raises(InputError, match="choose a greater one"):
         Codec(codec.stack, codec.spec, digits, 1e-6)
+
+
+@pytest.mark.parametrize("step", [0, -1.0, 1e-300, 5e-324, 9e-7, float("nan"), float("inf"), "a", None])
+def test_a_step_that_no_codec_can_have_is_refused_before_training(step: Any, codec: Codec, digits: Tensor) -> None:
+    never = replace(codecs.default_spec(), budget=Budget((10.0**9,), 10.0**9, "updates"))
+    with pytest.raises(
+        InputError, match=r"^step .*(give a number above 0|is too small for 4,096 levels a value: give at)"
+    ):
+        Codec.fit(digits, never, step=step)
+    with pytest.raises(InputError, match=r"^step "):
+        Codec(codec.stack, codec.spec, digits, step)
+
+
+def test_more_levels_than_an_integer_holds_are_too_many(
+    codec: Codec, digits: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codecs, "LEAST_STEP", 0.0)
+    with pytest.raises(InputError, match=r"takes [\d,]{200,} levels, more than 4,096: choose a greater one"):
+        Codec(codec.stack, codec.spec, digits, 1e-300)
 
 
 @pytest.mark.parametrize("unpool", ["switches", "zeros"])

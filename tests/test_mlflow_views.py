@@ -12,6 +12,7 @@ import sys
 import zlib
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -278,3 +279,42 @@ def test_the_servers_module_is_light() -> None:
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert "mlflow" not in answer.stdout
     assert ENVIRONMENT["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+class Paged(list[Any]):
+    token: str | None = None
+
+
+def test_runs_and_experiments_are_asked_for_to_the_last_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store gives 1,000 of them at most at once."""
+
+    def page(of: list[Any], most: int, token: str | None) -> Paged:
+        start = int(token or 0)
+        found = Paged(of[start : start + most])
+        found.token = str(start + most) if start + most < len(of) else None
+        return found
+
+    def run(number: int) -> Any:
+        info = SimpleNamespace(run_id=f"r{number}", experiment_id=f"e{number}", start_time=0)
+        return SimpleNamespace(info=info, data=SimpleNamespace(tags={"record_key": "k"}, metrics={}))
+
+    runs = [run(number) for number in range(2004)]
+    experiments = [SimpleNamespace(experiment_id=f"e{number}") for number in range(2004)]
+
+    class Client:
+        def search_experiments(self, max_results: int = 1000, page_token: str | None = None) -> Paged:
+            return page(experiments, max_results, page_token)
+
+        def search_runs(self, ids: list[str], query: str, max_results: int, page_token: str | None) -> Paged:
+            return page([run for run in runs if run.info.experiment_id in set(ids)], max_results, page_token)
+
+        def get_metric_history(self, run_id: str, metric: str) -> list[Any]:
+            return [SimpleNamespace(value=float(run_id[1:]))]
+
+    client = StoreClient(Store("http://nowhere", tmp_path), "e")
+    client.__dict__ |= {"_client": Client(), "experiment_id": "e2003"}
+    assert len(client.running()) == 2004
+    assert client.metric_range("q", "m") == (2003.0, 2003.0)
+    for each in runs:
+        each.info.experiment_id = "e2003"
+    assert client.metric_range("q", "m") == (0.0, 2003.0)

@@ -19,7 +19,7 @@ from stacked.mlflow_http import ANSWER_BYTES
 from stacked.mlflow_store import open_store
 from stacked.mlflow_views import save_views
 from stacked.patience import patience_with
-from studies.robustness.odd_answers import CASES, FAULTS
+from studies.robustness.odd_answers import CASES, FAULTS, answers
 from studies.robustness.odd_server import OddServer, odd_server
 
 SECONDS = 0.5  # that one attempt may take here

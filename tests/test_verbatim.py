@@ -181,7 +181,7 @@ def test_names_of_classes_do_not_break_a_page(tmp_path: Path) -> None:
         for seed in (0, 1)
         for k, condition in enumerate(classes)
     ]
-    found += [("ours", 0, "ours", "", "seconds", 1.0, "c"), ("theirs", 0, "theirs", "", "seconds", 1.0, "c")]
+    found += [(arm, seed, arm, "", "seconds", 1.0, "c") for arm in ("ours", "theirs") for seed in (0, 1)]
     table = pd.DataFrame(found, columns=["method", "seed", "arm", "condition", "measure", "value", "commit"])
     table.to_csv(tmp_path / "rows.csv", index=False)
     use = replace(USE, protocol="- **Protocol**: {seeds} seeds of {data}.")

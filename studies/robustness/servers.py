@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +54,8 @@ def recorded(server: OddServer, home: Path) -> tuple[float, list[str]]:
     seconds = time.perf_counter() - began
     server.fault = None
     patience = patience_with(store.uri)
-    clock = patience.clock
-    for attempts in range(1, TRIES + 1):  # a connection that the odd server left open costs an attempt
-        patience.clock = lambda past=attempts * LATER: clock() + past
+    for _ in range(TRIES):  # a connection that the odd server left open costs an attempt
+        patience.clock = later(patience.clock)
         if tracker.flush():
             break
     found = [] if tracker.flush() else ["not all was sent when the server was well"]
@@ -69,3 +68,8 @@ def recorded(server: OddServer, home: Path) -> tuple[float, list[str]]:
     if not {name.rpartition("/")[2].partition("+")[0] for name in server.files} >= {"a.txt", "grid"}:
         found.append("a file or a picture is missing")
     return seconds, found
+
+
+def later(clock: Callable[[], float]) -> Callable[[], float]:
+    """The clock, `LATER` seconds ahead."""
+    return lambda: clock() + LATER
