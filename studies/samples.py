@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.arrays import read_arrays
 from stacked.atomic import write_atomically
+from stacked.errors import UNREADABLE, InputError
 from studies.names import slug
 
 FOLDER = "samples"
@@ -25,10 +27,12 @@ def keep(out: Path, arm: str, arrays: Mapping[str, Any]) -> None:
 
 
 def kept(out: Path) -> dict[str, dict[str, NDArray[Any]]]:
-    """What `keep` wrote, by arm."""
+    """What `keep` wrote, by arm; InputError where a file cannot be read."""
     found = {}
     for path in sorted((out / FOLDER).glob("*.npz")):
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        found[str(arrays.pop("arm"))] = arrays
+        try:
+            arrays = read_arrays(path)
+            found[str(arrays.pop("arm"))] = arrays
+        except (KeyError, *UNREADABLE) as error:
+            raise InputError(f"{path} cannot be read ({error}): delete it or run the study again") from error
     return found

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from stacked.arrays import read_arrays
 from stacked.checks import finite
 from stacked.errors import UNREADABLE, InputError
 from stacked.plain import parsed
@@ -24,6 +25,8 @@ from stacked.spec import from_json
 Samples: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FINISHED = "finished"
+#: bytes of a table at most; it takes some fifty times as many in memory
+MOST_BYTES = 2**26
 _COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
 _NUMBERS = {"seed", "trial", "step", "phase_step"} | _COST_NUMBERS
 _WHOLE_NUMBERS = {"seed", "trial", "step", "phase_step", "updates", "images_seen", "threads"}
@@ -103,8 +106,7 @@ def load_samples(out: Path) -> dict[str, Samples]:
         if arm in samples:
             continue
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                samples[arm] = {name: arrays[name] for name in arrays.files}
+            samples[arm] = read_arrays(path)
         except UNREADABLE as error:
             raise InputError(f"{path} cannot be read ({error}): delete it or run the study again") from error
     return samples
@@ -155,6 +157,9 @@ def _records(path: Path) -> list[list[str]]:
     Our writers end every record with a newline, so one without may have lost the end of its last number.
     """
     try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise InputError(f"{path} has {size:,} bytes, more than {MOST_BYTES:,}: is it a study's file?")
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: run the study first") from error

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
+from stacked.arrays import read_arrays
 from stacked.atomic import PARTS
 from studies.report.rows import load_curves, load_rows
 
@@ -90,8 +91,8 @@ def _files(one: Path, other: Path, pattern: str, same: Callable[[Path, Path], bo
 
 
 def _same_arrays(one: Path, other: Path) -> bool:
-    with np.load(one, allow_pickle=False) as a, np.load(other, allow_pickle=False) as b:
-        return a.files == b.files and all(np.array_equal(a[name], b[name]) for name in a.files)
+    a, b = read_arrays(one), read_arrays(other)
+    return list(a) == list(b) and all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def _same_tensors(one: Path, other: Path) -> bool:
