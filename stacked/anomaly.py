@@ -29,6 +29,8 @@ from stacked.unlogged import unlogged
 FORMAT = "stacked detector 1"
 #: images that are scored at once, at most
 BATCH = 250
+#: what a rate of false alarms and a share that is held out lie above: one image in a billion
+LEAST = 1e-9
 #: values of a code of which a covariance is estimated; maps of more are averaged over their places
 MOST_VALUES = 1024
 #: share of a value by which it may vary with the batch that it is computed in: some bits of single precision
@@ -93,7 +95,10 @@ class Detector:
     ) -> None:
         choice(score, SCORES, "score")
         for name, value in (("false_alarms", false_alarms), ("held_out", held_out)):
-            need(finite(value) and 0 < value < 1, f"{name} {value} is not allowed: give a number between 0 and 1")
+            need(
+                finite(value) and LEAST < value < 1,
+                f"{name} {value} is not allowed: give a number between {LEAST} and 1",
+            )
         self.spec = spec or default_spec()
         self.kind, self.device = score, device
         self.false_alarms, self.held_out = float(false_alarms), float(held_out)

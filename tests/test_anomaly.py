@@ -145,6 +145,7 @@ def test_large_maps_are_averaged_over_their_places() -> None:
         ({"score": "guess"}, "score 'guess'"),
         ({"false_alarms": 0.0}, "false_alarms 0.0 is not allowed"),
         ({"held_out": 1.0}, "held_out 1.0 is not allowed"),
+        *(({name: 1e-320}, f"{name} 1e-320 is not allowed") for name in ("false_alarms", "held_out")),
     ],
 )
 def test_wrong_parameters_are_refused(given: dict[str, Any], says: str) -> None:

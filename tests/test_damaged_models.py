@@ -168,6 +168,19 @@ def test_a_scale_of_no_density_is_refused(kept: dict[str, Path], tmp_path: Path)
         refused("detector", tmp_path / "x")
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "text"),
+    [
+        *(("denoiser", "corruption", text) for text in ("null", "[]", "0.5", "true")),
+        *(("detector", name, "1e-320") for name in ("false_alarms", "held_out")),
+    ],
+)
+def test_other_headers_are_refused(kind: str, name: str, text: str, kept: dict[str, Path], tmp_path: Path) -> None:
+    tensors, texts, _ = read(kept[kind])
+    (tmp_path / "x").write_bytes(to_bytes(tensors, texts | {name: text}))
+    assert "is not allowed" in refused(kind, tmp_path / "x")
+
+
 def test_no_flipped_bit_changes_kept_pictures(tmp_path: Path) -> None:
     """Of .npz files: some bits of an archive, such as those of its dates, say nothing of what is in it."""
     arrays = {"images": np.arange(50, dtype=np.uint8), "error": np.linspace(0, 1, 7)}
