@@ -201,9 +201,7 @@ class Detector:
 
     def _combined(self, parts: Scores) -> Scores:
         if self.kind == "both":
-            with np.errstate(
-                divide="ignore", invalid="ignore"
-            ):  # a scale of 0 leaves no score, which is refused where it is met
+            with np.errstate(divide="ignore", invalid="ignore"):  # where a part is infinite or no number
                 found = np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
         else:
             found = parts[SCORES.index(self.kind)]
