@@ -15,7 +15,6 @@ from stacked.chunks import chunks
 from stacked.codes import Images, free_bytes
 from stacked.model_file import reading, write
 from stacked.pixels import Pixels, bytes_of, floats_of, scaled_images
-from stacked.plain import parsed
 from stacked.pretrain import pretrain
 from stacked.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
@@ -133,8 +132,9 @@ class Denoiser:
     @own_settings()
     def load(cls, path: str | Path) -> Denoiser:
         """The denoiser that `save` wrote, which may be anyone's; InputError when the file is none."""
-        with reading(path, FORMAT, "a denoiser {reason}: give a file that Denoiser.save wrote") as content:
-            corruption, level = (parsed(content.header[name]) for name in ("corruption", "level"))
+        what = "a denoiser {reason}: give a file that Denoiser.save wrote"
+        with reading(path, FORMAT, what, ("corruption", "level")) as content:
+            corruption, level = content.header["corruption"], content.header["level"]
             level = tuple(level) if isinstance(level, list) else level
             denoiser = cls(RunSpec(stack=content.spec), corruption=corruption, level=level)
             denoiser.stack = content.empty()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.arrays import read_arrays
 from stacked.atomic import sweep, write_atomically, writing
 from stacked.checks import choice, need
 from stacked.errors import UNREADABLE, InputError
@@ -139,8 +140,7 @@ def _copied(there: Path, into: Path) -> Path:
 
 def _read(path: Path) -> Errand:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path)
         words = parsed(arrays.pop("errand").tobytes().decode())
         need(
             isinstance(words, dict) and words.keys() == {"what", "plain", "once"}, "it does not say what is to be done"

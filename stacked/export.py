@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from stacked.command import Command, called, carried_out
 from stacked.errors import printable
 from stacked.overwriting import FORCE, check_new, check_not_read
+from stacked.progress import say_warnings
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -102,6 +103,7 @@ def quietly() -> Iterator[None]:
 def main(words: Sequence[str] | None = None) -> int:
     """Export a file to a file; returns 0, or 2 for bad input."""
     prog = called("stacked.export")
+    say_warnings()
     command = Command(prog=prog, description="Write a trained encoder for another runtime.")
     command.add_argument("encoder", type=Path, metavar="ENCODER", help="encoder.safetensors of a run")
     command.add_argument("file", type=Path, metavar="FILE", help=f"to be written; it ends in {' or '.join(FORMATS)}")

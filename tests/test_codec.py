@@ -16,12 +16,13 @@ from torch import Tensor
 
 from stacked import codec as codecs
 from stacked import data
-from stacked.codec import Codec, tiled
+from stacked.codec import Codec
 from stacked.compress import main
 from stacked.errors import InputError
 from stacked.packed import ID_BYTES, MAGIC, MOST_VALUES, pack, unpack
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stack import build
+from stacked.tiles import tiled
 from studies.compression import linear_of
 
 
@@ -249,13 +250,12 @@ def test_a_stack_whose_decoder_must_be_told_more_is_refused(unpool: str, digits:
 
 
 def test_a_codec_file_that_is_none_is_refused(codec: Codec, tmp_path: Path) -> None:
-    from safetensors import safe_open
     from safetensors.torch import save_file
 
+    from stacked.tensor_file import read
+
     codec.save(tmp_path / "codec.safetensors")
-    with safe_open(tmp_path / "codec.safetensors", "pt") as file:
-        header = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors, header, _ = read(tmp_path / "codec.safetensors")
     changes: list[tuple[str, Any]] = [
         ("steps", -tensors["steps"]),
         ("steps", tensors["steps"][:-1]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import warnings
-import zipfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from stacked.arrays import read_arrays
 from stacked.errors import UNREADABLE, InputError
 from stacked.plain import parsed
 
@@ -23,6 +23,8 @@ Array: TypeAlias = npt.NDArray[Any]
 RESTORE = "restore it, or choose another --out"
 #: whole numbers that a float holds exactly
 LARGEST = 2**53
+#: bytes of a table at most; it takes some fifty times as many in memory
+MOST_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,7 @@ class Arrays(dict[str, Array]):
 def arrays(path: Path) -> Arrays:
     """Read the arrays of a .npz file; InputError when it is damaged."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # of every array, before NumPy takes a damaged header for one
-        if damaged is not None:
-            raise ValueError(f"{damaged} is damaged")
-        with np.load(path, allow_pickle=False) as file:
-            return Arrays(path, {name: file[name] for name in file.files})
+        return Arrays(path, read_arrays(path))
     except UNREADABLE as error:
         raise InputError(f"{path} cannot be read ({error}): delete it or run the study again") from error
 
@@ -140,6 +137,9 @@ def arrays(path: Path) -> Arrays:
 def _records(path: Path) -> tuple[list[list[str]], bool]:
     """All records, header first, and whether a last line was cut off while written, which is left out."""
     try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise InputError(f"{path} has {size:,} bytes, more than {MOST_BYTES:,}: is it a study's file?")
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: run the study first") from error
