@@ -25,13 +25,16 @@ from stacked.training.codes import Images
 from stacked.training.pretrain import pretrain
 from stacked.util.checks import choice, finite, need
 from stacked.util.chunks import chunks
-from stacked.util.serialization import parsed
 
 FORMAT = "stacked detector 1"
 #: images that are scored at once, at most
 BATCH = 250
+#: what a rate of false alarms and a share that is held out lie above: one image in a billion
+LEAST = 1e-9
 #: values of a code of which a covariance is estimated; maps of more are averaged over their places
 MOST_VALUES = 1024
+#: share of a value by which it may vary with the batch that it is computed in: some bits of single precision
+ROUNDING = 2.0**-18
 SCORES = ("reconstruction", "density", "both")
 Scores = NDArray[np.float64]
 
@@ -92,7 +95,10 @@ class Detector:
     ) -> None:
         choice(score, SCORES, "score")
         for name, value in (("false_alarms", false_alarms), ("held_out", held_out)):
-            need(finite(value) and 0 < value < 1, f"{name} {value} is not allowed: give a number between 0 and 1")
+            need(
+                finite(value) and LEAST < value < 1,
+                f"{name} {value} is not allowed: give a number between {LEAST} and 1",
+            )
         self.spec = spec or default_spec()
         self.kind, self.device = score, device
         self.false_alarms, self.held_out = float(false_alarms), float(held_out)
@@ -103,7 +109,7 @@ class Detector:
         """Train on normal images, and calibrate on the share of them that is held out, drawn by the spec's seed.
 
         Raises InputError for too few images to keep the rate of false alarms, and where the scores of normal images can tell
-        nothing, as of copies of one image; Diverged when a loss is not finite.
+        nothing, as of copies of one image or of codes that do not vary; Diverged when a loss is not finite.
         """
         images = bytes_of(images, "cannot be read")
         count = check_count(len(images), self.held_out, self.false_alarms)
@@ -126,16 +132,31 @@ class Detector:
         from sklearn.covariance import LedoitWolf
 
         codes = self._by_batch(normal, lambda x: summary(self._fitted.encode(x)))
-        shape = LedoitWolf().fit(codes.astype(np.float64))
-        self.mean, self.precision = shape.location_, shape.precision_
+        need(bool(np.isfinite(codes).all()), "codes of normal images are not all finite: give a lower learning rate")
+        if vary(codes):
+            shape = LedoitWolf().fit(codes.astype(np.float64))
+            self.mean, self.precision = shape.location_, shape.precision_
+        else:  # the inverse of rounding errors would tell nothing
+            need(self.kind == "reconstruction", self._no_density("code"))
+            self.mean, self.precision = codes.mean(0, dtype=np.float64), np.zeros((codes.shape[1],) * 2)
+
+    def _no_density(self, same: str) -> str:
+        return (
+            f"normal images all have the same {same}, so that it tells nothing and score {self.kind!r} is not defined: give "
+            "other images or another spec, or score 'reconstruction'"
+        )
 
     def _calibrate(self) -> None:
         """Sort the scores of calibration images; InputError where the scores of normal images are of no use."""
-        code_tells = self.kind == "reconstruction" or (np.isfinite(self.held[1]).all() and self.scale[1] > 0)
+        densities = self.held[1]
+        code_tells = self.kind == "reconstruction" or (np.isfinite(densities).all() and self.scale[1] > 0)
+        need(bool(code_tells), self._no_density("code"))
         need(
-            bool(code_tells),
-            f"normal images all have the same code, so that it tells nothing and score {self.kind!r} is not defined: give other "
-            "images or another spec, or score 'reconstruction'",
+            self.kind != "density" or len(densities) == 1 or vary(densities), self._no_density("density of their codes")
+        )
+        need(
+            self.kind != "both" or bool(self.scale[0] > 0),
+            "normal images are restored without any error, so that score 'both' is not defined: give score 'density'",
         )
         self.calibration = np.sort(self._combined(self.held))
         need(
@@ -180,9 +201,7 @@ class Detector:
 
     def _combined(self, parts: Scores) -> Scores:
         if self.kind == "both":
-            with np.errstate(
-                divide="ignore", invalid="ignore"
-            ):  # a scale of 0 leaves no score, which is refused where it is met
+            with np.errstate(divide="ignore", invalid="ignore"):  # where a part is infinite or no number
                 found = np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
         else:
             found = parts[SCORES.index(self.kind)]
@@ -239,20 +258,23 @@ class Detector:
     @own_settings()
     def load(cls, path: str | Path) -> Detector:
         """The detector that `save` wrote, which may be anyone's; InputError when the file is none."""
-        with reading(path, FORMAT, "a detector {reason}: give a file that Detector.save wrote") as content:
-            header = {name: parsed(content.header[name]) for name in ("score", "false_alarms", "held_out")}
-            detector = cls(RunSpec(stack=content.spec), **header)
+        what = "a detector {reason}: give a file that Detector.save wrote"
+        with reading(path, FORMAT, what, ("score", "false_alarms", "held_out")) as content:
+            detector = cls(RunSpec(stack=content.spec), **content.header)
             arrays = {name: content.tensors.pop(name).numpy() for name in ARRAYS}
             stack = content.empty()
             content.fill(stack, "stack.")
             detector.stack = stack.eval()
             for name, array in arrays.items():
                 setattr(detector, name, array)
-            count = summary(torch.zeros(1, *stack.latent_shape)).shape[1]
+            count = summary(torch.zeros(1, *stack.latent_shape, device="meta")).shape[1]
             shapes = [array.shape for array in arrays.values()]
             images = arrays["held"].size // 2
             need(shapes == [(count,), (count, count), (2,), (2, images)], "its arrays do not fit its stack")
+            need(all(array.dtype == np.float64 for array in arrays.values()), "its arrays are not of float64")
             need(all(np.isfinite(array).all() for array in arrays.values()), "its arrays are not finite")
+            need(bool((arrays["scale"] >= 0).all() and (arrays["held"][0] >= 0).all()), "its errors are below 0")
+            need(bool((arrays["precision"].diagonal() >= 0).all()), "its precision is below 0")
             need(
                 images >= fewest(detector.false_alarms),
                 f"{images} calibration images cannot tell its rate of false alarms",
@@ -263,6 +285,12 @@ class Detector:
 
 #: what a fitted detector has beside its stack
 ARRAYS = ("mean", "precision", "scale", "held")
+
+
+def vary(values: NDArray[Any]) -> bool:
+    """Whether values [N] or [N, n] of N images differ by more than single precision rounds those of the same image."""
+    low, high = values.min(0), values.max(0)
+    return bool((high - low > ROUNDING * np.maximum(np.abs(low), np.abs(high))).any())
 
 
 def summary(code: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stacked.apps.codec_format import ID_BYTES, pack, unpack
+from stacked.apps.codec_format import ID_BYTES, MOST_VALUES, pack, too_much, unpack
+from stacked.apps.tiles import grid, some_tiles, tiled
 from stacked.data.pixels import Pixels, bytes_of
 from stacked.model.model_file import reading, write
 from stacked.model.stack import StackedAutoencoder
@@ -35,6 +36,14 @@ BATCH, LOOKED_AT = 250, 250
 MOVED = 0.25
 #: values that a channel may take; a finer step than this needs is refused
 MOST_LEVELS = 4096
+#: the finest step: with a finer one a value that moves a single pixel by one grey level takes more levels than that
+LEAST_STEP = 1e-6
+#: values of a tile, or of what a stack makes of one on the way, at most: a quarter of a GiB
+MOST_IN_TILE = 2**26
+#: by how much the coder may round the probability of a value up
+ROUNDED = 2.0**-11
+#: bits that a payload may lack to what its symbols take, of the coder's first state
+SLACK = 256
 #: what is added to the count of each value: what did not occur in training may occur
 UNSEEN = 0.5
 
@@ -67,7 +76,7 @@ class Codec:
 
     @own_settings()
     def __init__(self, stack: StackedAutoencoder, spec: StackSpec, images: Pixels, step: float = 1.0) -> None:
-        positive(step, "step")
+        _check_step(step)
         images = _checked(images, stack.input_shape[0])
         self.stack, self.spec = stack.cpu().eval(), spec
         self._needs_nothing_else()
@@ -86,7 +95,7 @@ class Codec:
     @own_settings()
     def fit(cls, images: Pixels, spec: RunSpec | None = None, *, step: float = 1.0, device: str = "cpu") -> Codec:
         """Train a stack on images of one size and make a codec of it; Diverged when a loss is not finite."""
-        positive(step, "step")
+        _check_step(step)
         images = _checked(images)
         chosen = spec or default_spec()
         stack = pretrain(chosen, Images(images), tuple(images.shape[1:]), device=device)
@@ -103,16 +112,25 @@ class Codec:
 
     @torch.no_grad()
     def _codes(self, images: Tensor) -> Tensor:
-        """Codes [tiles, channels, places] of images, tiled some at a time."""
-        size, widest = self.stack.input_shape[1:], self.stack.widest(self.stack.input_shape)
-        each = math.prod(grid(images.shape[2:], size))
-        codes, done = torch.empty(each * len(images), *self._codes_shape), 0
-        for some in chunks(len(images), each * widest, BATCH):
+        """Codes [tiles, channels, places] of images."""
+        codes = torch.empty(self._tiles(images), *self._codes_shape)
+        for place, part in self._parts(images):
+            codes[place] = part
+        return codes
+
+    def _tiles(self, images: Tensor) -> int:
+        return len(images) * math.prod(grid(images.shape[2:], self.stack.input_shape[1:]))
+
+    @torch.no_grad()
+    def _parts(self, images: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Codes [n, channels, places] of images and where among all they are, tiled some at a time."""
+        size, widest, done = self.stack.input_shape[1:], self.stack.widest(self.stack.input_shape), 0
+        for some in chunks(len(images), math.prod(grid(images.shape[2:], size)) * widest, BATCH):
             read = Images(tiled(images[some], size))
             for index in chunks(len(read), widest, BATCH):
-                codes[done : done + len(index)] = self.stack.encode(read(index)).reshape(-1, *self._codes_shape)
+                part = self.stack.encode(read(index)).reshape(-1, *self._codes_shape)
+                yield slice(done, done + len(index)), part
                 done += len(index)
-        return codes
 
     @torch.no_grad()
     def _gains(self, tiles: Tensor) -> NDArray[np.float64]:
@@ -151,13 +169,14 @@ class Codec:
         ends = [
             (rounded.min((0, 2)), rounded.max((0, 2))) for rounded in (self._rounded(codes[index]) for index in parts)
         ]
-        self.low = np.min([low for low, _ in ends], 0).astype(np.int64)
-        levels = (np.max([high for _, high in ends], 0) - self.low).astype(np.int64) + 1
+        low, high = np.min([low for low, _ in ends], 0), np.max([high for _, high in ends], 0)
+        most = float((high - low).max()) + 1  # as floats: more than an integer holds must not pass for few
         need(
-            int(levels.max()) <= MOST_LEVELS,
-            f"the step is so small that a value of the code takes {levels.max():,} levels, more than {MOST_LEVELS:,}: "
-            "choose a greater one",
+            most <= MOST_LEVELS,
+            f"the step is so small that a value of the code takes {most:,.0f} levels, more than {MOST_LEVELS:,}: choose a "
+            "greater one",
         )
+        self.low, levels = low.astype(np.int64), (high - low).astype(np.int64) + 1
         self.counts = [np.zeros(count, np.int64) for count in levels]
         for index in parts:
             rounded = (self._rounded(codes[index]) - self.low[:, None]).astype(np.int64)
@@ -173,11 +192,9 @@ class Codec:
     def symbols(self, images: Pixels) -> Symbols:
         """The rounded codes [tiles, channels, places] of images, from 0; what training did not see is the nearest it saw."""
         images = _checked(images, self.stack.input_shape[0])
-        codes = self._codes(images)
-        symbols = np.empty(codes.shape, np.int32)
-        for index in chunks(len(codes), 2 * codes[:1].numel()):
-            rounded = self._rounded(codes[index])
-            symbols[index] = np.clip(rounded - self.low[:, None], 0, self.levels[:, None] - 1)
+        symbols = np.empty((self._tiles(images), *self._codes_shape), np.int32)
+        for place, codes in self._parts(images):
+            symbols[place] = np.clip(self._rounded(codes) - self.low[:, None], 0, self.levels[:, None] - 1)
         return symbols
 
     @own_settings()
@@ -222,15 +239,19 @@ class Codec:
         ]
 
     @own_settings()
-    def decode(self, content: bytes, name: str = "the file") -> list[Tensor]:
+    def decode(self, content: bytes, name: str = "the file", *, max_megapixels: float | None = None) -> list[Tensor]:
         """The images, uint8 [C, H, W], of a file that `encode` wrote.
 
-        Raises InputError where it is none, or of another model, damaged or cut short.
+        max_megapixels: of all images together (None: 89). Raises InputError where it is no such file, asks for more, or is of
+        another model, damaged or cut short.
         """
         channels, height, width = self.stack.input_shape
-        packed = unpack(content, self.identity, name, (channels, height, width))
+        most = MOST_VALUES if max_megapixels is None else int(3e6 * max_megapixels)
+        packed = unpack(content, self.identity, name, (channels, height, width), most)
         grids = [grid(size, (height, width)) for size in packed.sizes]
-        tiles = self.restored(self.decoded(packed.payload, sum(a * b for a, b in grids), name))
+        count = sum(a * b for a, b in grids)
+        need(count * math.prod(self._codes_shape) <= most, too_much(name, most))
+        tiles = self.restored(self.decoded(packed.payload, count, name))
         images, at = [], 0
         for (down, across), (h, w) in zip(grids, packed.sizes, strict=True):
             part = tiles[at : at + down * across].view(down, across, channels, height, width)
@@ -243,6 +264,7 @@ class Codec:
         broken = f"{name} does not hold what its head says: encode its images anew"
         need(len(payload) % 4 == 0, broken)
         places = self._codes_shape[1]
+        need(8 * len(payload) + SLACK >= tiles * places * self._fewest_bits(), broken)  # before room is made for them
         try:
             coder = _constriction().stream.stack.AnsCoder(np.frombuffer(payload, "<u4").astype(np.uint32))
             symbols = np.zeros((tiles, len(self.counts), places), dtype=np.int32)
@@ -253,6 +275,11 @@ class Codec:
             raise InputError(broken) from error
         need(coder.is_empty(), broken)
         return symbols
+
+    def _fewest_bits(self) -> float:
+        """What the most frequent values of all channels take together, at one place of one tile."""
+        most = [(count.max() + UNSEEN) / (count.sum() + UNSEEN * len(count)) for count in self.counts if len(count) > 1]
+        return -sum(math.log2(min(1.0, share + ROUNDED)) for share in most)
 
     @property
     def _codes_shape(self) -> tuple[int, int]:
@@ -285,6 +312,8 @@ class Codec:
             codec = cls.__new__(cls)
             mean, steps, low, levels, counts = (content.tensors.pop(name).numpy() for name in ARRAYS)
             codec.stack, codec.spec = content.empty(), content.spec
+            widest = codec.stack.widest(content.shape)
+            need(widest <= MOST_IN_TILE, f"its tiles have {widest:,} values on the way, more than {MOST_IN_TILE:,}")
             content.fill(codec.stack, "stack.")
             codec.stack.eval()
             channels = (codec._codes_shape[0],)
@@ -305,26 +334,13 @@ class Codec:
 ARRAYS = ("mean", "steps", "low", "levels", "counts")
 
 
-def tiled(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Images [N, C, H, W] as tiles [N * n, C, *size], row by row, the last row and column repeated where one is not full."""
-    (height, width), (down, across) = size, grid(images.shape[2:], size)
-    rows = torch.arange(down * height).clamp_max(images.shape[2] - 1)
-    columns = torch.arange(across * width).clamp_max(images.shape[3] - 1)
-    full = images[:, :, rows][..., columns].unflatten(3, (across, width)).unflatten(2, (down, height))
-    return full.permute(0, 2, 4, 1, 3, 5).reshape(-1, images.shape[1], height, width)
-
-
-def grid(shape: Sequence[int], size: Sequence[int]) -> tuple[int, int]:
-    """How many tiles of a size an image of the height and width in `shape` is cut into: (one below another, side by side)."""
-    return -(-shape[0] // size[0]), -(-shape[1] // size[1])
-
-
-def some_tiles(images: Tensor, size: Sequence[int], most: int) -> Tensor:
-    """Of the tiles of all images at most so many, evenly spread."""
-    each = math.prod(grid(images.shape[2:], size))
-    count = each * len(images)
-    chosen = range(0, count, max(1, count // most))[:most]
-    return torch.stack([tiled(images[k // each][None], size)[k % each] for k in chosen])
+def _check_step(step: float) -> None:
+    """Raise InputError for a step that is no finite number above 0, or too small for any code that shows in the pixels."""
+    positive(step, "step")
+    need(
+        step >= LEAST_STEP,
+        f"step {step!r} is too small for {MOST_LEVELS:,} levels a value: give at least {LEAST_STEP:g}",
+    )
 
 
 def _checked(images: Pixels, channels: int | None = None) -> Tensor:

@@ -17,8 +17,9 @@ from stacked.util.errors import InputError
 #: as PNG's: its first byte is no text, and its line ends show what a transfer as text did to them
 MAGIC = b"\x89STK\r\n\x1a\n"
 VERSION, ID_BYTES, CRC_BYTES = 1, 8, 4
-#: what a file may ask to be made: its few bytes could ask for more than there is memory
-MOST_IMAGES, MOST_VALUES = 2**20, 2**30
+#: what a file may ask to be made, since its few bytes could ask for more than there is memory; values are those of the largest
+#: image in colour that Pillow reads by itself
+MOST_IMAGES, MOST_VALUES = 2**20, 2**28
 
 Size = tuple[int, int]
 
@@ -38,8 +39,8 @@ def pack(model: bytes, sizes: Sequence[Size], payload: bytes) -> bytes:
     return body + zlib.crc32(body).to_bytes(CRC_BYTES, "little")
 
 
-def unpack(content: bytes, model: bytes, name: str, tile: tuple[int, int, int]) -> Packed:
-    """What is in the bytes of a file called `name`, whose images are made of tiles [C, H, W].
+def unpack(content: bytes, model: bytes, name: str, tile: tuple[int, int, int], most: int = MOST_VALUES) -> Packed:
+    """What is in the bytes of a file called `name`, whose images are made of tiles [C, H, W], of `most` values at most.
 
     Raises InputError where they are no such file, of another version or model, damaged, or ask for too much memory.
     """
@@ -72,12 +73,19 @@ def unpack(content: bytes, model: bytes, name: str, tile: tuple[int, int, int]) 
             width, at = _number(body, at)
             need(bool(count and height and width), damaged)
             total += count * -(-height // high) * -(-width // wide) * channels * high * wide
-            most = total <= MOST_VALUES and len(sizes) + count <= MOST_IMAGES
-            need(most, f"{name} asks for more than {MOST_IMAGES:,} images or {MOST_VALUES:,} values: it is not read")
+            need(total <= most and len(sizes) + count <= MOST_IMAGES, too_much(name, most))
             sizes += [(height, width)] * count
     except IndexError as error:
         raise InputError(damaged) from error
     return Packed(sizes, body[at:])
+
+
+def too_much(name: str, most: int) -> str:
+    """What to say of a file that asks for too much."""
+    return (
+        f"{name} asks for more than {MOST_IMAGES:,} images or {most:,} values: it is not read; where it is to be trusted, give "
+        "max_megapixels (--max-megapixels) that allow its images"
+    )
 
 
 def _leb128(number: int) -> bytes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from stacked.cli.command import Command, called, carried_out
 from stacked.cli.overwriting import FORCE, check_new, check_not_read
+from stacked.runtime.progress import say_warnings
 from stacked.util.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -41,20 +42,24 @@ def encode(codec: Path, images: Sequence[Path], file: Path, force: bool = False)
     return f"{file}: {len(images)} image{'s' * (len(images) > 1)}, {rate}"
 
 
-def decode(codec: Path, file: Path, folder: Path, force: bool = False) -> str:
+def decode(codec: Path, file: Path, folder: Path, force: bool = False, max_megapixels: float | None = None) -> str:
     """Write the images of a file into a folder, numbered in their order; returns what to say of it.
 
-    Raises InputError for what cannot be read, and for images that are there, unless `force`.
+    max_megapixels: of all images together (None: 89). Raises InputError for what cannot be read, and for images that are there,
+    unless `force`.
     """
     from stacked.apps.codec import Codec
+    from stacked.data.formats.image import regular
     from stacked.util.atomic import sweep, write_atomically
 
     model = Codec.load(codec)
     try:
+        regular(file)
         content = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}): give a file of compressed images") from error
-    images = model.decode(content, str(file))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{file} cannot be read ({reason}): give a file of compressed images") from error
+    images = model.decode(content, str(file), max_megapixels=max_megapixels)
     paths = [folder / f"{number:04}.png" for number in range(len(images))]
     check_new(paths, "FOLDER", force)
     sweep(folder)
@@ -67,16 +72,17 @@ def read(path: Path, channels: int) -> Tensor:
     """An image file as uint8 [channels, H, W], turned as its EXIF orientation says; InputError where something would be lost."""
     import numpy as np
     import torch
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    from stacked.data.formats.image import reason_of, regular, upright
     from stacked.util.checks import need
 
     try:
+        regular(path)
         with Image.open(path) as opened:
-            image: Image.Image = ImageOps.exif_transpose(opened)
+            image = upright(path, opened)
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} cannot be read ({reason}): give an image that Pillow reads") from error
+        raise InputError(f"{path} cannot be read ({reason_of(error)}): give an image that Pillow reads") from error
     clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     need(not clear, f"{path} is transparent in places, which is not kept: lay it on a background first")
     grey = image.mode in ("1", "L")
@@ -104,34 +110,34 @@ def png(image: Tensor) -> bytes:
 def main(words: Sequence[str] | None = None) -> int:
     """The command line; returns 0, or 2 for bad input."""
     prog = called("stacked.compress")
+    say_warnings()
     command = Command(prog=prog, description="Compress images by a trained codec, and restore them.")
     ways = command.add_subparsers(dest="way", required=True)
     there = ways.add_parser("encode", help="images to a file")
     there.add_argument("codec", type=Path, metavar="CODEC", help="file that Codec.save wrote")
     there.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="file that Pillow reads")
     there.add_argument("file", type=Path, metavar="FILE", help="to be written")
-    there.add_argument(
-        "--max-megapixels", type=float, default=None, metavar="X", help="of the largest image that is read (89)"
-    )
     back = ways.add_parser("decode", help="a file to PNG images")
     back.add_argument("codec", type=Path, metavar="CODEC", help="file that it was written with")
     back.add_argument("file", type=Path, metavar="FILE", help="file that encode wrote")
     back.add_argument("folder", type=Path, metavar="FOLDER", help="to be written into")
-    for way in (there, back):
+    for way, what in ((there, "the largest image that is read"), (back, "all images together")):
+        way.add_argument("--max-megapixels", type=float, default=None, metavar="X", help=f"of {what} (89)")
         way.add_argument("--force", action="store_true", help=FORCE)
 
     def do() -> int:
         given = command.parse_args(words)
+        from stacked.util.checks import positive
+
+        if given.max_megapixels is not None:
+            positive(given.max_megapixels, "max_megapixels")
         if given.way == "encode":
             from stacked.data.formats.image import pixel_limit
-            from stacked.util.checks import positive
 
-            if given.max_megapixels is not None:
-                positive(given.max_megapixels, "max_megapixels")
             with pixel_limit(given.max_megapixels):
                 told = encode(given.codec, given.images, given.file, given.force)
         else:
-            told = decode(given.codec, given.file, given.folder, given.force)
+            told = decode(given.codec, given.file, given.folder, given.force, given.max_megapixels)
         print(printable(told))
         return 0
 

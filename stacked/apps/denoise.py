@@ -22,7 +22,6 @@ from stacked.training.codes import Images
 from stacked.training.pretrain import pretrain
 from stacked.util.checks import need
 from stacked.util.chunks import chunks
-from stacked.util.serialization import parsed
 
 FORMAT = "stacked denoiser 1"
 #: images that are restored at once, at most
@@ -134,8 +133,9 @@ class Denoiser:
     @own_settings()
     def load(cls, path: str | Path) -> Denoiser:
         """The denoiser that `save` wrote, which may be anyone's; InputError when the file is none."""
-        with reading(path, FORMAT, "a denoiser {reason}: give a file that Denoiser.save wrote") as content:
-            corruption, level = (parsed(content.header[name]) for name in ("corruption", "level"))
+        what = "a denoiser {reason}: give a file that Denoiser.save wrote"
+        with reading(path, FORMAT, what, ("corruption", "level")) as content:
+            corruption, level = content.header["corruption"], content.header["level"]
             level = tuple(level) if isinstance(level, list) else level
             denoiser = cls(RunSpec(stack=content.spec), corruption=corruption, level=level)
             denoiser.stack = content.empty()

@@ -43,10 +43,14 @@ def do(parser: Command, words: Sequence[str] | None) -> int:
         if name not in CHOICES:
             parser.error(f"check {name!r} is not known: choose from {', '.join(CHOICES)}{meant(name, CHOICES)}")
     if not (given.store / "mlflow.db").exists() and not os.environ.get("MLFLOW_TRACKING_URI"):
-        parser.error(
-            f"there is no database in {str(given.store)!r}: name the store's folder with --store, or set MLFLOW_TRACKING_URI "
-            "where the runs are recorded elsewhere"
-        )
+        there_is_none = f"there is no database in {str(given.store)!r}"
+        if not (given.store / "work").is_dir():
+            parser.error(
+                f"{there_is_none}: name the store's folder with --store, or set MLFLOW_TRACKING_URI where the runs are "
+                "recorded elsewhere"
+            )
+        if given.dry_run:
+            parser.error(f"{there_is_none}: without --dry-run it is made anew, and gets what the work folders hold")
     return examine(given.store, given.checks or CHOICES, dry=given.dry_run)
 
 

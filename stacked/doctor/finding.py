@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stacked.tracking.client import StoreClient
+from stacked.tracking.pending_uploads import FOLDER as UNSENT
 from stacked.tracking.run_record import FILE, RunRecord, read_record
 from stacked.tracking.store import Store
-from stacked.tracking.tracker import Family, InUse, held
+from stacked.tracking.tracker import POINTS, Family, InUse, held
 from stacked.util.errors import InputError
+from stacked.util.links import check_inside
 
 
 class NotMended(Exception):
@@ -52,9 +54,12 @@ def folders(store: Store) -> list[Path]:
 
 
 def read(folder: Path) -> Kept:
-    """What a work folder holds; InputError when a record in it is damaged."""
-    stages = {path: read_record(path) for path in sorted((folder / "stages").glob("[0-9]*"))}
-    return Kept(folder, read_record(folder), stages)
+    """What a work folder holds; InputError when a record in it is damaged, or a link."""
+    stages = sorted((folder / "stages").glob("[0-9]*"))
+    check_inside(folder, *stages)
+    for each in (folder, *stages):
+        check_inside(each, each / POINTS, each / UNSENT)
+    return Kept(folder, read_record(folder), {path: read_record(path) for path in stages})
 
 
 def whole(folders: Iterable[Path]) -> Iterator[Kept]:
@@ -74,10 +79,12 @@ def idle(store: Store) -> Iterator[Kept]:
             yield from whole([folder])
 
 
-def send(run: Kept, store: Store, *, ended: bool = False) -> None:
-    """Send what waits of a run, or that it has ended too; NotMended when MLflow does not take it."""
+def send(run: Kept, store: Store, *, ended: bool = False, again: bool = False) -> None:
+    """Send what waits of a run, or that it has ended too, or all of it again; NotMended when MLflow does not take it."""
     family = Family(StoreClient(store, run.record.experiment), run.folder, read_record(run.folder, store.name))
     if ended:
         family.end()
+    if again:
+        family.look_again()
     if not family.flush():
         raise NotMended("MLflow did not take it: try again when it answers")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from stacked.doctor.finding import Finding, Kept, idle, send
+from stacked.tracking.client import StoreClient
 from stacked.tracking.pending_uploads import FOLDER
 from stacked.tracking.store import Store
 from stacked.tracking.tracker import POINTS
@@ -14,12 +15,19 @@ from stacked.tracking.tracker import POINTS
 
 def find(store: Store) -> Iterator[Finding]:
     """It is sent, points with their original times."""
-    elsewhere = Counter[str]()
+    elsewhere, client = Counter[str](), StoreClient(store, "")
+    made_at = client.made_at() if store.is_local else 0
     for run in idle(store):
         if run.record.store != store.name:
             elsewhere[run.record.store] += 1
             continue
-        if lacks := lacking(run):
+        if run.record.run_id and run.record.started < made_at and client.lacks(run.record.run_id):
+            yield Finding(
+                f"{run.title}: MLflow's database was removed, and the one made since lacks the run",
+                partial(send, run, store, again=True),
+                "it is sent, but for the data it read and its model, which that database alone told of",
+            )
+        elif lacks := lacking(run):
             yield Finding(
                 f"{run.title}: MLflow lacks {', '.join(lacks)}",
                 partial(send, run, store),

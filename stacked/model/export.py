@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from stacked.cli.command import Command, called, carried_out
 from stacked.cli.overwriting import FORCE, check_new, check_not_read
+from stacked.runtime.progress import say_warnings
 from stacked.util.errors import printable
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def quietly() -> Iterator[None]:
 def main(words: Sequence[str] | None = None) -> int:
     """Export a file to a file; returns 0, or 2 for bad input."""
     prog = called("stacked.export")
+    say_warnings()
     command = Command(prog=prog, description="Write a trained encoder for another runtime.")
     command.add_argument("encoder", type=Path, metavar="ENCODER", help="encoder.safetensors of a run")
     command.add_argument("file", type=Path, metavar="FILE", help=f"to be written; it ends in {' or '.join(FORMATS)}")

@@ -6,7 +6,6 @@ atomically and carries a checksum; nothing is ever unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
@@ -17,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from stacked.model import tensor_file
 from stacked.spec import RunSpec, from_json
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.errors import InputError, Interrupted
@@ -200,13 +199,7 @@ def place_in(header: dict[str, str], path: Path) -> tuple[int, int]:
 
 def checksum(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
     """SHA-256 of all that a checkpoint says: names, types, shapes and bytes of tensors, and its header."""
-    found = hashlib.sha256(
-        json.dumps({name: header.get(name) for name in ("format", "spec", "place", "state")}).encode()
-    )
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    return tensor_file.checksum(tensors, {name: header.get(name) for name in ("format", "spec", "place", "state")})
 
 
 def differing(written: str, here: RunSpec) -> str:

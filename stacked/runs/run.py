@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stacked import data
 from stacked.components.objectives import LOSSES
 from stacked.cost.disk import check_room, check_writable, work_room
+from stacked.data.formats.split import check_splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.evaluation.curves import Curves, State
@@ -74,6 +75,7 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
 @own_settings()
 def check(spec: RunSpec, splits: data.Splits) -> None:
     """Raise InputError where the data cannot serve the spec, before anything is trained."""
+    check_splits(splits)
     check_size(spec.stack, splits.image_shape)
     check_weights(spec, splits)
     name, side = spec.optimisation.loss_at(0), min(splits.image_shape[1:])
@@ -97,6 +99,12 @@ def check(spec: RunSpec, splits: data.Splits) -> None:
             label_subset(splits.train.labels, budget, spec.seed)
             selecting(spec, splits, budget)
     check_batches(spec, splits)
+    different = len(splits.train.labels[splits.train.labels >= 0].unique())
+    need(
+        not splits.classes or different > 1,
+        f"training images of {different} of {len(splits.classes)} classes have labels, and a probe learns to tell 2 or more: "
+        "give images of others, or data without classes",
+    )
 
 
 def check_batches(spec: RunSpec, splits: data.Splits) -> None:

@@ -23,6 +23,15 @@ def again(number: int) -> None:
         _thread.interrupt_main(signal.Signals(number))
 
 
+def end_if_asked(error: BaseException) -> None:
+    """Raise the KeyboardInterrupt over which something failed, if that was why: a library's own error would hide it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, KeyboardInterrupt):
+            raise inner from None
+        inner = inner.__cause__ or inner.__context__
+
+
 class Interruption:
     """A context in which signals, Ctrl-C and SIGTERM, are noted for whoever asks: `stop` of a run is such a question.
 

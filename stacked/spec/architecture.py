@@ -8,6 +8,9 @@ from typing import Any
 from stacked.util.checks import choice, need, positive
 from stacked.util.serialization import CALLED, Options, later, pairs, take_python_values
 
+#: stages of a stack: more are a slip of the hand, and would be made before anything else can be checked
+MOST_STAGES = 1000
+
 
 @dataclass(frozen=True)
 class StageSpec:
@@ -76,6 +79,10 @@ class StackSpec:
         need(
             len(self.stages) > 0,
             "a stack of no stages is not allowed: give at least one width, for instance 16",
+        )
+        need(
+            len(self.stages) <= MOST_STAGES,
+            f"a stack of {len(self.stages):,} stages is not allowed: give at most {MOST_STAGES:,}",
         )
         for below, above in zip(self.stages, self.stages[1:], strict=False):
             need(

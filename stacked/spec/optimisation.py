@@ -89,6 +89,8 @@ class Optimisation:
         choice(self.on_fault, FAULTS, "on_fault")
         for name in self.loss:
             choice(name, LOSSES, "loss")
+        given = isinstance(self.corruption, str)
+        need(given, f"corruption {self.corruption!r} is not allowed: give a name, or several joined by '+'")
         names = parts(self.corruption)
         for levels in map(as_tuple, self.corruption_level):
             need(

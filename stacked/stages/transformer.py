@@ -20,7 +20,8 @@ def need_division(patch: int, size: Shape) -> None:
     """Raise InputError unless `patch` divides height and width."""
     common = math.gcd(*size)
     if common % patch:
-        divisors = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
+        small = [n for n in range(1, math.isqrt(common) + 1) if common % n == 0]
+        divisors = ", ".join(map(str, sorted({*small, *(common // n for n in small)})))
         raise InputError(f"patch {patch} does not divide {' x '.join(map(str, size))}: choose from {divisors}")
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 # First, for it sets what MLflow reads when it is imported.
-from stacked.tracking.store import BUSY_SECONDS, OUTAGES, Store, check_unlocked
+from stacked.tracking.removed_database import made_anew
+from stacked.tracking.store import BUSY_SECONDS, OUTAGES, Store, Unusable, check_unlocked, let_go_of_connections
 
 # isort: split
 import numpy as np
@@ -34,12 +35,13 @@ from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 
 from stacked.tracking.export_cleanup import let_go
 from stacked.tracking.http import BadAnswer, bounded
 from stacked.tracking.metric_log import Point
-from stacked.util.errors import InputError
+from stacked.util.links import leads_out, left_out
 from stacked.util.paths import without_login
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ PICTURES = "images"  # MLflow's own folder for pictures with a step: any other f
 READ_SECONDS = 60.0  # that a server may be waited for where nothing is trained meanwhile
 MAX_METRICS = 1000  # MLflow's limits for one call of log_batch
 MAX_PARAMS = 100
+MOST_PAGES = 1000
 PAGE = 100  # runs asked for at once: each with its parameters, tags and last metrics
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,255}")  # MLflow's own rule
 
@@ -67,6 +70,7 @@ class StoreClient:
 
     @cached_property
     def _client(self) -> MlflowClient:
+        made_anew(self.store)
         client = MlflowClient(self.store.uri)
         return cast(MlflowClient, _ClientOfServer(client)) if self.store.is_server else client
 
@@ -75,14 +79,23 @@ class StoreClient:
         if self.store.is_local:
             check_unlocked(self.store.root / "mlflow.db")
 
+    def is_new(self) -> bool:
+        """Whether the store's database had been removed and is a new one, which has nothing. Raises an outage without one."""
+        new = made_anew(self.store)
+        if new:
+            self.forget(None)
+            self._pictures.clear()
+        return new
+
     def forget(self, run_id: str | None) -> None:
         """Ask anew which experiment it is, and where the files of a run belong: what was answered may have been wrong."""
         self.__dict__.pop("experiment_id", None)
+        let_go_of_connections(self.store.uri)
         let_go_of_writer(run_id)
 
     @cached_property
     def experiment_id(self) -> str:
-        """Id of the experiment; raises `InputError` when it was deleted in the store, or its artifacts lie elsewhere."""
+        """Id of the experiment; raises `Unusable` when it was deleted in the store, or its artifacts lie elsewhere."""
         # A server sees to it alone; held while that hangs, the lock would make others wait for both.
         with nullcontext() if self.store.is_server else FileLock(self.store.root / ".lock", timeout=BUSY_SECONDS):
             found = self._client.get_experiment_by_name(self.experiment)
@@ -97,12 +110,12 @@ class StoreClient:
         if found is None or found.name != self.experiment:
             raise BadAnswer(f"asked for the experiment {self.experiment!r}, it answers with another one")
         if self.store.is_local and found.artifact_location != self.store.artifacts.as_uri():
-            raise InputError(
+            raise Unusable(
                 f"the store {str(self.store.root)!r} was moved, and MLflow looks for its files where they were: "
                 f"mend that with 'python -m stacked.doctor relocate --store {self.store.root}'"
             )
         if not _is_active(found.lifecycle_stage):
-            raise InputError(
+            raise Unusable(
                 f"the experiment {self.experiment!r} is deleted in {without_login(self.store.uri)}; restore it with "
                 f"'mlflow experiments restore -x {_id(found.experiment_id)}' or use another store"
             )
@@ -111,6 +124,17 @@ class StoreClient:
     def tag_experiment(self, key: str, value: str) -> None:
         """Set a tag of the experiment."""
         self._client.set_experiment_tag(self.experiment_id, key, value)
+
+    def _experiments(self) -> list[str]:
+        """The ids of all experiments, page by page: MLflow gives a thousand at most at once."""
+        page = self._client.search_experiments()
+        found = {each.experiment_id for each in page}
+        while page.token:
+            page, known = self._client.search_experiments(page_token=page.token), len(found)
+            found |= {each.experiment_id for each in page}
+            if len(found) == known:
+                raise BadAnswer(f"it answers with pages of experiments without end, {known:,} experiments so far")
+        return list(found)
 
     def metric_range(self, query: str, metric: str) -> tuple[float, float] | None:
         """Least and greatest finite value that runs found by `query` have of a metric; None without any."""
@@ -142,24 +166,52 @@ class StoreClient:
 
     def running(self) -> list[StoredRun]:
         """All runs of this package, of any experiment, that the store has as RUNNING."""
-        experiments = [each.experiment_id for each in self._client.search_experiments()]
+        experiments = self._experiments()
         running = self._runs(experiments, "attributes.status = 'RUNNING'") if experiments else []
         return [run for run in running if KEY_TAG in run.data.tags]
 
     def _runs(self, experiments: list[str], query: str) -> list[StoredRun]:
         """All runs of experiments that a query finds, page by page."""
-        found: list[StoredRun] = []
+        found: dict[str, StoredRun] = {}
         token = None
-        while True:
-            page = self._client.search_runs(experiments, query, max_results=PAGE, page_token=token)
-            found, token = found + list(page), page.token
+        for _ in range(MOST_PAGES):
+            page, known = self._client.search_runs(experiments, query, max_results=PAGE, page_token=token), len(found)
+            found |= {_id(run.info.run_id): run for run in page}
+            token = page.token
             if not token:
-                return found
+                return list(found.values())
+            if len(found) == known:
+                break
+        raise BadAnswer(f"it answers with pages of runs without end, {len(found):,} runs so far")
 
     def last_heard_of(self, run: StoredRun) -> int:
         """When the run began, or logged its last metric (ms since 1970)."""
         histories = [self._client.get_metric_history(run.info.run_id, key) for key in run.data.metrics]
         return max([run.info.start_time, *(point.timestamp for history in histories for point in history)])
+
+    def lacks(self, run_id: str) -> bool:
+        """Whether the store does not know the run, not even as deleted."""
+        try:
+            self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return True
+            raise
+        return False
+
+    def made_at(self) -> int:
+        """When the store's database was made (ms since 1970): then MLflow makes its first experiment."""
+        return int(self._client.get_experiment("0").creation_time or 0)
+
+    def adopt_files(self, run_id: str, by: str) -> bool:
+        """Give the files of a run that a local store does not know any more to another, just made; whether there were some."""
+        old, new = (self.store.artifacts / each for each in (_id(run_id), by))
+        if not self.store.is_local or not old.is_dir() or new.exists() or not self.lacks(run_id):
+            return False
+        old.rename(new)
+        if (new / "artifacts" / PICTURES).is_dir():
+            self._client.set_tag(by, MLFLOW_LOGGED_IMAGES, True)
+        return True
 
     def create_run(self, name: str, started: int, tags: Mapping[str, str]) -> str:
         """Create a run that began at `started` (ms since 1970) and return its id."""
@@ -197,7 +249,8 @@ class StoreClient:
 
     def log_image(self, run_id: str, image: NDArray[np.uint8], key: str, step: int, at: int) -> None:
         """Log a picture of a series with a step, in place of what a killed process left of it; `at` in ms since 1970."""
-        name = re.compile(rf"{re.escape(f'{PICTURES}/{key}')}[+%]step[+%]{step}[+%]timestamp[+%].*")
+        told = key.replace("/", "~")  # as MLflow has it
+        name = re.compile(rf"{re.escape(f'{PICTURES}/{told}')}[+%]step[+%]{step}[+%]timestamp[+%].*")
         for path in filter(name.fullmatch, self._pictures_before(run_id)):
             with _understood() if self.store.is_server else nullcontext():
                 self._artifacts_of(run_id).delete_artifacts(path)
@@ -222,6 +275,9 @@ class StoreClient:
         if Path(path).is_dir():
             files = [file for file in sorted(Path(path).iterdir()) if not file.name.startswith(".")]
         for file in files:
+            if leads_out(file, Path(path)):
+                left_out(file)
+                continue
             self._client.log_artifact(run_id, str(file), folder)
 
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
@@ -294,7 +350,8 @@ class _ClientOfServer:
 @contextmanager
 def _understood() -> Iterator[None]:
     """What is raised over the answer of a server is an outage."""
-    with bounded(READ_SECONDS):
+    with bounded(READ_SECONDS) as waiting:
+        waiting.call()
         try:
             yield
         except OUTAGES:

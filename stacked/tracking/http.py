@@ -36,6 +36,8 @@ ANSWER_BYTES = 16 * 2**20  # the longest answer; a page of a thousand points of 
 ANSWER_SECONDS = 1.0  # that a good answer may take without counting as waiting: a server that works may be far away
 SENDING_RATE = 100_000  # bytes a second: a server that takes a file at least as fast is not waited for
 BLOCK = 2**14
+FREE_REQUESTS = 10  # of one call of MLflow's client: it may ask for one page after another, which need not end
+CALL_BYTES = 8 * ANSWER_BYTES  # the longest answers to one call together
 #: Loggers that would print what is wrong with an answer, each time, beside the one warning of the outbox.
 LOGGERS = ("mlflow.exceptions", "mlflow.utils.rest_utils", "urllib3.connection", "urllib3.connectionpool")
 
@@ -48,25 +50,33 @@ class BadAnswer(OSError):
 class Waiting:
     """How long a server may be waited for in all, and how long it was (seconds).
 
-    free: of the time until a good answer, so much does not count.
+    free: of the time until a good answer, so much does not count, for the first requests of a call of MLflow's client.
     """
 
     allowed: float
     free: float = 0.0
     spent: float = 0.0
+    _requests: int = field(default=0, init=False)  # of this call
+    _bytes: int = field(default=0, init=False)  # of the answers to them
     _limit: float = field(default=math.inf, init=False)
     _began: float = field(default=0.0, init=False)
     _sending: float = field(default=0.0, init=False)  # time in which the server took bytes fast enough
 
+    def call(self) -> None:
+        """A call of MLflow's client begins."""
+        self._requests = self._bytes = 0
+
     def begin(self, limit: float) -> None:
         """A request begins that may take so long."""
+        self._requests += 1
         self._began, self._sending = time.monotonic(), 0.0
         self._limit = min(limit, self.allowed - self.spent)
         self.left()
 
     def end(self, *, good: bool) -> None:
         """It has ended, with a good answer or not."""
-        self.spent += max(0.0, time.monotonic() - self._began - self._sending - (self.free if good else 0.0))
+        few = self._requests <= FREE_REQUESTS
+        self.spent += max(0.0, time.monotonic() - self._began - self._sending - (self.free if good and few else 0.0))
 
     def left(self) -> float:
         """Seconds until the request is given up; TimeoutError when there are none."""
@@ -87,6 +97,11 @@ class Waiting:
             yield
         except TimeoutError:
             raise self.late() from None
+
+    def read(self, size: int) -> None:
+        """An answer of so many bytes was read."""
+        self._bytes += size
+        _check_size(self._bytes, CALL_BYTES)
 
     def sent(self, size: int, seconds: float) -> None:
         """The server took so many bytes in so many seconds."""
@@ -202,6 +217,7 @@ class _Adapter(HTTPAdapter):
         try:
             with _closing_on_error(super().send(request, stream=True, timeout=waiting.left(), **options)) as answer:
                 _read(answer)
+                waiting.read(len(answer.content))
                 _check(request, answer)
             good = answer.status_code < 300
             return answer
@@ -239,9 +255,9 @@ def _read(answer: Response) -> None:
     answer._content, answer.encoding = bytes(content), "utf-8"  # guessing an encoding takes minutes of a long one
 
 
-def _check_size(size: int) -> None:
-    if size > ANSWER_BYTES:
-        raise BadAnswer(f"an answer of more than {ANSWER_BYTES:,} bytes")
+def _check_size(size: int, most: int = ANSWER_BYTES) -> None:
+    if size > most:
+        raise BadAnswer(f"an answer of more than {most:,} bytes")
 
 
 def _check(request: PreparedRequest, answer: Response) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from stacked.util.atomic import writing
 from stacked.util.checks import need, whole
 from stacked.util.errors import InputError
+from stacked.util.links import check_inside
 from stacked.util.serialization import parsed
 
 _METRIC_NAME = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*")
@@ -39,11 +40,12 @@ class PointFile:
     """The points of one run, at `path`; a metric already there for the same step is never added again.
 
     Opening cuts off a last line that a killed process left half written. Raises `InputError` when another
-    line cannot be read.
+    line cannot be read, or the file is a link to one elsewhere.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        check_inside(path.parent, path)  # its end is cut off, and more is written to it
         _cut_torn_line(path)
         self.points = read_points(path) if path.exists() else []
         self._known = {(name, point.step) for point in self.points for name in point.metrics}

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.util.arrays import read_arrays
 from stacked.util.atomic import sweep, write_atomically, writing
 from stacked.util.checks import choice, need
 from stacked.util.errors import UNREADABLE, InputError
+from stacked.util.links import check_inside, leads_out, left_out
 from stacked.util.serialization import from_dict, parsed
 
 FOLDER = "unsent"
@@ -84,7 +86,11 @@ class Errand:
         """Do it for a run with that work folder, from which paths start, and forget the file that kept it."""
         method: Callable[..., None] = getattr(client, self.what)
         plain = {name: str(folder / value) if name == "path" else value for name, value in self.plain.items()}
-        method(run_id, **plain, **self.arrays, **self.live)
+        path = self.plain.get("path", "")
+        if Path(path).is_absolute() or not leads_out(folder / path, folder):
+            method(run_id, **plain, **self.arrays, **self.live)
+        else:
+            left_out(folder / path)
         if self.path is not None:
             self.path.unlink(missing_ok=True)
             shutil.rmtree(self.path.with_suffix(""), ignore_errors=True)
@@ -106,15 +112,18 @@ def keep(folder: Path, errand: Errand) -> None:
 
 
 def kept(folder: Path) -> list[Errand]:
-    """The errands in a run's work folder, in their order; InputError for a file that holds none.
+    """The errands in a run's work folder, in their order; InputError for a file that holds none, or a link.
 
     What a process was killed over, while it wrote in the folder or forgot an errand, is removed.
     """
+    check_inside(folder, folder / FOLDER)
     sweep(folder, folder / FOLDER)
     for copied in (folder / FOLDER).glob("*/"):
         if copied.name.isdecimal() and not copied.with_suffix(".npz").exists():
             shutil.rmtree(copied, ignore_errors=True)
-    return [_read(path) for path in sorted((folder / FOLDER).glob("*.npz"))]
+    found = sorted((folder / FOLDER).glob("*.npz"))
+    check_inside(folder, *found)
+    return [_read(path) for path in found]
 
 
 def _copied(there: Path, into: Path) -> Path:
@@ -131,8 +140,7 @@ def _copied(there: Path, into: Path) -> Path:
 
 def _read(path: Path) -> Errand:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path)
         words = parsed(arrays.pop("errand").tobytes().decode())
         need(
             isinstance(words, dict) and words.keys() == {"what", "plain", "once"}, "it does not say what is to be done"

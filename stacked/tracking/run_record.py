@@ -12,6 +12,7 @@ from pathlib import Path
 from stacked.util.atomic import write_atomically, writing
 from stacked.util.checks import choice, whole
 from stacked.util.errors import InputError
+from stacked.util.links import check_inside
 from stacked.util.paths import without_login
 from stacked.util.serialization import from_dict, parsed
 
@@ -92,6 +93,7 @@ def open_record(
 def read_record(folder: Path, store: str | None = None) -> RunRecord:
     """The record in a folder; one made with a store of another name than this one says that it has nothing of the run."""
     path = folder / FILE
+    check_inside(folder, path)
     try:
         record = from_dict(RunRecord, parsed(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:

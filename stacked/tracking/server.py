@@ -14,12 +14,13 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stacked.tracking.loopback import HOST, NAMES, is_loopback, unproxied
 from stacked.util.errors import InputError
+from stacked.util.links import check_inside
 
 if TYPE_CHECKING:
     from stacked.tracking.store import Store
 
-HOST = "127.0.0.1"
 #: What stands for all addresses of this machine, and that by which it reaches itself then.
 EVERYWHERE = {"0.0.0.0": HOST, "::": "::1"}
 # Without its job runner the server needs a third of the memory.
@@ -41,16 +42,22 @@ def command(store: Store, port: int = 5000, host: str = HOST) -> list[str]:
 def environment(port: int = 5000, host: str = HOST) -> dict[str, str]:
     """The variables to start the server with.
 
-    MLflow refuses requests that come under a name it does not expect, also from its own page, and expects no names but
-    those of loopback and private addresses: here those of `host` alone. What the user has set stands.
+    A page of elsewhere must not reach the runs under a name of its own that leads here (DNS rebinding). MLflow's own list of
+    names has patterns, such as 10.*, that a name of anybody fits: here it is the names of `host` alone, each with the port.
+    What the user has set stands.
     """
-    if is_loopback(host):
-        return ENVIRONMENT
-    answers = {
-        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(f"{name}:{port}" for name in (*names(host), HOST)),
-        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}:{port}" for name in names(host)),
+    allowed = {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(_in_requests(port, host)),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}" for name in _in_requests(port, host)),
     }
-    return ENVIRONMENT | {key: value for key, value in answers.items() if key not in os.environ}
+    return ENVIRONMENT | {key: value for key, value in allowed.items() if key not in os.environ}
+
+
+def _in_requests(port: int, host: str) -> list[str]:
+    """The names of a server that listens on `host`, as browsers send them: with the port, but for that of HTTP."""
+    own = is_loopback(host) or host in EVERYWHERE
+    known = list(dict.fromkeys([*names(host), *(NAMES if own else ())]))
+    return [f"{name}:{port}" for name in known] + (known if port == 80 else [])
 
 
 def typed_command(store: Store, port: int = 5000, host: str = HOST) -> str:
@@ -75,18 +82,14 @@ def warning(port: int = 5000, host: str = HOST) -> str:
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def names(host: str) -> list[str]:
-    """The names under which a server that listens on `host` is reached, as they stand in an address."""
+    """The names under which a server that listens on `host` is reached, as browsers write them in an address."""
     if host not in EVERYWHERE:
-        return [f"[{host}]" if ":" in host else host]
+        try:
+            known = ipaddress.ip_address(host)
+        except ValueError:
+            return [host.lower()]
+        return [f"[{known}]" if known.version == 6 else str(known)]
     found = [socket.gethostname(), socket.getfqdn()]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -94,7 +97,7 @@ def names(host: str) -> list[str]:
             found.append(probe.getsockname()[0])
         except OSError:
             pass  # there is no network
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(name.lower() for name in found))
 
 
 def serve(store: Store, port: int = 5000, timeout: float = 60, host: str = HOST) -> subprocess.Popen[bytes]:
@@ -104,10 +107,11 @@ def serve(store: Store, port: int = 5000, timeout: float = 60, host: str = HOST)
     """
     _check_free(port, host)
     log = store.root / "server.log"
+    check_inside(store.root, log)
     with log.open("ab") as output:  # a file of this name may be another program's
         server = subprocess.Popen(
             command(store, port, host),
-            env={**os.environ, **environment(port, host)},
+            env={**os.environ, **unproxied(os.environ), **environment(port, host)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -6,9 +6,10 @@ import errno
 import logging
 import os
 import sqlite3
+import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,19 +28,29 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from stacked.runtime.interruption import end_if_asked
 from stacked.tracking.circuit_breaker import patience_with
+from stacked.tracking.loopback import unproxied
 from stacked.util.checks import need
 from stacked.util.errors import InputError, printable
+from stacked.util.links import check_inside
 from stacked.util.paths import without_login, without_logins
 
 # It tells of every migration of a fresh database, and what it says of one that fails, with traces of a hundred lines, is raised
 # too, and told in one.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
-OUTAGES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+
+class Unusable(InputError):
+    """The store answers, and takes no runs as it is: that is for its user to mend."""
+
+
+OUTAGES = (Unusable, MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 LOCK_SECONDS = 120.0  # for opening a store, before anything is trained
 BUSY_SECONDS = 10.0  # for a store that others use while runs are trained
 LONGEST_PATH = 512  # bytes that SQLite takes
+#: The names under which this process has made databases.
+_MADE: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,11 @@ class Store:
         return self.uri == _local_uri(self.root)
 
     @property
+    def database(self) -> Path | None:
+        """The file of its SQLite database, if that is what it is."""
+        return _sqlite_path(self.uri)
+
+    @property
     def is_server(self) -> bool:
         """Whether the store is an MLflow server."""
         return self.uri.startswith(("http://", "https://"))
@@ -79,10 +95,12 @@ def open_store(root: Path = Path("mlruns")) -> Store:
     Any number of processes may open a fresh store at once. A server is not contacted here: training does not
     depend on it. Raises `InputError` when the folder cannot be written or a database cannot be opened.
     """
+    os.environ.update(unproxied(os.environ))  # a proxy does not know what this machine serves itself
     root = root.resolve()
     _make_writable(root)
     store = Store(os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(root), root)
     if store.is_local:
+        check_inside(root, root / "mlflow.db")
         _make_writable(store.artifacts)
     if store.is_server:
         _check_address(store.uri)
@@ -161,6 +179,7 @@ def _prepare(store: Store) -> None:
                     check_opens(path)
                 _first_use(store.uri)
     except (*OUTAGES, ImportError) as error:  # a database's driver may not be installed
+        end_if_asked(error)
         reason = without_logins(str(error).strip().splitlines()[0])
         if "database is locked" in reason:
             if patience.failed(time.monotonic() - start):
@@ -201,31 +220,51 @@ def check_opens(path: Path) -> None:
 
 
 def check_unlocked(path: Path) -> None:
-    """Raise an outage where another process keeps a database to itself: MLflow would wait twice as long."""
-    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as database:
+    """Raise an outage where another process keeps a database to itself: MLflow would wait twice as long; or there is none."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as database:
         database.execute("BEGIN IMMEDIATE")
 
 
 def _create_database(root: Path) -> None:
-    """Create the local database whole or not at all, in one process: MLflow cannot mend one whose creation was interrupted."""
-    path, made = root / "mlflow.db", root / ".mlflow-new.db"
+    """Create the local database where there is none, in one process."""
+    path = root / "mlflow.db"
     if path.exists():
         return
-    parts = (made, made.with_name(f"{made.name}-journal"))
     with _locked(root):
-        if path.exists():
-            return
-        try:
-            for left in parts:
-                left.unlink(missing_ok=True)
-            made.touch()  # with the mode that the umask says: SQLite's own lets no group write
-            check_opens(made)
-            _first_use(sqlite_uri(made))
-            os.replace(made, path)
-        except BaseException:
-            for left in parts:
-                left.unlink(missing_ok=True)
-            raise
+        if not path.exists():
+            make_database(path)
+
+
+def make_database(path: Path) -> None:
+    """Make a database whole or not at all, under another name first: MLflow cannot mend one whose creation was interrupted."""
+    made, begun = path.with_name(f".{path.stem}-new.db"), f".{path.stem}-new*"
+    if made in _MADE:  # MLflow keeps connections to a name that it has used
+        made = made.with_stem(f"{made.stem}-{len(_MADE)}")
+    _MADE.add(made)
+    _unlink(path.parent.glob(begun))
+    try:
+        made.touch()  # with the mode that the umask says: SQLite's own lets no group write
+        check_opens(made)
+        _first_use(sqlite_uri(made))
+        _unlink(path.parent.glob(f"{path.name}-*"))  # SQLite would play a journal of the old one back into the new one
+        os.replace(made, path)
+        let_go_of_connections(sqlite_uri(path))
+    except BaseException:
+        _unlink(path.parent.glob(begun))
+        raise
+
+
+def let_go_of_connections(uri: str) -> None:
+    """Forget this process's connections to a database: they lead to the file that had its name when they were made."""
+    stores = sys.modules.get("mlflow.store.tracking.sqlalchemy_store")
+    engines = stores.SqlAlchemyStore._engine_map if stores else {}
+    if uri in engines:
+        engines[uri].dispose()
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

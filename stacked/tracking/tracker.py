@@ -31,6 +31,7 @@ from stacked.tracking.store import OUTAGES, Store, open_store
 from stacked.tracking.uploader import Outbox
 from stacked.util.atomic import writing
 from stacked.util.errors import InputError, Unwritable
+from stacked.util.links import check_inside
 from stacked.util.paths import without_folders
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Run:
         self._points = PointFile(folder / POINTS)
         self._errands = kept(folder)
         self._found = False
+        self._in_database: list[Errand] = []  # those done of which the database alone tells
         self._outbox: Outbox = parent._outbox if parent else Outbox(self._send, client.store.uri, str(folder))
         record.points_sent = min(record.points_sent, len(self._points.points))
         record.save(folder)
@@ -154,7 +156,6 @@ class Run:
             self._client.check_free()
             self._bring_up_to_date(self._connect())
         except OUTAGES:
-            self._found = False  # what the store knew, or said of it, may not hold any more
             self._client.forget(self._record.run_id)
             raise
         finally:
@@ -186,6 +187,7 @@ class Run:
             else:
                 self._errands = [each for each in self._errands if each is not errand]  # they hold arrays
                 self._record.done.extend([errand.once] if errand.once else [])
+                self._in_database += [errand] if errand.what in ("log_dataset", "log_model") else []
         if failures:
             raise failures[0]
 
@@ -221,13 +223,22 @@ class Run:
         return run_id
 
     def _create(self) -> str:
-        record, parent = self._record, self._parent_id()
-        if record.run_id or record.parent != parent:
+        record, parent, lost, done = self._record, self._parent_id(), self._record.run_id, self._record.done
+        if lost or record.parent != parent:
             record.forget_store()
             record.parent = parent
             record.save(self._folder)
         of = {"mlflow.parentRunId": parent} if parent else {}
-        return self._client.create_run(record.name, record.started, record.tags | of | {KEY_TAG: record.key})
+        run_id = self._client.create_run(record.name, record.started, record.tags | of | {KEY_TAG: record.key})
+        if lost and self._client.adopt_files(lost, run_id):
+            record.done = [label for label in done if label.startswith("image ")]
+        self._errands, self._in_database = self._in_database + self._errands, []
+        return run_id
+
+    def look_again(self) -> None:
+        """The store may have nothing of the run any more: find it there, or send all of it again."""
+        record, self._found = self._record, False
+        record.points_sent, record.tags_sent, record.end_sent = 0, False, False
 
 
 class Family(Run):
@@ -237,12 +248,26 @@ class Family(Run):
         super().__init__(client, folder, record)
         self._stages: dict[int, Run] = {}
         for stage in (path for path in (folder / "stages").glob("*") if path.name.isdecimal()):
+            check_inside(folder, stage)
             self._stages[int(stage.name)] = Run(client, stage, read_record(stage, client.store.name), self)
 
     def _send(self) -> None:
-        super()._send()
+        family = (self, *self._stages.values())
+        try:
+            if self._client.is_new():
+                self.look_again()
+            super()._send()
+            for stage in self._stages.values():
+                stage._send()
+        except OUTAGES:
+            for run in family:
+                run._found = False  # what the store knew, or said of it, may not hold any more
+            raise
+
+    def look_again(self) -> None:
+        super().look_again()
         for stage in self._stages.values():
-            stage._send()
+            stage.look_again()
 
     def end(self) -> None:
         """Note that what is RUNNING was KILLED, when the run was last heard of."""
@@ -274,7 +299,7 @@ class Tracker(Family):
         with held(work):
             record = open_record(work, store.name, experiment, name, tags, params)
             super().__init__(StoreClient(store, experiment), work, record)
-            self._outbox.flush()
+            self._outbox.flush(strict=True)
 
     def __enter__(self) -> Tracker:
         self._holding = held(self._folder)

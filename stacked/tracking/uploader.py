@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+from stacked.runtime.interruption import end_if_asked
 from stacked.tracking import circuit_breaker as limits
 from stacked.tracking.circuit_breaker import Patience, patience_with
 from stacked.tracking.http import ANSWER_SECONDS, bounded
-from stacked.tracking.store import OUTAGES, reason_of
+from stacked.tracking.store import OUTAGES, Unusable, reason_of
 from stacked.util.paths import without_login
 
 BATCH_POINTS = 100
@@ -34,8 +35,11 @@ class Outbox:
         if self._waiting >= BATCH_POINTS or self.patience.clock() - self._sent_at >= BATCH_SECONDS:
             self.flush()
 
-    def flush(self, *, pressing: bool = False) -> bool:
-        """Send what waits; False when the store fails or is given time to recover."""
+    def flush(self, *, pressing: bool = False, strict: bool = False) -> bool:
+        """Send what waits; False when the store fails or is given time to recover.
+
+        A store that takes no runs as it is fails like any other, and is `Unusable` where `strict`.
+        """
         if not self.patience.has(pressing=pressing):
             return False
         start = self.patience.clock()
@@ -43,6 +47,9 @@ class Outbox:
             with bounded(limits.ATTEMPT_SECONDS, ANSWER_SECONDS) as waiting:
                 self._send_twice(start)
         except OUTAGES as error:
+            end_if_asked(error)
+            if strict and isinstance(error, Unusable):
+                raise
             if self.patience.failed(self.patience.clock() - start):
                 self._warn(f"failed ({reason_of(error)})")
             return False

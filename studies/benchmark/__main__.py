@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from pandas import DataFrame, concat
 
 from stacked.cli.command import Command, called
 from stacked.cli.overwriting import begins, below, check_own
@@ -21,15 +22,13 @@ from stacked.util.errors import InputError, Interrupted
 from studies.benchmark import __doc__ as question
 from studies.benchmark.peers import available
 from studies.benchmark.questions import Call, Question, questions
+from studies.benchmark.rows import FIELDS, load, text
 from studies.benchmark.spent import MEMORY
 from studies.framework.exit_codes import ended
 from studies.framework.places import INDEX, ROOT
 
-FIELDS = ("question", "arm", "repeat", "measure", "value", "load", "commit")
 #: fewer do not give a median that can be relied on
 LEAST = 5
-
-Row = dict[str, str]
 
 
 def main(words: list[str] | None = None) -> int:
@@ -73,7 +72,7 @@ def main(words: list[str] | None = None) -> int:
 
 def command_of(prog: str, path: Path, known: Sequence[Question]) -> str:
     """The command that makes the rows at `path`, however many were typed until they were there."""
-    there = {row["question"] for row in rows(path)}
+    there = set(load(path)["question"])
     names = [one.name for one in known if one.name in there]
     return prog if len(names) == len(known) else f"{prog} --only {' '.join(names)}"
 
@@ -83,27 +82,27 @@ def measure(asked: list[Question], path: Path, repeats: int, stop: Callable[[], 
     from stacked.runtime.environment import code_identity
 
     commit, changed = code_identity()
-    made = {(row["question"], row["arm"], row["repeat"]) for row in rows(path)}
     if not path.exists():
         write_atomically(path, ",".join(FIELDS) + "\n")
+    there = load(path)
+    made = set(zip(there["question"], there["arm"], there["repeat"], strict=True))
     for one in asked:
         for repeat in range(repeats):
             for arm, call in one.arms.items():
                 if stop():
                     raise Interrupted("stopped as asked")
-                if (one.name, arm, str(repeat)) in made:
+                if (one.name, arm, repeat) in made:
                     continue
                 if arm == "ClustPy" and not available():
                     say(f"{one.name}: ClustPy is not installed, and is left out (pip install -e '.[benchmark]')")
                     continue
-                load = os.getloadavg()[0]
+                busy = os.getloadavg()[0]
                 found = measured(call, {"seed": repeat} if one.seeded else {})
                 say(f"{one.name}, {arm}, repeat {repeat + 1} of {repeats}: {found}")
-                with path.open("a", newline="", encoding="utf-8") as file:
-                    table = csv.writer(file, lineterminator="\n")
-                    for name, value in found.items():
-                        kept = f"{value:.6g}", f"{load:.2f}", commit[:7] + "+changes" * changed
-                        table.writerow((one.name, arm, repeat, name, *kept))
+                by = commit[:7] + "+changes" * changed
+                new = [(one.name, arm, repeat, name, value, busy, by) for name, value in found.items()]
+                there = concat([there, DataFrame(new, columns=FIELDS)])
+                write_atomically(path, text(there))  # all of a measurement, or nothing
 
 
 def measured(call: Call, more: dict[str, int]) -> dict[str, float]:
@@ -125,13 +124,6 @@ def measured(call: Call, more: dict[str, int]) -> dict[str, float]:
     if program == "grid":
         found["per_second"] = 1 / found["seconds"]
     return found
-
-
-def rows(path: Path) -> Iterator[Row]:
-    """What is measured already."""
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            yield from csv.DictReader(file)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from scipy import stats
 
 from stacked.util.atomic import write_atomically
 from studies.benchmark.negative_results import TRIED
+from studies.benchmark.rows import load
 from studies.figures.style import GREY, label_ends, new_figure, png, style
 from studies.report.verbatim import code_block
 
@@ -61,7 +62,7 @@ CAPTIONS = {
 
 def report(out: Path, known: Sequence[Question], command: str) -> str:
     """Write figures and README.md beside the rows.csv in `out`; returns the page."""
-    rows = pd.read_csv(out / "rows.csv", dtype={"commit": str})
+    rows = load(out / "rows.csv")
     asked = [one for one in known if (rows["question"] == one.name).any()]
     with style():
         drawn = {"targets": targets(rows, asked), "scaling": scaling(rows, asked), "error": errors(rows, asked)}
@@ -78,7 +79,7 @@ def report(out: Path, known: Sequence[Question], command: str) -> str:
 
 def block(out: Path, known: Sequence[Question]) -> str:
     """What the index of records says of the record in `out`."""
-    rows = pd.read_csv(out / "rows.csv", dtype={"commit": str})
+    rows = load(out / "rows.csv")
     folder = out.name
     parts = [
         f"[![what was aimed at, and what was measured]({folder}/figures/targets.png)]({folder}/README.md)",

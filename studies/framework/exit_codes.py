@@ -10,19 +10,20 @@ from stacked.runtime.interruption import Interruption
 from stacked.runtime.progress import say
 from stacked.util.atomic import REFUSED, unwritable
 from stacked.util.errors import Diverged
+from studies.framework.kept import Removed
 
 GOES_ON = "what is done is kept, and the same command goes on from there"
 
 
 def ended(prog: str, stop: Interruption, do: Callable[[], int], kept: str = GOES_ON) -> int:
-    """The exit code of `do`; 1 where training diverged; 2 for bad input, and for a place that takes no files; 128 and the
-    signal's number when interrupted.
+    """The exit code of `do`; 1 where training diverged, or the record was removed; 2 for bad input, and for a place that takes
+    no files; 128 and the signal's number when interrupted.
 
     `kept` says what an interruption leaves.
     """
     try:
         return carried_out(prog, do)
-    except Diverged as error:
+    except (Diverged, Removed) as error:
         say(f"{prog}: {error}")
         return 1
     except OSError as error:

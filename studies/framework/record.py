@@ -1,4 +1,7 @@
-"""The committed record of a study: runs.csv, curves.csv, samples and references in its folder, each written atomically."""
+"""The committed record of a study: runs.csv, curves.csv, samples and references in its folder.
+
+Files are written atomically; rows of runs are added to theirs, where what a kill leaves in the middle of one is seen and mended.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +21,13 @@ from filelock import FileLock, Timeout
 from stacked.cli.overwriting import below, check_own
 from stacked.runs.checkpoint import differing
 from stacked.spec import Budget, RunSpec, from_json
-from stacked.spec.growth import POLICIES
 from stacked.util.atomic import sweep, write_atomically, writing
 from stacked.util.checks import need
 from stacked.util.errors import InputError
-from stacked.util.serialization import from_dict, parsed, to_dict, to_json
+from stacked.util.serialization import from_dict, to_dict, to_json
+from studies.framework.kept import Kept
+from studies.framework.table_file import Table
+from studies.statistics.reading import json_object
 from studies.statistics.rows import load_curves, rows_so_far
 
 if TYPE_CHECKING:
@@ -75,7 +81,7 @@ def recorded(out: Path) -> tuple[RunSpec, str]:
 
 
 def _configuration(path: Path) -> dict[str, Any]:
-    found = read_json(path)
+    found = json_object(path)
     with _read_from(path):
         need(all(isinstance(found.get(name), str) for name in ("equal", "base")), "it lacks 'equal' or 'base'")
     return found
@@ -90,23 +96,12 @@ def _read_from(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is not of a study ({error}): restore it, or choose another --out") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a record; InputError when it is missing or not whole."""
-    try:
-        found = parsed(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): restore it, or choose another --out") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is not the record of a study: restore it, or choose another --out")
-    return found
-
-
 def remembered_budgets(out: Path) -> dict[str, Budget]:
     """The budgets of earlier runs in this folder: where they were measured, a later run must not measure anew."""
     path = out / "budgets.json"
     if not path.exists():
         return {}
-    found = read_json(path)
+    found = json_object(path)
     with _read_from(path):
         return {arm: from_dict(Budget, values) for arm, values in found.items()}
 
@@ -141,8 +136,12 @@ def _rows(out: Path) -> pd.DataFrame | None:
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Hold the folder, rid of what killed processes left half written; InputError when another process works in it."""
+def alone(out: Path) -> Iterator[Kept]:
+    """Hold the folder, rid of what killed processes left half written; what gives is to be asked to look after each row.
+
+    Raises InputError when another process works in it. Where the folder is removed meanwhile, what was in it is written again,
+    and Removed is raised.
+    """
     lock = FileLock(out / ".study.lock", timeout=0)
     try:
         with writing(out / ".study.lock"):
@@ -151,9 +150,27 @@ def alone(out: Path) -> Iterator[None]:
         raise InputError(f"another process works in {out}: wait for it to end, or choose another --out") from error
     try:
         sweep(out, out / "samples", out / "figures")
-        yield
+        kept = Kept(out, out / ".study.lock")
+        kept.look()
+        try:
+            yield kept
+            kept.look()
+        except (Exception, KeyboardInterrupt) as error:  # whatever came of the removal
+            if not kept.is_gone():
+                raise
+            raise kept.write_again() from error
     finally:
         lock.release()
+
+
+@lru_cache(maxsize=16)
+def _table(path: Path) -> Table:
+    """What this process knows of a table of a record."""
+    from studies.report.trials import FILE, load_trials
+
+    if path.name == FILE:
+        return Table(path, lambda path: load_trials(path.parent), same=("run", "space"), by="trial")
+    return Table(path, lambda path: {"runs.csv": rows_so_far, "curves.csv": load_curves}[path.name](path.parent))
 
 
 def add(
@@ -161,32 +178,38 @@ def add(
 ) -> None:
     """Write a run's pictures, then its curve, then its row, which says that all is there; an older one is replaced.
 
-    Rows are kept by seed and, within it, in the order of `arms` and then of all policies. The row of a run that failed does
-    not replace that of the same run finished.
+    The row of a run that failed does not replace that of the same run finished. See `settle` for the order of rows, and of
+    `arms`.
     """
-    if row["status"] != "finished" and row["run"] in finished(out):
-        return
-    if samples and row["seed"] == 0:
-        _write_samples(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", samples)
     with writing(out), FileLock(out / ".lock"):
+        runs = _table(out / "runs.csv")
+        if row["status"] != "finished" and runs.status(row) == "finished":
+            return
+        if samples and row["seed"] == 0:
+            _write_samples(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", samples)
         if curve:
-            _put(out / "curves.csv", load_curves(out) if (out / "curves.csv").exists() else None, curve, arms)
-        _put(out / "runs.csv", _rows(out), [row], arms)
+            _table(out / "curves.csv").add(curve, arms)
+        runs.add([row], arms)
 
 
 def add_trial(out: Path, row: dict[str, Any], arms: Sequence[str] = ()) -> None:
     """Write the row of a trial of tuning, in place of an older one of the same trial."""
-    from studies.report.trials import FILE, load_trials
+    from studies.report.trials import FILE
 
     with writing(out), FileLock(out / ".lock"):
-        _put(
-            out / FILE,
-            load_trials(out) if (out / FILE).exists() else None,
-            [row],
-            arms,
-            by="trial",
-            same=("run", "space"),
-        )
+        _table(out / FILE).add([row], arms)
+
+
+def settle(out: Path, arms: Sequence[str] = ()) -> None:
+    """Put the rows in order when all are there, for they come in any: by seed, or by trial, and within it in the order of `arms`.
+
+    So the files are the same whenever, and however often, a study was stopped.
+    """
+    from studies.report.trials import FILE
+
+    with writing(out), FileLock(out / ".lock"):
+        for name in ("runs.csv", "curves.csv", FILE):
+            _table(out / name).settle(arms)
 
 
 def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
@@ -201,32 +224,6 @@ def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
             mine == row.run,
             f"{out} holds a run of {row.arm!r} with seed {row.seed} and other settings of that arm: choose another --out",
         )
-
-
-def _put(
-    path: Path,
-    old: pd.DataFrame | None,
-    rows: list[dict[str, Any]],
-    arms: Sequence[str],
-    by: str = "seed",
-    same: Sequence[str] = ("run",),
-) -> None:
-    # runs finish in any order
-    places = {arm: place for place, arm in enumerate(dict.fromkeys([*arms, *POLICIES]))}
-
-    def rank(values: pd.Series) -> pd.Series:
-        return values.map(lambda arm: places.get(arm, len(places))) if values.name == "arm" else values
-
-    new = pd.DataFrame(rows)
-    if old is not None and not old.empty:
-        replaced = (old[list(same)] == [rows[0][name] for name in same]).all(axis=1)
-        new = pd.concat([old[~replaced], new])
-    new = new.sort_values([by, "arm"], key=rank, kind="stable")
-    columns = [name for name in new if name != "spec"] + [name for name in new if name == "spec"]
-    new = new.astype(
-        {name: "Int64" for name in ("trial", "step", "phase_step", "updates", "images_seen", "threads") if name in new}
-    )
-    write_atomically(path, new[columns].to_csv(index=False))
 
 
 def failed_row(spec: RunSpec, arm: str, reason: str) -> dict[str, Any]:

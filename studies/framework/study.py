@@ -17,7 +17,7 @@ from stacked.runtime.interruption import Interruption
 from stacked.runtime.progress import say, say_warnings
 from stacked.runtime.starting import ready
 from stacked.spec.growth import POLICIES
-from stacked.util.checks import choice
+from stacked.util.checks import choice, need
 from stacked.util.errors import InputError, Interrupted
 from stacked.util.paths import command_without_folders
 from studies.design.arms import Arm
@@ -152,10 +152,11 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         return show(given, splits, lambda options: plan(study, options, splits))
     store = open_store(given.store)
     check_places(given, store)
-    record.prepare(given.out, given.base, given.equal, splits.digest)
-    with record.alone(given.out):
+    with record.alone(given.out) as files:
+        record.prepare(given.out, given.base, given.equal, splits.digest)
+        files.look()
         if given.tune:
-            return tuning.tune(study, given, splits, share(given.jobs), stop)
+            return tuning.tune(study, given, splits, share(given.jobs), stop, files.look)
         jobs = list(plan(study, given, splits))
         record.check_same_arms(given.out, {(job.arm, job.spec.seed): job.spec.id for job in jobs})
         done = record.finished(given.out) if given.resume else set()
@@ -171,25 +172,28 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         if failed:
             say(f"{failed} runs failed before and are left as they are: --retry-failed tries them again")
         check_enough(given, store, todo, splits)
+        files.look()
         for row in work(todo, given.jobs, splits, stop):
             failed += row["status"] != "finished"
             say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
-    if stop():
-        raise Interrupted("stopped as asked")
-    record.write_reference(given.out, splits, given.base)
-    write_report(
-        given.out,
-        title=study.title,
-        question=study.question,
-        command=command,
-        protocol=study.protocol.format(**facts(given.base, splits)),
-        reference=study.reference,
-        claims=study.claims,
-        comparisons=study.comparisons,
-        quote=study.quote,
-        drawings=study.drawings,
-        figures=study.figures,
-    )
+            files.look()
+        if stop():
+            raise Interrupted("stopped as asked")
+        record.settle(given.out, study.arm_names)
+        record.write_reference(given.out, splits, given.base)
+        write_report(
+            given.out,
+            title=study.title,
+            question=study.question,
+            command=command,
+            protocol=study.protocol.format(**facts(given.base, splits)),
+            reference=study.reference,
+            claims=study.claims,
+            comparisons=study.comparisons,
+            quote=study.quote,
+            drawings=study.drawings,
+            figures=study.figures,
+        )
     kept = record.committed_as(given.out, ROOT)
     if kept and has_block(INDEX, kept):
         update_readme(INDEX, kept, block(study, given.out))
@@ -200,7 +204,11 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
         say(f"MLflow has no report and no views of this ({reason_of(error)}): run the same again when it works")
     print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
     ui.tell(views, store, given.port, given.host)
-    if any(finding.mend for finding in unsent.find(store)):
+    try:
+        lacks = any(finding.mend for finding in unsent.find(store))
+    except OUTAGES:
+        lacks = True
+    if lacks:
         say(f"MLflow lacks some of this, since it failed: python -m stacked.doctor --store {given.store} sends it")
     return 1 if failed else 0
 
@@ -306,8 +314,17 @@ def settings(study: Study, given: Options) -> Mapping[str, Mapping[str, Any]]:
     The latter were chosen for the study's own stack, budget and optimisation, and are left out where any of these differs.
     """
     from studies.framework import tuning
+    from studies.report.trials import CHOICES
 
     found = tuning.chosen(given.out)
+    for name, values in found.items():
+        try:
+            study.arm(name).with_values(values).spec(given.base)
+        except InputError as error:
+            need(
+                name in study.arm_names and not study.arm(name).trains(given.base),
+                f"{given.out / CHOICES} does not fit this study ({error}): restore it, or choose another --out",
+            )
     if found or not study.chosen:
         return found
     own = options(study.name, parse(study, parser("", "", study.arm_names), [])).base
@@ -366,4 +383,5 @@ def plan(study: Study, given: Options, splits: Splits) -> Iterator[Job]:
                 given,
                 threads,
                 study.arm_names,
+                splits.digest,
             )

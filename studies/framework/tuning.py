@@ -114,10 +114,18 @@ class Trial(Job):
         return row
 
 
-def tune(study: Study, given: Options, splits: Splits, threads: int, stop: Callable[[], bool]) -> int:
+def tune(
+    study: Study,
+    given: Options,
+    splits: Splits,
+    threads: int,
+    stop: Callable[[], bool],
+    look: Callable[[], None] = lambda: None,
+) -> int:
     """Make the trials that are missing, choose, and print what was chosen; returns the exit code.
 
-    Raises InputError where the folder holds runs already, and Interrupted when `stop` says so: the same command goes on.
+    look: called after each trial. Raises InputError where the folder holds runs already, and Interrupted when `stop` says so:
+    the same command goes on.
     """
     from studies.framework import record
 
@@ -142,8 +150,10 @@ def tune(study: Study, given: Options, splits: Splits, threads: int, stop: Calla
         measure = judging(study, row["arm"])[0]
         told = f"validation {measure} {row[f'valid/{measure}']:.5g}" if row["status"] == "finished" else row["status"]
         say(f"{row['arm']}, trial {row['trial']}: {told}; {row['values']}")
+        look()
     if stop():
         raise Interrupted("stopped as asked")
+    record.settle(given.out, study.arm_names)
     choose(study, given.out, given.base)
     print("\n".join(outcome(given.out)))
     return 0
@@ -185,6 +195,7 @@ def planned(study: Study, given: Options, splits: Splits, threads: int) -> Itera
         given.device,
         threads,
     )
+    digest = splits.without_test().digest  # of all that a trial gets
     for number, arm, values, tried in numbered:
         spec = dataclasses.replace(
             tried.spec(given.base),
@@ -209,6 +220,7 @@ def planned(study: Study, given: Options, splits: Splits, threads: int) -> Itera
             given,
             threads,
             study.arm_names,
+            digest,
             number,
             values,
             {name: str(within) for name, within in space_of(study, arm, given.base).items()},

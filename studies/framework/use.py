@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.util
-import io
 import json
 import math
 import sys
@@ -15,29 +13,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pandas import DataFrame, concat
+
 from stacked.cli.command import Command, called
 from stacked.cli.overwriting import below, check_own
 from stacked.runtime.interruption import Interruption
 from stacked.runtime.progress import say, say_warnings
 from stacked.util.atomic import write_atomically
 from stacked.util.checks import choice, need, utf8, whole
-from stacked.util.errors import InputError, Interrupted
+from stacked.util.errors import Interrupted
 from stacked.util.paths import command_without_folders
 from studies.framework.exit_codes import ended
 from studies.framework.names import slug
 from studies.framework.places import INDEX, ROOT
+from studies.framework.samples import kept
 from studies.report.origin import origin
+from studies.statistics.reading import json_object
+from studies.statistics.use_rows import FIELDS, LAST, read, text
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from stacked.data import Splits
     from stacked.tracking.store import Store
     from studies.report.uses import Drawing, Measure
 
 #: Patterns of the files that a study of a use writes beside its configuration.
 FILES = ("README.md", "rows.csv", "figures/*.png", "samples/*.npz", "codec.safetensors")
-FIELDS = ("method", "seed", "arm", "condition", "measure", "value", "commit")
 
 
 class Found(NamedTuple):
@@ -178,9 +178,11 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
         return code
     use.check(setting, [method for method in given.methods if not lacking(use, method)])
     store = open_store(given.store)
-    with alone(out):
+    with alone(out) as files:
         prepare(use, setting)
         warn_of_mixing(use, setting)
+        kept(out)  # what is damaged is said before anything is measured
+        files.look()
         for seed in range(given.seeds):
             for method in given.methods:
                 if stop():
@@ -192,10 +194,11 @@ def conduct(use: Use, given: argparse.Namespace, command: str, stop: Callable[[]
                     )
                     continue
                 measure(use, setting, method, seed, store)
-    page = report(use, out, command, origin(), vars(given))
-    kept = committed_as(out, ROOT)
-    if kept and has_block(INDEX, kept):
-        update_readme(INDEX, kept, block(use, out, INDEX.parent))
+                files.look()
+        page = report(use, out, command, origin(), vars(given))
+    committed = committed_as(out, ROOT)
+    if committed and has_block(INDEX, committed):
+        update_readme(INDEX, committed, block(use, out, INDEX.parent))
     tell(use, setting, store)
     print(page)
     return 0
@@ -211,11 +214,7 @@ def prepare(use: Use, setting: Setting) -> None:
     if not path.exists():
         check_own(False, below(setting.out, *FILES, *use.files))
         write_atomically(path, json.dumps(mine, indent=1) + "\n")
-    try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): restore it, or choose another --out") from error
-    need(isinstance(theirs, dict), f"{path} is not the record of a study: restore it, or choose another --out")
+    theirs = json_object(path)
     later = {name: value for name, value in vars(parser(use).parse_args([])).items() if name not in {*passing, *theirs}}
     theirs = later | theirs  # what was no option yet had the default
     differ = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
@@ -239,12 +238,12 @@ def this_commit() -> str:
 
 def warn_of_mixing(use: Use, setting: Setting) -> None:
     """Say that rows of another commit will stand beside new ones, where something is to be measured."""
-    old = rows(setting.out / "rows.csv")
-    done = {(row[0], row[1]) for row in old}
+    old = rows(use, setting.out)
+    done = set(zip(old["method"], old["seed"], strict=True))
     methods = [method for method in setting.given.methods if not lacking(use, method)]
-    wanted = {(method, str(seed)) for seed in range(setting.given.seeds) for method in methods}
+    wanted = {(method, seed) for seed in range(setting.given.seeds) for method in methods}
     mine = this_commit()
-    others = sorted({row[-1] for row in old} - {mine})
+    others = sorted(set(old["commit"]) - {mine})
     if others and wanted - done:
         say(
             f"{setting.out} holds rows by commit {', '.join(others)}, which stay beside new ones by {mine}: for rows of one "
@@ -254,33 +253,28 @@ def warn_of_mixing(use: Use, setting: Setting) -> None:
 
 def measure(use: Use, setting: Setting, method: str, seed: int, store: Store) -> None:
     """Measure a method with a seed, where that is not done, and add its rows, all at once."""
-    path = setting.out / "rows.csv"
-    old = rows(path)
-    if any(row[:2] == [method, str(seed)] for row in old):
+    old = rows(use, setting.out)
+    if ((old["method"] == method) & (old["seed"] == seed)).any():
         return
     began, mine = time.perf_counter(), this_commit()
     found = list(use.methods[method](setting, seed))
     seconds = time.perf_counter() - began
-    found += [Found(arm, "", "seconds", seconds) for arm in dict.fromkeys(one.arm for one in found)]
+    found += [Found(arm, "", LAST, seconds) for arm in dict.fromkeys(one.arm for one in found)]
     # before the row: a run that is made anew supersedes the old one, and one without a row would be missed
     record(use, setting, method, seed, found, store)
-    new = [[method, str(seed), one.arm, one.condition, one.measure, cell(one.value), mine] for one in found]
+    new = DataFrame([(method, seed, *one, mine) for one in found], columns=FIELDS)
     ranks = {name: rank for rank, name in enumerate(use.methods)}
-    lines = sorted([*old, *new], key=lambda row: (int(row[1]), ranks.get(row[0], len(ranks))))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([FIELDS, *lines])
-    write_atomically(path, text.getvalue())
+    lines = concat([old, new]) if len(old) else new
+    lines = lines.sort_values(
+        ["seed", "method"], key=lambda values: values.map(ranks) if values.name == "method" else values, kind="stable"
+    )
+    write_atomically(setting.out / "rows.csv", text(lines))
     main_measure = next(iter(use.measures))
     told = ", ".join(f"{arm} {value:.4g}" for arm, value in means(found, main_measure).items())
     say(f"{method}/s{seed}: {f'{main_measure} of {told}; ' * bool(told)}{seconds:.0f} s")
     undefined = dict.fromkeys(one.measure for one in found if not math.isfinite(one.value))
     if undefined:
         say(f"{method}/s{seed}: {', '.join(undefined)} is not defined everywhere; its cells are left blank")
-
-
-def cell(value: float) -> str:
-    """A value as rows have it; blank where it is not defined."""
-    return f"{value:.8g}" if math.isfinite(value) else ""
 
 
 def means(found: Sequence[Found], name: str) -> dict[str, float]:
@@ -293,17 +287,9 @@ def means(found: Sequence[Found], name: str) -> dict[str, float]:
     return {arm: sum(each) / len(each) for arm, each in values.items()}
 
 
-def rows(path: Path) -> list[list[str]]:
-    """What is measured already; InputError where that cannot be read."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        head, *lines = csv.reader(file)
-    need(
-        all(len(line) == len(FIELDS) for line in lines) and tuple(head) == FIELDS,
-        f"{path} has other columns than {', '.join(FIELDS)}: restore it, or choose another --out",
-    )
-    return lines
+def rows(use: Use, out: Path) -> DataFrame:
+    """What is measured already, perhaps nothing; errors as of `read`."""
+    return read(out / "rows.csv", use.methods) if (out / "rows.csv").exists() else DataFrame(columns=list(FIELDS))
 
 
 def experiment(use: Use, setting: Setting) -> str:
@@ -339,8 +325,8 @@ def tell(use: Use, setting: Setting, store: Store) -> None:
 
     try:
         with study_run(store, experiment(use, setting), f"{use.name}-{setting.out.name}") as run:
-            kept = [("README.md", "report"), ("figures", "report/figures"), *((name, "report") for name in use.files)]
-            for path, folder in ((setting.out / name, folder) for name, folder in kept):
+            shown = [("README.md", "report"), ("figures", "report/figures"), *((name, "report") for name in use.files)]
+            for path, folder in ((setting.out / name, folder) for name, folder in shown):
                 if path.exists():
                     run.artifact(path, folder)
         place = StoreClient(store, experiment(use, setting)).experiment_id

@@ -49,7 +49,10 @@ Flag: TypeAlias = c_bool
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study, as a worker process gets it. `arms` is the order in which rows are kept."""
+    """One run of a study, as a worker process gets it.
+
+    arms: the order in which rows are kept. data: the digest of the data that the record is of ("": whatever is given).
+    """
 
     spec: RunSpec
     arm: str
@@ -59,6 +62,7 @@ class Job:
     given: Options
     threads: int
     arms: tuple[str, ...] = ()
+    data: str = ""
 
     def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
         """Make the run on these data and record it; its row."""
@@ -218,8 +222,14 @@ def work_one(job: Job, splits: Splits, stop: Callable[[], bool] | None = None) -
     """Do one run in this process and record it; a run that fails gives a row that says why.
 
     stop: as of `run` (None: signals to this process are noted here). Raises Unwritable where the disk is full or takes
-    nothing: that is no fault of the run, which goes on from what it kept when it is started again.
+    nothing: that is no fault of the run, which goes on from what it kept when it is started again. Raises InputError, and
+    records nothing, where these are not the data of the job.
     """
+    need(
+        job.data in ("", splits.digest),
+        f"the images of {splits.name} changed while the study ran, and are not those of {job.given.out / 'configuration.json'}: "
+        "restore them and give the same command again, or choose another --out",
+    )
     try:
         with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as asked:
             return job.do(splits, asked)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import io
 import os
 import sys
 import tempfile
@@ -105,18 +106,18 @@ def endure(folder: Path, samples: Path, phases: int, stop: Callable[[], bool]) -
     jobs = runs(folder, phases)
     splits = load(jobs[0].spec)
     each = len(jobs[0].spec.phases())
-    write_atomically(samples, ",".join(field.name for field in fields(Sample)) + "\n")
-    with samples.open("a", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(field.name for field in fields(Sample))
+    began, spent = time.perf_counter(), time.process_time()
+    for number, row in enumerate(work(jobs, 1, splits, stop), start=1):
+        need(row["status"] == "finished", f"run {number} did not end as it should: {row['status']}")
+        seconds, cpu_seconds = round(time.perf_counter() - began, 3), round(time.process_time() - spent, 3)
+        sample = Sample(number, number * each, seconds, cpu_seconds, *held())
+        table.writerow(astuple(sample))
+        write_atomically(samples, text.getvalue())  # all of them: the folder may have been removed
+        say(f"{sample.phases}/{phases} phases: {sample}")
         began, spent = time.perf_counter(), time.process_time()
-        for number, row in enumerate(work(jobs, 1, splits, stop), start=1):
-            need(row["status"] == "finished", f"run {number} did not end as it should: {row['status']}")
-            seconds, cpu_seconds = round(time.perf_counter() - began, 3), round(time.process_time() - spent, 3)
-            sample = Sample(number, number * each, seconds, cpu_seconds, *held())
-            table.writerow(astuple(sample))
-            file.flush()
-            say(f"{sample.phases}/{phases} phases: {sample}")
-            began, spent = time.perf_counter(), time.process_time()
 
 
 def runs(folder: Path, phases: int) -> list[Job]:

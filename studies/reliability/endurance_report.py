@@ -12,6 +12,7 @@ from scipy import stats
 from stacked.util.atomic import write_atomically
 from studies.figures.style import ARM_COLOURS, new_figure, png, style
 from studies.report.verbatim import code
+from studies.statistics.reading import Columns, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,6 +65,14 @@ class Slope:
         return not self.low <= 0
 
 
+def load(path: Path) -> pd.DataFrame:
+    """Read samples.csv, a row a run; InputError where it is missing or malformed."""
+    whole = ("run", "phases", "files", "threads", "children", "objects")
+    names = ("run", "phases", "seconds", "cpu_seconds", "memory", *whole[2:])
+    columns = Columns(names, lambda name: True, whole, names, finite=True, exact=True)
+    return table(path, columns).astype(dict.fromkeys(whole, int))
+
+
 def halves(samples: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The samples of the first half of the phases, and those of the second."""
     early = samples["phases"] <= samples["phases"].max() / 2
@@ -82,7 +91,7 @@ def slope(samples: pd.DataFrame, column: str) -> Slope:
 
 def report(out: Path, question: str, command: str, origin: str) -> tuple[str, bool]:
     """Write figure and README.md beside the samples.csv in `out`; returns the page, and whether anything grew."""
-    samples = pd.read_csv(out / "samples.csv")
+    samples = load(out / "samples.csv")
     slopes = {quantity: slope(samples, quantity.column) for quantity in QUANTITIES}
     with style():
         write_atomically(out / "figures" / "endurance.png", png(draw(samples, slopes[MEMORY])))

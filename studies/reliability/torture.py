@@ -197,7 +197,7 @@ def kill(
         round(time.monotonic() - at, 2),
         every,
         jobs,
-        len(pd.read_csv(rows)) if rows.exists() else 0,
+        max(0, rows.read_bytes().count(b"\n") - 1) if rows.exists() else 0,
         " ".join(kept),
     )
 
@@ -227,8 +227,8 @@ def report(kills: list[Kill], ended: list[Ended], command: str, seconds: int, or
         "",
         f"{len(kills)} kills of a study of 2 runs, resumed each time; {len(ended)} studies were brought to their end so. "
         f"**{same} of {len(kills)}** kills left no trace: weights, rows, curves, pictures and figures equal those of a study "
-        "that nobody killed, bit for bit but for times; every point, picture, file and model is in MLflow once, no run is left "
-        "RUNNING, and no file half written.",
+        "that nobody killed, bit for bit but for times; every point, parameter, tag, picture, file and model is in MLflow once, "
+        "no run is left RUNNING, no model PENDING, and no file half written.",
         "",
         f"Command: {code(command)}, {seconds / 60:.0f} minutes. {origin}",
         "",

@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stacked.util.checks import finite, need
 from stacked.util.errors import InputError
 from stacked.util.serialization import parsed
-from studies.design.search import Space
+from studies.design.search import LogRange, Space
 from studies.figures.scales import accuracy_axis, log_axis
 from studies.figures.style import arm_colours, label_ends, new_figure
 from studies.report.tables import markdown
-from studies.statistics.rows import FINISHED, load_table
+from studies.statistics.reading import RESTORE, json_object
+from studies.statistics.rows import FINISHED, check_specs, load_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +32,24 @@ _COLUMNS = ("trial", "run", "arm", "seed", "status", "values", "space", "spec")
 
 
 def load_trials(out: Path) -> pd.DataFrame:
-    """Read trials.csv: one row a trial, failed ones included; errors as `load_rows`."""
-    return load_table(out / FILE, _COLUMNS)
+    """Read trials.csv: one row a trial, failed ones included; errors as `load_rows`, and for a trial that is there twice."""
+    path = out / FILE
+    rows = load_table(path, _COLUMNS)
+    check_specs(path, rows)
+    for row in rows.to_dict("records"):
+        try:
+            values, space = (parsed(row[name]) for name in ("values", "space"))
+            need(isinstance(values, dict) and isinstance(space, dict), "values and space must be given by name")
+            need(all(isinstance(within, str) for within in space.values()), "what was searched must be told in words")
+            need(row["trial"] >= 0, f"its number is {row['trial']:g}")
+        except ValueError as error:
+            raise InputError(
+                f"{path} has a trial that is none in the row of run {row['run']!r} ({error}): restore it"
+            ) from error
+    twice = rows[rows.duplicated(["run", "space"])]
+    if not twice.empty:
+        raise InputError(f"{path} holds the run {twice.iloc[0]['run']!r} of a trial twice: keep one row")
+    return rows
 
 
 def load_choices(out: Path) -> dict[str, dict[str, Any]]:
@@ -42,23 +60,47 @@ def load_choices(out: Path) -> dict[str, dict[str, Any]]:
     path = out / CHOICES
     if not path.exists():
         return {}
+    arms = json_object(path).get("arms")
     try:
-        arms = parsed(path.read_text(encoding="utf-8"))["arms"]
+        if not isinstance(arms, dict):
+            raise ValueError("it has no arms")
         for choice in arms.values():
-            right = isinstance(choice["values"], dict) and isinstance(choice["edges"], dict)
-            if not (right and isinstance(choice["judged_by"], str) and isinstance(choice["run"], str)):
-                raise ValueError("an arm lacks values, edges, judged_by or run")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read ({error!r}): restore it, or choose another --out") from error
+            right = all(isinstance(choice[name], dict) for name in ("values", "edges"))
+            need(
+                right and all(isinstance(choice[name], str) for name in ("judged_by", "run")),
+                "an arm's fields are none",
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error!r}): {RESTORE}") from error
     return dict(arms)
+
+
+def _chosen_of(out: Path) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
+    """The choices and the trials that they are of; no choices and no trials where nothing was tuned.
+
+    Raises InputError where the two do not fit.
+    """
+    choices = load_choices(out)
+    if not choices:
+        return {}, pd.DataFrame()
+    rows = load_trials(out)
+    most = int(rows["arm"].value_counts().max()) if len(rows) else 0
+    for arm, choice in choices.items():
+        mine = rows[rows["arm"] == arm]
+        fits = choice["run"] in set(mine["run"]) and f"valid/{choice['judged_by']}" in rows and len(mine) == most
+        need(
+            fits,
+            f"{out / CHOICES} does not fit {FILE}, which has {len(mine)} trials of arm {arm!r}, and of others {most}, judged by "
+            f"{choice['judged_by']!r}: restore both, or tune again",
+        )
+    return choices, rows
 
 
 def tuning_note(out: Path) -> str:
     """How arms were tuned, in a sentence and a table; or that they were not."""
-    choices = load_choices(out)
+    choices, rows = _chosen_of(out)
     if not choices:
         return "Arms were not tuned for this record: all have the study's own settings, or the project's."
-    rows = load_trials(out)
     trials = int(rows["arm"].value_counts().max())
     text = (
         f"Each arm was tuned with {trials} trials, which are rows of [{FILE}]({FILE}): settings from a Sobol sequence, each "
@@ -94,12 +136,12 @@ def tuning_note(out: Path) -> str:
 
 def draw_tuning(out: Path) -> Figure | None:
     """The expected best of k trials against k, a line an arm and a panel a measure; None without trials."""
-    choices = load_choices(out)
+    choices, rows = _chosen_of(out)
     if not choices:
         return None
     from matplotlib.ticker import MaxNLocator
 
-    rows, colours = load_trials(out), arm_colours(list(choices))
+    colours = arm_colours(list(choices))
     measures = list(dict.fromkeys(choice["judged_by"] for choice in choices.values()))
     figure = new_figure(3.6)
     panels = figure.subplots(1, len(measures), squeeze=False, width_ratios=[3, *[1] * (len(measures) - 1)])[0]
@@ -165,6 +207,9 @@ def expected_best(values: NDArray[np.float64], higher: bool) -> NDArray[np.float
 
 
 def edges(space: Space, values: Mapping[str, Any]) -> dict[str, str]:
-    """The fields whose value lies at an edge of its range, and which edge: "low" or "high"."""
+    """The fields whose value lies at an edge of its range, and which: "low" or "high"; InputError for a value of no range."""
+    for name, value in values.items():
+        fits = not isinstance(space.get(name), LogRange) or (finite(value) and value > 0)
+        need(fits, f"{FILE} has {value!r} for {name!r}, which is a number above 0: restore it")
     found = {name: space[name].edge(value) for name, value in values.items() if name in space}
     return {name: side for name, side in found.items() if side}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pandas as pd
 
 from stacked.util.atomic import write_atomically
+from stacked.util.errors import InputError
 from studies.figures.style import png, style
 from studies.report.tables import markdown
 from studies.report.verbatim import code_block, verbatim
 from studies.statistics.measures import p_text
 from studies.statistics.pairing import mean_interval, paired
 from studies.statistics.rows import FINISHED
+from studies.statistics.use_rows import load, read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,19 +54,9 @@ NOT_TUNED = (
 )
 
 
-def load(out: Path) -> pd.DataFrame:
-    """The rows in a folder, but for values that were not defined; conditions are texts."""
-    return _all(out).dropna(subset="value")
-
-
-def _all(out: Path) -> pd.DataFrame:
-    kinds = {"condition": str, "commit": str, "value": float}
-    return pd.read_csv(out / "rows.csv", dtype=kinds, keep_default_na=False, na_values={"value": [""]})
-
-
 def undefined(use: Use, out: Path) -> str:
     """Which measures were not defined, for which arms; "" where all were."""
-    blank = _all(out).query("value.isna()")
+    blank = read(out / "rows.csv").query("value.isna()")
     told = [
         f"{use.measures[name].label if name in use.measures else name} ({', '.join(dict.fromkeys(part['arm']))})"
         for name, part in blank.groupby("measure", sort=False)
@@ -76,21 +69,25 @@ def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str,
     rows, shown = load(out), []
     with style():
         for name, drawing in use.drawings.items():
-            path, figure = out / "figures" / f"{name}.png", drawing.paint(rows, out)
+            with fitting(out, name):
+                path, figure = out / "figures" / f"{name}.png", drawing.paint(rows, out)
             if figure is None:
                 path.unlink(missing_ok=True)
                 continue
             write_atomically(path, png(figure))
             shown.append(f"![{name}](figures/{name}.png)\n\n*{drawing.caption}*")
     for name, make in use.files.items():
-        content = make(rows, out)
+        with fitting(out, name):
+            content = make(rows, out)
         if content is not None:
             write_atomically(out / name, content)
             shown.append(f"To look at more closely: [{name}]({name}), a page of one file.")
+    with fitting(out, "an answer"):
+        answer = answered(use, rows)
     parts = [
         f"# {use.title}",
         use.question,
-        answered(use, rows),
+        answer,
         *shown[:1],
         summary(use, rows),
         note(use, rows),
@@ -100,12 +97,28 @@ def report(use: Use, out: Path, command: str, made_with: str, used: Mapping[str,
         *(by_condition(use, rows, name) for name in use.measures),
         "## How it was made",
         code_block(command),
-        use.protocol.format_map(used),
+        use.protocol.format_map(
+            {key: verbatim(value) if isinstance(value, str) else value for key, value in used.items()}
+        ),
         f"Rows made by commit {', '.join(sorted(set(rows['commit'])))}. {made_with} Generated from rows.csv.",
     ]
     page = "\n\n".join(part for part in parts if part) + "\n"
     write_atomically(out / "README.md", page)
     return page
+
+
+@contextmanager
+def fitting(out: Path, what: str) -> Iterator[None]:
+    """Raise InputError where rows and pictures, each of which was read as it must be, do not fit together as `what` needs."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"the rows and samples in {out} do not make {what} ({type(error).__name__}: {error}): restore them, or measure anew "
+            "with another --out"
+        ) from error
 
 
 def block(use: Use, out: Path, root: Path) -> str:

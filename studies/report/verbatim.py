@@ -23,6 +23,7 @@ def code_block(text: str) -> str:
 
 def code(text: str) -> str:
     """Text as code within a line."""
+    text = printable(text)  # an empty line would end the code
     fence = _fence(text, 1)
     space = " " if "`" in (text[:1], text[-1:]) else ""
     return f"{fence}{space}{text}{space}{fence}"

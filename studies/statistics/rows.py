@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
-import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from stacked.spec import from_json
 from stacked.util.checks import finite
-from stacked.util.errors import UNREADABLE, InputError
+from stacked.util.errors import InputError
 from stacked.util.serialization import parsed
+from studies.statistics.reading import Arrays, Columns, arrays, table
 
-Samples: TypeAlias = dict[str, npt.NDArray[Any]]
+Samples: TypeAlias = Arrays
 
 FINISHED = "finished"
 _COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
@@ -48,6 +44,17 @@ def rows_so_far(out: Path) -> pd.DataFrame:
     """As `load_rows`, but there may be none: a study that was stopped while it wrote its first goes on from there."""
     path = out / "runs.csv"
     rows = _load(path, _RUN_COLUMNS)
+    check_specs(path, rows)
+    done = finished(rows)
+    twice = done[done.duplicated(["arm", "seed"])]
+    if not twice.empty:
+        arm, seed = twice.iloc[0]["arm"], twice.iloc[0]["seed"]
+        raise InputError(f"{path} holds arm {arm!r} seed {seed} twice: keep the row of one run")
+    return rows
+
+
+def check_specs(path: Path, rows: pd.DataFrame) -> None:
+    """Raise InputError for a row of `path` whose spec is none, or that of another run."""
     for run, spec in zip(rows["run"], rows["spec"], strict=True):
         try:
             right = run in _ids(spec)
@@ -57,12 +64,6 @@ def rows_so_far(out: Path) -> pd.DataFrame:
             ) from error
         if not right:
             raise InputError(f"{path} has the spec of another run in the row of run {run!r}: restore it")
-    done = finished(rows)
-    twice = done[done.duplicated(["arm", "seed"])]
-    if not twice.empty:
-        arm, seed = twice.iloc[0]["arm"], twice.iloc[0]["seed"]
-        raise InputError(f"{path} holds arm {arm!r} seed {seed} twice: keep the row of one run")
-    return rows
 
 
 def load_curves(out: Path) -> pd.DataFrame:
@@ -100,13 +101,8 @@ def load_samples(out: Path) -> dict[str, Samples]:
     found = [(match["arm"], int(match["seed"]), path) for path, match in _sample_files(out / "samples")]
     samples: dict[str, Samples] = {}
     for arm, _, path in sorted(found):
-        if arm in samples:
-            continue
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                samples[arm] = {name: arrays[name] for name in arrays.files}
-        except UNREADABLE as error:
-            raise InputError(f"{path} cannot be read ({error}): delete it or run the study again") from error
+        if arm not in samples:
+            samples[arm] = arrays(path)
     return samples
 
 
@@ -137,68 +133,21 @@ def _sample_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
             yield path, match
 
 
+def typed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with each column of numbers as it is written, whatever numbers are in it: whole ones, or floats."""
+    numbers = {name: "Int64" if name in _WHOLE_NUMBERS else "float64" for name in rows if _is_number(str(name))}
+    return rows.astype(numbers)
+
+
+def _is_number(name: str) -> bool:
+    return "/" in name or name in _NUMBERS
+
+
 def _load(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    header, *records = _records(path)
-    twice = [name for name in header if header.count(name) > 1]
-    if "" in header:
-        raise InputError(f"{path} has a column without a name: restore it")
-    if twice:
-        raise InputError(f"{path} has the column {twice[0]!r} twice: restore it")
-    missing = [name for name in required if name not in header]
-    if missing:
-        raise InputError(f"{path} lacks the column {missing[0]!r}: is it a study's file?")
-    columns = zip(*records, strict=True) if records else ([] for _ in header)
-    values = dict(zip(header, map(list, columns), strict=True))
-    frame = pd.DataFrame({name: _column(path, name, column) for name, column in values.items()})
-    if frame["seed"].isna().any():
-        raise InputError(f"{path} has a row without a seed: every row needs one")
-    return frame.astype({"seed": int})
-
-
-def _records(path: Path) -> list[list[str]]:
-    """All records, header first; a last line that was cut off while written is left out.
-
-    Our writers end every record with a newline, so one without may have lost the end of its last number.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: run the study first") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): make it readable") from error
-    whole = content[: content.rfind(b"\n") + 1]
-    try:
-        text = whole.decode("utf-8-sig")
-        records = [record for record in csv.reader(io.StringIO(text, newline=""), strict=True) if record]
-    except (csv.Error, ValueError) as error:
-        raise InputError(f"{path} is not a CSV file ({error}): restore it or run the study again") from error
-    if not records:
-        raise InputError(f"{path} is empty, or cut off in its first line: restore it, or delete it to begin anew")
-    if len(whole) < len(content):
-        warnings.warn(f"{path}: the last line is torn and was dropped", stacklevel=4)
-    for number, record in enumerate(records[1:], start=2):
-        if len(record) != len(records[0]):
-            raise InputError(
-                f"{path} has {len(record)} fields in record {number}, {len(records[0])} are expected: restore it"
-            )
-    return records
+    return table(path, Columns((*required, "seed"), _is_number, _WHOLE_NUMBERS, ("seed",))).astype({"seed": int})
 
 
 @lru_cache(maxsize=4096)
 def _ids(spec: str) -> tuple[str, str]:
     """The id of the run that a spec, as JSON, is of, and the one that it had when the name of its data was recorded as typed."""
     return from_json(spec).id, hashlib.sha256(spec.encode()).hexdigest()[:16]
-
-
-def _column(path: Path, name: str, texts: list[str]) -> pd.Series:
-    if "/" not in name and name not in _NUMBERS:
-        return pd.Series(texts, dtype="object")
-    try:
-        values = pd.Series([float(text) if text.strip() else np.nan for text in texts], dtype="float64")
-    except ValueError as error:
-        raise InputError(f"{path} has text where column {name!r} needs a number ({error}): restore it") from error
-    if name in _WHOLE_NUMBERS:
-        wrong = values[values.notna() & ~((values % 1 == 0) & (values.abs() < 2**53))]
-        if not wrong.empty:
-            raise InputError(f"{path} has {wrong.iloc[0]} where column {name!r} needs a whole number: restore it")
-    return values

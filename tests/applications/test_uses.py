@@ -134,6 +134,14 @@ def test_bad_words_are_said_in_a_line(words: list[str], says: str, place: list[s
     assert told.count("\n") == 1
 
 
+def test_a_condition_is_no_formula_in_the_rows_and_itself_in_the_page(place: list[str], tmp_path: Path) -> None:
+    use = replace(USE, methods={"ours": lambda *_: [Found("ours", "=few", "score", 1.0)]}, extras={})
+    assert main(use, place) == 0
+    assert "ours,0,ours,'=few,score,1," in (tmp_path / "out" / "rows.csv").read_text()
+    assert set(load(tmp_path / "out")["condition"]) == {"=few", ""}
+    assert main(use, place) == 0
+
+
 def test_a_page_of_one_seed_has_no_intervals(place: list[str], tmp_path: Path) -> None:
     assert main(USE, [*place, "--seeds", "1"]) == 0
     rows = load(tmp_path / "out")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
@@ -18,6 +17,7 @@ from stacked import InputError, RunSpec, StackSpec, data
 from stacked.apps import anomaly
 from stacked.apps.anomaly import Detector, summary
 from stacked.model.encoder import save_encoder
+from stacked.model.tensor_file import read
 from stacked.runtime.rng import generator
 from stacked.spec import Budget, Optimisation
 from stacked.training.pretrain import pretrain
@@ -121,8 +121,7 @@ def test_foreign_files_are_refused(fitted: Any, tmp_path: Path) -> None:
     detector.save(tmp_path / "whole")
     (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-100])
     tensors = load_file(tmp_path / "whole")
-    with safe_open(tmp_path / "whole", "pt") as file:
-        header = file.metadata()
+    header = read(tmp_path / "whole").texts
     save_file(tensors | {"scale": tensors["scale"][:1].clone()}, tmp_path / "unfit", header)
     save_file({n: t for n, t in tensors.items() if n != "mean"}, tmp_path / "less", header)
     save_file(tensors, tmp_path / "odd", header | {"score": '"gut feeling"'})
@@ -147,6 +146,7 @@ def test_large_maps_are_averaged_over_their_places() -> None:
         ({"score": "guess"}, "score 'guess'"),
         ({"false_alarms": 0.0}, "false_alarms 0.0 is not allowed"),
         ({"held_out": 1.0}, "held_out 1.0 is not allowed"),
+        *(({name: 1e-320}, f"{name} 1e-320 is not allowed") for name in ("false_alarms", "held_out")),
     ],
 )
 def test_wrong_parameters_are_refused(given: dict[str, Any], says: str) -> None:
@@ -203,6 +203,68 @@ def test_a_dead_code_is_refused(zeros: torch.Tensor, monkeypatch: pytest.MonkeyP
     assert Detector(spec, score="reconstruction").fit(zeros[:140]).scale[1] == 0
 
 
+def collapsed(monkeypatch: pytest.MonkeyPatch, bias: list[float], weight: float = 0.0) -> RunSpec:
+    """A spec whose trained stack has a code of these values for all images, but for `weight` times what the code was."""
+
+    def trained(*given: Any, **more: Any) -> Any:
+        stack = pretrain(*given, **more)
+        with torch.no_grad():
+            linear = stack.stages[-1].encoder[1]
+            linear.weight.mul_(weight)
+            linear.bias.copy_(torch.tensor(bias))
+        return stack
+
+    monkeypatch.setattr(anomaly, "pretrain", trained)
+    return replace(SPEC, stack=StackSpec.of("dense", len(bias), activation="linear"))
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-9, 1e-7])
+def test_a_code_of_one_value_is_refused(weight: float, zeros: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose mean is not that value, but another rounding of it: its distances from the mean are not 0."""
+    spec = collapsed(monkeypatch, [0.1, 0.7, 1 / 3], weight)
+    for kind in ("both", "density"):
+        with pytest.raises(
+            InputError, match=rf"normal images all have the same code.*{kind}.*or score 'reconstruction'"
+        ):
+            Detector(spec, score=kind).fit(zeros[:140])
+    alone = Detector(spec, score="reconstruction").fit(zeros[:140])
+    assert np.isfinite(alone.score(zeros)).all()
+    for kind in ("both", "density"):
+        with pytest.raises(InputError, match="normal images all have the same code"):
+            alone.scored_by(kind)
+
+
+def test_a_code_that_varies_in_some_values_tells(
+    zeros: torch.Tensor, digits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(*given: Any, **more: Any) -> Any:
+        stack = pretrain(*given, **more)
+        with torch.no_grad():
+            stack.stages[-1].encoder[1].weight[:2] = 0.0
+        return stack
+
+    monkeypatch.setattr(anomaly, "pretrain", half)
+    spec = replace(SPEC, stack=StackSpec.of("dense", 4, activation="linear"))
+    fitted = Detector(spec, score="density").fit(zeros[:140])
+    score = fitted.score(digits[0])
+    assert np.isfinite(score).all()
+    assert roc_auc_score(digits[1] != 0, score) > 0.6
+
+
+def test_densities_that_are_all_the_same_are_refused(fitted: Any, zeros: torch.Tensor) -> None:
+    same = fitted["both"].scored_by("both")
+    same.held = np.stack([same.held[0], np.full(28, 0.7)])
+    with pytest.raises(InputError, match="normal images all have the same density"):
+        same.scored_by("density")
+    assert same.scored_by("both").kind == "both"
+
+
+def test_codes_that_are_not_finite_are_refused(zeros: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = collapsed(monkeypatch, [0.1, float("inf"), 0.2], 1.0)
+    with pytest.raises(InputError, match="codes of normal images are not all finite"):
+        Detector(spec).fit(zeros[:140])
+
+
 def test_a_score_that_is_no_number_is_anomalous(
     fitted: Any, zeros: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,8 +278,7 @@ def test_a_score_that_is_no_number_is_anomalous(
 def test_a_file_with_values_that_are_no_numbers_is_refused(fitted: Any, tmp_path: Path) -> None:
     fitted["both"].save(tmp_path / "right")
     tensors = load_file(tmp_path / "right")
-    with safe_open(tmp_path / "right", "pt") as file:
-        header = file.metadata()
+    header = read(tmp_path / "right").texts
     for name in tensors:
         if tensors[name].is_floating_point():
             save_file({**tensors, name: tensors[name] * float("nan")}, tmp_path / "wrong", header)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from stacked import data
 from stacked.apps import codec as codecs
-from stacked.apps.codec import Codec, tiled
+from stacked.apps.codec import Codec
 from stacked.apps.codec_format import ID_BYTES, MAGIC, MOST_VALUES, pack, unpack
 from stacked.apps.compress import main
+from stacked.apps.tiles import tiled
 from stacked.model.stack import build
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.util.errors import InputError
@@ -221,6 +223,25 @@ def test_bad_steps_are_refused(codec: Codec, digits: Tensor) -> None:
         Codec(codec.stack, codec.spec, digits, 1e-6)
 
 
+@pytest.mark.parametrize("step", [0, -1.0, 1e-300, 5e-324, 9e-7, float("nan"), float("inf"), "a", None])
+def test_a_step_that_no_codec_can_have_is_refused_before_training(step: Any, codec: Codec, digits: Tensor) -> None:
+    never = replace(codecs.default_spec(), budget=Budget((10.0**9,), 10.0**9, "updates"))
+    with pytest.raises(
+        InputError, match=r"^step .*(give a number above 0|is too small for 4,096 levels a value: give at)"
+    ):
+        Codec.fit(digits, never, step=step)
+    with pytest.raises(InputError, match=r"^step "):
+        Codec(codec.stack, codec.spec, digits, step)
+
+
+def test_more_levels_than_an_integer_holds_are_too_many(
+    codec: Codec, digits: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codecs, "LEAST_STEP", 0.0)
+    with pytest.raises(InputError, match=r"takes [\d,]{200,} levels, more than 4,096: choose a greater one"):
+        Codec(codec.stack, codec.spec, digits, 1e-300)
+
+
 @pytest.mark.parametrize("unpool", ["switches", "zeros"])
 def test_a_stack_whose_decoder_must_be_told_more_is_refused(unpool: str, digits: Tensor) -> None:
     spec = StackSpec.of("conv-pool", 4, unpool=unpool)
@@ -229,13 +250,12 @@ def test_a_stack_whose_decoder_must_be_told_more_is_refused(unpool: str, digits:
 
 
 def test_a_codec_file_that_is_none_is_refused(codec: Codec, tmp_path: Path) -> None:
-    from safetensors import safe_open
     from safetensors.torch import save_file
 
+    from stacked.model.tensor_file import read
+
     codec.save(tmp_path / "codec.safetensors")
-    with safe_open(tmp_path / "codec.safetensors", "pt") as file:
-        header = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors, header, _ = read(tmp_path / "codec.safetensors")
     changes: list[tuple[str, Any]] = [
         ("steps", -tensors["steps"]),
         ("steps", tensors["steps"][:-1]),

@@ -136,7 +136,7 @@ def changed(home: Path, what: str) -> None:
         (home / "out" / "figures" / ".stacked-0123456789abcdef.part").write_text("")
     else:
         with sqlite3.connect(home / "store" / "mlflow.db") as store:
-            store.execute(what)
+            store.execute(what.replace("MODEL", "(select min(model_id) from logged_models)"))
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,29 @@ def changed(home: Path, what: str) -> None:
             "update metrics set step = step + 1 where key = 'final/recon_mse'",
             "points of joint/s0: 1 missing, 1 too many",
         ),
+        (
+            "update latest_metrics set step = 0 where key = 'final/recon_mse'",
+            "last points of joint/s0: 1 missing, 1 too many",
+        ),
+        ("update logged_models set status = 1 where model_id = MODEL", "MLflow has a model encoder that is PENDING"),
+        (
+            "insert into logged_models select model_id || 'x', experiment_id, name, artifact_location, creation_timestamp_ms, "
+            "last_updated_timestamp_ms, status, lifecycle_stage, model_type, source_run_id, status_message from logged_models",
+            r"MLflow models of joint/s0: 0 missing, 1 too many \(encoder\)",
+        ),
+        (
+            "delete from inputs where source_type = 'RUN_OUTPUT'",
+            r"outputs of joint/s0: 1 missing, 0 too many \(encoder\)",
+        ),
+        ("delete from inputs where source_type = 'DATASET'", r"data of joint/s0: 1 missing, 0 too many \(digits\)"),
+        ("delete from params where key = 'loss'", r"parameters of joint/s0 joint: 1 missing, 0 too many \(loss\)"),
+        ("update tags set value = 'x' where key = 'arm'", r"tags of joint/s0: 1 missing, 1 too many \(arm\)"),
+        (
+            "insert into tags select 'failure', 'x', run_uuid from runs",
+            r"tags of joint/s0: 0 missing, 1 too many \(failure\)",
+        ),
+        ("delete from tags where key = 'mlflow.parentRunId'", r"parents of joint/s0 joint: 1 missing, 0 too many"),
+        ("delete from experiment_tags", "MLflow has other views"),
     ],
     ids=lambda text: text.split(" where")[0],
 )

@@ -269,18 +269,22 @@ def test_rows_of_other_settings_do_not_stand_beside_each_other(tmp_path: Path) -
 
 def rows_of(**arms: list[float | None]) -> pd.DataFrame:
     """A trial a value; None: it failed."""
+
+    def spec(arm: str, number: int) -> RunSpec:
+        return dataclasses.replace(BASE, policy=arm if arm in POLICIES else "joint", seed=number)
+
     return pd.DataFrame(
         [
             {
                 "trial": number,
-                "run": f"{arm}{number}",
+                "run": spec(arm, number).id,
                 "arm": arm,
                 "seed": MOST_SEEDS,
                 "status": "failed: x" if value is None else "finished",
                 "valid/recon_mse": math.nan if value is None else value,
                 "values": json.dumps({"optimisation.lr": 0.001 * (number + 1)}),
                 "space": "{}",
-                "spec": "{}",
+                "spec": to_json(spec(arm, number)),
             }
             for arm, values in arms.items()
             for number, value in enumerate(values)

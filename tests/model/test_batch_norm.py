@@ -89,7 +89,7 @@ def test_images_and_labels_may_be_too_few() -> None:
         pretrain(given, Images(TOY.train.images[:1]), TOY.image_shape)
     with pytest.raises(InputError, match="give 2 images or more"):
         plan(given, TOY.image_shape, 1)
-    check(spec(DEEP, "random"), few(1))
+    check(spec(DEEP, "random"), replace(few(1), classes=()))  # whose labels a probe would not learn from
     assert not pretrain(given, Images(TOY.train.images[:2]), TOY.image_shape).training
     with pytest.raises(InputError, match="there are no images to train on: give at least one"):
         pretrain(given, Images(TOY.train.images[:0]), TOY.image_shape)
@@ -104,7 +104,7 @@ def test_a_classifier_needs_two_images_at_a_time_too(policy: str) -> None:
         InputError, match="give a batch_size of the classification of 2 or more, or the stack another norm"
     ):
         check(alone, TOY)
-    parts = {name: getattr(TOY, name) for name in ("train", "valid")}
+    parts = {name: getattr(TOY, name) for name in ("train", "valid", "test")}
     zeros = {name: replace(part, labels=torch.zeros_like(part.labels)) for name, part in parts.items()}
     one_class = replace(TOY, classes=("nw",), **zeros)
     with pytest.raises(InputError, match="give 2 labels or more"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from studies.applications.anomaly import study as anomaly
 from studies.applications.projection import study as projection
 from studies.applications.projection.figures import draw_solid, scatter
 from studies.figures.style import new_figure, png, style
+from studies.framework.csv_cells import as_text, original
 from studies.framework.record import failed_row
 from studies.framework.samples import keep
 from studies.framework.use import Use, main
@@ -123,6 +125,34 @@ def test_classes_of_any_name_are_drawn(tmp_path: Path) -> None:
         assert png(drawn)
 
 
+# CSV
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx", "\rx", "\nx", "\uff1dx", "'=x", "''-"])
+def test_a_cell_is_no_formula(text: str) -> None:
+    assert as_text(text) == f"'{text}"
+    assert original(as_text(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "a=b", "'", "'a'", " =x", "0.5"])
+def test_a_cell_of_other_text_stays_as_it_is(text: str) -> None:
+    assert as_text(text) == original(text) == text
+
+
+def test_names_of_files_are_no_formulas(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    names = ["=1+1.png", "+1.png", "-1.png", "@sum.png", "\t1.png", "'=1.png"]
+    for k, name in enumerate([*names, *(f"{k:03}.png" for k in range(220))]):
+        Image.fromarray(np.full((8, 8), k % 251, np.uint8)).save(tmp_path / "images" / name, "PNG")
+    words = ["--data", f"folder:{tmp_path / 'images'}", "--grey", "--image-size", "8", "--updates", "1"]
+    for use, table in ((anomaly.USE, "scores.csv"), (projection.USE, "map.csv")):
+        assert main(use, [*words, "--out", str(tmp_path / use.name)]) == 0
+        found = set(pd.read_csv(tmp_path / use.name / table)["file"])
+        assert {f"'{name}" for name in names} <= found
+        assert not any(name.startswith(("=", "+", "-", "@", "\t")) for name in found)
+    assert "=1+1.png" in (tmp_path / "projection" / "map.html").read_text()
+
+
 # Markdown
 
 
@@ -141,22 +171,26 @@ def test_code_ends_where_it_ends() -> None:
     assert code_block("a ```` b") == "`````\na ```` b\n`````"
     assert code("plain") == "`plain`"
     assert code("a `b`") == "`` a `b` ``"
+    assert code("a\n\n# b") == "`a\\n\\n# b`"
 
 
 def test_names_of_classes_do_not_break_a_page(tmp_path: Path) -> None:
-    classes = ("few|er", "<script>", "$x$")
+    classes = ("few|er", "<script>", "$x$", "'=1")
     found = [
         (method, seed, arm, condition, "score", seed + k, "c")
         for method, arm in (("ours", "ours"), ("theirs", "theirs"))
         for seed in (0, 1)
         for k, condition in enumerate(classes)
     ]
-    found += [("ours", 0, "ours", "", "seconds", 1.0, "c"), ("theirs", 0, "theirs", "", "seconds", 1.0, "c")]
+    found += [(arm, seed, arm, "", "seconds", 1.0, "c") for arm in ("ours", "theirs") for seed in (0, 1)]
     table = pd.DataFrame(found, columns=["method", "seed", "arm", "condition", "measure", "value", "commit"])
     table.to_csv(tmp_path / "rows.csv", index=False)
-    page = report.report(USE, tmp_path, "python -m x '```'", "made", {"seeds": 2})
+    use = replace(USE, protocol="- **Protocol**: {seeds} seeds of {data}.")
+    page = report.report(use, tmp_path, "python -m x '```'", "made", {"seeds": 2, "data": "folder:<script>"})
+    assert r"2 seeds of folder:\<script\>." in page
     assert r"| few\|er |" in page
     assert r"| \<script\> |" in page
+    assert "| =1 |" in page
     assert "<script>" not in page
     assert "````\npython -m x '```'\n````" in page
     lines = [line for line in page.splitlines() if r"few\|er" in line]

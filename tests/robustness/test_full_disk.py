@@ -178,20 +178,31 @@ def test_rows_are_kept_and_a_row_that_cannot_be_written_does_not_hide_why(small:
     record.add(
         small, row, [{"run": spec.id, "arm": "joint", "seed": 0, "phase": "joint", "step": 0, "phase_step": 0}], {}
     )
-    before = (small / "runs.csv").read_bytes(), (small / "curves.csv").read_bytes()
     words = f"--data digits --channels 4 --out {small} --store {small}/store --arms joint --seeds 2"
     given = options("layerwise", parser("p", "q", STUDY.arm_names).parse_args(words.split()))
-    job = working.Job(RunSpec(policy="joint", seed=1), "joint", "s", "e", "#000000", given, 1)
+    before: tuple[bytes, bytes] | None = None
+
+    def fail(seed: int) -> None:
+        nonlocal before
+        before = (small / "runs.csv").read_bytes(), (small / "curves.csv").read_bytes()
+        job = working.Job(RunSpec(policy="joint", seed=seed), "joint", "s", "e", "#000000", given, 1)
+        working.failed(job, "the loss became nan")
+
+    def more() -> None:
+        for seed in range(1, 100):  # the last block takes some
+            fail(seed)
+
     ballast = fill(small)
     with pytest.raises(
-        Unwritable, match=r"^joint/s1 failed \(the loss became nan\), and .*/runs\.csv cannot be written \(No s"
+        Unwritable, match=r"^joint/s\d+ failed \(the loss became nan\), and .*/runs\.csv cannot be written \(No s"
     ):
-        working.failed(job, "the loss became nan")
+        more()
     assert ((small / "runs.csv").read_bytes(), (small / "curves.csv").read_bytes()) == before
     assert hidden(small) == []
+    known = len(load_rows(small))
     ballast.unlink()
-    working.failed(job, "the loss became nan")
-    assert list(load_rows(small)["status"]) == ["finished", "failed: the loss became nan"]
+    fail(known)
+    assert list(load_rows(small)["status"]) == ["finished", *["failed: the loss became nan"] * known]
 
 
 @mounts

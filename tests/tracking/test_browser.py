@@ -211,3 +211,36 @@ def test_a_page_of_maps_can_be_looked_at(browser: Any, tmp_path: Path) -> None:
         entry for entry in browser.get_log("browser") if "map.html" in entry["message"]
     ]  # others are of pages before
     assert not [entry for entry in told if entry["level"] == "SEVERE"]
+
+
+def test_names_of_any_text_run_nothing_in_a_page_of_maps(browser: Any, tmp_path: Path) -> None:
+    """They are shown as they are, and no script runs but the page's own."""
+    names = [
+        " onpointermove=alert(1) x=.png",
+        "</script><script>evil=1</script>",
+        "<img src=x onerror=evil=1>",
+        "{{title}}",
+    ]
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    page = map_page({"{{policy}}": points}, np.zeros((4, 1, 6, 6), np.uint8), names, [0] * 4, names[1:2], "{{content}}")
+    (tmp_path / "map.html").write_text(page, encoding="utf-8")
+    browser.get((tmp_path / "map.html").as_uri())
+    assert browser.title == "{{content}}"
+    assert browser.execute_script("return data.names") == names
+    assert browser.execute_script("return document.querySelectorAll('script, img').length") == 2
+    assert browser.execute_script("return view.getAttributeNames().sort()") == [
+        "aria-label",
+        "height",
+        "id",
+        "role",
+        "style",
+        "width",
+    ]
+    browser.execute_async_script(
+        "const done = arguments[0], added = document.createElement('script');"
+        "added.textContent = 'evil = 1'; document.body.append(added);"
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"evil = 1\"><p style=\"color: red\" id=p>');"
+        "setTimeout(done, 200);"
+    )
+    assert browser.execute_script("return typeof evil") == "undefined"
+    assert browser.execute_script("return getComputedStyle(document.getElementById('p')).color") == "rgb(38, 38, 38)"

@@ -19,7 +19,7 @@ from stacked.tracking.http import ANSWER_BYTES
 from stacked.tracking.store import open_store
 from stacked.tracking.views import save_views
 from stacked.util.errors import InputError
-from studies.reliability.robustness.odd_answers import CASES, FAULTS
+from studies.reliability.robustness.odd_answers import CASES, FAULTS, answers
 from studies.reliability.robustness.odd_server import OddServer, odd_server
 
 SECONDS = 0.5  # that one attempt may take here
@@ -98,6 +98,28 @@ def test_views_that_a_server_does_not_take_cost_one_attempt(server: OddServer, t
     with pytest.warns(RuntimeWarning, match="was not saved: no whole answer within"):
         assert save_views(store, "e", "layerwise", probe=True, images=True) == {}
     assert time.monotonic() - began < SECONDS + 1
+
+
+@pytest.mark.parametrize("where", ["runs/search", "get-history"])
+def test_pages_without_end_are_given_up(where: str, server: OddServer, tmp_path: Path) -> None:
+    """Each is a good answer, at once."""
+    store = open_store(tmp_path / "store")
+    with arm(store, tmp_path / "work", experiment="e") as tracker:
+        tracker.log({"eval/probe_acc": 0.5}, 0)
+    [run] = [each for each in server.runs.values() if each["info"]["run_name"] == "layerwise/s0"]
+    metric = {"key": "eval/probe_acc", "value": 0.5, "step": 0, "timestamp": 1}
+    found = {"info": run["info"], "data": {"tags": run["tags"], "metrics": [metric], "params": []}}
+
+    def pages(request: Any) -> None:
+        if request.path.partition("?")[0].endswith("runs/search"):
+            token = {"next_page_token": "more"} if where == "runs/search" else {}
+            answers({"runs": [found], **token})(request)
+        else:
+            answers({"metrics": [metric], "next_page_token": "more"})(request)
+
+    server.fault, server.where, began = pages, "runs/search|get-history", time.monotonic()
+    save_views(store, "e", "layerwise", probe=True, images=True)
+    assert time.monotonic() - began < SECONDS + 5
 
 
 @pytest.mark.parametrize("address", ["http://", "http:///x", "https://:5000", "http://host:many", "http://[::1"])

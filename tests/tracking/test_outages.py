@@ -27,12 +27,13 @@ from stacked.tracking.store import Store, open_store
 from stacked.tracking.tracker import Tracker
 from stacked.tracking.uploader import Outbox
 from stacked.tracking.views import save_views
-from stacked.util.errors import InputError
+from stacked.util.errors import InputError, Interrupted
 from studies.framework.study import main
 from studies.pretraining.layerwise import STUDY
 from studies.statistics.rows import load_rows
 
 from mlflow import MlflowClient  # isort: skip
+from sqlalchemy.exc import SQLAlchemyError  # isort: skip
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +234,22 @@ def test_what_fails_at_once_is_tried_once_more() -> None:
             assert outbox.flush() is sent
         assert len(tries) == tried
         assert len(caught) == (not sent)
+
+
+def test_an_interrupt_is_not_taken_for_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLAlchemy raises an error of its own over one that comes while it works."""
+
+    def fails(*_: object) -> None:
+        try:
+            raise Interrupted("stopped as asked")
+        except Interrupted:
+            raise SQLAlchemyError("Can't reconnect until invalid transaction is rolled back") from None
+
+    with pytest.raises(Interrupted, match="stopped as asked"):
+        Outbox(fails, "store", "folder", Patience()).flush()
+    monkeypatch.setattr("stacked.tracking.store._first_use", fails)
+    with pytest.raises(Interrupted, match="stopped as asked"):
+        open_store(tmp_path)
 
 
 def test_views_wait_for_a_store_that_fails(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:

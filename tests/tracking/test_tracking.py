@@ -416,6 +416,16 @@ def test_what_is_sent_again_after_a_kill_is_there_once(store: Store, tmp_path: P
     assert len(stored.inputs.dataset_inputs) == 1
 
 
+def test_a_picture_whose_key_has_a_slash_is_there_once_after_a_kill(store: Store, tmp_path: Path) -> None:
+    for _ in range(2):
+        with arm(store, tmp_path / "work") as tracker:
+            tracker.image("grids/one", np.zeros((4, 4), np.uint8), 0)
+        noted = json.loads((tmp_path / "work" / "run.json").read_text())
+        (tmp_path / "work" / "run.json").write_text(json.dumps(noted | {"done": []}))
+    files = MlflowClient(store.uri).list_artifacts(tracker.run_id, "images")
+    assert [file.path.partition("+")[0] for file in files] == ["images/grids~one"] * 2  # in two sizes
+
+
 def test_hidden_files_in_a_folder_are_not_sent(store: Store, tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     for name in ("headline.png", ".stacked-0123456789abcdef.part", ".DS_Store"):

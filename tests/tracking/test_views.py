@@ -5,23 +5,26 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
 import zlib
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tracked import free_port
 
 from stacked.tracking.client import StoreClient
+from stacked.tracking.loopback import is_loopback, unproxied
 from stacked.tracking.server import (
     ENVIRONMENT,
     address,
     command,
     environment,
-    is_loopback,
     names,
     serve,
     stop,
@@ -148,7 +151,10 @@ def test_the_server_is_on_loopback_with_one_worker(store: Store) -> None:
     line = typed_command(store, 5123)
     assert line.startswith("MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false ")
     assert " python -m mlflow server " in line
-    assert environment(5123) == ENVIRONMENT
+    assert environment(5123) == ENVIRONMENT | {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "127.0.0.1:5123,localhost:5123,[::1]:5123",
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "http://127.0.0.1:5123,http://localhost:5123,http://[::1]:5123",
+    }
     assert warning(5123).startswith("MLflow has no authentication: every user of this machine")
 
 
@@ -158,6 +164,7 @@ def test_the_server_is_on_loopback_with_one_worker(store: Store) -> None:
         ("127.0.0.1", True),
         ("127.0.0.9", True),
         ("localhost", True),
+        ("LOCALHOST", True),
         ("::1", True),
         ("0.0.0.0", False),
         ("::", False),
@@ -172,7 +179,11 @@ def test_whoever_is_let_in_is_warned(host: str, loopback: bool) -> None:
 
 
 def test_another_host_gets_its_name_into_what_mlflow_allows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert environment(5123, "example.org")["MLFLOW_SERVER_ALLOWED_HOSTS"] == "example.org:5123,127.0.0.1:5123"
+    assert environment(5123, "example.org")["MLFLOW_SERVER_ALLOWED_HOSTS"] == "example.org:5123"
+    assert environment(80, "Example.org")["MLFLOW_SERVER_ALLOWED_HOSTS"] == "example.org:80,example.org"
+    assert environment(80, "0:0::1")["MLFLOW_SERVER_ALLOWED_HOSTS"].startswith(
+        "[::1]:80,127.0.0.1:80,localhost:80,[::1],"
+    )
     assert environment(5123, "fd00::7")["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == "http://[fd00::7]:5123"
     assert address(5123, "fd00::7") == "http://[fd00::7]:5123"
     monkeypatch.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", "proxy.example.org")
@@ -182,25 +193,58 @@ def test_another_host_gets_its_name_into_what_mlflow_allows(store: Store, monkey
     assert " --host example.org " in line
 
 
+def status(port: int, host: str, origin: str | None = None) -> int:
+    """What a server says to whoever asks it for experiments as `host`."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"Host": host, "Content-Type": "application/json"} | ({"Origin": origin} if origin else {})
+    connection.request("POST", "/ajax-api/2.0/mlflow/experiments/search", json.dumps({"max_results": 1}), headers)
+    return connection.getresponse().status
+
+
 def test_a_server_for_all_answers_under_its_own_names_alone(store: Store) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own, search = f"{names('0.0.0.0')[0]}:{port}", "/ajax-api/2.0/mlflow/experiments/search"
+    port = free_port()
+    own = f"{names('0.0.0.0')[0]}:{port}"
     server = serve(store, port, host="0.0.0.0")
     try:
-
-        def status(host: str, origin: str | None = None) -> int:
-            connection = HTTPConnection("127.0.0.1", port, timeout=60)
-            headers = {"Host": host, "Content-Type": "application/json"} | ({"Origin": origin} if origin else {})
-            connection.request("POST", search, json.dumps({"max_results": 1}), headers)
-            return connection.getresponse().status
-
-        assert status(own) == status(own, f"http://{own}") == status(f"127.0.0.1:{port}") == 200
-        assert status(f"evil.example:{port}") == 403
-        assert status(own, "http://evil.example") == 403
+        assert status(port, own) == status(port, own, f"http://{own}") == status(port, f"127.0.0.1:{port}") == 200
+        assert status(port, f"evil.example:{port}") == 403
+        assert status(port, own, "http://evil.example") == 403
     finally:
         stop(server)
+
+
+def test_a_server_on_loopback_answers_no_name_of_elsewhere_and_no_proxy_is_asked_for_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name such as 10.evil.example may lead to 127.0.0.1, and MLflow's own patterns take it for an address."""
+    port = free_port()
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    open_store(store.root)
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "example.org,localhost,127.0.0.1,127.0.0.0/8,::1,[::1]"
+    server = serve(store, port)
+    try:
+        for name in ("127.0.0.1", "localhost", "[::1]"):
+            assert status(port, f"{name}:{port}") == status(port, f"{name}:{port}", f"http://{name}:{port}") == 200
+            assert status(port, name) == 403
+        for name in ("10.evil.example", "192.168.evil.example", "172.16.evil.example", "fd00:evil", "127.0.0.1:x.evil"):
+            assert status(port, name) == status(port, f"{name}:{port}") == 403
+        assert status(port, f"127.0.0.1:{port}", f"http://10.evil.example:{port}") == 403
+        for name in ("127.0.0.1", "localhost"):
+            assert MlflowClient(f"http://{name}:{port}").search_experiments(max_results=1)
+    finally:
+        stop(server)
+
+
+def test_no_proxy_is_asked_for_loopback() -> None:
+    assert unproxied({"NO_PROXY": "a", "PATH": "x"}) == unproxied({"http_proxy": ""}) == {}
+    assert unproxied({"all_proxy": "socks5://p", "NO_PROXY": "*"}) == {}
+    added = unproxied({"all_proxy": "socks5://p", "no_proxy": "a, localhost", "NO_PROXY": "b"})
+    assert set(added) == {"no_proxy", "NO_PROXY"}
+    assert set(added.values()) == {"a,localhost,127.0.0.1,127.0.0.0/8,::1,[::1]"}
+    assert unproxied({"all_proxy": "socks5://p", **added}) == added
 
 
 def test_a_server_is_not_served() -> None:
@@ -225,9 +269,7 @@ def test_a_port_that_is_taken_is_named(store: Store) -> None:
 
 def test_a_server_that_dies_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stacked.tracking.server.command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with pytest.raises(InputError, match=r"ended with code 3; .*server\.log"):
         serve(store, port)
 
@@ -237,3 +279,42 @@ def test_the_servers_module_is_light() -> None:
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert "mlflow" not in answer.stdout
     assert ENVIRONMENT["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+class Paged(list[Any]):
+    token: str | None = None
+
+
+def test_runs_and_experiments_are_asked_for_to_the_last_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store gives 1,000 of them at most at once."""
+
+    def page(of: list[Any], most: int, token: str | None) -> Paged:
+        start = int(token or 0)
+        found = Paged(of[start : start + most])
+        found.token = str(start + most) if start + most < len(of) else None
+        return found
+
+    def run(number: int) -> Any:
+        info = SimpleNamespace(run_id=f"r{number}", experiment_id=f"e{number}", start_time=0)
+        return SimpleNamespace(info=info, data=SimpleNamespace(tags={"record_key": "k"}, metrics={}))
+
+    runs = [run(number) for number in range(2004)]
+    experiments = [SimpleNamespace(experiment_id=f"e{number}") for number in range(2004)]
+
+    class Client:
+        def search_experiments(self, max_results: int = 1000, page_token: str | None = None) -> Paged:
+            return page(experiments, max_results, page_token)
+
+        def search_runs(self, ids: list[str], query: str, max_results: int, page_token: str | None) -> Paged:
+            return page([run for run in runs if run.info.experiment_id in set(ids)], max_results, page_token)
+
+        def get_metric_history(self, run_id: str, metric: str) -> list[Any]:
+            return [SimpleNamespace(value=float(run_id[1:]))]
+
+    client = StoreClient(Store("http://nowhere", tmp_path), "e")
+    client.__dict__ |= {"_client": Client(), "experiment_id": "e2003"}
+    assert len(client.running()) == 2004
+    assert client.metric_range("q", "m") == (2003.0, 2003.0)
+    for each in runs:
+        each.info.experiment_id = "e2003"
+    assert client.metric_range("q", "m") == (0.0, 2003.0)

@@ -10,20 +10,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stacked.data.formats.truncated import load_whole
 from stacked.util.errors import InputError, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 IDENTIFIED_ONLY = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
 """Formats that Pillow names but cannot decode by itself: data files and films, not images left out."""
 WHITE, TWELVE_BITS = 2**16 - 1, 2**12 - 1
 """The largest value of 16 bits, and of 12, which cameras and microscopes give in files of 16."""
+
+#: pixels that are scaled at once
+PART = 2**20
 
 
 @cache
@@ -50,18 +55,16 @@ def _decoded(path: Path, size: int | None, grey: bool, white_level: int | None) 
     """What `decode` gives, or without a `size` the whole image at its own; and its largest value of 16 bits, None without any."""
     from PIL import Image, ImageOps
 
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is not a file")
-
+    regular(path)
     with Image.open(path) as opened:
         deep_grey = opened.mode == "I" and opened.format in ("PNG", "PPM")  # older Pillow's mode for 16-bit grey
         deep_colours = ";16" in str(opened.tile) and opened.mode in ("RGB", "RGBA", "LA")
-        image: Image.Image = ImageOps.exif_transpose(opened)
+        image: Image.Image = upright(path, opened)
     largest = None
     if deep_grey or image.mode.startswith("I;16"):
-        white, values = white_level or WHITE, np.asarray(image)
+        values = np.asarray(image)
         largest = int(values.max())
-        image = Image.fromarray(np.round(np.minimum(values, white).astype(np.float64) * (255 / white)).astype(np.uint8))
+        image = Image.fromarray(_eight_bits(values, white_level or WHITE))
     elif image.mode in ("I", "F"):
         raise ValueError(f"its pixels (mode {image.mode}) have no fixed white level; save it with 8 or 16 bits")
     elif deep_colours:
@@ -74,10 +77,35 @@ def _decoded(path: Path, size: int | None, grey: bool, white_level: int | None) 
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("L" if grey else "RGB")
+    wanted = "L" if grey else "RGB"
+    image = image if image.mode == wanted else image.convert(wanted)
     fitted = ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR) if size else image
     pixels = np.array(fitted)
     return (pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))), largest
+
+
+def regular(path: Path) -> None:
+    """Raise ValueError for what is no file, such as a pipe, for which a reader would wait."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a file")
+
+
+def upright(path: Path, opened: ImageFile) -> Image:
+    """An image that was opened from `path`, all its pixels loaded, and turned in place as its EXIF orientation says."""
+    from PIL import ImageOps
+
+    load_whole(path, opened)
+    ImageOps.exif_transpose(opened, in_place=True)
+    return opened
+
+
+def _eight_bits(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
+    """Values of 16 bits scaled so that `white`, and what is above it, is 255; in parts, as an index takes 8 bytes a pixel."""
+    levels = np.round(np.minimum(np.arange(WHITE + 1), white) * (255 / white)).astype(np.uint8)
+    flat, found = values.reshape(-1), np.empty(values.size, dtype=np.uint8)
+    for start in range(0, len(flat), PART):
+        found[start : start + PART] = levels[np.clip(flat[start : start + PART], 0, WHITE)]
+    return found.reshape(values.shape)
 
 
 def decode_all(
@@ -102,7 +130,7 @@ def decode_all(
         try:
             images[position], largest[position] = _decoded(paths[position], size, grey, white_level)
         except Exception as error:  # Pillow's decoders raise nearly anything on broken files; all is reported
-            return _reason(error)
+            return reason_of(error)
         return None
 
     with pixel_limit(max_megapixels), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -127,13 +155,13 @@ def at_own_size(
             with pixel_limit(max_megapixels):
                 pixels, brightest = _decoded(path, None, grey, white_level)
         except Exception as error:
-            raise InputError(f"{path} cannot be read ({_reason(error)}): repair or remove it") from error
+            raise InputError(f"{path} cannot be read ({reason_of(error)}): repair or remove it") from error
         largest += [] if brightest is None else [brightest]
         yield pixels
     _judge_white(paths, largest, white_level)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Why an image could not be read."""
     from PIL import Image
 

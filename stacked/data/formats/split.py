@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stacked.util.checks import layout_hint
+from stacked.util.checks import layout_hint, need
 from stacked.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,6 +87,25 @@ class Splits:
             digest.update(split.images.numpy().data)
             digest.update(split.labels.numpy().astype("<i8", copy=False).data)
         return digest.hexdigest()
+
+
+def check_splits(splits: Splits) -> None:
+    """Raise InputError unless a run can be trained, selected and tested on these splits.
+
+    Each needs an image, all images one shape, and labels from 0 to K-1, or -1 where unlabelled; where there are classes, each
+    split needs a labelled image.
+    """
+    shape, most = list(splits.image_shape), len(splits.classes) - 1
+    for name, part in (("training", splits.train), ("validation", splits.valid), ("test", splits.test)):
+        need(len(part) > 0, f"{splits.name} has no {name} images: give at least one")
+        found = list(part.images.shape[1:])
+        need(found == shape, f"{name} images have the shape {found}, and training images {shape}: give all the same")
+        low, high = int(part.labels.min()), int(part.labels.max())
+        need(low >= -1, f"{name} images have a label {low}: give classes from 0, or -1 where there is no label")
+        if splits.classes:
+            allowed = f"from 0 to {most}, for {most + 1} classes"
+            need(high <= most, f"{name} images have a label {high}: give labels {allowed}")
+            need(high >= 0, f"none of the {len(part):,} {name} images has a label: give labels {allowed}")
 
 
 def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from stacked.data.formats.dataset import Dataset, Official, Source
 from stacked.data.formats.split import Split
+from stacked.data.formats.truncated import load_whole
 from stacked.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def _read(name: str, grey: bool) -> NDArray[np.uint8]:
     if found is None or found.origin is None:
         raise InputError("the photographs need the package scikit-image: pip install 'stacked[photographs]'")
     try:
-        with Image.open(Path(found.origin).parent / rest) as image:
+        path = Path(found.origin).parent / rest
+        with Image.open(path) as image:
+            load_whole(path, image)
             pixels = np.asarray(image.convert("L" if grey else "RGB"))
     except OSError as error:
         raise InputError(

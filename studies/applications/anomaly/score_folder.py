@@ -15,6 +15,7 @@ from stacked.cli.overwriting import begins, below, check_own
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import need
 from stacked.util.errors import printable
+from studies.framework.csv_cells import as_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def judge(setting: Setting, spec: RunSpec) -> int:
     table.writerow(FIELDS)
     for k in order:
         name = paths[k].relative_to(above).as_posix()
-        table.writerow((name, f"{found.score[k]:.6g}", f"{found.p_value[k]:.6g}", int(found.anomalous[k])))
+        table.writerow((as_text(name), f"{found.score[k]:.6g}", f"{found.p_value[k]:.6g}", int(found.anomalous[k])))
     write_atomically(out / "scores.csv", text.getvalue())  # first: by it the folder is known as ours
     detector.save(out / "detector.safetensors")
     write_atomically(out / "worst.png", worst(found, order[:SHOWN], paths, images))

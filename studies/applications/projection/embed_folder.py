@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stacked.cli.overwriting import begins, below, check_own
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import need
+from studies.framework.csv_cells import as_text
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
@@ -48,7 +49,7 @@ def map_all(setting: Setting, specs: list[RunSpec]) -> int:
     names = "xyz"
     table.writerow(["file", *(f"{names[k]}{p.shape[1]}" for p in maps.values() for k in range(p.shape[1]))])
     for path, *rows in zip(paths, *maps.values(), strict=True):
-        table.writerow([path.name, *(f"{value:.6g}" for row in rows for value in row)])
+        table.writerow([as_text(path.name), *(f"{value:.6g}" for row in rows for value in row)])
     write_atomically(out / "map.csv", text.getvalue())  # first: by it the folder is known as ours
     for path, (stack, stack_spec) in stacks.items():
         save_encoder(path, stack, stack_spec)

@@ -1,0 +1,119 @@
+"""Whether an image file holds all its pixels: what Pillow does not tell of one that was cut short.
+
+Pillow refuses most such files. It leaves black what no data came for where the data end between two rows or strips, and
+libjpeg paints grey what an end marker stands in the place of.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+SHORT = "image file is truncated"
+#: rows and columns of the corners of an image that are looked at: as many as a cell of interlaced PNG has
+CORNER = 8
+#: what is put where the data of a JPEG end: were more expected, these bytes would change the image
+MORE = b"\xad\xb6" * 128
+#: what ends the data of a scan: a marker that is no stuffed zero, restart or fill; and a restart
+MARKER, RESTART = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]"), re.compile(rb"\xff[\xd0-\xd7]")
+#: markers of a frame, of one with coefficients in several scans, of a scan, and of the end; those without a length
+FRAMES, PROGRESSIVE, SCAN, END = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}, 0xC2, 0xDA, 0xD9
+BARE = {0x01, *range(0xD0, 0xD9)}
+#: scans of a JPEG at most; encoders write about ten
+MOST_SCANS = 100
+#: brightness of blocks without data, by how much the colour of the block beside moves it, and an image that has few blocks
+GREY, NEAR, SMALL = 128, 3, 2**14
+
+
+def load_whole(path: Path, image: ImageFile) -> None:
+    """Load an image that was opened from `path`.
+
+    Raises what Pillow raises, OSError where pixels are missing, and ValueError for a JPEG of many scans, each of which takes as
+    long as an image.
+    """
+    if image.format in ("JPEG", "MPO"):
+        missing = _jpeg_lacks_data(path.read_bytes(), image)
+    else:
+        image.load()
+        missing = image.format in ("PNG", "TIFF") and _some_are_unwritten(path, image)
+        if image.format == "PCX" and image.mode == "L":
+            missing = path.read_bytes()[-769:-768] != b"\x0c"  # its palette is what it ends with
+    if missing:
+        raise OSError(SHORT)
+
+
+def _some_are_unwritten(path: Path, image: Image) -> bool:
+    """Whether a pixel in a corner is what the canvas was, whatever that was."""
+    import PIL.Image
+
+    before = _corners(image)
+    if all(corner.reshape(*corner.shape[:2], -1).any(2).all() for corner in before):
+        return False  # the canvas is black
+    with PIL.Image.open(path) as again:
+        bands = len(again.getbands())
+        again.im = PIL.Image.new(again.mode, again.size, (255,) * bands if bands > 1 else 255).im
+        again.load()
+        return not all(np.array_equal(one, other) for one, other in zip(before, _corners(again), strict=True))
+
+
+def _corners(image: Image) -> list[np.ndarray]:
+    (width, height), side = image.size, CORNER
+    lefts, tops = {0, max(0, width - side)}, {0, max(0, height - side)}
+    return [np.asarray(image.crop((x, y, min(width, x + side), min(height, y + side)))) for x in lefts for y in tops]
+
+
+def _jpeg_lacks_data(content: bytes, image: ImageFile) -> bool:
+    """Load a JPEG; whether it would be another image if there were more data."""
+    import PIL.Image
+    from PIL import ImageChops
+
+    scans, end = _scans(content)
+    if len(scans) > MOST_SCANS:
+        raise ValueError(f"it has {len(scans):,} scans, more than {MOST_SCANS}")
+    image.load()
+    if end is None:
+        return True
+    if len(scans) == 1 and image.mode in ("L", "RGB") and image.width * image.height > SMALL:
+        last = image.crop((image.width - 1, image.height - 1, *image.size)).convert("L").getpixel((0, 0))
+        if not isinstance(last, (int, float)) or abs(last - GREY) > NEAR:
+            return False  # the last block has data
+    data, restart = content[:end].rstrip(b"\xff"), 0xD0 + len(RESTART.findall(content, scans[-1], end)) % 8
+    with PIL.Image.open(io.BytesIO(data + MORE + bytes([0xFF, restart]) + MORE + content[end:])) as more:
+        more.load()
+        return ImageChops.difference(image, more).getbbox(alpha_only=False) is not None
+
+
+def _scans(content: bytes) -> tuple[list[int], int | None]:
+    """Where the data of each scan begin, and where the image ends; None where it does not, or a coefficient is in no scan."""
+    scans: list[int] = []
+    progressive, at = False, content.find(b"\xff", 2)
+    missing: dict[int, int] = {}  # of each component the coefficients that have not come to their last bit, as bits
+    while 0 <= at < len(content) - 1:
+        kind = content[at + 1]
+        if kind == END:
+            return scans, at if scans and not any(missing.values()) else None
+        if kind == 0xFF or kind in BARE:
+            at = content.find(b"\xff", at + (1 if kind == 0xFF else 2))
+            continue
+        after = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        if kind in FRAMES:
+            progressive = kind == PROGRESSIVE
+            missing = dict.fromkeys(content[at + 10 : after : 3], 2**64 - 1)
+        if kind == SCAN:
+            scans.append(after)
+            first, last, bits = content[after - 3 : after] if progressive else (0, 63, 0)
+            if not bits & 15:
+                for component in content[at + 5 : after - 3 : 2]:
+                    missing[component] = missing.get(component, 0) & ~(2 ** (last + 1) - 2**first)
+            data_end = MARKER.search(content, after)
+            after = data_end.start() if data_end else len(content)
+        at = content.find(b"\xff", after)
+    return scans, None

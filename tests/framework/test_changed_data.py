@@ -1,0 +1,94 @@
+"""Rows are of the data that configuration.json tells of, whatever becomes of the files while a study runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import toy_splits
+from PIL import Image
+from test_planning import given
+
+from stacked import data
+from stacked.data.formats.split import Splits
+from stacked.tracking import tracker
+from stacked.tracking.store import Store
+from stacked.util.errors import InputError
+from studies.framework import record, tuning
+from studies.framework import study as study
+from studies.framework.workers import Job, Row, work
+from studies.pretraining.layerwise import STUDY
+
+
+@dataclass(frozen=True)
+class Tells(Job):
+    """A job that tells in which process, and on which data, it was done."""
+
+    def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(0.5)  # so that no process does two
+        return {"digest": splits.digest, "process": os.getpid()}
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Job]:
+    words = f"--data digits --channels 4 6 --seeds 2 --arms joint --equal updates --labels 16 --out {tmp_path / 'out'}"
+    options = given(f"{words} --store {tmp_path / 'store'}")
+    return list(study.plan(STUDY, options, toy_splits()))
+
+
+def telling(jobs: list[Job], digest: str) -> list[Job]:
+    return [Tells(**{**vars(job), "data": digest}) for job in jobs]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_runs_get_the_images_that_were_read_whatever_becomes_of_their_files(
+    processes: int, jobs: list[Job], tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k, image in enumerate(data.load("digits").train.images[:40]):
+        Image.fromarray(image[0].numpy()).save(folder / f"{k:02}.png")
+    splits = data.load("folder:images", data_dir=tmp_path, image_size=8, grey=True)
+    digest = splits.digest
+    shutil.rmtree(folder)
+    rows = list(work(telling(jobs, digest), processes, splits))
+    assert [row["digest"] for row in rows] == [digest] * 2
+    assert len({row["process"] for row in rows}) == processes
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_other_data_than_those_of_the_record_are_refused_and_nothing_is_recorded(
+    processes: int, jobs: list[Job], tmp_path: Path
+) -> None:
+    told = rf"^the images of toy changed while the study ran, and are not those of {tmp_path / 'out' / 'configuration.json'}"
+    with pytest.raises(InputError, match=told):
+        list(work(telling(jobs, "another"), processes, toy_splits()))
+    assert not (tmp_path / "out" / "runs.csv").exists()
+
+
+def test_jobs_and_trials_know_the_digest_of_their_data(jobs: list[Job]) -> None:
+    splits = toy_splits()
+    assert {job.data for job in jobs} == {splits.digest}
+    options = replace(jobs[0].given, tune=2)
+    trials = list(tuning.planned(STUDY, options, splits, 1))
+    assert {trial.data for trial in trials} == {splits.without_test().digest}
+
+
+def test_a_folder_in_which_another_process_works_is_not_given_a_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """That of the second would stand beside the rows of the first."""
+    monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
+    out = tmp_path / "out"
+    with record.alone(out):
+        assert study.main(STUDY, ["--smoke", "--out", str(out)]) == 2
+    assert f"another process works in {out}: wait for it to end" in capsys.readouterr().err
+    assert not (out / "configuration.json").exists()

@@ -1,0 +1,237 @@
+"""Rows and curves as they are recorded: each run costs what it adds, and a kill at any point leaves what is gone on from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stacked import RunSpec
+from stacked.util.errors import Unwritable
+from stacked.util.serialization import to_json
+from studies.framework import record
+from studies.framework.table_file import Table
+from studies.report.trials import load_trials
+from studies.statistics.rows import load_curves, load_rows
+
+ROOT = Path(__file__).parents[2]
+ARMS = ("greedy", "joint")
+RUNS = [RunSpec(policy=arm, seed=seed) for seed in range(4) for arm in ARMS]
+FILES = ("runs.csv", "curves.csv")
+RECORDS = sorted({path.parent for path in (ROOT / "results").rglob("*.csv") if path.name in (*FILES, "trials.csv")})
+
+
+def row(spec: RunSpec, **more: Any) -> dict[str, Any]:
+    known = {"run": spec.id, "arm": spec.policy, "seed": spec.seed, "status": "finished", "updates": 10, "gflop": 0}
+    return {**known, "final/recon_mse": 0.1 + spec.seed, **more, "spec": to_json(spec)}
+
+
+def curve(spec: RunSpec) -> list[dict[str, Any]]:
+    known = {"run": spec.id, "arm": spec.policy, "seed": spec.seed, "phase": "é, joint"}
+    return [
+        known | {"step": step, "phase_step": step, "progress/stage": 1, "train/loss": 0.5 / (1 + step)}
+        for step in (0, 5, 9)
+    ]
+
+
+def add(out: Path, spec: RunSpec) -> None:
+    record.add(out, row(spec), curve(spec), {}, ARMS)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a study that nobody stopped."""
+    out = tmp_path_factory.mktemp("whole")
+    for spec in RUNS:
+        add(out, spec)
+    record.settle(out, ARMS)
+    return contents(out)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("place")
+
+
+def written() -> int:
+    """Bytes that this process has written so far, to whatever file."""
+    told = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(told["wchar"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="reads from /proc what a process has written")
+def test_what_recording_writes_grows_with_the_number_of_runs(tmp_path: Path) -> None:
+    costs = []
+    for number in (60, 240):
+        before = written()
+        for seed in range(number):
+            add(tmp_path / str(number), replace(RUNS[0], seed=seed))
+        record.settle(tmp_path / str(number), ARMS)
+        costs.append(written() - before)
+        assert costs[-1] < 3 * sum(map(len, contents(tmp_path / str(number)).values()))
+    assert costs[1] < 4.5 * costs[0]  # rewriting all for each would be 16 times as much
+
+
+def test_rows_in_any_order_by_several_processes_end_in_the_same_files(whole: dict[str, bytes], tmp_path: Path) -> None:
+    order = random.Random(1).sample(RUNS, len(RUNS))
+    for number, spec in enumerate(order):
+        add(tmp_path, spec)
+        if number % 2:
+            record._table.cache_clear()  # as another process, which knows nothing yet
+        assert set(load_rows(tmp_path)["run"]) == {each.id for each in order[: number + 1]}
+    for spec in order[:3]:  # again, as --no-resume has it
+        add(tmp_path, spec)
+    record.settle(tmp_path, ARMS)
+    assert contents(tmp_path) == whole
+
+
+def test_what_another_process_has_added_is_seen(tmp_path: Path) -> None:
+    add(tmp_path, RUNS[0])
+    mine = record._table(tmp_path / "runs.csv")
+    record._table.cache_clear()
+    add(tmp_path, RUNS[1])
+    assert mine.status(row(RUNS[1])) == "finished"
+    record.add(tmp_path, record.failed_row(RUNS[1], "joint", "x"), [], {})
+    assert list(load_rows(tmp_path)["status"]) == ["finished", "finished"]
+
+
+def test_a_failed_run_is_replaced_by_the_same_run_finished(whole: dict[str, bytes], tmp_path: Path) -> None:
+    for spec in RUNS:
+        record.add(tmp_path, record.failed_row(spec, spec.policy, "x"), [], {}, ARMS)
+    for spec in RUNS:
+        add(tmp_path, spec)
+    record.settle(tmp_path, ARMS)
+    assert contents(tmp_path) == whole
+
+
+@given(kept=st.integers(1, len(RUNS) - 1), cut=st.floats(0, 1), file=st.sampled_from(FILES))
+@pytest.mark.filterwarnings("ignore:.*the last line is torn")
+def test_a_kill_while_a_run_is_recorded_leaves_what_is_gone_on_from(
+    kept: int, cut: float, file: str, whole: dict[str, bytes], place: Path
+) -> None:
+    """Of the run that was being recorded any part may be there: of its curve, or all of that and of its row."""
+    shutil.rmtree(place)
+    for spec in RUNS[:kept]:
+        add(place, spec)
+    before = contents(place)
+    add(place, RUNS[kept])
+    torn = {
+        name: content[: len(before[name]) + int(cut * (len(content) - len(before[name])))]
+        for name, content in contents(place).items()
+    }
+    if file == "curves.csv":
+        (place / "runs.csv").write_bytes(before["runs.csv"])
+    (place / file).write_bytes(torn[file])
+    record._table.cache_clear()
+    assert {spec.id for spec in RUNS[:kept]} <= record.finished(place)
+    for spec in RUNS[kept:]:
+        if spec.id not in record.finished(place):
+            add(place, spec)
+    record.settle(place, ARMS)
+    assert contents(place) == whole
+
+
+RECORDING = """
+import sys
+sys.path.insert(0, "tests")
+from pathlib import Path
+from test_recording import ARMS, RUNS, add, record
+out = Path(sys.argv[1])
+done = record.finished(out)
+for spec in RUNS:
+    if spec.id not in done:
+        add(out, spec)
+        print(flush=True)
+record.settle(out, ARMS)
+"""
+
+
+def test_processes_that_are_killed_while_they_record_end_in_the_same_files(
+    whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    words = [sys.executable, "-W", "ignore", "-c", RECORDING, str(tmp_path)]
+    for lines in (1, 3, 0):
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(lines):
+            process.stdout.readline()
+        if lines:
+            process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert contents(tmp_path) == whole
+
+
+def test_a_disk_that_is_full_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(tmp_path, RUNS[0])
+    before, sync = contents(tmp_path), os.fsync
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        Unwritable, match=r"curves\.csv cannot be written \(No space left on device\): what was kept is whole"
+    ):
+        add(tmp_path, RUNS[1])
+    assert contents(tmp_path) == before
+    monkeypatch.setattr(os, "fsync", sync)
+    add(tmp_path, RUNS[1])
+    assert len(load_rows(tmp_path)) == 2
+    assert len(load_curves(tmp_path)) == 6
+
+
+def test_a_file_that_may_be_replaced_and_not_changed_is_replaced(
+    whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(table: Table) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Table, "_opened", refuses)
+    for spec in reversed(RUNS):
+        add(tmp_path, spec)
+    assert contents(tmp_path) == whole
+
+
+def test_columns_that_come_later_are_added(tmp_path: Path) -> None:
+    for number, spec in enumerate(RUNS[:3]):
+        record.add(tmp_path, row(spec, **{f"final/more{number}": 1}), [], {}, ARMS)
+    rows = load_rows(tmp_path)
+    assert list(rows)[-4:] == ["final/more0", "final/more1", "final/more2", "spec"]
+    assert rows["final/more1"].isna().tolist() == [True, False, True]
+
+
+def test_trials_are_added_too(tmp_path: Path) -> None:
+    known = {"values": "{}", "space": "{}"}
+    for number, spec in ((1, RUNS[1]), (0, RUNS[0]), (1, RUNS[1])):
+        record.add_trial(tmp_path, {"trial": number, **row(spec), **known}, ARMS)
+    record.settle(tmp_path, ARMS)
+    assert load_trials(tmp_path)["trial"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("folder", RECORDS, ids=lambda path: path.relative_to(ROOT / "results").as_posix())
+def test_committed_records_are_in_order(folder: Path, tmp_path: Path) -> None:
+    from studies.pretraining.layerwise import STUDY as LAYERWISE
+    from studies.pretraining.policies import STUDY as POLICIES
+
+    tables = [path for path in folder.glob("*.csv") if path.name in (*FILES, "trials.csv")]
+    for path in tables:
+        shutil.copy(path, tmp_path)
+    record.settle(tmp_path, (LAYERWISE if "layerwise" in str(folder) else POLICIES).arm_names)
+    for path in tables:
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()

@@ -1,0 +1,186 @@
+"""The folder of a record is removed while a command works in it: that is said, and what can be kept is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_bad_use_records import USE, words
+from test_recording import curve, row
+
+import studies.framework.ui
+import studies.report
+from stacked.tracking import tracker
+from stacked.tracking.store import Store
+from stacked.util.errors import Unwritable
+from studies.framework import kept as files
+from studies.framework import record, tuning
+from studies.framework import study as study
+from studies.framework import use as uses
+from studies.framework.kept import Kept, Removed, joined
+from studies.framework.samples import keep
+from studies.framework.workers import Job
+from studies.pretraining.layerwise import STUDY
+from studies.report.trials import load_trials
+from studies.statistics.rows import load_curves, load_rows
+
+NAMES = (
+    "configuration.json",
+    "budgets.json",
+    "runs.csv",
+    "curves.csv",
+    "samples/greedy-s0.npz",
+    "samples/joint-s0.npz",
+)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in NAMES}
+
+
+@pytest.fixture
+def unplugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """A study whose runs are recorded without being trained; which were, and "x": there the folder is removed."""
+    done: list[str] = []
+
+    def work(jobs: list[Job], *_: object) -> Iterator[dict[str, Any]]:
+        for job in jobs:
+            if "x" in done and len(done) == 3:
+                done.append("removed")
+                shutil.rmtree(job.given.out)
+            samples = {"originals": np.zeros((1, 2, 2, 1), np.uint8)}
+            made = row(job.spec) | {"arm": job.arm, "seconds": 1.0}
+            points = [point | {"arm": job.arm} for point in curve(job.spec)]
+            record.add(job.given.out, made, points, samples, job.arms)
+            done.append(f"{job.arm}/s{job.spec.seed}")
+            yield made
+
+    monkeypatch.setattr(study, "work", work)
+    monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
+    monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
+    monkeypatch.setattr(record, "write_reference", lambda *_: None)
+    monkeypatch.setattr(studies.framework.ui, "save", lambda *_: [])
+    monkeypatch.setattr(studies.framework.ui, "tell", lambda *_: None)
+    return done
+
+
+def of_study(out: Path) -> list[str]:
+    return ["--smoke", "--arms", "greedy", "joint", "--equal", "updates", "--seeds", "2", "--out", str(out)]
+
+
+def test_a_study_whose_folder_is_removed_writes_its_rows_again_and_says_so(
+    unplugged: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.main(STUDY, of_study(tmp_path / "whole")) == 0
+    every = list(unplugged)
+    assert len(every) == 4
+    unplugged[:] = ["x"]
+    capsys.readouterr()
+    out = tmp_path / "out"
+    assert study.main(STUDY, of_study(out)) == 1
+    assert unplugged == ["x", *every[:2], "removed", every[2]]
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == (
+        f"python -m studies.layerwise: {out} was removed while this command worked in it: the rows that there were are written "
+        "again, and the same command goes on from there"
+    )
+    assert len(load_rows(out)) == 3
+    assert set(load_curves(out)["run"]) == set(load_rows(out)["run"])
+    unplugged.clear()
+    assert study.main(STUDY, of_study(out)) == 0
+    assert unplugged == every[3:]
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_study_whose_folder_is_removed_at_its_end_says_so_too(
+    unplugged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def settle(out: Path, arms: Any) -> None:
+        shutil.rmtree(out)
+        load_rows(out)
+
+    monkeypatch.setattr(record, "settle", settle)
+    assert study.main(STUDY, of_study(tmp_path / "out")) == 1
+    assert "was removed while this command worked in it" in capsys.readouterr().err
+    assert len(load_rows(tmp_path / "out")) == 4
+
+
+def test_trials_are_written_again(unplugged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuning.Trial] = []
+
+    def work(trials: list[tuning.Trial], *_: object) -> Iterator[dict[str, Any]]:
+        for trial in trials:
+            if len(made) == 2:
+                shutil.rmtree(trial.given.out)
+            made.append(trial)
+            measured = {"valid/recon_mse": 0.5, "valid/probe_acc": 0.5}
+            told = {name: value for name, value in row(trial.spec).items() if name != "spec"}
+            yield trial.recorded({**told, "arm": trial.arm, **measured})
+
+    monkeypatch.setattr(tuning, "work", work)
+    given = [*of_study(tmp_path / "out"), "--tune", "2"]
+    assert study.main(STUDY, given) == 1
+    assert set(load_trials(tmp_path / "out")["run"]) == {trial.spec.id for trial in made[:3]}
+
+
+def test_a_use_whose_folder_is_removed_writes_its_rows_again_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = uses.record
+
+    def removes(use: Any, setting: Any, method: str, seed: int, *rest: Any) -> None:
+        keep(setting.out, f"of {seed}", {"images": np.zeros(3)})
+        if seed == 1:
+            shutil.rmtree(setting.out)
+        real(use, setting, method, seed, *rest)
+
+    monkeypatch.setattr(uses, "record", removes)
+    assert uses.main(USE, words(tmp_path)) == 1
+    assert f"{tmp_path / 'out'} was removed while this command worked in it: the rows" in capsys.readouterr().err
+    assert (tmp_path / "out" / "samples" / "of-0.npz").exists()
+    before = (tmp_path / "out" / "rows.csv").read_text()
+    assert before.count(",seconds,") == 2
+    assert uses.main(USE, words(tmp_path)) == 0
+    assert (tmp_path / "out" / "rows.csv").read_text() == before
+
+
+def test_what_cannot_be_written_again_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(path: Path, content: bytes) -> None:
+        raise Unwritable("it cannot be written (Read-only file system)")
+
+    def use(out: Path) -> None:
+        with record.alone(out) as kept:
+            (out / "runs.csv").write_text("a")
+            kept.look()
+            shutil.rmtree(out)
+
+    monkeypatch.setattr(files, "write_atomically", refuses)
+    with pytest.raises(Removed, match=r"was removed .*, and its rows are lost: it cannot be written \(Read-only"):
+        use(tmp_path / "out")
+
+
+def test_only_what_is_added_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("a\n" * 1000)
+    kept = Kept(tmp_path, tmp_path)
+    for more in ("b\n", "c\n" * 500):
+        kept.look()
+        with path.open("a") as file:
+            file.write(more)
+        kept.look()
+        assert kept.contents[path] == path.read_bytes()
+    path.write_text("d\n" * 2000)
+    kept.look()
+    assert kept.contents[path] == path.read_bytes()
+    path.write_text("d")
+    kept.look()
+    assert kept.contents[path] == b"d"
+
+
+def test_tables_with_other_columns_are_joined() -> None:
+    one, other = b"run,arm,a\n1,x,5\n2,y,6\n", b"run,arm,b\n2,y,7\n3,z,8\n"
+    assert joined(one, other) == "run,arm,a,b\n1,x,5,\n2,y,,7\n3,z,,8\n"

@@ -1,0 +1,108 @@
+"""A store that somebody else made: links in it lead to no file of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tracked import arm, train
+
+from stacked import doctor
+from stacked.tracking.client import StoreClient
+from stacked.tracking.pending_uploads import Errand, keep, kept
+from stacked.tracking.server import serve
+from stacked.tracking.store import Store, open_store
+from stacked.util.errors import InputError
+
+from mlflow import MlflowClient  # isort: skip
+
+SECRET = "a line\nno end of a line"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return open_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder with files that nobody may send, change or delete."""
+    for name in ("elsewhere/000001/secret", "elsewhere/secret"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(SECRET)
+    return tmp_path / "elsewhere"
+
+
+def is_whole(elsewhere: Path) -> bool:
+    files = sorted(path.relative_to(elsewhere).as_posix() for path in elsewhere.rglob("*") if path.is_file())
+    return files == ["000001/secret", "secret"] and {path.read_text() for path in elsewhere.rglob("secret")} == {SECRET}
+
+
+def sent(store: Store) -> list[str]:
+    return [path.name for path in store.artifacts.rglob("*") if path.is_file() and path.read_text() == SECRET]
+
+
+@pytest.mark.parametrize("name", ["run.json", "points.jsonl", "unsent", "unsent/000001.npz", "stages/1"])
+def test_a_link_in_a_work_folder_is_named_and_not_followed(
+    name: str, store: Store, elsewhere: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "work" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere if name in ("unsent", "stages/1") else elsewhere / "secret")
+    with pytest.raises(InputError, match=rf"{name} is a link that leads out of .*, and is not followed: move it away"):
+        arm(store, tmp_path / "work")
+    assert is_whole(elsewhere)
+
+
+def test_files_behind_links_are_not_sent(store: Store, elsewhere: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "unsent" / "000002" / "figures").mkdir(parents=True)
+    (work / "unsent" / "000001").symlink_to(elsewhere / "000001")
+    (work / "unsent" / "000002" / "figures" / "a.png").symlink_to(elsewhere / "secret")
+    (work / "phase-1.safetensors").symlink_to(elsewhere / "secret")
+    for path in ("unsent/000001/secret", "unsent/000002/figures", "phase-1.safetensors"):
+        keep(work, Errand("log_file", {"path": path, "folder": "kept"}))
+    with pytest.warns(RuntimeWarning, match="is a link that leads elsewhere: it is left out of MLflow") as told:
+        train(arm(store, work))
+    assert len([each for each in told if "is a link" in str(each.message)]) == 3
+    assert sent(store) == []
+    assert is_whole(elsewhere)
+    assert kept(work) == []
+
+
+def test_the_doctor_tells_of_links_and_deletes_what_is_in_the_store_alone(elsewhere: Path, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    work = store.root / "work" / "a"
+    train(arm(store, work))
+    (elsewhere / ".stacked-0123456789abcdef.part").write_text(SECRET)
+    (work / "unsent").symlink_to(elsewhere)
+    found = [finding for check in doctor.CHECKS.values() for finding in check(store)]
+    assert any("unsent is a link that leads out of" in finding.line for finding in found)
+    assert (elsewhere / ".stacked-0123456789abcdef.part").exists()
+    (elsewhere / ".stacked-0123456789abcdef.part").unlink()
+    assert is_whole(elsewhere)
+
+
+def test_a_log_and_a_database_that_are_links_are_not_written(elsewhere: Path, tmp_path: Path, store: Store) -> None:
+    (store.root / "server.log").symlink_to(elsewhere / "secret")
+    with pytest.raises(InputError, match=r"server\.log is a link that leads out"):
+        serve(store, 5999)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mlflow.db").symlink_to(elsewhere / "secret")
+    with pytest.raises(InputError, match=r"mlflow\.db is a link that leads out"):
+        open_store(tmp_path / "other")
+    assert is_whole(elsewhere)
+
+
+def test_a_store_that_is_itself_behind_a_link_is_used(tmp_path: Path) -> None:
+    (tmp_path / "large" / "work").mkdir(parents=True)
+    (tmp_path / "store").symlink_to(tmp_path / "large")
+    store = open_store(tmp_path / "store")
+    with arm(store, tmp_path / "store" / "work" / "a") as tracker:
+        tracker.image("grid", np.zeros((8, 8), np.uint8), 3)
+        (tmp_path / "store" / "work" / "a" / "x.txt").write_text("x")
+        tracker.artifact(tmp_path / "store" / "work" / "a" / "x.txt")
+    client = StoreClient(store, "digits-conv-4-8")
+    assert MlflowClient(store.uri).get_run(tracker.run_id).info.experiment_id == client.experiment_id
+    assert [path.name for path in store.artifacts.rglob("x.txt")] == ["x.txt"]
