@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from stacked.util.csv_cells import as_text, original
 from stacked.util.errors import InputError
-from studies.framework.csv_cells import as_text, original
 from studies.statistics.reading import Columns, check_alike, check_once, table
 
 FIELDS = ("method", "seed", "arm", "condition", "measure", "value", "commit")

@@ -18,12 +18,12 @@ from PIL import Image
 from stacked import RunSpec
 from stacked.apps.anomaly import Detector
 from stacked.apps.map_page import map_page
+from stacked.util.csv_cells import as_text, original
 from stacked.util.errors import printable
 from studies.applications.anomaly import study as anomaly
 from studies.applications.projection import study as projection
 from studies.applications.projection.figures import draw_solid, scatter
 from studies.figures.style import new_figure, png, style
-from studies.framework.csv_cells import as_text, original
 from studies.framework.record import failed_row
 from studies.framework.samples import keep
 from studies.framework.use import Use, main

@@ -14,8 +14,8 @@ import numpy as np
 from stacked.cli.overwriting import begins, below, check_own
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import need
+from stacked.util.csv_cells import as_text
 from stacked.util.errors import printable
-from studies.framework.csv_cells import as_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from stacked.cli.overwriting import begins, below, check_own
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import need
-from studies.framework.csv_cells import as_text
+from stacked.util.csv_cells import as_text
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
