@@ -29,6 +29,7 @@ from stacked.util.atomic import write_atomically
 from stacked.util.checks import need
 from studies.framework import record
 from studies.framework.places import ROOT
+from studies.statistics import use_rows
 from studies.statistics.rows import load_curves, load_reference, load_rows, load_samples
 
 #: trained in about a second
@@ -138,6 +139,9 @@ def study_files(folder: Path) -> Iterator[Subject]:
     }
     for name, load in readers.items():
         yield Subject(name, out / name, lambda load=load: fingerprint(load(out)), checksum=False)  # type: ignore[misc]
+    use = folder / "linear"
+    run_study("linear", ["--smoke", "--out", str(use), "--store", str(store)])
+    yield Subject("rows.csv of a use", use / "rows.csv", lambda: fingerprint(use_rows.load(use)), checksum=False)
 
 
 def run_study(name: str, words: list[str]) -> None:
