@@ -18,7 +18,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from stacked.data.formats.split import Split, Splits
-from stacked.tracking.circuit_breaker import patience_with
+from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 
 # the same examples every time, and few: thousands of new ones a test with HYPOTHESIS_PROFILE=thorough
 patient = settings(database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,7 +43,7 @@ def no_tracking_server() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def one_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The database of a fresh store is a copy of the first one that MLflow makes in this process, which takes seconds."""
-    stores = sys.modules.get("stacked.tracking.store")
+    stores = sys.modules.get("stacked.tracking.backend.store")
     if stores is None:  # no test that was collected has a store
         yield
         return
@@ -69,7 +69,7 @@ def one_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def new_patience() -> None:
     """No test waits for a store that failed in another."""
-    patience_with.cache_clear()
+    circuit_breaker_for.cache_clear()
 
 
 def toy_splits(n: int = 256, size: int = 12, channels: int = 1) -> Splits:

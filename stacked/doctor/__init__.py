@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from stacked.doctor import checkpoints, records, relocate, stale, unsent
 from stacked.doctor.finding import Finding
-from stacked.tracking.store import Store
+from stacked.tracking.backend.store import Store
 
 __all__ = ["CHECKS", "Finding"]
 

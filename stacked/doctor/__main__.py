@@ -58,7 +58,7 @@ def examine(root: Path, checks: Sequence[str], *, dry: bool) -> int:
     """Make the checks and print what they find; returns the exit code."""
     from stacked.doctor import CHECKS
     from stacked.doctor.finding import NotMended
-    from stacked.tracking.store import OUTAGES, open_store
+    from stacked.tracking.backend.store import OUTAGES, open_store
     from stacked.util.errors import InputError, printable
 
     found = left = 0

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from stacked.doctor.finding import Finding, idle
 from stacked.runs.checkpoint import NAME
+from stacked.tracking.backend.store import Store
 from stacked.tracking.run_record import FILE
-from stacked.tracking.store import Store
-from stacked.tracking.tracker import InUse, held
+from stacked.tracking.work_folder import InUse, held
 from stacked.util.atomic import PARTS
 
 #: What files that are being written were called before.

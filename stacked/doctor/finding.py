@@ -7,11 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stacked.tracking.client import StoreClient
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.store import Store
 from stacked.tracking.pending_uploads import FOLDER as UNSENT
 from stacked.tracking.run_record import FILE, RunRecord, read_record
-from stacked.tracking.store import Store
-from stacked.tracking.tracker import POINTS, Family, InUse, held
+from stacked.tracking.run_sync import POINTS
+from stacked.tracking.tracker import Family
+from stacked.tracking.work_folder import InUse, held
 from stacked.util.errors import InputError
 from stacked.util.links import check_inside
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stacked.doctor.finding import Finding, folders, read
-from stacked.tracking.store import Store
+from stacked.tracking.backend.store import Store
 from stacked.util.errors import InputError
 
 

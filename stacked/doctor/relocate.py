@@ -10,7 +10,7 @@ from contextlib import closing
 from functools import partial
 
 from stacked.doctor.finding import Finding
-from stacked.tracking.store import Store
+from stacked.tracking.backend.store import Store
 
 LOCATIONS = (
     ("experiments", "artifact_location"),

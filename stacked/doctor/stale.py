@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 
 from stacked.doctor.finding import Finding, folders, idle, send, whole
-from stacked.tracking.client import StoreClient
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.store import Store
 from stacked.tracking.run_record import now
-from stacked.tracking.store import Store
 
 #: A run whose work folder is not here may be trained elsewhere, unless nothing was heard of it for so many hours.
 SILENT_HOURS = 24.0

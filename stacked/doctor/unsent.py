@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from stacked.doctor.finding import Finding, Kept, idle, send
-from stacked.tracking.client import StoreClient
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.store import Store
 from stacked.tracking.pending_uploads import FOLDER
-from stacked.tracking.store import Store
-from stacked.tracking.tracker import POINTS
+from stacked.tracking.run_sync import POINTS
 
 
 def find(store: Store) -> Iterator[Finding]:

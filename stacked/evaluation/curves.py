@@ -20,8 +20,7 @@ from stacked.util.checks import need
 from stacked.util.serialization import from_dict
 
 if TYPE_CHECKING:
-    from stacked.tracking.null_tracker import Untracked
-    from stacked.tracking.tracker import Tracker
+    from stacked.tracking.protocol import RecordsRun
 
 
 @dataclass
@@ -78,7 +77,7 @@ class Curves:
         spec: RunSpec,
         splits: Splits,
         state: State,
-        tracker: Tracker | Untracked,
+        tracker: RecordsRun,
     ) -> None:
         self.config, self.state, self.tracker = spec.evaluation, state, tracker
         valid, train = splits.valid, splits.train

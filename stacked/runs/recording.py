@@ -23,7 +23,7 @@ from stacked.training.prepare import Examples, PreparedPhase
 from stacked.training.pretrain import Observer, PhaseObserver
 
 if TYPE_CHECKING:
-    from stacked.tracking.tracker import Run
+    from stacked.tracking.protocol import RecordsStage
 
 NewBar = Callable[[str, int], Bar]
 
@@ -122,7 +122,7 @@ class RecordedPhase(PhaseObserver):
     spent: Spent
 
     def __init__(
-        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, stage: Run, shown: Bar
+        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, stage: RecordsStage, shown: Bar
     ) -> None:
         self.run, self.number, self.phase, self.size = run, number, prepared.phase, prepared.order.size
         self.cost, self.stage, self.shown = cost, stage, shown

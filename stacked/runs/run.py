@@ -33,7 +33,7 @@ from stacked.runtime.environment import device_of, environment
 from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
-from stacked.tracking.null_tracker import Untracked
+from stacked.tracking.null_tracker import NullTracker
 from stacked.training.codes import Images
 from stacked.training.prepare import examples_of
 from stacked.training.pretrain import train_phases
@@ -42,7 +42,7 @@ from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 
 if TYPE_CHECKING:
-    from stacked.tracking.tracker import Tracker
+    from stacked.tracking.protocol import RecordsRun
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def run(
     device: str = "cpu",
     codes: str = "auto",
     work: Path | None = None,
-    tracker: Tracker | Untracked | None = None,
+    tracker: RecordsRun | None = None,
     bar: NewBar | None = None,
     checkpoint_every: int | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -162,7 +162,7 @@ def run(
     splits = splits or load(spec)
     check(spec, splits)
     torch_device = device_of(device)
-    tracker = tracker or Untracked()
+    tracker = tracker or NullTracker()
     setting = environment(torch_device)
     tracker.tags(setting)
     for context, split in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):

@@ -8,9 +8,10 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from stacked.tracking.backend.point import Point
 from stacked.util.atomic import writing
 from stacked.util.checks import need, whole
 from stacked.util.errors import InputError
@@ -22,21 +23,7 @@ _METRIC_NAME = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*")
 _FIELDS = {"run", "step", "time", "metrics"}
 
 
-@dataclass(frozen=True)
-class Point:
-    """Metrics of a run at one step.
-
-    `run` is the run's name, `step` counts updates, `time` is in milliseconds since 1970. A value that is not
-    finite is NaN.
-    """
-
-    run: str
-    step: int
-    time: int
-    metrics: dict[str, float]
-
-
-class PointFile:
+class MetricLog:
     """The points of one run, at `path`; a metric already there for the same step is never added again.
 
     Opening cuts off a last line that a killed process left half written. Raises `InputError` when another

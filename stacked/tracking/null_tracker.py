@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
 
 
-class Untracked:
-    """Stands where a Tracker could, and records nothing."""
+class NullTracker:
+    """Stands where a Tracker, or the run of a stage, could, and records nothing."""
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: self
-
-    def __enter__(self) -> Untracked:
+    def __enter__(self) -> NullTracker:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        return None
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        pass
+
+    def tags(self, tags: Mapping[str, object]) -> None:
+        pass
+
+    def image(self, key: str, array: NDArray[np.uint8], step: int) -> None:
+        pass
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        pass
+
+    def text(self, text: str, artifact_file: str) -> None:
+        pass
+
+    def flush(self) -> bool:
+        return True
+
+    def stage(self, index: int, name: str, params: Mapping[str, object]) -> NullTracker:
+        return self
+
+    def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:
+        pass
+
+    def model(self, encoder: nn.Module, example: Tensor) -> None:
+        pass

@@ -68,7 +68,7 @@ KEPT: dict[str, type] = {"log_image": Picture, "log_text": Text, "log_file": Fil
 
 
 @dataclass
-class Errand:
+class PendingUpload:
     """A method of the store's client by name, and its arguments after the run's id, by name.
 
     plain: arguments that JSON can hold. arrays: those that are arrays. live: objects that only this process has; an errand
@@ -96,22 +96,22 @@ class Errand:
             shutil.rmtree(self.path.with_suffix(""), ignore_errors=True)
 
 
-def keep(folder: Path, errand: Errand) -> None:
+def keep(folder: Path, upload: PendingUpload) -> None:
     """Write an errand down in a run's work folder, where a later process finds it, with a copy of a file that lies elsewhere."""
-    if errand.path is not None or errand.live:
+    if upload.path is not None or upload.live:
         return
     numbers = [int(path.stem) for path in (folder / FOLDER).glob("*.npz") if path.stem.isdecimal()]
     path = folder / FOLDER / f"{max(numbers, default=0) + 1:06d}.npz"
-    if errand.what == "log_file" and Path(errand.plain["path"]).is_absolute():
-        errand.plain["path"] = str(_copied(Path(errand.plain["path"]), path.with_suffix("")).relative_to(folder))
-    words = json.dumps({"what": errand.what, "plain": errand.plain, "once": errand.once}).encode()
+    if upload.what == "log_file" and Path(upload.plain["path"]).is_absolute():
+        upload.plain["path"] = str(_copied(Path(upload.plain["path"]), path.with_suffix("")).relative_to(folder))
+    words = json.dumps({"what": upload.what, "plain": upload.plain, "once": upload.once}).encode()
     content = io.BytesIO()
-    np.savez(content, errand=np.frombuffer(words, np.uint8), **errand.arrays)  # type: ignore[arg-type]
+    np.savez(content, upload=np.frombuffer(words, np.uint8), **upload.arrays)  # type: ignore[arg-type]
     write_atomically(path, content.getvalue())
-    errand.path = path
+    upload.path = path
 
 
-def kept(folder: Path) -> list[Errand]:
+def kept(folder: Path) -> list[PendingUpload]:
     """The errands in a run's work folder, in their order; InputError for a file that holds none, or a link.
 
     What a process was killed over, while it wrote in the folder or forgot an errand, is removed.
@@ -138,7 +138,7 @@ def _copied(there: Path, into: Path) -> Path:
     return here
 
 
-def _read(path: Path) -> Errand:
+def _read(path: Path) -> PendingUpload:
     try:
         arrays = read_arrays(path)
         words = parsed(arrays.pop("errand").tobytes().decode())
@@ -150,7 +150,7 @@ def _read(path: Path) -> Errand:
         plain = asdict(from_dict(KEPT[words["what"]], words["plain"]))
         need(arrays.keys() == ({"image"} if words["what"] == "log_image" else set()), "it has other arrays")
         need(all(picture(array) for array in arrays.values()), "its picture is none")
-        return Errand(words["what"], plain, arrays, once=words["once"], path=path)
+        return PendingUpload(words["what"], plain, arrays, once=words["once"], path=path)
     except (KeyError, *UNREADABLE) as error:
         raise InputError(f"{path} is not what a run left to be sent: move it away") from error
 

@@ -12,24 +12,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
-from stacked.tracking.client import KEY_TAG, PICTURES, StoreClient, let_go_of_writer
-from stacked.tracking.metric_log import PointFile
-from stacked.tracking.pending_uploads import Errand, keep, kept, picture
+from stacked.tracking.backend.client import PICTURES, StoreClient
+from stacked.tracking.backend.store import OUTAGES, Store, open_store
+from stacked.tracking.pending_uploads import PendingUpload, picture
 from stacked.tracking.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record
-from stacked.tracking.store import OUTAGES, Store, open_store
-from stacked.tracking.uploader import Outbox
-from stacked.util.atomic import writing
+from stacked.tracking.run_sync import SyncedRun
+from stacked.tracking.work_folder import held
 from stacked.util.errors import InputError, Unwritable
 from stacked.util.links import check_inside
 from stacked.util.paths import without_folders
@@ -39,34 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "Store", "Tracker", "open_store", "study_run"]
 
-POINTS = "points.jsonl"
 
-
-class Run:
+class Run(SyncedRun):
     """One run of the store; a context manager that ends it FINISHED, FAILED (tag `failure`) or KILLED."""
-
-    def __init__(self, client: StoreClient, folder: Path, record: RunRecord, parent: Run | None = None) -> None:
-        self._client = client
-        self._folder = folder
-        self._record = record
-        self._parent = parent
-        self._points = PointFile(folder / POINTS)
-        self._errands = kept(folder)
-        self._found = False
-        self._in_database: list[Errand] = []  # those done of which the database alone tells
-        self._outbox: Outbox = parent._outbox if parent else Outbox(self._send, client.store.uri, str(folder))
-        record.points_sent = min(record.points_sent, len(self._points.points))
-        record.save(folder)
-
-    @property
-    def run_id(self) -> str | None:
-        """MLflow's id of the run; None until the store has answered."""
-        return self._record.run_id
-
-    @property
-    def unsent(self) -> int:
-        """Number of points, of this run alone, that the store does not have yet."""
-        return len(self._points.points) - self._record.points_sent
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Note metrics at an update; a metric that is already noted for that step is skipped.
@@ -79,19 +52,19 @@ class Run:
             return
         if any(math.isnan(value) for value in point.metrics.values()):
             self._set_tags({"diverged": "true"})
-        self._outbox.note()
+        self._uploader.note()
 
     def tags(self, tags: Mapping[str, object]) -> None:
         """Set tags, as text."""
         self._set_tags(tags)
-        self._outbox.flush()
+        self._uploader.flush()
 
     def image(self, key: str, array: NDArray[np.uint8], step: int) -> None:
         """Log a picture, [H, W] or [H, W, 3] in 0..255, once for a key and a step."""
         if not picture(array):
             raise InputError(f"picture {key!r} is {array.dtype} {list(array.shape)}; give uint8 [H, W] or [H, W, 3]")
         plain = {"key": key, "step": step, "at": now()}
-        self._do(Errand("log_image", plain, {"image": array.copy()}, once=f"image {key} {step}"))
+        self._do(PendingUpload("log_image", plain, {"image": array.copy()}, once=f"image {key} {step}"))
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Log a file, or the files in a folder; in an outage what lies in the run's work folder is read later: leave it there."""
@@ -103,16 +76,12 @@ class Run:
         # a work folder is moved with its store
         place, own = path.absolute(), self._folder.absolute()
         place = place.relative_to(own) if place.is_relative_to(own) else place
-        self._do(Errand("log_file", {"path": str(place), "folder": folder}))
+        self._do(PendingUpload("log_file", {"path": str(place), "folder": folder}))
 
     def text(self, text: str, artifact_file: str) -> None:
         """Log a text as an artifact."""
         _check_folder(artifact_file)
-        self._do(Errand("log_text", {"text": text, "artifact_file": artifact_file}))
-
-    def flush(self) -> bool:
-        """Send what waits in the run and its family; False when the store fails or failed a moment ago."""
-        return self._outbox.flush()
+        self._do(PendingUpload("log_text", {"text": text, "artifact_file": artifact_file}))
 
     def __enter__(self) -> Run:
         return self
@@ -133,112 +102,7 @@ class Run:
         with quietly():
             self._record.save(self._folder)
         with quietly():
-            self._outbox.flush(pressing=self._parent is None)
-
-    def _set_tags(self, tags: Mapping[str, object]) -> None:
-        self._record.set_tags(tags)
-        self._record.save(self._folder)
-
-    def _do(self, errand: Errand) -> None:
-        """Do what needs the store, or keep it for later; with a label, it is done once in the life of the run."""
-        label = errand.once
-        if label and (label in self._record.done or any(label == waiting.once for waiting in self._errands)):
-            return
-        self._errands.append(errand)
-        if not self._outbox.flush():
-            keep(self._folder, errand)
-
-    def _send(self) -> None:
-        """Send what is new; after an outage the record and the queue tell where to go on."""
-        if self._is_settled():
-            return
-        try:
-            self._client.check_free()
-            self._bring_up_to_date(self._connect())
-        except OUTAGES:
-            self._client.forget(self._record.run_id)
-            raise
-        finally:
-            self._record.save(self._folder)
-
-    def _bring_up_to_date(self, run_id: str) -> None:
-        record = self._record
-        if not record.tags_sent:
-            self._client.log_tags(run_id, record.tags)
-            record.tags_sent = True
-        if self.unsent:
-            self._client.log_points(run_id, self._points.points[record.points_sent :])
-            record.points_sent = len(self._points.points)
-        if record.ended is not None and not record.end_sent:
-            self._client.end_run(run_id, record.status, record.ended)
-            record.end_sent = True
-        self._do_errands(run_id)
-        if record.ended is not None:
-            let_go_of_writer(run_id)
-
-    def _do_errands(self, run_id: str) -> None:
-        """Do what can be done: a file that the store refuses, as too long, say, does not hold back the others."""
-        failures = []
-        for errand in list(self._errands):
-            try:
-                errand.do(self._client, run_id, self._folder)
-            except OUTAGES as error:
-                failures.append(error)
-            else:
-                self._errands = [each for each in self._errands if each is not errand]  # they hold arrays
-                self._record.done.extend([errand.once] if errand.once else [])
-                self._in_database += [errand] if errand.what in ("log_dataset", "log_model") else []
-        if failures:
-            raise failures[0]
-
-    def _is_settled(self) -> bool:
-        record = self._record
-        up_to_date = record.tags_sent and not self.unsent and not self._errands
-        return up_to_date and self._is_connected() and (record.end_sent or record.ended is None)
-
-    def _is_connected(self) -> bool:
-        """A run that has ended in the store is not looked for again, unless its parent was made anew."""
-        return (self._found or self._record.end_sent) and self._record.parent == self._parent_id()
-
-    def _parent_id(self) -> str | None:
-        return self._parent.run_id if self._parent else None
-
-    def _connect(self) -> str:
-        """Find the run in the store, or create it there with all that is known of it."""
-        record = self._record
-        if record.run_id is not None and self._is_connected():
-            return record.run_id
-        stored = self._client.find_run(record.run_id) if record.run_id else None
-        same = record.parent == self._parent_id()
-        if stored is not None and same:
-            run_id = stored.info.run_id
-            if record.ended is None:
-                self._client.reopen_run(stored, [FAILURE_TAG])
-        else:
-            run_id = (self._client.find_made(record.key) if same else None) or self._create()
-        record.run_id = run_id
-        record.save(self._folder)
-        self._client.log_params(run_id, record.params)
-        self._found = True
-        return run_id
-
-    def _create(self) -> str:
-        record, parent, lost, done = self._record, self._parent_id(), self._record.run_id, self._record.done
-        if lost or record.parent != parent:
-            record.forget_store()
-            record.parent = parent
-            record.save(self._folder)
-        of = {"mlflow.parentRunId": parent} if parent else {}
-        run_id = self._client.create_run(record.name, record.started, record.tags | of | {KEY_TAG: record.key})
-        if lost and self._client.adopt_files(lost, run_id):
-            record.done = [label for label in done if label.startswith("image ")]
-        self._errands, self._in_database = self._in_database + self._errands, []
-        return run_id
-
-    def look_again(self) -> None:
-        """The store may have nothing of the run any more: find it there, or send all of it again."""
-        record, self._found = self._record, False
-        record.points_sent, record.tags_sent, record.end_sent = 0, False, False
+            self._uploader.flush(pressing=self._parent is None)
 
 
 class Family(Run):
@@ -299,7 +163,7 @@ class Tracker(Family):
         with held(work):
             record = open_record(work, store.name, experiment, name, tags, params)
             super().__init__(StoreClient(store, experiment), work, record)
-            self._outbox.flush(strict=True)
+            self._uploader.flush(strict=True)
 
     def __enter__(self) -> Tracker:
         self._holding = held(self._folder)
@@ -329,13 +193,13 @@ class Tracker(Family):
             folder, self._client.store.name, self._client.experiment, f"{self._record.name} {name}", tags, params
         )
         self._stages[index] = Run(self._client, folder, record, self)
-        self._outbox.flush()
+        self._uploader.flush()
         return self._stages[index]
 
     def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:
         """Note that the run reads `rows` uint8 examples of `shape`; `context` says for what ("train")."""
         plain = {"name": name, "digest": digest, "rows": rows, "shape": list(shape), "context": context}
-        self._do(Errand("log_dataset", plain, once=f"dataset {name} {digest} {context}"))
+        self._do(PendingUpload("log_dataset", plain, once=f"dataset {name} {digest} {context}"))
 
     def model(self, encoder: nn.Module, example: Tensor) -> None:
         """Log the encoder as it is now, once a run, as the model "encoder"; `example` is a batch of inputs.
@@ -347,32 +211,9 @@ class Tracker(Family):
         frozen = copy.deepcopy(encoder).cpu().to(memory_format=torch.contiguous_format).eval()
         # MLflow stores the example twice as text, where quarters are short.
         batch = (torch.cat([example, example])[:2].detach().cpu().mul(4).round() / 4).numpy()
-        self._do(Errand("log_model", {"name": "encoder"}, {"example": batch}, {"model": frozen}, once="model encoder"))
-
-
-class InUse(InputError):
-    """Another process is in a work folder."""
-
-
-def lock_of(work: Path) -> BaseFileLock:
-    """The lock of a work folder, one a process: who holds it already may take it again."""
-    return FileLock(work.with_name(f"{work.name}.lock"), is_singleton=True)
-
-
-@contextmanager
-def held(work: Path, wait: float = 0.0) -> Iterator[None]:
-    """Keep other processes out of a work folder; InUse when one is still in it after so many seconds."""
-    lock = lock_of(work)
-    try:
-        with writing(Path(lock.lock_file)):
-            work.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=wait)
-    except Timeout as error:
-        raise InUse(f"another process is training the run in {work}: wait for that to end") from error
-    try:
-        yield
-    finally:
-        lock.release()
+        self._do(
+            PendingUpload("log_model", {"name": "encoder"}, {"example": batch}, {"model": frozen}, once="model encoder")
+        )
 
 
 def set_aside(store: Store, work: Path) -> None:

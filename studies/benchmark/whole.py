@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from stacked.tracking.store import Store
+    from stacked.tracking.backend.store import Store
 
 #: never reached: no point of the curve but the first and the last of a phase
 NEVER = 10**9

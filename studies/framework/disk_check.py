@@ -16,7 +16,7 @@ from studies.framework.record import FILES
 
 if TYPE_CHECKING:
     from stacked.data import Splits
-    from stacked.tracking.store import Store
+    from stacked.tracking.backend.store import Store
     from studies.framework.options import Options
     from studies.framework.workers import Job
 

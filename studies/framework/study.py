@@ -129,7 +129,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     from stacked.runs.run import check, load
     from stacked.runtime.determinism import strict
     from stacked.runtime.environment import device_of
-    from stacked.tracking.store import OUTAGES, reason_of
+    from stacked.tracking.backend.store import OUTAGES, reason_of
     from stacked.tracking.tracker import open_store
     from studies.framework import record, tuning, ui
     from studies.framework.disk_check import check_enough, check_places

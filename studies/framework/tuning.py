@@ -70,7 +70,7 @@ class Trial(Job):
         """Train and measure on the validation images of these data, and record that; its row."""
         from stacked.runs.run import run
         from stacked.runtime.determinism import strict
-        from stacked.tracking.tracker import held
+        from stacked.tracking.work_folder import held
         from studies.framework.threads import limited
 
         given = self.given

@@ -18,7 +18,7 @@ from studies.statistics.rows import arms_of, finished, load_curves, load_rows
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
-    from stacked.tracking.store import Store
+    from stacked.tracking.backend.store import Store
     from studies.framework.options import Options
 
 #: columns of a row that become tags of its run
@@ -29,9 +29,9 @@ View = tuple[str, str, str]
 
 def save(study: str, base: RunSpec, out: Path, store: Store) -> list[View]:
     """Save the two views of a study, and its report as the artifacts of a run of its own."""
-    from stacked.tracking.client import StoreClient
+    from stacked.tracking.backend.client import StoreClient
     from stacked.tracking.tracker import study_run
-    from stacked.tracking.views import save_views
+    from stacked.viewing.views import save_views
 
     experiment, columns = experiment_name(base), set(load_rows(out).columns)
     with study_run(store, experiment, study) as run:
@@ -55,9 +55,9 @@ def save(study: str, base: RunSpec, out: Path, store: Store) -> list[View]:
 
 def tell(views: Sequence[View], store: Store, port: int, host: str, running: bool = False) -> None:
     """Print the addresses of the views, and the command that starts the server they need unless it is running."""
-    from stacked.tracking.server import address, typed_command
-    from stacked.tracking.views import view_url
     from stacked.util.paths import without_login
+    from stacked.viewing.server import address, typed_command
+    from stacked.viewing.views import view_url
 
     for name, key, experiment_id in views:
         print(
@@ -69,8 +69,8 @@ def tell(views: Sequence[View], store: Store, port: int, host: str, running: boo
 
 def show(study: str, given: Options) -> int:
     """Load the committed rows into the store where they are missing, start the server, print the addresses, and wait."""
-    from stacked.tracking.server import address, serve, stop, warning
     from stacked.tracking.tracker import open_store
+    from stacked.viewing.server import address, serve, stop, warning
 
     store = open_store(given.store)
     views: list[View] = []

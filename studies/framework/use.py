@@ -33,7 +33,7 @@ from studies.statistics.use_rows import FIELDS, LAST, read, text
 
 if TYPE_CHECKING:
     from stacked.data import Splits
-    from stacked.tracking.store import Store
+    from stacked.tracking.backend.store import Store
     from studies.report.uses import Drawing, Measure
 
 #: Patterns of the files that a study of a use writes beside its configuration.
@@ -317,11 +317,11 @@ def record(use: Use, setting: Setting, method: str, seed: int, found: Sequence[F
 
 def tell(use: Use, setting: Setting, store: Store) -> None:
     """Keep the report in MLflow, and say where it and the runs are."""
-    from stacked.tracking.client import StoreClient
-    from stacked.tracking.server import address, typed_command
-    from stacked.tracking.store import OUTAGES, reason_of
+    from stacked.tracking.backend.client import StoreClient
+    from stacked.tracking.backend.store import OUTAGES, reason_of
     from stacked.tracking.tracker import study_run
     from stacked.util.paths import without_login
+    from stacked.viewing.server import address, typed_command
 
     try:
         with study_run(store, experiment(use, setting), f"{use.name}-{setting.out.name}") as run:

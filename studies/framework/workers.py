@@ -248,7 +248,8 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
     """The run of a job, tracked; it goes on where it was left."""
     from stacked.runs.run import run
     from stacked.runtime.determinism import strict
-    from stacked.tracking.tracker import Tracker, held, open_store, set_aside, was_replayed
+    from stacked.tracking.tracker import Tracker, open_store, set_aside, was_replayed
+    from stacked.tracking.work_folder import held
     from stacked.util.serialization import flat
     from studies.framework.threads import limited
 

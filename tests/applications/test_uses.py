@@ -24,7 +24,7 @@ from stacked.apps.anomaly import Detector
 from stacked.data.sources.folder import named_images
 from stacked.runtime import environment
 from stacked.runtime.rng import generator
-from stacked.tracking.store import open_store
+from stacked.tracking.backend.store import open_store
 from studies.applications.anomaly import study as anomaly
 from studies.framework.use import Found, Setting, Use, main
 from studies.report.uses import Measure, differences, load, report, summary, wide

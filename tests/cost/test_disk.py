@@ -20,7 +20,7 @@ from stacked.data.formats.split import Splits
 from stacked.data.stream import Order
 from stacked.runs.run import load, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
-from stacked.tracking.store import open_store
+from stacked.tracking.backend.store import open_store
 from stacked.util.errors import Unwritable
 from studies.framework import disk_check
 from studies.framework import study as study

@@ -19,8 +19,8 @@ from stacked import InputError
 from stacked.runs import run as running
 from stacked.runtime.determinism import is_strict
 from stacked.tracking import tracker
-from stacked.tracking.null_tracker import Untracked
-from stacked.tracking.store import Store
+from stacked.tracking.backend.store import Store
+from stacked.tracking.null_tracker import NullTracker
 from studies.framework import study as study
 from studies.framework import workers as working
 from studies.framework.command_line import parser
@@ -91,7 +91,7 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     monkeypatch.setattr(studies.framework.record, "add", lambda *words: kept.append(words))
     monkeypatch.setattr(running, "run", noted)
     monkeypatch.setattr(tracker, "open_store", lambda path: SimpleNamespace(root=path))
-    monkeypatch.setattr(tracker, "Tracker", lambda *_, **__: Untracked())
+    monkeypatch.setattr(tracker, "Tracker", lambda *_, **__: NullTracker())
     monkeypatch.setattr(tracker, "set_aside", lambda store, folder: aside.append(folder))
     theirs = toy_splits()
     job = list(study.plan(STUDY, tiny, theirs))[5]

@@ -19,7 +19,7 @@ from test_planning import given
 from stacked import data
 from stacked.data.formats.split import Splits
 from stacked.tracking import tracker
-from stacked.tracking.store import Store
+from stacked.tracking.backend.store import Store
 from stacked.util.errors import InputError
 from studies.framework import record, tuning
 from studies.framework import study as study

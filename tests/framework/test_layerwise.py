@@ -16,7 +16,7 @@ import pytest
 
 from stacked.runs.run import load
 from stacked.spec import Budget, RunSpec, StackSpec, from_json
-from stacked.tracking.store import open_store
+from stacked.tracking.backend.store import open_store
 from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 from studies.design.arms import Arm

@@ -22,7 +22,7 @@ import studies.report
 from stacked import RunSpec
 from stacked.spec import Budget, from_json
 from stacked.tracking import tracker
-from stacked.tracking.store import Store
+from stacked.tracking.backend.store import Store
 from stacked.util.serialization import to_dict, to_json
 from studies.framework import record
 from studies.framework import study as study

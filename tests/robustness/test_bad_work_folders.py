@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stacked.tracking import uploader
-from stacked.tracking.metric_log import Point, PointFile
+from stacked.tracking.metric_log import MetricLog, Point
 from stacked.tracking.run_record import RunRecord, open_record, read_record
 from stacked.tracking.tracker import Store, Tracker
 
@@ -56,11 +56,11 @@ def same(point: Point, line: str) -> bool:
     return right and (point.run, point.step, point.time) == (said["run"], said["step"], said["time"])
 
 
-def points_in(work: Path, content: bytes) -> PointFile | None:
+def points_in(work: Path, content: bytes) -> MetricLog | None:
     """The points in these bytes, which are then as they were but for a torn end; or a refusal that leaves all as it was."""
     path = work / "points.jsonl"
     path.write_bytes(content)
-    file, refused = refusal(lambda: PointFile(path))
+    file, refused = refusal(lambda: MetricLog(path))
     note("refused" if refused else "read")
     whole = content[: content.rfind(b"\n") + 1]
     assert path.read_bytes() == whole
@@ -83,7 +83,7 @@ def test_points_cut_anywhere_are_kept_to_the_last_whole_line(work: Path, size: i
     assert file is not None
     assert len(file.points) == CONTENT[:size].count(b"\n")
     assert file.add("joint/s0", {"train/loss": 2.0}, step=99, time=5) is not None
-    assert len(PointFile(file.path).points) == len(file.points)
+    assert len(MetricLog(file.path).points) == len(file.points)
 
 
 @given(content=damaged(CONTENT))
@@ -109,7 +109,7 @@ def test_other_points(work: Path, points: list[str]) -> None:
 
 def test_a_folder_in_the_place_of_points_is_named(tmp_path: Path) -> None:
     (tmp_path / "points.jsonl").mkdir()
-    _, refused = refusal(lambda: PointFile(tmp_path / "points.jsonl"))
+    _, refused = refusal(lambda: MetricLog(tmp_path / "points.jsonl"))
     assert (
         refused == f"{tmp_path / 'points.jsonl'} cannot be read (Is a directory); move its folder away to start afresh"
     )
@@ -155,7 +155,7 @@ def test_what_is_changed_here_is_read_before(work: Path) -> None:
 
 
 def test_other_folders_beside_those_of_stages_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploader.Outbox, "flush", lambda *_, **__: True)
+    monkeypatch.setattr(uploader.Uploader, "flush", lambda *_, **__: True)
     for name in ("1", "1 copy", ".cache", "²"):
         (tmp_path / "stages" / name).mkdir(parents=True)
         (tmp_path / "stages" / name / "run.json").write_text(json.dumps(RECORD))

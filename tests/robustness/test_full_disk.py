@@ -23,9 +23,9 @@ from stacked import RunSpec
 from stacked.cost.disk import check_writable
 from stacked.runs.checkpoint import load_checkpoint, read_header, save_checkpoint
 from stacked.spec import from_json
-from stacked.tracking.circuit_breaker import patience_with
-from stacked.tracking.metric_log import PointFile, read_points
-from stacked.tracking.store import open_store
+from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+from stacked.tracking.backend.store import open_store
+from stacked.tracking.metric_log import MetricLog, read_points
 from stacked.tracking.tracker import Tracker
 from stacked.util.atomic import write_atomically
 from stacked.util.errors import InputError, Unwritable
@@ -126,7 +126,7 @@ def hidden(folder: Path) -> list[str]:
 
 @mounts
 def test_a_point_is_added_whole_or_not_at_all(small: Path) -> None:
-    points, added = PointFile(small / "points.jsonl"), 0
+    points, added = MetricLog(small / "points.jsonl"), 0
     points.add("run", {"loss": 0.5}, 0, 7)
     ballast = fill(small)
 
@@ -246,7 +246,7 @@ def test_a_full_database_is_an_outage_while_the_work_folder_takes_what_is_measur
         more()
     assert capfd.readouterr().err == ""  # MLflow prints no trace of its own
     ballast.unlink()
-    patience_with.cache_clear()  # as a later process has it
+    circuit_breaker_for.cache_clear()  # as a later process has it
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         with Tracker(store, "full", **made) as tracker:  # type: ignore[arg-type]

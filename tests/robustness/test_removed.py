@@ -15,7 +15,7 @@ from test_recording import curve, row
 import studies.framework.ui
 import studies.report
 from stacked.tracking import tracker
-from stacked.tracking.store import Store
+from stacked.tracking.backend.store import Store
 from stacked.util.errors import Unwritable
 from studies.framework import kept as files
 from studies.framework import record, tuning

@@ -23,7 +23,7 @@ from stacked.runs.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import POLICIES
 from stacked.stages.initialise import resample
-from stacked.tracking.null_tracker import Untracked
+from stacked.tracking.null_tracker import NullTracker
 
 #: 150 training images in batches of 32: an epoch of 4 updates, and a rest.
 SPEC = RunSpec(
@@ -61,7 +61,7 @@ def same(a: StackedAutoencoder, b: StackedAutoencoder) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-class Noting(Untracked):
+class Noting(NullTracker):
     """Keeps what each phase was said to be, and the validation losses."""
 
     def __init__(self) -> None:
@@ -225,7 +225,7 @@ class Stop(Exception):
     pass
 
 
-class Killed(Untracked):
+class Killed(NullTracker):
     """Stops the run right after the checkpoint of a phase."""
 
     def __init__(self, path: Path) -> None:

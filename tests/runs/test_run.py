@@ -25,7 +25,7 @@ from stacked.runs.checkpoint import phase_path
 from stacked.runs.run import run
 from stacked.runtime.environment import device_of
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
-from stacked.tracking.null_tracker import Untracked
+from stacked.tracking.null_tracker import NullTracker
 from stacked.training.codes import Images
 from stacked.training.pretrain import train_phases
 from stacked.util.errors import Diverged
@@ -134,7 +134,7 @@ def test_a_run_goes_on_after_its_last_finished_phase(phase: int, done: Any, spli
     class Stop(Exception):
         pass
 
-    class Killed(Untracked):
+    class Killed(NullTracker):
         """Stops the run right after the checkpoint of `phase`."""
 
         def artifact(self, path: Path, folder: str) -> None:
@@ -151,7 +151,7 @@ def test_a_run_goes_on_after_its_last_finished_phase(phase: int, done: Any, spli
 def test_divergence_ends_the_run_with_its_points_kept(splits: Splits) -> None:
     points = []
 
-    class Noting(Untracked):
+    class Noting(NullTracker):
         def log(self, values: dict[str, float], step: int) -> None:
             points.append(step)
 
@@ -253,7 +253,7 @@ def alike(splits: Splits, valid: int = 5, test: int = 5) -> Splits:
 def test_fvu_of_images_that_do_not_differ_is_not_defined(count: int, splits: Splits) -> None:
     logged: dict[str, float] = {}
 
-    class Noting(Untracked):
+    class Noting(NullTracker):
         def log(self, values: dict[str, float], step: int) -> None:
             logged.update(values)
 
@@ -291,7 +291,7 @@ def test_a_stack_that_restores_no_numbers_ends_the_run(splits: Splits, monkeypat
     with pytest.raises(Diverged, match="the validation images' reconstruction from depth 2 has an error of nan"):
         run(SPEC, splits)
     monkeypatch.undo()
-    gap = Curves(SPEC, splits, State(), Untracked()).measure(spoiled(splits), True)
+    gap = Curves(SPEC, splits, State(), NullTracker()).measure(spoiled(splits), True)
     assert gap == {}
 
 

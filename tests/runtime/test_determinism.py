@@ -36,7 +36,7 @@ from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.initialise import INITS
 from stacked.stages.norms import NORMS
 from stacked.stages.pooled import UNPOOL
-from stacked.tracking.null_tracker import Untracked
+from stacked.tracking.null_tracker import NullTracker
 from stacked.util.errors import Interrupted
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,7 @@ def test_two_processes_give_the_same_bytes_with_and_without_strict_determinism(t
     assert sum(name.startswith("phase-5/") for name in one["strict"]) > 20
 
 
-class Noting(Untracked):
+class Noting(NullTracker):
     """Keeps the tags."""
 
     def __init__(self) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from stacked.apps.map_page import map_page
-from stacked.tracking.client import StoreClient
-from stacked.tracking.server import address, serve, stop
+from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.tracker import Store, Tracker, open_store
-from stacked.tracking.views import EVERY, MEAN, save_views, view_url
+from stacked.viewing.server import address, serve, stop
+from stacked.viewing.views import EVERY, MEAN, save_views, view_url
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the browser test needs selenium")
 from selenium.webdriver.chrome.service import Service  # noqa: E402

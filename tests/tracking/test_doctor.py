@@ -15,9 +15,9 @@ from tracked import arm, children, history, run_of, train
 import stacked.doctor.stale
 from stacked.doctor import CHECKS
 from stacked.doctor.__main__ import CHOICES, main
-from stacked.tracking.circuit_breaker import patience_with
-from stacked.tracking.client import StoreClient
-from stacked.tracking.store import Store, open_store
+from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.store import Store, open_store
 from stacked.tracking.tracker import Tracker, set_aside
 from stacked.util.errors import InputError
 
@@ -82,7 +82,8 @@ def test_a_run_that_nobody_trains_is_killed_when_it_was_last_heard_of(
 TRAINING = """
 import sys, time
 from pathlib import Path
-from stacked.tracking.tracker import held, open_store
+from stacked.tracking.tracker import open_store
+from stacked.tracking.work_folder import held
 from tracked import arm
 store = open_store(Path(sys.argv[1]))
 with arm(store, store.root / "work" / "joint-s0", "joint/s0", experiment="doctor"), held(store.root / "work" / "new"):
@@ -137,7 +138,7 @@ def test_what_an_outage_left_is_sent_with_its_times(
             tracker = run(store)
         tracker.text("{}", "spec.json")
         train(tracker)
-    patience_with.cache_clear()
+    circuit_breaker_for.cache_clear()
     assert doctor(store, "--dry-run", "unsent") == 1
     told = capsys.readouterr().out
     assert "MLflow lacks 2 runs or their tags, 6 points, 1 pictures or files, 2 ends of runs." in told
@@ -146,7 +147,7 @@ def test_what_an_outage_left_is_sent_with_its_times(
         with pytest.warns(RuntimeWarning, match="away"):
             assert doctor(store) == 1
     assert "NOT MENDED (MLflow did not take it" in capsys.readouterr().out
-    patience_with.cache_clear()
+    circuit_breaker_for.cache_clear()
     assert doctor(store) == 0
     [sent] = MlflowClient(store.uri).search_runs(
         [MlflowClient(store.uri).get_experiment_by_name("doctor").experiment_id], "tags.kind = 'arm'"

@@ -12,9 +12,9 @@ from torch import nn
 from torch.fx import symbolic_trace
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from stacked.tracking.client import StoreClient
-from stacked.tracking.export_cleanup import environments, generated
-from stacked.tracking.store import open_store
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.export_cleanup import environments, generated
+from stacked.tracking.backend.store import open_store
 
 
 def test_exported_models_leave_nothing_in_the_process(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from tracked import arm, train
 
 from stacked import doctor
-from stacked.tracking.client import StoreClient
-from stacked.tracking.pending_uploads import Errand, keep, kept
-from stacked.tracking.server import serve
-from stacked.tracking.store import Store, open_store
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.store import Store, open_store
+from stacked.tracking.pending_uploads import PendingUpload, keep, kept
 from stacked.util.errors import InputError
+from stacked.viewing.server import serve
 
 from mlflow import MlflowClient  # isort: skip
 
@@ -62,7 +62,7 @@ def test_files_behind_links_are_not_sent(store: Store, elsewhere: Path, tmp_path
     (work / "unsent" / "000002" / "figures" / "a.png").symlink_to(elsewhere / "secret")
     (work / "phase-1.safetensors").symlink_to(elsewhere / "secret")
     for path in ("unsent/000001/secret", "unsent/000002/figures", "phase-1.safetensors"):
-        keep(work, Errand("log_file", {"path": path, "folder": "kept"}))
+        keep(work, PendingUpload("log_file", {"path": path, "folder": "kept"}))
     with pytest.warns(RuntimeWarning, match="is a link that leads elsewhere: it is left out of MLflow") as told:
         train(arm(store, work))
     assert len([each for each in told if "is a link" in str(each.message)]) == 3

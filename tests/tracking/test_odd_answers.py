@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from tracked import arm
 
-from stacked.tracking import circuit_breaker
-from stacked.tracking.circuit_breaker import patience_with
-from stacked.tracking.http import ANSWER_BYTES
-from stacked.tracking.store import open_store
-from stacked.tracking.views import save_views
+from stacked.tracking.backend import circuit_breaker
+from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+from stacked.tracking.backend.store import open_store
+from stacked.tracking.backend.waiting import ANSWER_BYTES
 from stacked.util.errors import InputError
+from stacked.viewing.views import save_views
 from studies.reliability.robustness.odd_answers import CASES, FAULTS, answers
 from studies.reliability.robustness.odd_server import OddServer, odd_server
 
@@ -57,8 +57,8 @@ def test_training_goes_on_and_all_arrives_later(where: str, what: str, server: O
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "work", "work.lock"]
 
     server.fault = None
-    clock = patience_with(store.uri).clock
-    patience_with(store.uri).clock = lambda: clock() + 3600
+    clock = circuit_breaker_for(store.uri).clock
+    circuit_breaker_for(store.uri).clock = lambda: clock() + 3600
     assert tracker.flush()
     points = server.points()
     assert points["layerwise/s0"] == [(step, float(step)) for step in range(150)]

@@ -18,16 +18,22 @@ import numpy as np
 import pytest
 from tracked import EXPERIMENT, arm, free_port, history, run_of
 
-from stacked.tracking.circuit_breaker import ATTEMPT_SECONDS, MOST_LOST, WITHIN, Patience, patience_with
-from stacked.tracking.client import StoreClient
+from stacked.tracking.backend.circuit_breaker import (
+    ATTEMPT_SECONDS,
+    MOST_LOST,
+    WITHIN,
+    CircuitBreaker,
+    circuit_breaker_for,
+)
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.store import Store, open_store
 from stacked.tracking.metric_log import read_points
 from stacked.tracking.run_record import read_record
-from stacked.tracking.server import serve, stop
-from stacked.tracking.store import Store, open_store
 from stacked.tracking.tracker import Tracker
-from stacked.tracking.uploader import Outbox
-from stacked.tracking.views import save_views
+from stacked.tracking.uploader import Uploader
 from stacked.util.errors import InputError, Interrupted
+from stacked.viewing.server import serve, stop
+from stacked.viewing.views import save_views
 from studies.framework.study import main
 from studies.pretraining.layerwise import STUDY
 from studies.statistics.rows import load_rows
@@ -43,8 +49,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def later(store: Store) -> None:
     """Let an hour pass for whoever waits for the store to recover."""
-    patience, clock = patience_with(store.uri), patience_with(store.uri).clock
-    patience.clock = lambda: clock() + 3600
+    breaker, clock = circuit_breaker_for(store.uri), circuit_breaker_for(store.uri).clock
+    breaker.clock = lambda: clock() + 3600
 
 
 def log(tracker: Tracker, steps: range) -> None:
@@ -114,7 +120,7 @@ def test_a_server_that_hangs_or_is_killed_costs_seconds_and_gets_everything_when
 @pytest.fixture
 def locked(local: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
     """Another connection keeps the database to itself, until it is rolled back."""
-    monkeypatch.setattr("stacked.tracking.store.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("stacked.tracking.backend.store.BUSY_SECONDS", 0.2)
     with closing(sqlite3.connect(local.root / "mlflow.db", isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         yield connection
@@ -143,7 +149,7 @@ def test_a_database_locked_by_another_process_is_written_when_it_is_free(
 def test_a_database_locked_in_the_middle_is_written_when_it_is_free(
     local: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stacked.tracking.store.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("stacked.tracking.backend.store.BUSY_SECONDS", 0.2)
     with arm(local, tmp_path / "work", experiment="locked") as tracker:
         log(tracker, range(100))
         with closing(sqlite3.connect(local.root / "mlflow.db", isolation_level=None)) as other:
@@ -174,7 +180,7 @@ def test_pictures_and_files_of_an_outage_are_sent_by_a_later_process(
         tracker.artifact(tmp_path / "work" / "phase-1.safetensors", "checkpoints")
         del tracker
     (tmp_path / "work").rename(tmp_path / "moved")
-    patience_with.cache_clear()  # as a new process has it
+    circuit_breaker_for.cache_clear()  # as a new process has it
     with arm(local, tmp_path / "moved", experiment="errands") as tracker:
         tracker.image("grid", picture, 3)
     client = MlflowClient(local.uri)
@@ -228,7 +234,7 @@ def test_what_fails_at_once_is_tried_once_more() -> None:
 
     for times, seconds, tried, sent in ((1, 0.1, 2, True), (2, 0.1, 2, False), (1, 2.0, 1, False)):
         tries.clear()
-        outbox = Outbox(partial(fail, times, seconds), "store", "folder", Patience(clock=lambda: clock[0]))
+        outbox = Uploader(partial(fail, times, seconds), "store", "folder", CircuitBreaker(clock=lambda: clock[0]))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             assert outbox.flush() is sent
@@ -246,14 +252,14 @@ def test_an_interrupt_is_not_taken_for_an_outage(tmp_path: Path, monkeypatch: py
             raise SQLAlchemyError("Can't reconnect until invalid transaction is rolled back") from None
 
     with pytest.raises(Interrupted, match="stopped as asked"):
-        Outbox(fails, "store", "folder", Patience()).flush()
-    monkeypatch.setattr("stacked.tracking.store._first_use", fails)
+        Uploader(fails, "store", "folder", CircuitBreaker()).flush()
+    monkeypatch.setattr("stacked.tracking.backend.store._first_use", fails)
     with pytest.raises(Interrupted, match="stopped as asked"):
         open_store(tmp_path)
 
 
 def test_views_wait_for_a_store_that_fails(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    patience_with(local.uri).failed(10.0)
+    circuit_breaker_for(local.uri).failed(10.0)
     monkeypatch.setattr(StoreClient, "experiment_id", property(lambda _: pytest.fail("the store was asked")))
     with pytest.warns(RuntimeWarning, match="has no views of 'demo' yet: the same command saves them later"):
         assert save_views(local, "waiting", "demo", probe=True, images=True) == {}
@@ -285,14 +291,14 @@ def test_a_study_without_its_server_ends_well_and_says_how_to_send_the_rest(
 @pytest.mark.parametrize("seed", range(30))
 def test_no_minute_loses_more_than_a_quarter_whatever_happens(seed: int) -> None:
     chance, clock, lost = random.Random(seed), [0.0], []
-    patience = Patience(clock=lambda: clock[0])
+    breaker = CircuitBreaker(clock=lambda: clock[0])
     least, most = [(0.0, 0.0), (0.0, ATTEMPT_SECONDS), (ATTEMPT_SECONDS, ATTEMPT_SECONDS)][seed % 3]
     while clock[0] < 3600:
-        if patience.has(pressing=chance.random() < 0.5):
+        if breaker.has(pressing=chance.random() < 0.5):
             seconds = chance.uniform(least, most)
             lost.append((clock[0], seconds))
             clock[0] += seconds
-            patience.failed(seconds)
+            breaker.failed(seconds)
         clock[0] += chance.expovariate(1)
     assert len(lost) > 10
     for start, _ in lost:

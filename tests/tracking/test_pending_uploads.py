@@ -12,28 +12,28 @@ import pytest
 from bad import damaged, note, refusal
 from hypothesis import example, given
 
-from stacked.tracking.pending_uploads import Errand, keep, kept
+from stacked.tracking.pending_uploads import PendingUpload, keep, kept
 from stacked.util.errors import InputError
 
 
 @pytest.mark.parametrize(
     "errand",
     [
-        Errand("end_run", {}),
-        Errand("_client", {}),
-        Errand("log_text", {}),
-        Errand("log_text", {"text": "t", "artifact_file": 5}),
-        Errand("log_text", {"text": "t", "artifact_file": "t.txt", "run_id": "r"}),
-        Errand("log_text", {"text": "t", "artifact_file": "t.txt"}, {"self": np.zeros(1)}),
-        Errand("log_file", {"path": "../../mlflow.db", "folder": None}),
-        Errand("log_image", {"key": "k", "step": 0, "at": 0}),
-        Errand("log_image", {"key": "k", "step": 0, "at": 0}, {"image": np.zeros((2, 2, 9), np.uint8)}),
-        Errand("log_dataset", {"name": "d", "digest": "d", "rows": 1, "shape": "x", "context": "c"}),
+        PendingUpload("end_run", {}),
+        PendingUpload("_client", {}),
+        PendingUpload("log_text", {}),
+        PendingUpload("log_text", {"text": "t", "artifact_file": 5}),
+        PendingUpload("log_text", {"text": "t", "artifact_file": "t.txt", "run_id": "r"}),
+        PendingUpload("log_text", {"text": "t", "artifact_file": "t.txt"}, {"self": np.zeros(1)}),
+        PendingUpload("log_file", {"path": "../../mlflow.db", "folder": None}),
+        PendingUpload("log_image", {"key": "k", "step": 0, "at": 0}),
+        PendingUpload("log_image", {"key": "k", "step": 0, "at": 0}, {"image": np.zeros((2, 2, 9), np.uint8)}),
+        PendingUpload("log_dataset", {"name": "d", "digest": "d", "rows": 1, "shape": "x", "context": "c"}),
     ],
     ids=str,
 )
-def test_an_errand_asks_for_nothing_else(tmp_path: Path, errand: Errand) -> None:
-    keep(tmp_path, errand)
+def test_an_errand_asks_for_nothing_else(tmp_path: Path, upload: PendingUpload) -> None:
+    keep(tmp_path, upload)
     with pytest.raises(InputError, match="move it away"):
         kept(tmp_path)
 
@@ -43,7 +43,7 @@ def test_an_errand_names_no_file_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "runs.csv").write_text("rows")
     for path in (tmp_path / "out" / "runs.csv", tmp_path / "out"):
-        keep(tmp_path / "work", Errand("log_file", {"path": str(path), "folder": None}))
+        keep(tmp_path / "work", PendingUpload("log_file", {"path": str(path), "folder": None}))
     (tmp_path / "out" / "runs.csv").unlink()
     file, folder = kept(tmp_path / "work")
     assert (tmp_path / "work" / file.plain["path"]).read_text() == "rows"
@@ -51,16 +51,16 @@ def test_an_errand_names_no_file_elsewhere(tmp_path: Path) -> None:
     assert not any(str(tmp_path).encode() in each.read_bytes() for each in (tmp_path / "work").rglob("*.npz"))
     sent: list[str] = []
     client = SimpleNamespace(log_file=lambda run, path, folder: sent.append(path))
-    for errand in (file, folder):
-        errand.do(client, "r", tmp_path / "work")
-    assert sent == [str(tmp_path / "work" / errand.plain["path"]) for errand in (file, folder)]
+    for upload in (file, folder):
+        upload.do(client, "r", tmp_path / "work")
+    assert sent == [str(tmp_path / "work" / upload.plain["path"]) for upload in (file, folder)]
     assert list((tmp_path / "work" / "unsent").iterdir()) == []
 
 
 def archive(**words: object) -> bytes:
     """An errand's file with these words, and what its writer would not write."""
     content = io.BytesIO()
-    np.savez_compressed(content, errand=np.frombuffer(json.dumps(words).encode(), np.uint8))
+    np.savez_compressed(content, upload=np.frombuffer(json.dumps(words).encode(), np.uint8))
     return content.getvalue()
 
 

@@ -16,8 +16,8 @@ from tracked import EXPERIMENT, arm, children, run_of, train
 
 from stacked.doctor import unsent
 from stacked.doctor.__main__ import main as doctor
-from stacked.tracking.circuit_breaker import patience_with
-from stacked.tracking.store import Store, open_store
+from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+from stacked.tracking.backend.store import Store, open_store
 from stacked.util.errors import InputError
 
 from mlflow import MlflowClient  # isort: skip
@@ -128,7 +128,7 @@ def test_a_database_that_cannot_be_made_is_an_outage(store: Store, monkeypatch: 
         log(tracker, range(100))
         (store.root / "mlflow.db").unlink()
         with monkeypatch.context() as patch:
-            patch.setattr("stacked.tracking.removed_database.make_database", fails)
+            patch.setattr("stacked.tracking.backend.removed_database.make_database", fails)
             with pytest.warns(RuntimeWarning, match="No space left on device.*training goes on"):
                 log(tracker, range(100, 300))
         later(store)
@@ -160,7 +160,7 @@ def test_an_experiment_that_is_deleted_in_the_midst_is_an_outage(store: Store) -
         tracker._found = False
         with pytest.warns(RuntimeWarning, match="training goes on"):
             log(tracker, range(100, 300))
-        patience_with.cache_clear()
+        circuit_breaker_for.cache_clear()
         with pytest.raises(InputError, match=f"restore it with 'mlflow experiments restore -x {experiment}'"):
             arm(store, store.root / "work" / "b")
         client.restore_experiment(experiment)

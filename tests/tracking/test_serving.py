@@ -20,8 +20,8 @@ from tracked import free_port
 
 from stacked import StackSpec
 from stacked.model.stack import build
-from stacked.tracking.client import StoreClient
-from stacked.tracking.store import open_store
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.store import open_store
 
 #: seconds in which the server must be up
 PATIENCE = 90

@@ -18,14 +18,15 @@ import pytest
 import torch
 from tracked import EXPERIMENT, STEPS, arm, children, free_port, history, run_of, train
 
-from stacked.tracking import store as mlflow_store
-from stacked.tracking.circuit_breaker import Patience, patience_with
-from stacked.tracking.client import MAX_METRICS, StoreClient
-from stacked.tracking.metric_log import PointFile, read_points
-from stacked.tracking.server import serve, stop
-from stacked.tracking.tracker import Run, Store, Tracker, held, open_store, study_run
-from stacked.tracking.uploader import Outbox
+from stacked.tracking.backend import store as mlflow_store
+from stacked.tracking.backend.circuit_breaker import CircuitBreaker, circuit_breaker_for
+from stacked.tracking.backend.client import MAX_METRICS, StoreClient
+from stacked.tracking.metric_log import MetricLog, read_points
+from stacked.tracking.tracker import Run, Store, Tracker, open_store, study_run
+from stacked.tracking.uploader import Uploader
+from stacked.tracking.work_folder import held
 from stacked.util.errors import InputError
+from stacked.viewing.server import serve, stop
 from studies.framework.record import alone
 
 from mlflow import MlflowClient  # isort: skip
@@ -103,7 +104,7 @@ def test_a_hundred_points_are_sent_unasked(store: Store, tmp_path: Path, monkeyp
 
 def test_points_are_sent_after_five_seconds() -> None:
     clock, sent = [0.0], []
-    outbox = Outbox(lambda: sent.append(clock[0]), "store", "folder", Patience(clock=lambda: clock[0]))
+    outbox = Uploader(lambda: sent.append(clock[0]), "store", "folder", CircuitBreaker(clock=lambda: clock[0]))
     for now in (1.0, 4.9, 5.0, 6.0, 9.9, 10.0):
         clock[0] = now
         outbox.note()
@@ -231,15 +232,15 @@ def test_values_that_are_not_finite_are_nan_and_tagged(store: Store, tmp_path: P
 @pytest.mark.parametrize("name", ["eval/recon+mse", "", "/loss", "eval//loss", "eval/../loss", "a\nb"])
 def test_a_metric_name_mlflow_refuses_is_refused_at_once(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="metric name"):
-        PointFile(tmp_path / "points.jsonl").add("run", {name: 1.0}, 0, 0)
+        MetricLog(tmp_path / "points.jsonl").add("run", {name: 1.0}, 0, 0)
 
 
 def test_a_line_that_is_no_point_is_named(tmp_path: Path) -> None:
     path = tmp_path / "points.jsonl"
-    PointFile(path).add("run", {"a": 1.0}, 0, 0)
+    MetricLog(path).add("run", {"a": 1.0}, 0, 0)
     path.write_text(path.read_text() + "garbage\n")
     with pytest.raises(InputError, match="line 2"):
-        PointFile(path)
+        MetricLog(path)
 
 
 def test_pictures_and_files(store: Store, tmp_path: Path) -> None:
@@ -506,7 +507,7 @@ def test_a_later_process_sends_what_an_outage_held_back(
         with pytest.warns(RuntimeWarning, match="the store is away"):
             train(first)
     assert first.unsent == len(STEPS)
-    patience_with.cache_clear()  # as a new process has it
+    circuit_breaker_for.cache_clear()  # as a new process has it
     second = arm(store, tmp_path / "work")
     assert second.unsent == 0
     assert history(store, second.run_id, "eval/recon_mse") == [(step, 1 / (1 + step)) for step in STEPS]
@@ -523,7 +524,7 @@ def test_a_store_that_failed_is_left_alone_for_a_while() -> None:
         clock[0] += 10.0 if len(tries) == 2 else 1.0
         raise ConnectionError("away")
 
-    outbox = Outbox(fail_slowly, "store", "folder", Patience(clock=lambda: clock[0]))
+    outbox = Uploader(fail_slowly, "store", "folder", CircuitBreaker(clock=lambda: clock[0]))
     with pytest.warns(RuntimeWarning, match="away") as caught:  # noqa: PT031
         while clock[0] < 400:
             outbox.flush()

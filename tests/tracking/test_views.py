@@ -18,9 +18,12 @@ from typing import Any
 import pytest
 from tracked import free_port
 
-from stacked.tracking.client import StoreClient
-from stacked.tracking.loopback import is_loopback, unproxied
-from stacked.tracking.server import (
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.store import Store, open_store
+from stacked.tracking.tracker import Tracker
+from stacked.util.errors import InputError
+from stacked.util.loopback import is_loopback, unproxied
+from stacked.viewing.server import (
     ENVIRONMENT,
     address,
     command,
@@ -31,10 +34,7 @@ from stacked.tracking.server import (
     typed_command,
     warning,
 )
-from stacked.tracking.store import Store, open_store
-from stacked.tracking.tracker import Tracker
-from stacked.tracking.views import EVERY, MEAN, save_views, view_url
-from stacked.util.errors import InputError
+from stacked.viewing.views import EVERY, MEAN, save_views, view_url
 
 from mlflow import MlflowClient  # isort: skip
 
@@ -268,14 +268,14 @@ def test_a_port_that_is_taken_is_named(store: Store) -> None:
 
 
 def test_a_server_that_dies_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stacked.tracking.server.command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
+    monkeypatch.setattr("stacked.viewing.server.command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
     port = free_port()
     with pytest.raises(InputError, match=r"ended with code 3; .*server\.log"):
         serve(store, port)
 
 
 def test_the_servers_module_is_light() -> None:
-    probe = "import sys, stacked.tracking.server; print(sorted({'mlflow', 'torch'} & set(sys.modules)))"
+    probe = "import sys, stacked.viewing.server; print(sorted({'mlflow', 'torch'} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert "mlflow" not in answer.stdout
     assert ENVIRONMENT["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"

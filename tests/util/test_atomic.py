@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from stacked.cost.disk import check_writable
-from stacked.tracking import store as mlflow_store
+from stacked.tracking.backend import store as mlflow_store
 from stacked.util import atomic
 from stacked.util.atomic import PARTS, part, sweep, write_atomically
 from stacked.util.errors import Unwritable

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stacked.tracking.circuit_breaker import MOST_LOST, patience_with
-from stacked.tracking.store import Store
+from stacked.tracking.backend.circuit_breaker import MOST_LOST, circuit_breaker_for
+from stacked.tracking.backend.store import Store
 from stacked.tracking.tracker import Tracker
 from studies.reliability.robustness.attempts import FAILED, UNHARMED, Attempt
 from studies.reliability.robustness.odd_answers import CASES, FAULTS
@@ -53,9 +53,9 @@ def recorded(server: OddServer, home: Path) -> tuple[float, list[str]]:
             tracker.text("x", "a.txt")
     seconds = time.perf_counter() - began
     server.fault = None
-    patience = patience_with(store.uri)
+    breaker = circuit_breaker_for(store.uri)
     for _ in range(TRIES):  # a connection that the odd server left open costs an attempt
-        patience.clock = later(patience.clock)
+        breaker.clock = later(breaker.clock)
         if tracker.flush():
             break
     found = [] if tracker.flush() else ["not all was sent when the server was well"]

@@ -29,11 +29,11 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.runtime.interruption import end_if_asked
-from stacked.tracking.circuit_breaker import patience_with
-from stacked.tracking.loopback import unproxied
+from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.util.checks import need
 from stacked.util.errors import InputError, printable
 from stacked.util.links import check_inside
+from stacked.util.loopback import unproxied
 from stacked.util.paths import without_login, without_logins
 
 # It tells of every migration of a fresh database, and what it says of one that fails, with traces of a hundred lines, is raised
@@ -163,11 +163,11 @@ def _make_writable(folder: Path) -> None:
 
 def _prepare(store: Store) -> None:
     """See to it that there is a database that MLflow can open; one that another process keeps to itself now will do."""
-    patience, start = patience_with(store.uri), time.monotonic()
+    breaker, start = circuit_breaker_for(store.uri), time.monotonic()
     try:
         if store.is_local:
             _create_database(store.root)
-            if not patience.has():
+            if not breaker.has():
                 return
             check_unlocked(store.root / "mlflow.db")
             _first_use(store.uri)
@@ -182,7 +182,7 @@ def _prepare(store: Store) -> None:
         end_if_asked(error)
         reason = without_logins(str(error).strip().splitlines()[0])
         if "database is locked" in reason:
-            if patience.failed(time.monotonic() - start):
+            if breaker.failed(time.monotonic() - start):
                 warnings.warn(
                     f"another process has locked {without_login(store.uri)}; training goes on, and what is recorded is sent "
                     "when it is free",

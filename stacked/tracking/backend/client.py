@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 # First, for it sets what MLflow reads when it is imported.
-from stacked.tracking.removed_database import made_anew
-from stacked.tracking.store import BUSY_SECONDS, OUTAGES, Store, Unusable, check_unlocked, let_go_of_connections
+from stacked.tracking.backend.removed_database import made_anew
+from stacked.tracking.backend.store import BUSY_SECONDS, OUTAGES, Store, Unusable, check_unlocked, let_go_of_connections
 
 # isort: split
 import numpy as np
@@ -38,9 +38,9 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 
-from stacked.tracking.export_cleanup import let_go
-from stacked.tracking.http import BadAnswer, bounded
-from stacked.tracking.metric_log import Point
+from stacked.tracking.backend.export_cleanup import let_go
+from stacked.tracking.backend.point import Point
+from stacked.tracking.backend.waiting import BadAnswer, bounded
 from stacked.util.links import leads_out, left_out
 from stacked.util.paths import without_login
 
@@ -298,7 +298,7 @@ class StoreClient:
         import torch
         from mlflow.models import Model, infer_signature
 
-        from stacked.tracking import mlflow_model
+        from stacked.tracking.backend import mlflow_model
 
         with torch.no_grad():
             output = model(torch.from_numpy(example)).numpy()

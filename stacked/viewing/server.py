@@ -14,12 +14,12 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stacked.tracking.loopback import HOST, NAMES, is_loopback, unproxied
 from stacked.util.errors import InputError
 from stacked.util.links import check_inside
+from stacked.util.loopback import HOST, NAMES, is_loopback, unproxied
 
 if TYPE_CHECKING:
-    from stacked.tracking.store import Store
+    from stacked.tracking.backend.store import Store
 
 #: What stands for all addresses of this machine, and that by which it reaches itself then.
 EVERYWHERE = {"0.0.0.0": HOST, "::": "::1"}

@@ -15,11 +15,11 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from stacked.tracking import circuit_breaker as limits
-from stacked.tracking.circuit_breaker import patience_with
-from stacked.tracking.client import StoreClient
-from stacked.tracking.http import ANSWER_SECONDS, bounded
-from stacked.tracking.store import OUTAGES, Store, reason_of
+from stacked.tracking.backend import circuit_breaker as limits
+from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.store import OUTAGES, Store, reason_of
+from stacked.tracking.backend.waiting import ANSWER_SECONDS, bounded
 from stacked.util.errors import InputError
 
 MEAN = "mean over seeds"
@@ -68,7 +68,7 @@ def save_views(
     """
     if "'" in study or '"' in study:
         raise InputError(f"the study id {study!r} holds a quote; use letters, digits and '-' or '_'")
-    if not patience_with(store.uri).has():
+    if not circuit_breaker_for(store.uri).has():
         warnings.warn(
             f"MLflow fails, and has no views of {study!r} yet: the same command saves them later",
             RuntimeWarning,

@@ -15,8 +15,8 @@ ATTEMPT_SECONDS = 11.0  # that one attempt may take
 
 
 @dataclass
-class Patience:
-    """The patience of all runs of this process together with one store; they warn of it once."""
+class CircuitBreaker:
+    """Says when a store that failed is tried again; all runs of a process share one for each store, and warn of it once."""
 
     clock: Callable[[], float] = time.monotonic
     _closed_until: float = field(default=0.0, init=False)
@@ -53,6 +53,6 @@ class Patience:
 
 
 @cache
-def patience_with(address: str) -> Patience:
-    """This process's patience with the store at an address."""
-    return Patience()
+def circuit_breaker_for(address: str) -> CircuitBreaker:
+    """The circuit breaker of this process for the store at an address."""
+    return CircuitBreaker()

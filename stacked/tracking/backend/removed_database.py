@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from stacked.tracking.store import BUSY_SECONDS, Store, let_go_of_connections, make_database
+from stacked.tracking.backend.store import BUSY_SECONDS, Store, let_go_of_connections, make_database
 
 
 def made_anew(store: Store) -> bool:

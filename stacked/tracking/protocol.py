@@ -1,0 +1,45 @@
+"""What a run needs of whatever records it: `Tracker` records in MLflow, `NullTracker` nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+
+class RecordsStage(Protocol):
+    """Records a stage, in a `with` statement; methods as of `stacked.tracking.tracker.Run`."""
+
+    def __enter__(self) -> RecordsStage: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None: ...
+
+    def tags(self, tags: Mapping[str, object]) -> None: ...
+
+
+class RecordsRun(RecordsStage, Protocol):
+    """Records a run; methods as of `stacked.tracking.tracker.Tracker`."""
+
+    def image(self, key: str, array: NDArray[np.uint8], step: int) -> None: ...
+
+    def artifact(self, path: Path, folder: str | None = None) -> None: ...
+
+    def text(self, text: str, artifact_file: str) -> None: ...
+
+    def flush(self) -> bool: ...
+
+    def stage(self, index: int, name: str, params: Mapping[str, object]) -> RecordsStage: ...
+
+    def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None: ...
+
+    def model(self, encoder: nn.Module, example: Tensor) -> None: ...
