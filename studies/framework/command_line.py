@@ -62,7 +62,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str,
         default="mnist",
         metavar="NAME",
-        help="dataset: mnist digits fashion-mnist kmnist cifar10 stl10 photographs folder:PATH (mnist)",
+        help="dataset, as digits or folder:PATH; an unknown name lists all (mnist)",
     )
     what.add_argument(
         "--limit", type=int | None, default=None, metavar="N", help="train on a stratified subset of N images (all)"
@@ -90,7 +90,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str,
         default="conv",
         metavar="NAME",
-        help="stages: conv conv-pool residual transformer dense (conv)",
+        help="kind of the stages, as dense; an unknown one lists all (conv)",
     )
     what.add_argument(
         "--channels",

@@ -107,7 +107,7 @@ def parser(use: Use) -> argparse.ArgumentParser:
         "--data",
         default="mnist",
         metavar="NAME",
-        help="mnist digits fashion-mnist kmnist cifar10 stl10 photographs folder:PATH",
+        help="dataset, as digits or folder:PATH; an unknown name lists all (mnist)",
     )
     command.add_argument("--data-dir", default=None, metavar="DIR", help="where datasets lie that are not bundled")
     command.add_argument("--download", action="store_true", help="fetch a missing dataset into it")
