@@ -454,7 +454,7 @@ def test_readme_block_round_trips(out: Path, tmp_path: Path) -> None:
 
 def test_headline_follows_the_rows(out: Path, rows: pd.DataFrame) -> None:
     block = headline(out)
-    assert "(results/layerwise/figures/headline.png)" in block
+    assert f"({out.name}/figures/headline.png)" in block
     assert verdict(rows, "final/recon_mse", "greedy+finetune", "joint").split(": ")[1].rstrip(".") in block
     rows["final/recon_mse"] *= 1.5
     write_csv(rows, out / "runs.csv")

@@ -14,10 +14,10 @@ import pytest
 from stacked import InputError, RunSpec, StackSpec
 from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, StageSpec, from_json
 from stacked.util.serialization import flat, from_dict, merged, to_dict, to_json
+from studies.framework.places import INDEX, ROOT
 from studies.framework.record import committed_as, recorded
 from studies.report import has_block
 
-ROOT = Path(__file__).parents[2]
 SPECS: tuple[type, ...] = (RunSpec, DataSpec, StackSpec, StageSpec, Budget, Optimisation, Evaluation, Classification)
 
 #: What a recorded spec means that does not say it. To change a default here would change the meaning of recorded runs.
@@ -159,9 +159,9 @@ def test_a_recorded_spec_that_corrupts_keeps_its_id_and_what_it_meant() -> None:
 
 
 def committed() -> list[Path]:
-    """The records that the project's README stands on."""
+    """The records that stand in the index."""
     folders = [path.parent for path in (ROOT / "results").rglob("runs.csv")]
-    return sorted(out for out in folders if has_block(ROOT / "README.md", committed_as(out, ROOT) or ""))
+    return sorted(out for out in folders if has_block(INDEX, committed_as(out, ROOT) or ""))
 
 
 @pytest.mark.parametrize("out", committed(), ids=lambda out: committed_as(out, ROOT))
