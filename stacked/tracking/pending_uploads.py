@@ -106,7 +106,7 @@ def keep(folder: Path, upload: PendingUpload) -> None:
         upload.plain["path"] = str(_copied(Path(upload.plain["path"]), path.with_suffix("")).relative_to(folder))
     words = json.dumps({"what": upload.what, "plain": upload.plain, "once": upload.once}).encode()
     content = io.BytesIO()
-    np.savez(content, upload=np.frombuffer(words, np.uint8), **upload.arrays)  # type: ignore[arg-type]
+    np.savez(content, errand=np.frombuffer(words, np.uint8), **upload.arrays)  # type: ignore[arg-type]
     write_atomically(path, content.getvalue())
     upload.path = path
 

@@ -17,7 +17,7 @@ from stacked.util.errors import InputError
 
 
 @pytest.mark.parametrize(
-    "errand",
+    "upload",
     [
         PendingUpload("end_run", {}),
         PendingUpload("_client", {}),
@@ -60,7 +60,7 @@ def test_an_errand_names_no_file_elsewhere(tmp_path: Path) -> None:
 def archive(**words: object) -> bytes:
     """An errand's file with these words, and what its writer would not write."""
     content = io.BytesIO()
-    np.savez_compressed(content, upload=np.frombuffer(json.dumps(words).encode(), np.uint8))
+    np.savez_compressed(content, errand=np.frombuffer(json.dumps(words).encode(), np.uint8))
     return content.getvalue()
 
 
