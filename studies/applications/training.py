@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from stacked.data import Splits
     from stacked.model.stack import StackedAutoencoder
     from stacked.spec import RunSpec
-    from studies.framework.use import Setting
+    from studies.design.use import Setting
 
 #: how a stack is trained, as tables call it: the growth policy
 WAYS = {"layer-wise": "greedy+finetune", "joint": "joint"}

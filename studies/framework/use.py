@@ -8,14 +8,13 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from pandas import DataFrame, concat
 
-from stacked.cli.command import Command, called
+from stacked.cli.command import Command
 from stacked.cli.overwriting import below, check_own
 from stacked.runtime.interruption import Interruption
 from stacked.runtime.progress import say, say_warnings
@@ -23,6 +22,7 @@ from stacked.util.atomic import write_atomically
 from stacked.util.checks import choice, need, utf8, whole
 from stacked.util.errors import Interrupted
 from stacked.util.paths import command_without_folders
+from studies.design.use import Found, Setting, Use
 from studies.framework.exit_codes import ended
 from studies.framework.names import slug
 from studies.framework.places import INDEX, ROOT
@@ -32,72 +32,10 @@ from studies.statistics.reading import json_object
 from studies.statistics.use_rows import FIELDS, LAST, read, text
 
 if TYPE_CHECKING:
-    from stacked.data import Splits
     from stacked.tracking.backend.store import Store
-    from studies.report.uses import Drawing, Measure
 
 #: Patterns of the files that a study of a use writes beside its configuration.
 FILES = ("README.md", "rows.csv", "figures/*.png", "samples/*.npz", "codec.safetensors")
-
-
-class Found(NamedTuple):
-    """One measurement: of an `arm`, under a `condition` ("": there is only one), in the unit of its measure."""
-
-    arm: str
-    condition: str
-    measure: str
-    value: float
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a method is measured on: the data, the command line's values, and the folder of the record."""
-
-    splits: Splits
-    given: argparse.Namespace
-    out: Path
-
-
-#: what measures itself with a seed; where it cannot, it raises InputError before it has measured anything
-Method = Callable[[Setting, int], Iterable[Found]]
-
-
-@dataclass(frozen=True)
-class Use:
-    """A question, the methods that answer it, and how the answer is drawn.
-
-    methods: by name; each gives measurements of one arm or more. arms: in the order of tables; the first is that which others
-    are compared with. measures: of which tables are made, the main one first. conditions: what they are, for the head of a
-    table. protocol: Markdown for the page, with options' values in braces. drawings: the most telling first. varies: what
-    differs between seeds. files: further ones beside the page, by name: what makes them of rows and folder, None where there is
-    nothing to make. answer: what the rows say, in a sentence or two. options: adds those of its own. smoke: values of a smoke
-    run. own: does something else instead, where the command or the data ask for it, and returns the exit code of that. check:
-    raises InputError, before anything is measured, for data or values with which one of the methods that are named cannot be.
-    extras: packages that methods need and this one does not; without its package a method is left out.
-    """
-
-    name: str
-    title: str
-    question: str
-    protocol: str
-    methods: Mapping[str, Method]
-    arms: tuple[str, ...]
-    measures: Mapping[str, Measure]
-    conditions: str
-    drawings: Mapping[str, Drawing]
-    varies: str = "initial weights, data order, corruption, and what of the images is drawn"
-    files: Mapping[str, Callable[[DataFrame, Path], str | None]] = field(default_factory=dict)
-    answer: Callable[[DataFrame], str] = lambda rows: ""
-    options: Callable[[argparse.ArgumentParser], None] = lambda command: None
-    smoke: Mapping[str, Any] = field(default_factory=dict)
-    own: Callable[[Setting], int | None] = lambda setting: None
-    check: Callable[[Setting, Sequence[str]], None] = lambda setting, methods: None
-    extras: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def prog(self) -> str:
-        """How it is called."""
-        return called(f"studies.{self.name}")
 
 
 def parser(use: Use) -> argparse.ArgumentParser:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,30 +21,7 @@ from studies.statistics.rows import FINISHED
 from studies.statistics.use_rows import load, read
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from studies.framework.use import Use
-
-#: paints a figure from the rows of a record and its folder; None: there is nothing to paint
-Paint: TypeAlias = "Callable[[pd.DataFrame, Path], Figure | None]"
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A measure's name in tables, with its unit, its decimals, and whether more is better."""
-
-    label: str
-    decimals: int
-    more: bool = True
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure of a study: what it shows, in a sentence or two, and what paints it."""
-
-    caption: str
-    paint: Paint
-
+    from studies.design.use import Use
 
 #: Of arms that differ in how they are trained, and share settings.
 NOT_TUNED = (

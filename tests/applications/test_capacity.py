@@ -14,7 +14,8 @@ from stacked.evaluation.evaluate import spread
 from stacked.model.stack import build
 from studies.applications.capacity import study as capacity
 from studies.applications.capacity.figures import answer
-from studies.framework.use import Setting, main
+from studies.design.use import Setting
+from studies.framework.use import main
 from studies.report.uses import load
 
 

@@ -26,8 +26,9 @@ from stacked.runtime import environment
 from stacked.runtime.rng import generator
 from stacked.tracking.backend.store import open_store
 from studies.applications.anomaly import study as anomaly
-from studies.framework.use import Found, Setting, Use, main
-from studies.report.uses import Measure, differences, load, report, summary, wide
+from studies.design.use import Found, Measure, Setting, Use
+from studies.framework.use import main
+from studies.report.uses import differences, load, report, summary, wide
 
 CALLS: list[tuple[str, int]] = []
 
@@ -267,7 +268,7 @@ def test_a_judge_beside_classes_is_refused(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_drawings_without_data_are_left_out(place: list[str], tmp_path: Path) -> None:
-    from studies.report.uses import Drawing
+    from studies.design.use import Drawing
 
     use = replace(USE, drawings={"nothing": Drawing("Nothing.", lambda rows, out: None)})
     assert main(USE, place) == 0

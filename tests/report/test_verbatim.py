@@ -23,10 +23,11 @@ from stacked.util.errors import printable
 from studies.applications.anomaly import study as anomaly
 from studies.applications.projection import study as projection
 from studies.applications.projection.figures import draw_solid, scatter
+from studies.design.use import Use
 from studies.figures.style import new_figure, png, style
 from studies.framework.record import failed_row
 from studies.framework.samples import keep
-from studies.framework.use import Use, main
+from studies.framework.use import main
 from studies.report import uses as report
 from studies.report.tables import failures, markdown
 from studies.report.verbatim import code, code_block, verbatim

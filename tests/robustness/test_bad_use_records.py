@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from test_planning import given as of_layerwise
 
 from studies.benchmark import rows as benchmark
+from studies.design.use import Drawing, Found, Measure, Setting, Use
 from studies.framework import study as study
 from studies.framework.samples import keep, kept
-from studies.framework.use import Found, Setting, Use, main
+from studies.framework.use import main
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.reliability.endurance_report import load as load_samples
 from studies.report.trials import load_choices, load_trials
-from studies.report.uses import Drawing, Measure, report
+from studies.report.uses import report
 from studies.statistics import use_rows
 from studies.statistics.rows import FINISHED
 

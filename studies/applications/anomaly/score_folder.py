@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from stacked.apps.anomaly import Detector
     from stacked.spec import RunSpec
-    from studies.framework.use import Setting
+    from studies.design.use import Setting
 
 #: images that are shown
 SHOWN = 8

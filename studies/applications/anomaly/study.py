@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from stacked.util.checks import need
 from stacked.util.errors import Diverged
 from studies.applications.anomaly.figures import draw_by_class, draw_heat
+from studies.design.use import Drawing, Found, Measure, Setting, Use
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use
-from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
     from torch import Tensor

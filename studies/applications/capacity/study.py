@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.util.checks import need, wholes
 from studies.applications.capacity.figures import answer, draw_filters, draw_widths
+from studies.design.use import Drawing, Found, Measure, Setting, Use
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use
-from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
     from torch import Tensor

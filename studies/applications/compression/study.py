@@ -25,10 +25,9 @@ from stacked.util.checks import need, whole
 from studies.applications.compression.figures import draw_curves, draw_images
 from studies.applications.quality import pairs, similarity
 from studies.applications.training import WAYS, trained
+from studies.design.use import Drawing, Found, Measure, Setting, Use
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use
-from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
     from torch import Tensor

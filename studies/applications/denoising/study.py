@@ -27,10 +27,9 @@ from stacked.util.checks import need
 from studies.applications.denoising.figures import draw_images, draw_levels
 from studies.applications.quality import quality
 from studies.applications.training import WAYS, equal
+from studies.design.use import Drawing, Found, Measure, Setting, Use
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use
-from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 
 from stacked.util.checks import need
 from studies.applications.linear.figures import draw_angles, draw_components
+from studies.design.use import Drawing, Found, Measure, Setting, Use
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use
-from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
     from stacked.model.stack import StackedAutoencoder

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING
 from studies.applications.photographs.figures import SMALLER, answer, draw_costs, draw_depths, draw_images
 from studies.applications.quality import quality
 from studies.applications.training import WAYS, equal
+from studies.design.use import Drawing, Found, Measure, Setting, Use
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use
-from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from stacked.util.csv_cells import as_text
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
-    from studies.framework.use import Setting
+    from studies.design.use import Setting
 
 #: images that a page shows
 MOST = 3000

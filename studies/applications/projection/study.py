@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from stacked.util.checks import need, wholes
 from studies.applications.projection.figures import draw_dimensions, draw_maps, draw_solid, page
 from studies.applications.training import WAYS, trained
+from studies.design.use import Drawing, Found, Measure, Setting, Use
 from studies.framework.record import MOST_PCA_VALUES
 from studies.framework.samples import keep
-from studies.framework.use import Found, Setting, Use
-from studies.report.uses import Drawing, Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
