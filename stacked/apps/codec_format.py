@@ -19,7 +19,7 @@ MAGIC = b"\x89STK\r\n\x1a\n"
 VERSION, ID_BYTES, CRC_BYTES = 1, 8, 4
 #: what a file may ask to be made, since its few bytes could ask for more than there is memory; values are those of the largest
 #: image in colour that Pillow reads by itself
-MOST_IMAGES, MOST_VALUES = 2**20, 2**28
+MOST_IMAGES, MOST_VALUES = 2**18, 2**28
 
 Size = tuple[int, int]
 

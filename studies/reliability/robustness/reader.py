@@ -40,7 +40,7 @@ def reading(kind: str, path: Path, intact: Path) -> Callable[[], object]:
     if kind == "folder":
         for name in "abcd":
             placed(f"{name}.png")
-        return lambda: data.load(f"folder:{home}", grey=True, image_size=32)
+        return lambda: data.load(f"folder:{home.name}", data_dir=home.parent, grey=True, image_size=32)
     if kind == "idx":
         for stem in STEMS:
             placed(f"FashionMNIST/raw/{stem}.gz")
