@@ -18,8 +18,8 @@ from typing import Any
 from stacked.tracking.backend import circuit_breaker as limits
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
 from stacked.tracking.backend.store import OUTAGES, Store, reason_of
-from stacked.tracking.backend.waiting import ANSWER_SECONDS, bounded
 from stacked.util.errors import InputError
 
 MEAN = "mean over seeds"

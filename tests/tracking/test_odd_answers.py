@@ -15,8 +15,8 @@ from tracked import arm
 
 from stacked.tracking.backend import circuit_breaker
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+from stacked.tracking.backend.http import ANSWER_BYTES
 from stacked.tracking.backend.store import open_store
-from stacked.tracking.backend.waiting import ANSWER_BYTES
 from stacked.util.errors import InputError
 from stacked.viewing.views import save_views
 from studies.reliability.robustness.odd_answers import CASES, FAULTS, answers

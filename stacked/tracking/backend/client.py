@@ -39,8 +39,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 
 from stacked.tracking.backend.export_cleanup import let_go
+from stacked.tracking.backend.http import BadAnswer, bounded
 from stacked.tracking.backend.point import Point
-from stacked.tracking.backend.waiting import BadAnswer, bounded
 from stacked.util.links import leads_out, left_out
 from stacked.util.paths import without_login
 

@@ -27,7 +27,12 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 
-from stacked.tracking.backend.waiting import BadAnswer, Waiting, _waiting, check_size
+# whoever bounds a call imports this module, by which MLflow's requests are bounded
+from stacked.tracking.backend.waiting import ANSWER_BYTES as ANSWER_BYTES
+from stacked.tracking.backend.waiting import ANSWER_SECONDS as ANSWER_SECONDS
+from stacked.tracking.backend.waiting import BadAnswer as BadAnswer
+from stacked.tracking.backend.waiting import Waiting, _waiting, check_size
+from stacked.tracking.backend.waiting import bounded as bounded
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
