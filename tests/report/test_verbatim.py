@@ -23,7 +23,7 @@ from stacked.util.errors import printable
 from studies.applications.anomaly import study as anomaly
 from studies.applications.projection import study as projection
 from studies.applications.projection.figures import draw_solid, scatter
-from studies.design.use import Use
+from studies.design.use import Measure, Use
 from studies.figures.style import new_figure, png, style
 from studies.framework.record import failed_row
 from studies.framework.samples import keep
@@ -39,7 +39,7 @@ USE = Use(
     protocol="- **Protocol**: {seeds} seeds.",
     methods={},
     arms=("ours", "theirs"),
-    measures={"score": report.Measure("score", 2)},
+    measures={"score": Measure("score", 2)},
     conditions="class",
     drawings={},
 )

@@ -148,7 +148,7 @@ def trained(folder: Path) -> dict[str, bytes]:
             tensors, texts | {"input_shape": json.dumps(shape)}
         )
     found["stk - large image"] = pack(codecs["codec"].identity, [(11_000, 8_000)], b"")
-    found["stk - many images"] = pack(codecs["codec"].identity, [(8, 8)] * 2**20, b"")
+    found["stk - many images"] = pack(codecs["codec"].identity, [(8, 8)] * 2**18, b"")
     found["certain stk - larger image"] = pack(codecs["certain"].identity, [(30_000, 30_000)], b"")
     return found
 
