@@ -213,3 +213,10 @@ def test_the_list_of_commands_loads_no_torch() -> None:
     code = "import sys; from studies.__main__ import main; main(['--help']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    """Else a wheel would lack it."""
+    for top in ("stacked", "studies"):
+        for module in (ROOT / top).rglob("*.py"):
+            assert (module.parent / "__init__.py").exists(), module.parent
