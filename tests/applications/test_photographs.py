@@ -14,6 +14,7 @@ from counted import training_bytes
 from sklearn.datasets import load_sample_image
 
 from stacked import data
+from stacked.cost.phase_cost import phase_cost
 from stacked.data.sources import photographs as module
 from stacked.model.stack import AutoEncoder224, build
 from stacked.spec import StackSpec
@@ -86,7 +87,10 @@ def test_the_study_runs(tmp_path: Path) -> None:
     stack = build(spec.stack, (3, 64, 64)).to(memory_format=torch.channels_last)
     joint = Phase("joint", (1, 5), 0, 1)
     expected = training_bytes(stack, joint, spec.optimisation, photographs.BATCH) / 1e6
-    assert values["joint", "joint", "phase_mb"] == pytest.approx(expected, rel=0.02)
+    counted = phase_cost(spec, (3, 64, 64), joint, images).peak_bytes / 1e6
+    assert values["joint", "joint", "phase_mb"] == pytest.approx(counted, rel=1e-6)
+    # on real tensors a CPU's loss kernel makes a map of losses besides
+    assert 0.995 * expected < counted <= expected
     assert values["joint", "", "gflop"] < 1.01 * values["layer-wise", "", "gflop"]
     assert values["joint", "", "gflop"] > 0.5 * values["layer-wise", "", "gflop"]
     names = {path.name for path in (tmp_path / "out" / "figures").iterdir()}

@@ -45,6 +45,7 @@ def bombs(intact: Path) -> dict[str, tuple[str, Callable[[Path], bytes]]]:
             lambda f: header(f, "codec", [1, 45_000, 45_000]),
         ),
         "encoder with 3,000 stages": ("encoder", lambda _: many_stages(3_000)),
+        "encoder with 5,000 stages": ("encoder", lambda _: many_stages(5_000)),
         "safetensors header of a terabyte": ("encoder", lambda _: struct.pack("<Q", 10**12) + b"{}"),
         "compressed images: as many of one pixel as are allowed": (
             "stk",
@@ -52,7 +53,7 @@ def bombs(intact: Path) -> dict[str, tuple[str, Callable[[Path], bytes]]]:
         ),
         "compressed images: one of 30,000 x 30,000": ("stk", lambda f: images_of_one_run(f, 1, 30_000, 30_000)),
         "PNG of 45,000 x 45,000 pixels": ("png", lambda _: blank_png(45_000, 45_000, 8)),
-        "PNG of 5,000 x 5,000 pixels of 16 bits, four times": ("folder", lambda _: blank_png(5_000, 5_000, 16)),
+        "PNG of 9,000 x 9,000 pixels of 16 bits, four times": ("folder", lambda _: blank_png(9_000, 9_000, 16)),
         "gzip of 500 MB in an IDX folder": ("idx", lambda _: gzip.compress(bytes(500_000_000), 9)),
         "npz whose array says 10 GB": ("samples", lambda _: npz_of((10_000_000_000,), b"")),
         "npz that unpacks to 500 MB": ("samples", lambda _: npz_of((500_000_000,), bytes(500_000_000))),
