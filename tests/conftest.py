@@ -17,8 +17,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from stacked.data.formats.split import Split, Splits
+from stacked.data.formats.split import Splits
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+from tests.helpers.splits import toy_splits
 
 # the same examples every time, and few: thousands of new ones a test with HYPOTHESIS_PROFILE=thorough
 patient = settings(database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -70,22 +71,6 @@ def one_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def new_patience() -> None:
     """No test waits for a store that failed in another."""
     circuit_breaker_for.cache_clear()
-
-
-def toy_splits(n: int = 256, size: int = 12, channels: int = 1) -> Splits:
-    """Blobs whose place tells their class of 4: n training, n/2 validation and n/2 test images."""
-    g = torch.Generator().manual_seed(1)
-
-    def split(count: int) -> Split:
-        labels = torch.arange(count) % 4
-        rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-        y = (labels // 2 * size / 2 + size / 4)[:, None, None] + torch.randn(count, 1, 1, generator=g)
-        x = (labels % 2 * size / 2 + size / 4)[:, None, None] + torch.randn(count, 1, 1, generator=g)
-        blob = torch.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 6)
-        images = (255 * blob).to(torch.uint8)[:, None].expand(-1, channels, -1, -1).contiguous()
-        return Split(images, labels)
-
-    return Splits("toy", split(n), split(n // 2), split(n // 2), ("nw", "ne", "sw", "se"))
 
 
 @pytest.fixture

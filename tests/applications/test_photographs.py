@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from counted import training_bytes
 from sklearn.datasets import load_sample_image
 
 from stacked import data
@@ -23,6 +22,7 @@ from stacked.util.errors import InputError
 from studies.applications.photographs import study as photographs
 from studies.framework.use import main
 from studies.report.uses import load
+from tests.helpers.counted import training_bytes
 
 
 def test_the_crops_are_of_the_photographs() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import toy_splits
 from PIL import Image
 
 from stacked import RunSpec, StackSpec, data
@@ -32,6 +31,7 @@ from studies.benchmark import __main__ as benchmark
 from studies.framework import record
 from studies.framework import use as uses
 from studies.reliability import endurance, torture
+from tests.helpers.splits import toy_splits
 
 KEPT = b"a user's own"
 

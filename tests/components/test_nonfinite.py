@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
 from torch import Tensor, nn
 
 from stacked import RunSpec, StackSpec, data
@@ -27,6 +26,7 @@ from stacked.spec.growth import Phase
 from stacked.training.codes import Images
 from stacked.training.fit import Training
 from stacked.util.errors import Diverged, Interrupted
+from tests.helpers.splits import toy_splits
 
 IMAGES = toy_splits().train.images
 PHASE = Phase("stage 1", (1, 1), 0, 40)

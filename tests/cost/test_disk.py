@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import toy_splits
 
 from stacked import RunSpec, StackSpec
 from stacked.cost import disk
@@ -27,6 +26,7 @@ from studies.framework import study as study
 from studies.framework.command_line import parser
 from studies.framework.options import options
 from studies.pretraining.layerwise import STUDY
+from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import toy_splits
-from counted import prefix_flops, training_bytes, update_flops
 
 from stacked import InputError, RunSpec, StackSpec, plan
 from stacked.cost.fake_execution import Operation, encoding, update
@@ -22,6 +20,8 @@ from stacked.stages import kinds
 from studies.framework.dry_run import duration
 from studies.framework.study import main
 from studies.pretraining.layerwise import STUDY
+from tests.helpers.counted import prefix_flops, training_bytes, update_flops
+from tests.helpers.splits import toy_splits
 
 SHAPE = (1, 12, 12)
 HOW = Optimisation(batch_size=16, corruption_level=(0.2,), penalties={"l1": 0.1})

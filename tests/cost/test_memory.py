@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from counted import training_bytes
 
 from stacked import StackedAutoencoder, StackSpec
 from stacked.cost.live_bytes import LiveBytes
@@ -15,6 +14,7 @@ from stacked.model.stack import build
 from stacked.runtime.rng import seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import POLICIES, Phase, Updates
+from tests.helpers.counted import training_bytes
 
 HOW = Optimisation()
 FIRST, SECOND = Phase("stage 1", (1, 1), 0, 1), Phase("stage 2", (2, 2), 1, 1)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
 
 import studies.framework.compute_budget
 import studies.framework.record
@@ -26,6 +25,7 @@ from studies.framework import workers as working
 from studies.framework.command_line import parser
 from studies.framework.options import Options, options
 from studies.pretraining.layerwise import STUDY
+from tests.helpers.splits import toy_splits
 
 
 def given(words: str = "") -> Options:

@@ -17,21 +17,7 @@ from stacked import data
 from stacked.data.formats.image import decode, decode_all, extensions
 from stacked.spec import DataSpec
 from stacked.util.errors import InputError
-
-RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-
-
-def quarters() -> Image.Image:
-    """An 8x8 image: red and green above, blue and white below."""
-    image = Image.new("RGB", (8, 8))
-    for colour, corner in ((RED, (0, 0)), (GREEN, (4, 0)), (BLUE, (0, 4)), (WHITE, (4, 4))):
-        image.paste(colour, (*corner, corner[0] + 4, corner[1] + 4))
-    return image
-
-
-def corners(image: np.ndarray) -> list[tuple[int, ...]]:
-    """The pixels at the four corners: above left, above right, below left, below right."""
-    return [tuple(image[:, y, x].tolist()) for y in (0, -1) for x in (0, -1)]
+from tests.helpers.images import BLUE, GREEN, RED, STORED, UPRIGHT, WHITE, chunk, corners, quarters
 
 
 def test_an_image_of_the_right_size_is_not_changed(tmp_path: Path) -> None:
@@ -72,19 +58,6 @@ def test_only_the_centre_of_a_long_image_counts(tmp_path: Path) -> None:
     image.save(tmp_path / "x.png")
     square = decode(tmp_path / "x.png", 224, grey=False)
     assert (square == np.array(BLUE, dtype=np.uint8)[:, None, None]).all()
-
-
-UPRIGHT = [RED, GREEN, BLUE, WHITE]
-STORED = {  # how an upright image is stored for each orientation tag, as a PIL transposition
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 @pytest.mark.parametrize("orientation", STORED)
@@ -272,10 +245,6 @@ def test_truncated_and_empty_files_are_refused(tmp_path: Path, kind: str) -> Non
     for part in (content[: len(content) // 2], content[:20], b""):
         path.write_bytes(part)
         assert refusal(path).startswith(f"{path} cannot be read (")
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 @pytest.mark.parametrize("side", [10_000, 100_000])  # Pillow only warns of the first, and refuses the second

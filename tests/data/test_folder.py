@@ -13,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
 from stacked import data
 from stacked.data import Splits
@@ -24,13 +23,7 @@ from stacked.util.serialization import to_json
 from studies.framework.command_line import parser
 from studies.framework.options import options
 from studies.statistics.rows import load_rows
-
-
-def paint(path: Path, value: int, size: tuple[int, int] = (20, 10)) -> Path:
-    """Write an image all of whose pixels are (value, value, 255 - value)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (value, value, 255 - value)).save(path)
-    return path
+from tests.helpers.images import classes, paint
 
 
 def load(folder: Path, **options: object) -> Splits:
@@ -47,13 +40,6 @@ def values(splits: Splits) -> list[tuple[int, int]]:
     """(first pixel, label) of every image of all splits, sorted."""
     parts = (splits.train, splits.valid, splits.test)
     return sorted((int(x[0, 0, 0]), int(y)) for s in parts for x, y in zip(s.images, s.labels, strict=True))
-
-
-def classes(root: Path, count: int, *names: str, start: int = 0) -> Path:
-    for position, name in enumerate(names):
-        for i in range(count):
-            paint(root / name / f"{i}.png", start + 50 * position + i)
-    return root
 
 
 def flat(folder: Path, count: int) -> Path:

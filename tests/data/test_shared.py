@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
 
 from stacked.data.formats.split import Split, Splits
 from stacked.data.shared import Place, Reader, shared
 from stacked.runtime import free_memory
 from stacked.util.errors import InputError
 from studies.framework.workers import RECEIVED, prepare
+from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
 linux = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="reads the memory of a process from /proc")
@@ -131,8 +131,7 @@ def test_images_are_in_memory_once_for_all_workers(tmp_path: Path) -> None:
 
 SHARING = """
 import sys, time
-sys.path.insert(0, "tests")
-from conftest import toy_splits
+from tests.helpers.splits import toy_splits
 from stacked.data.shared import shared
 with shared(toy_splits(31)) as place:
     print(repr(place), flush=True)

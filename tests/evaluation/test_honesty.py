@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import toy_splits
 
 from stacked import RunSpec, StackSpec
 from stacked.components.objectives import LOSSES, bce, per_example
@@ -30,6 +29,7 @@ from stacked.training import pretrain
 from stacked.training.codes import Images, inputs
 from stacked.training.fit import Point, Training, fit
 from studies.framework.record import write_reference
+from tests.helpers.splits import toy_splits
 
 SPEC = RunSpec(
     policy="greedy+finetune",

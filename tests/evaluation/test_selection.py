@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import toy_splits
 
 from stacked import RunSpec, StackSpec
 from stacked.data import Splits
@@ -21,6 +20,7 @@ from stacked.spec import Classification
 from stacked.util.serialization import to_json
 from studies.framework.study import selection
 from studies.report.tables import selection_note
+from tests.helpers.splits import toy_splits
 
 SPEC = RunSpec(
     "random",

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from conftest import toy_splits
 
 from stacked import InputError, RunSpec, StackSpec
 from stacked.data.stream import Order
@@ -17,6 +16,7 @@ from stacked.spec.growth import POLICIES, Phase, Updates
 from studies.design.arms import Arm
 from studies.framework.compute_budget import budgets, costs, scale
 from studies.framework.study import Study
+from tests.helpers.splits import toy_splits
 
 BASE = RunSpec(
     "joint",

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import toy_splits
 from PIL import Image
-from test_planning import given
 
 from stacked import data
 from stacked.data.formats.split import Splits
@@ -25,6 +23,8 @@ from studies.framework import record, tuning
 from studies.framework import study as study
 from studies.framework.workers import Job, Row, work
 from studies.pretraining.layerwise import STUDY
+from tests.cost.test_planning import given
+from tests.helpers.splits import toy_splits
 
 
 @dataclass(frozen=True)

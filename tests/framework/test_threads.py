@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from conftest import toy_splits
 from threadpoolctl import threadpool_info
 
 from stacked.spec import Budget, RunSpec, StackSpec
@@ -16,6 +15,7 @@ from studies.framework import compute_budget
 from studies.framework import study as study
 from studies.framework.threads import limited
 from studies.pretraining.layerwise import STUDY
+from tests.helpers.splits import toy_splits
 
 
 def now() -> tuple[int, set[int]]:

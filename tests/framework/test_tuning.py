@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import toy_splits
 
 from stacked import InputError, RunSpec, StackSpec
 from stacked.data import Splits
@@ -40,6 +39,7 @@ from studies.report.trials import (
     load_trials,
     tuning_note,
 )
+from tests.helpers.splits import toy_splits
 
 BASE = RunSpec(
     "joint",

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import toy_splits
 
 from stacked.runs.checkpoint import place
 from stacked.runtime.interruption import Interruption
 from stacked.util.errors import InputError, Interrupted
 from studies.framework import workers as working
 from studies.framework.workers import PATIENCE, end, prepare, work
+from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
 STUDY = (

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import toy_splits
 
 from stacked import InputError, RunSpec, StackSpec, data, plan
 from stacked.apps.estimator import StackedAutoencoderTransformer
@@ -15,6 +14,7 @@ from stacked.spec import Budget, Classification, Evaluation, Optimisation, Stage
 from stacked.stages import kinds
 from stacked.training.codes import Images
 from stacked.training.pretrain import Values, pretrain
+from tests.helpers.splits import toy_splits
 
 TOY = toy_splits(8, 4)
 #: of 4 x 4 pixels: the code of the deepest stage has one place

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import toy_splits
 from scipy import stats
 
 from stacked import RunSpec, StackSpec
@@ -22,6 +21,7 @@ from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.tracking.tracker import Tracker, open_store
 from studies.reliability.endurance import PROC, Sample, endure, held, main
 from studies.reliability.endurance_report import Slope, report, slope
+from tests.helpers.splits import toy_splits
 
 pytestmark = pytest.mark.skipif(not PROC.exists(), reason="reads what a process holds from /proc")
 

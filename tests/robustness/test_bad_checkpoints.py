@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from bad import damaged, mutated, note, refusal
-from conftest import toy_splits
 from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -27,6 +25,8 @@ from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.util.errors import Interrupted
 from stacked.util.serialization import to_json
+from tests.helpers.refused import damaged, mutated, note, refusal
+from tests.helpers.splits import toy_splits
 
 #: 40 training images in batches of 20, so 2 updates an epoch: phases of 4 and 8 updates.
 SPEC = RunSpec(

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 import yaml
-from bad import anything, broken, mutated, note
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_bad_specs import PLAIN, WORDS
 
 import studies.framework.ui
 from studies.framework import study as study
 from studies.framework.command_line import FLAGS, MAPPINGS, parser
 from studies.framework.options import Options
 from studies.pretraining.layerwise import STUDY
+from tests.helpers.refused import anything, broken, mutated, note
+from tests.robustness.test_bad_specs import PLAIN, WORDS
 
 EVALUATION = {name: value for name, value in PLAIN[0]["evaluation"].items() if name not in ("every", "until")}
 #: what a person writes, in part

@@ -8,12 +8,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from bad import damaged, note, refusal
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stacked.data.formats import idx
 from stacked.data.formats.idx import STEMS, IdxFolder, parse
+from tests.helpers.refused import damaged, note, refusal
 
 CLASSES = ("a", "b", "c")
 

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad import damaged, note
-from bad import refusal as refused
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, features
-from test_data_image import BLUE, GREEN, STORED, UPRIGHT, WHITE, chunk, corners, quarters
-from test_folder import classes, load, paint, refusal
 
 from stacked import data
 from stacked.data.formats.image import decode, decode_all
 from studies.framework import study as study
 from studies.pretraining.layerwise import STUDY
+from tests.data.test_folder import load, refusal
+from tests.helpers.images import BLUE, GREEN, STORED, UPRIGHT, WHITE, chunk, classes, corners, paint, quarters
+from tests.helpers.refused import damaged, note
+from tests.helpers.refused import refusal as refused
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:

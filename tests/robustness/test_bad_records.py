@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bad import broken, damaged, mutated, note, refusal, text_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from studies.framework import study as study
 from studies.framework.workers import Job
 from studies.pretraining.layerwise import STUDY
 from studies.statistics.rows import finished, load_curves, load_reference, load_rows, load_samples
+from tests.helpers.refused import broken, damaged, mutated, note, refusal, text_of
 
 ARMS = ("greedy", "joint")
 SPECS = [RunSpec(policy=arm, seed=seed) for seed in (0, 1) for arm in ARMS]

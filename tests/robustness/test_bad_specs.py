@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from bad import anything, broken, mutated, note, refusal, text_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.initialise import INITS
 from stacked.stages.norms import NORMS
 from stacked.util.serialization import from_dict, merged, to_dict, to_json
+from tests.helpers.refused import anything, broken, mutated, note, refusal, text_of
 
 MIXED = RunSpec(
     policy="converge+finetune",

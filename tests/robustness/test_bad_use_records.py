@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bad import damaged, note, refusal
 from hypothesis import given
 from hypothesis import strategies as st
-from test_planning import given as of_layerwise
 
 from studies.benchmark import rows as benchmark
 from studies.design.use import Drawing, Found, Measure, Setting, Use
@@ -28,6 +26,8 @@ from studies.report.trials import load_choices, load_trials
 from studies.report.uses import report
 from studies.statistics import use_rows
 from studies.statistics.rows import FINISHED
+from tests.cost.test_planning import given as of_layerwise
+from tests.helpers.refused import damaged, note, refusal
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "results").glob("*/*/rows.csv"))

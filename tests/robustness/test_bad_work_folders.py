@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import pytest
-from bad import broken, damaged, mutated, note, refusal, text_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from stacked.tracking import uploader
 from stacked.tracking.metric_log import MetricLog, Point
 from stacked.tracking.run_record import RunRecord, open_record, read_record
 from stacked.tracking.tracker import Store, Tracker
+from tests.helpers.refused import broken, damaged, mutated, note, refusal, text_of
 
 POINTS = [
     {"run": "joint/s0", "step": 3, "time": 1_700_000_000_000, "metrics": {"train/loss": 0.5, "eval/fvu": None}},

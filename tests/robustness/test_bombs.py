@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_data_image import chunk
 
 from stacked import RunSpec, StackSpec
 from stacked.apps.anomaly import Detector
@@ -27,6 +26,7 @@ from stacked.model.tensor_file import MOST_HEADER, read, to_bytes
 from stacked.spec import Budget, Optimisation
 from stacked.util.serialization import to_json
 from studies.framework import samples
+from tests.helpers.images import chunk
 
 ROOT = Path(__file__).parents[2]
 #: what one of them may take: memory in MiB, of which torch and Pillow take some for themselves, and seconds of a processor

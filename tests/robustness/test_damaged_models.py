@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bad import refusal
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from stacked.model.encoder import save_encoder
 from stacked.model.tensor_file import SEAL, read, to_bytes
 from stacked.spec import Budget, Optimisation
 from studies.framework import samples
+from tests.helpers.refused import refusal
 
 SPEC = RunSpec(
     stack=StackSpec.of("conv", 2, 3),

@@ -148,9 +148,8 @@ def test_a_kill_while_a_run_is_recorded_leaves_what_is_gone_on_from(
 
 RECORDING = """
 import sys
-sys.path[:0] = ["tests", "tests/robustness"]
 from pathlib import Path
-from test_recording import ARMS, RUNS, add, record
+from tests.robustness.test_recording import ARMS, RUNS, add, record
 out = Path(sys.argv[1])
 done = record.finished(out)
 for spec in RUNS:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_bad_use_records import USE, words
-from test_recording import curve, row
 
 import studies.framework.ui
 import studies.report
@@ -27,6 +25,8 @@ from studies.framework.workers import Job
 from studies.pretraining.layerwise import STUDY
 from studies.report.trials import load_trials
 from studies.statistics.rows import load_curves, load_rows
+from tests.robustness.test_bad_use_records import USE, words
+from tests.robustness.test_recording import curve, row
 
 NAMES = (
     "configuration.json",

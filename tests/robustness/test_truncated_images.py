@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_data_image import chunk
 
 from stacked import InputError, StackSpec
 from stacked.apps.codec import Codec
@@ -21,6 +20,7 @@ from stacked.data.formats.image import at_own_size, decode_all
 from stacked.data.formats.truncated import load_whole
 from stacked.data.sources.folder import named_images
 from stacked.model.stack import build
+from tests.helpers.images import chunk
 
 SIDE = 24
 

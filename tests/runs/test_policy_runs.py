@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
-from counted import prefix_flops, update_flops
 
 from stacked import InputError, RunSpec, StackSpec
 from stacked.components.optim import learning_rate
@@ -24,6 +22,8 @@ from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import POLICIES
 from stacked.stages.initialise import resample
 from stacked.tracking.null_tracker import NullTracker
+from tests.helpers.counted import prefix_flops, update_flops
+from tests.helpers.splits import toy_splits
 
 #: 150 training images in batches of 32: an epoch of 4 updates, and a rest.
 SPEC = RunSpec(

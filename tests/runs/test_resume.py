@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
 from safetensors.torch import save_file
 
 from stacked import InputError, RunSpec, StackSpec
@@ -19,6 +18,7 @@ from stacked.runs.checkpoint import Checkpoints, Damaged, load_checkpoint, place
 from stacked.runs.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
 from stacked.util.errors import Interrupted
+from tests.helpers.splits import toy_splits
 
 #: 150 training images in batches of 32; a point every 5 updates, so that most stops are between two.
 SPEC = RunSpec(

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -29,6 +28,7 @@ from stacked.tracking.null_tracker import NullTracker
 from stacked.training.codes import Images
 from stacked.training.pretrain import train_phases
 from stacked.util.errors import Diverged
+from tests.helpers.splits import toy_splits
 
 SPEC = RunSpec(
     policy="greedy+finetune",

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from bad import refusal
-from conftest import toy_splits
 
 from stacked import RunSpec, StackSpec
 from stacked.data.formats.split import Split, Splits
 from stacked.runs.batched_seeds import train_together
 from stacked.runs.run import check, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
+from tests.helpers.refused import refusal
+from tests.helpers.splits import toy_splits
 
 TOY = toy_splits(64)
 SPEC = RunSpec(

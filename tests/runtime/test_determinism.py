@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
 from safetensors import safe_open
 
 from stacked import InputError, RunSpec, StackSpec
@@ -38,6 +37,7 @@ from stacked.stages.norms import NORMS
 from stacked.stages.pooled import UNPOOL
 from stacked.tracking.null_tracker import NullTracker
 from stacked.util.errors import Interrupted
+from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
 TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit", "commits")

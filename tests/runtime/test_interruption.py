@@ -62,12 +62,11 @@ SCRIPT = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-sys.path.insert(0, "runs")
-from conftest import toy_splits
+from tests.helpers.splits import toy_splits
 from stacked.util.serialization import to_json
 from stacked.runtime.interruption import Interruption
 from stacked.runs.run import run
-from test_resume import SPEC, numbers
+from tests.runs.test_resume import SPEC, numbers
 from stacked.spec import Budget
 
 spec = replace(SPEC, budget=Budget((20.0,), 20.0))
@@ -82,7 +81,7 @@ print(sorted(numbers(result)[0].items()), sum(float(p.detach().double().abs().su
 
 def start(work: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(work)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+        [sys.executable, "-c", SCRIPT, str(work)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     )
 
 

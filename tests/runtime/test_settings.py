@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
-from counted import prefix_flops, training_bytes, update_flops
 from torch import Tensor
 
 from stacked import InputError, RunSpec, StackSpec, data, load_encoder, plan
@@ -31,6 +29,8 @@ from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.training.codes import Images
 from stacked.training.pretrain import Values, pretrain
+from tests.helpers.counted import prefix_flops, training_bytes, update_flops
+from tests.helpers.splits import toy_splits
 
 TOY = toy_splits(64, 8)
 SHAPE = TOY.image_shape

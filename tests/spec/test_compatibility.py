@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
 
 from stacked import InputError, RunSpec, StackSpec
 from stacked.components.objectives import LOSSES
@@ -19,6 +18,7 @@ from stacked.spec import Classification, Optimisation, StageSpec
 from stacked.spec.growth import POLICIES
 from stacked.stages.activations import ACTIVATIONS
 from stacked.training.phase_loss import PhaseLoss
+from tests.helpers.splits import toy_splits
 
 #: words of an error message that say what to do
 ADVICE = ("give ", "use ", "choose from ", "leave ")

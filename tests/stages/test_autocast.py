@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from phases import ALONE, IMAGES, JOINT, LABELS, LOCAL, SEED, STEP
 from torch import Tensor, nn
 
 from stacked import AutoEncoder224, StackSpec
@@ -16,6 +15,7 @@ from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.stages import kinds
 from stacked.training.phase_loss import PhaseLoss
+from tests.helpers.phases import ALONE, IMAGES, JOINT, LABELS, LOCAL, SEED, STEP
 
 TWO = Phase("stages 1-2", (1, 2), 0, 1)
 PHASES = {

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tracked import arm, children, history, run_of, train
 
 import stacked.doctor.stale
 from stacked.doctor import CHECKS
@@ -20,6 +19,7 @@ from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
 from stacked.tracking.tracker import Tracker, set_aside
 from stacked.util.errors import InputError
+from tests.helpers.tracked import arm, children, history, run_of, train
 
 from mlflow import MlflowClient  # isort: skip
 
@@ -84,7 +84,7 @@ import sys, time
 from pathlib import Path
 from stacked.tracking.tracker import open_store
 from stacked.tracking.work_folder import held
-from tracked import arm
+from tests.helpers.tracked import arm
 store = open_store(Path(sys.argv[1]))
 with arm(store, store.root / "work" / "joint-s0", "joint/s0", experiment="doctor"), held(store.root / "work" / "new"):
     print("training", flush=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tracked import arm, train
 
 from stacked import doctor
 from stacked.tracking.backend.client import StoreClient
@@ -14,6 +13,7 @@ from stacked.tracking.backend.store import Store, open_store
 from stacked.tracking.pending_uploads import PendingUpload, keep, kept
 from stacked.util.errors import InputError
 from stacked.viewing.server import serve
+from tests.helpers.tracked import arm, train
 
 from mlflow import MlflowClient  # isort: skip
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tracked import arm
 
 from stacked.tracking.backend import circuit_breaker
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
@@ -21,6 +20,7 @@ from stacked.util.errors import InputError
 from stacked.viewing.views import save_views
 from studies.reliability.robustness.odd_answers import CASES, FAULTS, answers
 from studies.reliability.robustness.odd_server import OddServer, odd_server
+from tests.helpers.tracked import arm
 
 SECONDS = 0.5  # that one attempt may take here
 

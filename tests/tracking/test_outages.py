@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tracked import EXPERIMENT, arm, free_port, history, run_of
 
 from stacked.tracking.backend.circuit_breaker import (
     ATTEMPT_SECONDS,
@@ -37,6 +36,7 @@ from stacked.viewing.views import save_views
 from studies.framework.study import main
 from studies.pretraining.layerwise import STUDY
 from studies.statistics.rows import load_rows
+from tests.helpers.tracked import EXPERIMENT, arm, free_port, history, run_of
 
 from mlflow import MlflowClient  # isort: skip
 from sqlalchemy.exc import SQLAlchemyError  # isort: skip

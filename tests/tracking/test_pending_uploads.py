@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bad import damaged, note, refusal
 from hypothesis import example, given
 
 from stacked.tracking.pending_uploads import PendingUpload, keep, kept
 from stacked.util.errors import InputError
+from tests.helpers.refused import damaged, note, refusal
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tracked import free_port
 
 from stacked import StackSpec
 from stacked.model.stack import build
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import open_store
+from tests.helpers.tracked import free_port
 
 #: seconds in which the server must be up
 PATIENCE = 90

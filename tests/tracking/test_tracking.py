@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tracked import EXPERIMENT, STEPS, arm, children, free_port, history, run_of, train
 
 from stacked.tracking.backend import store as mlflow_store
 from stacked.tracking.backend.circuit_breaker import CircuitBreaker, circuit_breaker_for
@@ -28,6 +27,7 @@ from stacked.tracking.work_folder import held
 from stacked.util.errors import InputError
 from stacked.viewing.server import serve, stop
 from studies.framework.record import alone
+from tests.helpers.tracked import EXPERIMENT, STEPS, arm, children, free_port, history, run_of, train
 
 from mlflow import MlflowClient  # isort: skip
 

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tracked import free_port
 
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
@@ -35,6 +34,7 @@ from stacked.viewing.server import (
     warning,
 )
 from stacked.viewing.views import EVERY, MEAN, save_views, view_url
+from tests.helpers.tracked import free_port
 
 from mlflow import MlflowClient  # isort: skip
 

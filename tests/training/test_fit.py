@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import toy_splits
-from counted import prefix_flops, update_flops
 from sklearn.decomposition import PCA
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -26,6 +24,8 @@ from stacked.spec.growth import Phase
 from stacked.training.codes import Images, InMemory, Recomputed, choose_cache, inputs
 from stacked.training.fit import Training, fit
 from stacked.util.errors import Diverged, InputError
+from tests.helpers.counted import prefix_flops, update_flops
+from tests.helpers.splits import toy_splits
 
 IMAGES = toy_splits().train.images
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from phases import PLAIN
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from stacked.model.stack import build
 from stacked.runtime.rng import seeded
 from stacked.spec.growth import POLICIES, Updates
 from stacked.training.phase_loss import PhaseLoss
+from tests.helpers.phases import PLAIN
 
 # The exact linear targets, by policy
 

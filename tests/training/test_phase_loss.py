@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from phases import (
+from torch import Tensor, nn
+
+from stacked import StackedAutoencoder
+from stacked.runtime.rng import seeded
+from stacked.spec import Optimisation
+from stacked.spec.growth import Phase
+from stacked.training.phase_loss import PhaseLoss
+from tests.helpers.phases import (
     ALONE,
     CLASSES_2,
     IMAGES,
@@ -34,13 +41,6 @@ from phases import (
     stack_of,
     with_batch_norm,
 )
-from torch import Tensor, nn
-
-from stacked import StackedAutoencoder
-from stacked.runtime.rng import seeded
-from stacked.spec import Optimisation
-from stacked.spec.growth import Phase
-from stacked.training.phase_loss import PhaseLoss
 
 
 @pytest.fixture

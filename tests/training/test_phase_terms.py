@@ -11,7 +11,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from phases import (
+from torch import Tensor, nn
+
+from stacked import StackedAutoencoder, StackSpec
+from stacked.components.corruption import gaussian, masking
+from stacked.components.penalties import PENALTIES
+from stacked.components.winner_take_all import lifetime
+from stacked.model.stack import build
+from stacked.runtime.rng import generator, seeded
+from stacked.spec import Optimisation
+from stacked.spec.growth import POLICIES, Phase, Updates
+from stacked.stages import Stage
+from stacked.training.phase_loss import PhaseLoss
+from tests.helpers.phases import (
     ALONE,
     CLASSES_2,
     JOINT,
@@ -35,18 +47,6 @@ from phases import (
     sigmoid_stack,
     stack_of,
 )
-from torch import Tensor, nn
-
-from stacked import StackedAutoencoder, StackSpec
-from stacked.components.corruption import gaussian, masking
-from stacked.components.penalties import PENALTIES
-from stacked.components.winner_take_all import lifetime
-from stacked.model.stack import build
-from stacked.runtime.rng import generator, seeded
-from stacked.spec import Optimisation
-from stacked.spec.growth import POLICIES, Phase, Updates
-from stacked.stages import Stage
-from stacked.training.phase_loss import PhaseLoss
 
 
 @pytest.fixture

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from phases import (
+from torch import Tensor, nn
+
+from stacked import StackedAutoencoder
+from stacked.components.corruption import masking
+from stacked.data.stream import Order
+from stacked.runtime.rng import generator, seeded
+from stacked.spec import Optimisation
+from stacked.spec.growth import Phase
+from stacked.training.codes import Images, inputs
+from stacked.training.fit import fit
+from tests.helpers.phases import (
     ALONE,
     CLASSES_2,
     IMAGES,
@@ -25,16 +35,6 @@ from phases import (
     stack_of,
     with_batch_norm,
 )
-from torch import Tensor, nn
-
-from stacked import StackedAutoencoder
-from stacked.components.corruption import masking
-from stacked.data.stream import Order
-from stacked.runtime.rng import generator, seeded
-from stacked.spec import Optimisation
-from stacked.spec.growth import Phase
-from stacked.training.codes import Images, inputs
-from stacked.training.fit import fit
 
 # Whole phases, bit for bit
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import toy_splits
-from phases import IMAGES, PLAIN, stack_of
 from torch import Tensor, nn
 
 from stacked import InputError, RunSpec, StackedAutoencoder, StackSpec, data
@@ -25,6 +23,8 @@ from stacked.training.codes import Images, inputs
 from stacked.training.fit import Training
 from stacked.training.pretrain import pretrain
 from stacked.training.recalibration import MOST
+from tests.helpers.phases import IMAGES, PLAIN, stack_of
+from tests.helpers.splits import toy_splits
 
 MASKED = replace(PLAIN, corruption_level=(0.3,))
 AS_TRAINED = replace(MASKED, recalibrate=False)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import toy_splits
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -31,6 +30,7 @@ from stacked.util.chunks import BYTES
 from stacked.util.errors import InputError
 from studies.applications.projection.study import distances
 from studies.applications.quality import quality
+from tests.helpers.splits import toy_splits
 
 SHAPE = (1, 16, 16)
 SPEC = RunSpec(

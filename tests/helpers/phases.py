@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from conftest import toy_splits
 from torch import Tensor
 
 from stacked import StackedAutoencoder, StackSpec
@@ -20,6 +19,7 @@ from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.stages import Stage
 from stacked.training.phase_loss import PhaseLoss
+from tests.helpers.splits import toy_splits
 
 TOY = toy_splits()
 IMAGES, LABELS = TOY.train.images, TOY.train.labels
