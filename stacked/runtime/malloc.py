@@ -1,4 +1,4 @@
-"""Memory that training gives back and takes again in every update, kept by the process instead.
+"""What the C library does with freed memory: keep what training takes again in every update, return what images took.
 
 The C library returns what is freed at the end of its heap to the system, which hands it out again page by page, each of them
 cleared: on large maps that took longer than the arithmetic. glibc alone is told; elsewhere nothing is done.
@@ -24,3 +24,10 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(M_MMAP_THRESHOLD, OWN) and mallopt(M_TRIM_THRESHOLD, KEPT))
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system, which glibc keeps for each thread where blocks in use lie behind it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if trim is not None:
+        trim(0)

@@ -32,3 +32,29 @@ def test_an_update_gets_the_memory_of_the_last_one() -> None:
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert faults("keep") < 0.1 * 20 * 8 * 800_000 * 4 / 4096
+
+
+#: blocks of 1 MB, freed while one in use lies behind them; prints the resident bytes before and after they are returned
+FREED = """
+import ctypes, resource
+from stacked.runtime.malloc import return_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.mallopt(-3, 32 * 2**20)
+blocks = [libc.malloc(2**20) for _ in range(201)]
+for block in blocks:
+    ctypes.memset(ctypes.c_void_p(block), 1, 2**20)
+for block in blocks[:-1]:
+    libc.free(ctypes.c_void_p(block))
+before = resident()
+return_freed_memory()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_returned() -> None:
+    done = subprocess.run([sys.executable, "-c", FREED], check=True, capture_output=True, text=True)
+    assert int(done.stdout) > 0.9 * 200 * 2**20

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stacked.data.formats.pixel_budget import PixelBudget
 from stacked.data.formats.truncated import load_whole
+from stacked.runtime.malloc import return_freed_memory
 from stacked.util.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -27,8 +29,12 @@ IDENTIFIED_ONLY = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
 WHITE, TWELVE_BITS = 2**16 - 1, 2**12 - 1
 """The largest value of 16 bits, and of 12, which cameras and microscopes give in files of 16."""
 
-#: pixels that are scaled at once
+#: pixels of 16 bits that are scaled at once
 PART = 2**20
+#: Threads decode images of so many pixels in all at a time (five photographs of 12 megapixels), at 3 to 8 bytes a pixel.
+DECODED_AT_ONCE = PixelBudget(2**26)
+#: pixels of an image of which the process may not keep the freed memory
+LARGE = 2**24
 
 
 @cache
@@ -53,27 +59,44 @@ def decode(path: Path, size: int, grey: bool, white_level: int | None = None) ->
 
 def _decoded(path: Path, size: int | None, grey: bool, white_level: int | None) -> tuple[NDArray[np.uint8], int | None]:
     """What `decode` gives, or without a `size` the whole image at its own; and its largest value of 16 bits, None without any."""
-    from PIL import Image, ImageOps
+    with DECODED_AT_ONCE.turn() as turn:
+        found = _read(path, size, grey, white_level, turn.hold)
+        if turn.held >= LARGE:
+            return_freed_memory()  # before the next large image is decoded
+    return found
+
+
+def _read(
+    path: Path, size: int | None, grey: bool, white_level: int | None, hold: Callable[[int], None]
+) -> tuple[NDArray[np.uint8], int | None]:
+    """As `_decoded`; `hold` waits until an image of so many pixels may be decoded, and nothing of it is left on return."""
+    from PIL import Image
 
     regular(path)
     with Image.open(path) as opened:
+        hold(opened.width * opened.height)
         deep_grey = opened.mode == "I" and opened.format in ("PNG", "PPM")  # older Pillow's mode for 16-bit grey
         deep_colours = ";16" in str(opened.tile) and opened.mode in ("RGB", "RGBA", "LA")
         image: Image.Image = upright(path, opened)
-    largest = None
-    if deep_grey or image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        largest = int(values.max())
-        image = Image.fromarray(_eight_bits(values, white_level or WHITE))
-    elif image.mode in ("I", "F"):
-        raise ValueError(f"its pixels (mode {image.mode}) have no fixed white level; save it with 8 or 16 bits")
-    elif deep_colours:
-        if white_level is not None:
-            raise ValueError(
-                "Pillow reads the upper 8 bits of 16-bit colours, to which no white level applies; save it as grey"
-            )
-        opaque = np.asarray(image)[..., : len(image.getbands()) - ("A" in image.getbands())]
-        largest = 257 * int(opaque.max())
+        largest = None
+        if deep_grey or image.mode.startswith("I;16"):
+            image, largest = _eight_bits(image, white_level or WHITE)
+        elif image.mode in ("I", "F"):
+            raise ValueError(f"its pixels (mode {image.mode}) have no fixed white level; save it with 8 or 16 bits")
+        elif deep_colours:
+            if white_level is not None:
+                raise ValueError(
+                    "Pillow reads the upper 8 bits of 16-bit colours, to which no white level applies; save it as grey"
+                )
+            opaque = np.asarray(image)[..., : len(image.getbands()) - ("A" in image.getbands())]
+            largest = 257 * int(opaque.max())
+        return _pixels(image, size, grey), largest
+
+
+def _pixels(image: Image, size: int | None, grey: bool) -> NDArray[np.uint8]:
+    """An image of 8 bits as `decode` gives it, or without a `size` at its own."""
+    from PIL import Image, ImageOps
+
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -81,7 +104,7 @@ def _decoded(path: Path, size: int | None, grey: bool, white_level: int | None) 
     image = image if image.mode == wanted else image.convert(wanted)
     fitted = ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR) if size else image
     pixels = np.array(fitted)
-    return (pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))), largest
+    return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def regular(path: Path) -> None:
@@ -99,13 +122,20 @@ def upright(path: Path, opened: ImageFile) -> Image:
     return opened
 
 
-def _eight_bits(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
-    """Values of 16 bits scaled so that `white`, and what is above it, is 255; in parts, as an index takes 8 bytes a pixel."""
+def _eight_bits(image: Image, white: int) -> tuple[Image, int]:
+    """An image of 16 bits scaled so that `white`, and what is above it, is 255; and its largest value.
+
+    Rows are scaled in parts, as the indices take 8 bytes a pixel.
+    """
+    from PIL import Image
+
     levels = np.round(np.minimum(np.arange(WHITE + 1), white) * (255 / white)).astype(np.uint8)
-    flat, found = values.reshape(-1), np.empty(values.size, dtype=np.uint8)
-    for start in range(0, len(flat), PART):
-        found[start : start + PART] = levels[np.clip(flat[start : start + PART], 0, WHITE)]
-    return found.reshape(values.shape)
+    found, largest, rows = np.empty((image.height, image.width), dtype=np.uint8), 0, max(1, PART // image.width)
+    for top in range(0, image.height, rows):
+        values = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        largest = max(largest, int(values.max()))
+        found[top : top + rows] = levels[np.clip(values, 0, WHITE)]
+    return Image.fromarray(found), largest
 
 
 def decode_all(
@@ -115,7 +145,7 @@ def decode_all(
     white_level: int | None = None,
     max_megapixels: float | None = None,
 ) -> NDArray[np.uint8]:
-    """All images as uint8 [N, C, size, size], one thread a core, with a progress bar on a terminal.
+    """All images as uint8 [N, C, size, size], one thread a core, large images in turn, with a progress bar on a terminal.
 
     white_level: as of `decode`; it warns where 16-bit files look like 12-bit ones. max_megapixels: the largest image that is
     read (None: Pillow's limit against decompression bombs, 89). Raises InputError naming the first image, by path, that cannot
