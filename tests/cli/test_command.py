@@ -220,3 +220,12 @@ def test_every_folder_of_modules_is_a_package() -> None:
     for top in ("stacked", "studies"):
         for module in (ROOT / top).rglob("*.py"):
             assert (module.parent / "__init__.py").exists(), module.parent
+
+
+def test_the_package_is_found_beside_a_folder_of_its_name(tmp_path: Path) -> None:
+    """Such as that of a clone, in the folder above it."""
+    (tmp_path / "stacked" / "stacked").mkdir(parents=True)
+    surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [sys.executable, "-c", "import stacked, studies; print(stacked.__file__)"]
+    done = subprocess.run(words, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).name == "__init__.py"
