@@ -340,7 +340,7 @@ def test_a_folder_with_one_class_is_judged(folders: Path, tmp_path: Path, capsys
     (tmp_path / "bottles").mkdir()
     (tmp_path / "bottles" / "good").symlink_to(folders / "normal")
     words = ["--data", f"folder:{tmp_path / 'bottles'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
-    with pytest.warns(UserWarning, match="lie in one folder, 'good': they are taken as images without classes"):
+    with pytest.warns(UserWarning, match="are in one folder, 'good': they are read as images without classes"):
         assert main(anomaly.USE, [*words, "--image-size", "8", "--updates", "3", "--out", str(tmp_path)]) == 0
     assert "images are anomalous" in capsys.readouterr().out
 

@@ -143,9 +143,9 @@ def test_what_was_given_decides_how_it_is_read(fitted: Denoiser, digits: data.Sp
         (images.float() / 0, "values that are not finite cannot be restored"),
         (
             images[:, 0],
-            r"shape \[5, 8, 8\] cannot be restored: .*; grey images have one channel: \[:, None\] adds its axis",
+            r"shape \[5, 8, 8\] cannot be restored: .*; add a channel axis to grey images with \[:, None\]",
         ),
-        (images[0], r"shape \[1, 8, 8\] cannot be restored: .*; \[None\] makes one image a batch"),
+        (images[0], r"shape \[1, 8, 8\] cannot be restored: .*; add a batch axis with \[None\]"),
         (
             images.permute(0, 2, 3, 1),
             r"shape \[5, 8, 8, 1\] cannot be restored: .*permute\(0, 3, 1, 2\) puts them first",

@@ -214,9 +214,9 @@ def test_all_but_whole_images_are_refused_in_a_line(taken: dict[str, Taken]) -> 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("encoder - 5,000 stages", "characters, and may have"),
+        ("encoder - 5,000 stages", "characters, more than"),
         ("encoder - 1,001 stages", "a stack of 1,001 stages is not allowed"),
-        ("encoder - many blocks", "its stack has 100,000 parts, and it has 1 tensors"),
+        ("encoder - many blocks", "its stack has 100,000 blocks, and the file has only 1 tensors"),
         ("encoder - drawn weights", "Missing key"),
         ("encoder - odd patch", "patch 7 does not divide"),
         ("encoder - large images", "values, more than"),
