@@ -110,7 +110,7 @@ def test_images_of_another_size_are_restored_at_their_own(fitted: Denoiser, digi
     assert large.shape == (60, 1, 320, 140)
     assert torch.allclose(large[:1], fitted.denoise(given[:1].repeat(1, 1, 20, 20)), atol=1e-5)
     dense = Denoiser(replace(spec(2), stack=StackSpec.of("dense", 16, 8))).fit(digits.train.images[:70])
-    with pytest.raises(InputError, match=r"shape \[1, 16, 7\] cannot be restored: give \[1, 8, 8\], as this .* on$"):
+    with pytest.raises(InputError, match=r"shape \[1, 16, 7\] cannot be restored: give \[1, 8, 8\], like .* on$"):
         dense.denoise(given)
 
 

@@ -94,7 +94,7 @@ def packed(images: Tensor, folder: Path) -> Any:
     codec = Codec.fit(images, spec())
     codec.save(folder / "codec")
     symbols = Codec.load(folder / "codec").symbols(images)
-    return symbols, codec.restored(symbols), codec.steps
+    return symbols, codec.reconstruct(symbols), codec.steps
 
 
 def denoised(images: Tensor, folder: Path) -> Any:

@@ -198,7 +198,7 @@ def applied(images: Tensor) -> dict[str, Callable[[], Any]]:
         "heat": lambda: detector.heat_map(images),
         "denoise": lambda: denoiser.denoise(images),
         "symbols": lambda: codec.symbols(images),
-        "restored": lambda: codec.restored(symbols).numpy(),
+        "restored": lambda: codec.reconstruct(symbols).numpy(),
         "gains": lambda: Codec(stack(), SPEC.stack, images, step=0.5).steps,
         "transform": lambda: through(model, "encode", rows, SHAPE),
         "inverse": lambda: through(model, "decode", through(model, "encode", rows, SHAPE), model.latent_shape),
