@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from stacked.apps.denoise import Denoiser as Denoiser
     from stacked.apps.estimator import StackedAutoencoderTransformer as StackedAutoencoderTransformer
     from stacked.apps.map_page import map_page as map_page
-    from stacked.cost.forecast import plan as plan
+    from stacked.cost.forecast import estimate_cost as estimate_cost
     from stacked.model.encoder import load_encoder as load_encoder
     from stacked.model.stack import AutoEncoder224 as AutoEncoder224
     from stacked.model.stack import StackedAutoencoder as StackedAutoencoder
-    from stacked.runs.batched_seeds import train_together as train_together
+    from stacked.runs.batched_seeds import train_seeds as train_seeds
     from stacked.runs.run import run as run
     from stacked.spec import Budget as Budget
     from stacked.spec import Classification as Classification
@@ -48,10 +48,10 @@ _HOME = {
     "StageSpec": "stacked.spec",
     "load_encoder": "stacked.model.encoder",
     "map_page": "stacked.apps.map_page",
-    "plan": "stacked.cost.forecast",
+    "estimate_cost": "stacked.cost.forecast",
     "pretrain": "stacked.training.pretrain",
     "run": "stacked.runs.run",
-    "train_together": "stacked.runs.batched_seeds",
+    "train_seeds": "stacked.runs.batched_seeds",
 }
 __all__ = [
     "AutoEncoder224",
@@ -69,12 +69,12 @@ __all__ = [
     "StackedAutoencoder",
     "StackedAutoencoderTransformer",
     "StageSpec",
+    "estimate_cost",
     "load_encoder",
     "map_page",
-    "plan",
     "pretrain",
     "run",
-    "train_together",
+    "train_seeds",
 ]
 
 

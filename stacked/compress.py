@@ -1,4 +1,4 @@
-"""Images to a file by a trained codec, and back."""
+"""Compression of images to a file with a trained codec, and decompression (`python -m stacked.compress`)."""
 
 from __future__ import annotations
 

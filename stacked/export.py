@@ -1,4 +1,4 @@
-"""A trained encoder for other runtimes, as torch.export's pt2 or as ONNX."""
+"""Export of trained encoders to torch.export (.pt2) or ONNX (`python -m stacked.export`)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What trained stacks are for: features, anomalies, denoising, compression, maps."""
+"""Applications of trained stacks: features, anomaly detection, denoising, compression, maps."""

@@ -1,4 +1,4 @@
-"""Anomaly detection: a stack that was trained on normal images alone tells how unlike them an image is."""
+"""Anomaly detection: a stack trained only on normal images scores how much an image differs from them."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from stacked.util.checks import choice, finite, need
 from stacked.util.chunks import chunks
 
 FORMAT = "stacked detector 1"
-#: images that are scored at once, at most
+#: the most images that are scored at a time
 BATCH = 250
-#: what a rate of false alarms and a share that is held out lie above: one image in a billion
+#: lower limit of the false-alarm rate and the held-out fraction: one image in a billion
 LEAST = 1e-9
-#: values of a code of which a covariance is estimated; maps of more are averaged over their places
+#: the most values of a code for which a covariance is estimated; larger maps are averaged over their positions
 MOST_VALUES = 1024
-#: share of a value by which it may vary with the batch that it is computed in: some bits of single precision
+#: relative difference of a value between batches that is attributed to rounding in float32
 ROUNDING = 2.0**-18
 SCORES = ("reconstruction", "density", "both")
 Scores = NDArray[np.float64]
 
 
 def default_spec() -> RunSpec:
-    """Two convolutional stages and a code of 32, layer-wise and then end to end, a fifth of the pixels masked.
+    """Return the default spec: two convolutional stages and a code of 32, with a fifth of the pixels masked.
 
-    A code that could hold the image would restore what is anomalous as well. The budget is one of updates, so that few images
-    are enough.
+    A code large enough to hold the image would reconstruct anomalies as well. The budget is in updates, so that few images
+    suffice.
     """
     stages = *StackSpec.of("conv", 16, 32).stages, *StackSpec.of("dense", 32, activation="linear").stages
     return RunSpec(
@@ -54,34 +54,34 @@ def default_spec() -> RunSpec:
 
 
 def fewest(false_alarms: float) -> int:
-    """The calibration images without which no p-value can be as low as the rate of false alarms."""
+    """Return the least number of calibration images for which a p-value can be as low as the false-alarm rate."""
     return int(np.ceil(1 / false_alarms - 1e-9)) - 1
 
 
 def check_count(images: int, held_out: float, false_alarms: float, what: str = "images") -> int:
-    """How many of so many normal images are held out to calibrate with; InputError where these, or those left, are too few."""
+    """Return how many normal images are held out for calibration; InputError if these, or the remaining ones, are too few."""
     held, least = round(held_out * images), fewest(false_alarms)
     need(
         least <= held < images,
-        f"{held} held-out images cannot tell a false-alarm rate of {false_alarms:g}: give {least} or more of them, as of "
-        f"{math.ceil(least / held_out)} {what}, and not of {images}",
+        f"{held} held-out images are too few for a false-alarm rate of {false_alarms:g}: give at least {least} of them, which "
+        f"takes {math.ceil(least / held_out)} {what} instead of {images}",
     )
     return held
 
 
 class Detector:
-    """Tells images that are unlike those it was fitted on, as scikit-learn's detectors do.
+    """Detects images that differ from those it was fitted to, with the interface of scikit-learn's detectors.
 
-    Images are uint8 [N, C, H, W], in tensors or NumPy arrays.
+    Images are uint8 [N, C, H, W], as tensors or NumPy arrays.
 
-    spec: what is trained (None: `default_spec`). score: "reconstruction", the mean squared error per pixel; "density", the
+    spec: the stack and its training (None: `default_spec`). score: "reconstruction": mean squared error per pixel. "density":
     squared Mahalanobis distance of the code from those of the training images, divided by its number of values, with the
-    shrunk covariance of Ledoit & Wolf 2004 (of maps with more than 1,024 values: of their means over all places); "both", the
-    sum of the logarithms of the two, each over its mean on the training images. false_alarms: the share of normal
-    images that `predict` may call anomalous, in (0, 1). held_out: the share of the images of `fit` that are not trained on, but
-    calibrate p-values. device: where it trains.
+    shrunk covariance of Ledoit & Wolf 2004 (maps of more than 1,024 values are averaged over positions). "both": sum of the
+    logarithms of the two, each divided by its mean on the training images. false_alarms: fraction of normal images that
+    `predict` may call anomalous, in (0, 1). held_out: fraction of the images of `fit` that calibrate p-values and are not
+    trained on. device: device to train on.
 
-    Raises InputError for parameters that are none of these.
+    Raises InputError for invalid parameters.
     """
 
     def __init__(
@@ -106,17 +106,17 @@ class Detector:
 
     @own_settings()
     def fit(self, images: Pixels) -> Detector:
-        """Train on normal images, and calibrate on the share of them that is held out, drawn by the spec's seed.
+        """Train on normal images, and calibrate on a held-out fraction of them, drawn with the spec's seed.
 
-        Raises InputError for too few images to keep the rate of false alarms, and where the scores of normal images can tell
-        nothing, as of copies of one image or of codes that do not vary; Diverged when a loss is not finite.
+        Raises InputError if there are too few images for the false-alarm rate, or if scores of normal images are useless (as
+        for copies of one image, or codes that do not vary), and Diverged if a loss is not finite.
         """
         images = bytes_of(images, "cannot be read")
         count = check_count(len(images), self.held_out, self.false_alarms)
         need(
             self.kind == "reconstruction" or varies(images),
-            f"the {len(images)} normal images are all the same, so that nothing can be told of their codes: give images that "
-            "differ, or score 'reconstruction'",
+            f"the {len(images)} normal images are all equal, so that their codes have no density: give images that differ, or "
+            "score 'reconstruction'",
         )
         order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
         normal, held = (Images(images, rows=rows) for rows in (order[count:], order[:count]))
@@ -136,18 +136,18 @@ class Detector:
         if vary(codes):
             shape = LedoitWolf().fit(codes.astype(np.float64))
             self.mean, self.precision = shape.location_, shape.precision_
-        else:  # the inverse of rounding errors would tell nothing
+        else:  # the covariance would consist of rounding errors
             need(self.kind == "reconstruction", self._no_density("code"))
             self.mean, self.precision = codes.mean(0, dtype=np.float64), np.zeros((codes.shape[1],) * 2)
 
     def _no_density(self, same: str) -> str:
         return (
-            f"normal images all have the same {same}, so that it tells nothing and score {self.kind!r} is not defined: give "
-            "other images or another spec, or score 'reconstruction'"
+            f"normal images all have the same {same}, so that score {self.kind!r} is not defined: give other images or another "
+            "spec, or score 'reconstruction'"
         )
 
     def _calibrate(self) -> None:
-        """Sort the scores of calibration images; InputError where the scores of normal images are of no use."""
+        """Sort the scores of the calibration images; InputError if the scores of normal images are useless."""
         densities = self.held[1]
         code_tells = self.kind == "reconstruction" or (np.isfinite(densities).all() and self.scale[1] > 0)
         need(bool(code_tells), self._no_density("code"))
@@ -156,7 +156,7 @@ class Detector:
         )
         need(
             self.kind != "both" or bool(self.scale[0] > 0),
-            "normal images are restored without any error, so that score 'both' is not defined: give score 'density'",
+            "normal images are reconstructed without error, so that score 'both' is not defined: give score 'density'",
         )
         self.calibration = np.sort(self._combined(self.held))
         need(
@@ -173,7 +173,7 @@ class Detector:
     @torch.no_grad()
     def _by_batch(self, images: Pixels | Images, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         stack = self._fitted
-        wanted = f"uint8 images of {list(stack.input_shape)}, as this detector was fitted on"
+        wanted = f"uint8 images of {list(stack.input_shape)}, like those that this detector was fitted to"
         floats = images if isinstance(images, Images) else Images(bytes_of(images, "cannot be scored", wanted))
         need(
             floats.shape == stack.input_shape,
@@ -184,11 +184,11 @@ class Detector:
 
     @own_settings()
     def heat_map(self, images: Pixels) -> NDArray[np.float32]:
-        """The squared error at each pixel, mean over channels: [N, H, W]."""
+        """Return the squared error at each pixel, averaged over channels, [N, H, W]."""
         return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
 
     def _parts(self, images: Pixels | Images) -> Scores:
-        """Reconstruction errors and densities [2, N], of one pass."""
+        """Return reconstruction errors and densities [2, N], from one pass."""
 
         def both(x: Tensor) -> Tensor:
             code, switches = self._fitted.encode_with_switches(x)
@@ -201,7 +201,7 @@ class Detector:
 
     def _combined(self, parts: Scores) -> Scores:
         if self.kind == "both":
-            with np.errstate(divide="ignore", invalid="ignore"):  # where a part is infinite or no number
+            with np.errstate(divide="ignore", invalid="ignore"):  # a part can be infinite or NaN
                 found = np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
         else:
             found = parts[SCORES.index(self.kind)]
@@ -209,15 +209,15 @@ class Detector:
 
     @own_settings()
     def score(self, images: Pixels) -> Scores:
-        """How unlike normal images each is, float64 [N]: greater is more so, infinite where it is no number.
+        """Return anomaly scores, float64 [N]: the greater, the less like normal images; infinite where they are not finite.
 
-        InputError for images of another shape.
+        Raises InputError for images of another shape.
         """
         return self._combined(self._parts(images))
 
     @own_settings()
     def scored_by(self, score: str) -> Detector:
-        """The same detector with another of the three scores, calibrated for it."""
+        """Return the same detector with another of the three scores, calibrated for it."""
         choice(score, SCORES, "score")
         other = copy.copy(self)
         other.kind = score
@@ -226,28 +226,28 @@ class Detector:
 
     @own_settings()
     def p_value(self, images: Pixels) -> Scores:
-        """The conformal p-value of each image [N], in (0, 1]: the share of calibration images, and itself, that score as high.
+        """Return the conformal p-values [N] in (0, 1]: the fraction of calibration images, and itself, that score as high.
 
-        Of a normal image it is at most a with a probability of at most a (Vovk, Gammerman & Shafer 2005, section 2.2), where
-        it is exchangeable with those that calibrate.
+        For a normal image that is exchangeable with the calibration images it is at most a with a probability of at most a
+        (Vovk, Gammerman & Shafer 2005, section 2.2).
         """
         below = np.searchsorted(self.calibration, self.score(images), side="left")
         return (len(self.calibration) - below + 1) / (len(self.calibration) + 1)
 
     @own_settings()
     def predict(self, images: Pixels) -> NDArray[np.bool_]:
-        """Which images [N] are anomalous: of normal ones at most the share `false_alarms`, on average over calibrations."""
+        """Return which images [N] are anomalous; on average over calibrations at most `false_alarms` of normal ones."""
         return self.p_value(images) <= self.false_alarms
 
     @property
     def threshold(self) -> float:
-        """The greatest score that is not called anomalous, on the calibration images' grid."""
+        """The greatest score that is not called anomalous."""
         alarms = int(self.false_alarms * (len(self.calibration) + 1) + 1e-9)
         return float(self.calibration[len(self.calibration) - alarms])
 
     @own_settings()
     def save(self, path: str | Path) -> None:
-        """Write the detector to a file; InputError when the place cannot be written."""
+        """Write the detector to a file; InputError if it cannot be written."""
         tensors = {f"stack.{name}": tensor for name, tensor in self._fitted.state_dict().items()}
         for name in ARRAYS:
             tensors[name] = torch.from_numpy(np.asarray(getattr(self, name), dtype=np.float64))
@@ -257,7 +257,7 @@ class Detector:
     @classmethod
     @own_settings()
     def load(cls, path: str | Path) -> Detector:
-        """The detector that `save` wrote, which may be anyone's; InputError when the file is none."""
+        """Return a detector that `save` wrote; the file need not be trusted. Raises InputError if it is invalid."""
         what = "a detector {reason}: give a file that Detector.save wrote"
         with reading(path, FORMAT, what, ("score", "false_alarms", "held_out")) as content:
             detector = cls(RunSpec(stack=content.spec), **content.header)
@@ -277,23 +277,23 @@ class Detector:
             need(bool((arrays["precision"].diagonal() >= 0).all()), "its precision is below 0")
             need(
                 images >= fewest(detector.false_alarms),
-                f"{images} calibration images cannot tell its rate of false alarms",
+                f"{images} calibration images are too few for its false-alarm rate",
             )
             detector._calibrate()
         return detector
 
 
-#: what a fitted detector has beside its stack
+#: arrays of a fitted detector, beside its stack
 ARRAYS = ("mean", "precision", "scale", "held")
 
 
 def vary(values: NDArray[Any]) -> bool:
-    """Whether values [N] or [N, n] of N images differ by more than single precision rounds those of the same image."""
+    """Whether values [N] or [N, n] of N images differ by more than rounding in float32."""
     low, high = values.min(0), values.max(0)
     return bool((high - low > ROUNDING * np.maximum(np.abs(low), np.abs(high))).any())
 
 
 def summary(code: Tensor) -> Tensor:
-    """A code as the values [B, n] of which the density is estimated."""
+    """Return the values [B, n] of a code whose density is estimated."""
     flat = code.flatten(1)
     return flat if flat.shape[1] <= MOST_VALUES or code.dim() == 2 else code.mean((2, 3))

@@ -1,13 +1,11 @@
-"""Compression: codes of a trained stack, quantised, and packed by arithmetic coding with what was seen in training."""
+"""Image compression: quantised codes of a trained stack, entropy-coded with the frequencies of the training images."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stacked.apps.codec_format import ID_BYTES, MOST_VALUES, pack, too_much, unpack
+from stacked.apps.entropy_coding import Symbols, compress, decompress
 from stacked.apps.tiles import grid, some_tiles, tiled
 from stacked.data.pixels import Pixels, bytes_of
 from stacked.model.model_file import reading, write
@@ -26,32 +25,23 @@ from stacked.training.codes import Images
 from stacked.training.pretrain import pretrain
 from stacked.util.checks import need, positive
 from stacked.util.chunks import chunks
-from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 
 FORMAT = "stacked codec 1"
-#: images that are encoded or decoded at once, at most, and those on which the effect of a channel is measured
+#: the most images that are encoded or decoded at a time, and on which the effect of a channel is measured
 BATCH, LOOKED_AT = 250, 250
-#: of a channel's standard deviation: how far it is moved to see what that does
+#: by how much a channel is changed to measure its effect, as a fraction of its standard deviation
 MOVED = 0.25
-#: values that a channel may take; a finer step than this needs is refused
+#: the most values that a channel may take; a smaller step than this allows is refused
 MOST_LEVELS = 4096
-#: the finest step: with a finer one a value that moves a single pixel by one grey level takes more levels than that
+#: the smallest step: with a smaller one, a value that changes a single pixel by one grey level takes more than MOST_LEVELS values
 LEAST_STEP = 1e-6
-#: values of a tile, or of what a stack makes of one on the way, at most: a quarter of a GiB
+#: the most values of a tile or of its codes at any depth: a quarter of a GiB
 MOST_IN_TILE = 2**26
-#: by how much the coder may round the probability of a value up
-ROUNDED = 2.0**-11
-#: bits that a payload may lack to what its symbols take, of the coder's first state
-SLACK = 256
-#: what is added to the count of each value: what did not occur in training may occur
-UNSEEN = 0.5
-
-Symbols = NDArray[np.int32]
 
 
 def default_spec() -> RunSpec:
-    """Two convolutional stages and a linear code of 128, grown layer-wise and then trained end to end."""
+    """Return the default spec: two convolutional stages and a linear code of 128, trained greedily and then end to end."""
     stages = *StackSpec.of("conv", 16, 32).stages, *StackSpec.of("dense", 128, activation="linear").stages
     return RunSpec(
         stack=StackSpec(stages),
@@ -61,17 +51,18 @@ def default_spec() -> RunSpec:
 
 
 class Codec:
-    """Compresses images by a trained stack; images are uint8 [N, C, H, W], tensors or NumPy arrays, of any height and width.
+    """Compresses images, uint8 [N, C, H, W] of any height and width (tensors or NumPy arrays), with a trained stack.
 
-    An image is cut into tiles of the size that the stack was trained on, its last row and column repeated where they do not
-    fill one. Of a tile's code every channel (of a vector: every value) is rounded to multiples of its own step, which is
-    chosen so that rounding any of them does the same to the pixels: `step` over how far the pixels move, in their Euclidean
-    norm, with the channel. The rounded values are packed by an asymmetric numeral system (Duda 2013) with the frequencies that
-    they had in training, which needs the package constriction. `symbols` are restored exactly; pixels are as the decoder makes
-    them of these, which another CPU or number of threads may round to the neighbouring grey level.
+    An image is cut into tiles of the size that the stack was trained on; incomplete tiles repeat the last row and column.
+    Each channel of a tile's code (each value, if the code is a vector) is rounded to multiples of a step of its own. The
+    steps are chosen so that
+    rounding any channel changes the pixels equally: a step is `step` divided by the Euclidean norm of the change in pixels
+    per unit of the channel. The rounded values, or symbols, are coded by an asymmetric numeral system (Duda 2013) with their
+    frequencies in the training images, which needs the package constriction. Symbols are restored exactly; pixels are decoded
+    from them, and another CPU or number of threads may round these to a neighbouring grey level.
 
-    stack, spec: a trained stack and what it was built as. images: those it was trained on. step: in units of a pixel's
-    full range; greater is smaller files. Raises InputError for parameters that are none of these.
+    stack, spec: a trained stack and its spec. images: its training images. step: in units of a pixel's full range; a larger
+    step makes smaller files. Raises InputError for invalid parameters.
     """
 
     @own_settings()
@@ -79,22 +70,22 @@ class Codec:
         _check_step(step)
         images = _checked(images, stack.input_shape[0])
         self.stack, self.spec = stack.cpu().eval(), spec
-        self._needs_nothing_else()
+        self._check_decodable()
         codes = self._codes(images)
         need(
             bool(codes.isfinite().all()),
-            "the stack gives codes that are not finite: train it with a lower learning rate",
+            "the stack's codes are not finite: train it with a lower learning rate",
         )
         self.mean = codes.mean((0, 2)).double().numpy()
         gains = self._gains(some_tiles(images, stack.input_shape[1:], LOOKED_AT))
-        # a channel that changes nothing has an endless step: it is not kept
+        # a channel that does not change the pixels gets an infinite step and is not stored
         self.steps = np.divide(step, gains, out=np.full_like(gains, np.inf), where=gains > 0)
         self._count(codes)
 
     @classmethod
     @own_settings()
     def fit(cls, images: Pixels, spec: RunSpec | None = None, *, step: float = 1.0, device: str = "cpu") -> Codec:
-        """Train a stack on images of one size and make a codec of it; Diverged when a loss is not finite."""
+        """Train a stack on images of one size and return its codec; Diverged if a loss is not finite."""
         _check_step(step)
         images = _checked(images)
         chosen = spec or default_spec()
@@ -102,17 +93,17 @@ class Codec:
         return cls(stack, chosen.stack, images, step)
 
     @torch.no_grad()
-    def _needs_nothing_else(self) -> None:
-        """Raise InputError where decoders must be told more than the code."""
-        where = self.stack.encode_with_switches(torch.zeros(1, *self.stack.input_shape))[1]
+    def _check_decodable(self) -> None:
+        """Raise InputError if decoders need more than the code."""
+        switches = self.stack.encode_with_switches(torch.zeros(1, *self.stack.input_shape))[1]
         need(
-            all(at is None for at in where.values()),
-            "a stack that unpools where its maxima were has more to send than its code: give unpool 'nearest'",
+            all(mask is None for mask in switches.values()),
+            "the stack's decoders need the positions of maxima, which a codec does not store: use unpool 'nearest'",
         )
 
     @torch.no_grad()
     def _codes(self, images: Tensor) -> Tensor:
-        """Codes [tiles, channels, places] of images."""
+        """Return the codes [tiles, channels, positions] of images."""
         codes = torch.empty(self._tiles(images), *self._codes_shape)
         for place, part in self._parts(images):
             codes[place] = part
@@ -123,7 +114,7 @@ class Codec:
 
     @torch.no_grad()
     def _parts(self, images: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Codes [n, channels, places] of images and where among all they are, tiled some at a time."""
+        """Yield slices of the tiles and their codes [n, channels, positions], some images at a time."""
         size, widest, done = self.stack.input_shape[1:], self.stack.widest(self.stack.input_shape), 0
         for some in chunks(len(images), math.prod(grid(images.shape[2:], size)) * widest, BATCH):
             read = Images(tiled(images[some], size))
@@ -134,7 +125,7 @@ class Codec:
 
     @torch.no_grad()
     def _gains(self, tiles: Tensor) -> NDArray[np.float64]:
-        """How far the pixels of a tile move with each channel, per unit at one place: the norm, root mean square over tiles."""
+        """Return how far the pixels of a tile move per unit of each channel at one position: the norm, RMS over tiles."""
         codes = self._codes(tiles)
         places = codes.shape[0] * codes.shape[2]
         draw, scale = generator(0, "codec"), codes.std((0, 2), correction=1 if places > 1 else 0)
@@ -153,7 +144,7 @@ class Codec:
         found = [norm / float(MOVED * by) if by > 0 else 0.0 for norm, by in zip(norms, scale, strict=True)]
         need(
             all(map(math.isfinite, found)),
-            "the stack gives pixels that are not finite: train it with a lower learning rate",
+            "the stack's pixels are not finite: train it with a lower learning rate",
         )
         return np.array(found)
 
@@ -164,17 +155,17 @@ class Codec:
         return np.round((codes.double().numpy() - self.mean[:, None]) / self.steps[:, None])
 
     def _count(self, codes: Tensor) -> None:
-        """Note which values each channel takes when its codes are rounded, and how often."""
+        """Count the values of each channel's rounded codes."""
         parts = chunks(len(codes), 2 * codes[:1].numel())
         ends = [
             (rounded.min((0, 2)), rounded.max((0, 2))) for rounded in (self._rounded(codes[index]) for index in parts)
         ]
         low, high = np.min([low for low, _ in ends], 0), np.max([high for _, high in ends], 0)
-        most = float((high - low).max()) + 1  # as floats: more than an integer holds must not pass for few
+        most = float((high - low).max()) + 1  # in float, because the number can exceed the range of an integer
         need(
             most <= MOST_LEVELS,
-            f"the step is so small that a value of the code takes {most:,.0f} levels, more than {MOST_LEVELS:,}: choose a "
-            "greater one",
+            f"the step is so small that a value of the code takes {most:,.0f} levels, more than {MOST_LEVELS:,}: give a larger "
+            "step",
         )
         self.low, levels = low.astype(np.int64), (high - low).astype(np.int64) + 1
         self.counts = [np.zeros(count, np.int64) for count in levels]
@@ -185,12 +176,12 @@ class Codec:
 
     @property
     def levels(self) -> NDArray[np.int64]:
-        """How many values each channel takes."""
+        """The number of values of each channel."""
         return np.array([len(count) for count in self.counts])
 
     @own_settings()
     def symbols(self, images: Pixels) -> Symbols:
-        """The rounded codes [tiles, channels, places] of images, from 0; what training did not see is the nearest it saw."""
+        """Return the rounded codes [tiles, channels, positions] of images, from 0, clipped to the range seen in training."""
         images = _checked(images, self.stack.input_shape[0])
         symbols = np.empty((self._tiles(images), *self._codes_shape), np.int32)
         for place, codes in self._parts(images):
@@ -199,8 +190,8 @@ class Codec:
 
     @own_settings()
     @torch.no_grad()
-    def restored(self, symbols: Symbols) -> Tensor:
-        """The tiles, uint8, that the decoder makes of symbols."""
+    def reconstruct(self, symbols: Symbols) -> Tensor:
+        """Return the tiles, uint8 [tiles, C, H, W], decoded from symbols."""
         steps = np.where(np.isfinite(self.steps), self.steps, 0)
         tiles = torch.empty(len(symbols), *self.stack.input_shape, dtype=torch.uint8)
         for index in chunks(len(symbols), self.stack.widest(self.stack.input_shape), BATCH):
@@ -210,76 +201,45 @@ class Codec:
 
     @own_settings()
     def encode(self, images: Sequence[Pixels] | Pixels) -> bytes:
-        """The file of images, uint8 [C, H, W] each; InputError where they have other channels, or without constriction."""
+        """Return images, uint8 [C, H, W] each, as a file; InputError if they have other channels, or constriction is missing."""
         need(len(images) > 0, "there are no images to encode: give at least one")
-        return pack(self.identity, [tuple(image.shape[1:]) for image in images], self.coded(self._all(images)))
+        return pack(
+            self.identity, [tuple(image.shape[1:]) for image in images], self.compress_symbols(self._all(images))
+        )
 
     def _all(self, images: Sequence[Pixels] | Pixels) -> Symbols:
         if isinstance(images, (Tensor, np.ndarray)):
             return self.symbols(images)
         return np.concatenate([self.symbols(image[None]) for image in images])
 
-    def coded(self, symbols: Symbols) -> bytes:
-        """Symbols as bytes, channel by channel."""
-        coder = _constriction().stream.stack.AnsCoder()
-        models = self._models()
-        for k in reversed(range(len(models))):  # what is packed last is unpacked first
-            if models[k] is not None:
-                coder.encode_reverse(np.ascontiguousarray(symbols[:, k]).ravel(), models[k])
-        return coder.get_compressed().astype("<u4").tobytes()
-
-    def _models(self) -> list[Any]:
-        """The distribution of each channel; None where it is certain."""
-        categorical = _constriction().stream.model.Categorical
-        return [
-            categorical((count + UNSEEN) / (count.sum() + UNSEEN * len(count)), perfect=False)
-            if len(count) > 1
-            else None
-            for count in self.counts
-        ]
+    def compress_symbols(self, symbols: Symbols) -> bytes:
+        """Return symbols as bytes, channel by channel."""
+        return compress(symbols, self.counts)
 
     @own_settings()
     def decode(self, content: bytes, name: str = "the file", *, max_megapixels: float | None = None) -> list[Tensor]:
-        """The images, uint8 [C, H, W], of a file that `encode` wrote.
+        """Return the images, uint8 [C, H, W], in a file that `encode` wrote.
 
-        max_megapixels: of all images together (None: 89). Raises InputError where it is no such file, asks for more, or is of
-        another model, damaged or cut short.
+        max_megapixels: limit for all images together (None: 89). Raises InputError if it is no such file, exceeds the limit,
+        was written with another model, or is damaged.
         """
         channels, height, width = self.stack.input_shape
         most = MOST_VALUES if max_megapixels is None else int(3e6 * max_megapixels)
-        packed = unpack(content, self.identity, name, (channels, height, width), most)
-        grids = [grid(size, (height, width)) for size in packed.sizes]
+        file = unpack(content, self.identity, name, (channels, height, width), most)
+        grids = [grid(size, (height, width)) for size in file.sizes]
         count = sum(a * b for a, b in grids)
         need(count * math.prod(self._codes_shape) <= most, too_much(name, most))
-        tiles = self.restored(self.decoded(packed.payload, count, name))
+        tiles = self.reconstruct(self.decompress_symbols(file.payload, count, name))
         images, at = [], 0
-        for (down, across), (h, w) in zip(grids, packed.sizes, strict=True):
+        for (down, across), (h, w) in zip(grids, file.sizes, strict=True):
             part = tiles[at : at + down * across].view(down, across, channels, height, width)
             images.append(part.permute(2, 0, 3, 1, 4).reshape(channels, down * height, across * width)[:, :h, :w])
             at += down * across
         return images
 
-    def decoded(self, payload: bytes, tiles: int, name: str = "the file") -> Symbols:
-        """The symbols of so many tiles; InputError where the bytes are not theirs."""
-        broken = f"{name} does not hold what its head says: encode its images anew"
-        need(len(payload) % 4 == 0, broken)
-        places = self._codes_shape[1]
-        need(8 * len(payload) + SLACK >= tiles * places * self._fewest_bits(), broken)  # before room is made for them
-        try:
-            coder = _constriction().stream.stack.AnsCoder(np.frombuffer(payload, "<u4").astype(np.uint32))
-            symbols = np.zeros((tiles, len(self.counts), places), dtype=np.int32)
-            for k, model in enumerate(self._models()):
-                if model is not None:
-                    symbols[:, k] = coder.decode(model, tiles * places).reshape(tiles, places)
-        except ValueError as error:
-            raise InputError(broken) from error
-        need(coder.is_empty(), broken)
-        return symbols
-
-    def _fewest_bits(self) -> float:
-        """What the most frequent values of all channels take together, at one place of one tile."""
-        most = [(count.max() + UNSEEN) / (count.sum() + UNSEEN * len(count)) for count in self.counts if len(count) > 1]
-        return -sum(math.log2(min(1.0, share + ROUNDED)) for share in most)
+    def decompress_symbols(self, payload: bytes, tiles: int, name: str = "the file") -> Symbols:
+        """Return the symbols of so many tiles; InputError naming the file if the bytes are not those of so many."""
+        return decompress(payload, self.counts, tiles, self._codes_shape[1], name)
 
     @property
     def _codes_shape(self) -> tuple[int, int]:
@@ -288,7 +248,7 @@ class Codec:
 
     @property
     def identity(self) -> bytes:
-        """What tells this model from others in the files it writes."""
+        """The id of this model in the files that it writes."""
         digest = hashlib.sha256((to_json(self.spec) + repr(tuple(self.stack.input_shape))).encode())
         for name, tensor in sorted(self._tensors().items()):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
@@ -301,41 +261,41 @@ class Codec:
 
     @own_settings()
     def save(self, path: str | Path) -> None:
-        """Write the codec to a file; InputError when the place cannot be written."""
+        """Write the codec to a file; InputError if it cannot be written."""
         write(Path(path), FORMAT, self._tensors(), self.spec, self.stack.input_shape, {})
 
     @classmethod
     @own_settings()
     def load(cls, path: str | Path) -> Codec:
-        """The codec that `save` wrote, which may be anyone's; InputError when the file is none."""
+        """Return a codec that `save` wrote; the file need not be trusted. Raises InputError if it is invalid."""
         with reading(path, FORMAT, "a codec {reason}: give a file that Codec.save wrote") as content:
             codec = cls.__new__(cls)
             mean, steps, low, levels, counts = (content.tensors.pop(name).numpy() for name in ARRAYS)
             codec.stack, codec.spec = content.empty(), content.spec
             widest = codec.stack.widest(content.shape)
-            need(widest <= MOST_IN_TILE, f"its tiles have {widest:,} values on the way, more than {MOST_IN_TILE:,}")
+            need(widest <= MOST_IN_TILE, f"its codes have up to {widest:,} values, more than {MOST_IN_TILE:,}")
             content.fill(codec.stack, "stack.")
             codec.stack.eval()
             channels = (codec._codes_shape[0],)
             kinds = [(array.dtype, array.shape) for array in (mean, steps, low, levels)]
             real, integer = (np.dtype(np.float64), channels), (np.dtype(np.int64), channels)
             need(kinds == [real, real, integer, integer], "its arrays do not fit its stack")
-            need(bool(np.isfinite(mean).all() and (steps > 0).all()), "its steps are none")
-            need(bool((levels >= 1).all() and (levels <= MOST_LEVELS).all()), "its levels are none")
-            need(bool((np.abs(low) < 2**31).all()), "its lowest levels are none")
+            need(bool(np.isfinite(mean).all() and (steps > 0).all()), "its means or steps are invalid")
+            need(bool((levels >= 1).all() and (levels <= MOST_LEVELS).all()), "its levels are invalid")
+            need(bool((np.abs(low) < 2**31).all()), "its lowest levels are invalid")
             need(counts.dtype == np.int64 and counts.shape == (levels.sum(),), "its counts do not fit its levels")
-            need(bool((counts >= 0).all() and (counts < 2**53).all()), "its counts are none")
+            need(bool((counts >= 0).all() and (counts < 2**53).all()), "its counts are invalid")
             codec.mean, codec.steps, codec.low = mean, steps, low
             codec.counts = np.split(counts, np.cumsum(levels)[:-1])
         return codec
 
 
-#: what a codec has beside its stack
+#: arrays of a codec, beside its stack
 ARRAYS = ("mean", "steps", "low", "levels", "counts")
 
 
 def _check_step(step: float) -> None:
-    """Raise InputError for a step that is no finite number above 0, or too small for any code that shows in the pixels."""
+    """Raise InputError unless the step is a finite number of at least LEAST_STEP."""
     positive(step, "step")
     need(
         step >= LEAST_STEP,
@@ -344,7 +304,7 @@ def _check_step(step: float) -> None:
 
 
 def _checked(images: Pixels, channels: int | None = None) -> Tensor:
-    """Images as a tensor; InputError unless they are uint8 [N, C, H, W], of so many `channels`."""
+    """Return images as a tensor; InputError unless they are uint8 [N, C, H, W] with so many `channels` (None: any)."""
     wanted = f"uint8 [N, {'C' if channels is None else channels}, H, W]"
     found = bytes_of(images, "cannot be compressed", wanted)
     need(
@@ -352,13 +312,3 @@ def _checked(images: Pixels, channels: int | None = None) -> Tensor:
         f"images of {found.dtype} and shape {list(found.shape)} cannot be compressed: give {wanted}",
     )
     return found
-
-
-def _constriction() -> Any:
-    need(
-        importlib.util.find_spec("constriction") is not None,
-        "compression needs the package constriction: pip install 'stacked[compression]'",
-    )
-    import constriction
-
-    return constriction

@@ -1,7 +1,7 @@
-"""The file of compressed images: what is in its head, and how damage and foreign files are told.
+"""The file format of compressed images, and the detection of damaged and foreign files.
 
-magic (8 bytes) | version (1) | model id (8) | runs of equal sizes: their count, then (images, height, width) of each |
-payload | CRC-32 of all before (4). Counts are little-endian base 128 (LEB128), as short as they can be.
+magic (8 bytes) | version (1) | model id (8) | runs of equal sizes: their number, then (images, height, width) of each |
+payload | CRC-32 of everything before (4). Numbers are little-endian base 128 (LEB128), without padding.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import NamedTuple
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 
-#: as PNG's: its first byte is no text, and its line ends show what a transfer as text did to them
+#: as in PNG: the first byte is not text, and line ends reveal a transfer in text mode
 MAGIC = b"\x89STK\r\n\x1a\n"
 VERSION, ID_BYTES, CRC_BYTES = 1, 8, 4
-#: what a file may ask to be made, since its few bytes could ask for more than there is memory; values are those of the largest
-#: image in colour that Pillow reads by itself
+#: limits of what a file may declare, because a few bytes could declare more than fits in memory; the number of values is that of
+#: the largest colour image that Pillow reads by default
 MOST_IMAGES, MOST_VALUES = 2**18, 2**28
 
 Size = tuple[int, int]
 
 
 class Packed(NamedTuple):
-    """The sizes (height, width) of the images of a file, and its payload."""
+    """The sizes (height, width) of the images in a file, and its payload."""
 
     sizes: list[Size]
     payload: bytes
 
 
 def pack(model: bytes, sizes: Sequence[Size], payload: bytes) -> bytes:
-    """The bytes of a file, written with the model of that id."""
+    """Return the bytes of a file written with the model of this id."""
     runs = [(len(list(same)), *size) for size, same in groupby(sizes)]
     numbers = [len(runs), *(number for run in runs for number in run)]
     body = MAGIC + bytes([VERSION]) + model + b"".join(map(_leb128, numbers)) + payload
@@ -40,20 +40,21 @@ def pack(model: bytes, sizes: Sequence[Size], payload: bytes) -> bytes:
 
 
 def unpack(content: bytes, model: bytes, name: str, tile: tuple[int, int, int], most: int = MOST_VALUES) -> Packed:
-    """What is in the bytes of a file called `name`, whose images are made of tiles [C, H, W], of `most` values at most.
+    """Return the content of a file called `name`, whose images consist of tiles [C, H, W] with at most `most` values.
 
-    Raises InputError where they are no such file, of another version or model, damaged, or ask for too much memory.
+    Raises InputError if it is no such file, of another version or model, damaged, or exceeds the limits.
     """
     need(
         content[: len(MAGIC)] == MAGIC,
-        f"{name} is not a file of images compressed by stacked: give one that python -m stacked.compress encode wrote",
+        f"{name} is not a file of images compressed by stacked: give a file that python -m stacked.compress encode wrote",
     )
     least = len(MAGIC) + 1 + ID_BYTES + CRC_BYTES
-    damaged = f"{name} is damaged or cut short: fetch it again, or encode its images anew"
+    damaged = f"{name} is damaged or truncated: fetch it again, or encode its images again"
     need(len(content) > least, damaged)
     version = content[len(MAGIC)]
     need(
-        version == VERSION, f"{name} is of version {version}, and {VERSION} can be read: use the stacked that wrote it"
+        version == VERSION,
+        f"{name} has format version {version}, and only {VERSION} can be read: use the stacked that wrote it",
     )
     body, crc = content[:-CRC_BYTES], content[-CRC_BYTES:]
     need(zlib.crc32(body).to_bytes(CRC_BYTES, "little") == crc, damaged)
@@ -81,10 +82,10 @@ def unpack(content: bytes, model: bytes, name: str, tile: tuple[int, int, int], 
 
 
 def too_much(name: str, most: int) -> str:
-    """What to say of a file that asks for too much."""
+    """Return the error message for a file that exceeds the limits."""
     return (
-        f"{name} asks for more than {MOST_IMAGES:,} images or {most:,} values: it is not read; where it is to be trusted, give "
-        "max_megapixels (--max-megapixels) that allow its images"
+        f"{name} declares more than {MOST_IMAGES:,} images or {most:,} values and is not read: if you trust it, give "
+        "max_megapixels (--max-megapixels) above the size of its images"
     )
 
 
@@ -98,7 +99,7 @@ def _leb128(number: int) -> bytes:
 
 
 def _number(body: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at `at`, and where the next one does; IndexError past the end, and beyond 64 bits."""
+    """Return the number at position `at`, and the position after it; IndexError past the end, or beyond 64 bits."""
     number = shift = 0
     while True:
         if shift >= 64:

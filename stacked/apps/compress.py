@@ -1,10 +1,10 @@
-"""Images to a file by a trained codec, and back.
+"""Compression of images to a file with a trained codec, and decompression.
 
     python -m stacked.compress encode CODEC IMAGE ... FILE
     python -m stacked.compress decode CODEC FILE FOLDER
 
-The codec is one that `Codec.save` or python -m studies.compression wrote. Images are kept at their own size, and restored as PNG.
-Needs the extra "compression".
+CODEC is a file written by `Codec.save` or python -m studies.compression. Images keep their size and are decompressed as PNG.
+Needs the optional dependencies "compression".
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 def encode(codec: Path, images: Sequence[Path], file: Path, force: bool = False) -> str:
-    """Write images to a file; returns what to say of it.
+    """Compress images to a file and return a summary.
 
-    Raises InputError for what cannot be read or is not of the codec's colours, and for a file that is there, unless `force`.
+    Raises InputError for an image that cannot be read or does not have the codec's channels, and if `file` exists, unless
+    `force`.
     """
     from stacked.apps.codec import Codec
     from stacked.util.atomic import sweep, write_atomically
@@ -43,10 +44,10 @@ def encode(codec: Path, images: Sequence[Path], file: Path, force: bool = False)
 
 
 def decode(codec: Path, file: Path, folder: Path, force: bool = False, max_megapixels: float | None = None) -> str:
-    """Write the images of a file into a folder, numbered in their order; returns what to say of it.
+    """Decompress a file to numbered PNG images in a folder and return a summary.
 
-    max_megapixels: of all images together (None: 89). Raises InputError for what cannot be read, and for images that are there,
-    unless `force`.
+    max_megapixels: limit for all images together (None: 89). Raises InputError for a file that cannot be read, and if an image
+    exists, unless `force`.
     """
     from stacked.apps.codec import Codec
     from stacked.data.formats.image import regular
@@ -69,7 +70,7 @@ def decode(codec: Path, file: Path, folder: Path, force: bool = False, max_megap
 
 
 def read(path: Path, channels: int) -> Tensor:
-    """An image file as uint8 [channels, H, W], turned as its EXIF orientation says; InputError where something would be lost."""
+    """Return an image file as uint8 [channels, H, W], its EXIF orientation applied; InputError if information would be lost."""
     import numpy as np
     import torch
     from PIL import Image
@@ -81,22 +82,22 @@ def read(path: Path, channels: int) -> Tensor:
         regular(path)
         with Image.open(path) as opened:
             image = upright(path, opened)
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken files
+    except Exception as error:  # Pillow's decoders raise many types of errors on broken files
         raise InputError(f"{path} cannot be read ({reason_of(error)}): give an image that Pillow reads") from error
     clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    need(not clear, f"{path} is transparent in places, which is not kept: lay it on a background first")
+    need(not clear, f"{path} has transparency, which cannot be stored: put it on a background first")
     grey = image.mode in ("1", "L")
     need(grey or image.mode in ("RGB", "P", "YCbCr", "CMYK"), f"{path} has pixels of mode {image.mode}: give 8 bits")
     need(
         grey or channels == 3,
-        f"{path} is in colour and this codec is of grey images: convert it, or give another codec",
+        f"{path} is in colour and this codec is for grey images: convert it, or give another codec",
     )
     pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     return torch.from_numpy(pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 def png(image: Tensor) -> bytes:
-    """An image, uint8 [C, H, W], as the bytes of a PNG file."""
+    """Return an image, uint8 [C, H, W], as the bytes of a PNG file."""
     import io
 
     from PIL import Image
@@ -108,21 +109,21 @@ def png(image: Tensor) -> bytes:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The command line; returns 0, or 2 for bad input."""
+    """Run the command; returns 0, or 2 for invalid input."""
     prog = called("stacked.compress")
     say_warnings()
-    command = Command(prog=prog, description="Compress images by a trained codec, and restore them.")
+    command = Command(prog=prog, description="Compress images with a trained codec, and decompress them.")
     ways = command.add_subparsers(dest="way", required=True)
-    there = ways.add_parser("encode", help="images to a file")
-    there.add_argument("codec", type=Path, metavar="CODEC", help="file that Codec.save wrote")
-    there.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="file that Pillow reads")
-    there.add_argument("file", type=Path, metavar="FILE", help="to be written")
-    back = ways.add_parser("decode", help="a file to PNG images")
-    back.add_argument("codec", type=Path, metavar="CODEC", help="file that it was written with")
-    back.add_argument("file", type=Path, metavar="FILE", help="file that encode wrote")
-    back.add_argument("folder", type=Path, metavar="FOLDER", help="to be written into")
+    there = ways.add_parser("encode", help="compress images to a file")
+    there.add_argument("codec", type=Path, metavar="CODEC", help="file written by Codec.save")
+    there.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image in any format that Pillow reads")
+    there.add_argument("file", type=Path, metavar="FILE", help="output file")
+    back = ways.add_parser("decode", help="decompress a file to PNG images")
+    back.add_argument("codec", type=Path, metavar="CODEC", help="codec that FILE was written with")
+    back.add_argument("file", type=Path, metavar="FILE", help="file written by encode")
+    back.add_argument("folder", type=Path, metavar="FOLDER", help="output folder")
     for way, what in ((there, "the largest image that is read"), (back, "all images together")):
-        way.add_argument("--max-megapixels", type=float, default=None, metavar="X", help=f"of {what} (89)")
+        way.add_argument("--max-megapixels", type=float, default=None, metavar="X", help=f"limit of {what} (89)")
         way.add_argument("--force", action="store_true", help=FORCE)
 
     def do() -> int:
@@ -135,10 +136,10 @@ def main(words: Sequence[str] | None = None) -> int:
             from stacked.data.formats.image import pixel_limit
 
             with pixel_limit(given.max_megapixels):
-                told = encode(given.codec, given.images, given.file, given.force)
+                summary = encode(given.codec, given.images, given.file, given.force)
         else:
-            told = decode(given.codec, given.file, given.folder, given.force, given.max_megapixels)
-        print(printable(told))
+            summary = decode(given.codec, given.file, given.folder, given.force, given.max_megapixels)
+        print(printable(summary))
         return 0
 
     return carried_out(prog, do)

@@ -1,4 +1,4 @@
-"""Denoising: a stack that was trained to restore images from corrupted ones."""
+"""Denoising: a stack trained to reconstruct clean images from corrupted ones."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from stacked.util.checks import need
 from stacked.util.chunks import chunks
 
 FORMAT = "stacked denoiser 1"
-#: images that are restored at once, at most
+#: the most images that are restored at a time
 BATCH = 250
-#: how far from 0 and 1 noise may lead, in units of the noise that was trained on (or of a pixel's range, where that is more)
+#: how far values may lie outside [0, 1], in multiples of the trained noise level (or of the range of a pixel, if that is more)
 FARTHEST = 10
-#: maps that a stage holds at once: of its convolution, its norm and its activation
+#: maps that a stage holds at once: the outputs of its convolution, norm and activation
 MAPS = 3
 
 
 def default_spec() -> RunSpec:
-    """Two convolutional stages, layer-wise and then end to end.
+    """Return the default spec: two convolutional stages, trained greedily and then end to end.
 
-    Their code is larger than an image of one channel: what is to be restored is in the neighbourhood of a pixel, and the
-    corruption keeps the stack from copying (Vincent et al. 2010).
+    Their code is larger than a grey image: a pixel is restored from its neighbourhood, and corruption prevents the stack from
+    copying (Vincent et al. 2010).
     """
     return RunSpec(
         stack=StackSpec.of("conv", 32, 64),
@@ -46,12 +46,12 @@ def default_spec() -> RunSpec:
 
 
 class Denoiser:
-    """Restores images from corrupted ones of the kind that it was trained on, or near it.
+    """Restores images corrupted in the way that it was trained on, or similarly.
 
-    spec: what is trained (None: `default_spec`). corruption, level: as in a spec, "gaussian" with a standard deviation, or
-    "salt-and-pepper" or "masking" with a share of the pixels, or several joined by "+" and a level for each. Running statistics
-    are those of corrupted images, as in use, whatever the spec says. device: where it trains. Raises InputError for parameters
-    that are none of these.
+    spec: the stack and its training (None: `default_spec`). corruption, level: as in a spec: "gaussian" with a standard
+    deviation, "salt-and-pepper" or "masking" with a fraction of the pixels, or several joined by "+" with a level for each.
+    The spec's `recalibrate` is turned off, because the denoiser reads corrupted images. device: device to train on. Raises
+    InputError for invalid parameters.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class Denoiser:
         device: str = "cpu",
     ) -> None:
         first = spec or default_spec()
-        # what it is used on is corrupted: so are the running statistics that serve it
+        # a denoiser reads corrupted images, so it needs the running statistics of corrupted training
         config = replace(first.optimisation, corruption=corruption, corruption_level=(level,), recalibrate=False)
         self.spec, self.device = replace(first, optimisation=config), device
         self.stack: StackedAutoencoder | None = None
 
     @own_settings()
     def fit(self, images: Pixels) -> Denoiser:
-        """Train on clean images, uint8 [N, C, H, W] in a tensor or a NumPy array; Diverged when a loss is not finite."""
+        """Train on clean images, uint8 [N, C, H, W] (tensor or NumPy array); Diverged if a loss is not finite."""
         images = bytes_of(images, "cannot be read")
         self.stack = pretrain(self.spec, Images(images), tuple(images.shape[1:]), device=self.device).cpu()
         return self
@@ -78,10 +78,10 @@ class Denoiser:
     @own_settings()
     @torch.no_grad()
     def denoise(self, images: Pixels) -> Tensor:
-        """The restored images, floats [N, C, H, W] in [0, 1], of noisy ones: floats on that scale, or uint8.
+        """Return the restored images, floats [N, C, H, W] in [0, 1], of noisy ones, uint8 or floats on that scale.
 
-        Noise may lead beyond 0 and 1. A stack of convolutions alone restores images of any height and width, each at its own
-        size. Raises InputError for images of another shape than it restores, and for values on another scale.
+        Noise may exceed 0 and 1. If all stages are convolutional, images of any height and width are restored in their own
+        size. Raises InputError for images of another shape, and for values on another scale.
         """
         stack = self._fitted
         given = scaled_images(images, "cannot be restored")
@@ -100,12 +100,12 @@ class Denoiser:
         return self.stack
 
     def _check_shape(self, shape: Shape) -> None:
-        """Raise InputError for images of a shape that the stack does not restore, or for whose maps memory is too small."""
+        """Raise InputError for images of a shape that the stack cannot restore, or whose maps do not fit in memory."""
         mine = self._fitted.input_shape
         if shape == mine:
             return
         maps = all(kinds()[stage.kind].maps for stage in self.spec.stack.stages)
-        wanted = f"{list(mine)}, as this denoiser was trained on"
+        wanted = f"{list(mine)}, like those that this denoiser was trained on"
         if maps:
             wanted += f", or another height and width with {mine[0]} channels"
         need(
@@ -119,12 +119,12 @@ class Denoiser:
         need(
             needed <= free,
             f"restoring an image of shape {list(shape)} takes about {needed / 2**30:.1f} GiB of memory, and "
-            f"{free / 2**30:.1f} are free: make it smaller, or cut it into parts",
+            f"{free / 2**30:.1f} are free: give smaller images, or cut them into parts",
         )
 
     @own_settings()
     def save(self, path: str | Path) -> None:
-        """Write the denoiser to a file; InputError when it is not fitted, or the place cannot be written."""
+        """Write the denoiser to a file; InputError if it is not fitted or the file cannot be written."""
         stack, config = self._fitted, self.spec.optimisation
         header = {"corruption": config.corruption, "level": config.corruption_level[0]}
         write(Path(path), FORMAT, stack.state_dict(), self.spec.stack, stack.input_shape, header)
@@ -132,7 +132,7 @@ class Denoiser:
     @classmethod
     @own_settings()
     def load(cls, path: str | Path) -> Denoiser:
-        """The denoiser that `save` wrote, which may be anyone's; InputError when the file is none."""
+        """Return a denoiser that `save` wrote; the file need not be trusted. Raises InputError if it is invalid."""
         what = "a denoiser {reason}: give a file that Denoiser.save wrote"
         with reading(path, FORMAT, what, ("corruption", "level")) as content:
             corruption, level = content.header["corruption"], content.header["level"]

@@ -23,7 +23,7 @@ from stacked.util.checks import need
 from stacked.util.chunks import chunks
 from stacked.util.serialization import python_value
 
-#: rows that are encoded or decoded at once, at most
+#: the most rows that are encoded or decoded at a time
 ROWS = 1000
 FLOATS = (np.float64, np.float32)
 
@@ -31,16 +31,17 @@ FLOATS = (np.float64, np.float32)
 class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """The bottleneck code of a stacked autoencoder as features: rows [n, features] to codes [n, values], and back.
 
-    Rows are learned as they are given: scale them first, in a pipeline, and choose the `output` activation that covers their
-    range ("linear": any; "sigmoid": 0 to 1). Codes have the dtype of the rows.
+    Rows are not scaled: scale them first, in a pipeline, and choose an `output` activation that covers their range ("linear":
+    any; "sigmoid": 0 to 1). Codes have the dtype of the rows.
 
-    widths: units or channels of the stages, the last of them the bottleneck's. kind: of the stages, as in a spec.
-    image_shape: (C, H, W) of what a row holds, which convolutional stages need (None: a vector). activation, bottleneck: of the
-    codes, and of the deepest one. policy: a growth policy that needs no labels. epochs: of each phase of growth;
-    end_epochs: of what is trained end to end (None: the same). corruption, corruption_level: of what the stages read.
-    random_state: initial weights, order and corruption follow from it; None draws one.
+    widths: units or channels of the stages; the last is the bottleneck. kind: kind of the stages, as in a spec. image_shape:
+    (C, H, W) of the image in a row, for convolutional stages (None: rows are vectors). activation, bottleneck: activations of
+    the codes, and of the deepest one. output: activation of the reconstruction. policy: a growth policy that needs no labels.
+    epochs: epochs of each phase of growth. end_epochs: epochs of end-to-end training (None: the same). corruption,
+    corruption_level: corruption of the stages' inputs. random_state: determines initial weights, order and corruption (None:
+    drawn).
 
-    Attributes after `fit`: `stack_`, the trained StackedAutoencoder, and `spec_`, the RunSpec it was trained by.
+    Attributes after `fit`: `stack_`, the trained StackedAutoencoder, and `spec_`, its RunSpec.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
         self.random_state = random_state
 
     def spec(self, seed: int = 0) -> RunSpec:
-        """The run spec of these parameters; InputError where they do not make one."""
+        """Return the run spec of these parameters; InputError if they are invalid."""
         deepest = len(self.widths) - 1
         stages = tuple(
             part
@@ -107,12 +108,12 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
 
     @own_settings()
     def fit(self, X: ArrayLike, y: Any = None) -> StackedAutoencoderTransformer:  # noqa: N803
-        """Train on rows [n, features]; y is not looked at."""
+        """Train on rows [n, features]; y is ignored."""
         rows = validate_data(self, X, dtype=FLOATS)
         shape = (rows.shape[1],) if self.image_shape is None else python_value(tuple(self.image_shape))
         need(
             math.prod(shape) == rows.shape[1],
-            f"image_shape {shape} does not fit rows of {rows.shape[1]} features: give one whose product that is",
+            f"image_shape {shape} does not fit rows of {rows.shape[1]} features: give one with that product",
         )
         self.spec_ = self.spec(int(check_random_state(self.random_state).randint(2**31 - 1)))
         values = torch.from_numpy(np.array(rows, dtype=np.float32, order="C")).view(-1, *shape)
@@ -122,25 +123,25 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
 
     @own_settings()
     def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """The codes [n, values] of rows [n, features]."""
+        """Return the codes [n, values] of rows [n, features]."""
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=FLOATS, reset=False)
         return through(self.stack_, "encode", rows, self.stack_.input_shape)
 
     @own_settings()
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """The rows [n, features] that the decoders make of codes [n, values]; InputError for codes of another size."""
+        """Return the reconstructed rows [n, features] of codes [n, values]; InputError for codes of another size."""
         check_is_fitted(self)
         codes = check_array(X, dtype=FLOATS)
         need(
             codes.shape[1] == self._n_features_out,
-            f"codes of {codes.shape[1]} values are none of this encoder's: give {self._n_features_out} a row",
+            f"codes of {codes.shape[1]} values do not fit this encoder: give {self._n_features_out} per row",
         )
         return through(self.stack_, "decode", codes, self.stack_.latent_shape)
 
     @own_settings()
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
-        """Minus the mean squared error of the reconstruction, in squared units of a feature: greater is better."""
+        """Return minus the mean squared error of the reconstruction, in squared units of a feature: greater is better."""
         check_is_fitted(self)
         rows, squared = validate_data(self, X, dtype=np.float64, reset=False), 0.0
         for index in chunks(len(rows), 2 * rows[:1].size, ROWS):
@@ -152,8 +153,8 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
 
 @torch.no_grad()
 def through(stack: StackedAutoencoder, way: str, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """What `encode` or `decode` of `stack` makes of rows [n, values], each of them of `shape`: rows of the same dtype."""
-    # in the precision of the rows, so that what a row gives hardly depends on what else is in its batch
+    """Apply `encode` or `decode` of `stack` to rows [n, values], each of `shape`; the result has the dtype of the rows."""
+    # in the precision of the rows, so that a row's result hardly depends on the other rows of its batch
     stack = stack if rows.dtype == np.float32 else copy.deepcopy(stack).double()
     found = np.empty((len(rows), math.prod(stack.latent_shape if way == "encode" else stack.input_shape)), rows.dtype)
     for index in chunks(len(rows), 2 * stack.widest(stack.input_shape), ROWS):

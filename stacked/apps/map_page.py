@@ -1,4 +1,4 @@
-"""A page to look at maps of images in: points to hover over, and to turn in three dimensions; one file, without network."""
+"""An interactive HTML page of 2-D and 3-D maps of images: one file that works without network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from PIL import Image
 
 from stacked.util.checks import layout_hint, need
 
-#: Okabe and Ito 2008, and Tol's for more: of classes in their order, then from the beginning again
+#: colours of the classes in their order, repeated if there are more (Okabe and Ito 2008, extended by Tol's)
 COLOURS = (
     "#0072B2",
     "#E69F00",
@@ -33,7 +33,7 @@ COLOURS = (
     "#595959",
 )
 
-#: values of all pictures of a page: larger pictures are made smaller, for a page that a browser can show
+#: the most values of all pictures of a page; larger pictures are reduced so that browsers can show the page
 SHEET = 2**25
 
 
@@ -45,10 +45,10 @@ def map_page(
     classes: Sequence[str] = (),
     title: str = "Maps of images",
 ) -> str:
-    """HTML that shows `maps`, coordinates [N, 2] or [N, 3] by name, of images [N, C, H, W].
+    """Return an HTML page that shows `maps`, coordinates [N, 2] or [N, 3] by name, of images [N, C, H, W].
 
-    names: of the images. labels: indices of `classes`, which colours tell apart; -1 or none of them: without a class. Raises
-    InputError where there is nothing to show, or the parts do not fit each other.
+    names: names of the images. labels: indices of `classes`, which are shown by colour; -1 (or no labels): without a class.
+    Raises InputError if there is nothing to show, or the arguments do not fit each other.
     """
     count = len(images)
     need(bool(maps) and count > 0, "there is nothing to show: give at least one map and one image")
@@ -81,14 +81,16 @@ def map_page(
         "tile": list(small.shape[2:]),
         "sheet": "data:image/png;base64," + base64.b64encode(sheet(small)).decode(),
     }
-    text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")  # no text of it ends the script
+    text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")  # cannot end the script element
     page = files("stacked.apps").joinpath("map_page.html").read_text(encoding="utf-8")
     parts = {"title": html.escape(title), "content": text, "policy": html.escape(policy(page))}
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page)  # at once: a part may look like a place
+    return re.sub(
+        r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page
+    )  # in one pass: a part can contain a placeholder
 
 
 def policy(page: str) -> str:
-    """The content security policy of a page: no script and no style runs but its own, nothing is loaded and nothing sent."""
+    """Return the content security policy of a page: only its own script and style, and no network."""
     hashes = {
         tag: base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
         for tag in ("script", "style")
@@ -99,13 +101,13 @@ def policy(page: str) -> str:
 
 
 def scaled(points: NDArray[Any]) -> NDArray[np.float64]:
-    """Centred, and with the same factor for all axes, so that the farthest lies at 1."""
+    """Centre the points and scale all axes by one factor, so that the largest coordinate is 1."""
     centred = points.astype(np.float64) - (points.max(0) + points.min(0)) / 2
     return centred / max(float(np.abs(centred).max()), 1e-12)
 
 
 def thumbnails(images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], most: int = SHEET) -> NDArray[np.uint8]:
-    """Images [C, H, W] as an array, made smaller by a whole number where all of them would have more than `most` values."""
+    """Return images [C, H, W] as an array, reduced by an integer factor if together they have more than `most` values."""
     factor = math.ceil(math.sqrt(sum(image.size for image in images) / most))
     if factor <= 1:
         return np.asarray(images)
@@ -115,7 +117,7 @@ def thumbnails(images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], most: in
 
 
 def sheet(images: NDArray[np.uint8]) -> bytes:
-    """All images on one PNG, row by row."""
+    """Return all images in one PNG, row by row."""
     count, channels, height, width = images.shape
     across = math.ceil(math.sqrt(count))
     down = math.ceil(count / across)

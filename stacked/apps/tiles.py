@@ -1,4 +1,4 @@
-"""Images of any height and width as tiles of one size."""
+"""Division of images of any height and width into tiles of one size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def tiled(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Images [N, C, H, W] as tiles [N * n, C, *size], row by row, the last row and column repeated where one is not full."""
+    """Return images [N, C, H, W] as tiles [N * n, C, *size], row by row; incomplete tiles repeat the last row and column."""
     (height, width), (down, across) = size, grid(images.shape[2:], size)
     rows = torch.arange(down * height).clamp_max(images.shape[2] - 1)
     columns = torch.arange(across * width).clamp_max(images.shape[3] - 1)
@@ -19,12 +19,12 @@ def tiled(images: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def grid(shape: Sequence[int], size: Sequence[int]) -> tuple[int, int]:
-    """How many tiles of a size an image of the height and width in `shape` is cut into: (one below another, side by side)."""
+    """Return how many tiles of a size cover an image of the height and width in `shape`: (vertically, horizontally)."""
     return -(-shape[0] // size[0]), -(-shape[1] // size[1])
 
 
 def some_tiles(images: Tensor, size: Sequence[int], most: int) -> Tensor:
-    """Of the tiles of all images at most so many, evenly spread."""
+    """Return at most `most` tiles of the images, evenly spread."""
     each = math.prod(grid(images.shape[2:], size))
     count = each * len(images)
     chosen = range(0, count, max(1, count // most))[:most]

@@ -1,1 +1,1 @@
-"""What the commands share: parsing, exit codes, and refusing to write over files of others."""
+"""What all commands share: parsing, exit codes, and protection of existing files."""

@@ -1,6 +1,6 @@
-"""What command lines share: how they are called, how they end, and what was meant by a misspelt word.
+"""What all command lines share: program name, exit codes, and hints at misspelt words.
 
-Importing this module loads no torch.
+Importing this module does not load torch.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from stacked.runtime.progress import say
 from stacked.util.checks import meant
 from stacked.util.errors import InputError
 
-#: The program that runs a command, where that is not Python: `studies.__main__` sets it.
+#: The name of the program that runs the command, set by `studies.__main__`; "" for `python -m`.
 program = ""
-#: What a shell says of a process that wrote to a pipe which nobody reads any more.
+#: The exit code that a shell reports for a process whose pipe was closed by its reader (128 + SIGPIPE).
 UNREAD = 128 + 13
 
 
 def called(module: str) -> str:
-    """How the command of a module is called: "python -m studies.layerwise", or "stacked layerwise"."""
+    """Return how a module's command is called: "python -m studies.layerwise", or "stacked layerwise"."""
     return f"{program} {module.rpartition('.')[2]}" if program else f"python -m {module}"
 
 
 class Command(argparse.ArgumentParser):
-    """A parser that says which option may have been meant."""
+    """An argument parser that suggests the nearest known word for a misspelt one."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the words, and exit with 2."""
+        """Print the message with a suggestion, and exit with code 2."""
         super().error(message + misspelt(message, options_of(self)))
 
 
 def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """The words that a parser knows: its options, its commands, and the options of these."""
+    """Yield the options and commands of a parser, and the options of its commands."""
     for action in parser._actions:
         yield from action.option_strings
         if isinstance(action, argparse._SubParsersAction):
@@ -47,13 +47,13 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def misspelt(message: str, known: Iterable[str]) -> str:
-    """What to add to a parser's message of a word that it does not know; "" where none of the `known` is near."""
+    """Return a suggestion for the unknown word in a parser's message; "" if no `known` word is similar."""
     found = re.search(r"(?:unrecognized arguments: |invalid choice: '|Option ')(-*)([\w-]+)", message)
     return meant(found[2], (word.lstrip("-") for word in known), found[1]) if found else ""
 
 
 def carried_out(prog: str, do: Callable[[], int]) -> int:
-    """The exit code of `do`; 2, and a sentence, for bad input."""
+    """Run `do` and return its exit code; for an InputError print its message and return 2."""
     open_streams()
     try:
         code = do()
@@ -69,19 +69,20 @@ def carried_out(prog: str, do: Callable[[], int]) -> int:
 
 
 def is_unread() -> bool:
-    """Whether nobody reads what this process prints any more, as after `| head`; what is printed then leads nowhere."""
+    """Whether the reader of stdout is gone, as after `| head`; if so, further output is discarded."""
     try:
         print(flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest when it exits
         return True
     return False
 
 
 def open_streams() -> None:
-    """Let this process have all its standard streams, and print any text: a closed one leads nowhere, what it lacks is escaped.
+    """Open closed standard streams on the null device, and let stdout escape characters that its encoding lacks.
 
-    A file that is opened takes the lowest free number: that of a closed stream, to which others, and child processes, write.
+    A newly opened file takes the lowest free descriptor. If that were the number of a closed stream, other code and child
+    processes would write into the file.
     """
     for number in range(3):
         try:

@@ -1,4 +1,4 @@
-"""No command writes over a file that it did not write itself."""
+"""Commands never overwrite a file that they did not write themselves."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from pathlib import Path
 
 from stacked.util.checks import need
 
-FORCE = "write over files that are there already"
+FORCE = "overwrite existing files"
 
 
 def check_new(paths: Iterable[Path], what: str, force: bool = False) -> None:
-    """Raise InputError for the first path that is there already, unless `force`; `what` a command would write, as a name."""
+    """Raise InputError for the first of `paths` that exists, unless `force`; `what` names the kind of path in the message."""
     for path in paths:
-        need(force or not _there(path), f"{path} is there already: name another {what}, or write over it with --force")
+        need(force or not _there(path), f"{path} exists already: give another {what}, or overwrite it with --force")
 
 
 def check_not_read(path: Path, read: Sequence[Path], what: str) -> None:
-    """Raise InputError where `path`, which a command would write as `what`, is one of the files that it reads."""
+    """Raise InputError if `path`, to be written, is one of the files that are read; `what` names the option in the message."""
     for each in read:
         same = path.exists() and each.exists() and path.samefile(each)
-        need(not same, f"{path} is read and cannot be written as well: name another {what}")
+        need(not same, f"{path} is an input and cannot be overwritten: give another {what}")
 
 
 def check_own(own: bool, paths: Iterable[Path]) -> None:
-    """Raise InputError for the first path that is there already, where the folder that a command writes to is not its `own`."""
+    """Raise InputError for the first of `paths` that exists, unless the folder is the command's `own`."""
     for path in () if own else paths:
         need(
             not _there(path),
-            f"{path} is there already, and not written by this command: move it away, or choose another --out",
+            f"{path} exists already and was not written by this command: move it away, or give another --out",
         )
 
 
 def below(folder: Path, *patterns: str) -> Iterator[Path]:
-    """The files in a folder that have one of these names, or patterns of names."""
-    for pattern in patterns if os.path.isdir(folder) else ():  # unlike Path.is_dir, of any name
+    """Yield the files in a folder that match one of these glob patterns, sorted for each pattern."""
+    for pattern in patterns if os.path.isdir(folder) else ():  # Path.is_dir raises for some names
         yield from sorted(folder.glob(pattern))
 
 
 def begins(path: Path, text: str) -> bool:
-    """Whether a file begins with this text; not, where there is none."""
+    """Whether the file exists and begins with this text."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -1,1 +1,1 @@
-"""What a phase is made of beside stages: corruption, losses, penalties, winner-take-all, optimisers."""
+"""The parts of a phase besides stages: corruption, losses, penalties, winner-take-all, optimisers, non-finite losses."""

@@ -1,8 +1,8 @@
-"""Corruptions: pure functions of (x, level, generator) that return a corrupted copy, and which elements of it were hit.
+"""Corruptions: pure functions of (x, level, generator) that return a corrupted copy and a mask of the corrupted elements.
 
 To add one, write the function and name it in CORRUPTIONS. The target of a denoising stage stays clean (Vincent et al.
-2010, section 3): whoever trains corrupts a copy of what the learning stage reads. Corruptions are composed by joining
-their names with "+", as in "masking+gaussian".
+2010, section 3): the caller corrupts a copy of what the trained stage reads. Corruptions are composed by joining their
+names with "+", as in "masking+gaussian".
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from stacked.util.checks import need
 
 
 class Corrupted(NamedTuple):
-    """A corrupted copy `x`, and which of its elements were `hit`: booleans that broadcast to x's shape; None: all of them.
+    """A corrupted copy `x`, and the boolean mask `hit` of its corrupted elements, which broadcasts to x (None: all of them).
 
-    Hit is what was drawn, not what changed: a zero that was masked is hit.
+    The mask is what was drawn, not what changed: a zero that was masked counts as hit.
     """
 
     x: Tensor
@@ -34,10 +34,10 @@ class Corrupted(NamedTuple):
 class Corruption:
     """A kind of corruption.
 
-    of: the function of (x, level, generator), and of the side of a block where `maps`.
+    of: the function of (x, level, generator), and of the side of a block if `maps`.
     most: the largest level allowed.
-    maps: reads maps [B, C, H, W] only.
-    chooses: hits some elements and not others, and says which.
+    maps: whether it accepts maps [B, C, H, W] only.
+    chooses: whether it corrupts only some elements and returns a mask of them.
     """
 
     of: Callable[..., Corrupted]
@@ -47,16 +47,16 @@ class Corruption:
 
 
 def random_bytes(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Independent uniform bytes, uint8 of `shape`: eight for each 64-bit draw, the cheapest randomness torch has on a CPU."""
+    """Return independent uniform bytes (uint8) of `shape`; one 64-bit draw gives eight, the cheapest way in torch on a CPU."""
     words = torch.empty((shape.numel() + 7) // 8, dtype=torch.int64, device=generator.device)
     return words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: shape.numel()].view(shape)
 
 
 def chosen(x: Tensor, level: float, generator: torch.Generator) -> Tensor:
-    """A boolean tensor of x's shape, each element True with probability `level` exactly.
+    """Return a boolean tensor of x's shape whose elements are True with probability `level`.
 
-    A byte only resolves 1/256, so each example draws its threshold between the two neighbouring ones: unbiased for every
-    element, and within one example the realised rate varies by at most 1/256 more than independent draws would.
+    A byte resolves only 1/256, so each example draws its threshold from the two neighbouring bytes. This makes the probability
+    of every element exact; within one example the realised rate varies by at most 1/256 more than with independent draws.
     """
     low = math.floor(level * 256)
     rows = (x.shape[0],) + (1,) * (x.dim() - 1)
@@ -69,39 +69,39 @@ def chosen(x: Tensor, level: float, generator: torch.Generator) -> Tensor:
 
 
 def laid_out_as(x: Tensor, values: Tensor) -> Tensor:
-    """The values in the memory layout of x: what is drawn must not depend on it, and operations on mixed layouts are slow."""
+    """Return the values in the memory layout of x: draws must not depend on it, and operations on mixed layouts are slow."""
     return values if values.stride() == x.stride() else torch.empty_like(x, dtype=values.dtype).copy_(values)
 
 
 def masking(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:
-    """Set each element to 0 with probability `level` in [0, 1]; the rest is never rescaled (Vincent et al. 2010, section 3.3)."""
+    """Set each element to 0 with probability `level` in [0, 1], without rescaling the rest (Vincent et al. 2010, section 3.3)."""
     hit = chosen(x, level, generator)
-    # a product is faster than masked_fill on a CPU, and bytes become floats three times as fast as booleans do
+    # a product is faster than masked_fill on a CPU, and converting bytes to floats is three times as fast as booleans
     return Corrupted(x * hit.logical_not().view(torch.uint8).to(x.dtype), hit)
 
 
 def block_masking(x: Tensor, level: float, generator: torch.Generator, patch: int) -> Corrupted:
-    """Set whole blocks of `patch` x `patch` places of maps [B, C, H, W] to 0, all channels alike, each with probability `level`.
+    """Set blocks of `patch` x `patch` positions of maps [B, C, H, W] to 0 in all channels, each with probability `level`.
 
-    The grid begins at the top left; a last block that does not fit is cut. This is the masking of He et al. 2022 (masked
-    autoencoders), who drop a fixed share of the blocks: here each falls independently of the others, so that the expected
-    rate is `level` exactly for any number of blocks. Nothing is rescaled. The blocks hit are [B, 1, H, W].
+    The grid begins at the top left; the last blocks are cut where they do not fit. He et al. 2022 (masked autoencoders) drop a
+    fixed share of the blocks; here each is drawn independently, so that the expected rate is exactly `level` for any number
+    of blocks. Nothing is rescaled. The mask is [B, 1, H, W].
     """
-    need(x.dim() == 4, f"block masking reads maps [B, C, H, W], not values of shape {tuple(x.shape)}: use 'masking'")
+    need(x.dim() == 4, f"block masking needs maps [B, C, H, W], not values of shape {tuple(x.shape)}: use 'masking'")
     batch, _, height, width = x.shape
     grid = (batch, 1, -(-height // patch), -(-width // patch))
-    # one float each, not a byte: blocks are few, and so they are independent, and exact to the 2^-24 of a float's draw
+    # one float per block instead of a byte: blocks are few, and the probability is exact to 2^-24
     block = torch.rand(grid, generator=generator, device=generator.device, dtype=torch.float32) < level
-    down, across = min(patch, height), min(patch, width)  # a block larger than the map is all of it
+    down, across = min(patch, height), min(patch, width)  # a block cannot be larger than the map
     hit = block.repeat_interleave(down, 2).repeat_interleave(across, 3)[..., :height, :width]
     return Corrupted(x * ~hit, hit)
 
 
 def salt_and_pepper(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:
-    """Set each element, with probability `level` in [0, 1], to the smallest or the largest value of the batch by a fair coin.
+    """Set each element, with probability `level` in [0, 1], to the smallest or largest value of the batch, each equally likely.
 
-    For pixels these are 0 and 1; codes of a rectifier have no largest value but the observed one (Vincent et al. 2010,
-    section 3.3).
+    For pixels these are 0 and 1; codes of a rectifier have no upper bound, so the observed maximum is used (Vincent et al.
+    2010, section 3.3).
     """
     hit = chosen(x, level, generator)
     coin = laid_out_as(x, random_bytes(x.shape, generator) < 128)
@@ -109,7 +109,7 @@ def salt_and_pepper(x: Tensor, level: float, generator: torch.Generator) -> Corr
 
 
 def gaussian(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:
-    """Add independent normal noise of standard deviation `level` >= 0, in units of x (Vincent et al. 2010, section 3.3)."""
+    """Add independent normal noise with standard deviation `level` >= 0, in units of x (Vincent et al. 2010, section 3.3)."""
     noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
     return Corrupted(x + level * laid_out_as(x, noise), None)
 
@@ -123,19 +123,19 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def parts(name: str) -> list[str]:
-    """The names in CORRUPTIONS that a composed name joins with "+", in the order they act; InputError for an unknown one."""
+    """Return the names that a composed name joins with "+", in the order they act; InputError for an unknown one."""
     names = name.split("+")
     for part in names:
         known = ", ".join(CORRUPTIONS)
-        need(part in CORRUPTIONS, f"corruption {part!r} is not known: choose from {known} (join several with +)")
+        need(part in CORRUPTIONS, f"corruption {part!r} is not known: choose from {known} (join several with '+')")
     return names
 
 
 def corrupt(name: str, x: Tensor, levels: tuple[float, ...], generator: torch.Generator, patch: int) -> Corrupted:
-    """x after the corruptions that `name` joins with "+", from left to right, each with its level.
+    """Return x after the corruptions that `name` joins with "+", from left to right, each with its level.
 
-    All draw from the one generator, one after the other; a part of level 0 is skipped and draws nothing, and where that
-    leaves none, x itself comes back. An element is hit that any part hit. `patch` is the side of a block, in places.
+    They draw one after the other from the one generator. A part of level 0 is skipped and draws nothing; if all are skipped, x
+    itself is returned. An element is hit if any part hits it. `patch` is the side of a block, in positions.
     """
     names = parts(name)
     need(

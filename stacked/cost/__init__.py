@@ -1,1 +1,1 @@
-"""FLOPs, memory, time and disk of a run, before and while it trains."""
+"""Estimates of the FLOPs, memory, time and disk space of a run, before and during training."""

@@ -1,5 +1,7 @@
-"""An update of a phase gone through operation by operation, on tensors that have a shape and no values: in milliseconds, in no
-memory, whatever the size of the stack."""
+"""Fake execution of an update, operation by operation, on tensors with a shape but no values.
+
+It takes milliseconds and no memory, whatever the size of the stack.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ from stacked.stages.stage import Shape
 from stacked.training.fit import rates
 from stacked.training.phase_loss import PhaseLoss
 
-#: operations that move nothing
+#: operations that move no data
 VIEWS = frozenset(
     {
         "alias",
@@ -56,19 +58,19 @@ class Operation:
 
 @dataclass(frozen=True)
 class Work:
-    """Operations one after the other, and the most bytes alive at once."""
+    """A sequence of operations, and the most bytes alive at once."""
 
     operations: tuple[Operation, ...]
     peak_bytes: int = 0
 
     @property
     def flop(self) -> int:
-        """FLOPs of all."""
+        """The total FLOPs."""
         return sum(one.flop for one in self.operations)
 
 
-class Noted(TorchDispatchMode):
-    """Keeps a list of the operations that are carried out, but for those that move nothing."""
+class OperationLog(TorchDispatchMode):
+    """Records all operations except those that move no data."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +88,7 @@ class Noted(TorchDispatchMode):
 
 
 class DryRunUpdate:
-    """Updates of `phase` on random examples, which train a stack that is not needed any more."""
+    """Updates of `phase` on random examples, which change the stack."""
 
     def __init__(
         self, stack: StackedAutoencoder, phase: Phase, config: Optimisation, batch_size: int, classes: int = 0
@@ -102,7 +104,7 @@ class DryRunUpdate:
         self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
 
     def update(self) -> None:
-        """Forward, backward, and the optimiser's step."""
+        """Run the forward pass, the backward pass and the optimiser's step."""
         read, target = examples(self.stack, self.phase, self.batch_size)
         loss = self.objective(read, target, step=0)
         self.optimiser.zero_grad()
@@ -110,13 +112,13 @@ class DryRunUpdate:
         self.optimiser.step()
 
     def peak_bytes(self) -> int:
-        """The most bytes alive in the second update, by which gradients and optimiser state are there, or in the first."""
+        """Return the most bytes alive in the first two updates; gradients and optimiser state exist from the second on."""
         best = []
         with LiveBytes() as live:
             for module in (self.stack, self.objective):
                 for tensor in [*module.parameters(), *module.buffers()]:
                     live.add(tensor)
-            if self.config.patience_of(self.phase):  # the best weights so far
+            if self.config.patience_of(self.phase):  # early stopping keeps the best weights
                 best = [tensor.clone() for tensor in self.stack.state_dict().values()]
             for _ in range(2):
                 self.update()
@@ -125,7 +127,7 @@ class DryRunUpdate:
 
 
 def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:
-    """Inputs and targets of the shapes that `n` images have in `phase`: values in [0, 1), class 0."""
+    """Return random inputs in [0, 1) and targets (class 0) with the shapes that `n` images have in `phase`."""
     read = torch.rand(n, *stack.shapes(stack.input_shape)[phase.input_depth])
     if phase.target == "labels":
         return read, torch.zeros(n, dtype=torch.int64)
@@ -134,12 +136,12 @@ def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, T
 
 @contextmanager
 def fake_stack(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAutoencoder]:
-    """A stack of `depth` stages for images of `shape` whose tensors have no values; inside, neither has any other."""
+    """Context that yields a stack of `depth` stages for images of `shape`; tensors made inside it have no values."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         stack = StackedAutoencoder(shape)
         while stack.depth < depth:
             stage = next_stage(stack, spec)
-            for weight in stage.parameters():  # as `grow` lays them out; a module cannot be moved here
+            for weight in stage.parameters():  # the memory layout of `grow`; Module.to does not work here
                 if weight.dim() == 4:
                     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
             stack.grow(stage)
@@ -147,33 +149,33 @@ def fake_stack(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAut
 
 
 def update(spec: StackSpec, shape: Shape, phase: Phase, config: Optimisation, batch: int, classes: int = 0) -> Work:
-    """An update of `phase`, without the frozen stages below it: forward, backward, and the optimiser's step."""
+    """Return the work of an update of `phase`, without the frozen stages: forward and backward pass, and optimiser step."""
     with fake_stack(spec, shape, phase.depth) as stack:
         dry_run = DryRunUpdate(stack, phase, config, batch, classes)
         peak = dry_run.peak_bytes()
-        return Work(tuple(noted_in(dry_run.update)), peak)
+        return Work(tuple(operations_of(dry_run.update)), peak)
 
 
 def recalibration(
     spec: StackSpec, shape: Shape, phase: Phase, config: Optimisation, batch: int, classes: int = 0
 ) -> Work:
-    """Taking the running statistics of what `phase` has trained anew on a batch."""
+    """Return the work of recalibrating the running statistics of `phase` on one batch."""
     with fake_stack(spec, shape, phase.depth) as stack, torch.no_grad():
         objective = PhaseLoss(stack.learn_only(*phase.trainable).train(), phase, config, classes=classes)
         read = examples(stack, phase, batch)
-        return Work(tuple(noted_in(lambda: objective.of_examples(*read))))
+        return Work(tuple(operations_of(lambda: objective.per_example(*read))))
 
 
 def encoding(spec: StackSpec, shape: Shape, depth: int, batch: int) -> Work:
-    """Encoding a batch of images to `depth`, as frozen stages do."""
+    """Return the work of encoding a batch of images to `depth` with frozen stages."""
     with fake_stack(spec, shape, depth) as stack, torch.no_grad():
         stack.eval()
         images = torch.rand(batch, *shape)
-        return Work(tuple(noted_in(lambda: stack.encode(images, depth))))
+        return Work(tuple(operations_of(lambda: stack.encode(images, depth))))
 
 
-def noted_in(do: Callable[[], Any]) -> list[Operation]:
-    """The operations of a call; attention is the products that it consists of, whatever kernel does them."""
-    with Noted() as noted, sdpa_kernel(SDPBackend.MATH):
+def operations_of(do: Callable[[], Any]) -> list[Operation]:
+    """Return the operations of a call; attention counts as its matrix products, whatever kernel computes it."""
+    with OperationLog() as log, sdpa_kernel(SDPBackend.MATH):
         do()
-    return noted.operations
+    return log.operations

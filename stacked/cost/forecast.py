@@ -1,4 +1,4 @@
-"""What a run will cost, told before it is trained: FLOPs, time, memory and disk."""
+"""Estimates of a run's cost before training: FLOPs, time, memory and disk space."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from stacked.training.codes import Images
 from stacked.training.fit import Training
 from stacked.training.prepare import Examples, prepare_phase
 
-#: updates by which this machine is told how it does on a spec
-TRIED = 4
+#: number of trial updates that measure the efficiency of this machine
+TRIAL_UPDATES = 4
 
 
 @dataclass(frozen=True)
 class PhaseForecast:
-    """A phase: its updates, GFLOP and seconds of training, the codes of frozen stages below included; bytes alive at once in an
-    update, and of codes that are kept."""
+    """The cost of a phase.
+
+    updates: number of updates. gflop, seconds: of training, with the encoding by frozen stages. peak_bytes: most bytes alive
+    in an update. codes_bytes: bytes of cached codes.
+    """
 
     name: str
     updates: int
@@ -42,8 +45,10 @@ class PhaseForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run costs on a machine: training alone, without what is measured between and after it. disk_bytes: of its work
-    folder, at most, without the MLflow store."""
+    """The cost of a run's training on a machine, without its evaluations.
+
+    disk_bytes: most bytes of its work folder, without the MLflow store.
+    """
 
     machine: Machine
     phases: tuple[PhaseForecast, ...]
@@ -63,17 +68,19 @@ class Forecast:
 
     @property
     def peak_bytes(self) -> int:
-        """Beside the images, in the phase that takes most."""
+        """The most bytes of memory beside the images, in the phase that needs most."""
         return max((phase.peak_bytes + phase.codes_bytes for phase in self.phases), default=0)
 
 
 @own_settings()
-def plan(spec: RunSpec, shape: Shape, images: int, *, classes: int = 0, machine: Machine | None = None) -> Forecast:
-    """What `spec` costs on so many training images of `shape` (C, H, W), with so many classes.
+def estimate_cost(
+    spec: RunSpec, shape: Shape, images: int, *, classes: int = 0, machine: Machine | None = None
+) -> Forecast:
+    """Estimate the cost of `spec` on so many training `images` of `shape` (C, H, W), with so many `classes`.
 
-    machine: one that is told about (None: this one's processor, with the threads that torch uses now; its rates are measured,
-    and a few updates of the costliest phase are made). Nothing else is trained, read or written. InputError where images are
-    too small or too few for the stack.
+    machine: the machine to estimate for (None: this machine's processor with torch's current number of threads; its rates are
+    measured, with a few updates of the costliest phase). Nothing is stored. Raises InputError if the images are too small or
+    too few for the stack.
     """
     check_size(spec.stack, shape)
     order = Order(images, spec.optimisation.batch_size, spec.seed)
@@ -81,15 +88,15 @@ def plan(spec: RunSpec, shape: Shape, images: int, *, classes: int = 0, machine:
     if phases:
         check_batch(spec.stack, shape, spec.optimisation.batch_size, images)
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
-    machine = machine or tried(spec, shape, costs, classes)
-    with tempfile.TemporaryDirectory() as nothing:  # as if none of it were written yet
+    machine = machine or calibrated(spec, shape, costs, classes)
+    with tempfile.TemporaryDirectory() as nothing:  # an empty work folder: nothing is written yet
         room = work_room(spec, shape, order.updates_per_epoch, classes, Path(nothing))
-    told = tuple(forecast(phase, cost, machine) for phase, cost in costs)
-    return Forecast(machine, told, room.kept + room.passing)
+    estimates = tuple(forecast(phase, cost, machine) for phase, cost in costs)
+    return Forecast(machine, estimates, room.kept + room.temporary)
 
 
 def forecast(phase: Phase, cost: PhaseCost, machine: Machine) -> PhaseForecast:
-    """What a phase costs on a machine."""
+    """Return the cost of a phase on a machine."""
     update, encoding, recalibration = (
         machine.seconds(work.operations) for work in (cost.update, cost.encoding, cost.recalibration)
     )
@@ -97,13 +104,13 @@ def forecast(phase: Phase, cost: PhaseCost, machine: Machine) -> PhaseForecast:
     return PhaseForecast(phase.name, cost.updates, cost.flops / 1e9, seconds, cost.peak_bytes, cost.cache.bytes)
 
 
-def tried(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]], classes: int) -> Machine:
-    """This machine, with the efficiency that it shows in a few updates of the costliest phase."""
+def calibrated(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]], classes: int) -> Machine:
+    """Return this machine with the efficiency measured in a few updates of the costliest phase."""
     machine = measured()
     if not costs:
         return machine
     costliest, cost = max(costs, key=lambda each: machine.seconds(each[1].update.operations))
-    phase = dataclasses.replace(costliest, updates=2 * TRIED, resamples=False)
+    phase = dataclasses.replace(costliest, updates=2 * TRIAL_UPDATES, resamples=False)
     images = Images(torch.randint(0, 256, (cost.batch, *shape), dtype=torch.uint8))
     examples = Examples(images, torch.zeros(cost.batch, dtype=torch.int64))
     stack = StackedAutoencoder(shape)
@@ -119,8 +126,8 @@ def tried(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]], cla
         targets=prepared.targets,
         classes=classes,
     )
-    points = training.points()
-    for _ in range(TRIED):  # the first updates allocate
-        next(points)
-    seconds = seconds_of(lambda: next(points), TRIED - 1)
+    metrics = training.train()
+    for _ in range(TRIAL_UPDATES):  # warm-up: the first updates allocate memory
+        next(metrics)
+    seconds = seconds_of(lambda: next(metrics), TRIAL_UPDATES - 1)
     return dataclasses.replace(machine, efficiency=machine.seconds(cost.update.operations) / seconds)

@@ -1,4 +1,4 @@
-"""The bytes of all tensors alive at once, counted and not sampled."""
+"""The exact number of bytes of all tensors that are alive at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the storages that operations return, for as long as these live, and the largest sum of them.
+    """Counts the bytes of the storages that operations return while these are alive, and their maximum.
 
-    What a kernel allocates and frees inside itself is not seen. `peak` and `now` are in bytes.
+    Memory that a kernel allocates and frees internally is not counted. `now` and `peak` are in bytes.
     """
 
     def __init__(self) -> None:

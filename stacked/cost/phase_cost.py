@@ -1,4 +1,4 @@
-"""What a phase of a run costs: FLOPs, operations and bytes, counted by fake execution."""
+"""The cost of a phase (FLOPs, operations, bytes), counted by fake execution."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from stacked.training.recalibration import batches
 
 @dataclass(frozen=True)
 class PhaseCost:
-    """What `updates` updates of a phase on batches of `batch` out of `images` images cost.
+    """The cost of `updates` updates of a phase on batches of `batch` out of `images` images.
 
-    update: one, without the frozen stages below. encoding: one batch through these. recalibration: one batch on which running
-    statistics are taken anew; there are `recalibrations` of them. cache: how codes are kept, as far as that does not depend on
-    the machine.
+    update: the work of one update, without the frozen stages. encoding: the work of encoding one batch by the frozen stages.
+    recalibration: the work of one of the `recalibrations` batches of recalibration. cache: how codes are kept, as far as this
+    does not depend on the machine.
     """
 
     updates: int
@@ -37,17 +37,17 @@ class PhaseCost:
 
     @property
     def flops_once(self) -> int:
-        """FLOPs of computing the codes that are kept."""
+        """FLOPs of computing the cached codes."""
         return self.encoding.flop // self.batch * self.images if self.cache.mode == "memory" else 0
 
     @property
     def flops_per_update(self) -> int:
-        """FLOPs of an update, with those of codes that are recomputed for it."""
+        """FLOPs of an update, with those of recomputed codes."""
         return self.update.flop + self._recomputed
 
     @property
     def flops_per_recalibration(self) -> int:
-        """FLOPs of a batch of recalibration, with those of codes that are recomputed for it."""
+        """FLOPs of a batch of recalibration, with those of recomputed codes."""
         return self.recalibration.flop + self._recomputed
 
     @property
@@ -63,7 +63,7 @@ class PhaseCost:
 
     @property
     def encoded(self) -> int:
-        """Batches that frozen stages encode."""
+        """The number of batches that frozen stages encode."""
         if self.cache.mode == "images":
             return 0
         if self.cache.mode == "memory":
@@ -77,9 +77,9 @@ class PhaseCost:
 
 @own_settings()
 def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: int = 0) -> PhaseCost:
-    """The cost of `phase` of a run of `spec` on so many images [C, H, W] of `shape`, with so many classes."""
+    """Return the cost of `phase` in a run of `spec` on so many `images` of `shape` [C, H, W], with so many `classes`."""
     config, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size, images)
-    # phases that differ in name and length alone cost the same an update
+    # phases that differ only in name and length have the same cost per update
     kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False)
     empty = _empty(stack, tuple(shape))
     values = math.prod(empty.shapes(shape)[phase.input_depth])
@@ -96,7 +96,7 @@ def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: 
     )
 
 
-#: of phases, arms and seeds that share a stack: each is counted once in a process
+#: cached results: phases, arms and seeds that share a stack are counted once in a process
 _KEPT = 512
 _update = lru_cache(_KEPT)(update)
 _encoding = lru_cache(_KEPT)(encoding)

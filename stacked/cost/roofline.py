@@ -1,4 +1,4 @@
-"""How fast a machine is, in three numbers, and how long it takes for given operations."""
+"""The roofline model (Williams et al. 2009): the time of operations on a machine that three numbers describe."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ import torch
 from stacked.cost.fake_execution import Operation
 from stacked.runtime.settings import own_settings
 
-#: seconds of an operation of no size
+#: overhead of an operation in seconds
 EACH = 5e-6
 SIDE, COPIED = 2048, 1 << 26
 
 
 @dataclass(frozen=True)
 class Machine:
-    """gflops: of a large matrix product, GFLOP/s. gb_per_second: read and written by a copy that no cache holds. efficiency:
-    what is reached of the time that the larger of both bounds would allow (Williams et al. 2009, the roofline)."""
+    """A machine.
+
+    gflops: GFLOP/s of a large matrix product. gb_per_second: memory bandwidth of a copy larger than any cache, reading and
+    writing.
+    efficiency: the time allowed by the tighter of both bounds, as a fraction of the time taken.
+    """
 
     name: str
     gflops: float
@@ -29,18 +33,18 @@ class Machine:
     efficiency: float = 1.0
 
     def seconds(self, operations: Iterable[Operation]) -> float:
-        """How long these operations take, one after the other."""
+        """Return the time of these operations in seconds, one after the other."""
         flops, moved = 1e9 * self.gflops, 1e9 * self.gb_per_second
         return sum(max(one.flop / flops, one.bytes / moved) + EACH for one in operations) / self.efficiency
 
 
-#: NVIDIA's data sheet of the H100 SXM: fp32 without tensor cores, HBM3; half of what these allow is an assumption.
+#: NVIDIA's data sheet of the H100 SXM (fp32 without tensor cores, HBM3); the efficiency of one half is an assumption.
 H100 = Machine("an H100-class GPU", 67_000.0, 3350.0, 0.5)
 
 
 @own_settings()
 def measured() -> Machine:
-    """This machine's processor, with the threads that torch uses now; it takes some seconds, once in a process."""
+    """Measure this machine's processor with torch's current number of threads; it takes seconds, once in a process."""
     return _measured(torch.get_num_threads())
 
 
@@ -50,19 +54,19 @@ def _measured(threads: int) -> Machine:
 
 
 def product_rate() -> float:
-    """fp32 GFLOP/s of the product of two square matrices of side 2,048."""
+    """Return the GFLOP/s of the fp32 product of two square matrices of side 2,048."""
     a, b, out = (torch.rand(SIDE, SIDE) for _ in range(3))
     return 2e-9 * SIDE**3 / seconds_of(lambda: torch.mm(a, b, out=out))
 
 
 def copy_rate() -> float:
-    """GB/s, read and written, of copying 256 MiB."""
+    """Return the GB/s, reading and writing, of copying 256 MiB."""
     source, target = torch.rand(COPIED), torch.rand(COPIED)
     return 2e-9 * source.nbytes / seconds_of(lambda: target.copy_(source))
 
 
 def seconds_of(do: Callable[[], object], times: int = 5) -> float:
-    """The median wall time of calling `do`, which is called once before."""
+    """Return the median wall time of calling `do` in seconds, after one call to warm up."""
     do()
     taken = []
     for _ in range(times):

@@ -1,9 +1,9 @@
-"""Datasets as train, valid and test splits of uint8 images.
+"""Datasets as training, validation and test splits of uint8 images.
 
     from stacked import data
     splits = data.load("mnist", limit=1000)
 
-Importing this module, `names` and `check_name` do not import torch.
+Importing this module and calling `names` or `check_name` does not import torch.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ __all__ = ["Split", "Splits", "check_name", "load", "names", "recorded_name"]
 
 
 def names() -> tuple[str, ...]:
-    """The names that `load` takes, sorted; one that ends in ":WORD" takes an argument in its place."""
+    """Return the names of all datasets, sorted; for "folder:PATH" give a path in the place of PATH."""
     return tuple(sorted(_datasets()))
 
 
 def check_name(name: str, data_dir: str | Path | None = None) -> None:
-    """Raise InputError, with the names allowed and the nearest of them, unless `load` takes this name.
+    """Raise InputError, with the known names and the nearest of them, unless `load` accepts this name.
 
-    A name is recorded, so it must not tell where anything lies on this machine: of "folder:PATH" no absolute path is taken.
-    `data_dir` is where a folder may lie whose name is given alone.
+    Names are recorded and must not reveal folders of this machine, so "folder:PATH" takes no absolute path. `data_dir` is used
+    only to suggest a folder of this name.
     """
     _find(name, data_dir)
 
 
 def recorded_name(name: str) -> str:
-    """The name of a dataset as it is recorded: the same for a path, however it is written."""
+    """Return the recorded form of a dataset's name, in which each path has one spelling."""
     kind, colon, argument = name.partition(":")
     return f"{kind}{colon}{plain_path(argument)}"
 
@@ -61,27 +61,31 @@ def load(
 ) -> Splits:
     """Load a dataset's splits.
 
-    `valid` (between 0 and 1) is the part of the official training set that is held out for selection:
-    stratified, from the labelled part where there is one, and fixed whatever a run's seed. `limit` keeps that
-    many of the remaining training images (balanced and nested); valid and test stay the same for every limit.
-    `data_dir` holds what is not bundled (default: the environment variable STACKED_DATA, else
-    ~/.cache/stacked), and is where the PATH of "folder:PATH" begins (default: the current folder); nothing is fetched
-    unless `download`. `image_size` (pixels) and `grey` concern "folder:PATH" and "photographs" only, `white_level` (of 16-bit
-    grey files the value that is white; None: 65,535) and `max_megapixels` (of the largest image; None: Pillow's limit of 89)
-    "folder:PATH" only.
+    valid: fraction (between 0 and 1) of the official training set that is held out for validation: stratified, from the
+    labelled images if there are any, and the same for every seed.
+    limit: number of remaining training images to keep, balanced by class; a smaller limit is a subset of a larger one.
+    Validation and test sets do not depend on it.
+    data_dir: folder of the datasets that are not bundled (default: the environment variable STACKED_DATA, else
+    ~/.cache/stacked); for "folder:PATH" the folder that PATH is relative to (default: the current folder).
+    download: whether missing files may be downloaded.
+    image_size, grey: side in pixels and number of channels of "folder:PATH" and "photographs".
+    white_level: value of white in 16-bit grey files of "folder:PATH" (None: 65,535).
+    max_megapixels: largest image that is read from "folder:PATH" (None: Pillow's limit of 89).
 
     Raises InputError for an unknown name, an option outside its range, and missing or corrupt files.
     """
     name = recorded_name(name)
     dataset, argument = _find(name, data_dir)
     if limit is not None and limit < 1:
-        raise InputError(f"limit={limit} is not a number of training images: choose 1 or more, or leave it out")
+        raise InputError(f"limit={limit} is not a number of training images: give 1 or more, or leave it out")
     if not 0 < valid < 1:
-        raise InputError(f"valid={valid} is not a part of the training set: choose a number between 0 and 1")
+        raise InputError(
+            f"valid={valid} is not a fraction of the training set: give a number between 0 and 1, exclusive"
+        )
     if image_size < 1:
-        raise InputError(f"image_size={image_size} is not a size in pixels: choose 1 or more")
+        raise InputError(f"image_size={image_size} is not a size in pixels: give 1 or more")
     if grey and not argument and name != "photographs":
-        raise InputError(f"grey does not apply to {name!r}, whose images are taken as they are: leave it out")
+        raise InputError(f"grey does not apply to {name!r}, whose number of channels is fixed: leave it out")
 
     if white_level is not None:
         whole(white_level, "white_level", most=WHITE)
@@ -89,13 +93,13 @@ def load(
         positive(max_megapixels, "max_megapixels")
     for option, value in (("white_level", white_level), ("max_megapixels", max_megapixels)):
         if value is not None and not argument:
-            raise InputError(f"{option} does not apply to {name!r}, which is no folder of images: leave it out")
+            raise InputError(f"{option} does not apply to {name!r}, which is not a folder of images: leave it out")
     from stacked.data.labels import image_subset
     from stacked.runtime.settings import own_settings
 
-    where = at_home(data_dir or ".") if argument else _data_dir(data_dir)
+    folder = at_home(data_dir or ".") if argument else _data_dir(data_dir)
     with own_settings():
-        source = Source(where, download, argument, int(image_size), grey, white_level, max_megapixels)
+        source = Source(folder, download, argument, int(image_size), grey, white_level, max_megapixels)
         official = dataset().load(source)
         train, held = hold_out(official.train, valid)
         if limit is not None:
@@ -108,7 +112,7 @@ def _data_dir(given: str | Path | None) -> Path:
 
 
 def _find(name: str, data_dir: str | Path | None = None) -> tuple[type[Dataset], str]:
-    """The dataset that a name stands for, and the argument in it, which it takes."""
+    """Return the class of the dataset with this name, and the argument after the name's colon."""
     kind, colon, argument = name.partition(":")
     stems = {known.partition(":")[0]: known for known in names()}
     known = stems.get(kind)
@@ -119,7 +123,7 @@ def _find(name: str, data_dir: str | Path | None = None) -> tuple[type[Dataset],
 
 
 def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> str:
-    """What may have been meant by a name that no dataset has: a folder, an archive, or one of the names by their stems."""
+    """Suggest a folder, an archive or a known dataset for an unknown name; `stems` maps names without argument to full names."""
     from stacked.data.sources.folder import is_archive
 
     path = at_home(data_dir or ".") / name
@@ -133,7 +137,7 @@ def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> s
 
 @cache
 def _datasets() -> dict[str, type[Dataset]]:
-    """Every dataset of this package by its name."""
+    """Return all dataset classes of this package by name."""
     found: dict[str, type[Dataset]] = {}
     for info in iter_modules(sources.__path__):
         module = import_module(f"{sources.__name__}.{info.name}")

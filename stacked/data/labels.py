@@ -1,4 +1,4 @@
-"""Subsets that nest: the first 100 labels are among the first 1,000, whatever is done with them."""
+"""Nested subsets of labels and images: a smaller subset is contained in every larger one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def label_subset(labels: Tensor, n: int | None, seed: int) -> Tensor:
-    """Indices (int64, ascending) of a label budget: `n` labelled examples, or all of them when `n` is None.
+    """Return the indices (int64, ascending) of `n` labelled examples, or of all of them if `n` is None.
 
-    `labels` is int64 [N] with -1 for unlabelled, which is never chosen. Class counts differ by at most one as
-    long as no class runs out. For one seed a smaller budget is contained in every larger one. Raises
-    InputError when `n` is larger than the labelled data or smaller than the number of classes.
+    labels: int64 [N], -1 for unlabelled examples, which are never chosen. Class counts differ by at most one as long as no
+    class runs out. For one seed a smaller subset is contained in every larger one. Raises InputError if `n` is larger than
+    the number of labelled examples or smaller than the number of classes.
     """
     import torch
 
@@ -40,10 +40,11 @@ def label_subset(labels: Tensor, n: int | None, seed: int) -> Tensor:
 
 
 def image_subset(labels: Tensor, n: int) -> Tensor:
-    """Indices (int64, ascending) of `n` images: fixed, nested, classes balanced where the data allow.
+    """Return the indices (int64, ascending) of a fixed subset of `n` images, with classes balanced where the data allow it.
 
-    `labels` is int64 [N], -1 for unlabelled; where there are both kinds, they keep their proportion. Raises
-    InputError when `n` is larger than the data or too small for one labelled image of every class.
+    labels: int64 [N], -1 for unlabelled images; the subset keeps the proportion of labelled to unlabelled ones. A smaller
+    subset is contained in every larger one. Raises InputError if `n` is larger than the number of images or too small for one
+    labelled image of every class.
     """
     import torch
 
@@ -51,7 +52,7 @@ def image_subset(labels: Tensor, n: int) -> Tensor:
     labelled, unlabelled = np.flatnonzero(values >= 0), np.flatnonzero(values < 0)
     rng = np.random.default_rng(SPLIT_SEED)
     kinds = labelled[_dealt(values[labelled], rng)], rng.permutation(unlabelled)
-    # Each kind is spread evenly over (0, 1), so that every prefix of the merged order has both in proportion.
+    # labelled and unlabelled images are spread evenly over (0, 1), so that every prefix has both in proportion
     place = np.concatenate([(np.arange(len(kind)) + 0.5) / max(len(kind), 1) for kind in kinds])
     order = np.concatenate(kinds)[np.argsort(place, kind="stable")]
 
@@ -60,14 +61,14 @@ def image_subset(labels: Tensor, n: int) -> Tensor:
     if not least <= n <= len(order):
         of_what = f" in {classes} classes" if classes else ""
         raise InputError(
-            f"limit={n} does not fit {len(order)} training images{of_what} (valid and test are set apart "
-            f"before): choose a number from {least} to {len(order)}"
+            f"limit={n} does not fit {len(order)} training images{of_what} (validation and test images are already set "
+            f"aside): choose a number from {least} to {len(order)}"
         )
     return torch.from_numpy(np.sort(order[:n]))
 
 
 def _dealt(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """An order of all positions that deals one example of each class a round: every prefix is balanced."""
+    """Return an order of all positions that takes one example of each class in turn, so that every prefix is balanced."""
     shuffled = rng.permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""Images that a user gives, as tensors; what is none is refused with its reason."""
+"""Images given by a user, converted to tensors; unusable ones are refused with a reason."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from torch import Tensor
 from stacked.util.checks import layout_hint, need
 from stacked.util.errors import InputError
 
-#: images as a user may give them
+#: types in which a user can give images
 Pixels: TypeAlias = "Tensor | NDArray[Any]"
 
 
 def bytes_of(images: Pixels, refused: str, wanted: str = "uint8 [N, C, H, W]") -> Tensor:
-    """A tensor or NumPy array of images as uint8 [N, C, H, W]; InputError, which says that they `refused`, for others."""
+    """Return images (tensor or NumPy array) as a uint8 tensor [N, C, H, W].
+
+    Raises InputError for other types and shapes; `refused` is the verb phrase of its message, such as "cannot be encoded".
+    """
     found = as_tensor(images, refused, wanted)
     shape = list(found.shape)
     need(
@@ -28,9 +31,9 @@ def bytes_of(images: Pixels, refused: str, wanted: str = "uint8 [N, C, H, W]") -
 
 
 def scaled_images(images: Pixels, refused: str) -> Tensor:
-    """A tensor or NumPy array of images [N, C, H, W], uint8 or floats, as a tensor of that type.
+    """Return images (tensor or NumPy array) [N, C, H, W], uint8 or float, as a tensor of the same type.
 
-    Raises InputError, which says that they `refused`, for other types and shapes.
+    Raises InputError for other types and shapes; `refused` is the verb phrase of its message.
     """
     wanted = "uint8, or floats on a scale of 0 to 1, [N, C, H, W]"
     found = as_tensor(images, refused, wanted)
@@ -43,10 +46,10 @@ def scaled_images(images: Pixels, refused: str) -> Tensor:
 
 
 def floats_of(images: Tensor, refused: str, most: float) -> Tensor:
-    """What `scaled_images` gave as float32 on a scale of 0 to 1.
+    """Return the images of `scaled_images` as float32 on a scale of 0 to 1.
 
-    Raises InputError, which says that they `refused`, for values that are not finite, and for floats farther than `most` from
-    0, which are on another scale.
+    Raises InputError for values that are not finite, and for floats farther than `most` from 0, which must be on another scale.
+    `refused` is the verb phrase of its message.
     """
     if images.dtype == torch.uint8:
         return images.float() / 255
@@ -64,7 +67,7 @@ def floats_of(images: Tensor, refused: str, most: float) -> Tensor:
 
 
 def as_tensor(images: Pixels, refused: str, wanted: str) -> Tensor:
-    """A tensor as it is, a NumPy array as a tensor, in whatever order its axes lie in memory; InputError for anything else."""
+    """Return a tensor unchanged and a NumPy array, of any memory layout, as a tensor; InputError for anything else."""
     if isinstance(images, Tensor):
         return images
     need(
@@ -73,5 +76,5 @@ def as_tensor(images: Pixels, refused: str, wanted: str) -> Tensor:
     )
     try:
         return torch.from_numpy(np.require(images, requirements=["C", "W"]))
-    except TypeError as error:  # of a type that torch has not, such as objects
+    except TypeError as error:  # a dtype that torch lacks, such as object
         raise InputError(f"images of {images.dtype} {refused}: give {wanted}") from error

@@ -1,4 +1,4 @@
-"""Splits in memory that processes share: it is there once, however many of them read it."""
+"""Splits in memory that several processes share, so that it holds them once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from stacked.data.formats.split import Split, Splits
 from stacked.util.atomic import writing
 from stacked.util.checks import need
 
-#: bytes of which each array begins at a multiple
+#: alignment of the arrays, in bytes
 ALIGNED = 64
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the arrays of splits lie, for another process: a file, and of each array its offset, shape and dtype."""
+    """The location of shared splits, for another process: a file, and the offset, shape and dtype of each array in it."""
 
     path: str
     name: str
@@ -31,14 +31,14 @@ class Place:
 
 
 class Reader:
-    """Splits at a place, in another process than that which shares them. They stay readable when that has ended."""
+    """Reads shared splits in another process; they stay readable after the sharing process has ended."""
 
     def __init__(self, place: Place) -> None:
-        self.place, self.file = place, open(place.path, "rb")  # noqa: SIM115 (open for as long as this process lives)
+        self.place, self.file = place, open(place.path, "rb")  # noqa: SIM115 (stays open until the process ends)
 
     @cached_property
     def splits(self) -> Splits:
-        """What another process shares; what is written into it stays in this one."""
+        """The shared splits, copy-on-write: changes stay in this process."""
         import torch
 
         found = [
@@ -51,11 +51,12 @@ class Reader:
 
 @contextmanager
 def shared(splits: Splits) -> Iterator[Place]:
-    """Move the images and labels of splits to memory that processes can share by its place, while this context lasts.
+    """Context in which the images and labels of `splits` lie in memory that other processes can map; yields its location.
 
-    Whoever has the splits has them there from now on, and the memory where they were is free. On Linux the new one has no name:
-    it is gone when the last process that maps it is, however that ended. Elsewhere it is a file in the system's temporary
-    folder, which stays there where this process is killed. Raises InputError where there is no room for it beside the old one.
+    The arrays of `splits` are replaced by the shared ones, and their former memory is freed. On Linux the shared memory is
+    anonymous and freed when the last process that maps it ends, however it ends. Elsewhere it is a file in the system's
+    temporary folder, which remains if this process is killed. Raises InputError if there is no room for a second copy of the
+    arrays.
     """
     import torch
 
@@ -85,7 +86,7 @@ def shared(splits: Splits) -> Iterator[Place]:
 
 @contextmanager
 def _memory(size: int) -> Iterator[str]:
-    """Memory of so many bytes that processes can map by a path, for as long as the context lasts."""
+    """Context in which `size` bytes of memory can be mapped by other processes; yields the path to map."""
     if hasattr(os, "memfd_create") and os.path.exists("/proc/self/fd"):
         handle = os.memfd_create("stacked")
         try:
@@ -100,5 +101,5 @@ def _memory(size: int) -> Iterator[str]:
         os.truncate(path, size)
         yield path
     finally:
-        with suppress(OSError):  # Windows removes no file that is mapped still
+        with suppress(OSError):  # Windows cannot delete a file that is still mapped
             Path(path).unlink()

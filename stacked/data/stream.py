@@ -1,4 +1,4 @@
-"""The order in which images are seen: a pure function of the seed and the number of updates made."""
+"""The order of training images: a pure function of the seed and the number of updates made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from stacked.util.checks import need
 
 
 class Order:
-    """Batches of `batch_size` indices into `n` images, each image at most once an epoch.
+    """Batches of `batch_size` indices into `n` images, with each image at most once in an epoch.
 
-    `batch(update)` depends on nothing but the seed and `update`, so that arms share their data order and any update can
-    be resumed. Every batch is full: the last n mod batch_size images of an epoch's permutation are left out of it. With
-    fewer images than batch_size a batch is all of them. InputError for none.
+    `batch(update)` depends only on the seed and `update`, so that all arms use the same order and a run can resume at any
+    update. All batches have the same size: the last n mod batch_size images of an epoch's permutation are skipped. If n is
+    less than batch_size, every batch holds all images. Raises InputError if n is 0.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int) -> None:
@@ -29,6 +29,6 @@ class Order:
         return torch.randperm(self.n, generator=generator(self.seed, "order", epoch), device="cpu")
 
     def batch(self, update: int) -> Tensor:
-        """The indices [size] of the batch of `update`, counted from 0 over the whole run."""
+        """Return the indices [size] of the batch for `update`, counted from 0 over the whole run."""
         epoch, position = divmod(update, self.updates_per_epoch)
         return self._permutation(epoch)[position * self.size : (position + 1) * self.size]

@@ -1,6 +1,6 @@
-"""What accidents leave in a store of runs, listed and mended.
+"""Checks and repairs of a store of runs after crashes, kills and moves.
 
-Look with `python -m stacked.doctor --dry-run` first.
+Run `python -m stacked.doctor --dry-run` first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from stacked.tracking.backend.store import Store
 
 __all__ = ["CHECKS", "Finding"]
 
-#: In the order in which they are made: what MLflow cannot find a place for cannot be sent.
+#: In the order in which they run: files must be found before they can be sent.
 CHECKS: dict[str, Callable[[Store], Iterator[Finding]]] = {
     "records": records.find,
     "relocate": relocate.find,

@@ -12,19 +12,19 @@ from stacked.cli.command import Command, called, carried_out
 from stacked.util.checks import meant
 
 HELP = """\
-records      records of runs that cannot be read: only told of
-relocate     a moved store: MLflow looks for files where they were
-stale        runs that are RUNNING though no process trains them
-unsent       points, pictures and ends of runs that MLflow lacks
-checkpoints  checkpoints that no run can go on from, half-written files"""
+records      records of runs that cannot be read (reported only)
+relocate     addresses of files from before a store was moved
+stale        runs that are RUNNING without a process that trains them
+unsent       metrics, pictures and ends of runs that MLflow lacks
+checkpoints  checkpoints that no run needs, incomplete files"""
 CHOICES = [line.split()[0] for line in HELP.splitlines()]
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """List what is wrong in a store, and mend it; returns 0 when nothing is left, 1 when something is, 2 for bad input."""
+    """Check a store and repair it; returns 0 if nothing is left to repair, 1 if something is, 2 for invalid input."""
     parser = Command(
         prog=called("stacked.doctor"),
-        description="List and mend what accidents left in a store of runs. Look with --dry-run first.",
+        description="Check and repair a store of runs after crashes. Run with --dry-run first.",
         epilog=f"checks:\n{HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -32,12 +32,12 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--store", type=Path, default=Path("mlruns"), metavar="DIR", help="folder of the store (mlruns)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="list what would be mended, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="list repairs without making them")
     return carried_out(parser.prog, lambda: do(parser, words))
 
 
 def do(parser: Command, words: Sequence[str] | None) -> int:
-    """What the words say; returns the exit code."""
+    """Run the command; returns the exit code."""
     given = parser.parse_args(words)
     for name in given.checks:
         if name not in CHOICES:
@@ -46,18 +46,18 @@ def do(parser: Command, words: Sequence[str] | None) -> int:
         there_is_none = f"there is no database in {str(given.store)!r}"
         if not (given.store / "work").is_dir():
             parser.error(
-                f"{there_is_none}: name the store's folder with --store, or set MLFLOW_TRACKING_URI where the runs are "
-                "recorded elsewhere"
+                f"{there_is_none}: give the store's folder with --store, or set MLFLOW_TRACKING_URI if the runs are recorded "
+                "elsewhere"
             )
         if given.dry_run:
-            parser.error(f"{there_is_none}: without --dry-run it is made anew, and gets what the work folders hold")
+            parser.error(f"{there_is_none}: without --dry-run it is created again from the work folders")
     return examine(given.store, given.checks or CHOICES, dry=given.dry_run)
 
 
 def examine(root: Path, checks: Sequence[str], *, dry: bool) -> int:
-    """Make the checks and print what they find; returns the exit code."""
+    """Run the checks, print their findings and return the exit code."""
     from stacked.doctor import CHECKS
-    from stacked.doctor.finding import NotMended
+    from stacked.doctor.finding import NotRepaired
     from stacked.tracking.backend.store import OUTAGES, open_store
     from stacked.util.errors import InputError, printable
 
@@ -67,22 +67,22 @@ def examine(root: Path, checks: Sequence[str], *, dry: bool) -> int:
         for name in checks:
             for finding in CHECKS[name](store):
                 found, left = found + 1, left + 1
-                if finding.mend is None:
-                    outcome = "mend it by hand"
+                if finding.repair is None:
+                    outcome = "repair it by hand"
                 elif dry:
-                    outcome = f"to be mended: then {finding.then}"
+                    outcome = f"to be repaired: then {finding.then}"
                 else:
                     try:
-                        finding.mend()
+                        finding.repair()
                         outcome, left = finding.then, left - 1
-                    except (NotMended, InputError, *OUTAGES) as error:
-                        outcome = f"NOT MENDED ({str(error).strip().splitlines()[0]})"
+                    except (NotRepaired, InputError, *OUTAGES) as error:
+                        outcome = f"NOT REPAIRED ({str(error).strip().splitlines()[0]})"
                 print(printable(f"{name}: {finding.line}. {outcome[0].upper()}{outcome[1:]}."))
-    except BrokenPipeError:  # of what is printed
+    except BrokenPipeError:  # nobody reads the output any more
         raise
     except (InputError, *OUTAGES) as error:
         raise InputError(str(error).strip().splitlines()[0]) from error
-    print(f"{found} found, {found - left} mended." if found else "Nothing is wrong.")
+    print(f"{found} found, {found - left} repaired." if found else "Nothing is wrong.")
     return 1 if left else 0
 
 

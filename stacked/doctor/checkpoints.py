@@ -1,4 +1,4 @@
-"""Checkpoints that no run can go on from, and files that were half written when their process was killed."""
+"""Checkpoints that no run needs, and incomplete files of killed processes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from stacked.tracking.run_record import FILE
 from stacked.tracking.work_folder import InUse, held
 from stacked.util.atomic import PARTS
 
-#: What files that are being written were called before.
+#: Names of files being written by earlier versions.
 OLD_PARTS = ".*-????????"
 
 
 def find(store: Store) -> Iterator[Finding]:
-    """They are deleted; the checkpoints after the phases of a finished run, its weights, are kept."""
+    """Find needless files, to be deleted; the checkpoints after the phases of a finished run are kept."""
     for run in idle(store):
         if run.record.tags.get("kind") == "superseded":
-            yield from _needless(run.title, "checkpoints of a run that was done anew", run.folder.glob("*.safetensors"))
+            yield from _needless(run.title, "checkpoints of a run that was repeated", run.folder.glob("*.safetensors"))
         elif run.record.status == "FINISHED":
             yield from _needless(run.title, "checkpoints inside a phase", run.folder.glob("update-[01].safetensors"))
         for pattern in (PARTS, OLD_PARTS):
-            yield from _needless(run.title, "half-written files", run.folder.rglob(pattern))
+            yield from _needless(run.title, "incomplete files", run.folder.rglob(pattern))
     for folder in sorted((store.root / "work").glob("*/")):
         with suppress(InUse), held(folder):
-            if not (folder / FILE).exists():  # seen while nobody can be about to write it
+            if not (folder / FILE).exists():  # checked under the lock, so that no process is about to write it
                 checkpoints = (path for path in folder.glob("*.safetensors") if NAME.fullmatch(path.name))
                 yield from _needless(str(folder), "checkpoints without the record of a run", checkpoints)
 

@@ -10,7 +10,7 @@ from stacked.util.errors import InputError
 
 
 def find(store: Store) -> Iterator[Finding]:
-    """They are only told of: what is in their folders is not touched."""
+    """Find records that cannot be read, which are reported only."""
     for folder in folders(store):
         try:
             read(folder)

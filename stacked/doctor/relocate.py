@@ -1,4 +1,4 @@
-"""Addresses of files in the local database from before its folder was moved: MLflow keeps them absolute."""
+"""Addresses of files in a local database from before its folder was moved, because MLflow stores absolute ones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOCATIONS = (
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
 )
-#: The artifact folder of a local store, and what MLflow puts behind it for a run and for a model.
+#: The address of a local store's artifact folder, with MLflow's suffix for a run or a model.
 _ADDRESS = re.compile(r"(file://.*?/artifacts)(?:/[0-9a-f]{32}/artifacts|/models/m-[0-9a-f]{32}/artifacts)?")
 
 
 def find(store: Store) -> Iterator[Finding]:
-    """They are made to say where the store is now."""
+    """Find addresses in another folder than the store's, to be replaced."""
     if not store.is_local:
         return
     here = store.artifacts.as_uri()
@@ -34,9 +34,9 @@ def find(store: Store) -> Iterator[Finding]:
                 places.update([found[1]] if found and found[1] != here else [])
     for old, number in sorted(places.items()):
         yield Finding(
-            f"{number} addresses of files begin with {old}, and the store is in {store.root}",
+            f"{number} addresses of files begin with {old}, but the store is in {store.root}",
             partial(_move, store, old, here),
-            "they begin with that",
+            "they are replaced",
         )
 
 

@@ -1,21 +1,21 @@
-"""Runs that are RUNNING in MLflow though no process trains them."""
+"""Runs that are RUNNING in MLflow although no process trains them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
 
-from stacked.doctor.finding import Finding, folders, idle, send, whole
+from stacked.doctor.finding import Finding, folders, idle, readable, send
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store
 from stacked.tracking.run_record import now
 
-#: A run whose work folder is not here may be trained elsewhere, unless nothing was heard of it for so many hours.
+#: A run without a work folder here may be trained elsewhere, unless it has logged nothing for so many hours.
 SILENT_HOURS = 24.0
 
 
 def find(store: Store) -> Iterator[Finding]:
-    """Each gets the status KILLED, as of when it was last heard of; trained again, it is RUNNING again."""
+    """Find such runs, to be marked KILLED at the time of their last metrics; a run that is resumed is RUNNING again."""
     for run in idle(store):
         if run.record.store == store.name and any(record.ended is None for record in run.all.values()):
             yield Finding(
@@ -23,7 +23,7 @@ def find(store: Store) -> Iterator[Finding]:
                 partial(send, run, store, ended=True),
                 "it is KILLED",
             )
-    known = {record.run_id for run in whole(folders(store)) for record in run.all.values()}
+    known = {record.run_id for run in readable(folders(store)) for record in run.all.values()}
     client = StoreClient(store, "")
     for stored in client.running():
         if stored.info.run_id in known:
@@ -31,7 +31,7 @@ def find(store: Store) -> Iterator[Finding]:
         heard = client.last_heard_of(stored)
         hours = (now() - heard) / 3_600_000
         line = (
-            f"{stored.info.run_name} ({stored.info.run_id}) is RUNNING, has no work folder here, and was last heard of "
+            f"{stored.info.run_name} ({stored.info.run_id}) is RUNNING, has no work folder here, and logged its last metric "
             f"{hours:,.1f} hours ago"
         )
         if hours < SILENT_HOURS or not store.is_local:

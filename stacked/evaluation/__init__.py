@@ -1,1 +1,1 @@
-"""Measurements of a trained stack: errors, probes, classifiers, curves and pictures."""
+"""Evaluation of a trained stack: reconstruction errors, probes, classifiers, curves and pictures."""

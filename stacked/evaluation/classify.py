@@ -1,4 +1,4 @@
-"""The supervised end: a linear probe on frozen codes, and a classifier fine-tuned on a label budget."""
+"""Classification: a linear probe on frozen codes, and a classifier fine-tuned with a label budget."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from stacked.training.fit import Training
 from stacked.util.chunks import chunks
 from stacked.util.errors import Diverged
 
-#: The linear probe's protocol: standardised codes, L2-penalised multinomial logistic regression, lbfgs.
+#: Protocol of the linear probe: standardised codes, L2-penalised multinomial logistic regression, lbfgs.
 PROBE_C = 0.1
 PROBE_ITERATIONS = 200
 
 
 @unlogged()
 def linear_probe(train: Tensor, labels: Tensor, test: Tensor | Codes, test_labels: Tensor) -> float:
-    """Accuracy on test codes [M, D] of logistic regression fitted on train codes [N, D] and their labels.
+    """Return the accuracy on test codes [M, D] of logistic regression fitted to training codes [N, D] and their labels.
 
-    Protocol: codes standardised by the training codes, L2 penalty of inverse strength C = 0.1, at most 200 iterations of
-    lbfgs; nothing is selected. Of `test` a chunk is looked at at a time. Raises Diverged for codes that are not finite.
+    Protocol: codes standardised with the training codes, L2 penalty with inverse strength C = 0.1, at most 200 iterations of
+    lbfgs, no selection. `test` is read in chunks. Raises Diverged if codes are not finite.
     """
     check_finite(train)
     scale = Scale(train)
     model = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the iteration limit is part of the protocol
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol includes the iteration limit
         model.fit(scale(train), labels.numpy())
     right = 0
     for index in chunks(len(test), train.shape[1]):
@@ -55,15 +55,15 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor | Codes, test_label
 
 
 def check_finite(codes: Tensor) -> None:
-    """Raise Diverged for codes that are not finite."""
+    """Raise Diverged if codes are not finite."""
     if not codes.isfinite().all():
-        raise Diverged("codes that a linear probe is to read are not finite")
+        raise Diverged("the codes for the linear probe are not finite")
 
 
 class Scale:
-    """Codes [N, D] brought to mean 0 and variance 1 as those it was made of, by scikit-learn's StandardScaler.
+    """Standardises codes [N, D] with the means and variances of those it was fitted to (scikit-learn's StandardScaler).
 
-    That takes a part of the columns at a time, as it computes in float64, on copies.
+    It processes some columns at a time, because StandardScaler copies them in float64.
     """
 
     def __init__(self, codes: Tensor) -> None:
@@ -92,7 +92,7 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class Tuned:
-    """A fine-tuned classifier's test accuracy, and what the validation images picked: learning rate and updates."""
+    """The test accuracy of a fine-tuned classifier, and the learning rate and updates selected on validation images."""
 
     accuracy: float
     valid_accuracy: float
@@ -102,7 +102,7 @@ class Tuned:
 
 @own_settings()
 def accuracy(model: Classifier, images: Tensor | Images, labels: Tensor) -> float:
-    """The fraction of images [N, C, H, W] uint8 classified as labelled; Diverged for logits that are not finite."""
+    """Return the fraction of uint8 images [N, C, H, W] classified as labelled; Diverged if logits are not finite."""
     read, right = Images.of(images, device_of(model)), 0
     model.eval()
     with torch.no_grad():
@@ -124,12 +124,11 @@ def fine_tuned(
     config: Classification,
     seed: int,
 ) -> Tuned:
-    """Train a classifier from the stack's encoder on labelled `train` images and test it once.
+    """Fine-tune a classifier from the stack's encoder on labelled `train` images, and test it once.
 
-    Each of train, valid and test is (images uint8 [N, C, H, W], labels [N]). Learning rate and
-    number of updates are those of the highest validation accuracy (the first of equals). The head's initial weights and
-    the data order come from the seed, the same for every arm. The stack itself is left as it was. Raises Diverged where no
-    learning rate gives a classifier that is finite.
+    train, valid and test are (images uint8 [N, C, H, W], labels [N]). The learning rate and the number of updates with the
+    highest validation accuracy are used (the first of equals). The seed determines the head's initial weights and the data
+    order, the same for every arm. The stack is not changed. Raises Diverged if no learning rate gives a finite classifier.
     """
     (images, labels), device = train, device_of(stack)
     order = Order(len(images), config.batch_size, derive(seed, "classifier"))
@@ -163,8 +162,8 @@ def fine_tuned(
             targets=lambda index: targets[index.to(device)],
             head=model.head,
         )
-        with suppress(Diverged):  # no later update mends it; what was found before stays
-            for _ in training.points(after=lambda training=training: check(training.update)):  # type: ignore[misc]
+        with suppress(Diverged):  # the best classifier found before is kept
+            for _ in training.train(after=lambda training=training: check(training.update)):  # type: ignore[misc]
                 pass
     if not best_state:
         rates = ", ".join(f"{lr:g}" for lr in config.lrs)

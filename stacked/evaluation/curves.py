@@ -1,4 +1,4 @@
-"""The curves of a run: points on a grid that all arms of a study share, measured on validation images."""
+"""The curves of a run: evaluations on validation images, at the same numbers of updates for all arms of a study."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.training.codes import Images
-from stacked.training.fit import Point
+from stacked.training.fit import TrainingMetrics
 from stacked.util.checks import need
 from stacked.util.serialization import from_dict
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class State:
-    """What a run has spent and measured so far; with the stack, all that a checkpoint needs.
+    """The state of a run: with the stack, everything that a checkpoint needs.
 
-    flop: floating-point operations of training, frozen prefixes included. seconds: spent training and computing codes,
-    without evaluation. curve: the points of the arm, as rows. commits: the code that trained, more than one when a run was
-    resumed with other code. threads: of the process that trained. deterministic: whether strictly so from the beginning.
-    skipped, rollbacks: batches left out, and returns to an earlier point, for a fault in the numbers. spare: FLOPs that
-    converged phases left over. peak_bytes: the most memory that an update took, codes_bytes: that codes kept for a phase took.
-    data: the digest of the images.
+    flop: FLOPs of training, with frozen stages. seconds: time of training and of computing codes, without evaluation. curve:
+    the evaluations, as rows. commits: commits of the code that trained, several if a resumed run used other code. threads:
+    number of threads of the training process. deterministic: whether training was strictly deterministic from the start.
+    skipped, rollbacks: numbers of batches left out and of rollbacks for non-finite values. spare: FLOPs left over by phases
+    that converged early.
+    peak_bytes: most memory of an update. codes_bytes: most memory of cached codes. data: digest of the images.
     """
 
     updates: int = 0
@@ -52,7 +52,7 @@ class State:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> State:
-        """The state that `asdict` gave, and JSON; InputError unless every field is there and right."""
+        """Return the state stored as a dictionary in JSON; InputError unless every field is present and valid."""
         missing = [f.name for f in fields(cls) if f.name not in values]
         need(not missing, f"it lacks {', '.join(missing)}")
         state = from_dict(cls, values)
@@ -64,13 +64,13 @@ class State:
             )
             need(
                 right and all(type(point.get(name)) is int for name in ("step", "phase_step")),
-                f"{point!r} is not a point of a curve",
+                f"{point!r} is not an evaluation of a curve",
             )
         return state
 
 
 class Curves:
-    """The arm's points on the grid that all arms share, measured on validation images."""
+    """Evaluates a run on validation images while it trains, and records its curve."""
 
     def __init__(
         self,
@@ -85,8 +85,13 @@ class Curves:
         self.shown = valid.images[spread(len(valid), SHOWN)]
         self.probed = [labelled(split, self.config.probe_images) for split in (train, valid)] if splits.classes else []
 
-    def point(self, stack: StackedAutoencoder, phase: Phase, trained: Point | None, last: bool = False) -> None:
-        """Record the run as it stands now, if this update is on the grid or the run's last; None: before any training."""
+    def evaluate(
+        self, stack: StackedAutoencoder, phase: Phase, trained: TrainingMetrics | None, last: bool = False
+    ) -> None:
+        """Evaluate and record the stack if the current update is on the grid or the run's `last` one.
+
+        trained: the metrics of training (None: before any training).
+        """
         step = self.state.updates
         if step % self.config.every and not last:
             return
@@ -103,7 +108,7 @@ class Curves:
             self.tracker.image("recon_grid", grid(stack, self.shown), step)
 
     def constant(self, stack: StackedAutoencoder) -> None:
-        """Record an arm that is not trained: the same values at both ends of the grid, so that they draw a line."""
+        """Record an arm without training: the same values at both ends of the grid, which draw a line."""
         values = self.measure(stack, True)
         for step in sorted({0, self.config.until}):
             self.record(step, "untrained", step, 0, values)
@@ -116,7 +121,7 @@ class Curves:
             (train, labels), (valid, valid_labels) = self.probed
             both = [evaluate.Codes(stack, images, stack.depth, evaluate.PROBED).all() for images in (train, valid)]
             values["eval/probe_acc"] = evaluate.quick_probe(both[0], labels, both[1], valid_labels)
-        # what is not defined, or not finite, is left blank: a curve has a gap there
+        # undefined and non-finite values leave a gap in the curve
         return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def record(self, step: int, phase: str, phase_step: int, depth: int, values: dict[str, float]) -> None:
@@ -126,7 +131,7 @@ class Curves:
             "progress/gflop": self.state.flop / 1e9,
             "progress/train_seconds": self.state.seconds,
         }
-        if "eval/probe_acc" in values:  # MLflow pairs the n-th value with the n-th cost when it averages seeds
+        if "eval/probe_acc" in values:  # MLflow pairs metrics by position when it averages seeds
             values["progress/gflop_at_probe"] = values["progress/gflop"]
         self.state.curve.append({"phase": phase, "step": step, "phase_step": phase_step, **values})
         self.tracker.log(values, step=step)

@@ -1,4 +1,4 @@
-"""Measurements of a trained stack: pure functions that change nothing and draw nothing."""
+"""Measurements of a trained stack: pure functions without side effects or random draws."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from stacked.training.codes import Images
 from stacked.util.checks import need
 from stacked.util.chunks import chunks
 
-#: Values of a code that a probe reads at most, those of AutoEncoder224's bottleneck and some: of larger maps, neighbouring
-#: places are averaged, as Zhang, Isola & Efros 2017 do.
+#: The most values of a code that a probe reads, a few more than AutoEncoder224's bottleneck has. Larger maps are averaged over
+#: neighbouring positions, as in Zhang, Isola & Efros 2017.
 PROBED = 2**15
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a module's parameters lie."""
+    """Return the device of a module's parameters."""
     return next(module.parameters()).device
 
 
 def spread(n: int, most: int) -> Tensor:
-    """At most `most` of n indices, evenly spread: data sorted by class keep all their classes."""
+    """Return at most `most` of n indices, evenly spread, so that data sorted by class keep all classes."""
     return torch.arange(n) if n <= most else (torch.arange(most) * n) // most
 
 
 def varies(images: Tensor | Images) -> bool:
-    """Whether images [N, ...] are not all the same."""
+    """Whether images [N, ...] differ from each other."""
     read = Images.of(images)
     rows = range(len(read)) if read.rows is None else read.rows.tolist()
     return any(not torch.equal(read.images[row], read.images[rows[0]]) for row in rows[1:])
@@ -47,7 +47,7 @@ def varies(images: Tensor | Images) -> bool:
 
 @contextmanager
 def evaluating(stack: StackedAutoencoder) -> Iterator[None]:
-    """The stack in eval mode and without gradients; the mode it was in is restored."""
+    """Context with the stack in eval mode and without gradients; its mode is restored afterwards."""
     training = stack.training
     stack.eval()
     try:
@@ -59,11 +59,11 @@ def evaluating(stack: StackedAutoencoder) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Errors of reconstructing images with values in [0, 1].
+    """Reconstruction errors of images with values in [0, 1].
 
-    mse: per pixel. sse: summed over the values of an image, mean over images (Hinton & Salakhutdinov 2006). fvu: fraction
-    of variance unexplained, the squared error over that of the mean of these images; NaN, not defined, where they are all the
-    same. psnr: dB, of the mean squared error.
+    mse: mean squared error per pixel. sse: squared error summed over the values of an image, averaged over images (Hinton &
+    Salakhutdinov 2006). fvu: fraction of variance unexplained, the squared error divided by that of the mean image; NaN if all
+    images are equal. psnr: peak signal-to-noise ratio of the mean squared error, in dB.
     """
 
     mse: float
@@ -73,7 +73,7 @@ class Reconstruction:
 
 
 def errors(squared: float, variance: float, values: int) -> Reconstruction:
-    """From the squared error and the variance (0: images are all the same), summed over `values` and averaged over images."""
+    """Return the errors for a squared error and a variance (0: equal images), both sums over `values` and means over images."""
     mse = squared / values
     psnr = math.inf if mse == 0 else -10 * math.log10(mse) if mse > 0 else math.nan
     return Reconstruction(mse, squared, squared / variance if variance else math.nan, psnr)
@@ -81,14 +81,14 @@ def errors(squared: float, variance: float, values: int) -> Reconstruction:
 
 @own_settings()
 def reconstruction(stack: StackedAutoencoder, images: Tensor | Images, depth: int | None = None) -> Reconstruction:
-    """Errors of images [N, C, H, W] uint8 encoded to `depth` (None: the bottleneck) and decoded to pixels."""
+    """Return the errors of uint8 images [N, C, H, W] encoded to `depth` (None: the bottleneck) and decoded to pixels."""
     read = Images.of(images, device_of(stack))
     with evaluating(stack):
         return compared(read, lambda x: stack.reconstruct(x, depth), stack.widest(read.shape))
 
 
 def compared(read: Images, restore: Callable[[Tensor], Tensor], widest: int = 0) -> Reconstruction:
-    """Errors of what `restore` makes of images, chunk by chunk; widest: values that it makes of one on the way at most."""
+    """Return the errors of `restore` on images, chunk by chunk; widest: the most values of an intermediate result per image."""
     values = math.prod(read.shape)
     total = torch.zeros(values, dtype=torch.float64, device=read.device)
     squared, total_squares = 0.0, 0.0
@@ -99,15 +99,15 @@ def compared(read: Images, restore: Callable[[Tensor], Tensor], widest: int = 0)
         total += flat.sum(0)
         total_squares += flat.square_().sum().item()
     n = len(read)
-    # of images that are all the same the difference would be a rounding error
+    # for equal images the difference would be a rounding error
     variance = total_squares / n - (total / n).square().sum().item() if varies(read) else 0.0
     return errors(squared / n, variance, values)
 
 
 class Codes:
-    """The codes at `depth` (0: pixels) of images, uint8 [N, C, H, W], by index: `codes[index]` is [n, D], flattened, on the CPU.
+    """Codes of uint8 images [N, C, H, W] at `depth` (0: pixels), by index: `codes[index]` is [n, D] on the CPU.
 
-    most: values of one at most (None: any number); of larger maps, neighbouring places are averaged.
+    most: the most values of a code (None: any number); larger maps are averaged over neighbouring positions.
     """
 
     def __init__(self, stack: StackedAutoencoder, images: Tensor | Images, depth: int, most: int | None = None) -> None:
@@ -124,16 +124,16 @@ class Codes:
                 code = (code if self.most is None else averaged(code, self.most)).flatten(1)
                 found = torch.empty(len(index), code.shape[1], dtype=code.dtype) if found is None else found
                 found[part] = code.cpu()
-        assert found is not None  # of no images there is one chunk too
+        assert found is not None  # there is at least one chunk
         return found
 
     def all(self) -> Tensor:
-        """Those of all images [N, D]."""
+        """Return the codes of all images [N, D]."""
         return self[torch.arange(len(self))]
 
 
 def averaged(code: Tensor, most: int) -> Tensor:
-    """Maps [B, C, H, W] of more than `most` values averaged over neighbouring places to at most as many; others as they are."""
+    """Average maps [B, C, H, W] of more than `most` values over neighbouring positions; return other codes unchanged."""
     values = code[:1].numel()
     if values <= most or code.dim() != 4:
         return code
@@ -144,13 +144,13 @@ def averaged(code: Tensor, most: int) -> Tensor:
 
 @own_settings()
 def codes(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Tensor:
-    """The codes [N, D] at `depth` (0: pixels) of images [N, C, H, W] uint8, flattened, on the CPU."""
+    """Return the codes [N, D] of uint8 images [N, C, H, W] at `depth` (0: pixels), flattened, on the CPU."""
     return Codes(stack, images, depth).all()
 
 
 @own_settings()
 def reconstructed(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Tensor:
-    """The images [N, C, H, W] as uint8 after encoding to `depth` and back."""
+    """Return the reconstructions of images [N, C, H, W] from `depth`, as uint8."""
     read = Images.of(images, device_of(stack))
     found = torch.empty(len(read), *read.shape, dtype=torch.uint8)
     with evaluating(stack):
@@ -161,9 +161,9 @@ def reconstructed(stack: StackedAutoencoder, images: Tensor | Images, depth: int
 
 @unlogged()
 def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tensor) -> float:
-    """Accuracy on valid codes [M, D] of ridge regression (penalty 1, standardised codes) on train codes [N, D].
+    """Return the accuracy on validation codes [M, D] of ridge regression (penalty 1, standardised) on training codes [N, D].
 
-    NaN where codes are not finite.
+    NaN if codes are not finite.
     """
     if not (train.isfinite().all() and valid.isfinite().all()):
         return math.nan
@@ -174,35 +174,35 @@ def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tens
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components, orthonormal rows `components_` [k, D], about `mean_` [D]: named as scikit-learn's PCA names them."""
+    """Principal components, orthonormal rows `components_` [k, D], and the mean `mean_` [D], named as in scikit-learn's PCA."""
 
     mean_: NDArray[np.float64]
     components_: NDArray[np.float64]
 
     def transform(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """The codes [n, k] of rows [n, D]."""
+        """Return the codes [n, k] of rows [n, D]."""
         return rows @ self.components_.T - self.mean_ @ self.components_.T
 
     def inverse_transform(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """The rows [n, D] of codes [n, k]."""
+        """Return the rows [n, D] of codes [n, k]."""
         return codes @ self.components_ + self.mean_
 
     def restored(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """What the codes of rows [n, D] give back of them."""
+        """Return the reconstruction of rows [n, D] from their codes."""
         return self.inverse_transform(self.transform(rows))
 
 
 @own_settings()
 def fitted_pca(train: Tensor, components: int) -> Components:
-    """The first principal components of train images, uint8 [N, C, H, W], with values in [0, 1].
+    """Fit the first principal components of uint8 images [N, C, H, W], scaled to [0, 1].
 
-    Bytes are summed, and so are their products, which is exact in float64 whatever the order: chunks have no say in it.
-    Raises InputError for more components than images or values.
+    Sums of bytes and of their products are exact in float64 in any order, so that the result does not depend on chunks. Raises
+    InputError if there are more components than images or values.
     """
     n, values = len(train), train[:1].numel()
     need(
         n > 1 and 0 < components <= min(n, values),
-        f"{components} principal components are not to be had of {n:,} images of {values:,} values: ask for fewer",
+        f"{components} principal components cannot be computed from {n:,} images of {values:,} values: use fewer",
     )
     total = torch.zeros(values, dtype=torch.float64)
     products = torch.zeros(values, values, dtype=torch.float64)
@@ -212,23 +212,23 @@ def fitted_pca(train: Tensor, components: int) -> Components:
         products.addmm_(part.T, part)
     covariance = (products * n).sub_(torch.outer(total, total)).div_(n * (n - 1) * 255.0**2)
     axes = np.linalg.eigh(covariance.numpy())[1].T[::-1][:components]
-    # of the two directions of an axis that in which its largest value is positive, as scikit-learn has it
+    # the sign of a component is that for which its largest value is positive, as in scikit-learn
     signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1))
     return Components((total / (255 * n)).numpy(), np.ascontiguousarray(axes * signs))
 
 
 @own_settings()
 def as_rows(images: Tensor, dtype: torch.dtype = torch.float64) -> NDArray[Any]:
-    """Images uint8 [N, C, H, W] as rows [N, C * H * W] of floats in [0, 1], for methods that need all at once.
+    """Return uint8 images [N, C, H, W] as float rows [N, C * H * W] in [0, 1], for methods that need all data at once.
 
-    Raises InputError where they do not fit in memory.
+    Raises InputError if they do not fit in memory.
     """
     rows, free = torch.empty(0, dtype=dtype), free_bytes(torch.device("cpu"))
     size = rows.element_size() * images.numel()
     need(
         size <= 0.8 * free,
         f"{len(images):,} images of {images[:1].numel():,} values need {size / 2**30:,.1f} GiB as rows of numbers, and "
-        f"{free / 2**30:,.1f} are free: take smaller images, fewer, or another method",
+        f"{free / 2**30:,.1f} are free: use smaller images, fewer images, or another method",
     )
     rows = rows.new_empty(len(images), images[:1].numel())
     for index in chunks(*rows.shape):
@@ -238,20 +238,20 @@ def as_rows(images: Tensor, dtype: torch.dtype = torch.float64) -> NDArray[Any]:
 
 @own_settings()
 def pca_reference(train: Tensor, test: Tensor, components: int) -> Reconstruction:
-    """Errors on test images of PCA fitted on train images, both uint8 [N, C, H, W]: the linear code of the same size."""
+    """Return the errors on test images of PCA fitted to training images, both uint8 [N, C, H, W]."""
     return row_errors(test, fitted_pca(train, components).restored)
 
 
 def row_errors(images: Tensor, restore: Callable[[NDArray[Any]], NDArray[Any]]) -> Reconstruction:
-    """Errors on images, uint8 [N, C, H, W], of what `restore` makes of them as rows, float64 [n, C * H * W] in [0, 1]."""
+    """Return the errors of `restore`, a function of float64 rows [n, C * H * W] in [0, 1], on uint8 images [N, C, H, W]."""
     return compared(Images(images, torch.float64), lambda x: torch.from_numpy(restore(x.flatten(1).numpy())).view_as(x))
 
 
 @own_settings()
 def mean_reference(train: Tensor, test: Tensor) -> Reconstruction:
-    """Errors on test images of answering the mean train image, both uint8 [N, C, H, W]."""
+    """Return the errors on test images of the mean training image, both uint8 [N, C, H, W]."""
     total = torch.zeros(train.shape[1:], dtype=torch.float64)
     for index in chunks(len(train), total.numel()):
-        total += train[index].sum(0)  # of bytes, exact
+        total += train[index].sum(0)  # sums of bytes are exact
     mean = total / (255 * len(train))
     return compared(Images(test, torch.float64), lambda x: mean)

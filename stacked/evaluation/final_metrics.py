@@ -1,4 +1,4 @@
-"""The final metrics of a run: with pictures, the only module that reads the test set, and both do so after training."""
+"""The final metrics of a run. Only this module and `pictures` read test images, and only after training."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from stacked.util.errors import Diverged
 
 
 def probe_labels(spec: RunSpec, splits: Splits) -> int:
-    """How many labels the linear probe is fitted on: those asked for, or all there are."""
+    """Return the number of labels that the linear probe is fitted to: the requested number, or all labels if there are fewer."""
     return min(spec.evaluation.probe_labels, int((splits.train.labels >= 0).sum()))
 
 
 def labelled(split: Split, most: int | None = None) -> tuple[Images, Tensor]:
-    """The images of a split that have labels, and these; at most `most`, evenly spread."""
+    """Return the labelled images of a split and their labels; at most `most`, evenly spread."""
     rows = (split.labels >= 0).nonzero().flatten()
     rows = rows if most is None else rows[spread(len(rows), most)]
     return Images(split.images, rows=rows), split.labels[rows]
 
 
 def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> None:
-    """Raise Diverged for an error that is not finite: a mean over seeds, or a rank of arms, must not take it in."""
+    """Raise Diverged if an error is not finite, because it would spoil means over seeds and ranks of arms."""
     if not math.isfinite(errors.mse):
         raise Diverged(f"the {split} images' reconstruction from depth {depth} has an error of {errors.mse}")
 
 
 def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[str, float]:
-    """The final metrics; nothing that they say is used to train or to select."""
+    """Return the final metrics, which are not used for training or selection."""
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     selected = evaluate.reconstruction(stack, valid.images)
     check_finite(selected, depth, "validation")
@@ -55,12 +55,12 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
     index = label_subset(train.labels, probe_labels(spec, splits), spec.seed)
     fitted = Images(train.images, rows=index)
     for k in range(depth + 1):
-        learnt, judged = (evaluate.Codes(stack, images, k, evaluate.PROBED) for images in (fitted, tested))
-        found[f"probe_acc_depth{k}"] = linear_probe(learnt.all(), train.labels[index], judged, test_labels)
+        train_codes, test_codes = (evaluate.Codes(stack, images, k, evaluate.PROBED) for images in (fitted, tested))
+        found[f"probe_acc_depth{k}"] = linear_probe(train_codes.all(), train.labels[index], test_codes, test_labels)
     found["probe_acc"] = found[f"probe_acc_depth{depth}"]
 
     config = spec.classification
-    # an encoder that has learnt from more labels than the budget would make its classifier a cheat
+    # budgets smaller than the number of labels that the encoder was trained with would not be honest
     supervised = any(phase.target == "labels" for phase in spec.phases())
     seen = len(label_subset(train.labels, spec.optimisation.labels, spec.seed)) if supervised else 0
     for budget in config.labels:
@@ -89,7 +89,7 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
 
 
 def selecting(spec: RunSpec, splits: Splits, budget: int | None) -> Tensor:
-    """Indices (int64) of the labelled validation images on which a classifier of this label budget is selected."""
+    """Return the indices (int64) of the labelled validation images that select a classifier for this label budget."""
     config, labels = spec.classification, splits.valid.labels
     known = (labels >= 0).nonzero().flatten()
     if config.selection == "images" or config.checked(budget) >= len(known):

@@ -1,4 +1,4 @@
-"""Pictures of what a stack does: images above their reconstructions, by depth, and its filters."""
+"""Pictures of a stack: images above their reconstructions from each depth, and filters."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from stacked.evaluation import evaluate
 from stacked.evaluation.evaluate import spread
 from stacked.model.stack import StackedAutoencoder
 
-#: Images in a picture of reconstructions.
+#: Number of images in a picture of reconstructions.
 SHOWN = 14
-#: The most filters that are kept of a first layer that sees whole images.
+#: The most filters that are stored for a first layer that reads whole images.
 FILTERS = 64
-#: Values of a code that is drawn as a map.
+#: Number of values of a code that is drawn as a map.
 MAP = 2
 
 
 def grid(stack: StackedAutoencoder, images: Tensor, scale: int = 3) -> NDArray[np.uint8]:
-    """A picture [H, W, 3]: images above their reconstructions, enlarged `scale` times where they are small."""
+    """Return a picture [H, W, 3] of images above their reconstructions; small images are enlarged `scale` times."""
     rows = [images.cpu(), evaluate.reconstructed(stack, images, stack.depth)]
     picture = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
     if images.shape[-1] < 100:
@@ -36,10 +36,10 @@ def grid(stack: StackedAutoencoder, images: Tensor, scale: int = 3) -> NDArray[n
 
 
 def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any]]:
-    """What figures show of a trained stack.
+    """Return the arrays that figures of a trained stack need.
 
-    Test images and their reconstructions from each depth, uint8 [N, H, W, C]; the first stage's filters [F, C, k, k]; and
-    where the bottleneck has two values, the codes [N, 2] of all test images with their labels [N].
+    These are test images and their reconstructions from each depth, uint8 [N, H, W, C]; the first stage's filters [F, C, k, k];
+    and, if the bottleneck has two values, the codes [N, 2] of all test images with their labels [N].
     """
     images = splits.test.images[spread(len(splits.test), SHOWN)]
     found = {"originals": images.permute(0, 2, 3, 1).numpy()}
@@ -54,7 +54,7 @@ def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any
 
 
 def filters(stack: StackedAutoencoder) -> Tensor | None:
-    """The weights of the first layer as filters [F, C, h, w], at most FILTERS where they are as large as the images."""
+    """Return the weights of the first layer as filters [F, C, h, w]; at most FILTERS, if they are as large as images."""
     for layer in stack.stages[0].encoder:
         if isinstance(layer, torch.nn.Conv2d):
             return layer.weight

@@ -1,1 +1,1 @@
-"""The stack of stages, and the files that trained stacks are kept in."""
+"""The stack of stages, and the files of trained stacks."""

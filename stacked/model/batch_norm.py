@@ -1,4 +1,4 @@
-"""Batch norms of stages: what they must be given, and what is kept out of their running statistics."""
+"""Batch norms of stages: checks of the batch size, and control of their running statistics."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 def norms(module: nn.Module) -> list[BatchNorm]:
-    """The batch norms of a module."""
+    """Return the batch norms of a module."""
     return [each for each in module.modules() if isinstance(each, BatchNorm)]
 
 
 @contextmanager
-def unnoticed(module: nn.Module) -> Iterator[None]:
-    """What passes through `module` leaves no trace in the running statistics of its batch norms.
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Context in which the running statistics of the batch norms in `module` do not change, though they stay in training mode.
 
-    They are to be those of the way that is measured, from the deepest code to the pixels; a mean over it and a way of
-    another distribution would fit neither.
+    The statistics must be those of the path that is evaluated, from the deepest code to the pixels. Inputs from another path
+    have another distribution, and averaging over both would suit neither.
     """
     before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms(module)]
     for norm, _, _ in before:
@@ -40,12 +40,12 @@ def unnoticed(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def cumulative(those: list[BatchNorm]) -> Iterator[None]:
-    """The running statistics of some batch norms begin anew, and become the mean over all batches that pass."""
-    before = [(norm, norm.momentum) for norm in those]
-    for norm in those:
+def cumulative_statistics(batch_norms: list[BatchNorm]) -> Iterator[None]:
+    """Context that resets the running statistics of these batch norms and makes them the mean over all batches that follow."""
+    before = [(norm, norm.momentum) for norm in batch_norms]
+    for norm in batch_norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's way to say that all batches count alike
+        norm.momentum = None  # torch then averages over all batches
     try:
         yield
     finally:
@@ -56,9 +56,9 @@ def cumulative(those: list[BatchNorm]) -> Iterator[None]:
 def check_batch(
     spec: StackSpec, shape: Shape, batch_size: int, n: int, what: str = "images", of: str = "of the optimisation"
 ) -> None:
-    """Raise InputError where batches of n images of `shape` would hold one, of which a batch norm has one value a channel.
+    """Raise InputError if batches of n images of `shape` hold one image, for which a batch norm has one value per channel.
 
-    what, of: the n images, and the batch size, as a message is to call them.
+    what, of: how the message names the n images and the batch size.
     """
     if min(batch_size, n) > 1:
         return
@@ -68,13 +68,13 @@ def check_batch(
     for number in range(1, stack.depth + 1):
         need(
             not has_single_values(stack, number),
-            f"one image at a time cannot be batch-normalised by stage {number}, where it has one value a channel: "
-            f"give {more}, or the stack another norm",
+            f"stage {number} cannot normalise a batch of one image, which has one value per channel there: give {more}, or use "
+            "another norm",
         )
 
 
 def has_single_values(stack: StackedAutoencoder, number: int) -> bool:
-    """Whether a batch norm of a stage, on the meta device, is given one value of each channel for one example."""
+    """Whether a batch norm of a stage, on the meta device, reads only one value per channel of an image."""
     stage, found = stack.stages[number - 1], []
 
     def note(norm: nn.Module, inputs: Any) -> None:

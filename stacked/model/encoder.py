@@ -1,4 +1,4 @@
-"""The trained encoder as a file to be given away."""
+"""Files of trained encoders."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ FORMAT = "stacked encoder 1"
 
 @own_settings()
 def save_encoder(path: Path, stack: StackedAutoencoder, spec: StackSpec) -> None:
-    """Write the encoder of `stack`, which was built as `spec` says; InputError when the place cannot be written."""
+    """Write the encoder of `stack`, built from `spec`, to `path`; InputError if the file cannot be written."""
     write(path, FORMAT, stack.encoder.state_dict(), spec, stack.input_shape, {})
 
 
 @own_settings()
 def load_encoder(path: str | Path) -> Half:
-    """The encoder that a run left as encoder.safetensors: images [N, C, H, W] in 0..1 to codes, on the CPU, in eval mode.
+    """Return the encoder in a run's encoder.safetensors, on the CPU and in eval mode: images [N, C, H, W] in 0..1 to codes.
 
-    The file may be anyone's: it is read as safetensors and JSON, and takes at most twice the memory that it is
-    long. Raises InputError when it is not such a file.
+    The file need not be trusted: it is read as safetensors and JSON, and takes at most twice its size in memory. Raises
+    InputError if it is not such a file.
     """
     with reading(path, FORMAT, "an encoder {reason}: give the encoder.safetensors of a run") as content:
         encoder = content.empty().encoder

@@ -1,9 +1,9 @@
-"""A trained encoder for other runtimes, as torch.export's pt2 or as ONNX.
+"""Export of trained encoders to torch.export (.pt2) or ONNX.
 
     python -m stacked.export ENCODER FILE
 
-Both take images [N, C, H, W], floats in 0..1, of the size that the encoder was trained on, any number at a time. ONNX needs the
-extra "onnx".
+Exported encoders take float images [N, C, H, W] in 0..1 of the size that the encoder was trained on, for any N. ONNX needs the
+optional dependencies "onnx".
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from stacked.model.stack import Half
 
-#: version of ONNX's operators: the oldest that torch's exporter writes without conversion
+#: version of the ONNX operator set: the oldest that torch's exporter writes without conversion
 OPSET = 18
-#: what a file's name says of its format
+#: suffixes of the two formats
 FORMATS = (".pt2", ".onnx")
 
 
 def exported(encoder: Half) -> ExportedProgram:
-    """The encoder as torch.export's program, its batch of any size from 1."""
+    """Return the encoder as a program of torch.export, for batches of any size from 1."""
     import torch
 
     from stacked.runtime.settings import own_settings
@@ -48,9 +48,9 @@ def exported(encoder: Half) -> ExportedProgram:
 
 
 def export(encoder: Half, path: str | Path) -> None:
-    """Write the encoder to `path`, as its suffix says: .pt2 (torch.export) or .onnx (opset 18, input "images", output "code").
+    """Write the encoder to `path`: .pt2 for torch.export, .onnx for ONNX (opset 18, input "images", output "code").
 
-    Raises InputError for another suffix, without the packages that ONNX needs, and when the file cannot be written.
+    Raises InputError for another suffix, if a package that ONNX needs is missing, and if the file cannot be written.
     """
     import torch
 
@@ -87,7 +87,7 @@ def export(encoder: Half, path: str | Path) -> None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Without what torch's exporters say of their own insides."""
+    """Context that suppresses log messages, warnings and output of torch's exporters."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -100,12 +100,12 @@ def quietly() -> Iterator[None]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Export a file to a file; returns 0, or 2 for bad input."""
+    """Run the command; returns 0, or 2 for invalid input."""
     prog = called("stacked.export")
     say_warnings()
     command = Command(prog=prog, description="Write a trained encoder for another runtime.")
-    command.add_argument("encoder", type=Path, metavar="ENCODER", help="encoder.safetensors of a run")
-    command.add_argument("file", type=Path, metavar="FILE", help=f"to be written; it ends in {' or '.join(FORMATS)}")
+    command.add_argument("encoder", type=Path, metavar="ENCODER", help="the encoder.safetensors of a run")
+    command.add_argument("file", type=Path, metavar="FILE", help=f"output file, ending in {' or '.join(FORMATS)}")
     command.add_argument("--force", action="store_true", help=FORCE)
 
     def do() -> int:

@@ -1,7 +1,6 @@
-"""Trained stacks as files to be given away: weights as safetensors, and as JSON in the header what they are of.
+"""Files of trained stacks: weights as safetensors, and a JSON header that describes the stack.
 
-Whoever reads one runs no code that is in the file, and takes at most twice the memory that it is long. Damage to it is told
-by its checksum.
+Reading a file executes nothing in it and takes at most twice its size in memory. A checksum detects damage.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from stacked.util.checks import need, whole
 from stacked.util.errors import InputError, printable
 from stacked.util.serialization import from_dict, parsed, to_json
 
-#: texts that every file's header has
+#: fields that every header has
 COMMON = ("format", "stack", "input_shape")
-#: parts of a stack that take no time to build, whether or not there are tensors for them
+#: blocks of a stack that may be built even without tensors for them, because they are cheap
 FEW = 100
-#: values of an image at most: those of a square of 16,384 pixels in three colours, and some
+#: the most values of an image: a little more than 16,384 x 16,384 pixels in three colours
 MOST_VALUES = 2**30
 
 
 class Content(NamedTuple):
-    """What a file holds: the tensors by name, the spec and input shape of its stack, and what else its header says."""
+    """The content of a file: tensors by name, spec and input shape of the stack, and the other fields of the header."""
 
     tensors: dict[str, Tensor]
     spec: StackSpec
@@ -45,18 +44,18 @@ class Content(NamedTuple):
     header: dict[str, Any]
 
     def empty(self) -> StackedAutoencoder:
-        """The stack that the weights are of, without memory for its own; ValueError where there are too few for it."""
+        """Return the stack without memory for its weights; ValueError if the file has too few tensors for its spec."""
         blocks = sum(dict(stage.options).get("blocks", 1) for stage in self.spec.stages)
         few = blocks <= len(self.tensors) + FEW
-        need(few, f"its stack has {blocks:,} parts, and it has {len(self.tensors):,} tensors")
+        need(few, f"its stack has {blocks:,} blocks, and the file has only {len(self.tensors):,} tensors")
         return empty_stack(
             replace(self.spec, init="torch", gain=1.0), self.shape
-        )  # what is drawn first is not of the file
+        )  # the initial weights are replaced by those of the file
 
     def fill(self, module: nn.Module, prefix: str = "") -> None:
-        """Give a module on the meta device the tensors whose names begin with `prefix`; ValueError where they do not fit.
+        """Load the tensors whose names begin with `prefix` into a module on the meta device; ValueError if they do not fit.
 
-        They are laid out as `grow` does: kernels for another layout may round otherwise.
+        They get the memory layout that `grow` uses, because kernels for another layout can round differently.
         """
         mine = {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
         kinds = {name: tensor.dtype for name, tensor in module.state_dict().items()}
@@ -74,14 +73,14 @@ class Content(NamedTuple):
 def write(
     path: Path, kind: str, tensors: Mapping[str, Tensor], spec: StackSpec, shape: Shape, header: Mapping[str, Any]
 ) -> None:
-    """Write a file of a `kind`, `header` as JSON beside what the stack is; InputError when the place cannot be written."""
-    told = {name: json.dumps(value) for name, value in header.items()}
+    """Write a file of this `kind` with additional `header` fields; InputError if it cannot be written."""
+    fields = {name: json.dumps(value) for name, value in header.items()}
     stack = {"format": kind, "stack": to_json(spec), "input_shape": json.dumps(list(shape))}
-    write_atomically(path, to_bytes(tensors, told | stack))
+    write_atomically(path, to_bytes(tensors, fields | stack))
 
 
 def kind_of(path: Path) -> str:
-    """Which kind of file `write` made it; "" where there is no such file."""
+    """Return the kind of a file written by `write`; "" if it is no such file."""
     try:
         with safe_open(path, "pt") as file:
             return (file.metadata() or {}).get("format", "")
@@ -91,17 +90,17 @@ def kind_of(path: Path) -> str:
 
 @contextmanager
 def reading(path: str | Path, kind: str, what: str, names: Sequence[str] = ()) -> Iterator[Content]:
-    """The content of the file that `write` made for this `kind`; InputError where it, or what is made of it, is not right.
+    """Context that yields the content of a file of this `kind`; InputError if it, or its use in the context, is invalid.
 
-    `what` says in a sentence what such a file is, and where one comes from; `names` are those of the header that it was
-    written with. It warns of a file without a checksum, as they were written once.
+    what: describes such a file and its origin in the error message. names: header fields beside the common ones. A file without
+    a checksum, as earlier versions wrote them, causes a warning.
     """
     try:
         tensors, texts, sealed = read(path)
         if texts.get("format") != kind:
             raise ValueError(f"its format is {texts.get('format')!r}, not {kind!r}")
-        other = sorted(texts.keys() ^ {*COMMON, *names})  # else damage to the checksum's name would hide the checksum
-        need(not other, f"its header has not the fields {', '.join((*COMMON, *names))}, by {', '.join(other)}")
+        other = sorted(texts.keys() ^ {*COMMON, *names})  # exact, so that damage to the checksum's name cannot hide it
+        need(not other, f"its header does not have the fields {', '.join((*COMMON, *names))}: see {', '.join(other)}")
         spec = from_dict(StackSpec, parsed(texts["stack"]))
         shape = tuple(parsed(texts["input_shape"]))
         need(len(shape) == 3, f"its images have the shape {list(shape)}, not [C, H, W]")
@@ -113,5 +112,5 @@ def reading(path: str | Path, kind: str, what: str, names: Sequence[str] = ()) -
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path} is not {what.format(reason=f'({reason})')}") from error
     if not sealed:
-        told = f"{path} has no checksum, so that damage to it is not seen: load it and save it again to give it one"
-        warnings.warn(printable(told), stacklevel=4)
+        message = f"{path} has no checksum, so that damage is not detected: load it and save it again to add one"
+        warnings.warn(printable(message), stacklevel=4)

@@ -18,7 +18,7 @@ from stacked.stages.initialise import initialise
 from stacked.stages.stage import Shape, StageSettings
 from stacked.util.errors import InputError
 
-#: by stage, from 1, what its `encode_with_switches` gave
+#: stage number (from 1) -> the mask returned by its `encode_with_switches`
 Switches = dict[int, Tensor | None]
 
 
@@ -27,11 +27,11 @@ class Half(nn.Sequential):
 
     def __init__(self, modules: list[nn.Module], stages: list[Stage]) -> None:
         super().__init__(*modules)
-        self._stages = tuple(stages)  # in a tuple: seen, not owned, so that parameters() is this half's alone
+        self._stages = tuple(stages)  # in a tuple, so that they are not registered as submodules
 
     @property
     def input_shape(self) -> Shape:
-        """The shape of what the stack was built to read, without the batch."""
+        """The shape of the stack's input, without the batch."""
         return self._stages[0].in_shape
 
     def train(self, mode: bool = True) -> Half:
@@ -43,17 +43,16 @@ class Half(nn.Sequential):
 
 
 class StackedAutoencoder(nn.Module):
-    """An autoencoder grown stage by stage: an ordinary module whose `stages` are trained in place.
+    """An autoencoder grown stage by stage, whose `stages` are trained in place.
 
     `input_shape` is (C, H, W), or (C,) for vectors; pixels are floats in [0, 1]. Depth 0 is the input, depth k the code of
-    stage k. Images of another height and width than the stack was built for are read too, when all its stages are
-    convolutional.
+    stage k. If all stages are convolutional, images of other heights and widths are accepted too.
     """
 
     def __init__(self, input_shape: Shape, stages: list[Stage] | None = None) -> None:
         super().__init__()
         self.input_shape = tuple(map(int, input_shape))
-        self.stages = cast("list[Stage]", nn.ModuleList())  # typed by what it holds
+        self.stages = cast("list[Stage]", nn.ModuleList())  # cast, so that items have the type Stage
         for stage in stages or []:
             self.grow(stage)
         self.register_load_state_dict_pre_hook(_accept_plain_names)
@@ -65,11 +64,11 @@ class StackedAutoencoder(nn.Module):
 
     @property
     def latent_shape(self) -> Shape:
-        """Shape of the bottleneck code without the batch, for images of `input_shape`; computed without a forward pass."""
+        """The shape of the bottleneck code, without the batch, for images of `input_shape`; computed without a forward pass."""
         return self.shapes(self.input_shape)[-1]
 
     def shapes(self, input_shape: Shape) -> list[Shape]:
-        """The shape at each depth, 0 to `depth`, without the batch."""
+        """Return the shape at each depth, 0 to `depth`, without the batch."""
         return list(
             itertools.accumulate(
                 self.stages, lambda shape, stage: stage.output_shape(shape), initial=tuple(input_shape)
@@ -77,32 +76,32 @@ class StackedAutoencoder(nn.Module):
         )
 
     def widest(self, input_shape: Shape) -> int:
-        """The most values that an image of this shape, or its code at any depth, has."""
+        """Return the largest number of values at any depth, for one image of this shape."""
         return max(map(math.prod, self.shapes(input_shape)))
 
     def get_latent_shape(self, x: Tensor) -> torch.Size:
-        """The shape of `encode(x)`, batch included; computed without a forward pass."""
+        """Return the shape of `encode(x)`, with the batch, without a forward pass."""
         return torch.Size([x.shape[0], *self.shapes(tuple(x.shape[1:]))[-1]])
 
     def grow(self, stage: Stage) -> StackedAutoencoder:
-        """Put a stage on top; InputError if it does not read what the stack gives."""
+        """Add a stage on top; InputError if its input shape is not the shape of the bottleneck code."""
         if stage.in_shape != self.latent_shape:
-            raise InputError(f"a stage that reads {stage.in_shape} cannot stand on a code of shape {self.latent_shape}")
+            raise InputError(f"a stage that reads {stage.in_shape} does not fit codes of shape {self.latent_shape}")
         self.stages.append(stage)
         return self
 
     def freeze(self, depth: int | None = None) -> StackedAutoencoder:
-        """Freeze the first `depth` stages (None: all) and let the others learn; frozen parameters and buffers never change."""
+        """Freeze the first `depth` stages (None: all) and unfreeze the others; frozen parameters and buffers never change."""
         return self.learn_only(self._depth(depth) + 1, self.depth)
 
     def learn_only(self, first: int, last: int) -> StackedAutoencoder:
-        """Let stages `first` to `last` (from 1, inclusive) learn and freeze all others."""
+        """Make stages `first` to `last` (from 1, inclusive) trainable and freeze all others."""
         for k, stage in enumerate(self.stages, start=1):
             stage.freeze(not first <= k <= last)
         return self
 
     def encode(self, x: Tensor, depth: int | None = None, *, start: int = 0) -> Tensor:
-        """The code at `depth` (None: the bottleneck) of x, which is itself the code at depth `start` (0: images)."""
+        """Return the code at `depth` (None: the bottleneck) of x, the code at depth `start` (0: images)."""
         for stage in self.stages[start : self._depth(depth)]:
             x = stage.encode(x)
         return x
@@ -117,10 +116,10 @@ class StackedAutoencoder(nn.Module):
         switches: Switches | None = None,
         linear: bool = False,
     ) -> Tensor:
-        """The reconstruction at depth `stop` (0: pixels) of a code at `depth` (None: the bottleneck).
+        """Return the reconstruction at depth `stop` (0: pixels) of a code at `depth` (None: the bottleneck).
 
-        `size` is the height and width of the images that were encoded, where these differ from `input_shape`; `switches` says by
-        stage where its maxima were, for decoders that must be told; `linear` leaves the last activation out.
+        size: height and width of the encoded images, if they differ from `input_shape`. switches: the masks of
+        `encode_with_switches`, for decoders that need them. linear: leave out the last activation.
         """
         depth = self._depth(depth)
         sizes = [shape[1:] for shape in self.shapes((self.input_shape[0], *size))] if size else [None] * (depth + 1)
@@ -131,19 +130,19 @@ class StackedAutoencoder(nn.Module):
         return code
 
     def encode_with_switches(self, x: Tensor, depth: int | None = None, *, start: int = 0) -> tuple[Tensor, Switches]:
-        """As `encode`, and where the maxima of pooling stages were, as `decode` takes it."""
+        """Return the code as `encode` does, and the masks of pooling stages for `decode`."""
         found: Switches = {}
         for k in range(start + 1, self._depth(depth) + 1):
             x, found[k] = self.stages[k - 1].encode_with_switches(x)
         return x, found
 
     def reconstruct(self, x: Tensor, depth: int | None = None, *, start: int = 0) -> Tensor:
-        """What stages `start` + 1 to `depth` (None: all) make of x, the code at depth `start` (0: images), at that depth."""
+        """Return the reconstruction of x, the code at depth `start` (0: images), by stages `start` + 1 to `depth` (None: all)."""
         code, switches = self.encode_with_switches(x, depth, start=start)
         return self.decode(code, depth, stop=start, switches=switches)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct images [B, C, H, W] through all stages."""
+        """Return the reconstruction of images [B, C, H, W] by all stages."""
         other_size = tuple(x.shape[1:]) != self.input_shape
         code, switches = self.encode_with_switches(x)
         return self.decode(code, size=tuple(x.shape[2:]) if other_size else None, switches=switches)
@@ -162,12 +161,12 @@ class StackedAutoencoder(nn.Module):
         if depth is None:
             return self.depth
         if not 0 <= depth <= self.depth:
-            raise InputError(f"depth {depth} is not in this stack: choose 0 to {self.depth}")
+            raise InputError(f"depth {depth} is not in this stack: give 0 to {self.depth}")
         return depth
 
 
 def _accept_plain_names(model: StackedAutoencoder, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Let a state dict of the plain class with two `nn.Sequential`s, `encoder` and `decoder`, load into the stages."""
+    """Hook that loads a state dict of a plain class with two `nn.Sequential`s, `encoder` and `decoder`, into the stages."""
     halves: Mapping[str, list[tuple[int, int]]] = {
         "encoder": [(s, i) for s in range(model.depth) for i in range(len(model.stages[s].encoder))],
         "decoder": [(s, i) for s in reversed(range(model.depth)) for i in range(len(model.stages[s].decoder))],
@@ -180,7 +179,7 @@ def _accept_plain_names(model: StackedAutoencoder, state: dict[str, Any], prefix
 
 
 def next_stage(stack: StackedAutoencoder, spec: StackSpec) -> Stage:
-    """The stage that `spec` puts on top of `stack`; weights from torch's global generator."""
+    """Return the next stage of `spec` for `stack`, with weights drawn from torch's global generator."""
     k = stack.depth + 1
     stage = spec.stages[k - 1]
     settings = StageSettings(
@@ -193,7 +192,7 @@ def next_stage(stack: StackedAutoencoder, spec: StackSpec) -> Stage:
 
 @own_settings()
 def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int, device: torch.device | None = None) -> None:
-    """Grow the stack to `depth` on `device`; a stage's initial weights depend on the seed and its place alone."""
+    """Grow the stack to `depth` on `device`; the initial weights of a stage depend only on the seed and its depth."""
     while stack.depth < depth:
         with seeded(spec.seed, "init", stack.depth + 1):
             stage = next_stage(stack, spec.stack)
@@ -202,7 +201,7 @@ def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int, device: torch.dev
 
 
 def build(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
-    """The whole stack of a spec; weights from torch's global generator. InputError if the images are too small for it."""
+    """Return the stack of a spec, with weights drawn from torch's global generator; InputError if the images are too small."""
     check_size(spec, input_shape)
     stack = StackedAutoencoder(input_shape)
     for _ in spec.stages:
@@ -211,13 +210,13 @@ def build(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
 
 
 def empty_stack(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
-    """The whole stack of a spec on the device "meta": shapes without memory for weights. Raises InputError as `build`."""
+    """Return the stack of a spec on the device "meta", without memory for weights; InputError as in `build`."""
     with torch.device("meta"):
         return build(spec, input_shape)
 
 
 def check_size(spec: StackSpec, input_shape: Shape) -> None:
-    """Raise InputError when images of `input_shape` are too small for the stages of `spec` that halve them."""
+    """Raise InputError if images of `input_shape` are too small for the stages of `spec` that halve them."""
     halvings = sum(kinds()[stage.kind].halves for stage in spec.stages)
     if halvings and (len(input_shape) != 3 or min(input_shape[1:]) < 2**halvings):
         size = " x ".join(map(str, input_shape[1:]))

@@ -1,1 +1,1 @@
-"""A whole run: where data, stack, training, measurement and record meet; checkpoints and resuming."""
+"""A complete run, which combines data, stack, training, evaluation and records; checkpoints and resuming."""

@@ -1,8 +1,8 @@
-"""Several seeds of one spec trained as one batched model.
+"""Training of several seeds of one spec as one batched model.
 
-Where a stack is narrow and its batches are small, an update is mostly the overhead of calling torch: one that makes the same
-update of K stacks at once, with a leading dimension K on every tensor, costs little more than one of a single stack. Where
-matrices are large the arithmetic takes its time either way, and nothing is gained: then train the seeds beside each other.
+For a narrow stack and small batches, most of the time of an update is the overhead of calling torch. One update of K stacks at
+once, with a leading dimension K on every tensor, costs little more than an update of one stack. For large matrices arithmetic
+dominates and nothing is gained; train such seeds in parallel processes instead.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from stacked.training.recalibration import recalibrate
 from stacked.util.checks import need, whole
 from stacked.util.errors import Diverged
 
-#: updates from one look at the losses to the next: a look waits for the device
+#: updates between two checks of the losses; each one waits for the device
 CHECKED = 100
 
 
 @own_settings()
-def train_together(
+def train_seeds(
     spec: RunSpec, seeds: Sequence[int], splits: data.Splits | None = None, *, device: str = "cpu"
 ) -> list[StackedAutoencoder]:
-    """The stacks, in eval mode, that `run` would train for `spec` with each of the seeds, trained all at once.
+    """Train `spec` with each of the seeds at once and return the stacks, in eval mode, that `run` would train one by one.
 
-    Every seed has the initial weights, the data order and the corruption of its single run; products are summed in another
-    order, so that weights differ from those of single runs as they do between two BLAS libraries. Nothing is measured or
-    recorded. Codes that are kept take as much memory as those of all single runs together.
+    Each seed has the initial weights, data order and corruption of its single run. Sums are taken in another order, so that
+    weights differ from those of single runs as much as between two BLAS libraries. Nothing is measured or recorded. Cached
+    codes take as much memory as those of all single runs.
 
-    Raises InputError for a spec that needs what only a run of its own has (see `check_together`), and Diverged when a loss of
-    any seed is not finite.
+    Raises InputError for a spec that cannot be batched (see `check_batchable`), and Diverged if the loss of a seed is not
+    finite.
     """
-    check_together(spec, seeds)
+    check_batchable(spec, seeds)
     splits = splits or load(spec)
     specs = [replace(spec, seed=seed) for seed in seeds]
     for one in specs:
@@ -76,43 +76,44 @@ def train_together(
     return stacks
 
 
-def check_together(spec: RunSpec, seeds: Sequence[int]) -> None:
-    """Raise InputError for no seeds or equal ones, and for a spec whose seeds cannot be trained together.
+def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
+    """Raise InputError for missing or equal seeds, and for a spec whose seeds cannot be trained as one model.
 
-    Those are specs with early stopping, by which seeds end at updates of their own; with an `on_fault` that goes on; and with
-    what is drawn inside of a pass: the corruption of local losses, and the estimate of the contractive penalty.
+    Such specs use early stopping, which ends seeds at different updates; another `on_nonfinite` than "stop"; or random draws
+    inside a
+    forward pass: the corruption of local losses, and the contractive estimate.
     """
     for seed in seeds:
         whole(seed, "seed", 0)
-    need(len(seeds) > 0 and len(set(seeds)) == len(seeds), f"seeds {list(seeds)} are not allowed: give different ones")
+    need(len(seeds) > 0 and len(set(seeds)) == len(seeds), f"seeds {list(seeds)} are not allowed: give distinct seeds")
     config, phases = spec.optimisation, spec.phases()
     alone = "train one seed at a time, with run"
     need(
         not any(config.patience_of(phase) for phase in phases),
-        f"seeds with early stopping end at updates of their own: leave patience out, or {alone}",
+        f"early stopping ends each seed at a different update: leave patience out, or {alone}",
     )
     need(
-        config.on_fault == "stop",
-        f"on_fault {config.on_fault!r} goes on with one seed, not with all: give 'stop', or {alone}",
+        config.on_nonfinite == "stop",
+        f"on_nonfinite {config.on_nonfinite!r} would change one seed and not the others: give 'stop', or {alone}",
     )
     for stage in spec.stack.stages:
         need(
             stage.kind == "dense",
-            f"seeds of a stack with a {stage.kind} stage gain nothing from being trained together: use dense stages, or {alone}",
+            f"a stack with a {stage.kind} stage cannot be trained as one model of several seeds: use dense stages, or {alone}",
         )
     need(
         all(phase.local_loss == "none" for phase in phases),
-        f"policy {spec.policy!r} draws corruption inside of its passes: choose another policy, or {alone}",
+        f"policy {spec.policy!r} draws corruption inside a forward pass: choose another policy, or {alone}",
     )
     for name, _ in config.penalties:
         need(
             not PENALTIES[name].differentiates,
-            f"penalty {name!r} draws inside of its passes: choose another penalty, or {alone}",
+            f"penalty {name!r} draws random numbers inside a forward pass: choose another penalty, or {alone}",
         )
 
 
 class Member(nn.Module):
-    """One seed in one phase: its stack, its objective, and what it reads."""
+    """One seed in one phase: its stack, its loss and its inputs."""
 
     def __init__(self, prepared: PreparedPhase, spec: RunSpec, classes: int, done: int) -> None:
         super().__init__()
@@ -122,23 +123,23 @@ class Member(nn.Module):
         self.objective = PhaseLoss(stack, phase, spec.optimisation, seed=spec.seed, classes=classes)
 
     def batch(self, update: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-        """The clean inputs of an update, their targets, what the phase sees of them, and which elements were hit."""
+        """Return the clean inputs of an update, their targets, the corrupted inputs, and the mask of corrupted elements."""
         step = self.done + update
         index = self.order.batch(step)
         clean = self.inputs(index)
         return clean, self.targets(index) if self.targets else None, *self.objective.corrupt_input(clean, step)
 
     def forward(self, clean: Tensor, target: Tensor | None, x: Tensor, hit: Tensor | None) -> Tensor:
-        """The loss of a batch."""
+        """Return the loss of a batch, a scalar."""
         return self.objective.loss(clean, target, 0, Corrupted(x, hit))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers by name."""
+        """Return parameters and buffers by name."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
 
 def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> None:
-    """Train all members through a phase, in place."""
+    """Train all members through one phase, in place."""
     one = members[0]
     all_of = {name: torch.stack([member.tensors()[name].detach() for member in members]) for name in one.tensors()}
     for name, p in one.named_parameters():
@@ -159,7 +160,7 @@ def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> No
         parts = [None if part[0] is None else torch.stack(part) for part in batches]
         losses = vmap(loss_of, (0, *(None if part is None else 0 for part in parts)))(all_of, *parts)
         optimiser.zero_grad()
-        losses.sum().backward()  # the loss of a member has a gradient by the member's own parameters alone
+        losses.sum().backward()  # the gradient of each loss reaches only its own member's parameters
         if config.clip:
             clip_each([p.grad for p in all_of.values() if p.grad is not None], config.clip)
         lr = learning_rate(config.lr_of(phase), config.schedule_of(phase), config.warmup, update, phase.updates)
@@ -178,9 +179,9 @@ def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> No
 
 
 def clip_each(grads: list[Tensor], most: float) -> None:
-    """Scale the gradients [K, ...] of each member down to a global norm of `most`, if they exceed it."""
+    """Scale the gradients [K, ...] of each member down to a global norm of `most`, if it is larger."""
     norms = torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)
-    factors = (most / (norms + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
+    factors = (most / (norms + 1e-6)).clamp(max=1.0)  # the formula of torch's clip_grad_norm_
     for grad in grads:
         grad.mul_(factors.view(-1, *[1] * (grad.dim() - 1)))
 

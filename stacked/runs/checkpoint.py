@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file with the weights as tensors and the rest of the state as JSON in its header.
+"""Checkpoints: one safetensors file with the weights as tensors and the remaining state as JSON in its header.
 
-A run leaves one after each phase, and two generations of its place inside the phase that is being trained. Each is written
-atomically and carries a checksum; nothing is ever unpickled.
+A run leaves a checkpoint after each phase, and the last two inside the current phase. Files are written atomically and have a
+checksum; nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from stacked.util.errors import InputError, Interrupted
 from stacked.util.serialization import flat, parsed, to_json
 
 FORMAT = "stacked checkpoint 2"
-#: of a checkpoint's file
+#: names of checkpoint files
 NAME = re.compile(r"(phase-\d+|update-[01])\.safetensors")
-#: Checkpoints inside a phase may cost this part of a run's time, and there is one after so many seconds at the earliest.
+#: Largest fraction of a run's time that checkpoints inside a phase may take, and the least seconds between two of them.
 SHARE, LEAST_SECONDS = 0.02, 5.0
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds: the stack's tensors and others by name, and the plain state.
+    """The content of a checkpoint: the stack's tensors and others by name, and the plain state.
 
-    `phases` were finished, and `update` updates made of the next, those that a rollback undid included. `path` is its file.
+    phases: number of finished phases. update: number of updates made in the next phase, with those that a rollback undid.
     """
 
     path: Path
@@ -48,10 +48,10 @@ class Saved:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in its work folder (None: there are none, and nothing is kept).
+    """The checkpoints of one run, in its work folder (None: no checkpoints are written).
 
-    every: updates between two inside a phase (None: by time, so that they cost at most 2 % of it). stop: asked after every
-    update whether the run is to end now; it then raises Interrupted, when its place is kept.
+    every: updates between two checkpoints inside a phase (None: by time, so that they take at most 2 %). stop: called after
+    every update; if it returns True, a checkpoint is written and Interrupted is raised.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Checkpoints:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.folder, self.spec, self.every, self.stop = folder, spec, every, stop
-        self.wrote_at, self.cost, self.generation, self.ending = time.monotonic(), 0.0, 0, False
+        self.wrote_at, self.cost, self.generation, self.stopping = time.monotonic(), 0.0, 0, False
 
     def due(self, update: int) -> bool:
-        """Whether the place after `update` of a phase is to be kept: it is time, or the run is to end."""
-        self.ending = self.stop()
-        if self.ending:
+        """Whether a checkpoint is due after `update` of a phase, by time or because the run is asked to stop."""
+        self.stopping = self.stop()
+        if self.stopping:
             return True
         if self.folder is None:
             return False
@@ -76,7 +76,7 @@ class Checkpoints:
         return time.monotonic() - self.wrote_at >= max(LEAST_SECONDS, self.cost / SHARE)
 
     def inside(self, phases: int, update: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Keep a place inside a phase, in place of the older of two; Interrupted when the run is to end."""
+        """Write a checkpoint inside a phase over the older of the last two; raises Interrupted if the run is asked to stop."""
         if self.folder is not None:
             began = time.monotonic()
             save_checkpoint(
@@ -85,11 +85,11 @@ class Checkpoints:
             self.generation = 1 - self.generation
             self.wrote_at = time.monotonic()
             self.cost = self.wrote_at - began
-        if self.ending:
-            raise Interrupted("stopped as asked" + (", after its place was kept" if self.folder else ""))
+        if self.stopping:
+            raise Interrupted("stopped as asked" + (", after a checkpoint was written" if self.folder else ""))
 
     def after(self, phases: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path | None:
-        """Keep the run as it is after so many phases; returns where."""
+        """Write a checkpoint after so many finished phases; returns its path."""
         if self.folder is None:
             return None
         save_checkpoint(phase_path(self.folder, phases), self.spec, phases, 0, tensors, state)
@@ -97,9 +97,9 @@ class Checkpoints:
         return phase_path(self.folder, phases)
 
     def newest(self) -> Saved | None:
-        """The newest checkpoint that is whole; a damaged one is reported, and the one before it used.
+        """Return the newest valid checkpoint; a damaged one causes a warning, and the one before it is used.
 
-        Raises InputError for one of another spec, or of another version.
+        Raises InputError if it belongs to another spec or another version.
         """
         if self.folder is None:
             return None
@@ -107,39 +107,39 @@ class Checkpoints:
         found = []
         for path in self.folder.glob("*.safetensors"):
             if NAME.fullmatch(path.name):
-                with left_aside():
-                    found.append((place(path), path))
+                with skip_damaged():
+                    found.append((position(path), path))
         for _, path in sorted(found, reverse=True):
-            with left_aside():
+            with skip_damaged():
                 saved = load_checkpoint(path, self.spec)
                 self.generation = 1 - int(path.stem[-1]) if path.name.startswith("update-") else 0
                 return saved
         return None
 
     def clear(self) -> None:
-        """Remove what only going on inside a phase needs."""
+        """Remove the checkpoints inside a phase."""
         if self.folder is not None:
             for generation in (0, 1):
                 (self.folder / f"update-{generation}.safetensors").unlink(missing_ok=True)
 
 
 class Damaged(InputError):
-    """A checkpoint that is not whole."""
+    """A checkpoint is damaged or incomplete."""
 
 
 @contextmanager
-def left_aside() -> Iterator[None]:
-    """Report a damaged checkpoint, and go on."""
+def skip_damaged() -> Iterator[None]:
+    """Context that turns Damaged into a warning."""
     try:
         yield
-    except Damaged as damage:
-        warnings.warn(f"{damage}: it is left aside, and the one before it used", RuntimeWarning, stacklevel=4)
+    except Damaged as error:
+        warnings.warn(f"{error}: it is ignored, and the checkpoint before it used", RuntimeWarning, stacklevel=4)
 
 
 def save_checkpoint(
     path: Path, spec: RunSpec, phases: int, update: int, tensors: dict[str, Tensor], state: dict[str, Any]
 ) -> None:
-    """Write `tensors` and the JSON-able `state` of a run of `spec`, `update` updates after so many finished phases."""
+    """Write a checkpoint of a run of `spec` after so many finished phases and `update` updates of the next one."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {
         "format": FORMAT,
@@ -151,7 +151,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, spec: RunSpec) -> Saved:
-    """What is in `path`; Damaged when it is no whole checkpoint, InputError when it is one of another spec or version."""
+    """Return the content of a checkpoint; Damaged if it is not complete, InputError if it belongs to another spec or version."""
     header = read_header(path)
     try:
         with safe_open(path, "pt") as file:
@@ -159,21 +159,21 @@ def load_checkpoint(path: Path, spec: RunSpec) -> Saved:
     except (SafetensorError, OSError) as error:
         raise Damaged(f"{path} is not a whole checkpoint ({error})") from error
     if checksum(tensors, header) != header.get("sha256"):
-        raise Damaged(f"{path} is not what was written (its checksum differs)")
-    phases, update = place_in(header, path)
+        raise Damaged(f"{path} does not match its checksum")
+    phases, update = position_in(header, path)
     if header.get("spec") != to_json(spec):
-        raise InputError(f"{path} belongs to another spec: {differing(header.get('spec', ''), spec)}")
+        raise InputError(f"{path} belongs to another spec: {stored_differences(header.get('spec', ''), spec)}")
     try:
         state = parsed(header.get("state", ""))
     except ValueError as error:
         raise Damaged(f"{path} is not a whole checkpoint (its state is not JSON: {error})") from error
     if not isinstance(state, dict):
-        raise Damaged(f"{path} is not a whole checkpoint (its state has no names)")
+        raise Damaged(f"{path} is not a whole checkpoint (its state is not a JSON object)")
     return Saved(path, phases, update, tensors, state)
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """The header of a checkpoint; Damaged when it cannot be read, InputError when it is of another version."""
+    """Return the header of a checkpoint; Damaged if it cannot be read, InputError if it is of another version."""
     try:
         with safe_open(path, "pt") as file:
             header: dict[str, str] = file.metadata() or {}
@@ -184,39 +184,39 @@ def read_header(path: Path) -> dict[str, str]:
     return header
 
 
-def place(path: Path) -> tuple[int, int]:
-    """How many phases were finished, and updates made of the next, when the checkpoint was written."""
-    return place_in(read_header(path), path)
+def position(path: Path) -> tuple[int, int]:
+    """Return the numbers of finished phases, and of updates in the next one, of a checkpoint."""
+    return position_in(read_header(path), path)
 
 
-def place_in(header: dict[str, str], path: Path) -> tuple[int, int]:
-    """The place that a header tells; Damaged when it tells none."""
+def position_in(header: dict[str, str], path: Path) -> tuple[int, int]:
+    """Return the position in a header; Damaged if it has none."""
     found = re.fullmatch(r"\[(\d{1,15}), (\d{1,15})\]", header.get("place", ""), re.ASCII)
     if found is None:
-        raise Damaged(f"{path} is not a whole checkpoint (its header does not say of when)")
+        raise Damaged(f"{path} is not a whole checkpoint (its header has no position)")
     return int(found[1]), int(found[2])
 
 
 def checksum(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
-    """SHA-256 of all that a checkpoint says: names, types, shapes and bytes of tensors, and its header."""
+    """Return the SHA-256 of a checkpoint: of names, dtypes, shapes and bytes of its tensors, and of its header."""
     return tensor_file.checksum(tensors, {name: header.get(name) for name in ("format", "spec", "place", "state")})
 
 
-def differing(written: str, here: RunSpec) -> str:
-    """In what the spec that was written as JSON differs from another, as one line."""
+def stored_differences(written: str, here: RunSpec) -> str:
+    """Describe the differences between a spec stored as JSON and another one, in one line."""
     try:
         return differences(from_json(written), here)
     except InputError as error:
-        return f"this version cannot have it ({error})"
+        return f"this version cannot read it ({error})"
 
 
 def differences(there: RunSpec, here: RunSpec) -> str:
-    """The fields in which two specs differ, as one line."""
+    """Describe the fields in which two specs differ, in one line."""
     a, b = flat(there), flat(here)
     both = [(name, a.get(name, "left out"), b.get(name, "left out")) for name in {**a, **b}]
     return "; ".join(f"{name} is {mine!r} there and {yours!r} here" for name, mine, yours in both if mine != yours)
 
 
 def phase_path(folder: Path, number: int) -> Path:
-    """Where the checkpoint after phase `number` (from 1) lies."""
+    """Return the path of the checkpoint after phase `number` (from 1)."""
     return folder / f"phase-{number}.safetensors"

@@ -1,4 +1,4 @@
-"""Whether what a checkpoint holds is what its run keeps: a file that is whole may still come from other code, or a hand."""
+"""Validation of checkpoints: even a file with the right checksum may come from another version or have been edited."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Place:
-    """The plain values of a place inside a phase, as `Training.state` gives them, and the phase's `updates`."""
+class TrainingState:
+    """The plain values of `Training.state` in a checkpoint inside a phase, and the phase's number of `updates`."""
 
     update: int
     updates: int
@@ -50,17 +50,17 @@ class Place:
 
 @contextmanager
 def fitting(saved: Saved) -> Iterator[None]:
-    """Say of which checkpoint it is that something in it does not fit, and what to do."""
+    """Context that adds the path of a checkpoint, and what to do, to an InputError about its content."""
     try:
         yield
     except InputError as error:
         raise InputError(
-            f"{saved.path} does not fit its run ({error}): move it away, and the run goes on from the one before it"
+            f"{saved.path} does not fit its run ({error}): move it away to resume from the checkpoint before it"
         ) from error
 
 
 def phase_of(saved: Saved, phases: list[Phase]) -> Phase:
-    """The phase in or after which a checkpoint was written; InputError when the run has none such."""
+    """Return the phase in or after which a checkpoint was written; InputError if the run has no such phase."""
     number = saved.phases + (1 if saved.update else 0)
     with fitting(saved):
         need(1 <= number <= len(phases), f"it is of phase {number}, and the run has {len(phases)}")
@@ -68,52 +68,55 @@ def phase_of(saved: Saved, phases: list[Phase]) -> Phase:
 
 
 def restore_stack(saved: Saved, stack: StackedAutoencoder) -> State:
-    """Give the stack, at the depth it had, the weights it had; returns the run's state. InputError for what does not fit."""
+    """Load the weights of a checkpoint into a stack of its depth and return the run's state; InputError if they do not fit."""
     with fitting(saved):
         own = {name: value for name, value in saved.tensors.items() if name.startswith("stages.")}
         same_kind(own, stack.state_dict())
-        need(saved.update > 0 or own.keys() == saved.tensors.keys(), "it has tensors of a place inside a phase")
-        need(("training" in saved.state) == (saved.update > 0), "it does not say where in its phase it was")
+        need(saved.update > 0 or own.keys() == saved.tensors.keys(), "it has tensors of a checkpoint inside a phase")
+        need(("training" in saved.state) == (saved.update > 0), "it lacks the state of training inside a phase")
         state = State.of({name: value for name, value in saved.state.items() if name != "training"})
     stack.load_state_dict(own)
     return state
 
 
-def place_of(saved: Saved) -> Place:
-    """The place inside a phase that a checkpoint is of; InputError for what is none."""
+def training_state(saved: Saved) -> TrainingState:
+    """Return the state of training in a checkpoint inside a phase; InputError if it is invalid."""
     with fitting(saved):
-        place = from_dict(Place, saved.state["training"])
-        need(saved.update == place.update + place.lost, f"it is of update {saved.update}, and its state of another")
-    return place
+        state = from_dict(TrainingState, saved.state["training"])
+        need(saved.update == state.update + state.lost, f"it is of update {saved.update}, and its state of another")
+    return state
 
 
-def restore_training(saved: Saved, training: Training, place: Place) -> None:
-    """Go on inside a phase; InputError for what does not fit it, before anything is changed."""
+def restore_training(saved: Saved, training: Training, state: TrainingState) -> None:
+    """Resume training inside a phase; InputError, before anything is changed, if the checkpoint does not fit it."""
     others = {name: value for name, value in saved.tensors.items() if not name.startswith("stages.")}
     with fitting(saved):
-        need((place.back is not None) == (training.config.on_fault == "rollback"), "it has another way to meet faults")
-        check_training(training, {n: v for n, v in others.items() if not n.startswith("back/")}, place)
-        if place.back is not None:
+        need(
+            (state.back is not None) == (training.config.on_nonfinite == "rollback"),
+            "it was written with another on_nonfinite",
+        )
+        check_training(training, {n: v for n, v in others.items() if not n.startswith("back/")}, state)
+        if state.back is not None:
             back = named("back/", others)
             same_kind(named("stack/", back), training.stack.state_dict())
             rest = {name: value for name, value in back.items() if not name.startswith("stack/")}
-            check_training(training, rest, from_dict(Place, place.back | {"updates": place.updates}))
+            check_training(training, rest, from_dict(TrainingState, state.back | {"updates": state.updates}))
     training.restore(others, saved.state["training"])
 
 
-def check_training(training: Training, tensors: Tensors, place: Place) -> None:
-    """Raise InputError unless these are what a training at this place keeps beside its stack."""
+def check_training(training: Training, tensors: Tensors, state: TrainingState) -> None:
+    """Raise InputError unless these are the tensors that a training in this state keeps beside its stack."""
     groups = {name.partition("/")[0] for name in tensors}
     need(groups <= {"optimiser", "head", "best", "losses"}, f"it has tensors of {', '.join(sorted(groups))}")
     losses = tensors.get("losses")
     need(
         losses is not None and losses.dtype == torch.float32 and losses.dim() == 1 and len(losses) <= training.every,
-        "it lacks the losses since the last point",
+        "it lacks the losses since the last metrics",
     )
     same_kind(named("head/", tensors), training.objective.state_dict())
     best = named("best/", tensors)
-    need(bool(best) == (place.best is not None), "it has best weights or their loss, and not both")
-    need(not best or training.stopping is not None, "it has best weights of a phase without patience")
+    need(bool(best) == (state.best is not None), "it has best weights or their loss, and not both")
+    need(not best or training.stopping is not None, "it has best weights, and the phase has no early stopping")
     same_kind(best, training.stack.state_dict() if best else {})
     expected = optimiser_keys(training.config)
     found = named("optimiser/", tensors)
@@ -123,7 +126,7 @@ def check_training(training: Training, tensors: Tensors, place: Place) -> None:
         f"its optimiser has other parameters: {', '.join(sorted(of - training.params.keys()))}",
     )
     need(
-        bool(of) == (bool(expected) and place.update > place.skipped), "its optimiser has made another number of steps"
+        bool(of) == (bool(expected) and state.update > state.skipped), "its optimiser has made another number of steps"
     )
     missing = sorted(training.params.keys() - of) if of else []
     need(not missing, f"its optimiser lacks {', '.join(missing)}")
@@ -136,7 +139,7 @@ def check_training(training: Training, tensors: Tensors, place: Place) -> None:
 
 
 def optimiser_keys(config: Optimisation) -> dict[str, bool]:
-    """What an optimiser keeps of a parameter it has changed, by name, and whether that has the parameter's shape."""
+    """Return the names of an optimiser's tensors per updated parameter, and whether each has the parameter's shape."""
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.zeros(2)
     optimiser = OPTIMISERS[config.optimiser]([{"params": [parameter]}], config.weight_decay, config.momentum)
@@ -146,9 +149,9 @@ def optimiser_keys(config: Optimisation) -> dict[str, bool]:
 
 
 def same_kind(found: Tensors, own: Tensors) -> None:
-    """Raise InputError unless both have tensors of the same names, shapes and types."""
+    """Raise InputError unless both have tensors of the same names, shapes and dtypes."""
     for name in sorted(found.keys() | own.keys()):
-        need(name in own, f"it has a tensor {name!r} that the run has not")
+        need(name in own, f"it has a tensor {name!r} that the run does not have")
         need(name in found, f"it lacks the tensor {name!r}")
         there, here = (f"{each.dtype} {list(each.shape)}".removeprefix("torch.") for each in (found[name], own[name]))
-        need(there == here, f"tensor {name!r} is {there} there and {here} here")
+        need(there == here, f"its tensor {name!r} is {there}, and that of the run is {here}")

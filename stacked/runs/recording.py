@@ -1,4 +1,4 @@
-"""What a run does beside training: it counts what is spent, draws its curves, keeps checkpoints, and records all in MLflow."""
+"""Recording of a run while it trains: costs, curves, checkpoints and MLflow."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from stacked.cost.phase_cost import PhaseCost, phase_cost
 from stacked.evaluation.curves import Curves, State
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Checkpoints, Saved
-from stacked.runs.checkpoint_validation import place_of, restore_training
+from stacked.runs.checkpoint_validation import restore_training, training_state
 from stacked.runtime.progress import Bar
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
-from stacked.training.fit import Point, Training
+from stacked.training.fit import Training, TrainingMetrics
 from stacked.training.prepare import Examples, PreparedPhase
 from stacked.training.pretrain import Observer, PhaseObserver
 
@@ -29,9 +29,9 @@ NewBar = Callable[[str, int], Bar]
 
 
 class Recording(Observer):
-    """Records a run of `spec` while it is trained, and goes on from the checkpoint `saved`, where there is one.
+    """Records a run of `spec` while it trains, and resumes from the checkpoint `saved`, if there is one.
 
-    phases: all of the run. classes: of the data. kept: is told of each checkpoint that ends a phase.
+    phases: all phases of the run. classes: number of classes of the data.
     """
 
     def __init__(
@@ -48,31 +48,31 @@ class Recording(Observer):
         self.stack, self.spec, self.phases, self.classes = stack, spec, phases, classes
         self.curves, self.state, self.checkpoints = curves, curves.state, checkpoints
         self.bar, self.saved = bar or quiet, saved
-        self.place = place_of(saved) if saved and saved.update else None
-        self.done = self.state.updates - (self.place.update if self.place else 0)
+        self.training_state = training_state(saved) if saved and saved.update else None
+        self.done = self.state.updates - (self.training_state.update if self.training_state else 0)
 
     def is_inside(self, number: int) -> bool:
-        return self.saved is not None and self.place is not None and number == self.saved.phases + 1
+        return self.saved is not None and self.training_state is not None and number == self.saved.phases + 1
 
     def updates(self, number: int, phase: Phase, examples: Examples) -> int:
-        """Those that were decided on when the phase began; with what earlier phases left over, where it inherits that."""
-        if self.place and self.is_inside(number):
-            return self.place.updates
+        """Return the phase's updates, with those that unspent FLOPs buy, or the number chosen before it was interrupted."""
+        if self.training_state and self.is_inside(number):
+            return self.training_state.updates
         if not phase.inherits_unspent_flops:
             return phase.updates
         more, self.state.spare = divmod(self.state.spare, self.cost(phase, len(examples.images)).flops_per_update)
         return phase.updates + more
 
     def cost(self, phase: Phase, images: int) -> PhaseCost:
-        """What a phase costs: that of codes kept as on any machine, so that arms stay comparable."""
+        """Return the cost of a phase, with codes cached as on any machine, so that arms stay comparable."""
         return phase_cost(self.spec, self.stack.input_shape, phase, images, self.classes)
 
     def prepared(self, number: int, prepared: PreparedPhase) -> None:
         if prepared.phase.resamples:
-            self.curves.point(self.stack, prepared.phase, None, last=self.is_last(number))
+            self.curves.evaluate(self.stack, prepared.phase, None, last=self.is_last(number))
 
     def is_last(self, number: int) -> bool:
-        """Whether no later phase makes updates."""
+        """Whether no later phase has updates."""
         return not any(later.updates for later in self.phases[number:])
 
     @contextmanager
@@ -90,14 +90,14 @@ class Recording(Observer):
             "corruption_level": "+".join(f"{level:g}" for level in config.levels_at(phase.input_depth)),
         }
         if not state.curve:
-            self.curves.point(self.stack, phase, None)
+            self.curves.evaluate(self.stack, phase, None)
         with (
             self.curves.tracker.stage(number, phase.name, params) as stage,
             self.bar(phase.name, phase.updates) as shown,
         ):
             stage.tags({"codes": prepared.cache.mode, "codes_why": prepared.cache.why, "peak_bytes": cost.peak_bytes})
             began = time.perf_counter()
-            _ = prepared.inputs  # codes that are kept are computed now
+            _ = prepared.inputs  # computes cached codes
             device = next(self.stack.parameters()).device
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -129,8 +129,8 @@ class RecordedPhase(PhaseObserver):
 
     def begin(self, training: Training) -> None:
         run = self.run
-        if run.saved and run.place and run.is_inside(self.number):
-            restore_training(run.saved, training, run.place)
+        if run.saved and run.training_state and run.is_inside(self.number):
+            restore_training(run.saved, training, run.training_state)
         self.training = training
         self.spent = Spent(
             run.state, training, self.size, self.cost.flops_per_update, self.cost.flops_per_recalibration
@@ -139,28 +139,28 @@ class RecordedPhase(PhaseObserver):
     def after_update(self) -> None:
         run, training = self.run, self.training
         if run.checkpoints.due(training.update):
-            self.spent.note()
+            self.spent.add()
             tensors, plain = training.state()
             inner = asdict(run.state) | {"training": plain | {"updates": self.phase.updates}}
-            # what a rollback undid counts too: a later place must never have the number of an earlier one
+            # with updates undone by rollbacks, so that the number of a checkpoint always increases
             made = training.update + training.lost
             run.checkpoints.inside(self.number - 1, made, run.stack.state_dict() | tensors, inner)
 
-    def point(self, point: Point) -> None:
-        self.spent.note()
-        self.shown.to(point.update, point.loss)
-        values = {"stage/loss": point.loss, "stage/lr": point.lr}
-        if point.valid_loss is not None:
-            values["stage/valid_loss"] = point.valid_loss
-        self.stage.log(values, step=point.update)
-        ended = point.stopped or point.update == self.phase.updates
-        self.run.curves.point(self.run.stack, self.phase, point, last=self.run.is_last(self.number) and ended)
+    def metrics(self, metrics: TrainingMetrics) -> None:
+        self.spent.add()
+        self.shown.to(metrics.update, metrics.loss)
+        values = {"stage/loss": metrics.loss, "stage/lr": metrics.lr}
+        if metrics.valid_loss is not None:
+            values["stage/valid_loss"] = metrics.valid_loss
+        self.stage.log(values, step=metrics.update)
+        ended = metrics.stopped or metrics.update == self.phase.updates
+        self.run.curves.evaluate(self.run.stack, self.phase, metrics, last=self.run.is_last(self.number) and ended)
 
 
 class Spent:
-    """Adds what a training spends to the state of its run.
+    """Adds the updates, FLOPs and seconds of a training to the state of its run.
 
-    images, flop: of an update. recalibrating: FLOPs of a batch on which running statistics are taken anew.
+    images, flop: per update. recalibrating: FLOPs per batch of recalibration.
     """
 
     def __init__(self, state: State, training: Training, images: int, flop: int, recalibrating: int) -> None:
@@ -169,16 +169,16 @@ class Spent:
         self.remember()
 
     def remember(self) -> None:
-        """What is counted by now."""
+        """Store the counts so far."""
         now = self.training
         self.update, self.lost, self.seconds = now.update, now.lost, now.seconds
         self.skipped, self.rollbacks, self.recalibrated = now.skipped, now.rollbacks, now.recalibrated
 
-    def note(self) -> None:
-        """Count the updates and the seconds since it was last called."""
+    def add(self) -> None:
+        """Add the updates, FLOPs and seconds since the last call."""
         now, state = self.training, self.state
         made = now.update - self.update
-        spent = made + now.lost - self.lost  # what a rollback undid was spent too
+        spent = made + now.lost - self.lost  # updates undone by a rollback were spent too
         state.updates += made
         state.images_seen += spent * self.images
         state.flop += spent * self.flop + (now.recalibrated - self.recalibrated) * self.recalibrating
@@ -189,5 +189,5 @@ class Spent:
 
 
 def quiet(label: str, total: int) -> Bar:
-    """A bar that shows nothing."""
+    """Return a progress bar that shows nothing."""
     return Bar(label, total, quiet=True)

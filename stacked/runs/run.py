@@ -1,4 +1,4 @@
-"""The composition root: the only place where data, stack, policy, training, measurement and record meet."""
+"""A run: the only place where data, stack, policy, training, evaluation and records meet."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: the trained stack, its row and curve as plain values, and pictures for the figures."""
+    """A finished run: the trained stack, its row and curve as plain values, and the arrays of its pictures."""
 
     stack: StackedAutoencoder
     row: dict[str, Any]
@@ -57,7 +57,7 @@ class Result:
 
 @own_settings()
 def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = False) -> data.Splits:
-    """The splits that `spec` names."""
+    """Return the splits that `spec` describes, with arguments as in `stacked.data.load`."""
     what = spec.data
     return data.load(
         what.name,
@@ -74,7 +74,7 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
 
 @own_settings()
 def check(spec: RunSpec, splits: data.Splits) -> None:
-    """Raise InputError where the data cannot serve the spec, before anything is trained."""
+    """Raise InputError if the data do not fit the spec, before anything is trained."""
     check_splits(splits)
     check_size(spec.stack, splits.image_shape)
     check_weights(spec, splits)
@@ -102,13 +102,13 @@ def check(spec: RunSpec, splits: data.Splits) -> None:
     different = len(splits.train.labels[splits.train.labels >= 0].unique())
     need(
         not splits.classes or different > 1,
-        f"training images of {different} of {len(splits.classes)} classes have labels, and a probe learns to tell 2 or more: "
-        "give images of others, or data without classes",
+        f"training images of only {different} of {len(splits.classes)} classes have labels, and a probe needs 2 or more: "
+        "give images of more classes, or data without classes",
     )
 
 
 def check_batches(spec: RunSpec, splits: data.Splits) -> None:
-    """Raise InputError where a phase or a classifier would be trained on batches of one image, and a batch norm not take them."""
+    """Raise InputError if a phase or classifier would train on batches of one image, which a batch norm cannot normalise."""
     config, fine, labels = spec.optimisation, spec.classification, splits.train.labels
     for target in {phase.target for phase in spec.phases() if phase.updates}:
         few = target == "labels"
@@ -120,10 +120,10 @@ def check_batches(spec: RunSpec, splits: data.Splits) -> None:
 
 
 def check_weights(spec: RunSpec, splits: data.Splits) -> None:
-    """Raise InputError where the stack cannot be built for these images, or where its weights alone do not fit in memory."""
+    """Raise InputError if the stack cannot be built for these images, or its weights alone do not fit in memory."""
     try:
         weights = sum(4 * p.numel() for p in empty_stack(spec.stack, splits.image_shape).parameters())
-    except RuntimeError as error:  # torch's, of more bytes than an address has room for
+    except RuntimeError as error:  # torch's error for more bytes than can be addressed
         raise InputError(f"the stack's weights are too many ({error}): give smaller widths") from error
     free = free_bytes(torch.device("cpu"))
     need(
@@ -146,17 +146,18 @@ def run(
     checkpoint_every: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Train, measure and classify as `spec` says, and return what came of it.
+    """Train and evaluate a run as `spec` describes.
 
-    splits: the data, where they are at hand already. arm: the name to record (default: the policy). codes: "auto",
-    "memory" or "recompute", which all give the same numbers. work: a folder for checkpoints and, at the end, the trained
-    encoder (see `load_encoder`); a run that has left some in it goes on from there, and ends as if it had never stopped.
-    bar: makes the progress bar of a phase from its name and its updates (default: none). checkpoint_every: updates from one
-    checkpoint to the next inside a phase (default: by time, so that they cost at most 2 %). stop: asked after every update
-    whether to end now.
+    splits: the data (None: they are loaded). arm: recorded name (default: the policy). device: device to train on. codes:
+    "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
+    trained encoder (see `load_encoder`); a run resumes from the checkpoints in it, and ends as if it had not been
+    interrupted. tracker: where the run is logged (default: nowhere). bar: function from the name and updates of a phase to
+    its progress bar (default: none).
+    checkpoint_every: updates between checkpoints inside a phase (default: by time, so that they take at most 2 %). stop:
+    called after every update; the run ends if it returns True.
 
-    Raises InputError for what cannot be run, of these Unwritable for a work folder that has no room or fills up, Diverged when
-    a loss is not finite, Interrupted when `stop` says so.
+    Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
+    or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
     """
     began = time.perf_counter()
     splits = splits or load(spec)
@@ -175,7 +176,7 @@ def run(
     if work:
         check_writable(work)
         room = work_room(spec, splits.image_shape, order.updates_per_epoch, len(splits.classes), work)
-        check_room([(work, room.kept + room.passing)], "the run", "free some space, or choose another folder")
+        check_room([(work, room.kept + room.temporary)], "the run", "free some space, or choose another folder")
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     saved = checkpoints.newest()
     if saved:
@@ -183,14 +184,14 @@ def run(
         state = restore_stack(saved, stack)
     need(
         state.data in ("", splits.digest),
-        f"{work} holds a run on other data of the name {splits.name!r}: use another folder (of a study, another --store)",
+        f"{work} holds a run on other data named {splits.name!r}: use another folder (in a study, another --store)",
     )
     state.data = splits.digest
     threads = torch.get_num_threads()
     if state.threads not in (0, threads):
         warnings.warn(
-            f"the run was trained with {state.threads} threads and goes on with {threads}, which round otherwise: it does not "
-            "end to the bit as it would have",
+            f"the run was trained with {state.threads} threads and resumes with {threads}, which round differently: its numbers "
+            "will differ in their last bits",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -199,8 +200,8 @@ def run(
     if is_strict() and not state.deterministic:
         tracker.tags({"deterministic": "false"})
         warnings.warn(
-            "the run was begun without strict determinism: only what is trained from now on has it, and its record says that "
-            "it has not",
+            "the run was started without strict determinism, which applies only from now on: it is recorded as not "
+            "deterministic",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -209,7 +210,7 @@ def run(
     curves = Curves(spec, splits, state, tracker)
 
     first = saved.phases + 1 if saved else 1
-    for number in range(1, first):  # a copy that a full disk took in part is made good
+    for number in range(1, first):  # upload again, in case a full disk kept only part of a copy
         if work and phase_path(work, number).exists():
             tracker.artifact(phase_path(work, number), "checkpoints")
     recording = Recording(stack, spec, phases, len(splits.classes), curves, checkpoints, bar, saved)
@@ -248,7 +249,9 @@ def run(
         "seconds": time.perf_counter() - began,
         "peak_mb": state.peak_bytes / 1e6,
         "codes_mb": state.codes_bytes / 1e6,
-        **({"skipped": state.skipped, "rollbacks": state.rollbacks} if spec.optimisation.on_fault != "stop" else {}),
+        **(
+            {"skipped": state.skipped, "rollbacks": state.rollbacks} if spec.optimisation.on_nonfinite != "stop" else {}
+        ),
         "threads": threads,
         "device": str(torch_device),
         **final,

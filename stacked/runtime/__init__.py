@@ -1,1 +1,1 @@
-"""This process: seeds, determinism, torch's settings, signals, memory, progress, and what ran on what."""
+"""The process that a run executes in: seeds, determinism, torch's settings, signals, memory, progress, environment."""

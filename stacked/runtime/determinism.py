@@ -1,7 +1,7 @@
-"""Strict determinism: torch refuses an operation whose result could differ in its bits when it is repeated.
+"""Strict determinism: torch refuses operations whose result can differ between repetitions.
 
-What a run computes depends on its spec alone, with this or without; this makes sure that no operation adds chance of its own,
-as some do on a GPU, whose threads add in any order.
+What a run computes depends on its spec alone, with or without this. Strict determinism also rules out operations that are
+not deterministic themselves, such as sums on a GPU whose threads add in any order.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import torch
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 
-#: What cuBLAS reads when it starts, and the values with which it is deterministic (NVIDIA, cuBLAS, "Results reproducibility").
+#: The variable that cuBLAS reads at its start, and its deterministic values (NVIDIA, cuBLAS, "Results reproducibility").
 WORKSPACE, WORKSPACES = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 REFUSED = " does not have a deterministic implementation"
 
 
 def is_strict() -> bool:
-    """Whether torch refuses what is not deterministic, in this process and now."""
+    """Whether torch currently refuses nondeterministic operations in this process."""
     return torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 @contextmanager
 def strict(device: str = "cpu", on: bool = True) -> Iterator[None]:
-    """A context in which torch refuses what is not deterministic, in all threads; afterwards its settings are as before.
+    """Context in which torch refuses nondeterministic operations, in all threads; its settings are restored afterwards.
 
-    device: on which is computed inside; for CUDA, enter before anything is computed there. on: False changes nothing.
+    device: the device used inside; enter before anything is computed on CUDA. on: False changes nothing.
 
-    Raises InputError for an operation that has no deterministic implementation, where it is called, and when CUDA was
-    started with a workspace that does not let it be deterministic.
+    Raises InputError for an operation without a deterministic implementation, and if CUDA was started with a workspace
+    that is not deterministic.
     """
     if not on:
         yield
@@ -44,7 +44,7 @@ def strict(device: str = "cpu", on: bool = True) -> Iterator[None]:
     enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False  # it chooses kernels by how long they took
+    torch.backends.cudnn.benchmark = False  # benchmarking selects kernels by measured time, which varies
     try:
         yield
     except RuntimeError as error:
@@ -53,24 +53,27 @@ def strict(device: str = "cpu", on: bool = True) -> Iterator[None]:
             raise
         raise InputError(
             f"{operation} has no deterministic implementation on {device}: leave strict determinism out, train on another "
-            "device, or use a stage or loss without it"
+            "device, or use another stage or loss"
         ) from error
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warns)
         torch.backends.cudnn.benchmark = benchmark
-        if workspace is None and not torch.cuda.is_initialized():  # once CUDA runs, it says with what
+        if workspace is None and not torch.cuda.is_initialized():  # a CUDA that has started keeps the value it read
             os.environ.pop(WORKSPACE, None)
 
 
 def check_workspace(workspace: str | None, started: bool) -> None:
-    """Raise InputError unless CUDA, `started` already or not, is deterministic with this workspace (None: its own choice)."""
+    """Raise InputError if CUDA is not deterministic with this value of CUBLAS_WORKSPACE_CONFIG (None: not set).
+
+    started: whether CUDA has been initialised already, so that setting the variable now would have no effect.
+    """
     allowed = " or ".join(WORKSPACES)
     need(
         workspace in WORKSPACES or workspace is None,
-        f"{WORKSPACE} {workspace!r} does not let CUDA be deterministic: set it to {allowed}, or do not set it",
+        f"{WORKSPACE} {workspace!r} does not make CUDA deterministic: set it to {allowed}, or do not set it",
     )
     need(
         workspace is not None or not started,
-        f"CUDA was started without {WORKSPACE}, which it reads then: set it to {allowed} before, or ask for strict "
+        f"CUDA was started without {WORKSPACE}, which it reads at its start: set it to {allowed} before, or enter strict "
         "determinism before anything is computed on CUDA",
     )

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, device, threads, whether strictly deterministic, and the code's own identity."""
+"""The environment of a run: versions, device, threads, determinism, and the commit of the code."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from stacked.util.errors import InputError
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "mlflow")
 
 
-#: git's variables that would let it read another repository than the one it is pointed at
+#: git's variables that make it read another repository than the one given by -C
 REDIRECTING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 
 
 def code_identity() -> tuple[str, bool]:
-    """(commit, whether files differ from it) of the checkout that the package runs from.
+    """Return (commit, whether files differ from it) of the git checkout that this package is imported from.
 
-    ("unknown", False) where the package is in no checkout of its own, such as an installed wheel: a repository that its folder
-    merely lies in, or that does not track its files, is another project's.
+    Returns ("unknown", False) if the package is not in a checkout of its own, for instance in an installed wheel. A
+    repository that contains the package's folder without tracking its files belongs to another project and does not count.
     """
     here = Path(__file__).resolve().parents[2]
     surroundings = {name: value for name, value in os.environ.items() if name not in REDIRECTING}
@@ -41,12 +41,12 @@ def code_identity() -> tuple[str, bool]:
         git("ls-files", "--error-unmatch", "--", Path(__file__).resolve().relative_to(here).as_posix())
         changes = git("status", "--porcelain", "--", "stacked", "studies", "pyproject.toml")
         return git("rev-parse", "HEAD"), bool(changes)
-    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: a folder's name that is no UTF-8
+    except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: a folder's name that is not UTF-8
         return "unknown", False
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Versions, device, threads and whether torch is strictly deterministic, as tags."""
+    """Return versions, device, threads and whether torch is strictly deterministic, as tags."""
     commit, dirty = code_identity()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -62,7 +62,7 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def device_of(name: str) -> torch.device:
-    """The device called `name`; InputError when this machine has none such."""
+    """Return the torch device called `name`; InputError if this machine cannot compute on it."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()

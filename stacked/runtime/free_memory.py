@@ -1,4 +1,4 @@
-"""How much memory is free."""
+"""Free memory of a device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory available on the device, in bytes."""
+    """Return the memory available on `device`, in bytes; 2^62 where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
-    return 2**62  # unknown on this system: the fixed limit alone decides
+    return 2**62

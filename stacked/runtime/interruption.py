@@ -1,4 +1,4 @@
-"""Being asked to end, by Ctrl-C or SIGTERM, at a moment when nothing is lost."""
+"""Requests to stop (Ctrl-C, SIGTERM), handled where no work is lost."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from stacked.util.errors import Interrupted
 
-#: Seconds from one raising of Interrupted to the next.
+#: Seconds after which Interrupted is raised again.
 AGAIN = 2.0
 
 
 def again(number: int) -> None:
-    """Send the signal to this process once more; unlike `interrupt_main` alone that also ends a wait."""
+    """Send the signal to this process again; unlike `interrupt_main` this also ends a blocking wait."""
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:
@@ -24,7 +24,7 @@ def again(number: int) -> None:
 
 
 def end_if_asked(error: BaseException) -> None:
-    """Raise the KeyboardInterrupt over which something failed, if that was why: a library's own error would hide it."""
+    """Raise the KeyboardInterrupt that caused `error`, if there is one: a library's own error would hide it."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, KeyboardInterrupt):
@@ -33,12 +33,12 @@ def end_if_asked(error: BaseException) -> None:
 
 
 class Interruption:
-    """A context in which signals, Ctrl-C and SIGTERM, are noted for whoever asks: `stop` of a run is such a question.
+    """Context that records requests to stop (Ctrl-C, SIGTERM); calling it returns whether there was one.
 
-    What has not ended by itself `grace` seconds later, since it trains nothing at the time, is ended by Interrupted, a
-    KeyboardInterrupt; so is at once what is asked a second time. It is raised again every AGAIN seconds, for an import may have
-    swallowed it. `number` is the signal that asked, 0 before. Outside the main thread, which alone receives signals, it
-    notes nothing.
+    A run takes it as its `stop` argument and ends at the next update. Code that does not ask is ended by Interrupted, a
+    KeyboardInterrupt, `grace` seconds after the first signal, or at once by a second signal. Interrupted is raised again every
+    AGAIN seconds, because an import can swallow it. `number` is the number of the first signal, 0 before. Outside the main
+    thread, the only one to receive signals, it records nothing.
     """
 
     def __init__(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM), grace: float = 4.0) -> None:

@@ -1,7 +1,7 @@
-"""What the C library does with freed memory: keep what training takes again in every update, return what images took.
+"""What glibc does with freed memory: keep what training allocates again in every update, return what large images took.
 
-The C library returns what is freed at the end of its heap to the system, which hands it out again page by page, each of them
-cleared: on large maps that took longer than the arithmetic. glibc alone is told; elsewhere nothing is done.
+The C library returns memory freed at the end of its heap to the system, which clears every page before it hands it out again.
+On large maps this took longer than the arithmetic. Only glibc can be configured; on other systems nothing is done.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import ctypes
 import sys
 from functools import cache
 
-#: glibc's names for its settings (malloc.h)
+#: glibc's names of the settings (malloc.h)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-#: Bytes kept at the end of the heap; and from which on memory is none of the heap's: it is given back when it is freed, as
-#: that of data and codes should be (the most that glibc allows).
+#: Bytes kept free at the end of the heap; and the size from which an allocation lies outside the heap, so that it is returned
+#: to the system when freed, as data and codes should be (glibc allows at most this).
 KEPT, OWN = 2**30, 32 * 2**20
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let this process keep up to 1 GiB of freed memory; whether the C library took it."""
+    """Let this process keep up to 1 GiB of freed memory; returns whether the C library accepted the setting."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar per phase on a terminal, plain lines elsewhere."""
+"""Progress of training: a bar for each phase on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-#: Seconds between two plain lines of the same phase.
+#: Seconds between two plain lines of a phase.
 LINE_EVERY = 20.0
 
 
 def has_terminal() -> bool:
-    """Whether progress goes to a terminal of a known width; tqdm draws nothing where there are no columns."""
+    """Whether stderr is a terminal of known width; tqdm draws nothing without columns."""
     return sys.stderr is not None and sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def say(line: str) -> None:
-    """Print a line to stderr, over a bar that may stand there; where nobody reads it or it cannot be kept, it is lost."""
+    """Print a line to stderr, over any progress bar; errors in writing are ignored."""
     if sys.stderr is not None:
         with suppress(OSError):
             print(f"\r\033[K{line}" if has_terminal() else line, file=sys.stderr, flush=True)
 
 
 def say_warnings() -> None:
-    """Let this process print each warning as a line, without the place in the code that it comes from."""
+    """Print each warning of this process as one line, without its place in the code."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
 
 class Bar:
-    """One phase's progress in updates, with the loss and the time left; a context manager."""
+    """Context manager that shows the progress of one phase: updates, loss and remaining time."""
 
     def __init__(self, label: str, total: int, position: int = 0, quiet: bool = False) -> None:
         self.label, self.total, self.quiet = label, total, quiet
@@ -46,7 +46,7 @@ class Bar:
         return self
 
     def to(self, done: int, loss: float) -> None:
-        """Show that `done` updates are made, with the latest loss."""
+        """Show that `done` updates are finished, with the latest loss."""
         step, self.done = done - self.done, done
         if self.bar is not None:
             self.bar.set_postfix_str(f"loss {loss:.5f}", refresh=False)

@@ -1,7 +1,7 @@
-"""What training draws is a pure function of (seed, name, index); a subset of labels (`stacked.data.labels`) of the seed alone.
+"""Random draws of training as pure functions of (seed, name, index); subsets of labels depend on the seed alone.
 
-No generator is carried along: arms share a draw because they name it alike, nothing depends on how often something was
-evaluated, and a resumed run needs no generator state.
+No generator is carried along: arms share a draw by using the same name, no draw depends on how often something was evaluated,
+and a resumed run needs no generator state.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import torch
 
 
 def derive(seed: int, name: str, *index: int) -> int:
-    """The 63-bit seed of the draw called `name` at `index` within the run seeded with `seed`."""
+    """Return the 63-bit seed of the draw `name` with `index` in a run with this `seed`."""
     text = "/".join([str(seed), name, *map(str, index)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator(seed: int, name: str, *index: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A fresh generator for one named draw, on `device`."""
+    """Return a new generator on `device` for one named draw."""
     return torch.Generator(device=device).manual_seed(derive(seed, name, *index))
 
 
 @contextmanager
 def seeded(seed: int, name: str, *index: int) -> Iterator[None]:
-    """Code that draws from torch's global generator (initialisers) draws the named stream; the outer state is restored."""
+    """Context in which torch's global CPU generator is seeded for one named draw; its state is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
-        # of the CPU alone, where everything is drawn: torch.manual_seed would leave those of GPUs changed
+        # the CPU generator alone, which draws everything: torch.manual_seed would also change those of GPUs
         torch.default_generator.manual_seed(derive(seed, name, *index))
         yield

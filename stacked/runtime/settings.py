@@ -1,4 +1,4 @@
-"""torch's settings, as this package's own calls have them, whatever the program around them has set."""
+"""torch's global settings, reset to their defaults inside this package's calls."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-#: devices that torch.autocast may be on for
+#: device types that torch.autocast supports
 KINDS = ("cpu", "cuda", "mps", "xpu")
 
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """A context, or a decorator, in which single precision, the CPU and gradients are torch's defaults; then all is as before.
+    """Context (or decorator) with torch's defaults: float32, CPU, gradients on, no inference mode, no autocast.
 
-    Inside neither torch.set_default_dtype, torch.set_default_device, torch.set_grad_enabled, torch.inference_mode nor
-    torch.autocast of the caller counts; what is drawn from torch's global generator leaves it as it was. The default type is one
-    for all threads: where it is another one, they see single precision meanwhile.
+    The caller's settings and the state of torch's global generator are restored afterwards. The default dtype is one setting
+    for all threads: while it is changed here, other threads see float32 too.
     """
     dtype = torch.get_default_dtype()
     with ExitStack() as settings:
         settings.enter_context(torch.random.fork_rng(devices=[]))
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(torch.enable_grad())
-        if torch.get_default_device().type != "cpu":  # else not: it would slow down every call of torch's
+        if torch.get_default_device().type != "cpu":  # a device context slows every call of torch down
             settings.enter_context(torch.device("cpu"))
         for kind in KINDS:
             if torch.is_autocast_enabled(kind):

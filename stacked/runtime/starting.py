@@ -1,6 +1,6 @@
-"""The time in which a command imports what it needs: Ctrl-C ends it in one line.
+"""Ctrl-C while a command is still importing its modules: one line instead of a traceback.
 
-A KeyboardInterrupt would be a long trace through the imports, or be swallowed by one.
+A KeyboardInterrupt would print a long traceback through the imports, or be swallowed by one of them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from types import FrameType
 
 
 def begin() -> None:
-    """Until `ready` is called, Ctrl-C ends the process at once."""
+    """Let Ctrl-C end the process at once, until `ready` is called."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
 def ready() -> None:
-    """From now on Ctrl-C is a KeyboardInterrupt."""
+    """Let Ctrl-C raise KeyboardInterrupt from now on."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"\ninterrupted before anything was begun\n")
+    os.write(2, b"\ninterrupted before anything was started\n")
     os._exit(128 + number)

@@ -1,4 +1,4 @@
-"""Models that are fitted to measure something are not the user's: MLflow's autologging, where it is on, makes no runs of them."""
+"""No MLflow autologging for the models that this package fits only to measure something."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ AUTOLOGGING = "mlflow.utils.autologging_utils"
 
 @contextmanager
 def unlogged() -> Iterator[None]:
-    """Without autologging, which is afterwards as it was; a decorator too. MLflow is not imported where it is not yet."""
+    """Context (or decorator) without MLflow's autologging, whose state is restored; MLflow is not imported for this."""
     autologging = sys.modules.get(AUTOLOGGING)
-    # MLflow's own context would switch it on at its end, whatever it had been
+    # MLflow's own context manager (3.17) would turn autologging on at its end, whatever the state before
     if autologging is None or autologging._AUTOLOGGING_GLOBALLY_DISABLED:
         yield
         return

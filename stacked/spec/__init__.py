@@ -1,4 +1,4 @@
-"""Run specs: frozen values that say everything a run's numbers depend on."""
+"""Run specs: immutable descriptions of everything that a run's numbers depend on."""
 
 from __future__ import annotations
 

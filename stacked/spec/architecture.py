@@ -1,4 +1,4 @@
-"""What a stack is made of: the part of a spec that stages, activations, norms and initial weights are in."""
+"""The architecture part of a spec: stages, activations, norms and initial weights."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stacked.util.checks import choice, need, positive
-from stacked.util.serialization import CALLED, Options, later, pairs, take_python_values
+from stacked.util.serialization import TYPE_NAMES, Options, omit_if_default, pairs, take_python_values
 
-#: stages of a stack: more are a slip of the hand, and would be made before anything else can be checked
+#: the most stages of a stack: more are a typing mistake, and would be built before anything else could be checked
 MOST_STAGES = 1000
 
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage: its kind, its width (channels or units), its code's activation, and options of that kind alone.
+    """One stage: its kind, its width (channels or units), the activation of its code, and options of its kind.
 
-    decoder: the activation that its reconstruction ends in (None: that of the code it reads, or the stack's `output` on
-    pixels).
+    decoder: the activation of the reconstruction (None: the activation of the code that the stage reads; on pixels, the
+    stack's `output`).
     """
 
     kind: str = "conv"
     width: int = 16
     activation: str = "relu"
     options: Options = ()
-    decoder: str | None = later(None)
+    decoder: str | None = omit_if_default(None)
 
     def __post_init__(self) -> None:
-        # torch is imported only when a spec is made, so that a command line can show its help at once
+        # imported here so that a command line shows its help without loading torch
         from stacked.stages import kinds
         from stacked.stages.activations import ACTIVATIONS
 
@@ -46,7 +46,7 @@ class StageSpec:
             need(
                 isinstance(value, bool) == isinstance(defaults[name], bool),
                 f"{name} {value!r} of a {self.kind} stage is not allowed: "
-                f"give {CALLED.get(type(defaults[name]), 'a value')}",
+                f"give {TYPE_NAMES.get(type(defaults[name]), 'a value')}",
             )
         stage.check(self.width, **defaults | dict(self.options))
 
@@ -55,18 +55,17 @@ class StageSpec:
 class StackSpec:
     """The stages from the pixels up; `output` is the activation of the reconstructed pixels.
 
-    norm: normalisation of all stages: batch, group, layer or none (None: each kind's own, batch for convolutions and none for
-    dense stages). A group norm has up to 8 groups, fewer where these would hold less than 4 values of an example; of less than
-    3 values group and layer norm would leave nothing, and are refused. init: initial weights: torch (as its layers come),
-    uniform, xavier, he or orthogonal. gain: what all of them are multiplied by; Glorot & Bengio 2010 derive 4 for logistic
-    units.
+    norm: normalisation of all stages: "batch", "group", "layer" or "none" (None: the default of each kind, batch norm for
+    convolutions and none for dense stages). Group norm uses up to 8 groups, fewer where a group would hold less than 4
+    values; group and layer norm are refused for fewer than 3 values per example. init: initial weights, one of
+    `stages.initialise.INITS`. gain: factor on all initial weights; Glorot & Bengio 2010 derive 4 for logistic units.
     """
 
     stages: tuple[StageSpec, ...] = field(default_factory=lambda: tuple(StageSpec("conv", n) for n in (16, 32, 64, 16)))
     output: str = "sigmoid"
-    norm: str | None = later(None)
-    init: str = later("torch")
-    gain: float = later(1.0)
+    norm: str | None = omit_if_default(None)
+    init: str = omit_if_default("torch")
+    gain: float = omit_if_default(1.0)
 
     def __post_init__(self) -> None:
         from stacked.stages import kinds
@@ -78,7 +77,7 @@ class StackSpec:
         object.__setattr__(self, "stages", tuple(self.stages))
         need(
             len(self.stages) > 0,
-            "a stack of no stages is not allowed: give at least one width, for instance 16",
+            "a stack needs at least one stage: give a width, for instance 16",
         )
         need(
             len(self.stages) <= MOST_STAGES,
@@ -87,7 +86,8 @@ class StackSpec:
         for below, above in zip(self.stages, self.stages[1:], strict=False):
             need(
                 kinds()[below.kind].maps or not kinds()[above.kind].maps,
-                f"a {above.kind} stage cannot read the vectors of a {below.kind} stage: use stages of another kind above it",
+                f"a {above.kind} stage needs maps and cannot read the vectors of a {below.kind} stage: use stages of another "
+                "kind above it",
             )
         choice(self.output, ACTIVATIONS, "output activation")
         choice(self.init, INITS, "init")
@@ -96,7 +96,7 @@ class StackSpec:
             for kind in {stage.kind: None for stage in self.stages}:
                 choice(self.norm, kinds()[kind].norms, f"norm of a {kind} stage")
         for k, stage in enumerate(self.stages, start=1):
-            if not kinds()[stage.kind].maps:  # of maps it depends on the images how many values there are
+            if not kinds()[stage.kind].maps:  # the number of values in a map depends on the image size
                 check_values(self.norm_of(k), stage.width)
 
     @classmethod
@@ -111,7 +111,7 @@ class StackSpec:
         init: str = "torch",
         **options: Any,
     ) -> StackSpec:
-        """A stack of one kind of stage: `StackSpec.of("conv", 16, 32)`, `StackSpec.of("dense", 500, 30, tied=True)`."""
+        """A stack of stages of one kind: `StackSpec.of("conv", 16, 32)`, `StackSpec.of("dense", 500, 30, tied=True)`."""
         given = pairs(options)
         return cls(tuple(StageSpec(kind, width, activation, given, decoder) for width in widths), output, norm, init)
 
@@ -120,15 +120,15 @@ class StackSpec:
         return len(self.stages)
 
     def norm_of(self, stage: int) -> str:
-        """The normalisation of stage `stage` (from 1)."""
+        """The normalisation of stage `stage` (counted from 1)."""
         from stacked.stages import kinds
 
         return self.norm or kinds()[self.stages[stage - 1].kind].norms[0]
 
     def read_activation(self, stage: int) -> str | None:
-        """The activation of the codes that stage `stage` (from 1) reads; None for the pixels, which lie in [0, 1]."""
+        """The activation of the codes that stage `stage` (counted from 1) reads; None for pixels, which lie in [0, 1]."""
         return None if stage == 1 else self.stages[stage - 2].activation
 
     def decoder_activation(self, stage: int) -> str:
-        """The activation in which the reconstruction of stage `stage` (from 1) ends."""
+        """The activation of the reconstruction of stage `stage` (counted from 1)."""
         return self.stages[stage - 1].decoder or self.read_activation(stage) or self.output

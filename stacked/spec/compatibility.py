@@ -1,11 +1,11 @@
-"""Which combinations of stack, objective and phase can be trained: what cannot is refused when a spec is made."""
+"""Checks that stack, objective and phases fit together; a combination that cannot be trained is refused with its spec."""
 
 from __future__ import annotations
 
 from stacked.components.corruption import CORRUPTIONS, parts
 from stacked.components.objectives import LOSSES
 from stacked.components.penalties import PENALTIES
-from stacked.components.winner_take_all import WINNERS
+from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.spec.architecture import StackSpec
 from stacked.spec.growth import Phase
 from stacked.spec.optimisation import Optimisation
@@ -15,12 +15,12 @@ from stacked.util.checks import need
 
 
 def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
-    """Raise InputError, with what to do, unless `phase` of a run with this stack and optimisation can be trained."""
+    """Raise InputError, with what to change, unless a run with this stack and optimisation can train `phase`."""
     if phase.updates == 0:
         return
     need(
         not phase.inherits_unspent_flops or phase.is_finetuning or config.patience is not None,
-        f"phase {phase.name!r} ends when it has converged, and nothing says when that is: give a patience, "
+        f"phase {phase.name!r} ends when it has converged, and the spec does not say when that is: give a patience, "
         "or use policy 'greedy'",
     )
     learning = range(phase.trainable[0], phase.trainable[1] + 1)
@@ -37,39 +37,40 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
             or config.emphasis is None
             or config.emphasis[1] > 0
             or any(config.levels_at(stage - 1)),
-            f"emphasis {config.emphasis} leaves nothing to learn in phase {phase.name!r}, which does not corrupt what stage "
-            f"{stage} reads: give a level above 0 there, or a second weight above 0",
+            f"emphasis {config.emphasis} leaves phase {phase.name!r} nothing to learn, because the input of stage {stage} is not "
+            "corrupted there: give a corruption level above 0 at that depth, or a second weight above 0",
         )
     for stage in learning:
         spec = stack.stages[stage - 1]
         need(
             config.batch_size > 1 or stack.norm_of(stage) != "batch" or kinds()[spec.kind].maps,
-            f"batch_size 1 cannot be used with norm 'batch' on stage {stage}, a {spec.kind} stage, of which a batch has one "
-            "value a unit: give 2 or more, or another norm",
+            f"batch_size 1 cannot be used with norm 'batch' on stage {stage}, a {spec.kind} stage, because a batch norm needs "
+            "more than one value per unit: give 2 or more, or another norm",
         )
         for name, _ in config.penalties:
             why = PENALTIES[name].refuses(spec.kind, spec.activation, stack.norm_of(stage))
             need(not why, f"penalty {name!r} cannot be used on stage {stage}, a {spec.kind} stage: {why}")
     need(
-        config.winners is None or config.patience_of(phase) is None,
-        "patience watches the loss of the whole code, which winners do not train: leave one of them out",
+        config.winner_take_all is None or config.patience_of(phase) is None,
+        "patience watches the loss of the full code, which winner_take_all does not train: leave one of them out",
     )
-    if config.winners and WINNERS[config.winners].maps:
+    if config.winner_take_all and WINNER_TAKE_ALL[config.winner_take_all].maps:
         top = stack.stages[phase.depth - 1]
         need(
             kinds()[top.kind].maps,
-            f"winners {config.winners!r} need maps, and stage {phase.depth} is a {top.kind} stage: use 'lifetime'",
+            f"winner_take_all {config.winner_take_all!r} needs maps, and stage {phase.depth} is a {top.kind} stage: "
+            "use 'lifetime'",
         )
     check_switches(stack, phase)
 
 
 def check_use(config: Optimisation, phases: list[Phase]) -> None:
-    """Raise InputError for what no phase of a run would use, so that its spec would promise what does not happen."""
+    """Raise InputError for an option that no phase of a run would use, so that a spec names no option without effect."""
     if not phases or any(phase.target != "labels" for phase in phases if phase.updates):
         return
     for name, given in (
         ("emphasis", config.emphasis),
-        ("winners", config.winners),
+        ("winner_take_all", config.winner_take_all),
         ("linear_decoder", config.linear_decoder),
     ):
         need(
@@ -79,10 +80,10 @@ def check_use(config: Optimisation, phases: list[Phase]) -> None:
 
 
 def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int) -> None:
-    """The loss of reconstructing what stage `stage` reads, against the range of its decoder and of its target."""
+    """Check the loss of reconstructing what stage `stage` reads against the ranges of its decoder and its target."""
     name = config.loss_at(stage - 1)
     loss, output, read = LOSSES[name], stack.decoder_activation(stage), stack.read_activation(stage)
-    where = f"loss {name!r} cannot be used in phase {phase.name!r}, which reconstructs"
+    prefix = f"loss {name!r} cannot be used in phase {phase.name!r}, which reconstructs"
     if config.linear_decoder and phase.single:
         spec = stack.stages[stage - 1]
         need(
@@ -90,20 +91,20 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int)
             f"linear_decoder is for dense stages, and stage {stage} is a {spec.kind} stage: leave it out, "
             "or give that stage the decoder activation linear",
         )
-        need(loss.outputs is None, f"{where} through a linear decoder: use 'mse' or 'l1' there")
+        need(loss.outputs is None, f"{prefix} through a linear decoder: use 'mse' or 'l1' there")
         need(
             output in ("linear", "relu"),
-            f"linear_decoder leaves out an activation that changes all values, {output} in phase {phase.name!r}: give that "
-            "stage the decoder activation linear or relu",
+            f"linear_decoder cannot leave out the activation {output} in phase {phase.name!r}: give that stage the decoder "
+            "activation linear or relu",
         )
     need(
         not loss.unit_targets or read in (None, "sigmoid"),
-        f"{where} values of a {read} activation, which leave [0, 1]: use 'mse' there, or the activation sigmoid below",
+        f"{prefix} values of a {read} activation, which leave [0, 1]: use 'mse' there, or the activation sigmoid below",
     )
     allowed = " or ".join(sorted(loss.outputs or ()))
     need(
         loss.outputs is None or output in loss.outputs,
-        f"{where} by a {output} decoder: use 'mse' there, or the decoder activation {allowed}",
+        f"{prefix} by a {output} decoder: use 'mse' there, or the decoder activation {allowed}",
     )
     need(
         (config.linear_decoder and phase.single) or covers(output, read),
@@ -112,7 +113,7 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int)
     )
     need(
         not loss.least_side or read is None,
-        f"{where} codes: it is for pixels, use 'mse' there",
+        f"{prefix} codes: it is for pixels, use 'mse' there",
     )
     need(
         config.emphasis is None or loss.elementwise,
@@ -121,19 +122,19 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int)
     if config.emphasis is not None and phase.local_loss == "none":
         need(
             phase.target_depth == phase.input_depth,
-            f"emphasis cannot be used in phase {phase.name!r}, which reconstructs something else than what is corrupted: "
+            f"emphasis cannot be used in phase {phase.name!r}, whose target is not the clean version of its corrupted input: "
             "leave it out, or use another policy",
         )
 
 
 def covers(output: str, read: str | None) -> bool:
-    """Whether a decoder that ends in `output` reaches all values of the activation `read` (None: of pixels, in [0, 1])."""
+    """Whether the range of the activation `output` includes that of the activation `read` (None: pixels in [0, 1])."""
     low, high = RANGES[read] if read else (0, 1)
     return RANGES[output][0] <= low and high <= RANGES[output][1]
 
 
 def check_corruption(stack: StackSpec, config: Optimisation, phase: Phase, stage: int) -> None:
-    """Blocks are masked in maps alone."""
+    """Raise InputError if a corruption that needs maps acts on the vectors that stage `stage` reads."""
     below = stack.stages[stage - 2] if stage > 1 else None
     for name, level in zip(parts(config.corruption), config.levels_at(stage - 1), strict=True):
         need(
@@ -144,10 +145,10 @@ def check_corruption(stack: StackSpec, config: Optimisation, phase: Phase, stage
 
 
 def check_switches(stack: StackSpec, phase: Phase) -> None:
-    """A decoder that must be told where the maxima were cannot stand below what a phase reads."""
+    """Raise InputError if a phase decodes codes alone through a frozen stage whose decoder needs pooling switches."""
     for stage in range(phase.target_depth + 1, phase.input_depth + 1):
         need(
             dict(stack.stages[stage - 1].options).get("unpool", "nearest") == "nearest",
-            f"phase {phase.name!r} decodes through frozen stage {stage} from its code alone, which does not say where the "
-            "maxima were: use unpool='nearest' there, or another policy",
+            f"phase {phase.name!r} decodes a code through frozen stage {stage}, whose decoder also needs the positions of the "
+            "maxima: use unpool='nearest' there, or another policy",
         )

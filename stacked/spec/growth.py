@@ -1,8 +1,7 @@
-"""Growth policies: pure functions from a depth and a budget to the phases of training.
+"""Growth policies: pure functions from a depth and a budget to a list of phases.
 
-All that distinguishes greedy from joint training, and every way between them, stands here; the training loop never asks
-which policy it serves. To add a policy, write the function and name it in GROWTHS; with one of ENDS after a "+" it is
-followed by training end to end.
+Everything that distinguishes greedy from joint training is in these lists; the training loop does not know the policy. To
+add a policy, write the function and name it in GROWTHS. A name with a "+" continues with the end-to-end training in ENDS.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from stacked.util.errors import InputError
 class Phase:
     """One uninterrupted episode of training.
 
-    Stages `trainable[0]` to `trainable[1]` (counted from 1, inclusive) learn, all others are frozen; they read the code at depth
-    `input_depth` (0: the images); `updates` optimiser steps are made.
+    Stages `trainable[0]` to `trainable[1]` (counted from 1, inclusive) are trained, all others are frozen. They read the code
+    at depth `input_depth` (0: the images), for `updates` optimiser steps.
 
-    target: what they learn to give. "input": what they read, at its depth. "pixels": the images, through the frozen decoders
-        below. "labels": the classes, by a linear head on the code that is dropped after the phase.
-    local_loss: the learning stages' own losses, each on its own input. "none"; "alone": instead of the target's, and no gradient
-        passes from a stage to the one below; "added": beside the target's, with the spec's `local_weight`, against what the
-        stage read in the same pass: where the images are corrupted, the codes of corrupted images.
+    target: "input": reconstruct the code at `input_depth`. "pixels": reconstruct the images through the frozen decoders
+        below. "labels": predict the classes with a linear head on the code, which is dropped after the phase.
+    local_loss: a loss of each trained stage for reconstructing its own input. "none": there is none. "alone": it replaces the
+        loss of the target, and no gradient passes from a stage to the one below. "added": it is added to the loss of the
+        target with the spec's `local_weight`; where the images are corrupted, its targets are codes of corrupted images.
     layerwise_lr_decay: the spec's `rate_decay` divides the learning rate once for each stage below the deepest.
-    inherits_unspent_flops: the FLOPs that earlier phases did not spend, since they had converged, are spent on more updates.
-    resamples: the learning stages' weights are first redrawn from their own marginal distributions.
-    is_finetuning: it follows the growth of the stack, and has the spec's `end_lr`, `end_schedule` and `end_patience`.
+    inherits_unspent_flops: FLOPs that earlier phases saved by converging early are spent on additional updates.
+    resamples: the weights of the trained stages are first redrawn from their own marginal distributions.
+    is_finetuning: the phase follows the growth of the stack and uses the spec's `end_lr`, `end_schedule` and `end_patience`.
     """
 
     name: str
@@ -44,17 +43,17 @@ class Phase:
 
     @property
     def depth(self) -> int:
-        """The depth that the stack has in this phase."""
+        """The depth of the stack during this phase."""
         return self.trainable[1]
 
     @property
     def target_depth(self) -> int:
-        """The depth of what is reconstructed: of what is read, or 0, the pixels."""
+        """The depth of the reconstruction target: `input_depth`, or 0 for pixels."""
         return 0 if self.target == "pixels" else self.input_depth
 
     @property
     def single(self) -> bool:
-        """Whether every stage that learns does so on what it reads itself, and on nothing else."""
+        """Whether each trained stage learns only to reconstruct its own input."""
         if self.target == "labels" or self.target_depth != self.input_depth:
             return False
         return self.local_loss == "alone" or (
@@ -64,7 +63,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Updates:
-    """A budget in updates: `stages[k-1]` for stage k alone, `end_to_end` for training all stages together (None: not given)."""
+    """A budget in updates: `stages[k-1]` for stage k alone, `end_to_end` for all stages at once; None where not given."""
 
     stages: tuple[int, ...] | None
     end_to_end: int | None
@@ -78,7 +77,7 @@ class Updates:
 
     def of_all(self, policy: str) -> int:
         if self.end_to_end is None:
-            raise InputError(f"policy {policy!r} trains all stages together: give the budget its end_to_end part")
+            raise InputError(f"policy {policy!r} trains all stages at once: give the budget an end_to_end part")
         return self.end_to_end
 
 
@@ -104,28 +103,28 @@ def progressive(depth: int, budget: Updates) -> list[Phase]:
 
 
 def simultaneous(depth: int, budget: Updates) -> list[Phase]:
-    """All stages learn at once, each to reconstruct its current input, and gradients stop between them.
+    """All stages are trained at once, each to reconstruct its current input, without gradients between stages.
 
-    Decoupled greedy learning (Belilovsky et al. 2020) with the local reconstruction as the auxiliary objective;
-    Bengio et al. 2007 call it continuous training. There are as many updates as the largest budget of a stage.
+    Decoupled greedy learning (Belilovsky et al. 2020) with local reconstruction as the auxiliary objective; Bengio et al.
+    2007 call it continuous training. The number of updates is the largest budget of a stage.
     """
     return [Phase("simultaneous", (1, depth), 0, max(budget.of_stages("simultaneous")), local_loss="alone")]
 
 
 def supervised(depth: int, budget: Updates) -> list[Phase]:
-    """Stage k learns to tell the classes through a linear head of its own (Bengio et al. 2007; Belilovsky et al. 2019).
+    """Stage k learns to classify through a linear head of its own (Bengio et al. 2007; Belilovsky et al. 2019).
 
-    Its decoders learn nothing until something follows that trains them.
+    The decoders are not trained unless a phase after growth trains them.
     """
     updates = budget.of_stages("supervised")
     return [Phase(f"stage {k}", (k, k), k - 1, updates[k - 1], target="labels") for k in range(1, depth + 1)]
 
 
 def converge(depth: int, budget: Updates) -> list[Phase]:
-    """Greedy, but a stage ends when its validation loss has stopped improving, and hands what is left of its budget on.
+    """Greedy, but a stage ends when its validation loss stops improving, and later phases spend its remaining budget.
 
-    The spec's `patience` says when that is. A constant schedule suits it: a stage can hardly show that it has converged while
-    its rate still falls; what follows may have an `end_schedule` of its own.
+    The spec's `patience` defines when that is. Use a constant learning rate: while the rate falls, the loss keeps improving and
+    a stage hardly converges. Later phases can have an `end_schedule` of their own.
     """
     updates = budget.of_stages("converge")
     return [
@@ -136,41 +135,41 @@ def converge(depth: int, budget: Updates) -> list[Phase]:
 def resampled(depth: int, budget: Updates) -> list[Phase]:
     """Greedy, after which every weight is redrawn from its tensor's own marginal distribution (Erhan et al. 2010).
 
-    What is left of pretraining is the scale and shape of the weights' distribution: a control for initialisation.
+    A control for initialisation: all that remains of pretraining is the scale and shape of the weights' distribution.
     """
     return [*greedy(depth, budget), Phase("resampling", (1, depth), 0, 0, resamples=True)]
 
 
 def joint(depth: int, budget: Updates) -> list[Phase]:
-    """All stages together on the pixels, from the start."""
+    """All stages are trained at once to reconstruct the pixels, from the start."""
     return [Phase("joint", (1, depth), 0, budget.of_all("joint"))]
 
 
 def joint_local(depth: int, budget: Updates) -> list[Phase]:
-    """Joint, with the reconstruction of every stage's own input as a local regulariser (Zhou et al. 2014).
+    """Joint training with each stage's reconstruction of its own input as a local regulariser (Zhou et al. 2014).
 
-    Codes may differ widely in scale from pixels, and so do their losses: the spec's `local_weight` is to be chosen.
+    Codes, and so their losses, can differ widely in scale from pixels: choose the spec's `local_weight` accordingly.
     """
     return [Phase("joint", (1, depth), 0, budget.of_all("joint-local"), local_loss="added")]
 
 
 def random(depth: int, budget: Updates) -> list[Phase]:
-    """No training: the floor that every other policy must beat."""
+    """No training: the baseline of random weights."""
     return []
 
 
 def finetune(depth: int, budget: Updates) -> list[Phase]:
-    """All stages together on the pixels, after whatever trained them before (Hinton & Salakhutdinov 2006)."""
+    """All stages are trained at once to reconstruct the pixels, after growth (Hinton & Salakhutdinov 2006)."""
     return [
         Phase("fine-tuning", (1, depth), 0, budget.of_all("+finetune"), inherits_unspent_flops=True, is_finetuning=True)
     ]
 
 
 def unfreeze(depth: int, budget: Updates) -> list[Phase]:
-    """From the top: the deepest stage learns on the pixels, then the two deepest, until all do, deeper stages at a higher rate.
+    """The deepest stage learns to reconstruct the pixels, then the two deepest, until all stages are trained.
 
-    Gradual unfreezing with discriminative learning rates (Howard & Ruder 2018, sections 3.2 and 3.3). The budget is shared
-    equally; what does not divide goes to the last phase, in which all learn.
+    Gradual unfreezing with discriminative learning rates, higher for deeper stages (Howard & Ruder 2018, sections 3.2 and
+    3.3). Each phase has an equal share of the budget; the last one, which trains all stages, also has the remainder.
     """
     share, rest = divmod(budget.of_all("+unfreeze"), depth)
     return [
@@ -190,11 +189,11 @@ def unfreeze(depth: int, budget: Updates) -> list[Phase]:
 
 
 def followed(growth: Policy, end: Policy) -> Policy:
-    """One after the other."""
+    """The policy whose phases are those of `growth` and then those of `end`."""
     return lambda depth, budget: [*growth(depth, budget), *end(depth, budget)]
 
 
-#: ways to grow a stack
+#: policies that grow a stack
 GROWTHS: dict[str, Policy] = {
     "greedy": greedy,
     "greedy-pixels": greedy_pixels,
@@ -205,7 +204,7 @@ GROWTHS: dict[str, Policy] = {
     "resampled": resampled,
 }
 
-#: what may follow any of them, after a "+"
+#: end-to-end training that can follow any of them, after a "+"
 ENDS: dict[str, Policy] = {"finetune": finetune, "unfreeze": unfreeze}
 
 POLICIES: dict[str, Policy] = {

@@ -1,4 +1,4 @@
-"""How phases are trained: the part of a spec that learning rates, corruption, losses and penalties are in."""
+"""The optimisation part of a spec: learning rates, corruption, losses, penalties and early stopping."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from dataclasses import dataclass
 
 from stacked.spec.growth import Phase
 from stacked.util.checks import choice, finite, need, positive, whole
-from stacked.util.serialization import Options, later, pairs, take_python_values
+from stacked.util.serialization import Options, omit_if_default, pairs, take_python_values
 
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How a phase is trained. `corruption_level` and `loss` hold one value for all depths, or one for each depth read.
+    """How phases are trained. `corruption_level` and `loss` hold one value for all depths, or one for each depth read.
 
     lr: peak learning rate.
-    schedule: the learning rate's course over a phase, after `warmup` updates of linear rise.
-    end_lr, end_schedule: those of what follows growth: fine-tuning, unfreezing (None: the same).
-    clip: largest global gradient norm (None: no clipping).
-    patience: end a phase of growth when its validation loss has not improved for so many checks, and restore the best
-        weights (None: never); a check is made every `check_every` updates (None: every epoch).
-    end_patience: that of what follows growth (None: never).
-    on_fault: what is done where a loss or a gradient is not finite: "stop" the run; "skip-batch", counted, at most ten in a
-        row; "rollback" to the last point of the curve at half the learning rate, at most ten times a phase.
+    schedule: the learning rate's course over a phase, after `warmup` updates of linear increase.
+    end_lr, end_schedule: those of phases after growth (fine-tuning, unfreezing); None: the same.
+    clip: largest global norm of the gradient (None: no clipping).
+    patience: end a phase of growth when its validation loss has not improved for this many checks, and restore the best
+        weights (None: never). A check is made every `check_every` updates (None: every epoch).
+    end_patience: the patience of phases after growth (None: never).
+    on_nonfinite: what to do when a loss or a gradient is NaN or infinite. "stop": end the run. "skip-batch": leave the batch
+        out and count it, at most ten in a row. "rollback": return to the last evaluation and halve the learning rate, at
+        most ten times in a phase.
     corruption: a name, or several joined by "+"; a level is then a tuple with a number for each.
-    corruption_patch: side of the blocks of block-masking, in places of the map that is read.
-    emphasis: weights (alpha, beta) of the loss of elements that were corrupted and of those that were not (None: 1 and 1).
-    penalties: terms by name with their weights, on every learning stage.
-    winners: which values of its deepest code a phase decodes in training, and of every code that is trained on its own input
-        (None: all), at `winners_rate`; what is measured is the whole code.
-    linear_decoder: phases that train dense stages each on what it reads leave the decoder's activation out.
-    local_weight: of the stages' own losses where a phase adds them to its own.
-    rate_decay: by which a gradual phase divides the learning rate at each stage downwards.
-    labels: label budget of phases that learn the classes (None: all labels).
-    recalibrate: whether a phase that corrupts what its stages read ends with the running statistics of their batch norms taken
-        anew, on clean inputs: the mean over as many batches as the phase has updates, at most 100 and one epoch of them, in
-        the run's order and of its size. Without it they remain those of corrupted training, as in specs that were recorded
-        before there was a choice.
+    corruption_patch: side of the blocks of block-masking, in positions of the map that is read.
+    emphasis: weights (alpha, beta) of the loss on corrupted and on uncorrupted elements (None: 1 and 1).
+    penalties: weights of penalty terms by name, applied to every trained stage.
+    winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training
+        (None: no constraint), at rate `winner_take_all_rate`. Evaluation uses the unconstrained code.
+    linear_decoder: phases that train a dense stage on its own input leave out the decoder's activation.
+    local_weight: weight of the local losses that a phase adds to its loss.
+    rate_decay: factor by which the learning rate decreases at each stage downwards in gradual unfreezing.
+    labels: number of labels in phases that learn classes (None: all labels).
+    recalibrate: whether a phase that corrupts its input re-estimates the running statistics of its batch norms on clean inputs
+        at its end: the mean over as many batches as the phase has updates, at most 100 and at most one epoch, in the run's
+        order and batch size. Without it the statistics are those of corrupted training, as in specs recorded before this
+        field existed.
     """
 
     optimiser: str = "adam"
@@ -51,30 +52,30 @@ class Optimisation:
     corruption_level: tuple[float | tuple[float, ...], ...] = (0.0,)
     loss: tuple[str, ...] = ("mse",)
     patience: int | None = None
-    check_every: int | None = later(None)
-    corruption_patch: int = later(4)
-    emphasis: tuple[float, float] | None = later(None)
-    penalties: Options = later(())
-    winners: str | None = later(None)
-    winners_rate: float = later(0.05)
-    linear_decoder: bool = later(False)
-    local_weight: float = later(1.0)
-    rate_decay: float = later(2.6)
-    labels: int | None = later(None)
-    end_lr: float | None = later(None)
-    end_schedule: str | None = later(None)
-    end_patience: int | None = later(None)
-    on_fault: str = later("stop")
-    # a spec that was recorded without it had corrupted statistics, if it corrupted anything: its id stands for those numbers
-    recalibrate: bool = later(True, unsaid=lambda config: not config.corruptive)
+    check_every: int | None = omit_if_default(None)
+    corruption_patch: int = omit_if_default(4)
+    emphasis: tuple[float, float] | None = omit_if_default(None)
+    penalties: Options = omit_if_default(())
+    winner_take_all: str | None = omit_if_default(None, stored_name="winners")
+    winner_take_all_rate: float = omit_if_default(0.05, stored_name="winners_rate")
+    linear_decoder: bool = omit_if_default(False)
+    local_weight: float = omit_if_default(1.0)
+    rate_decay: float = omit_if_default(2.6)
+    labels: int | None = omit_if_default(None)
+    end_lr: float | None = omit_if_default(None)
+    end_schedule: str | None = omit_if_default(None)
+    end_patience: int | None = omit_if_default(None)
+    on_nonfinite: str = omit_if_default("stop", stored_name="on_fault")
+    # a spec recorded without this field kept the statistics of corrupted training, and its id stands for those numbers
+    recalibrate: bool = omit_if_default(True, if_absent=lambda config: not config.corruptive)
 
     def __post_init__(self) -> None:
         from stacked.components.corruption import CORRUPTIONS, parts
-        from stacked.components.nonfinite import FAULTS
+        from stacked.components.nonfinite import ON_NONFINITE
         from stacked.components.objectives import LOSSES
         from stacked.components.optim import OPTIMISERS, SCHEDULES
         from stacked.components.penalties import PENALTIES
-        from stacked.components.winner_take_all import WINNERS
+        from stacked.components.winner_take_all import WINNER_TAKE_ALL
 
         take_python_values(self)
         if isinstance(self.corruption_level, (int, float)):
@@ -86,7 +87,7 @@ class Optimisation:
         choice(self.schedule, SCHEDULES, "schedule")
         if self.end_schedule is not None:
             choice(self.end_schedule, SCHEDULES, "end_schedule")
-        choice(self.on_fault, FAULTS, "on_fault")
+        choice(self.on_nonfinite, ON_NONFINITE, "on_nonfinite")
         for name in self.loss:
             choice(name, LOSSES, "loss")
         given = isinstance(self.corruption, str)
@@ -131,7 +132,7 @@ class Optimisation:
             for name in names:
                 need(
                     CORRUPTIONS[name].chooses,
-                    f"emphasis cannot tell what {name} has hit, which hits all: leave one out",
+                    f"emphasis cannot be used with corruption {name}, which changes every element: leave one of them out",
                 )
         for name, weight in self.penalties:
             choice(name, PENALTIES, "penalty")
@@ -140,43 +141,44 @@ class Optimisation:
                 f"penalty {name!r} is not allowed twice: give it one weight",
             )
             positive(weight, f"weight of penalty {name!r}")
-        if self.winners is not None:
-            choice(self.winners, WINNERS, "winners")
+        if self.winner_take_all is not None:
+            choice(self.winner_take_all, WINNER_TAKE_ALL, "winner_take_all")
         need(
-            0 < self.winners_rate <= 1, f"winners_rate {self.winners_rate} is not allowed: give a number above 0, to 1"
+            0 < self.winner_take_all_rate <= 1,
+            f"winner_take_all_rate {self.winner_take_all_rate} is not allowed: give a number above 0, to 1",
         )
 
     @property
     def corruptive(self) -> bool:
-        """Whether anything is corrupted at any depth."""
+        """Whether the input is corrupted at any depth."""
         return any(any(as_tuple(level)) for level in self.corruption_level)
 
     def corrupts(self, phase: Phase) -> bool:
-        """Whether what is corrupted goes into the running statistics of the stages that learn in a phase."""
+        """Whether corrupted inputs enter the running statistics of the stages that a phase trains."""
         read = range(*phase.trainable) if phase.local_loss == "alone" else ()
         return any(any(self.levels_at(depth)) for depth in {phase.input_depth, *read})
 
     def lr_of(self, phase: Phase) -> float:
-        """The peak learning rate of a phase."""
+        """The peak learning rate of this phase."""
         return self.end_lr if phase.is_finetuning and self.end_lr else self.lr
 
     def schedule_of(self, phase: Phase) -> str:
-        """The learning rate's course over a phase."""
+        """The name of the learning-rate schedule of this phase."""
         return self.end_schedule if phase.is_finetuning and self.end_schedule else self.schedule
 
     def patience_of(self, phase: Phase) -> int | None:
-        """The checks without improvement that end a phase (None: it is never ended)."""
+        """The number of checks without improvement that ends this phase (None: early stopping is off)."""
         return self.end_patience if phase.is_finetuning else self.patience
 
     def levels_at(self, depth: int) -> tuple[float, ...]:
-        """The corruption levels, one for each part, of what is read at `depth` (0: pixels)."""
+        """The corruption levels of the input at `depth` (0: pixels), one for each part of the corruption."""
         return as_tuple(self.corruption_level[depth if len(self.corruption_level) > 1 else 0])
 
     def loss_at(self, depth: int) -> str:
-        """The loss of reconstructing what is read at `depth` (0: pixels)."""
+        """The name of the loss for reconstructing the input at `depth` (0: pixels)."""
         return self.loss[depth if len(self.loss) > 1 else 0]
 
 
 def as_tuple(level: float | tuple[float, ...]) -> tuple[float, ...]:
-    """A corruption level as one number for each part of the corruption."""
+    """Return a corruption level as a tuple with one number for each part of the corruption."""
     return level if isinstance(level, tuple) else (level,)

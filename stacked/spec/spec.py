@@ -1,7 +1,7 @@
-"""Run specs: frozen values that say everything a run's numbers depend on.
+"""Run specs: immutable descriptions of everything that a run's numbers depend on.
 
-They compare, hash and round-trip through JSON, and are validated where they are constructed: a spec that exists can run.
-Where and how a run executes (device, threads, folders, caching of codes) is not part of it.
+They can be compared, hashed and stored as JSON. They are validated on construction, so that every spec that exists can be run.
+How a run executes (device, threads, folders, caching of codes) is not part of its spec.
 """
 
 from __future__ import annotations
@@ -17,29 +17,31 @@ from stacked.spec.growth import POLICIES, Phase, Updates
 from stacked.spec.optimisation import Optimisation as Optimisation
 from stacked.util.checks import choice, need, positive, utf8, whole
 from stacked.util.errors import InputError
-from stacked.util.serialization import from_dict, later, parsed, take_python_values, to_json
+from stacked.util.serialization import from_dict, omit_if_default, parsed, take_python_values, to_json
 
-#: Epochs or updates: what no run can reach, and whose updates are whole numbers that a float can be.
+#: The most epochs or updates: more than any run can reach, and few enough for their updates to be exact integers in a float.
 LONGEST = 10**9
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which images: `limit` takes a stratified subset of the training images, `valid` is the fraction of the official
-    training set held out for selection; `image_size` (pixels), `grey`, `white_level` (of 16-bit grey files the value that is
-    white; None: 65,535) and `max_megapixels` (of the largest image that is read; None: Pillow's limit of 89) concern image
-    folders alone.
+    """The dataset and how its images are read.
 
-    A folder of images has the name "folder:PATH" with a PATH below the data directory, which is not part of a spec: it says
-    nothing of the machine."""
+    limit: size of a stratified subset of the training images (None: all). valid: fraction of the official training set that is
+    held out for validation. For image folders only: image_size (side in pixels), grey, white_level (the value of white in
+    16-bit grey files; None: 65,535) and max_megapixels (of the largest image that is read; None: Pillow's limit of 89).
+
+    A folder of images is named "folder:PATH", with a PATH relative to the data directory, which is not part of a spec because
+    it depends on the machine.
+    """
 
     name: str = "mnist"
     limit: int | None = None
     valid: float = 1 / 12
     image_size: int = 224
     grey: bool = False
-    white_level: int | None = later(None)
-    max_megapixels: float | None = later(None)
+    white_level: int | None = omit_if_default(None)
+    max_megapixels: float | None = omit_if_default(None)
 
     def __post_init__(self) -> None:
         take_python_values(self)
@@ -62,8 +64,11 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train, in `unit` "epochs" or "updates": `stages` for each stage alone (one number for all, or one
-    each), `end_to_end` for all stages together; None where the policy has no such part."""
+    """The length of training, in `unit` "epochs" or "updates".
+
+    stages: budget of each stage alone (one number for all stages, or one for each). end_to_end: budget for training all stages
+    at once. None where the policy has no such part.
+    """
 
     stages: tuple[float, ...] | None = (1.0,)
     end_to_end: float | None = 1.0
@@ -85,7 +90,7 @@ class Budget:
             )
 
     def in_updates(self, depth: int, updates_per_epoch: int) -> Updates:
-        """The same budget in updates for a stack of `depth`; at least 1 each."""
+        """Return the budget in updates for a stack of this depth, at least 1 for each part."""
         factor = updates_per_epoch if self.unit == "epochs" else 1
         stages = self.stages
         if stages is not None:
@@ -102,12 +107,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is measured while training, on images of the validation split, and the linear probe's protocol.
+    """Measurements during training, on validation images, and the protocol of the linear probe.
 
-    every: updates between two points of the curves, the same for all arms that are compared. images: validation images of
-    a point. probe_every: every so many points, a quick probe: ridge regression on the codes of `probe_images` training
-    images, accuracy on as many validation images. probe_labels: training labels of the final probes (fewer where there are
-    fewer). until: the update up to which the constant of an arm that is not trained is drawn.
+    every: updates between two evaluations, the same for all compared arms. images: validation images of an evaluation.
+    probe_every: number of evaluations between two quick probes, ridge regressions on the codes of `probe_images` training
+    images, scored on as many validation images. probe_labels: most training labels of the final probes. until: the update up
+    to which the constant curve of an arm without training is drawn.
     """
 
     every: int = 40
@@ -126,15 +131,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Classification:
-    """The fine-tuned classifier: label budgets (None: all labels) and the grid that is searched on the validation split.
+    """The fine-tuned classifier: label budgets (None: all labels) and the grid of settings searched on the validation split.
 
-    Each learning rate of `lrs` is trained with Adam on batches of at most `batch_size`, for `updates` updates or `epochs`
-    epochs, whichever is more; accuracy on labelled validation images is taken `checks` times on the way, and the best
-    point of all is kept.
+    Each learning rate in `lrs` is used to train with Adam on batches of at most `batch_size`, for `updates` updates or `epochs`
+    epochs, whichever is more. Accuracy on labelled validation images is measured `checks` times, and the best result is kept.
 
-    images: the most validation images that are used for this. selection: "budget", where a budget of n labels uses at most n
-    of them too, as few as there would be; "images", where every budget uses as many as there are (the protocol of records that
-    do not name one).
+    images: the most validation images used for this. selection: "budget": a budget of n labels uses at most n validation
+    images too; "images": every budget uses as many as there are (the protocol of specs that do not name one).
     """
 
     labels: tuple[int | None, ...] = (100, 1000, None)
@@ -144,14 +147,14 @@ class Classification:
     batch_size: int = 128
     checks: int = 5
     images: int = 1000
-    selection: str = later("budget", unsaid=lambda how: "images")
+    selection: str = omit_if_default("budget", if_absent=lambda config: "images")
 
     def __post_init__(self) -> None:
         take_python_values(self)
         for budget in self.labels:
             if budget is not None:
                 whole(budget, "label budget")
-        need(len(self.lrs) > 0, "no learning rates to pick from: give at least one")
+        need(len(self.lrs) > 0, "lrs is empty: give at least one learning rate")
         for lr in self.lrs:
             positive(lr, "learning rate")
         positive(self.epochs, "epochs")
@@ -165,13 +168,13 @@ class Classification:
         choice(self.selection, ("budget", "images"), "selection")
 
     def checked(self, budget: int | None) -> int:
-        """The most labelled validation images that select for this label budget."""
+        """The most validation images used to select for this label budget."""
         return self.images if budget is None or self.selection == "images" else min(budget, self.images)
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One arm with one seed: all that a run's numbers depend on. `id` names it by its content."""
+    """One arm with one seed: everything that a run's numbers depend on. Its `id` is a hash of its content."""
 
     policy: str = "greedy+finetune"
     seed: int = 0
@@ -200,7 +203,7 @@ class RunSpec:
         check_use(self.optimisation, phases)
 
     def phases(self, updates_per_epoch: int = 1_000_000) -> list[Phase]:
-        """The phases of this run; without the data's updates an epoch those of a long one, in which no share rounds to none."""
+        """Return the phases of this run. The default number of updates per epoch is large enough that no share rounds to 0."""
         budget = self.budget.in_updates(self.stack.depth, updates_per_epoch)
         return POLICIES[self.policy](self.stack.depth, budget)
 
@@ -211,9 +214,11 @@ class RunSpec:
 
 
 def from_json(written: str) -> RunSpec:
-    """The run spec that `to_json` wrote; InputError for a text that is none."""
+    """Return the run spec stored as JSON by `to_json`; InputError if the text is not a valid spec."""
     try:
         values = parsed(written)
     except ValueError as error:
-        raise InputError(f"{written!r} is not the JSON of a run spec ({error}): give one as it was recorded") from error
+        raise InputError(
+            f"{written!r} is not the JSON of a run spec ({error}): give a spec as it was recorded"
+        ) from error
     return from_dict(RunSpec, values)

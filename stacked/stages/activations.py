@@ -1,4 +1,4 @@
-"""The activations that codes and reconstructions can end in."""
+"""The activations of codes and reconstructions."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
 }
 
-#: the least and the largest value that each gives
+#: the range of each activation
 RANGES = {"relu": (0, inf), "sigmoid": (0, 1), "tanh": (-1, 1), "softplus": (0, inf), "linear": (-inf, inf)}

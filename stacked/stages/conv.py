@@ -1,4 +1,4 @@
-"""Convolutional stages that halve height and width by their stride."""
+"""Convolutional stages that halve height and width with a stride of 2."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from stacked.stages.tied import TiedConvTranspose2d
 
 
 class Conv(Halving):
-    """Conv2d(k x k, stride 2) - norm - activation, and the transposed convolution that undoes it.
+    """Conv2d(k x k, stride 2) - norm - activation, and the transposed convolution back.
 
-    [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2. Odd sizes are restored exactly: the output padding of
-    the decoder is the one that the size read needs. `kernel` is k, odd. With `tied` the decoder's filters are those of the
-    encoder, flipped (Masci et al. 2011). The stage that reconstructs pixels does not normalise its output.
+    [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2. The decoder's output padding follows from the input size,
+    so that odd sizes are restored exactly. `kernel` is k, odd. With `tied` the decoder's filters are those of the encoder,
+    flipped (Masci et al. 2011). The stage that reconstructs pixels does not normalise its output.
     """
 
     kind = "conv"

@@ -1,10 +1,9 @@
-"""torch's convolutions, trained faster on a CPU.
+"""torch's convolutions, with faster training on a CPU.
 
-Three parts of theirs cost more there than the products themselves (torch 2.14, one thread, maps of digits): the gradient of a
-bias, which a convolution takes up to 50 times as slowly as the sum that it is; the bias of a transposed convolution to an odd
-size, which makes it take three times as long; and a transposed convolution to one channel, whose kernel is made for many, and
-takes three times as long as the product of matrices and the sum that it consists of. All else is torch's to the bit; these are
-the same but for rounding.
+Three operations are slow there (torch 2.14, one thread, maps of digits). The gradient of a bias takes up to 50 times as long as
+the plain sum that it is. The bias of a transposed convolution to an odd size makes it take three times as long. A transposed
+convolution to one channel takes three times as long as the matrix product and the sum (fold) that it consists of. These are
+replaced, and equal torch's up to rounding; everything else is torch's, bit for bit.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Pair = tuple[int, ...]
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` without dilation and groups, and with zeros or no padding."""
+    """`nn.Conv2d` without dilation and groups, with zero padding or none."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return convolution(input, weight, bias, pair(self.stride), pair(self.padding))
@@ -29,7 +28,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     """`nn.ConvTranspose2d` without dilation and groups."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """`output_size` is (H, W) where that differs from what it was built for."""
+        """Convolve; `output_size` is (H, W) if that differs from the size that the module was built for."""
         stride, padding, extra = pair(self.stride), pair(self.padding), pair(self.output_padding)
         if output_size:
             extra = extra_rows(input, self.weight, output_size, stride, padding)
@@ -39,7 +38,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 def convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, extra: Pair | None = None
 ) -> Tensor:
-    """The convolution of maps [B, C, H, W], or with the output padding `extra` the transposed one."""
+    """Return the convolution of maps x [B, C, H, W], or, if an output padding `extra` is given, the transposed convolution."""
     if bias is None:
         bias = weight.new_zeros(weight.shape[0 if extra is None else 1])
     x, weight, bias = autocast(x, weight, bias)
@@ -49,17 +48,17 @@ def convolution(
 
 
 def autocast(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in the precision that torch.autocast gives a convolution of x: all but float64 are cast."""
+    """Return the tensors in the precision that torch.autocast uses for a convolution of x; float64 tensors are not cast."""
     kind = x.device.type
     if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
         return x, *others
-    # here, since autocast casts inside of an autograd.Function too, where its backward pass would not know of it
+    # cast here, because autocast also casts inside an autograd.Function, whose backward pass would not know of it
     dtype = torch.get_autocast_dtype(kind)
     return tuple(each if each.dtype == torch.float64 else each.to(dtype) for each in (x, *others))
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor, stride: Pair, padding: Pair, extra: Pair | None) -> Tensor:
-    """The convolution, by the faster of two ways; in half precision by torch's, which sums in single precision."""
+    """Return the convolution by the faster of two methods; half precision uses torch's, which accumulates in float32."""
     if extra is None:
         return F.conv2d(x, weight, bias, stride, padding)
     fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
@@ -67,9 +66,9 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, stride: Pair, padding: Pair
         return F.conv_transpose2d(x, weight, bias, stride, padding, extra)
     if weight.shape[1] > 1:
         return F.conv_transpose2d(x, weight, None, stride, padding, extra).add_(bias[:, None, None])
-    # each value of the input times the kernel, added where it belongs
+    # the product of each input value with the kernel, summed at its position in the output
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # a view where maps lie channels-last
-    # one product for all images: torch would make it one or many by whether the weight learns, and these round otherwise
+    # one product for all images: torch would use one or many depending on whether the weight is trained, and round differently
     columns = (rows.flatten(0, 1) @ weight.flatten(1)).unflatten(0, rows.shape[:2]).transpose(1, 2).contiguous()
     kernel = tuple(weight.shape[2:])
     size = tuple(n + more for n, more in zip(least(x, kernel, stride, padding), extra, strict=True))
@@ -77,7 +76,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, stride: Pair, padding: Pair
 
 
 class Convolution(torch.autograd.Function):
-    """The convolution with torch's own gradients, but for the bias's; they can be differentiated again."""
+    """The convolution with torch's own gradients except for the bias; it can be differentiated twice."""
 
     generate_vmap_rule = True
 
@@ -88,11 +87,11 @@ class Convolution(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
-        ctx.how = inputs[3:]
+        ctx.config = inputs[3:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (x, weight), (stride, padding, extra), grad = ctx.saved_tensors, ctx.how, grads[0]
+        (x, weight), (stride, padding, extra), grad = ctx.saved_tensors, ctx.config, grads[0]
         wanted = [*ctx.needs_input_grad[:2], False]
         transposed = (extra is not None, extra or (0, 0))
         dx = dw = None
@@ -104,16 +103,16 @@ class Convolution(torch.autograd.Function):
 
 
 def extra_rows(x: Tensor, weight: Tensor, size: list[int], stride: Pair, padding: Pair) -> Pair:
-    """The output padding with which a transposed convolution of maps x gives `size` (H, W)."""
+    """Return the output padding for which a transposed convolution of maps x returns `size` (H, W)."""
     kernel = tuple(weight.shape[2:])
     return tuple(wanted - n for wanted, n in zip(size, least(x, kernel, stride, padding), strict=True))
 
 
 def least(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """Height and width of a transposed convolution of maps x without output padding."""
+    """Return height and width of a transposed convolution of maps x without output padding."""
     return tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(x.shape[2:], stride, padding, kernel, strict=True))
 
 
 def pair(value: Any) -> Pair:
-    """(H, W) of what torch takes as one number or two."""
+    """Return (H, W) for an argument that torch accepts as one number or two."""
     return (value, value) if isinstance(value, int) else tuple(value)

@@ -13,10 +13,10 @@ from stacked.stages.tied import TiedLinear
 
 
 class Dense(Stage):
-    """Linear - norm - activation and back; maps are flattened when read and restored by the decoder.
+    """Linear - norm - activation and back; maps are flattened by the encoder and restored by the decoder.
 
-    [B, *in_shape] -> [B, width]. With `tied` the decoder uses the transposed encoder weight (Vincent et al. 2010,
-    section 2.2). The decoder's norm is that of the flattened vector; pixels are not normalised.
+    [B, *in_shape] -> [B, width]. With `tied` the decoder uses the transposed encoder weight (Vincent et al. 2010, section 2.2).
+    The decoder's norm acts on the flattened vector; a stage that reconstructs pixels has none.
     """
 
     kind = "dense"

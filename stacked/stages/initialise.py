@@ -1,6 +1,7 @@
-"""Initial weights by name, and weights redrawn from the trained ones.
+"""Initial weights by name, and resampling of trained weights.
 
-Everything is drawn on the CPU, initial weights from torch's global generator, so that a seed gives the same on every device.
+Everything is drawn on the CPU, initial weights from torch's global generator, so that a seed gives the same weights on every
+device.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from stacked.stages.tied import TiedConvTranspose2d, TiedLinear
 from stacked.util.checks import choice
 
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-TIED = (TiedLinear, TiedConvTranspose2d)  # whose weight is that of a layer above
+TIED = (TiedLinear, TiedConvTranspose2d)  # layers that use the weight of an encoder layer
 Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d | TiedLinear | TiedConvTranspose2d
 
 
@@ -28,10 +29,10 @@ def _he(weight: Tensor) -> None:
     nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
-#: name -> what fills a weight [outputs, inputs, ...]; a unit's fan-in is the number of its weights, strides not counted
+#: name -> function that fills a weight [outputs, inputs, ...]; fan-in is the number of weights of a unit, ignoring strides
 INITS: dict[str, Callable[[Tensor], object]] = {
-    "torch": lambda weight: weight,  # as constructed, biases too
-    "uniform": _uniform,  # within 1/sqrt(fan-in) of 0, the choice of the period (Erhan et al. 2010)
+    "torch": lambda weight: weight,  # torch's own initialisation, biases too
+    "uniform": _uniform,  # uniform within 1/sqrt(fan-in) of 0 (Erhan et al. 2010)
     "xavier": nn.init.xavier_uniform_,  # Glorot & Bengio 2010
     "he": _he,  # normal, with the fan-in and the gain of rectifiers (He et al. 2015)
     "orthogonal": nn.init.orthogonal_,  # Saxe et al. 2014
@@ -39,9 +40,10 @@ INITS: dict[str, Callable[[Tensor], object]] = {
 
 
 def initialise(module: nn.Module, name: str, gain: float = 1.0) -> None:
-    """Draw all weights of linear layers and convolutions in `module` anew, in place, times `gain`, and zero their biases.
+    """Redraw all weights of linear layers and convolutions in `module` in place, times `gain`, and set their biases to 0.
 
-    "torch" leaves them as they were constructed, times `gain`, and draws nothing. Norms stay as they are.
+    "torch" keeps the weights and biases as constructed, multiplies the weights by `gain` and draws nothing. Norms are
+    unchanged.
     """
     choice(name, INITS, "init")
     with torch.no_grad():
@@ -59,11 +61,11 @@ def initialise(module: nn.Module, name: str, gain: float = 1.0) -> None:
 
 
 def resample(module: nn.Module, seed: int) -> None:
-    """Redraw each entry of each weight and bias from all entries of that tensor, with replacement, in place.
+    """Replace each entry of each weight and bias by a random entry of the same tensor (with replacement), in place.
 
-    What is left of trained weights is the marginal distribution of each tensor: it tells whether the range that
-    pretraining gives the weights is all that helps (Erhan et al. 2010, their experiment on conditioning). A tensor that
-    encoder and decoder share is redrawn once; norms keep their gains, and forget the statistics of the old weights' values.
+    This keeps only the marginal distribution of each tensor, and tests whether the scale of pretrained weights is all that
+    helps (Erhan et al. 2010, experiment on conditioning). A tensor shared by encoder and decoder is redrawn once. Norms keep
+    their gains, and their running statistics are reset.
     """
     shared_once = {id(p): p for layer in _layers(module) for p in layer.parameters(recurse=False)}
     draws = generator(seed, "resampling")
@@ -82,8 +84,10 @@ def _layers(module: nn.Module) -> Iterator[Layer]:
 
 
 def _outputs_first(layer: nn.Module, weight: Tensor) -> Tensor:
-    """`weight` as [outputs, inputs, ...], and back: a transposed convolution holds [inputs, outputs, ...], of which torch
-    would take the fan-in for the fan-out."""
+    """Return `weight` as [outputs, inputs, ...], and convert back.
+
+    A transposed convolution holds [inputs, outputs, ...], for which torch would confuse fan-in and fan-out.
+    """
     if not isinstance(layer, nn.ConvTranspose2d):
         return weight
     return weight.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)

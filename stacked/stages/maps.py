@@ -1,4 +1,4 @@
-"""What stages that convolve maps and halve their height and width have in common."""
+"""Code shared by stages that convolve maps and halve their height and width."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from stacked.stages.stage import Shape, Stage
 from stacked.stages.tied import TiedConvTranspose2d
 from stacked.util.checks import need, whole
 
-#: side of a kernel, in pixels
+#: largest side of a kernel, in pixels
 MOST_KERNEL = 999
 
 
 class Halving(Stage):
-    """A stage whose code [width, ceil(H/2), ceil(W/2)] is a map of half the height and width of the map it reads.
+    """A stage whose code [width, ceil(H/2), ceil(W/2)] has half the height and width of its input.
 
-    Its `kernel`, if it has a choice of one, is odd, so that (kernel - 1) / 2 pixels of padding keep it centred. It is batch
-    normalised unless a spec says otherwise.
+    A `kernel` is odd, so that (kernel - 1) / 2 pixels of padding centre it. The default norm is batch norm.
     """
 
     norms: ClassVar[tuple[str, ...]] = ("batch", "group", "layer", "none")
@@ -38,12 +37,12 @@ class Halving(Stage):
 
 
 def odd_padding(in_shape: Shape) -> tuple[int, int]:
-    """The output padding with which a transposed convolution of stride 2 restores height and width of `in_shape`."""
+    """Return the output padding for which a transposed convolution of stride 2 restores height and width of `in_shape`."""
     return (1 - in_shape[1] % 2, 1 - in_shape[2] % 2)
 
 
 def upsampled(modules: Iterable[nn.Module], code: Tensor, size: Shape | None) -> Tensor:
-    """`code` through `modules`, whose transposed convolution gives height and width `size` (None: those it was built for)."""
+    """Return `code` after `modules`; their transposed convolution outputs (H, W) `size` (None: the size it was built for)."""
     for module in modules:
         if size and isinstance(module, (nn.ConvTranspose2d, TiedConvTranspose2d)):
             code = module(code, output_size=list(size))

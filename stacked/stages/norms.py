@@ -9,11 +9,11 @@ from torch import nn
 
 from stacked.util.checks import need
 
-#: Groups of a group norm at most; it has fewer where the channels do not divide by so many, or a group would hold too little.
+#: The most groups of a group norm; it has fewer if the channels do not divide by that number or a group would be too small.
 GROUPS = 8
-#: Values that a group holds at least, where all together are as many: a norm takes two numbers of a group, mean and scale.
+#: The least number of values in a group, if there are that many: a norm estimates two numbers from a group, mean and scale.
 LEAST = 4
-#: Values of an example that a norm of its own needs: of two it leaves which of them is the greater one, of one nothing.
+#: The least number of values per example for group and layer norm: of two values only their order would remain, of one nothing.
 FEWEST = 3
 
 
@@ -28,11 +28,11 @@ def _group(shape: Sequence[int]) -> nn.Module:
 
 
 def _layer(shape: Sequence[int]) -> nn.Module:
-    # over all values of an example, maps and vectors alike
+    # over all values of an example, for maps and vectors alike
     return nn.GroupNorm(1, shape[0]) if len(shape) == 3 else nn.LayerNorm(shape[0])
 
 
-#: name -> the module for features of a shape, (C, H, W) or (C,); "layer" is Ba et al. 2016, "group" Wu & He 2018
+#: name -> function from the shape of features, (C, H, W) or (C,), to the module; "layer": Ba et al. 2016, "group": Wu & He 2018
 NORMS: dict[str, Callable[[Sequence[int]], nn.Module] | None] = {
     "batch": _batch,
     "group": _group,
@@ -42,9 +42,9 @@ NORMS: dict[str, Callable[[Sequence[int]], nn.Module] | None] = {
 
 
 def normalised(norm: str, shape: Sequence[int]) -> list[nn.Module]:
-    """The module that normalises features of `shape`, maps (C, H, W) or vectors (C,), in a list: empty for "none".
+    """Return the module that normalises features of `shape`, (C, H, W) or (C,), in a list; an empty list for "none".
 
-    Raises InputError for too few values to be normalised (see `check_values`).
+    Raises InputError if there are too few values to normalise (see `check_values`).
     """
     check_values(norm, math.prod(shape))
     make = NORMS[norm]
@@ -52,9 +52,9 @@ def normalised(norm: str, shape: Sequence[int]) -> list[nn.Module]:
 
 
 def check_values(norm: str, values: int) -> None:
-    """Raise InputError where a norm of each example by itself would leave nothing of so many `values` of one."""
+    """Raise InputError if group or layer norm would act on fewer than FEWEST `values` per example."""
     need(
         norm not in ("group", "layer") or values >= FEWEST,
-        f"norm {norm!r} of {values} {'values' if values > 1 else 'value'} of an example leaves nothing to learn from: use "
-        f"norm 'batch' or 'none', or a width of at least {FEWEST}",
+        f"norm {norm!r} needs at least {FEWEST} values per example, not {values}: use norm 'batch' or 'none', or a width of "
+        f"at least {FEWEST}",
     )

@@ -1,4 +1,4 @@
-"""Convolutional stages that halve height and width by max-pooling."""
+"""Convolutional stages that halve height and width by max pooling."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ UNPOOL = ("nearest", "zeros", "switches")
 
 
 def largest(maps: Tensor) -> Tensor:
-    """Where in its window of 2 x 2 each value equals the maximum: all of them where several do."""
+    """Return a mask of the values that equal the maximum of their 2 x 2 window: all of them in a tie."""
     code = F.max_pool2d(maps, 2, ceil_mode=True)
     return maps == _spread(code, tuple(maps.shape[2:]))
 
 
 def first_largest(maps: Tensor) -> Tensor:
-    """The one place in each window of 2 x 2 that max-pooling took its value from: the first in reading order."""
+    """Return a mask of the one value in each 2 x 2 window that max pooling returns: the first maximum in reading order."""
     _, places = F.max_pool2d(maps, 2, ceil_mode=True, return_indices=True)
     nowhere = torch.zeros_like(maps, dtype=torch.bool).flatten(2)
     return nowhere.scatter(2, places.flatten(2), True).view(maps.shape)
 
 
 def _spread(code: Tensor, size: Shape) -> Tensor:
-    """Each value repeated over its window of 2 x 2; odd sizes cut the last windows."""
+    """Repeat each value over its 2 x 2 window; for odd sizes the last windows are cut."""
     return F.interpolate(code, scale_factor=2.0, mode="nearest")[..., : size[0], : size[1]]
 
 
 class Unpool(nn.Module):
-    """Puts each value of a code back into its window of 2 x 2: everywhere, or only where a mask [B, C, H, W] says."""
+    """Unpooling: repeats each value of a code over its 2 x 2 window, or only where a mask [B, C, H, W] is True."""
 
     def __init__(self, size: Shape, unpool: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Unpool(nn.Module):
             return maps
         if switches is None:
             raise InputError(
-                f"a code alone does not say where its maxima were, which unpool={self.unpool!r} needs: use `reconstruct`, "
+                f"unpool={self.unpool!r} needs the positions of the maxima, which a code alone does not hold: use `reconstruct`, "
                 "or unpool='nearest'"
             )
         return maps * switches
@@ -61,11 +61,10 @@ class PooledConv(Halving):
     """Conv2d(k x k) - norm - activation - MaxPool2d(2), and back: unpooling, then a transposed convolution.
 
     [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2; odd sizes are restored exactly. `kernel` is k, odd. With
-    `tied` the decoder's filters are those of the encoder, flipped (Masci et al. 2011). `unpool` says how the decoder
-    undoes the pooling: "nearest" repeats each value over its window and needs nothing but the code; "zeros" puts it where
-    the map had its maximum, at all places of a tie, as if all else in the map had been erased (Masci et al.
-    2011); "switches" puts it back where it was taken from, at one place (Zeiler & Fergus 2014; Zhao et al. 2015).
-    The last two need the mask that `encode_with_switches` gives beside the code, so they cannot decode a code alone.
+    `tied` the decoder's filters are those of the encoder, flipped (Masci et al. 2011). `unpool` is how the decoder inverts
+    pooling: "nearest" repeats each value over its window; "zeros" puts it at all positions that equal the maximum, and 0
+    elsewhere (Masci et al. 2011); "switches" puts it at the one position that it came from (Zeiler & Fergus 2014; Zhao et al.
+    2015). The last two need the mask that `encode_with_switches` returns with the code, so they cannot decode a code alone.
     """
 
     kind = "conv-pool"
@@ -99,7 +98,7 @@ class PooledConv(Halving):
         if self.unpool == "nearest":
             return self.encode(x), None
         maps = self.encoder[:-1](x)
-        # No gradient through the places: they are constant almost everywhere.
+        # no gradient through the positions, which are piecewise constant
         switches = largest(maps.detach()) if self.unpool == "zeros" else first_largest(maps.detach())
         return self.encoder[-1](maps), switches
 

@@ -17,9 +17,8 @@ from stacked.util.checks import whole
 class ResidualBlock(nn.Module):
     """x + F(x) with F = conv - norm - ReLU - conv - norm, 3 x 3 at one resolution (He et al. 2016, figure 2).
 
-    `shape` is that of the maps, (C, H, W).
-
-    The rectifier after the sum is left to whoever calls: the last one in an encoder is the activation of the code.
+    `shape` is that of the maps, (C, H, W). The ReLU after the sum is left to the caller, because the last one in an encoder
+    is the activation of the code.
     """
 
     def __init__(self, shape: Shape, norm: str) -> None:
@@ -38,10 +37,10 @@ class ResidualBlock(nn.Module):
 
 
 class Residual(Halving):
-    """Conv2d(3 x 3, stride 2) - norm - ReLU - residual block - activation, and its mirror image.
+    """Conv2d(3 x 3, stride 2) - norm - ReLU - residual blocks - activation, and the mirrored layers back.
 
-    [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2; odd sizes are restored exactly. Encoder and decoder
-    have `blocks` residual blocks each, at the resolution of the code, with a ReLU between two. The stage that reconstructs
+    [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2; odd sizes are restored exactly. Encoder and decoder have
+    `blocks` residual blocks each, at the resolution of the code, with a ReLU between two blocks. The stage that reconstructs
     pixels does not normalise its output.
     """
 

@@ -1,4 +1,4 @@
-"""The contract of a stage: an encoder/decoder pair, one step of depth."""
+"""The interface of a stage: an encoder/decoder pair, one step of depth."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-#: blocks of a stage: more are a slip of the hand, and would be built before anything else can be checked
+#: the most blocks of a stage: more are a typing mistake, and would be built before anything else could be checked
 MOST_BLOCKS = 1000
 
 
 @dataclass(frozen=True)
 class StageSettings:
-    """What a stack tells each of its stages.
+    """The settings that a stack gives to each of its stages.
 
-    in_shape: of what the stage reads, without the batch. width: channels or units of the code. norm: one of the kind's `norms`.
-    activation: of the code. output: activation of the reconstruction, which must cover the range of what is read. pixels: True
-    for the first stage, which reconstructs pixels and does not normalise them.
+    in_shape: shape of the input, without the batch. width: channels or units of the code. norm: one of the kind's `norms`.
+    activation: of the code. output: activation of the reconstruction, whose range must cover that of the input. pixels: True
+    for the first stage, which reconstructs pixels and does not normalise its output.
     """
 
     in_shape: Shape
@@ -40,21 +40,20 @@ class StageSettings:
 
 
 class Stage(nn.Module):
-    """One encoder/decoder pair, trained in place inside the stack it was grown into.
+    """An encoder/decoder pair, trained in place inside the stack that it is part of.
 
-    A subclass sets `kind` (its name in specs) and, in its constructor, `encoder` and `decoder` (sequences of modules,
-    so that a stack can show all its encoders as one; the decoder's last module is the output activation), and says in
-    `output_shape` what code an input gives without running anything. Maps are reshaped to vectors inside a stage, never
-    outside.
+    A subclass sets `kind` (its name in specs) and, in its constructor, `encoder` and `decoder` as `nn.Sequential`s; the last
+    module of the decoder is the output activation. `output_shape` returns the shape of a code without running anything. Maps
+    are reshaped to vectors inside a stage, never outside.
 
-    Its constructor takes `StageSettings` and, by keyword, options of its own, each with a default. What options no input makes
-    right is said in `check`, by which a spec is refused before anything is built. `of` makes a stage without a stack.
+    The constructor takes `StageSettings` and options as keywords, each with a default. `check` refuses options that are invalid
+    for every input, before anything is built. `of` makes a stage without a stack.
     """
 
     kind: ClassVar[str]
     norms: ClassVar[tuple[str, ...]] = ("none", *(name for name in NORMS if name != "none"))
-    halves: ClassVar[bool] = False  # whether height and width of the code are half those of what is read, rounded up
-    #: whether it reads and gives maps [C, H, W] alone, and no vectors
+    halves: ClassVar[bool] = False  # whether the code has half the height and width of the input, rounded up
+    #: whether input and code are maps [C, H, W]; False: the code is a vector
     maps: ClassVar[bool] = True
     encoder: nn.Sequential
     decoder: nn.Sequential
@@ -91,61 +90,62 @@ class Stage(nn.Module):
         pixels: bool = False,
         **options: Any,
     ) -> Self:
-        """A stage that reads `in_shape`; arguments as of `StageSettings` (norm: None is the kind's first) and options."""
+        """Return a stage for inputs of `in_shape`; arguments as in `StageSettings` (norm None: `norms[0]`) and options."""
         return cls(StageSettings(in_shape, width, norm or cls.norms[0], activation, output, pixels), **options)
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """The options of this kind with their defaults."""
+        """Return the options of this kind with their defaults."""
         return {name: p.default for name, p in list(inspect.signature(cls).parameters.items())[1:]}
 
     @classmethod
     def check(cls, width: int, **options: Any) -> None:
-        """Raise InputError for a width or options that this kind cannot have, whatever it reads."""
+        """Raise InputError for a width or options that are invalid for this kind, whatever the input."""
         whole(width, f"width of a {cls.kind} stage")
 
     @property
     def code_shape(self) -> Shape:
-        """Shape of the code, without the batch, for the input shape the stage was built for."""
+        """The shape of the code, without the batch, for the input shape the stage was built for."""
         return self.output_shape(self.in_shape)
 
     def output_shape(self, in_shape: Shape) -> Shape:
-        """Shape of the code of an input of `in_shape`, both without the batch, computed without a forward pass."""
+        """Return the shape of the code for inputs of `in_shape`, both without the batch, without a forward pass."""
         raise NotImplementedError
 
     def encode(self, x: Tensor) -> Tensor:
-        """The code [B, *code_shape] of x [B, *in_shape]."""
+        """Return the code [B, *code_shape] of x [B, *in_shape]."""
         return self.encoder(x)
 
     def encode_with_switches(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The code of x, and where in x its values came from if the decoder must be told (pooling switches)."""
+        """Return the code of x, and the mask that the decoder needs to invert pooling (None where it needs none)."""
         return self.encode(x), None
 
     def decode_linear(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
-        """The reconstruction before the output activation; arguments as of `decode`."""
+        """Return the reconstruction before the output activation; arguments as in `decode`."""
         for module in self.decoder[:-1]:
             code = module(code)
         return code
 
     def decode(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
-        """The reconstruction of what was read.
+        """Return the reconstruction [B, *in_shape] of the input.
 
-        `size` is its (H, W) where that differs from what the stage was built for; `switches` is what `encode_with_switches` gave.
+        size: (H, W) of the input if it differs from the size the stage was built for. switches: the mask of
+        `encode_with_switches`.
         """
         return self.decoder[-1](self.decode_linear(code, size, switches))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct x."""
+        """Return the reconstruction of x."""
         code, switches = self.encode_with_switches(x)
         return self.decode(code, tuple(x.shape[2:]), switches)
 
     def freeze(self, frozen: bool = True) -> Stage:
-        """Freeze: no gradients, and eval mode, so that buffers stay as they are too, however `train` is called, and on what."""
+        """Freeze the stage: no gradients, and eval mode whatever `train` is called on, so that buffers stay unchanged too."""
         self.frozen = frozen
         self.requires_grad_(not frozen)
         for handle in self._held:
             handle.remove()
-        # a mode is only a mark until a module computes: then it is set right, whoever has changed it, and how
+        # modules read the mode only in a forward pass, so a hook before it corrects any change, whoever made it
         self._held = [module.register_forward_pre_hook(evaluate) for module in self.modules()] if frozen else []
         return self.train(not frozen)
 
@@ -156,5 +156,5 @@ class Stage(nn.Module):
 
 
 def evaluate(module: nn.Module, inputs: Any) -> None:
-    """Put a module of a frozen stage into eval mode, as a hook before its forward pass."""
+    """Forward pre-hook that puts a module of a frozen stage into eval mode."""
     module.training = False

@@ -1,4 +1,4 @@
-"""Decoder layers that use the weight of an encoder layer: one tensor, with a gradient from both uses."""
+"""Decoder layers that share the weight of an encoder layer: one tensor, with gradients from both uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TiedLinear(nn.Module):
 
     def __init__(self, encoder: nn.Linear) -> None:
         super().__init__()
-        # In a tuple, so that the encoder is not registered a second time: one entry in the state dict, one in parameters().
+        # in a tuple, so that the encoder's weight is registered only once in the state dict and in parameters()
         self._encoder = (encoder,)
         self.bias = nn.Parameter(encoder.weight.new_zeros(encoder.in_features))
 
@@ -24,10 +24,10 @@ class TiedLinear(nn.Module):
 
 
 class TiedConvTranspose2d(nn.Module):
-    """The transpose of an encoder's convolution, with that convolution's weight [code, input, k, k] and a bias of its own.
+    """The transpose of an encoder's convolution, with the same weight [code, input, k, k] and its own bias.
 
-    Seen as a convolution of the code (with zeros between its values where the encoder strides), its filters are those of
-    the encoder, flipped in both directions (Masci et al. 2011). Like the encoder, it keeps odd kernels centred.
+    As a convolution of the code (with zeros between its values, if the encoder has a stride), its filters are those of the
+    encoder, flipped in both directions (Masci et al. 2011). Like the encoder, it keeps odd kernels centred.
     """
 
     def __init__(self, encoder: nn.Conv2d, output_padding: tuple[int, ...] = (0, 0)) -> None:
@@ -38,7 +38,7 @@ class TiedConvTranspose2d(nn.Module):
         self.bias = nn.Parameter(encoder.weight.new_zeros(encoder.in_channels))
 
     def forward(self, code: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """Called like `nn.ConvTranspose2d`; `output_size` is (H, W) where that differs from what it was built for."""
+        """Called like `nn.ConvTranspose2d`; `output_size` is (H, W) if it differs from the size that the module was built for."""
         weight, stride, padding = self._encoder[0].weight, self.stride, self.padding
         extra = self.output_padding
         if output_size:

@@ -1,4 +1,4 @@
-"""Transformer stages: patches become tokens of a map, which attend to each other."""
+"""Transformer stages: patches become tokens of a map, with self-attention between them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def need_division(patch: int, size: Shape) -> None:
 
 
 def positions(height: int, width: int, features: int, like: Tensor) -> Tensor:
-    """Sines and cosines of each token's row and column [height * width, features], of the dtype and on the device of `like`.
+    """Return sinusoidal encodings of each token's row and column [height * width, features], with dtype and device of `like`.
 
-    The first half of the features tells the row, the second the column, each in features / 4 frequencies from 1
-    down towards 1/10000 (Vaswani et al. 2017, in two dimensions as by He et al. 2022). Nothing to learn, any size.
+    The first half of the features encodes the row, the second the column, each in features / 4 frequencies from 1 down towards
+    1/10000 (Vaswani et al. 2017, in two dimensions as in He et al. 2022). They have no parameters and work for any size.
     """
-    dtype = torch.promote_types(like.dtype, torch.float32)  # a half-precision angle would be no angle
+    dtype = torch.promote_types(like.dtype, torch.float32)  # half precision is too coarse for angles
     count = features // 4
     frequencies = 10000.0 ** (-torch.arange(count, dtype=dtype, device=like.device) / count)
     waves = []
@@ -45,9 +45,9 @@ def positions(height: int, width: int, features: int, like: Tensor) -> Tensor:
 class Block(nn.Module):
     """Self-attention and a perceptron on tokens [B, N, width], each on normalised tokens and added to them.
 
-    The pre-norm block of Dosovitskiy et al. 2021 (figure 1), without dropout. Not `nn.TransformerEncoderLayer`: in eval mode
-    under no-grad that switches to a fused path which rounds differently from training, so that a frozen stage would give
-    other codes than the ones it was trained with.
+    The pre-norm block of Dosovitskiy et al. 2021 (figure 1), without dropout. `nn.TransformerEncoderLayer` is not used
+    because in eval mode without gradients it switches to a fused kernel that rounds differently from training, so that a
+    frozen stage would not return the codes that it was trained with.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -69,9 +69,9 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Module):
-    """A map [B, width, h, w] through transformer blocks, its places as tokens with their positions added.
+    """Transformer blocks on a map [B, width, h, w], whose positions are the tokens, with position encodings added.
 
-    The sum that pre-norm blocks add to is normalised once at the end (Dosovitskiy et al. 2021, equation 4).
+    The output of the pre-norm blocks is normalised once at the end (Dosovitskiy et al. 2021, equation 4).
     """
 
     def __init__(self, width: int, heads: int, blocks: int) -> None:
@@ -85,7 +85,7 @@ class Blocks(nn.Module):
 
 
 class Patches(Conv2d):
-    """Each patch as one vector, by a linear map; a size that the patch does not divide is refused, not cut."""
+    """A linear map from each patch to a vector; a size that the patch does not divide is refused instead of cut."""
 
     def forward(self, x: Tensor) -> Tensor:
         need_division(self.kernel_size[0], tuple(x.shape[2:]))
@@ -93,13 +93,13 @@ class Patches(Conv2d):
 
 
 class Transformer(Stage):
-    """Patches - transformer blocks - activation, and back: blocks, then each token's patch by a linear map.
+    """Patches - transformer blocks - activation, and back: blocks, then a linear map from each token to its patch.
 
-    [B, C, H, W] -> [B, width, H/patch, W/patch]: a patch embedding on pixels (Dosovitskiy et al. 2021), and on the code of
-    a stage below a merging of neighbouring tokens (Liu et al. 2021), without their windows. The decoder has its own blocks,
-    on the code with positions added anew (He et al. 2022). `patch` must divide H and W; `heads` and 4, for the positions,
-    must divide `width`. Encoder and decoder have `blocks` blocks each. The one norm is the layer norm of each token's
-    features, inside the blocks and after them.
+    [B, C, H, W] -> [B, width, H/patch, W/patch]. On pixels this is a patch embedding (Dosovitskiy et al. 2021), on the code
+    of a lower stage a merging of neighbouring tokens (Liu et al. 2021, without their windows). The decoder has its own blocks
+    and adds positions to the code again (He et al. 2022). `patch` must divide H and W; `heads` and 4 (for the positions) must
+    divide `width`. Encoder and decoder have `blocks` blocks each. The only norm is the layer norm of each token's features,
+    in the blocks and after them.
     """
 
     kind = "transformer"
@@ -131,7 +131,7 @@ class Transformer(Stage):
         need(
             width % multiple == 0,
             f"width {width} of a {cls.kind} stage with {heads} heads is not allowed: give a multiple of {multiple}, "
-            "which the heads and the 4 parts of a position divide",
+            "which both the heads and the 4 parts of the position encoding divide",
         )
 
     def output_shape(self, in_shape: Shape) -> Shape:

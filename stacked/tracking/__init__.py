@@ -1,1 +1,1 @@
-"""Recording runs in MLflow: nothing is lost in an outage, and training never waits for long."""
+"""Recording of runs in MLflow that loses nothing in an outage of the store and never delays training for long."""

@@ -1,4 +1,4 @@
-"""What a run records to when nobody tracks it."""
+"""A tracker that records nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class NullTracker:
-    """Stands where a Tracker, or the run of a stage, could, and records nothing."""
+    """Takes the place of a Tracker, or of the run of a stage, and records nothing."""
 
     def __enter__(self) -> NullTracker:
         return self

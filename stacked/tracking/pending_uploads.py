@@ -1,4 +1,4 @@
-"""What a run asks of the store besides points: pictures, texts, files and the like, kept in files until it is done."""
+"""Uploads of a run other than metrics (pictures, texts, files, datasets, models), kept in files until they are done."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOLDER = "unsent"
 
 @dataclass(frozen=True)
 class Picture:
-    """The plain arguments of the client's `log_image`."""
+    """The arguments of the client's `log_image`, except for the image."""
 
     key: str
     step: int
@@ -63,16 +63,16 @@ class Examples:
     context: str
 
 
-#: Methods of the store's client that a file may name, with their plain arguments.
-KEPT: dict[str, type] = {"log_image": Picture, "log_text": Text, "log_file": Files, "log_dataset": Examples}
+#: Methods of the store's client that a stored upload may name, with their plain arguments.
+ARGUMENTS: dict[str, type] = {"log_image": Picture, "log_text": Text, "log_file": Files, "log_dataset": Examples}
 
 
 @dataclass
 class PendingUpload:
-    """A method of the store's client by name, and its arguments after the run's id, by name.
+    """A call of a method of the store's client: its name, and its arguments after the run's id, by name.
 
-    plain: arguments that JSON can hold. arrays: those that are arrays. live: objects that only this process has; an errand
-    with one of them is not kept. once: a label, for what is done once in the life of a run.
+    plain: arguments that JSON can hold. arrays: NumPy arrays. live: objects of this process; an upload that has some cannot be
+    stored. once: a label for what is done only once for a run. path: the file that stores the upload.
     """
 
     what: str
@@ -83,7 +83,7 @@ class PendingUpload:
     path: Path | None = None
 
     def do(self, client: object, run_id: str, folder: Path) -> None:
-        """Do it for a run with that work folder, from which paths start, and forget the file that kept it."""
+        """Perform the upload for a run with this work folder, to which paths are relative, and delete the file that stores it."""
         method: Callable[..., None] = getattr(client, self.what)
         plain = {name: str(folder / value) if name == "path" else value for name, value in self.plain.items()}
         path = self.plain.get("path", "")
@@ -96,8 +96,8 @@ class PendingUpload:
             shutil.rmtree(self.path.with_suffix(""), ignore_errors=True)
 
 
-def keep(folder: Path, upload: PendingUpload) -> None:
-    """Write an errand down in a run's work folder, where a later process finds it, with a copy of a file that lies elsewhere."""
+def store_upload(folder: Path, upload: PendingUpload) -> None:
+    """Store an upload in a run's work folder for a later process, with a copy of any file from outside of it."""
     if upload.path is not None or upload.live:
         return
     numbers = [int(path.stem) for path in (folder / FOLDER).glob("*.npz") if path.stem.isdecimal()]
@@ -106,15 +106,15 @@ def keep(folder: Path, upload: PendingUpload) -> None:
         upload.plain["path"] = str(_copied(Path(upload.plain["path"]), path.with_suffix("")).relative_to(folder))
     words = json.dumps({"what": upload.what, "plain": upload.plain, "once": upload.once}).encode()
     content = io.BytesIO()
-    np.savez(content, errand=np.frombuffer(words, np.uint8), **upload.arrays)  # type: ignore[arg-type]
+    np.savez(content, errand=np.frombuffer(words, np.uint8), **upload.arrays)  # type: ignore[arg-type]  # a stored name
     write_atomically(path, content.getvalue())
     upload.path = path
 
 
-def kept(folder: Path) -> list[PendingUpload]:
-    """The errands in a run's work folder, in their order; InputError for a file that holds none, or a link.
+def stored_uploads(folder: Path) -> list[PendingUpload]:
+    """Return the uploads stored in a run's work folder, in their order; InputError for an invalid file or a link.
 
-    What a process was killed over, while it wrote in the folder or forgot an errand, is removed.
+    What killed processes left, incomplete files and copies without an upload, is removed.
     """
     check_inside(folder, folder / FOLDER)
     sweep(folder, folder / FOLDER)
@@ -127,7 +127,7 @@ def kept(folder: Path) -> list[PendingUpload]:
 
 
 def _copied(there: Path, into: Path) -> Path:
-    """A copy of a file, or of the files in a folder, in the folder `into`."""
+    """Copy a file, or a folder, into the folder `into`, and return the path of the copy."""
     here = into / there.name
     with writing(into):
         into.mkdir(parents=True, exist_ok=True)
@@ -142,19 +142,17 @@ def _read(path: Path) -> PendingUpload:
     try:
         arrays = read_arrays(path)
         words = parsed(arrays.pop("errand").tobytes().decode())
-        need(
-            isinstance(words, dict) and words.keys() == {"what", "plain", "once"}, "it does not say what is to be done"
-        )
-        choice(words["what"], tuple(KEPT), "errand")
+        need(isinstance(words, dict) and words.keys() == {"what", "plain", "once"}, "it does not name a method to call")
+        choice(words["what"], tuple(ARGUMENTS), "upload")
         need(isinstance(words["once"], str), f"label {words['once']!r} is not a word")
-        plain = asdict(from_dict(KEPT[words["what"]], words["plain"]))
+        plain = asdict(from_dict(ARGUMENTS[words["what"]], words["plain"]))
         need(arrays.keys() == ({"image"} if words["what"] == "log_image" else set()), "it has other arrays")
-        need(all(picture(array) for array in arrays.values()), "its picture is none")
+        need(all(is_picture(array) for array in arrays.values()), "its picture is not uint8 [H, W] or [H, W, 3]")
         return PendingUpload(words["what"], plain, arrays, once=words["once"], path=path)
     except (KeyError, *UNREADABLE) as error:
-        raise InputError(f"{path} is not what a run left to be sent: move it away") from error
+        raise InputError(f"{path} is not a pending upload of a run: move it away") from error
 
 
-def picture(array: NDArray[Any]) -> bool:
-    """Whether it is one, uint8 [H, W] or [H, W, 3]."""
+def is_picture(array: NDArray[Any]) -> bool:
+    """Whether an array is a picture, uint8 [H, W] or [H, W, 3]."""
     return array.dtype == np.uint8 and array.ndim in (2, 3) and array.shape[2:] in ((), (3,)) and array.size > 0

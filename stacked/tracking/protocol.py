@@ -1,4 +1,4 @@
-"""What a run needs of whatever records it: `Tracker` records in MLflow, `NullTracker` nowhere."""
+"""The interface that a run needs to record itself: `Tracker` records in MLflow, `NullTracker` nowhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RecordsStage(Protocol):
-    """Records a stage, in a `with` statement; methods as of `stacked.tracking.tracker.Run`."""
+    """Records a stage, in a `with` statement; methods as in `stacked.tracking.tracker.Run`."""
 
     def __enter__(self) -> RecordsStage: ...
 
@@ -28,7 +28,7 @@ class RecordsStage(Protocol):
 
 
 class RecordsRun(RecordsStage, Protocol):
-    """Records a run; methods as of `stacked.tracking.tracker.Tracker`."""
+    """Records a run; methods as in `stacked.tracking.tracker.Tracker`."""
 
     def image(self, key: str, array: NDArray[np.uint8], step: int) -> None: ...
 

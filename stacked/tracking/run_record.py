@@ -1,4 +1,4 @@
-"""What the work folder of a run remembers of it: `run.json`, written atomically."""
+"""The record of a run in its work folder: `run.json`, written atomically."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ STATUS = ("RUNNING", "FINISHED", "FAILED", "KILLED")
 
 @dataclass
 class RunRecord:
-    """What a run is, and how much of it the store of that name has; times in ms since 1970.
+    """The record of a run, and how much of it the store called `store` has; times are in ms since 1970.
 
-    key: what the run can be found by in the store when its id was not learned.
+    key: tag by which the run is found in the store if the process ended before it learned the run's id.
     """
 
     store: str
@@ -59,12 +59,12 @@ class RunRecord:
         self.tags_sent = False
 
     def resume(self, name: str) -> None:
-        """The run goes on: it has not ended any more."""
+        """Mark the run as running again."""
         self.name, self.status, self.ended, self.end_sent = name, "RUNNING", None, False
         self.tags.pop(FAILURE_TAG, None)
 
     def forget_store(self) -> None:
-        """The store has nothing of this run."""
+        """Mark everything as not sent, because the store does not have the run."""
         self.run_id, self.points_sent, self.tags_sent, self.end_sent, self.done = None, 0, False, False, []
         self.key = uuid.uuid4().hex
 
@@ -72,9 +72,9 @@ class RunRecord:
 def open_record(
     folder: Path, store: str, experiment: str, name: str, tags: Mapping[str, object], params: Mapping[str, object]
 ) -> RunRecord:
-    """The record of a run that begins or goes on now, in an experiment of the store of that name.
+    """Create or resume the record of a run, in an experiment of the store with this name.
 
-    Raises `InputError` when the folder holds a run with other parameters.
+    Raises `InputError` if the folder holds a run with other parameters.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def open_record(
 
 
 def read_record(folder: Path, store: str | None = None) -> RunRecord:
-    """The record in a folder; one made with a store of another name than this one says that it has nothing of the run."""
+    """Return the record in a folder. If it was made with a store of another name, everything is marked as not sent."""
     path = folder / FILE
     check_inside(folder, path)
     try:
@@ -101,8 +101,8 @@ def read_record(folder: Path, store: str | None = None) -> RunRecord:
             f"{path} is not the record of a run ({error}); move its folder away to start the run afresh"
         ) from error
     if record.store.startswith("sqlite:") and record.store.endswith("/mlflow.db"):
-        record.store = "local"  # it was called by its address once
-    record.store = without_login(record.store)  # which was kept once
+        record.store = "local"  # the name in records of earlier versions
+    record.store = without_login(record.store)  # earlier versions kept logins
     if store is not None and record.store != store:
         record.store = store
         record.forget_store()
@@ -110,7 +110,7 @@ def read_record(folder: Path, store: str | None = None) -> RunRecord:
 
 
 def now() -> int:
-    """Milliseconds since 1970."""
+    """Return the milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 

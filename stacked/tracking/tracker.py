@@ -1,9 +1,8 @@
-"""What a run leaves in MLflow: an arm run with its stages as child runs, and files that outlive an outage.
+"""Trackers of runs in MLflow: the run of an arm has its stages as child runs, and survives outages of the store.
 
-Everything measured is first appended to a file in the run's work folder and sent in batches. When the store
-fails, training goes on; what was not sent is kept there and sent later, with its original time, by this process or
-another. Sending a point twice is harmless: MLflow keeps one of two points that agree in run, metric, step, time and
-value. One thread of one process writes a run.
+Metrics are first appended to a file in the run's work folder and sent in batches. If the store fails, training continues; what
+was not sent stays there and is sent later, with its original time, by this process or another one. Sending metrics twice is
+harmless, because MLflow stores equal values of run, metric, step and time once. A run is written by one thread of one process.
 
 Importing this module imports MLflow, which takes seconds.
 """
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from stacked.tracking.backend.client import PICTURES, StoreClient
 from stacked.tracking.backend.store import OUTAGES, Store, open_store
-from stacked.tracking.pending_uploads import PendingUpload, picture
+from stacked.tracking.pending_uploads import PendingUpload, is_picture
 from stacked.tracking.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record
 from stacked.tracking.run_sync import SyncedRun
 from stacked.tracking.work_folder import held
@@ -39,20 +38,20 @@ __all__ = ["Run", "Store", "Tracker", "open_store", "study_run"]
 
 
 class Run(SyncedRun):
-    """One run of the store; a context manager that ends it FINISHED, FAILED (tag `failure`) or KILLED."""
+    """A run in the store; as a context manager it ends the run as FINISHED, FAILED (with the tag `failure`) or KILLED."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Note metrics at an update; a metric that is already noted for that step is skipped.
+        """Log metrics at an update; a metric that has a value for that step is skipped.
 
-        Values that are not finite are logged as NaN, with the tag diverged=true. Raises `InputError` for a
-        metric name that MLflow refuses.
+        Values that are not finite are logged as NaN and set the tag diverged=true. Raises `InputError` for a metric name that
+        MLflow refuses.
         """
-        point = self._points.add(self._record.name, metrics, step, now())
-        if point is None:
+        entry = self._log.add(self._record.name, metrics, step, now())
+        if entry is None:
             return
-        if any(math.isnan(value) for value in point.metrics.values()):
+        if any(math.isnan(value) for value in entry.metrics.values()):
             self._set_tags({"diverged": "true"})
-        self._uploader.note()
+        self._uploader.add()
 
     def tags(self, tags: Mapping[str, object]) -> None:
         """Set tags, as text."""
@@ -60,20 +59,20 @@ class Run(SyncedRun):
         self._uploader.flush()
 
     def image(self, key: str, array: NDArray[np.uint8], step: int) -> None:
-        """Log a picture, [H, W] or [H, W, 3] in 0..255, once for a key and a step."""
-        if not picture(array):
+        """Log a picture, uint8 [H, W] or [H, W, 3], once for each key and step."""
+        if not is_picture(array):
             raise InputError(f"picture {key!r} is {array.dtype} {list(array.shape)}; give uint8 [H, W] or [H, W, 3]")
         plain = {"key": key, "step": step, "at": now()}
         self._do(PendingUpload("log_image", plain, {"image": array.copy()}, once=f"image {key} {step}"))
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Log a file, or the files in a folder; in an outage what lies in the run's work folder is read later: leave it there."""
+        """Log a file, or the files in a folder. In an outage, files inside the work folder are read later and must stay there."""
         if not path.exists():
             raise InputError(f"the artifact {str(path)!r} does not exist; write it before logging it")
         inside = [file.name for file in path.iterdir()] if path.is_dir() else [path.name]
         for name in inside:
             _check_folder(str(Path(folder or "") / name))
-        # a work folder is moved with its store
+        # relative to the work folder, which can be moved with its store
         place, own = path.absolute(), self._folder.absolute()
         place = place.relative_to(own) if place.is_relative_to(own) else place
         self._do(PendingUpload("log_file", {"path": str(place), "folder": folder}))
@@ -98,7 +97,7 @@ class Run(SyncedRun):
         else:
             self._record.status = "KILLED"
         self._record.ended = now()
-        quietly = partial(suppress, Unwritable) if error else nullcontext  # it must not hide why the run ended
+        quietly = partial(suppress, Unwritable) if error else nullcontext  # do not hide the error that ended the run
         with quietly():
             self._record.save(self._folder)
         with quietly():
@@ -106,7 +105,7 @@ class Run(SyncedRun):
 
 
 class Family(Run):
-    """A run and its stages, as its work folder holds them: `points.jsonl`, `run.json`, and `stages/<index>` with the same."""
+    """A run and its stages, stored in its work folder: `points.jsonl`, `run.json`, and the same files in `stages/<index>`."""
 
     def __init__(self, client: StoreClient, folder: Path, record: RunRecord) -> None:
         super().__init__(client, folder, record)
@@ -125,7 +124,7 @@ class Family(Run):
                 stage._send()
         except OUTAGES:
             for run in family:
-                run._found = False  # what the store knew, or said of it, may not hold any more
+                run._found = False  # earlier answers of the store may be wrong now
             raise
 
     def look_again(self) -> None:
@@ -134,19 +133,19 @@ class Family(Run):
             stage.look_again()
 
     def end(self) -> None:
-        """Note that what is RUNNING was KILLED, when the run was last heard of."""
+        """Mark everything RUNNING as KILLED, at the time of its last metrics."""
         for run in (self, *self._stages.values()):
             if run._record.ended is None:
-                points = run._points.points
-                run._record.status, run._record.ended = "KILLED", points[-1].time if points else run._record.started
+                entries = run._log.entries
+                run._record.status, run._record.ended = "KILLED", entries[-1].time if entries else run._record.started
                 run._record.end_sent = False
                 run._record.save(run._folder)
 
 
 class Tracker(Family):
-    """The run of one arm with one seed, and its stages as child runs.
+    """The run of one arm with one seed, with its stages as child runs.
 
-    A run that `work` remembers and that still exists in the store is resumed, else a run is created. Raises `InputError` when
+    A run that `work` holds and that still exists in the store is resumed, otherwise one is created. Raises `InputError` if
     `work` holds a run with other parameters, or another process uses it.
     """
 
@@ -179,9 +178,9 @@ class Tracker(Family):
             self._holding.__exit__(kind, error, trace)
 
     def stage(self, index: int, name: str, params: Mapping[str, object]) -> Run:
-        """The child run of a stage, to be used in a `with` statement; `index` is unique within the run.
+        """Return the child run of a stage, for a `with` statement; `index` is unique within the run.
 
-        It carries no tag or parameter named arm: the view that averages over seeds groups by it.
+        It has no tag or parameter named arm, because the view that averages over seeds groups by it.
         """
         if "arm" in params:
             raise InputError("a stage has no parameter named 'arm'; leave it to the arm's run")
@@ -197,19 +196,19 @@ class Tracker(Family):
         return self._stages[index]
 
     def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:
-        """Note that the run reads `rows` uint8 examples of `shape`; `context` says for what ("train")."""
+        """Log that the run uses a dataset of `rows` uint8 examples of `shape`; `context` is its purpose, such as "train"."""
         plain = {"name": name, "digest": digest, "rows": rows, "shape": list(shape), "context": context}
         self._do(PendingUpload("log_dataset", plain, once=f"dataset {name} {digest} {context}"))
 
     def model(self, encoder: nn.Module, example: Tensor) -> None:
-        """Log the encoder as it is now, once a run, as the model "encoder"; `example` is a batch of inputs.
+        """Log the encoder, once for a run, as the model "encoder"; `example` is a batch of inputs.
 
-        It is exported in eval mode for any batch size: `mlflow.pytorch.load_model` gives a graph module back.
+        It is exported in eval mode for any batch size; `mlflow.pytorch.load_model` returns a graph module.
         """
         import torch
 
         frozen = copy.deepcopy(encoder).cpu().to(memory_format=torch.contiguous_format).eval()
-        # MLflow stores the example twice as text, where quarters are short.
+        # MLflow stores the example twice as text: multiples of 1/4 are short
         batch = (torch.cat([example, example])[:2].detach().cpu().mul(4).round() / 4).numpy()
         self._do(
             PendingUpload("log_model", {"name": "encoder"}, {"example": batch}, {"model": frozen}, once="model encoder")
@@ -217,9 +216,9 @@ class Tracker(Family):
 
 
 def set_aside(store: Store, work: Path) -> None:
-    """Make room for a run that is done anew: its work folder is renamed, and views no longer find the old run.
+    """Rename the work folder of a run that is to be repeated, and hide the old run from views.
 
-    Nothing is deleted: the run in the store keeps its points and gets the tag kind=superseded.
+    Nothing is deleted: the run in the store keeps its metrics and gets the tag kind=superseded.
     """
     if not work.exists():
         return
@@ -236,12 +235,12 @@ def set_aside(store: Store, work: Path) -> None:
 
 
 def was_replayed(store: Store, work: Path) -> bool:
-    """Whether the run in this work folder shows a record made elsewhere (tag replayed=true) and was not trained here."""
+    """Whether the run in this work folder was copied from a record (tag replayed=true) instead of being trained here."""
     return (work / "run.json").exists() and read_record(work, store.name).tags.get("replayed") == "true"
 
 
 def study_run(store: Store, experiment: str, study: str) -> Tracker:
-    """The run of a study as a whole, for artifacts and tags; the same one when the study is run again."""
+    """Return the run of a study as a whole, for artifacts and tags; the same run when the study is repeated."""
     work = store.root / "work" / f"study-{study}"
     tags = {"kind": "study", "study": study}
     return Tracker(store, experiment, name=study, work=work, tags=tags, params={})

@@ -1,4 +1,4 @@
-"""When notes are sent to the store: in batches, and after a failure not again for a while."""
+"""Timing of uploads to the store: in batches, and after a failure only after a pause."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
 from stacked.tracking.backend.store import OUTAGES, Unusable, reason_of
 from stacked.util.paths import without_login
 
-BATCH_POINTS = 100
+BATCH_ENTRIES = 100
 BATCH_SECONDS = 5.0
-AT_ONCE = 1.0  # what failed sooner is tried once more: a server closes connections that nobody used for a while
+RETRY_SECONDS = 1.0  # a failure within this time is retried once, because servers close idle connections
 
 
 class Uploader:
-    """Calls `send` when enough is waiting; the first failure of a store warns, every failure starts a pause.
+    """Calls `send` when enough is pending; the first failure of a store causes a warning, every failure a pause.
 
-    `send` raises one of `OUTAGES` when the store fails, or has been waited for too long; what it did not send, it sends when
-    called again.
+    `send` raises one of `OUTAGES` if the store fails or takes too long; what it did not send, it sends when called again.
     """
 
     def __init__(
@@ -31,18 +30,19 @@ class Uploader:
         self.breaker = breaker or circuit_breaker_for(address)
         self._waiting, self._sent_at = 0, self.breaker.clock()
 
-    def note(self) -> None:
-        """Count one more point that waits, and send when a hundred wait or five seconds have passed."""
+    def add(self) -> None:
+        """Count one more pending entry, and send if a hundred are pending or five seconds have passed."""
         self._waiting += 1
-        if self._waiting >= BATCH_POINTS or self.breaker.clock() - self._sent_at >= BATCH_SECONDS:
+        if self._waiting >= BATCH_ENTRIES or self.breaker.clock() - self._sent_at >= BATCH_SECONDS:
             self.flush()
 
     def flush(self, *, pressing: bool = False, strict: bool = False) -> bool:
-        """Send what waits; False when the store fails or is given time to recover.
+        """Send everything pending; False if the store fails or is in a pause after a failure.
 
-        A store that takes no runs as it is fails like any other, and is `Unusable` where `strict`.
+        pressing: ignore such a pause. strict: raise `Unusable` if the store answers but cannot take runs, instead of treating
+        this as an outage.
         """
-        if not self.breaker.has(pressing=pressing):
+        if not self.breaker.allows(pressing=pressing):
             return False
         start = self.breaker.clock()
         try:
@@ -64,14 +64,14 @@ class Uploader:
         try:
             self.send()
         except OUTAGES:
-            if self.breaker.clock() - start >= AT_ONCE:
+            if self.breaker.clock() - start >= RETRY_SECONDS:
                 raise
             self.send()
 
     def _warn(self, what: str) -> None:
         warnings.warn(
-            f"MLflow at {without_login(self.address)} {what}; training goes on, the points are kept in {self.kept_in} and sent "
-            "when the store answers: in this run, or later by python -m stacked.doctor",
+            f"MLflow at {without_login(self.address)} {what}; training goes on, and metrics are kept in {self.kept_in} and "
+            "sent when the store answers: in this run, or later by python -m stacked.doctor",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""The work folder of a run, in which one process trains at a time."""
+"""Locks of work folders: one process at a time trains in a work folder."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from stacked.util.errors import InputError
 
 
 class InUse(InputError):
-    """Another process is in a work folder."""
+    """Another process uses a work folder."""
 
 
 def lock_of(work: Path) -> BaseFileLock:
-    """The lock of a work folder, one a process: who holds it already may take it again."""
+    """Return the lock of a work folder, which a process that holds it can acquire again."""
     return FileLock(work.with_name(f"{work.name}.lock"), is_singleton=True)
 
 
 @contextmanager
 def held(work: Path, wait: float = 0.0) -> Iterator[None]:
-    """Keep other processes out of a work folder; InUse when one is still in it after so many seconds."""
+    """Context that locks a work folder; InUse if another process holds the lock for `wait` seconds."""
     lock = lock_of(work)
     try:
         with writing(Path(lock.lock_file)):
             work.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=wait)
     except Timeout as error:
-        raise InUse(f"another process is training the run in {work}: wait for that to end") from error
+        raise InUse(f"another process is training the run in {work}: wait until it ends") from error
     try:
         yield
     finally:

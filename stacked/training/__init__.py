@@ -1,1 +1,1 @@
-"""Training: the loss of a phase, the one loop, kept codes, early stopping, and `pretrain`."""
+"""Training: the loss of a phase, the training loop, cached codes, early stopping, and `pretrain`."""

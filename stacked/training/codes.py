@@ -1,4 +1,4 @@
-"""What a phase reads: images, or the clean codes of the frozen stages below, kept in memory or computed anew."""
+"""The inputs of a phase: images, or clean codes of the frozen stages below, cached in memory or recomputed."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.free_memory import free_bytes
 from stacked.util.errors import InputError
 
-#: Codes larger than this many bytes are computed anew in every update; fixed, so that the choice, and with it the FLOPs of
-#: a run, do not depend on the machine.
+#: Codes larger than this are recomputed in every update. A constant, so that the choice, and with it the FLOPs of a run, do not
+#: depend on the machine.
 MOST_BYTES = 2**30
 MODES = ("auto", "memory", "recompute")
 
 
-#: what is to be learned, by the indices of a batch
+#: function from the indices of a batch to its targets
 Targets = Callable[[Tensor], Tensor]
 
 
 class Inputs(Protocol):
-    """What a phase reads, by index."""
+    """The inputs of a phase, by index."""
 
     def __call__(self, index: Tensor) -> Tensor:
-        """The clean inputs [len(index), ...] as floats."""
+        """Return the clean inputs [len(index), ...] as floats."""
 
     def __len__(self) -> int: ...
 
 
 class Images:
-    """Images kept as uint8, moved to floats in [0, 1] on `device` (None: where they lie) batch by batch.
+    """Images stored as uint8 and converted batch by batch to floats in [0, 1] on `device` (None: the device they are on).
 
-    rows: the indices of those that are meant (None: all); they are not copied.
+    rows: indices of the images to use (None: all), without a copy.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Images:
 
     @classmethod
     def of(cls, images: Tensor | Images, device: torch.device | None = None) -> Images:
-        """Images [N, C, H, W] uint8, or those that are such already, on a device (None: where they lie)."""
+        """Return uint8 images [N, C, H, W], or an `Images`, as `Images` converted on `device` (None: the device they are on)."""
         return (
             cls(images.images, images.dtype, device, images.rows)
             if isinstance(images, Images)
@@ -59,7 +59,7 @@ class Images:
 
     @classmethod
     def near(cls, images: Tensor, device: torch.device, rows: Tensor | None = None) -> Images:
-        """Images kept on the device when they take no more than half of its free memory, else where they lie."""
+        """Return images, moved to the device if they take at most half of its free memory."""
         count = len(images) if rows is None else len(rows)
         if images.device == device or count * images[:1].numel() > 0.5 * free_bytes(device):
             return cls(images, device=device, rows=rows)
@@ -67,7 +67,7 @@ class Images:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image."""
+        """The shape of one image."""
         return tuple(self.images.shape[1:])
 
     def __call__(self, index: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Images:
 
 
 class Recomputed:
-    """Codes of the frozen stages up to `depth`, computed anew for each batch."""
+    """Codes of the frozen stages up to `depth`, recomputed for each batch."""
 
     def __init__(self, stack: StackedAutoencoder, depth: int, images: Inputs) -> None:
         self.stack, self.depth, self.images = stack, depth, images
@@ -93,18 +93,23 @@ class Recomputed:
 
 
 class InMemory:
-    """Codes of the frozen stages computed once, in batches of the size that training uses: kernels may round otherwise for
-    other batch sizes, and training on kept codes must equal training on recomputed ones bit for bit."""
+    """Codes of the frozen stages, computed once and kept in memory.
+
+    They are computed in batches of the training batch size, because kernels can round differently for other sizes, and training
+    on cached codes must equal training on recomputed ones bit for bit.
+    """
 
     def __init__(self, source: Recomputed, batch_size: int) -> None:
         n, size = len(source), min(batch_size, len(source))
         first = source(torch.arange(size))
         maps = first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if maps else torch.contiguous_format  # theirs, so that kernels are the same too
+        layout = (
+            torch.channels_last if maps else torch.contiguous_format
+        )  # the layout of the codes, for the same kernels
         self.codes = torch.empty((n, *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=layout)
         self.codes[:size] = first
         for start in range(size, n, size):
-            start = min(start, n - size)  # the last batch overlaps the one before, to be as long as all others
+            start = min(start, n - size)  # the last batch overlaps the one before, so that all have the same size
             self.codes[start : start + size] = source(torch.arange(start, start + size))
 
     def __call__(self, index: Tensor) -> Tensor:
@@ -116,7 +121,7 @@ class InMemory:
 
 @dataclass(frozen=True)
 class CodeCache:
-    """How a phase gets its inputs, and why: "images", "memory" (codes are kept) or "recompute". bytes: of codes that are kept."""
+    """How a phase gets its inputs: `mode` "images", "memory" (cached codes) or "recompute", why, and the bytes of the cache."""
 
     mode: str
     why: str
@@ -126,10 +131,10 @@ class CodeCache:
 def choose_cache(
     depth: int, values: int, images: int, updates: int, batch_size: int, mode: str = "auto", free: float = math.inf
 ) -> CodeCache:
-    """Choose between keeping the codes at `depth` and recomputing them: kept ones are computed once an image, others once a use.
+    """Choose between caching the codes at `depth` (computed once per image) and recomputing them (once per use).
 
-    values: of the code of one image. mode: "auto", "memory" or "recompute". free: bytes of memory that may be used.
-    Raises InputError when `mode` is "memory" and the codes do not fit.
+    values: number of values in the code of an image. mode: "auto", "memory" or "recompute". free: bytes of free memory. Raises
+    InputError if `mode` is "memory" and the codes do not fit.
     """
     if mode not in MODES:
         raise InputError(f"codes {mode!r} is not known: choose from {', '.join(MODES)}")
@@ -139,13 +144,13 @@ def choose_cache(
     gib = f"{size / 2**30:.1f} GiB"
     if mode == "memory" and size > 0.8 * free:
         raise InputError(
-            f"the codes at depth {depth} need {gib} and {free / 2**30:.1f} GiB are free: let them be recomputed, or take fewer "
+            f"the codes at depth {depth} need {gib} and {free / 2**30:.1f} GiB are free: choose codes 'recompute', or use fewer "
             "images"
         )
     if mode != "auto":
-        return CodeCache(mode, "asked for", size if mode == "memory" else 0)
+        return CodeCache(mode, "as requested", size if mode == "memory" else 0)
     if uses <= images:
-        return CodeCache("recompute", f"{uses:,} uses of {images:,} images: keeping codes saves nothing")
+        return CodeCache("recompute", f"{uses:,} uses of {images:,} images: a cache saves nothing")
     if size > MOST_BYTES:
         return CodeCache("recompute", f"codes of {gib} exceed the limit of {MOST_BYTES / 2**30:.0f} GiB")
     if size > 0.8 * free:
@@ -154,7 +159,7 @@ def choose_cache(
 
 
 def inputs(stack: StackedAutoencoder, depth: int, images: Inputs, mode: str, batch_size: int) -> Inputs:
-    """The inputs of a phase that reads `depth`, kept as `mode` says."""
+    """Return the inputs of a phase that reads `depth`, cached according to `mode`."""
     if depth == 0:
         return images
     source = Recomputed(stack, depth, images)

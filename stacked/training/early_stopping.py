@@ -1,4 +1,4 @@
-"""Ending a phase where its validation loss has stopped improving."""
+"""Early stopping: a phase ends when its validation loss stops improving."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from stacked.training.phase_loss import PhaseLoss
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A phase's own loss on clean validation inputs, in batches of the size that training uses."""
+class ValidationLoss:
+    """The loss of a phase on clean validation inputs, in batches of the training batch size."""
 
     objective: PhaseLoss
     valid: Inputs
@@ -23,27 +23,27 @@ class Watched:
     batch_size: int
 
     @torch.no_grad()
-    def loss(self) -> float:
-        """The mean over examples."""
+    def compute(self) -> float:
+        """Return the mean loss over the examples."""
         total = 0.0
         for index in torch.arange(len(self.valid)).split(self.batch_size):
             target = self.targets(index) if self.targets else None
-            total += self.objective.of_examples(self.valid(index), target).double().sum().item()
+            total += self.objective.per_example(self.valid(index), target).double().sum().item()
         return total / len(self.valid)
 
 
 class EarlyStopping:
-    """Watches a loss and remembers the best weights and buffers."""
+    """Tracks the validation loss of a phase and keeps the best weights and buffers."""
 
-    def __init__(self, stack: StackedAutoencoder, watched: Watched, patience: int) -> None:
-        self.stack, self.watched, self.patience = stack, watched, patience
+    def __init__(self, stack: StackedAutoencoder, validation: ValidationLoss, patience: int) -> None:
+        self.stack, self.validation, self.patience = stack, validation, patience
         self.best, self.waited = math.inf, 0
         self.state: dict[str, Tensor] = {}
 
     def check(self) -> float:
-        """Measure; returns the mean loss per example, which is no improvement where it is not finite."""
+        """Compute and return the mean validation loss; a NaN or infinite loss counts as no improvement."""
         self.stack.eval()
-        loss = self.watched.loss()
+        loss = self.validation.compute()
         self.stack.train()
         if loss < self.best:
             self.best, self.waited = loss, 0
@@ -58,6 +58,6 @@ class EarlyStopping:
         return self.waited >= self.patience
 
     def restore(self) -> None:
-        """Put the best weights back."""
+        """Load the best weights into the stack."""
         if self.state:
             self.stack.load_state_dict(self.state)

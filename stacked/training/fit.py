@@ -1,4 +1,4 @@
-"""The one training loop. It knows phases, not policies."""
+"""The training loop. It trains a phase and does not know the growth policy."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from stacked.runtime.malloc import keep_freed_memory
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.training.codes import Inputs, Targets
-from stacked.training.early_stopping import EarlyStopping, Watched
+from stacked.training.early_stopping import EarlyStopping, ValidationLoss
 from stacked.training.phase_loss import PhaseLoss
 from stacked.training.recalibration import recalibrate
 from stacked.util.errors import Diverged
 
-#: What a training counts and measures, to be kept when it is left.
-KEPT = ("update", "seconds", "valid_loss", "last_loss", "skipped", "in_a_row", "rollbacks", "lost")
+#: The attributes of a Training that are part of its saved state.
+STATE = ("update", "seconds", "valid_loss", "last_loss", "skipped", "in_a_row", "rollbacks", "lost")
 
 
 @dataclass(frozen=True)
-class Point:
-    """What training has to tell at one point of the grid, after `update` updates of the phase.
+class TrainingMetrics:
+    """Metrics of training after `update` updates of the phase.
 
-    loss: mean over the updates since the last point, in the loss's own unit. grad_norm: global norm, before clipping, at
-    this update. valid_loss: where it was taken (early stopping). seconds: spent training since the phase began.
+    loss: mean over the updates since the previous metrics, in the loss's own unit. grad_norm: global norm of the gradient at
+    this update, before clipping. valid_loss: the validation loss, if early stopping computed it. seconds: training time since
+    the phase began. stopped: whether early stopping ended the phase.
     """
 
     update: int
@@ -47,11 +48,12 @@ class Point:
 
 
 class Training:
-    """A phase being trained in place: it can be left after any update, and gone on with later, bit for bit.
+    """Training of one phase in place; it can be interrupted after any update and resumed later, bit for bit.
 
-    `done` is the number of updates that the run made before this phase: data order and corruption go by the run's count,
-    so that arms share them. `targets` gives what is to be learned by index, where that is not what is read. `valid` and
-    `valid_targets` are what a patient phase is watched on.
+    done: number of updates that the run made before this phase. The order of the data and the corruption depend on the run's
+    count of updates, so that arms share them. every: updates between two metrics. targets: function from indices to targets,
+    if the target is not the input. valid, valid_targets: validation data for early stopping. classes, head: number of classes
+    and linear head of a phase that learns labels (head None: a new one).
     """
 
     def __init__(
@@ -83,33 +85,33 @@ class Training:
         device = next(iter(self.params.values())).device
         self.losses = torch.zeros(
             min(every, phase.updates), device=device
-        )  # read once a point: no synchronisation in between
+        )  # read only for metrics, to avoid synchronising with the device in between
         self.window = self.update = 0
         self.skipped = self.in_a_row = self.rollbacks = self.lost = 0
-        self.buffers = Buffers(stack) if config.on_fault == "skip-batch" else None
+        self.buffers = Buffers(stack) if config.on_nonfinite == "skip-batch" else None
         self.back: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.last_loss = math.nan
         self.seconds = 0.0
-        self.recalibrated = 0  # batches, when the phase has ended
+        self.recalibrated = 0  # number of recalibration batches, set at the end of the phase
         self.valid_loss: float | None = None
-        watched = Watched(self.objective, valid, valid_targets, order.size) if valid is not None else None
+        validation = ValidationLoss(self.objective, valid, valid_targets, order.size) if valid is not None else None
         patience = config.patience_of(phase)
-        self.stopping = EarlyStopping(stack, watched, patience) if patience and watched else None
+        self.stopping = EarlyStopping(stack, validation, patience) if patience and validation else None
 
-    def points(self, after: Callable[[], None] | None = None) -> Iterator[Point]:
-        """Train on to the end; yield a Point wherever the run's update count is a multiple of `every`, and at the end.
+    def train(self, after: Callable[[], None] | None = None) -> Iterator[TrainingMetrics]:
+        """Train to the end of the phase; yield metrics when the run's update count is a multiple of `every`, and at the end.
 
-        Training pauses while the caller holds a point. Before the last one running statistics are taken anew (see
-        `recalibrate`). `after` is called after every update, and after its point; what it
-        raises ends the training, whose `state` is then that of the last update. Raises Diverged when a loss or a gradient is
-        not finite, and the spec's `on_fault` says nothing else.
+        Training pauses until the caller asks for the next metrics. Running statistics are recalibrated before the last ones
+        (see `recalibrate`). `after` is called after every update, and after its metrics; an exception from it ends the
+        training with the `state` of the last update. Raises Diverged if a loss or a gradient is NaN or infinite, unless
+        `on_nonfinite` handles it.
         """
         config, phase = self.config, self.phase
         params = list(self.params.values())
         check_every = config.check_every or self.order.updates_per_epoch
         began, stopped = time.perf_counter(), False
-        if config.on_fault == "rollback" and self.back is None:
-            self.back = self.copied()
+        if config.on_nonfinite == "rollback" and self.back is None:
+            self.back = self.snapshot()
         while self.update < phase.updates and not stopped:
             step = self.done + self.update
             index = self.order.batch(step)
@@ -118,7 +120,7 @@ class Training:
             loss = self.objective(self.inputs(index), self.targets(index) if self.targets else None, step)
             self.optimiser.zero_grad()
             loss.backward()
-            last, at_point = self.update + 1 == phase.updates, (step + 1) % self.every == 0
+            last, at_metrics = self.update + 1 == phase.updates, (step + 1) % self.every == 0
             lr = learning_rate(
                 config.lr_of(phase), config.schedule_of(phase), config.warmup, self.update, phase.updates
             )
@@ -130,7 +132,7 @@ class Training:
                 self.in_a_row += 1
                 norm: Tensor | None = torch.zeros(())
             else:
-                norm = gradient_norm(params, config.clip) if config.clip or at_point or last else None
+                norm = gradient_norm(params, config.clip) if config.clip or at_metrics or last else None
                 for group in self.optimiser.param_groups:
                     group["lr"] = lr * group["factor"]
                 self.optimiser.step()
@@ -140,38 +142,40 @@ class Training:
             self.update += 1
             if self.in_a_row == MOST_SKIPPED:
                 raise Diverged(
-                    f"{MOST_SKIPPED} batches in a row were left out {self.where(self.update, self.last_loss)}"
+                    f"{MOST_SKIPPED} batches in a row were left out {self.location(self.update, self.last_loss)}"
                 )
 
-            point = None
+            metrics = None
             try:
                 if self.stopping and (self.update % check_every == 0 or last):
                     self.valid_loss = self.checked()
                     stopped = self.stopping.over
                     if last or stopped:
                         self.stopping.restore()
-                if at_point or last or stopped:
+                if at_metrics or last or stopped:
                     norm = gradient_norm(params, None) if norm is None else norm
-                    point = Point(self.update, self.mean_loss(norm), norm.item(), lr, self.valid_loss, 0.0, stopped)
+                    metrics = TrainingMetrics(
+                        self.update, self.mean_loss(norm), norm.item(), lr, self.valid_loss, 0.0, stopped
+                    )
                 if last or stopped:
                     self.recalibrated = recalibrate(self.objective, self.inputs, self.targets, self.order)
                     self.check_values()
-            except Diverged as fault:
-                self.go_back(fault)
+            except Diverged as error:
+                self.roll_back(error)
                 stopped = False
                 continue
             self.seconds += time.perf_counter() - began
-            if point is not None:
-                self.window, self.valid_loss, self.last_loss = 0, None, point.loss
-                yield replace(point, seconds=self.seconds)
+            if metrics is not None:
+                self.window, self.valid_loss, self.last_loss = 0, None, metrics.loss
+                yield replace(metrics, seconds=self.seconds)
                 if self.back is not None:
-                    self.back = self.copied()
+                    self.back = self.snapshot()
             if after is not None and not stopped:
                 after()
             began = time.perf_counter()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that going on needs beside the stack: tensors by name, and plain values."""
+        """Return everything but the stack that is needed to resume: tensors by name, and plain values."""
         tensors = {
             f"optimiser/{key}/{name}": value
             for name, parameter in self.params.items()
@@ -180,7 +184,7 @@ class Training:
         }
         tensors |= {f"head/{name}": value for name, value in self.objective.state_dict().items()}
         tensors["losses"] = self.losses[: self.window]
-        plain: dict[str, Any] = {name: getattr(self, name) for name in KEPT}
+        plain: dict[str, Any] = {name: getattr(self, name) for name in STATE}
         if self.back is not None:
             tensors |= {f"back/{name}": value for name, value in self.back[0].items()}
             plain["back"] = self.back[1]
@@ -193,8 +197,8 @@ class Training:
         return tensors, plain
 
     def restore(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-        """Go on from what `state` gave; the stack has its own weights already."""
-        for name in KEPT:
+        """Resume from a `state`; the stack must have its weights already."""
+        for name in STATE:
             setattr(self, name, plain[name])
         if "back" in plain:
             self.back = named("back/", tensors), plain["back"]
@@ -206,87 +210,91 @@ class Training:
         for name, value in named("optimiser/", tensors).items():
             key, _, of = name.partition("/")
             parameter = self.params[of]
-            # in the layout of the parameter, which fused optimisers rely on
+            # in the memory layout of the parameter, which fused optimisers require
             kept = torch.empty_like(parameter, requires_grad=False) if value.dim() else torch.empty_like(value)
             state.setdefault(places[id(parameter)], {})[key] = kept.copy_(value)
-        # torch's own loading puts each where the optimiser keeps it: the count of steps of a fused one beside the parameter
+        # load_state_dict moves each tensor to its device; a fused optimiser keeps its step count beside the parameter
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
         if self.stopping:
             best = plain["best"]
             self.stopping.best, self.stopping.waited = math.inf if best is None else best, plain["waited"]
             self.stopping.state = named("best/", tensors)
 
-    def copied(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The state and the stack as they are now, for going back to."""
-        kept, self.back = self.back, None  # a state to go back to has none itself
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return a copy of the current state and the stack's weights, for a rollback."""
+        kept, self.back = self.back, None  # a snapshot does not contain another one
         tensors, plain = self.state()
         self.back = kept
         tensors |= {f"stack/{name}": value for name, value in self.stack.state_dict().items()}
         return {name: value.detach().clone() for name, value in tensors.items()}, plain
 
-    def go_back(self, fault: Diverged) -> None:
-        """Return to the last point, and go on at a lower learning rate; raises the fault where that is not to be done."""
+    def roll_back(self, error: Diverged) -> None:
+        """Restore the last snapshot with a lower learning rate; raises `error` if rollbacks are off or used up."""
         if self.back is None or self.rollbacks == MOST_ROLLBACKS:
-            raise fault
+            raise error
         rollbacks, lost = self.rollbacks + 1, self.lost + self.update - self.back[1]["update"]
         seconds = self.seconds
         self.stack.load_state_dict(named("stack/", self.back[0]))
         self.restore(*self.back)
         self.rollbacks, self.lost, self.seconds = rollbacks, lost, seconds
         warnings.warn(
-            f"{fault}: it goes on from update {self.update} with its learning rate divided by {LOWER**rollbacks:g}",
+            f"{error}: training resumes from update {self.update} with its learning rate divided by {LOWER**rollbacks:g}",
             RuntimeWarning,
             stacklevel=3,
         )
 
     def mean_loss(self, norm: Tensor) -> float:
-        """The mean loss since the last point; Diverged when one of them, or this update's gradient, is not finite.
+        """Return the mean loss since the last metrics; Diverged if a loss or this update's gradient `norm` is not finite.
 
-        Where all batches since then were left out it is still that of the last point.
+        If all batches since then were left out, it is the loss of the last metrics.
         """
         values = self.losses[: self.window].cpu()
         good = values.isfinite()
         last = values[good][-1].item() if good.any() else self.last_loss
         if not good.all():
             first = self.update - self.window + int(good.long().argmin()) + 1
-            raise Diverged(f"the loss became {values[~good][0].item()} {self.where(first, last)}")
+            raise Diverged(f"the loss became {values[~good][0].item()} {self.location(first, last)}")
         if not norm.isfinite():
-            raise Diverged(f"the gradient became {norm.item()} {self.where(self.update, last)}")
+            raise Diverged(f"the gradient became {norm.item()} {self.location(self.update, last)}")
         return values.double().mean().item() if len(values) else self.last_loss
 
     def checked(self) -> float:
-        """The validation loss; Diverged where it is not finite: it can neither have improved nor have failed to."""
+        """Return the validation loss; Diverged if it is not finite, which would count as neither better nor worse."""
         assert self.stopping is not None
         loss = self.stopping.check()
         if not math.isfinite(loss):
-            raise Diverged(f"the validation loss became {loss} {self.where(self.update, self.last_loss)}")
+            raise Diverged(f"the validation loss became {loss} {self.location(self.update, self.last_loss)}")
         return loss
 
     def check_values(self) -> None:
-        """Raise Diverged for weights or running statistics that are not finite: no loss tells of what the last update did."""
+        """Raise Diverged if weights or running statistics are not finite: no loss shows the effect of the last update."""
         if not all(bool(value.isfinite().all()) for value in self.stack.state_dict().values()):
-            raise Diverged(f"weights or running statistics became non-finite {self.where(self.update, self.last_loss)}")
+            raise Diverged(
+                f"weights or running statistics became non-finite {self.location(self.update, self.last_loss)}"
+            )
 
-    def where(self, update: int, loss: float) -> str:
-        """What to say of a fault's place, and of the last finite loss before it."""
+    def location(self, update: int, loss: float) -> str:
+        """Describe the update of an error, and the last finite loss before it, for a message."""
         before = "no loss was finite before" if math.isnan(loss) else f"the last finite loss was {loss:g}"
         return f"in phase {self.phase.name!r} at update {update} of {self.phase.updates}; {before}"
 
 
-def fit(stack: StackedAutoencoder, phase: Phase, inputs: Inputs, config: Optimisation, **more: Any) -> Iterator[Point]:
-    """Train a whole phase: the points of a Training with these arguments."""
-    return Training(stack, phase, inputs, config, **more).points()
+def fit(
+    stack: StackedAutoencoder, phase: Phase, inputs: Inputs, config: Optimisation, **more: Any
+) -> Iterator[TrainingMetrics]:
+    """Train a phase with these arguments of `Training`; yields its metrics."""
+    return Training(stack, phase, inputs, config, **more).train()
 
 
 def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, by the rest of their names."""
+    """Return the tensors whose names begin with `prefix`, with the prefix removed."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def rates(
     stack: StackedAutoencoder, phase: Phase, config: Optimisation, own: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Groups of parameters by the factor of their learning rate: 1, and less for lower stages of a gradual phase."""
+    """Return parameter groups with a factor of the learning rate: 1, or less for lower stages in gradual unfreezing."""
     if not phase.layerwise_lr_decay:
         params = [p for p in stack.parameters() if p.requires_grad]
         return [{"params": [*params, *own], "factor": 1.0}]
@@ -297,7 +305,7 @@ def rates(
 
 
 def gradient_norm(params: list[nn.Parameter], clip: float | None) -> Tensor:
-    """The global norm of the gradients, which are scaled down to `clip` if they exceed it."""
+    """Return the global norm of the gradients before they are scaled down to `clip` (None: no clipping)."""
     grads = [p.grad for p in params if p.grad is not None]
     norm = nn.utils.get_total_norm(grads)
     if clip is not None:

@@ -1,6 +1,6 @@
-"""What a phase minimises: the one place where stack, corruption, losses and penalties meet.
+"""The loss of a phase, which combines stack, corruption, reconstruction losses and penalties.
 
-All that distinguishes phases is a field of Phase; the training loop asks for a number and its gradient.
+Everything that distinguishes phases is a field of Phase; the training loop only asks for a scalar and its gradient.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from stacked.components.corruption import Corrupted, corrupt
 from stacked.components.objectives import LOSSES, Loss, emphasised, mse, per_example, rectified_mse
 from stacked.components.penalties import PENALTIES
-from stacked.components.winner_take_all import WINNERS
-from stacked.model.batch_norm import unnoticed
+from stacked.components.winner_take_all import WINNER_TAKE_ALL
+from stacked.model.batch_norm import frozen_statistics
 from stacked.model.stack import StackedAutoencoder, Switches
 from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 
-#: (stage, what it read, its code) of the stages that a batch went through
+#: (stage number, its input, its code) for each stage that a batch has passed through
 Codes = list[tuple[int, Tensor, Tensor]]
 
 
 class PhaseLoss(nn.Module):
-    """The loss of `phase`, of clean inputs [B, ...] at depth `phase.input_depth` and their targets.
+    """The loss of `phase` for clean inputs [B, ...] at depth `phase.input_depth` and their targets.
 
-    Targets are the images [B, C, H, W] where the phase reconstructs the pixels through frozen decoders, labels int64 [B]
-    where it learns the `classes`, else None. A linear head for the classes (`head`; None: a new one) is all the parameters it has
-    of its own; decoders do not learn then, not even from a penalty.
-    Corruption and estimates are drawn for the run's update `step`.
+    The target is None if the phase reconstructs its input; images [B, C, H, W] if it reconstructs pixels through frozen
+    decoders; labels int64 [B] if it learns `classes`. In the last case a linear head (`head`; None: a new one) is trained,
+    the only parameters of this module, and decoders are not trained, not even by penalties. Corruption and random estimates
+    are drawn for the run's update `step`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PhaseLoss(nn.Module):
         head: nn.Linear | None = None,
     ) -> None:
         super().__init__()
-        self._stack = (stack,)  # in a tuple: seen, not owned
+        self._stack = (stack,)  # in a tuple, so that it is not registered as a submodule
         self.phase, self.config, self.seed = phase, config, seed
         self.head = head
         if phase.target == "labels":
@@ -68,59 +68,59 @@ class PhaseLoss(nn.Module):
         return self._stack[0]
 
     def forward(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
-        """The mean over the batch of losses, and penalties."""
+        """Return the mean loss over the batch, with penalties, a scalar."""
         return self.loss(clean, target, step, self.corrupt_input(clean, step))
 
     def corrupt_input(self, clean: Tensor, step: int) -> Corrupted:
-        """What the phase sees in update `step` of the clean inputs."""
-        return self.corrupted(clean, self.phase.input_depth + 1, step)
+        """Return the clean inputs of the phase, corrupted for update `step`."""
+        return self.corrupt(clean, self.phase.input_depth + 1, step)
 
-    def loss(self, clean: Tensor, target: Tensor | None, step: int, seen: Corrupted) -> Tensor:
-        """The mean over the batch, of which `seen` was made."""
+    def loss(self, clean: Tensor, target: Tensor | None, step: int, noisy: Corrupted) -> Tensor:
+        """Return the mean loss over the batch, whose corrupted version is `noisy`, with penalties."""
         phase = self.phase
         with twice_differentiable(self.differentiates):
             if phase.local_loss == "alone":
-                return self.local_losses(clean, step, seen)
+                return self.local_losses(clean, step, noisy)
             first = phase.input_depth + 1
-            codes, switches = self.encode(seen.x, first, phase.depth)
+            codes, switches = self.encode(noisy.x, first, phase.depth)
             loss = self.reconstruction_loss(
-                seen, codes, switches, phase.depth, phase.target_depth, clean if target is None else target
+                noisy, codes, switches, phase.depth, phase.target_depth, clean if target is None else target
             )
             codes = [(k, x, code) for k, x, code in codes if k >= phase.trainable[0]]
             loss = loss + self.penalties(codes, step)
             if phase.local_loss == "added":
                 for k, x, code in codes:
-                    # what the stage has made already serves, unless its own input is to be corrupted too
-                    own = seen if k == first else self.corrupted(x, k, step)
+                    # reuse the stage's code, unless its own input has to be corrupted as well
+                    own = noisy if k == first else self.corrupt(x, k, step)
                     again = k > first and own.x is not x
-                    with unnoticed(self.stack.stages[k - 1]):
+                    with frozen_statistics(self.stack.stages[k - 1]):
                         part, at = self.encode(own.x, k, k) if again else ([(k, x, code)], switches)
                         local = self.reconstruction_loss(own, part, at, k, k - 1, clean if k == first else x)
                     loss = loss + self.config.local_weight * local
             return loss
 
-    def local_losses(self, clean: Tensor, step: int, seen: Corrupted) -> Tensor:
-        """The sum of the losses of all learning stages, each on its current input; no gradient passes between them."""
+    def local_losses(self, clean: Tensor, step: int, noisy: Corrupted) -> Tensor:
+        """Return the sum of the losses of all trained stages, each on its current input, without gradients between them."""
         total, stack = torch.zeros((), device=clean.device), self.stack
         for k in range(self.phase.trainable[0], self.phase.depth + 1):
             if k > self.phase.trainable[0]:
-                seen = self.corrupted(clean, k, step)
-            codes, switches = self.encode(seen.x, k, k)
+                noisy = self.corrupt(clean, k, step)
+            codes, switches = self.encode(noisy.x, k, k)
             total = (
-                total + self.reconstruction_loss(seen, codes, switches, k, k - 1, clean) + self.penalties(codes, step)
+                total + self.reconstruction_loss(noisy, codes, switches, k, k - 1, clean) + self.penalties(codes, step)
             )
             if k < self.phase.depth:
-                noisy = any(self.config.levels_at(k - 1))
-                # in the running statistics this batch counts once, as what the stage has learnt from
-                with torch.no_grad(), unnoticed(stack.stages[k - 1]):
-                    clean = stack.stages[k - 1].encode(clean) if noisy else codes[0][2].detach()
+                is_corrupted = any(self.config.levels_at(k - 1))
+                # each batch must enter the running statistics once, by the pass that the stage was trained on
+                with torch.no_grad(), frozen_statistics(stack.stages[k - 1]):
+                    clean = stack.stages[k - 1].encode(clean) if is_corrupted else codes[0][2].detach()
         return total
 
     def encode(self, x: Tensor, first: int, last: int) -> tuple[Codes, Switches]:
-        """What stages `first` to `last` make of x."""
+        """Encode x by stages `first` to `last`; return the codes of all of them, and the masks of pooling stages."""
         stack, codes, switches = self.stack, Codes(), Switches()
         if self.differentiates and not x.requires_grad:
-            # a view, since torch's FLOP counter cannot follow a derivative by a leaf
+            # a view, because torch's FLOP counter does not support gradients with respect to a leaf
             x = x.detach().requires_grad_().view_as(x)
         for k in range(first, last + 1):
             code, switches[k] = stack.stages[k - 1].encode_with_switches(x)
@@ -129,52 +129,52 @@ class PhaseLoss(nn.Module):
         return codes, switches
 
     def reconstruction_loss(
-        self, seen: Corrupted, codes: Codes, switches: Switches, last: int, stop: int, target: Tensor
+        self, noisy: Corrupted, codes: Codes, switches: Switches, last: int, stop: int, target: Tensor
     ) -> Tensor:
-        """The mean loss of the code of stage `last`, decoded to depth `stop`, or of its classes, against `target`."""
+        """Return the mean loss of the last code, decoded from depth `last` to `stop`, or classified, against `target`."""
         code = codes[-1][2]
         if self.head is not None:
             return F.cross_entropy(self.head(code.flatten(1)), target)
-        if self.config.winners and (last == self.phase.depth or self.phase.local_loss == "alone"):
-            code = WINNERS[self.config.winners].of(code, self.config.winners_rate)
-        # a target that moved with the stages below would draw them to codes that are easy to restore
+        if self.config.winner_take_all and (last == self.phase.depth or self.phase.local_loss == "alone"):
+            code = WINNER_TAKE_ALL[self.config.winner_take_all].of(code, self.config.winner_take_all_rate)
+        # detached: a gradient through the target would draw the stages below to codes that are easy to reconstruct
         linear, activation, target, loss = (
-            *self.restored(code, last, stop, switches),
+            *self.reconstruct(code, last, stop, switches),
             target.detach(),
             self.loss_at(stop),
         )
         if self.config.emphasis:
-            return emphasised(loss.of(activation(linear), target), seen.hit, *self.config.emphasis).mean()
+            return emphasised(loss.of(activation(linear), target), noisy.hit, *self.config.emphasis).mean()
         if loss.of is mse and isinstance(activation, nn.ReLU):
             return rectified_mse(linear, target)
         return loss.mean(activation(linear), target)
 
     def loss_at(self, stop: int) -> Loss:
-        """The loss of what is reconstructed at depth `stop`."""
+        """Return the reconstruction loss at depth `stop`."""
         return LOSSES[self.config.loss_at(stop)]
 
-    def restored(self, code: Tensor, depth: int, stop: int, switches: Switches) -> tuple[Tensor, nn.Module]:
-        """A code at `depth` decoded to depth `stop`, and the activation that gives of it what the loss compares."""
+    def reconstruct(self, code: Tensor, depth: int, stop: int, switches: Switches) -> tuple[Tensor, nn.Module]:
+        """Decode a code from `depth` to `stop` without the last activation; return it and the activation for the loss."""
         stack = self.stack
         linear = self.loss_at(stop).logits or (self.config.linear_decoder and self.phase.single)
         activation = nn.Identity() if linear else stack.stages[stop].decoder[-1]
         return stack.decode(code, depth, stop=stop, switches=switches, linear=True), activation
 
-    def losses(self, code: Tensor, target: Tensor, depth: int, stop: int, switches: Switches) -> Tensor:
-        """The losses [B] of a code at `depth`, decoded to depth `stop`."""
-        output, activation = self.restored(code, depth, stop, switches)
+    def reconstruction_losses(self, code: Tensor, target: Tensor, depth: int, stop: int, switches: Switches) -> Tensor:
+        """Return the loss of each example [B] for a code decoded from `depth` to `stop`."""
+        output, activation = self.reconstruct(code, depth, stop, switches)
         return per_example(self.loss_at(stop).of(activation(output), target))
 
-    def corrupted(self, clean: Tensor, stage: int, step: int) -> Corrupted:
-        """What stage `stage` sees of the clean input that it reads."""
+    def corrupt(self, clean: Tensor, stage: int, step: int) -> Corrupted:
+        """Return the clean input of stage `stage`, corrupted for update `step`."""
         levels = self.config.levels_at(stage - 1)
-        # the phase's own input is drawn by the update alone: arms that read the same thing share its corruption
+        # the draw for the phase's own input depends only on the update, so that arms with the same input share it
         place = () if stage == self.phase.input_depth + 1 else (stage,)
         drawn = generator(self.seed, "corruption", step, *place, device=clean.device)
         return corrupt(self.config.corruption, clean, levels, drawn, self.config.corruption_patch)
 
     def penalties(self, codes: Codes, step: int) -> Tensor:
-        """The weighted penalties of learning stages."""
+        """Return the weighted sum of the penalties of all trained stages."""
         total = codes[0][2].new_zeros(())
         for k, x, code in codes:
             for name, weight in self.config.penalties:
@@ -182,29 +182,31 @@ class PhaseLoss(nn.Module):
                 total = total + weight * PENALTIES[name].of(self.stack.stages[k - 1], x, code, drawn)
         return total
 
-    def of_examples(self, clean: Tensor, target: Tensor | None) -> Tensor:
-        """The loss of each example [B], without corruption and emphasis, penalties, winners and added local losses.
+    def per_example(self, clean: Tensor, target: Tensor | None) -> Tensor:
+        """Return the loss of each example [B] without corruption, emphasis, penalties, winner-take-all and added local losses.
 
-        It is what early stopping watches, and what running statistics are taken of anew.
+        Early stopping and the recalibration of running statistics use it.
         """
         phase, stack = self.phase, self.stack
         if phase.local_loss == "alone":
             total = torch.zeros(len(clean), device=clean.device)
             for k in range(phase.trainable[0], phase.depth + 1):
                 code, at = stack.stages[k - 1].encode_with_switches(clean)
-                total = total + self.losses(code, clean, k, k - 1, {k: at})
+                total = total + self.reconstruction_losses(code, clean, k, k - 1, {k: at})
                 clean = code
             return total
         code, switches = stack.encode_with_switches(clean, phase.depth, start=phase.input_depth)
         if self.head is not None:
             assert target is not None
             return F.cross_entropy(self.head(code.flatten(1)), target, reduction="none")
-        return self.losses(code, clean if target is None else target, phase.depth, phase.target_depth, switches)
+        return self.reconstruction_losses(
+            code, clean if target is None else target, phase.depth, phase.target_depth, switches
+        )
 
 
 @contextmanager
 def twice_differentiable(needed: bool) -> Iterator[None]:
-    """Attention by kernels that have a second derivative, where a penalty on a derivative needs one."""
+    """Context in which attention uses kernels with a second derivative, if `needed` by a penalty."""
     if not needed:
         yield
         return

@@ -1,4 +1,4 @@
-"""A phase made ready to be trained: the stack is grown and frozen, and what it reads and is to give is chosen."""
+"""Preparation of a phase: the stack is grown and frozen, and inputs and targets are chosen."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from stacked.training.codes import CodeCache, Images, Inputs, Targets, choose_ca
 
 @dataclass(frozen=True)
 class Examples:
-    """Images by index, and their labels [N] (None: they have none)."""
+    """Images by index, and their labels [N] (None: there are none)."""
 
     images: Inputs
     labels: Tensor | None = None
 
     def targets(self, phase: Phase, device: torch.device) -> Targets | None:
-        """What `phase` reconstructs or predicts, by index; None where that is what it reads."""
+        """Return the targets of `phase` by index, or None if the target is the input."""
         if phase.target == "input":
             return None
         if phase.target == "pixels":
@@ -41,9 +41,9 @@ class Examples:
 def examples_of(
     spec: RunSpec, splits: Splits, phase: Phase, device: torch.device, most: int | None = None
 ) -> tuple[Examples, Examples]:
-    """The examples that `phase` trains on (the first `most` of them) and is validated on.
+    """Return the training examples of `phase` (the first `most` of them) and its validation examples.
 
-    All images, or for a phase that learns classes those of the label budget.
+    These are all images, or for a phase that learns labels those of its label budget.
     """
 
     def part(split: Split, rows: Tensor | None) -> Examples:
@@ -61,9 +61,10 @@ def examples_of(
 
 @dataclass
 class PreparedPhase:
-    """A phase that is ready to be trained. `inputs` are computed when they are first asked for.
+    """A phase that is ready to be trained.
 
-    phase: with the updates that are to be made. order: of the batches. cache: how the codes of frozen stages are kept.
+    phase: the phase with the number of updates to make. order: the order of its batches. cache: whether codes of frozen
+    stages are kept. `inputs` are computed on first access.
     """
 
     stack: StackedAutoencoder
@@ -74,16 +75,16 @@ class PreparedPhase:
 
     @cached_property
     def inputs(self) -> Inputs:
-        """What the phase reads, by index."""
+        """The inputs of the phase, by index."""
         return self.of(self.examples.images, self.cache.mode)
 
     @property
     def targets(self) -> Targets | None:
-        """What the phase reconstructs or predicts, by index; None where that is what it reads."""
+        """The targets of the phase by index, or None if the target is the input."""
         return self.examples.targets(self.phase, next(self.stack.parameters()).device)
 
     def of(self, images: Inputs, mode: str) -> Inputs:
-        """What the phase would read of other images."""
+        """Return the inputs of the phase for other images."""
         return inputs(self.stack, self.phase.input_depth, images, mode, self.order.size)
 
 
@@ -98,10 +99,10 @@ def prepare_phase(
     share: float = 1.0,
     resumed: bool = False,
 ) -> PreparedPhase:
-    """Grow `stack` to the depth of `phase`, redraw its weights where the phase says so, and freeze all that does not learn.
+    """Grow `stack` to the depth of `phase`, resample its weights if the phase says so, and freeze all other stages.
 
-    codes: "auto", "memory" or "recompute". share: the part of the free memory that codes may take. resumed: the weights are
-    those of a place inside the phase. Raises InputError when codes that are asked to be kept do not fit in memory.
+    codes: "auto", "memory" or "recompute". share: fraction of the free memory that cached codes may use. resumed: whether the
+    stack already has weights from inside the phase. Raises InputError if codes "memory" do not fit.
     """
     grow(stack, spec, phase.depth, device)
     if phase.resamples and not resumed:

@@ -1,6 +1,6 @@
-"""A stack trained through its phases, and nothing else: no splits, no measurements, no record.
+"""Training of a stack through its phases, without splits, measurements or records.
 
-A run is this with an `Observer` that measures, records and keeps checkpoints.
+A run adds an `Observer` that measures, records and saves checkpoints.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
 from stacked.training.codes import Inputs
-from stacked.training.fit import Point, Training
+from stacked.training.fit import Training, TrainingMetrics
 from stacked.training.prepare import Examples, PreparedPhase, prepare_phase
 from stacked.util.checks import need
 
 After = Callable[[Phase, StackedAutoencoder], None]
-#: updates from one look at the losses to the next: a look waits for the device
+#: updates between two metrics; each one waits for the device
 EVERY = 100
 
 
 class Values:
-    """Floats [N, ...] kept as they are, given by index."""
+    """Inputs that are floats [N, ...] in memory."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -44,42 +44,42 @@ class Values:
 
 
 class PhaseObserver:
-    """Is told of what happens inside a phase; this one does nothing."""
+    """Receives the events of one phase; this base class ignores them."""
 
     def begin(self, training: Training) -> None:
-        """The training of the phase is set up, and no update made."""
+        """Called when the training of the phase is set up, before its first update."""
 
     def after_update(self) -> None:
-        """An update was made; what this raises ends the training."""
+        """Called after every update; an exception ends the training."""
 
-    def point(self, point: Point) -> None:
-        """The losses since the last point were read."""
+    def metrics(self, metrics: TrainingMetrics) -> None:
+        """Called with the metrics of training, every `every` updates."""
 
 
 class Observer:
-    """Is told of what happens to a stack while it is trained, and decides where training begins; this one trains all."""
+    """Receives the events of a training, and decides from where to resume; this base class trains everything."""
 
-    #: updates made before the first phase, or the place inside it, from which training goes on
+    #: number of updates made before training starts or resumes
     done = 0
 
     def updates(self, number: int, phase: Phase, examples: Examples) -> int:
-        """How many updates phase `number` (from 1) makes."""
+        """Return the number of updates of phase `number` (from 1)."""
         return phase.updates
 
     def is_inside(self, number: int) -> bool:
-        """Whether the stack has the weights of a place inside phase `number`, from which it goes on."""
+        """Whether the stack has weights from inside phase `number`, which is to be resumed."""
         return False
 
     def prepared(self, number: int, prepared: PreparedPhase) -> None:
-        """The stack is ready for phase `number`, which may make no updates."""
+        """Called when the stack is prepared for phase `number`, which may have no updates."""
 
     @contextmanager
     def phase(self, number: int, prepared: PreparedPhase) -> Iterator[PhaseObserver]:
-        """Around the training of phase `number`."""
+        """Context around the training of phase `number`; yields the observer of its events."""
         yield PhaseObserver()
 
     def ended(self, number: int, phase: Phase) -> None:
-        """Phase `number` has ended."""
+        """Called when phase `number` has ended."""
 
 
 def train_phases(
@@ -97,8 +97,8 @@ def train_phases(
 ) -> None:
     """Train `stack` in place through `phases`, from number `first` on, and grow it to its full depth.
 
-    examples: what a phase trains on and is validated on. every: updates from one point to the next. Raises Diverged when a
-    loss is not finite.
+    examples: function from a phase to its training and validation examples. every: updates between two metrics. Raises Diverged
+    if a loss is not finite.
     """
     config, done = spec.optimisation, observer.done
     for number, phase in enumerate(phases[first - 1 :], start=first):
@@ -108,8 +108,8 @@ def train_phases(
         prepared = prepare_phase(stack, spec, phase, train, device, codes=codes, resumed=observer.is_inside(number))
         observer.prepared(number, prepared)
         if phase.updates:
-            with observer.phase(number, prepared) as seen:
-                watched = valid if config.patience_of(phase) else None
+            with observer.phase(number, prepared) as phase_observer:
+                validation = valid if config.patience_of(phase) else None
                 training = Training(
                     stack,
                     phase,
@@ -119,21 +119,21 @@ def train_phases(
                     seed=spec.seed,
                     done=done,
                     every=every,
-                    valid=prepared.of(watched.images, "recompute") if watched else None,
+                    valid=prepared.of(validation.images, "recompute") if validation else None,
                     targets=prepared.targets,
-                    valid_targets=watched.targets(phase, device) if watched else None,
+                    valid_targets=validation.targets(phase, device) if validation else None,
                     classes=classes,
                 )
-                seen.begin(training)
-                for point in training.points(seen.after_update):
-                    seen.point(point)
+                phase_observer.begin(training)
+                for metrics in training.train(phase_observer.after_update):
+                    phase_observer.metrics(metrics)
             done += training.update
         observer.ended(number, phase)
     grow(stack, spec, spec.stack.depth, device)
 
 
 class _After(Observer):
-    """Calls a function at the end of every phase that has made updates."""
+    """Calls a function at the end of every phase with updates."""
 
     def __init__(self, stack: StackedAutoencoder, after: After) -> None:
         self.stack, self.after = stack, after
@@ -147,11 +147,12 @@ class _After(Observer):
 def pretrain(
     spec: RunSpec, images: Inputs, shape: Shape, *, device: str = "cpu", after: After = lambda phase, stack: None
 ) -> StackedAutoencoder:
-    """The stack that the phases of `spec` make of `images`, each of `shape`, in eval mode.
+    """Train a stack on `images`, each of `shape`, through the phases of `spec`, and return it in eval mode.
 
-    images: floats by index, as `Images` of uint8 or `Values` give them. What the spec says of data, evaluation and
-    classification is not looked at. after: called when a phase has ended. Raises InputError for a spec that learns classes or
-    stops early, which need labels and validation images (see `stacked.run`), and Diverged when a loss is not finite.
+    images: floats by index, as `Images` or `Values` return them. The data, evaluation and classification parts of the spec
+    are ignored. after: called with each phase and the stack when the phase has ended. Raises InputError for a spec that
+    learns labels or stops early, which needs labels or validation images (use `stacked.run`), and Diverged if a loss is not
+    finite.
     """
     config, order = spec.optimisation, Order(len(images), spec.optimisation.batch_size, spec.seed)
     phases = spec.phases(order.updates_per_epoch)

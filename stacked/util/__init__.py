@@ -1,1 +1,1 @@
-"""Small tools without torch: errors, checks, serialization, files that are written whole, and paths."""
+"""Helpers that every room may use: errors, input checks, serialization, atomic file writes and paths."""

@@ -1,4 +1,4 @@
-"""Arrays by name in an .npz file, read without what its few bytes could ask for."""
+"""Named arrays in an .npz file, read with limits on their number and size."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from numpy.typing import NDArray
 
 from stacked.util.checks import need
 
-#: arrays in a file, and bytes of all of them, at most
+#: The most arrays that a file may hold, and the most bytes that they may take together.
 MOST_ARRAYS, MOST_BYTES = 10_000, 2**28
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a file; raises one of `errors.UNREADABLE` where it is none, is damaged, or holds too much."""
+    """Return the arrays of an .npz file by name.
+
+    Raises one of `errors.UNREADABLE` if the file is not an .npz archive, is damaged, or exceeds the limits.
+    """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         need(len(members) <= MOST_ARRAYS, f"it has {len(members):,} arrays, more than {MOST_ARRAYS:,}")
-        size = sum(member.file_size for member in members)  # no more than this is unpacked of a member
+        size = sum(member.file_size for member in members)  # zipfile unpacks no more than the size a member declares
         need(size <= MOST_BYTES, f"its arrays take {size:,} bytes, more than {MOST_BYTES:,}")
-        damaged = archive.testzip()  # of every array, before NumPy takes a damaged header for one
+        damaged = archive.testzip()  # check all members first: NumPy misreads a damaged header
         need(damaged is None, f"{damaged} is damaged")
     with np.load(path, allow_pickle=False) as file:
         return dict(file)

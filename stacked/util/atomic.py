@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Atomic file writes: a reader sees either the old content or the complete new one."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from stacked.util.errors import Unwritable
 
 try:
     import fcntl
-except ImportError:  # not on Windows, which deletes no file that is open
+except ImportError:  # Windows has no fcntl, and deletes no file that is open
     fcntl = None  # type: ignore[assignment]
 
-#: What the system says of a disk or a quota that is used up, and of a disk that takes nothing.
+#: errno values of a full disk or an exhausted quota, and of a place that cannot be written at all.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (*FULL, errno.EROFS)
-#: The names of files that are being written: no other program gives such names.
+#: Pattern of the names of files that are being written.
 PARTS = ".stacked-????????????????.part"
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace the file at `path`: a reader, also after a crash, sees the old content or the new one.
+    """Replace the file at `path` atomically: after a crash, too, it holds the old content or the new one.
 
-    Missing folders are made; text is written as UTF-8, bytes of names that are not escaped. The file may be read and written
-    by whom the process's umask lets. Raises Unwritable when the place cannot be written, and leaves nothing behind then.
+    Missing folders are created. Text is encoded as UTF-8; characters that UTF-8 lacks (in file names) are escaped. The
+    permissions of the file follow the process's umask. Raises Unwritable, and leaves no partial file, when `path` cannot be
+    written.
     """
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with writing(path):
@@ -40,9 +41,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def part(folder: Path) -> Iterator[IO[bytes]]:
-    """A new file in `folder`, to be written and then `put` in its place; else it is gone on leaving.
+    """Open a new temporary file in `folder`; it is removed on exit unless `put` has moved it into place.
 
-    It is locked while it is open: what `sweep` finds unlocked, its process left when it was killed.
+    The file is locked while it is open. An unlocked one belongs to a process that was killed, and `sweep` removes it.
     """
     file = _new_part(folder)
     try:
@@ -54,17 +55,17 @@ def part(folder: Path) -> Iterator[IO[bytes]]:
 
 
 def put(file: IO[bytes], path: Path) -> None:
-    """Give a `part` the name `path`, also if the power fails now."""
+    """Move the open temporary file of `part` to `path`, durable against a loss of power."""
     file.flush()
     os.fsync(file.fileno())
     if fcntl is None:
-        file.close()  # Windows renames no file that is open
+        file.close()  # Windows cannot rename an open file
     os.replace(file.name, path)
     _sync_folder(path.parent)
 
 
 def sweep(*folders: Path) -> None:
-    """Remove from folders what killed processes left half written; what a living process is writing stays."""
+    """Remove temporary files that killed processes left in these folders; files still being written are kept."""
     for path in (path for folder in folders for path in folder.glob(PARTS)):
         with suppress(OSError):
             if fcntl is None:
@@ -78,45 +79,45 @@ def sweep(*folders: Path) -> None:
 def _new_part(folder: Path) -> IO[bytes]:
     while True:
         path = folder / f".stacked-{secrets.token_hex(8)}.part"
-        file = open(path, "xb")  # noqa: SIM115  # unlike tempfile's, with the mode that the umask says
+        file = open(path, "xb")  # noqa: SIM115  # tempfile would ignore the umask
         if _locked(file) and os.fstat(file.fileno()).st_nlink:
             return file
-        file.close()  # it was swept before it was locked
+        file.close()  # another process swept the file before it was locked
 
 
 def _locked(file: IO[bytes]) -> bool:
-    """Lock the file; whether nobody else has it locked."""
+    """Lock the file; return False if another process holds the lock."""
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # a file system without locks, where nothing is swept
+        except OSError:  # a file system without locks: `sweep` removes nothing there either
             pass
     return True
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raise Unwritable, in one sentence, where what is done in this context cannot write to `path`."""
+    """Turn an OSError raised in this context into Unwritable, with `path` in its message."""
     try:
         yield
-    except TimeoutError:  # of a lock that another has
+    except TimeoutError:  # raised for a lock that another process holds
         raise
     except OSError as error:
         raise unwritable(path, error) from error
 
 
 def unwritable(path: str | Path, error: OSError) -> Unwritable:
-    """What to say of an `error` in writing to `path`."""
-    remedy = "choose a folder that can"
+    """The Unwritable error that reports this OSError for `path`."""
+    remedy = "choose a folder that can be written"
     if error.errno in FULL:
-        remedy = "what was kept is whole; free some space and run the same again, which goes on from there"
+        remedy = "free some space and run the same command again; files written so far are complete and are reused"
     return Unwritable(f"{path} cannot be written ({error.strerror}): {remedy}")
 
 
 def _sync_folder(folder: Path) -> None:
-    """See to it that the new name, too, outlives a loss of power; not every system lets a folder be opened for that."""
+    """Make a rename durable against a loss of power, on systems that can open a folder for this."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Checks of values that users give; each raises InputError with one sentence."""
+"""Checks of user input; each raises InputError with a message of one sentence."""
 
 from __future__ import annotations
 
@@ -11,64 +11,64 @@ from stacked.util.errors import InputError
 
 
 def need(ok: bool, message: str) -> None:
-    """Raise InputError(message) unless ok."""
+    """Raise InputError(message) unless `ok`."""
     if not ok:
         raise InputError(message)
 
 
 def choice(value: str, allowed: Iterable[str], what: str) -> None:
-    """Raise InputError unless value is among the allowed."""
+    """Raise InputError unless `value` is one of `allowed`; `what` names the value in the message."""
     names = list(allowed)
     need(value in names, f"{what} {value!r} is not known: choose from {', '.join(names)}{meant(value, names)}")
 
 
 def meant(word: object, known: Iterable[str], before: str = "") -> str:
-    """A hint at the nearest of the `known` words, with what stands `before` it; "" where none is near."""
+    """A "did you mean" hint at the nearest of the `known` words, prefixed by `before`; "" if none is similar."""
     near = get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.6)
     return f"; did you mean {before + near[0]!r}?" if near else ""
 
 
 def finite(value: object) -> bool:
-    """Whether value is a number, Python's or NumPy's, and one that a float can be."""
+    """Whether `value` is a real number (Python's or NumPy's, no boolean) that a float can represent, not NaN or infinite."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     try:
         return math.isfinite(float(value))
-    except OverflowError:  # a whole number that is larger than any float
+    except OverflowError:  # an integer larger than any float
         return False
 
 
 def utf8(value: str, what: str) -> None:
-    """Raise InputError for text that no file system or database takes: with a null character, or not Unicode."""
+    """Raise InputError if `value` has a null character or lone surrogates, which file systems and databases refuse."""
     ok = "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
     need(ok, f"{what} {value!r} is not allowed: give a name in UTF-8, without null characters")
 
 
 def positive(value: float, what: str) -> None:
-    """Raise InputError unless value is a finite number above 0."""
+    """Raise InputError unless `value` is a finite number above 0."""
     need(finite(value) and value > 0, f"{what} {value!r} is not allowed: give a number above 0")
 
 
 def whole(value: object, what: str, least: int = 1, most: int = 2**63 - 1) -> None:
-    """Raise InputError unless value is an integer, Python's or NumPy's, from `least` to `most`."""
+    """Raise InputError unless `value` is an integer (Python's or NumPy's) from `least` to `most`."""
     number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else least - 1
     need(number >= least, f"{what} {value!r} is not allowed: give an integer of at least {least}")
     need(number <= most, f"{what} {value!r} is not allowed: give an integer of at most {most}")
 
 
 def wholes(values: Sequence[int], what: str, least: int = 1, most: int = 2**63 - 1) -> list[int]:
-    """The integers from `least` to `most` that are given, each once and in order; InputError for another."""
+    """Return the distinct integers among `values`, sorted; InputError for one that is not from `least` to `most`."""
     for value in values:
         whole(value, what, least, most)
     return sorted({int(value) for value in values})
 
 
 def layout_hint(shape: Sequence[int]) -> str:
-    """What to do about images of this shape that are not [N, C, H, W] but seem to be; "" for others."""
+    """A hint for images of this shape that do not seem to be [N, C, H, W]; "" if there is nothing to say."""
     if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4:
-        return "; channels seem to be last here: permute(0, 3, 1, 2) puts them first (of NumPy arrays, transpose)"
+        return "; channels seem to come last: permute(0, 3, 1, 2), or transpose in NumPy, puts them first"
     if len(shape) == 3 and shape[0] in (1, 3, 4):
-        return "; [None] makes one image a batch"
+        return "; add a batch axis with [None]"
     if len(shape) == 3 and min(shape[1:]) > 4:
-        return "; grey images have one channel: [:, None] adds its axis"
+        return "; add a channel axis to grey images with [:, None]"
     return ""

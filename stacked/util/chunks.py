@@ -1,18 +1,18 @@
-"""How many images are computed with at a time: as many as take a fixed number of bytes, whatever the size of one."""
+"""Chunked evaluation: the number of images per chunk follows from a fixed number of bytes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-#: Bytes of a chunk, as float32, and its images at most: constants, so that no measurement depends on the batch of training or on
-#: the machine.
+#: Most bytes (as float32) and most images of a chunk. They are constants, so that measurements depend on neither the batch size
+#: of training nor the machine.
 BYTES, MOST = 16 * 2**20, 500
 
 
 def chunks(count: int, values: int, most: int = MOST) -> tuple[Tensor, ...]:
-    """The indices 0 to `count` - 1 in chunks of at most BYTES and `most` images, one image at least.
+    """Split the indices 0 to `count` - 1 into chunks of at most BYTES bytes and `most` images, and at least one image.
 
-    values: of an image, or of what is made of it on the way where that has more.
+    values: float32 values per image, or per intermediate result of an image where that is larger.
     """
     return torch.arange(count).split(max(1, min(most, BYTES // max(4 * values, 1))))

@@ -1,18 +1,18 @@
-"""Text from outside in the cells of a CSV file: a spreadsheet takes what begins with one of a few characters for a formula."""
+"""Untrusted text in CSV cells: spreadsheets run text that begins with certain characters as a formula."""
 
 from __future__ import annotations
 
 import re
 
-#: OWASP's list, with the full-width signs; quotes before them count, so that `original` undoes `as_text`.
+#: The characters of OWASP's list and their full-width forms, after any quotes, so that `original` inverts `as_text`.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def as_text(text: str) -> str:
-    """The cell that shows this text, and is no formula: with a single quote before what would be one."""
+    """Return the text as a cell that spreadsheets show as it is: text that looks like a formula gets a leading quote."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def original(cell: str) -> str:
-    """The text of which `as_text` made this cell."""
+    """Return the text that `as_text` turned into this cell."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

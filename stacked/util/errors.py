@@ -1,23 +1,23 @@
-"""What goes wrong by the user's hand, told in one sentence."""
+"""Errors that a user can cause, each reported in one sentence."""
 
 import zipfile
 import zlib
 
-#: What numpy, zipfile and zlib raise of an archive that is not whole; RuntimeError is of one that claims to be encrypted.
+#: What NumPy, zipfile and zlib raise for a damaged archive (RuntimeError: for one that claims to be encrypted).
 UNREADABLE = (ValueError, OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
-#: Characters of an InputError's message: the middle of a longer one, some huge value, is left out.
+#: The most characters of an InputError's message; the middle of a longer message is cut.
 LONGEST = 1000
 
 
 def printable(text: str) -> str:
-    """The text with everything escaped that is not to be seen: a line, which tells a terminal to do nothing."""
+    """Return the text with all unprintable characters escaped, so that it stays one line and cannot control a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class InputError(ValueError):
-    """Bad input: the message names the value, what is allowed and what to do. Command lines exit with code 2.
+    """Invalid input. The message names the value, what is allowed and what to do; commands exit with code 2.
 
-    The message is one line of printable text, whatever the names and values in it are: other characters are escaped.
+    The message is one line of printable text: other characters in names and values are escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -26,12 +26,12 @@ class InputError(ValueError):
 
 
 class Unwritable(InputError):
-    """A place cannot be written, for want of space or of permission: what was kept there is whole, and is gone on from."""
+    """A file or folder cannot be written, for lack of space or permission; files written before are complete."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run ended because it was asked to; the message says whether its place was kept."""
+    """A run ended on request (Ctrl-C or SIGTERM); the message says whether its state was saved."""
 
 
 class Diverged(RuntimeError):
-    """The loss became non-finite: the message names the phase and the update; what was measured so far is kept."""
+    """The loss or a gradient became NaN or infinite; the message names the phase and the update, earlier results are kept."""

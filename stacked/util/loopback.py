@@ -1,4 +1,4 @@
-"""The addresses by which a machine reaches itself: nobody else does, and no proxy."""
+"""Loopback addresses: those that only this machine itself can reach, without a proxy."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import ipaddress
 from collections.abc import Mapping
 
 HOST = "127.0.0.1"
-#: As they stand in the address of a page.
+#: As they are written in a page's address.
 NAMES = (HOST, "localhost", "[::1]")
-#: The same as NO_PROXY lists them: programs differ in whether they know ranges, and brackets.
+#: As they are written in NO_PROXY: programs differ in whether they understand ranges and brackets.
 UNPROXIED = ("localhost", HOST, "127.0.0.0/8", "::1", "[::1]")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches `host`."""
+    """Whether `host` is a loopback address or "localhost"."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -21,7 +21,7 @@ def is_loopback(host: str) -> bool:
 
 
 def unproxied(variables: Mapping[str, str]) -> dict[str, str]:
-    """What NO_PROXY and no_proxy must be so that no proxy is asked for loopback; {} where `variables` name no proxy."""
+    """NO_PROXY and no_proxy with the loopback addresses added; {} if `variables` set no proxy or exempt all hosts."""
     proxies = [name for name, value in variables.items() if name.lower().endswith("_proxy") and value]
     if all(name.lower() == "no_proxy" for name in proxies):
         return {}

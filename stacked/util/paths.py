@@ -1,4 +1,4 @@
-"""What is recorded names files, and does not tell where on this machine, hence whose, they are."""
+"""Text for records: file names stay, folders and logins, which tell of the machine and its user, are removed."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 _ADDRESS = r"\b[A-Za-z][\w+.-]*://[^\s'\"<>()]+"
-#: A quoted path, an address, or a path up to the first character that may as well be punctuation.
+#: A quoted path, an address, or an unquoted path up to the first character that may be punctuation.
 _FOUND = re.compile(
     r"(?P<quote>['\"])(?P<quoted>/[^'\"\n]*)(?P=quote)"
     rf"|(?P<address>{_ADDRESS})"
     r"|(?<![\w.~/)\]-])(?P<path>/[^\s'\":;,<>()\[\]{}|]+)"
 )
-#: An option's value that is a path which leads elsewhere than below the current folder, whatever characters are in it.
+#: A command-line word that is a path out of the current folder, alone or as the value of an option.
 _WORD = re.compile(r"(?P<option>--[\w-]+=)?(?P<kind>folder:)?(?P<path>[/~].*|(?:.*/)?\.\./.*)", re.DOTALL)
 
 
 def without_folders(text: str, *known: str | os.PathLike[str]) -> str:
-    """`text` with absolute paths reduced to their last part, and without the name and password in an address.
+    """Return `text` with absolute paths reduced to their last part and addresses without user name and password.
 
-    `known` are folders that it may name; like the home and the current folder they are found also where they have spaces
-    in their names.
+    `known` are folders that the text may name. They, the home folder and the current folder are found even if their names
+    contain spaces.
     """
     folders = [Path(os.path.abspath(folder)) for folder in (Path.home(), Path.cwd(), *known)]
     above = {each for folder in folders for each in (folder, *folder.parents) if each != Path("/")}
     for folder in sorted(above, reverse=True):
-        if not _FOUND.fullmatch(str(folder)):  # the expression would stop short
+        if not _FOUND.fullmatch(str(folder)):  # the expression would end at the first space
             text = re.sub(re.escape(str(folder)) + r"(?P<more>/(?=\S))?", partial(_shortened, folder.name), text)
     return _FOUND.sub(_reduced, text)
 
 
 def command_without_folders(words: Sequence[str]) -> str:
-    """The words of a command line as one line for a shell, without what tells of this machine."""
+    """Return a command line as one shell line in which paths out of the current folder are reduced to their last part."""
     return shlex.join(_word(word) for word in words)
 
 
 def without_login(address: str) -> str:
-    """The address of a server or database without name and password, and without what follows its path, which may hold some."""
+    """Return the address of a server or database without user name, password and query, which may hold credentials."""
     scheme, sign, rest = address.partition("://")
     host, slash, path = re.split(r"[?#]", rest)[0].partition("/")
     return f"{scheme}{sign}{host.rpartition('@')[2]}{slash}{path}" if sign else address
 
 
 def without_logins(text: str) -> str:
-    """`text` with the addresses in it as `without_login` gives them."""
+    """Return `text` with every address in it passed through `without_login`."""
     return re.sub(_ADDRESS, lambda found: without_login(found[0]), text)
 
 
@@ -69,4 +69,4 @@ def _reduced(found: re.Match[str]) -> str:
         return PurePosixPath(found["path"]).name
     address = without_login(found["address"])
     scheme, _, rest = address.partition("://")
-    return f"{scheme}:///{PurePosixPath(rest).name}" if rest.startswith("/") else address  # a file's, or a server's
+    return f"{scheme}:///{PurePosixPath(rest).name}" if rest.startswith("/") else address  # file:///... or a server

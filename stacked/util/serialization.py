@@ -1,9 +1,8 @@
-"""Specs as plain values: dictionaries, canonical JSON, and the flat fields that tables and trackers want.
+"""Specs as plain values: dictionaries, canonical JSON, and flat dictionaries for tables and trackers.
 
-A field declared with `later(default)` came after specs had been recorded: it is left out where it has its default, so that a
-recorded spec keeps its JSON and its id. Such a default must never change.
-Where what runs did until then is not the default, `later(default, unsaid)` says what a spec without the field means, by its
-other fields: then that is what is left out.
+A run's id is a hash of its spec's JSON. Fields that were added after specs had been recorded are declared with
+`omit_if_default`: the JSON leaves them out where they have their default, so that recorded specs keep their JSON and their id.
+Such a default must never change. A field that was renamed keeps its old name in the JSON (`stored_name`).
 """
 
 from __future__ import annotations
@@ -21,43 +20,48 @@ from stacked.util.checks import choice, need
 
 T = TypeVar("T")
 
-#: what a plain value of a type is called
-CALLED = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+#: how error messages name the types of values
+TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
-#: Plain values that were read are nested at most so deep, and their whole numbers lie within so many binary digits.
+#: Limits of plain values that are read: levels of nesting, and binary digits of an integer.
 DEEPEST, BITS = 50, 1000
 
-#: Values by name, as sorted pairs: what a dictionary would say, in a form that hashes.
+#: A dictionary as sorted pairs, which can be hashed.
 Options = tuple[tuple[str, Any], ...]
 
 
-def later(default: Any, unsaid: Callable[[Any], Any] | None = None) -> Any:
-    """A field of a spec that is left out of its JSON where it has this default.
+def omit_if_default(default: Any, if_absent: Callable[[Any], Any] | None = None, stored_name: str | None = None) -> Any:
+    """Declare a field of a spec that its JSON leaves out where it has this default.
 
-    unsaid: where a spec that was recorded without the field does not always mean the default: what it means, by its other
-    fields. Then this is what is left out, and read.
+    if_absent: function of the spec that gives the field's value in a spec recorded without the field, where that is not the
+        default. The JSON then leaves out this value instead.
+    stored_name: the field's name in JSON, where it was renamed; both names can be read.
     """
-    return dataclasses.field(default=default, metadata={"later": True, "unsaid": unsaid or (lambda spec: default)})
+    return dataclasses.field(
+        default=default,
+        metadata={"if_absent": if_absent or (lambda spec: default)}
+        | ({"stored_name": stored_name} if stored_name else {}),
+    )
 
 
 def python_value(value: Any) -> Any:
-    """A number, text or array of NumPy's (or torch's) as Python's own, an array as a tuple; any other value as it is.
+    """Return a number, text or array of NumPy's or torch's as Python's own (arrays as tuples); other values unchanged.
 
-    So a spec that was made of NumPy's numbers is equal to that of Python's, with the same JSON and id.
+    A spec made from NumPy's numbers then equals one made from Python's, with the same JSON and id.
     """
-    if hasattr(value, "tolist") and hasattr(value, "ndim"):  # what such values have, so that neither must be imported
+    if hasattr(value, "tolist") and hasattr(value, "ndim"):  # NumPy and torch values, without importing either
         return _hashable(value.tolist())
     return type(value)(map(python_value, value)) if type(value) in (tuple, list) else value
 
 
 def take_python_values(spec: Any) -> None:
-    """Turn the fields of a frozen dataclass that are NumPy's numbers or arrays into Python's."""
+    """Convert the fields of a frozen dataclass from NumPy's numbers and arrays to Python's, in place."""
     for f in dataclasses.fields(spec):
         object.__setattr__(spec, f.name, python_value(getattr(spec, f.name)))
 
 
 def pairs(values: Any) -> Options:
-    """Options from a dictionary, or from pairs, sorted by name."""
+    """Return options, given as a dictionary or as pairs, as pairs sorted by name."""
     items = values.items() if isinstance(values, dict) else values
     return tuple(sorted(((str(name), _hashable(python_value(value))) for name, value in items), key=itemgetter(0)))
 
@@ -67,25 +71,26 @@ def _hashable(value: Any) -> Any:
 
 
 def to_dict(spec: Any) -> Any:
-    """A spec as plain JSON values."""
+    """Return a spec as plain JSON values."""
     if dataclasses.is_dataclass(spec):
         hints = typing.get_type_hints(type(spec))
-        said = {
-            f.name: getattr(spec, f.name)
-            for f in dataclasses.fields(spec)
-            if not f.metadata.get("later") or getattr(spec, f.name) != f.metadata["unsaid"](spec)
-        }
-        return {name: dict(value) if hints[name] == Options else to_dict(value) for name, value in said.items()}
+        values = {}
+        for f in dataclasses.fields(spec):
+            value = getattr(spec, f.name)
+            if "if_absent" not in f.metadata or value != f.metadata["if_absent"](spec):
+                stored = f.metadata.get("stored_name", f.name)
+                values[stored] = dict(value) if hints[f.name] == Options else to_dict(value)
+        return values
     return [to_dict(value) for value in spec] if isinstance(spec, tuple) else spec
 
 
 def to_json(spec: Any) -> str:
-    """The canonical JSON of a spec: sorted keys, no spaces."""
+    """Return the canonical JSON of a spec: sorted keys, no spaces."""
     return json.dumps(to_dict(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def parsed(text: str) -> Any:
-    """The plain values of a JSON text; ValueError says why there are none, or why no more can be done with them."""
+    """Return the plain values in a JSON text; ValueError if it is no JSON or exceeds the limits of `check_plain`."""
     try:
         found = json.loads(text, object_pairs_hook=_named_once, parse_int=_whole)
     except RecursionError as error:
@@ -95,7 +100,7 @@ def parsed(text: str) -> Any:
 
 
 def check_plain(value: Any) -> None:
-    """ValueError for plain values, read from whatever text, that are nested too deeply or have a number too long."""
+    """Raise ValueError unless `value` consists of plain values, nested at most DEEPEST levels, with integers of at most BITS."""
     level = [value]
     for _ in range(DEEPEST):
         for each in level:
@@ -104,7 +109,7 @@ def check_plain(value: Any) -> None:
             if isinstance(each, int) and each.bit_length() > BITS:
                 raise ValueError(f"a whole number of more than {BITS} binary digits")
             if isinstance(each, str):
-                each.encode()  # JSON can say half a character, which no file or database takes: a ValueError
+                each.encode()  # ValueError for a lone surrogate, which JSON allows and files and databases refuse
         inside = (
             [*each, *each.values()] if isinstance(each, dict) else each
             for each in level
@@ -124,37 +129,46 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > BITS:  # Python's own limit would say to change Python's limit
+    if len(digits) > BITS:  # checked here because Python's own error would advise raising Python's limit
         raise ValueError(f"a whole number of more than {BITS} binary digits")
     return int(digits)
 
 
 def from_dict(cls: type[T], values: Any) -> T:
-    """The spec of class `cls` with these plain values; InputError names an unknown field."""
+    """Return the spec of class `cls` with these plain values; InputError for an unknown, missing or invalid field."""
     need(isinstance(values, dict), f"{values!r} is not a {cls.__name__}: give its fields by name")
-    hints = typing.get_type_hints(cls)
-    for name in values:
-        choice(name, hints, f"field of {cls.__name__}")
+    values, hints = _by_field_name(cls, values), typing.get_type_hints(cls)
     fields = dataclasses.fields(typing.cast(Any, cls))
     for f in fields:
         given = f.name in values or f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
         need(given, f"{f.name} of a {cls.__name__} is missing: give it")
     made: Any = cls(**{name: _convert(hints[name], value, name) for name, value in values.items()})
-    unsaid = {f.name: f.metadata["unsaid"](made) for f in fields if f.metadata.get("later") and f.name not in values}
-    return typing.cast(T, dataclasses.replace(made, **unsaid) if unsaid else made)
+    absent = [f for f in fields if "if_absent" in f.metadata and f.name not in values]
+    changes = {f.name: f.metadata["if_absent"](made) for f in absent}
+    return typing.cast(T, dataclasses.replace(made, **changes) if changes else made)
+
+
+def _by_field_name(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Replace stored names by those of the fields; InputError for an unknown field, or one given under both names."""
+    fields = dataclasses.fields(typing.cast(Any, cls))
+    renamed = {f.metadata["stored_name"]: f.name for f in fields if "stored_name" in f.metadata}
+    for name in values:
+        choice(renamed.get(name, name), [f.name for f in fields], f"field of {cls.__name__}")
+        twice = name in renamed and renamed[name] in values
+        need(not twice, f"{name} is the former name of {renamed.get(name)}, which is given too: leave it out")
+    return {renamed.get(name, name): value for name, value in values.items()}
 
 
 def merged(spec: T, values: dict[str, Any]) -> T:
-    """The spec with these of its fields changed, given as plain values; errors as of `from_dict`."""
+    """Return the spec with these fields changed, given as plain values; raises the errors of `from_dict`."""
     hints = typing.get_type_hints(type(spec))
-    for name in values:
-        choice(name, hints, f"field of {type(spec).__name__}")
-    changed = {name: _convert(hints[name], value, name) for name, value in values.items()}
+    given = _by_field_name(type(spec), values)
+    changed = {name: _convert(hints[name], value, name) for name, value in given.items()}
     return typing.cast(T, dataclasses.replace(typing.cast(Any, spec), **changed))
 
 
 def _convert(hint: Any, value: Any, what: str) -> Any:
-    """`value` of plain JSON as `hint` has it; one value stands for a tuple of one. InputError names the field, `what`."""
+    """Convert a plain JSON value to the type `hint`; a single value becomes a tuple of one. `what` names it in errors."""
     value = python_value(value)
     several = isinstance(value, (list, tuple))
     if dataclasses.is_dataclass(hint):
@@ -183,12 +197,12 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
         need(isinstance(value, dict), f"{what} {value!r} is not allowed: give values by name, as in {{name: value}}")
         return {name: _convert(typing.get_args(hint)[1], each, f"{what}.{name}") for name, each in value.items()}
     right = isinstance(value, (int, float) if hint is float else hint) and (hint is bool or not isinstance(value, bool))
-    need(right, f"{what} {value!r} is not allowed: give {CALLED[hint]}")
+    need(right, f"{what} {value!r} is not allowed: give {TYPE_NAMES[hint]}")
     return value
 
 
 def flat(spec: Any, prefix: str = "") -> dict[str, Any]:
-    """The fields of a spec by dotted name, as tables and trackers want them."""
+    """Return the fields of a spec as a flat dictionary with dotted names, for tables and trackers."""
     found: dict[str, Any] = {}
     for name, value in to_dict(spec).items():
         if isinstance(value, dict):

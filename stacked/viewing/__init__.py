@@ -1,1 +1,1 @@
-"""MLflow's user interface: saved views of a study, and a server on loopback to look at them."""
+"""MLflow's user interface: saved views of a study, and a local server to open them."""

@@ -1,4 +1,4 @@
-"""The MLflow server that shows a local store, on loopback unless told otherwise: it has no authentication."""
+"""The MLflow server for a local store. It has no authentication, so it listens on loopback unless told otherwise."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from stacked.util.loopback import HOST, NAMES, is_loopback, unproxied
 if TYPE_CHECKING:
     from stacked.tracking.backend.store import Store
 
-#: What stands for all addresses of this machine, and that by which it reaches itself then.
+#: The host names for all addresses of this machine, and the loopback address to reach such a server.
 EVERYWHERE = {"0.0.0.0": HOST, "::": "::1"}
-# Without its job runner the server needs a third of the memory.
+# without its job runner the server needs a third of the memory
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def command(store: Store, port: int = 5000, host: str = HOST) -> list[str]:
-    """The arguments that start the server, to be run with the variables of `environment`.
+    """Return the command that starts the server, to be run with the variables of `environment`.
 
-    Raises `InputError` when the store is a server already.
+    Raises `InputError` if the store is a server itself.
     """
     if store.is_server:
-        raise InputError(f"the runs are recorded at {store.name}, a server that runs already; open it in a browser")
+        raise InputError(f"the runs are recorded at {store.name}, which is a server already: open it in a browser")
     arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     arguments += ["--artifacts-destination", str(store.artifacts), "--host", host, "--port", str(port)]
     return [*arguments, "--workers", "1"]
 
 
 def environment(port: int = 5000, host: str = HOST) -> dict[str, str]:
-    """The variables to start the server with.
+    """Return the environment variables of the server.
 
-    A page of elsewhere must not reach the runs under a name of its own that leads here (DNS rebinding). MLflow's own list of
-    names has patterns, such as 10.*, that a name of anybody fits: here it is the names of `host` alone, each with the port.
-    What the user has set stands.
+    They protect against DNS rebinding, by which a web page could reach the runs under a name of its own that resolves to this
+    machine. MLflow's default list of hosts has patterns, such as 10.*, that anybody's name can match; here it has only the
+    names of `host`, with the port. Variables that the user has set are kept.
     """
     allowed = {
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(_in_requests(port, host)),
@@ -54,36 +54,36 @@ def environment(port: int = 5000, host: str = HOST) -> dict[str, str]:
 
 
 def _in_requests(port: int, host: str) -> list[str]:
-    """The names of a server that listens on `host`, as browsers send them: with the port, but for that of HTTP."""
+    """Return the names of a server on `host` as browsers send them: with the port, except for port 80."""
     own = is_loopback(host) or host in EVERYWHERE
     known = list(dict.fromkeys([*names(host), *(NAMES if own else ())]))
     return [f"{name}:{port}" for name in known] + (known if port == 80 else [])
 
 
 def typed_command(store: Store, port: int = 5000, host: str = HOST) -> str:
-    """The same as one line for a shell."""
+    """Return the command with its variables as one line for a shell."""
     settings = [f"{key}={shlex.quote(value)}" for key, value in environment(port, host).items()]
     return " ".join([*settings, "python", shlex.join(command(store, port, host)[1:])])
 
 
 def address(port: int = 5000, host: str = HOST) -> str:
-    """Where the server answers."""
+    """Return the address of the server."""
     return f"http://{names(host)[0]}:{port}"
 
 
 def warning(port: int = 5000, host: str = HOST) -> str:
-    """What whoever starts the server must know."""
+    """Return the security warning to show when the server starts."""
     if is_loopback(host):
         return "MLflow has no authentication: every user of this machine can read, change and delete these runs."
     return (
         f"WARNING: MLflow has no authentication: whoever reaches port {port} of this machine over the network can read, "
-        f"change and delete every run and artifact. It answers as {' and '.join(names(host))}; other names are to be set in "
+        f"change and delete every run and artifact. It answers as {' and '.join(names(host))}; set other names in "
         "MLFLOW_SERVER_ALLOWED_HOSTS and MLFLOW_SERVER_CORS_ALLOWED_ORIGINS."
     )
 
 
 def names(host: str) -> list[str]:
-    """The names under which a server that listens on `host` is reached, as browsers write them in an address."""
+    """Return the names of a server on `host`, as browsers write them in an address."""
     if host not in EVERYWHERE:
         try:
             known = ipaddress.ip_address(host)
@@ -93,7 +93,7 @@ def names(host: str) -> list[str]:
     found = [socket.gethostname(), socket.getfqdn()]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # an address of nobody: nothing is sent, but the way to it is chosen
+            probe.connect(("192.0.2.1", 9))  # sends nothing, but selects the network interface
             found.append(probe.getsockname()[0])
         except OSError:
             pass  # there is no network
@@ -103,12 +103,12 @@ def names(host: str) -> list[str]:
 def serve(store: Store, port: int = 5000, timeout: float = 60, host: str = HOST) -> subprocess.Popen[bytes]:
     """Start the server and return when it is healthy; its output goes to `server.log` in the store's folder.
 
-    Raises `InputError` when host or port cannot be used, the server dies, or it is not healthy after `timeout` seconds.
+    Raises `InputError` if host or port cannot be used, the server ends, or it is not healthy after `timeout` seconds.
     """
     _check_free(port, host)
     log = store.root / "server.log"
     check_inside(store.root, log)
-    with log.open("ab") as output:  # a file of this name may be another program's
+    with log.open("ab") as output:  # append, because another program may have written a file of this name
         server = subprocess.Popen(
             command(store, port, host),
             env={**os.environ, **unproxied(os.environ), **environment(port, host)},
@@ -126,7 +126,7 @@ def serve(store: Store, port: int = 5000, timeout: float = 60, host: str = HOST)
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and the processes it started."""
+    """Stop the server and its child processes."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, number)
@@ -140,7 +140,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 
 def _check_free(port: int, host: str) -> None:
     if not 0 < port < 65536:
-        raise InputError(f"port {port} does not exist; choose one from 1 to 65535")
+        raise InputError(f"port {port} does not exist; give one from 1 to 65535")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -165,7 +165,9 @@ def _wait(server: subprocess.Popen[bytes], port: int, timeout: float, log: Path,
 
 
 def _is_healthy(port: int, host: str) -> bool:
-    connection = HTTPConnection(host, port, timeout=2)  # directly: a proxy does not know what this host serves
+    connection = HTTPConnection(
+        host, port, timeout=2
+    )  # not through a proxy, which cannot reach this machine's loopback
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200

@@ -1,7 +1,7 @@
-"""The saved views of a study in MLflow's user interface: one address opens its comparison, without a click.
+"""Saved views of a study in MLflow's user interface, so that one address opens its comparison.
 
-A view is a tag of the experiment that holds the page's state. MLflow writes its own demonstration data so, but does
-not document it; a view that cannot be saved is a warning, never an error.
+A view is a tag of the experiment that holds the state of the page. MLflow (3.17) stores its own demo data this way but does not
+document it. A view that cannot be saved causes a warning, never an error.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ OUTCOMES = (
     "final/classifier_acc_all",
 )
 ERROR, ACCURACY = "eval/recon_mse", "eval/probe_acc"
-#: What quality is drawn against where every seed has a curve of its own, as (metric, cost).
+#: The (metric, cost) pairs of charts with a curve for every seed.
 COSTS = (
     ("eval/recon_mse", "progress/gflop"),
     ("eval/recon_mse", "progress/train_seconds"),
     ("eval/probe_acc", "progress/gflop"),
     ("eval/probe_acc", "progress/train_seconds"),
 )
-#: And where seeds are averaged. The page pairs the n-th value with the n-th cost, so a cost must be logged at just the steps
-#: of the metric; and seconds differ between seeds at the same step, which makes their mean a saw-tooth.
+#: The pairs of charts that average seeds. MLflow pairs values by position, so a cost must be logged at exactly the steps of the
+#: metric; and seconds at the same step differ between seeds, so that their mean would be a saw-tooth.
 MEAN_COSTS = (("eval/recon_mse", "progress/gflop"), ("eval/probe_acc", "progress/gflop_at_probe"))
 IMAGE_KEY = "recon_grid"
-MAX_TAG = 20_000  # characters that MLflow takes as a tag of an experiment
+MAX_TAG = 20_000  # MLflow's limit of the characters in an experiment's tag
 
 UPDATES, COST, STAGES, OUTCOME = "Quality vs updates", "Quality vs cost", "Stages", "Outcome"
 PICTURES = "Images"
-# The page puts a chart of every other metric into the section named like the metric's prefix.
+# MLflow adds charts of all other metrics to the section of their prefix
 THE_REST = ("eval", "final", "progress", "train")
 
 
@@ -60,17 +60,17 @@ def save_views(
     images: bool,
     outcomes: Sequence[str] = OUTCOMES,
 ) -> dict[str, str]:
-    """Save the views "mean over seeds" and "every seed" of a study; returns the key of each that was saved.
+    """Save the views "mean over seeds" and "every seed" of a study; returns the keys of those that were saved.
 
-    `probe` and `images` say whether the study logs probe accuracies and the picture series "recon_grid". The
-    axis of accuracies spans what is recorded now: save again when runs were added. A key depends on study and
-    view alone, so that an address stays valid. Raises `InputError` for a quote in `study`.
+    probe, images: whether the study logs probe accuracies and the picture series "recon_grid". The axis of accuracies spans the
+    values recorded so far: save the views again after adding runs. A key depends only on study and view, so that addresses stay
+    valid. Raises `InputError` for a quote in `study`.
     """
     if "'" in study or '"' in study:
-        raise InputError(f"the study id {study!r} holds a quote; use letters, digits and '-' or '_'")
-    if not circuit_breaker_for(store.uri).has():
+        raise InputError(f"the study id {study!r} contains a quote; use letters, digits and '-' or '_'")
+    if not circuit_breaker_for(store.uri).allows():
         warnings.warn(
-            f"MLflow fails, and has no views of {study!r} yet: the same command saves them later",
+            f"MLflow fails, so that views of {study!r} are not saved: run the same command again later",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -84,7 +84,7 @@ def _save_all(client: StoreClient, study: str, probe: bool, images: bool, outcom
     span = _accuracy_span(client, study) if probe else None
     mean, every = (_charts(probe, span, outcomes, costs) for costs in (MEAN_COSTS, COSTS))
     pictures = [_picture_chart()] if images else []
-    # A chart of pictures stays empty while runs are grouped; unless it is listed as deleted, the page adds one.
+    # a chart of pictures stays empty while runs are grouped; MLflow adds one unless it is listed as deleted
     hidden = [picture | {"deleted": True} for picture in pictures]
     views = {
         MEAN: _page(study, mean + hidden, group_by="arm"),
@@ -99,15 +99,15 @@ def _save_all(client: StoreClient, study: str, probe: bool, images: bool, outcom
 
 
 def view_url(base: str, experiment_id: str, key: str) -> str:
-    """Address of a saved view; a search or sort parameter more would switch the view off."""
+    """Return the address of a saved view; any additional search or sort parameter would disable the view."""
     view = f"compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey={key}"
     return f"{base}/#/experiments/{experiment_id}/runs?{view}"
 
 
 def _save(client: StoreClient, key: str, title: str, page: dict[str, Any]) -> bool:
     now = int(time.time() * 1000)
-    packed = base64.b64encode(zlib.compress(json.dumps(page, separators=(",", ":")).encode(), 9)).decode()
-    value = json.dumps({"name": title, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"})
+    state = base64.b64encode(zlib.compress(json.dumps(page, separators=(",", ":")).encode(), 9)).decode()
+    value = json.dumps({"name": title, "createdAt": now, "updatedAt": now, "state": f"deflate;{state}"})
     if len(value) > MAX_TAG:
         reason = f"it takes {len(value)} characters and MLflow allows {MAX_TAG}"
     else:
@@ -126,11 +126,11 @@ def _query(study: str) -> str:
 
 
 def _accuracy_span(client: StoreClient, study: str) -> tuple[float, float] | None:
-    """The accuracies there are, with a margin: the bands around means make the page start an axis at zero."""
+    """Return the range of accuracies with a margin: with bands around means MLflow would start the axis at zero."""
     try:
         span = client.metric_range(_query(study), ACCURACY)
     except OUTAGES:
-        return None  # the views are not saved either, which is told then
+        return None  # the views cannot be saved either, which causes a warning
     if span is None:
         return None
     low, high = span
@@ -141,7 +141,7 @@ def _accuracy_span(client: StoreClient, study: str) -> tuple[float, float] | Non
 def _charts(
     probe: bool, span: tuple[float, float] | None, outcomes: Sequence[str], costs: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
-    """The charts in the order of the page; those without data are hidden by the page itself."""
+    """Return the charts in the order of the page, which hides those without data."""
     accuracy = {"range": {"yMin": span[0], "yMax": span[1]} if span else {}}
     charts = [_line(UPDATES, ERROR, log=True)]
     if probe:
@@ -156,7 +156,7 @@ def _charts(
 
 
 def _line(section: str, metric: str, *, against: str = "", log: bool = False) -> dict[str, Any]:
-    """Curves of a metric against the step, or against another metric logged at the same steps."""
+    """Return a chart of a metric against the step, or against another metric logged at the same steps."""
     return _chart("LINE", section, metric, f"{metric} {against}") | {
         "selectedMetricKeys": [metric],
         "lineSmoothness": 0,
@@ -194,7 +194,7 @@ def _chart(kind: str, section: str, metric: str, name: str) -> dict[str, Any]:
 
 
 def _page(study: str, charts: list[dict[str, Any]], group_by: str | None) -> dict[str, Any]:
-    """The state of the page of runs: which runs, which columns, which charts."""
+    """Return the state of the page: its runs, columns and charts."""
     grouping = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": group_by}]}
     own = dict.fromkeys(chart["metricSectionId"] for chart in charts if not chart["deleted"])
     sections = [_section(name, opened=True) for name in own]
@@ -219,7 +219,7 @@ def _page(study: str, charts: list[dict[str, Any]], group_by: str | None) -> dic
         "runsPinned": [],
         "runsHidden": [],
         "runsVisibilityMap": {},
-        "runsHiddenMode": "SHOWALL",  # the page shows ten runs otherwise
+        "runsHiddenMode": "SHOWALL",  # the default shows ten runs
         "compareRunCharts": charts,
         "compareRunSections": sections,
         "viewMaximized": False,

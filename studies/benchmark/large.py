@@ -54,7 +54,7 @@ def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
         )
         flop += cost.update.flop + cost.encoding.flop
         ends: list[float] = []
-        for _ in one.points(after=lambda ends=ends: ends.append(time.perf_counter())):  # type: ignore[misc]
+        for _ in one.train(after=lambda ends=ends: ends.append(time.perf_counter())):  # type: ignore[misc]
             pass
         seconds += statistics.median(differences(ends)[BEFORE:])
     rate = product_rate()
@@ -91,7 +91,7 @@ def memory(what: str, policy: str, batch: int) -> dict[str, float]:
         with Spent() as spent:
             one = training(what, phase, batch)
             images = one.order.n * torch.Size(SPECS[what][1]).numel() / 1e6
-            for _ in one.points():
+            for _ in one.train():
                 pass
         most = max(most, spent.memory - images)
         del one

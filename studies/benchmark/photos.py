@@ -44,7 +44,7 @@ def folder(images: int) -> dict[str, float]:
         long = replace(phase, updates=EPOCHS * (len(splits.train) // BATCH))
         prepared = prepare_phase(stack, run, long, Examples(Images(splits.train.images)))
         kept = max(kept, prepared.cache.bytes / 1e6)
-        for _ in Training(stack, phase, prepared.inputs, run.optimisation, order=prepared.order, seed=0).points():
+        for _ in Training(stack, phase, prepared.inputs, run.optimisation, order=prepared.order, seed=0).train():
             pass
         del prepared
     pixels = sum(split.images.nbytes for split in (splits.train, splits.valid, splits.test)) / 1e6

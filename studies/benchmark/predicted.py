@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from stacked.cost.forecast import plan
+from stacked.cost.forecast import estimate_cost
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.training.codes import Images
 from stacked.training.pretrain import pretrain
@@ -30,7 +30,7 @@ def foretold(what: str, policy: str = "") -> dict[str, float]:
         spec = RunSpec(
             policy=policy, stack=stack, budget=Budget((1.0,), 1.0, "epochs"), optimisation=Optimisation(batch_size=16)
         )
-    predicted = plan(spec, tuple(images.shape[1:]), len(images)).seconds
+    predicted = estimate_cost(spec, tuple(images.shape[1:]), len(images)).seconds
     began = time.perf_counter()
     pretrain(spec, Images(images), tuple(images.shape[1:]))
     taken = time.perf_counter() - began

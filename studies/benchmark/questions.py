@@ -208,7 +208,7 @@ def questions() -> tuple[Question, ...]:
         ),
         Question(
             "forecast",
-            "seconds of training, as foretold by stacked.plan and as taken",
+            "seconds of training, as estimated by stacked.estimate_cost and as measured",
             {
                 "dense, 1 thread": ("foretold", {"what": "dense"}),
                 "conv, 1 thread": ("foretold", {"what": "conv"}),

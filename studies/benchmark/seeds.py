@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stacked import data
-from stacked.runs.batched_seeds import train_together
+from stacked.runs.batched_seeds import train_seeds
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
 from stacked.training.codes import Images
@@ -33,7 +33,7 @@ def seeds(net: str, together: bool) -> dict[str, float]:
 
     def trained(spec: RunSpec, count: int) -> None:
         if together:
-            train_together(spec, range(count), splits)
+            train_seeds(spec, range(count), splits)
         else:
             for seed in range(count):
                 pretrain(replace(spec, seed=seed), Images(splits.train.images), splits.image_shape)

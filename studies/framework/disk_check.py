@@ -63,6 +63,6 @@ def room(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> t
             mapped = in_map if torch.Size(stack.latent_shape).numel() == MAP else 0
             out += (1 + stack.depth) * SHOWN * values + drawn + mapped
             figures += drawn + mapped
-    passing = heapq.nlargest(given.jobs, (each.passing for each in rooms))
+    passing = heapq.nlargest(given.jobs, (each.temporary for each in rooms))
     stored = sum(each.kept for each in rooms) + sum(passing)
     return stored + (figures if store.is_local else 0), out + figures

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stacked.cost.forecast import Forecast, plan
+from stacked.cost.forecast import Forecast, estimate_cost
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -25,7 +25,7 @@ def show(given: Options, splits: Splits, planned: Callable[[Options], Iterable[J
     first = {job.arm: job for job in reversed(jobs)}
     with limited(jobs[0].threads):
         told = {
-            arm: plan(first[arm].spec, splits.image_shape, len(splits.train), classes=len(splits.classes))
+            arm: estimate_cost(first[arm].spec, splits.image_shape, len(splits.train), classes=len(splits.classes))
             for arm in given.arms
         }
     print("\n".join(table(told, given)))

@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from stacked.cli.overwriting import below, check_own
-from stacked.runs.checkpoint import differing
+from stacked.runs.checkpoint import stored_differences
 from stacked.spec import Budget, RunSpec, from_json
 from stacked.util.atomic import sweep, write_atomically, writing
 from stacked.util.checks import need
@@ -66,7 +66,7 @@ def prepare(out: Path, base: RunSpec, equal: str, digest: str) -> None:
         raise InputError(f"{out} holds runs on other data of the name {base.data.name!r}: choose another --out")
     if theirs != mine:
         equals = "" if theirs["equal"] == equal else f"equal is {theirs['equal']!r} there and {equal!r} here"
-        specs = differing(theirs["base"], base) if theirs["base"] != mine["base"] else ""
+        specs = stored_differences(theirs["base"], base) if theirs["base"] != mine["base"] else ""
         others = f"it has the fields {', '.join(sorted(theirs))}"
         raise InputError(
             f"{out} holds another configuration ({'; '.join(filter(None, [specs, equals])) or others}): choose another --out"

@@ -205,7 +205,7 @@ def conduct(study: Study, given: Options, command: str, stop: Callable[[], bool]
     print(f"\n{len(todo)} runs in {time.perf_counter() - began:.0f} s. Table and figures: {given.out / 'README.md'}")
     ui.tell(views, store, given.port, given.host)
     try:
-        lacks = any(finding.mend for finding in unsent.find(store))
+        lacks = any(finding.repair for finding in unsent.find(store))
     except OUTAGES:
         lacks = True
     if lacks:

@@ -25,7 +25,7 @@ import pandas as pd
 
 from stacked.cli.command import Command, called, carried_out
 from stacked.cli.overwriting import begins, below, check_own
-from stacked.runs.checkpoint import place
+from stacked.runs.checkpoint import position
 from stacked.runtime.progress import say
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import whole
@@ -209,7 +209,7 @@ def places(home: Path) -> list[tuple[int, int]]:
         kept = []
         for path in work.glob("[pu]*.safetensors"):
             try:
-                kept.append(place(path))
+                kept.append(position(path))
             except (InputError, OSError):
                 continue
         found += [max(kept)] if kept else []

@@ -320,8 +320,8 @@ def test_classes_without_enough_images_to_calibrate_with_are_refused_before_trai
         str(tmp_path / "out"),
     ]
     assert main(anomaly.USE, [*words, "--methods", "pca"]) == 2
-    told = "9 held-out images cannot tell a false-alarm rate of 0.05: give 19 or more of them, as of 95 training images of "
-    assert told + "class 'few', and not of 46" in capsys.readouterr().err
+    told = "9 held-out images are too few for a false-alarm rate of 0.05: give at least 19 of them, which takes 95 training "
+    assert told + "images of class 'few' instead of 46" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -340,7 +340,7 @@ def test_a_folder_with_one_class_is_judged(folders: Path, tmp_path: Path, capsys
     (tmp_path / "bottles").mkdir()
     (tmp_path / "bottles" / "good").symlink_to(folders / "normal")
     words = ["--data", f"folder:{tmp_path / 'bottles'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
-    with pytest.warns(UserWarning, match="lie in one folder, 'good': they are taken as images without classes"):
+    with pytest.warns(UserWarning, match="are in one folder, 'good': they are read as images without classes"):
         assert main(anomaly.USE, [*words, "--image-size", "8", "--updates", "3", "--out", str(tmp_path)]) == 0
     assert "images are anomalous" in capsys.readouterr().out
 
@@ -369,9 +369,9 @@ def test_halves_that_cannot_calibrate_are_refused_before_training(folders: Path,
     words = ["--data", f"folder:{folder / 'a'}", "--grey", "--image-size", "8", "--updates", str(10**9)]
     assert main(anomaly.USE, [*words, "--out", str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err
-    assert "12 held-out images cannot tell" in told
+    assert "12 held-out images are too few for" in told
     assert (
-        "as of 95 images in each half of --data (halves judge each other where there is no --judge), and not of 60"
+        "takes 95 images in each half of --data (halves judge each other where there is no --judge) instead of 60"
         in told
     )
 

@@ -161,7 +161,9 @@ def test_what_cannot_be_scored_is_refused(fitted: Any, zeros: torch.Tensor) -> N
         fitted["both"].score(zeros.float())
     with pytest.raises(InputError, match=r"give uint8 images of \[1, 8, 8\]"):
         fitted["both"].score(zeros[..., :7])
-    with pytest.raises(InputError, match=r"4 held-out images cannot tell a false-alarm rate of 0.05: give 19 or more"):
+    with pytest.raises(
+        InputError, match=r"4 held-out images are too few for a false-alarm rate of 0.05: give at least 19"
+    ):
         Detector(SPEC).fit(zeros[:20])
     with pytest.raises(InputError, match=r"give uint8 \[N, C, H, W\]"):
         Detector(SPEC).fit(zeros.float())
@@ -176,7 +178,7 @@ def unchanging(images: torch.Tensor) -> torch.Tensor:
 
 def test_copies_of_one_image_are_refused(zeros: torch.Tensor, digits: Any) -> None:
     for kind in ("both", "density"):
-        with pytest.raises(InputError, match="the 140 normal images are all the same"):
+        with pytest.raises(InputError, match="the 140 normal images are all equal"):
             Detector(SPEC, score=kind).fit(unchanging(zeros))
     alone = Detector(SPEC, score="reconstruction").fit(unchanging(zeros))
     assert not alone.predict(unchanging(zeros)).any()

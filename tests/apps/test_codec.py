@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +53,9 @@ def test_symbols_and_images_come_back(codec: Codec) -> None:
     images = data.load("digits").test.images
     symbols = codec.symbols(images)
     content = codec.encode(images)
-    assert np.array_equal(codec.decoded(codec.coded(symbols), len(symbols)), symbols)
+    assert np.array_equal(codec.decompress_symbols(codec.compress_symbols(symbols), len(symbols)), symbols)
     restored = codec.decode(content)
-    assert torch.equal(torch.stack(restored), codec.restored(symbols))
+    assert torch.equal(torch.stack(restored), codec.reconstruct(symbols))
     error = (torch.stack(restored).float() - images.float()).div(255).square().mean()
     assert error < 0.6 * images.float().div(255).var(0).mean()  # it is a picture of them
 
@@ -65,7 +66,7 @@ def test_maps_and_images_of_any_size_come_back(digits: Tensor) -> None:
     restored = codec.decode(codec.encode(images))
     assert [image.shape for image in restored] == [image.shape for image in images]
     for mine, image in zip(restored, images, strict=True):
-        parts = codec.restored(codec.symbols(image[None]))
+        parts = codec.reconstruct(codec.symbols(image[None]))
         assert torch.equal(mine[:, :3, :1], parts[0][:, :3, :1])
     alone = codec.decode(codec.encode(images[1:2]))[0]
     assert torch.equal(alone, restored[1])
@@ -108,7 +109,7 @@ def test_the_payload_is_as_short_as_the_frequencies_allow(codec: Codec, digits: 
         seen = np.bincount(symbols[:, k].ravel(), minlength=len(count))
         share = (count + 0.5) / (count + 0.5).sum()
         bits -= (seen * np.log2(share)).sum()
-    assert bits <= 8 * len(codec.coded(symbols)) <= 1.01 * bits + 64
+    assert bits <= 8 * len(codec.compress_symbols(symbols)) <= 1.01 * bits + 64
 
 
 def test_a_smaller_step_costs_more_and_errs_less(codec: Codec, digits: Tensor) -> None:
@@ -127,7 +128,7 @@ def test_what_training_did_not_see_is_cut_to_what_it_saw(codec: Codec) -> None:
     symbols = codec.symbols(strange)
     assert (symbols >= 0).all()
     assert (symbols[0, :, 0] < codec.levels).all()
-    assert np.array_equal(codec.decoded(codec.coded(symbols), 1), symbols)
+    assert np.array_equal(codec.decompress_symbols(codec.compress_symbols(symbols), 1), symbols)
 
 
 def test_a_channel_that_changes_nothing_costs_nothing(digits: Tensor) -> None:
@@ -138,7 +139,7 @@ def test_a_channel_that_changes_nothing_costs_nothing(digits: Tensor) -> None:
     codec = Codec(stack, spec, digits, 0.3)
     assert codec.levels[2] == 1
     symbols = codec.symbols(digits)
-    assert np.array_equal(codec.decoded(codec.coded(symbols), len(symbols)), symbols)
+    assert np.array_equal(codec.decompress_symbols(codec.compress_symbols(symbols), len(symbols)), symbols)
     assert len(codec.decode(codec.encode(digits[:3]))) == 3
 
 
@@ -165,7 +166,7 @@ def test_every_damaged_byte_and_every_cut_is_refused(codec: Codec, digits: Tenso
         damaged[position] ^= 0x41
         with pytest.raises(InputError):
             codec.decode(bytes(damaged))
-        with pytest.raises(InputError, match=r"damaged or cut short|not a file of images"):
+        with pytest.raises(InputError, match=r"damaged or truncated|not a file of images"):
             codec.decode(content[:position])
     with pytest.raises(InputError, match="damaged"):
         codec.decode(content + b"\0")
@@ -182,10 +183,10 @@ def test_what_is_whole_but_wrong_is_refused(codec: Codec, digits: Tensor) -> Non
     content = codec.encode(digits[:2])
     with pytest.raises(InputError, match="version 2"):
         codec.decode(sealed(content[: len(MAGIC)] + b"\2" + content[len(MAGIC) + 1 : -4]))
-    with pytest.raises(InputError, match="does not hold what its head says"):
+    with pytest.raises(InputError, match="does not hold the images that its header declares"):
         codec.decode(sealed(content[:-5]))
-    with pytest.raises(InputError, match="does not hold what its head says"):
-        codec.decode(pack(codec.identity, [(8, 8)], codec.coded(codec.symbols(digits[:2]))))
+    with pytest.raises(InputError, match="does not hold the images that its header declares"):
+        codec.decode(pack(codec.identity, [(8, 8)], codec.compress_symbols(codec.symbols(digits[:2]))))
     for size, count in (((2**20, 2**20), 1), ((1, 2**27 // 8), 9), ((1, 1), 2**20 + 1)):
         with pytest.raises(InputError, match=f"or {MOST_VALUES:,} values"):
             codec.decode(pack(codec.identity, [size] * count, b""))
@@ -219,7 +220,7 @@ def test_other_images_are_refused(codec: Codec, images: Tensor, says: str) -> No
 def test_bad_steps_are_refused(codec: Codec, digits: Tensor) -> None:
     with pytest.raises(InputError, match="step 0"):
         Codec(codec.stack, codec.spec, digits, 0)
-    with pytest.raises(InputError, match="choose a greater one"):
+    with pytest.raises(InputError, match="give a larger step"):
         Codec(codec.stack, codec.spec, digits, 1e-6)
 
 
@@ -238,14 +239,14 @@ def test_more_levels_than_an_integer_holds_are_too_many(
     codec: Codec, digits: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(codecs, "LEAST_STEP", 0.0)
-    with pytest.raises(InputError, match=r"takes [\d,]{200,} levels, more than 4,096: choose a greater one"):
+    with pytest.raises(InputError, match=r"takes [\d,]{200,} levels, more than 4,096: give a larger step"):
         Codec(codec.stack, codec.spec, digits, 1e-300)
 
 
 @pytest.mark.parametrize("unpool", ["switches", "zeros"])
 def test_a_stack_whose_decoder_must_be_told_more_is_refused(unpool: str, digits: Tensor) -> None:
     spec = StackSpec.of("conv-pool", 4, unpool=unpool)
-    with pytest.raises(InputError, match="give unpool 'nearest'"):
+    with pytest.raises(InputError, match="use unpool 'nearest'"):
         Codec(build(spec, (1, 8, 8)), spec, digits)
 
 
@@ -291,7 +292,7 @@ def test_the_command_line_restores_images(codec: Codec, digits: Tensor, tmp_path
 
 @pytest.mark.parametrize(
     ("mode", "says"),
-    [("RGB", "in colour"), ("LA", "transparent"), ("I", "mode I"), (None, "cannot be read")],
+    [("RGB", "in colour"), ("LA", "transparency"), ("I", "mode I"), (None, "cannot be read")],
 )
 def test_images_that_would_lose_something_are_refused(
     mode: str | None, says: str, codec: Codec, tmp_path: Path, capsys: Any
@@ -308,7 +309,7 @@ def test_images_that_would_lose_something_are_refused(
 
 
 def test_without_the_package_a_line_names_the_extra(codec: Codec, digits: Tensor, monkeypatch: Any) -> None:
-    monkeypatch.setattr(codecs.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'stacked\[compression\]'"):
         codec.encode(digits)
 
@@ -353,5 +354,5 @@ def test_codes_that_are_not_finite_are_refused(codec: Codec, digits: Tensor) -> 
     broken = copy.deepcopy(codec.stack)
     with torch.no_grad():
         next(iter(broken.stages[0].encoder.parameters())).fill_(float("nan"))
-    with pytest.raises(InputError, match="codes that are not finite"):
+    with pytest.raises(InputError, match="codes are not finite"):
         Codec(broken, codec.spec, digits)

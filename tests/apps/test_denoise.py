@@ -110,7 +110,7 @@ def test_images_of_another_size_are_restored_at_their_own(fitted: Denoiser, digi
     assert large.shape == (60, 1, 320, 140)
     assert torch.allclose(large[:1], fitted.denoise(given[:1].repeat(1, 1, 20, 20)), atol=1e-5)
     dense = Denoiser(replace(spec(2), stack=StackSpec.of("dense", 16, 8))).fit(digits.train.images[:70])
-    with pytest.raises(InputError, match=r"shape \[1, 16, 7\] cannot be restored: give \[1, 8, 8\], as this .* on$"):
+    with pytest.raises(InputError, match=r"shape \[1, 16, 7\] cannot be restored: give \[1, 8, 8\], like .* on$"):
         dense.denoise(given)
 
 
@@ -143,9 +143,9 @@ def test_what_was_given_decides_how_it_is_read(fitted: Denoiser, digits: data.Sp
         (images.float() / 0, "values that are not finite cannot be restored"),
         (
             images[:, 0],
-            r"shape \[5, 8, 8\] cannot be restored: .*; grey images have one channel: \[:, None\] adds its axis",
+            r"shape \[5, 8, 8\] cannot be restored: .*; add a channel axis to grey images with \[:, None\]",
         ),
-        (images[0], r"shape \[1, 8, 8\] cannot be restored: .*; \[None\] makes one image a batch"),
+        (images[0], r"shape \[1, 8, 8\] cannot be restored: .*; add a batch axis with \[None\]"),
         (
             images.permute(0, 2, 3, 1),
             r"shape \[5, 8, 8, 1\] cannot be restored: .*permute\(0, 3, 1, 2\) puts them first",

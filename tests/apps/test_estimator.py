@@ -109,7 +109,7 @@ def test_what_cannot_be_fitted_is_said(digits: Any, given: dict[str, Any], says:
 
 
 def test_codes_of_another_size_are_refused(digits: Any) -> None:
-    with pytest.raises(InputError, match="codes of 3 values are none of this encoder's: give 16 a row"):
+    with pytest.raises(InputError, match="codes of 3 values do not fit this encoder: give 16 per row"):
         conv(epochs=0.2).fit(digits[0]).inverse_transform(np.zeros((2, 3)))
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from stacked import plan
+from stacked import estimate_cost
 from stacked.cost.roofline import H100
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.spec import Budget
@@ -188,7 +188,7 @@ def test_the_ends_of_an_axis_can_be_built_and_an_epoch_is_told() -> None:
                 spec, shape, images = spec_of(axis, value, way)
                 phases = spec.phases(images // spec.optimisation.batch_size)
                 assert len(phases) == (1 if way == "joint" else len(spec.stack.stages))
-                plan(replace(spec, budget=Budget((1.0,), 1.0, "updates")), shape, images, machine=H100)
+                estimate_cost(replace(spec, budget=Budget((1.0,), 1.0, "updates")), shape, images, machine=H100)
     once, five = (scaling("stages", 1, way)["cpu_seconds"] for way in ("greedy", "greedy, 5 epochs a stage"))
     assert 0.2 * once < five < 5 * once
 

@@ -67,10 +67,10 @@ CODEC = "codec.safetensors"
     [
         (
             (CODEC, "0.png", "1.png", "2.png"),
-            "2.png is there already: name another FILE, or write over it with --force",
+            "2.png exists already: give another FILE, or overwrite it with --force",
         ),
-        ((CODEC, "0.png", CODEC), "codec.safetensors is read and cannot be written as well: name another FILE"),
-        ((CODEC, "0.png", "1.png", "0.png"), "0.png is read and cannot be written as well: name another FILE"),
+        ((CODEC, "0.png", CODEC), "codec.safetensors is an input and cannot be overwritten: give another FILE"),
+        ((CODEC, "0.png", "1.png", "0.png"), "0.png is an input and cannot be overwritten: give another FILE"),
     ],
 )
 def test_encode_leaves_what_is_there(
@@ -91,7 +91,7 @@ def test_encode_and_decode_write_over_what_is_there_when_told(
     (tmp_path / "out" / "0000.png").write_bytes(KEPT)
     assert compress.main(encode) == 2
     assert compress.main(decode) == 2
-    assert "out/0000.png is there already: name another FOLDER, or write over it" in capsys.readouterr().err
+    assert "out/0000.png exists already: give another FOLDER, or overwrite it" in capsys.readouterr().err
     assert (tmp_path / "out" / "0000.png").read_bytes() == KEPT
     assert compress.main([*encode, "--force"]) == compress.main([*decode, "--force"]) == 0
     assert np.array(Image.open(tmp_path / "out" / "0000.png")).shape == (8, 8)
@@ -103,7 +103,10 @@ def test_export_leaves_what_is_there(tmp_path: Path, capsys: Any) -> None:
     encoder, target = tmp_path / "encoder.pt2", tmp_path / "mine.pt2"  # whatever it is called
     save_encoder(encoder, build(spec, (1, 4, 4)), spec)
     target.write_bytes(KEPT)
-    for path, said in ((target, "is there already: name another FILE"), (encoder, "is read and cannot be written")):
+    for path, said in (
+        (target, "exists already: give another FILE"),
+        (encoder, "is an input and cannot be overwritten"),
+    ):
         before = path.read_bytes()
         assert export.main([str(encoder), str(path)]) == 2
         assert said in capsys.readouterr().err
@@ -114,7 +117,7 @@ def test_export_leaves_what_is_there(tmp_path: Path, capsys: Any) -> None:
 
 def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="link is there already"):
+    with pytest.raises(InputError, match="link exists already"):
         check_new([tmp_path / "absent", tmp_path / "link"], "FILE")
     check_new([tmp_path / "link"], "FILE", force=True)
 
@@ -158,7 +161,7 @@ def test_a_folder_of_a_user_is_left_as_it_is(name: str, tmp_path: Path, capsys: 
         told = capsys.readouterr().err
     except InputError as error:
         told = str(error)
-    assert f"{file} is there already, and not written by this command: move it away, or choose another --out" in told
+    assert f"{file} exists already and was not written by this command: move it away, or give another --out" in told
     left = {path: content for path, content in contents(tmp_path).items() if not path.startswith("images/")}
     assert left == {file: KEPT}
 
@@ -191,5 +194,5 @@ def test_what_a_denoiser_restored_is_restored_again(tmp_path: Path) -> None:
     assert written.read_bytes()
     Denoiser.load(tmp_path / "denoiser.safetensors")
     torch.save({}, tmp_path / "denoiser.safetensors")  # of another program
-    with pytest.raises(InputError, match=r"denoiser\.safetensors is there already, and not written by this command"):
+    with pytest.raises(InputError, match=r"denoiser\.safetensors exists already and was not written by this command"):
         denoising.restore_own(given)

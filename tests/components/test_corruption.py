@@ -108,7 +108,7 @@ def test_blocks_are_whole_shared_by_the_channels_and_cut_at_the_edge(patch: int)
 
 
 def test_blocks_are_of_maps() -> None:
-    with pytest.raises(InputError, match=r"reads maps \[B, C, H, W\], not values of shape \(4, 9\): use 'masking'"):
+    with pytest.raises(InputError, match=r"needs maps \[B, C, H, W\], not values of shape \(4, 9\): use 'masking'"):
         block_masking(torch.rand(4, 9), 0.5, generator(0, "b"), 3)
 
 
@@ -190,7 +190,7 @@ def test_what_is_not_known_is_told_with_the_choices() -> None:
     known = "masking, block-masking, salt-and-pepper, gaussian"
     with pytest.raises(InputError) as error:
         parts("gaussian+mask")
-    assert str(error.value) == f"corruption 'mask' is not known: choose from {known} (join several with +)"
+    assert str(error.value) == f"corruption 'mask' is not known: choose from {known} (join several with '+')"
     for wrong in ("", "masking+", "masking gaussian"):
         with pytest.raises(InputError, match="is not known"):
             parts(wrong)

@@ -77,7 +77,7 @@ def test_contractive_knows_the_slope_of_every_activation_it_does_not_refuse() ->
     for activation in ACTIVATIONS:
         assert (refuses("dense", activation, "none") is None) == (activation in SLOPES)
     assert set(SLOPES) <= set(ACTIVATIONS)
-    shape = "its closed form is that of a dense stage without norm, not of {}; use 'contractive-estimate'"
+    shape = "its closed form holds for a dense stage without norm, not for {}; use 'contractive-estimate'"
     assert refuses("conv", "relu", "none") == shape.format("a conv stage")
     assert refuses("dense", "relu", "batch") == shape.format("a stage with norm 'batch'")
     assert refuses("dense", "gelu", "none") == shape.format("activation 'gelu'")

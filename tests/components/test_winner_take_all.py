@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stacked.components.winner_take_all import WINNERS, kept, lifetime, spatial, spatial_lifetime
+from stacked.components.winner_take_all import WINNER_TAKE_ALL, kept, lifetime, spatial, spatial_lifetime
 from stacked.util.errors import InputError
 
 
@@ -60,11 +60,11 @@ def test_of_equal_values_the_first_wins() -> None:
     assert spatial(torch.ones(1, 1, 2, 2), 1).tolist() == [[[[1, 0], [0, 0]]]]
 
 
-@pytest.mark.parametrize("name", WINNERS)
+@pytest.mark.parametrize("name", WINNER_TAKE_ALL)
 def test_the_gradient_flows_through_winners_alone(name: str) -> None:
     code = torch.randn(10, 3, 4, 5, requires_grad=True)
     before = code.detach().clone()
-    won = WINNERS[name].of(code, 0.3)
+    won = WINNER_TAKE_ALL[name].of(code, 0.3)
     (won * 2).sum().backward()
     assert code.grad is not None
     assert torch.equal(code.grad, 2.0 * (won != 0))
@@ -72,15 +72,15 @@ def test_the_gradient_flows_through_winners_alone(name: str) -> None:
     assert torch.equal(code.detach(), before)
 
 
-@pytest.mark.parametrize("name", WINNERS)
+@pytest.mark.parametrize("name", WINNER_TAKE_ALL)
 def test_divergence_is_not_hidden(name: str) -> None:
     code = torch.randn(10, 3, 4, 5)
     code[2, 1, 3, 4] = math.nan
-    assert WINNERS[name].of(code, 0.3).isnan().any()
+    assert WINNER_TAKE_ALL[name].of(code, 0.3).isnan().any()
 
 
-@pytest.mark.parametrize("name", [name for name, winners in WINNERS.items() if winners.maps])
+@pytest.mark.parametrize("name", [name for name, winners in WINNER_TAKE_ALL.items() if winners.maps])
 def test_spatial_winners_are_of_maps(name: str) -> None:
     code: Tensor = torch.rand(4, 9)
-    with pytest.raises(InputError, match=r"need maps \[B, C, H, W\], not a code of shape \(4, 9\): use 'lifetime'"):
-        WINNERS[name].of(code, 0.5)
+    with pytest.raises(InputError, match=r"needs maps \[B, C, H, W\], not a code of shape \(4, 9\): use 'lifetime'"):
+        WINNER_TAKE_ALL[name].of(code, 0.5)

@@ -50,7 +50,7 @@ HOWS = {
     "adam": {},
     "sgd": {"optimiser": "sgd"},
     "patient": {"patience": 1, "end_patience": 1},
-    "rollback": {"on_fault": "rollback", "patience": 2, "end_patience": 2},
+    "rollback": {"on_nonfinite": "rollback", "patience": 2, "end_patience": 2},
 }
 
 
@@ -65,7 +65,7 @@ def test_the_largest_checkpoint_inside_a_phase_is_what_was_counted(how: str, pol
         largest = max([largest, *(path.stat().st_size for path in tmp_path.glob("update-*"))])
         return False
 
-    counted = work_room(spec, splits.image_shape, 4, len(splits.classes), tmp_path).passing / 3
+    counted = work_room(spec, splits.image_shape, 4, len(splits.classes), tmp_path).temporary / 3
     run(spec, splits, work=tmp_path, checkpoint_every=1, stop=look)
     assert largest <= counted <= 1.25 * largest  # of what learns, decoders need not
 
@@ -77,7 +77,7 @@ def test_the_work_folder_of_a_run_takes_what_was_counted(tmp_path: Path) -> None
     assert on_disk(tmp_path) <= counted.kept <= 1.2 * on_disk(tmp_path)
     left = work_room(SPEC, splits.image_shape, 4, len(splits.classes), tmp_path)
     assert left.kept < 0.2 * counted.kept  # its checkpoints are there
-    assert left.passing == 0
+    assert left.temporary == 0
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stacked import InputError, RunSpec, StackSpec, plan
+from stacked import InputError, RunSpec, StackSpec, estimate_cost
 from stacked.cost.fake_execution import Operation, encoding, update
 from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import H100, Machine, measured
@@ -57,7 +57,7 @@ def test_a_plan_is_what_a_run_reports(policy: str, tmp_path: Path) -> None:
         evaluation=Evaluation(images=32, probe_images=32, probe_labels=32),
         classification=Classification(labels=(), updates=1, checks=1),
     )
-    told = plan(spec, SHAPE, len(splits.train), classes=4)
+    told = estimate_cost(spec, SHAPE, len(splits.train), classes=4)
     row = run(spec, splits, work=tmp_path).row
     assert told.updates == row["updates"]
     assert told.gflop == pytest.approx(row["gflop"], rel=1e-12)
@@ -78,14 +78,16 @@ def test_another_machine_and_millions_of_images_take_no_time_to_tell() -> None:
     spec = RunSpec(
         stack=StackSpec.of("conv", 32, 64, 128, 256, 512), policy="joint", budget=Budget(None, 1.0, "epochs")
     )
-    told = plan(spec, (3, 224, 224), 1_300_000, machine=H100)
+    told = estimate_cost(spec, (3, 224, 224), 1_300_000, machine=H100)
     assert told.machine == H100
     assert told.updates == 1_300_000 // 256
-    faster = plan(spec, (3, 224, 224), 1_300_000, machine=replace(H100, gflops=2 * H100.gflops, gb_per_second=6700))
+    faster = estimate_cost(
+        spec, (3, 224, 224), 1_300_000, machine=replace(H100, gflops=2 * H100.gflops, gb_per_second=6700)
+    )
     assert faster.seconds < 0.6 * told.seconds
     assert told.gflop == faster.gflop
     with pytest.raises(InputError, match="too small"):
-        plan(spec, (3, 24, 24), 1000, machine=H100)
+        estimate_cost(spec, (3, 24, 24), 1000, machine=H100)
 
 
 def test_this_machine_is_measured() -> None:

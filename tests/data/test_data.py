@@ -271,31 +271,31 @@ def test_valid_may_be_another_part() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 0}, "limit=0 is not a number of training images: choose 1 or more, or leave it out"),
-        ({"limit": -3}, "limit=-3 is not a number of training images: choose 1 or more, or leave it out"),
+        ({"limit": 0}, "limit=0 is not a number of training images: give 1 or more, or leave it out"),
+        ({"limit": -3}, "limit=-3 is not a number of training images: give 1 or more, or leave it out"),
         (
             {"limit": 9},
-            "limit=9 does not fit 1372 training images in 10 classes (valid and test are set apart before): "
+            "limit=9 does not fit 1372 training images in 10 classes (validation and test images are already set aside): "
             "choose a number from 10 to 1372",
         ),
         (
             {"limit": 1373},
-            "limit=1373 does not fit 1372 training images in 10 classes (valid and test are set apart "
-            "before): choose a number from 10 to 1372",
+            "limit=1373 does not fit 1372 training images in 10 classes (validation and test images are already set "
+            "aside): choose a number from 10 to 1372",
         ),
-        ({"valid": 0}, "valid=0 is not a part of the training set: choose a number between 0 and 1"),
-        ({"valid": 1.0}, "valid=1.0 is not a part of the training set: choose a number between 0 and 1"),
+        ({"valid": 0}, "valid=0 is not a fraction of the training set: give a number between 0 and 1, exclusive"),
+        ({"valid": 1.0}, "valid=1.0 is not a fraction of the training set: give a number between 0 and 1, exclusive"),
         (
             {"valid": float("nan")},
-            "valid=nan is not a part of the training set: choose a number between 0 and 1",
+            "valid=nan is not a fraction of the training set: give a number between 0 and 1, exclusive",
         ),
         (
             {"valid": 0.999},
             "1497 images (145 in the rarest of 10 classes) are too few to hold out 0.999 of them and have "
             "every class on both sides: add images or hold out another part",
         ),
-        ({"image_size": 0}, "image_size=0 is not a size in pixels: choose 1 or more"),
-        ({"grey": True}, "grey does not apply to 'digits', whose images are taken as they are: leave it out"),
+        ({"image_size": 0}, "image_size=0 is not a size in pixels: give 1 or more"),
+        ({"grey": True}, "grey does not apply to 'digits', whose number of channels is fixed: leave it out"),
     ],
 )
 def test_an_option_outside_its_range_is_refused(options: dict[str, float], message: str) -> None:

@@ -95,7 +95,7 @@ def test_missing_fashion_mnist_names_all_ways_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         data.load("fashion-mnist", data_dir=tmp_path)
     assert str(error.value) == (
-        f"fashion-mnist is not complete at {tmp_path}/FashionMNIST/raw: run again with --download, or give "
+        f"fashion-mnist is missing or incomplete at {tmp_path}/FashionMNIST/raw: run again with --download, or give "
         "the folder that holds FashionMNIST/raw with --data-dir (or the environment variable STACKED_DATA), "
         "or install Debian's package dataset-fashion-mnist"
     )
@@ -266,7 +266,7 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_missing_files_say_how_to_get_them(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = tmp_path / "nothing"
-    begin = f"{name} is not complete at {nothing}/{FILES[name]}: run again with --download"
+    begin = f"{name} is missing or incomplete at {nothing}/{FILES[name]}: run again with --download"
     with pytest.raises(InputError) as by_argument:
         data.load(name, data_dir=nothing)
     monkeypatch.setenv("STACKED_DATA", str(nothing))
@@ -374,7 +374,7 @@ def test_every_dataset_is_fetched_by_https_and_nothing_but_the_published_file_is
     monkeypatch.setattr(module, "ADDRESS", address)
     with pytest.raises(InputError) as error:
         data.load(name, data_dir=tmp_path, download=True)
-    assert f"what {address}{file} sent has the SHA-256 {sha256(b'something else')}" in str(error.value)
+    assert f"{address}{file} sent data with SHA-256 {sha256(b'something else')}" in str(error.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

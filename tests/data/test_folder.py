@@ -134,12 +134,12 @@ def test_what_is_no_image_is_not_looked_at(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "index.html").write_text("<html>")
-    with pytest.warns(UserWarning, match="left out") as told:
+    with pytest.warns(UserWarning, match="ignored in") as told:
         splits = load(tmp_path)
     assert splits.classes == ("a", "b")
     assert values(splits) == [(0, 0), (1, 0), (2, 0), (50, 1), (51, 1), (52, 1)]
     assert [str(one.message) for one in told] == [
-        f"8 files were left out of {tmp_path}, by names that are not of images that Pillow reads: "
+        f"8 files were ignored in {tmp_path}, since their extensions are not those of images: "
         "2 without an extension, 1 .csv, 1 .db, 1 .h5, 1 .html, 2 others"
     ]
 
@@ -201,8 +201,8 @@ def test_a_name_does_not_tell_where_a_folder_lies(path: str) -> None:
         with pytest.raises(InputError) as error:
             refuses(f"folder:{path}")
         assert str(error.value) == (
-            f"folder:{path} is not allowed, for a dataset's name is recorded and must not tell where it lies on this "
-            "machine: give folder:photos, and as data_dir the folder that this lies in"
+            f"folder:{path} is not allowed, because a dataset's name is recorded and must not name folders of this "
+            "machine: give folder:photos, and the folder that contains it as data_dir"
         )
 
 
@@ -291,7 +291,7 @@ def test_a_missing_folder_or_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
-    says = "holds no images that Pillow reads (1 .txt that it does not): give a folder that has some"
+    says = "holds no images that Pillow reads (1 .txt of other formats): give a folder that has some"
     assert refusal(tmp_path) == f"{tmp_path} {says}"
     (tmp_path / "notes.txt").unlink()
     assert refusal(tmp_path) == f"{tmp_path} holds no images that Pillow reads: give a folder that has some"
@@ -305,12 +305,12 @@ def test_unreadable_images_are_named_and_counted(tmp_path: Path) -> None:
     (tmp_path / "a" / "0.png").write_text("no image")
     message = refusal(tmp_path)
     assert message.startswith(f"{tmp_path}/a/0.png cannot be read (cannot identify image file")
-    assert message.endswith("): repair or remove what cannot be read")
+    assert message.endswith("): repair or remove such files")
     (tmp_path / "a" / "1.png").write_text("no image")
     (tmp_path / "a" / "2.png").write_text("no image")
     message = refusal(tmp_path)
     assert message.startswith(f"{tmp_path}/a/0.png cannot be read (")
-    assert message.endswith("), nor can 2 more: repair or remove what cannot be read")
+    assert message.endswith("), nor can 2 more: repair or remove such files")
 
 
 def test_a_broken_link_is_an_unreadable_image(tmp_path: Path) -> None:
@@ -322,8 +322,8 @@ def test_a_broken_link_is_an_unreadable_image(tmp_path: Path) -> None:
 def test_images_beside_class_folders_are_ambiguous(tmp_path: Path) -> None:
     paint(classes(tmp_path, 3, "a") / "loose.png", 1)
     assert refusal(tmp_path) == (
-        f"{tmp_path} holds images (loose.png) beside folders of images: put each in a class folder, or all "
-        "in one folder without subfolders"
+        f"{tmp_path} holds images (loose.png) next to folders of images: put each image into a "
+        "class folder, or all in one folder without subfolders"
     )
 
 
@@ -333,7 +333,7 @@ def test_half_a_division_is_not_a_class(tmp_path: Path, here: str, there: str) -
     classes(tmp_path / "val", 3, "a", "b")
     assert refusal(tmp_path) == (
         f"{tmp_path} has {here} with folders in it but no {there}: add {there}, or give "
-        f"folder:{tmp_path / here} to have a test set held out from it"
+        f"folder:{tmp_path / here} to hold out a test set from it"
     )
 
 
@@ -341,7 +341,7 @@ def test_images_beside_train_and_test_are_refused(tmp_path: Path) -> None:
     for name in ("train", "test", "val"):
         classes(tmp_path / name, 3, "a")
     assert refusal(tmp_path) == (
-        f"{tmp_path} has train and test but 3 images beside them, the first {tmp_path}/val/a/0.png: move "
+        f"{tmp_path} has train and test, but also 3 images outside of them, the first {tmp_path}/val/a/0.png: move "
         "them into one of the two, or elsewhere (validation images are held out from train)"
     )
 
@@ -356,7 +356,7 @@ def test_train_and_test_must_agree(tmp_path: Path) -> None:
     assert refusal(flat) == f"only one of {flat}/train and {flat}/test has class folders: give them to both"
 
 
-ONE_CLASS = "all images of {} lie in one folder, 'a': they are taken as images without classes"
+ONE_CLASS = "all images of {} are in one folder, 'a': they are read as images without classes"
 
 
 def test_one_class_is_none(tmp_path: Path) -> None:
@@ -376,10 +376,10 @@ def test_what_is_left_out_is_told_once_and_after_all_was_read(tmp_path: Path) ->
     for part in ("train", "test"):
         classes(tmp_path / part, 3, "a", "b")
         (tmp_path / part / "a" / "phone.HEIC").write_bytes(b"")
-    with pytest.warns(UserWarning, match="left out") as told:
+    with pytest.warns(UserWarning, match="ignored in") as told:
         load(tmp_path)
     assert len(told) == 1
-    assert str(told[0].message).startswith(f"2 files were left out of {tmp_path}, by names")
+    assert str(told[0].message).startswith(f"2 files were ignored in {tmp_path}, since")
     assert str(told[0].message).endswith(": 2 .heic")
     with pytest.warns(UserWarning, match=r": 1 \.heic$"):
         named_images(tmp_path / "train" / "a", 8, False)

@@ -27,7 +27,7 @@ from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import Phase
 from stacked.training import pretrain
 from stacked.training.codes import Images, inputs
-from stacked.training.fit import Point, Training, fit
+from stacked.training.fit import Training, TrainingMetrics, fit
 from studies.framework.record import write_reference
 from tests.helpers.splits import toy_splits
 
@@ -205,7 +205,9 @@ def test_a_run_that_stops_early_has_spent_what_it_says(bare: Splits) -> None:
     assert curve[-1]["eval/recon_mse"] == evaluate.reconstruction(result.stack, bare.valid.images[rows]).mse
 
 
-def trained(patience: int, updates: int, bare: Splits, reads: int) -> tuple[StackedAutoencoder, list[Point], list[Any]]:
+def trained(
+    patience: int, updates: int, bare: Splits, reads: int
+) -> tuple[StackedAutoencoder, list[TrainingMetrics], list[Any]]:
     """A stage trained with early stopping: the stack, its points, and at each point a copy of the stack."""
     stack = StackedAutoencoder(bare.image_shape)
     grow(stack, SPEC, reads + 1)

@@ -112,7 +112,12 @@ MAPPINGS: list[tuple[str, str, str, Any]] = [
         "optimisation.corruption_level",
         ((0.25, 0.1),),
     ),
-    ("optimisation", "{winners: lifetime, winners_rate: 0.1}", "optimisation.winners_rate", 0.1),
+    (
+        "optimisation",
+        "{winner_take_all: lifetime, winner_take_all_rate: 0.1}",
+        "optimisation.winner_take_all_rate",
+        0.1,
+    ),
     ("optimisation", "{check_every: 20, patience: 1}", "optimisation.check_every", 20),
     ("optimisation", "{linear_decoder: true}", "optimisation.linear_decoder", True),
     ("optimisation", "{weight_decay: 0.01, momentum: 0}", "optimisation.momentum", 0),
@@ -185,7 +190,7 @@ def test_stages_of_one_kind_have_their_words() -> None:
         (["--optimisation", "3"], "key \"optimisation\": Expected a <class 'dict'>. Got value: 3"),
         (["--optimisation", "{lr: [}"], "'{lr: [}' cannot be read as YAML: while parsing a flow node"),
         (["--evaluation", "{probe_labels: few}"], "probe_labels 'few' is not allowed: give a whole number"),
-        (["--classification", "{lrs: []}"], "no learning rates to pick from: give at least one"),
+        (["--classification", "{lrs: []}"], "lrs is empty: give at least one learning rate"),
         (["--level", "0.1+x"], "level '0.1+x' is not allowed: give a number, or numbers joined by +"),
         (
             ["--level", "0.1+0.2"],

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from stacked.runs.checkpoint import place
+from stacked.runs.checkpoint import position
 from stacked.runtime.interruption import Interruption
 from stacked.util.errors import InputError, Interrupted
 from studies.framework import workers as working
@@ -66,7 +66,7 @@ def places(home: Path) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for path in (home / "store" / "work").glob("*/[pu]*.safetensors"):
         try:
-            found[path.parent.name] = max(found.get(path.parent.name, (0, 0)), place(path))
+            found[path.parent.name] = max(found.get(path.parent.name, (0, 0)), position(path))
         except (InputError, OSError):  # being replaced
             continue
     return found

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stacked import InputError, RunSpec, StackSpec, data, plan
+from stacked import InputError, RunSpec, StackSpec, data, estimate_cost
 from stacked.apps.estimator import StackedAutoencoderTransformer
 from stacked.runs.run import check, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
@@ -40,14 +40,14 @@ def few(n: int) -> data.Splits:
 def test_one_image_at_a_time_is_refused_where_a_code_has_one_place(policy: str) -> None:
     given = spec(DEEP, policy)
     says = (
-        "one image at a time cannot be batch-normalised by stage 2, where it has one value a channel: give a batch_size of the "
-        "optimisation of 2 or more, or the stack another norm"
+        "stage 2 cannot normalise a batch of one image, which has one value per channel there: give a batch_size of the "
+        "optimisation of 2 or more, or use another norm"
     )
     with pytest.raises(InputError) as error:
         run(given, TOY)
     assert str(error.value) == says
     with pytest.raises(InputError, match="give a batch_size"):
-        plan(given, TOY.image_shape, 8)
+        estimate_cost(given, TOY.image_shape, 8)
     if policy != "supervised":
         with pytest.raises(InputError, match="give a batch_size"):
             pretrain(given, Images(TOY.train.images), TOY.image_shape)
@@ -69,7 +69,7 @@ def test_what_is_refused_is_what_torch_refuses(kind: str) -> None:
             with pytest.raises(InputError, match="batch_size 1 cannot be used with norm 'batch' on stage 2, a dense"):
                 spec(stack)
         elif refused:
-            with pytest.raises(InputError, match="by stage 2, where it has one value a channel"):
+            with pytest.raises(InputError, match="stage 2 cannot normalise a batch of one image"):
                 pretrain(spec(stack), Values(images), (1, 2 * size, 2 * size))
         else:
             pretrain(spec(stack), Values(images), (1, 2 * size, 2 * size))
@@ -83,12 +83,12 @@ def test_other_norms_take_one_image(norm: str) -> None:
 
 def test_images_and_labels_may_be_too_few() -> None:
     given = spec(DEEP, batch_size=64)
-    with pytest.raises(InputError, match="give 2 training images or more, or the stack another norm"):
+    with pytest.raises(InputError, match="give 2 training images or more, or use another norm"):
         check(given, few(1))
-    with pytest.raises(InputError, match="give 2 images or more, or the stack another norm"):
+    with pytest.raises(InputError, match="give 2 images or more, or use another norm"):
         pretrain(given, Images(TOY.train.images[:1]), TOY.image_shape)
     with pytest.raises(InputError, match="give 2 images or more"):
-        plan(given, TOY.image_shape, 1)
+        estimate_cost(given, TOY.image_shape, 1)
     check(spec(DEEP, "random"), replace(few(1), classes=()))  # whose labels a probe would not learn from
     assert not pretrain(given, Images(TOY.train.images[:2]), TOY.image_shape).training
     with pytest.raises(InputError, match="there are no images to train on: give at least one"):
@@ -100,9 +100,7 @@ def test_a_classifier_needs_two_images_at_a_time_too(policy: str) -> None:
     """It is trained at the end of a run, which would be lost."""
     given = spec(DEEP, policy, batch_size=4)
     alone = replace(given, classification=Classification(labels=(4,), batch_size=1))
-    with pytest.raises(
-        InputError, match="give a batch_size of the classification of 2 or more, or the stack another norm"
-    ):
+    with pytest.raises(InputError, match="give a batch_size of the classification of 2 or more, or use another norm"):
         check(alone, TOY)
     parts = {name: getattr(TOY, name) for name in ("train", "valid", "test")}
     zeros = {name: replace(part, labels=torch.zeros_like(part.labels)) for name, part in parts.items()}

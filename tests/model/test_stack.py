@@ -114,7 +114,7 @@ def test_depths_compose() -> None:
     assert torch.equal(model.decode(model.decode(model.encode(x), stop=2), 2), model.decode(model.encode(x)))
     assert torch.equal(model.reconstruct(x), model(x))
     assert torch.equal(model.encode(x, 0), x)
-    with pytest.raises(InputError, match="depth 4 is not in this stack: choose 0 to 3"):
+    with pytest.raises(InputError, match="depth 4 is not in this stack: give 0 to 3"):
         model.encode(x, 4)
 
 
@@ -125,7 +125,7 @@ def test_dense_on_conv_and_what_does_not_fit() -> None:
     assert model.encode(x).shape == (3, 10)
     assert model(x).shape == x.shape
     assert torch.equal(model.decoder(model.encoder(x)), model(x))
-    with pytest.raises(InputError, match="cannot stand on a code of shape"):
+    with pytest.raises(InputError, match="does not fit codes of shape"):
         model.grow(Dense.of((11,), 4))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stacked import RunSpec, StackSpec
 from stacked.data import Splits
-from stacked.runs.checkpoint import Checkpoints, checksum, load_checkpoint, place
+from stacked.runs.checkpoint import Checkpoints, checksum, load_checkpoint, position
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.util.errors import Interrupted
@@ -40,7 +40,7 @@ SPEC = RunSpec(
 #: Each keeps something else: Adam's moments and the best weights, a state to go back to, a head.
 SPECS = {
     "patient": replace(SPEC, optimisation=replace(SPEC.optimisation, patience=3, end_patience=3, check_every=2)),
-    "rollback": replace(SPEC, optimisation=replace(SPEC.optimisation, optimiser="sgd", on_fault="rollback")),
+    "rollback": replace(SPEC, optimisation=replace(SPEC.optimisation, optimiser="sgd", on_nonfinite="rollback")),
     "supervised": replace(SPEC, policy="supervised+finetune"),
 }
 PLACES = ("phase-1", "update-0", "update-1")
@@ -79,7 +79,7 @@ def going_on(spec: RunSpec, splits: Splits, work: Path, updates: int = 100) -> s
             outcome = "refused" if refused else "ended"
         except Interrupted:
             refused, outcome = "", "left again"
-    aside = [str(each.message) for each in told if "left aside" in str(each.message)]
+    aside = [str(each.message) for each in told if "it is ignored, and" in str(each.message)]
     for message in aside:
         assert message.isprintable()
         assert message.startswith(str(work))
@@ -111,11 +111,11 @@ def test_a_damaged_file_is_never_taken_for_what_was_written(
         assert content != whole
     else:  # at most a space was changed
         header, tensors = read(where_it_was := kept[name] / path.name)
-        assert (saved.phases, saved.update) == place(where_it_was)
+        assert (saved.phases, saved.update) == position(where_it_was)
         assert saved.state == json.loads(header["state"])
         assert checksum(saved.tensors, header) == checksum(tensors, header)
     assert not refused or refused.startswith(str(path))
-    refusal(lambda: place(path))
+    refusal(lambda: position(path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         newest, refused = refusal(lambda: Checkpoints(work, SPECS[name]).newest())
@@ -146,7 +146,7 @@ def test_any_bytes_are_no_checkpoint(content: bytes, size: int | None, work: Pat
 def test_a_folder_in_the_place_of_a_checkpoint_is_left_aside(work: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
     (work / "phase-1.safetensors").mkdir(parents=True)
-    with pytest.warns(RuntimeWarning, match="left aside"):
+    with pytest.warns(RuntimeWarning, match="it is ignored, and"):
         assert Checkpoints(work, SPEC).newest() is None
 
 
@@ -281,7 +281,7 @@ STATES: list[tuple[dict[str, Any], str]] = [
     ({"updates": -4}, "updates -4 is below 0"),
     ({"more": 1}, "field of State 'more' is not known: choose from updates, images_seen"),
     ({"curve": 3}, "curve 3 is not allowed: give a list"),
-    ({"curve": [{"step": 1}]}, "{'step': 1} is not a point of a curve"),
+    ({"curve": [{"step": 1}]}, "{'step': 1} is not an evaluation of a curve"),
     ({"commits": [1]}, "commits 1 is not allowed: give a word"),
     ({"updates": None}, "updates None is not allowed: give a whole number"),
 ]
@@ -297,7 +297,7 @@ def test_a_wrong_state_is_named_with_its_file(
     written(path, header | {"state": json.dumps(json.loads(header["state"]) | change)}, tensors)
     refused = going_on(SPECS["patient"], splits, work)
     assert refused.startswith(f"{path} does not fit its run ({reason}")
-    assert refused.endswith("): move it away, and the run goes on from the one before it")
+    assert refused.endswith("): move it away to resume from the checkpoint before it")
 
 
 def test_a_state_that_lacks_a_field_is_refused_and_not_filled_in(
@@ -318,7 +318,7 @@ def test_a_tensor_of_another_type_is_not_converted(kept: dict[str, Path], work: 
     header, tensors = read(path)
     at = "stages.0.encoder.1.weight"
     written(path, header, tensors | {at: tensors[at].double()})
-    expected = f"does not fit its run (tensor '{at}' is float64 [3, 16] there and float32 [3, 16] here)"
+    expected = f"does not fit its run (its tensor '{at}' is float64 [3, 16], and that of the run is float32 [3, 16])"
     assert expected in going_on(SPECS["patient"], splits, work)
 
 
@@ -341,5 +341,5 @@ def test_a_checkpoint_of_a_spec_that_is_none_is_refused(kept: dict[str, Path], w
     written(path, header | {"spec": '{"policy": "greedy", "later": 1}'}, tensors)
     _, refused = refusal(lambda: load_checkpoint(path, SPECS["patient"]))
     assert refused.startswith(
-        f"{path} belongs to another spec: this version cannot have it (field of RunSpec 'later' is not"
+        f"{path} belongs to another spec: this version cannot read it (field of RunSpec 'later' is not"
     )

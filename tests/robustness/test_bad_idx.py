@@ -108,7 +108,7 @@ def test_a_bomb_is_not_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert refused == (
-        f"{folder / STEMS[0]}.gz unpacks to more than 1,048,576 bytes, as no file of the kind does: get it again"
+        f"{folder / STEMS[0]}.gz decompresses to more than 1,048,576 bytes, which no file of this kind does: get it again"
     )
     assert peak < 1 << 23
 

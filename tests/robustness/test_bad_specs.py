@@ -15,7 +15,7 @@ from stacked.components.corruption import CORRUPTIONS
 from stacked.components.objectives import LOSSES
 from stacked.components.optim import OPTIMISERS, SCHEDULES
 from stacked.components.penalties import PENALTIES
-from stacked.components.winner_take_all import WINNERS
+from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.data import names
 from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, StageSpec, from_json
 from stacked.spec.growth import POLICIES
@@ -48,7 +48,11 @@ SIGMOID = RunSpec(
     policy="joint",
     stack=StackSpec.of("dense", 9, 5, activation="sigmoid", init="he", norm="none"),
     optimisation=Optimisation(
-        winners="lifetime", penalties={"kl": 0.1, "contractive": 0.2}, emphasis=(1, 0.5), loss=("bce", "mse"), labels=10
+        winner_take_all="lifetime",
+        penalties={"kl": 0.1, "contractive": 0.2},
+        emphasis=(1, 0.5),
+        loss=("bce", "mse"),
+        labels=10,
     ),
 )
 VALID = [
@@ -57,7 +61,18 @@ VALID = [
 ]
 #: words that are right somewhere
 WORDS = [
-    *(*POLICIES, *kinds(), *ACTIVATIONS, *INITS, *LOSSES, *OPTIMISERS, *SCHEDULES, *PENALTIES, *NORMS, *WINNERS),
+    *(
+        *POLICIES,
+        *kinds(),
+        *ACTIVATIONS,
+        *INITS,
+        *LOSSES,
+        *OPTIMISERS,
+        *SCHEDULES,
+        *PENALTIES,
+        *NORMS,
+        *WINNER_TAKE_ALL,
+    ),
     *(*names(), "folder:/nowhere", *CORRUPTIONS, "masking+gaussian", "epochs", "updates", "skip-batch", "rollback"),
 ]
 
@@ -69,8 +84,10 @@ def full(spec: Any) -> Any:
         value = getattr(spec, f.name)
         if dataclasses.is_dataclass(value):
             found[f.name] = full(value)
-        elif f.metadata.get("later"):
-            found[f.name] = dict(value) if f.name == "penalties" else json.loads(json.dumps(value))
+        elif "if_absent" in f.metadata:
+            found[f.metadata.get("stored_name", f.name)] = (
+                dict(value) if f.name == "penalties" else json.loads(json.dumps(value))
+            )
     return found
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stacked.tracking import uploader
-from stacked.tracking.metric_log import MetricLog, Point
+from stacked.tracking.metric_log import LoggedMetrics, MetricLog
 from stacked.tracking.run_record import RunRecord, open_record, read_record
 from stacked.tracking.tracker import Store, Tracker
 from tests.helpers.refused import broken, damaged, mutated, note, refusal, text_of
@@ -47,7 +47,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
-def same(point: Point, line: str) -> bool:
+def same(point: LoggedMetrics, line: str) -> bool:
     said = json.loads(line)
     numbers = {name: math.nan if value is None else value for name, value in said["metrics"].items()}
     right = point.metrics.keys() == numbers.keys() and all(
@@ -69,9 +69,9 @@ def points_in(work: Path, content: bytes) -> MetricLog | None:
         assert refused.endswith("; move its folder away to start afresh")
         return None
     lines = whole.decode().splitlines()
-    assert len(file.points) == len(lines)
-    assert all(same(point, line) for point, line in zip(file.points, lines, strict=True))
-    for point in file.points:
+    assert len(file.entries) == len(lines)
+    assert all(same(point, line) for point, line in zip(file.entries, lines, strict=True))
+    for point in file.entries:
         assert 0 <= point.step < 2**63
         assert all(isinstance(value, float) and not math.isinf(value) for value in point.metrics.values())
     return file
@@ -81,9 +81,9 @@ def points_in(work: Path, content: bytes) -> MetricLog | None:
 def test_points_cut_anywhere_are_kept_to_the_last_whole_line(work: Path, size: int) -> None:
     file = points_in(work, CONTENT[:size])
     assert file is not None
-    assert len(file.points) == CONTENT[:size].count(b"\n")
+    assert len(file.entries) == CONTENT[:size].count(b"\n")
     assert file.add("joint/s0", {"train/loss": 2.0}, step=99, time=5) is not None
-    assert len(MetricLog(file.path).points) == len(file.points)
+    assert len(MetricLog(file.path).entries) == len(file.entries)
 
 
 @given(content=damaged(CONTENT))

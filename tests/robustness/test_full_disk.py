@@ -25,7 +25,7 @@ from stacked.runs.checkpoint import load_checkpoint, read_header, save_checkpoin
 from stacked.spec import from_json
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.tracking.backend.store import open_store
-from stacked.tracking.metric_log import MetricLog, read_points
+from stacked.tracking.metric_log import MetricLog, read_entries
 from stacked.tracking.tracker import Tracker
 from stacked.util.atomic import write_atomically
 from stacked.util.errors import InputError, Unwritable
@@ -136,16 +136,16 @@ def test_a_point_is_added_whole_or_not_at_all(small: Path) -> None:
             points.add("run", {"loss": 1 / added}, added, 7)
 
     with pytest.raises(
-        Unwritable, match=r"points\.jsonl cannot be written \(No space left on device\): what was kept is"
+        Unwritable, match=r"points\.jsonl cannot be written \(No space left on device\): free some space"
     ):
         more()
     assert 1 < added < 100
-    assert [point.step for point in points.points] == list(range(added))
-    assert read_points(points.path) == points.points
+    assert [point.step for point in points.entries] == list(range(added))
+    assert read_entries(points.path) == points.entries
     ballast.unlink()
     points.add("run", {"loss": 0.1}, added, 7)
-    assert read_points(points.path) == points.points
-    assert len(points.points) == added + 1
+    assert read_entries(points.path) == points.entries
+    assert len(points.entries) == added + 1
 
 
 @mounts
@@ -322,10 +322,7 @@ def test_a_study_on_a_disk_that_fills_up_goes_on_when_there_is_space(database: P
         assert running.returncode == 2
         assert "Traceback" not in said
         [last] = [line for line in said.splitlines() if "python -m studies.layerwise: " in line]
-        assert (
-            "cannot be written (No space left on device): what was kept is whole; free some space and run the sa"
-            in last
-        )
+        assert "cannot be written (No space left on device): free some space and run the same command again" in last
         assert said.strip().endswith(last)
         kept = list(home.glob("store/work/*/*.safetensors"))
         assert len(kept) >= 2

@@ -184,9 +184,7 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(tmp_path: Path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        Unwritable, match=r"curves\.csv cannot be written \(No space left on device\): what was kept is whole"
-    ):
+    with pytest.raises(Unwritable, match=r"curves\.csv cannot be written \(No space left on device\): free some space"):
         add(tmp_path, RUNS[1])
     assert contents(tmp_path) == before
     monkeypatch.setattr(os, "fsync", sync)

@@ -78,7 +78,7 @@ def test_a_use_of_copies_leaves_blank_what_is_not_defined(
     [
         (linear.USE, 10, "training images (7) are too few for 16 principal components"),
         (denoising.USE, 4, "training images (2, of 64 values) are too few for PCA of 4 components"),
-        (anomaly.USE, 60, "6 held-out images cannot tell a false-alarm rate"),
+        (anomaly.USE, 60, "6 held-out images are too few for a false-alarm rate"),
     ],
 )
 def test_a_use_of_too_few_images_is_refused_before_training(
@@ -96,7 +96,7 @@ def test_a_use_of_too_few_images_is_refused_before_training(
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     images = folder(tmp_path / "images", 6)
     (images / "phone.heic").write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"1 file was left out of .*: 1 \.heic$"):
+    with pytest.warns(UserWarning, match=r"1 file was ignored in .*: 1 \.heic$"):
         data.load("folder:images", data_dir=tmp_path, image_size=8)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stacked import InputError, RunSpec, StackedAutoencoder, data
-from stacked.runs.batched_seeds import train_together
+from stacked.runs.batched_seeds import train_seeds
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.architecture import StackSpec, StageSpec
@@ -55,13 +55,13 @@ def same(ours: StackedAutoencoder, theirs: StackedAutoencoder) -> None:
         spec("progressive", {"norm": "batch"}, optimiser="sgd", lr=0.1),
         spec("greedy", {"tied": True, "activation": "sigmoid"}, penalties={"kl": 0.1, "contractive": 0.01}),
         spec("greedy", corruption="salt-and-pepper", emphasis=(1.0, 0.5), optimiser="sgd", lr=0.1),
-        spec("joint", corruption="masking+gaussian", corruption_level=((0.1, 0.2),), winners="lifetime"),
+        spec("joint", corruption="masking+gaussian", corruption_level=((0.1, 0.2),), winner_take_all="lifetime"),
         spec("greedy", corruption_level=(0.0,), schedule="cosine", warmup=3, weight_decay=0.01, optimiser="adamw"),
     ],
     ids=lambda given: given.policy,
 )
 def test_each_seed_ends_as_its_single_run(given: RunSpec, digits: data.Splits) -> None:
-    stacks = train_together(given, SEEDS, digits)
+    stacks = train_seeds(given, SEEDS, digits)
     for seed, stack in zip(SEEDS, stacks, strict=True):
         same(stack, run(replace(given, seed=seed), digits).stack)
     one, other = (stack.stages[0].encoder[1].weight for stack in stacks[:2])
@@ -72,10 +72,10 @@ def test_each_seed_ends_as_its_single_run(given: RunSpec, digits: data.Splits) -
     ("given", "seeds", "says"),
     [
         (spec(), (), "seeds"),
-        (spec(), (1, 1), r"seeds \[1, 1\] are not allowed: give different ones"),
+        (spec(), (1, 1), r"seeds \[1, 1\] are not allowed: give distinct seeds"),
         (spec(), (-1,), "seed"),
         (spec("converge", patience=2), SEEDS, "early stopping"),
-        (spec(on_fault="rollback"), SEEDS, "on_fault 'rollback'"),
+        (spec(on_nonfinite="rollback"), SEEDS, "on_nonfinite 'rollback'"),
         (spec("simultaneous"), SEEDS, "policy 'simultaneous'"),
         (spec("joint-local"), SEEDS, "policy 'joint-local'"),
         (spec(penalties={"contractive-estimate": 0.1}), SEEDS, "penalty 'contractive-estimate'"),
@@ -84,9 +84,9 @@ def test_each_seed_ends_as_its_single_run(given: RunSpec, digits: data.Splits) -
 )
 def test_what_cannot_be_trained_together_is_refused(given: RunSpec, seeds: tuple[int, ...], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        train_together(given, seeds)
+        train_seeds(given, seeds)
 
 
 def test_the_seed_that_diverged_is_named(digits: data.Splits) -> None:
     with pytest.raises(Diverged, match="the loss of seed 3 became"):
-        train_together(spec("joint", {"activation": "linear"}, optimiser="sgd", lr=1e30), (3,), digits)
+        train_seeds(spec("joint", {"activation": "linear"}, optimiser="sgd", lr=1e30), (3,), digits)

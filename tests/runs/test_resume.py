@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from stacked import InputError, RunSpec, StackSpec
 from stacked.data.formats.split import Split, Splits
 from stacked.runs import checkpoint
-from stacked.runs.checkpoint import Checkpoints, Damaged, load_checkpoint, place, save_checkpoint
+from stacked.runs.checkpoint import Checkpoints, Damaged, load_checkpoint, position, save_checkpoint
 from stacked.runs.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
 from stacked.util.errors import Interrupted
@@ -144,13 +144,13 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     harm: str, whole: dict[str, Result], splits: Splits, tmp_path: Path
 ) -> None:
     killed_at(13, splits, tmp_path, every=2)
-    ordered = sorted(tmp_path.iterdir(), key=place)
+    ordered = sorted(tmp_path.iterdir(), key=position)
     for path in {"both": ordered[1:], "all": ordered}.get(harm, ordered[-1:]):
         content = bytearray(path.read_bytes())
         content[-9] ^= 1
         path.write_bytes({"torn": content[:-20], "empty": b""}.get(harm, content))
     with pytest.warns(
-        RuntimeWarning, match=r"safetensors is not .*: it is left aside, and the one before it used"
+        RuntimeWarning, match=r"safetensors is not .*: it is ignored, and the checkpoint before it used"
     ) as told:
         result = run(SPEC, splits, work=tmp_path)
     assert len(told) == {"both": 2, "all": 3}.get(harm, 1)
@@ -162,7 +162,7 @@ def test_the_older_of_two_generations_is_replaced_also_after_a_resume(splits: Sp
     killed_at(13, splits, tmp_path, every=2)
     killed_at(2, splits, tmp_path, every=2)  # one update more, 13, and none is due
     killed_at(3, splits, tmp_path, every=2)  # 14 is kept
-    assert sorted(map(place, tmp_path.iterdir())) == [(1, 0), (1, 4), (1, 6)]
+    assert sorted(map(position, tmp_path.iterdir())) == [(1, 0), (1, 4), (1, 6)]
 
 
 def test_without_a_folder_a_stop_keeps_nothing_and_says_so(splits: Splits) -> None:
@@ -251,9 +251,7 @@ def test_a_file_of_another_version_is_not_taken_for_a_damaged_one(tmp_path: Path
 def test_a_run_does_not_go_on_with_other_data_of_the_same_name(splits: Splits, tmp_path: Path) -> None:
     killed_at(9, splits, tmp_path, every=4)
     kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(
-        InputError, match=f"^{tmp_path} holds a run on other data of the name 'toy': use another folder"
-    ):
+    with pytest.raises(InputError, match=f"^{tmp_path} holds a run on other data named 'toy': use another folder"):
         run(SPEC, toy_splits(150), work=tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept
 

@@ -316,7 +316,7 @@ def test_a_classifier_that_diverges_names_no_class(done: Any, splits: Splits) ->
         fine_tuned(done.stack, train, valid, test, 4, replace(how, lrs=(1e38,)), seed=0)
     with pytest.raises(Diverged, match="logits are not finite"):
         accuracy(Classifier(spoiled(splits), 4), *test)
-    with pytest.raises(Diverged, match="codes that a linear probe is to read are not finite"):
+    with pytest.raises(Diverged, match="the codes for the linear probe are not finite"):
         linear_probe(torch.full((8, 2), torch.nan), torch.arange(8) % 4, torch.zeros(8, 2), torch.arange(8) % 4)
     assert math.isnan(
         evaluate.quick_probe(torch.full((8, 2), torch.nan), torch.arange(8), torch.zeros(8, 2), torch.arange(8))

@@ -10,7 +10,7 @@ import torch
 
 from stacked import RunSpec, StackSpec
 from stacked.data.formats.split import Split, Splits
-from stacked.runs.batched_seeds import train_together
+from stacked.runs.batched_seeds import train_seeds
 from stacked.runs.run import check, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from tests.helpers.refused import refusal
@@ -42,7 +42,7 @@ def labelled(name: str, label: int, every: bool = False) -> Split:
 
 def refused(splits: Splits) -> str:
     said = refusal(lambda: check(SPEC, splits))[1]
-    assert said == refusal(lambda: run(SPEC, splits))[1] == refusal(lambda: train_together(SPEC, [0], splits))[1]
+    assert said == refusal(lambda: run(SPEC, splits))[1] == refusal(lambda: train_seeds(SPEC, [0], splits))[1]
     return said
 
 
@@ -61,7 +61,7 @@ def test_images_of_two_shapes_are_refused(name: str, shape: tuple[int, int, int]
     what, found, train = (CALLED[name], list(shape), [1, 12, 12])
     if name == "train":
         what, found, train = "validation", train, found
-    assert said == f"{what} images have the shape {found}, and training images {train}: give all the same"
+    assert said == f"{what} images have the shape {found}, and training images {train}: give one shape"
 
 
 @pytest.mark.parametrize("label", [-2, 4, 2**40])
@@ -81,7 +81,7 @@ def test_a_split_without_labels_is_refused_where_there_are_classes(name: str) ->
 
 def test_labels_of_one_class_are_refused() -> None:
     said = refused(with_part("train", labelled("train", 2, every=True)))
-    assert said.startswith("training images of 1 of 4 classes have labels, and a probe learns to tell 2 or more")
+    assert said.startswith("training images of only 1 of 4 classes have labels, and a probe needs 2 or more")
 
 
 def test_single_images_and_unlabelled_ones_are_enough() -> None:

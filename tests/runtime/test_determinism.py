@@ -19,11 +19,11 @@ from safetensors import safe_open
 from stacked import InputError, RunSpec, StackSpec
 from stacked.components import corruption
 from stacked.components.corruption import CORRUPTIONS, Corrupted, Corruption
-from stacked.components.nonfinite import FAULTS
+from stacked.components.nonfinite import ON_NONFINITE
 from stacked.components.objectives import LOSSES
 from stacked.components.optim import OPTIMISERS, SCHEDULES
 from stacked.components.penalties import PENALTIES
-from stacked.components.winner_take_all import WINNERS
+from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.data.formats.split import Splits
 from stacked.runs.run import run
 from stacked.runtime.determinism import WORKSPACE, check_workspace, is_strict, strict
@@ -153,8 +153,10 @@ def cases() -> dict[str, RunSpec]:
     changes["emphasis"] = {"emphasis": (1.0, 0.5)}
     changes |= {f"optimiser {name}": {"optimiser": name, "clip": 1.0} for name in OPTIMISERS}
     changes |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES}
-    changes |= {f"on fault {name}": {"on_fault": name} for name in FAULTS}
-    changes |= {f"winners {name}": {"winners": name, "winners_rate": 0.2} for name in WINNERS}
+    changes |= {f"on_nonfinite {name}": {"on_nonfinite": name} for name in ON_NONFINITE}
+    changes |= {
+        f"winner_take_all {name}": {"winner_take_all": name, "winner_take_all_rate": 0.2} for name in WINNER_TAKE_ALL
+    }
     one |= {name: replace(TINY, optimisation=replace(how, **change)) for name, change in changes.items()}
     for name in PENALTIES:
         one[f"penalty {name}"] = replace(TINY, stack=sigmoid, optimisation=replace(how, penalties={name: 1e-3}))
@@ -276,8 +278,8 @@ def test_the_workspace_that_cuda_was_started_with_stays_known(monkeypatch: pytes
         (":4096:8", False, ""),
         (":16:8", True, ""),
         (None, True, "CUDA was started without"),
-        (":0:0", False, f"{WORKSPACE} ':0:0' does not let CUDA be deterministic: set it to :4096:8 or :16:8"),
-        (":0:0", True, f"{WORKSPACE} ':0:0' does not let CUDA be deterministic"),
+        (":0:0", False, f"{WORKSPACE} ':0:0' does not make CUDA deterministic: set it to :4096:8 or :16:8"),
+        (":0:0", True, f"{WORKSPACE} ':0:0' does not make CUDA deterministic"),
     ],
 )
 def test_a_workspace_that_is_not_deterministic_is_refused(workspace: str | None, started: bool, message: str) -> None:
@@ -309,7 +311,9 @@ def test_a_run_is_strict_when_all_of_it_is(first: bool, then: bool, tag: str, sp
         run(TINY, splits, work=tmp_path, stop=lambda: True)
     noting, mixed = Noting(), then and not first
     told = (
-        pytest.warns(RuntimeWarning, match="^the run was begun without strict determinism") if mixed else nullcontext()
+        pytest.warns(RuntimeWarning, match="^the run was started without strict determinism")
+        if mixed
+        else nullcontext()
     )
     with told, strict(on=then):
         run(TINY, splits, work=tmp_path, tracker=noting)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stacked import InputError, RunSpec, StackSpec, data, load_encoder, plan
+from stacked import InputError, RunSpec, StackSpec, data, estimate_cost, load_encoder
 from stacked.apps.anomaly import Detector
 from stacked.apps.codec import Codec
 from stacked.apps.denoise import Denoiser
@@ -22,7 +22,7 @@ from stacked.cost.roofline import H100
 from stacked.evaluation import evaluate
 from stacked.model.encoder import save_encoder
 from stacked.model.export import export, exported
-from stacked.runs.batched_seeds import train_together
+from stacked.runs.batched_seeds import train_seeds
 from stacked.runs.run import run
 from stacked.runtime.rng import generator, seeded
 from stacked.runtime.settings import own_settings
@@ -69,11 +69,11 @@ def pretrained_on_floats(images: Tensor, folder: Path) -> Any:
 
 
 def together(images: Tensor, folder: Path) -> Any:
-    return [stack.state_dict() for stack in train_together(spec("dense"), (0, 1), TOY)]
+    return [stack.state_dict() for stack in train_seeds(spec("dense"), (0, 1), TOY)]
 
 
 def planned(images: Tensor, folder: Path) -> Any:
-    return plan(spec(), SHAPE, 64, classes=4, machine=H100)
+    return estimate_cost(spec(), SHAPE, 64, classes=4, machine=H100)
 
 
 def estimated(images: Tensor, folder: Path) -> Any:
@@ -94,7 +94,7 @@ def packed(images: Tensor, folder: Path) -> Any:
     codec = Codec.fit(images, spec())
     codec.save(folder / "codec")
     symbols = Codec.load(folder / "codec").symbols(images)
-    return symbols, codec.restored(symbols), codec.steps
+    return symbols, codec.reconstruct(symbols), codec.steps
 
 
 def denoised(images: Tensor, folder: Path) -> Any:

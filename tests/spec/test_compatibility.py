@@ -12,7 +12,7 @@ import torch
 from stacked import InputError, RunSpec, StackSpec
 from stacked.components.objectives import LOSSES
 from stacked.components.penalties import PENALTIES
-from stacked.components.winner_take_all import WINNERS
+from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.model.stack import build
 from stacked.spec import Classification, Optimisation, StageSpec
 from stacked.spec.growth import POLICIES
@@ -124,25 +124,26 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         {"policy": "converge+finetune"},
-        "phase 'stage 1' ends when it has converged, and nothing says when that is: give a patience, or use policy 'greedy'",
+        "phase 'stage 1' ends when it has converged, and the spec does not say when that is: give a patience, or use policy "
+        "'greedy'",
         {"policy": "converge+finetune", "patience": 1},
     ),
     (
         {"policy": "greedy-pixels", "corruption_level": 0.2, "emphasis": (1.0, 0.5)},
-        "emphasis cannot be used in phase 'stage 2', which reconstructs something else than what is corrupted: leave it out, "
-        "or use another policy",
+        "emphasis cannot be used in phase 'stage 2', whose target is not the clean version of its corrupted input: leave it "
+        "out, or use another policy",
         {"policy": "joint-local", "corruption_level": 0.2, "emphasis": (1.0, 0.5)},
     ),
     (
         {"corruption_level": (0.2, 0.0), "emphasis": (1.0, 0.0)},
-        "emphasis (1.0, 0.0) leaves nothing to learn in phase 'stage 2', which does not corrupt what stage 2 reads: give a "
-        "level above 0 there, or a second weight above 0",
+        "emphasis (1.0, 0.0) leaves phase 'stage 2' nothing to learn, because the input of stage 2 is not corrupted there: "
+        "give a corruption level above 0 at that depth, or a second weight above 0",
         {"corruption_level": (0.2, 0.0), "emphasis": (1.0, 0.1)},
     ),
     (
         {"policy": "simultaneous", "corruption_level": (0.2, 0.0), "emphasis": (1.0, 0.0)},
-        "emphasis (1.0, 0.0) leaves nothing to learn in phase 'simultaneous', which does not corrupt what stage 2 reads: give "
-        "a level above 0 there, or a second weight above 0",
+        "emphasis (1.0, 0.0) leaves phase 'simultaneous' nothing to learn, because the input of stage 2 is not corrupted "
+        "there: give a corruption level above 0 at that depth, or a second weight above 0",
         {"policy": "joint", "corruption_level": (0.2, 0.0), "emphasis": (1.0, 0.0)},
     ),
     (
@@ -163,19 +164,20 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         {"stack": DENSE, "linear_decoder": True},
-        "linear_decoder leaves out an activation that changes all values, sigmoid in phase 'stage 1': give that stage the "
-        "decoder activation linear or relu",
+        "linear_decoder cannot leave out the activation sigmoid in phase 'stage 1': give that stage the decoder activation "
+        "linear or relu",
         {"stack": LINEAR, "linear_decoder": True},
     ),
     (
-        {"winners": "lifetime", "patience": 2},
-        "patience watches the loss of the whole code, which winners do not train: leave one of them out",
-        {"winners": "lifetime"},
+        {"winner_take_all": "lifetime", "patience": 2},
+        "patience watches the loss of the full code, which winner_take_all does not train: leave one of them out",
+        {"winner_take_all": "lifetime"},
     ),
     (
-        {"policy": "supervised", "winners": "lifetime"},
-        "winners 'lifetime' has no effect where only classes are learned: leave it out, or use a policy that reconstructs",
-        {"policy": "supervised+finetune", "winners": "lifetime"},
+        {"policy": "supervised", "winner_take_all": "lifetime"},
+        "winner_take_all 'lifetime' has no effect where only classes are learned: leave it out, or use a policy that "
+        "reconstructs",
+        {"policy": "supervised+finetune", "winner_take_all": "lifetime"},
     ),
     (
         {"policy": "supervised", "emphasis": (1.0, 0.5)},
@@ -196,16 +198,16 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     *(
         (
             {"stack": of(kind), "penalties": {"contractive": 0.1}},
-            f"penalty 'contractive' cannot be used on stage 1, a {kind} stage: its closed form is that of a dense stage "
-            f"without norm, not of a {kind} stage; use 'contractive-estimate'",
+            f"penalty 'contractive' cannot be used on stage 1, a {kind} stage: its closed form holds for a dense stage "
+            f"without norm, not for a {kind} stage; use 'contractive-estimate'",
             {"stack": of(kind), "penalties": {"contractive-estimate": 0.1}},
         )
         for kind in ("conv", "conv-pool", "residual", "transformer")
     ),
     (
         {"stack": of("dense", norm="batch"), "penalties": {"contractive": 0.1}},
-        "penalty 'contractive' cannot be used on stage 1, a dense stage: its closed form is that of a dense stage without "
-        "norm, not of a stage with norm 'batch'; use 'contractive-estimate'",
+        "penalty 'contractive' cannot be used on stage 1, a dense stage: its closed form holds for a dense stage without "
+        "norm, not for a stage with norm 'batch'; use 'contractive-estimate'",
         {"stack": of("dense", norm="none"), "penalties": {"contractive": 0.1}},
     ),
     (
@@ -227,14 +229,14 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         },
     ),
     (
-        {"stack": DENSE, "winners": "spatial"},
-        "winners 'spatial' need maps, and stage 1 is a dense stage: use 'lifetime'",
-        {"stack": DENSE, "winners": "lifetime"},
+        {"stack": DENSE, "winner_take_all": "spatial"},
+        "winner_take_all 'spatial' needs maps, and stage 1 is a dense stage: use 'lifetime'",
+        {"stack": DENSE, "winner_take_all": "lifetime"},
     ),
     (
-        {"stack": MIXED, "winners": "spatial+lifetime"},
-        "winners 'spatial+lifetime' need maps, and stage 2 is a dense stage: use 'lifetime'",
-        {"stack": CONV, "winners": "spatial+lifetime"},
+        {"stack": MIXED, "winner_take_all": "spatial+lifetime"},
+        "winner_take_all 'spatial+lifetime' needs maps, and stage 2 is a dense stage: use 'lifetime'",
+        {"stack": CONV, "winner_take_all": "spatial+lifetime"},
     ),
     (
         {"stack": DENSE, "corruption": "block-masking", "corruption_level": 0.2},
@@ -265,7 +267,7 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     *(
         (
             {"stack": of("conv-pool", unpool=unpool), "policy": policy},
-            f"phase {phase!r} decodes through frozen stage 1 from its code alone, which does not say where the maxima were: "
+            f"phase {phase!r} decodes a code through frozen stage 1, whose decoder also needs the positions of the maxima: "
             "use unpool='nearest' there, or another policy",
             {"stack": of("conv-pool", unpool=unpool), "policy": neighbour},
         )
@@ -277,7 +279,7 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         {"stack": of("conv-pool", unpool="switches"), "policy": "greedy-pixels"},
-        "phase 'stage 2' decodes through frozen stage 1 from its code alone, which does not say where the maxima were: use "
+        "phase 'stage 2' decodes a code through frozen stage 1, whose decoder also needs the positions of the maxima: use "
         "unpool='nearest' there, or another policy",
         {
             "stack": StackSpec((StageSpec("conv", 8), StageSpec("conv-pool", 8, options=(("unpool", "switches"),)))),
@@ -340,13 +342,13 @@ FIELDS: list[tuple[Any, str, Any]] = [
     ),
     (
         lambda: StageSpec("transformer", 6),
-        "width 6 of a transformer stage with 4 heads is not allowed: give a multiple of 4, which the heads and the 4 parts of "
-        "a position divide",
+        "width 6 of a transformer stage with 4 heads is not allowed: give a multiple of 4, which both the heads and the 4 "
+        "parts of the position encoding divide",
         lambda: StageSpec("transformer", 12),
     ),
     (
         lambda: StackSpec((StageSpec("dense", 16), StageSpec("conv", 4))),
-        "a conv stage cannot read the vectors of a dense stage: use stages of another kind above it",
+        "a conv stage needs maps and cannot read the vectors of a dense stage: use stages of another kind above it",
         lambda: StackSpec((StageSpec("conv", 4), StageSpec("dense", 16))),
     ),
     (
@@ -414,12 +416,12 @@ FIELDS: list[tuple[Any, str, Any]] = [
     ),
     (
         lambda: Optimisation(emphasis=(1.0, 0.5), corruption="gaussian"),
-        "emphasis cannot tell what gaussian has hit, which hits all: leave one out",
+        "emphasis cannot be used with corruption gaussian, which changes every element: leave one of them out",
         lambda: Optimisation(emphasis=(1.0, 0.5), corruption="block-masking"),
     ),
     (
         lambda: Optimisation(emphasis=(1.0, 0.5), corruption="masking+gaussian", corruption_level=((0.1, 0.1),)),
-        "emphasis cannot tell what gaussian has hit, which hits all: leave one out",
+        "emphasis cannot be used with corruption gaussian, which changes every element: leave one of them out",
         lambda: Optimisation(emphasis=(1.0, 0.5), corruption="masking+block-masking", corruption_level=((0.1, 0.1),)),
     ),
     (
@@ -443,9 +445,9 @@ FIELDS: list[tuple[Any, str, Any]] = [
         lambda: Optimisation(penalties={}),  # type: ignore[arg-type]
     ),
     (
-        lambda: Optimisation(winners="all"),
-        "winners 'all' is not known: choose from lifetime, spatial, spatial+lifetime",
-        lambda: Optimisation(winners="lifetime"),
+        lambda: Optimisation(winner_take_all="all"),
+        "winner_take_all 'all' is not known: choose from lifetime, spatial, spatial+lifetime",
+        lambda: Optimisation(winner_take_all="lifetime"),
     ),
     (
         lambda: Optimisation(penalties=(("l1", 0.1), ("l1", 0.2))),
@@ -453,14 +455,14 @@ FIELDS: list[tuple[Any, str, Any]] = [
         lambda: Optimisation(penalties=(("l1", 0.1), ("kl", 0.2))),
     ),
     (
-        lambda: Optimisation(winners_rate=0.0),
-        "winners_rate 0.0 is not allowed: give a number above 0, to 1",
-        lambda: Optimisation(winners_rate=1.0),
+        lambda: Optimisation(winner_take_all_rate=0.0),
+        "winner_take_all_rate 0.0 is not allowed: give a number above 0, to 1",
+        lambda: Optimisation(winner_take_all_rate=1.0),
     ),
     (
-        lambda: Optimisation(winners_rate=1.5),
-        "winners_rate 1.5 is not allowed: give a number above 0, to 1",
-        lambda: Optimisation(winners_rate=0.5),
+        lambda: Optimisation(winner_take_all_rate=1.5),
+        "winner_take_all_rate 1.5 is not allowed: give a number above 0, to 1",
+        lambda: Optimisation(winner_take_all_rate=0.5),
     ),
     (
         lambda: spec(stack=MIXED, loss=("mse", "mse")),
@@ -503,7 +505,7 @@ def trains(what: RunSpec) -> None:
             grads = [p.grad for p in stage.parameters() if p.grad is not None]
             assert bool(grads) == (phase.trainable[0] <= k <= phase.trainable[1]), phase.name
             assert all(grad.isfinite().all() for grad in grads), phase.name
-        assert objective.of_examples(read, target).isfinite().all()
+        assert objective.per_example(read, target).isfinite().all()
 
 
 def drawn(number: int) -> dict[str, Any]:
@@ -532,7 +534,7 @@ def drawn(number: int) -> dict[str, Any]:
         "corruption": f"masking+{names}" if composed else names,
         "corruption_level": (level, dice.choice([level, (0.0, 0.0) if composed else 0.0])),
         "penalties": {name: 0.01 for name in PENALTIES if dice.random() < 0.1},
-        "winners": dice.choice([None, None, None, *WINNERS]),
+        "winner_take_all": dice.choice([None, None, None, *WINNER_TAKE_ALL]),
         "emphasis": dice.choice([None, None, None, None, (1.0, 0.5), (1.0, 0.0)]),
         "linear_decoder": dice.random() < 0.2,
     }

@@ -104,5 +104,5 @@ def test_a_missing_budget_is_named(name: str) -> None:
         with pytest.raises(InputError, match="give the budget a number of updates or epochs a stage"):
             POLICIES[name](2, Updates(None, 5))
     if end or growth.startswith("joint"):
-        with pytest.raises(InputError, match="give the budget its end_to_end part"):
+        with pytest.raises(InputError, match="give the budget an end_to_end part"):
             POLICIES[name](2, Updates((5, 5), None))

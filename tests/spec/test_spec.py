@@ -60,7 +60,7 @@ REFUSED = [
     (lambda: DataSpec("mnits"), r"'mnits'.*mnist"),
     (lambda: DataSpec(limit=0), "limit 0 is not allowed"),
     (lambda: DataSpec(valid=1.0), "valid 1.0 is not allowed"),
-    (lambda: StackSpec.of("conv"), "no stages"),
+    (lambda: StackSpec.of("conv"), "at least one stage"),
     (lambda: StackSpec.of("conv", 4, 0), "width of a conv stage 0 is not allowed"),
     (lambda: StackSpec.of("konv", 4), "stage kind 'konv' is not known: choose from conv, conv-pool, dense"),
     (
@@ -89,13 +89,13 @@ REFUSED = [
     (lambda: Optimisation(end_schedule="linear"), "end_schedule 'linear' is not known"),
     (lambda: Evaluation(every=0), "every 0 is not allowed"),
     (lambda: Classification(labels=(0,)), "label budget 0 is not allowed"),
-    (lambda: Classification(lrs=()), "no learning rates"),
+    (lambda: Classification(lrs=()), "lrs is empty"),
     (lambda: RunSpec(budget=Budget((1, 2, 3))), "3 stage budgets do not fit 4 stages"),
     (
         lambda: RunSpec(optimisation=Optimisation(corruption_level=(0.1, 0.2))),
         "2 corruption levels do not fit 4 stages",
     ),
-    (lambda: RunSpec(policy="joint", budget=Budget((1,), None)), "give the budget its end_to_end part"),
+    (lambda: RunSpec(policy="joint", budget=Budget((1,), None)), "give the budget an end_to_end part"),
     (lambda: RunSpec(policy="greedy", budget=Budget(None, 1)), "give the budget a number of updates or epochs a stage"),
     (
         lambda: RunSpec(policy="greedy", optimisation=Optimisation(loss="bce")),

@@ -34,7 +34,7 @@ HOWS: dict[str, dict[str, Any]] = {
     "l1": {"loss": "l1"},
     "bce": {"loss": ("bce", "mse")},
     "penalties": {"penalties": {"l1": 0.1, "orthogonality": 0.1, "weight-decay": 0.1}},
-    "winners": {"winners": "lifetime", "winners_rate": 0.5},
+    "winner_take_all": {"winner_take_all": "lifetime", "winner_take_all_rate": 0.5},
 }
 ITS_OWN: dict[str, list[dict[str, Any]]] = {
     "dense": [{}, {"tied": True}, {"norm": "batch"}],

@@ -183,7 +183,7 @@ def test_every_norm_of_every_width_learns_or_is_refused(kind: str, width: int, s
         if kind == "transformer" and width % 4:
             continue
         if norm in ("group", "layer") and width < 3 and (kind == "dense" or (shape[1] == 2 and kind != "conv-pool")):
-            with pytest.raises(InputError, match=rf"norm '{norm}' of {width} values? of an example leaves nothing"):
+            with pytest.raises(InputError, match=rf"norm '{norm}' needs at least 3 values per example, not {width}:"):
                 make(kind, shape, width, norm=norm)
         else:
             assert any(  # now and then a narrow stage begins with units that are silent for all images
@@ -209,9 +209,9 @@ def test_groups_hold_four_values_where_there_are_as_many(width: int, groups: int
 @pytest.mark.parametrize("norm", ["group", "layer"])
 def test_norms_that_would_leave_nothing_are_refused_when_a_spec_is_made(norm: str) -> None:
     for width in (1, 2):
-        with pytest.raises(InputError, match=rf"norm '{norm}' of {width} values? of an example leaves nothing"):
+        with pytest.raises(InputError, match=rf"norm '{norm}' needs at least 3 values per example, not {width}:"):
             StackSpec.of("dense", 8, width, norm=norm)
-        with pytest.raises(InputError, match=rf"norm '{norm}' of {width} values? of an example leaves nothing"):
+        with pytest.raises(InputError, match=rf"norm '{norm}' needs at least 3 values per example, not {width}:"):
             build(StackSpec.of("conv", width, norm=norm), (1, 2, 2))
         build(StackSpec.of("conv", width, norm=norm), (1, 4, 4))
     assert StackSpec.of("dense", 8, 3, norm=norm).norm == norm
@@ -256,7 +256,7 @@ def test_encode_decode_and_forward_agree_and_the_sequences_stand_alone(case: Var
         assert torch.equal(stage.decoder(code), stage(x))
     else:
         for decode in (stage.decode, stage.decode_linear, stage.decoder):
-            with pytest.raises(InputError, match="a code alone does not say where its maxima were"):
+            with pytest.raises(InputError, match="needs the positions of the maxima, which a code alone does not hold"):
                 decode(code)
 
 

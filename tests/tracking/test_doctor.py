@@ -67,11 +67,11 @@ def test_a_run_that_nobody_trains_is_killed_when_it_was_last_heard_of(
     assert "joint/s0" in capsys.readouterr().out
     assert run_of(store, tracker).info.status == "RUNNING"
     assert doctor(store) == 0
-    last = tracker._points.points[-1].time
+    last = tracker._log.entries[-1].time
     assert (run_of(store, tracker).info.status, run_of(store, tracker).info.end_time) == ("KILLED", last)
     assert [child.info.status for child in children(store, tracker)] == ["KILLED"]
     assert doctor(store) == 0
-    assert capsys.readouterr().out.endswith("1 found, 1 mended.\nNothing is wrong.\n")
+    assert capsys.readouterr().out.endswith("1 found, 1 repaired.\nNothing is wrong.\n")
 
     train(run(store))
     assert run_of(store, tracker).info.status == "FINISHED"
@@ -118,7 +118,7 @@ def test_a_run_without_its_work_folder_is_killed_when_nothing_was_heard_of_it_fo
     tracker = killed(store)
     shutil.rmtree(store.root / "work" / "joint-s0")
     assert doctor(store) == 1
-    assert re.search(r"joint/s0 \(\w+\) is RUNNING.* Mend it by hand", capsys.readouterr().out)
+    assert re.search(r"joint/s0 \(\w+\) is RUNNING.* Repair it by hand", capsys.readouterr().out)
     assert run_of(store, tracker).info.status == "RUNNING"
     tomorrow = int(time.time() * 1000) + 25 * 3_600_000
     monkeypatch.setattr(stacked.doctor.stale, "now", lambda: tomorrow)
@@ -141,12 +141,12 @@ def test_what_an_outage_left_is_sent_with_its_times(
     circuit_breaker_for.cache_clear()
     assert doctor(store, "--dry-run", "unsent") == 1
     told = capsys.readouterr().out
-    assert "MLflow lacks 2 runs or their tags, 6 points, 1 pictures or files, 2 ends of runs." in told
+    assert "MLflow lacks 2 runs or their tags, 6 metric entries, 1 pictures or files, 2 ends of runs." in told
     with monkeypatch.context() as patch:
         patch.setattr(StoreClient, "check_free", refuse)
         with pytest.warns(RuntimeWarning, match="away"):
             assert doctor(store) == 1
-    assert "NOT MENDED (MLflow did not take it" in capsys.readouterr().out
+    assert "NOT REPAIRED (MLflow did not accept it" in capsys.readouterr().out
     circuit_breaker_for.cache_clear()
     assert doctor(store) == 0
     [sent] = MlflowClient(store.uri).search_runs(
@@ -155,7 +155,7 @@ def test_what_an_outage_left_is_sent_with_its_times(
     assert sent.info.status == "FINISHED"
     assert sent.info.end_time == tracker._record.ended
     stored = MlflowClient(store.uri).get_metric_history(sent.info.run_id, "eval/recon_mse")
-    assert {(m.step, m.timestamp) for m in stored} == {(p.step, p.time) for p in tracker._points.points}
+    assert {(m.step, m.timestamp) for m in stored} == {(p.step, p.time) for p in tracker._log.entries}
     assert "spec.json" in [file.path for file in MlflowClient(store.uri).list_artifacts(sent.info.run_id)]
     assert doctor(store) == 0
 
@@ -211,7 +211,7 @@ def test_checkpoints_that_serve_nothing_are_deleted(store: Store, capsys: pytest
     assert sorted(work.rglob("*.safetensors")) == before
     told = capsys.readouterr().out
     assert "1 checkpoints inside a phase, 1.0 MB" in told
-    assert "2 checkpoints of a run that was done anew, 2.0 MB" in told
+    assert "2 checkpoints of a run that was repeated, 2.0 MB" in told
     assert doctor(store, "checkpoints") == 0
     assert sorted(path.relative_to(work).as_posix() for path in work.rglob("*.safetensors")) == [
         "done-s0/phase-1.safetensors",

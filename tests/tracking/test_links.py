@@ -10,7 +10,7 @@ import pytest
 from stacked import doctor
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
-from stacked.tracking.pending_uploads import PendingUpload, keep, kept
+from stacked.tracking.pending_uploads import PendingUpload, store_upload, stored_uploads
 from stacked.util.errors import InputError
 from stacked.viewing.server import serve
 from tests.helpers.tracked import arm, train
@@ -50,7 +50,7 @@ def test_a_link_in_a_work_folder_is_named_and_not_followed(
     link = tmp_path / "work" / name
     link.parent.mkdir(parents=True)
     link.symlink_to(elsewhere if name in ("unsent", "stages/1") else elsewhere / "secret")
-    with pytest.raises(InputError, match=rf"{name} is a link that leads out of .*, and is not followed: move it away"):
+    with pytest.raises(InputError, match=rf"{name} is a link that leads out of .* and is not followed: move it away"):
         arm(store, tmp_path / "work")
     assert is_whole(elsewhere)
 
@@ -62,13 +62,13 @@ def test_files_behind_links_are_not_sent(store: Store, elsewhere: Path, tmp_path
     (work / "unsent" / "000002" / "figures" / "a.png").symlink_to(elsewhere / "secret")
     (work / "phase-1.safetensors").symlink_to(elsewhere / "secret")
     for path in ("unsent/000001/secret", "unsent/000002/figures", "phase-1.safetensors"):
-        keep(work, PendingUpload("log_file", {"path": path, "folder": "kept"}))
-    with pytest.warns(RuntimeWarning, match="is a link that leads elsewhere: it is left out of MLflow") as told:
+        store_upload(work, PendingUpload("log_file", {"path": path, "folder": "kept"}))
+    with pytest.warns(RuntimeWarning, match="is a link that leads elsewhere: it is not sent to MLflow") as told:
         train(arm(store, work))
     assert len([each for each in told if "is a link" in str(each.message)]) == 3
     assert sent(store) == []
     assert is_whole(elsewhere)
-    assert kept(work) == []
+    assert stored_uploads(work) == []
 
 
 def test_the_doctor_tells_of_links_and_deletes_what_is_in_the_store_alone(elsewhere: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_run_without_a_place_for_files_leaves_none_in_the_working_folder(serve
         request.answer(json.dumps(answer).encode(), status)
 
     server.fault, server.where = placeless, "runs/get"
-    with pytest.warns(RuntimeWarning, match="which is not of MLflow"):  # noqa: PT031, SIM117
+    with pytest.warns(RuntimeWarning, match="which is not an answer of MLflow"):  # noqa: PT031, SIM117
         with arm(open_store(tmp_path / "store"), tmp_path / "work") as tracker:
             tracker.image("grid", np.zeros((8, 8), np.uint8), 3)
             tracker.text("x", "a.txt")

@@ -26,7 +26,7 @@ from stacked.tracking.backend.circuit_breaker import (
 )
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
-from stacked.tracking.metric_log import read_points
+from stacked.tracking.metric_log import read_entries
 from stacked.tracking.run_record import read_record
 from stacked.tracking.tracker import Tracker
 from stacked.tracking.uploader import Uploader
@@ -61,7 +61,7 @@ def log(tracker: Tracker, steps: range) -> None:
 def is_whole(store: Store, tracker: Tracker, steps: range) -> bool:
     """Whether the store has each point once, with the time at which it was noted."""
     stored = MlflowClient(store.uri).get_metric_history(tracker.run_id, "train/loss")
-    noted = read_points(tracker._folder / "points.jsonl")
+    noted = read_entries(tracker._folder / "points.jsonl")
     return sorted((m.step, m.value, m.timestamp) for m in stored) == [
         (step, float(step), point.time) for step, point in zip(steps, noted, strict=True)
     ]
@@ -171,7 +171,7 @@ def test_pictures_and_files_of_an_outage_are_sent_by_a_later_process(
     with monkeypatch.context() as patch:
         patch.setattr(StoreClient, "check_free", refuse)
         with pytest.warns(RuntimeWarning, match="away"):
-            tracker = arm(local, tmp_path / "work", experiment="errands")
+            tracker = arm(local, tmp_path / "work", experiment="uploads")
         (tmp_path / "work" / "phase-1.safetensors").write_text("weights")
         for _ in range(2):  # as a run does that was killed and goes on
             tracker.image("grid", picture, 3)
@@ -181,7 +181,7 @@ def test_pictures_and_files_of_an_outage_are_sent_by_a_later_process(
         del tracker
     (tmp_path / "work").rename(tmp_path / "moved")
     circuit_breaker_for.cache_clear()  # as a new process has it
-    with arm(local, tmp_path / "moved", experiment="errands") as tracker:
+    with arm(local, tmp_path / "moved", experiment="uploads") as tracker:
         tracker.image("grid", picture, 3)
     client = MlflowClient(local.uri)
     pictures = [file.path for file in client.list_artifacts(tracker.run_id, "images") if file.path.endswith("png")]
@@ -204,10 +204,10 @@ def test_a_run_whose_making_was_not_answered_is_found_again(local: Store, tmp_pa
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no archive", b'{"what": "log_text"}'])
-def test_a_damaged_errand_is_named(local: Store, tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_upload_is_named(local: Store, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "work" / "unsent").mkdir(parents=True)
     (tmp_path / "work" / "unsent" / "000001.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"000001\.npz is not what a run left to be sent: move it away"):
+    with pytest.raises(InputError, match=r"000001\.npz is not a pending upload of a run: move it away"):
         arm(local, tmp_path / "work", experiment="damaged")
 
 
@@ -234,10 +234,10 @@ def test_what_fails_at_once_is_tried_once_more() -> None:
 
     for times, seconds, tried, sent in ((1, 0.1, 2, True), (2, 0.1, 2, False), (1, 2.0, 1, False)):
         tries.clear()
-        outbox = Uploader(partial(fail, times, seconds), "store", "folder", CircuitBreaker(clock=lambda: clock[0]))
+        uploader = Uploader(partial(fail, times, seconds), "store", "folder", CircuitBreaker(clock=lambda: clock[0]))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            assert outbox.flush() is sent
+            assert uploader.flush() is sent
         assert len(tries) == tried
         assert len(caught) == (not sent)
 
@@ -261,7 +261,7 @@ def test_an_interrupt_is_not_taken_for_an_outage(tmp_path: Path, monkeypatch: py
 def test_views_wait_for_a_store_that_fails(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     circuit_breaker_for(local.uri).failed(10.0)
     monkeypatch.setattr(StoreClient, "experiment_id", property(lambda _: pytest.fail("the store was asked")))
-    with pytest.warns(RuntimeWarning, match="has no views of 'demo' yet: the same command saves them later"):
+    with pytest.warns(RuntimeWarning, match="views of 'demo' are not saved: run the same command again later"):
         assert save_views(local, "waiting", "demo", probe=True, images=True) == {}
 
 
@@ -294,7 +294,7 @@ def test_no_minute_loses_more_than_a_quarter_whatever_happens(seed: int) -> None
     breaker = CircuitBreaker(clock=lambda: clock[0])
     least, most = [(0.0, 0.0), (0.0, ATTEMPT_SECONDS), (ATTEMPT_SECONDS, ATTEMPT_SECONDS)][seed % 3]
     while clock[0] < 3600:
-        if breaker.has(pressing=chance.random() < 0.5):
+        if breaker.allows(pressing=chance.random() < 0.5):
             seconds = chance.uniform(least, most)
             lost.append((clock[0], seconds))
             clock[0] += seconds

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 
-from stacked.tracking.pending_uploads import PendingUpload, keep, kept
+from stacked.tracking.pending_uploads import PendingUpload, store_upload, stored_uploads
 from stacked.util.errors import InputError
 from tests.helpers.refused import damaged, note, refusal
 
@@ -33,9 +33,9 @@ from tests.helpers.refused import damaged, note, refusal
     ids=str,
 )
 def test_an_errand_asks_for_nothing_else(tmp_path: Path, upload: PendingUpload) -> None:
-    keep(tmp_path, upload)
+    store_upload(tmp_path, upload)
     with pytest.raises(InputError, match="move it away"):
-        kept(tmp_path)
+        stored_uploads(tmp_path)
 
 
 def test_an_errand_names_no_file_elsewhere(tmp_path: Path) -> None:
@@ -43,9 +43,9 @@ def test_an_errand_names_no_file_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "runs.csv").write_text("rows")
     for path in (tmp_path / "out" / "runs.csv", tmp_path / "out"):
-        keep(tmp_path / "work", PendingUpload("log_file", {"path": str(path), "folder": None}))
+        store_upload(tmp_path / "work", PendingUpload("log_file", {"path": str(path), "folder": None}))
     (tmp_path / "out" / "runs.csv").unlink()
-    file, folder = kept(tmp_path / "work")
+    file, folder = stored_uploads(tmp_path / "work")
     assert (tmp_path / "work" / file.plain["path"]).read_text() == "rows"
     assert (tmp_path / "work" / folder.plain["path"] / "runs.csv").read_text() == "rows"
     assert not any(str(tmp_path).encode() in each.read_bytes() for each in (tmp_path / "work").rglob("*.npz"))
@@ -58,7 +58,7 @@ def test_an_errand_names_no_file_elsewhere(tmp_path: Path) -> None:
 
 
 def archive(**words: object) -> bytes:
-    """An errand's file with these words, and what its writer would not write."""
+    """An upload's file with these words, and what its writer would not write."""
     content = io.BytesIO()
     np.savez_compressed(content, errand=np.frombuffer(json.dumps(words).encode(), np.uint8))
     return content.getvalue()
@@ -74,11 +74,11 @@ GOOD = archive(what="log_text", plain={"text": "t" * 99, "artifact_file": "t.txt
 @example(GOOD.replace(b"\x08\x00", b"\x63\x00"))  # another method of compression
 @example(GOOD[:6] + b"\x01" + GOOD[7:])  # as if encrypted
 def test_any_errand_is_whole_or_named(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    folder = tmp_path_factory.getbasetemp() / "errands"
+    folder = tmp_path_factory.getbasetemp() / "uploads"
     (folder / "unsent").mkdir(parents=True, exist_ok=True)
     (folder / "unsent" / "000001.npz").write_bytes(content)
-    found, refused = refusal(lambda: kept(folder))
+    found, refused = refusal(lambda: stored_uploads(folder))
     note("refused" if refused else "read")
-    assert found or "000001.npz is not what a run left to be sent" in refused
+    assert found or "000001.npz is not a pending upload of a run" in refused
     if found:
         assert found[0].plain == {"text": "t" * 99, "artifact_file": "t.txt"}

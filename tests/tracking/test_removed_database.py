@@ -63,7 +63,7 @@ def test_all_is_sent_again_to_a_new_database(store: Store, tmp_path: Path) -> No
             tracker.image("grid", np.ones((8, 8), np.uint8), 4)
     said = [str(each.message) for each in told if each.category is RuntimeWarning]
     assert len(said) == 1
-    assert "mlflow.db was removed while runs were recorded in it: it is made anew" in said[0]
+    assert "mlflow.db was removed while runs were recorded in it: it is created again" in said[0]
     assert tracker.run_id != before
     assert is_whole(store, tracker, range(300))
     assert runs(store) == [("layerwise/s0", "FINISHED"), ("layerwise/s0 stage 1", "FINISHED")]
@@ -105,11 +105,11 @@ def test_runs_that_had_ended_are_sent_by_the_doctor(store: Store, capsys: pytest
     (store.root / "mlflow.db").unlink()
     with pytest.raises(SystemExit, match="2"):
         doctor(["unsent", "--store", str(store.root), "--dry-run"])
-    assert "without --dry-run it is made anew" in capsys.readouterr().err
+    assert "without --dry-run it is created again" in capsys.readouterr().err
     open_store(store.root)
     made_now(store)
     assert doctor(["--store", str(store.root)]) == 0
-    assert capsys.readouterr().out.count("was removed, and the one made since lacks the run. It is sent, but for") == 2
+    assert capsys.readouterr().out.count("was removed, and the new one lacks the run. It is sent, except for") == 2
     assert runs(store) == sorted(
         (f"{name}{part}", "FINISHED") for name in ("layerwise/s0", "joint/s0") for part in ("", " stage 1")
     )
@@ -132,7 +132,7 @@ def test_a_database_that_cannot_be_made_is_an_outage(store: Store, monkeypatch: 
             with pytest.warns(RuntimeWarning, match="No space left on device.*training goes on"):
                 log(tracker, range(100, 300))
         later(store)
-        with pytest.warns(RuntimeWarning, match="it is made anew"):
+        with pytest.warns(RuntimeWarning, match="it is created again"):
             tracker.flush()
     assert is_whole(store, tracker, range(300))
 

@@ -20,7 +20,7 @@ import torch
 from stacked.tracking.backend import store as mlflow_store
 from stacked.tracking.backend.circuit_breaker import CircuitBreaker, circuit_breaker_for
 from stacked.tracking.backend.client import MAX_METRICS, StoreClient
-from stacked.tracking.metric_log import MetricLog, read_points
+from stacked.tracking.metric_log import MetricLog, read_entries
 from stacked.tracking.tracker import Run, Store, Tracker, open_store, study_run
 from stacked.tracking.uploader import Uploader
 from stacked.tracking.work_folder import held
@@ -81,7 +81,7 @@ def test_points_are_on_disk_before_they_are_sent(store: Store, tmp_path: Path) -
     with arm(store, tmp_path / "work") as tracker:
         before = time.time() * 1000
         tracker.log({"eval/recon_mse": 0.5}, 7)
-        [point] = read_points(tmp_path / "work" / "points.jsonl")
+        [point] = read_entries(tmp_path / "work" / "points.jsonl")
         assert (point.run, point.step, point.metrics) == ("layerwise/s0", 7, {"eval/recon_mse": 0.5})
         assert before - 1 <= point.time <= time.time() * 1000
         assert history(store, tracker.run_id, "eval/recon_mse") == []
@@ -104,10 +104,10 @@ def test_a_hundred_points_are_sent_unasked(store: Store, tmp_path: Path, monkeyp
 
 def test_points_are_sent_after_five_seconds() -> None:
     clock, sent = [0.0], []
-    outbox = Uploader(lambda: sent.append(clock[0]), "store", "folder", CircuitBreaker(clock=lambda: clock[0]))
+    uploader = Uploader(lambda: sent.append(clock[0]), "store", "folder", CircuitBreaker(clock=lambda: clock[0]))
     for now in (1.0, 4.9, 5.0, 6.0, 9.9, 10.0):
         clock[0] = now
-        outbox.note()
+        uploader.add()
     assert sent == [5.0, 10.0]
 
 
@@ -474,7 +474,7 @@ def test_an_outage_costs_little_and_is_made_good_with_the_original_times(
     assert len([w for w in caught if w.category is RuntimeWarning]) == 1
     assert time.monotonic() - start < 10
     assert tracker.run_id is None
-    points = read_points(tmp_path / "work" / "points.jsonl")
+    points = read_entries(tmp_path / "work" / "points.jsonl")
     assert [point.step for point in points] == list(range(200))
 
     server = serve(store, port)
@@ -482,7 +482,7 @@ def test_an_outage_costs_little_and_is_made_good_with_the_original_times(
         with tracker:
             tracker.log({"eval/recon_mse": 200.0}, 200)
         stored = MlflowClient(away.uri).get_metric_history(tracker.run_id, "eval/recon_mse")
-        points = read_points(tmp_path / "work" / "points.jsonl")
+        points = read_entries(tmp_path / "work" / "points.jsonl")
         assert [(m.step, m.value, m.timestamp) for m in sorted(stored, key=lambda m: m.step)] == [
             (point.step, point.metrics["eval/recon_mse"], point.time) for point in points
         ]
@@ -502,7 +502,7 @@ def test_a_later_process_sends_what_an_outage_held_back(
         raise ConnectionError("the store is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(StoreClient, "log_points", refuse)
+        patch.setattr(StoreClient, "log_metrics", refuse)
         first = arm(store, tmp_path / "work")
         with pytest.warns(RuntimeWarning, match="the store is away"):
             train(first)
@@ -524,14 +524,14 @@ def test_a_store_that_failed_is_left_alone_for_a_while() -> None:
         clock[0] += 10.0 if len(tries) == 2 else 1.0
         raise ConnectionError("away")
 
-    outbox = Uploader(fail_slowly, "store", "folder", CircuitBreaker(clock=lambda: clock[0]))
+    uploader = Uploader(fail_slowly, "store", "folder", CircuitBreaker(clock=lambda: clock[0]))
     with pytest.warns(RuntimeWarning, match="away") as caught:  # noqa: PT031
         while clock[0] < 400:
-            outbox.flush()
+            uploader.flush()
             clock[0] += 0.5
     assert len(caught) == 1
     assert tries == [0.0, 61.0, 271.0, 332.0, 393.0]
-    assert not outbox.flush(pressing=True)
+    assert not uploader.flush(pressing=True)
     assert len(tries) == 6
 
 

@@ -248,7 +248,7 @@ def test_no_proxy_is_asked_for_loopback() -> None:
 
 
 def test_a_server_is_not_served() -> None:
-    with pytest.raises(InputError, match=r"http://example\.org, a server that runs already"):
+    with pytest.raises(InputError, match=r"http://example\.org, which is a server already"):
         command(Store("http://example.org", Path()), 5000)
 
 

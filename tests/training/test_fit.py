@@ -129,7 +129,7 @@ def test_codes_are_kept_when_that_pays_and_fits() -> None:
     kept = choose_cache(1, 50, 100, 30, 10)
     assert (kept.mode, kept.bytes) == ("memory", 4 * 50 * 100)
     asked = choose_cache(1, 50, 100, 30, 10, "recompute")
-    assert (asked.mode, asked.why, asked.bytes) == ("recompute", "asked for", 0)
+    assert (asked.mode, asked.why, asked.bytes) == ("recompute", "as requested", 0)
     assert "free" in choose_cache(1, 50, 100, 30, 10, free=1000).why
     assert choose_cache(1, 2**24, 100, 30, 10).mode == "recompute"
     assert choose_cache(0, 1, 100, 30, 10).mode == "images"
@@ -214,7 +214,7 @@ def test_the_optimiser_goes_on_where_it_keeps_its_state(name: str, device: str) 
         return Training(stack, phase, Images(IMAGES), how, order=order, seed=0)
 
     left = training(stack_of(4, 6).to(memory_format=torch.channels_last))
-    list(left.points())
+    list(left.train())
     tensors, plain = left.state()
     with FakeTensorMode(allow_non_fake_inputs=True):
         with torch.device(device):

@@ -136,7 +136,7 @@ def test_linear_decoders_are_for_stages_that_learn_on_what_they_read(phase: Phas
 def test_early_stopping_watches_through_the_linear_decoder_too() -> None:
     stack, how = relu_stack(False), replace(PLAIN, linear_decoder=True)
     code = codes_with_relu(stack, pixels())
-    watched = PhaseLoss(stack, STAGE_2, how).of_examples(code, None)
+    watched = PhaseLoss(stack, STAGE_2, how).per_example(code, None)
     torch.testing.assert_close(watched.mean(), PhaseLoss(stack, STAGE_2, how)(code, None, STEP), rtol=1e-14, atol=0)
 
 
@@ -236,7 +236,7 @@ def test_penalties_of_simultaneous_stages_stay_with_their_stage(stack: StackedAu
 
 @pytest.mark.parametrize("phase", [STAGE_2, Phase("2-3", (2, 3), 1, 1), replace(JOINT, trainable=(1, 2))])
 def test_decoders_see_the_winners_of_the_deepest_code_alone(phase: Phase, stack: StackedAutoencoder) -> None:
-    how = replace(PLAIN, winners="lifetime", winners_rate=0.3)
+    how = replace(PLAIN, winner_take_all="lifetime", winner_take_all_rate=0.3)
     x = codes_of(stack, pixels())[phase.input_depth]
     first, last = phase.input_depth, phase.depth
 
@@ -258,7 +258,7 @@ def test_decoders_see_the_winners_of_the_deepest_code_alone(phase: Phase, stack:
 def test_winners_are_of_every_code_that_is_trained_on_its_own_input_or_the_deepest(
     phase: Phase, stack: StackedAutoencoder
 ) -> None:
-    how = replace(PLAIN, winners="lifetime", winners_rate=0.3)
+    how = replace(PLAIN, winner_take_all="lifetime", winner_take_all_rate=0.3)
     x = pixels()
 
     def plain(stages: Any) -> Tensor:
@@ -283,11 +283,11 @@ def test_winners_are_of_every_code_that_is_trained_on_its_own_input_or_the_deepe
 def test_winners_are_for_training_alone(stack: StackedAutoencoder) -> None:
     """Codes, reconstructions and what early stopping watches are those of the whole code."""
     x = pixels()
-    how = replace(PLAIN, winners="lifetime", winners_rate=0.3)
+    how = replace(PLAIN, winner_take_all="lifetime", winner_take_all_rate=0.3)
     before = stack.encode(x), stack(x)
     with_winners, without = (PhaseLoss(stack, JOINT, h) for h in (how, PLAIN))
     assert not torch.equal(with_winners(x, None, STEP), without(x, None, STEP))
-    assert torch.equal(with_winners.of_examples(x, None), without.of_examples(x, None))
+    assert torch.equal(with_winners.per_example(x, None), without.per_example(x, None))
     assert torch.equal(stack.encode(x), before[0])
     assert torch.equal(stack(x), before[1])
 
@@ -363,18 +363,18 @@ def test_the_watched_loss_is_the_trained_one_without_all_that_is_for_training(
         PhaseLoss(stack, phase, how, seed=SEED, classes=4).double()
         for how in (
             replace(PLAIN, loss=(loss,)),
-            replace(MASKED, loss=(loss,), penalties=(("l1", 1.0),), winners="lifetime", emphasis=emphasis),
+            replace(MASKED, loss=(loss,), penalties=(("l1", 1.0),), winner_take_all="lifetime", emphasis=emphasis),
         )
     )
-    each = plain.of_examples(clean, target)
+    each = plain.per_example(clean, target)
     assert each.shape == (8,)
     torch.testing.assert_close(each.mean(), plain(clean, target, STEP), rtol=1e-12, atol=0)
-    assert torch.equal(busy.of_examples(clean, target), each)
+    assert torch.equal(busy.per_example(clean, target), each)
     assert not torch.equal(busy(clean, target, STEP), plain(clean, target, STEP))
-    one = plain.of_examples(clean[2:3], None if target is None else target[2:3])
+    one = plain.per_example(clean[2:3], None if target is None else target[2:3])
     torch.testing.assert_close(one, each[2:3], rtol=1e-12, atol=0)
 
 
 def test_local_losses_that_are_added_are_not_watched(stack: StackedAutoencoder) -> None:
-    watched = [PhaseLoss(stack, phase, PLAIN).of_examples(pixels(), None) for phase in (LOCAL, JOINT)]
+    watched = [PhaseLoss(stack, phase, PLAIN).per_example(pixels(), None) for phase in (LOCAL, JOINT)]
     assert torch.equal(*watched)

@@ -48,7 +48,7 @@ def trained(how: Optimisation, phase: Phase, **more: Any) -> Training:
     reads = inputs(stack, phase.input_depth, Images(IMAGES), "recompute", 32)
     targets = {"pixels": Images(IMAGES), "labels": lambda index: index % 4}.get(phase.target)
     training = Training(stack, phase, reads, how, order=ORDER, seed=3, targets=targets, classes=4, **more)
-    list(training.points())
+    list(training.train())
     return training
 
 
@@ -145,7 +145,7 @@ def test_how_many_batches_there_are() -> None:
         order=Order(len(IMAGES), 2, 0),
         seed=0,
     )
-    list(few.points())
+    list(few.train())
     assert few.recalibrated == MOST == 100
 
 
@@ -171,7 +171,7 @@ def test_it_costs_and_changes_nothing_where_there_is_nothing_to_do(how: Optimisa
             order=ORDER,
             seed=0,
         )
-        list(training.points())
+        list(training.train())
         assert training.recalibrated == 0
         found.append(training.stack.state_dict())
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())

@@ -111,7 +111,7 @@ def test_two_users_of_a_group_write_to_one_folder(shared: Path) -> None:
     assert written_by(NOBODY, out) == ""  # the mode of a file that is replaced says nothing of that
     os.chown(out, 0, GROUP)
     os.chmod(out, 0o3777)
-    told = f"{path} cannot be written (in this folder, as in /tmp, files are replaced by their owners alone)"
+    told = f"{path} cannot be written (in this folder, as in /tmp, only its owner can replace a file)"
     assert written_by(OTHER, out).startswith(told)
     assert written_by(NOBODY, out) == ""
 

@@ -135,7 +135,7 @@ def test_principal_components_do_not_depend_on_chunks(monkeypatch: pytest.Monkey
 def test_components_that_are_not_to_be_had_are_refused(count: int, components: int) -> None:
     images = photographs(count, (1, 12, 12))
     with pytest.raises(
-        InputError, match=f"^{components} principal components are not to be had of {count} images of 144"
+        InputError, match=f"^{components} principal components cannot be computed from {count} images of 144"
     ):
         evaluate.fitted_pca(images, components)
 
@@ -144,7 +144,7 @@ def test_rows_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(evaluate, "free_bytes", lambda device: 10 * 256 * 8)
     assert evaluate.as_rows(photographs(8)).shape == (8, 256)
     with pytest.raises(
-        InputError, match=r"^9 images of 256 values need .* GiB as rows of numbers, .*: take smaller images"
+        InputError, match=r"^9 images of 256 values need .* GiB as rows of numbers, .*: use smaller images"
     ):
         evaluate.as_rows(photographs(9))
     assert evaluate.as_rows(photographs(9), torch.float32).dtype == np.float32
@@ -198,7 +198,7 @@ def applied(images: Tensor) -> dict[str, Callable[[], Any]]:
         "heat": lambda: detector.heat_map(images),
         "denoise": lambda: denoiser.denoise(images),
         "symbols": lambda: codec.symbols(images),
-        "restored": lambda: codec.restored(symbols).numpy(),
+        "restored": lambda: codec.reconstruct(symbols).numpy(),
         "gains": lambda: Codec(stack(), SPEC.stack, images, step=0.5).steps,
         "transform": lambda: through(model, "encode", rows, SHAPE),
         "inverse": lambda: through(model, "decode", through(model, "encode", rows, SHAPE), model.latent_shape),

@@ -32,8 +32,8 @@ LATER = {
     (Optimisation, "corruption_patch"): 4,
     (Optimisation, "emphasis"): None,
     (Optimisation, "penalties"): (),
-    (Optimisation, "winners"): None,
-    (Optimisation, "winners_rate"): 0.05,
+    (Optimisation, "winner_take_all"): None,
+    (Optimisation, "winner_take_all_rate"): 0.05,
     (Optimisation, "linear_decoder"): False,
     (Optimisation, "local_weight"): 1.0,
     (Optimisation, "rate_decay"): 2.6,
@@ -41,11 +41,13 @@ LATER = {
     (Optimisation, "end_lr"): None,
     (Optimisation, "end_schedule"): None,
     (Optimisation, "end_patience"): None,
-    (Optimisation, "on_fault"): "stop",
+    (Optimisation, "on_nonfinite"): "stop",
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
 }
 #: What a recorded spec did before it had the field, and the default since.
 ADDED = {(Classification, "selection"): ("images", "budget")}
+#: The names under which renamed fields are stored.
+STORED = {"winner_take_all": "winners", "winner_take_all_rate": "winners_rate", "on_nonfinite": "on_fault"}
 #: Another value of each.
 OTHER: dict[str, Any] = {
     "white_level": 4095,
@@ -59,8 +61,8 @@ OTHER: dict[str, Any] = {
     "corruption_patch": 2,
     "emphasis": (1.0, 0.5),
     "penalties": (("kl", 0.1), ("l1", 0.2)),
-    "winners": "lifetime",
-    "winners_rate": 0.1,
+    "winner_take_all": "lifetime",
+    "winner_take_all_rate": 0.1,
     "linear_decoder": True,
     "local_weight": 0.5,
     "rate_decay": 2.0,
@@ -68,15 +70,15 @@ OTHER: dict[str, Any] = {
     "end_lr": 1e-4,
     "end_schedule": "cosine",
     "end_patience": 2,
-    "on_fault": "rollback",
+    "on_nonfinite": "rollback",
     "recalibrate": False,
 }
 
 
 def test_what_came_later_has_the_defaults_that_recorded_specs_rely_on() -> None:
-    later = {(cls, f.name): f for cls in SPECS for f in dataclasses.fields(cls) if f.metadata.get("later")}
+    later = {(cls, f.name): f for cls in SPECS for f in dataclasses.fields(cls) if "if_absent" in f.metadata}
     assert {key: f.default for key, f in later.items() if key not in ADDED} == LATER
-    assert {key: (f.metadata["unsaid"](key[0]()), f.default) for key, f in later.items() if key in ADDED} == ADDED
+    assert {key: (f.metadata["if_absent"](key[0]()), f.default) for key, f in later.items() if key in ADDED} == ADDED
 
 
 def test_every_other_field_is_always_written() -> None:
@@ -85,7 +87,7 @@ def test_every_other_field_is_always_written() -> None:
         (cls.__name__, f.name)
         for cls in SPECS
         for f in dataclasses.fields(cls)
-        if not f.metadata.get("later") or (cls, f.name) in ADDED
+        if "if_absent" not in f.metadata or (cls, f.name) in ADDED
     }
     then = RunSpec(
         evaluation=Evaluation(every=20, images=256, probe_every=10),
@@ -99,10 +101,30 @@ def test_a_later_field_is_written_where_it_is_not_the_default(cls: type, name: s
     plain, said, other = cls(), cls(**{name: LATER[cls, name]}), cls(**{name: OTHER[name]})
     assert name not in to_dict(plain)
     assert to_json(said) == to_json(plain)
-    assert to_dict(other).keys() - to_dict(plain).keys() == {name}
+    assert to_dict(other).keys() - to_dict(plain).keys() == {STORED.get(name, name)}
     assert from_dict(cls, json.loads(to_json(other))) == other
     assert from_dict(cls, json.loads(to_json(plain))) == plain
     assert flat(other).keys() != flat(plain).keys()
+
+
+@pytest.mark.parametrize(("name", "stored"), STORED.items())
+def test_a_renamed_field_is_stored_under_its_former_name_and_read_under_both(name: str, stored: str) -> None:
+    other = Optimisation(**{name: OTHER[name]})
+    values = to_dict(other)
+    assert values[stored] == OTHER[name]
+    assert name not in values
+    del values[stored]
+    assert from_dict(Optimisation, values | {stored: OTHER[name]}) == other
+    assert from_dict(Optimisation, values | {name: OTHER[name]}) == other
+    assert merged(Optimisation(), {stored: OTHER[name]}) == other == merged(Optimisation(), {name: OTHER[name]})
+    twice = f"{stored} is the former name of {name}, which is given too: leave it out"
+    with pytest.raises(InputError, match=twice):
+        merged(Optimisation(), {name: OTHER[name], stored: OTHER[name]})
+
+
+def test_specs_with_renamed_fields_keep_their_ids() -> None:
+    how = Optimisation(winner_take_all="lifetime", winner_take_all_rate=0.1, on_nonfinite="rollback")
+    assert RunSpec(optimisation=how).id == "04b6b032b9782819"  # as of the version that named them winners and on_fault
 
 
 def test_a_spec_without_an_added_field_means_what_was_done_before() -> None:
@@ -219,7 +241,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (Optimisation(), {"linear_decoder": 1}, "linear_decoder 1 is not allowed: give true or false"),
     (Optimisation(), {"batch_size": 3.5}, "batch_size 3.5 is not allowed: give a whole number"),
     (Optimisation(), {"batch_size": True}, "batch_size True is not allowed: give a whole number"),
-    (Optimisation(), {"winners": ["lifetime"]}, "winners ['lifetime'] is not allowed: give a word"),
+    (Optimisation(), {"winner_take_all": ["lifetime"]}, "winner_take_all ['lifetime'] is not allowed: give a word"),
     (Optimisation(), {"penalties": 3}, "penalties 3 is not allowed: give values by name, as in {name: value}"),
     (
         Optimisation(),

@@ -1,1 +1,1 @@
-"""Splits in memory, and the files that they are read from: image files, the IDX format, archives."""
+"""Splits in memory and the file formats they are read from: image files, IDX, archives."""

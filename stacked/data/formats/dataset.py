@@ -1,7 +1,7 @@
-"""What a dataset is: one small class in one module of this package.
+"""The interface of a dataset: one small class in a module of `stacked.data.sources`.
 
-A module that defines a `Dataset` is found by scanning the package, so a new dataset is a new file and nothing
-else. Such a module imports torch inside its methods only: listing the names must stay fast.
+Datasets are found by scanning that package, so a new dataset needs one new file and nothing else. Its module must import
+torch inside methods only, so that listing the names stays fast.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from stacked.data.formats.split import Split
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset is read from and how.
+    """Where a dataset is read from, and how.
 
-    `data_dir` holds (or receives) the files of datasets that are not bundled, and a user's own folders; `download`
-    permits fetching. `argument` is what follows the colon of a name such as "folder:PATH"; `image_size` (pixels a
-    side), `grey`, `white_level` (of 16-bit files) and `max_megapixels` say how a user's own images are decoded.
+    data_dir: folder of the datasets that are not bundled, and of a user's own images. download: whether missing files may be
+    downloaded. argument: the part of the name after the colon, as in "folder:PATH". image_size (side in pixels), grey,
+    white_level (of 16-bit files) and max_megapixels: how a user's own images are decoded.
     """
 
     data_dir: Path
@@ -33,15 +33,15 @@ class Source:
 
 
 def plain_path(path: str) -> str:
-    """A path in the one way in which it is recorded: `a//b/` and `./a/b` are `a/b`, and so is `a\\b` on Windows."""
+    """Return the recorded form of a path: `a//b/`, `./a/b` and, on Windows, `a\\b` become `a/b`."""
     return PurePath(path).as_posix() if path else path
 
 
 @dataclass(frozen=True, eq=False)
 class Official:
-    """The training and test sets as their authors published them (or a fixed division where they did not).
+    """The training and test sets as published, or a fixed division where there is no official one.
 
-    `classes` are the names of the labels 0..K-1; empty when there are no labels.
+    classes: the names of the labels 0..K-1; empty if there are no labels.
     """
 
     train: Split
@@ -50,20 +50,17 @@ class Official:
 
 
 class Dataset(ABC):
-    """A named source of images.
-
-    `name` is what users type; a name that ends in ":WORD" takes an argument after the colon.
-    """
+    """A named source of images. `name` is what users type; a name that ends in ":WORD" takes an argument after the colon."""
 
     name: ClassVar[str]
 
-    @classmethod  # noqa: B027 (most take no argument)
+    @classmethod  # noqa: B027 (most datasets take no argument)
     def check(cls, argument: str) -> None:
-        """Raise InputError unless the dataset takes this argument, which is recorded as part of its name."""
+        """Raise InputError unless `argument`, which is recorded as part of the name, is valid for this dataset."""
 
     @abstractmethod
     def load(self, source: Source) -> Official:
         """Read the official splits: uint8 images [N, C, H, W] and int64 labels [N].
 
-        Raises InputError when files are missing or are not what they should be; never a partial dataset.
+        Raises InputError if files are missing or invalid; never returns part of a dataset.
         """

@@ -1,4 +1,4 @@
-"""Files of datasets on disk: verified by SHA-256 before they are parsed, fetched only when asked and by HTTPS alone."""
+"""Dataset files on disk: verified by SHA-256 before they are parsed, downloaded only on request and only by HTTPS."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
     from stacked.data.formats.dataset import Source
 
 CHUNK = 1 << 22
-#: Seconds without an answer after which a server is given up.
-PATIENCE = 60
+#: Seconds to wait for data from a server.
+TIMEOUT = 60
 
 
 def at_home(path: str | Path) -> Path:
-    """The path with a leading ~ or ~user replaced by that user's home; InputError where nobody knows it."""
+    """Return the path with a leading ~ or ~user expanded; InputError if that home folder is unknown."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise InputError(f"{path} begins with a user's home folder that is not known: write it out") from error
+        raise InputError(f"{path} begins with a home folder that is not known: write the path out") from error
 
 
 def missing(name: str, source: Source, expected: str, also: str = "") -> InputError:
-    """The error for a dataset that is not there; `expected` is its file or folder below the data directory."""
+    """Return the error for a dataset that is missing; `expected` is its file or folder below the data directory."""
     return InputError(
-        f"{name} is not complete at {source.data_dir / expected}: run again with --download, or give the "
+        f"{name} is missing or incomplete at {source.data_dir / expected}: run again with --download, or give the "
         f"folder that holds {expected} with --data-dir (or the environment variable STACKED_DATA){also}"
     )
 
 
 def corrupt(path: object, expected: str, remedy: str) -> InputError:
-    """The error for a file whose bytes are not the published ones; `expected` names what they should be."""
+    """Return the error for a file whose content is not the published one; `expected` describes the latter."""
     return InputError(f"{path} is corrupt or truncated (expected {expected}): {remedy}")
 
 
 def fetch(name: str, address: str, folder: Path, sha256: Mapping[str, str]) -> None:
-    """Fetch the files that `folder` lacks of those in `sha256` (file name -> hex digest) from below `address`.
+    """Download the files named in `sha256` (file name -> hex digest) that `folder` lacks from below `address`.
 
-    Nothing is kept of a file whose SHA-256 is another. Raises InputError when one cannot be had or cannot be written.
+    A file with another SHA-256 is discarded. Raises InputError if a file cannot be downloaded or written.
     """
     for file, digest in sha256.items():
         if not (folder / file).is_file():
@@ -59,7 +59,7 @@ def fetch(name: str, address: str, folder: Path, sha256: Mapping[str, str]) -> N
 
 
 def _fetch(name: str, url: str, path: Path, sha256: str) -> None:
-    """Fetch one file; it gets its name only when its SHA-256 is right."""
+    """Download one file; it is moved to `path` only if its SHA-256 is right."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
@@ -75,17 +75,17 @@ def _fetch(name: str, url: str, path: Path, sha256: str) -> None:
         ) from error
     if found != sha256:
         raise InputError(
-            f"{name} could not be downloaded: what {url} sent has the SHA-256 {found}, and that of the published file is "
+            f"{name} could not be downloaded: {url} sent data with SHA-256 {found}, and the published file has "
             f"{sha256}; run again later, or put the file into {path.parent} yourself"
         )
 
 
 def _copy(url: str, file: IO[bytes], label: str) -> str:
-    """Write what `url` sends into `file`, with a progress bar on a terminal; returns its SHA-256 (hex)."""
+    """Download `url` into `file`, with a progress bar on a terminal, and return its SHA-256 (hex)."""
     from tqdm import tqdm
 
     digest = hashlib.sha256()
-    with _opener().open(url, timeout=PATIENCE) as answer:
+    with _opener().open(url, timeout=TIMEOUT) as answer:
         size = int(answer.headers.get("Content-Length") or 0) or None
         with tqdm(desc=label, total=size, unit="B", unit_scale=True, leave=False, disable=None) as bar:
             while chunk := answer.read(CHUNK):
@@ -96,7 +96,7 @@ def _copy(url: str, file: IO[bytes], label: str) -> str:
 
 
 class _HttpsAlone(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection to anything but HTTPS."""
+    """Refuses redirects to addresses that are not HTTPS."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -107,15 +107,15 @@ class _HttpsAlone(urllib.request.HTTPRedirectHandler):
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """What opens addresses; certificates are checked against those of the system."""
+    """Return a URL opener that checks certificates against those of the system and follows HTTPS redirects only."""
     https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
     return urllib.request.build_opener(https, _HttpsAlone)
 
 
 def read_archive(path: Path, sha256: str, members: Collection[str], remedy: str) -> dict[str, NDArray[np.uint8]]:
-    """The bytes of these members of a .tar.gz file, which is verified as a whole before it is read.
+    """Return the content of these members of a .tar.gz file, whose SHA-256 is verified before it is read.
 
-    Nothing is unpacked onto the disk. Raises InputError when the file's SHA-256 is another or a member is missing.
+    Nothing is unpacked to disk. Raises InputError if the SHA-256 differs or a member is missing.
     """
     found: dict[str, NDArray[np.uint8]] = {}
     with path.open("rb") as file:
@@ -130,7 +130,7 @@ def read_archive(path: Path, sha256: str, members: Collection[str], remedy: str)
                 content = archive.extractfile(member) if member.name in members else None
                 if content is not None:
                     found[member.name] = np.empty(member.size, dtype=np.uint8)
-                    content.readinto(found[member.name].data)  # type: ignore[attr-defined]  # a BufferedReader
+                    content.readinto(found[member.name].data)  # type: ignore[attr-defined]  # it is a BufferedReader
                 if len(found) == len(members):
                     return found
     raise corrupt(path, f"an archive with {', '.join(sorted(set(members) - set(found)))}", remedy)

@@ -1,6 +1,6 @@
-"""The IDX format of the MNIST family: gzip or plain, read strictly and verified by SHA-256.
+"""The IDX format of the MNIST family: gzip or plain, parsed strictly and verified by SHA-256.
 
-A compressed file of which only the content's hash is known is decompressed first, and nothing else is done before it fits.
+If only the hash of a file's decompressed content is known, the file is decompressed and the hash checked before parsing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST = 1 << 28
-"""Bytes that a file may unpack to: the largest of the family has 47,040,016, and a bomb has any number."""
+"""The most bytes that a file may decompress to; the largest of the MNIST family has 47,040,016."""
 
 STEMS = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
@@ -36,8 +36,8 @@ STEMS = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in (
 class IdxFolder:
     """The four files of a dataset, each NAME.gz or plain NAME.
 
-    `sha256` maps file names to hex digests: NAME to that of the content, or NAME.gz to that of the compressed file,
-    and then the plain file is not looked at. `remedy` ends the error about a bad file.
+    sha256: hex digests by file name: under NAME that of the decompressed content, or under NAME.gz that of the compressed
+    file; in the latter case a plain file is ignored. remedy: the end of the error message for an invalid file.
     """
 
     folder: Traversable
@@ -45,14 +45,14 @@ class IdxFolder:
     remedy: str
 
     def complete(self) -> bool:
-        """Whether all four files are there; raises InputError when that cannot be seen."""
+        """Whether all four files exist; raises InputError if the folder cannot be read."""
         try:
             return all(self._path(stem).is_file() for stem in STEMS)
         except OSError as error:
-            raise InputError(f"{self.folder} cannot be looked into ({error.strerror}): make it readable") from error
+            raise InputError(f"{self.folder} cannot be read ({error.strerror}): make it readable") from error
 
     def read(self, classes: tuple[str, ...]) -> Official:
-        """Both splits: images [N, 1, H, W], labels [N]; raises InputError naming a bad file and its hash."""
+        """Return both splits, with images [N, 1, H, W] and labels [N]; InputError naming the file that is invalid."""
         train, test = self._split("train", len(classes)), self._split("t10k", len(classes))
         if train.images.shape[1:] != test.images.shape[1:]:
             sizes = " but ".join(" x ".join(map(str, part.images.shape[2:])) for part in (train, test))
@@ -69,7 +69,7 @@ class IdxFolder:
             raise InputError(f"{self.folder} has {counts} in its {part} files: {self.remedy}")
         if not images.size:
             shape = " x ".join(map(str, images.shape))
-            raise InputError(f"{self.folder} has {shape} pixels in its {part} files, hence none: {self.remedy}")
+            raise InputError(f"{self.folder} has no pixels ({shape}) in its {part} files: {self.remedy}")
         if labels.max() >= classes:
             raise InputError(
                 f"{self.folder} has a label {labels.max()} in its {part} files, and labels are 0 to {classes - 1}: "
@@ -79,12 +79,12 @@ class IdxFolder:
 
     def _array(self, stem: str, dimensions: int) -> NDArray[np.uint8]:
         path = self._path(stem)
-        packed = path.name != stem
+        compressed = path.name != stem
         try:
             content = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}): {self.remedy}") from error
-        if packed:
+        if compressed:
             self._check(path, content, self.sha256.get(path.name), "")
             try:
                 content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MOST + 1)
@@ -92,17 +92,17 @@ class IdxFolder:
                 raise corrupt(path, self._expected(stem), self.remedy) from error
             if len(content) > MOST:
                 raise InputError(
-                    f"{path} unpacks to more than {MOST:,} bytes, as no file of the kind does: {self.remedy}"
+                    f"{path} decompresses to more than {MOST:,} bytes, which no file of this kind does: {self.remedy}"
                 )
-        self._check(path, content, self.sha256.get(stem), " of the decompressed bytes" if packed else "")
+        self._check(path, content, self.sha256.get(stem), " of the decompressed bytes" if compressed else "")
         array = parse(content, dimensions)
         if array is None:
             raise corrupt(path, self._expected(stem), self.remedy)
         return array
 
     def _path(self, stem: str) -> Traversable:
-        packed = self.folder / f"{stem}.gz"
-        return packed if packed.is_file() or packed.name in self.sha256 else self.folder / stem
+        compressed = self.folder / f"{stem}.gz"
+        return compressed if compressed.is_file() or compressed.name in self.sha256 else self.folder / stem
 
     def _check(self, path: Traversable, data: bytes, sha256: str | None, of_what: str) -> None:
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
@@ -114,12 +114,12 @@ class IdxFolder:
 
 
 def parse(content: bytes, dimensions: int) -> NDArray[np.uint8] | None:
-    """The unsigned-byte array in an IDX file's bytes, or None unless type, rank and length are just right."""
+    """Return the unsigned-byte array in the bytes of an IDX file, or None if its type, rank or length is wrong."""
     header = 4 + 4 * dimensions
     if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) < header:
         return None
     shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
     if len(content) - header != math.prod(shape):
         return None
-    # A copy, since an array over `bytes` is read-only, which torch does not support.
+    # copied because an array over `bytes` is read-only, which torch does not support
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape).copy()

@@ -1,4 +1,4 @@
-"""One of a user's own images, whatever its format, as a square of bytes."""
+"""Image files of a user, in any format that Pillow reads, decoded to square uint8 arrays."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 IDENTIFIED_ONLY = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
-"""Formats that Pillow names but cannot decode by itself: data files and films, not images left out."""
+"""Formats that Pillow identifies but cannot decode by itself, such as data files and films."""
 WHITE, TWELVE_BITS = 2**16 - 1, 2**12 - 1
-"""The largest value of 16 bits, and of 12, which cameras and microscopes give in files of 16."""
+"""The largest values of 16 bits and of 12 bits; many cameras and microscopes store 12-bit values in 16-bit files."""
 
-#: pixels of 16 bits that are scaled at once
+#: number of 16-bit pixels that are scaled at a time
 PART = 2**20
-#: Threads decode images of so many pixels in all at a time (five photographs of 12 megapixels), at 3 to 8 bytes a pixel.
+#: number of pixels that all threads decode at a time (five photographs of 12 megapixels), at 3 to 8 bytes a pixel
 DECODED_AT_ONCE = PixelBudget(2**26)
-#: pixels of an image of which the process may not keep the freed memory
+#: number of pixels of an image whose memory is returned to the system when it is freed
 LARGE = 2**24
 
 
 @cache
 def extensions() -> frozenset[str]:
-    """The file name extensions (lower case, with the dot) of the formats that Pillow reads."""
+    """Return the file name extensions (lower case, with the dot) of the formats that Pillow reads."""
     from PIL import Image
 
     known = Image.registered_extensions()
@@ -47,18 +47,19 @@ def extensions() -> frozenset[str]:
 
 
 def decode(path: Path, size: int, grey: bool, white_level: int | None = None) -> NDArray[np.uint8]:
-    """The image as uint8 [C, size, size], C = 1 when `grey` else 3.
+    """Return the image as uint8 [C, size, size], with C = 1 if `grey`, else 3.
 
-    Turned as its EXIF orientation says; 16-bit grey scaled to 8 bits, `white_level` (None: 65,535) and what is above it to
-    255; transparency laid on white; the largest centred square resized with antialiasing, which equals resizing the shorter
-    side and cropping. Colour profiles are not applied; of an animation the first frame counts. Raises what Pillow raises, and
-    ValueError for 32-bit pixels, a white level of 16-bit colours, and for what is no file, such as a pipe.
+    The EXIF orientation is applied. 16-bit grey values are scaled to 8 bits so that `white_level` (None: 65,535) and anything
+    above becomes 255. Transparent images are composed on white. The largest centred square is resized with antialiasing,
+    which equals resizing the shorter side and cropping. Colour profiles are ignored; of an animation the first frame is
+    used. Raises Pillow's errors, and ValueError for 32-bit pixels, for a white level with 16-bit colours, and for a path that
+    is not a regular file.
     """
     return _decoded(path, size, grey, white_level)[0]
 
 
 def _decoded(path: Path, size: int | None, grey: bool, white_level: int | None) -> tuple[NDArray[np.uint8], int | None]:
-    """What `decode` gives, or without a `size` the whole image at its own; and its largest value of 16 bits, None without any."""
+    """Return the result of `decode`, or with size None the whole image, and its largest 16-bit value (None for other images)."""
     with DECODED_AT_ONCE.turn() as turn:
         found = _read(path, size, grey, white_level, turn.hold)
         if turn.held >= LARGE:
@@ -69,7 +70,7 @@ def _decoded(path: Path, size: int | None, grey: bool, white_level: int | None) 
 def _read(
     path: Path, size: int | None, grey: bool, white_level: int | None, hold: Callable[[int], None]
 ) -> tuple[NDArray[np.uint8], int | None]:
-    """As `_decoded`; `hold` waits until an image of so many pixels may be decoded, and nothing of it is left on return."""
+    """Do what `_decoded` does; `hold` waits until an image of so many pixels may be decoded."""
     from PIL import Image
 
     regular(path)
@@ -108,13 +109,13 @@ def _pixels(image: Image, size: int | None, grey: bool) -> NDArray[np.uint8]:
 
 
 def regular(path: Path) -> None:
-    """Raise ValueError for what is no file, such as a pipe, for which a reader would wait."""
+    """Raise ValueError unless the path is a regular file: reading from a pipe would block."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is not a file")
 
 
 def upright(path: Path, opened: ImageFile) -> Image:
-    """An image that was opened from `path`, all its pixels loaded, and turned in place as its EXIF orientation says."""
+    """Load all pixels of an image opened from `path`, and apply its EXIF orientation in place."""
     from PIL import ImageOps
 
     load_whole(path, opened)
@@ -123,9 +124,9 @@ def upright(path: Path, opened: ImageFile) -> Image:
 
 
 def _eight_bits(image: Image, white: int) -> tuple[Image, int]:
-    """An image of 16 bits scaled so that `white`, and what is above it, is 255; and its largest value.
+    """Scale a 16-bit image so that `white` and above become 255; return it and its largest value.
 
-    Rows are scaled in parts, as the indices take 8 bytes a pixel.
+    Rows are scaled in parts, since the index array takes 8 bytes a pixel.
     """
     from PIL import Image
 
@@ -145,11 +146,12 @@ def decode_all(
     white_level: int | None = None,
     max_megapixels: float | None = None,
 ) -> NDArray[np.uint8]:
-    """All images as uint8 [N, C, size, size], one thread a core, large images in turn, with a progress bar on a terminal.
+    """Return all images as uint8 [N, C, size, size], with a progress bar on a terminal.
 
-    white_level: as of `decode`; it warns where 16-bit files look like 12-bit ones. max_megapixels: the largest image that is
-    read (None: Pillow's limit against decompression bombs, 89). Raises InputError naming the first image, by path, that cannot
-    be read and the count of the others, and when the images do not fit in memory.
+    One thread per core decodes; large images wait for one another, so that memory stays bounded.
+    white_level: as in `decode`; a warning tells of 16-bit files that look like 12-bit ones. max_megapixels: the largest image
+    that is read (None: Pillow's limit against decompression bombs, 89). Raises InputError naming the first unreadable image, by
+    path, and the number of others, and if the images do not fit in memory.
     """
     from tqdm import tqdm
 
@@ -159,7 +161,7 @@ def decode_all(
     def attempt(position: int) -> str | None:
         try:
             images[position], largest[position] = _decoded(paths[position], size, grey, white_level)
-        except Exception as error:  # Pillow's decoders raise nearly anything on broken files; all is reported
+        except Exception as error:  # Pillow's decoders raise many types of errors on broken files; all are reported
             return reason_of(error)
         return None
 
@@ -170,15 +172,15 @@ def decode_all(
     if failures:
         path, reason = min(failures, key=lambda failure: failure[0].parts)  # whatever the order of decoding
         others = f", nor can {len(failures) - 1} more" if len(failures) > 1 else ""
-        raise InputError(f"{path} cannot be read ({reason}){others}: repair or remove what cannot be read")
-    _judge_white(paths, [value for value in largest if value is not None], white_level)
+        raise InputError(f"{path} cannot be read ({reason}){others}: repair or remove such files")
+    _warn_of_white_level(paths, [value for value in largest if value is not None], white_level)
     return images
 
 
 def at_own_size(
     paths: Sequence[Path], grey: bool, white_level: int | None = None, max_megapixels: float | None = None
 ) -> Iterator[NDArray[np.uint8]]:
-    """Each image as uint8 [C, H, W] of its own height and width, one after the other; options and errors as of `decode_all`."""
+    """Yield each image as uint8 [C, H, W] in its own size; options and errors are those of `decode_all`."""
     largest = []
     for path in paths:
         try:
@@ -188,22 +190,22 @@ def at_own_size(
             raise InputError(f"{path} cannot be read ({reason_of(error)}): repair or remove it") from error
         largest += [] if brightest is None else [brightest]
         yield pixels
-    _judge_white(paths, largest, white_level)
+    _warn_of_white_level(paths, largest, white_level)
 
 
 def reason_of(error: Exception) -> str:
-    """Why an image could not be read."""
+    """Return the reason why an image could not be read."""
     from PIL import Image
 
-    told = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
-        return f"{told.rstrip('.')}; where it is none, give max_megapixels (--max-megapixels) that allow its size"
-    return told
+        return f"{reason.rstrip('.')}; if it is a genuine image, give max_megapixels (--max-megapixels) above its size"
+    return reason
 
 
 @contextmanager
 def pixel_limit(megapixels: float | None) -> Iterator[None]:
-    """Let Pillow open images of so many megapixels at most (None: as before), and raise for larger ones, where it would warn."""
+    """Context in which Pillow opens images of up to this many megapixels (None: its own limit) and raises for larger ones."""
     from PIL import Image
 
     before = Image.MAX_IMAGE_PIXELS
@@ -216,29 +218,29 @@ def pixel_limit(megapixels: float | None) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _judge_white(paths: Sequence[Path], largest: list[int], white_level: int | None) -> None:
-    """Warn of a white level that does not suit the `largest` values of those images that have 16 bits."""
-    where = (
+def _warn_of_white_level(paths: Sequence[Path], largest: list[int], white_level: int | None) -> None:
+    """Warn if the white level does not suit the `largest` values of the 16-bit images."""
+    images = (
         f"{len(largest)} of {len(paths)} images in {Path(os.path.commonpath(paths)) if len(paths) > 1 else paths[0]}"
     )
     if white_level is None and largest and max(largest) <= TWELVE_BITS:
-        told = (
-            f"{where} have 16 bits, of which the largest value is {max(largest):,}: they are read as nearly black; if they "
-            f"hold 12 bits, give white_level {TWELVE_BITS} (--white-level)"
+        message = (
+            f"{images} have 16 bits and no value above {max(largest):,}, so that they are read as nearly black; if they "
+            f"hold 12-bit values, give white_level {TWELVE_BITS} (--white-level)"
         )
     elif white_level is not None and not largest:
-        told = f"{where} have 16 bits: the white level of {white_level:,} has no effect"
+        message = f"{images} have 16 bits: the white level of {white_level:,} has no effect"
     else:
         return
-    warnings.warn(printable(told), stacklevel=1)
+    warnings.warn(printable(message), stacklevel=1)
 
 
 def _room(count: int, channels: int, size: int) -> NDArray[np.uint8]:
     try:
         return np.empty((count, channels, size, size), dtype=np.uint8)
-    except (MemoryError, ValueError) as error:  # ValueError: more bytes than an address has room for
+    except (MemoryError, ValueError) as error:  # ValueError: more bytes than can be addressed
         need = count * channels * size * size / 2**30
         raise InputError(
-            f"{count} images of {channels}x{size}x{size} need {need:,.1f} GiB of memory, more than there is: "
+            f"{count} images of {channels}x{size}x{size} need {need:,.1f} GiB of memory, more than is available: "
             "choose a smaller --image-size or fewer images"
         ) from error

@@ -1,4 +1,4 @@
-"""Splits in memory: images as uint8, labels as int64, and how a slice is held out."""
+"""Splits in memory (uint8 images, int64 labels), and the choice of held-out examples."""
 
 from __future__ import annotations
 
@@ -17,17 +17,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLIT_SEED = 20061204
-"""Seed of every fixed division (valid, limit, a missing test set): no run's seed changes what is held out."""
+"""Seed of every fixed division (valid, limit, a missing test set), so that they do not depend on a run's seed."""
 MOVED = 256
-"""Rows that are moved at a time."""
+"""Number of rows that are moved at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels.
-
-    `images` is uint8 [N, C, H, W], contiguous, 0..255; `labels` is int64 [N], -1 where unlabelled.
-    """
+    """Images, uint8 [N, C, H, W], contiguous, 0..255, and their labels, int64 [N], -1 if unlabelled."""
 
     images: Tensor
     labels: Tensor
@@ -47,7 +44,7 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> Split:
-        """The examples at `indices` (int64 [M]), in that order; copied, unless they are all of them as they lie."""
+        """Return the examples at `indices` (int64 [M]), in that order; a copy, unless these are all examples in their order."""
         import torch
 
         if torch.equal(indices, torch.arange(len(self))):
@@ -57,9 +54,9 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A dataset ready for use; `valid` is a slice of the official training set, to select on.
+    """A dataset ready for use; `valid` is a held-out part of the official training set, for selection.
 
-    `classes` are the names of the labels 0..K-1; empty when there are no labels.
+    classes: the names of the labels 0..K-1; empty if there are no labels.
     """
 
     name: str
@@ -75,12 +72,12 @@ class Splits:
         return channels, height, width
 
     def without_test(self) -> Splits:
-        """The same data with the validation images in place of the test images, for selection: no test image is in it."""
+        """Return the data with the validation images in place of the test images, so that selection cannot see a test image."""
         return replace(self, test=self.valid)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over the shapes, images and labels of all three splits: equal data, equal digest."""
+        """The SHA-256 (hex) of the shapes, images and labels of all three splits."""
         digest = hashlib.sha256()
         for split in (self.train, self.valid, self.test):
             digest.update(str(tuple(split.images.shape)).encode())
@@ -92,14 +89,14 @@ class Splits:
 def check_splits(splits: Splits) -> None:
     """Raise InputError unless a run can be trained, selected and tested on these splits.
 
-    Each needs an image, all images one shape, and labels from 0 to K-1, or -1 where unlabelled; where there are classes, each
-    split needs a labelled image.
+    Each split needs at least one image, all of one shape, and labels from 0 to K-1, or -1 if unlabelled. If there are classes,
+    each split needs at least one labelled image.
     """
     shape, most = list(splits.image_shape), len(splits.classes) - 1
     for name, part in (("training", splits.train), ("validation", splits.valid), ("test", splits.test)):
         need(len(part) > 0, f"{splits.name} has no {name} images: give at least one")
         found = list(part.images.shape[1:])
-        need(found == shape, f"{name} images have the shape {found}, and training images {shape}: give all the same")
+        need(found == shape, f"{name} images have the shape {found}, and training images {shape}: give one shape")
         low, high = int(part.labels.min()), int(part.labels.max())
         need(low >= -1, f"{name} images have a label {low}: give classes from 0, or -1 where there is no label")
         if splits.classes:
@@ -109,11 +106,11 @@ def check_splits(splits: Splits) -> None:
 
 
 def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
-    """Divide into (rest, held): a fixed slice, `fraction` of the labelled examples, stratified by class.
+    """Divide into (rest, held), where held is a fixed fraction of the labelled examples, stratified by class.
 
-    The slice has at least as many examples as there are classes; without any labels it is a plain random one.
-    Both parts keep the order of `split`, whose memory they share: its images are rearranged for that, so that they are in
-    memory once. Raises InputError when there are too few examples for that.
+    The held-out part has at least as many examples as there are classes; without labels it is a plain random sample. Both parts
+    keep the order of `split` and share its memory, in which the images are rearranged to avoid a copy. Raises InputError if
+    there are too few examples.
     """
     rest, held = division(split.labels.numpy(), fraction)
     move_to_end(split.images.numpy(), held)
@@ -123,7 +120,7 @@ def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
 
 
 def division(labels: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The indices of the rest, and of what `hold_out` holds out of examples with these labels, both ascending."""
+    """Return the ascending indices of the examples that `hold_out` keeps, and of those it holds out."""
     labelled = np.flatnonzero(labels >= 0)
     candidates = labelled if len(labelled) else np.arange(len(labels))
     held = np.zeros(len(labels), dtype=bool)
@@ -135,14 +132,14 @@ def move_to_end(values: NDArray[Any], chosen: NDArray[np.int64]) -> None:
     """Move the rows at the ascending indices `chosen` to the end of an array, in place; both parts keep their order."""
     moved = values[chosen]
     stay = np.delete(np.arange(len(values)), chosen)
-    for start in range(0, len(stay), MOVED):  # each row moves towards the beginning, over rows that have moved already
+    for start in range(0, len(stay), MOVED):  # rows move towards the beginning, over rows that have moved already
         part = stay[start : start + MOVED]
         values[start : start + len(part)] = values[part]
     values[len(stay) :] = moved
 
 
 def _chosen(labels: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
-    """Positions of the held-out examples; `labels` are all -1 or none of them."""
+    """Return the positions of the held-out examples; `labels` are either all -1 or all classes."""
     from sklearn.model_selection import train_test_split
 
     present, counts = np.unique(labels, return_counts=True)

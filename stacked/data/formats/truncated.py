@@ -1,7 +1,7 @@
-"""Whether an image file holds all its pixels: what Pillow does not tell of one that was cut short.
+"""Detection of truncated image files that Pillow accepts.
 
-Pillow refuses most such files. It leaves black what no data came for where the data end between two rows or strips, and
-libjpeg paints grey what an end marker stands in the place of.
+Pillow refuses most truncated files. But if the data end between two rows or strips it leaves the remaining pixels black, and
+after an early end marker libjpeg paints them grey.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 SHORT = "image file is truncated"
-#: rows and columns of the corners of an image that are looked at: as many as a cell of interlaced PNG has
+#: side of the image corners that are compared: the size of a cell of interlaced PNG
 CORNER = 8
-#: what is put where the data of a JPEG end: were more expected, these bytes would change the image
+#: bytes inserted where the data of a JPEG end: if the decoder expects more data, they change the image
 MORE = b"\xad\xb6" * 128
-#: what ends the data of a scan: a marker that is no stuffed zero, restart or fill; and a restart
+#: the end of a scan's data (a marker that is no stuffed zero, restart or fill byte), and a restart marker
 MARKER, RESTART = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]"), re.compile(rb"\xff[\xd0-\xd7]")
-#: markers of a frame, of one with coefficients in several scans, of a scan, and of the end; those without a length
+#: markers of a frame, of a progressive frame, of a scan and of the end of the image; markers without a length
 FRAMES, PROGRESSIVE, SCAN, END = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}, 0xC2, 0xDA, 0xD9
 BARE = {0x01, *range(0xD0, 0xD9)}
-#: scans of a JPEG at most; encoders write about ten
+#: the most scans of a JPEG; encoders write about ten
 MOST_SCANS = 100
-#: brightness of blocks without data, by how much the colour of the block beside moves it, and an image that has few blocks
+#: brightness of blocks without data, how far a neighbouring block can change it, and the pixels of a small image
 GREY, NEAR, SMALL = 128, 3, 2**14
 
 
 def load_whole(path: Path, image: ImageFile) -> None:
     """Load an image that was opened from `path`.
 
-    Raises what Pillow raises, OSError where pixels are missing, and ValueError for a JPEG of many scans, each of which takes as
+    Raises Pillow's errors, OSError if pixels are missing, and ValueError for a JPEG with too many scans, each of which takes as
     long as an image.
     """
     if image.format in ("JPEG", "MPO"):
@@ -45,18 +45,18 @@ def load_whole(path: Path, image: ImageFile) -> None:
         image.load()
         missing = image.format in ("PNG", "TIFF") and _some_are_unwritten(path, image)
         if image.format == "PCX" and image.mode == "L":
-            missing = path.read_bytes()[-769:-768] != b"\x0c"  # its palette is what it ends with
+            missing = path.read_bytes()[-769:-768] != b"\x0c"  # the palette at the end begins with this byte
     if missing:
         raise OSError(SHORT)
 
 
 def _some_are_unwritten(path: Path, image: Image) -> bool:
-    """Whether a pixel in a corner is what the canvas was, whatever that was."""
+    """Whether corner pixels keep the colour of the canvas when the file is decoded again onto a white canvas."""
     import PIL.Image
 
     before = _corners(image)
     if all(corner.reshape(*corner.shape[:2], -1).any(2).all() for corner in before):
-        return False  # the canvas is black
+        return False  # every corner pixel was written, because the canvas is black
     with PIL.Image.open(path) as again:
         bands = len(again.getbands())
         again.im = PIL.Image.new(again.mode, again.size, (255,) * bands if bands > 1 else 255).im
@@ -71,7 +71,7 @@ def _corners(image: Image) -> list[np.ndarray]:
 
 
 def _jpeg_lacks_data(content: bytes, image: ImageFile) -> bool:
-    """Load a JPEG; whether it would be another image if there were more data."""
+    """Load a JPEG and return whether it lacks data: whether additional data would change the image."""
     import PIL.Image
     from PIL import ImageChops
 
@@ -92,10 +92,10 @@ def _jpeg_lacks_data(content: bytes, image: ImageFile) -> bool:
 
 
 def _scans(content: bytes) -> tuple[list[int], int | None]:
-    """Where the data of each scan begin, and where the image ends; None where it does not, or a coefficient is in no scan."""
+    """Return where the data of each scan begin, and where the image ends (None without an end, or if a scan is missing)."""
     scans: list[int] = []
     progressive, at = False, content.find(b"\xff", 2)
-    missing: dict[int, int] = {}  # of each component the coefficients that have not come to their last bit, as bits
+    missing: dict[int, int] = {}  # component -> bit mask of the coefficients whose last bit has not been read
     while 0 <= at < len(content) - 1:
         kind = content[at + 1]
         if kind == END:

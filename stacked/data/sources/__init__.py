@@ -1,1 +1,1 @@
-"""The datasets, one file each."""
+"""The datasets, one module each."""

@@ -1,4 +1,4 @@
-"""CIFAR-10: its binary version, from the data directory or downloaded."""
+"""CIFAR-10 (binary version), read from the data directory or downloaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ADDRESS = "https://www.cs.toronto.edu/~kriz/"
 ARCHIVE = "cifar-10-binary.tar.gz"
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-"""Of the archive, as several independent projects record it."""
+"""SHA-256 of the archive, as several independent projects record it."""
 
 TRAIN = tuple(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6))
 TEST = ("cifar-10-batches-bin/test_batch.bin",)
@@ -25,8 +25,8 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 class Cifar10(Dataset):
     """50,000 training and 10,000 test images, 3x32x32 (Krizhevsky 2009).
 
-    Read from the published archive of the binary version: that for Python consists of pickles, which can run code when
-    opened.
+    Read from the published archive of the binary version, because the Python version consists of pickles, which can execute
+    code when loaded.
     """
 
     name = "cifar10"
@@ -44,7 +44,7 @@ class Cifar10(Dataset):
 
 
 def _split(parts: list[NDArray[np.uint8]]) -> Split:
-    """The images and labels of records of 3,073 bytes: the label, then the pixels by channel and row."""
+    """Split records of 3,073 bytes (the label, then the pixels by channel and row) into images and labels."""
     import numpy as np
     import torch
 

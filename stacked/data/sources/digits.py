@@ -1,4 +1,4 @@
-"""The 8x8 digits that come with scikit-learn, for quick looks."""
+"""The 8x8 digits bundled with scikit-learn, for quick tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TEST = 1 / 6
 
 
 class Digits(Dataset):
-    """1,797 images, 1x8x8 (Alpaydin and Kaynak 1998), their values 0..16 scaled to 0..255.
+    """1,797 images, 1x8x8 (Alpaydin and Kaynak 1998), with values 0..16 scaled to 0..255.
 
     scikit-learn's copy has no official division: a fixed stratified sixth is the test set.
     """
@@ -17,7 +17,7 @@ class Digits(Dataset):
     name = "digits"
 
     def load(self, source: Source) -> Official:
-        """Read the images from scikit-learn; no network, no data directory."""
+        """Read the images from scikit-learn, without network or data directory."""
         import numpy as np
         import torch
         from sklearn.datasets import load_digits

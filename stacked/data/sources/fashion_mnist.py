@@ -1,4 +1,4 @@
-"""Fashion-MNIST: from the data directory, from Debian's package, or downloaded."""
+"""Fashion-MNIST, read from the data directory or Debian's package, or downloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""Of the decompressed bytes: Debian compresses them anew, so its .gz files differ from the published ones."""
+"""SHA-256 of the decompressed files: Debian compresses them itself, so its .gz files differ from the published ones."""
 
 ADDRESS = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
 PUBLISHED = {
@@ -23,7 +23,7 @@ PUBLISHED = {
     "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
     "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
 }
-"""SHA-256 of the published files, which a download must have."""
+"""SHA-256 of the published .gz files, which a download must have."""
 
 FOLDER = "FashionMNIST/raw"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -44,8 +44,8 @@ CLASSES = (
 class FashionMnist(Dataset):
     """60,000 training and 10,000 test images of clothes, 1x28x28 (Xiao, Rasul and Vollgraf 2017).
 
-    Looked for in FashionMNIST/raw below the data directory, where torchvision keeps it too, then where Debian's
-    package dataset-fashion-mnist puts it. The SHA-256 of the decompressed bytes is verified wherever they come from.
+    They are looked for in FashionMNIST/raw below the data directory, as torchvision stores them, and then where Debian's
+    package dataset-fashion-mnist installs them. The SHA-256 of the decompressed content is verified in both cases.
     """
 
     name = "fashion-mnist"

@@ -1,4 +1,4 @@
-"""A user's own images: a folder, with or without a subfolder for each class."""
+"""A folder of a user's own images, with or without a subfolder for each class."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEST = 1 / 6
-#: kinds of files that are named where several were left out
+#: the most extensions that a message about ignored files lists
 KINDS = 5
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Image files below a folder, in the order of their names; `labels` index `classes`, or are all -1.
+    """Image files below a folder, sorted by path; `labels` index `classes`, or are all -1.
 
-    left_out: how many other files there are, by the ends of their names.
+    left_out: the number of other files by extension.
     """
 
     folder: Path
@@ -42,27 +42,26 @@ class Listing:
 
 
 class Folder(Dataset):
-    """Images of any format that Pillow reads, 3 x image_size x image_size, or 1 x ... when grey.
+    """Images of any format that Pillow reads, as 3 x image_size x image_size, or 1 x ... if grey.
 
-    Subfolders are classes (images may lie deeper in them); a folder of images alone, or with one subfolder,
-    has no labels. Where PATH/train and PATH/test both exist they are the official splits; else a fixed
-    stratified sixth is the test set. Hidden files and files without an image's extension are not looked at, and
-    the latter are counted in a warning; an image that cannot be read is an error.
+    Subfolders are classes (images may lie deeper in them). A folder without subfolders, or with only one, has no labels. If
+    PATH/train and PATH/test both exist, they are the official splits; otherwise a fixed stratified sixth is the test set.
+    Hidden files are ignored. Files without an image extension are counted in a warning. An unreadable image is an error.
     """
 
     name = "folder:PATH"
 
     @classmethod
     def check(cls, argument: str) -> None:
-        """Raise InputError for a path that is not below the data directory."""
+        """Raise InputError unless the path is relative and stays below the data directory."""
         if not _is_below(argument):
             raise InputError(
-                f"folder:{argument} is not allowed, for a dataset's name is recorded and must not tell where it lies on "
-                f"this machine: give folder:{PureWindowsPath(argument).name}, and as data_dir the folder that this lies in"
+                f"folder:{argument} is not allowed, because a dataset's name is recorded and must not name folders of this "
+                f"machine: give folder:{PureWindowsPath(argument).name}, and the folder that contains it as data_dir"
             )
 
     def load(self, source: Source) -> Official:
-        """List, check and decode; raises InputError for what is missing, ambiguous, too few or unreadable."""
+        """List, check and decode the images; InputError for missing, ambiguous, too few or unreadable images."""
         root = source.data_dir / source.argument
         _require_folder(root)
         if (root / "train").is_dir() and (root / "test").is_dir():
@@ -84,9 +83,9 @@ def named_images(
     white_level: int | None = None,
     max_megapixels: float | None = None,
 ) -> tuple[list[Path], Tensor]:
-    """All images below a folder, whatever folders they are in: their paths and uint8 [N, C, H, W], decoded as by a data set.
+    """Return the paths of all images below a folder, at any depth, and the images as uint8 [N, C, H, W], decoded as by `load`.
 
-    InputError where there are none, or one cannot be read.
+    Raises InputError if there are none, or one cannot be read.
     """
     import torch
 
@@ -97,7 +96,7 @@ def named_images(
 
 
 def named_paths(folder: Path) -> list[Path]:
-    """The paths of all images below a folder, whatever folders they are in; InputError where there are none."""
+    """Return the paths of all images below a folder, at any depth; InputError if there are none."""
     paths, left_out = _images_in(folder)
     _tell_left_out(folder, left_out)
     return paths
@@ -111,10 +110,10 @@ def _images_in(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
-    """A dataset's name as it is recorded, and its data directory, from those that a user types.
+    """Split the name and data directory given by a user into the recorded name and the data directory.
 
-    Of "folder:PATH" with an absolute PATH, or one that begins with ~ or leads upwards or nowhere, the last part is the name,
-    and all before it the directory.
+    If the PATH of "folder:PATH" is absolute, begins with ~, leads upwards or is ".", its last part becomes the recorded path
+    and everything before it the data directory.
     """
     kind, _, argument = name.partition(":")
     if kind != Folder.name.partition(":")[0] or not argument:
@@ -128,14 +127,14 @@ def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
 
 
 def _is_below(argument: str) -> bool:
-    """Whether a path leads nowhere but downwards, on whatever system it is read: a record may be taken to another."""
-    path = PureWindowsPath(argument)  # which may have slashes as well
+    """Whether a path is relative and leads only downwards on every operating system, since records are moved between systems."""
+    path = PureWindowsPath(argument)  # accepts slashes as well as backslashes
     return not path.anchor and not argument.startswith("~") and ".." not in path.parts
 
 
 def _require_folder(path: Path) -> None:
-    """Raise InputError unless there is a folder, with what to do where it is a file."""
-    if os.path.isdir(path):  # unlike Path.is_dir, of any text, whatever is wrong with it
+    """Raise InputError unless `path` is a folder; the message explains what to do with an archive."""
+    if os.path.isdir(path):  # Path.is_dir raises for some texts
         return
     if is_archive(path):
         raise InputError(f"folder:{path} is an archive: unpack it, and give the folder with the images after 'folder:'")
@@ -143,17 +142,17 @@ def _require_folder(path: Path) -> None:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether it is a file with others in it."""
+    """Whether the path is a zip or tar archive."""
     return os.path.isfile(path) and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
 
 
 def _divided(root: Path, source: Source) -> Official:
-    """The splits that the user made."""
+    """Return the splits of a folder that contains train and test."""
     paths, left_out = _images(root)
     beside = [path for path in paths if path.relative_to(root).parts[0] not in ("train", "test")]
     if beside:
         raise InputError(
-            f"{root} has train and test but {len(beside)} images beside them, the first {beside[0]}: move "
+            f"{root} has train and test, but also {len(beside)} images outside of them, the first {beside[0]}: move "
             "them into one of the two, or elsewhere (validation images are held out from train)"
         )
     train, test = _list(root / "train"), _list(root / "test")
@@ -173,7 +172,7 @@ def _divided(root: Path, source: Source) -> Official:
 
 
 def _held_out(listing: Listing, source: Source) -> tuple[Split, Split]:
-    """Training and test images, decoded in this order into the same memory."""
+    """Return training and test images, decoded in this order into one block of memory."""
     rest, held = division(np.array(listing.labels), TEST)
     order = [*rest, *held]
     paths, labels = (tuple(values[k] for k in order) for values in (listing.paths, listing.labels))
@@ -183,7 +182,7 @@ def _held_out(listing: Listing, source: Source) -> tuple[Split, Split]:
 
 
 def _decode(listing: Listing, classes: tuple[str, ...], source: Source) -> Split:
-    """The images, with labels that index `classes`, of which the listing's own may be only some."""
+    """Decode the images of a listing; labels index `classes`, which can have more classes than the listing."""
     import torch
 
     index = {label: classes.index(name) for label, name in enumerate(listing.classes)}
@@ -192,7 +191,7 @@ def _decode(listing: Listing, classes: tuple[str, ...], source: Source) -> Split
 
 
 def _list(folder: Path) -> Listing:
-    """The images of one folder with their labels; raises InputError when there are none, or both kinds."""
+    """List the images of one folder with their labels; InputError if there are none, or images and class folders are mixed."""
     paths, left_out = _images(folder)
     _require_some(folder, paths, left_out)
     above = [path.relative_to(folder).parts[:-1] for path in paths]
@@ -200,7 +199,7 @@ def _list(folder: Path) -> Listing:
         return Listing(folder, tuple(paths), (-1,) * len(paths), (), left_out)
     if not all(above):
         raise InputError(
-            f"{folder} holds images ({paths[above.index(())].name}) beside folders of images: put each in a "
+            f"{folder} holds images ({paths[above.index(())].name}) next to folders of images: put each image into a "
             "class folder, or all in one folder without subfolders"
         )
     classes = tuple(sorted({parts[0] for parts in above}))
@@ -209,18 +208,18 @@ def _list(folder: Path) -> Listing:
 
 
 def _without_one_class(listing: Listing) -> Listing:
-    """The same images without labels, where all have the same one: there is nothing to tell apart."""
+    """Remove the labels of a listing with a single class, which leave nothing to distinguish."""
     return replace(listing, labels=(-1,) * len(listing.paths), classes=()) if len(listing.classes) == 1 else listing
 
 
 def _tell_one_class(folder: Path, classes: tuple[str, ...]) -> None:
     if len(classes) == 1:
-        told = f"all images of {folder} lie in one folder, {classes[0]!r}: they are taken as images without classes"
-        warnings.warn(printable(told), stacklevel=1)
+        message = f"all images of {folder} are in one folder, {classes[0]!r}: they are read as images without classes"
+        warnings.warn(printable(message), stacklevel=1)
 
 
 def _images(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """All image files below a folder, by extension, sorted by path, and the count of others by theirs; no hidden ones."""
+    """Return all image files below a folder, sorted by path, and the number of other files by extension, without hidden files."""
     found: list[Path] = []
     left_out = Counter[str]()
 
@@ -240,21 +239,21 @@ def _images(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def _require_some(folder: Path, paths: Sequence[Path], left_out: Counter[str]) -> None:
-    """Raise InputError for a folder without an image."""
+    """Raise InputError if the folder holds no image."""
     if not paths:
-        others = f" ({_counted(left_out)} that it does not)" if left_out else ""
+        others = f" ({_counted(left_out)} of other formats)" if left_out else ""
         raise InputError(f"{folder} holds no images that Pillow reads{others}: give a folder that has some")
 
 
 def _tell_left_out(folder: Path, left_out: Counter[str]) -> None:
     if left_out:
         many = f"{left_out.total():,} file{'s were' if left_out.total() > 1 else ' was'}"
-        told = f"{many} left out of {folder}, by names that are not of images that Pillow reads: {_counted(left_out)}"
-        warnings.warn(printable(told), stacklevel=1)
+        message = f"{many} ignored in {folder}, since their extensions are not those of images: {_counted(left_out)}"
+        warnings.warn(printable(message), stacklevel=1)
 
 
 def _counted(left_out: Counter[str]) -> str:
-    """How many files there are of each extension: "12 .heic, 1 without an extension"; of many kinds the most frequent."""
+    """Describe the number of files of each extension, most frequent first: "12 .heic, 1 without an extension"."""
     kinds = sorted(left_out, key=lambda kind: (-left_out[kind], kind))
     shown = [f"{left_out[kind]:,} {kind or 'without an extension'}" for kind in kinds[:KINDS]]
     rest = sum(left_out[kind] for kind in kinds[KINDS:])
@@ -262,28 +261,28 @@ def _counted(left_out: Counter[str]) -> str:
 
 
 def _refuse_loop(folder: Path, link: Path) -> None:
-    """Raise InputError for a link to a folder that it lies in: its images would be found again, without end."""
+    """Raise InputError for a link to a folder that contains it, whose images would be listed endlessly."""
     above, there = link.parents, link.resolve()
     inside = above[: len(above) - len(folder.parents)]
     if any(each.resolve().is_relative_to(there) for each in inside):
-        raise InputError(f"{link} leads back to a folder that it lies in, {there}: remove the link")
+        raise InputError(f"{link} links to a folder that contains it, {there}: remove the link")
 
 
 def _refuse_half_a_division(listing: Listing) -> None:
-    """Raise InputError for a lone "train" or "test" with folders in it: half of a division, not a class."""
+    """Raise InputError for a lone "train" or "test" with class folders in it, which is half of a division and not a class."""
     inside = [path.relative_to(listing.folder).parts for path in listing.paths]
     for here, there in (("train", "test"), ("test", "train")):
         if any(parts[0] == here and len(parts) > 2 for parts in inside):
             raise InputError(
                 f"{listing.folder} has {here} with folders in it but no {there}: add {there}, or give "
-                f"folder:{listing.folder / here} to have a test set held out from it"
+                f"folder:{listing.folder / here} to hold out a test set from it"
             )
 
 
 def _require(listing: Listing, least: int, purpose: str) -> None:
-    """Raise InputError unless every class (or the whole, without classes) has `least` images."""
+    """Raise InputError unless every class (or the whole folder, without classes) has `least` images."""
     label, count = min(Counter(listing.labels).items(), key=lambda item: item[1])
     if count < least:
-        where = listing.folder / listing.classes[label] if listing.classes else listing.folder
+        folder = listing.folder / listing.classes[label] if listing.classes else listing.folder
         many = f"{count} image{'s' * (count > 1)}"
-        raise InputError(f"{where} has {many}, and at least {least} are needed {purpose}: add some")
+        raise InputError(f"{folder} has {many}, and at least {least} are needed {purpose}: add some")

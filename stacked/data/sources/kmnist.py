@@ -1,4 +1,4 @@
-"""KMNIST: from the data directory, or downloaded."""
+"""KMNIST, read from the data directory or downloaded."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SHA256 = {
     "t10k-images-idx3-ubyte.gz": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
     "t10k-labels-idx1-ubyte.gz": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
 }
-"""Of the compressed files, as TensorFlow Datasets records them (url_checksums/kmnist.txt)."""
+"""SHA-256 of the .gz files, as TensorFlow Datasets records them (url_checksums/kmnist.txt)."""
 
 
 class Kmnist(Dataset):
     """60,000 training and 10,000 test images of cursive Japanese characters, 1x28x28 (Clanuwat et al. 2018).
 
-    Looked for in KMNIST/raw below the data directory, where torchvision keeps it too. The SHA-256 of the .gz files
-    is verified at every reading; unpacked ones, of which no hash is published, are not looked at.
+    They are looked for in KMNIST/raw below the data directory, as torchvision stores them. The SHA-256 of the .gz files is
+    verified on every reading; decompressed files, whose hashes are not published, are ignored.
     """
 
     name = "kmnist"

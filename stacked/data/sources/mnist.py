@@ -1,4 +1,4 @@
-"""MNIST, bundled: the four original IDX files, read from the package itself."""
+"""MNIST, from the four original IDX files, which are bundled with the package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""Of the decompressed bytes."""
+"""SHA-256 of the decompressed files."""
 
 
 class Mnist(Dataset):
@@ -29,10 +29,10 @@ class Mnist(Dataset):
     name = "mnist"
 
     def load(self, source: Source) -> Official:
-        """Read the bundled files; raises InputError when one is not what it should be."""
+        """Read the bundled files; raises InputError if one is invalid."""
         return IdxFolder(bundled(), SHA256, "reinstall the package").read(tuple("0123456789"))
 
 
 def bundled() -> Traversable:
-    """The folder of the package data."""
+    """Return the folder of the bundled files."""
     return files("stacked.data") / "mnist"

@@ -1,4 +1,4 @@
-"""Colour photographs that come with scikit-image and scikit-learn, cut into crops: what offline work at 224 x 224 pixels has."""
+"""Crops of the colour photographs bundled with scikit-image and scikit-learn: data at 224 x 224 pixels without a download."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ TRAIN = (
     "skimage/data/retina.jpg",
     "sklearn/datasets/images/china.jpg",
 )
-#: photographs that no training crop is of
+#: photographs for test crops only
 TEST = ("skimage/data/chelsea.png", "skimage/data/rocket.jpg", "sklearn/datasets/images/flower.jpg")
-#: pixels from one crop to the next, and crops of a photograph at most
+#: step between crops in pixels, and the most crops of a training and of a test photograph
 STEP, MOST_TRAIN, MOST_TEST = 16, 120, 40
 
 
 class Photographs(Dataset):
-    """Crops of image_size x image_size pixels, 3 channels or 1 when grey, of ten photographs; without classes.
+    """Crops of image_size x image_size pixels, 3 channels or 1 if grey, of ten photographs, without classes.
 
-    Seven are for training (a portrait, a cup of coffee, galaxies, stained tissue, a motorcycle, a retina, a temple), three for
-    testing (a cat, a rocket, a flower): no test crop shares a pixel with a training crop, but those of one photograph overlap,
-    and validation crops are drawn from the same photographs as training crops. At most 120 and 40 crops of each, evenly
-    spread. They are in the packages scikit-image (an extra) and scikit-learn, whose READMEs tell of their authors and licences.
+    Seven photographs are for training (a portrait, a cup of coffee, galaxies, stained tissue, a motorcycle, a retina, a temple)
+    and three for testing (a cat, a rocket, a flower), so that no test crop shares a pixel with a training crop. Crops of one
+    photograph overlap, and validation crops come from the training photographs. There are at most 120 and 40 crops of each,
+    evenly spread. The READMEs of scikit-image (an optional dependency) and scikit-learn name the authors and licences.
     """
 
     name = "photographs"
 
     def load(self, source: Source) -> Official:
-        """Cut the crops; InputError without scikit-image, or where crops are larger than a photograph."""
+        """Cut the crops; InputError if scikit-image is missing or a crop is larger than a photograph."""
         return Official(_split(TRAIN, MOST_TRAIN, source), _split(TEST, MOST_TEST, source), ())
 
 
@@ -55,7 +55,7 @@ def _split(names: tuple[str, ...], most: int, source: Source) -> Split:
 
 
 def _read(name: str, grey: bool) -> NDArray[np.uint8]:
-    """A photograph [C, H, W]."""
+    """Read a photograph as uint8 [C, H, W]."""
     from PIL import Image
 
     package, _, rest = name.partition("/")
@@ -69,13 +69,13 @@ def _read(name: str, grey: bool) -> NDArray[np.uint8]:
             pixels = np.asarray(image.convert("L" if grey else "RGB"))
     except OSError as error:
         raise InputError(
-            f"{package} of this version has no {rest}: install scikit-image 0.22 or newer, or give folder:PATH"
+            f"the installed version of {package} has no {rest}: install scikit-image 0.22 or newer, or give folder:PATH"
         ) from error
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
 def _crops(pixels: NDArray[np.uint8], side: int, most: int, name: str) -> NDArray[np.uint8]:
-    """Crops [n, C, side, side] on a grid, n at most `most`, evenly spread over it."""
+    """Return at most `most` crops [n, C, side, side], evenly spread over a grid."""
     height, width = pixels.shape[1:]
     if side > min(height, width):
         raise InputError(f"image_size={side} is larger than {Path(name).name}: choose at most {min(height, width)}")

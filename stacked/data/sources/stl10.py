@@ -1,4 +1,4 @@
-"""STL-10, with and without its unlabelled images: from the data directory, or downloaded."""
+"""STL-10, with or without its unlabelled images, read from the data directory or downloaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stacked.data.formats.split import Split
 ADDRESS = "https://ai.stanford.edu/~acoates/stl10/"
 ARCHIVE = "stl10_binary.tar.gz"
 SHA256 = "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866"
-"""Of the archive, as several independent projects record it."""
+"""SHA-256 of the archive, as several independent projects record it."""
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
@@ -37,9 +37,9 @@ class Stl10(Dataset):
 
 
 class Stl10Unlabelled(Stl10):
-    """As `stl10`, with its 100,000 unlabelled images (label -1) after the labelled ones in the training set.
+    """STL-10 with its 100,000 unlabelled images (label -1) after the labelled ones in the training set.
 
-    2.9 GB in memory, twice that while it is read and while it is split.
+    It takes 2.9 GB in memory, and twice as much while it is read and split.
     """
 
     name = "stl10+unlabelled"
@@ -47,7 +47,7 @@ class Stl10Unlabelled(Stl10):
 
 
 def _split(images: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) -> Split:
-    """Images, stored by columns, and labels, stored as 1..10: 0..9 here, -1 for the images beyond them."""
+    """Convert images, stored by columns, and labels, stored as 1..10: labels become 0..9, and -1 for images without one."""
     import torch
 
     stored = [part.reshape(-1, 3, 96, 96) for part in images]

@@ -1,1 +1,1 @@
-"""What is asked of MLflow: runs, files and models, over SQLite or HTTP, bounded in time."""
+"""Access to MLflow (runs, files, models) over SQLite or HTTP, with time limits."""

@@ -1,4 +1,4 @@
-"""How often a store that fails is tried again: an outage must cost training little."""
+"""A circuit breaker: it limits how often a failing store is tried, so that an outage costs training little time."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from dataclasses import dataclass, field
 from functools import cache
 
 PAUSE_SECONDS = 60.0
-PAUSE_PER_LOST_SECOND = 20.0  # so that an outage costs at most five per cent of a run's time
-MOST_LOST, WITHIN = 15.0, 60.0  # seconds that a store which fails or is slow may cost, and in how many
-ATTEMPT_SECONDS = 11.0  # that one attempt may take
+PAUSE_PER_LOST_SECOND = 20.0  # an outage then costs at most 5 % of a run's time
+MOST_LOST, WITHIN = 15.0, 60.0  # at most so many seconds may be lost within so many seconds
+ATTEMPT_SECONDS = 11.0  # time limit of one attempt
 
 
 @dataclass
 class CircuitBreaker:
-    """Says when a store that failed is tried again; all runs of a process share one for each store, and warn of it once."""
+    """Decides when a store that failed is tried again, and warns once; all runs of a process share the one of a store."""
 
     clock: Callable[[], float] = time.monotonic
     _closed_until: float = field(default=0.0, init=False)
     _lost: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=1000), init=False)
     _warned: bool = field(default=False, init=False)
 
-    def has(self, *, pressing: bool = False) -> bool:
-        """Whether to try now: where that cannot cost too much, and in a pause only what is pressing."""
+    def allows(self, *, pressing: bool = False) -> bool:
+        """Whether to try now: if it cannot cost too much time and, unless `pressing`, there is no pause."""
         return (pressing or self.clock() >= self._closed_until) and self._can_afford()
 
     def answered(self, waited: float = 0.0) -> bool:
-        """The store has answered, after a wait of so many seconds: the pause is over. Whether it is news that it is slow."""
+        """Record an answer after a wait of so many seconds, which ends the pause; returns whether to warn of a slow store."""
         self._closed_until = 0.0
         self._lose(waited)
         return not self._can_afford() and self._is_news()
 
     def failed(self, seconds: float) -> bool:
-        """The store failed, after so many seconds; whether that is news."""
+        """Record a failure after so many seconds, which starts a pause; returns whether to warn of it."""
         self._lose(seconds)
         self._closed_until = self.clock() + max(PAUSE_SECONDS, PAUSE_PER_LOST_SECOND * seconds)
         return self._is_news()
@@ -54,5 +54,5 @@ class CircuitBreaker:
 
 @cache
 def circuit_breaker_for(address: str) -> CircuitBreaker:
-    """The circuit breaker of this process for the store at an address."""
+    """Return this process's circuit breaker for the store at an address."""
     return CircuitBreaker()

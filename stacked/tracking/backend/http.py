@@ -1,7 +1,7 @@
-"""What is asked of an MLflow server over HTTP, bounded in time and in size whatever the server answers.
+"""HTTP requests to an MLflow server, with limits on time and size whatever the server answers.
 
-MLflow bounds the time between two bytes, which a server that sends one now and then never exceeds, and not the length of an
-answer. Here every step of a request has one deadline: finding the address, connecting, sending, and reading the answer.
+MLflow limits the time between two bytes, which a server that sends a byte now and then never exceeds, and does not limit the
+length of an answer. Here all steps of a request share one deadline: name lookup, connecting, sending and reading.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 
-# whoever bounds a call imports this module, by which MLflow's requests are bounded
+# re-exported, because limits take effect only if this module is imported
 from stacked.tracking.backend.waiting import ANSWER_BYTES as ANSWER_BYTES
 from stacked.tracking.backend.waiting import ANSWER_SECONDS as ANSWER_SECONDS
 from stacked.tracking.backend.waiting import BadAnswer as BadAnswer
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 BLOCK = 2**14
-#: Loggers that would print what is wrong with an answer, each time, beside the one warning of the outbox.
+#: Loggers that would report each bad answer in addition to the one warning of the uploader.
 LOGGERS = ("mlflow.exceptions", "mlflow.utils.rest_utils", "urllib3.connection", "urllib3.connectionpool")
 
 
 class _Raw(io.RawIOBase):
-    """The bytes of one answer."""
+    """The bytes of one answer, read within the limits."""
 
     def __init__(self, raw: io.RawIOBase, connected: socket.socket, waiting: Waiting) -> None:
         self._raw, self._socket, self._waiting, self._taken = raw, connected, waiting, 0
@@ -71,12 +71,12 @@ class _Answer(HTTPResponse):
 
 
 class _Bounded(HTTPConnection):
-    """A connection that keeps to what is left, at every step."""
+    """A connection whose every step keeps to the remaining time."""
 
     response_class = _Answer
 
     def _new_conn(self) -> socket.socket:
-        """Connect in a thread: looking up a name cannot be ended, and a name may have many addresses that hang."""
+        """Connect in a thread, because a name lookup cannot be interrupted and a name can have many unresponsive addresses."""
         waiting = _waiting.get()
         if waiting is None:
             return super()._new_conn()
@@ -95,11 +95,11 @@ class _Bounded(HTTPConnection):
         except concurrent.futures.TimeoutError:
             made.add_done_callback(lambda late: None if late.exception() else late.result().close())
             raise waiting.late() from None
-        connected.settimeout(waiting.left())  # for the handshake of TLS
+        connected.settimeout(waiting.left())  # limits the TLS handshake
         return connected
 
     def send(self, data: ReadableBuffer | Any) -> None:
-        """Send bytes in blocks: a server that takes them slowly is given up in the midst of them."""
+        """Send bytes in blocks, so that a slow server is given up in between."""
         waiting = _waiting.get()
         if waiting is None or not isinstance(data, (bytes, bytearray, memoryview)):
             super().send(data)
@@ -115,7 +115,7 @@ class _Bounded(HTTPConnection):
 
 
 class _Adapter(HTTPAdapter):
-    """Sends requests, never again by itself: what waits is sent later."""
+    """Sends requests without retries: pending uploads are sent later."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
@@ -126,7 +126,7 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: PreparedRequest, stream: bool = False, timeout: Any = None, **options: Any) -> Response:  # type: ignore[override]
         waiting = _waiting.get()
-        if waiting is None:  # it was chosen within `bounded`, and is used after it
+        if waiting is None:  # chosen within `bounded`, but used after it
             return super().send(request, stream=stream, timeout=timeout, **options)
         good = False
         waiting.begin(timeout if isinstance(timeout, (int, float)) else math.inf)
@@ -151,7 +151,7 @@ def _closing_on_error(answer: Response) -> Iterator[Response]:
 
 
 def _bound(manager: Any) -> Any:
-    """Let a manager of connections make such as keep to what is left."""
+    """Make a connection manager create connections that keep to the remaining time."""
     for scheme, pool in manager.pool_classes_by_scheme.items():
         if not issubclass(pool.ConnectionCls, _Bounded):
             kind = type(f"Bounded{pool.ConnectionCls.__name__}", (_Bounded, pool.ConnectionCls), {})
@@ -163,37 +163,37 @@ def _bound(manager: Any) -> Any:
 
 
 def _read(answer: Response) -> None:
-    """Read the content, which may be packed, up to the longest that is allowed."""
+    """Read the content, which may be compressed, up to the largest allowed size."""
     content = bytearray()
     for part in answer.iter_content(BLOCK):
         content += part
         check_size(len(content))
-    answer._content, answer.encoding = bytes(content), "utf-8"  # guessing an encoding takes minutes of a long one
+    answer._content, answer.encoding = bytes(content), "utf-8"  # guessing the encoding of a long answer takes minutes
 
 
 def _check(request: PreparedRequest, answer: Response) -> None:
-    """BadAnswer for what MLflow's client would take for done though it is not: a login page in place of MLflow, say."""
+    """Raise BadAnswer for an answer that MLflow's client would accept wrongly, such as a login page."""
     status, path = answer.status_code, urlsplit(request.url or "").path
     if 400 <= status < 600 or (answer.is_redirect and (status in (307, 308) or request.method == "GET")):
-        return  # a request keeps its method and content, or has none
+        return  # an error, or a redirect that keeps method and content
     if not 200 <= status < 300:
         raise BadAnswer(f"it answers with status {status} {answer.headers.get('location', '')}".rstrip())
     file = request.method == "PUT" and "/api/2.0/mlflow-artifacts/" in path
-    if "/api/2.0/mlflow/" not in path and not (file and answer.content):  # it answers to a file with nothing
+    if "/api/2.0/mlflow/" not in path and not (file and answer.content):  # the answer to a file is empty
         return
     try:
         parsed = json.loads(answer.content)
     except (ValueError, RecursionError):
         parsed = None
     if not (parsed == {} if file else _is_of_mlflow(path.partition("/api/2.0/mlflow/")[2], parsed)):
-        raise BadAnswer(f"it answers {answer.text[:60]!r}, which is not of MLflow")
+        raise BadAnswer(f"it answers {answer.text[:60]!r}, which is not an answer of MLflow")
 
 
 def _is_of_mlflow(asked: str, answer: Any) -> bool:
-    """Whether an answer has what MLflow's client uses without looking whether it is there.
+    """Whether an answer has the fields that MLflow's client uses without checking them.
 
-    Any object would do as the answer to `runs/update`, and end a run that has not ended; the files of a run without an
-    `artifact_uri` would be written into the working folder.
+    For instance, the client takes any object as the answer to `runs/update`, and would write the files of a run without an
+    `artifact_uri` into the current folder.
     """
     if not isinstance(answer, dict):
         return False
@@ -211,7 +211,7 @@ def _is_of_mlflow(asked: str, answer: Any) -> bool:
 
 @cache
 def _adapter(process: int) -> _Adapter:
-    """That of a process: connections are not shared with those that it forks."""
+    """Return the adapter of a process, because connections cannot be shared with forked processes."""
     return _Adapter()
 
 
@@ -222,7 +222,7 @@ def _chosen(session: Session, url: str) -> BaseAdapter:
     return _adapter(os.getpid()) if _waiting.get() else _get_adapter(session, url)
 
 
-# MLflow has no place for an adapter of one's own. Outside of `bounded` nothing changes for anybody.
+# MLflow does not accept an adapter, so that requests is patched; outside of `bounded` nothing changes.
 Session.get_adapter = _chosen  # type: ignore[assignment]
 for _name in LOGGERS:
     logging.getLogger(_name).addFilter(lambda _: _waiting.get() is None)

@@ -1,4 +1,4 @@
-"""Where runs are recorded: a local folder with an SQLite database, or the user's own MLflow server."""
+"""The store of runs: a local folder with an SQLite database, or the user's own MLflow server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import sqlite3
-import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -15,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-# Read by MLflow when it is imported: it reports nothing home, and a server that does not answer costs seconds, once: to
-# try again is left to the outbox.
+# MLflow reads these when it is imported. They turn telemetry off, and keep a server that does not answer from costing more than
+# seconds: retries are left to the uploader.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a study prints the addresses of its views
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # studies print the addresses themselves
 
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
@@ -30,32 +29,33 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.runtime.interruption import end_if_asked
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+from stacked.tracking.backend.workarounds import forget_connections
 from stacked.util.checks import need
 from stacked.util.errors import InputError, printable
 from stacked.util.links import check_inside
 from stacked.util.loopback import unproxied
 from stacked.util.paths import without_login, without_logins
 
-# It tells of every migration of a fresh database, and what it says of one that fails, with traces of a hundred lines, is raised
-# too, and told in one.
+# This logger reports every migration of a new database, and long tracebacks of errors that are also raised and reported in one
+# line.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 class Unusable(InputError):
-    """The store answers, and takes no runs as it is: that is for its user to mend."""
+    """The store answers but cannot take runs, which its user must correct."""
 
 
 OUTAGES = (Unusable, MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
-LOCK_SECONDS = 120.0  # for opening a store, before anything is trained
-BUSY_SECONDS = 10.0  # for a store that others use while runs are trained
-LONGEST_PATH = 512  # bytes that SQLite takes
-#: The names under which this process has made databases.
+LOCK_SECONDS = 120.0  # time limit for opening a store, before training
+BUSY_SECONDS = 10.0  # time limit for a store that other processes use during training
+LONGEST_PATH = 512  # bytes of the longest path that SQLite accepts
+#: Temporary names under which this process has created databases.
 _MADE: set[Path] = set()
 
 
 @dataclass(frozen=True)
 class Store:
-    """An MLflow store: its address, and the local folder (absolute) that holds work files.
+    """An MLflow store: its address, and the local folder (absolute) of work files.
 
     For the local store that folder also holds the database and the artifacts.
     """
@@ -65,22 +65,22 @@ class Store:
 
     @property
     def artifacts(self) -> Path:
-        """Folder of the local store's artifacts."""
+        """The folder of the local store's artifacts."""
         return self.root / "artifacts"
 
     @property
     def name(self) -> str:
-        """What a run remembers its store by, without a login: the local store may be moved with its runs."""
+        """The name of the store in records of runs: an address without login, or "local", so that a local store can be moved."""
         return "local" if self.is_local else without_login(self.uri)
 
     @property
     def is_local(self) -> bool:
-        """Whether database and artifacts lie under `root`."""
+        """Whether database and artifacts are in `root`."""
         return self.uri == _local_uri(self.root)
 
     @property
     def database(self) -> Path | None:
-        """The file of its SQLite database, if that is what it is."""
+        """The file of the store's SQLite database, if it has one."""
         return _sqlite_path(self.uri)
 
     @property
@@ -90,12 +90,12 @@ class Store:
 
 
 def open_store(root: Path = Path("mlruns")) -> Store:
-    """Open the local store in `root`, creating it where missing, or the one MLFLOW_TRACKING_URI names.
+    """Open the local store in `root`, creating it if missing, or the store that MLFLOW_TRACKING_URI names.
 
-    Any number of processes may open a fresh store at once. A server is not contacted here: training does not
-    depend on it. Raises `InputError` when the folder cannot be written or a database cannot be opened.
+    Any number of processes may open a new store at once. A server is not contacted here, because training does not depend on
+    it. Raises `InputError` if the folder cannot be written or a database cannot be opened.
     """
-    os.environ.update(unproxied(os.environ))  # a proxy does not know what this machine serves itself
+    os.environ.update(unproxied(os.environ))  # a proxy cannot reach servers on this machine's loopback
     root = root.resolve()
     _make_writable(root)
     store = Store(os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(root), root)
@@ -131,9 +131,10 @@ def _local_uri(root: Path) -> str:
 
 
 def sqlite_uri(path: Path) -> str:
-    """The address of an SQLite database, whatever characters are in its path.
+    """Return the address of an SQLite database for any path.
 
-    Where some must be escaped the driver is named, for MLflow (3.17) makes the folders of "sqlite:///PATH" as PATH is written.
+    If characters must be escaped the driver is named, because MLflow (3.17) creates the folders of "sqlite:///PATH" from the
+    unescaped PATH.
     """
     plain = f"sqlite:///{path.as_posix()}"
     if _sqlite_path(plain) == path:
@@ -142,7 +143,7 @@ def sqlite_uri(path: Path) -> str:
 
 
 def _sqlite_path(uri: str) -> Path | None:
-    """The file that the address of an SQLite database means; None for another address, or a database in memory."""
+    """Return the file of an SQLite address; None for other addresses, and for a database in memory."""
     if not uri.startswith("sqlite"):
         return None
     name = make_url(uri).database
@@ -162,12 +163,12 @@ def _make_writable(folder: Path) -> None:
 
 
 def _prepare(store: Store) -> None:
-    """See to it that there is a database that MLflow can open; one that another process keeps to itself now will do."""
+    """Make sure that MLflow can open the database; one that another process has locked now is accepted."""
     breaker, start = circuit_breaker_for(store.uri), time.monotonic()
     try:
         if store.is_local:
             _create_database(store.root)
-            if not breaker.has():
+            if not breaker.allows():
                 return
             check_unlocked(store.root / "mlflow.db")
             _first_use(store.uri)
@@ -184,8 +185,8 @@ def _prepare(store: Store) -> None:
         if "database is locked" in reason:
             if breaker.failed(time.monotonic() - start):
                 warnings.warn(
-                    f"another process has locked {without_login(store.uri)}; training goes on, and what is recorded is sent "
-                    "when it is free",
+                    f"another process has locked {without_login(store.uri)}; training goes on, and its records are sent "
+                    "when the lock is released",
                     RuntimeWarning,
                     stacklevel=3,
                 )
@@ -197,14 +198,14 @@ def _prepare(store: Store) -> None:
 
 
 def _first_use(uri: str) -> None:
-    """What creates or checks the schema."""
+    """Make MLflow create or check the schema."""
     MlflowClient(uri).search_experiments(max_results=1)
 
 
 def check_opens(path: Path) -> None:
-    """Raise an outage where SQLite cannot open or make this database: MLflow would try for two minutes, and say nothing.
+    """Raise an outage if SQLite cannot open or create this database: MLflow would retry silently for two minutes.
 
-    InputError where that is for the length of its path.
+    Raises InputError if its path is too long.
     """
     try:
         with closing(sqlite3.connect(path)) as database:
@@ -220,13 +221,13 @@ def check_opens(path: Path) -> None:
 
 
 def check_unlocked(path: Path) -> None:
-    """Raise an outage where another process keeps a database to itself: MLflow would wait twice as long; or there is none."""
+    """Raise an outage if the database is missing or locked by another process: MLflow would wait twice as long."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as database:
         database.execute("BEGIN IMMEDIATE")
 
 
 def _create_database(root: Path) -> None:
-    """Create the local database where there is none, in one process."""
+    """Create the local database if it is missing, in one process only."""
     path = root / "mlflow.db"
     if path.exists():
         return
@@ -236,30 +237,22 @@ def _create_database(root: Path) -> None:
 
 
 def make_database(path: Path) -> None:
-    """Make a database whole or not at all, under another name first: MLflow cannot mend one whose creation was interrupted."""
+    """Create a database atomically, under another name first: MLflow cannot repair one whose creation was interrupted."""
     made, begun = path.with_name(f".{path.stem}-new.db"), f".{path.stem}-new*"
-    if made in _MADE:  # MLflow keeps connections to a name that it has used
+    if made in _MADE:  # MLflow keeps connections to names that it has used
         made = made.with_stem(f"{made.stem}-{len(_MADE)}")
     _MADE.add(made)
     _unlink(path.parent.glob(begun))
     try:
-        made.touch()  # with the mode that the umask says: SQLite's own lets no group write
+        made.touch()  # with the permissions of the umask: SQLite's own do not let a group write
         check_opens(made)
         _first_use(sqlite_uri(made))
-        _unlink(path.parent.glob(f"{path.name}-*"))  # SQLite would play a journal of the old one back into the new one
+        _unlink(path.parent.glob(f"{path.name}-*"))  # SQLite would apply a journal of the old database to the new one
         os.replace(made, path)
-        let_go_of_connections(sqlite_uri(path))
+        forget_connections(sqlite_uri(path))
     except BaseException:
         _unlink(path.parent.glob(begun))
         raise
-
-
-def let_go_of_connections(uri: str) -> None:
-    """Forget this process's connections to a database: they lead to the file that had its name when they were made."""
-    stores = sys.modules.get("mlflow.store.tracking.sqlalchemy_store")
-    engines = stores.SqlAlchemyStore._engine_map if stores else {}
-    if uri in engines:
-        engines[uri].dispose()
 
 
 def _unlink(paths: Iterable[Path]) -> None:
@@ -269,7 +262,7 @@ def _unlink(paths: Iterable[Path]) -> None:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """Hold a store's lock; the system drops it when its process dies: a file left behind is harmless."""
+    """Context that holds a store's lock; the system releases it if the process dies, so that a remaining file is harmless."""
     try:
         with FileLock(root / ".lock", timeout=LOCK_SECONDS):
             yield
@@ -281,15 +274,15 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why the store failed, in a line: what MLflow and its libraries say around that fills a screen."""
+    """Return in one line why the store failed, without the surrounding messages of MLflow and its libraries."""
     while cause := _cause(error):
         error = cause
     lines, kind = str(error)[:5000].strip().splitlines() or [""], type(error).__name__
-    known = lines[0] and isinstance(error, OUTAGES)  # the message of another error may be a key, or a line of an answer
+    known = lines[0] and isinstance(error, OUTAGES)  # the message of another error can be a key, or a part of an answer
     return printable(without_logins(lines[0] if known else f"{kind}: {lines[0]}"))[:200]
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    inside = (each for each in error.args if isinstance(each, BaseException))  # as urllib3 keeps it
+    inside = (each for each in error.args if isinstance(each, BaseException))  # where urllib3 keeps the cause
     context = None if error.__suppress_context__ else error.__context__
     return error.__cause__ or context or next(inside, None)

@@ -13,8 +13,8 @@ from torch.fx import symbolic_trace
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from stacked.tracking.backend.client import StoreClient
-from stacked.tracking.backend.export_cleanup import environments, generated
 from stacked.tracking.backend.store import open_store
+from stacked.tracking.backend.workarounds import generated_sources, shape_environments
 
 
 def test_exported_models_leave_nothing_in_the_process(tmp_path: Path) -> None:
@@ -23,16 +23,16 @@ def test_exported_models_leave_nothing_in_the_process(tmp_path: Path) -> None:
     client, encoder = StoreClient(open_store(tmp_path), "e"), nn.Sequential(nn.Linear(3, 2), nn.ReLU()).eval()
     example, alive = np.zeros((2, 3), dtype=np.float32), []
     mine, traced = ShapeEnv(tracked_fakes=[]), symbolic_trace(encoder)
-    texts = dict(generated())
+    texts = dict(generated_sources())
     assert any(text in traced.code for text in texts.values())
     for number in range(5):
         run_id = client.create_run(f"r{number}", 0, {})
         client.log_model(run_id, "encoder", encoder, example)
         client.end_run(run_id, "FINISHED", 1)
         gc.collect()
-        alive.append(len(environments()))
+        alive.append(len(shape_environments()))
     assert alive[2:] == [alive[2]] * 3
     assert mine.tracked_fakes == []
-    assert generated() == texts
+    assert generated_sources() == texts
     assert not utils._artifact_repos_cache
     assert not [name for name in linecache.cache if name.startswith("<eval_with_key>") and name not in texts]
