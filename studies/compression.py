@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from studies.applications.compression.study import USE
-from studies.framework.use import main
+from studies.applications.compression.study import STUDY
+from studies.framework.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(USE))
+    sys.exit(main(STUDY))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from studies.reliability.endurance import main
+from studies.framework.main import main
+from studies.reliability.endurance import STUDY
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(STUDY))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from studies.framework.study import main
+from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 
 if __name__ == "__main__":

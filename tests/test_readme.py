@@ -17,22 +17,23 @@ from studies.applications.denoising import study as denoising
 from studies.applications.linear import study as linear
 from studies.applications.photographs import study as photographs
 from studies.applications.projection import study as projection
-from studies.benchmark import report as benchmark
-from studies.benchmark.questions import questions
-from studies.framework.command_line import parser
-from studies.framework.options import options
-from studies.framework.places import INDEX, ROOT
-from studies.framework.study import block, parse
+from studies.benchmark import page as benchmark
+from studies.benchmark.study import STUDY as BENCHMARK
+from studies.framework.training_session import block
+from studies.measuring import page
 from studies.papers.hinton2006 import STUDY as HINTON
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICIES
-from studies.report import readme_block, uses
+from studies.record.index import INDEX, ROOT, readme_block
+from studies.statistics import measurement_rows
 from studies.statistics.rows import finished, load_rows
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = (ROOT / "README.md", ROOT / "studies" / "README.md", ROOT / "studies" / "reliability" / "README.md", INDEX)
 STUDIES = (LAYERWISE, POLICIES, HINTON)
-USES = {one.USE.name: one.USE for one in (anomaly, capacity, compression, denoising, linear, photographs, projection)}
+USES = {
+    one.STUDY.name: one.STUDY for one in (anomaly, capacity, compression, denoising, linear, photographs, projection)
+}
 #: The records that the index shows, and those that are committed: others are their user's.
 EVERY_BLOCK = re.findall(r"^<!-- begin: (\S+) -->$", INDEX.read_text(encoding="utf-8"), re.MULTILINE)
 BLOCKS = [name for name in EVERY_BLOCK if name.split("/")[0] not in USES and name != "benchmark"]
@@ -105,14 +106,14 @@ def test_links_lead_to_files() -> None:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_is_that_of_the_committed_rows(name: str) -> None:
     study = next(study for study in STUDIES if name.split("/")[0] == study.name)
-    assert readme_block(INDEX, name) == block(study, ROOT / "results" / name)
+    assert readme_block(INDEX, name) == block(study, ROOT / "results" / name, INDEX.parent)
 
 
 @pytest.mark.parametrize("name", BLOCKS_OF_USES)
 def test_the_block_of_a_use_is_that_of_its_committed_rows(name: str) -> None:
     use, out = USES[name.split("/")[0]], ROOT / "results" / name
-    assert readme_block(INDEX, name) == uses.block(use, out, INDEX.parent)
-    rows = uses.load(out)
+    assert readme_block(INDEX, name) == page.block(use, out, INDEX.parent)
+    rows = measurement_rows.load(out)
     assert set(rows["method"]) == set(use.methods)
     assert (rows.groupby("method")["seed"].nunique() > 1).all()
     assert rows["commit"].nunique() == 1
@@ -120,7 +121,7 @@ def test_the_block_of_a_use_is_that_of_its_committed_rows(name: str) -> None:
 
 
 def test_the_block_of_the_benchmark_is_that_of_its_rows() -> None:
-    assert readme_block(INDEX, "benchmark") == benchmark.block(ROOT / "results" / "benchmark", questions())
+    assert readme_block(INDEX, "benchmark") == benchmark.block(BENCHMARK, ROOT / "results" / "benchmark", INDEX.parent)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -144,7 +145,7 @@ def test_the_two_commands_stand_at_the_top() -> None:
 
 
 def test_the_smoke_run_goes_where_the_guide_says() -> None:
-    given = options("layerwise", parse(LAYERWISE, parser("p", "q", LAYERWISE.arm_names), ["--smoke"]))
+    given = LAYERWISE.given(["--smoke"])
     guide = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
     shown = guide.split("The smoke run prints")[1].split("```")[1]
     assert shown.count(f"{given.out}\n") == 1

@@ -1,4 +1,4 @@
-"""Our own stacks in studies of uses: trained layer-wise or jointly, with the same FLOPs."""
+"""Our own stacks in studies of applications: trained layer-wise or jointly, with the same FLOPs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from stacked.data import Splits
     from stacked.model.stack import StackedAutoencoder
     from stacked.spec import RunSpec
-    from studies.design.use import Setting
+    from studies.design.measurements import Context
 
 #: how a stack is trained, as tables call it: the growth policy
 WAYS = {"layer-wise": "greedy+finetune", "joint": "joint"}
@@ -59,12 +59,12 @@ def counted(splits: Splits, images: int) -> Splits:
     return dataclasses.replace(splits, train=Split(empty, torch.zeros(images, dtype=torch.int64)))
 
 
-def trained(setting: Setting, spec: RunSpec, way: str, images: Tensor | None = None) -> Trained:
+def trained(context: Context, spec: RunSpec, way: str, images: Tensor | None = None) -> Trained:
     """A stack of `spec`, trained in a `way` on uint8 images (None: the training images)."""
     from stacked.training.codes import Images
     from stacked.training.pretrain import pretrain
 
-    images = setting.splits.train.images if images is None else images
-    mine, gflop = equal(spec, way, setting.splits, len(images))
-    stack = pretrain(mine, Images(images), setting.splits.image_shape, device=setting.given.device)
+    images = context.splits.train.images if images is None else images
+    mine, gflop = equal(spec, way, context.splits, len(images))
+    stack = pretrain(mine, Images(images), context.splits.image_shape, device=context.given.device)
     return Trained(stack.cpu(), mine, gflop)

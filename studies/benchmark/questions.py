@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from studies.benchmark.scaling import AXES, WAYS
-from studies.benchmark.seeds import NETS, SEEDS
+from studies.benchmark.workloads.scaling import AXES, WAYS
+from studies.benchmark.workloads.seeds import NETS, SEEDS
 
 Call = tuple[str, Mapping[str, Any]]
 
 TOGETHER = "as one batched model"
+#: of the machine in the minute before a measurement: how many processes wanted to compute, on average
+LOAD = "load"
 
 
 @dataclass(frozen=True)

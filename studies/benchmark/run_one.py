@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from stacked.cost.roofline import copy_rate, product_rate
-from studies.benchmark import large, loops, ours, peers, photos, seeds, starts, whole
-from studies.benchmark.predicted import foretold
-from studies.benchmark.scaling import scaling
-from studies.benchmark.spent import Spent
-from studies.benchmark.workloads import WORKS, error, pixels
+from studies.benchmark.workloads import large, loops, ours, peers, photos, seeds, starts, whole
+from studies.benchmark.workloads.predicted import foretold
+from studies.benchmark.workloads.scaling import scaling
+from studies.benchmark.workloads.spent import Spent
+from studies.benchmark.workloads.works import WORKS, error, pixels
 
 Measured = dict[str, float]
 

@@ -1,1 +1,1 @@
-"""What a study compares: arms, the spaces in which they are tuned, and the claims that are held beside the rows."""
+"""What a study is: the study and its session, arms, search spaces, claims, measurements and drawings."""

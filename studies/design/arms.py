@@ -26,7 +26,7 @@ class Arm:
     `changes` maps dotted names of fields to plain values: {"optimisation.optimiser": "sgd", "stack.init": "uniform"}. An arm
     with `own_budget` has the study's budget as it stands; others get as much as the study's `measure_of` arm. `search`: the
     fields that tuning draws for this arm, beside those that the study draws for all; `tuned` is False for an arm that is left
-    as it is. `judged_by`: the measure on validation images by which its trials are compared ("": the study's).
+    as it is. `tuned_by`: the measure on validation images by which its trials are compared ("": the study's).
     """
 
     name: str
@@ -35,7 +35,7 @@ class Arm:
     own_budget: bool = False
     search: Search = field(default_factory=dict)
     tuned: bool = True
-    judged_by: str = ""
+    tuned_by: str = ""
 
     def spec(self, base: RunSpec) -> RunSpec:
         """The spec of a run of this arm, before its seed and its budget; InputError when it cannot be trained."""

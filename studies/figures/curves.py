@@ -1,4 +1,4 @@
-"""Learning curves: quality against updates, compute and time, with the references they are judged by."""
+"""Learning curves: quality against updates, compute and time, with the references beside them."""
 
 from __future__ import annotations
 

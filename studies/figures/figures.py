@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studies.figures.curves import draw_curves
@@ -15,7 +14,7 @@ from studies.statistics.rows import finished
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ARM_COLOURS", "CAPTIONS", "Drawing", "Record", "arm_colours", "draw", "drawn"]
+__all__ = ["ARM_COLOURS", "CAPTIONS", "Record", "arm_colours", "draw", "drawn"]
 
 _INTERVAL = "the 95 % t interval of the mean over seeds"
 
@@ -39,14 +38,6 @@ CAPTIONS = {
     "difference from the reference arm for arms that train. Small dots are single "
     f"seeds; bars are {_INTERVAL}.",
 }
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure that one study has of its own: its caption, and what draws it (None: for want of data)."""
-
-    caption: str
-    draw: Callable[[Record], Figure | None]
 
 
 def draw(name: str, study: Record) -> bytes | None:

@@ -1,1 +1,1 @@
-"""What all studies share: arms, tuning, command line, workers, records."""
+"""The one `main` of all studies, and studies of training runs: planning, equal budgets, tuning, workers, views in MLflow."""

@@ -12,12 +12,12 @@ from stacked.cost.disk import check_room, check_writable, store_room, work_room
 from stacked.data.stream import Order
 from stacked.evaluation.pictures import MAP, SHOWN, filters
 from stacked.model.stack import empty_stack
-from studies.framework.record import FILES
+from studies.record.runs import FILES
 
 if TYPE_CHECKING:
     from stacked.data import Splits
     from stacked.tracking.backend.store import Store
-    from studies.framework.options import Options
+    from studies.cli.options import Options
     from studies.framework.workers import Job
 
 #: Bytes of a row, of a point of a curve (the file is there twice when it is replaced), and of the page and its figures.

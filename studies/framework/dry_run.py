@@ -12,7 +12,7 @@ from stacked.cost.forecast import Forecast, estimate_cost
 
 if TYPE_CHECKING:
     from stacked.data import Splits
-    from studies.framework.options import Options
+    from studies.cli.options import Options
     from studies.framework.workers import Job
 
 

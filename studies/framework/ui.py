@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.util.errors import InputError
-from studies.framework.names import configuration, experiment_name
-from studies.framework.places import INDEX, ROOT
-from studies.framework.record import committed_as, recorded
-from studies.report.page import has_block
+from studies.record.index import INDEX, ROOT, committed_as, has_block
+from studies.record.names import configuration, experiment_name
+from studies.record.runs import recorded
 from studies.statistics.rows import arms_of, finished, load_curves, load_rows
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
     from stacked.tracking.backend.store import Store
-    from studies.framework.options import Options
+    from studies.cli.options import Options
 
 #: columns of a row that become tags of its run
 TAGS = ("arm", "seed", "commit", "device", "threads")
@@ -85,6 +84,7 @@ def show(study: str, given: Options) -> int:
         tell(views, store, given.port, given.host)
         return 0
     server = serve(store, given.port, host=given.host)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a session notes only, to end when it can
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the server too
     try:
         print(f"The MLflow UI of {store.root} runs at {address(given.port, given.host)} (Ctrl-C ends it):")

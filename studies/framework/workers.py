@@ -28,7 +28,7 @@ from stacked.util.atomic import REFUSED, unwritable
 from stacked.util.checks import need
 from stacked.util.errors import Diverged, InputError, Interrupted, Unwritable
 from stacked.util.paths import without_folders
-from studies.framework.options import Options
+from studies.cli.options import Options
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -66,7 +66,7 @@ class Job:
 
     def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
         """Make the run on these data and record it; its row."""
-        from studies.framework import record
+        from studies.record import runs as record
 
         done = train(self, splits, stop)
         record.add(self.given.out, done.row, done.curve, done.samples, self.arms)
@@ -74,7 +74,7 @@ class Job:
 
     def failed(self, reason: str) -> Row:
         """Record that the run failed, and why; its row."""
-        from studies.framework import record
+        from studies.record import runs as record
 
         row = record.failed_row(self.spec, self.arm, reason)
         record.add(self.given.out, row, [], {}, self.arms)

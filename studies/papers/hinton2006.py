@@ -29,10 +29,11 @@ import numpy as np
 
 from studies.design.arms import Arm
 from studies.design.claims import Claim
+from studies.design.drawing import Drawing
 from studies.design.search import Among, LogRange, Times
-from studies.figures.figures import Drawing
 from studies.figures.pictures import Line, by_value, depths_of, draw_lines
-from studies.framework.study import Study, main
+from studies.framework.main import main
+from studies.framework.training_study import TrainingStudy
 from studies.papers.maps import draw_maps
 from studies.statistics.measures import measure
 
@@ -130,7 +131,7 @@ def maps(study: Record) -> Figure | None:
     return draw_maps(found, ("first value of the code", "second value of the code"))
 
 
-STUDY = Study(
+STUDY = TrainingStudy(
     name="hinton2006",
     module="papers.hinton2006",
     title="Hinton & Salakhutdinov 2006: reducing the dimensionality of data with neural networks",

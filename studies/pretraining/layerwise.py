@@ -9,7 +9,7 @@ Command: python -m studies.layerwise
 from __future__ import annotations
 
 from studies.design.arms import Arm
-from studies.framework.study import Study
+from studies.framework.training_study import TrainingStudy
 
 PROTOCOL = """\
 - **Arms** share, for a seed, the initial weights, the data order, the corruption and the label subsets. `greedy` trains
@@ -30,7 +30,7 @@ PROTOCOL = """\
   `random` is the same network from random initialisation.
 """
 
-STUDY = Study(
+STUDY = TrainingStudy(
     name="layerwise",
     title="Layer-wise against joint training",
     question="Does greedy layer-wise pretraining help against joint training of the same autoencoder, at equal compute?",

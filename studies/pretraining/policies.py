@@ -15,9 +15,9 @@ Expected and cost: results/policies/*/README.md, generated from the rows.
 from __future__ import annotations
 
 from studies.design.arms import Arm
+from studies.design.drawing import Drawing
 from studies.design.search import LogRange
-from studies.figures.figures import Drawing
-from studies.framework.study import Study
+from studies.framework.training_study import TrainingStudy
 from studies.pretraining.growth_figures import draw_growth
 from studies.pretraining.policies_figures import draw_policies, draw_restored
 from studies.report.answer import quote
@@ -61,7 +61,7 @@ PROTOCOL = """\
 CONVERGES = {"optimisation.patience": 3, "optimisation.check_every": 20, "optimisation.schedule": "constant"}
 CONVERGES |= {"optimisation.end_schedule": "cosine"}
 
-STUDY = Study(
+STUDY = TrainingStudy(
     name="policies",
     title="Growth policies at equal compute",
     question="Which way of growing a stack is best at equal compute?",
@@ -76,7 +76,7 @@ STUDY = Study(
         Arm("progressive+finetune"),
         Arm("simultaneous"),
         Arm("simultaneous+finetune"),
-        Arm("supervised", judged_by="probe_acc"),
+        Arm("supervised", tuned_by="probe_acc"),
         Arm("supervised+finetune"),
         Arm("converge", changes=CONVERGES),
         Arm("converge+finetune", changes=CONVERGES),

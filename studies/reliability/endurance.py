@@ -1,45 +1,36 @@
 """Does a process that trains one run after the other stay as large as it was?
 
-Claim: over 2,000 phases, memory, open files, threads, child processes and Python's objects do not grow, nor does the time that
-a run takes.
-
 Command: python -m studies.endurance --phases 2000 --out results/endurance
 Expected and cost: results/endurance/README.md, generated from samples.csv.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import gc
 import io
 import os
-import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-from stacked.cli.command import Command, called
-from stacked.cli.overwriting import check_own
 from stacked.runs.run import load
-from stacked.runtime.interruption import Interruption
 from stacked.runtime.progress import say
-from stacked.util.atomic import sweep, write_atomically
+from stacked.util.atomic import write_atomically
 from stacked.util.checks import need, whole
-from stacked.util.paths import command_without_folders
+from studies.cli.command_line import parser
+from studies.cli.options import options
 from studies.figures.style import arm_colours
-from studies.framework.command_line import parser
-from studies.framework.exit_codes import ended
-from studies.framework.names import experiment_name
-from studies.framework.options import options
 from studies.framework.workers import Job, work
-from studies.reliability.endurance_report import report
-from studies.report.origin import origin
+from studies.record.names import experiment_name
+from studies.reliability.endurance_report import findings
+from studies.reliability.session import ReliabilitySession, ReliabilityStudy
 
 ARM = "greedy+unfreeze"
 #: Five stages of two kinds on digits: ten phases a run, two updates each, and every part of a run's record.
-STUDY = (
+WORDS = (
     *("--data", "digits", "--limit", "200", "--batch-size", "32", "--level", "0.1", "--jobs", "1", "--arms", ARM),
     *(
         "--stack",
@@ -70,39 +61,34 @@ class Sample:
     objects: int
 
 
-def main(words: list[str] | None = None) -> int:
-    """The command line; returns 0 when nothing grew, 1 when something did, 2 for bad input, 130 when interrupted."""
-    description = (__doc__ or "").splitlines()[0]
-    command = Command(prog=called("studies.endurance"), description=description)
-    command.add_argument("--phases", type=int, default=2000, metavar="N", help="how many to train, at least (2000)")
-    command.add_argument(
-        "--out", type=Path, default=None, metavar="DIR", help="folder for samples, figure and report (print it only)"
-    )
-    words, stop = sys.argv[1:] if words is None else words, Interruption()
+class EnduranceSession(ReliabilitySession):
+    """Trains in this process; a record is made at once, and not gone on with."""
 
-    def do() -> int:
-        given = command.parse_args(words)
-        whole(given.phases, "phases", LEAST)
-        need(PROC.exists(), f"there is no {PROC} on this system, which tells of memory and open files: use Linux")
-        with stop, tempfile.TemporaryDirectory(prefix="endurance-") as folder:
-            out = given.out or Path(folder) / "out"
-            need(
-                not (out / "samples.csv").exists(),
-                f"{out} holds samples of another time: choose another --out, or move them away",
-            )
-            check_own(False, (out / "README.md", out / "figures" / "endurance.png"))
-            sweep(out, out / "figures")
-            made_with = origin()  # before what is written counts as a change of the code
-            endure(Path(folder), out / "samples.csv", given.phases, stop)
-            page, grew = report(out, description, command_without_folders([*command.prog.split(), *words]), made_with)
-        print(page)
-        return 1 if grew else 0
+    table, head = "samples.csv", "run,phases,"
 
-    return ended(command.prog, stop, do, "the samples so far are kept where --out was given")
+    def begin(self) -> int | None:
+        """Check the folder, which must have no samples."""
+        need(
+            not (self.out / self.table).exists(),
+            f"{self.out} holds samples of another time: choose another --out, or move them away",
+        )
+        return super().begin()
+
+    def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
+        """Train, and take a sample after each run."""
+        yield from endure(self.folder, self.out / self.table, self.given.phases, stop)
+
+    def findings(self) -> list[str]:
+        """What grew and what did not; it failed where something grew."""
+        parts, self.failed = findings(self.out)
+        return parts
 
 
-def endure(folder: Path, samples: Path, phases: int, stop: Callable[[], bool]) -> None:
-    """Train at least so many phases in this process, recorded below `folder` as those of any study; a sample after each run."""
+def endure(folder: Path, samples: Path, phases: int, stop: Callable[[], bool]) -> Generator[None, None, None]:
+    """Train at least so many phases in this process, recorded below `folder` as those of any study.
+
+    Yields after each run, of which a sample is written.
+    """
     jobs = runs(folder, phases)
     splits = load(jobs[0].spec)
     each = len(jobs[0].spec.phases())
@@ -115,14 +101,15 @@ def endure(folder: Path, samples: Path, phases: int, stop: Callable[[], bool]) -
         seconds, cpu_seconds = round(time.perf_counter() - began, 3), round(time.process_time() - spent, 3)
         sample = Sample(number, number * each, seconds, cpu_seconds, *held())
         table.writerow(astuple(sample))
-        write_atomically(samples, text.getvalue())  # all of them: the folder may have been removed
+        write_atomically(samples, text.getvalue())
         say(f"{sample.phases}/{phases} phases: {sample}")
+        yield
         began, spent = time.perf_counter(), time.process_time()
 
 
 def runs(folder: Path, phases: int) -> list[Job]:
     """Runs of one spec with so many seeds that they have at least so many phases, each of which trains."""
-    words = [*STUDY, "--out", str(folder / "record"), "--store", str(folder / "store")]
+    words = [*WORDS, "--out", str(folder / "record"), "--store", str(folder / "store")]
     given = options("endurance", parser("", "", (ARM,)).parse_args(words))
     spec = replace(given.base, policy=ARM, evaluation=replace(given.base.evaluation, every=5))
     seeds = range(-(-phases // len(spec.phases())))
@@ -144,3 +131,29 @@ def held() -> tuple[float, int, int, int, int]:
         sum(len((task / "children").read_text().split()) for task in tasks),
         len(gc.get_objects()),
     )
+
+
+def more(command: argparse.ArgumentParser) -> None:
+    """Options of this study."""
+    command.add_argument("--phases", type=int, default=2000, metavar="N", help="how many to train, at least (2000)")
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raise InputError for too few phases, and on systems that do not tell what a process holds."""
+    whole(given.phases, "phases", LEAST)
+    need(PROC.exists(), f"there is no {PROC} on this system, which tells of memory and open files: use Linux")
+
+
+STUDY = ReliabilityStudy(
+    name="endurance",
+    title="One process, many runs",
+    question=__doc__.splitlines()[0],
+    protocol=(
+        "Claim: over 2,000 phases, memory, open files, threads, child processes and Python's objects do not grow, nor does the "
+        "time that a run takes."
+    ),
+    after_interruption="the samples so far are kept where --out was given",
+    options=more,
+    check=check,
+    opened=EnduranceSession,
+)

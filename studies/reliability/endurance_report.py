@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from scipy import stats
 
 from stacked.util.atomic import write_atomically
 from studies.figures.style import ARM_COLOURS, new_figure, png, style
-from studies.report.verbatim import code
+from studies.report.tables import markdown
+from studies.statistics.measures import Measure
 from studies.statistics.reading import Columns, table
 
 if TYPE_CHECKING:
@@ -25,30 +27,16 @@ CAPTION = (
 )
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A column of the samples: what it is called, in which unit, with how many decimals."""
-
-    column: str
-    label: str
-    unit: str = ""
-    decimals: int = 0
-
-    @property
-    def title(self) -> str:
-        """Its name with its unit."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
-
-MEMORY = Quantity("memory", "resident memory", "MB", 1)
-QUANTITIES = (
-    MEMORY,
-    Quantity("files", "open files"),
-    Quantity("threads", "threads"),
-    Quantity("children", "child processes"),
-    Quantity("objects", "Python objects"),
-    Quantity("cpu_seconds", "processor time of a run", "s", 3),
-)
+MEMORY = "memory"
+#: columns of the samples that must not grow
+QUANTITIES = {
+    MEMORY: Measure("resident memory", "lower", decimals=1, unit=" MB"),
+    "files": Measure("open files", "lower", decimals=0),
+    "threads": Measure("threads", "lower", decimals=0),
+    "children": Measure("child processes", "lower", decimals=0),
+    "objects": Measure("Python objects", "lower", decimals=0),
+    "cpu_seconds": Measure("processor time of a run", "lower", decimals=3, unit=" s"),
+}
 
 
 @dataclass(frozen=True)
@@ -89,69 +77,54 @@ def slope(samples: pd.DataFrame, column: str) -> Slope:
     return Slope(1000 * line.slope, 1000 * (line.slope - wide), 1000 * (line.slope + wide))
 
 
-def report(out: Path, question: str, command: str, origin: str) -> tuple[str, bool]:
-    """Write figure and README.md beside the samples.csv in `out`; returns the page, and whether anything grew."""
+def findings(out: Path) -> tuple[list[str], bool]:
+    """Write the figure beside the samples.csv in `out`; returns the parts of the page, and whether anything grew."""
     samples = load(out / "samples.csv")
-    slopes = {quantity: slope(samples, quantity.column) for quantity in QUANTITIES}
+    slopes = {column: slope(samples, column) for column in QUANTITIES}
     with style():
         write_atomically(out / "figures" / "endurance.png", png(draw(samples, slopes[MEMORY])))
-    page = written(samples, slopes, question, command, origin)
-    write_atomically(out / "README.md", page)
-    return page, any(found.grows for found in slopes.values())
+    return written(samples, slopes), any(found.grows for found in slopes.values())
 
 
-def written(samples: pd.DataFrame, slopes: dict[Quantity, Slope], question: str, command: str, origin: str) -> str:
-    """What came of it, as Markdown."""
+def written(samples: pd.DataFrame, slopes: Mapping[str, Slope]) -> list[str]:
+    """What came of it, as parts of a page."""
     last, number = samples.iloc[-1], len(halves(samples)[1])
-    lines = [
-        "# One process, many runs",
-        "",
-        question,
-        "",
+    header = ["held by the process", "first half", "second half", "at the end"]
+    header += ["more per 1,000 phases (95 % interval)", "grows"]
+    return [
         f"{last['phases']:,.0f} phases in {last['run']:,.0f} runs, one after the other in one process, as a study trains "
         f"them: tracked in a local MLflow store, with checkpoints, rows and curves. {verdict(slopes)}",
-        "",
         "![Memory, counts and time against phases](figures/endurance.png)",
-        "",
         f"*{CAPTION}*",
-        "",
-        f"Command: {code(command)}",
-        "",
-        "| held by the process | first half | second half | at the end | more per 1,000 phases (95 % interval) | grows |",
-        "| --- | --: | --: | --: | --: | --- |",
-        *(line(samples, quantity, found) for quantity, found in slopes.items()),
-        "",
+        markdown(header, [line(samples, column, found) for column, found in slopes.items()]),
         f"Halves are told by their means. More per 1,000 phases is the slope of a straight line through the {number:,} samples "
         "of the second half, with its 95 % t interval; a quantity grows where the whole interval lies above 0. The interval "
         "takes residuals for independent; neighbours resemble each other, so that the true one is wider. A sample is taken "
         "after each run, and nothing is collected for the occasion. By the clock, which other work on the machine slows down, "
         f"the median run took {samples['seconds'].median():.1f} s.",
-        "",
-        origin,
-        "",
     ]
-    return "\n".join(lines)
 
 
-def verdict(slopes: dict[Quantity, Slope]) -> str:
+def verdict(slopes: Mapping[str, Slope]) -> str:
     """What grew and what did not, by name."""
     of = {True: [], False: []}  # type: dict[bool, list[str]]
-    for quantity, found in slopes.items():
-        of[found.grows].append(quantity.label)
+    for column, found in slopes.items():
+        of[found.grows].append(QUANTITIES[column].label)
     said = [
         f"**{word}:** {', '.join(of[grew])}." for word, grew in (("Grows", True), ("Does not grow", False)) if of[grew]
     ]
     return " ".join(said)
 
 
-def line(samples: pd.DataFrame, quantity: Quantity, found: Slope) -> str:
+def line(samples: pd.DataFrame, column: str, found: Slope) -> list[str]:
     """A quantity's line of the table."""
     first, second = halves(samples)
-    values = first[quantity.column].mean(), second[quantity.column].mean(), samples[quantity.column].iloc[-1]
-    shown = [f"{value:,.{quantity.decimals}f}" for value in values]
-    more, low, high = (f"{each:+,.{quantity.decimals + 1}f}" for each in (found.value, found.low, found.high))
+    measure = QUANTITIES[column]
+    values = first[column].mean(), second[column].mean(), samples[column].iloc[-1]
+    shown = [f"{value:,.{measure.places(value)}f}" for value in values]
+    more, low, high = (f"{each:+,.{measure.places(each) + 1}f}" for each in (found.value, found.low, found.high))
     interval = f"{more} ({low} to {high})".replace("-", "−")
-    return f"| {quantity.title} | {' | '.join(shown)} | {interval} | {'**yes**' if found.grows else 'no'} |"
+    return [measure.title, *shown, interval, "**yes**" if found.grows else "no"]
 
 
 def draw(samples: pd.DataFrame, memory: Slope) -> Figure:
@@ -165,7 +138,7 @@ def draw(samples: pd.DataFrame, memory: Slope) -> Figure:
     resident.set_ylabel("resident memory (MB)")
     resident.legend(loc="lower right")
     for column, colour, dashes in (("files", blue, "-"), ("threads", red, "--"), ("children", green, ":")):
-        [label] = [quantity.label for quantity in QUANTITIES if quantity.column == column]
+        label = QUANTITIES[column].label
         counted.plot(phases, samples[column], color=colour, linestyle=dashes, label=label)
     counted.set_ylabel("number")
     counted.legend(loc="center right")

@@ -1,42 +1,37 @@
 """Does a study that is killed again and again end as if nothing had happened?
 
-Claim: whenever a study is ended, by SIGKILL, SIGTERM or Ctrl-C, the same command goes on and ends with the same weights, rows,
-curves, pictures and figures, bit for bit, and with every point, picture and file once in MLflow.
-
 Command: python -m studies.torture --kills 100 --out results/torture
 Expected and cost: results/torture/README.md, generated from kills.csv.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
-from stacked.cli.command import Command, called, carried_out
-from stacked.cli.overwriting import begins, below, check_own
 from stacked.runs.checkpoint import position
 from stacked.runtime.progress import say
-from stacked.util.atomic import sweep, write_atomically
+from stacked.util.atomic import write_atomically
 from stacked.util.checks import whole
-from stacked.util.errors import InputError
-from stacked.util.paths import command_without_folders
-from studies.framework.places import ROOT
-from studies.report.origin import origin
-from studies.report.verbatim import code
+from stacked.util.errors import InputError, Interrupted
+from studies.record.index import ROOT
+from studies.reliability.kills import PROMPT, Ended, Kill
+from studies.reliability.session import ReliabilitySession, ReliabilityStudy
+from studies.reliability.torture_report import findings
 from studies.statistics.compare_records import differences
 
-STUDY = (
+WORDS = (
     *("--data", "digits", "--channels", "4", "8", "--batch-size", "64", "--seeds", "1", "--labels", "100"),
     *("--arms", "greedy+finetune", "joint", "--epochs", "60", "--finetune", "60"),
 )
@@ -51,85 +46,53 @@ WAYS = {
 JOBS = (1, 2)
 #: Updates between checkpoints, drawn anew for every start: 1 is killed while writing one more often than not.
 EVERY = (1, 10, 200, None)
-#: Seconds in which a process that was asked to end must have ended.
-PROMPT = 10.0
 #: Seconds after which it is ended for good.
 STUCK = 60.0
 
 
-@dataclass(frozen=True)
-class Kill:
-    """One kill. after, ended_in: seconds from start to signal, and from signal to end. kept: places by run, as phases:updates."""
+class TortureSession(ReliabilitySession):
+    """Kills a study, each kill noted at once; what was noted at another time is written over."""
 
-    study: int
-    way: str
-    to: str
-    after: float
-    ended_in: float
-    checkpoint_every: int | None
-    jobs: int
-    finished_rows: int
-    kept: str
+    table, head = "kills.csv", "study,way,to"
 
+    def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
+        """Kill as often as asked for; raises Interrupted when `stop` says so."""
+        self.kills: list[Kill] = []
+        self.ended: list[Ended] = []
+        for event in torture(self.folder, self.given.kills, random.Random(self.given.seed)):
+            if isinstance(event, Ended):
+                self.ended.append(event)
+                continue
+            self.kills.append(event)
+            write_atomically(self.out / self.table, pd.DataFrame(map(asdict, self.kills)).to_csv(index=False))
+            yield
+            if stop():
+                raise Interrupted("stopped as asked")
 
-@dataclass(frozen=True)
-class Ended:
-    """A study that ended after `kills`: in what it differs from one that nobody killed, "" where in nothing."""
-
-    study: int
-    kills: int
-    differs: str
-
-
-def main(words: list[str] | None = None) -> int:
-    """The command line; returns 0 when every study ended as the uninterrupted one, 1 when not, 2 for bad input."""
-    parser = Command(prog=called("studies.torture"), description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=100, metavar="N", help="how many (100)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of when and how (0)")
-    parser.add_argument("--out", type=Path, default=None, metavar="DIR", help="folder for the table (print it only)")
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # which a shell may have told to be ignored, also by studies
-    words = sys.argv[1:] if words is None else words
-
-    def do() -> int:
-        given = parser.parse_args(words)
-        whole(given.kills, "kills")
-        if given.out is not None:
-            own = begins(given.out / "kills.csv", ",".join(field.name for field in fields(Kill)[:3]))
-            check_own(own, below(given.out, "kills.csv", "README.md"))
-            sweep(given.out)
-        began, made_with = time.monotonic(), origin()  # before what is written counts as a change of the code
-        with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-            kills, ended = torture(Path(folder), given.kills, random.Random(given.seed), given.out)
-        command = command_without_folders([*parser.prog.split(), *words])
-        page = report(kills, ended, command, round(time.monotonic() - began), made_with)
-        if given.out is not None:
-            write_atomically(given.out / "README.md", page)
-        print(page)
-        late = any(kill.way != "SIGKILL" and kill.ended_in > PROMPT for kill in kills)
-        return 1 if late or any(each.differs for each in ended) else 0
-
-    return carried_out(parser.prog, do)
+    def findings(self) -> list[str]:
+        """What came of the kills; it failed where a study differs in its end, or ended late."""
+        late = any(kill.way != "SIGKILL" and kill.ended_in > PROMPT for kill in self.kills)
+        self.failed = late or any(each.differs for each in self.ended)
+        return findings(self.kills, self.ended)
 
 
-def torture(folder: Path, count: int, dice: random.Random, out: Path | None) -> tuple[list[Kill], list[Ended]]:
-    """Kill `count` times, each noted in `out`; studies are begun anew until then, and the last one ends."""
+def torture(folder: Path, count: int, dice: random.Random) -> Iterator[Kill | Ended]:
+    """Kill `count` times, each yielded; studies are begun anew until then, each yielded when it ends, and the last one ends."""
     began = time.monotonic()
     for jobs in JOBS:
         if code := start(undisturbed(folder, jobs), None, jobs).wait():
-            raise InputError(f"the study does not run even when left alone (exit code {code}): {' '.join(STUDY)}")
+            raise InputError(f"the study does not run even when left alone (exit code {code}): {' '.join(WORDS)}")
     lasts = (time.monotonic() - began) / len(JOBS)
     say(f"undisturbed it takes {lasts:.0f} s")
-    kills: list[Kill] = []
-    ended: list[Ended] = []
-    while len(kills) < count:
-        home, before, jobs = folder / f"study-{len(ended) + 1}", len(kills), dice.choice(JOBS)
+    made = number = 0
+    while made < count:
+        number += 1
+        home, before, jobs = folder / f"study-{number}", made, dice.choice(JOBS)
         while True:
             every = dice.choice(EVERY)
             process, at = start(home, every, jobs), time.monotonic()
             # the first seconds are imports; at most as long as it can take, so that it gets on
-            wait = dice.uniform(0.5, lasts) if len(kills) < count else 10 * lasts
+            wait = dice.uniform(0.5, lasts) if made < count else 10 * lasts
             try:
                 code = process.wait(wait)
                 if code:
@@ -137,15 +100,18 @@ def torture(folder: Path, count: int, dice: random.Random, out: Path | None) -> 
                     raise InputError(f"the study ended by itself with exit code {code}: {''.join(last)}")
                 break
             except subprocess.TimeoutExpired:
-                kills.append(kill(process, dice, at, len(ended) + 1, home, every, jobs))
-                say(f"kill {len(kills)}: {kills[-1]}")
-                if out is not None:
-                    write_atomically(out / "kills.csv", pd.DataFrame(map(asdict, kills)).to_csv(index=False))
-        found = differences(undisturbed(folder, jobs), home)
-        ended.append(Ended(len(ended) + 1, len(kills) - before, "; ".join(found)))
-        say(f"study {len(ended)} ended after {ended[-1].kills} kills: {ended[-1].differs or 'the same'}")
+                found = kill(process, dice, at, number, home, every, jobs)
+                made += 1
+                say(f"kill {made}: {found}")
+                yield found
+            finally:
+                if process.poll() is None:  # whoever asked for kills wants no more of them
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+        differs = "; ".join(differences(undisturbed(folder, jobs), home))
+        say(f"study {number} ended after {made - before} kills: {differs or 'the same'}")
+        yield Ended(number, made - before, differs)
         shutil.rmtree(home)
-    return kills, ended
 
 
 def undisturbed(folder: Path, jobs: int) -> Path:
@@ -156,7 +122,7 @@ def undisturbed(folder: Path, jobs: int) -> Path:
 def start(home: Path, every: int | None, jobs: int) -> subprocess.Popen[bytes]:
     """The study, in a process group of its own, which writes below `home` alone."""
     home.mkdir(parents=True, exist_ok=True)
-    words = [*STUDY, "--jobs", str(jobs), "--out", str(home / "out"), "--store", str(home / "store")]
+    words = [*WORDS, "--jobs", str(jobs), "--out", str(home / "out"), "--store", str(home / "store")]
     words += ["--checkpoint-every", str(every)] if every else []
     with (home / "log").open("ab") as log:
         return subprocess.Popen(
@@ -216,36 +182,22 @@ def places(home: Path) -> list[tuple[int, int]]:
     return found
 
 
-def report(kills: list[Kill], ended: list[Ended], command: str, seconds: int, origin: str) -> str:
-    """What came of it, as Markdown."""
-    same = sum(each.kills for each in ended if not each.differs)
-    asked = [kill.ended_in for kill in kills if kill.way != "SIGKILL"]
-    lines = [
-        "# Killed at random instants",
-        "",
-        (__doc__ or "").splitlines()[0],
-        "",
-        f"{len(kills)} kills of a study of 2 runs, resumed each time; {len(ended)} studies were brought to their end so. "
-        f"**{same} of {len(kills)}** kills left no trace: weights, rows, curves, pictures and figures equal those of a study "
-        "that nobody killed, bit for bit but for times; every point, parameter, tag, picture, file and model is in MLflow once, "
-        "no run is left RUNNING, no model PENDING, and no file half written.",
-        "",
-        f"Command: {code(command)}, {seconds / 60:.0f} minutes. {origin}",
-        "",
-        "| signal | to | kills | with a place inside a phase | slowest end (s) |",
-        "| --- | --- | --: | --: | --: |",
-    ]
+def more(command: argparse.ArgumentParser) -> None:
+    """Options of this study."""
+    command.add_argument("--kills", type=int, default=100, metavar="N", help="how many (100)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of when and how (0)")
 
-    for (way, to), number in sorted(Counter((kill.way, kill.to) for kill in kills).items()):
-        those = [kill for kill in kills if (kill.way, kill.to) == (way, to)]
-        inside = sum(any(not each.endswith(":0") for each in kill.kept.split()) for kill in those)
-        lines.append(f"| {way} | {to} | {number} | {inside} | {max(kill.ended_in for kill in those):.1f} |")
-    lines += [
-        "",
-        *([f"Asked to end, it ended within {max(asked):.1f} s; {PROMPT:.0f} s are allowed.", ""] if asked else []),
-        "| study | kills | differs in |",
-        "| --: | --: | --- |",
-        *(f"| {each.study} | {each.kills} | {each.differs or '–'} |" for each in ended),
-        "",
-    ]
-    return "\n".join(lines)
+
+STUDY = ReliabilityStudy(
+    name="torture",
+    title="Killed at random instants",
+    question=__doc__.splitlines()[0],
+    protocol=(
+        "Claim: whenever a study is ended, by SIGKILL, SIGTERM or Ctrl-C, the same command goes on and ends with the same "
+        "weights, rows, curves, pictures and figures, bit for bit, and with every point, picture and file once in MLflow."
+    ),
+    after_interruption="the kills so far are in kills.csv where --out was given",
+    options=more,
+    check=lambda given: whole(given.kills, "kills"),
+    opened=TortureSession,
+)

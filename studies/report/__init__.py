@@ -1,20 +1,17 @@
 """What a study leaves in its folder, drawn from its rows: tables, figures and pages. Loads neither torch nor MLflow."""
 
-from studies.report.page import has_block, headline, readme_block, update_readme, write_report
+from studies.report.page import headline, write_report
 from studies.report.tables import table, verdict
 from studies.statistics.pairing import Paired, paired
 from studies.statistics.rows import load_curves, load_rows
 
 __all__ = [
     "Paired",
-    "has_block",
     "headline",
     "load_curves",
     "load_rows",
     "paired",
-    "readme_block",
     "table",
-    "update_readme",
     "verdict",
     "write_report",
 ]

@@ -36,7 +36,7 @@ RULES = (
 
 
 @dataclass(frozen=True)
-class Judged:
+class Tested:
     """What a claim came to: the verdict, what was measured, over how many seeds, within which margin, and an effect's p."""
 
     verdict: str
@@ -53,7 +53,7 @@ def claims_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Seq
     known = with_references(rows, reference)
     header = ["claim", "paper", "margin", "here (95 % interval)", "seeds", "verdict", "what differs"]
     lines = []
-    for claim, found in zip(claims, judged_together(known, claims), strict=True):
+    for claim, found in zip(claims, tested_together(known, claims), strict=True):
         effect = f"{claim.arm} {'higher' if claim.higher else 'lower'} than {claim.against}"
         paper = claim.paper or (f"{claim.arm} as {claim.stays_at}" if claim.stays_at else effect)
         text = f"{claim.text} ({measure(claim.metric).label})"
@@ -66,7 +66,7 @@ def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims
     if not claims:
         return ""
     known = with_references(rows, reference)
-    found = [judged(known, claim) for claim in claims]
+    found = [tested(known, claim) for claim in claims]
     lines = []
     for claim, one, p in zip(claims, found, holm([one.p for one in found]), strict=True):
         shown = measure(claim.metric)
@@ -92,7 +92,7 @@ def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
 
 
 def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:
-    """The rows and, as arms "pca" and "mean image" that every seed shares, the levels that they are judged by."""
+    """The rows and, as arms "pca" and "mean image" that every seed shares, the levels that claims name."""
     added = []
     for arm, key in EXACT.items():
         values = {f"final/recon_{name}": reference.get(f"{key}_{name}", np.nan) for name in ("mse", "sse")}
@@ -100,9 +100,9 @@ def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.Da
     return pd.concat([rows, pd.DataFrame(added)], ignore_index=True)
 
 
-def judged_together(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Judged]:
+def tested_together(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Tested]:
     """All claims of a paper, its effects with Holm's correction for their number."""
-    found = [judged(rows, claim) for claim in claims]
+    found = [tested(rows, claim) for claim in claims]
     corrected = holm([one.p for one in found])
     return [
         one if isnan(p) else replace(one, p=p, verdict=REPRODUCED if p < 1 - CONFIDENCE else DIRECTION)
@@ -110,11 +110,11 @@ def judged_together(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Judged]
     ]
 
 
-def judged(rows: pd.DataFrame, claim: Claim) -> Judged:
+def tested(rows: pd.DataFrame, claim: Claim) -> Tested:
     """One claim by itself, without a correction for others. `p` is NaN where it is no effect with the claimed sign."""
     reason = untested(rows, claim)
     if reason:
-        return Judged(reason)
+        return Tested(reason)
     other = claim.against or claim.stays_at
     return number(rows, claim) if other is None else compared(rows, claim, other)
 
@@ -129,7 +129,7 @@ def untested(rows: pd.DataFrame, claim: Claim) -> str:
     return "" if all(known) and all(len(by_seed(rows, arm, claim.metric)) for arm in named) else UNTESTED
 
 
-def number(rows: pd.DataFrame, claim: Claim) -> Judged:
+def number(rows: pd.DataFrame, claim: Claim) -> Tested:
     """A number that the paper prints."""
     shown, values = measure(claim.metric), by_seed(rows, claim.arm, claim.metric)
     paper, within = float(claim.paper) / shown.scale, margin(claim)
@@ -141,12 +141,12 @@ def number(rows: pd.DataFrame, claim: Claim) -> Judged:
     here = shown.number(mean) + ("" if claim.arm in EXACT else interval)
     seeds = "exact" if claim.arm in EXACT else str(len(values))
     if isnan(low):
-        return Judged(FEW, here, seeds, told)
+        return Tested(FEW, here, seeds, told)
     if paper - within <= low and high <= paper + within:
-        return Judged(REPRODUCED, here, seeds, told)
+        return Tested(REPRODUCED, here, seeds, told)
     if high < paper - within or low > paper + within:
-        return Judged(f"different ({'lower' if mean < paper else 'higher'})", here, seeds, told)
-    return Judged(UNDECIDED, here, seeds, told)
+        return Tested(f"different ({'lower' if mean < paper else 'higher'})", here, seeds, told)
+    return Tested(UNDECIDED, here, seeds, told)
 
 
 def margin(claim: Claim) -> float:
@@ -165,26 +165,26 @@ def margin(claim: Claim) -> float:
     return MARGIN * abs(value)
 
 
-def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Judged:
+def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
     """An effect, or that an arm stays at a value."""
     shown, found = measure(claim.metric), paired(rows, claim.metric, claim.arm, other)
     here, seeds = f"{claim.arm} minus {other}: {difference(shown, found)}", str(found.n)
     exact = claim.arm in EXACT and other in EXACT
     if found.n < 2 and not exact:
-        return Judged(FEW, here, seeds)
+        return Tested(FEW, here, seeds)
     if claim.stays_at:
         within = claim.margin * float(by_seed(rows, other, claim.metric).mean())
         low, high = (found.low, found.high) if found.has_interval else (found.difference, found.difference)
         told = f"±{100 * claim.margin:g} %"
         if -within < low and high < within:
-            return Judged(REPRODUCED, here, seeds, told)
-        return Judged(NOT if low > within or high < -within else UNDECIDED, here, seeds, told)
+            return Tested(REPRODUCED, here, seeds, told)
+        return Tested(NOT if low > within or high < -within else UNDECIDED, here, seeds, told)
     as_claimed = found.difference > 0 if claim.higher else found.difference < 0
     if exact or not as_claimed:
-        return Judged(REPRODUCED if as_claimed else NOT, here, seeds)
+        return Tested(REPRODUCED if as_claimed else NOT, here, seeds)
     if not found.has_interval:
-        return Judged(DIRECTION, here, seeds)
-    return Judged(REPRODUCED if found.p < 1 - CONFIDENCE else DIRECTION, here, seeds, p=found.p)
+        return Tested(DIRECTION, here, seeds)
+    return Tested(REPRODUCED if found.p < 1 - CONFIDENCE else DIRECTION, here, seeds, p=found.p)
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from stacked.util.atomic import sweep, write_atomically
-from stacked.util.errors import InputError
+from stacked.util.atomic import write_atomically
 from studies.design.claims import Claim
-from studies.figures.figures import CAPTIONS, Drawing, Record, draw, drawn
+from studies.design.drawing import Drawing
+from studies.figures.figures import CAPTIONS, Record, draw, drawn
 from studies.report.claims import claims_table, comparisons_table
 from studies.report.tables import MARGINS, failures, main_metrics, means, selection_note, spread_note, table, verdicts
-from studies.report.trials import draw_tuning, tuning_note
+from studies.report.tuning import draw_tuning, tuning_note
 from studies.report.verbatim import code_block
 from studies.statistics.measures import budgets
 from studies.statistics.rows import load_curves, load_reference, load_rows, load_samples, trained_arms
@@ -39,7 +39,7 @@ def write_report(
     claims: Sequence[Claim] = (),
     comparisons: Sequence[Claim] = (),
     quote: Quote | None = None,
-    drawings: Mapping[str, Drawing] | None = None,
+    drawings: Mapping[str, Drawing[[Record]]] | None = None,
     figures: Sequence[str] | None = None,
 ) -> None:
     """Write `out`/README.md and `out`/figures/*.png from the rows in `out`, each file atomically.
@@ -128,37 +128,6 @@ def headline(
     return "\n\n".join(part for part in parts if part)
 
 
-def update_readme(readme: Path, name: str, block: str) -> None:
-    """Put `block` between the markers <!-- begin: name --> and <!-- end: name -->, all else as it was.
-
-    Raises InputError when the file does not hold each marker exactly once, in order.
-    """
-    text = _read(readme)
-    start, end = _between(text, readme, name)
-    sweep(readme.parent)
-    write_atomically(readme, f"{text[:start]}\n{block.strip()}\n{text[end:]}")
-
-
-def has_block(readme: Path, name: str) -> bool:
-    """Whether the file has a place for the block of this name."""
-    return readme.exists() and f"<!-- begin: {name} -->" in _read(readme)
-
-
-def readme_block(readme: Path, name: str) -> str:
-    """What stands between the markers, as given to `update_readme`; errors as there."""
-    text = _read(readme)
-    start, end = _between(text, readme, name)
-    return text[start:end].strip()
-
-
-def _between(text: str, readme: Path, name: str) -> tuple[int, int]:
-    begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
-    once = text.count(begin) == text.count(end) == 1
-    if not once or text.index(begin) > text.index(end):
-        raise InputError(f"{readme} must hold the lines {begin!r} and {end!r} once each, in this order: add them")
-    return text.index(begin) + len(begin), text.index(end)
-
-
 def _made(rows: pd.DataFrame) -> str:
     """Which code made the rows and what they cost, as far as the rows tell."""
     commits = sorted({str(commit)[:7] for commit in rows.get("commit", ()) if commit})
@@ -192,10 +161,3 @@ def _origin(rows: pd.DataFrame) -> str:
         "This page and its figures are generated from runs.csv (one row a run), curves.csv, reference.json "
         "and samples/; blank cells were not measured."
     )
-
-
-def _read(readme: Path) -> str:
-    try:
-        return readme.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{readme} does not exist: name the project's README") from error

@@ -36,7 +36,7 @@ _MULTIPLES = (FVU, "final/recon_sse")
 
 
 def main_metrics(rows: pd.DataFrame) -> list[str]:
-    """The metrics a study is judged by, as far as measured: reconstruction, probe, classifier by budget."""
+    """The metrics a study reports first, as far as measured: reconstruction, probe, classifier by budget."""
     wanted = ["final/recon_mse", FVU, "final/recon_sse", "final/probe_acc"]
     wanted += [f"final/classifier_acc_{budget}" for budget in budgets(rows.columns)]
     done = finished(rows)

@@ -1,4 +1,4 @@
-"""What the final metrics are called, which way is better, and with how many digits they are written."""
+"""What is measured: how it is called, which way is better, and with how many digits they are written."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Measure:
     def number(self, value: float) -> str:
         """The value with its unit: 0.00412, 97.31 %."""
         scaled = value * self.scale
-        return _fixed(scaled, self._decimals(scaled, digits=3)) + self.unit
+        return _fixed(scaled, self.places(scaled)) + self.unit
 
     def mean_sd(self, mean: float, sd: float) -> str:
         """Mean ± standard deviation with equal decimals, in the title's unit; NaN sd: the mean alone."""
         scaled, spread = mean * self.scale, sd * self.scale
-        decimals = self._decimals(scaled, digits=3)
+        decimals = self.places(scaled)
         if isnan(sd):
             return _fixed(scaled, decimals)
         printed = _fixed(spread, decimals)
@@ -62,7 +62,7 @@ class Measure:
         """Signed values to two significant digits of the interval's half width, or to fixed decimals."""
         scaled = [value * self.scale for value in values]
         size = scaled[0] if isnan(half_width) else half_width * self.scale
-        return [_fixed(value, self._decimals(size, digits=2), sign=True) for value in scaled]
+        return [_fixed(value, self.places(size, digits=2), sign=True) for value in scaled]
 
     @property
     def difference_unit(self) -> str:
@@ -74,7 +74,8 @@ class Measure:
         """A column's title: the label and its unit."""
         return f"{self.label} ({self.unit.strip()})" if self.unit else self.label
 
-    def _decimals(self, value: float, digits: int) -> int:
+    def places(self, value: float, digits: int = 3) -> int:
+        """The decimals of a value, as it is printed: the measure's own, or those of so many significant digits."""
         if self.decimals is not None:
             return self.decimals
         if value == 0.0 or not isfinite(value):

@@ -14,9 +14,9 @@ from stacked.evaluation.evaluate import spread
 from stacked.model.stack import build
 from studies.applications.capacity import study as capacity
 from studies.applications.capacity.figures import answer
-from studies.design.use import Setting
-from studies.framework.use import main
-from studies.report.uses import load
+from studies.design.measurements import Context
+from studies.framework.main import main
+from studies.statistics.measurement_rows import load
 
 
 def test_fvu_of_a_copy_is_zero_and_of_the_mean_one() -> None:
@@ -73,13 +73,13 @@ def test_no_noise_falls_where_training_images_do_not_vary() -> None:
 
 def test_the_study_runs(tmp_path: Path) -> None:
     words = ["--smoke", "--updates", "3", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
-    assert main(capacity.USE, words) == 0
+    assert main(capacity.STUDY, words) == 0
     rows = load(tmp_path / "out")
     table = rows.pivot_table(index=["arm", "condition"], columns="measure", values="value")
     widths = table.drop("", level="condition")
     assert len(widths) == len(capacity.CURES) * 4 + 3  # there are no 80 components of 64 pixels
     assert set(widths.loc["PCA"].index) == {"1", "16", "64"}
-    for arm in capacity.USE.arms:
+    for arm in capacity.STUDY.arms:
         assert table["wide_copied"][arm, ""] == table["copied"][arm, "64"]
     assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {"widths.png", "filters.png"}
     assert "noisy images are restored best" in (tmp_path / "out" / "README.md").read_text()
@@ -87,7 +87,7 @@ def test_the_study_runs(tmp_path: Path) -> None:
 
 def test_principal_components_restore_and_copy_as_they_must() -> None:
     splits = data.load("digits", limit=300)
-    found = list(capacity.components(Setting(splits, argparse.Namespace(widths=[2, 16, 64, 65]), Path()), 0))
+    found = list(capacity.components(Context(splits, argparse.Namespace(widths=[2, 16, 64, 65]), Path()), 0))
     values = {(one.condition, one.measure): one.value for one in found}
     images = splits.train.images.flatten(1).double() / 255
     spectrum = torch.linalg.svdvals(images - images.mean(0)).square()
@@ -107,11 +107,11 @@ def test_principal_components_restore_and_copy_as_they_must() -> None:
 
 
 def test_widths_are_taken_once_and_in_order() -> None:
-    setting = Setting(data.load("digits"), argparse.Namespace(widths=[16, 1, 16]), Path())
-    assert capacity.widths(setting) == [1, 16]
+    context = Context(data.load("digits"), argparse.Namespace(widths=[16, 1, 16]), Path())
+    assert capacity.widths(context) == [1, 16]
 
 
 def test_bad_widths_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--smoke", "--widths", "4", "0", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
-    assert main(capacity.USE, words) == 2
+    assert main(capacity.STUDY, words) == 2
     assert "widths 0 is not allowed" in capsys.readouterr().err

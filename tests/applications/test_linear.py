@@ -16,8 +16,8 @@ from stacked.model.stack import build
 from stacked.training.codes import Images
 from stacked.training.pretrain import pretrain
 from studies.applications.linear import study as linear
-from studies.framework.use import main
-from studies.report.uses import load
+from studies.framework.main import main
+from studies.statistics.measurement_rows import load
 
 
 def test_the_map_of_a_stack_is_its_affine_function() -> None:
@@ -61,7 +61,7 @@ def test_a_trained_linear_autoencoder_spans_the_principal_subspace(tied: bool) -
 
 def test_the_study_runs(tmp_path: Path) -> None:
     words = ["--smoke", "--updates", "10", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
-    assert main(linear.USE, words) == 0
+    assert main(linear.STUDY, words) == 0
     rows = load(tmp_path / "out")
     angles = rows[rows["measure"] == "angle"].pivot(index="condition", columns="arm", values="value")
     assert angles.shape == (3, 4)

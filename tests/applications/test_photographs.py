@@ -20,8 +20,8 @@ from stacked.spec import StackSpec
 from stacked.spec.growth import Phase
 from stacked.util.errors import InputError
 from studies.applications.photographs import study as photographs
-from studies.framework.use import main
-from studies.report.uses import load
+from studies.framework.main import main
+from studies.statistics.measurement_rows import load
 from tests.helpers.counted import training_bytes
 
 
@@ -72,7 +72,7 @@ def test_it_is_the_reference_stack() -> None:
 
 def test_the_study_runs(tmp_path: Path) -> None:
     words = ["--smoke", "--updates", "4", "--limit", "40"]
-    assert main(photographs.USE, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 0
+    assert main(photographs.STUDY, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 0
     rows = load(tmp_path / "out")
     values = rows.set_index(["arm", "condition", "measure"])["value"]
     assert values["layer-wise", "5", "compression"] == 3 * 64 * 64 / (512 * 2 * 2)

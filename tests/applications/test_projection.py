@@ -23,8 +23,8 @@ from stacked.apps.map_page import map_page, scaled, sheet
 from stacked.data.sources.folder import named_images
 from stacked.util.errors import InputError
 from studies.applications.projection import study as projection
-from studies.framework.use import main
-from studies.report.uses import load
+from studies.framework.main import main
+from studies.statistics.measurement_rows import load
 
 
 def content(page: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_neighbours_vote_as_in_scikit_learn() -> None:
 def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("projection")
     words = ["--smoke", "--updates", "5", "--out", str(place / "out"), "--store", str(place / "store")]
-    assert main(projection.USE, words) == 0
+    assert main(projection.STUDY, words) == 0
     return place / "out"
 
 
@@ -108,7 +108,7 @@ def test_the_study_runs(record: Path) -> None:
     table = rows[rows["measure"] == "trustworthiness"].pivot(index="condition", columns="arm", values="value")
     assert table.loc["2"].notna().all()
     assert table.loc["3"].notna().sum() == 4
-    assert list(table.columns) == sorted(projection.USE.arms)
+    assert list(table.columns) == sorted(projection.STUDY.arms)
     names = {path.name for path in (record / "figures").iterdir()}
     assert names == {"maps.png", "dimensions.png", "solid.png"}
     told = content((record / "map.html").read_text())
@@ -132,7 +132,7 @@ def test_images_of_ones_own_are_placed(tmp_path: Path, capsys: Any) -> None:
     for k, image in enumerate(data.load("digits").train.images[:90]):
         Image.fromarray(image[0].numpy()).save(tmp_path / "mine" / f"{k:03}.png")
     words = ["--data", f"folder:{tmp_path / 'mine'}", "--grey", "--image-size", "8", "--updates", "3"]
-    assert main(projection.USE, [*words, "--out", str(tmp_path / "out")]) == 0
+    assert main(projection.STUDY, [*words, "--out", str(tmp_path / "out")]) == 0
     assert "90 images are placed" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "out" / "map.csv")
     assert list(table.columns) == ["file", "x2", "y2", "x3", "y3", "z3"]
@@ -144,7 +144,7 @@ def test_images_of_ones_own_are_placed(tmp_path: Path, capsys: Any) -> None:
     np.testing.assert_allclose(table[["x2", "y2"]].to_numpy(), expected, rtol=1e-4, atol=1e-5)
     assert (tmp_path / "out" / "map.png").exists()
     assert len(content((tmp_path / "out" / "map.html").read_text())["names"]) == 90
-    assert main(projection.USE, [*words, "--dimensions", "5", "--out", str(tmp_path / "out")]) == 2
+    assert main(projection.STUDY, [*words, "--dimensions", "5", "--out", str(tmp_path / "out")]) == 2
     assert "a map has 2 or 3 dimensions" in capsys.readouterr().err
 
 
@@ -177,7 +177,7 @@ def test_too_few_images_are_refused_before_training(
     each: int, more: list[str], says: str, tmp_path: Path, capsys: Any
 ) -> None:
     words = two_classes(tmp_path, each)
-    assert main(projection.USE, [*words, *more]) == (2 if says else 0)
+    assert main(projection.STUDY, [*words, *more]) == (2 if says else 0)
     told = capsys.readouterr().err
     assert says in told
     assert (tmp_path / "out").exists() == (not says)
@@ -187,5 +187,5 @@ def test_too_few_images_are_refused_before_training(
 def test_as_many_components_as_images_are_refused(tmp_path: Path, capsys: Any) -> None:
     words = two_classes(tmp_path, 81)
     methods = ["--methods", "linear", "pca", "--dimensions", "2", "64", "--limit", "40"]
-    assert main(projection.USE, [*words, *methods]) == 2
+    assert main(projection.STUDY, [*words, *methods]) == 2
     assert "PCA of 64 components needs as many training images, and there are 40" in capsys.readouterr().err

@@ -26,31 +26,34 @@ from stacked.runtime import environment
 from stacked.runtime.rng import generator
 from stacked.tracking.backend.store import open_store
 from studies.applications.anomaly import study as anomaly
-from studies.design.use import Found, Measure, Setting, Use
-from studies.framework.use import main
-from studies.report.uses import differences, load, report, summary, wide
+from studies.design.measurements import Context, Measurement
+from studies.framework.main import main
+from studies.measuring.page import differences, report, summary, wide
+from studies.measuring.study import MeasurementStudy
+from studies.statistics.measurement_rows import load
+from studies.statistics.measures import Measure
 
 CALLS: list[tuple[str, int]] = []
 
 
 def method(arm: str, shift: float):
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         CALLS.append((arm, seed))
         for number, condition in enumerate(("few", "many")):
-            yield Found(arm, condition, "score", shift + seed + number + len(setting.splits.classes))
-            yield Found(arm, condition, "loss", 0.5)
+            yield Measurement(arm, condition, "score", shift + seed + number + len(context.splits.classes))
+            yield Measurement(arm, condition, "loss", 0.5)
 
     return found
 
 
-USE = Use(
+DEMO = MeasurementStudy(
     name="demo",
     title="A demonstration",
     question="Which is best?",
     protocol="- **Protocol**: {seeds} seeds.",
     methods={"ours": method("ours", 1.0), "theirs": method("theirs", 0.25), "absent": method("absent", 0.0)},
     arms=("ours", "theirs"),
-    measures={"score": Measure("score", 2), "loss": Measure("loss", 3, more=False)},
+    measures={"score": Measure("score", "higher", decimals=2), "loss": Measure("loss", "lower", decimals=3)},
     conditions="how many",
     drawings={},
     extras={"absent": "a_package_that_is_not_there"},
@@ -64,15 +67,15 @@ def place(tmp_path: Path) -> list[str]:
 
 
 def test_methods_are_measured_once_and_reported(place: list[str], tmp_path: Path, capsys: Any) -> None:
-    assert main(USE, place) == 0
+    assert main(DEMO, place) == 0
     told = capsys.readouterr()
     assert "absent needs a_package_that_is_not_there" in told.err
     assert [(arm, seed) for seed in range(3) for arm in ("ours", "theirs")] == CALLS
     rows = load(tmp_path / "out")
     table = wide(rows)
     assert list(table["score"]) == [11.5, 12.5, 13.5, 10.75, 11.75, 12.75]
-    assert "| ours | 3 | 12.50 (10.02 to 14.98) | 0.500 | – | 0 |" in summary(USE, rows)
-    assert "| theirs | 3 | -0.75 | – | – |" in differences(USE, rows)
+    assert "| ours | 3 | 12.50 (10.02 to 14.98) | 0.500 | – | 0 |" in summary(DEMO, rows)
+    assert "| theirs | 3 | -0.75 | – | – |" in differences(DEMO, rows)
     page = (tmp_path / "out" / "README.md").read_text()
     assert page in told.out
     assert "| few | 12.00" in page
@@ -86,9 +89,9 @@ def test_methods_are_measured_once_and_reported(place: list[str], tmp_path: Path
 
 def test_what_is_recorded_is_not_measured_again(place: list[str], tmp_path: Path) -> None:
     few = [*place[:2], "--seeds", "2", *place[4:]]
-    assert main(USE, [*few, "--methods", "theirs"]) == 0
+    assert main(DEMO, [*few, "--methods", "theirs"]) == 0
     before = (tmp_path / "out" / "rows.csv").read_text()
-    assert main(USE, place) == 0
+    assert main(DEMO, place) == 0
     assert CALLS == [("theirs", 0), ("theirs", 1), ("ours", 0), ("ours", 1), ("ours", 2), ("theirs", 2)]
     after = (tmp_path / "out" / "rows.csv").read_text().splitlines()
     assert set(before.splitlines()) <= set(after)
@@ -99,23 +102,23 @@ def test_rows_of_another_commit_are_told_of_where_more_are_measured(
     place: list[str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "code_identity", lambda: ("0123456789", False))
-    assert main(USE, [*place[:2], "--seeds", "1", *place[4:], "--methods", "ours"]) == 0
-    assert main(USE, [*place, "--methods", "ours"]) == 0  # more of the same commit
+    assert main(DEMO, [*place[:2], "--seeds", "1", *place[4:], "--methods", "ours"]) == 0
+    assert main(DEMO, [*place, "--methods", "ours"]) == 0  # more of the same commit
     assert "stay beside new ones" not in capsys.readouterr().err
     monkeypatch.setattr(environment, "code_identity", lambda: ("abcdef0123", True))
-    assert main(USE, [*place, "--methods", "ours"]) == 0  # the page alone
+    assert main(DEMO, [*place, "--methods", "ours"]) == 0  # the page alone
     assert "stay beside new ones" not in capsys.readouterr().err
-    assert main(USE, place) == 0
+    assert main(DEMO, place) == 0
     assert "holds rows by commit 0123456, which stay beside new ones by abcdef0+changes" in capsys.readouterr().err
     assert set(load(tmp_path / "out")["commit"]) == {"0123456", "abcdef0+changes"}
 
 
 def test_rows_of_something_else_are_not_mixed_in(place: list[str], tmp_path: Path, capsys: Any) -> None:
-    assert main(USE, place) == 0
-    assert main(USE, [*place, "--limit", "300"]) == 2
+    assert main(DEMO, place) == 0
+    assert main(DEMO, [*place, "--limit", "300"]) == 2
     assert "limit is None there and 300 here" in capsys.readouterr().err
     (tmp_path / "out" / "rows.csv").write_text("method,seed\n")
-    assert main(USE, place) == 2
+    assert main(DEMO, place) == 2
     assert "has other columns than" in capsys.readouterr().err
 
 
@@ -129,14 +132,14 @@ def test_rows_of_something_else_are_not_mixed_in(place: list[str], tmp_path: Pat
     ],
 )
 def test_bad_words_are_said_in_a_line(words: list[str], says: str, place: list[str], capsys: Any) -> None:
-    assert main(USE, [*place, *words]) == 2
+    assert main(DEMO, [*place, *words]) == 2
     told = capsys.readouterr().err
     assert says in told
     assert told.count("\n") == 1
 
 
 def test_a_condition_is_no_formula_in_the_rows_and_itself_in_the_page(place: list[str], tmp_path: Path) -> None:
-    use = replace(USE, methods={"ours": lambda *_: [Found("ours", "=few", "score", 1.0)]}, extras={})
+    use = replace(DEMO, methods={"ours": lambda *_: [Measurement("ours", "=few", "score", 1.0)]}, extras={})
     assert main(use, place) == 0
     assert "ours,0,ours,'=few,score,1," in (tmp_path / "out" / "rows.csv").read_text()
     assert set(load(tmp_path / "out")["condition"]) == {"=few", ""}
@@ -144,15 +147,15 @@ def test_a_condition_is_no_formula_in_the_rows_and_itself_in_the_page(place: lis
 
 
 def test_a_page_of_one_seed_has_no_intervals(place: list[str], tmp_path: Path) -> None:
-    assert main(USE, [*place, "--seeds", "1"]) == 0
+    assert main(DEMO, [*place, "--seeds", "1"]) == 0
     rows = load(tmp_path / "out")
-    assert "| ours | 1 | 11.50 | 0.500 |" in summary(USE, rows)
-    assert "–" in differences(USE, rows)
+    assert "| ours | 1 | 11.50 | 0.500 |" in summary(DEMO, rows)
+    assert "–" in differences(DEMO, rows)
 
 
 def test_the_anomaly_study_runs(tmp_path: Path) -> None:
     words = ["--smoke", "--updates", "5", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
-    assert main(anomaly.USE, [*words, "--methods", "layer-wise", "joint", "pca", "forest"]) == 0
+    assert main(anomaly.STUDY, [*words, "--methods", "layer-wise", "joint", "pca", "forest"]) == 0
     rows = load(tmp_path / "out")
     scores = rows[rows["measure"] == "auroc"]
     assert len(scores) == 10 * 8
@@ -164,11 +167,11 @@ def test_the_anomaly_study_runs(tmp_path: Path) -> None:
 def test_pca_is_judged_as_scikit_learn_would(tmp_path: Path) -> None:
     """Fitted on four fifths of the normal images; called anomalous is what exceeds 95 % of the last fifth, conformally."""
     splits = data.load("digits")
-    setting = Setting(splits, anomaly.argparse.Namespace(device="cpu", updates=5), tmp_path)
-    found = {(one.condition, one.measure): one.value for one in anomaly.USE.methods["pca"](setting, 0)}
+    context = Context(splits, anomaly.argparse.Namespace(device="cpu", updates=5), tmp_path)
+    found = {(one.condition, one.measure): one.value for one in anomaly.STUDY.methods["pca"](context, 0)}
     test = splits.test.images.flatten(1).numpy() / 255
     labels = splits.test.labels.numpy()
-    for number, (name, normal, other) in enumerate(anomaly.classes(setting, 0)):
+    for number, (name, normal, other) in enumerate(anomaly.classes(context, 0)):
         assert np.array_equal(other, labels != number)
         pixels = normal.flatten(1).numpy() / 255
         held = round(0.2 * len(pixels))
@@ -200,7 +203,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["--data", f"folder:{folders / 'normal'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
-    assert main(anomaly.USE, [*words, "--image-size", "8", "--updates", "60", "--out", str(tmp_path)]) == 0
+    assert main(anomaly.STUDY, [*words, "--image-size", "8", "--updates", "60", "--out", str(tmp_path)]) == 0
     with (tmp_path / "scores.csv").open() as file:
         lines = list(csv.DictReader(file))
     paths, images = named_images(folders / "new", 8, True)
@@ -219,13 +222,13 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
     words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--updates", "5"]
     from studies.applications.anomaly import score_folder
 
-    assert main(anomaly.USE, [*words, "--out", str(tmp_path / "few")]) == 2  # too few in a half of it to calibrate by
+    assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "few")]) == 2  # too few in a half of it to calibrate by
     many = tmp_path / "many"
     many.mkdir()
     for k, image in enumerate(data.load("digits").train.images[:220]):
         Image.fromarray(image[0].numpy()).save(many / f"{k:03}.png")
     words[1] = f"folder:{many}"
-    assert main(anomaly.USE, [*words, "--out", str(tmp_path / "out")]) == 0
+    assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "out")]) == 0
     rows = pd.read_csv(tmp_path / "out" / "scores.csv")
     assert len(rows) == 220
     _, images = named_images(many, 8, True)
@@ -247,43 +250,44 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
 
 def test_a_judge_that_is_no_folder_is_refused(folders: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--out", str(tmp_path)]
-    assert main(anomaly.USE, [*words, "--judge", "digits"]) == 2
+    assert main(anomaly.STUDY, [*words, "--judge", "digits"]) == 2
     assert re.search("'digits' is no folder of images: give folder:PATH", capsys.readouterr().err)
 
 
 def test_an_interval_that_its_decimals_do_not_show_is_left_out() -> None:
-    from studies.report.uses import interval
+    from studies.measuring.page import interval
 
-    assert interval(pd.Series([0.75302, 0.75303, 0.75304]), 3) == "0.753"
-    assert interval(pd.Series([0.752, 0.753, 0.754]), 3) == "0.753 (0.751 to 0.755)"
-    assert interval(pd.Series([0.753]), 3) == interval(pd.Series([0.753, 0.753]), 3) == "0.753"
-    assert interval(pd.Series([float("nan")]), 3) == "\u2013"
-    assert interval(pd.Series([-0.00001, 0.0]), 3) == "0.000"
+    digits = Measure("a share", decimals=3)
+    assert interval(pd.Series([0.75302, 0.75303, 0.75304]), digits) == "0.753"
+    assert interval(pd.Series([0.752, 0.753, 0.754]), digits) == "0.753 (0.751 to 0.755)"
+    assert interval(pd.Series([0.753]), digits) == interval(pd.Series([0.753, 0.753]), digits) == "0.753"
+    assert interval(pd.Series([float("nan")]), digits) == "\u2013"
+    assert interval(pd.Series([-0.00001, 0.0]), digits) == "0.000"
 
 
 def test_a_judge_beside_classes_is_refused(tmp_path: Path, capsys: Any) -> None:
-    assert main(anomaly.USE, ["--smoke", "--judge", "folder:new", "--out", str(tmp_path)]) == 2
+    assert main(anomaly.STUDY, ["--smoke", "--judge", "folder:new", "--out", str(tmp_path)]) == 2
     assert "--judge is for images without classes, and digits has 10: give --data" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_drawings_without_data_are_left_out(place: list[str], tmp_path: Path) -> None:
-    from studies.design.use import Drawing
+    from studies.design.drawing import Drawing
 
-    use = replace(USE, drawings={"nothing": Drawing("Nothing.", lambda rows, out: None)})
-    assert main(USE, place) == 0
+    use = replace(DEMO, drawings={"nothing": Drawing("Nothing.", lambda rows, out: None)})
+    assert main(DEMO, place) == 0
     assert "Nothing." not in report(use, tmp_path / "out", "command", "made", {"seeds": 3})
 
 
 def test_what_is_not_defined_is_blank_and_told(place: list[str], tmp_path: Path, capsys: Any) -> None:
     """Of one arm under one condition: means of all arms leave that condition out."""
 
-    def ours(setting: Setting, seed: int) -> Iterator[Found]:
-        for found in USE.methods["ours"](setting, seed):
+    def ours(context: Context, seed: int) -> Iterator[Measurement]:
+        for found in DEMO.methods["ours"](context, seed):
             undefined = (found.condition, found.measure) == ("few", "score")
             yield found._replace(value=float("nan")) if undefined else found
 
-    use = replace(USE, methods={**USE.methods, "ours": ours})
+    use = replace(DEMO, methods={**DEMO.methods, "ours": ours})
     assert main(use, place) == 0
     assert "ours/s0: score is not defined everywhere; its cells are left blank" in capsys.readouterr().err
     lines = (tmp_path / "out" / "rows.csv").read_text().splitlines()
@@ -319,7 +323,7 @@ def test_classes_without_enough_images_to_calibrate_with_are_refused_before_trai
         "--out",
         str(tmp_path / "out"),
     ]
-    assert main(anomaly.USE, [*words, "--methods", "pca"]) == 2
+    assert main(anomaly.STUDY, [*words, "--methods", "pca"]) == 2
     told = "9 held-out images are too few for a false-alarm rate of 0.05: give at least 19 of them, which takes 95 training "
     assert told + "images of class 'few' instead of 46" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -329,7 +333,7 @@ def test_test_images_of_one_class_alone_are_refused(tmp_path: Path, capsys: Any)
     folder_of_classes(tmp_path / "images" / "train", a=120, b=120)
     folder_of_classes(tmp_path / "images" / "test", a=20)
     words = ["--data", f"folder:{tmp_path / 'images'}", "--grey", "--image-size", "8", "--updates", "3"]
-    assert main(anomaly.USE, [*words, "--out", str(tmp_path / "out")]) == 2
+    assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "out")]) == 2
     assert (
         "20 of 20 test images are of class 'a', and there must be some of it and some of others"
         in capsys.readouterr().err
@@ -341,7 +345,7 @@ def test_a_folder_with_one_class_is_judged(folders: Path, tmp_path: Path, capsys
     (tmp_path / "bottles" / "good").symlink_to(folders / "normal")
     words = ["--data", f"folder:{tmp_path / 'bottles'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
     with pytest.warns(UserWarning, match="are in one folder, 'good': they are read as images without classes"):
-        assert main(anomaly.USE, [*words, "--image-size", "8", "--updates", "3", "--out", str(tmp_path)]) == 0
+        assert main(anomaly.STUDY, [*words, "--image-size", "8", "--updates", "3", "--out", str(tmp_path)]) == 0
     assert "images are anomalous" in capsys.readouterr().out
 
 
@@ -349,7 +353,7 @@ def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, ca
     new = folder_of_classes(tmp_path / "new", Good=30, crack=20, hole=15)
     words = ["--data", f"folder:{folders / 'normal'}", "--judge", f"folder:{new}", "--grey", "--image-size", "8"]
     words += ["--updates", "60", "--out", str(tmp_path / "out")]
-    assert main(anomaly.USE, words) == 0
+    assert main(anomaly.STUDY, words) == 0
     rows = pd.read_csv(tmp_path / "out" / "scores.csv")
     bad = ~rows["file"].str.startswith("Good")
     expected = roc_auc_score(bad, rows["score"])
@@ -360,14 +364,14 @@ def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, ca
         f"which {shares[1]}% are\n"
     ) in capsys.readouterr().out
     (new / "Good").rename(new / "fine")
-    assert main(anomaly.USE, words) == 0
+    assert main(anomaly.STUDY, words) == 0
     assert "No AUROC: of the folders crack, fine, hole one would have to be called good" in capsys.readouterr().out
 
 
 def test_halves_that_cannot_calibrate_are_refused_before_training(folders: Path, tmp_path: Path, capsys: Any) -> None:
     folder = folder_of_classes(tmp_path / "images", a=120)
     words = ["--data", f"folder:{folder / 'a'}", "--grey", "--image-size", "8", "--updates", str(10**9)]
-    assert main(anomaly.USE, [*words, "--out", str(tmp_path / "out")]) == 2
+    assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err
     assert "12 held-out images are too few for" in told
     assert (
@@ -377,10 +381,10 @@ def test_halves_that_cannot_calibrate_are_refused_before_training(folders: Path,
 
 
 def test_options_that_came_later_had_their_defaults(place: list[str], tmp_path: Path) -> None:
-    assert main(USE, place) == 0
+    assert main(DEMO, place) == 0
     path = tmp_path / "out" / "configuration.json"
     then = json.loads(path.read_text())
     del then["grey"]
     path.write_text(json.dumps(then))
-    assert main(USE, place) == 0
-    assert main(USE, [*place, "--grey"]) == 2
+    assert main(DEMO, place) == 0
+    assert main(DEMO, [*place, "--grey"]) == 2

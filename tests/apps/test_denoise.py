@@ -24,8 +24,8 @@ from stacked.training.pretrain import pretrain
 from stacked.util.errors import InputError
 from studies.applications.denoising import study as denoising
 from studies.applications.quality import quality
-from studies.framework.use import main
-from studies.report.uses import load
+from studies.framework.main import main
+from studies.statistics.measurement_rows import load
 
 
 def spec(updates: int = 300) -> RunSpec:
@@ -192,15 +192,15 @@ def test_filters_keep_an_image_as_it_lies(channels: int) -> None:
 
 
 def test_filters_are_chosen_on_validation_images(digits: data.Splits, tmp_path: Path) -> None:
-    setting = denoising.Setting(digits, denoising.argparse.Namespace(), tmp_path)
+    context = denoising.Context(digits, denoising.argparse.Namespace(), tmp_path)
     calls: list[int] = []
 
     def scale(factor: float, images: Tensor) -> Tensor:
         calls.append(len(images))
         return images * factor
 
-    method = denoising.tuned("scaled", lambda setting: [lambda x, f=f: scale(f, x) for f in (0.1, 0.9, 3.0)])  # type: ignore[misc]
-    found = {(one.condition, one.measure): one.value for one in method(setting, 3)}
+    method = denoising.tuned("scaled", lambda context: [lambda x, f=f: scale(f, x) for f in (0.1, 0.9, 3.0)])  # type: ignore[misc]
+    found = {(one.condition, one.measure): one.value for one in method(context, 3)}
     assert len(found) == len(denoising.ALL)
     images = digits.test.images[denoising_index(len(digits.test))]
     for noise in denoising.ALL:
@@ -218,10 +218,10 @@ def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(denoising, "IMAGES", 20)
     monkeypatch.setattr(denoising, "TUNED_ON", 10)
     words = ["--smoke", "--updates", "4", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
-    assert main(denoising.USE, words) == 0
+    assert main(denoising.STUDY, words) == 0
     rows = load(tmp_path / "out")
     table = rows[rows["measure"] == "psnr"].pivot(index="condition", columns="arm", values="value")
-    assert table.shape == (9, len(denoising.USE.arms))
+    assert table.shape == (9, len(denoising.STUDY.arms))
     assert table.notna().all().all()
     alone = table[table.index.str.startswith("gaussian")]
     assert (alone["joint"] == alone["joint, gaussian alone"]).all()
@@ -236,7 +236,7 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
             Image.fromarray(image[0].numpy()).save(tmp_path / name / f"{k:03}.png")
     words = ["--data", f"folder:{tmp_path / 'clean'}", "--noisy", f"folder:{tmp_path / 'noisy'}", "--grey"]
     words += ["--image-size", "8", "--updates", "3", "--corruption", "masking", "--level", "0.3"]
-    assert main(denoising.USE, [*words, "--out", str(tmp_path / "out")]) == 0
+    assert main(denoising.STUDY, [*words, "--out", str(tmp_path / "out")]) == 0
     assert "3 images are restored" in capsys.readouterr().out
     again = Denoiser.load(tmp_path / "out" / "denoiser.safetensors")
     assert again.spec.optimisation.corruption == "masking"
@@ -245,20 +245,20 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
         assert np.abs(found.astype(int) - (image[0] * 255).round().int().numpy()).max() <= 1
     own = [*words, "--own-size", "--out", str(tmp_path / "own")]
     Image.fromarray(np.tile(digits.test.images[0, 0].numpy(), (3, 2))[:, :13]).save(tmp_path / "noisy" / "large.png")
-    assert main(denoising.USE, own) == 0
+    assert main(denoising.STUDY, own) == 0
     assert Image.open(tmp_path / "own" / "restored" / "large.png").size == (13, 24)
     Image.new("L", (1, 2)).save(tmp_path / "noisy" / "tiny.png")
-    assert main(denoising.USE, [*own[:-1], str(tmp_path / "none")]) == 2
+    assert main(denoising.STUDY, [*own[:-1], str(tmp_path / "none")]) == 2
     assert "images of 2 x 1 pixels are too small" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
     (tmp_path / "noisy" / "tiny.png").write_bytes(b"")
-    assert main(denoising.USE, own) == 2
+    assert main(denoising.STUDY, own) == 2
     assert re.search(r"tiny\.png cannot be read \(.*\): repair or remove it", capsys.readouterr().err)
     (tmp_path / "noisy" / "tiny.png").unlink()
-    assert main(denoising.USE, [word for word in own if word not in words[2:4]]) == 2
+    assert main(denoising.STUDY, [word for word in own if word not in words[2:4]]) == 2
     assert "--own-size is of images to be restored" in capsys.readouterr().err
     Image.fromarray(digits.test.images[0, 0].numpy()).save(tmp_path / "noisy" / "000.bmp")
-    assert main(denoising.USE, [*words, "--out", str(tmp_path / "out")]) == 2
+    assert main(denoising.STUDY, [*words, "--out", str(tmp_path / "out")]) == 2
     assert "would both be restored as 000.png" in capsys.readouterr().err
 
 

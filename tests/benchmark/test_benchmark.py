@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import mmap
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,20 @@ from stacked.cost.roofline import H100
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.spec import Budget
 from stacked.util.errors import Interrupted
-from studies.benchmark import __main__ as command
-from studies.benchmark import loops, ours, photos
-from studies.benchmark.predicted import foretold
-from studies.benchmark.questions import Claim, Question, questions
-from studies.benchmark.report import claims_table, curve, exponent, exponents_table, found, met, report
+from studies import migrate_rows
+from studies.benchmark import study as benchmark
+from studies.benchmark.findings import curve, exponent, found, met
+from studies.benchmark.page import claims_table, exponents_table, report
+from studies.benchmark.questions import LOAD, Claim, Question, questions
 from studies.benchmark.run_one import PROGRAMS, training
-from studies.benchmark.scaling import AXES, WAYS, scaling, spec_of
-from studies.benchmark.spent import MEMORY, Spent, resident
-from studies.benchmark.whole import Recording
-from studies.benchmark.workloads import WORKS, error, pixels
+from studies.benchmark.workloads import loops, ours, photos
+from studies.benchmark.workloads.predicted import foretold
+from studies.benchmark.workloads.scaling import AXES, WAYS, scaling, spec_of
+from studies.benchmark.workloads.spent import MEMORY, Spent, resident
+from studies.benchmark.workloads.whole import Recording
+from studies.benchmark.workloads.works import WORKS, error, pixels
+from studies.framework.main import main
+from studies.statistics.measurement_rows import FIELDS, load
 
 pytestmark = pytest.mark.skipif(not MEMORY.exists(), reason="reads what a process holds from /proc")
 
@@ -54,29 +59,55 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         slow = call[1]["who"] == "loop"
         return {"cpu_seconds": (10.0 if slow else 6.0) + more["seed"], "mse": 0.03 if slow else 0.01, "share": 0.25}
 
-    monkeypatch.setattr(command, "measured", measured)
+    monkeypatch.setattr(benchmark, "measured", measured)
     return calls
+
+
+def measure(out: Path, repeats: int, stop: Callable[[], bool] = lambda: False) -> None:
+    """As `main` does, but for the page."""
+    session = benchmark.benchmark((TWO,)).session(["--out", str(out), "--repeats", str(repeats)])
+    session.begin()
+    session.prepare()
+    for _ in session.run(stop):
+        pass
 
 
 def test_arms_alternate_and_what_is_measured_is_not_measured_again(
     asked: list[tuple[str, int]], tmp_path: Path
 ) -> None:
-    path = tmp_path / "rows.csv"
     with pytest.raises(Interrupted):
-        command.measure([TWO], path, 3, lambda: len(asked) == 3)
-    command.measure([TWO], path, 3, lambda: False)
+        measure(tmp_path, 3, lambda: len(asked) == 3)
+    measure(tmp_path, 3)
     assert asked == [(who, seed) for seed in range(3) for who in ("loop", "ours")]
-    command.measure([TWO], path, 3, lambda: False)
+    measure(tmp_path, 3)
     assert len(asked) == 6
-    with path.open(newline="") as file:
+    with (tmp_path / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 6 * 3
-    assert set(rows[0]) == set(command.FIELDS)
+    assert len(rows) == 6 * 4
+    assert tuple(rows[0]) == FIELDS
+    assert {(row["method"], row["arm"], row["condition"]) for row in rows} == {
+        ("dense/loop", "loop", "dense"),
+        ("dense/stacked", "stacked", "dense"),
+    }
+    assert [row["measure"] for row in rows[:4]] == ["cpu_seconds", "mse", "share", "load"]
+
+
+def test_the_command_writes_page_and_figures_and_goes_on(
+    asked: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, words = benchmark.benchmark((TWO,)), ["--out", str(tmp_path / "out"), "--repeats"]
+    assert main(study, [*words, "1"]) == 0
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert capsys.readouterr().out == page + "\n"
+    assert "| dense: time, beside loop | 0.600 × | 0.600 to 0.600 | ≤ 0.7 | yes |" in page
+    assert "```\npython -m studies.benchmark\n```" in page
+    assert main(study, [*words, "2"]) == 0
+    assert asked == [(who, seed) for seed in range(2) for who in ("loop", "ours")]
 
 
 def test_the_page_says_which_aims_are_reached(asked: list[tuple[str, int]], tmp_path: Path) -> None:
-    command.measure([TWO], tmp_path / "rows.csv", 3, lambda: False)
-    rows = pd.read_csv(tmp_path / "rows.csv")
+    measure(tmp_path, 3)
+    rows = load(tmp_path, LOAD)
     time, _mse, share = TWO.claims
     assert found(rows, TWO, time).tolist() == pytest.approx([6 / 10, 7 / 11, 8 / 12])
     assert [met(claim, found(rows, TWO, claim).median()) for claim in TWO.claims] == [True, True, False]
@@ -85,7 +116,7 @@ def test_the_page_says_which_aims_are_reached(asked: list[tuple[str, int]], tmp_
     lines = claims_table(rows, [TWO]).splitlines()
     assert "dense: time, beside loop | 0.636 × | 0.600 to 0.667 | ≤ 0.7 | yes" in lines[2]
     assert "≥ 0.5 | **no**" in lines[4]
-    page = report(tmp_path, (TWO,), "python -m studies.benchmark")
+    page = report(benchmark.benchmark((TWO,)), tmp_path, "python -m studies.benchmark")
     assert (tmp_path / "README.md").read_text() == page
     for name in ("targets", "error"):
         assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -146,9 +177,9 @@ def test_what_a_context_takes_is_seen() -> None:
 
 
 def test_bad_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["--only", "densest", "--out", str(tmp_path)]) == 2
+    assert main(benchmark.STUDY, ["--only", "densest", "--out", str(tmp_path)]) == 2
     assert "question 'densest'" in capsys.readouterr().err
-    assert command.main(["--repeats", "0", "--out", str(tmp_path)]) == 2
+    assert main(benchmark.STUDY, ["--repeats", "0", "--out", str(tmp_path)]) == 2
 
 
 def test_exponents_are_those_of_the_rows(tmp_path: Path) -> None:
@@ -161,22 +192,23 @@ def test_exponents_are_those_of_the_rows(tmp_path: Path) -> None:
     )
     rows = [
         {
-            "question": axis.name,
+            "method": f"{axis.name}/{way} @ {value}",
+            "seed": repeat,
             "arm": f"{way} @ {value}",
-            "repeat": repeat,
+            "condition": axis.name,
             "measure": measure,
             "value": 3.0 * value**power,
         }
         for way in WAYS
         for value in (1, 2, 4)
         for repeat in range(2)
-        for measure, power in (("cpu_seconds", 1.5), ("growth_mb", 0.5))
+        for measure, power in (("cpu_seconds", 1.5), ("growth_mb", 0.5), (LOAD, 0.0))
     ]
-    frame = pd.DataFrame(rows).assign(load=0.1, commit="abc")
+    frame = pd.DataFrame(rows).assign(commit="abc")
     assert exponent(curve(frame, axis, "joint", "cpu_seconds")) == pytest.approx((1.5, 1.5, 1.5))
     assert "| stages | greedy | 1.50 (1.50 to 1.50) | 0.50 (0.50 to 0.50) |" in exponents_table(frame, [axis])
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    report(tmp_path, (axis,), "python -m studies.benchmark")
+    report(benchmark.benchmark((axis,)), tmp_path, "python -m studies.benchmark")
     assert (tmp_path / "figures" / "scaling.png").exists()
     assert not (tmp_path / "figures" / "targets.png").exists()
 
@@ -210,7 +242,7 @@ def test_a_folder_is_read_and_trained_on(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_what_recording_takes_is_counted_once_and_in_the_training_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("studies.benchmark.whole.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("studies.benchmark.workloads.whole.time.perf_counter", lambda: now[0])
 
     class Inner:
         def work(self, seconds: float) -> None:
@@ -232,3 +264,50 @@ def test_what_recording_takes_is_counted_once_and_in_the_training_thread_alone(m
         Inner().work(32)
     assert (Inner.work, Outer.work) == before
     assert recording.seconds == 39
+
+
+OLD = "question,arm,repeat,measure,value,load,commit\n" + "".join(
+    f'utilisation,"{arm}",{repeat},{name},{value},{1.5 + repeat},0a1b2c3\n'
+    for arm in ("AutoEncoder224 joint, batch 16", "dense 784-1000, batch 256")
+    for repeat in (0, 1)
+    for name, value in (("seconds", 0.0144292), ("share", 1e-05))
+)
+
+
+def test_rows_of_before_are_migrated_without_changing_a_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.csv").write_text(OLD)
+    assert migrate_rows.main([str(tmp_path)]) == 0
+    rows = load(tmp_path, LOAD)
+    old = pd.read_csv(tmp_path / "rows.csv")
+    assert len(old) == 2 * 2 * (2 + 1)
+    assert rows["seed"].tolist() == [0] * 6 + [1] * 6
+    assert list(dict.fromkeys(rows["arm"])) == ["dense 784-1000, batch 256", "AutoEncoder224 joint, batch 16"]
+    assert set(rows["condition"]) == {"utilisation"}
+    assert rows[rows["measure"] == "seconds"]["value"].tolist() == [0.0144292] * 4
+    assert rows[rows["measure"] == LOAD]["value"].tolist() == [1.5, 1.5, 2.5, 2.5]
+    capsys.readouterr()
+    assert migrate_rows.main([str(tmp_path)]) == 2
+    assert "is not a table of the benchmark in its old form" in capsys.readouterr().err
+    session = benchmark.STUDY.session(["--out", str(tmp_path), "--only", "utilisation"])
+    session.begin()
+    session.prepare()  # the folder is one of the benchmark's now
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("utilisation,", "beauty,", "has rows of 'beauty/"),
+        ("0.0144292", "nan", "needs a finite number"),
+        (",1.5,0a1b2c3\n", ",1.6,0a1b2c3\n", "tells different loads"),
+    ],
+)
+def test_rows_of_before_that_are_none_are_left_as_they_are(
+    old: str, new: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = OLD.replace(old, new, 1)
+    (tmp_path / "rows.csv").write_text(content)
+    assert migrate_rows.main([str(tmp_path)]) == 2
+    assert told in capsys.readouterr().err
+    assert (tmp_path / "rows.csv").read_text() == content

@@ -17,8 +17,7 @@ from stacked.util.checks import choice, meant
 from stacked.util.errors import InputError
 from studies import __main__ as stacked_command
 from studies.applications.anomaly import study as anomaly
-from studies.framework import study as study
-from studies.framework import use as uses
+from studies.framework.main import main
 from studies.pretraining import layerwise
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +123,7 @@ def test_the_nearest_word_is_meant() -> None:
     ],
 )
 def test_a_study_names_what_was_meant(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert study.main(layerwise.STUDY, words) == 2
+    assert main(layerwise.STUDY, words) == 2
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
@@ -132,13 +131,13 @@ def test_a_study_names_what_was_meant(words: list[str], said: str, capsys: pytes
 
 def test_a_misspelt_option_in_a_file_is_named_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "my.yaml").write_text("chanels: [4]\n")
-    assert study.main(layerwise.STUDY, ["--config", str(tmp_path / "my.yaml")]) == 2
+    assert main(layerwise.STUDY, ["--config", str(tmp_path / "my.yaml")]) == 2
     assert "'chanels' is not accepted; did you mean 'channels'?" in capsys.readouterr().err
 
 
 def test_every_other_command_names_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
     for call, words, said in (
-        (lambda words: uses.main(anomaly.USE, words), ["--metods", "pca"], "did you mean '--methods'?"),
+        (lambda words: main(anomaly.STUDY, words), ["--metods", "pca"], "did you mean '--methods'?"),
         (doctor, ["--stroe", "x"], "did you mean '--store'?"),
         (doctor, ["stael"], "did you mean 'stale'?"),
         (compress.main, ["encod"], "did you mean 'encode'?"),

@@ -23,14 +23,18 @@ from stacked.model.encoder import save_encoder
 from stacked.model.stack import build
 from stacked.util.errors import InputError
 from studies.applications.anomaly import study as anomaly
-from studies.applications.anomaly.score_folder import judge
+from studies.applications.anomaly.score_folder import score_images
 from studies.applications.denoising import study as denoising
 from studies.applications.projection import study as projection
 from studies.applications.projection.embed_folder import map_all
-from studies.benchmark import __main__ as benchmark
-from studies.framework import record
-from studies.framework import use as uses
+from studies.benchmark import study as benchmark
+from studies.design.measurements import Context
+from studies.framework.main import main
+from studies.measuring.data_session import DataSession
+from studies.measuring.study import MeasurementStudy
+from studies.record import runs as record
 from studies.reliability import endurance, torture
+from studies.statistics.measurement_rows import FIELDS
 from tests.helpers.splits import toy_splits
 
 KEPT = b"a user's own"
@@ -122,11 +126,19 @@ def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
     check_new([tmp_path / "link"], "FILE", force=True)
 
 
-def setting(out: Path, folder: Path | None = None, use: uses.Use = anomaly.USE) -> uses.Setting:
-    given = vars(uses.parser(use).parse_args([]))
+def context(out: Path, folder: Path | None = None, study: MeasurementStudy = anomaly.STUDY) -> Context:
+    given = vars(study.parser().parse_args([]))
     given |= {"data": f"folder:{folder}", "judge": None, "noisy": f"folder:{folder}", "image_size": 8, "grey": True}
     given |= {"updates": 1, "corruption": "gaussian", "level": 0.1, "seeds": 1, "methods": []}
-    return uses.Setting(toy_splits(32, size=8), argparse.Namespace(**given), out)
+    return Context(toy_splits(32, size=8), argparse.Namespace(**given), out)
+
+
+def prepare(study: MeasurementStudy, out: Path) -> None:
+    """As a session of a study of measurements does."""
+    where = context(out, study=study)
+    session = DataSession(study, argparse.Namespace(**{**vars(where.given), "out": out}))
+    session.context = where
+    session.prepare()
 
 
 def images(folder: Path, count: int = 220) -> Path:
@@ -139,15 +151,15 @@ def images(folder: Path, count: int = 220) -> Path:
 COMMANDS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "study": ("README.md", lambda out: record.prepare(out, RunSpec(), "flops", "digest")),
     "study's figures": ("figures/headline.png", lambda out: record.prepare(out, RunSpec(), "flops", "digest")),
-    "use": ("README.md", lambda out: uses.prepare(anomaly.USE, setting(out))),
-    "use's page": ("map.html", lambda out: uses.prepare(projection.USE, setting(out))),
-    "judge": ("worst.png", lambda out: judge(setting(out, images(out / "images")), RunSpec())),
-    "map": ("map.csv", lambda out: map_all(setting(out, images(out / "images")), [RunSpec()])),
-    "noisy": ("restored/003.png", lambda out: denoising.restore_own(setting(out, images(out / "images", 4)))),
-    "benchmark": ("README.md", lambda out: benchmark.main(["--out", str(out)])),
-    "benchmark's rows": ("rows.csv", lambda out: benchmark.main(["--out", str(out)])),
-    "endurance": ("README.md", lambda out: endurance.main(["--out", str(out)])),
-    "torture": ("kills.csv", lambda out: torture.main(["--out", str(out)])),
+    "use": ("README.md", lambda out: prepare(anomaly.STUDY, out)),
+    "use's page": ("map.html", lambda out: prepare(projection.STUDY, out)),
+    "judge": ("worst.png", lambda out: score_images(context(out, images(out / "images")), RunSpec())),
+    "map": ("map.csv", lambda out: map_all(context(out, images(out / "images")), [RunSpec()])),
+    "noisy": ("restored/003.png", lambda out: denoising.restore_own(context(out, images(out / "images", 4)))),
+    "benchmark": ("README.md", lambda out: main(benchmark.STUDY, ["--out", str(out)])),
+    "benchmark's rows": ("rows.csv", lambda out: main(benchmark.STUDY, ["--out", str(out)])),
+    "endurance": ("README.md", lambda out: main(endurance.STUDY, ["--out", str(out)])),
+    "torture": ("kills.csv", lambda out: main(torture.STUDY, ["--out", str(out)])),
 }
 
 
@@ -171,13 +183,13 @@ def test_a_folder_of_its_own_is_written_again(tmp_path: Path, capsys: Any) -> No
     for _ in range(2):
         record.prepare(out / "study", RunSpec(), "flops", "digest")
         (out / "study" / "README.md").write_text("a page")
-        uses.prepare(anomaly.USE, setting(out / "use"))
-        (out / "use" / "rows.csv").write_text("rows")
+        prepare(anomaly.STUDY, out / "use")
+        (out / "use" / "rows.csv").write_text(",".join(FIELDS) + "\n")
     words = ["--data", f"folder:{folder}", "--grey", "--image-size", "8", "--updates", "1"]
-    for command, use in (("judge", anomaly.USE), ("map", projection.USE)):
+    for command, use in (("judge", anomaly.STUDY), ("map", projection.STUDY)):
         before = ""
         for _ in range(2):
-            assert uses.main(use, [*words, "--out", str(out / command)]) == 0
+            assert main(use, [*words, "--out", str(out / command)]) == 0
             said = re.sub(r"\d", "", capsys.readouterr().out)
             assert before in ("", said)
             before = said
@@ -185,7 +197,7 @@ def test_a_folder_of_its_own_is_written_again(tmp_path: Path, capsys: Any) -> No
 
 def test_what_a_denoiser_restored_is_restored_again(tmp_path: Path) -> None:
     given, written = (
-        setting(tmp_path, images(tmp_path / "images", 40), denoising.USE),
+        context(tmp_path, images(tmp_path / "images", 40), denoising.STUDY),
         tmp_path / "restored" / "003.png",
     )
     assert denoising.restore_own(given) == 0

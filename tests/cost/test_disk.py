@@ -21,10 +21,11 @@ from stacked.runs.run import load, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.tracking.backend.store import open_store
 from stacked.util.errors import Unwritable
+from studies.cli.command_line import parser
+from studies.cli.options import options
 from studies.framework import disk_check
-from studies.framework import study as study
-from studies.framework.command_line import parser
-from studies.framework.options import options
+from studies.framework.main import main
+from studies.framework.plan import plan
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.splits import toy_splits
 
@@ -109,7 +110,7 @@ def test_a_study_writes_at_most_what_was_counted_and_about_half_of_it(
     before, real = on_disk(tmp_path / "store"), disk_check.room
     monkeypatch.setattr(disk_check, "room", lambda *given: counted.append(real(*given)) or counted[0])
     words = ["--jobs", "1", "--classification", "{updates: 5, checks: 1}", "--store", str(tmp_path / "store")]
-    assert study.main(STUDY, [*STUDIES[name], *words, "--out", str(tmp_path / "out")]) == 0
+    assert main(STUDY, [*STUDIES[name], *words, "--out", str(tmp_path / "out")]) == 0
     written = on_disk(tmp_path / "store") - before, on_disk(tmp_path / "out")
     [(store, out)] = counted
     assert written[0] <= store, (written, counted)
@@ -142,7 +143,7 @@ def test_a_study_that_will_not_fit_is_refused_before_it_trains(
 ) -> None:
     words = ["--smoke", "--arms", "joint", "--jobs", "1", "--store", str(tmp_path / "s"), "--out", str(tmp_path / "o")]
     full(monkeypatch)
-    assert study.main(STUDY, words) == 2
+    assert main(STUDY, words) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "a run may write " in said
     assert (
@@ -167,7 +168,7 @@ def test_what_is_there_already_is_not_counted_again(toy: Splits, tmp_path: Path)
     words = f"--data digits --channels 4 8 --seeds 2 --jobs 2 --store {tmp_path} --out {tmp_path}"
     given = options("layerwise", parser("p", "q", STUDY.arm_names).parse_args(words.split()))
     store, splits = open_store(tmp_path), load(given.base)
-    jobs = list(study.plan(STUDY, given, splits))
+    jobs = list(plan(STUDY, given, splits))
     everything = disk_check.room(given, store, jobs, splits)
     assert disk_check.room(given, store, jobs[:4], splits)[0] < everything[0]
     per_epoch = Order(len(splits.train), 128, 0).updates_per_epoch
@@ -184,7 +185,7 @@ def test_what_is_there_already_is_not_counted_again(toy: Splits, tmp_path: Path)
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """What a study says of these words, in one line, before it trains."""
-    assert study.main(STUDY, ["--smoke", "--arms", "random", "--jobs", "1", *words]) == 2
+    assert main(STUDY, ["--smoke", "--arms", "random", "--jobs", "1", *words]) == 2
     [said] = capsys.readouterr().err.strip().splitlines()
     return said
 

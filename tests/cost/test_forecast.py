@@ -18,7 +18,7 @@ from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import POLICIES, Phase, Updates
 from stacked.stages import kinds
 from studies.framework.dry_run import duration
-from studies.framework.study import main
+from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.counted import prefix_flops, training_bytes, update_flops
 from tests.helpers.splits import toy_splits

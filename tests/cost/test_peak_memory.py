@@ -22,7 +22,7 @@ import torch
 from stacked.data.formats.split import Split, Splits
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, RunSpec, StackSpec
-from studies.framework.record import write_reference
+from studies.record.reference import write_reference
 
 def splits(side, *counts):
     parts = [torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8) for count in counts]

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import studies.framework.compute_budget
-import studies.framework.record
 import studies.framework.ui
+import studies.record.runs
 import studies.report
 from stacked import InputError
 from stacked.runs import run as running
@@ -20,10 +20,14 @@ from stacked.runtime.determinism import is_strict
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.tracking.null_tracker import NullTracker
-from studies.framework import study as study
+from studies.cli.command_line import parser
+from studies.cli.options import Options, options
+from studies.framework import training_session
 from studies.framework import workers as working
-from studies.framework.command_line import parser
-from studies.framework.options import Options, options
+from studies.framework.main import conduct
+from studies.framework.plan import plan
+from studies.framework.training_session import TrainingSession
+from studies.framework.workers import Job
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.splits import toy_splits
 
@@ -39,7 +43,7 @@ def tiny(tmp_path: Path) -> Options:
 
 
 def test_every_arm_has_every_seed_on_one_grid(tiny: Options) -> None:
-    jobs = list(study.plan(STUDY, tiny, toy_splits()))
+    jobs = list(plan(STUDY, tiny, toy_splits()))
     assert [(job.spec.seed, job.arm) for job in jobs] == [(seed, arm) for seed in (0, 1) for arm in STUDY.arm_names]
     assert all(job.spec.policy == job.arm for job in jobs)
     assert len({job.spec.evaluation for job in jobs}) == 1
@@ -58,7 +62,7 @@ def test_budgets_are_measured_as_runs_are_trained(asked: bool, tiny: Options, mo
         return budgets(*words)
 
     monkeypatch.setattr(studies.framework.compute_budget, "budgets", noted)
-    jobs = list(study.plan(STUDY, replace(tiny, deterministic=asked), toy_splits()))
+    jobs = list(plan(STUDY, replace(tiny, deterministic=asked), toy_splits()))
     assert measured == [asked]
     assert not is_strict()
     assert {job.given.deterministic for job in jobs} == {asked}
@@ -67,13 +71,13 @@ def test_budgets_are_measured_as_runs_are_trained(asked: bool, tiny: Options, mo
 def test_arms_that_cannot_train_do_not_keep_others_from_it(tmp_path: Path) -> None:
     """Cross-entropy of rectified codes; the grid is that of the arms that can."""
     words = f"--channels 4 6 --loss bce --batch-size 32 --labels 16 --seeds 1 --out {tmp_path} --store {tmp_path}"
-    jobs = list(study.plan(STUDY, given(f"{words} --arms joint random"), toy_splits()))
+    jobs = list(plan(STUDY, given(f"{words} --arms joint random"), toy_splits()))
     assert [job.arm for job in jobs] == ["joint", "random"]
     spec = jobs[0].spec
     longest = spec.phases(8)[0].updates
     assert spec.evaluation.until == longest // spec.evaluation.every * spec.evaluation.every
     with pytest.raises(InputError, match="loss 'bce' cannot be used in phase 'stage 2'"):
-        list(study.plan(STUDY, given(f"{words} --arms joint greedy"), toy_splits()))
+        list(plan(STUDY, given(f"{words} --arms joint greedy"), toy_splits()))
 
 
 def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,13 +92,13 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
         return False
 
     kept: list[Any] = []
-    monkeypatch.setattr(studies.framework.record, "add", lambda *words: kept.append(words))
+    monkeypatch.setattr(studies.record.runs, "add", lambda *words: kept.append(words))
     monkeypatch.setattr(running, "run", noted)
     monkeypatch.setattr(tracker, "open_store", lambda path: SimpleNamespace(root=path))
     monkeypatch.setattr(tracker, "Tracker", lambda *_, **__: NullTracker())
     monkeypatch.setattr(tracker, "set_aside", lambda store, folder: aside.append(folder))
     theirs = toy_splits()
-    job = list(study.plan(STUDY, tiny, theirs))[5]
+    job = list(plan(STUDY, tiny, theirs))[5]
     for resume in (True, False):
         given = replace(tiny, device="meta", resume=resume, deterministic=not resume)
         before = torch.get_num_threads()
@@ -117,35 +121,35 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
 def test_processes_share_the_threads_that_torch_may_use(tiny: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     for jobs, threads in ((1, 5), (2, 2), (8, 1)):
-        assert {job.threads for job in study.plan(STUDY, replace(tiny, jobs=jobs), toy_splits())} == {threads}
+        assert {job.threads for job in plan(STUDY, replace(tiny, jobs=jobs), toy_splits())} == {threads}
 
 
 def test_finished_runs_are_left_unless_no_resume_says_otherwise(
     tiny: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits, todo, asked = toy_splits(), [], []
-    studies.framework.record.prepare(tiny.out, tiny.base, tiny.equal, splits.digest)
-    jobs = list(study.plan(STUDY, tiny, splits))
+    studies.record.runs.prepare(tiny.out, tiny.base, tiny.equal, splits.digest)
+    jobs = list(plan(STUDY, tiny, splits))
 
     def loading(*words: Any) -> Any:
         asked.append(words)
         return splits
 
-    def working(wanted: list[study.Job], processes: int, given: Any, stop: Any) -> Any:
+    def working(wanted: list[Job], processes: int, given: Any, stop: Any) -> Any:
         assert given is splits
         todo.append((wanted, processes))
         return iter(())
 
     monkeypatch.setattr(running, "load", loading)
-    monkeypatch.setattr(study, "work", working)
+    monkeypatch.setattr(training_session, "work", working)
     monkeypatch.setattr(tracker, "open_store", lambda path: Store("http://nowhere", path))
-    monkeypatch.setattr(studies.framework.record, "finished", lambda out: {job.spec.id for job in jobs[:3]})
+    monkeypatch.setattr(studies.record.runs, "finished", lambda out: {job.spec.id for job in jobs[:3]})
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(studies.framework.ui, "save", lambda *_, **__: {})
     monkeypatch.setattr(studies.framework.ui, "tell", lambda *_, **__: None)
     for resume, download, left in ((True, False, jobs[3:]), (False, True, jobs)):
         wanted = replace(tiny, resume=resume, download=download)
-        assert study.conduct(STUDY, wanted, "command") == 0
+        assert conduct(TrainingSession(STUDY, wanted), "command") == 0
         assert [job.spec for job in todo[-1][0]] == [job.spec for job in left]
         assert todo[-1][1] == 1
         assert asked[-1] == (tiny.base, "there", download)

@@ -20,8 +20,8 @@ from stacked.data.sources.folder import apart, named_images
 from stacked.spec import DataSpec, RunSpec
 from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
-from studies.framework.command_line import parser
-from studies.framework.options import options
+from studies.cli.command_line import parser
+from studies.cli.options import options
 from studies.statistics.rows import load_rows
 from tests.helpers.images import classes, paint
 

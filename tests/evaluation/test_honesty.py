@@ -28,7 +28,7 @@ from stacked.spec.growth import Phase
 from stacked.training import pretrain
 from stacked.training.codes import Images, inputs
 from stacked.training.fit import Training, TrainingMetrics, fit
-from studies.framework.record import write_reference
+from studies.record.reference import write_reference
 from tests.helpers.splits import toy_splits
 
 SPEC = RunSpec(

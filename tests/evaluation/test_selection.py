@@ -18,7 +18,7 @@ from stacked.evaluation.final_metrics import measured, selecting
 from stacked.model.stack import build
 from stacked.spec import Classification
 from stacked.util.serialization import to_json
-from studies.framework.study import selection
+from studies.report.protocol import selection
 from studies.report.tables import selection_note
 from tests.helpers.splits import toy_splits
 

@@ -15,7 +15,7 @@ from stacked.spec import Budget, Classification, Evaluation, Optimisation, Stage
 from stacked.spec.growth import POLICIES, Phase, Updates
 from studies.design.arms import Arm
 from studies.framework.compute_budget import budgets, costs, scale
-from studies.framework.study import Study
+from studies.framework.training_study import TrainingStudy
 from tests.helpers.splits import toy_splits
 
 BASE = RunSpec(
@@ -86,7 +86,7 @@ def test_what_an_arm_cannot_change_is_named(arm: Arm, message: str) -> None:
 
 def test_a_study_knows_its_arms_and_all_policies() -> None:
     mine = Arm("greedy", "joint", {"optimisation.lr": 0.5})
-    study = Study("s", "S", "?", "", (mine, Arm("period", "greedy")))
+    study = TrainingStudy(name="s", title="S", question="?", protocol="", arms=(mine, Arm("period", "greedy")))
     assert study.arm_names == ("greedy", "period")
     assert study.arm("greedy") is mine
     assert study.arm("converge") == Arm("converge")

@@ -19,10 +19,12 @@ from stacked.data.formats.split import Splits
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.util.errors import InputError
-from studies.framework import record, tuning
-from studies.framework import study as study
+from studies.framework.main import main
+from studies.framework.plan import plan
+from studies.framework.trials import planned
 from studies.framework.workers import Job, Row, work
 from studies.pretraining.layerwise import STUDY
+from studies.record.lock import alone
 from tests.cost.test_planning import given
 from tests.helpers.splits import toy_splits
 
@@ -41,7 +43,7 @@ class Tells(Job):
 def jobs(tmp_path: Path) -> list[Job]:
     words = f"--data digits --channels 4 6 --seeds 2 --arms joint --equal updates --labels 16 --out {tmp_path / 'out'}"
     options = given(f"{words} --store {tmp_path / 'store'}")
-    return list(study.plan(STUDY, options, toy_splits()))
+    return list(plan(STUDY, options, toy_splits()))
 
 
 def telling(jobs: list[Job], digest: str) -> list[Job]:
@@ -78,7 +80,7 @@ def test_jobs_and_trials_know_the_digest_of_their_data(jobs: list[Job]) -> None:
     splits = toy_splits()
     assert {job.data for job in jobs} == {splits.digest}
     options = replace(jobs[0].given, tune=2)
-    trials = list(tuning.planned(STUDY, options, splits, 1))
+    trials = list(planned(STUDY, options, splits, 1))
     assert {trial.data for trial in trials} == {splits.without_test().digest}
 
 
@@ -88,7 +90,7 @@ def test_a_folder_in_which_another_process_works_is_not_given_a_configuration(
     """That of the second would stand beside the rows of the first."""
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     out = tmp_path / "out"
-    with record.alone(out):
-        assert study.main(STUDY, ["--smoke", "--out", str(out)]) == 2
+    with alone(out):
+        assert main(STUDY, ["--smoke", "--out", str(out)]) == 2
     assert f"another process works in {out}: wait for it to end" in capsys.readouterr().err
     assert not (out / "configuration.json").exists()

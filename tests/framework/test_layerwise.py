@@ -20,11 +20,11 @@ from stacked.tracking.backend.store import open_store
 from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 from studies.design.arms import Arm
-from studies.framework import record
-from studies.framework import study as study
 from studies.framework.compute_budget import budgets, costs
+from studies.framework.main import main
 from studies.framework.ui import replay
 from studies.pretraining.layerwise import STUDY
+from studies.record import runs as record
 from studies.statistics.compare_records import differences
 from studies.statistics.rows import load_curves, load_rows
 
@@ -211,15 +211,15 @@ def test_done_anew_a_run_replaces_the_old_one_everywhere(
         "1",
         *HARDLY_CLASSIFIED,
     ]
-    assert study.main(STUDY, words) == 0
-    assert study.main(STUDY, [*words, "--no_resume", "--codes", "recompute"]) == 0
+    assert main(STUDY, words) == 0
+    assert main(STUDY, [*words, "--no_resume", "--codes", "recompute"]) == 0
     assert len(load_rows(tmp_path / "out")) == 1
     mlflow.set_tracking_uri(open_store(tmp_path / "store").uri)
     runs = mlflow.search_runs(search_all_experiments=True)
     assert sorted(runs["tags.kind"]) == ["arm", "study", "superseded"]
     # arms that are added later stand on the same grid, with the same spec
     before = load_rows(tmp_path / "out")["run"][0]
-    assert study.main(STUDY, [*words, "--arms", "joint", "random"]) == 0
+    assert main(STUDY, [*words, "--arms", "joint", "random"]) == 0
     assert before in set(load_rows(tmp_path / "out")["run"])
 
 
@@ -237,8 +237,8 @@ def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
         str(tmp_path / "store"),
         *HARDLY_CLASSIFIED,
     ]
-    assert study.main(STUDY, words) == 2
-    assert study.main(STUDY, [*words, "--arms", "joint"]) == 0
+    assert main(STUDY, words) == 2
+    assert main(STUDY, [*words, "--arms", "joint"]) == 0
 
 
 def test_a_failure_does_not_replace_a_finished_row(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_another_configuration_does_not_mix_with_it(
     smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, store, _ = smoke
-    assert study.main(STUDY, ["--smoke", "--lr", "0.02", "--out", str(out), "--store", str(store)]) == 2
+    assert main(STUDY, ["--smoke", "--lr", "0.02", "--out", str(out), "--store", str(store)]) == 2
     assert "optimisation.lr is 0.01 there and 0.02 here" in capsys.readouterr().err
 
 
@@ -301,7 +301,7 @@ def test_a_run_trained_here_takes_the_place_of_a_replayed_one(
         "--jobs",
         "1",
     ]
-    assert study.main(STUDY, words) == 0
+    assert main(STUDY, words) == 0
     mlflow.set_tracking_uri(store.uri)
     runs = mlflow.search_runs(search_all_experiments=True, filter_string="tags.arm = 'random'")
     assert dict(zip(runs["tags.kind"], runs["tags.replayed"].fillna("no"), strict=True)) == {
@@ -313,7 +313,7 @@ def test_a_run_trained_here_takes_the_place_of_a_replayed_one(
 @pytest.mark.usefixtures("no_models")
 def test_a_run_that_fails_has_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     words = ["--smoke", "--optimiser", "sgd", "--lr", "1e30", "--arms", "joint", "random", "--jobs", "1"]
-    assert study.main(STUDY, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 1
+    assert main(STUDY, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 1
     rows = load_rows(tmp_path / "out").set_index("arm")
     assert "the loss became" in rows.loc["joint", "status"]
     assert rows.loc["random", "status"] == "finished"
@@ -358,7 +358,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     more = [] if "--out" in words else ["--out", str(tmp_path / "out")]
     more += [] if "--store" in words else ["--store", str(tmp_path / "store")]
-    assert study.main(STUDY, [*words, *more]) == 2
+    assert main(STUDY, [*words, *more]) == 2
     said = capsys.readouterr().err.strip()
     assert message in said
     assert len(said.splitlines()) == 1
@@ -369,7 +369,7 @@ def test_there_may_be_nothing_to_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("studies.framework.ui.ROOT", tmp_path)
-    assert study.main(STUDY, ["--ui", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 2
+    assert main(STUDY, ["--ui", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 2
     assert "there is nothing to show" in capsys.readouterr().err
 
 
@@ -397,15 +397,15 @@ def test_help_fits_one_screen() -> None:
 
 
 def test_the_help_loads_no_torch() -> None:
-    code = "import sys, studies.layerwise; from studies.framework.command_line import parser; parser('p', 'q', ()); "
+    code = "import sys, studies.layerwise; from studies.cli.command_line import parser; parser('p', 'q', ()); "
     code += "print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_options_come_from_a_yaml_file_and_later_words_override_it(tmp_path: Path) -> None:
-    from studies.framework.command_line import parser
-    from studies.framework.options import options
+    from studies.cli.command_line import parser
+    from studies.cli.options import options
 
     (tmp_path / "c.yaml").write_text("data: digits\nchannels: [4, 8]\nlr: 0.5\nbatch_size: 32\nresume: false\n")
     words = ["--config", str(tmp_path / "c.yaml"), "--lr", "0.25"]

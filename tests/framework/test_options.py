@@ -12,9 +12,9 @@ from yaml import safe_load as load_yaml
 
 from stacked import InputError, StackSpec
 from stacked.spec import Classification, Evaluation, StageSpec
-from studies.framework import study as study
-from studies.framework.command_line import parser
-from studies.framework.options import Options, options
+from studies.cli.command_line import parser
+from studies.cli.options import Options, options
+from studies.cli.parsing import parse
 from studies.pretraining.layerwise import STUDY
 
 MEANINGS: list[tuple[str, str, Any]] = [
@@ -70,7 +70,7 @@ def test_words_mean_what_they_say(words: str, field: str, value: Any) -> None:
 def said(*words: str, defaults: dict[str, Any] | None = None) -> Options:
     """What a command line means, as a study reads it."""
     with_defaults = replace(STUDY, defaults=defaults or {})
-    return options("layerwise", study.parse(with_defaults, parser("p", "q", STUDY.arm_names), list(words)))
+    return with_defaults.given(list(words))
 
 
 #: (option, YAML, where it goes, what it is there)
@@ -266,18 +266,15 @@ def test_what_would_have_no_effect_is_refused(words: list[str], message: str) ->
     from studies.papers.hinton2006 import STUDY as HINTON
 
     with pytest.raises(InputError) as error:
-        study.parse(HINTON, parser("x", "q", HINTON.arm_names), words)
+        parse(parser("x", "q", HINTON.arm_names), words, HINTON.defaults)
     assert str(error.value).startswith(message)
     if message.startswith("--"):
-        study.parse(STUDY, parser("x", "q", STUDY.arm_names), words)
+        parse(parser("x", "q", STUDY.arm_names), words, STUDY.defaults)
 
 
 def test_what_is_said_of_a_part_leaves_the_rest_of_a_studys_own() -> None:
     from studies.papers.hinton2006 import STUDY as HINTON
 
-    command_line = parser("x", "q", HINTON.arm_names)
-    base = options(
-        "x", study.parse(HINTON, command_line, ["--optimisation", "{clip: 1.0}", "--stack", "{init: he}"])
-    ).base
+    base = HINTON.given(["--optimisation", "{clip: 1.0}", "--stack", "{init: he}"]).base
     assert [stage.width for stage in base.stack.stages] == [1000, 500, 250, 30]
     assert (base.stack.init, base.optimisation.clip, base.optimisation.end_lr) == ("he", 1.0, 2e-3)

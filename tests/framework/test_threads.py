@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_info
 from stacked.spec import Budget, RunSpec, StackSpec
 from studies.design.arms import Arm
 from studies.framework import compute_budget
-from studies.framework import study as study
+from studies.framework.main import main
 from studies.framework.threads import limited
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.splits import toy_splits
@@ -64,5 +64,5 @@ def test_seconds_are_measured_with_the_threads_of_a_run(asked: list[int]) -> Non
 
 def test_a_dry_run_foretells_with_the_threads_of_a_run(asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
-    assert study.main(STUDY, ["--smoke", "--dry-run", "--jobs", "3"]) == 0
+    assert main(STUDY, ["--smoke", "--dry-run", "--jobs", "3"]) == 0
     assert asked == [2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,27 +19,19 @@ from stacked.data import Splits
 from stacked.spec import Budget, Evaluation, Optimisation, from_json
 from stacked.spec.growth import POLICIES
 from stacked.util.serialization import to_json
+from studies.cli.options import MOST_SEEDS, Options
 from studies.design.arms import Arm
 from studies.design.search import Among, LogRange, Times, places
-from studies.framework import record, tuning
-from studies.framework import study as study
-from studies.framework.command_line import parser
+from studies.framework import trials, tuning
 from studies.framework.compute_budget import costs
-from studies.framework.options import MOST_SEEDS, Options, options
-from studies.framework.study import Study
+from studies.framework.plan import plan, settings
+from studies.framework.training_study import TrainingStudy
 from studies.papers.hinton2006 import STUDY as HINTON2006
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICY_STUDY
-from studies.report.trials import (
-    best,
-    draw_tuning,
-    edges,
-    expected_best,
-    judged,
-    load_choices,
-    load_trials,
-    tuning_note,
-)
+from studies.record import runs as record
+from studies.report.tuning import draw_tuning, expected_best, tuning_note
+from studies.statistics.trials import best, edges, load_choices, load_trials, validated
 from tests.helpers.splits import toy_splits
 
 BASE = RunSpec(
@@ -48,7 +41,7 @@ BASE = RunSpec(
     optimisation=Optimisation(batch_size=32, lr=1e-2),
     evaluation=Evaluation(probe_labels=60),
 )
-TOY = Study(
+TOY = TrainingStudy(
     name="toy",
     title="Toy",
     question="?",
@@ -62,6 +55,12 @@ TOY = Study(
         Arm("random"),
     ),
 )
+
+
+def tune(one: TrainingStudy, given: Options, splits: Splits, stop: Callable[[], bool] = lambda: False) -> None:
+    """Make all trials and choose."""
+    for _ in tuning.tune(one, given, splits, 1, stop):
+        pass
 
 
 def given(out: Path, **changes: Any) -> Options:
@@ -116,12 +115,12 @@ def test_places_are_the_same_whenever_and_however_many_are_drawn() -> None:
 
 
 def test_every_arm_has_the_space_of_the_study_but_for_what_it_sets_itself() -> None:
-    spaces = {arm.name: tuning.space_of(TOY, arm, BASE) for arm in TOY.arms}
+    spaces = {arm.name: trials.space_of(TOY, arm, BASE) for arm in TOY.arms}
     assert spaces["joint"] == spaces["greedy"] == TOY.search
     assert spaces["greedy+finetune"] == {**TOY.search, "budget.end_to_end": LogRange(0.75, 96.0)}
     assert spaces["own"].keys() == TOY.search.keys() - {"optimisation.schedule"} | {"stack.gain"}
     assert spaces["random"] == {}
-    assert [arm.name for arm in TOY.arms if tuning.is_tuned(TOY, arm, BASE)] == [
+    assert [arm.name for arm in TOY.arms if trials.is_tuned(TOY, arm, BASE)] == [
         "greedy",
         "greedy+finetune",
         "joint",
@@ -131,18 +130,18 @@ def test_every_arm_has_the_space_of_the_study_but_for_what_it_sets_itself() -> N
 
 def test_trials_differ_in_what_is_drawn_alone_and_cost_the_same(tmp_path: Path) -> None:
     toy = toy_splits()
-    trials = list(tuning.planned(TOY, given(tmp_path), toy, 1))
-    assert [(one.number, one.arm) for one in trials[:4]] == [
+    planned = list(trials.planned(TOY, given(tmp_path), toy, 1))
+    assert [(one.number, one.arm) for one in planned[:4]] == [
         (0, arm) for arm in ("greedy", "greedy+finetune", "joint", "own")
     ]
-    assert len(trials) == 12
-    assert len({one.spec.id for one in trials}) == 12
+    assert len(planned) == 12
+    assert len({one.spec.id for one in planned}) == 12
     for number in range(3):
-        same = [one for one in trials if one.number == number]
+        same = [one for one in planned if one.number == number]
         for name in ("optimisation.lr", "optimisation.batch_size"):
             assert len({one.values[name] for one in same}) == 1  # arms share what is drawn for all
     goal = None
-    for one in trials:
+    for one in planned:
         arm = TOY.arm(one.arm).with_values(one.values)
         assert one.spec.seed == MOST_SEEDS  # which no run of a record can have
         assert one.spec.classification.labels == ()
@@ -164,9 +163,9 @@ def study_order(spec: RunSpec, splits: Splits) -> Any:
 
 def test_every_committed_study_can_tune_each_of_its_trained_arms() -> None:
     for one in (LAYERWISE, POLICY_STUDY, HINTON2006):
-        base = options(one.name, study.parse(one, parser("p", "q", one.arm_names), [])).base
+        base = one.given([]).base
         for arm in one.arms:
-            space = tuning.space_of(one, arm, base)
+            space = trials.space_of(one, arm, base)
             assert bool(space) == (arm.grows_by != "random")
             for place in (0.0, 0.5, 1.0):  # a spec that exists can run
                 arm.with_values({name: within.at(place) for name, within in space.items()}).spec(base)
@@ -180,7 +179,7 @@ def test_every_committed_study_can_tune_each_of_its_trained_arms() -> None:
 def test_trials_are_measured_on_validation_images_and_nothing_else(tmp_path: Path, splits: Splits) -> None:
     poisoned = dataclasses.replace(splits, test=splits.test.take(splits.test.labels.new_zeros(0)))  # none can be read
     (tmp_path / "out").mkdir()
-    trial = next(iter(tuning.planned(TOY, given(tmp_path), splits, 1)))
+    trial = next(iter(trials.planned(TOY, given(tmp_path), splits, 1)))
     row = trial.do(poisoned, lambda: False)
     from stacked.evaluation.evaluate import reconstruction
     from stacked.runs.run import run
@@ -201,12 +200,12 @@ def test_tuning_goes_on_chooses_and_is_taken_by_later_runs(
     options_, out = given(tmp_path), tmp_path / "out"
     out.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        tuning.tune(TOY, options_, splits, 1, lambda: (out / "trials.csv").exists() and len(load_trials(out)) == 4)
+        tune(TOY, options_, splits, lambda: (out / "trials.csv").exists() and len(load_trials(out)) == 4)
     some = load_trials(out)
     assert len(some) == 4
     assert not (out / "choices.json").exists()
 
-    assert tuning.tune(TOY, options_, splits, 1, lambda: False) == 0
+    tune(TOY, options_, splits)
     rows = load_trials(out)
     assert len(rows) == 12
     pd.testing.assert_frame_equal(rows[rows["run"].isin(some["run"])].reset_index(drop=True), some)  # not made anew
@@ -218,10 +217,10 @@ def test_tuning_goes_on_chooses_and_is_taken_by_later_runs(
         assert choice["values"] == json.loads(mine.loc[mine["valid/recon_mse"].idxmin(), "values"])
     assert "Later runs" in capsys.readouterr().out
 
-    assert tuning.tune(TOY, options_, splits, 1, lambda: False) == 0  # nothing is left to do
+    tune(TOY, options_, splits)  # nothing is left to do
     pd.testing.assert_frame_equal(load_trials(out), rows)
 
-    jobs = {job.arm: job for job in study.plan(TOY, dataclasses.replace(options_, tune=None), splits)}
+    jobs = {job.arm: job for job in plan(TOY, dataclasses.replace(options_, tune=None), splits)}
     for arm, choice in choices.items():
         changed = TOY.arm(arm).with_values(choice["values"]).spec(BASE)
         assert jobs[arm].spec.optimisation == changed.optimisation
@@ -236,7 +235,7 @@ def test_what_a_wider_space_draws_again_counts_and_is_not_made_again(tmp_path: P
     wider = dataclasses.replace(TOY, search={**TOY.search, "optimisation.batch_size": sizes})
     options_ = given(tmp_path)
     for one in (TOY, wider, wider):
-        assert tuning.tune(one, options_, splits, 1, lambda: False) == 0
+        tune(one, options_, splits)
     rows = load_trials(tmp_path / "out")
     assert set(rows["arm"].value_counts()) == {6}
     twice = rows[rows["run"].duplicated(keep=False)]
@@ -252,9 +251,9 @@ def test_settings_are_chosen_before_the_test_set_is_read(tmp_path: Path, splits:
         options_.out, {"run": BASE.id, "arm": "joint", "seed": 0, "status": "finished", "spec": to_json(BASE)}, [], {}
     )
     with pytest.raises(InputError, match=r"before which settings must be chosen: give --tune another --out"):
-        tuning.tune(TOY, options_, splits, 1, lambda: False)
+        tune(TOY, options_, splits)
     with pytest.raises(InputError, match="--equal seconds"):
-        tuning.tune(TOY, dataclasses.replace(options_, equal="seconds"), splits, 1, lambda: False)
+        tune(TOY, dataclasses.replace(options_, equal="seconds"), splits)
 
 
 def test_rows_of_other_settings_do_not_stand_beside_each_other(tmp_path: Path) -> None:
@@ -294,7 +293,7 @@ def rows_of(**arms: list[float | None]) -> pd.DataFrame:
 
 def test_a_trial_that_failed_or_is_not_finite_is_the_worst() -> None:
     rows = rows_of(a=[None, math.nan, 0.3, 0.2, math.inf])
-    assert list(judged(rows, "a", "recon_mse", False)) == [math.inf, math.inf, 0.3, 0.2, math.inf]
+    assert list(validated(rows, "a", "recon_mse", False)) == [math.inf, math.inf, 0.3, 0.2, math.inf]
     found = best(rows, "a", "recon_mse", False)
     assert found is not None
     assert found["trial"] == 3
@@ -343,15 +342,15 @@ def test_the_projects_choices_are_used_with_its_own_settings_alone(tmp_path: Pat
 
     def of(words: str) -> Options:
         told = [*words.split(), "--out", str(tmp_path / "none")]
-        return options("layerwise", study.parse(chosen, parser("p", "q", chosen.arm_names), told))
+        return chosen.given(told)
 
-    assert study.settings(chosen, of("--seeds 2 --arms joint --data kmnist")) == values
+    assert settings(chosen, of("--seeds 2 --arms joint --data kmnist")) == values
     for words in ("--lr 0.02", "--channels 4 8", "--epochs 2"):
-        assert study.settings(chosen, of(words)) == {}
+        assert settings(chosen, of(words)) == {}
 
 
 @pytest.mark.parametrize("one", [LAYERWISE, POLICY_STUDY, HINTON2006], ids=lambda one: one.name)
-def test_the_projects_choices_are_those_of_its_record(one: Study) -> None:
+def test_the_projects_choices_are_those_of_its_record(one: TrainingStudy) -> None:
     folder = Path(__file__).parents[2] / "results" / one.name
     recorded = {arm: choice["values"] for arm, choice in load_choices(folder).items()}
     assert {arm: dict(values) for arm, values in one.chosen.items()} == recorded

@@ -17,15 +17,16 @@ from stacked.data.stream import Order
 from stacked.runs.run import load
 from stacked.spec import Budget, DataSpec, RunSpec, StackSpec
 from stacked.spec.growth import GROWTHS, POLICIES
-from studies.figures.figures import CAPTIONS, Drawing, Record, drawn
+from studies.design.drawing import Drawing
+from studies.figures.figures import CAPTIONS, Record, drawn
 from studies.figures.style import style
-from studies.framework import study as study
-from studies.framework.command_line import parser
 from studies.framework.compute_budget import budgets, costs
-from studies.framework.options import options
+from studies.framework.main import main
+from studies.framework.training_session import block
 from studies.pretraining.growth_figures import draw_growth
 from studies.pretraining.policies import STUDY
 from studies.pretraining.policies_figures import FAMILIES, draw_policies, draw_restored, family
+from studies.record.index import INDEX
 from studies.report import headline, load_rows, write_report
 from studies.report.answer import quote
 from studies.statistics.rows import load_curves
@@ -44,7 +45,7 @@ def test_every_policy_is_an_arm_alone_and_fine_tuned() -> None:
 
 
 def test_the_defaults_are_the_configuration_of_the_record() -> None:
-    given = options("policies", study.parse(STUDY, parser("p", "q", STUDY.arm_names), []))
+    given = STUDY.given([])
     base = given.base
     assert (base.data, base.budget) == (DataSpec("mnist", limit=10_000), Budget((3.0,), 3.0))
     assert base.stack == StackSpec()
@@ -89,9 +90,9 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(
             "stacked.tracking.tracker.Tracker.model", lambda *_: None
         )  # exporting one takes more time than training it
-        assert study.main(STUDY, words) == 0
+        assert main(STUDY, words) == 0
     (folder / "out" / "figures" / "headline.png").write_bytes(b"old")
-    assert study.main(STUDY, words) == 0  # trains nothing, and draws again
+    assert main(STUDY, words) == 0  # trains nothing, and draws again
     return folder / "out"
 
 
@@ -124,13 +125,13 @@ def test_the_smoke_study_answers_and_draws(smoke: Path) -> None:
 
 
 def test_the_block_of_the_readme(smoke: Path) -> None:
-    block = study.block(STUDY, smoke)
+    told = block(STUDY, smoke, INDEX.parent)
     rows = load_rows(smoke)
-    assert block.startswith(f"> {quote(rows, 'joint')}\n\n[![")
-    assert "figures/policies.png" in block
-    assert "peak training memory, MB" in block
-    assert all(f"\n| {arm} |" in block for arm in STUDY.arm_names)
-    assert "- **" not in block
+    assert told.startswith(f"> {quote(rows, 'joint')}\n\n[![")
+    assert "figures/policies.png" in told
+    assert "peak training memory, MB" in told
+    assert all(f"\n| {arm} |" in told for arm in STUDY.arm_names)
+    assert "- **" not in told
 
 
 def test_a_study_without_a_quote_answers_as_before(smoke: Path, tmp_path: Path) -> None:

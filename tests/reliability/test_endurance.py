@@ -19,8 +19,9 @@ from stacked import RunSpec, StackSpec
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.tracking.tracker import Tracker, open_store
-from studies.reliability.endurance import PROC, Sample, endure, held, main
-from studies.reliability.endurance_report import Slope, report, slope
+from studies.framework.main import main
+from studies.reliability.endurance import PROC, STUDY, Sample, endure, held
+from studies.reliability.endurance_report import Slope, findings, slope
 from tests.helpers.splits import toy_splits
 
 pytestmark = pytest.mark.skipif(not PROC.exists(), reason="reads what a process holds from /proc")
@@ -73,12 +74,10 @@ def test_a_slope_is_that_of_the_second_half_with_its_interval() -> None:
 )
 def test_a_page_says_what_grew(columns: dict[str, list[float]], verdict: str, tmp_path: Path) -> None:
     samples(**columns).to_csv(tmp_path / "samples.csv", index=False)
-    page, grew = report(tmp_path, "Does it grow?", "the command", "Commit abc.")
-    assert verdict in page
+    parts, grew = findings(tmp_path)
+    assert verdict in parts[0]
     assert grew == ("**Grows:**" in verdict)
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == page
-    assert "100 phases in 10 runs" in page
-    assert "Command: `the command`" in page
+    assert "100 phases in 10 runs" in parts[0]
     assert (tmp_path / "figures" / "endurance.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -131,7 +130,7 @@ def test_runs_in_one_process_leave_no_file_thread_or_process_behind(tmp_path: Pa
 
 
 def test_an_endurance_test_trains_what_it_says(tmp_path: Path) -> None:
-    endure(tmp_path, tmp_path / "out" / "samples.csv", 20, lambda: False)
+    assert len(list(endure(tmp_path, tmp_path / "out" / "samples.csv", 20, lambda: False))) == 2
     found = pd.read_csv(tmp_path / "out" / "samples.csv")
     assert list(found) == list(Sample.__dataclass_fields__)
     assert found["phases"].tolist() == [10, 20]
@@ -146,12 +145,12 @@ def test_an_endurance_test_trains_what_it_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("phases", ["0", "59"])
 def test_too_few_phases_are_refused(phases: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--phases", phases]) == 2
+    assert main(STUDY, ["--phases", phases]) == 2
     assert f"phases {phases} is not allowed: give an integer of at least 60" in capsys.readouterr().err
 
 
 def test_samples_of_another_time_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "samples.csv").write_text("mine")
-    assert main(["--out", str(tmp_path)]) == 2
+    assert main(STUDY, ["--out", str(tmp_path)]) == 2
     assert f"{tmp_path} holds samples of another time: choose another --out" in capsys.readouterr().err
     assert (tmp_path / "samples.csv").read_text() == "mine"

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from stacked.util.errors import InputError
+from studies.framework.main import main
 from studies.reliability.robustness import bombs, damage, servers
 from studies.reliability.robustness import study as study
 from studies.reliability.robustness.attempts import BELIEVED, FAILED, NOTICED, UNHARMED, Attempt, attempt
 from studies.reliability.robustness.intact import Subject, fingerprint, image_files, model_files
-from studies.reliability.robustness.report import counts, page
+from studies.reliability.robustness.report import counts, findings
 
 
 def raising(error: Exception) -> Any:
@@ -119,9 +120,10 @@ def test_the_page_counts_outcomes(tmp_path: Path) -> None:
     made = [Attempt("files", "encoder", f"case {n}", NOTICED, "", 0.5) for n in range(3)]
     made += [Attempt("files", "encoder", "case 3", FAILED, "KeyError: 'x' | y", 2.0, 700.0)]
     assert counts(made) == {("files", "encoder"): {NOTICED: 3, FAILED: 1}}
-    text = page(made, "What becomes of it?", "python -m studies.robustness", 90.0, "Commit x.")
-    assert "| files | encoder | 4 | 3 | – | – | 1 | 2.0 | 700 |" in text
-    assert "4 attempts: 3 noticed, 0 unharmed, 0 believed, 1 failed." in text
+    parts = findings(made)
+    assert parts[0] == "4 attempts: 3 noticed, 0 unharmed, 0 believed, 1 failed."
+    assert "| files | encoder | 4 | 3 | – | – | 1 | 2.0 | 700 |" in parts[3]
+    assert "`KeyError: 'x' \\| y`" in parts[-1]
 
 
 def test_the_command_writes_a_record_and_fails_where_something_failed(
@@ -130,16 +132,21 @@ def test_the_command_writes_a_record_and_fails_where_something_failed(
     outcomes = [NOTICED]
     monkeypatch.setattr(study, "attempted", lambda *_: (Attempt("files", "a", "b", each, "", 0.1) for each in outcomes))
     words = ["--out", str(tmp_path / "out")]
-    assert study.main(words) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"README.md", "attempts.csv", "figures"}
+    assert main(study.STUDY, words) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        ".study.lock",
+        "README.md",
+        "attempts.csv",
+        "figures",
+    }
     outcomes.append(FAILED)
-    assert study.main(words) == 1
+    assert main(study.STUDY, words) == 1
     with (tmp_path / "out" / "attempts.csv").open(newline="") as file:
         assert [row["outcome"] for row in csv.DictReader(file)] == outcomes
     capsys.readouterr()
-    assert study.main(["--only", "file"]) == 2
+    assert main(study.STUDY, ["--only", "file"]) == 2
     assert "family" in capsys.readouterr().err
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "README.md").write_text("mine")
-    assert study.main(["--out", str(tmp_path / "other")]) == 2
+    assert main(study.STUDY, ["--out", str(tmp_path / "other")]) == 2
     assert (tmp_path / "other" / "README.md").read_text() == "mine"

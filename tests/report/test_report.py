@@ -17,14 +17,13 @@ from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 from studies.figures.curves import over_seeds
 from studies.figures.figures import ARM_COLOURS, CAPTIONS, Record, arm_colours, draw
+from studies.record.index import readme_block, update_readme
 from studies.report import (
     headline,
     load_curves,
     load_rows,
     paired,
-    readme_block,
     table,
-    update_readme,
     verdict,
     write_report,
 )

@@ -23,23 +23,24 @@ from stacked.util.errors import printable
 from studies.applications.anomaly import study as anomaly
 from studies.applications.projection import study as projection
 from studies.applications.projection.figures import draw_solid, scatter
-from studies.design.use import Measure, Use
 from studies.figures.style import new_figure, png, style
-from studies.framework.record import failed_row
-from studies.framework.samples import keep
-from studies.framework.use import main
-from studies.report import uses as report
+from studies.framework.main import main
+from studies.measuring import page as report
+from studies.measuring.study import MeasurementStudy
+from studies.record.runs import failed_row
+from studies.record.samples import keep
 from studies.report.tables import failures, markdown
 from studies.report.verbatim import code, code_block, verbatim
+from studies.statistics.measures import Measure
 
-USE = Use(
+DEMO = MeasurementStudy(
     name="demo",
     title="A demonstration",
     question="Which is best?",
     protocol="- **Protocol**: {seeds} seeds.",
     methods={},
     arms=("ours", "theirs"),
-    measures={"score": Measure("score", 2)},
+    measures={"score": Measure("score", "higher", decimals=2)},
     conditions="class",
     drawings={},
 )
@@ -69,7 +70,7 @@ def test_a_folder_with_any_names_is_judged(tmp_path: Path) -> None:
     for k, name in enumerate([*NAMES, *(f"{k:03}.png" for k in range(220))]):
         Image.fromarray(np.full((8, 8), k % 251, np.uint8)).save(tmp_path / "images" / name, "PNG")
     words = ["--data", f"folder:{tmp_path / 'images'}", "--grey", "--image-size", "8", "--updates", "1"]
-    for use in (anomaly.USE, projection.USE):
+    for use in (anomaly.STUDY, projection.STUDY):
         assert main(use, [*words, "--out", str(tmp_path / use.name)]) == 0
     scores = pd.read_csv(tmp_path / "anomaly" / "scores.csv")
     assert {"$a_{b$.png", "<b>&amp;.png", "new\nline.png"} <= set(scores["file"])
@@ -88,7 +89,7 @@ def test_what_was_computed_is_saved_before_it_is_drawn(tmp_path: Path, monkeypat
     words = ["--data", f"folder:{tmp_path / 'images'}", "--grey", "--image-size", "8", "--updates", "1"]
     monkeypatch.setattr("studies.applications.anomaly.score_folder.worst", fails)
     monkeypatch.setattr("studies.applications.projection.figures.scatter", fails)
-    for use in (anomaly.USE, projection.USE):
+    for use in (anomaly.STUDY, projection.STUDY):
         with pytest.raises(RuntimeError, match="no ink"):
             main(use, [*words, "--out", str(tmp_path / use.name)])
     Detector.load(tmp_path / "anomaly" / "detector.safetensors")
@@ -121,7 +122,7 @@ def test_classes_of_any_name_are_drawn(tmp_path: Path) -> None:
         for seed in (0, 1)
     ]
     with style():
-        drawn = anomaly.USE.drawings["auroc"].paint(pd.DataFrame(found), tmp_path)
+        drawn = anomaly.STUDY.drawings["auroc"].draw(pd.DataFrame(found), tmp_path)
         assert drawn is not None
         assert png(drawn)
 
@@ -146,7 +147,7 @@ def test_names_of_files_are_no_formulas(tmp_path: Path) -> None:
     for k, name in enumerate([*names, *(f"{k:03}.png" for k in range(220))]):
         Image.fromarray(np.full((8, 8), k % 251, np.uint8)).save(tmp_path / "images" / name, "PNG")
     words = ["--data", f"folder:{tmp_path / 'images'}", "--grey", "--image-size", "8", "--updates", "1"]
-    for use, table in ((anomaly.USE, "scores.csv"), (projection.USE, "map.csv")):
+    for use, table in ((anomaly.STUDY, "scores.csv"), (projection.STUDY, "map.csv")):
         assert main(use, [*words, "--out", str(tmp_path / use.name)]) == 0
         found = set(pd.read_csv(tmp_path / use.name / table)["file"])
         assert {f"'{name}" for name in names} <= found
@@ -186,7 +187,7 @@ def test_names_of_classes_do_not_break_a_page(tmp_path: Path) -> None:
     found += [(arm, seed, arm, "", "seconds", 1.0, "c") for arm in ("ours", "theirs") for seed in (0, 1)]
     table = pd.DataFrame(found, columns=["method", "seed", "arm", "condition", "measure", "value", "commit"])
     table.to_csv(tmp_path / "rows.csv", index=False)
-    use = replace(USE, protocol="- **Protocol**: {seeds} seeds of {data}.")
+    use = replace(DEMO, protocol="- **Protocol**: {seeds} seeds of {data}.")
     page = report.report(use, tmp_path, "python -m x '```'", "made", {"seeds": 2, "data": "folder:<script>"})
     assert r"2 seeds of folder:\<script\>." in page
     assert r"| few\|er |" in page

@@ -17,10 +17,10 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import studies.framework.ui
-from studies.framework import study as study
-from studies.framework.command_line import FLAGS, MAPPINGS, parser
-from studies.framework.options import Options
+import studies.framework.main as command
+from studies.cli.command_line import FLAGS, MAPPINGS, parser
+from studies.cli.options import Options
+from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.refused import anything, broken, mutated, note
 from tests.robustness.test_bad_specs import PLAIN, WORDS
@@ -48,8 +48,7 @@ def taken() -> Iterator[list[Options]]:
     """Nothing is trained or shown: what was taken is noted here."""
     found: list[Options] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "conduct", lambda _, given, *__: found.append(given) or 0)
-        patch.setattr(studies.framework.ui, "show", lambda _, given: found.append(given) or 0)
+        patch.setattr(command, "conduct", lambda session, *_: found.append(session.given) or 0)
         yield found
 
 
@@ -62,7 +61,7 @@ def answer(*words: str) -> str:
     """What a command line is refused with, after the name of the program; "" where it is taken."""
     told, said = io.StringIO(), io.StringIO()
     with contextlib.redirect_stderr(told), contextlib.redirect_stdout(said):
-        code = study.main(STUDY, list(words))
+        code = main(STUDY, list(words))
     note("refused" if code else "taken")
     assert not said.getvalue()
     if code == 0:

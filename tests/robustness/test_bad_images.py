@@ -20,7 +20,7 @@ from PIL import Image, features
 
 from stacked import data
 from stacked.data.formats.image import decode, decode_all
-from studies.framework import study as study
+from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from tests.data.test_folder import load, refusal
 from tests.helpers.images import BLUE, GREEN, STORED, UPRIGHT, WHITE, chunk, classes, corners, paint, quarters
@@ -281,7 +281,7 @@ def test_a_bomb_takes_no_memory(side: int, tmp_path: Path) -> None:
 def test_a_study_says_one_line_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (classes(tmp_path, 3, "a") / "a" / "new\nline\udcff.png").write_bytes(b"")
     words = ["--data", f"folder:{tmp_path}", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
-    assert study.main(STUDY, words) == 2
+    assert main(STUDY, words) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"python -m studies.layerwise: {tmp_path}/a/new\\nline\\udcff.png cannot be read (")
     assert told.count("\n") == 1

@@ -23,10 +23,11 @@ from stacked.spec import Budget, from_json
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.util.serialization import to_dict, to_json
-from studies.framework import record
-from studies.framework import study as study
+from studies.framework import training_session
+from studies.framework.main import main
 from studies.framework.workers import Job
 from studies.pretraining.layerwise import STUDY
+from studies.record import runs as record
 from studies.statistics.rows import finished, load_curves, load_reference, load_rows, load_samples
 from tests.helpers.refused import broken, damaged, mutated, note, refusal, text_of
 
@@ -322,26 +323,26 @@ def test_a_study_goes_on_from_a_torn_row(
             done.append(job.spec.id)
             yield row(job.spec)
 
-    monkeypatch.setattr(study, "work", work)
+    monkeypatch.setattr(training_session, "work", work)
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(studies.framework.ui, "save", lambda *_: [])
     monkeypatch.setattr(studies.framework.ui, "tell", lambda *_: None)
     out = tmp_path / "out"
     words = ["--smoke", "--arms", "greedy", "joint", "--equal", "updates", "--seeds", "2", "--out", str(out)]
-    assert study.main(STUDY, words) == 0
+    assert main(STUDY, words) == 0
     content, first = (out / "runs.csv").read_bytes(), list(done)
     assert content.count(b"\n") == 1 + len(first) == 5
     (out / "runs.csv").write_bytes(content[:-20])
     done.clear()
     capsys.readouterr()
     with pytest.warns(UserWarning, match="the last line is torn and was dropped"):
-        assert study.main(STUDY, words) == 0
+        assert main(STUDY, words) == 0
     assert done == first[-1:]
     assert "4 runs, 3 finished already" in capsys.readouterr().err
     assert (out / "runs.csv").read_bytes() == content
     (out / "budgets.json").write_text('{"joint": {"stages": [1, 2, 3]}}')
-    assert study.main(STUDY, words) == 2
+    assert main(STUDY, words) == 2
     told = capsys.readouterr().err
     assert told.startswith(
         f"python -m studies.layerwise: {out / 'budgets.json'} does not fit arm 'joint' (3 stage budgets"

@@ -1,4 +1,4 @@
-"""The record of a study of a use, or of the benchmark, with anything in its files: all that is not as it must be is refused."""
+"""The record of a study of measurements, with anything in its files: all that is not as it must be is refused."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.benchmark import rows as benchmark
-from studies.design.use import Drawing, Found, Measure, Setting, Use
-from studies.framework import study as study
-from studies.framework.samples import keep, kept
-from studies.framework.use import main
+from studies.benchmark.questions import LOAD
+from studies.benchmark.study import STUDY as BENCHMARK
+from studies.design.drawing import Drawing
+from studies.design.measurements import Context, Measurement
+from studies.framework.main import main
+from studies.framework.plan import settings
+from studies.measuring.page import report
+from studies.measuring.study import MeasurementStudy
 from studies.pretraining.layerwise import STUDY as LAYERWISE
+from studies.record.samples import keep, kept
 from studies.reliability.endurance_report import load as load_samples
-from studies.report.trials import load_choices, load_trials
-from studies.report.uses import report
-from studies.statistics import use_rows
+from studies.statistics import measurement_rows
+from studies.statistics.measures import Measure
 from studies.statistics.rows import FINISHED
+from studies.statistics.trials import load_choices, load_trials
 from tests.cost.test_planning import given as of_layerwise
 from tests.helpers.refused import damaged, note, refusal
 
@@ -40,25 +44,25 @@ ROWS = HEAD + "".join(
 CALLS: list[int] = []
 
 
-def method(setting: Setting, seed: int) -> Iterator[Found]:
+def method(context: Context, seed: int) -> Iterator[Measurement]:
     CALLS.append(seed)
-    yield Found("ours", "few", "score", 0.5 + seed)
-    yield Found("ours", "many", "score", 0.5 + seed)
-    keep(setting.out, "ours", {"images": np.zeros((2, 1, 4, 4), np.uint8)})
+    yield Measurement("ours", "few", "score", 0.5 + seed)
+    yield Measurement("ours", "many", "score", 0.5 + seed)
+    keep(context.out, "ours", {"images": np.zeros((2, 1, 4, 4), np.uint8)})
 
 
 def paint(rows: pd.DataFrame, out: Path) -> None:
     assert kept(out)["ours"]["images"].shape == (2, 1, 4, 4)
 
 
-USE = Use(
+DEMO = MeasurementStudy(
     name="demo",
     title="A demonstration",
     question="Which is best?",
     protocol="- {seeds} seeds.",
     methods={"ours": method},
     arms=("ours",),
-    measures={"score": Measure("score", 2)},
+    measures={"score": Measure("score", "higher", decimals=2)},
     conditions="how many",
     drawings={"images": Drawing("Images.", paint)},
 )
@@ -72,7 +76,7 @@ def words(home: Path) -> list[str]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a study of a use with one method and two seeds."""
     home = tmp_path_factory.mktemp("made")
-    assert main(USE, words(home)) == 0
+    assert main(DEMO, words(home)) == 0
     return home
 
 
@@ -83,15 +87,15 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.relative_to(ROOT / "results").as_posix())
 def test_committed_records_are_read_and_written_as_they_are(path: Path) -> None:
-    rows = use_rows.read(path)
-    assert use_rows.text(rows) == path.read_text()
+    rows = measurement_rows.read(path)
+    assert measurement_rows.text(rows) == path.read_text()
     for arrays in kept(path.parent).values():
         assert arrays
 
 
 def test_the_committed_record_of_the_benchmark_is_read_and_written_as_it_is() -> None:
     path = ROOT / "results" / "benchmark" / "rows.csv"
-    assert benchmark.text(benchmark.load(path)) == path.read_text()
+    assert measurement_rows.text(measurement_rows.read(path, BENCHMARK.methods, LOAD)) == path.read_text()
     assert len(load_samples(ROOT / "results" / "endurance" / "samples.csv")) == 200
 
 
@@ -133,7 +137,7 @@ def test_what_is_wrong_with_rows_is_said_before_anything_is_measured(
     (tmp_path / "out" / "configuration.json").write_bytes((made / "out" / "configuration.json").read_bytes())
     (tmp_path / "out" / "rows.csv").write_bytes(content)
     CALLS.clear()
-    assert main(USE, [*words(made)[:4], "--out", str(tmp_path / "out"), "--store", str(made / "store")]) == 2
+    assert main(DEMO, [*words(made)[:4], "--out", str(tmp_path / "out"), "--store", str(made / "store")]) == 2
     assert CALLS == []
     [said] = capsys.readouterr().err.splitlines()
     assert said.startswith(f"python -m studies.demo: {tmp_path / 'out' / 'rows.csv'} {told}")
@@ -144,7 +148,7 @@ def test_what_is_wrong_with_rows_is_said_before_anything_is_measured(
 def test_a_configuration_that_is_none_is_refused(content: bytes, made: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "configuration.json").write_bytes(content)
-    assert main(USE, [*words(made)[:4], "--out", str(tmp_path / "out"), "--store", str(made / "store")]) == 2
+    assert main(DEMO, [*words(made)[:4], "--out", str(tmp_path / "out"), "--store", str(made / "store")]) == 2
     [said] = capsys.readouterr().err.splitlines()
     assert said.startswith(f"python -m studies.demo: {tmp_path / 'out' / 'configuration.json'} ")
     assert said.endswith("restore it, or choose another --out")
@@ -159,7 +163,7 @@ def test_a_torn_row_is_measured_again_with_all_that_was_written_with_it(made: Pa
     path.write_text(whole[:-5])
     CALLS.clear()
     with pytest.warns(UserWarning, match=r"rows\.csv: the last line is torn and was dropped"):
-        assert main(USE, [*words(made)[:4], "--out", str(tmp_path / "out"), "--store", str(made / "store")]) == 0
+        assert main(DEMO, [*words(made)[:4], "--out", str(tmp_path / "out"), "--store", str(made / "store")]) == 0
     assert CALLS == [1]
     without_times = [line for line in path.read_text().splitlines() if ",seconds," not in line]
     assert without_times == [line for line in whole.splitlines() if ",seconds," not in line]
@@ -172,7 +176,7 @@ def test_damaged_samples_are_refused_before_anything_is_measured(made: Path, tmp
     content[60] ^= 1
     (tmp_path / "samples" / "ours.npz").write_bytes(content)
     CALLS.clear()
-    assert main(USE, [*words(made)[:4], "--out", str(tmp_path), "--store", str(made / "store")]) == 2
+    assert main(DEMO, [*words(made)[:4], "--out", str(tmp_path), "--store", str(made / "store")]) == 2
     assert CALLS == []
     assert f"{tmp_path / 'samples' / 'ours.npz'} cannot be read (" in capsys.readouterr().err
 
@@ -181,13 +185,13 @@ def test_an_array_that_is_missing_or_of_another_shape_is_said_when_it_is_drawn(m
     (tmp_path / "rows.csv").write_text(ROWS)
     used = {"seeds": 2}
     keep(tmp_path, "ours", {"pictures": np.zeros(3)})
-    refused = refusal(lambda: report(USE, tmp_path, "command", "", used))[1]
+    refused = refusal(lambda: report(DEMO, tmp_path, "command", "", used))[1]
     assert refused == f"{tmp_path / 'samples' / 'ours.npz'} has no array 'images': delete it or run the study again"
 
     def odd(rows: pd.DataFrame, out: Path) -> None:
         kept(out)["ours"]["pictures"].reshape(2, 2)
 
-    use = replace(USE, drawings={"images": Drawing("Images.", odd)})
+    use = replace(DEMO, drawings={"images": Drawing("Images.", odd)})
     refused = refusal(lambda: report(use, tmp_path, "command", "", used))[1]
     assert refused.startswith(f"the rows and samples in {tmp_path} do not make images (ValueError: cannot reshape")
     np.savez(tmp_path / "samples" / "ours.npz", images=np.zeros(3))
@@ -198,13 +202,13 @@ def test_an_array_that_is_missing_or_of_another_shape_is_said_when_it_is_drawn(m
 @pytest.mark.filterwarnings("ignore:.*the last line is torn")
 def test_damaged_rows_are_read_or_refused(out: Path, data: st.DataObject) -> None:
     (out / "rows.csv").write_bytes(data.draw(damaged(ROWS.encode())))
-    rows, refused = refusal(lambda: use_rows.read(out / "rows.csv", ["ours"]))
+    rows, refused = refusal(lambda: measurement_rows.read(out / "rows.csv", ["ours"]))
     note("refused" if refused else "read")
     if rows is None:
         assert refused.startswith(str(out / "rows.csv"))
     else:
         assert np.isfinite(rows["value"].dropna()).all()
-        report(replace(USE, drawings={}), out, "command", "", {"seeds": 2})
+        report(replace(DEMO, drawings={}), out, "command", "", {"seeds": 2})
 
 
 @given(data=st.data())
@@ -220,36 +224,41 @@ def test_damaged_samples_are_read_or_refused(made: Path, out: Path, data: st.Dat
 # The benchmark, samples of endurance, trials and choices
 
 
-MEASURED = ",".join(benchmark.FIELDS) + "\n"
-MEASURED += "".join(f"dense,loop,{k},{name},1.5,0.10,0a1b2c3\n" for k in (0, 1) for name in ("seconds", "mse"))
+MEASURED = HEAD + "".join(
+    f"dense/loop,{seed},loop,dense,{name},1.5,0a1b2c3\n" for seed in (0, 1) for name in ("seconds", "mse", LOAD)
+)
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         ("", "is empty, or cut off"),
-        (MEASURED.replace("loop,1", "loop,abc"), "has text where column 'repeat' needs a number"),
-        (MEASURED.replace("loop,1", "loop,-1"), "has a repeat below 0"),
+        (MEASURED.replace("loop,1", "loop,abc"), "has text where column 'seed' needs a number"),
+        (MEASURED.replace("loop,1", "loop,-1"), "has the seed -1, and the least is 0"),
         (MEASURED.replace("1.5", "inf"), "has 'inf' where column 'value' needs a finite number"),
-        (MEASURED.replace("1.5", ""), "has a row without a value"),
+        (MEASURED.replace("dense/loop", "dense/none"), "has rows of a method 'dense/none', which is none of "),
         (
-            MEASURED + "dense,loop,1,mse,1.5,0.10,0a1b2c3\n",
-            "holds question dense, arm loop, repeat 1, measure mse twice",
+            MEASURED + "dense/loop,1,loop,dense,mse,1.5,0a1b2c3\n",
+            "holds method dense/loop, seed 1, arm loop, condition dense, measure mse twice",
         ),
-        (MEASURED[: MEASURED.index("dense,loop,1,mse")], "lacks the row of measure mse with question dense, arm loop"),
+        (MEASURED.rpartition("dense/loop,1")[0], "lacks the load of arm 'loop' of method 'dense/loop' with seed 1"),
+        (
+            MEASURED.replace("dense/loop,1,loop,dense,mse,1.5,0a1b2c3\n", ""),
+            "lacks the row of arm loop, condition dense, measure mse with method dense/loop",
+        ),
     ],
 )
 def test_rows_of_a_benchmark_that_are_none_are_refused(content: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(content)
-    refused = refusal(lambda: benchmark.load(tmp_path / "rows.csv"))[1]
+    refused = refusal(lambda: measurement_rows.read(tmp_path / "rows.csv", BENCHMARK.methods, LOAD))[1]
     assert refused.startswith(f"{tmp_path / 'rows.csv'} {told}")
 
 
 def test_a_measurement_that_was_torn_is_made_again_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(MEASURED[:-4])
     with pytest.warns(UserWarning, match="the last line is torn"):
-        rows = benchmark.load(tmp_path / "rows.csv")
-    assert rows["repeat"].tolist() == [0, 0]
+        rows = measurement_rows.read(tmp_path / "rows.csv", BENCHMARK.methods, LOAD)
+    assert rows["seed"].tolist() == [0, 0, 0]
 
 
 SAMPLES = "run,phases,seconds,cpu_seconds,memory,files,threads,children,objects\n1,10,1.5,1.0,90.5,10,4,0,700\n"
@@ -294,7 +303,7 @@ def test_a_trial_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_choices_that_do_not_fit_the_trials_are_refused(tmp_path: Path) -> None:
-    from studies.report.trials import draw_tuning, tuning_note
+    from studies.report.tuning import draw_tuning, tuning_note
 
     (tmp_path / "trials.csv").write_bytes((TRIALS / "trials.csv").read_bytes())
     choices = json.loads((TRIALS / "choices.json").read_text())
@@ -327,5 +336,5 @@ def test_choices_that_do_not_fit_the_study_are_refused_by_their_name(
 ) -> None:
     choice = {"judged_by": "recon_mse", "run": "0", "values": values, "edges": {}}
     (tmp_path / "choices.json").write_text(json.dumps({"arms": {arm: choice}}))
-    refused = refusal(lambda: study.settings(LAYERWISE, of_layerwise(f"--out {tmp_path}")))[1]
+    refused = refusal(lambda: settings(LAYERWISE, of_layerwise(f"--out {tmp_path}")))[1]
     assert refused.startswith(f"{tmp_path / 'choices.json'} does not fit this study (")

@@ -25,7 +25,7 @@ from stacked.model.encoder import FORMAT as ENCODER
 from stacked.model.tensor_file import MOST_HEADER, read, to_bytes
 from stacked.spec import Budget, Optimisation
 from stacked.util.serialization import to_json
-from studies.framework import samples
+from studies.record import samples
 from tests.helpers.images import chunk
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ from stacked.apps.anomaly import Detector
 from stacked.apps.codec import Codec
 from stacked.apps.compress import read
 from stacked.data.formats.image import decode_all
-from studies.framework import samples
+from studies.record import samples
 from studies.statistics.rows import load_table
 
 folder = Path(sys.argv[1])

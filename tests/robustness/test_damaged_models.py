@@ -22,7 +22,7 @@ from stacked.apps.denoise import Denoiser
 from stacked.model.encoder import save_encoder
 from stacked.model.tensor_file import SEAL, read, to_bytes
 from stacked.spec import Budget, Optimisation
-from studies.framework import samples
+from studies.record import samples
 from tests.helpers.refused import refusal
 
 SPEC = RunSpec(

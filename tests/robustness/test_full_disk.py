@@ -30,12 +30,12 @@ from stacked.tracking.tracker import Tracker
 from stacked.util.atomic import write_atomically
 from stacked.util.errors import InputError, Unwritable
 from stacked.util.serialization import to_json
-from studies.framework import record
-from studies.framework import study as study
+from studies.cli.command_line import parser
+from studies.cli.options import options
 from studies.framework import workers as working
-from studies.framework.command_line import parser
-from studies.framework.options import options
+from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
+from studies.record import runs as record
 from studies.statistics.compare_records import differences
 from studies.statistics.rows import load_rows
 
@@ -274,7 +274,7 @@ def test_a_disk_that_is_read_only_is_refused_before_training(
     (tmp_path / "store").mkdir()
     shutil.copy(database, tmp_path / "store")
     words = ["--smoke", "--jobs", "1", what, str(small), other, str(tmp_path / other.strip("-"))]
-    assert study.main(STUDY, words) == 2
+    assert main(STUDY, words) == 2
     [said] = capsys.readouterr().err.strip().splitlines()
     assert f"{small}" in said
     assert "Read-only file system" in said or "Permission denied" in said

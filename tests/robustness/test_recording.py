@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from stacked import RunSpec
 from stacked.util.errors import Unwritable
 from stacked.util.serialization import to_json
-from studies.framework import record
-from studies.framework.table_file import Table
-from studies.report.trials import load_trials
+from studies.record import runs as record
+from studies.record.table_file import Table
 from studies.statistics.rows import load_curves, load_rows
+from studies.statistics.trials import load_trials
 
 ROOT = Path(__file__).parents[2]
 ARMS = ("greedy", "joint")

@@ -15,17 +15,21 @@ import studies.report
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.util.errors import Unwritable
-from studies.framework import kept as files
-from studies.framework import record, tuning
-from studies.framework import study as study
-from studies.framework import use as uses
-from studies.framework.kept import Kept, Removed, joined
-from studies.framework.samples import keep
+from studies.framework import training_session, tuning
+from studies.framework.main import main
+from studies.framework.trials import Trial
 from studies.framework.workers import Job
+from studies.measuring.data_session import DataSession
 from studies.pretraining.layerwise import STUDY
-from studies.report.trials import load_trials
+from studies.record import kept as files
+from studies.record import reference
+from studies.record import runs as record
+from studies.record.kept import Kept, Removed, joined
+from studies.record.lock import alone
+from studies.record.samples import keep
 from studies.statistics.rows import load_curves, load_rows
-from tests.robustness.test_bad_use_records import USE, words
+from studies.statistics.trials import load_trials
+from tests.robustness.test_bad_use_records import DEMO, words
 from tests.robustness.test_recording import curve, row
 
 NAMES = (
@@ -59,10 +63,10 @@ def unplugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
             done.append(f"{job.arm}/s{job.spec.seed}")
             yield made
 
-    monkeypatch.setattr(study, "work", work)
+    monkeypatch.setattr(training_session, "work", work)
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
-    monkeypatch.setattr(record, "write_reference", lambda *_: None)
+    monkeypatch.setattr(reference, "write_reference", lambda *_: None)
     monkeypatch.setattr(studies.framework.ui, "save", lambda *_: [])
     monkeypatch.setattr(studies.framework.ui, "tell", lambda *_: None)
     return done
@@ -75,13 +79,13 @@ def of_study(out: Path) -> list[str]:
 def test_a_study_whose_folder_is_removed_writes_its_rows_again_and_says_so(
     unplugged: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert study.main(STUDY, of_study(tmp_path / "whole")) == 0
+    assert main(STUDY, of_study(tmp_path / "whole")) == 0
     every = list(unplugged)
     assert len(every) == 4
     unplugged[:] = ["x"]
     capsys.readouterr()
     out = tmp_path / "out"
-    assert study.main(STUDY, of_study(out)) == 1
+    assert main(STUDY, of_study(out)) == 1
     assert unplugged == ["x", *every[:2], "removed", every[2]]
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
@@ -91,7 +95,7 @@ def test_a_study_whose_folder_is_removed_writes_its_rows_again_and_says_so(
     assert len(load_rows(out)) == 3
     assert set(load_curves(out)["run"]) == set(load_rows(out)["run"])
     unplugged.clear()
-    assert study.main(STUDY, of_study(out)) == 0
+    assert main(STUDY, of_study(out)) == 0
     assert unplugged == every[3:]
     assert contents(out) == contents(tmp_path / "whole")
 
@@ -104,15 +108,15 @@ def test_a_study_whose_folder_is_removed_at_its_end_says_so_too(
         load_rows(out)
 
     monkeypatch.setattr(record, "settle", settle)
-    assert study.main(STUDY, of_study(tmp_path / "out")) == 1
+    assert main(STUDY, of_study(tmp_path / "out")) == 1
     assert "was removed while this command worked in it" in capsys.readouterr().err
     assert len(load_rows(tmp_path / "out")) == 4
 
 
 def test_trials_are_written_again(unplugged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[tuning.Trial] = []
+    made: list[Trial] = []
 
-    def work(trials: list[tuning.Trial], *_: object) -> Iterator[dict[str, Any]]:
+    def work(trials: list[Trial], *_: object) -> Iterator[dict[str, Any]]:
         for trial in trials:
             if len(made) == 2:
                 shutil.rmtree(trial.given.out)
@@ -123,28 +127,28 @@ def test_trials_are_written_again(unplugged: list[str], tmp_path: Path, monkeypa
 
     monkeypatch.setattr(tuning, "work", work)
     given = [*of_study(tmp_path / "out"), "--tune", "2"]
-    assert study.main(STUDY, given) == 1
+    assert main(STUDY, given) == 1
     assert set(load_trials(tmp_path / "out")["run"]) == {trial.spec.id for trial in made[:3]}
 
 
 def test_a_use_whose_folder_is_removed_writes_its_rows_again_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = uses.record
+    real = DataSession.record
 
-    def removes(use: Any, setting: Any, method: str, seed: int, *rest: Any) -> None:
-        keep(setting.out, f"of {seed}", {"images": np.zeros(3)})
+    def removes(session: DataSession, method: str, seed: int, *rest: Any) -> None:
+        keep(session.out, f"of {seed}", {"images": np.zeros(3)})
         if seed == 1:
-            shutil.rmtree(setting.out)
-        real(use, setting, method, seed, *rest)
+            shutil.rmtree(session.out)
+        real(session, method, seed, *rest)
 
-    monkeypatch.setattr(uses, "record", removes)
-    assert uses.main(USE, words(tmp_path)) == 1
+    monkeypatch.setattr(DataSession, "record", removes)
+    assert main(DEMO, words(tmp_path)) == 1
     assert f"{tmp_path / 'out'} was removed while this command worked in it: the rows" in capsys.readouterr().err
     assert (tmp_path / "out" / "samples" / "of-0.npz").exists()
     before = (tmp_path / "out" / "rows.csv").read_text()
     assert before.count(",seconds,") == 2
-    assert uses.main(USE, words(tmp_path)) == 0
+    assert main(DEMO, words(tmp_path)) == 0
     assert (tmp_path / "out" / "rows.csv").read_text() == before
 
 
@@ -153,7 +157,7 @@ def test_what_cannot_be_written_again_is_said(tmp_path: Path, monkeypatch: pytes
         raise Unwritable("it cannot be written (Read-only file system)")
 
     def use(out: Path) -> None:
-        with record.alone(out) as kept:
+        with alone(out) as kept:
             (out / "runs.csv").write_text("a")
             kept.look()
             shutil.rmtree(out)

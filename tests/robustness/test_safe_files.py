@@ -28,7 +28,7 @@ from stacked import InputError, StackSpec, load_encoder
 from stacked.model.encoder import FORMAT, save_encoder
 from stacked.model.stack import build
 from stacked.util.serialization import to_json
-from studies.framework import study as study
+from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from studies.statistics.rows import load_rows
 
@@ -172,7 +172,7 @@ def test_a_configuration_makes_no_objects(tmp_path: Path, capsys: pytest.Capture
             "--store",
             str(tmp_path),
         ]
-        assert study.main(STUDY, words) == 2
+        assert main(STUDY, words) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not trace.exists()
 

@@ -16,8 +16,8 @@ from studies.applications.capacity import study as capacity
 from studies.applications.denoising import study as denoising
 from studies.applications.linear import study as linear
 from studies.figures.pictures import by_value
-from studies.framework.study import main
-from studies.framework.use import main as main_of_use
+from studies.framework.main import main
+from studies.framework.main import main as main_of_use
 from studies.pretraining.layerwise import STUDY
 
 
@@ -52,9 +52,9 @@ def test_a_study_of_few_images_or_of_copies_ends_with_blanks(
 @pytest.mark.parametrize(
     ("use", "more", "blank"),
     [
-        (linear.USE, ["--methods", "joint-tied"], {"fvu", "excess"}),
+        (linear.STUDY, ["--methods", "joint-tied"], {"fvu", "excess"}),
         (
-            capacity.USE,
+            capacity.STUDY,
             ["--methods", "plain", "PCA", "--widths", "2", "--limit", "20"],
             {"test_fvu", "denoised_fvu", "copied"},
         ),
@@ -76,9 +76,9 @@ def test_a_use_of_copies_leaves_blank_what_is_not_defined(
 @pytest.mark.parametrize(
     ("use", "count", "says"),
     [
-        (linear.USE, 10, "training images (7) are too few for 16 principal components"),
-        (denoising.USE, 4, "training images (2, of 64 values) are too few for PCA of 4 components"),
-        (anomaly.USE, 60, "6 held-out images are too few for a false-alarm rate"),
+        (linear.STUDY, 10, "training images (7) are too few for 16 principal components"),
+        (denoising.STUDY, 4, "training images (2, of 64 values) are too few for PCA of 4 components"),
+        (anomaly.STUDY, 60, "6 held-out images are too few for a false-alarm rate"),
     ],
 )
 def test_a_use_of_too_few_images_is_refused_before_training(

@@ -33,7 +33,7 @@ from stacked.tracking.uploader import Uploader
 from stacked.util.errors import InputError, Interrupted
 from stacked.viewing.server import serve, stop
 from stacked.viewing.views import save_views
-from studies.framework.study import main
+from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from studies.statistics.rows import load_rows
 from tests.helpers.tracked import EXPERIMENT, arm, free_port, history, run_of

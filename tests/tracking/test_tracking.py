@@ -26,7 +26,7 @@ from stacked.tracking.uploader import Uploader
 from stacked.tracking.work_folder import held
 from stacked.util.errors import InputError
 from stacked.viewing.server import serve, stop
-from studies.framework.record import alone
+from studies.record.lock import alone
 from tests.helpers.tracked import EXPERIMENT, STEPS, arm, children, free_port, history, run_of, train
 
 from mlflow import MlflowClient  # isort: skip

@@ -14,9 +14,8 @@ import pytest
 from stacked import InputError, RunSpec, StackSpec
 from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, StageSpec, from_json
 from stacked.util.serialization import flat, from_dict, merged, to_dict, to_json
-from studies.framework.places import INDEX, ROOT
-from studies.framework.record import committed_as, recorded
-from studies.report import has_block
+from studies.record.index import INDEX, ROOT, committed_as, has_block
+from studies.record.runs import recorded
 
 SPECS: tuple[type, ...] = (RunSpec, DataSpec, StackSpec, StageSpec, Budget, Optimisation, Evaluation, Classification)
 

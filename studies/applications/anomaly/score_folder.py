@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from stacked.apps.anomaly import Detector
     from stacked.spec import RunSpec
-    from studies.design.use import Setting
+    from studies.design.measurements import Context
 
 #: images that are shown
 SHOWN = 8
@@ -51,22 +51,22 @@ class Verdict:
         return cls(score, detector.p_value(mine), detector.predict(mine), heat)
 
 
-def judge(setting: Setting, spec: RunSpec) -> int:
-    """Fit a detector on the images of --data, judge those of --judge, and write what came of it; returns the exit code.
+def score_images(context: Context, spec: RunSpec) -> int:
+    """Fit a detector on the images of --data, score those of --judge, and write what came of it; returns the exit code.
 
-    Without --judge the images of --data themselves are judged, each by a detector that was fitted on the other half of them;
+    Without --judge the images of --data themselves are scored, each by a detector that was fitted on the other half of them;
     the detector that is kept is fitted on all.
     """
     import torch
 
     from stacked.apps.anomaly import Detector, check_count
 
-    given, out = setting.given, setting.out
+    given, out = context.given, context.out
     own = begins(out / "scores.csv", ",".join(FIELDS[:3]))
     check_own(own, below(out, "scores.csv", "worst.png", "detector.safetensors"))
     sweep(out)
-    paths, images = images_of(given.judge or given.data, setting)
-    normal = images_of(given.data, setting)[1] if given.judge else images
+    paths, images = images_of(given.judge or given.data, context)
+    normal = images_of(given.data, context)[1] if given.judge else images
     detector = Detector(spec, device=given.device)
     if not given.judge:
         half = "images in each half of --data (halves judge each other where there is no --judge)"
@@ -90,7 +90,7 @@ def judge(setting: Setting, spec: RunSpec) -> int:
         f"would be called so.\nscores.csv, worst.png and detector.safetensors are in {out}"
     )
     if given.judge:
-        told = told_apart(paths, folder_of(given.judge, setting), found)
+        told = told_apart(paths, folder_of(given.judge, context), found)
         if told:
             print(told)
     return 0
@@ -119,22 +119,22 @@ def told_apart(paths: list[Path], root: Path, found: Verdict) -> str:
     )
 
 
-def folder_of(name: str, setting: Setting) -> Path:
+def folder_of(name: str, context: Context) -> Path:
     """The folder that "folder:PATH" names."""
     from stacked.data.sources.folder import apart
 
     kind, _, path = name.partition(":")
     need(kind == "folder" and bool(path), f"{name!r} is no folder of images: give folder:PATH")
-    name, data_dir = apart(name, setting.given.data_dir)
+    name, data_dir = apart(name, context.given.data_dir)
     return Path(data_dir or "") / name.partition(":")[2]
 
 
-def images_of(name: str, setting: Setting) -> tuple[list[Path], Tensor]:
+def images_of(name: str, context: Context) -> tuple[list[Path], Tensor]:
     """The files of "folder:PATH" and their images."""
     from stacked.data.sources.folder import named_images
 
-    given = setting.given
-    return named_images(folder_of(name, setting), given.image_size, given.grey, given.white_level, given.max_megapixels)
+    given = context.given
+    return named_images(folder_of(name, context), given.image_size, given.grey, given.white_level, given.max_megapixels)
 
 
 def crossed(spec: RunSpec, images: Tensor, device: str) -> Verdict:

@@ -23,8 +23,11 @@ from numpy.typing import NDArray
 from stacked.util.checks import need
 from stacked.util.errors import Diverged
 from studies.applications.anomaly.figures import draw_by_class, draw_heat
-from studies.design.use import Drawing, Found, Measure, Setting, Use
-from studies.framework.samples import keep
+from studies.design.drawing import Drawing
+from studies.design.measurements import Context, Measurement
+from studies.measuring.study import MeasurementStudy
+from studies.record.samples import keep
+from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,26 +69,26 @@ def base_spec(policy: str, seed: int, given: argparse.Namespace) -> RunSpec:
     return replace(default_spec(), policy=policy, seed=seed, budget=Budget((given.updates,), given.updates, "updates"))
 
 
-def classes(setting: Setting, seed: int) -> Iterator[tuple[str, Tensor, NDArray[np.bool_]]]:
+def classes(context: Context, seed: int) -> Iterator[tuple[str, Tensor, NDArray[np.bool_]]]:
     """Each class with its training images, drawn by the seed, and which test images are of another."""
     import torch
 
     from stacked.runtime.rng import generator
 
-    splits = setting.splits
+    splits = context.splits
     for number, name in enumerate(splits.classes):
         mine = torch.nonzero(splits.train.labels == number)[:, 0]
         drawn = torch.randperm(len(mine), generator=generator(seed, "normal images", number))[:MOST]
         yield name, splits.train.images[mine[drawn]], (splits.test.labels != number).numpy()
 
 
-def check(setting: Setting, methods: Sequence[str]) -> None:
+def check(context: Context, methods: Sequence[str]) -> None:
     """Raise InputError for a class of which there are too few images to calibrate with, or that none or all test images have."""
     import torch
 
     from stacked.apps.anomaly import check_count
 
-    splits = setting.splits
+    splits = context.splits
     trained, tested = (
         torch.bincount(part.labels[part.labels >= 0], minlength=len(splits.classes))
         for part in (splits.train, splits.test)
@@ -99,48 +102,48 @@ def check(setting: Setting, methods: Sequence[str]) -> None:
         )
 
 
-def judged(
+def scored(
     arm: str, name: str, scores: NDArray[np.float64], other: NDArray[np.bool_], threshold: float
-) -> Iterator[Found]:
+) -> Iterator[Measurement]:
     """What scores of the test images are worth; Diverged for some that are not finite, which no rank has a place for."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     if not (np.isfinite(scores).all() and np.isfinite(threshold)):
         raise Diverged(f"scores of {arm!r} with normal class {name!r} are not finite")
-    yield Found(arm, name, "auroc", float(roc_auc_score(other, scores)))
-    yield Found(arm, name, "auprc", float(average_precision_score(other, scores)))
-    yield Found(arm, name, "false_alarms", float((scores[~other] > threshold).mean()))
-    yield Found(arm, name, "detected", float((scores[other] > threshold).mean()))
+    yield Measurement(arm, name, "auroc", float(roc_auc_score(other, scores)))
+    yield Measurement(arm, name, "auprc", float(average_precision_score(other, scores)))
+    yield Measurement(arm, name, "false_alarms", float((scores[~other] > threshold).mean()))
+    yield Measurement(arm, name, "detected", float((scores[other] > threshold).mean()))
 
 
-def detector(way: str) -> Callable[[Setting, int], Iterator[Found]]:
+def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
     """Our detector, trained in a way; one training gives all three scores."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.apps.anomaly import Detector
         from studies.applications.training import equal
 
         spent, shown = 0.0, []
-        for name, normal, other in classes(setting, seed):
-            base = base_spec("greedy+finetune", seed, setting.given)
-            spec, gflop = equal(base, way, setting.splits, len(normal) - round(HELD_OUT * len(normal)))
+        for name, normal, other in classes(context, seed):
+            base = base_spec("greedy+finetune", seed, context.given)
+            spec, gflop = equal(base, way, context.splits, len(normal) - round(HELD_OUT * len(normal)))
             spent += gflop
-            fitted = Detector(spec, held_out=HELD_OUT, device=setting.given.device).fit(normal)
+            fitted = Detector(spec, held_out=HELD_OUT, device=context.given.device).fit(normal)
             for score in OURS:
                 one = fitted.scored_by(score)
-                yield from judged(
+                yield from scored(
                     f"{way}, {'error' if score == 'reconstruction' else score}",
                     name,
-                    one.score(setting.splits.test.images),
+                    one.score(context.splits.test.images),
                     other,
                     one.threshold,
                 )
-            shown.append(typical(fitted, setting.splits.test.images, other))
+            shown.append(typical(fitted, context.splits.test.images, other))
         if seed == 0:
             images, heat = (np.stack(parts, 1) for parts in zip(*shown, strict=True))
-            keep(setting.out, way, {"images": images, "heat": heat, "classes": np.array(setting.splits.classes, "U")})
+            keep(context.out, way, {"images": images, "heat": heat, "classes": np.array(context.splits.classes, "U")})
         for score in OURS:
-            yield Found(f"{way}, {'error' if score == 'reconstruction' else score}", "", "gflop", spent)
+            yield Measurement(f"{way}, {'error' if score == 'reconstruction' else score}", "", "gflop", spent)
 
     return found
 
@@ -156,22 +159,22 @@ Rows = NDArray[np.float64]
 Score = Callable[[Rows], Rows]
 
 
-def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Setting, int], Iterator[Found]]:
+def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int], Iterator[Measurement]]:
     """A method of others on rows of pixels in 0..1: `fit` gives the function that scores rows."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import as_rows
         from stacked.util.chunks import chunks
 
-        test = setting.splits.test.images
+        test = context.splits.test.images
         parts = chunks(len(test), test[0].numel())
-        for name, normal, other in classes(setting, seed):
+        for name, normal, other in classes(context, seed):
             pixels = as_rows(normal)
             held = round(HELD_OUT * len(pixels))
             score = fit(pixels[held:], seed)
             kept = np.sort(score(pixels[:held]))
             scores = np.concatenate([score(as_rows(test[index])) for index in parts])
-            yield from judged(arm, name, scores, other, kept[held - int(FALSE_ALARMS * (held + 1) + 1e-9)])
+            yield from scored(arm, name, scores, other, kept[held - int(FALSE_ALARMS * (held + 1) + 1e-9)])
 
     return found
 
@@ -200,18 +203,18 @@ def pyod(rows: Rows, seed: int) -> Score:
     return model.decision_function
 
 
-def detect(setting: Setting) -> int | None:
-    """On images without classes: fit a detector on them, judge those of --judge, and write what came of it."""
-    from studies.applications.anomaly.score_folder import judge
+def detect(context: Context) -> int | None:
+    """On images without classes: fit a detector on them, score those of --judge, and write what came of it."""
+    from studies.applications.anomaly.score_folder import score_images
 
-    if setting.splits.classes:
+    if context.splits.classes:
         need(
-            setting.given.judge is None,
-            f"--judge is for images without classes, and {setting.splits.name} has {len(setting.splits.classes)}: "
+            context.given.judge is None,
+            f"--judge is for images without classes, and {context.splits.name} has {len(context.splits.classes)}: "
             "give --data folder:PATH of normal images, or leave --judge out",
         )
         return None
-    return judge(setting, base_spec("greedy+finetune", 0, setting.given))
+    return score_images(context, base_spec("greedy+finetune", 0, context.given))
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -222,7 +225,7 @@ def more(command: argparse.ArgumentParser) -> None:
     )
 
 
-USE = Use(
+STUDY = MeasurementStudy(
     name="anomaly",
     title="Anomaly detection by what an autoencoder has not learnt",
     question=__doc__.splitlines()[0],
@@ -247,10 +250,10 @@ USE = Use(
         "PyOD autoencoder",
     ),
     measures={
-        "auroc": Measure("AUROC", 4),
-        "auprc": Measure("AUPRC", 4),
-        "detected": Measure("anomalies detected", 3),
-        "false_alarms": Measure("false alarms", 3, more=False),
+        "auroc": Measure("AUROC", "higher", decimals=4),
+        "auprc": Measure("AUPRC", "higher", decimals=4),
+        "detected": Measure("anomalies detected", "higher", decimals=3),
+        "false_alarms": Measure("false alarms", "lower", decimals=3),
     },
     conditions="normal class",
     drawings={
@@ -267,6 +270,6 @@ USE = Use(
     },
     options=more,
     smoke={"updates": 20},
-    own=detect,
+    instead=detect,
     check=check,
 )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.figures.scales import log_axis
 from studies.figures.style import GREY, arm_colours, new_figure
-from studies.framework.samples import kept
+from studies.record.samples import kept
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:

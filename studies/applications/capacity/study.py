@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.util.checks import need, wholes
 from studies.applications.capacity.figures import answer, draw_filters, draw_widths
-from studies.design.use import Drawing, Found, Measure, Setting, Use
-from studies.framework.record import MOST_PCA_VALUES
-from studies.framework.samples import keep
+from studies.design.drawing import Drawing
+from studies.design.measurements import Context, Measurement
+from studies.measuring.study import MeasurementStudy
+from studies.record.reference import MOST_PCA_VALUES
+from studies.record.samples import keep
+from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,16 +125,16 @@ def copied(gained: Tensor, noise: Tensor) -> float:
     return float((gained * noise).sum(dtype=torch.float64) / noise.square().sum(dtype=torch.float64))
 
 
-def judged(
-    setting: Setting, seed: int, arm: str, width: int, reconstruct: Function, encode: Callable[[Images], Tensor]
-) -> list[Found]:
+def scored(
+    context: Context, seed: int, arm: str, width: int, reconstruct: Function, encode: Callable[[Images], Tensor]
+) -> list[Measurement]:
     """All that is measured of a code of some width; `encode` takes images by index, `reconstruct` as floats."""
     import torch
 
     from stacked.evaluation.evaluate import quick_probe, spread
     from stacked.training.codes import Images
 
-    splits = setting.splits
+    splits = context.splits
     most = max(1, min(IMAGES, MOST_BYTES // (4 * splits.train.images[0].numel())))
     few = {
         name: part.images[spread(len(part), most)].float().div(255)
@@ -151,44 +154,44 @@ def judged(
         # in double precision, as the codes of more units than pixels are nearly dependent
         both = [encode(images).double() for images in (Images(train.images, rows=rows), Images(test.images))]
         found["probe"] = 100 * quick_probe(both[0], train.labels[rows], both[1], test.labels)
-    told = [Found(arm, str(width), measure, value) for measure, value in found.items()]
-    if width == as_wide(setting):
-        told += [Found(arm, "", f"wide_{measure}", found[measure]) for measure in WIDE]
+    told = [Measurement(arm, str(width), measure, value) for measure, value in found.items()]
+    if width == as_wide(context):
+        told += [Measurement(arm, "", f"wide_{measure}", found[measure]) for measure in WIDE]
     return told
 
 
-def arm(cure: str) -> Callable[[Setting, int], Iterator[Found]]:
+def arm(cure: str) -> Callable[[Context, int], Iterator[Measurement]]:
     """Autoencoders of every width, with a cure."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import codes
         from stacked.training.codes import Images
         from stacked.training.pretrain import pretrain
         from studies.applications.training import gflop_of
 
-        splits, spent = setting.splits, 0.0
-        for width in widths(setting):
-            spec = spec_of(cure, width, seed, setting.given.updates)
-            stack = pretrain(spec, Images(splits.train.images), splits.image_shape, device=setting.given.device).cpu()
+        splits, spent = context.splits, 0.0
+        for width in widths(context):
+            spec = spec_of(cure, width, seed, context.given.updates)
+            stack = pretrain(spec, Images(splits.train.images), splits.image_shape, device=context.given.device).cpu()
             spent += gflop_of(spec, splits, len(splits.train))
-            yield from judged(setting, seed, cure, width, stack.reconstruct, partial(codes, stack, depth=1))
-            if seed == 0 and width == as_wide(setting):
+            yield from scored(context, seed, cure, width, stack.reconstruct, partial(codes, stack, depth=1))
+            if seed == 0 and width == as_wide(context):
                 weight = next(iter(stack.stages[0].encoder.parameters())).detach()
                 few = weight[:: max(1, width // UNITS)][:UNITS]
-                keep(setting.out, cure, {"filters": few.view(-1, *splits.image_shape), "width": width})
-        yield Found(cure, "", "gflop", spent)
+                keep(context.out, cure, {"filters": few.view(-1, *splits.image_shape), "width": width})
+        yield Measurement(cure, "", "gflop", spent)
 
     return found
 
 
-def components(setting: Setting, seed: int) -> Iterator[Found]:
+def components(context: Context, seed: int) -> Iterator[Measurement]:
     """As many principal components, of which there are no more than pixels or images."""
     import torch
 
     from stacked.evaluation.evaluate import fitted_pca
     from stacked.util.chunks import chunks
 
-    train = setting.splits.train.images
+    train = context.splits.train.images
     values = train[0].numel()
     need(
         values <= MOST_PCA_VALUES,
@@ -196,7 +199,7 @@ def components(setting: Setting, seed: int) -> Iterator[Found]:
     )
     pca = fitted_pca(train, min(len(train), values))
     mean, axes = torch.from_numpy(pca.mean_).float(), torch.from_numpy(pca.components_).float()
-    for width in widths(setting):
+    for width in widths(context):
         if width > len(axes):
             continue
         first = axes[:width]
@@ -207,18 +210,18 @@ def components(setting: Setting, seed: int) -> Iterator[Found]:
         def reconstruct(x: Tensor, first: Tensor = first) -> Tensor:
             return ((x.flatten(1) - mean) @ first.T @ first + mean).view_as(x)
 
-        yield from judged(setting, seed, PCA, width, reconstruct, encode)
+        yield from scored(context, seed, PCA, width, reconstruct, encode)
 
 
-def widths(setting: Setting) -> list[int]:
+def widths(context: Context) -> list[int]:
     """The widths asked for, each once."""
-    return wholes(setting.given.widths, "widths")
+    return wholes(context.given.widths, "widths")
 
 
-def as_wide(setting: Setting) -> int:
+def as_wide(context: Context) -> int:
     """Of the widths that which is nearest to the number of pixels."""
-    pixels = math.prod(setting.splits.image_shape)
-    return min(widths(setting), key=lambda width: abs(width - pixels))
+    pixels = math.prod(context.splits.image_shape)
+    return min(widths(context), key=lambda width: abs(width - pixels))
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -235,7 +238,7 @@ def more(command: argparse.ArgumentParser) -> None:
     )
 
 
-USE = Use(
+STUDY = MeasurementStudy(
     name="capacity",
     title="How wide a code may be before it copies",
     question=__doc__.splitlines()[0],
@@ -243,13 +246,13 @@ USE = Use(
     methods={**{cure: arm(cure) for cure in CURES}, PCA: components},
     arms=(*CURES, PCA),
     measures={
-        "wide_denoised_fvu": Measure("FVU of noisy images, as many units as pixels", 4, more=False),
-        "wide_copied": Measure("share of the noise copied, as many units as pixels", 4, more=False),
-        "denoised_fvu": Measure("FVU of noisy images", 4, more=False),
-        "test_fvu": Measure("FVU of test images", 4, more=False),
-        "train_fvu": Measure("FVU of training images", 4, more=False),
-        "copied": Measure("share of the noise that is copied", 4, more=False),
-        "probe": Measure("probe accuracy (%)", 2),
+        "wide_denoised_fvu": Measure("FVU of noisy images, as many units as pixels", "lower", decimals=4),
+        "wide_copied": Measure("share of the noise copied, as many units as pixels", "lower", decimals=4),
+        "denoised_fvu": Measure("FVU of noisy images", "lower", decimals=4),
+        "test_fvu": Measure("FVU of test images", "lower", decimals=4),
+        "train_fvu": Measure("FVU of training images", "lower", decimals=4),
+        "copied": Measure("share of the noise that is copied", "lower", decimals=4),
+        "probe": Measure("probe accuracy (%)", "higher", decimals=2),
     },
     conditions="width",
     drawings={

@@ -25,9 +25,12 @@ from stacked.util.checks import need, whole
 from studies.applications.compression.figures import draw_curves, draw_images
 from studies.applications.quality import pairs, similarity
 from studies.applications.training import WAYS, trained
-from studies.design.use import Drawing, Found, Measure, Setting, Use
-from studies.framework.record import MOST_PCA_VALUES
-from studies.framework.samples import keep
+from studies.design.drawing import Drawing
+from studies.design.measurements import Context, Measurement
+from studies.measuring.study import MeasurementStudy
+from studies.record.reference import MOST_PCA_VALUES
+from studies.record.samples import keep
+from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,7 +89,7 @@ def base_spec(seed: int, given: argparse.Namespace) -> RunSpec:
     )
 
 
-def judged(arm: str, points: list[tuple[str, Point]], images: Tensor) -> Iterator[Found]:
+def scored(arm: str, points: list[tuple[str, Point]], images: Tensor) -> Iterator[Measurement]:
     """What the settings of an arm are worth, as they are and at the rates that arms are compared at."""
     import torch
 
@@ -99,14 +102,14 @@ def judged(arm: str, points: list[tuple[str, Point]], images: Tensor) -> Iterato
             line |= {"psnr": -10 * math.log10(error), **similarity(point.restored, images)}
         lines.append(line)
         for measure, value in line.items():
-            yield Found(arm, f"setting {name}", f"setting_{measure}", value)
+            yield Measurement(arm, f"setting {name}", f"setting_{measure}", value)
     lines.sort(key=lambda line: line["rate"])
     rates = [line["rate"] for line in lines]
     for rate in RATES:
         for measure in ("psnr", "ssim"):
             values = [line[measure] for line in lines if measure in line]
             if len(values) == len(rates) and rates[0] <= rate <= rates[-1]:
-                yield Found(arm, f"{rate:g}", measure, float(np.interp(np.log(rate), np.log(rates), values)))
+                yield Measurement(arm, f"{rate:g}", measure, float(np.interp(np.log(rate), np.log(rates), values)))
 
 
 def coded(images: Tensor) -> Tensor:
@@ -116,14 +119,14 @@ def coded(images: Tensor) -> Tensor:
     return images[spread(len(images), IMAGES)]
 
 
-def all_settings(setting: Setting, arm: str, points: list[tuple[str, Point]], seed: int) -> Iterator[Found]:
+def all_settings(context: Context, arm: str, points: list[tuple[str, Point]], seed: int) -> Iterator[Measurement]:
     """Judge the settings of an arm; of the first seed, keep pictures at the setting that comes nearest to the shown rate."""
-    images = coded(setting.splits.test.images)
+    images = coded(context.splits.test.images)
     if seed == 0:
         nearest = min(points, key=lambda point: abs(np.log(point[1].bits / SHOWN_RATE)))[1]
-        keep(setting.out, arm, {"images": nearest.restored[:SHOWN], "bits": np.array(nearest.bits)})
-        keep(setting.out, "original", {"images": images[:SHOWN]})
-    yield from judged(arm, points, images)
+        keep(context.out, arm, {"images": nearest.restored[:SHOWN], "bits": np.array(nearest.bits)})
+        keep(context.out, "original", {"images": images[:SHOWN]})
+    yield from scored(arm, points, images)
 
 
 def points_of(codecs: Iterator[tuple[float, Codec]], images: Tensor) -> list[tuple[str, Point]]:
@@ -138,19 +141,19 @@ def points_of(codecs: Iterator[tuple[float, Codec]], images: Tensor) -> list[tup
     return found
 
 
-def ours(way: str) -> Callable[[Setting, int], Iterator[Found]]:
+def ours(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
     """Our codec, trained in a way."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.apps.codec import Codec
 
-        images = setting.splits.train.images
-        made = trained(setting, base_spec(seed, setting.given), way)
+        images = context.splits.train.images
+        made = trained(context, base_spec(seed, context.given), way)
         codecs = ((step, Codec(made.stack, made.spec.stack, images, step)) for step in STEPS)
-        yield from all_settings(setting, way, points_of(codecs, coded(setting.splits.test.images)), seed)
-        yield Found(way, "", "gflop", made.gflop)
+        yield from all_settings(context, way, points_of(codecs, coded(context.splits.test.images)), seed)
+        yield Measurement(way, "", "gflop", made.gflop)
         if seed == 0 and way == "layer-wise":
-            Codec(made.stack, made.spec.stack, images, STEPS[len(STEPS) // 2]).save(setting.out / "codec.safetensors")
+            Codec(made.stack, made.spec.stack, images, STEPS[len(STEPS) // 2]).save(context.out / "codec.safetensors")
 
     return found
 
@@ -180,9 +183,9 @@ def linear_of(images: Tensor, count: int) -> tuple[StackedAutoencoder, StackSpec
     return stack, spec
 
 
-def check(setting: Setting, methods: Sequence[str]) -> None:
+def check(context: Context, methods: Sequence[str]) -> None:
     """Raise InputError for a code that is none, and where there are too few images or too many values for its PCA."""
-    train, count = setting.splits.train.images, setting.given.code
+    train, count = context.splits.train.images, context.given.code
     whole(count, "code")
     need(
         "pca" not in methods or (count < train[0].numel() <= MOST_PCA_VALUES and count <= len(train)),
@@ -191,14 +194,14 @@ def check(setting: Setting, methods: Sequence[str]) -> None:
     )
 
 
-def pca(setting: Setting, seed: int) -> Iterator[Found]:
+def pca(context: Context, seed: int) -> Iterator[Measurement]:
     """Principal components in the same codec."""
     from stacked.apps.codec import Codec
 
-    train, count = setting.splits.train.images, setting.given.code
+    train, count = context.splits.train.images, context.given.code
     stack, spec = linear_of(train, count)
     codecs = ((step, Codec(stack, spec, train, step)) for step in STEPS)
-    yield from all_settings(setting, "PCA", points_of(codecs, coded(setting.splits.test.images)), seed)
+    yield from all_settings(context, "PCA", points_of(codecs, coded(context.splits.test.images)), seed)
 
 
 def sheet(images: Tensor, block: int) -> NDArray[np.uint8]:
@@ -225,13 +228,13 @@ def cut(pixels: NDArray[np.uint8], like: Tensor, block: int) -> Tensor:
 
 def pillow(
     arm: str, settings: Mapping[str, Mapping[str, Any]], block: int
-) -> Callable[[Setting, int], Iterator[Found]]:
+) -> Callable[[Context, int], Iterator[Measurement]]:
     """A format of Pillow's at several settings."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from PIL import Image
 
-        images = coded(setting.splits.test.images)
+        images = coded(context.splits.test.images)
         whole_sheet, points = Image.fromarray(sheet(images, block)), []
         for name, options in settings.items():
             file = io.BytesIO()
@@ -240,7 +243,7 @@ def pillow(
                 back = np.asarray(opened.convert(whole_sheet.mode))
             bits = 8 * len(file.getvalue()) / images[:, 0].numel()
             points.append((name, Point(bits, cut(back, images, block))))
-        yield from all_settings(setting, arm, points, seed)
+        yield from all_settings(context, arm, points, seed)
 
     return found
 
@@ -255,7 +258,7 @@ def more(command: argparse.ArgumentParser) -> None:
     )
 
 
-USE = Use(
+STUDY = MeasurementStudy(
     name="compression",
     title="Images as quantised codes",
     question=__doc__.splitlines()[0],
@@ -269,7 +272,7 @@ USE = Use(
     },
     extras=dict.fromkeys((*WAYS, "pca"), "constriction"),
     arms=(*WAYS, "PCA", "JPEG", "WebP", "PNG"),
-    measures={"psnr": Measure("PSNR (dB)", 2), "ssim": Measure("SSIM", 3)},
+    measures={"psnr": Measure("PSNR (dB)", "higher", decimals=2), "ssim": Measure("SSIM", "higher", decimals=3)},
     conditions="bits per pixel",
     drawings={
         "curves": Drawing(

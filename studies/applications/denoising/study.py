@@ -13,23 +13,23 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stacked.util.checks import need
 from studies.applications.denoising.figures import draw_images, draw_levels
 from studies.applications.quality import quality
 from studies.applications.training import WAYS, equal
-from studies.design.use import Drawing, Found, Measure, Setting, Use
-from studies.framework.record import MOST_PCA_VALUES
-from studies.framework.samples import keep
+from studies.design.drawing import Drawing
+from studies.design.measurements import Context, Measurement
+from studies.measuring.study import MeasurementStudy
+from studies.record.reference import MOST_PCA_VALUES
+from studies.record.samples import keep
+from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,50 +95,50 @@ def base_spec(given: argparse.Namespace, seed: int) -> RunSpec:
     return replace(default_spec(), seed=seed, budget=Budget((given.updates,), 3 * given.updates, "updates"))
 
 
-def tested(setting: Setting) -> Tensor:
+def tested(context: Context) -> Tensor:
     """The test images that are corrupted."""
     from stacked.evaluation.evaluate import spread
 
-    images = setting.splits.test.images
+    images = context.splits.test.images
     return images[spread(len(images), IMAGES)]
 
 
 Restore = Mapping[str, Callable[["Tensor"], "Tensor"]]
 
 
-def judged(arm: str, restore: Restore, setting: Setting, seed: int) -> Iterator[Found]:
+def scored(arm: str, restore: Restore, context: Context, seed: int) -> Iterator[Measurement]:
     """What an arm makes of each noise, by the name of which `restore` has it; of the first seed, keep one image of each."""
     import torch
 
-    images, shown = tested(setting), []
+    images, shown = tested(context), []
     for number, noise in enumerate(ALL):
         restored = restore[noise.name](noise.on(images, seed, "test"))
         for measure, value in quality(restored, images).items():
-            yield Found(arm, noise.name, measure, value)
+            yield Measurement(arm, noise.name, measure, value)
         shown.append(restored[number % len(images)].clamp(0, 1).mul(255).round().to(torch.uint8))
     if seed == 0:
-        keep(setting.out, arm, {"images": torch.stack(shown)})
-        keep(setting.out, "clean", {"images": images[torch.arange(len(ALL)) % len(images)]})
+        keep(context.out, arm, {"images": torch.stack(shown)})
+        keep(context.out, "clean", {"images": images[torch.arange(len(ALL)) % len(images)]})
 
 
-def network(way: str) -> Callable[[Setting, int], Iterator[Found]]:
+def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
     """Our denoisers, one a kind of noise, trained in a way."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.apps.denoise import Denoiser
 
-        train, made, spent = setting.splits.train.images, {}, 0.0
+        train, made, spent = context.splits.train.images, {}, 0.0
         for kind, levels in NOISES.items():
-            spec, gflop = equal(base_spec(setting.given, seed), way, setting.splits, len(train))
+            spec, gflop = equal(base_spec(context.given, seed), way, context.splits, len(train))
             middle = levels[len(levels) // 2]
-            made[kind] = Denoiser(spec, corruption=kind, level=middle, device=setting.given.device).fit(train)
+            made[kind] = Denoiser(spec, corruption=kind, level=middle, device=context.given.device).fit(train)
             spent += gflop
         for arm, restore in (
             (way, {noise.name: made[noise.kind].denoise for noise in ALL}),
             (f"{way}, {ALONE} alone", {noise.name: made[ALONE].denoise for noise in ALL}),
         ):
-            yield from judged(arm, restore, setting, seed)
-            yield Found(arm, "", "gflop", spent)
+            yield from scored(arm, restore, context, seed)
+            yield Measurement(arm, "", "gflop", spent)
 
     return found
 
@@ -146,13 +146,13 @@ def network(way: str) -> Callable[[Setting, int], Iterator[Found]]:
 Filter = Callable[["Tensor"], "Tensor"]
 
 
-def tuned(arm: str, filters: Callable[[Setting], list[Filter]]) -> Callable[[Setting, int], Iterator[Found]]:
+def tuned(arm: str, filters: Callable[[Context], list[Filter]]) -> Callable[[Context, int], Iterator[Measurement]]:
     """A method of others: of its `filters` the one that is best on validation images, for each noise."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import spread
 
-        valid, many = setting.splits.valid.images, filters(setting)
+        valid, many = context.splits.valid.images, filters(context)
         images, restore = valid[spread(len(valid), TUNED_ON)], {}
         for noise in ALL:
             noisy = noise.on(images, seed, "validation")
@@ -160,7 +160,7 @@ def tuned(arm: str, filters: Callable[[Setting], list[Filter]]) -> Callable[[Set
             defined = [k for k, value in enumerate(found) if math.isfinite(value)]
             need(bool(defined), f"{arm} restores no finite images from {noise.name}: leave its method out")
             restore[noise.name] = many[max(defined, key=found.__getitem__)]
-        yield from judged(arm, restore, setting, seed)
+        yield from scored(arm, restore, context, seed)
 
     return found
 
@@ -184,7 +184,7 @@ def median(size: int, images: Tensor) -> Tensor:
     return torch.from_numpy(median_filter(images.numpy(), size=(1, 1, size, size), mode="nearest"))
 
 
-def non_local_means(setting: Setting) -> list[Filter]:
+def non_local_means(context: Context) -> list[Filter]:
     """Of two sizes of patches and six strengths."""
     from skimage.restoration import denoise_nl_means
 
@@ -195,20 +195,20 @@ def non_local_means(setting: Setting) -> list[Filter]:
     ]
 
 
-def total_variation(setting: Setting) -> list[Filter]:
+def total_variation(context: Context) -> list[Filter]:
     """Of six weights."""
     from skimage.restoration import denoise_tv_chambolle
 
     return [partial(one_by_one, denoise_tv_chambolle, weight=w) for w in (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)]
 
 
-def principal(setting: Setting) -> list[Filter]:
+def principal(context: Context) -> list[Filter]:
     """The nearest images that so many principal components make."""
     import torch
 
     from stacked.evaluation.evaluate import fitted_pca
 
-    train = setting.splits.train.images
+    train = context.splits.train.images
     most = min(train[0].numel(), len(train))
     model = fitted_pca(train, min(most, COMPONENTS[-1]))
 
@@ -220,9 +220,9 @@ def principal(setting: Setting) -> list[Filter]:
     return [partial(restore, count) for count in COMPONENTS if count <= most]
 
 
-def check(setting: Setting, methods: Sequence[str]) -> None:
+def check(context: Context, methods: Sequence[str]) -> None:
     """Raise InputError where there are too many values, or too few images or values, for principal components."""
-    train = setting.splits.train.images
+    train = context.splits.train.images
     values = train[0].numel()
     need(
         "pca" not in methods or values <= MOST_PCA_VALUES,
@@ -235,53 +235,15 @@ def check(setting: Setting, methods: Sequence[str]) -> None:
     )
 
 
-def restore_own(setting: Setting) -> int | None:
+def restore_own(context: Context) -> int | None:
     """With --noisy: train on the images of --data, restore those, and write them; returns the exit code, None without."""
-    from stacked.apps.compress import png
-    from stacked.apps.denoise import FORMAT, Denoiser
-    from stacked.cli.overwriting import check_own
-    from stacked.data.sources.folder import named_paths
-    from stacked.model.model_file import kind_of
-    from stacked.model.stack import check_size
-    from stacked.util.atomic import sweep, write_atomically
-    from studies.applications.anomaly.score_folder import folder_of
+    from studies.applications.denoising.restore_folder import restore_folder
 
-    given = setting.given
+    given = context.given
     if not given.noisy:
         need(not given.own_size, "--own-size is of images to be restored: give --noisy folder:PATH, or leave it out")
         return None
-    import torch
-
-    paths, spec = named_paths(folder_of(given.noisy, setting)), base_spec(given, 0)
-    above = Path(os.path.commonpath([path.parent for path in paths]))
-    names = [path.relative_to(above).with_suffix(".png") for path in paths]
-    kept = setting.out / "denoiser.safetensors"
-    twice = next((name for name in names if names.count(name) > 1), None)
-    need(twice is None, f"two images of {given.noisy} would both be restored as {twice}: rename one")
-    written = [setting.out / "restored" / name for name in names]
-    check_own(kind_of(kept) == FORMAT, [kept, *written])
-    sweep(setting.out, *{path.parent for path in written})
-    images = noisy_images(paths, given)
-    for image in images:  # all are read before anything is trained
-        check_size(spec.stack, image.shape)
-    denoiser = Denoiser(spec, corruption=given.corruption, level=given.level, device=given.device)
-    denoiser.fit(setting.splits.train.images)
-    denoiser.save(kept)  # first: by it the folder is known as ours
-    again = noisy_images(paths, given) if given.own_size else images  # large ones are not kept meanwhile
-    for path, image in zip(written, again, strict=True):
-        restored = denoiser.denoise(image[None])[0].mul(255).round().to(torch.uint8)
-        write_atomically(path, png(restored))
-    print(f"{len(paths)} images are restored in {setting.out / 'restored'}, by denoiser.safetensors beside it")
-    return 0
-
-
-def noisy_images(paths: list[Path], given: argparse.Namespace) -> Iterable[NDArray[np.uint8]]:
-    """The images that are to be restored, uint8 [C, H, W], at the size that was trained on or each at its own."""
-    from stacked.data.formats.image import at_own_size, decode_all
-
-    if given.own_size:
-        return at_own_size(paths, given.grey, given.white_level, given.max_megapixels)
-    return decode_all(paths, given.image_size, given.grey, given.white_level, given.max_megapixels)
+    return restore_folder(context, base_spec(given, 0))
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -301,18 +263,18 @@ def more(command: argparse.ArgumentParser) -> None:
     )
 
 
-USE = Use(
+STUDY = MeasurementStudy(
     name="denoising",
     title="Denoising: an autoencoder beside filters",
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
     methods={
         **{way: network(way) for way in WAYS},
-        "median": tuned("median", lambda setting: [partial(median, size) for size in (3, 5)]),
+        "median": tuned("median", lambda context: [partial(median, size) for size in (3, 5)]),
         "nlm": tuned("non-local means", non_local_means),
         "tv": tuned("total variation", total_variation),
         "pca": tuned("PCA", principal),
-        "noisy": tuned("noisy", lambda setting: [lambda images: images]),
+        "noisy": tuned("noisy", lambda context: [lambda images: images]),
     },
     extras={"nlm": "skimage", "tv": "skimage"},
     arms=(
@@ -325,7 +287,7 @@ USE = Use(
         "PCA",
         "noisy",
     ),
-    measures={"psnr": Measure("PSNR (dB)", 2), "ssim": Measure("SSIM", 3)},
+    measures={"psnr": Measure("PSNR (dB)", "higher", decimals=2), "ssim": Measure("SSIM", "higher", decimals=3)},
     conditions="noise",
     drawings={
         "levels": Drawing(
@@ -337,6 +299,6 @@ USE = Use(
     },
     options=more,
     smoke={"updates": 30},
-    own=restore_own,
+    instead=restore_own,
     check=check,
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from studies.figures.style import arm_colours, new_figure
-from studies.framework.samples import kept
+from studies.record.samples import kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,9 +22,12 @@ from numpy.typing import NDArray
 
 from stacked.util.checks import need
 from studies.applications.linear.figures import draw_angles, draw_components
-from studies.design.use import Drawing, Found, Measure, Setting, Use
-from studies.framework.record import MOST_PCA_VALUES
-from studies.framework.samples import keep
+from studies.design.drawing import Drawing
+from studies.design.measurements import Context, Measurement
+from studies.measuring.study import MeasurementStudy
+from studies.record.reference import MOST_PCA_VALUES
+from studies.record.samples import keep
+from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
     from stacked.model.stack import StackedAutoencoder
@@ -84,11 +87,11 @@ def spanned(matrix: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
     return np.linalg.svd(matrix)[0][:, :rank]
 
 
-def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
+def arm(policy: str, tied: bool) -> Callable[[Context, int], Iterator[Measurement]]:
     """Stacks of every depth, trained by a policy, with tied decoders or not."""
     name = f"{policy}, {'tied' if tied else 'untied'}"
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from scipy.linalg import subspace_angles
 
         from stacked.evaluation.evaluate import fitted_pca, row_errors
@@ -96,37 +99,37 @@ def arm(policy: str, tied: bool) -> Callable[[Setting, int], Iterator[Found]]:
         from stacked.training.pretrain import pretrain
         from studies.applications.training import gflop_of
 
-        values = setting.splits.train.images[0].numel()
+        values = context.splits.train.images[0].numel()
         need(
             DEPTHS["1 stage"][0] < values <= MOST_PCA_VALUES,
             f"images of {values:,} values cannot be studied so: give {MOST_PCA_VALUES:,} at most, by --image-size and --grey",
         )
-        train, test, spent = setting.splits.train.images, setting.splits.test.images, 0.0
+        train, test, spent = context.splits.train.images, context.splits.test.images, 0.0
         for depth, widths in DEPTHS.items():
             rank = widths[-1]
             pca = fitted_pca(train, rank)
-            spec = spec_of(policy, tied, widths, seed, setting.given)
-            stack = pretrain(spec, Images(train), setting.splits.image_shape, device=setting.given.device).cpu()
-            spent += gflop_of(spec, setting.splits, len(train))
+            spec = spec_of(policy, tied, widths, seed, context.given)
+            stack = pretrain(spec, Images(train), context.splits.image_shape, device=context.given.device).cpu()
+            spent += gflop_of(spec, context.splits, len(train))
             matrix, offset = map_of(stack)
             angles = np.rad2deg(subspace_angles(spanned(matrix, rank), pca.components_.T))
             error = row_errors(test, partial(mapped, matrix, offset)).fvu
             least = row_errors(test, pca.restored).fvu
-            yield Found(name, depth, "angle", float(angles.max()))
-            yield Found(name, depth, "mean_angle", float(angles.mean()))
-            yield Found(name, depth, "fvu", error)
-            yield Found(name, depth, "excess", error / least - 1 if least else math.nan)
+            yield Measurement(name, depth, "angle", float(angles.max()))
+            yield Measurement(name, depth, "mean_angle", float(angles.mean()))
+            yield Measurement(name, depth, "fvu", error)
+            yield Measurement(name, depth, "excess", error / least - 1 if least else math.nan)
             if seed == 0 and depth == "1 stage" and name == "joint, untied":
                 kept = components(stack, pca.components_, matrix, rank)
-                keep(setting.out, name, {"shape": setting.splits.image_shape, **kept})
-        yield Found(name, "", "gflop", spent)
+                keep(context.out, name, {"shape": context.splits.image_shape, **kept})
+        yield Measurement(name, "", "gflop", spent)
 
     return found
 
 
-def check(setting: Setting, methods: Sequence[str]) -> None:
+def check(context: Context, methods: Sequence[str]) -> None:
     """Raise InputError for images of too few or too many values, and too few images, for principal components."""
-    images, rank = setting.splits.train.images, DEPTHS["1 stage"][0]
+    images, rank = context.splits.train.images, DEPTHS["1 stage"][0]
     values = images[0].numel()
     need(
         rank < values <= MOST_PCA_VALUES,
@@ -161,7 +164,7 @@ def more(command: argparse.ArgumentParser) -> None:
     command.add_argument("--lr", type=float, default=3e-3, metavar="X", help="peak learning rate (0.003)")
 
 
-USE = Use(
+STUDY = MeasurementStudy(
     name="linear",
     title="A linear autoencoder is PCA, and greedy stacks of them need not be",
     question=__doc__.splitlines()[0],
@@ -174,10 +177,10 @@ USE = Use(
     },
     arms=("joint, untied", "joint, tied", "greedy, untied", "greedy, tied"),
     measures={
-        "angle": Measure("largest principal angle (degrees)", 2, more=False),
-        "mean_angle": Measure("mean principal angle (degrees)", 2, more=False),
-        "fvu": Measure("FVU", 4, more=False),
-        "excess": Measure("FVU over PCA's, less 1", 4, more=False),
+        "angle": Measure("largest principal angle (degrees)", "lower", decimals=2),
+        "mean_angle": Measure("mean principal angle (degrees)", "lower", decimals=2),
+        "fvu": Measure("FVU", "lower", decimals=4),
+        "excess": Measure("FVU over PCA's, less 1", "lower", decimals=4),
     },
     conditions="depth",
     drawings={

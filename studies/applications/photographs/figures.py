@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.figures.strips import strips
 from studies.figures.style import arm_colours, new_figure
-from studies.framework.samples import kept
+from studies.record.samples import kept
 from studies.statistics.pairing import mean_interval
 from studies.statistics.rows import FINISHED
 

@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 from studies.applications.photographs.figures import SMALLER, answer, draw_costs, draw_depths, draw_images
 from studies.applications.quality import quality
 from studies.applications.training import WAYS, equal
-from studies.design.use import Drawing, Found, Measure, Setting, Use
-from studies.framework.samples import keep
+from studies.design.drawing import Drawing
+from studies.design.measurements import Context, Measurement
+from studies.measuring.study import MeasurementStudy
+from studies.record.samples import keep
+from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,25 +66,25 @@ def base_spec(seed: int, given: argparse.Namespace) -> RunSpec:
     )
 
 
-def tested(setting: Setting) -> Tensor:
+def tested(context: Context) -> Tensor:
     """The test images that are measured."""
     from stacked.evaluation.evaluate import spread
 
-    images = setting.splits.test.images
+    images = context.splits.test.images
     return images[spread(len(images), IMAGES)]
 
 
-def network(way: str) -> Callable[[Setting, int], Iterator[Found]]:
+def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
     """The reference stack, trained in a way."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.cost.phase_cost import phase_cost
         from stacked.evaluation.evaluate import reconstructed
         from stacked.training.codes import Images
         from stacked.training.pretrain import pretrain
 
-        splits = setting.splits
-        spec, gflop = equal(base_spec(seed, setting.given), way, splits, len(splits.train))
+        splits = context.splits
+        spec, gflop = equal(base_spec(seed, context.given), way, splits, len(splits.train))
         costs: dict[str, dict[str, float]] = {}
         began = time.perf_counter()
 
@@ -94,41 +97,41 @@ def network(way: str) -> Callable[[Setting, int], Iterator[Found]]:
             began = time.perf_counter()
 
         stack = pretrain(
-            spec, Images(splits.train.images), splits.image_shape, device=setting.given.device, after=note
+            spec, Images(splits.train.images), splits.image_shape, device=context.given.device, after=note
         ).cpu()
         for phase, cost in costs.items():
             for measure, value in cost.items():
-                yield Found(way, phase, measure, value)
-        yield Found(way, "", "train_seconds", sum(cost["phase_seconds"] for cost in costs.values()))
-        yield Found(way, "", "peak_mb", max(cost["phase_mb"] for cost in costs.values()))
-        yield Found(way, "", "codes_mb", max(cost["phase_codes_mb"] for cost in costs.values()))
-        yield Found(way, "", "gflop", gflop)
-        images = tested(setting)
+                yield Measurement(way, phase, measure, value)
+        yield Measurement(way, "", "train_seconds", sum(cost["phase_seconds"] for cost in costs.values()))
+        yield Measurement(way, "", "peak_mb", max(cost["phase_mb"] for cost in costs.values()))
+        yield Measurement(way, "", "codes_mb", max(cost["phase_codes_mb"] for cost in costs.values()))
+        yield Measurement(way, "", "gflop", gflop)
+        images = tested(context)
         shapes = stack.shapes(stack.input_shape)
         for depth in range(1, stack.depth + 1):
             restored = reconstructed(stack, images, depth)
             for measure, value in quality(restored, images).items():
-                yield Found(way, str(depth), measure, value)
-            yield Found(way, str(depth), "compression", math.prod(shapes[0]) / math.prod(shapes[depth]))
+                yield Measurement(way, str(depth), measure, value)
+            yield Measurement(way, str(depth), "compression", math.prod(shapes[0]) / math.prod(shapes[depth]))
         for measure, value in quality(reconstructed(stack, images, stack.depth), images).items():
-            yield Found(way, "", f"whole_{measure}", value)
+            yield Measurement(way, "", f"whole_{measure}", value)
         if seed == 0:
             few = images[:: max(1, len(images) // SHOWN)][:SHOWN]
-            keep(setting.out, way, {str(k): reconstructed(stack, few, k) for k in (1, 3, stack.depth)})
-            keep(setting.out, "original", {"images": few})
+            keep(context.out, way, {str(k): reconstructed(stack, few, k) for k in (1, 3, stack.depth)})
+            keep(context.out, "original", {"images": few})
 
     return found
 
 
-def resized(setting: Setting, seed: int) -> Iterator[Found]:
+def resized(context: Context, seed: int) -> Iterator[Measurement]:
     """Images made smaller, to as many values as codes have, and larger again."""
     import torch
 
     from stacked.model.stack import build
 
-    images = tested(setting)
+    images = tested(context)
     with torch.device("meta"):
-        stack = build(base_spec(seed, setting.given).stack, setting.splits.image_shape)
+        stack = build(base_spec(seed, context.given).stack, context.splits.image_shape)
     shapes = stack.shapes(stack.input_shape)
     height, width = shapes[0][1:]
     for depth, shape in enumerate(shapes[1:], start=1):
@@ -140,12 +143,12 @@ def resized(setting: Setting, seed: int) -> Iterator[Found]:
         few = torch.nn.functional.interpolate(floats, small, mode="bicubic", antialias=True).clamp(0, 1)
         back = torch.nn.functional.interpolate(few, (height, width), mode="bicubic").clamp(0, 1)
         for measure, value in quality(back, images).items():
-            yield Found(SMALLER, str(depth), measure, value)
+            yield Measurement(SMALLER, str(depth), measure, value)
             if depth == stack.depth:
-                yield Found(SMALLER, "", f"whole_{measure}", value)
+                yield Measurement(SMALLER, "", f"whole_{measure}", value)
         if depth == stack.depth and seed == 0:
             shown = back[:: max(1, len(images) // SHOWN)][:SHOWN]
-            keep(setting.out, SMALLER, {str(depth): shown.mul(255).round().to(torch.uint8)})
+            keep(context.out, SMALLER, {str(depth): shown.mul(255).round().to(torch.uint8)})
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -156,7 +159,7 @@ def more(command: argparse.ArgumentParser) -> None:
     )
 
 
-USE = Use(
+STUDY = MeasurementStudy(
     name="photographs",
     title="AutoEncoder224 on colour photographs",
     question=__doc__.splitlines()[0],
@@ -164,13 +167,13 @@ USE = Use(
     methods={**{way: network(way) for way in WAYS}, "resized": resized},
     arms=(*WAYS, SMALLER),
     measures={
-        "whole_psnr": Measure("PSNR of the whole stack (dB)", 2),
-        "whole_ssim": Measure("SSIM of the whole stack", 3),
-        "psnr": Measure("PSNR (dB)", 2),
-        "ssim": Measure("SSIM", 3),
-        "train_seconds": Measure("training seconds", 0, more=False),
-        "peak_mb": Measure("peak memory of an update (MB)", 0, more=False),
-        "codes_mb": Measure("codes kept besides (MB)", 0, more=False),
+        "whole_psnr": Measure("PSNR of the whole stack (dB)", "higher", decimals=2),
+        "whole_ssim": Measure("SSIM of the whole stack", "higher", decimals=3),
+        "psnr": Measure("PSNR (dB)", "higher", decimals=2),
+        "ssim": Measure("SSIM", "higher", decimals=3),
+        "train_seconds": Measure("training seconds", "lower", decimals=0),
+        "peak_mb": Measure("peak memory of an update (MB)", "lower", decimals=0),
+        "codes_mb": Measure("codes kept besides (MB)", "lower", decimals=0),
     },
     conditions="depth",
     drawings={

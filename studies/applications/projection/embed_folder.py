@@ -13,13 +13,13 @@ from stacked.util.csv_cells import as_text
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
-    from studies.design.use import Setting
+    from studies.design.measurements import Context
 
 #: images that a page shows
 MOST = 3000
 
 
-def map_all(setting: Setting, specs: list[RunSpec]) -> int:
+def map_all(context: Context, specs: list[RunSpec]) -> int:
     """Train an autoencoder of each spec on all images of --data, and write what its code says of them; returns the exit code."""
     import numpy as np
 
@@ -33,11 +33,11 @@ def map_all(setting: Setting, specs: list[RunSpec]) -> int:
     from studies.figures.style import png, style
 
     need(bool(specs), "a map has 2 or 3 dimensions: give --dimensions 2, or 2 3")
-    given, out = setting.given, setting.out
+    given, out = context.given, context.out
     written = below(out, "map.csv", "map.html", "map.png", "encoder-2.safetensors", "encoder-3.safetensors")
     check_own(begins(out / "map.csv", "file,x"), written)
     sweep(out)
-    paths, images = images_of(given.data, setting)
+    paths, images = images_of(given.data, context)
     maps, stacks = {}, {}
     for spec in specs:
         stack = pretrain(spec, Images(images), tuple(images.shape[1:]), device=given.device).cpu()
@@ -55,7 +55,7 @@ def map_all(setting: Setting, specs: list[RunSpec]) -> int:
         save_encoder(path, stack, stack_spec)
     few = spread(len(images), MOST).numpy()
     shown = {name: points[few] for name, points in maps.items()}
-    title = f"{len(few):,} images of {setting.splits.name}"
+    title = f"{len(few):,} images of {context.splits.name}"
     page = map_page(shown, thumbnails([images[k].numpy() for k in few]), [paths[k].name for k in few], title=title)
     write_atomically(out / "map.html", page)
     first = next(iter(maps.values()))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stacked.util.errors import printable
 from studies.figures.scales import log_axis
 from studies.figures.style import GREY, arm_colours, ink, new_figure
-from studies.framework.samples import kept
+from studies.record.samples import kept
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:

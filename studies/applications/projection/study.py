@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 from stacked.util.checks import need, wholes
 from studies.applications.projection.figures import draw_dimensions, draw_maps, draw_solid, page
 from studies.applications.training import WAYS, trained
-from studies.design.use import Drawing, Found, Measure, Setting, Use
-from studies.framework.record import MOST_PCA_VALUES
-from studies.framework.samples import keep
+from studies.design.drawing import Drawing
+from studies.design.measurements import Context, Measurement
+from studies.measuring.study import MeasurementStudy
+from studies.record.reference import MOST_PCA_VALUES
+from studies.record.samples import keep
+from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,25 +89,25 @@ def linear_spec(dimension: int, seed: int, given: argparse.Namespace) -> RunSpec
     return replace(spec, stack=stack, optimisation=replace(spec.optimisation, lr=1e-2))
 
 
-def shown(setting: Setting) -> tuple[Tensor, Tensor]:
+def shown(context: Context) -> tuple[Tensor, Tensor]:
     """The test images that are shown, and their labels."""
     from stacked.evaluation.evaluate import spread
 
-    test = setting.splits.test
+    test = context.splits.test
     index = spread(len(test), SHOWN)
     return test.images[index], test.labels[index]
 
 
-def judged(arm: str, points: Points, setting: Setting) -> Iterator[Found]:
+def scored(arm: str, points: Points, context: Context) -> Iterator[Measurement]:
     """What the neighbours of points, a row for each image that is shown, are worth."""
     from sklearn.manifold import trustworthiness
 
-    images, labels = shown(setting)
+    images, labels = shown(context)
     name, apart = str(points.shape[1]), distances(images)
     trusted = float(trustworthiness(apart, points, n_neighbors=TRUSTED, metric="precomputed"))
-    yield Found(arm, name, "trustworthiness", trusted)
-    if setting.splits.classes:
-        yield Found(arm, name, "knn", 100 * neighbours_agree(points, labels.numpy()))
+    yield Measurement(arm, name, "trustworthiness", trusted)
+    if context.splits.classes:
+        yield Measurement(arm, name, "knn", 100 * neighbours_agree(points, labels.numpy()))
 
 
 def distances(images: Tensor) -> Points:
@@ -132,47 +135,47 @@ def neighbours_agree(points: Points, labels: NDArray[np.int64]) -> float:
     return float((mode(labels[near], axis=1).mode == labels).mean())
 
 
-def keep_maps(setting: Setting, arm: str, maps: dict[int, Points]) -> None:
+def keep_maps(context: Context, arm: str, maps: dict[int, Points]) -> None:
     """Keep what can be drawn of an arm's codes, and what it is of."""
-    images, labels = shown(setting)
+    images, labels = shown(context)
     drawn = {f"points_{size}": points.astype(np.float32) for size, points in maps.items() if size <= 3}
     if drawn:
-        keep(setting.out, arm, drawn)
+        keep(context.out, arm, drawn)
         keep(
-            setting.out,
+            context.out,
             "images",
-            {"images": images, "labels": labels, "classes": np.array(setting.splits.classes, "U")},
+            {"images": images, "labels": labels, "classes": np.array(context.splits.classes, "U")},
         )
 
 
-def sizes(setting: Setting) -> list[int]:
+def sizes(context: Context) -> list[int]:
     """The dimensions asked for, each once."""
-    return wholes(setting.given.dimensions, "dimensions", 1, setting.splits.train.images[0].numel())
+    return wholes(context.given.dimensions, "dimensions", 1, context.splits.train.images[0].numel())
 
 
-def network(arm: str, way: str, of: SpecOf) -> Callable[[Setting, int], Iterator[Found]]:
+def network(arm: str, way: str, of: SpecOf) -> Callable[[Context, int], Iterator[Measurement]]:
     """Codes of autoencoders that are trained in a way; with the first seed they are kept to be drawn."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import codes, reconstruction
 
         spent, maps = 0.0, {}
-        for size in sizes(setting):
-            made = trained(setting, of(size, seed, setting.given), way)
+        for size in sizes(context):
+            made = trained(context, of(size, seed, context.given), way)
             spent += made.gflop
-            maps[size] = codes(made.stack, shown(setting)[0], made.stack.depth).double().numpy()
-            yield from judged(arm, maps[size], setting)
-            yield Found(arm, str(size), "fvu", reconstruction(made.stack, setting.splits.test.images).fvu)
-        yield Found(arm, "", "gflop", spent)
+            maps[size] = codes(made.stack, shown(context)[0], made.stack.depth).double().numpy()
+            yield from scored(arm, maps[size], context)
+            yield Measurement(arm, str(size), "fvu", reconstruction(made.stack, context.splits.test.images).fvu)
+        yield Measurement(arm, "", "gflop", spent)
         if seed == 0:
-            keep_maps(setting, arm, maps)
+            keep_maps(context, arm, maps)
 
     return found
 
 
-def check(setting: Setting, methods: Sequence[str]) -> None:
+def check(context: Context, methods: Sequence[str]) -> None:
     """Raise InputError where there are too few images for neighbours, t-SNE or principal components, or too many values."""
-    count, train = len(shown(setting)[0]), setting.splits.train.images
+    count, train = len(shown(context)[0]), context.splits.train.images
     least = 2 * TRUSTED + 1
     need(
         count >= least,
@@ -186,26 +189,26 @@ def check(setting: Setting, methods: Sequence[str]) -> None:
     if "pca" in methods:
         few_enough(train)
         need(
-            max(sizes(setting)) <= len(train),
-            f"PCA of {max(sizes(setting))} components needs as many training images, and there are {len(train)}: give fewer "
+            max(sizes(context)) <= len(train),
+            f"PCA of {max(sizes(context))} components needs as many training images, and there are {len(train)}: give fewer "
             "--dimensions, or leave out the method pca",
         )
 
 
-def pca(setting: Setting, seed: int) -> Iterator[Found]:
+def pca(context: Context, seed: int) -> Iterator[Measurement]:
     """Principal components."""
     from stacked.evaluation.evaluate import Components, as_rows, fitted_pca, row_errors
 
-    train, test = setting.splits.train.images, setting.splits.test.images
+    train, test = context.splits.train.images, context.splits.test.images
     few_enough(train)
-    model = fitted_pca(train, max(sizes(setting)))
-    points = model.transform(as_rows(shown(setting)[0]))
-    for size in sizes(setting):
-        yield from judged("PCA", points[:, :size], setting)
+    model = fitted_pca(train, max(sizes(context)))
+    points = model.transform(as_rows(shown(context)[0]))
+    for size in sizes(context):
+        yield from scored("PCA", points[:, :size], context)
         first = Components(model.mean_, model.components_[:size])
-        yield Found("PCA", str(size), "fvu", row_errors(test, first.restored).fvu)
+        yield Measurement("PCA", str(size), "fvu", row_errors(test, first.restored).fvu)
     if seed == 0:
-        keep_maps(setting, "PCA", {size: points[:, :size] for size in sizes(setting)})
+        keep_maps(context, "PCA", {size: points[:, :size] for size in sizes(context)})
 
 
 def few_enough(images: Tensor) -> None:
@@ -217,49 +220,49 @@ def few_enough(images: Tensor) -> None:
     )
 
 
-def tsne(arm: str, of: Callable[[Setting, int], NDArray[Any]]) -> Callable[[Setting, int], Iterator[Found]]:
+def tsne(arm: str, of: Callable[[Context, int], NDArray[Any]]) -> Callable[[Context, int], Iterator[Measurement]]:
     """A map that t-SNE makes of what `of` gives."""
 
-    def found(setting: Setting, seed: int) -> Iterator[Found]:
+    def found(context: Context, seed: int) -> Iterator[Measurement]:
         from sklearn.manifold import TSNE
 
-        values = of(setting, seed)
+        values = of(context, seed)
         points = (
             TSNE(2, perplexity=PERPLEXITY, init="pca", random_state=seed)
             .fit_transform(values.astype(np.float32))
             .astype(np.float64)
         )
-        yield from judged(arm, points, setting)
+        yield from scored(arm, points, context)
         if seed == 0:
-            keep_maps(setting, arm, {2: points})
+            keep_maps(context, arm, {2: points})
 
     return found
 
 
-def pixels(setting: Setting, seed: int) -> NDArray[np.float32]:
+def pixels(context: Context, seed: int) -> NDArray[np.float32]:
     """The images that are shown, as they are."""
     import torch
 
     from stacked.evaluation.evaluate import as_rows
 
-    return as_rows(shown(setting)[0], torch.float32)
+    return as_rows(shown(context)[0], torch.float32)
 
 
-def layer_wise_codes(setting: Setting, seed: int) -> Points:
+def layer_wise_codes(context: Context, seed: int) -> Points:
     """Their codes, of an autoencoder that is grown layer-wise."""
     from stacked.evaluation.evaluate import codes
 
-    made = trained(setting, base_spec(TSNE_OF, seed, setting.given), "layer-wise")
-    return codes(made.stack, shown(setting)[0], made.stack.depth).double().numpy()
+    made = trained(context, base_spec(TSNE_OF, seed, context.given), "layer-wise")
+    return codes(made.stack, shown(context)[0], made.stack.depth).double().numpy()
 
 
-def map_own(setting: Setting) -> int | None:
+def map_own(context: Context) -> int | None:
     """Of images without classes: a map of all of them; returns the exit code."""
     from studies.applications.projection.embed_folder import map_all
 
-    if setting.splits.classes:
+    if context.splits.classes:
         return None
-    return map_all(setting, [base_spec(size, 0, setting.given) for size in sizes(setting) if size in (2, 3)])
+    return map_all(context, [base_spec(size, 0, context.given) for size in sizes(context) if size in (2, 3)])
 
 
 def more(command: argparse.ArgumentParser) -> None:
@@ -277,7 +280,7 @@ def more(command: argparse.ArgumentParser) -> None:
     )
 
 
-USE = Use(
+STUDY = MeasurementStudy(
     name="projection",
     title="Images as a few numbers",
     question=__doc__.splitlines()[0],
@@ -291,9 +294,9 @@ USE = Use(
     },
     arms=(*WAYS, "linear", "PCA", "t-SNE of the code", "t-SNE of pixels"),
     measures={
-        "knn": Measure("k-NN accuracy (%)", 2),
-        "trustworthiness": Measure("trustworthiness", 4),
-        "fvu": Measure("FVU", 4, more=False),
+        "knn": Measure("k-NN accuracy (%)", "higher", decimals=2),
+        "trustworthiness": Measure("trustworthiness", "higher", decimals=4),
+        "fvu": Measure("FVU", "lower", decimals=4),
     },
     conditions="dimensions",
     drawings={
@@ -311,6 +314,6 @@ USE = Use(
     files={"map.html": page},
     options=more,
     smoke={"updates": 20, "dimensions": [2, 3]},
-    own=map_own,
+    instead=map_own,
     check=check,
 )

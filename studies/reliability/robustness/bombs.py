@@ -19,7 +19,7 @@ from stacked.model.encoder import FORMAT as ENCODER
 from stacked.model.tensor_file import read, to_bytes
 from stacked.spec import StackSpec
 from stacked.util.serialization import to_json
-from studies.framework.places import ROOT
+from studies.record.index import ROOT
 from studies.reliability.robustness.attempts import FAILED, LONGEST, NOTICED, UNHARMED, Attempt
 
 FAMILY = "small files of large cost"

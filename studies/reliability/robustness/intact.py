@@ -27,9 +27,9 @@ from stacked.runs.checkpoint import load_checkpoint, read_header
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec, from_json
 from stacked.util.atomic import write_atomically
 from stacked.util.checks import need
-from studies.framework import record
-from studies.framework.places import ROOT
-from studies.statistics import use_rows
+from studies.record import runs as record
+from studies.record.index import ROOT
+from studies.statistics import measurement_rows
 from studies.statistics.rows import load_curves, load_reference, load_rows, load_samples
 
 #: trained in about a second
@@ -139,9 +139,11 @@ def study_files(folder: Path) -> Iterator[Subject]:
     }
     for name, load in readers.items():
         yield Subject(name, out / name, lambda load=load: fingerprint(load(out)), checksum=False)  # type: ignore[misc]
-    use = folder / "linear"
-    run_study("linear", ["--smoke", "--out", str(use), "--store", str(store)])
-    yield Subject("rows.csv of a use", use / "rows.csv", lambda: fingerprint(use_rows.load(use)), checksum=False)
+    measured = folder / "linear"
+    run_study("linear", ["--smoke", "--out", str(measured), "--store", str(store)])
+    yield Subject(
+        "rows.csv", measured / "rows.csv", lambda: fingerprint(measurement_rows.load(measured)), checksum=False
+    )
 
 
 def run_study(name: str, words: list[str]) -> None:

@@ -20,7 +20,7 @@ from stacked.apps.denoise import Denoiser
 from stacked.data.formats.idx import STEMS
 from stacked.model.encoder import load_encoder
 from stacked.util.errors import InputError
-from studies.framework import record
+from studies.record import runs as record
 from studies.statistics.rows import load_rows, load_samples
 
 

@@ -1,4 +1,4 @@
-"""The page of the study: a table and a figure of what came of all attempts."""
+"""What came of all attempts: a table, a figure, and what failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from studies.figures.style import new_figure
 from studies.reliability.robustness.attempts import BELIEVED, FAILED, NOTICED, OUTCOMES, UNHARMED, Attempt
+from studies.report.tables import markdown
 from studies.report.verbatim import code
 
 if TYPE_CHECKING:
@@ -31,43 +32,27 @@ def counts(attempts: Sequence[Attempt]) -> Counts:
     return found
 
 
-def page(attempts: Sequence[Attempt], question: str, command: str, seconds: float, origin: str) -> str:
-    """The study's page as Markdown."""
+def findings(attempts: Sequence[Attempt]) -> list[str]:
+    """What came of them, as parts of a page."""
     total = Counter(each.outcome for each in attempts)
-    told = ", ".join(f"{total[outcome]:,} {outcome}" for outcome in OUTCOMES)
-    lines = [
-        "# Damage on purpose",
-        "",
-        question,
-        "",
-        f"{len(attempts):,} attempts: {told}.",
-        "",
-        "![Outcomes of all attempts by subject](figures/robustness.png)",
-        "",
-        f"*{CAPTION}*",
-        "",
-        "| attempted | subject | attempts | noticed | unharmed | believed | failed | longest (s) | most memory (MB) |",
-        "| --- | --- | --: | --: | --: | --: | --: | --: | --: |",
-    ]
+    lines = []
     for (family, subject), found in counts(attempts).items():
         those = [each for each in attempts if (each.family, each.subject) == (family, subject)]
         memory = [each.megabytes for each in those if each.megabytes is not None]
         cells = [family, subject, sum(found.values()), *(found[outcome] or "–" for outcome in OUTCOMES)]
         cells += [f"{max(each.seconds for each in those):.1f}", f"{max(memory):,.0f}" if memory else "–"]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += [
-        "",
+        lines.append(list(map(str, cells)))
+    failures = [[each.subject, code(each.case), code(each.detail)] for each in attempts if each.outcome == FAILED]
+    return [
+        f"{len(attempts):,} attempts: {', '.join(f'{total[outcome]:,} {outcome}' for outcome in OUTCOMES)}.",
+        "![Outcomes of all attempts by subject](figures/robustness.png)",
+        f"*{CAPTION}*",
+        markdown(["attempted", "subject", "attempts", *OUTCOMES, "longest (s)", "most memory (MB)"], lines),
         "A file is believed with another content only where its format has no checksum: tables (CSV) and settings (JSON) that "
         "people edit, and JPEG. What follows from such a value is not noticed; the data that rows belong to are known by their "
         "digest.",
-        "",
+        *([markdown(["failed", "case", "what happened"], failures)] if failures else []),
     ]
-    failures = [each for each in attempts if each.outcome == FAILED]
-    if failures:
-        lines += ["| failed | case | what happened |", "| --- | --- | --- |"]
-        lines += [f"| {each.subject} | {code(each.case)} | {code(each.detail)} |" for each in failures]
-        lines.append("")
-    return "\n".join([*lines, f"Command: {code(command)}, {seconds / 60:.0f} minutes. {origin}", ""])
 
 
 def draw(attempts: Sequence[Attempt]) -> Figure:

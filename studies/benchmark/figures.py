@@ -1,0 +1,118 @@
+"""The figures of the benchmark: what was measured beside what was aimed at, how cost grows, and error against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from studies.benchmark.findings import answered, curve, exponent, found, values, ways
+from studies.benchmark.questions import Question
+from studies.figures.style import GREY, label_ends, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {"loop": "#D55E00", "ClustPy": "#CC79A7", "stacked": "#0072B2", "stacked, own recipe": "#009E73"}
+MET, MISSED = "#0072B2", "#D55E00"
+
+
+def targets(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
+    """Every claim's repeats, over its aim; where more is better, its aim over them."""
+    drawn = []
+    for one in answered(rows, asked):
+        for claim in one.claims:
+            part = found(rows, one, claim)
+            if not part.empty:
+                beside = f" / {claim.against}" if claim.against else ""
+                aim = claim.most if claim.most is not None else claim.least
+                assert aim is not None
+                ratio = part / aim if claim.most is not None else aim / part
+                drawn.append((f"{one.name}: {claim.text}{beside}", ratio))
+    if not drawn:
+        return None
+    figure = new_figure(0.6 + 0.27 * len(drawn))
+    axes: Axes = figure.subplots()
+    for height, (_, ratio) in enumerate(drawn):
+        colour = MET if ratio.median() <= 1 else MISSED
+        axes.plot([ratio.min(), ratio.max()], [height, height], color=colour, linewidth=1.2)
+        axes.plot(ratio, [height] * len(ratio), "o", color=colour, markersize=3, alpha=0.6)
+        axes.plot(ratio.median(), height, "o" if ratio.median() <= 1 else "D", color=colour, markersize=7)
+    axes.axvline(1, color=GREY, linewidth=1)
+    axes.set_xscale("log")
+    low, high = min(ratio.min() for _, ratio in drawn), max(ratio.max() for _, ratio in drawn)
+    ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low * 0.8 <= tick <= max(high, 1) * 1.25]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_yticks(range(len(drawn)), [label for label, _ in drawn])
+    axes.invert_yaxis()
+    axes.set_xlabel("measured / aim (1: reached; less is better)")
+    return figure
+
+
+def errors(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
+    """Test error against processor time of the works."""
+    works = [one for one in asked if (rows[rows["condition"] == one.name]["measure"] == "mse").any()]
+    works = [one for one in works if one.name in ("dense", "conv")]
+    if not works:
+        return None
+    figure = new_figure(3.1)
+    for axes, one in zip(figure.subplots(1, len(works), squeeze=False)[0], works, strict=True):
+        ends = []
+        for arm in one.arms:
+            cost, error = (values(rows, one.name, arm, name) for name in ("cpu_seconds", "mse"))
+            if cost.empty:
+                continue
+            axes.plot(cost, error, "o", color=COLOURS[arm], alpha=0.6, markersize=5)
+            axes.plot(cost.median(), error.median(), "D", color=COLOURS[arm], markersize=7)
+            # the recipe of our own lies below the rest: its name is written there too
+            above = -16 if arm == "stacked, own recipe" else 8
+            place = cost.median(), error.median()
+            axes.annotate(arm, place, xytext=(6, above), textcoords="offset points", color=COLOURS[arm])
+            ends.append(cost.max())
+        axes.set_xlim(0, max(ends) * 1.25)
+        axes.set_ylim(0, None)
+        axes.set_title(one.name)
+        axes.set_xlabel("processor time (s)")
+        axes.set_ylabel("test MSE per pixel")
+    return figure
+
+
+def scaling(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
+    """Time and memory along every axis."""
+    swept = [one for one in answered(rows, asked) if one.axis]
+    if not swept:
+        return None
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    figure = new_figure(5.0)
+    grid = figure.subplots(2, len(swept), squeeze=False)
+    for column, one in enumerate(swept):
+        for line, (measure, label) in enumerate((("cpu_seconds", "processor time (s)"), ("growth_mb", "memory (MB)"))):
+            axes, ends = grid[line][column], []
+            for way, colour in zip(ways(one), ("#009E73", "#0072B2", "#D55E00"), strict=True):
+                points = curve(rows, one, way, measure)
+                if points.empty:
+                    continue
+                by = points.groupby("x")["y"]
+                axes.plot(by.median(), "o-", color=colour, markersize=3, label=way)
+                axes.fill_between(by.median().index, by.min(), by.max(), color=colour, alpha=0.2)
+                if points["x"].nunique() > 2:
+                    ends.append((by.median().iloc[-1], f"{exponent(points)[0]:.2f}", colour))
+            places = sorted({float(arm.rpartition(" @ ")[2]) for arm in one.arms})
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xticks(places, [f"{x / 1000:g}k" if x >= 1000 else f"{x:g}" for x in places], fontsize="small")
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(lambda y, _: f"{y:,.6g}")
+            label_ends(axes, places[-1], ends)
+            axes.set_xlabel({"pixels": "pixels a side", "channels": "channels of stage 1"}.get(one.axis, one.axis))
+            if column == 0:
+                axes.set_ylabel(label)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure

@@ -1,0 +1,1 @@
+"""What the benchmark measures, each a function that trains or starts something and tells what that took."""

@@ -1,0 +1,37 @@
+"""ClustPy's StackedAutoencoder at the same work, as its documentation has it used."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import torch
+from torch import Tensor, nn
+
+from studies.benchmark.workloads.works import Work
+
+
+def train(work: Work, seed: int, images: Tensor) -> nn.Module:
+    """Layer by layer, then all; returns the whole in eval mode. It reads vectors, has one optimiser, and no other activation a
+    layer."""
+    from clustpy.deep.neural_networks import StackedAutoencoder
+
+    def corrupted(x: Tensor) -> Tensor:
+        return x * (torch.rand_like(x) >= work.masking)  # a copy: what is changed in place is its target too
+
+    model = StackedAutoencoder(
+        [784, *work.widths],
+        activation_fn=nn.ReLU,
+        decoder_output_fn=nn.Sigmoid,
+        random_state=seed,
+    )
+    with open(os.devnull, "w") as silence, contextlib.redirect_stderr(silence):
+        model.fit(
+            n_epochs=work.epochs,
+            n_epochs_per_layer=work.epochs,
+            optimizer_params={"lr": work.lr},
+            batch_size=work.batch,
+            data=images.flatten(1),
+            corruption_fn=corrupted,
+        )
+    return nn.Sequential(nn.Flatten(), model).eval()

@@ -1,0 +1,124 @@
+"""What a whole run costs beside its training, and how many a grid has done in a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from inspect import isfunction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from stacked.tracking.backend.store import Store
+
+#: never reached: no point of the curve but the first and the last of a phase
+NEVER = 10**9
+#: of what is loaded once a process, the part that a run bears: a default study has two processes and twelve runs
+LOADS = 2 / 12
+#: a run of the grid takes seconds; what its measurements take is no matter here
+GRID = (
+    *("--limit", "2000", "--arms", "greedy", "greedy+finetune", "joint", "random", "--seeds", "4"),
+    *("--labels", "100", "--classification", "{updates: 20, checks: 1, lrs: [0.001], images: 500}"),
+)
+
+
+class Recording:
+    """What a context spends in those calls of the training thread that record: outermost ones of the classes that do."""
+
+    def __init__(self, *classes: type) -> None:
+        self.seconds, self.depth = 0.0, 0
+        self.kept = [(one, name, of) for one in classes for name, of in vars(one).items() if isfunction(of)]
+
+    def __enter__(self) -> Recording:
+        for one, name, of in self.kept:
+            setattr(one, name, self.timed(of))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one, name, of in self.kept:
+            setattr(one, name, of)
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its seconds added where it was not called by another of them."""
+
+        @wraps(function)
+        def call(*given: Any, **named: Any) -> Any:
+            if self.depth or threading.current_thread() is not threading.main_thread():
+                return function(*given, **named)
+            self.depth, began = 1, time.perf_counter()
+            try:
+                return function(*given, **named)
+            finally:
+                self.seconds += time.perf_counter() - began
+                self.depth = 0
+
+        return call
+
+
+def loading(store: Store, work: Path) -> float:
+    """Seconds that the first model of a process takes, most of which go to loading what exports and keeps it."""
+    from stacked.model.stack import build
+    from stacked.spec.architecture import StackSpec
+    from stacked.tracking.tracker import Tracker
+
+    small = build(StackSpec.of("conv", 1), (1, 8, 8)).encoder
+
+    with Tracker(store, "benchmark", name="first", work=work, tags={}, params={}) as tracker:
+        began = time.perf_counter()
+        tracker.model(small, torch.zeros(2, 1, 8, 8))
+        return time.perf_counter() - began
+
+
+def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
+    """Seconds of a default run of the main job; `recorded`: tracked, with checkpoints, and measured on its grid.
+
+    recording: the share of them that goes to that, in the training thread, and what others of the process work meanwhile. Of
+    the seconds in which MLflow and torch.export are loaded, once a process, a run bears its part.
+    """
+    from stacked.evaluation.curves import Curves
+    from stacked.runs.checkpoint import Checkpoints
+    from stacked.runs.run import load, run
+    from stacked.tracking.tracker import Family, Run, Tracker, open_store
+    from studies.cli.command_line import parser
+    from studies.cli.options import options
+    from studies.framework.threads import limited
+    from studies.pretraining.layerwise import STUDY
+
+    base = options("layerwise", parser("", "", STUDY.arm_names).parse_args([])).base
+    spec = replace(STUDY.arm("greedy+finetune").spec(base), seed=seed)
+    without = replace(spec, evaluation=replace(spec.evaluation, every=NEVER, probe_every=1))
+    splits = load(spec)
+    with tempfile.TemporaryDirectory() as folder, limited(torch.get_num_threads()):
+        store = open_store(Path(folder) / "store")  # the database is made once a study
+        work = Path(folder) / "work"
+        loaded = LOADS * loading(store, Path(folder) / "first") if recorded else 0.0
+        began, spent, mine = time.perf_counter(), time.process_time(), time.thread_time()
+        with Recording(Curves, Checkpoints, Run, Family, Tracker) as recording:
+            if recorded:
+                with Tracker(store, "benchmark", name="run", work=work, tags={"kind": "arm"}, params={}) as tracker:
+                    done = run(spec, splits, tracker=tracker, work=work)
+            else:
+                done = run(without, splits)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - spent
+        others = cpu - (time.thread_time() - mine)
+    seconds, cpu = seconds + loaded, cpu + loaded
+    share = (recording.seconds + others + loaded) / seconds
+    return {"seconds": seconds, "cpu_seconds": cpu, "train_seconds": done.row["train_seconds"], "recording": share}
+
+
+def grid(jobs: int) -> dict[str, float]:
+    """Seconds of a study of 4 arms and 4 seeds with so many runs at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = ["--out", f"{folder}/out", "--store", f"{folder}/store"]
+        command = [sys.executable, "-m", "studies.layerwise", *GRID, "--jobs", str(jobs), *places]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return {"seconds": time.perf_counter() - began}

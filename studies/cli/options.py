@@ -1,0 +1,156 @@
+"""What a study's command line means: options, checked, and the spec that all its runs share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stacked.data import check_name
+from stacked.data.sources.folder import apart
+from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, RunSpec, StackSpec
+from stacked.util.checks import choice, need, utf8, whole
+from stacked.util.errors import InputError
+from stacked.util.serialization import merged
+from studies.cli.command_line import plainly
+from studies.record.names import configuration, slug
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+EQUAL = ("flops", "updates", "seconds")
+#: seeds of a study: each is a run of every arm
+MOST_SEEDS = 10_000
+#: runs at a time
+MOST_JOBS = 1000
+#: settings that are tried for an arm
+MOST_TRIALS = 1000
+#: options that are fields of the spec's data, under the same name
+OF_DATA = ("limit", "image_size", "grey", "white_level", "max_megapixels")
+
+
+@dataclass(frozen=True)
+class Options:
+    """A command line, checked. `base` is the spec that all runs share but for policy, seed and budget."""
+
+    base: RunSpec
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    equal: str
+    data_dir: str | None
+    download: bool
+    device: str
+    jobs: int
+    codes: str
+    out: Path
+    store: Path
+    resume: bool
+    ui: bool
+    port: int
+    retry_failed: bool = False
+    checkpoint_every: int | None = None
+    deterministic: bool = False
+    host: str = "127.0.0.1"
+    dry_run: bool = False
+    tune: int | None = None
+
+    @property
+    def configuration(self) -> str:
+        """Names what all runs of this study share: rows of one configuration can be put together."""
+        return configuration(self.base, self.equal)
+
+
+def label_budget(text: str) -> int | None:
+    """A label budget: a number of labels, or None for "all"."""
+    if text == "all":
+        return None
+    if not re.fullmatch("[0-9]{1,15}", text) or int(text) < 1:
+        raise InputError(f"label budget {text!r} is not allowed: give a number of labels, or all")
+    return int(text)
+
+
+def level(text: float | str) -> float | tuple[float, ...]:
+    """A corruption level: a number, or for a composed corruption several, joined by "+"."""
+    try:
+        numbers = tuple(float(part) for part in str(text).split("+"))
+    except ValueError as error:
+        raise InputError(
+            f"level {text!r} is not allowed: give a number, or numbers joined by + as in 0.25+0.1"
+        ) from error
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def options(study: str, given: Namespace) -> Options:
+    """The options that a parsed command line means; InputError names what is wrong with it."""
+    values = vars(given)
+    choice(values["equal"], EQUAL, "equal")
+    choice(values["codes"], ("auto", "memory", "recompute"), "codes")
+    for name in ("seeds", "jobs", "checkpoint_every", "tune"):
+        if values[name] is not None:
+            whole(values[name], name)
+    whole(values["jobs"], "jobs", most=MOST_JOBS)
+    need(
+        values["tune"] is None or values["tune"] <= MOST_TRIALS,
+        f"tune {values['tune']} is not allowed: give at most {MOST_TRIALS:,} trials",
+    )
+    need(len(values["arms"]) > 0, "no arms to compare: give at least one")
+    for name in values["arms"]:
+        need(values["arms"].count(name) == 1, f"arm {name!r} is given twice: give it once")
+    need(values["seeds"] <= MOST_SEEDS, f"seeds {values['seeds']} is not allowed: give at most {MOST_SEEDS:,}")
+    need(0 < values["port"] < 65536, f"port {values['port']} does not exist: choose one from 1 to 65535")
+    for name in ("out", "store", "data_dir"):
+        utf8(values[name] or "", name)
+    data, data_dir = apart(values["data"], values["data_dir"])
+    check_name(data, data_dir)
+    stack = StackSpec.of(values["kind"], *values["channels"], activation=values["activation"])
+    optimisation = Optimisation(
+        optimiser=values["optimiser"],
+        lr=values["lr"],
+        schedule=values["schedule"],
+        warmup=values["warmup"],
+        clip=values["clip"],
+        batch_size=values["batch_size"],
+        corruption=values["corruption"],
+        corruption_level=tuple(level(each) for each in values["level"]),
+        loss=tuple(values["loss"]),
+        patience=values["patience"],
+    )
+    classification = Classification(
+        labels=tuple(label_budget(str(text)) for text in values["labels"]),
+        updates=20 if given.smoke else Classification.updates,
+    )
+    base = RunSpec(
+        policy="joint",  # of all policies the one that asks least of losses; each arm's own spec is checked before it runs
+        data=DataSpec(data, **{name: values[name] for name in OF_DATA}),
+        stack=merged(stack, plainly(values["stack"])),
+        budget=Budget(tuple(values["epochs"]), values["finetune"], values["unit"]),
+        optimisation=merged(optimisation, plainly(values["optimisation"])),
+        evaluation=merged(Evaluation(), plainly(values["evaluation"])),
+        classification=merged(classification, plainly(values["classification"])),
+    )
+    out = values["out"] or str(
+        Path("results") / study / f"{slug(base.data.name)}-{configuration(base, values['equal'])}"
+    )
+    return Options(
+        base,
+        tuple(values["arms"]),
+        tuple(range(values["seeds"])),
+        values["equal"],
+        data_dir,
+        values["download"],
+        values["device"],
+        values["jobs"],
+        values["codes"],
+        Path(out),
+        Path(values["store"]),
+        values["resume"],
+        values["ui"],
+        values["port"],
+        values["retry_failed"],
+        values["checkpoint_every"],
+        values["deterministic"],
+        values["host"],
+        values["dry_run"],
+        values["tune"],
+    )

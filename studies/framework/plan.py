@@ -1,0 +1,100 @@
+"""The runs of a study of training: every arm with its settings, its budget and every seed, on one grid of measured steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from stacked.spec.growth import POLICIES
+from stacked.util.checks import need
+from stacked.util.errors import InputError
+from studies.framework.workers import Job
+from studies.record.names import experiment_name
+from studies.statistics.trials import CHOICES
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+    from studies.cli.options import Options
+    from studies.framework.training_study import TrainingStudy
+
+#: Points of a curve, on the grid that all arms of a study share.
+POINTS = 200
+
+
+def settings(study: TrainingStudy, given: Options) -> Mapping[str, Mapping[str, Any]]:
+    """The values that tuning chose, by arm: those of the folder for results, else the project's own.
+
+    The latter were chosen for the study's own stack, budget and optimisation, and are left out where any of these differs.
+    """
+    from studies.framework import tuning
+
+    found = tuning.chosen(given.out)
+    for name, values in found.items():
+        try:
+            study.arm(name).with_values(values).spec(given.base)
+        except InputError as error:
+            need(
+                name in study.arm_names and not study.arm(name).trains(given.base),
+                f"{given.out / CHOICES} does not fit this study ({error}): restore it, or choose another --out",
+            )
+    if found or not study.chosen:
+        return found
+    own = study.given([]).base
+    alike = all(getattr(own, part) == getattr(given.base, part) for part in ("stack", "budget", "optimisation"))
+    return study.chosen if alike else {}
+
+
+def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
+    """The jobs, seed by seed, so that an interrupted study has whole pairs."""
+    from stacked.data.stream import Order
+    from stacked.runtime.determinism import strict
+    from studies.figures.style import arm_colours
+    from studies.framework.compute_budget import budgets
+    from studies.framework.threads import share
+    from studies.record import runs as record
+
+    threads = share(given.jobs)
+    # of all arms, also those not asked for now: the grid must stay the same when they are added later
+    values = settings(study, given)
+    arms = {name: study.arm(name).with_values(values.get(name, {})) for name in [*study.arm_names, *given.arms]}
+    arms = {name: arm for name, arm in arms.items() if name in given.arms or arm.trains(given.base)}
+    equal = record.remembered_budgets(given.out)
+    missing = [arm for name, arm in arms.items() if name not in equal]
+    if missing:
+        measure_of = study.arm(study.measure_of)
+        with strict(given.device, given.deterministic):
+            equal |= budgets(given.base, splits, missing, given.equal, measure_of, given.device, threads)
+    record.remember_budgets(given.out, equal)
+    specs = {}
+    for name, arm in arms.items():
+        spec = arm.spec(given.base)
+        try:
+            specs[name] = dataclasses.replace(spec, budget=equal[name])
+        except InputError as error:
+            raise InputError(
+                f"{given.out / 'budgets.json'} does not fit arm {name!r} ({error}): restore it, or choose another --out"
+            ) from error
+
+    def updates(name: str) -> int:
+        spec = specs[name]
+        per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
+        return sum(phase.updates for phase in spec.phases(per_epoch))
+
+    longest = max(updates(name) for name in [name for name in study.arm_names if name in arms] or given.arms)
+    every = max(1, longest // POINTS)
+    evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
+    colours = arm_colours([*arms, *POLICIES])
+    for seed in given.seeds:
+        for name in given.arms:
+            yield Job(
+                dataclasses.replace(specs[name], seed=seed, evaluation=evaluation),
+                name,
+                f"{study.name}-{given.configuration}",
+                experiment_name(given.base),
+                colours[name],
+                given,
+                threads,
+                study.arm_names,
+                splits.digest,
+            )

@@ -1,0 +1,127 @@
+"""A session of a study that measures its methods on a dataset, and keeps what they find in MLflow as well."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from stacked.data.sources.folder import apart
+from stacked.runtime.progress import say
+from studies.design.measurements import Context, Measurement
+from studies.measuring import page
+from studies.measuring.session import MeasurementSession, means
+from studies.measuring.study import MeasurementStudy
+from studies.record.names import slug
+from studies.report.origin import origin
+
+
+class DataSession(MeasurementSession):
+    """Measures on the data that the command line names; context: a Context."""
+
+    passing: ClassVar[frozenset[str]] = frozenset(
+        {"methods", "seeds", "device", "out", "store", "data_dir", "download"}
+    )
+
+    def __init__(self, study: MeasurementStudy, given: argparse.Namespace) -> None:
+        name, _ = apart(given.data, given.data_dir)
+        out = given.out or Path("results") / study.name / (slug(name) + ("-smoke" if given.smoke else ""))
+        super().__init__(study, given, given.methods, given.seeds, out)
+
+    def begin(self) -> int | None:
+        """Load the data; the exit code where the study does something else instead."""
+        from stacked import data
+        from stacked.tracking.tracker import open_store
+
+        given = self.given
+        name, data_dir = apart(given.data, given.data_dir)
+        splits = data.load(
+            name,
+            limit=given.limit,
+            data_dir=data_dir,
+            download=given.download,
+            image_size=given.image_size,
+            grey=given.grey,
+            white_level=given.white_level,
+            max_megapixels=given.max_megapixels,
+        )
+        self.context = Context(splits, given, self.out)
+        code = self.study.instead(self.context)
+        if code is None:
+            self.check_own()
+            self.study.check(self.context, [method for method in self.methods if not self.lacking(method)])
+            self.store = open_store(given.store)
+        return code
+
+    def facts(self) -> dict[str, str]:
+        """The data that rows are of."""
+        return {"data": self.context.splits.name, "digest": self.context.splits.digest}
+
+    def measured(self, method: str, seed: int) -> list[Measurement]:
+        """What a method finds with a seed, and of each of its arms the seconds that this took."""
+        began = time.perf_counter()
+        found = list(self.study.methods[method](self.context, seed))
+        seconds = time.perf_counter() - began
+        return found + [Measurement(arm, "", self.last, seconds) for arm in dict.fromkeys(one.arm for one in found)]
+
+    @property
+    def experiment(self) -> str:
+        """The name of the study's experiment in MLflow."""
+        return f"{self.study.name}-{slug(self.context.splits.name)}"
+
+    def record(self, method: str, seed: int, found: Sequence[Measurement]) -> None:
+        """A run of MLflow for each arm, with the mean over conditions of all that was measured."""
+        from stacked.tracking.tracker import Tracker, set_aside
+        from studies.figures.style import arm_colours
+
+        colours = arm_colours(self.study.arms)
+        for arm in dict.fromkeys(one.arm for one in found):
+            name = f"{arm}/s{seed}"
+            work = self.store.root / "work" / slug(f"{self.experiment}-{self.out.name}-{name}")
+            set_aside(self.store, work)
+            tags = {"kind": "use", "arm": arm, "seed": seed, "study": self.study.name, "mlflow.runColor": colours[arm]}
+            params = {"method": method, "data": self.context.splits.name, "limit": self.given.limit}
+            with Tracker(self.store, self.experiment, name=name, work=work, tags=tags, params=params) as run:
+                mine = [one for one in found if one.arm == arm]
+                values = {one.measure: means(mine, one.measure) for one in mine}
+                run.log(
+                    {f"final/{slug(measure)}": each[arm] for measure, each in values.items() if arm in each}, step=0
+                )
+
+    def report(self, command: str) -> bool:
+        """Write figures and page from the rows."""
+        self.page = page.report(self.study, self.out, command, origin(), vars(self.given))
+        return True
+
+    def block(self, root: Path) -> str:
+        """What the index of records, which lies in `root`, says of this one."""
+        return page.block(self.study, self.out, root)
+
+    def end(self) -> int:
+        """Keep the report in MLflow, say where it and the runs are, and print the page."""
+        from stacked.tracking.backend.client import StoreClient
+        from stacked.tracking.backend.store import OUTAGES, reason_of
+        from stacked.tracking.tracker import study_run
+        from stacked.util.paths import without_login
+        from stacked.viewing.server import address, typed_command
+
+        store, files = self.store, ((name, "report") for name in self.study.files)
+        try:
+            with study_run(store, self.experiment, f"{self.study.name}-{self.out.name}") as run:
+                for name, folder in (("README.md", "report"), ("figures", "report/figures"), *files):
+                    if (self.out / name).exists():
+                        run.artifact(self.out / name, folder)
+            place = StoreClient(store, self.experiment).experiment_id
+            print(
+                f"In MLflow: {without_login(store.uri) if store.is_server else address()}/#/experiments/{place}",
+                file=sys.stderr,
+            )
+            if not store.is_server:
+                print(f"Start its UI with: {typed_command(store)}", file=sys.stderr)
+        except OUTAGES as error:
+            say(f"MLflow has no report of this ({reason_of(error)}): run the same again")
+        print(self.page)
+        return 0

@@ -1,0 +1,65 @@
+"""The references of a study of training runs: what PCA and the mean image give on its data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stacked.util.atomic import write_atomically
+from studies.record.samples import write_arrays
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+    from stacked.spec import RunSpec
+
+#: A PCA of more values an image than this would take longer than the runs it stands beside.
+MOST_PCA_VALUES = 4096
+
+
+def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
+    """Write reference.json, once: what PCA with as many components as the bottleneck has values, and the mean image, give.
+
+    PCA is also drawn beside the arms: samples/pca-s0.npz holds its reconstructions, and its first two components of the test
+    images.
+    """
+    from stacked.evaluation.evaluate import mean_reference, pca_reference
+    from stacked.model.stack import build
+
+    path = out / "reference.json"
+    if path.exists():
+        return
+    train, test = splits.train.images, splits.test.images
+    mean = mean_reference(train, test)
+    found: dict[str, float] = {
+        "mean_mse": mean.mse,
+        "mean_sse": mean.sse,
+        "train_labels": int((splits.train.labels >= 0).sum()),
+    }
+    components = int(np.prod(build(base.stack, splits.image_shape).latent_shape))
+    if components < min(len(train), train[0].numel()) and train[0].numel() <= MOST_PCA_VALUES:
+        pca = pca_reference(train, test, components)
+        found |= {"pca_mse": pca.mse, "pca_sse": pca.sse, "pca_components": components}
+        write_arrays(out / "samples" / "pca-s0.npz", pca_samples(splits, components))
+    write_atomically(path, json.dumps(found, indent=1) + "\n")
+
+
+def pca_samples(splits: Splits, components: int) -> dict[str, Any]:
+    """PCA's reconstructions of the test images that figures show, and its first two components of all, with labels."""
+    from stacked.evaluation.evaluate import as_rows, fitted_pca, spread
+    from stacked.evaluation.pictures import SHOWN
+    from stacked.util.chunks import chunks
+
+    test, pca = splits.test, fitted_pca(splits.train.images, components)
+    shown, parts = test.images[spread(len(test), SHOWN)], chunks(len(test), test.images[0].numel())
+    restored = pca.inverse_transform(pca.transform(as_rows(shown))).reshape(shown.shape)
+    return {
+        "originals": shown.permute(0, 2, 3, 1).numpy(),
+        "depth1": (restored.clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1),
+        "codes": np.concatenate([pca.transform(as_rows(test.images[index]))[:, :2] for index in parts]).astype(
+            np.float16
+        ),
+        "labels": test.labels.numpy().astype(np.int16),
+    }

@@ -1,0 +1,91 @@
+"""The trials by which arms were tuned, read strictly, and the best of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stacked.util.checks import finite, need
+from stacked.util.errors import InputError
+from stacked.util.serialization import parsed
+from studies.design.search import LogRange, Space
+from studies.statistics.reading import RESTORE, json_object
+from studies.statistics.rows import FINISHED, check_specs, load_table
+
+FILE, CHOICES = "trials.csv", "choices.json"
+_COLUMNS = ("trial", "run", "arm", "seed", "status", "values", "space", "spec")
+
+
+def load_trials(out: Path) -> pd.DataFrame:
+    """Read trials.csv: one row a trial, failed ones included; errors as `load_rows`, and for a trial that is there twice."""
+    path = out / FILE
+    rows = load_table(path, _COLUMNS)
+    check_specs(path, rows)
+    for row in rows.to_dict("records"):
+        try:
+            values, space = (parsed(row[name]) for name in ("values", "space"))
+            need(isinstance(values, dict) and isinstance(space, dict), "values and space must be given by name")
+            need(all(isinstance(within, str) for within in space.values()), "what was searched must be told in words")
+            need(row["trial"] >= 0, f"its number is {row['trial']:g}")
+        except ValueError as error:
+            raise InputError(
+                f"{path} has a trial that is none in the row of run {row['run']!r} ({error}): restore it"
+            ) from error
+    twice = rows[rows.duplicated(["run", "space"])]
+    if not twice.empty:
+        raise InputError(f"{path} holds the run {twice.iloc[0]['run']!r} of a trial twice: keep one row")
+    return rows
+
+
+def load_choices(out: Path) -> dict[str, dict[str, Any]]:
+    """What tuning chose, by arm: judged_by, run, values and edges, as choices.json has them; empty without that file.
+
+    Raises InputError where it cannot be read, or is not of a study.
+    """
+    path = out / CHOICES
+    if not path.exists():
+        return {}
+    arms = json_object(path).get("arms")
+    try:
+        if not isinstance(arms, dict):
+            raise ValueError("it has no arms")
+        for choice in arms.values():
+            right = all(isinstance(choice[name], dict) for name in ("values", "edges"))
+            need(
+                right and all(isinstance(choice[name], str) for name in ("judged_by", "run")),
+                "an arm's fields are none",
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error!r}): {RESTORE}") from error
+    return dict(arms)
+
+
+def validated(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Series:
+    """What the measure on validation images was in each trial of the arm; the worst possible where one did not finish."""
+    mine = rows[rows["arm"] == arm]
+    column = f"valid/{measure}"
+    values = mine[column] if column in mine else pd.Series(np.nan, index=mine.index)
+    good = (mine["status"] == FINISHED) & np.isfinite(values)
+    return values.where(good, -math.inf if higher else math.inf)
+
+
+def best(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Series | None:
+    """The row of the arm's best trial, the first of equals; None where none finished."""
+    values = validated(rows, arm, measure, higher)
+    if not np.isfinite(values).any():
+        return None
+    return rows.loc[values.idxmax() if higher else values.idxmin()]
+
+
+def edges(space: Space, values: Mapping[str, Any]) -> dict[str, str]:
+    """The fields whose value lies at an edge of its range, and which: "low" or "high"; InputError for a value of no range."""
+    for name, value in values.items():
+        fits = not isinstance(space.get(name), LogRange) or (finite(value) and value > 0)
+        need(fits, f"{FILE} has {value!r} for {name!r}, which is a number above 0: restore it")
+    found = {name: space[name].edge(value) for name, value in values.items() if name in space}
+    return {name: side for name, side in found.items() if side}
