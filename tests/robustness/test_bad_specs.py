@@ -24,6 +24,7 @@ from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.initialise import INITS
 from stacked.stages.norms import NORMS
 from stacked.util.serialization import from_dict, merged, to_dict, to_json
+from tests.helpers.policies import needs_patience
 from tests.helpers.refused import anything, broken, mutated, note, refusal, text_of
 
 MIXED = RunSpec(
@@ -53,7 +54,7 @@ SIGMOID = RunSpec(
 )
 VALID = [
     *(RunSpec(), MIXED, SIGMOID),
-    *(dataclasses.replace(RunSpec(), policy=policy) for policy in POLICIES if "converge" not in policy),
+    *(dataclasses.replace(RunSpec(), policy=policy) for policy in POLICIES if not needs_patience(policy)),
 ]
 #: words that are right somewhere
 WORDS = [

@@ -23,6 +23,7 @@ from stacked.spec.growth import POLICIES
 from stacked.stages.initialise import resample
 from stacked.tracking.null_tracker import NullTracker
 from tests.helpers.counted import prefix_flops, update_flops
+from tests.helpers.policies import makes_updates, needs_patience
 from tests.helpers.splits import toy_splits
 
 #: 150 training images in batches of 32: an epoch of 4 updates, and a rest.
@@ -35,7 +36,6 @@ SPEC = RunSpec(
 )
 #: A stage alone has 8 updates, all together have 12.
 STAGE, END = 8, 12
-GROWN = {"simultaneous": STAGE, "joint": END, "joint-local": END, "random": 0}
 #: Ends phases early where `inverted`: what is learnt makes negatives worse, and every 3 updates a look is taken.
 STOPPING = replace(SPEC.optimisation, patience=2, end_patience=2, check_every=3, schedule="cosine", recalibrate=False)
 TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit")
@@ -78,13 +78,13 @@ class Noting(NullTracker):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, splits: Splits) -> None:
-    growth, _, end = policy.partition("+")
     # a stage that may converge, and does not
-    how = replace(SPEC.optimisation, patience=1000) if growth == "converge" else SPEC.optimisation
+    how = replace(SPEC.optimisation, patience=1000 if needs_patience(policy) else None)
     spec = replace(SPEC, policy=policy, optimisation=how)
+    phases = spec.phases(4)
     result = run(spec, splits)
     row, curve = result.row, result.curve
-    assert row["updates"] == GROWN.get(growth, 2 * STAGE) + (END if end else 0)
+    assert row["updates"] == sum(phase.updates for phase in phases)
     assert row["images_seen"] == 32 * row["updates"]
     assert {"final/recon_mse", "final/probe_acc", "final/recon_mse_depth1", "final/valid_recon_mse"} <= set(row)
     for each in [row, *curve]:
@@ -92,15 +92,16 @@ def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, spli
     assert curve[-1]["step"] == row["updates"]
     assert result.stack.depth == 2
     assert not result.stack.training
-    if policy == "random":
+    if not makes_updates(policy):
         assert row["gflop"] == row["peak_mb"] == row["codes_mb"] == 0
         return
-    again = [2 * STAGE] if growth == "resampled" else []  # before the weights are redrawn, and after
+    # before the weights are redrawn, and after
+    again = [sum(before.updates for before in phases[:k]) for k, phase in enumerate(phases) if phase.resamples]
     assert [point["step"] for point in curve] == sorted([*range(0, row["updates"] + 1, 4), *again])
     assert curve[-1]["progress/images_seen"] == row["images_seen"]
     assert curve[-1]["progress/gflop"] == row["gflop"] > 0
     assert row["peak_mb"] > 0
-    reads_codes = any(phase.input_depth and phase.updates for phase in spec.phases(4))
+    reads_codes = any(phase.input_depth and phase.updates for phase in phases)
     assert row["codes_mb"] == (4 * 150 * 4 * 6 * 6 / 1e6 if reads_codes else 0)
 
 

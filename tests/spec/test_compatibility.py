@@ -10,14 +10,17 @@ import pytest
 import torch
 
 from stacked import InputError, RunSpec, StackSpec
+from stacked.components.corruption import CORRUPTIONS
 from stacked.components.objectives import LOSSES
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNERS
 from stacked.model.stack import build
 from stacked.spec import Classification, Optimisation, StageSpec
 from stacked.spec.growth import POLICIES
+from stacked.stages import kinds
 from stacked.stages.activations import ACTIVATIONS
 from stacked.training.phase_loss import PhaseLoss
+from tests.helpers.policies import makes_updates
 from tests.helpers.splits import toy_splits
 
 #: words of an error message that say what to do
@@ -511,22 +514,20 @@ def drawn(number: int) -> dict[str, Any]:
     dice = random.Random(number)
     stages = tuple(
         StageSpec(
-            dice.choice(
-                ["conv", "conv-pool", "residual", "transformer", "dense"] if k == 0 else ["conv", "dense", "conv-pool"]
-            ),
+            dice.choice(sorted(kinds()) if k == 0 else ["conv", "dense", "conv-pool"]),
             8,
             dice.choice(["sigmoid", *ACTIVATIONS]),
             decoder=dice.choice([None, None, *ACTIVATIONS]),
         )
         for k in range(2)
     )
-    if stages[0].kind == "dense":  # maps cannot follow vectors
+    if not kinds()[stages[0].kind].maps:  # maps cannot follow vectors
         stages = (stages[0], replace(stages[1], kind="dense"))
     composed = dice.random() < 0.2
-    names = dice.choice(["masking", "salt-and-pepper", "gaussian", "block-masking"])
+    names = dice.choice(list(CORRUPTIONS))
     level: Any = (0.2, dice.choice([0.0, 0.1])) if composed else dice.choice([0.0, 0.3])
     return {
-        "policy": dice.choice([name for name in POLICIES if name != "random"]),
+        "policy": dice.choice([name for name in POLICIES if makes_updates(name)]),
         "stack": StackSpec(stages, output=dice.choice(["sigmoid", "sigmoid", "linear"])),
         "loss": (dice.choice(["mse", *LOSSES]), dice.choice(["mse", *LOSSES])),
         "corruption": f"masking+{names}" if composed else names,
