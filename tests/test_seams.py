@@ -145,7 +145,8 @@ def test_all_that_was_added_trains_in_one_run(copy: Path) -> None:
 def test_the_study_is_a_command_that_runs_them(copy: Path, tmp_path: Path) -> None:
     assert "\n  striped      Do bars need stages that learn alone?\n" in python(copy, "-m", "studies").stdout
     out = tmp_path / "out"
-    words = ("--smoke", "--jobs", "1", "--out", str(out), "--store", str(tmp_path / "store"))
+    words = ("--smoke", "--jobs", "1", "--classification", "{updates: 5, checks: 1}")
+    words += ("--out", str(out), "--store", str(tmp_path / "store"))
     done = python(copy, "-m", "studies.striped", *words)
     assert done.returncode == 0, done.stderr
     page = (out / "README.md").read_text(encoding="utf-8")

@@ -25,13 +25,13 @@ def test_exported_models_leave_nothing_in_the_process(tmp_path: Path) -> None:
     mine, traced = ShapeEnv(tracked_fakes=[]), symbolic_trace(encoder)
     texts = dict(generated())
     assert any(text in traced.code for text in texts.values())
-    for number in range(5):
+    for number in range(4):
         run_id = client.create_run(f"r{number}", 0, {})
         client.log_model(run_id, "encoder", encoder, example)
         client.end_run(run_id, "FINISHED", 1)
         gc.collect()
         alive.append(len(environments()))
-    assert alive[2:] == [alive[2]] * 3
+    assert alive[2:] == [alive[2]] * 2
     assert mine.tracked_fakes == []
     assert generated() == texts
     assert not utils._artifact_repos_cache
