@@ -22,14 +22,10 @@ from stacked.tracking.backend.store import Store
 from stacked.tracking.null_tracker import NullTracker
 from studies.framework import study as study
 from studies.framework import workers as working
-from studies.framework.command_line import parser
-from studies.framework.options import Options, options
+from studies.framework.options import Options
 from studies.pretraining.layerwise import STUDY
+from tests.helpers.options import given
 from tests.helpers.splits import toy_splits
-
-
-def given(words: str = "") -> Options:
-    return options("layerwise", parser("p", "q", STUDY.arm_names).parse_args(words.split()))
 
 
 @pytest.fixture

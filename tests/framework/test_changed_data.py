@@ -23,7 +23,7 @@ from studies.framework import record, tuning
 from studies.framework import study as study
 from studies.framework.workers import Job, Row, work
 from studies.pretraining.layerwise import STUDY
-from tests.cost.test_planning import given
+from tests.helpers.options import given
 from tests.helpers.splits import toy_splits
 
 

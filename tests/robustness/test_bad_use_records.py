@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studies.benchmark import rows as benchmark
-from studies.design.use import Drawing, Found, Measure, Setting, Use
+from studies.design.use import Drawing
 from studies.framework import study as study
 from studies.framework.samples import keep, kept
 from studies.framework.use import main
@@ -26,7 +25,8 @@ from studies.report.trials import load_choices, load_trials
 from studies.report.uses import report
 from studies.statistics import use_rows
 from studies.statistics.rows import FINISHED
-from tests.cost.test_planning import given as of_layerwise
+from tests.helpers.demo_use import CALLS, USE, words
+from tests.helpers.options import given as of_layerwise
 from tests.helpers.refused import damaged, note, refusal
 
 ROOT = Path(__file__).parents[2]
@@ -37,35 +37,6 @@ ROWS = HEAD + "".join(
     for seed in (0, 1)
     for condition, measure in (("few", "score"), ("many", "score"), ("", "seconds"))
 )
-CALLS: list[int] = []
-
-
-def method(setting: Setting, seed: int) -> Iterator[Found]:
-    CALLS.append(seed)
-    yield Found("ours", "few", "score", 0.5 + seed)
-    yield Found("ours", "many", "score", 0.5 + seed)
-    keep(setting.out, "ours", {"images": np.zeros((2, 1, 4, 4), np.uint8)})
-
-
-def paint(rows: pd.DataFrame, out: Path) -> None:
-    assert kept(out)["ours"]["images"].shape == (2, 1, 4, 4)
-
-
-USE = Use(
-    name="demo",
-    title="A demonstration",
-    question="Which is best?",
-    protocol="- {seeds} seeds.",
-    methods={"ours": method},
-    arms=("ours",),
-    measures={"score": Measure("score", 2)},
-    conditions="how many",
-    drawings={"images": Drawing("Images.", paint)},
-)
-
-
-def words(home: Path) -> list[str]:
-    return ["--data", "digits", "--seeds", "2", "--out", str(home / "out"), "--store", str(home / "store")]
 
 
 @pytest.fixture(scope="module")

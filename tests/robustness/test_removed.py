@@ -25,8 +25,8 @@ from studies.framework.workers import Job
 from studies.pretraining.layerwise import STUDY
 from studies.report.trials import load_trials
 from studies.statistics.rows import load_curves, load_rows
-from tests.robustness.test_bad_use_records import USE, words
-from tests.robustness.test_recording import curve, row
+from tests.helpers.demo_use import USE, words
+from tests.helpers.recorded import curve, row
 
 NAMES = (
     "configuration.json",

@@ -38,10 +38,10 @@ from stacked.stages.pooled import UNPOOL
 from stacked.tracking.null_tracker import NullTracker
 from stacked.util.errors import Interrupted
 from tests.helpers.policies import needs_patience
+from tests.helpers.runs import TIMES
 from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
-TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit", "commits")
 MIXED = (
     StageSpec("conv-pool", 4, options={"unpool": "switches"}),
     StageSpec("transformer", 4),
