@@ -27,8 +27,8 @@ from studies.pretraining.policies import STUDY as POLICIES
 from studies.record.index import INDEX, ROOT, readme_block
 from studies.statistics import measurement_rows
 from studies.statistics.rows import finished, load_rows
+from tests.helpers.guides import POLICY, README, STAGE
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = (ROOT / "README.md", ROOT / "studies" / "README.md", ROOT / "studies" / "reliability" / "README.md", INDEX)
 STUDIES = (LAYERWISE, POLICIES, HINTON)
 USES = {
@@ -48,11 +48,6 @@ EXAMPLES = [
     pytest.param(code, id=f"{guide.relative_to(ROOT)} {number}")
     for guide in GUIDES
     for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", guide.read_text(), re.DOTALL | re.MULTILINE), 1)
-]
-#: Examples inside of lists: what one adds to a file of the package.
-ADDITIONS = [
-    re.sub(r"^  ", "", code, flags=re.MULTILINE)
-    for code in re.findall(r"^  ```python\n(.*?)^  ```", README, re.DOTALL | re.MULTILINE)
 ]
 
 
@@ -80,10 +75,9 @@ def test_the_stage_example_is_a_stage_and_the_policy_example_a_policy() -> None:
     from stacked.stages import kinds, stage
     from stacked.stages.activations import ACTIVATIONS
 
-    added, policy = ADDITIONS
     names = dict(vars(stage)) | {"ACTIVATIONS": ACTIVATIONS}
     try:
-        exec(compile(added, "README stage", "exec"), names)
+        exec(compile(STAGE, "README stage", "exec"), names)
         made = names["Average"].of((3, 7, 8), 5)
         images = torch.rand(2, 3, 7, 8)
         assert made.encode(images).shape == (2, *made.code_shape)
@@ -92,7 +86,7 @@ def test_the_stage_example_is_a_stage_and_the_policy_example_a_policy() -> None:
     finally:
         del names.pop("Average").kind  # no stage of this process any more
     names = dict(vars(growth))
-    exec(compile(policy, "README policy", "exec"), names)
+    exec(compile(POLICY, "README policy", "exec"), names)
     phases = names["alternate"](2, growth.Updates((3, 3), 8))
     assert [phase.name for phase in phases] == ["stage 1", "fine-tuning 1", "stage 2", "fine-tuning 2"]
 

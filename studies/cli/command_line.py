@@ -113,7 +113,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str,
         default="masking",
         metavar="NAME",
-        help="masking, salt-and-pepper ..., or A+B (masking)",
+        help="as gaussian, or several as A+B; an unknown one lists all (masking)",
     )
     what.add_argument(
         "--level",

@@ -53,7 +53,7 @@ def claims_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Seq
     known = with_references(rows, reference)
     header = ["claim", "paper", "margin", "here (95 % interval)", "seeds", "verdict", "what differs"]
     lines = []
-    for claim, found in zip(claims, tested_together(known, claims), strict=True):
+    for claim, found in zip(claims, check_claims(known, claims), strict=True):
         effect = f"{claim.arm} {'higher' if claim.higher else 'lower'} than {claim.against}"
         paper = claim.paper or (f"{claim.arm} as {claim.stays_at}" if claim.stays_at else effect)
         text = f"{claim.text} ({measure(claim.metric).label})"
@@ -66,7 +66,7 @@ def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims
     if not claims:
         return ""
     known = with_references(rows, reference)
-    found = [tested(known, claim) for claim in claims]
+    found = [check_claim(known, claim) for claim in claims]
     lines = []
     for claim, one, p in zip(claims, found, holm([one.p for one in found]), strict=True):
         shown = measure(claim.metric)
@@ -100,9 +100,9 @@ def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.Da
     return pd.concat([rows, pd.DataFrame(added)], ignore_index=True)
 
 
-def tested_together(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Tested]:
+def check_claims(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Tested]:
     """All claims of a paper, its effects with Holm's correction for their number."""
-    found = [tested(rows, claim) for claim in claims]
+    found = [check_claim(rows, claim) for claim in claims]
     corrected = holm([one.p for one in found])
     return [
         one if isnan(p) else replace(one, p=p, verdict=REPRODUCED if p < 1 - CONFIDENCE else DIRECTION)
@@ -110,7 +110,7 @@ def tested_together(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Tested]
     ]
 
 
-def tested(rows: pd.DataFrame, claim: Claim) -> Tested:
+def check_claim(rows: pd.DataFrame, claim: Claim) -> Tested:
     """One claim by itself, without a correction for others. `p` is NaN where it is no effect with the claimed sign."""
     reason = untested(rows, claim)
     if reason:

@@ -148,7 +148,7 @@ def test_what_was_given_decides_how_it_is_read(fitted: Denoiser, digits: data.Sp
         (images[0], r"shape \[1, 8, 8\] cannot be restored: .*; add a batch axis with \[None\]"),
         (
             images.permute(0, 2, 3, 1),
-            r"shape \[5, 8, 8, 1\] cannot be restored: .*permute\(0, 3, 1, 2\) puts them first",
+            r"shape \[5, 8, 8, 1\] cannot be restored: .*permute\(0, 3, 1, 2\), or transpose in NumPy, puts them first",
         ),
         (images.tolist(), "images in a list cannot be restored: give uint8, .*in a tensor or a NumPy array"),
         (images.numpy().astype(object), "images of object cannot be restored"),

@@ -187,10 +187,12 @@ def test_a_part_of_level_0_draws_nothing() -> None:
 
 def test_what_is_not_known_is_told_with_the_choices() -> None:
     assert parts("masking+gaussian") == ["masking", "gaussian"]
-    known = "masking, block-masking, salt-and-pepper, gaussian"
     with pytest.raises(InputError) as error:
         parts("gaussian+mask")
-    assert str(error.value) == f"corruption 'mask' is not known: choose from {known} (join several with '+')"
+    assert (
+        str(error.value)
+        == f"corruption 'mask' is not known: choose from {', '.join(CORRUPTIONS)} (join several with '+')"
+    )
     for wrong in ("", "masking+", "masking gaussian"):
         with pytest.raises(InputError, match="is not known"):
             parts(wrong)

@@ -26,6 +26,7 @@ from stacked.spec.growth import Phase
 from stacked.training.codes import Images
 from stacked.training.fit import Training
 from stacked.util.errors import Diverged, Interrupted
+from tests.helpers.runs import same_weights
 from tests.helpers.splits import toy_splits
 
 IMAGES = toy_splits().train.images
@@ -51,10 +52,6 @@ def training(on_nonfinite: str, reads: Images, **how: Any) -> Training:
         stack = build(StackSpec.of("conv", 4), tuple(IMAGES.shape[1:]))
     how = replace(HOW, on_nonfinite=on_nonfinite, **how)  # type: ignore[assignment]
     return Training(stack, PHASE, reads, how, order=Order(len(IMAGES), 32, 0), seed=0, every=10)  # type: ignore[arg-type]
-
-
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
 def test_stop_names_phase_update_and_the_last_finite_loss() -> None:
@@ -95,7 +92,7 @@ def test_a_skipped_batch_leaves_no_trace_but_its_count() -> None:
     plain.order = Without(len(IMAGES), 32, 0)
     plain.phase = replace(PHASE, updates=38)
     list(plain.train())
-    assert same(trained.stack, plain.stack)
+    assert same_weights(trained.stack, plain.stack)
     each = training("skip-batch", Poisoned(IMAGES, 14, 15))
     each.every, each.losses = 1, torch.zeros(1)
     losses = [point.loss for point in each.train()]
@@ -107,7 +104,7 @@ def test_a_skipped_batch_leaves_no_trace_but_its_count() -> None:
 def test_skipping_changes_nothing_where_nothing_is_to_be_skipped() -> None:
     careful, plain = training("skip-batch", Images(IMAGES)), training("stop", Images(IMAGES))
     assert [replace(p, seconds=0) for p in careful.train()] == [replace(p, seconds=0) for p in plain.train()]
-    assert same(careful.stack, plain.stack)
+    assert same_weights(careful.stack, plain.stack)
 
 
 def test_a_skipped_batch_at_a_point_made_no_step() -> None:
@@ -143,7 +140,7 @@ def test_rollback_goes_on_from_the_last_point_at_half_the_rate() -> None:
     for point in plain.train():
         if point.update == 10:
             plain.rollbacks = 1
-    assert same(trained.stack, plain.stack)
+    assert same_weights(trained.stack, plain.stack)
 
 
 def test_rollback_before_the_first_point_begins_anew() -> None:
@@ -264,7 +261,7 @@ def test_a_run_with_faults_is_resumed_to_the_bit(
             count = itertools.count(1)
             with suppress(Interrupted):
                 result = run(spec, splits, work=tmp_path, stop=lambda count=count: next(count) >= 3)  # type: ignore[misc]
-    assert same(result.stack, whole.stack)
+    assert same_weights(result.stack, whole.stack)
     for name in ("updates", "images_seen", "gflop", "skipped", "rollbacks", "final/recon_mse"):
         assert result.row[name] == whole.row[name], name
 

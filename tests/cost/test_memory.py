@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 
-from stacked import StackedAutoencoder, StackSpec
 from stacked.cost.live_bytes import LiveBytes
-from stacked.model.stack import build
-from stacked.runtime.rng import seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import POLICIES, Phase, Updates
 from tests.helpers.counted import training_bytes
+from tests.helpers.phases import stack_of
 
 HOW = Optimisation()
 FIRST, SECOND = Phase("stage 1", (1, 1), 0, 1), Phase("stage 2", (2, 2), 1, 1)
-
-
-def stack_of(*widths: int, kind: str = "dense", **options: Any) -> StackedAutoencoder:
-    with seeded(0, "init"):
-        return build(StackSpec.of(kind, *widths, **options), (1, 12, 12))
 
 
 def held(module: torch.nn.Module) -> int:

@@ -20,8 +20,7 @@ from stacked.runtime.determinism import is_strict
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.tracking.null_tracker import NullTracker
-from studies.cli.command_line import parser
-from studies.cli.options import Options, options
+from studies.cli.options import Options
 from studies.framework import training_session
 from studies.framework import workers as working
 from studies.framework.main import conduct
@@ -29,11 +28,8 @@ from studies.framework.plan import plan
 from studies.framework.training_session import TrainingSession
 from studies.framework.workers import Job
 from studies.pretraining.layerwise import STUDY
+from tests.helpers.options import given
 from tests.helpers.splits import toy_splits
-
-
-def given(words: str = "") -> Options:
-    return options("layerwise", parser("p", "q", STUDY.arm_names).parse_args(words.split()))
 
 
 @pytest.fixture

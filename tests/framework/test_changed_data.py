@@ -25,7 +25,7 @@ from studies.framework.trials import planned
 from studies.framework.workers import Job, Row, work
 from studies.pretraining.layerwise import STUDY
 from studies.record.lock import alone
-from tests.cost.test_planning import given
+from tests.helpers.options import given
 from tests.helpers.splits import toy_splits
 
 

@@ -40,6 +40,12 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
+def png(width: int, height: int, bits: int, kind: int, chunks: bytes) -> bytes:
+    """A PNG of this size, bits a value and kind of colour, with these chunks between its head and its end."""
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunks + chunk(b"IEND", b"")
+
+
 def paint(path: Path, value: int, size: tuple[int, int] = (20, 10)) -> Path:
     """Write an image all of whose pixels are (value, value, 255 - value)."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,3 +58,9 @@ def classes(root: Path, count: int, *names: str, start: int = 0) -> Path:
         for i in range(count):
             paint(root / name / f"{i}.png", start + 50 * position + i)
     return root
+
+
+def flat(folder: Path, count: int) -> Path:
+    for i in range(count):
+        paint(folder / f"{i}.png", i)
+    return folder

@@ -19,7 +19,7 @@ from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 from studies.design.claims import Claim
 from studies.report import headline, write_report
-from studies.report.claims import claims_table, comparisons_table, holm, tested, tested_together, with_references
+from studies.report.claims import check_claim, check_claims, claims_table, comparisons_table, holm, with_references
 
 MSE, SSE, ACC = "final/recon_mse", "final/recon_sse", "final/probe_acc"
 REFERENCE = {"pca_mse": 0.02, "pca_sse": 13.8664, "mean_mse": 0.07, "mean_sse": 52.9}
@@ -50,11 +50,11 @@ def around(mean: float, sd: float) -> list[float | None]:
 
 
 def verdict(rows: pd.DataFrame, claim: Claim) -> str:
-    return tested(with_references(rows, REFERENCE), claim).verdict
+    return check_claim(with_references(rows, REFERENCE), claim).verdict
 
 
 def told(rows: pd.DataFrame, claim: Claim) -> tuple[str, str, str]:
-    found = tested(rows, claim)
+    found = check_claim(rows, claim)
     return found.verdict, found.here, found.seeds
 
 
@@ -79,11 +79,11 @@ def test_a_number_is_reproduced_where_the_interval_lies_within_the_margin(side: 
     assert verdict(rows[0.0], NUMBER) == verdict(rows[0.0999], NUMBER) == "reproduced"
     assert verdict(rows[0.1001], NUMBER) == verdict(rows[0.1999], NUMBER) == "undecided (more seeds)"
     assert verdict(rows[0.2001], NUMBER) == f"different ({name})"
-    assert tested(rows[0.0], NUMBER).margin == "±0.15"
+    assert check_claim(rows[0.0], NUMBER).margin == "±0.15"
     own = replace(NUMBER, plus_minus="0.25")  # the paper's own
     assert verdict(rows[0.1999], own) == "reproduced"
     assert verdict(rows[0.2001], own) == "undecided (more seeds)"
-    assert tested(rows[0.0], own).margin == "±0.25"
+    assert check_claim(rows[0.0], own).margin == "±0.25"
 
 
 def test_more_seeds_do_not_make_a_verdict_rarer() -> None:
@@ -98,7 +98,7 @@ def test_the_margin_of_an_accuracy_is_that_of_its_test_set() -> None:
     assert verdict(rows_of(ACC, a=around(0.9780, 1e-6)), claim) == "reproduced"
     assert verdict(rows_of(ACC, a=around(0.9782, 1e-6)), claim) == "different (higher)"
     assert verdict(rows_of(ACC, a=around(0.9782, 1e-6)), replace(claim, images=5_000)) == "reproduced"
-    found = tested(rows_of(ACC, a=around(0.9757, 1e-5)), claim)
+    found = check_claim(rows_of(ACC, a=around(0.9757, 1e-5)), claim)
     assert (found.here, found.margin) == ("97.57 % (97.57 % to 97.57 %)", "±0.31 %")
 
 
@@ -106,8 +106,8 @@ def test_one_seed_tests_no_number_and_no_effect() -> None:
     few, rows = "not tested here (too few seeds)", with_references(rows_of(a=[3.0], b=[9.0]), REFERENCE)
     assert told(rows, NUMBER) == (few, "3.00 (no interval)", "1")
     assert told(rows, EFFECT) == (few, "a minus b: −6.00 (no interval)", "1")
-    assert tested(rows, replace(NUMBER, paper="", against="pca")).verdict == few
-    assert tested(rows, Claim("t", "pca", SSE, "13.87")).verdict == "reproduced"
+    assert check_claim(rows, replace(NUMBER, paper="", against="pca")).verdict == few
+    assert check_claim(rows, Claim("t", "pca", SSE, "13.87")).verdict == "reproduced"
     apart = rows_of(a=[3.0, None], b=[None, 9.0])  # no seed in common
     assert told(apart, EFFECT)[::2] == (few, "0")
 
@@ -123,12 +123,12 @@ def test_what_no_seed_changes_needs_no_interval_and_agrees_in_all_digits() -> No
     rows = with_references(rows_of(a=[9.0, 9.5]), REFERENCE)
     assert told(rows, Claim("t", "pca", SSE, "13.87")) == ("reproduced", "13.87", "exact")
     assert told(rows, Claim("t", "mean image", SSE, "52.90")) == ("reproduced", "52.90", "exact")
-    assert tested(rows, Claim("t", "pca", SSE, "13.86")).verdict == "different (higher)"
-    assert tested(rows, Claim("t", "pca", SSE, "13.88")).verdict == "different (lower)"
-    assert tested(rows, Claim("t", "pca", MSE, "0.02")).verdict == "reproduced"
-    assert tested(rows, Claim("t", "pca", SSE, against="mean image")).verdict == "reproduced"
-    assert tested(rows, Claim("t", "mean image", SSE, against="pca")).verdict == "not reproduced"
-    assert tested(rows, Claim("t", "mean image", SSE, against="pca", higher=True)).verdict == "reproduced"
+    assert check_claim(rows, Claim("t", "pca", SSE, "13.86")).verdict == "different (higher)"
+    assert check_claim(rows, Claim("t", "pca", SSE, "13.88")).verdict == "different (lower)"
+    assert check_claim(rows, Claim("t", "pca", MSE, "0.02")).verdict == "reproduced"
+    assert check_claim(rows, Claim("t", "pca", SSE, against="mean image")).verdict == "reproduced"
+    assert check_claim(rows, Claim("t", "mean image", SSE, against="pca")).verdict == "not reproduced"
+    assert check_claim(rows, Claim("t", "mean image", SSE, against="pca", higher=True)).verdict == "reproduced"
 
 
 def test_references_stand_beside_every_seed() -> None:
@@ -166,14 +166,14 @@ def test_holms_correction_counts_the_effects_of_the_paper() -> None:
     nearly = base + np.array([-1.0, 0.0, 1.0]) * 0.999 / HALF - 1.0  # p just below 0.05
     rows = rows_of(a=list(nearly), b=list(base), c=list(base + 10 + np.array([0.0, 0.1, 0.2])))
     two = [EFFECT, Claim("t", "c", SSE, against="b", higher=True)]
-    assert [one.verdict for one in tested_together(rows, two)] == ["reproduced", "reproduced"]
-    assert [one.verdict for one in tested_together(rows, [*two, EFFECT])] == [
+    assert [one.verdict for one in check_claims(rows, two)] == ["reproduced", "reproduced"]
+    assert [one.verdict for one in check_claims(rows, [*two, EFFECT])] == [
         "direction only",
         "reproduced",
         "direction only",
     ]
     # what has another sign, and what is no effect, is not counted
-    alone = tested_together(rows, [EFFECT, NUMBER, replace(EFFECT, higher=True)])
+    alone = check_claims(rows, [EFFECT, NUMBER, replace(EFFECT, higher=True)])
     assert alone[0].verdict == "reproduced"
 
 
@@ -205,8 +205,8 @@ def test_runs_on_other_data_or_on_a_part_of_it_test_nothing(name: str, limit: in
 
 def test_effects_are_paired_by_the_seeds_that_both_finished() -> None:
     rows = rows_of(a=[1.0, 2.0, None, 9.0], b=[2.0, 3.1, 0.0, None])
-    assert tested(rows, EFFECT).seeds == "2"
-    assert tested(rows, EFFECT).here.startswith("a minus b: −1.05 (")
+    assert check_claim(rows, EFFECT).seeds == "2"
+    assert check_claim(rows, EFFECT).here.startswith("a minus b: −1.05 (")
 
 
 def test_an_effect_against_a_reference_is_that_of_a_constant() -> None:
@@ -234,7 +234,7 @@ def test_what_was_not_measured_was_not_tested(rows: pd.DataFrame, claim: Claim) 
 
 def test_without_references_their_claims_were_not_tested() -> None:
     rows = with_references(rows_of(a=[1.0, 2.0]), {})
-    assert tested(rows, Claim("t", "pca", SSE, "13.87")).verdict == "not tested here"
+    assert check_claim(rows, Claim("t", "pca", SSE, "13.87")).verdict == "not tested here"
 
 
 def test_the_table_shows_paper_here_and_verdict() -> None:

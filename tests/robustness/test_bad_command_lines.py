@@ -23,7 +23,7 @@ from studies.cli.options import Options
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.refused import anything, broken, mutated, note
-from tests.robustness.test_bad_specs import PLAIN, WORDS
+from tests.helpers.specs import PLAIN, WORDS
 
 EVALUATION = {name: value for name, value in PLAIN[0]["evaluation"].items() if name not in ("every", "until")}
 #: what a person writes, in part

@@ -22,7 +22,7 @@ from stacked import data
 from stacked.data.formats.image import decode, decode_all
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
-from tests.data.test_folder import load, refusal
+from tests.helpers.folders import load, refusal
 from tests.helpers.images import BLUE, GREEN, STORED, UPRIGHT, WHITE, chunk, classes, corners, paint, quarters
 from tests.helpers.refused import damaged, note
 from tests.helpers.refused import refusal as refused

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,17 @@ from hypothesis import strategies as st
 from studies.benchmark.questions import LOAD
 from studies.benchmark.study import STUDY as BENCHMARK
 from studies.design.drawing import Drawing
-from studies.design.measurements import Context, Measurement
 from studies.framework.main import main
 from studies.framework.plan import settings
 from studies.measuring.page import report
-from studies.measuring.study import MeasurementStudy
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.record.samples import keep, kept
 from studies.reliability.endurance_report import load as load_samples
 from studies.statistics import measurement_rows
-from studies.statistics.measures import Measure
 from studies.statistics.rows import FINISHED
 from studies.statistics.trials import load_choices, load_trials
-from tests.cost.test_planning import given as of_layerwise
+from tests.helpers.demo_use import CALLS, DEMO, words
+from tests.helpers.options import given as of_layerwise
 from tests.helpers.refused import damaged, note, refusal
 
 ROOT = Path(__file__).parents[2]
@@ -41,35 +38,6 @@ ROWS = HEAD + "".join(
     for seed in (0, 1)
     for condition, measure in (("few", "score"), ("many", "score"), ("", "seconds"))
 )
-CALLS: list[int] = []
-
-
-def method(context: Context, seed: int) -> Iterator[Measurement]:
-    CALLS.append(seed)
-    yield Measurement("ours", "few", "score", 0.5 + seed)
-    yield Measurement("ours", "many", "score", 0.5 + seed)
-    keep(context.out, "ours", {"images": np.zeros((2, 1, 4, 4), np.uint8)})
-
-
-def paint(rows: pd.DataFrame, out: Path) -> None:
-    assert kept(out)["ours"]["images"].shape == (2, 1, 4, 4)
-
-
-DEMO = MeasurementStudy(
-    name="demo",
-    title="A demonstration",
-    question="Which is best?",
-    protocol="- {seeds} seeds.",
-    methods={"ours": method},
-    arms=("ours",),
-    measures={"score": Measure("score", "higher", decimals=2)},
-    conditions="how many",
-    drawings={"images": Drawing("Images.", paint)},
-)
-
-
-def words(home: Path) -> list[str]:
-    return ["--data", "digits", "--seeds", "2", "--out", str(home / "out"), "--store", str(home / "store")]
 
 
 @pytest.fixture(scope="module")

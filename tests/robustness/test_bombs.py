@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import subprocess
 import sys
 import zipfile
@@ -26,7 +25,7 @@ from stacked.model.tensor_file import MOST_HEADER, read, to_bytes
 from stacked.spec import Budget, Optimisation
 from stacked.util.serialization import to_json
 from studies.record import samples
-from tests.helpers.images import chunk
+from tests.helpers.images import chunk, png
 
 ROOT = Path(__file__).parents[2]
 #: what one of them may take: memory in MiB, of which torch and Pillow take some for themselves, and seconds of a processor
@@ -83,10 +82,9 @@ class Taken(NamedTuple):
     said: str
 
 
-def png(width: int, height: int, bits: int, kind: int, raw: bytes) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
-    body = chunk(b"IDAT", zlib.compress(raw, 9))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
+def packed(width: int, height: int, bits: int, kind: int, raw: bytes) -> bytes:
+    """A PNG with these rows, as small as it can be."""
+    return png(width, height, bits, kind, chunk(b"IDAT", zlib.compress(raw, 9)))
 
 
 def scans(count: int) -> bytes:
@@ -155,15 +153,15 @@ def trained(folder: Path) -> dict[str, bytes]:
 
 def pictures() -> dict[str, bytes]:
     row = b"\0" + bytes(9000 // 8)
-    short = png(9000, 9000, 1, 0, row)
+    short = packed(9000, 9000, 1, 0, row)
     assert len(short) < 100
-    deep = png(4000, 4000, 16, 0, (b"\0" + bytes(8000)) * 4000)
+    deep = packed(4000, 4000, 16, 0, (b"\0" + bytes(8000)) * 4000)
     return {
         "image - one row of 9,000": short,
         "to be compressed - one row of 9,000": short,
         "image - 16 bits": deep,
         "image - many scans": scans(2000),
-        "to be compressed - grey": png(3000, 3000, 8, 0, (b"\0" + bytes(3000)) * 3000),
+        "to be compressed - grey": packed(3000, 3000, 8, 0, (b"\0" + bytes(3000)) * 3000),
     }
 
 

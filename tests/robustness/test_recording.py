@@ -11,42 +11,21 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stacked import RunSpec
 from stacked.util.errors import Unwritable
-from stacked.util.serialization import to_json
 from studies.record import runs as record
 from studies.record.table_file import Table
 from studies.statistics.rows import load_curves, load_rows
 from studies.statistics.trials import load_trials
+from tests.helpers.recorded import ARMS, RUNS, add, row
 
 ROOT = Path(__file__).parents[2]
-ARMS = ("greedy", "joint")
-RUNS = [RunSpec(policy=arm, seed=seed) for seed in range(4) for arm in ARMS]
 FILES = ("runs.csv", "curves.csv")
 RECORDS = sorted({path.parent for path in (ROOT / "results").rglob("*.csv") if path.name in (*FILES, "trials.csv")})
-
-
-def row(spec: RunSpec, **more: Any) -> dict[str, Any]:
-    known = {"run": spec.id, "arm": spec.policy, "seed": spec.seed, "status": "finished", "updates": 10, "gflop": 0}
-    return {**known, "final/recon_mse": 0.1 + spec.seed, **more, "spec": to_json(spec)}
-
-
-def curve(spec: RunSpec) -> list[dict[str, Any]]:
-    known = {"run": spec.id, "arm": spec.policy, "seed": spec.seed, "phase": "é, joint"}
-    return [
-        known | {"step": step, "phase_step": step, "progress/stage": 1, "train/loss": 0.5 / (1 + step)}
-        for step in (0, 5, 9)
-    ]
-
-
-def add(out: Path, spec: RunSpec) -> None:
-    record.add(out, row(spec), curve(spec), {}, ARMS)
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -149,7 +128,7 @@ def test_a_kill_while_a_run_is_recorded_leaves_what_is_gone_on_from(
 RECORDING = """
 import sys
 from pathlib import Path
-from tests.robustness.test_recording import ARMS, RUNS, add, record
+from tests.helpers.recorded import ARMS, RUNS, add, record
 out = Path(sys.argv[1])
 done = record.finished(out)
 for spec in RUNS:

@@ -29,8 +29,8 @@ from studies.record.lock import alone
 from studies.record.samples import keep
 from studies.statistics.rows import load_curves, load_rows
 from studies.statistics.trials import load_trials
-from tests.robustness.test_bad_use_records import DEMO, words
-from tests.robustness.test_recording import curve, row
+from tests.helpers.demo_use import DEMO, words
+from tests.helpers.recorded import curve, row
 
 NAMES = (
     "configuration.json",

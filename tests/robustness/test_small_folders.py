@@ -29,6 +29,7 @@ def folder(place: Path, count: int, same: bool = False) -> Path:
     return place
 
 
+@pytest.mark.usefixtures("no_models")
 @pytest.mark.parametrize(("count", "same"), [(3, False), (30, True)])
 def test_a_study_of_few_images_or_of_copies_ends_with_blanks(
     count: int, same: bool, tmp_path: Path, capsys: Any

@@ -20,7 +20,7 @@ from stacked.data.formats.image import at_own_size, decode_all
 from stacked.data.formats.truncated import load_whole
 from stacked.data.sources.folder import named_images
 from stacked.model.stack import build
-from tests.helpers.images import chunk
+from tests.helpers.images import chunk, png
 
 SIDE = 24
 
@@ -32,13 +32,11 @@ def picture(side: int = SIDE, mode: str = "RGB") -> Image.Image:
     return Image.fromarray(drawn).resize((side, side), Image.Resampling.BICUBIC).convert(mode)
 
 
-def png(rows: int, kind: int = 2, bits: int = 8, side: int = SIDE) -> bytes:
+def short_png(rows: int, kind: int = 2, bits: int = 8, side: int = SIDE) -> bytes:
     """A PNG whose data end, as data do, after so many rows."""
     raw = b"".join(b"\0" + bytes([200]) * (-(-side * bits * (3 if kind == 2 else 1) // 8)) for _ in range(rows))
-    header = struct.pack(">IIBBBBB", side, side, bits, kind, 0, 0, 0)
     colours = chunk(b"PLTE", bytes(range(256)) * 3) if kind == 3 else b""
-    data = colours + chunk(b"IDAT", zlib.compress(raw))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+    return png(side, side, bits, kind, colours + chunk(b"IDAT", zlib.compress(raw)))
 
 
 def jpeg(share: float, mode: str = "RGB", **options: object) -> bytes:
@@ -64,11 +62,11 @@ def tiff(strips: int) -> bytes:
 
 #: by name: what makes the file with a share of its data
 CUT: dict[str, Callable[[float], bytes]] = {
-    "x.png": lambda share: png(round(share * SIDE)),
-    "grey.png": lambda share: png(round(share * SIDE), 0),
-    "16-bit.png": lambda share: png(round(share * SIDE), 0, 16),
-    "two colours.png": lambda share: png(round(share * SIDE), 0, 1),
-    "palette.png": lambda share: png(round(share * SIDE), 3),
+    "x.png": lambda share: short_png(round(share * SIDE)),
+    "grey.png": lambda share: short_png(round(share * SIDE), 0),
+    "16-bit.png": lambda share: short_png(round(share * SIDE), 0, 16),
+    "two colours.png": lambda share: short_png(round(share * SIDE), 0, 1),
+    "palette.png": lambda share: short_png(round(share * SIDE), 3),
     "x.jpg": jpeg,
     "grey.jpg": lambda share: jpeg(share, "L"),
     "cmyk.jpg": lambda share: jpeg(share, "CMYK"),
@@ -102,10 +100,10 @@ def test_data_that_end_early_are_refused_everywhere(name: str, tmp_path: Path) -
 def test_every_row_of_a_png_is_needed(tmp_path: Path) -> None:
     """Of 3 rows of 8 the others were black."""
     for rows in range(8):
-        (tmp_path / "x.png").write_bytes(png(rows, side=8))
+        (tmp_path / "x.png").write_bytes(short_png(rows, side=8))
         with pytest.raises(InputError, match=r"x\.png cannot be read"):
             decode_all([tmp_path / "x.png"], 8, grey=False)
-    (tmp_path / "x.png").write_bytes(png(8, side=8))
+    (tmp_path / "x.png").write_bytes(short_png(8, side=8))
     assert (decode_all([tmp_path / "x.png"], 8, grey=False) == 200).all()
 
 
@@ -163,7 +161,7 @@ def test_the_command_says_a_line_and_writes_nothing(tmp_path: Path, capsys: pyte
     spec = StackSpec.of("dense", 4, activation="linear")
     images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
     Codec(build(spec, (3, 8, 8)), spec, images).save(tmp_path / "codec")
-    (tmp_path / "x.png").write_bytes(png(3))
+    (tmp_path / "x.png").write_bytes(short_png(3))
     assert main(["encode", *(str(tmp_path / name) for name in ("codec", "x.png", "x.stk"))]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1

@@ -23,6 +23,8 @@ from stacked.spec.growth import POLICIES
 from stacked.stages.initialise import resample
 from stacked.tracking.null_tracker import NullTracker
 from tests.helpers.counted import prefix_flops, update_flops
+from tests.helpers.policies import makes_updates, needs_patience
+from tests.helpers.runs import numbers, same_weights
 from tests.helpers.splits import toy_splits
 
 #: 150 training images in batches of 32: an epoch of 4 updates, and a rest.
@@ -35,10 +37,8 @@ SPEC = RunSpec(
 )
 #: A stage alone has 8 updates, all together have 12.
 STAGE, END = 8, 12
-GROWN = {"simultaneous": STAGE, "joint": END, "joint-local": END, "random": 0}
 #: Ends phases early where `inverted`: what is learnt makes negatives worse, and every 3 updates a look is taken.
 STOPPING = replace(SPEC.optimisation, patience=2, end_patience=2, check_every=3, schedule="cosine", recalibrate=False)
-TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit")
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +50,6 @@ def splits() -> Splits:
 def inverted(splits: Splits) -> Splits:
     """The same, but validated on negatives."""
     return replace(splits, valid=Split(255 - splits.valid.images, splits.valid.labels))
-
-
-def numbers(result: Result) -> list[dict[str, Any]]:
-    """The row and the curve without what depends on the clock, or on who else edits the code while tests run."""
-    return [{name: value for name, value in each.items() if name not in TIMES} for each in [result.row, *result.curve]]
-
-
-def same(a: StackedAutoencoder, b: StackedAutoencoder) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 class Noting(NullTracker):
@@ -78,13 +69,13 @@ class Noting(NullTracker):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, splits: Splits) -> None:
-    growth, _, end = policy.partition("+")
     # a stage that may converge, and does not
-    how = replace(SPEC.optimisation, patience=1000) if growth == "converge" else SPEC.optimisation
+    how = replace(SPEC.optimisation, patience=1000 if needs_patience(policy) else None)
     spec = replace(SPEC, policy=policy, optimisation=how)
+    phases = spec.phases(4)
     result = run(spec, splits)
     row, curve = result.row, result.curve
-    assert row["updates"] == GROWN.get(growth, 2 * STAGE) + (END if end else 0)
+    assert row["updates"] == sum(phase.updates for phase in phases)
     assert row["images_seen"] == 32 * row["updates"]
     assert {"final/recon_mse", "final/probe_acc", "final/recon_mse_depth1", "final/valid_recon_mse"} <= set(row)
     for each in [row, *curve]:
@@ -92,15 +83,16 @@ def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, spli
     assert curve[-1]["step"] == row["updates"]
     assert result.stack.depth == 2
     assert not result.stack.training
-    if policy == "random":
+    if not makes_updates(policy):
         assert row["gflop"] == row["peak_mb"] == row["codes_mb"] == 0
         return
-    again = [2 * STAGE] if growth == "resampled" else []  # before the weights are redrawn, and after
+    # before the weights are redrawn, and after
+    again = [sum(before.updates for before in phases[:k]) for k, phase in enumerate(phases) if phase.resamples]
     assert [point["step"] for point in curve] == sorted([*range(0, row["updates"] + 1, 4), *again])
     assert curve[-1]["progress/images_seen"] == row["images_seen"]
     assert curve[-1]["progress/gflop"] == row["gflop"] > 0
     assert row["peak_mb"] > 0
-    reads_codes = any(phase.input_depth and phase.updates for phase in spec.phases(4))
+    reads_codes = any(phase.input_depth and phase.updates for phase in phases)
     assert row["codes_mb"] == (4 * 150 * 4 * 6 * 6 / 1e6 if reads_codes else 0)
 
 
@@ -111,7 +103,7 @@ def test_the_same_spec_gives_the_same_numbers(policy: str, splits: Splits) -> No
     spec = replace(SPEC, policy=policy, optimisation=how)
     one, two, other = run(spec, splits), run(spec, splits), run(replace(spec, seed=1), splits)
     assert numbers(one) == numbers(two)
-    assert same(one.stack, two.stack)
+    assert same_weights(one.stack, two.stack)
     assert one.row["final/recon_mse"] != other.row["final/recon_mse"]
 
 
@@ -119,7 +111,7 @@ def test_the_same_spec_gives_the_same_numbers(policy: str, splits: Splits) -> No
 def test_how_codes_are_kept_changes_no_number(policy: str, splits: Splits) -> None:
     spec = replace(SPEC, policy=policy)
     kept, again = run(spec, splits, codes="memory"), run(spec, splits, codes="recompute")
-    assert same(kept.stack, again.stack)
+    assert same_weights(kept.stack, again.stack)
     assert numbers(kept) == numbers(again)
 
 
@@ -133,7 +125,7 @@ def test_the_first_stage_is_the_same_however_the_stack_grows(splits: Splits) -> 
         for a, b in zip(stack.parameters(), stacks["greedy"].parameters(), strict=True):
             assert torch.equal(a, b), policy
     two = run(replace(SPEC, policy="greedy-pixels"), splits).stack
-    assert same(StackedAutoencoder((1, 12, 12), [two.stages[0]]), stacks["greedy"])
+    assert same_weights(StackedAutoencoder((1, 12, 12), [two.stages[0]]), stacks["greedy"])
 
 
 def test_resampled_weights_are_those_of_greedy_training_redrawn(splits: Splits) -> None:
@@ -142,8 +134,8 @@ def test_resampled_weights_are_those_of_greedy_training_redrawn(splits: Splits) 
         assert greedy.row[name] == resampled.row[name]
     expected = copy.deepcopy(greedy.stack)
     resample(expected, SPEC.seed)
-    assert same(resampled.stack, expected)
-    assert not same(resampled.stack, greedy.stack)
+    assert same_weights(resampled.stack, expected)
+    assert not same_weights(resampled.stack, greedy.stack)
     last, trained = resampled.curve[-1], greedy.curve[-1]
     assert (last["phase"], last["step"], last["progress/gflop"]) == (
         "resampling",
@@ -160,7 +152,7 @@ def test_resampled_weights_are_those_of_greedy_training_redrawn(splits: Splits) 
 def test_a_stage_that_does_not_stop_is_a_greedy_one(splits: Splits) -> None:
     how = replace(SPEC.optimisation, patience=100)
     greedy = run(replace(SPEC, policy="greedy", optimisation=how), splits)
-    assert same(run(replace(SPEC, policy="converge", optimisation=how), splits).stack, greedy.stack)
+    assert same_weights(run(replace(SPEC, policy="converge", optimisation=how), splits).stack, greedy.stack)
 
 
 def flops_per_update(spec: RunSpec, splits: Splits) -> list[int]:
@@ -261,7 +253,7 @@ def test_a_run_goes_on_after_any_phase_as_if_it_had_not_stopped(
         run(spec, inverted, work=tmp_path, tracker=Killed(phase_path(tmp_path, phase)))
     resumed = run(spec, inverted, work=tmp_path)
     assert numbers(resumed) == numbers(whole[policy])
-    assert same(resumed.stack, whole[policy].stack)
+    assert same_weights(resumed.stack, whole[policy].stack)
 
 
 def test_a_checkpoint_keeps_what_is_left_over(inverted: Splits, tmp_path: Path) -> None:
@@ -309,8 +301,8 @@ def test_a_supervised_run_learns_from_no_image_beyond_its_labels(splits: Splits)
     bare = replace(CLASSES, classification=Classification(labels=()))
     mine = label_subset(splits.train.labels, 40, bare.seed)
     one, other, fewer = (run(bare, s) for s in (splits, poisoned(splits, mine), poisoned(splits, mine[:-1])))
-    assert same(one.stack, other.stack)
-    assert not same(one.stack, fewer.stack)
+    assert same_weights(one.stack, other.stack)
+    assert not same_weights(one.stack, fewer.stack)
     assert one.row["images_seen"] == 2 * STAGE * 32  # as many updates as other arms, whose epochs are longer
 
 
@@ -333,7 +325,7 @@ def test_unlabelled_images_teach_no_classes_but_reconstruction(splits: Splits) -
     some = replace(splits, train=Split(splits.train.images, labels))
     for policy, unchanged in (("supervised", True), ("supervised+finetune", False)):
         spec = replace(SPEC, policy=policy)
-        assert same(run(spec, some).stack, run(spec, poisoned(some, known)).stack) == unchanged
+        assert same_weights(run(spec, some).stack, run(spec, poisoned(some, known)).stack) == unchanged
 
 
 def test_unlabelled_images_are_not_watched_for_their_classes(splits: Splits) -> None:
@@ -370,7 +362,7 @@ def test_what_follows_growth_has_a_rate_of_its_own(splits: Splits) -> None:
     for result, peak in ((one, 1e-2), (slow, 1e-4)):
         half = [learning_rate(peak, "cosine", 0, update, END // 2) for update in range(END // 2)]
         assert [point["train/lr"] for point in result.curve[grown:]] == half * 2
-    assert not same(one.stack, slow.stack)
+    assert not same_weights(one.stack, slow.stack)
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -11,24 +11,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stacked import InputError, RunSpec, StackSpec
+from stacked import InputError, StackSpec
 from stacked.data.formats.split import Split, Splits
 from stacked.runs import checkpoint
 from stacked.runs.checkpoint import Checkpoints, Damaged, load_checkpoint, position, save_checkpoint
 from stacked.runs.run import Result, run
-from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
+from stacked.spec import Budget, StageSpec
 from stacked.util.errors import Interrupted
+from tests.helpers.runs import SPEC, numbers, same_weights
 from tests.helpers.splits import toy_splits
 
-#: 150 training images in batches of 32; a point every 5 updates, so that most stops are between two.
-SPEC = RunSpec(
-    policy="greedy+finetune",
-    stack=StackSpec.of("conv", 4, 6),
-    budget=Budget((2.0,), 3.0),
-    optimisation=Optimisation(batch_size=32, corruption_level=(0.1,), lr=1e-2, schedule="cosine"),
-    evaluation=Evaluation(every=5, images=40, probe_every=100, probe_images=40, probe_labels=40),
-    classification=Classification(labels=()),
-)
 DENSE = StackSpec((StageSpec("conv-pool", 4, options={"tied": True, "unpool": "switches"}), StageSpec("dense", 5)))
 #: Each has something else to keep: momentum, a head, the best weights so far, left-over FLOPs, tied weights, rates by stage.
 SPECS = {
@@ -49,7 +41,6 @@ SPECS = {
         budget=Budget((10.0,), 5.0),
     ),
 }
-TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit")
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +55,11 @@ def whole(splits: Splits) -> dict[str, Result]:
     return {name: run(spec, splits) for name, spec in SPECS.items()}
 
 
-def numbers(result: Result) -> list[dict[str, Any]]:
-    """The row and the curve without what depends on the clock or on who edits the code meanwhile."""
-    return [{name: value for name, value in each.items() if name not in TIMES} for each in [result.row, *result.curve]]
-
-
 def same(one: Result, other: Result) -> bool:
-    a, b = one.stack.state_dict(), other.stack.state_dict()
     pictures = one.samples.keys() == other.samples.keys() and all(
         (one.samples[name] == other.samples[name]).all() for name in one.samples
     )
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) and pictures
+    return same_weights(one.stack, other.stack) and pictures
 
 
 @pytest.mark.parametrize(
@@ -150,7 +135,8 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
         content[-9] ^= 1
         path.write_bytes({"torn": content[:-20], "empty": b""}.get(harm, content))
     with pytest.warns(
-        RuntimeWarning, match=r"safetensors is not .*: it is ignored, and the checkpoint before it used"
+        RuntimeWarning,
+        match=r"safetensors does not match its checksum: it is ignored, and the checkpoint before it used",
     ) as told:
         result = run(SPEC, splits, work=tmp_path)
     assert len(told) == {"both": 2, "all": 3}.get(harm, 1)

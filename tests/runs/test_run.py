@@ -28,6 +28,7 @@ from stacked.tracking.null_tracker import NullTracker
 from stacked.training.codes import Images
 from stacked.training.pretrain import train_phases
 from stacked.util.errors import Diverged
+from tests.helpers.runs import numbers
 from tests.helpers.splits import toy_splits
 
 SPEC = RunSpec(
@@ -38,11 +39,6 @@ SPEC = RunSpec(
     evaluation=Evaluation(every=4, images=64, probe_every=3, probe_images=64, probe_labels=64),
     classification=Classification(labels=(16, None), updates=10, checks=2, images=64),
 )
-TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit")
-
-
-def numbers(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in TIMES}
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +53,7 @@ def done(splits: Splits) -> Any:
 
 def test_the_same_spec_gives_the_same_numbers_and_another_seed_others(done: Any, splits: Splits) -> None:
     again, other = run(SPEC, splits), run(replace(SPEC, seed=1), splits)
-    assert numbers(again.row) == numbers(done.row)
-    assert [numbers(p) for p in again.curve] == [numbers(p) for p in done.curve]
+    assert numbers(again) == numbers(done)
     assert all(
         torch.equal(a, b)
         for a, b in zip(again.stack.state_dict().values(), done.stack.state_dict().values(), strict=True)
@@ -144,8 +139,7 @@ def test_a_run_goes_on_after_its_last_finished_phase(phase: int, done: Any, spli
     with pytest.raises(Stop):
         run(SPEC, splits, work=tmp_path, tracker=Killed())
     resumed = run(SPEC, splits, work=tmp_path)
-    assert numbers(resumed.row) == numbers(done.row)
-    assert [numbers(p) for p in resumed.curve] == [numbers(p) for p in done.curve]
+    assert numbers(resumed) == numbers(done)
 
 
 def test_divergence_ends_the_run_with_its_points_kept(splits: Splits) -> None:

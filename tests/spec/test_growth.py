@@ -6,6 +6,7 @@ import pytest
 
 from stacked.spec.growth import ENDS, GROWTHS, POLICIES, Phase, Updates
 from stacked.util.errors import InputError
+from tests.helpers.policies import makes_updates
 
 BUDGET = Updates((10, 20, 30), 40)
 GREEDY = [Phase("stage 1", (1, 1), 0, 10), Phase("stage 2", (2, 2), 1, 20), Phase("stage 3", (3, 3), 2, 30)]
@@ -52,27 +53,41 @@ GOLDEN = {
     "joint-local": [Phase("joint", (1, 3), 0, 40, local_loss="added")],
     "random": [],
 }
+AFTER = {"": [], "+finetune": FINETUNE, "+unfreeze": UNFREEZE}
+#: the policies whose phases are written out above, alone and followed by an end
+WRITTEN = [name for name in POLICIES if name.partition("+")[0] in GOLDEN]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_phases_of_depth_three(name: str) -> None:
+    growth, plus, end = name.partition("+")
+    assert POLICIES[name](3, BUDGET) == [*GOLDEN[growth], *AFTER[plus + end]]
+
+
+def test_all_that_is_written_out_is_a_policy() -> None:
+    assert GOLDEN.keys() <= POLICIES.keys()
+    assert AFTER.keys() == {"", *(f"+{end}" for end in ENDS)}
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_the_phases_of_depth_three(name: str) -> None:
-    growth, _, end = name.partition("+")
-    after = {"finetune": FINETUNE, "unfreeze": UNFREEZE, "": []}[end]
-    assert POLICIES[name](3, BUDGET) == [*GOLDEN[growth], *after]
-
-
-@pytest.mark.parametrize("name", [name for name in POLICIES if name != "random"])
 @pytest.mark.parametrize("depth", [1, 2, 5])
-def test_the_phases_cover_all_stages_and_the_budget_adds_up(name: str, depth: int) -> None:
-    stages, end = tuple(range(3, 3 + depth)), 7 * depth + 1
-    phases = POLICIES[name](depth, Updates(stages, end))
+def test_the_phases_cover_all_stages_in_order(name: str, depth: int) -> None:
+    phases = POLICIES[name](depth, Updates(tuple(range(3, 3 + depth)), 7 * depth + 1))
     learnt = {k for phase in phases for k in range(phase.trainable[0], phase.trainable[1] + 1)}
-    assert learnt == set(range(1, depth + 1))
+    assert learnt == (set(range(1, depth + 1)) if makes_updates(name) else set())
     assert all(phase.input_depth < phase.trainable[0] and phase.depth <= depth for phase in phases)
     assert [phase.depth for phase in phases] == sorted(phase.depth for phase in phases)  # a stack only grows
+    assert len({phase.name for phase in phases}) == len(phases)  # checkpoints and curves tell them apart by it
+    assert all(phase.updates > 0 or phase.resamples for phase in phases)
+
+
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name != "random"])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_the_budget_adds_up(name: str, depth: int) -> None:
+    stages, end = tuple(range(3, 3 + depth)), 7 * depth + 1
     growing = max(stages) if name.startswith("simultaneous") else 0 if name.startswith("joint") else sum(stages)
     ending = end if "+" in name or name.startswith("joint") else 0
-    assert sum(phase.updates for phase in phases) == growing + ending
+    assert sum(phase.updates for phase in POLICIES[name](depth, Updates(stages, end))) == growing + ending
 
 
 def test_every_growth_is_followed_by_every_end() -> None:
@@ -97,12 +112,15 @@ def test_a_short_unfreezing_ends_with_all_stages() -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_missing_budget_is_named(name: str) -> None:
-    if name == "random":
-        return
-    growth, _, end = name.partition("+")
-    if not growth.startswith("joint"):
-        with pytest.raises(InputError, match="give the budget a number of updates or epochs a stage"):
-            POLICIES[name](2, Updates(None, 5))
-    if end or growth.startswith("joint"):
-        with pytest.raises(InputError, match="give the budget an end_to_end part"):
-            POLICIES[name](2, Updates((5, 5), None))
+    """That which the phases depend on, and no other."""
+    policy = POLICIES[name]
+    phases = policy(2, Updates((5, 5), 5))
+    for lacking, more, told in (
+        (Updates(None, 5), Updates((9, 9), 5), "give the budget a number of updates or epochs a stage"),
+        (Updates((5, 5), None), Updates((5, 5), 9), "give the budget an end_to_end part"),
+    ):
+        if policy(2, more) == phases:
+            assert policy(2, lacking) == phases
+        else:
+            with pytest.raises(InputError, match=told):
+                policy(2, lacking)

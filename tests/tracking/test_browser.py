@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.tracker import Store, Tracker, open_store
 from stacked.viewing.server import address, serve, stop
 from stacked.viewing.views import EVERY, MEAN, save_views, view_url
+from tests.helpers.tracked import free_port
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the browser test needs selenium")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -112,12 +112,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     yield driver
     driver.quit()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def show(browser: Any, url: str) -> None:

@@ -26,9 +26,7 @@ from stacked.tracking.backend.circuit_breaker import (
 )
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
-from stacked.tracking.metric_log import read_entries
 from stacked.tracking.run_record import read_record
-from stacked.tracking.tracker import Tracker
 from stacked.tracking.uploader import Uploader
 from stacked.util.errors import InputError, Interrupted
 from stacked.viewing.server import serve, stop
@@ -36,6 +34,7 @@ from stacked.viewing.views import save_views
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from studies.statistics.rows import load_rows
+from tests.helpers.outages import is_whole, later, log
 from tests.helpers.tracked import EXPERIMENT, arm, free_port, history, run_of
 
 from mlflow import MlflowClient  # isort: skip
@@ -45,26 +44,6 @@ from sqlalchemy.exc import SQLAlchemyError  # isort: skip
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return open_store(tmp_path_factory.mktemp("store"))
-
-
-def later(store: Store) -> None:
-    """Let an hour pass for whoever waits for the store to recover."""
-    breaker, clock = circuit_breaker_for(store.uri), circuit_breaker_for(store.uri).clock
-    breaker.clock = lambda: clock() + 3600
-
-
-def log(tracker: Tracker, steps: range) -> None:
-    for step in steps:
-        tracker.log({"train/loss": float(step)}, step)
-
-
-def is_whole(store: Store, tracker: Tracker, steps: range) -> bool:
-    """Whether the store has each point once, with the time at which it was noted."""
-    stored = MlflowClient(store.uri).get_metric_history(tracker.run_id, "train/loss")
-    noted = read_entries(tracker._folder / "points.jsonl")
-    return sorted((m.step, m.value, m.timestamp) for m in stored) == [
-        (step, float(step), point.time) for step, point in zip(steps, noted, strict=True)
-    ]
 
 
 def test_a_server_that_hangs_or_is_killed_costs_seconds_and_gets_everything_when_it_is_back(
@@ -265,6 +244,7 @@ def test_views_wait_for_a_store_that_fails(local: Store, monkeypatch: pytest.Mon
         assert save_views(local, "waiting", "demo", probe=True, images=True) == {}
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_study_without_its_server_ends_well_and_says_how_to_send_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

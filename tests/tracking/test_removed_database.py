@@ -17,8 +17,8 @@ from stacked.doctor.__main__ import main as doctor
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.tracking.backend.store import Store, open_store
 from stacked.util.errors import InputError
+from tests.helpers.outages import is_whole, later, log
 from tests.helpers.tracked import EXPERIMENT, arm, children, run_of, train
-from tests.tracking.test_outages import is_whole, later, log
 
 from mlflow import MlflowClient  # isort: skip
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.decomposition import PCA
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stacked import StackedAutoencoder, StackSpec
@@ -25,14 +24,7 @@ from stacked.training.codes import Images, InMemory, Recomputed, choose_cache, i
 from stacked.training.fit import Training, fit
 from stacked.util.errors import Diverged, InputError
 from tests.helpers.counted import prefix_flops, update_flops
-from tests.helpers.splits import toy_splits
-
-IMAGES = toy_splits().train.images
-
-
-def stack_of(*widths: int, kind: str = "conv", seed: int = 0, **options: object) -> StackedAutoencoder:
-    with seeded(seed, "init"):
-        return build(StackSpec.of(kind, *widths, **options), tuple(IMAGES.shape[1:]))
+from tests.helpers.phases import IMAGES, TOY, stack_of
 
 
 def train(stack: StackedAutoencoder, phase: Phase, how: Optimisation, **more: object) -> list:
@@ -51,7 +43,7 @@ def test_equals_a_plain_loop_bit_for_bit(name: str) -> None:
     """Stage 2 of a stack, masked: the input is corrupted, the target is clean, nothing is rescaled."""
     how = replace(HOW, optimiser=name, corruption_level=(0.3,), schedule="cosine", clip=0.1, weight_decay=0.01)
     how = replace(how, recalibrate=False)
-    ours, plain = stack_of(4, 6), stack_of(4, 6)
+    ours, plain = stack_of(4, 6, kind="conv"), stack_of(4, 6, kind="conv")
     train(ours, Phase("stage 2", (2, 2), 1, 20), how, done=7)
 
     stage, first = plain.stages[1], plain.stages[0].eval()
@@ -75,7 +67,7 @@ def test_equals_a_plain_loop_bit_for_bit(name: str) -> None:
 
 
 def test_trains_the_stage_that_is_used_and_leaves_the_frozen_ones() -> None:
-    stack = stack_of(4, 6, 8)
+    stack = stack_of(4, 6, 8, kind="conv")
     stage, before = stack.stages[1], copy.deepcopy(stack.state_dict())
     train(stack, Phase("stage 2", (2, 2), 1, 5), HOW)
     assert stack.stages[1] is stage
@@ -94,7 +86,7 @@ def test_every_stage_is_corrupted_the_last_too() -> None:
     for reads in (0, 1):
         runs = []
         for level in (0.0, 0.5):
-            stack = stack_of(4, 6)
+            stack = stack_of(4, 6, kind="conv")
             train(stack, Phase("p", (reads + 1, reads + 1), reads, 3), replace(HOW, corruption_level=(level,)))
             runs.append(stack.state_dict()[f"stages.{reads}.encoder.0.weight"])
         assert not torch.equal(*runs)
@@ -140,7 +132,7 @@ def test_codes_are_kept_when_that_pays_and_fits() -> None:
 
 
 def test_flops_are_those_counted_by_hand() -> None:
-    stack = stack_of(4, 6)
+    stack = stack_of(4, 6, kind="conv")
     encode = 2 * 4 * 36 * 9, 2 * 6 * 4 * 9 * 9
     assert prefix_flops(stack, 1) == encode[0]
     assert prefix_flops(stack, 2) == sum(encode)
@@ -161,10 +153,10 @@ def test_the_order_is_a_permutation_resumable_anywhere() -> None:
 
 
 def test_points_stand_on_the_run_grid_and_losses_are_window_means() -> None:
-    stack, losses = stack_of(4), []
+    stack, losses = stack_of(4, kind="conv"), []
     points = train(stack, Phase("stage 1", (1, 1), 0, 23), HOW, done=5, every=10)
     assert [point.update for point in points] == [5, 15, 23]
-    again = stack_of(4)
+    again = stack_of(4, kind="conv")
     losses = [point.loss for point in train(again, Phase("stage 1", (1, 1), 0, 23), HOW, done=5, every=1)]
     assert points[0].loss == pytest.approx(np.mean(losses[:5]))
     assert points[1].loss == pytest.approx(np.mean(losses[5:15]))
@@ -173,10 +165,10 @@ def test_points_stand_on_the_run_grid_and_losses_are_window_means() -> None:
 
 def test_early_stopping_stops_and_restores_the_best() -> None:
     """A peer prints that it stops, and goes on."""
-    stack = stack_of(4)
+    stack = stack_of(4, kind="conv")
     how = replace(HOW, lr=0.5, optimiser="sgd", momentum=0.0, patience=2)
     order, images = Order(len(IMAGES), 32, 0), Images(IMAGES)
-    valid = Images(toy_splits().valid.images)
+    valid = Images(TOY.valid.images)
     noise = Images(torch.randint(0, 256, IMAGES.shape, dtype=torch.uint8))
     best, states = [], []
     # learning noise makes the validation loss worse after a while
@@ -213,7 +205,7 @@ def test_the_optimiser_goes_on_where_it_keeps_its_state(name: str, device: str) 
     def training(stack: StackedAutoencoder) -> Training:
         return Training(stack, phase, Images(IMAGES), how, order=order, seed=0)
 
-    left = training(stack_of(4, 6).to(memory_format=torch.channels_last))
+    left = training(stack_of(4, 6, kind="conv").to(memory_format=torch.channels_last))
     list(left.train())
     tensors, plain = left.state()
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -232,7 +224,7 @@ def test_the_optimiser_goes_on_where_it_keeps_its_state(name: str, device: str) 
 
 
 def test_a_loss_that_is_not_finite_names_phase_and_update() -> None:
-    stack = stack_of(4)
+    stack = stack_of(4, kind="conv")
     order = Order(len(IMAGES), 32, 0)
 
     class Poisoned(Images):
@@ -293,19 +285,6 @@ def minimise(stack: StackedAutoencoder, first: int, last: int, x: torch.Tensor) 
     return closure().item()
 
 
-@pytest.fixture(scope="module")
-def linear_data() -> tuple[torch.Tensor, dict[int, float]]:
-    """200 centred examples of 12 values, and PCA's error by components."""
-    g = np.random.default_rng(0)
-    x = g.normal(size=(200, 12)) @ np.diag(np.linspace(2, 0.4, 12)) @ np.linalg.qr(g.normal(size=(12, 12)))[0]
-    x -= x.mean(0)
-    errors = {}
-    for k in (3, 6):
-        pca = PCA(k).fit(x)
-        errors[k] = float(np.square(pca.inverse_transform(pca.transform(x)) - x).sum(1).mean())
-    return torch.from_numpy(x), errors
-
-
 def linear(tied: bool, seed: int) -> StackedAutoencoder:
     with seeded(seed, "init"):
         stack = build(StackSpec.of("dense", 6, 3, activation="linear", output="linear", tied=tied), (12,))
@@ -317,7 +296,7 @@ def linear(tied: bool, seed: int) -> StackedAutoencoder:
 def test_one_linear_stage_is_pca(tied: bool, seed: int, linear_data: tuple[torch.Tensor, dict[int, float]]) -> None:
     """Bourlard & Kamp 1988; Baldi & Hornik 1989."""
     x, pca = linear_data
-    assert minimise(linear(tied, seed), 1, 1, x) == pytest.approx(pca[6], abs=1e-8)
+    assert minimise(linear(tied, seed), 1, 1, x) == pytest.approx(12 * pca[6], abs=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -327,7 +306,7 @@ def test_greedy_tied_linear_stages_are_pca(seed: int, linear_data: tuple[torch.T
     stack = linear(True, seed)
     minimise(stack, 1, 1, x)
     minimise(stack, 2, 2, x)
-    assert (stack(x) - x).square().sum(1).mean().item() == pytest.approx(pca[3], abs=1e-8)
+    assert (stack(x) - x).square().sum(1).mean().item() == pytest.approx(12 * pca[3], abs=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -339,13 +318,13 @@ def test_greedy_untied_linear_stages_are_worse_than_pca(
     stack = linear(False, seed)
     minimise(stack, 1, 1, x)
     minimise(stack, 2, 2, x)
-    assert (stack(x) - x).square().sum(1).mean().item() > pca[3] * 1.005
+    assert (stack(x) - x).square().sum(1).mean().item() > 12 * pca[3] * 1.005
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_joint_untied_linear_stages_are_pca(seed: int, linear_data: tuple[torch.Tensor, dict[int, float]]) -> None:
     x, pca = linear_data
-    assert minimise(linear(False, seed), 1, 2, x) == pytest.approx(pca[3], abs=1e-8)
+    assert minimise(linear(False, seed), 1, 2, x) == pytest.approx(12 * pca[3], abs=1e-8)
 
 
 def test_a_penalty_on_the_weights_costs_the_same_whatever_the_batch() -> None:
@@ -358,7 +337,7 @@ def test_a_penalty_on_the_weights_costs_the_same_whatever_the_batch() -> None:
 
 
 def test_local_regularisers_do_not_encode_again() -> None:
-    stack = stack_of(4, 6)
+    stack = stack_of(4, 6, kind="conv")
     joint, local = (Phase("j", (1, 2), 0, 1, local_loss=local) for local in ("none", "added"))
     alone = Phase("s", (2, 2), 1, 1)
     decoders = 3 * 2 * 4 * 36 * 9 + 3 * 2 * 6 * 4 * 9 * 9  # stage 1's and stage 2's, forwards and backwards

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from stacked import StackedAutoencoder, StackSpec
@@ -16,21 +14,6 @@ from stacked.runtime.rng import seeded
 from stacked.spec.growth import POLICIES, Updates
 from stacked.training.phase_loss import PhaseLoss
 from tests.helpers.phases import PLAIN
-
-# The exact linear targets, by policy
-
-
-@pytest.fixture(scope="module")
-def linear_data() -> tuple[Tensor, dict[int, float]]:
-    """200 centred examples of 12 values, and PCA's error by components."""
-    g = np.random.default_rng(0)
-    x = g.normal(size=(200, 12)) @ np.diag(np.linspace(2, 0.4, 12)) @ np.linalg.qr(g.normal(size=(12, 12)))[0]
-    x -= x.mean(0)
-    errors = {}
-    for k in (3, 6):
-        pca = PCA(k).fit(x)
-        errors[k] = float(np.square(pca.inverse_transform(pca.transform(x)) - x).mean())
-    return torch.from_numpy(x), errors
 
 
 def minimised(policy: str, tied: bool, seed: int, x: Tensor) -> tuple[StackedAutoencoder, list[float]]:

@@ -35,6 +35,7 @@ from tests.helpers.phases import (
     stack_of,
     with_batch_norm,
 )
+from tests.helpers.runs import same_weights
 
 # Whole phases, bit for bit
 
@@ -46,10 +47,6 @@ def train(
     reads = inputs(stack.learn_only(*phase.trainable).eval(), phase.input_depth, Images(IMAGES), codes, order.size)
     targets = {"input": None, "pixels": Images(IMAGES), "labels": lambda index: LABELS[index]}[phase.target]
     return list(fit(stack, phase, reads, how, order=order, seed=SEED, targets=targets, **more))
-
-
-def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 def batches(updates: int) -> Iterator[tuple[int, Tensor]]:
@@ -78,7 +75,7 @@ def test_a_phase_on_pixels_equals_a_plain_loop_and_leaves_what_is_frozen(codes: 
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert same(ours, plain)
+    assert same_weights(ours, plain)
     for name, value in ours.state_dict().items():
         assert torch.equal(value, before[name]) == name.startswith(("stages.0.", "stages.1.")), name
 
@@ -107,7 +104,7 @@ def test_unfreezing_is_adam_with_a_rate_a_stage() -> None:
         for group, factor in zip(optimiser.param_groups, (2.6**-1, 1.0), strict=True):
             group["lr"] = lr * factor
         optimiser.step()
-    assert same(ours, plain)
+    assert same_weights(ours, plain)
 
 
 def test_a_rate_decay_of_1_is_one_rate_for_all() -> None:
@@ -116,7 +113,7 @@ def test_a_rate_decay_of_1_is_one_rate_for_all() -> None:
         stack = with_batch_norm()
         train(stack, replace(TOP_TWO, updates=5, layerwise_lr_decay=gradual), replace(PLAIN, rate_decay=1.0))
         runs.append(stack)
-    assert same(*runs)
+    assert same_weights(*runs)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3])
@@ -126,8 +123,8 @@ def test_the_first_of_simultaneous_stages_is_the_first_greedy_one(level: float) 
     together, one = (stack_of(9, 6, 4, activation="relu") for _ in range(2))
     train(together, replace(ALONE, updates=12), how)
     train(one, Phase("stage 1", (1, 1), 0, 12), how)
-    assert same(together.stages[0], one.stages[0])
-    assert not same(together.stages[1], one.stages[1])
+    assert same_weights(together.stages[0], one.stages[0])
+    assert not same_weights(together.stages[1], one.stages[1])
 
 
 def test_the_second_of_simultaneous_stages_is_a_greedy_one_where_the_first_stands_still() -> None:
@@ -139,7 +136,7 @@ def test_the_second_of_simultaneous_stages_is_a_greedy_one_where_the_first_stand
             stack.stages[0].get_parameter("encoder.1.bias").fill_(-1.0)
     train(together, replace(ALONE, trainable=(1, 2), updates=6), PLAIN)
     train(one, replace(STAGE_2, updates=6), PLAIN)
-    assert same(together.stages[1], one.stages[1])
+    assert same_weights(together.stages[1], one.stages[1])
 
 
 def test_a_supervised_phase_trains_its_head_and_drops_it() -> None:
@@ -160,7 +157,7 @@ def test_a_supervised_phase_trains_its_head_and_drops_it() -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert same(ours, plain)
+    assert same_weights(ours, plain)
     assert set(ours.state_dict()) == set(before)
     for name, value in ours.state_dict().items():  # decoders are as they were, in spite of the weight decay
         assert torch.equal(value, before[name]) != name.startswith("stages.1.encoder."), name

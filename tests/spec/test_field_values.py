@@ -1,0 +1,196 @@
+"""A value of a field that has no meaning is refused when it is given, in a line that says what to do; its neighbour is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stacked import InputError, StackSpec
+from stacked.components.penalties import PENALTIES
+from stacked.spec import Classification, Optimisation, StageSpec
+from tests.helpers.trainable import ADVICE, MIXED, named, of, spec
+
+FIELDS: list[tuple[Any, str, Any]] = [
+    (
+        lambda: of("transformer", norm="batch"),
+        "norm of a transformer stage 'batch' is not known: choose from layer",
+        lambda: of("transformer", norm="layer"),
+    ),
+    (
+        lambda: replace(MIXED, norm="instance"),
+        "norm of a conv stage 'instance' is not known: choose from batch, group, layer, none",
+        lambda: replace(MIXED, norm="group"),
+    ),
+    (
+        lambda: of("residual", tied=True),
+        "option of a residual stage 'tied' is not known: choose from blocks",
+        lambda: of("conv-pool", tied=True),
+    ),
+    (
+        lambda: of("transformer", tied=True),
+        "option of a transformer stage 'tied' is not known: choose from patch, heads, blocks",
+        lambda: of("transformer", heads=2),
+    ),
+    (  # what no image makes right is refused before there are any
+        lambda: of("conv", kernel=4),
+        "kernel 4 of a conv stage is not allowed: give an odd integer of at least 3",
+        lambda: of("conv", kernel=5),
+    ),
+    (
+        lambda: of("conv-pool", unpool="bogus"),
+        "unpool of a conv-pool stage 'bogus' is not known: choose from nearest, zeros, switches",
+        lambda: of("conv-pool", unpool="zeros"),
+    ),
+    (
+        lambda: of("residual", blocks=0),
+        "blocks of a residual stage 0 is not allowed: give an integer of at least 1",
+        lambda: of("residual", blocks=1),
+    ),
+    (
+        lambda: StageSpec("transformer", 6),
+        "width 6 of a transformer stage with 4 heads is not allowed: give a multiple of 4, which both the heads and the 4 "
+        "parts of the position encoding divide",
+        lambda: StageSpec("transformer", 12),
+    ),
+    (
+        lambda: StackSpec((StageSpec("dense", 16), StageSpec("conv", 4))),
+        "a conv stage needs maps and cannot read the vectors of a dense stage: use stages of another kind above it",
+        lambda: StackSpec((StageSpec("conv", 4), StageSpec("dense", 16))),
+    ),
+    (
+        lambda: of("dense", tied="no"),
+        "tied 'no' of a dense stage is not allowed: give true or false",
+        lambda: of("dense", tied=False),
+    ),
+    (
+        lambda: of("conv", kernel=True),
+        "kernel True of a conv stage is not allowed: give a whole number",
+        lambda: of("conv", kernel=5),
+    ),
+    (
+        lambda: of("conv", decoder="swish"),
+        "decoder activation 'swish' is not known: choose from relu, sigmoid, tanh, softplus, linear",
+        lambda: of("conv", decoder="softplus"),
+    ),
+    (
+        lambda: of("conv", init="zeros"),
+        "init 'zeros' is not known: choose from torch, uniform, xavier, he, orthogonal",
+        lambda: of("conv", init="he"),
+    ),
+    (
+        lambda: Optimisation(patience=0),
+        "patience 0 is not allowed: give an integer of at least 1",
+        lambda: Optimisation(patience=1),
+    ),
+    (
+        lambda: Optimisation(check_every=0),
+        "check_every 0 is not allowed: give an integer of at least 1",
+        lambda: Optimisation(check_every=1),
+    ),
+    (
+        lambda: Optimisation(labels=0),
+        "labels 0 is not allowed: give an integer of at least 1",
+        lambda: Optimisation(labels=10),
+    ),
+    (
+        lambda: Optimisation(corruption_patch=0),
+        "corruption_patch 0 is not allowed: give an integer of at least 1",
+        lambda: Optimisation(corruption_patch=1),
+    ),
+    *(
+        (
+            lambda name=name: Optimisation(**{name: 0.0}),
+            f"{name} 0.0 is not allowed: give a number above 0",
+            lambda name=name: Optimisation(**{name: 1e-9}),
+        )
+        for name in ("clip", "local_weight", "rate_decay", "end_lr")
+    ),
+    (
+        lambda: Optimisation(emphasis=(0.0, 0.0)),
+        "emphasis (0.0, 0.0) is not allowed: give two weights of 0 or more, not both 0",
+        lambda: Optimisation(emphasis=(0.0, 1.0)),
+    ),
+    (
+        lambda: Optimisation(emphasis=(1.0, -0.5)),
+        "emphasis (1.0, -0.5) is not allowed: give two weights of 0 or more, not both 0",
+        lambda: Optimisation(emphasis=(1.0, 0.5)),
+    ),
+    (
+        lambda: Optimisation(emphasis=(1.0,)),  # type: ignore[arg-type]
+        "emphasis (1.0,) is not allowed: give two weights of 0 or more, not both 0",
+        lambda: Optimisation(emphasis=[1.0, 0.5]),  # type: ignore[arg-type]
+    ),
+    (
+        lambda: Optimisation(emphasis=(1.0, 0.5), corruption="gaussian"),
+        "emphasis cannot be used with corruption gaussian, which changes every element: leave one of them out",
+        lambda: Optimisation(emphasis=(1.0, 0.5), corruption="block-masking"),
+    ),
+    (
+        lambda: Optimisation(emphasis=(1.0, 0.5), corruption="masking+gaussian", corruption_level=((0.1, 0.1),)),
+        "emphasis cannot be used with corruption gaussian, which changes every element: leave one of them out",
+        lambda: Optimisation(emphasis=(1.0, 0.5), corruption="masking+block-masking", corruption_level=((0.1, 0.1),)),
+    ),
+    (
+        lambda: Optimisation(corruption="masking+gaussian", corruption_level=0.1),
+        "corruption level (0.1,) does not fit 'masking+gaussian': give a number for each of 2 parts",
+        lambda: Optimisation(corruption="masking+gaussian", corruption_level=((0.1, 3.0),)),
+    ),
+    (
+        lambda: Optimisation(corruption="masking+gaussian", corruption_level=((1.1, 3.0),)),
+        "corruption level 1.1 of masking is not allowed: give 0 to 1",
+        lambda: Optimisation(corruption="gaussian+masking", corruption_level=((1.1, 1.0),)),
+    ),
+    (
+        lambda: Optimisation(penalties={"l2": 0.1}),  # type: ignore[arg-type]
+        f"penalty 'l2' is not known: choose from {', '.join(PENALTIES)}",
+        lambda: Optimisation(penalties={"l1": 0.1}),  # type: ignore[arg-type]
+    ),
+    (
+        lambda: Optimisation(penalties={"l1": 0.0}),  # type: ignore[arg-type]
+        "weight of penalty 'l1' 0.0 is not allowed: give a number above 0",
+        lambda: Optimisation(penalties={}),  # type: ignore[arg-type]
+    ),
+    (
+        lambda: Optimisation(winner_take_all="all"),
+        "winner_take_all 'all' is not known: choose from lifetime, spatial, spatial+lifetime",
+        lambda: Optimisation(winner_take_all="lifetime"),
+    ),
+    (
+        lambda: Optimisation(penalties=(("l1", 0.1), ("l1", 0.2))),
+        "penalty 'l1' is not allowed twice: give it one weight",
+        lambda: Optimisation(penalties=(("l1", 0.1), ("kl", 0.2))),
+    ),
+    (
+        lambda: Optimisation(winner_take_all_rate=0.0),
+        "winner_take_all_rate 0.0 is not allowed: give a number above 0, to 1",
+        lambda: Optimisation(winner_take_all_rate=1.0),
+    ),
+    (
+        lambda: Optimisation(winner_take_all_rate=1.5),
+        "winner_take_all_rate 1.5 is not allowed: give a number above 0, to 1",
+        lambda: Optimisation(winner_take_all_rate=0.5),
+    ),
+    (
+        lambda: spec(stack=MIXED, loss=("mse", "mse")),
+        "2 losses do not fit 3 stages: give one, or one for each",
+        lambda: spec(stack=MIXED, loss=("mse", "l1", "mse")),
+    ),
+]
+
+
+@pytest.mark.parametrize(("refused", "message", "accepted"), FIELDS, ids=named)
+def test_a_value_that_has_no_meaning_is_refused_and_its_neighbour_is_not(
+    refused: Any, message: str, accepted: Any
+) -> None:
+    with pytest.raises(InputError) as error:
+        refused()
+    assert str(error.value) == message
+    assert any(word in message for word in ADVICE)
+    accepted()
+
+
+def test_messages_of_other_parts_say_what_to_do_too() -> None:
+    with pytest.raises(InputError, match="2 checks do not fit 1 updates: give fewer checks"):
+        Classification(updates=1, checks=2)
