@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from stacked.runtime.progress import say
 from stacked.util.checks import meant
@@ -29,7 +29,10 @@ def called(module: str) -> str:
 
 
 class Command(argparse.ArgumentParser):
-    """An argument parser that suggests the nearest known word for a misspelt one."""
+    """An argument parser that suggests the nearest known word for a misspelt one, and takes no abbreviated options."""
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         """Print the message with a suggestion, and exit with code 2."""

@@ -65,6 +65,11 @@ def device_of(name: str) -> torch.device:
     """Return the torch device called `name`; InputError if this machine cannot compute on it."""
     try:
         device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(
+            f"device {name!r} is not known: give cpu, cuda (cuda:1 ...) for a GPU of NVIDIA or AMD, or mps for Apple's"
+        ) from error
+    try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]

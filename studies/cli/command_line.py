@@ -55,7 +55,7 @@ class Parser(ArgumentParser):
 def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     """The parser of a study that compares `arms`."""
     yaml_validation.install()
-    p = Parser(prog=prog, description=question, add_help=False, exit_on_error=False)
+    p = Parser(prog=prog, description=question, add_help=False, exit_on_error=False, allow_abbrev=False)
     what = p.add_argument_group("what is trained")
     what.add_argument(
         "--data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +22,7 @@ def parse(
 
     defaults: a study's own, where they differ from those of all; smoke: those of its smoke run.
     """
+    check_lists(words)
     yaml_validation.check_words(words)
     yaml_validation.check_files(words, LISTS)
     needed = [name for name, value in vars(command_line.get_defaults()).items() if value is not None]
@@ -52,3 +54,15 @@ def parse(
     for part in MAPPINGS:  # what a user says of a part leaves the rest of the study's own as it is
         given[part] = {**defaults.get(part, {}), **plainly(given[part])}
     return given
+
+
+def check_lists(words: list[str]) -> None:
+    """Raise InputError for several values that commas join into one word."""
+    option = ""
+    for word in words:
+        if word.startswith("--"):
+            option = word
+        elif option.removeprefix("--") in LISTS and re.fullmatch(r"[^\s,{}\[\]]+(,[^\s,{}\[\]]+)+", word):
+            raise InputError(
+                f"{option} {word!r} is one value: separate values by spaces, as in {option} {word.replace(',', ' ')}"
+            )

@@ -120,6 +120,10 @@ def test_the_nearest_word_is_meant() -> None:
         (["--arms", "jont"], "arm 'jont' is not known"),
         (["--optimisation", "{lrr: 1}"], "did you mean 'lr'?"),
         (["--zzz"], "unrecognized arguments: --zzz (--help shows what is allowed)"),
+        (["--seed", "3"], "unrecognized arguments: --seed 3; did you mean '--seeds'?"),
+        (["--channels", "16,32"], "--channels '16,32' is one value: separate values by spaces, as in --channels 16 32"),
+        (["--labels", "100,all"], "--labels '100,all' is one value: separate values by spaces, as in --labels 100 all"),
+        (["--device", "gpu"], "device 'gpu' is not known: give cpu, cuda (cuda:1 ...) for a GPU"),
     ],
 )
 def test_a_study_names_what_was_meant(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
