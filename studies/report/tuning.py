@@ -73,6 +73,7 @@ def draw_tuning(out: Path) -> Figure | None:
     colours = arm_colours(list(choices))
     measures = list(dict.fromkeys(choice["judged_by"] for choice in choices.values()))
     figure = new_figure(3.6)
+    figure.suptitle("Expected best validation result by number of trials", x=0.01, ha="left")
     panels = figure.subplots(1, len(measures), squeeze=False, width_ratios=[3, *[1] * (len(measures) - 1)])[0]
     for axes, name in zip(panels, measures, strict=True):
         labels = []
@@ -91,7 +92,7 @@ def draw_tuning(out: Path) -> Figure | None:
             log_axis(axes, drawn)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("trials")
-        axes.set_title(f"Expected best validation {'accuracy, %' if share else name.replace('recon_', '').upper()}")
+        axes.set_title("accuracy, %" if share else name.replace("recon_", "").upper())
         axes.set_xlim(0.7, len(k) * 1.02)
         label_ends(axes, len(k) * 1.02, labels)
     return figure
