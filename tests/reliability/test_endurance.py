@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import mmap
 import sqlite3
 import subprocess
-import threading
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,24 +79,31 @@ def test_a_page_says_what_grew(columns: dict[str, list[float]], verdict: str, tm
     assert (tmp_path / "figures" / "endurance.png").read_bytes().startswith(b"\x89PNG")
 
 
+#: what `held` says of a file, a thread and a child that come and go, in a process that has no others
+HELD = """
+import gc, mmap, subprocess, sys, threading
+from studies.reliability.endurance import held
+gc.collect()
+memory, files, threads, children, objects = held()
+kept = [[] for _ in range(100_000)]
+filled, done = mmap.mmap(-1, 50_000_000), threading.Event()  # not from the heap, which may have room left
+filled.write(b"x" * len(filled))
+thread = threading.Thread(target=done.wait)
+thread.start()
+with open(sys.argv[1], "w"), subprocess.Popen(["sleep", "60"]) as child:
+    now = held()
+    child.kill()
+done.set()
+thread.join()
+assert now[1:4] == (files + 1, threads + 1, children + 1), now
+assert now[0] - memory > 0.9 * len(filled) / 1e6
+assert now[4] - objects > 0.9 * len(kept)
+assert held()[1:4] == (files, threads, children)
+"""
+
+
 def test_what_is_held_is_what_there_is(tmp_path: Path) -> None:
-    gc.collect()
-    memory, files, threads, children, objects = held()
-    kept = [[] for _ in range(100_000)]
-    # not from the heap, which may have as much room left from earlier tests
-    filled, done = mmap.mmap(-1, 50_000_000), threading.Event()
-    filled.write(b"x" * len(filled))
-    thread = threading.Thread(target=done.wait)
-    thread.start()
-    with (tmp_path / "file").open("w"), subprocess.Popen(["sleep", "60"]) as child:
-        now = held()
-        child.kill()
-    done.set()
-    thread.join()
-    assert now[1:4] == (files + 1, threads + 1, children + 1)
-    assert now[0] - memory > 0.9 * len(filled) / 1e6
-    assert now[4] - objects > 0.9 * len(kept)
-    assert held()[1:4] == (files, threads, children)
+    subprocess.run([sys.executable, "-c", HELD, str(tmp_path / "file")], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_runs_in_one_process_leave_no_file_thread_or_process_behind(tmp_path: Path) -> None:
