@@ -23,7 +23,7 @@ from tests.helpers.splits import toy_splits
 
 # the same examples every time, and few: thousands of new ones a test with HYPOTHESIS_PROFILE=thorough
 patient = settings(database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", patient, derandomize=True, max_examples=30)
+settings.register_profile("quick", patient, derandomize=True, max_examples=60)
 settings.register_profile("thorough", patient, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

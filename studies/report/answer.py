@@ -198,11 +198,18 @@ def memory(field: Field) -> str:
         return ""
     text = (
         f"Growing greedily takes {100 * peak / whole:.0f} % of the peak training memory of {reference} "
-        f"({megabytes(peak)} against {megabytes(whole)} MB)"
+        f"({megabytes(peak)} against {megabytes(whole)} MB{batches(field, 'greedy')})"
     )
     text += f", besides {megabytes(codes)} MB of kept codes" if codes > 0 else ""
     text += f"; with fine-tuning it takes {100 * tuned / whole:.0f} %" if tuned > 0 else ""
     return f"{text}."
+
+
+def batches(field: Field, arm: str) -> str:
+    """The batch sizes of an arm and of the reference, on which memory depends; "" where they are equal or not known."""
+    known = specs(field.rows)
+    sizes = [known.get(name, {}).get("optimisation", {}).get("batch_size") for name in (arm, field.reference)]
+    return "" if sizes[0] == sizes[1] or None in sizes else f", in batches of {sizes[0]} against {sizes[1]} images"
 
 
 def left_out(field: Field) -> str:

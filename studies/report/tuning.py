@@ -34,7 +34,9 @@ def tuning_note(out: Path) -> str:
     text = (
         f"Each arm was tuned with {trials} trials, which are rows of [{FILE}]({FILE}): settings from a Sobol sequence, each "
         "trained with the budget of a run and a seed that no run of this record has, and judged on validation images. The "
-        "choice was made before the test set was read. The expected best of k trials is the mean over all subsets of k: where "
+        "choice was made before the test set was read. The command below with `--tune` made the trials and wrote what was "
+        "chosen to [choices.json](choices.json), where the command finds it. The expected best of k trials is the mean over all "
+        "subsets of k: where "
         "it still falls much at the end, an arm may do better with more trials."
     )
     shown = [k for k in SHOWN if k < trials] + [trials]

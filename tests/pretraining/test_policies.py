@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -196,6 +197,7 @@ def made_up(
     memory: Mapping[str, tuple[float, float]] | None = None,
     schedule: Mapping[str, str] | None = None,
     policy: Mapping[str, str] | None = None,
+    batch: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
     """A row for each arm and seed; `memory` is (peak, codes)."""
     lines = []
@@ -206,7 +208,8 @@ def made_up(
             line |= {"final/probe_acc": probe[arm][seed]} if probe and arm in probe else {}
             if memory and arm in memory:
                 line["peak_mb"], line["codes_mb"] = memory[arm]
-            how = {"lr": 0.01, "schedule": (schedule or {}).get(arm, "cosine")}
+            how: dict[str, Any] = {"lr": 0.01, "schedule": (schedule or {}).get(arm, "cosine")}
+            how |= {"batch_size": batch[arm]} if batch else {}
             lines.append(line | {"spec": json.dumps({"policy": (policy or {}).get(arm, arm), "optimisation": how})})
     return pd.DataFrame(lines)
 
@@ -237,6 +240,15 @@ def test_quote_joint_best_and_one_tied() -> None:
         "aside, greedy+finetune (+0.98 points) is better than joint (94.02 %). Growing greedily takes 91 % of the peak "
         "training memory of joint (14.8 against 16.2 MB), besides 125 MB of kept codes; with fine-tuning it takes 100 %."
     )
+
+
+@pytest.mark.parametrize(
+    ("batch", "told"), [(8, "4.2 against 1.9 MB, in batches of 64 against 8 images"), (64, "4.2 against 1.9 MB")]
+)
+def test_quote_names_the_batch_sizes_where_memory_is_of_different_ones(batch: int, told: str) -> None:
+    values, memory = {"greedy": [0.03, 0.031], "joint": [0.01, 0.011]}, {"greedy": (4.2, 0.0), "joint": (1.9, 0.0)}
+    rows = made_up(values, memory=memory, batch={"greedy": 64, "joint": batch})
+    assert f"({told})." in quote(rows, "joint")
 
 
 def test_quote_joint_best_and_alone() -> None:

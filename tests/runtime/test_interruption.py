@@ -87,7 +87,7 @@ def start(work: Path) -> subprocess.Popen[str]:
 
 def test_a_process_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     """Three times, each while it writes checkpoints after every update; and is asked once."""
-    whole, _ = start(tmp_path / "whole").communicate(timeout=600)
+    whole, _ = start(tmp_path / "whole").communicate(timeout=120)
     work, places = tmp_path / "killed", []
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
         process = start(work)
@@ -100,4 +100,4 @@ def test_a_process_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) 
         places.append((saved.phases, saved.update) if saved else (0, 0))
     assert places == sorted(places)
     assert places[-1] > (0, 0)
-    assert start(work).communicate(timeout=600)[0] == whole
+    assert start(work).communicate(timeout=120)[0] == whole
