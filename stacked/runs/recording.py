@@ -15,6 +15,7 @@ from stacked.evaluation.curves import Curves, State
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_training, training_state
+from stacked.runs.stage_parameters import stage_parameters
 from stacked.runtime.progress import Bar
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
@@ -81,18 +82,10 @@ class Recording(Observer):
         cost = self.cost(phase, len(prepared.examples.images))
         state.peak_bytes = max(state.peak_bytes, cost.peak_bytes)
         state.codes_bytes = max(state.codes_bytes, cost.cache.bytes)
-        params = {
-            "learns": f"{phase.trainable[0]}-{phase.trainable[1]}",
-            "reads": phase.input_depth,
-            "target": phase.target,
-            "updates": phase.updates,
-            "loss": "cross-entropy" if phase.target == "labels" else config.loss_at(phase.target_depth),
-            "corruption_level": "+".join(f"{level:g}" for level in config.levels_at(phase.input_depth)),
-        }
         if not state.curve:
             self.curves.evaluate(self.stack, phase, None)
         with (
-            self.curves.tracker.stage(number, phase.name, params) as stage,
+            self.curves.tracker.stage(number, phase.name, stage_parameters(phase, config)) as stage,
             self.bar(phase.name, phase.updates) as shown,
         ):
             stage.tags({"codes": prepared.cache.mode, "codes_why": prepared.cache.why, "peak_bytes": cost.peak_bytes})

@@ -118,11 +118,11 @@ class TrainingSession(Session):
         """Save views of the runs in MLflow, and say where all is; returns 1 where runs failed."""
         from stacked.doctor import unsent
         from stacked.tracking.backend.store import OUTAGES, reason_of
-        from studies.framework import ui
+        from studies.framework import mlflow_page, ui
 
         study, given = self.study, self.given
         try:
-            views = ui.save(f"{study.name}-{given.configuration}", given.base, self.out, self.store)
+            views = mlflow_page.save(f"{study.name}-{given.configuration}", given.base, self.out, self.store)
         except OUTAGES as error:
             views = []
             say(f"MLflow has no report and no views of this ({reason_of(error)}): run the same again when it works")

@@ -16,6 +16,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import studies.framework.mlflow_page
+import studies.framework.replay
 import studies.framework.ui
 import studies.report
 from stacked import RunSpec
@@ -228,7 +230,7 @@ def test_a_record_without_what_is_shown_of_it_is_refused(file: str, column: str,
     for name, more in (("runs.csv", {"device": "cpu"}), ("curves.csv", {"train/lr": 0.1})):
         table = pd.read_csv(tmp_path / name, dtype={"run": str}).assign(**more)
         table.drop(columns=column if name == file else []).to_csv(tmp_path / name, index=False)
-    _, refused = refusal(lambda: studies.framework.ui.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
+    _, refused = refusal(lambda: studies.framework.replay.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
     expected = f"{tmp_path / file} lacks the column {column!r}, without which it cannot be shown: restore it"
     assert refused == expected
 
@@ -241,7 +243,7 @@ def test_a_record_with_a_gap_is_refused_where_it_is_shown(made: Path, tmp_path: 
     pd.read_csv(tmp_path / "curves.csv", dtype={"run": str}).assign(**{"train/lr": 0.1}).to_csv(
         tmp_path / "curves.csv", index=False
     )
-    _, refused = refusal(lambda: studies.framework.ui.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
+    _, refused = refusal(lambda: studies.framework.replay.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
     assert refused.startswith(f"{tmp_path / 'runs.csv'} has a finished run without its updates")
 
 
@@ -326,7 +328,7 @@ def test_a_study_goes_on_from_a_torn_row(
     monkeypatch.setattr(training_session, "work", work)
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
-    monkeypatch.setattr(studies.framework.ui, "save", lambda *_: [])
+    monkeypatch.setattr(studies.framework.mlflow_page, "save", lambda *_: [])
     monkeypatch.setattr(studies.framework.ui, "tell", lambda *_: None)
     out = tmp_path / "out"
     words = ["--smoke", "--arms", "greedy", "joint", "--equal", "updates", "--seeds", "2", "--out", str(out)]

@@ -1,0 +1,18 @@
+"""The parameters that describe a phase, in MLflow those of its stage run."""
+
+from __future__ import annotations
+
+from stacked.spec import Optimisation
+from stacked.spec.growth import Phase
+
+
+def stage_parameters(phase: Phase, config: Optimisation) -> dict[str, object]:
+    """Return what a phase trains, reads and minimises, and for how many updates."""
+    return {
+        "learns": f"{phase.trainable[0]}-{phase.trainable[1]}",
+        "reads": phase.input_depth,
+        "target": phase.target,
+        "updates": phase.updates,
+        "loss": "cross-entropy" if phase.target == "labels" else config.loss_at(phase.target_depth),
+        "corruption_level": "+".join(f"{level:g}" for level in config.levels_at(phase.input_depth)),
+    }

@@ -1,0 +1,132 @@
+"""Recorded runs in MLflow: a record whose runs were trained elsewhere is copied into an experiment of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stacked.util.errors import InputError
+from studies.framework.mlflow_page import View, save
+from studies.record.names import configuration, experiment_name
+from studies.record.runs import recorded
+from studies.statistics.rows import arms_of, finished, load_curves, load_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stacked.spec import RunSpec
+    from stacked.spec.growth import Phase
+    from stacked.tracking.backend.store import Store
+
+#: columns of a row that become tags of its run
+TAGS = ("arm", "seed", "commit", "device", "threads")
+#: what a record that the project keeps is called in the names of its experiment and study
+COMMITTED = "committed record"
+
+
+def replay(study: str, out: Path, store: Store, what: str = "record") -> list[View]:
+    """Save views of the record in `out`, and return them; runs that were trained elsewhere are copied into the store first.
+
+    If this store trained every finished run of the record, the views show those runs. Otherwise all runs of the record are
+    copied into an experiment of their own, which is named by `what`, so that no mean has runs of two origins. Copies have the
+    tag replayed=true, and the parameters, curves and final metrics of the runs themselves.
+    """
+    from stacked.tracking.run_record import read_record
+    from stacked.tracking.tracker import set_aside, was_replayed
+    from studies.figures.style import arm_colours
+
+    base, equal = recorded(out)
+    rows, curves = _tables(out)
+    works = store.root / "work"
+    for run in rows["run"]:
+        if was_replayed(store, works / run):  # by an earlier version, among the runs that were trained here
+            set_aside(store, works / run)
+    own = f"{study}-{configuration(base, equal)}"
+    if all((works / run).exists() for run in rows["run"]):
+        return save(own, base, out, store)
+    name, experiment = f"{own}-{_suffix(what, out)}", f"{experiment_name(base)} ({what})"
+    colours = arm_colours(arms_of(rows))
+    for row in rows.to_dict("records"):
+        work = works / f"{name}-{row['run']}"
+        if (work / "run.json").exists():
+            copied = read_record(work, store.name)
+            if copied.status == "FINISHED" and copied.tags["commit"] == str(row["commit"]):
+                continue
+            set_aside(store, work)
+        tags = {key: row[key] for key in TAGS}
+        tags |= {
+            "kind": "arm",
+            "study": name,
+            "spec": row["run"],
+            "replayed": "true",
+            "mlflow.runColor": colours[row["arm"]],
+        }
+        _copy(row, curves[curves["run"] == row["run"]], tags, store, experiment, work)
+    return save(name, base, out, store, experiment)
+
+
+def _tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of finished runs, and the curves; InputError where they lack what is shown of them."""
+    rows, curves = finished(load_rows(out)), load_curves(out)
+    for file, table, needed in (
+        ("runs.csv", rows, (*TAGS, "updates")),
+        ("curves.csv", curves, ("train/loss", "train/lr")),
+    ):
+        missing = [name for name in needed if name not in table]
+        if missing:
+            raise InputError(
+                f"{out / file} lacks the column {missing[0]!r}, without which it cannot be shown: restore it"
+            )
+    if rows["updates"].isna().any():
+        raise InputError(f"{out / 'runs.csv'} has a finished run without its updates, and cannot be shown: restore it")
+    return rows, curves
+
+
+def _suffix(what: str, out: Path) -> str:
+    """What the study's name ends with; folders other than committed ones are told apart by their paths."""
+    words = what.replace(" ", "-")
+    return words if what == COMMITTED else f"{words}-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:6]}"
+
+
+def _copy(
+    row: dict[Any, Any], points: pd.DataFrame, tags: dict[str, object], store: Store, experiment: str, work: Path
+) -> None:
+    """Log a recorded run: its points, a stage run for each phase that was trained, and its final metrics."""
+    from stacked.spec import from_json
+    from stacked.tracking.tracker import Tracker
+    from stacked.util.serialization import flat
+
+    spec, name = from_json(row["spec"]), f"{row['arm']}/s{row['seed']}"
+    with Tracker(store, experiment, name=name, work=work, tags=tags, params=flat(spec)) as tracker:
+        for point in points.to_dict("records"):
+            tracker.log(measurements(point), step=int(point["step"]))
+        for number, phase in enumerate(spec.phases(), start=1):
+            if not phase.updates:
+                continue
+            trained = points[points["phase"] == phase.name].dropna(subset="train/loss")
+            with tracker.stage(number, phase.name, _parameters(phase, spec)) as stage:
+                for point in trained.to_dict("records"):
+                    values = {"stage/loss": point["train/loss"], "stage/lr": point["train/lr"]}
+                    stage.log(values, step=int(point["phase_step"]))
+        tracker.log(measurements(row), step=int(row["updates"]))
+
+
+def _parameters(phase: Phase, spec: RunSpec) -> dict[str, object]:
+    """The parameters of a recorded phase; without its updates where only the training itself could tell them.
+
+    That is so for a budget in epochs, and for a phase that also spends what phases before it saved by converging early.
+    """
+    from stacked.runs.stage_parameters import stage_parameters
+
+    config = spec.optimisation
+    parameters = stage_parameters(phase, config)
+    saves = any(config.patience_of(each) for each in spec.phases())
+    if spec.budget.unit != "updates" or (phase.inherits_unspent_flops and saves):
+        del parameters["updates"]
+    return parameters
+
+
+def measurements(values: dict[Any, Any]) -> dict[str, float]:
+    """The metrics among the columns of a row, those that were measured."""
+    return {str(key): float(value) for key, value in values.items() if "/" in str(key) and value == value}

@@ -1,0 +1,141 @@
+"""Recorded runs in MLflow: which experiment has them, beside runs that were trained here, and with which parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+from stacked.tracking.tracker import Store, Tracker, open_store
+from stacked.util.serialization import flat, to_json
+from studies.framework.replay import COMMITTED, replay
+from studies.record import runs as record
+from studies.record.names import configuration, experiment_name
+
+from mlflow import MlflowClient  # isort: skip
+
+SEEDS, EVERY = range(3), 9
+BASE = RunSpec(policy="greedy+finetune", stack=StackSpec.of("conv", 4, 8), budget=Budget((22.0, 29.0), 25.0, "updates"))
+OWN = f"layerwise-{configuration(BASE, 'flops')}"
+
+
+def specs(base: RunSpec = BASE) -> list[RunSpec]:
+    return [dataclasses.replace(base, seed=seed) for seed in SEEDS]
+
+
+def recorded(out: Path, base: RunSpec = BASE, commit: str = "a" * 40, error: float = 0.1) -> Path:
+    """A record of three finished runs, whose curves are measured on a grid that does not end where phases do."""
+    record.prepare(out, base, "flops", "digest")
+    for spec in specs(base):
+        whole = sum(phase.updates for phase in spec.phases())
+        known = {"run": spec.id, "arm": spec.policy, "seed": spec.seed}
+        row = known | {"status": "finished", "commit": commit, "updates": whole, "threads": 1, "device": "cpu"}
+        curve: list[dict[str, Any]] = []
+        done = 0
+        for phase in spec.phases():
+            for step in (
+                step for step in range(1, phase.updates + 1) if (done + step) % EVERY == 0 or done + step == whole
+            ):
+                at = {"phase": phase.name, "step": done + step, "phase_step": step, "progress/stage": phase.depth}
+                curve.append(known | at | {"eval/recon_mse": 1 / (done + step), "train/loss": 0.5, "train/lr": 0.1})
+            done += phase.updates
+        record.add(out, row | {"final/recon_mse": error, "spec": to_json(spec)}, curve, {})
+    return out
+
+
+def trained(store: Store, spec: RunSpec, **more: object) -> None:
+    """A run as a study trains it into this store."""
+    tags = {"kind": "arm", "arm": spec.policy, "seed": spec.seed, "study": OWN, "spec": spec.id, **more}
+    work = store.root / "work" / spec.id
+    name = f"{spec.policy}/s{spec.seed}"
+    with Tracker(store, experiment_name(BASE), name=name, work=work, tags=tags, params=flat(spec)) as tracker:
+        tracker.log({"eval/recon_mse": 0.5, "final/recon_mse": 0.5}, 10)
+
+
+def runs(store: Store, query: str) -> list[Any]:
+    client = MlflowClient(store.uri)
+    return client.search_runs([each.experiment_id for each in client.search_experiments()], query)
+
+
+def experiments(store: Store, found: list[Any]) -> set[str]:
+    client = MlflowClient(store.uri)
+    return {client.get_experiment(run.info.experiment_id).name for run in found}
+
+
+def test_a_committed_record_is_an_experiment_of_its_own_beside_runs_trained_here(tmp_path: Path) -> None:
+    store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out")
+    trained(store, specs()[0])
+    views = replay("layerwise", out, store, COMMITTED)
+
+    [own] = runs(store, f"tags.study = '{OWN}' and tags.kind = 'arm'")
+    assert own.data.metrics["final/recon_mse"] == 0.5
+    copies = runs(store, f"tags.study = '{OWN}-committed-record' and tags.kind = 'arm'")
+    assert sorted(run.data.tags["seed"] for run in copies) == ["0", "1", "2"]
+    assert {run.data.tags["replayed"] for run in copies} == {"true"}
+    assert experiments(store, copies) == {f"{experiment_name(BASE)} (committed record)"}
+    assert {name for name, _, _ in views} == {
+        f"{OWN}-committed-record: mean over seeds",
+        f"{OWN}-committed-record: every seed",
+    }
+    assert {number for _, _, number in views} == {copies[0].info.experiment_id} != {own.info.experiment_id}
+
+
+def test_a_record_whose_runs_were_all_trained_here_is_not_copied(tmp_path: Path) -> None:
+    store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out")
+    for spec in specs():
+        trained(store, spec)
+    views = replay("layerwise", out, store)
+    assert {name for name, _, _ in views} == {f"{OWN}: mean over seeds", f"{OWN}: every seed"}
+    assert len(runs(store, "tags.kind = 'arm'")) == 3
+
+
+def test_copies_of_an_earlier_version_leave_the_mean_of_runs_trained_here(tmp_path: Path) -> None:
+    store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out")
+    first, second, _ = specs()
+    trained(store, first)
+    trained(store, second, replayed="true")
+    replay("layerwise", out, store, COMMITTED)
+    assert [run.data.tags["seed"] for run in runs(store, f"tags.study = '{OWN}' and tags.kind = 'arm'")] == ["0"]
+
+
+def test_copied_stages_have_the_parameters_of_the_phases(tmp_path: Path) -> None:
+    store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out")
+    replay("layerwise", out, store)
+    stages = runs(store, "tags.kind = 'stage' and tags.stage_of = 'greedy+finetune'")
+    assert len(stages) == 9
+    found = {run.info.run_name.partition(" ")[2]: run.data.params for run in stages}
+    base = {"loss": "mse", "corruption_level": "0", "target": "input"}
+    assert found == {
+        "stage 1": base | {"learns": "1-1", "reads": "0", "updates": "22"},
+        "stage 2": base | {"learns": "2-2", "reads": "1", "updates": "29"},
+        "fine-tuning": base | {"learns": "1-2", "reads": "0", "updates": "25"},
+    }
+    for run in runs(store, "tags.kind = 'arm'"):
+        [spec] = [spec for spec in specs() if spec.id == run.data.tags["spec"]]
+        assert run.data.params == {key: str(value) for key, value in flat(spec).items()}
+
+
+def test_updates_that_only_training_could_tell_are_left_out(tmp_path: Path) -> None:
+    base = dataclasses.replace(BASE, policy="converge+finetune", optimisation=Optimisation(patience=2))
+    store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out", base)
+    replay("layerwise", out, store)
+    assert not [run for run in runs(store, "tags.kind = 'stage'") if "updates" in run.data.params]
+
+
+@pytest.mark.parametrize("change", ["nothing", "rows"])
+def test_a_record_is_copied_again_only_when_its_rows_were_made_by_other_code(tmp_path: Path, change: str) -> None:
+    store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out")
+    replay("layerwise", out, store)
+    before = {run.info.run_id for run in runs(store, "tags.kind = 'arm'")}
+    if change == "rows":
+        rows = pd.read_csv(out / "runs.csv").assign(commit="b" * 40, **{"final/recon_mse": 0.2})
+        rows.to_csv(out / "runs.csv", index=False)
+    replay("layerwise", out, store)
+    now = runs(store, "tags.kind = 'arm'")
+    assert len(now) == 3
+    assert ({run.info.run_id for run in now} == before) == (change == "nothing")
+    assert {run.data.metrics["final/recon_mse"] for run in now} == {0.1 if change == "nothing" else 0.2}
