@@ -232,7 +232,7 @@ def run(
     final = {f"final/{name}": value for name, value in measured(stack, spec, splits).items()}
     tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=state.updates)
     few = splits.valid.images[:2]
-    tracker.model(stack.encoder, Images(few)(torch.arange(len(few))))
+    tracker.model(stack.encoder, Images(few)(torch.arange(len(few))), state.updates)
     if work:
         save_encoder(work / "encoder.safetensors", stack, spec.stack)
         tracker.artifact(work / "encoder.safetensors", "encoder")

@@ -48,5 +48,5 @@ class NullTracker:
     def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:
         pass
 
-    def model(self, encoder: nn.Module, example: Tensor) -> None:
+    def model(self, encoder: nn.Module, example: Tensor, step: int) -> None:
         pass

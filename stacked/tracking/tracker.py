@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked.tracking.backend.client import PICTURES, StoreClient
+from stacked.tracking.backend.logged_encoder import LoggedEncoder
 from stacked.tracking.backend.store import OUTAGES, Store, open_store
 from stacked.tracking.pending_uploads import PendingUpload, is_picture
 from stacked.tracking.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record
@@ -33,6 +36,9 @@ from stacked.util.paths import without_folders
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+#: Characters that MLflow refuses in the name of a model.
+_REFUSED_IN_MODEL_NAMES = re.compile("[/:.%\"']+")
 
 __all__ = ["Run", "Store", "Tracker", "open_store", "study_run"]
 
@@ -162,6 +168,7 @@ class Tracker(Family):
         with held(work):
             record = open_record(work, store.name, experiment, name, tags, params)
             super().__init__(StoreClient(store, experiment), work, record)
+            self._dataset: tuple[str, str] | None = None
             self._uploader.flush(strict=True)
 
     def __enter__(self) -> Tracker:
@@ -198,21 +205,31 @@ class Tracker(Family):
     def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:
         """Log that the run uses a dataset of `rows` uint8 examples of `shape`; `context` is its purpose, such as "train"."""
         plain = {"name": name, "digest": digest, "rows": rows, "shape": list(shape), "context": context}
+        self._dataset = (name, digest)
         self._do(PendingUpload("log_dataset", plain, once=f"dataset {name} {digest} {context}"))
 
-    def model(self, encoder: nn.Module, example: Tensor) -> None:
-        """Log the encoder, once for a run, as the model "encoder"; `example` is a batch of inputs.
+    def model(self, encoder: nn.Module, example: Tensor, step: int) -> None:
+        """Log the encoder as it is after `step` updates, once for a run; `example` is a batch of inputs.
 
-        It is exported in eval mode for any batch size; `mlflow.pytorch.load_model` returns a graph module.
+        The model is named "encoder" and the run, such as "encoder-joint-s0". It has the run's parameters, the last value of
+        each metric logged so far, and the dataset. It is exported in eval mode for any batch size;
+        `mlflow.pytorch.load_model` returns a graph module.
         """
         import torch
 
         frozen = copy.deepcopy(encoder).cpu().to(memory_format=torch.contiguous_format).eval()
         # MLflow stores the example twice as text: multiples of 1/4 are short
         batch = (torch.cat([example, example])[:2].detach().cpu().mul(4).round() / 4).numpy()
-        self._do(
-            PendingUpload("log_model", {"name": "encoder"}, {"example": batch}, {"model": frozen}, once="model encoder")
+        last = {name: entry for entry in self._log.entries for name in entry.metrics}
+        logged = LoggedEncoder(
+            _REFUSED_IN_MODEL_NAMES.sub("-", f"encoder-{self._record.name}"),
+            step,
+            dict(self._record.params),
+            [replace(entry, metrics={name: entry.metrics[name]}) for name, entry in last.items()],
+            self._dataset,
         )
+        live = {"model": frozen, "logged": logged}
+        self._do(PendingUpload("log_model", {}, {"example": batch}, live, once="model encoder"))
 
 
 def set_aside(store: Store, work: Path) -> None:

@@ -51,7 +51,7 @@ def test_all_is_sent_again_to_a_new_database(store: Store, tmp_path: Path) -> No
         tracker.dataset("digits", "a" * 64, rows=10, shape=(1, 8, 8), context="train")
         tracker.text("{}", "spec.json")
         tracker.image("grid", np.zeros((8, 8), np.uint8), 3)
-        tracker.model(torch.nn.Flatten(), torch.zeros(2, 1, 2, 2))
+        tracker.model(torch.nn.Flatten(), torch.zeros(2, 1, 2, 2), 0)
         with tracker.stage(1, "stage 1", {}) as stage:
             stage.log({"stage/loss": 1.0}, 0)
         log(tracker, range(100))

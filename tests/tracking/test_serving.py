@@ -20,6 +20,7 @@ import torch
 from stacked import StackSpec
 from stacked.model.stack import build
 from stacked.tracking.backend.client import StoreClient
+from stacked.tracking.backend.logged_encoder import LoggedEncoder
 from stacked.tracking.backend.store import open_store
 from tests.helpers.tracked import free_port
 
@@ -31,7 +32,8 @@ def test_mlflow_serves_the_codes(tmp_path: Path) -> None:
     encoder = build(StackSpec.of("conv", 4, 3), (1, 8, 8)).encoder.eval()
     client = StoreClient(open_store(tmp_path), "served")
     run_id = client.create_run("run", 0, {})
-    client.log_model(run_id, "encoder", encoder, np.zeros((2, 1, 8, 8), dtype=np.float32))
+    example, logged = np.zeros((2, 1, 8, 8), dtype=np.float32), LoggedEncoder("encoder", 0, {}, [], None)
+    client.log_model(run_id, encoder, example, logged)
     client.end_run(run_id, "FINISHED", 1)
     [model] = tmp_path.rglob("MLmodel")
     port, log = free_port(), tmp_path / "log"

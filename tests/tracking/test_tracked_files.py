@@ -78,14 +78,14 @@ def test_the_encoder_loads_back_as_it_was(store: Store, tmp_path: Path, monkeypa
     encoder[1].running_mean.fill_(0.3)
     batch = torch.rand(5, 1, 9, 9)
     with arm(store, tmp_path / "work") as tracker:
-        tracker.model(encoder, batch[:1])
-        tracker.model(encoder, batch[:1])
+        tracker.model(encoder, batch[:1], 7)
+        tracker.model(encoder, batch[:1], 7)
     assert encoder.training
     assert "MLFLOW_TRACKING_URI" not in os.environ
     run = run_of(store, tracker)
     [output] = run.outputs.model_outputs
     logged = MlflowClient(store.uri).get_logged_model(output.model_id)
-    assert (logged.name, logged.experiment_id) == ("encoder", run.info.experiment_id)
+    assert (logged.name, logged.experiment_id) == ("encoder-layerwise-s0", run.info.experiment_id)
     assert (logged.source_run_id, logged.status) == (tracker.run_id, "READY")
     assert logged.artifact_location.startswith(store.artifacts.as_uri())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["work", "work.lock"]
@@ -100,6 +100,41 @@ def test_the_encoder_loads_back_as_it_was(store: Store, tmp_path: Path, monkeypa
     assert info.signature.outputs.inputs[0].shape == (-1, 100)
 
 
+def test_a_model_has_the_last_metrics_the_parameters_and_the_dataset_of_its_run(store: Store, tmp_path: Path) -> None:
+    """It is the network after training: MLflow shows the metrics of the step at which a model is logged, of step 0 by default."""
+    with arm(store, tmp_path / "work", "greedy+finetune/s3") as tracker:
+        tracker.dataset("mnist", "a" * 64, rows=50_000, shape=(1, 28, 28), context="train")
+        for step, error in ((0, 0.243), (40, 0.02), (64, 0.0064)):
+            tracker.log({"eval/recon_mse": error, "progress/gflop": step / 10}, step)
+        tracker.log({"eval/probe_acc": 0.9}, 40)
+        tracker.log({"final/recon_mse": 0.007, "final/recon_fvu": float("nan")}, 64)
+        for _ in range(2):
+            tracker.model(torch.nn.Flatten(), torch.zeros(2, 1, 2, 2), 64)
+    run = run_of(store, tracker)
+    [output] = run.outputs.model_outputs
+    model = MlflowClient(store.uri).get_logged_model(output.model_id)
+    assert (model.name, output.step) == ("encoder-greedy+finetune-s3", 64)
+    assert model.params == run.data.params == {"lr": "0.1"}
+    assert {metric.key: (metric.step, metric.value) for metric in model.metrics} == {
+        "eval/recon_mse": (64, 0.0064),
+        "eval/probe_acc": (40, 0.9),
+        "progress/gflop": (64, 6.4),
+        "final/recon_mse": (64, 0.007),
+    }
+    assert {(metric.dataset_name, metric.dataset_digest) for metric in model.metrics} == {("mnist", "a" * 36)}
+    assert {metric.run_id for metric in model.metrics} == {tracker.run_id}
+    history = MlflowClient(store.uri).get_metric_history(tracker.run_id, "eval/recon_mse")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.243), (40, 0.02), (64, 0.0064)]
+
+
+def test_a_model_is_named_without_what_mlflow_refuses(store: Store, tmp_path: Path) -> None:
+    tags = {"kind": "arm", "arm": "lr 0.1: 50 %", "seed": 0}
+    with Tracker(store, "odd", name="lr 0.1: 50 %/s0", work=tmp_path / "odd", tags=tags, params={}) as tracker:
+        tracker.model(torch.nn.Flatten(), torch.zeros(2, 1, 2, 2), 0)
+    [output] = run_of(store, tracker).outputs.model_outputs
+    assert MlflowClient(store.uri).get_logged_model(output.model_id).name == "encoder-lr 0-1- 50 -s0"
+
+
 def test_what_is_sent_again_after_a_kill_is_there_once(store: Store, tmp_path: Path) -> None:
     """A process that is killed between sending something and noting that sends it again when it goes on."""
 
@@ -108,7 +143,7 @@ def test_what_is_sent_again_after_a_kill_is_there_once(store: Store, tmp_path: P
             for step in (0, 100):
                 tracker.image("recon_grid", np.zeros((4, 4), np.uint8), step)
             tracker.dataset("digits", "a" * 36, rows=3, shape=[1, 2, 2], context="train")
-            tracker.model(torch.nn.Linear(4, 2), torch.rand(1, 4))
+            tracker.model(torch.nn.Linear(4, 2), torch.rand(1, 4), 100)
         return tracker
 
     run_id = run().run_id

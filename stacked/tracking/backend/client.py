@@ -36,6 +36,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 
 from stacked.tracking.backend.answers import checked_id, server_errors
+from stacked.tracking.backend.logged_encoder import DIGEST, LoggedEncoder
 from stacked.tracking.backend.logged_metrics import LoggedMetrics
 from stacked.tracking.backend.workarounds import forget_artifact_repository, release_exports, save_model
 from stacked.util.links import leads_out, left_out
@@ -102,6 +103,9 @@ class StoreClient(StoreQueries):
         metrics = [
             Metric(name, value, entry.time, entry.step) for entry in entries for name, value in entry.metrics.items()
         ]
+        self._log_batches(run_id, metrics)
+
+    def _log_batches(self, run_id: str, metrics: Sequence[Metric]) -> None:
         for start in range(0, len(metrics), MAX_METRICS):
             self._client.log_batch(run_id, metrics=metrics[start : start + MAX_METRICS], synchronous=True)
 
@@ -148,7 +152,7 @@ class StoreClient(StoreQueries):
         used_for = InputTag(key="mlflow.data.context", value=context)
         self._client.log_inputs(run_id, datasets=[DatasetInput(dataset=dataset, tags=[used_for])])
 
-    def log_model(self, run_id: str, name: str, model: nn.Module, example: NDArray[np.float32]) -> None:
+    def log_model(self, run_id: str, model: nn.Module, example: NDArray[np.float32], logged: LoggedEncoder) -> None:
         """Log a model in torch's export format, with a signature that leaves the batch size open.
 
         `model` is in eval mode on the CPU; `example` is a batch of at least two, because torch treats a size of one as fixed.
@@ -159,13 +163,14 @@ class StoreClient(StoreQueries):
         with torch.no_grad():
             output = model(torch.from_numpy(example)).numpy()
         requirements = [f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"]
-        made = self._find_model(run_id, name) or self._client.create_logged_model(
-            self.experiment_id, name=name, source_run_id=run_id
+        made = self._find_model(run_id, logged.name) or self._client.create_logged_model(
+            self.experiment_id, name=logged.name, source_run_id=run_id, params=logged.parameters
         )
         model_id = checked_id(made.model_id)
         outputs = self._client.get_run(run_id).outputs
         if model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
-            self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+            self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=logged.step)])
+        self._log_batches(run_id, logged.metrics_of(model_id, run_id))
         with release_exports(), tempfile.TemporaryDirectory() as folder:
             save_model(
                 f"{folder}/model",
@@ -188,14 +193,11 @@ class StoreClient(StoreQueries):
 
 
 def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int]) -> Dataset:
-    """Return MLflow's description of a dataset of `rows` uint8 examples of `shape`, without a location.
-
-    MLflow keeps 36 characters of a digest.
-    """
+    """Return MLflow's description of a dataset of `rows` uint8 examples of `shape`, without a location."""
     spec = [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *shape]}}]
     return Dataset(
         name=name,
-        digest=digest[:36],
+        digest=digest[:DIGEST],
         source_type="code",
         source=json.dumps({"tags": {"name": name}}),
         schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps(spec), "targets": None}}),

@@ -73,7 +73,7 @@ def loading(store: Store, work: Path) -> float:
 
     with Tracker(store, "benchmark", name="first", work=work, tags={}, params={}) as tracker:
         began = time.perf_counter()
-        tracker.model(small, torch.zeros(2, 1, 8, 8))
+        tracker.model(small, torch.zeros(2, 1, 8, 8), 0)
         return time.perf_counter() - began
 
 

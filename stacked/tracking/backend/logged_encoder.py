@@ -1,0 +1,47 @@
+"""What MLflow shows of the encoder of a run, beside its files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mlflow.entities import Metric
+
+from stacked.tracking.backend.logged_metrics import LoggedMetrics
+
+#: Number of characters of a dataset's digest that MLflow keeps.
+DIGEST = 36
+
+
+@dataclass(frozen=True)
+class LoggedEncoder:
+    """The name of a run's encoder, and what describes it.
+
+    step: number of updates that trained it. parameters: those of the run. entries: the last values of the run's metrics, as
+    they were logged there. dataset: name and digest of the data, if they are known.
+    """
+
+    name: str
+    step: int
+    parameters: dict[str, str]
+    entries: list[LoggedMetrics]
+    dataset: tuple[str, str] | None
+
+    def metrics_of(self, model_id: str, run_id: str) -> list[Metric]:
+        """Return the metrics as those of a model; without values that are not finite, of which MLflow would make zeros."""
+        name, digest = self.dataset or (None, None)
+        return [
+            Metric(
+                metric,
+                value,
+                entry.time,
+                entry.step,
+                model_id=model_id,
+                run_id=run_id,
+                dataset_name=name,
+                dataset_digest=digest[:DIGEST] if digest else None,
+            )
+            for entry in self.entries
+            for metric, value in entry.metrics.items()
+            if math.isfinite(value)
+        ]
