@@ -107,6 +107,10 @@ class Curves:
         if probing:
             self.tracker.image("recon_grid", grid(stack, self.shown), step)
 
+    def ended(self, stack: StackedAutoencoder) -> None:
+        """Record the pictures of the trained stack, at step 0: MLflow compares pictures of runs at one step."""
+        self.tracker.image("recon_grid_final", grid(stack, self.shown), 0)
+
     def constant(self, stack: StackedAutoencoder) -> None:
         """Record an arm without training: the same values at both ends of the grid, which draw a line."""
         values = self.measure(stack, True)

@@ -228,9 +228,11 @@ def run(
     )
     if not phases:
         curves.constant(stack)
+    curves.ended(stack)
 
     final = {f"final/{name}": value for name, value in measured(stack, spec, splits).items()}
-    tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=state.updates)
+    # at step 0: of a metric with later steps MLflow draws a line, here of one point
+    tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=0)
     few = splits.valid.images[:2]
     tracker.model(stack.encoder, Images(few)(torch.arange(len(few))), state.updates)
     if work:

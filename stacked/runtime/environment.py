@@ -57,6 +57,7 @@ def environment(device: torch.device) -> dict[str, str]:
         "deterministic": str(is_strict()).lower(),
         "commit": commit,
         "dirty": str(dirty).lower(),
+        **({} if commit == "unknown" else {"mlflow.source.git.commit": commit}),
         **{package: importlib.metadata.version(package) for package in PACKAGES},
     }
 

@@ -21,6 +21,7 @@ from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
 from stacked.tracking.backend.store import OUTAGES, Store, reason_of
 from stacked.util.errors import InputError
+from stacked.viewing.group_colours import GROUP_TAG
 
 MEAN = "mean over seeds"
 EVERY = "every seed"
@@ -42,11 +43,21 @@ COSTS = (
 #: The pairs of charts that average seeds. MLflow pairs values by position, so a cost must be logged at exactly the steps of the
 #: metric; and seconds at the same step differ between seeds, so that their mean would be a saw-tooth.
 MEAN_COSTS = (("eval/recon_mse", "progress/gflop"), ("eval/probe_acc", "progress/gflop_at_probe"))
-IMAGE_KEY = "recon_grid"
+#: Series of pictures: of the trained stack, at step 0 in all runs, because a chart shows one step of all runs; while training.
+IMAGE_KEYS = ("recon_grid_final", "recon_grid")
+#: Further columns of the table of runs: the command, and the commit of the code.
+ATTRIBUTES = ("attributes.`Source`", "attributes.`Version`")
 MAX_TAG = 20_000  # MLflow's limit of the characters in an experiment's tag
 
-UPDATES, COST, STAGES, OUTCOME = "Quality vs updates", "Quality vs cost", "Stages", "Outcome"
-PICTURES = "Images"
+UPDATES, COST, STAGES = "Quality vs updates", "Quality vs cost", "Stages"
+PICTURES = "Reconstructions"
+#: What an axis shows, and how it is named in the titles of charts: MLflow writes "Step" and the metric's name at the axis.
+AXES = {
+    "": "updates (step)",
+    "progress/gflop": "GFLOP",
+    "progress/gflop_at_probe": "GFLOP",
+    "progress/train_seconds": "seconds of training",
+}
 # MLflow adds charts of all other metrics to the section of their prefix
 THE_REST = ("eval", "final", "progress", "train")
 
@@ -62,9 +73,9 @@ def save_views(
 ) -> dict[str, str]:
     """Save the views "mean over seeds" and "every seed" of a study; returns the keys of those that were saved.
 
-    probe, images: whether the study logs probe accuracies and the picture series "recon_grid". The axis of accuracies spans the
-    values recorded so far: save the views again after adding runs. A key depends only on study and view, so that addresses stay
-    valid. Raises `InputError` for a quote in `study`.
+    probe, images: whether the study logs probe accuracies and the picture series of `IMAGE_KEYS`. outcomes: final metrics that
+    are columns of the table of runs. The axis of accuracies spans the values recorded so far: save the views again after adding
+    runs. A key depends only on study and view, so that addresses stay valid. Raises `InputError` for a quote in `study`.
     """
     if "'" in study or '"' in study:
         raise InputError(f"the study id {study!r} contains a quote; use letters, digits and '-' or '_'")
@@ -82,26 +93,41 @@ def save_views(
 
 def _save_all(client: StoreClient, study: str, probe: bool, images: bool, outcomes: Sequence[str]) -> dict[str, str]:
     span = _accuracy_span(client, study) if probe else None
-    mean, every = (_charts(probe, span, outcomes, costs) for costs in (MEAN_COSTS, COSTS))
-    pictures = [_picture_chart()] if images else []
+    group_by = _group_tag(client, study)
+    mean, every = (_charts(probe, span, costs) for costs in (MEAN_COSTS, COSTS))
+    pictures = [_picture_chart(key) for key in IMAGE_KEYS] if images else []
     # a chart of pictures stays empty while runs are grouped; MLflow adds one unless it is listed as deleted
     hidden = [picture | {"deleted": True} for picture in pictures]
     views = {
-        MEAN: _page(study, mean + hidden, group_by="arm"),
-        EVERY: _page(study, every + pictures, group_by=None),
+        MEAN: _page(study, mean + hidden, outcomes, group_by=group_by),
+        EVERY: _page(study, _after(UPDATES, every, pictures), outcomes, group_by=None),
     }
     keys = {}
     for name, page in views.items():
-        key = hashlib.sha256(f"{study}/{name}".encode()).hexdigest()[:24]
+        key = view_key(study, name)
         if _save(client, key, f"{study}: {name}", page):
             keys[name] = key
     return keys
 
 
-def view_url(base: str, experiment_id: str, key: str) -> str:
-    """Return the address of a saved view; any additional search or sort parameter would disable the view."""
-    view = f"compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey={key}"
+def _after(section: str, charts: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return charts with `more` of them after those of a section."""
+    end = 1 + max(at for at, chart in enumerate(charts) if chart["metricSectionId"] == section)
+    return [*charts[:end], *more, *charts[end:]]
+
+
+def view_url(base: str, experiment_id: str, key: str, *, table: bool = False) -> str:
+    """Return the address of a saved view, with its charts or with the table of its runs.
+
+    Any additional search or sort parameter would disable the view.
+    """
+    view = f"compareRunsMode={'TABLE' if table else 'CHART'}&workflowType=machine_learning&viewStateShareKey={key}"
     return f"{base}/#/experiments/{experiment_id}/runs?{view}"
+
+
+def view_key(study: str, name: str) -> str:
+    """Return the key under which a view of a study is saved."""
+    return hashlib.sha256(f"{study}/{name}".encode()).hexdigest()[:24]
 
 
 def _save(client: StoreClient, key: str, title: str, page: dict[str, Any]) -> bool:
@@ -138,9 +164,15 @@ def _accuracy_span(client: StoreClient, study: str) -> tuple[float, float] | Non
     return low - margin, high + margin
 
 
-def _charts(
-    probe: bool, span: tuple[float, float] | None, outcomes: Sequence[str], costs: Sequence[tuple[str, str]]
-) -> list[dict[str, Any]]:
+def _group_tag(client: StoreClient, study: str) -> str:
+    """Return the tag to group by: that of groups with their runs' colours, or "arm" where an earlier version recorded runs."""
+    try:
+        return GROUP_TAG if client.all_have_tag(_query(study), GROUP_TAG) else "arm"
+    except OUTAGES:
+        return GROUP_TAG  # the views cannot be saved either, which causes a warning
+
+
+def _charts(probe: bool, span: tuple[float, float] | None, costs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """Return the charts in the order of the page, which hides those without data."""
     accuracy = {"range": {"yMin": span[0], "yMax": span[1]} if span else {}}
     charts = [_line(UPDATES, ERROR, log=True)]
@@ -151,13 +183,14 @@ def _charts(
             charts.append(_line(COST, metric, against=cost, log=True))
         elif probe:
             charts.append(_line(COST, metric, against=cost) | accuracy)
-    charts += [_line(STAGES, "progress/stage"), _line(STAGES, "train/loss", log=True)]
-    return charts + [_bar(metric) for metric in outcomes]
+    return [*charts, _line(STAGES, "progress/stage"), _line(STAGES, "train/loss", log=True)]
 
 
 def _line(section: str, metric: str, *, against: str = "", log: bool = False) -> dict[str, Any]:
     """Return a chart of a metric against the step, or against another metric logged at the same steps."""
     return _chart("LINE", section, metric, f"{metric} {against}") | {
+        "displayName": f"{metric} against {AXES[against]}",
+        "displayPoints": False,
         "selectedMetricKeys": [metric],
         "lineSmoothness": 0,
         "xAxisScaleType": "linear",
@@ -173,12 +206,8 @@ def _line(section: str, metric: str, *, against: str = "", log: bool = False) ->
     }
 
 
-def _bar(metric: str) -> dict[str, Any]:
-    return _chart("BAR", OUTCOME, metric, metric)
-
-
-def _picture_chart() -> dict[str, Any]:
-    return _chart("IMAGE", PICTURES, IMAGE_KEY, IMAGE_KEY) | {"imageKeys": [IMAGE_KEY], "step": 0}
+def _picture_chart(key: str) -> dict[str, Any]:
+    return _chart("IMAGE", PICTURES, key, key) | {"imageKeys": [key], "step": 0, "showRunParams": False}
 
 
 def _chart(kind: str, section: str, metric: str, name: str) -> dict[str, Any]:
@@ -193,11 +222,13 @@ def _chart(kind: str, section: str, metric: str, name: str) -> dict[str, Any]:
     }
 
 
-def _page(study: str, charts: list[dict[str, Any]], group_by: str | None) -> dict[str, Any]:
+def _page(study: str, charts: list[dict[str, Any]], outcomes: Sequence[str], group_by: str | None) -> dict[str, Any]:
     """Return the state of the page: its runs, columns and charts."""
     grouping = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": group_by}]}
     own = dict.fromkeys(chart["metricSectionId"] for chart in charts if not chart["deleted"])
-    sections = [_section(name, opened=True) for name in own]
+    height = 380 if group_by else 480  # of every seed the legend has an entry
+    # a row of pictures is as wide as the page
+    sections = [_section(name, opened=True, columns=1 if name == PICTURES else 2, height=height) for name in own]
     sections += [_section(name, opened=False) for name in THE_REST]
     return {
         "searchFilter": _query(study),
@@ -209,12 +240,7 @@ def _page(study: str, charts: list[dict[str, Any]], group_by: str | None) -> dic
         "modelVersionFilter": "All Runs",
         "columnOrder": [],
         "columnWidths": {},
-        "selectedColumns": [
-            "tags.`arm`",
-            "tags.`seed`",
-            "metrics.`final/probe_acc`",
-            "metrics.`final/recon_mse`",
-        ],
+        "selectedColumns": ["tags.`arm`", "tags.`seed`", *(f"metrics.`{metric}`" for metric in outcomes), *ATTRIBUTES],
         "runsExpanded": {},
         "runsPinned": [],
         "runsHidden": [],
@@ -234,7 +260,7 @@ def _page(study: str, charts: list[dict[str, Any]], group_by: str | None) -> dic
     }
 
 
-def _section(name: str, opened: bool) -> dict[str, Any]:
+def _section(name: str, opened: bool, columns: int = 2, height: int = 380) -> dict[str, Any]:
     return {
         "uuid": name,
         "name": name,
@@ -242,6 +268,6 @@ def _section(name: str, opened: bool) -> dict[str, Any]:
         "isReordered": True,
         "deleted": False,
         "isGenerated": False,
-        "columns": 2,
-        "cardHeight": 380,
+        "columns": columns,
+        "cardHeight": height,
     }

@@ -1,32 +1,39 @@
-"""What a study leaves in MLflow beside its runs: saved views, and its report."""
+"""What a study leaves in MLflow beside its runs: saved views, its report, and a description of the experiment."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studies.framework.descriptions import BEGINNING, NOTE, of_experiment
 from studies.record.names import experiment_name
 from studies.statistics.rows import load_rows
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
+    from stacked.tracking.backend.client import StoreClient
     from stacked.tracking.backend.store import Store
 
+#: The artifact of a study's run that holds its report with all figures.
+REPORT = "report.html"
 #: (what the view shows, the key under which it is saved, the experiment's id)
 View = tuple[str, str, str]
 
 
 def save(study: str, base: RunSpec, out: Path, store: Store, experiment: str | None = None) -> list[View]:
-    """Save the two views of a study, and its report as the artifacts of a run of its own.
+    """Save the two views of a study, its report as artifacts of a run of its own, and a description of the experiment.
 
     experiment: MLflow's experiment that has the runs (None: the one in which runs with this base are trained).
     """
     from stacked.tracking.backend.client import StoreClient
     from stacked.tracking.tracker import study_run
     from stacked.viewing.views import save_views
+    from studies.report.html import html_page
 
     experiment, columns = experiment or experiment_name(base), set(load_rows(out).columns)
     with study_run(store, experiment, study) as run:
+        if (out / "README.md").exists():
+            run.text(html_page(out / "README.md"), REPORT)
         for path, folder in (
             (out / "README.md", "report"),
             (out / "runs.csv", "tables"),
@@ -42,4 +49,26 @@ def save(study: str, base: RunSpec, out: Path, store: Store, experiment: str | N
     ]
     outcomes = [metric for metric in outcomes if metric in columns]
     keys = save_views(store, experiment, study, probe="final/probe_acc" in columns, images=True, outcomes=outcomes)
-    return [(f"{study}: {name}", key, StoreClient(store, experiment).experiment_id) for name, key in keys.items()]
+    client = StoreClient(store, experiment)
+    if keys:
+        _describe(client, base)
+    return [(f"{study}: {name}", key, client.experiment_id) for name, key in keys.items()]
+
+
+def _describe(client: StoreClient, base: RunSpec) -> None:
+    """Describe the experiment, with the addresses of what its studies saved there, unless its user has described it."""
+    from stacked.tracking.backend.circuit_breaker import ATTEMPT_SECONDS
+    from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
+    from stacked.viewing.views import EVERY, MEAN, view_key, view_url
+
+    links = []
+    with bounded(ATTEMPT_SECONDS, ANSWER_SECONDS):
+        experiment = client.experiment_id
+        for study, run in client.runs_by_name("tags.kind = 'study'").items():
+            views = {name: view_url("", experiment, view_key(study, name)) for name in (MEAN, EVERY)}
+            views["table of runs"] = view_url("", experiment, view_key(study, EVERY), table=True)
+            report = f"#/experiments/{experiment}/runs/{run.info.run_id}/artifacts/{REPORT}"
+            links.append((study, "report with tables and figures", report))
+            links += [(study, name, address.removeprefix("/")) for name, address in views.items()]
+        if client.experiment_tags().get(NOTE, BEGINNING).startswith(BEGINNING):
+            client.tag_experiment(NOTE, of_experiment(base, links))

@@ -49,6 +49,7 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
     """The jobs, seed by seed, so that an interrupted study has whole pairs."""
     from stacked.data.stream import Order
     from stacked.runtime.determinism import strict
+    from stacked.viewing.group_colours import group_tags
     from studies.figures.style import arm_colours
     from studies.framework.compute_budget import budgets
     from studies.framework.threads import share
@@ -85,6 +86,7 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
     every = max(1, longest // POINTS)
     evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
     colours = arm_colours([*arms, *POLICIES])
+    source = {"mlflow.source.name": study.prog, "mlflow.source.type": "LOCAL"}
     for seed in given.seeds:
         for name in given.arms:
             yield Job(
@@ -92,7 +94,7 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
                 name,
                 f"{study.name}-{given.configuration}",
                 experiment_name(given.base),
-                colours[name],
+                source | group_tags(name, colours),
                 given,
                 threads,
                 study.arm_names,

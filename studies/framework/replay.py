@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.util.errors import InputError
+from studies.framework.descriptions import NOTE, of_run
 from studies.framework.mlflow_page import View, save
 from studies.record.names import configuration, experiment_name
 from studies.record.runs import recorded
@@ -34,6 +37,7 @@ def replay(study: str, out: Path, store: Store, what: str = "record") -> list[Vi
     """
     from stacked.tracking.run_record import read_record
     from stacked.tracking.tracker import set_aside, was_replayed
+    from stacked.viewing.group_colours import group_tags
     from studies.figures.style import arm_colours
 
     base, equal = recorded(out)
@@ -55,13 +59,8 @@ def replay(study: str, out: Path, store: Store, what: str = "record") -> list[Vi
                 continue
             set_aside(store, work)
         tags = {key: row[key] for key in TAGS}
-        tags |= {
-            "kind": "arm",
-            "study": name,
-            "spec": row["run"],
-            "replayed": "true",
-            "mlflow.runColor": colours[row["arm"]],
-        }
+        tags |= {"kind": "arm", "study": name, "spec": row["run"], "replayed": "true"}
+        tags |= group_tags(row["arm"], colours)
         _copy(row, curves[curves["run"] == row["run"]], tags, store, experiment, work)
     return save(name, base, out, store, experiment)
 
@@ -90,7 +89,7 @@ def _suffix(what: str, out: Path) -> str:
 
 
 def _copy(
-    row: dict[Any, Any], points: pd.DataFrame, tags: dict[str, object], store: Store, experiment: str, work: Path
+    row: dict[Any, Any], points: pd.DataFrame, tags: Mapping[str, object], store: Store, experiment: str, work: Path
 ) -> None:
     """Log a recorded run: its points, a stage run for each phase that was trained, and its final metrics."""
     from stacked.spec import from_json
@@ -98,7 +97,10 @@ def _copy(
     from stacked.util.serialization import flat
 
     spec, name = from_json(row["spec"]), f"{row['arm']}/s{row['seed']}"
-    with Tracker(store, experiment, name=name, work=work, tags=tags, params=flat(spec)) as tracker:
+    noted: dict[str, object] = {**tags, NOTE: f"Copied from a record, not trained here.\n\n{of_run(spec)}"}
+    if re.fullmatch("[0-9a-f]{40}", str(row["commit"])):
+        noted["mlflow.source.git.commit"] = row["commit"]
+    with Tracker(store, experiment, name=name, work=work, tags=noted, params=flat(spec)) as tracker:
         for point in points.to_dict("records"):
             tracker.log(measurements(point), step=int(point["step"]))
         for number, phase in enumerate(spec.phases(), start=1):
@@ -109,7 +111,7 @@ def _copy(
                 for point in trained.to_dict("records"):
                     values = {"stage/loss": point["train/loss"], "stage/lr": point["train/lr"]}
                     stage.log(values, step=int(point["phase_step"]))
-        tracker.log(measurements(row), step=int(row["updates"]))
+        tracker.log(measurements(row), step=0)
 
 
 def _parameters(phase: Phase, spec: RunSpec) -> dict[str, object]:

@@ -155,7 +155,7 @@ def planned(study: TrainingStudy, given: Options, splits: Splits, threads: int) 
             arm.name,
             study.name,
             experiment_name(given.base),
-            "",
+            {},
             given,
             threads,
             study.arm_names,

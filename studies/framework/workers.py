@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
@@ -51,14 +51,15 @@ Flag: TypeAlias = c_bool
 class Job:
     """One run of a study, as a worker process gets it.
 
-    arms: the order in which rows are kept. data: the digest of the data that the record is of ("": whatever is given).
+    tags: further ones of its run in MLflow. arms: the order in which rows are kept. data: the digest of the data that the record
+    is of ("": whatever is given).
     """
 
     spec: RunSpec
     arm: str
     study: str
     experiment: str
-    colour: str
+    tags: Mapping[str, str]
     given: Options
     threads: int
     arms: tuple[str, ...] = ()
@@ -251,6 +252,7 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
     from stacked.tracking.tracker import Tracker, open_store, set_aside, was_replayed
     from stacked.tracking.work_folder import held
     from stacked.util.serialization import flat
+    from studies.framework.descriptions import NOTE, of_run
     from studies.framework.threads import limited
 
     spec, given, name = job.spec, job.given, f"{job.arm}/s{job.spec.seed}"
@@ -262,7 +264,8 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
         "seed": spec.seed,
         "study": job.study,
         "spec": spec.id,
-        "mlflow.runColor": job.colour,
+        NOTE: of_run(spec),
+        **job.tags,
     }
     # for longer than a worker lives on after the death of its parent
     with held(folder, wait=2 * PATIENCE):

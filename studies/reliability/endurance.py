@@ -113,8 +113,9 @@ def runs(folder: Path, phases: int) -> list[Job]:
     given = options("endurance", parser("", "", (ARM,)).parse_args(words))
     spec = replace(given.base, policy=ARM, evaluation=replace(given.base.evaluation, every=5))
     seeds = range(-(-phases // len(spec.phases())))
-    study, experiment, colours = f"endurance-{given.configuration}", experiment_name(spec), arm_colours([ARM])
-    return [Job(replace(spec, seed=seed), ARM, study, experiment, colours[ARM], given, 1, (ARM,)) for seed in seeds]
+    study, experiment = f"endurance-{given.configuration}", experiment_name(spec)
+    tags = {"mlflow.runColor": arm_colours([ARM])[ARM]}
+    return [Job(replace(spec, seed=seed), ARM, study, experiment, tags, given, 1, (ARM,)) for seed in seeds]
 
 
 def held() -> tuple[float, int, int, int, int]:

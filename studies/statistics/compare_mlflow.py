@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 #: Columns, metrics and tags that tell of the clock, or of who edited the code meanwhile.
-TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit", "dirty", "threads")
+TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit", "mlflow.source.git.commit", "dirty", "threads")
 #: Tags that hold a random name.
 RANDOM = ("record_key", "mlflow.parentRunId")
 #: Artifacts whose bytes tell of neither: pictures, figures, and the spec.

@@ -99,6 +99,34 @@ def test_mlflow_has_arms_at_the_root_and_stages_below(
     assert {i.dataset.name for i in client.get_run(greedy["run_id"]).inputs.dataset_inputs} == {"digits"}
 
 
+def test_mlflow_says_what_runs_are_and_what_they_were_measured_on(
+    smoke: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, store, _ = smoke
+    mlflow.set_tracking_uri(open_store(store).uri)
+    client = mlflow.MlflowClient()
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    rows = load_rows(out).set_index("run")
+    for run in (run for run in runs if run.data.tags["kind"] == "arm"):
+        tags, row = run.data.tags, rows.loc[run.data.tags["spec"]]
+        assert (tags["mlflow.source.name"], tags["mlflow.source.type"]) == ("python -m studies.layerwise", "LOCAL")
+        assert tags.get("mlflow.source.git.commit", "unknown") == tags["commit"]
+        assert "on at most 128 images of the validation split" in tags["mlflow.note.content"]
+        assert tags["group"].rstrip() == tags["arm"]
+        [point] = client.get_metric_history(run.info.run_id, "final/recon_mse")
+        assert point.step == 0  # of a later step MLflow draws a line of one point
+        [output] = run.outputs.model_outputs
+        model = client.get_logged_model(output.model_id)
+        assert (model.name, output.step) == (f"encoder-{row['arm']}-s{row['seed']}", row["updates"])
+        measured = {metric.key: metric.value for metric in model.metrics}
+        assert measured["final/recon_mse"] == pytest.approx(row["final/recon_mse"])
+        assert measured["progress/gflop"] == pytest.approx(row["gflop"])
+        pictures = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, "images")]
+        assert [name for name in pictures if name.startswith("recon_grid_final+step+0+") and name.endswith(".png")]
+    [study] = [run for run in runs if run.data.tags["kind"] == "study"]
+    assert "report.html" in [file.path for file in client.list_artifacts(study.info.run_id)]
+
+
 def test_the_same_command_trains_nothing_again(smoke: tuple[Path, Path, subprocess.CompletedProcess[str]]) -> None:
     out, store, _ = smoke
     before = (out / "runs.csv").read_bytes()
@@ -161,18 +189,21 @@ def changed(home: Path, what: str) -> None:
             "points of joint/s0: 1 missing, 1 too many",
         ),
         (
-            "update latest_metrics set step = 0 where key = 'final/recon_mse'",
+            "update latest_metrics set step = 1 where key = 'final/recon_mse'",
             "last points of joint/s0: 1 missing, 1 too many",
         ),
-        ("update logged_models set status = 1 where model_id = MODEL", "MLflow has a model encoder that is PENDING"),
+        (
+            "update logged_models set status = 1 where model_id = MODEL",
+            r"MLflow has a model encoder-[a-z+]+-s0 that is PENDING",
+        ),
         (
             "insert into logged_models select model_id || 'x', experiment_id, name, artifact_location, creation_timestamp_ms, "
             "last_updated_timestamp_ms, status, lifecycle_stage, model_type, source_run_id, status_message from logged_models",
-            r"MLflow models of joint/s0: 0 missing, 1 too many \(encoder\)",
+            r"MLflow models of joint/s0: 0 missing, 1 too many \(encoder-joint-s0\)",
         ),
         (
             "delete from inputs where source_type = 'RUN_OUTPUT'",
-            r"outputs of joint/s0: 1 missing, 0 too many \(encoder\)",
+            r"outputs of joint/s0: 1 missing, 0 too many \(encoder-joint-s0\)",
         ),
         ("delete from inputs where source_type = 'DATASET'", r"data of joint/s0: 1 missing, 0 too many \(digits\)"),
         ("delete from params where key = 'loss'", r"parameters of joint/s0 joint: 1 missing, 0 too many \(loss\)"),

@@ -14,6 +14,7 @@ import pytest
 from stacked.apps.map_page import map_page
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.tracker import Store, Tracker, open_store
+from stacked.viewing.group_colours import group_tags, grouped
 from stacked.viewing.server import address, serve, stop
 from stacked.viewing.views import EVERY, MEAN, save_views, view_url
 from tests.helpers.tracked import free_port
@@ -29,6 +30,11 @@ pytestmark = pytest.mark.skipif(
 )
 EXPERIMENT, STUDY = "mnist-conv-16-32", "study-0001"
 ARMS = {"layerwise": "#228833", "joint": "#aa3377"}
+#: The colours of the arms' groups and runs, as the page writes them.
+COLOURS = sorted(
+    f"rgb({int(colour[1:3], 16)}, {int(colour[3:5], 16)}, {int(colour[5:], 16)})"
+    for _, colour in grouped(ARMS).values()
+)
 OPTIONS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1700,1200"
@@ -59,7 +65,7 @@ localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
 
 
 def record(store: Store, root: Path, arm: str, seed: int) -> None:
-    tags = {"kind": "arm", "arm": arm, "seed": seed, "study": STUDY, "mlflow.runColor": ARMS[arm]}
+    tags = {"kind": "arm", "arm": arm, "seed": seed, "study": STUDY, **group_tags(arm, ARMS)}
     name = f"{arm}/s{seed}"
     rate = 2.0 if arm == "layerwise" else 1.0
     with Tracker(store, EXPERIMENT, name=name, work=root / name, tags=tags, params={"lr": 0.1}) as tracker:
@@ -84,6 +90,7 @@ def record(store: Store, root: Path, arm: str, seed: int) -> None:
             if step % 300 == 0:
                 grid = np.random.default_rng(step).integers(0, 255, (56, 112), dtype=np.uint8)
                 tracker.image("recon_grid", grid, step)
+        tracker.image("recon_grid_final", grid, 0)
         tracker.log({"final/recon_mse": 0.012, "final/probe_acc": 0.95 - 0.01 * seed}, 600)
 
 
@@ -141,7 +148,7 @@ def test_the_mean_over_seeds_draws_one_curve_an_arm(
     for arm in ARMS:
         assert f"{arm} ({metric})" in chart["text"]
         assert f"{arm}/s0 ({metric})" not in chart["text"]
-    assert len(chart["colours"]) == 2
+    assert sorted(chart["colours"]) == COLOURS
     page = browser.find_element("tag name", "body").text.split()
     for words in ("Group: layerwise", "Group: joint", "Quality vs updates (2)", "Quality vs cost (2)"):
         assert words in " ".join(page)
@@ -157,14 +164,14 @@ def test_every_seed_draws_all_runs_and_their_pictures(
     for arm in ARMS:
         for seed in (0, 1):
             assert f"{arm}/s{seed} (eval/recon_mse)" in chart["text"]
-    assert sorted(chart["colours"]) == ["rgb(170, 51, 119)", "rgb(34, 136, 51)"]
+    assert sorted(chart["colours"]) == COLOURS
 
     def pictures(driver: Any) -> int:
         driver.execute_script(SCROLL_DOWN)
         charts = driver.execute_script(CHARTS)
-        return sum(chart["pictures"] for chart in charts if chart["text"].startswith("recon_grid"))
+        return sum(chart["pictures"] for chart in charts if chart["text"].startswith("recon_grid_final"))
 
-    WebDriverWait(browser, 60).until(pictures, "no picture was shown")
+    WebDriverWait(browser, 60).until(lambda driver: pictures(driver) == 4, "not every run showed its picture")
     browser.save_screenshot(str(tmp_path / "pictures.png"))
 
 

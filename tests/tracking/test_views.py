@@ -61,14 +61,50 @@ def test_the_mean_groups_by_arm_and_shows_no_pictures(store: Store) -> None:
     assert title == "demo: mean over seeds"
     assert state["searchFilter"] == "tags.study = 'demo' and tags.kind = 'arm'"
     assert state["runsHiddenMode"] == "SHOWALL"
-    assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "arm"}]
+    assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "group"}]
     shown = [chart for chart in state["compareRunCharts"] if not chart["deleted"]]
-    assert {chart["type"] for chart in shown} == {"LINE", "BAR"}
+    assert {chart["type"] for chart in shown} == {"LINE"}
 
     title, state = page(store, keys[EVERY])
     assert title == "demo: every seed"
     assert state["groupBy"] is None
-    assert [chart["imageKeys"] for chart in state["compareRunCharts"] if chart["type"] == "IMAGE"] == [["recon_grid"]]
+    pictures = [chart for chart in state["compareRunCharts"] if chart["type"] == "IMAGE"]
+    assert [chart["imageKeys"] for chart in pictures] == [["recon_grid_final"], ["recon_grid"]]
+    assert not any(chart["showRunParams"] for chart in pictures)  # a page of them would stand above each picture
+    opened = [section["name"] for section in state["compareRunSections"] if section["display"]]
+    assert opened == ["Quality vs updates", "Reconstructions", "Quality vs cost", "Stages"]
+
+
+def test_titles_of_charts_name_their_axes(store: Store) -> None:
+    keys = save_views(store, EXPERIMENT, "demo", probe=True, images=False)
+    titles = {name: [c["displayName"] for c in page(store, key)[1]["compareRunCharts"]] for name, key in keys.items()}
+    assert titles[MEAN][:4] == [
+        "eval/recon_mse against updates (step)",
+        "eval/probe_acc against updates (step)",
+        "eval/recon_mse against GFLOP",
+        "eval/probe_acc against GFLOP",
+    ]
+    assert "eval/recon_mse against seconds of training" in titles[EVERY]
+
+
+def test_final_results_are_columns_of_the_table_of_runs(store: Store) -> None:
+    outcomes = ["final/recon_mse", "final/classifier_acc_100"]
+    keys = save_views(store, EXPERIMENT, "demo", probe=True, images=False, outcomes=outcomes)
+    for key in keys.values():
+        state = page(store, key)[1]
+        columns = ["tags.`arm`", "tags.`seed`", *(f"metrics.`{name}`" for name in outcomes)]
+        assert state["selectedColumns"][: len(columns)] == columns
+        assert not {chart["metricKey"] for chart in state["compareRunCharts"]} & set(outcomes)  # bars from 0 look alike
+
+
+def test_runs_of_an_earlier_version_are_grouped_by_arm(store: Store, tmp_path: Path) -> None:
+    """They are in no group with their colour; a mean must not leave them out."""
+    for seed, more in ((0, {}), (1, {"group": "joint  "})):
+        tags = {"kind": "arm", "arm": "joint", "seed": seed, "study": "earlier", **more}
+        with Tracker(store, EXPERIMENT, name=f"joint/s{seed}", work=tmp_path / str(seed), tags=tags, params={}):
+            pass
+    keys = save_views(store, EXPERIMENT, "earlier", probe=False, images=False)
+    assert page(store, keys[MEAN])[1]["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "arm"}]
 
 
 def test_charts_of_quality_against_updates_and_cost(store: Store) -> None:
@@ -141,6 +177,8 @@ def test_a_study_with_a_quote_is_refused(store: Store) -> None:
 def test_the_address_has_nothing_that_switches_the_view_off() -> None:
     expected = "runs?compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey=abc"
     assert view_url("http://127.0.0.1:5000", "7", "abc") == f"http://127.0.0.1:5000/#/experiments/7/{expected}"
+    table = f"/#/experiments/7/{expected.replace('CHART', 'TABLE')}"
+    assert view_url("", "7", "abc", table=True) == table
 
 
 def test_the_server_is_on_loopback_with_one_worker(store: Store) -> None:

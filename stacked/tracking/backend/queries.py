@@ -94,6 +94,19 @@ class StoreQueries:
         """Set a tag of the experiment."""
         self._client.set_experiment_tag(self.experiment_id, key, value)
 
+    def experiment_tags(self) -> dict[str, str]:
+        """Return the tags of the experiment."""
+        return dict(self._client.get_experiment(self.experiment_id).tags)
+
+    def runs_by_name(self, query: str) -> dict[str, StoredRun]:
+        """Return the runs of the experiment that a query finds, by name; of several of a name the newest."""
+        runs = self._runs([self.experiment_id], query)
+        return {run.info.run_name: run for run in sorted(runs, key=lambda run: run.info.start_time)}
+
+    def all_have_tag(self, query: str, tag: str) -> bool:
+        """Whether all runs of the experiment that a query finds have a tag."""
+        return all(tag in run.data.tags for run in self._runs([self.experiment_id], query))
+
     def _experiments(self) -> list[str]:
         """Return the ids of all experiments, page by page: MLflow returns at most a thousand at a time."""
         page = self._client.search_experiments()
