@@ -30,6 +30,8 @@ BLOCK = 4096
 STATE_EVALUATION, LINE, STAGE_LINE = 450, 450, 170
 #: Bytes in MLflow's database of a metric, with its indices, and of a run; metrics of an evaluation, and of a stage.
 METRIC, RUN, METRICS, STAGE_METRICS = 330, 24_000, 9, 2
+#: Metrics of the encoder in MLflow: the last ones of its run.
+MODEL_METRICS = 40
 #: Bytes of a tensor's name and offset in a file, of the spec and the record of a run, and of a layer in an exported graph; and of
 #: one value of an example, stored as text in two files.
 TENSOR, RECORD, LAYER, AS_TEXT = 200, 3000, 4000, 26
@@ -74,8 +76,8 @@ def store_room(spec: RunSpec, shape: Shape, updates_per_epoch: int, work: Path) 
     encoder, evaluations = _weights(stack.encoder), _evaluations(spec, updates_per_epoch)
     kept = _file(encoder + RECORD) + _file(encoder + RECORD + len(stack.encoder) * LAYER) + 7 * BLOCK
     kept += 2 * _file(AS_TEXT * values)
-    kept += (evaluations // spec.evaluation.probe_every + 3) * (_file(round(PIXEL * 2 * SHOWN * values)) + BLOCK)
-    kept += evaluations * METRICS * METRIC + RUN
+    kept += (evaluations // spec.evaluation.probe_every + 4) * (_file(round(PIXEL * 2 * SHOWN * values)) + BLOCK)
+    kept += evaluations * METRICS * METRIC + RUN + MODEL_METRICS * METRIC
     for number, (phase, so_far, own) in enumerate(_phases(spec, updates_per_epoch), start=1):
         if number > done:
             kept += _file(_weights(stack, phase.depth) + RECORD + so_far * STATE_EVALUATION)

@@ -65,4 +65,5 @@ def room(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> t
             figures += drawn + mapped
     passing = heapq.nlargest(given.jobs, (each.temporary for each in rooms))
     stored = sum(each.kept for each in rooms) + sum(passing)
-    return stored + (figures if store.is_local else 0), out + figures
+    # the report in MLflow has the figures again, as text
+    return stored + (figures + 4 * figures // 3 if store.is_local else 0), out + figures
