@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stacked.apps.calibration import SCORES, Calibration, Values, fewest, vary
 from stacked.data.pixels import Pixels, bytes_of
 from stacked.evaluation.evaluate import varies
 from stacked.model.model_file import reading, write
@@ -33,10 +34,6 @@ BATCH = 250
 LEAST = 1e-9
 #: the most values of a code for which a covariance is estimated; larger maps are averaged over their positions
 MOST_VALUES = 1024
-#: relative difference of a value between batches that is attributed to rounding in float32
-ROUNDING = 2.0**-18
-SCORES = ("reconstruction", "density", "both")
-Scores = NDArray[np.float64]
 
 
 def default_spec() -> RunSpec:
@@ -51,11 +48,6 @@ def default_spec() -> RunSpec:
         budget=Budget((600.0,), 600.0, "updates"),
         optimisation=Optimisation(batch_size=64, corruption="masking", corruption_level=(0.2,)),
     )
-
-
-def fewest(false_alarms: float) -> int:
-    """Return the least number of calibration images for which a p-value can be as low as the false-alarm rate."""
-    return int(np.ceil(1 / false_alarms - 1e-9)) - 1
 
 
 def check_count(images: int, held_out: float, false_alarms: float, what: str = "images") -> int:
@@ -76,10 +68,10 @@ class Detector:
 
     spec: the stack and its training (None: `default_spec`). score: "reconstruction": mean squared error per pixel. "density":
     squared Mahalanobis distance of the code from those of the training images, divided by its number of values, with the
-    shrunk covariance of Ledoit & Wolf 2004 (maps of more than 1,024 values are averaged over positions). "both": sum of the
-    logarithms of the two, each divided by its mean on the training images. false_alarms: fraction of normal images that
-    `predict` may call anomalous, in (0, 1). held_out: fraction of the images of `fit` that calibrate p-values and are not
-    trained on. device: device to train on.
+    shrunk covariance of Ledoit & Wolf 2004 (maps of more than 1,024 values are averaged over positions). "both": the larger of
+    the two, after the logarithm of each was standardised by its mean and standard deviation over the calibration images, so that
+    either alone can raise an alarm. false_alarms: fraction of normal images that `predict` may call anomalous, in (0, 1).
+    held_out: fraction of the images of `fit` that calibrate p-values and are not trained on. device: device to train on.
 
     Raises InputError for invalid parameters.
     """
@@ -122,9 +114,7 @@ class Detector:
         normal, held = (Images(images, rows=rows) for rows in (order[count:], order[:count]))
         self.stack = pretrain(self.spec, normal, tuple(images.shape[1:]), device=self.device).cpu()
         self._fit_density(normal)
-        self.scale = self._parts(normal).mean(1)
-        self.held = self._parts(held)
-        self._calibrate()
+        self._calibrate(self._parts(held))
         return self
 
     @unlogged()
@@ -137,32 +127,16 @@ class Detector:
             shape = LedoitWolf().fit(codes.astype(np.float64))
             self.mean, self.precision = shape.location_, shape.precision_
         else:  # the covariance would consist of rounding errors
-            need(self.kind == "reconstruction", self._no_density("code"))
             self.mean, self.precision = codes.mean(0, dtype=np.float64), np.zeros((codes.shape[1],) * 2)
 
-    def _no_density(self, same: str) -> str:
-        return (
-            f"normal images all have the same {same}, so that score {self.kind!r} is not defined: give other images or another "
-            "spec, or score 'reconstruction'"
-        )
-
-    def _calibrate(self) -> None:
-        """Sort the scores of the calibration images; InputError if the scores of normal images are useless."""
-        densities = self.held[1]
-        code_tells = self.kind == "reconstruction" or (np.isfinite(densities).all() and self.scale[1] > 0)
-        need(bool(code_tells), self._no_density("code"))
+    def _calibrate(self, held: Values) -> None:
+        """Keep errors and densities of the calibration images [2, n]; InputError if the score of normal images is useless."""
         need(
-            self.kind != "density" or len(densities) == 1 or vary(densities), self._no_density("density of their codes")
+            self.kind == "reconstruction" or bool(self.precision.any() and np.isfinite(held[1]).all()),
+            f"normal images all have the same code, so that score {self.kind!r} is not defined: give other images or another "
+            "spec, or score 'reconstruction'",
         )
-        need(
-            self.kind != "both" or bool(self.scale[0] > 0),
-            "normal images are reconstructed without error, so that score 'both' is not defined: give score 'density'",
-        )
-        self.calibration = np.sort(self._combined(self.held))
-        need(
-            bool(np.isfinite(self.calibration).all()),
-            f"the scores {self.kind!r} of normal images are not all finite: give other images or another spec",
-        )
+        self.calibration = Calibration(self.kind, held)
 
     @property
     def _fitted(self) -> StackedAutoencoder:
@@ -187,7 +161,7 @@ class Detector:
         """Return the squared error at each pixel, averaged over channels, [N, H, W]."""
         return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
 
-    def _parts(self, images: Pixels | Images) -> Scores:
+    def _parts(self, images: Pixels | Images) -> Values:
         """Return reconstruction errors and densities [2, N], from one pass."""
 
         def both(x: Tensor) -> Tensor:
@@ -199,21 +173,13 @@ class Detector:
 
         return self._by_batch(images, both).reshape(-1, 2).T
 
-    def _combined(self, parts: Scores) -> Scores:
-        if self.kind == "both":
-            with np.errstate(divide="ignore", invalid="ignore"):  # a part can be infinite or NaN
-                found = np.log(np.maximum(parts / self.scale[:, None], np.finfo(np.float64).tiny)).sum(0)
-        else:
-            found = parts[SCORES.index(self.kind)]
-        return np.where(np.isnan(found), np.inf, found)
-
     @own_settings()
-    def score(self, images: Pixels) -> Scores:
+    def score(self, images: Pixels) -> Values:
         """Return anomaly scores, float64 [N]: the greater, the less like normal images; infinite where they are not finite.
 
         Raises InputError for images of another shape.
         """
-        return self._combined(self._parts(images))
+        return self.score_and_p_value(images)[0]
 
     @own_settings()
     def scored_by(self, score: str) -> Detector:
@@ -221,36 +187,35 @@ class Detector:
         choice(score, SCORES, "score")
         other = copy.copy(self)
         other.kind = score
-        other._calibrate()
+        other._calibrate(self.calibration.held)
         return other
 
     @own_settings()
-    def p_value(self, images: Pixels) -> Scores:
+    def p_value(self, images: Pixels) -> Values:
         """Return the conformal p-values [N] in (0, 1]: the fraction of calibration images, and itself, that score as high.
 
         For a normal image that is exchangeable with the calibration images it is at most a with a probability of at most a
         (Vovk, Gammerman & Shafer 2005, section 2.2).
         """
-        below = np.searchsorted(self.calibration, self.score(images), side="left")
-        return (len(self.calibration) - below + 1) / (len(self.calibration) + 1)
+        return self.score_and_p_value(images)[1]
+
+    @own_settings()
+    def score_and_p_value(self, images: Pixels) -> tuple[Values, Values]:
+        """Return what `score` and `p_value` return, in one pass over the images."""
+        parts = self._parts(images)
+        return self.calibration.score(parts), self.calibration.p_value(parts)
 
     @own_settings()
     def predict(self, images: Pixels) -> NDArray[np.bool_]:
         """Return which images [N] are anomalous; on average over calibrations at most `false_alarms` of normal ones."""
         return self.p_value(images) <= self.false_alarms
 
-    @property
-    def threshold(self) -> float:
-        """The greatest score that is not called anomalous."""
-        alarms = int(self.false_alarms * (len(self.calibration) + 1) + 1e-9)
-        return float(self.calibration[len(self.calibration) - alarms])
-
     @own_settings()
     def save(self, path: str | Path) -> None:
         """Write the detector to a file; InputError if it cannot be written."""
         tensors = {f"stack.{name}": tensor for name, tensor in self._fitted.state_dict().items()}
-        for name in ARRAYS:
-            tensors[name] = torch.from_numpy(np.asarray(getattr(self, name), dtype=np.float64))
+        arrays = {"mean": self.mean, "precision": self.precision, "held": self.calibration.held}
+        tensors |= {name: torch.from_numpy(np.asarray(array, dtype=np.float64)) for name, array in arrays.items()}
         header = {"score": self.kind, "false_alarms": self.false_alarms, "held_out": self.held_out}
         write(Path(path), FORMAT, tensors, self.spec.stack, self._fitted.input_shape, header)
 
@@ -261,36 +226,26 @@ class Detector:
         what = "a detector {reason}: give a file that Detector.save wrote"
         with reading(path, FORMAT, what, ("score", "false_alarms", "held_out")) as content:
             detector = cls(RunSpec(stack=content.spec), **content.header)
-            arrays = {name: content.tensors.pop(name).numpy() for name in ARRAYS}
+            content.tensors.pop("scale", None)  # of files written before scores were standardised
+            mean, precision, held = (content.tensors.pop(name).numpy() for name in ("mean", "precision", "held"))
             stack = content.empty()
             content.fill(stack, "stack.")
             detector.stack = stack.eval()
-            for name, array in arrays.items():
-                setattr(detector, name, array)
             count = summary(torch.zeros(1, *stack.latent_shape, device="meta")).shape[1]
-            shapes = [array.shape for array in arrays.values()]
-            images = arrays["held"].size // 2
-            need(shapes == [(count,), (count, count), (2,), (2, images)], "its arrays do not fit its stack")
-            need(all(array.dtype == np.float64 for array in arrays.values()), "its arrays are not of float64")
-            need(all(np.isfinite(array).all() for array in arrays.values()), "its arrays are not finite")
-            need(bool((arrays["scale"] >= 0).all() and (arrays["held"][0] >= 0).all()), "its errors are below 0")
-            need(bool((arrays["precision"].diagonal() >= 0).all()), "its precision is below 0")
+            arrays = mean, precision, held
+            need(mean.shape == (count,) and precision.shape == (count, count), "its arrays do not fit its stack")
+            need(held.shape == (2, held.size // 2), "its arrays do not fit its stack")
+            need(all(array.dtype == np.float64 for array in arrays), "its arrays are not of float64")
+            need(all(np.isfinite(array).all() for array in arrays), "its arrays are not finite")
+            need(bool((held[0] >= 0).all()), "its errors are below 0")
+            need(bool((precision.diagonal() >= 0).all()), "its precision is below 0")
             need(
-                images >= fewest(detector.false_alarms),
-                f"{images} calibration images are too few for its false-alarm rate",
+                held.shape[1] >= fewest(detector.false_alarms),
+                f"{held.shape[1]} calibration images are too few for its false-alarm rate",
             )
-            detector._calibrate()
+            detector.mean, detector.precision = mean, precision
+            detector._calibrate(held)
         return detector
-
-
-#: arrays of a fitted detector, beside its stack
-ARRAYS = ("mean", "precision", "scale", "held")
-
-
-def vary(values: NDArray[Any]) -> bool:
-    """Whether values [N] or [N, n] of N images differ by more than rounding in float32."""
-    low, high = values.min(0), values.max(0)
-    return bool((high - low > ROUNDING * np.maximum(np.abs(low), np.abs(high))).any())
 
 
 def summary(code: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stacked.model.halves import Encoder
 from stacked.model.model_file import reading, write
-from stacked.model.stack import Half, StackedAutoencoder
+from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
 from stacked.spec import StackSpec
 
@@ -19,8 +20,11 @@ def save_encoder(path: Path, stack: StackedAutoencoder, spec: StackSpec) -> None
 
 
 @own_settings()
-def load_encoder(path: str | Path) -> Half:
-    """Return the encoder in a run's encoder.safetensors, on the CPU and in eval mode: images [N, C, H, W] in 0..1 to codes.
+def load_encoder(path: str | Path) -> Encoder:
+    """Return the encoder in a run's encoder.safetensors, on the CPU and in eval mode.
+
+    Called, it is an `nn.Sequential` from float images [N, C, H, W] in 0..1 to codes; its method `encode` takes uint8 images and
+    NumPy arrays too, any number of them.
 
     The file need not be trusted: it is read as safetensors and JSON, and takes at most twice its size in memory. Raises
     InputError if it is not such a file.

@@ -26,7 +26,7 @@ from stacked.util.errors import printable
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from stacked.model.stack import Half
+    from stacked.model.halves import Half
 
 #: version of the ONNX operator set: the oldest that torch's exporter writes without conversion
 OPSET = 18

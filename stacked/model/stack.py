@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, cast
@@ -10,36 +9,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from stacked.model.halves import Encoder, Half
 from stacked.runtime.rng import seeded
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec, StackSpec
 from stacked.stages import Stage, kinds
 from stacked.stages.initialise import initialise
-from stacked.stages.stage import Shape, StageSettings
+from stacked.stages.stage import Shape, StageSettings, shapes
 from stacked.util.errors import InputError
 
 #: stage number (from 1) -> the mask returned by its `encode_with_switches`
 Switches = dict[int, Tensor | None]
-
-
-class Half(nn.Sequential):
-    """All encoders, or all decoders, of a stack as one sequence that shares their modules; frozen stages stay in eval mode."""
-
-    def __init__(self, modules: list[nn.Module], stages: list[Stage]) -> None:
-        super().__init__(*modules)
-        self._stages = tuple(stages)  # in a tuple, so that they are not registered as submodules
-
-    @property
-    def input_shape(self) -> Shape:
-        """The shape of the stack's input, without the batch."""
-        return self._stages[0].in_shape
-
-    def train(self, mode: bool = True) -> Half:
-        super().train(mode)
-        for stage in self._stages:
-            if stage.frozen:
-                stage.eval()
-        return self
 
 
 class StackedAutoencoder(nn.Module):
@@ -69,11 +49,7 @@ class StackedAutoencoder(nn.Module):
 
     def shapes(self, input_shape: Shape) -> list[Shape]:
         """Return the shape at each depth, 0 to `depth`, without the batch."""
-        return list(
-            itertools.accumulate(
-                self.stages, lambda shape, stage: stage.output_shape(shape), initial=tuple(input_shape)
-            )
-        )
+        return shapes(self.stages, input_shape)
 
     def widest(self, input_shape: Shape) -> int:
         """Return the largest number of values at any depth, for one image of this shape."""
@@ -148,9 +124,9 @@ class StackedAutoencoder(nn.Module):
         return self.decode(code, size=tuple(x.shape[2:]) if other_size else None, switches=switches)
 
     @property
-    def encoder(self) -> Half:
+    def encoder(self) -> Encoder:
         """All encoders as one `nn.Sequential` that shares their modules."""
-        return Half([module for stage in self.stages for module in stage.encoder], list(self.stages))
+        return Encoder([module for stage in self.stages for module in stage.encoder], list(self.stages))
 
     @property
     def decoder(self) -> Half:

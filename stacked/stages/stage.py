@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -158,3 +160,10 @@ class Stage(nn.Module):
 def evaluate(module: nn.Module, inputs: Any) -> None:
     """Forward pre-hook that puts a module of a frozen stage into eval mode."""
     module.training = False
+
+
+def shapes(stages: Iterable[Stage], input_shape: Shape) -> list[Shape]:
+    """Return the shape at each depth of a sequence of stages, from the input on, without the batch and without a forward pass."""
+    return list(
+        itertools.accumulate(stages, lambda shape, stage: stage.output_shape(shape), initial=tuple(input_shape))
+    )

@@ -68,7 +68,7 @@ def layout_hint(shape: Sequence[int]) -> str:
     if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4:
         return "; channels seem to come last: permute(0, 3, 1, 2), or transpose in NumPy, puts them first"
     if len(shape) == 3 and shape[0] in (1, 3, 4):
-        return "; add a batch axis with [None]"
+        return "; add a batch axis to one image with [None]"
     if len(shape) == 3 and min(shape[1:]) > 4:
         return "; add a channel axis to grey images with [:, None]"
     return ""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +13,21 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
-from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from stacked import data
-from stacked.apps.anomaly import Detector
-from stacked.data.sources.folder import named_images
 from stacked.runtime import environment
-from stacked.runtime.rng import generator
 from stacked.tracking.backend.store import open_store
 from studies.applications.anomaly import study as anomaly
+from studies.applications.anomaly.generated import KINDS, generated
 from studies.design.measurements import Context, Measurement
 from studies.framework.main import main
 from studies.measuring.page import differences, report, summary, wide
 from studies.measuring.study import MeasurementStudy
 from studies.statistics.measurement_rows import load
 from studies.statistics.measures import Measure
+from tests.helpers.images import folder_of_classes
 
 CALLS: list[tuple[str, int]] = []
 
@@ -161,7 +157,33 @@ def test_the_anomaly_study_runs(tmp_path: Path) -> None:
     assert len(scores) == 10 * 8
     assert scores["value"].between(0, 1).all()
     assert scores[scores["arm"] == "PCA"]["value"].mean() > 0.97
-    assert (tmp_path / "out" / "figures" / "auroc.png").stat().st_size > 10_000
+    for name in ("auroc", "generated"):
+        assert (tmp_path / "out" / "figures" / f"{name}.png").stat().st_size > 10_000
+    kinds = rows[rows["measure"].str.startswith("detected_")].groupby(["arm", "condition"])["value"].mean()
+    means = rows[rows["measure"] == "generated"].set_index(["arm", "condition"])["value"]
+    assert (kinds - means).abs().max() < 1e-6
+    assert means["layer-wise, both"].mean() > 0.9
+
+
+def test_generated_anomalies_are_what_their_names_say() -> None:
+    normal = torch.randint(256, (40, 3, 12, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    made = generated(normal, 5)
+    assert tuple(made) == KINDS
+    assert all(images.shape == normal.shape and images.dtype == torch.uint8 for images in made.values())
+    assert torch.equal(made["inverted"], 255 - normal)
+    assert not torch.equal(made["shuffled"], normal)
+    pixels, moved = (images.flatten(2).transpose(1, 2).tolist() for images in (normal, made["shuffled"]))
+    assert [sorted(image) for image in pixels] == [sorted(image) for image in moved]  # each with its three channels
+    counts = {kind: [len(image.unique()) for image in made[kind]] for kind in KINDS}
+    assert set(counts["constant"]) == {1}
+    assert max(counts["checkerboard"]) == 2
+    board = made["checkerboard"][:, 0]
+    size = next(n for n in range(1, 9) if bool(board[0, 0, n] != board[0, 0, 0]))
+    assert torch.equal(board[0, size:], board[0, :1, :1].add(board[0, 0, size]).sub(board[0, : 12 - size]))
+    assert max(counts["noise"]) > 200
+    again = generated(normal, 5)
+    assert all(torch.equal(again[kind], made[kind]) for kind in KINDS)
+    assert not torch.equal(generated(normal, 6)["noise"], made["noise"])
 
 
 def test_pca_is_judged_as_scikit_learn_would(tmp_path: Path) -> None:
@@ -188,72 +210,6 @@ def test_pca_is_judged_as_scikit_learn_would(tmp_path: Path) -> None:
         assert found[name, "false_alarms"] == pytest.approx((p[~other] <= 0.05).mean(), abs=1e-9)
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Zeros to be normal; zeros and others to be judged."""
-    place, splits = tmp_path_factory.mktemp("images"), data.load("digits")
-    for name, part, kept in (("normal", splits.train, (0,)), ("new", splits.test, (0, 1, 4))):
-        deep = "deep" if name == "new" else "."
-        (place / name / "deep").mkdir(parents=True)
-        for k, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
-            if label in kept:
-                Image.fromarray(image[0].numpy()).save(place / name / (deep if k % 2 else ".") / f"{label}-{k}.png")
-    return place
-
-
-def test_a_folder_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
-    words = ["--data", f"folder:{folders / 'normal'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
-    assert main(anomaly.STUDY, [*words, "--image-size", "8", "--updates", "60", "--out", str(tmp_path)]) == 0
-    with (tmp_path / "scores.csv").open() as file:
-        lines = list(csv.DictReader(file))
-    paths, images = named_images(folders / "new", 8, True)
-    assert sorted(line["file"] for line in lines) == sorted(p.relative_to(folders / "new").as_posix() for p in paths)
-    scores = [float(line["score"]) for line in lines]
-    assert scores == sorted(scores, reverse=True)
-    again = Detector.load(tmp_path / "detector.safetensors")
-    by_name = dict(zip((p.relative_to(folders / "new").as_posix() for p in paths), again.score(images), strict=True))
-    assert [by_name[line["file"]] for line in lines] == pytest.approx(scores, rel=1e-4, abs=1e-5)
-    assert Image.open(tmp_path / "worst.png").width > 1000
-    anomalous = sum(int(line["anomalous"]) for line in lines)
-    assert f"{anomalous} of {len(lines)} images are anomalous" in capsys.readouterr().out
-
-
-def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: Path) -> None:
-    words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--updates", "5"]
-    from studies.applications.anomaly import score_folder
-
-    assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "few")]) == 2  # too few in a half of it to calibrate by
-    many = tmp_path / "many"
-    many.mkdir()
-    for k, image in enumerate(data.load("digits").train.images[:220]):
-        Image.fromarray(image[0].numpy()).save(many / f"{k:03}.png")
-    words[1] = f"folder:{many}"
-    assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "out")]) == 0
-    rows = pd.read_csv(tmp_path / "out" / "scores.csv")
-    assert len(rows) == 220
-    _, images = named_images(many, 8, True)
-    spec = anomaly.base_spec("greedy+finetune", 0, anomaly.argparse.Namespace(updates=5))
-    found = score_folder.crossed(spec, images, "cpu")
-    assert np.sort(found.score)[::-1] == pytest.approx(rows["score"].to_numpy(), rel=1e-4)
-    order = torch.randperm(220, generator=generator(0, "halves"))
-    first, second = order[:110], order[110:]
-    for mine, other in ((first, second), (second, first)):  # by one that has not seen them
-        judging = Detector(spec).fit(images[other])
-        assert np.array_equal(found.score[mine], judging.score(images[mine]))
-        drawn = sorted(set(mine.tolist()) & set(found.heat), key=lambda k: -found.score[k])
-        assert len(drawn) == score_folder.SHOWN  # maps of errors are kept of the worst alone
-        assert min(found.score[drawn]) >= sorted(found.score[mine])[-score_folder.SHOWN]
-        for k in drawn:
-            np.testing.assert_allclose(found.heat[k], judging.heat_map(images[k : k + 1])[0], atol=1e-6)
-    assert set(np.argsort(-found.score, kind="stable")[: score_folder.SHOWN]) <= set(found.heat)
-
-
-def test_a_judge_that_is_no_folder_is_refused(folders: Path, tmp_path: Path, capsys: Any) -> None:
-    words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--out", str(tmp_path)]
-    assert main(anomaly.STUDY, [*words, "--judge", "digits"]) == 2
-    assert re.search("'digits' is no folder of images: give folder:PATH", capsys.readouterr().err)
-
-
 def test_an_interval_that_its_decimals_do_not_show_is_left_out() -> None:
     from studies.measuring.page import interval
 
@@ -263,12 +219,6 @@ def test_an_interval_that_its_decimals_do_not_show_is_left_out() -> None:
     assert interval(pd.Series([0.753]), digits) == interval(pd.Series([0.753, 0.753]), digits) == "0.753"
     assert interval(pd.Series([float("nan")]), digits) == "\u2013"
     assert interval(pd.Series([-0.00001, 0.0]), digits) == "0.000"
-
-
-def test_a_judge_beside_classes_is_refused(tmp_path: Path, capsys: Any) -> None:
-    assert main(anomaly.STUDY, ["--smoke", "--judge", "folder:new", "--out", str(tmp_path)]) == 2
-    assert "--judge is for images without classes, and digits has 10: give --data" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
 
 
 def test_drawings_without_data_are_left_out(place: list[str], tmp_path: Path) -> None:
@@ -297,15 +247,6 @@ def test_what_is_not_defined_is_blank_and_told(place: list[str], tmp_path: Path,
     assert "Not defined everywhere, and left out where it is not: score (ours)." in page
     assert "how many: many)" in page  # over which alone arms are compared
     assert main(use, place) == 0  # and goes on from there
-
-
-def folder_of_classes(place: Path, **counts: int) -> Path:
-    splits = data.load("digits")
-    for number, (name, count) in enumerate(counts.items()):
-        (place / name).mkdir(parents=True)
-        for k, image in enumerate(splits.train.images[splits.train.labels == number][:count]):
-            Image.fromarray(image[0].numpy()).save(place / name / f"{k:03}.png")
-    return place
 
 
 def test_classes_without_enough_images_to_calibrate_with_are_refused_before_training(
@@ -337,46 +278,6 @@ def test_test_images_of_one_class_alone_are_refused(tmp_path: Path, capsys: Any)
     assert (
         "20 of 20 test images are of class 'a', and there must be some of it and some of others"
         in capsys.readouterr().err
-    )
-
-
-def test_a_folder_with_one_class_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "bottles").mkdir()
-    (tmp_path / "bottles" / "good").symlink_to(folders / "normal")
-    words = ["--data", f"folder:{tmp_path / 'bottles'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
-    with pytest.warns(UserWarning, match="are in one folder, 'good': they are read as images without classes"):
-        assert main(anomaly.STUDY, [*words, "--image-size", "8", "--updates", "3", "--out", str(tmp_path)]) == 0
-    assert "images are anomalous" in capsys.readouterr().out
-
-
-def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, capsys: Any) -> None:
-    new = folder_of_classes(tmp_path / "new", Good=30, crack=20, hole=15)
-    words = ["--data", f"folder:{folders / 'normal'}", "--judge", f"folder:{new}", "--grey", "--image-size", "8"]
-    words += ["--updates", "60", "--out", str(tmp_path / "out")]
-    assert main(anomaly.STUDY, words) == 0
-    rows = pd.read_csv(tmp_path / "out" / "scores.csv")
-    bad = ~rows["file"].str.startswith("Good")
-    expected = roc_auc_score(bad, rows["score"])
-    assert expected > 0.8
-    shares = [round(100 * rows["anomalous"][part].mean()) for part in (bad, ~bad)]
-    assert (
-        f"AUROC {expected:.4f}: 35 images in crack, hole, of which {shares[0]}% are called anomalous, against 30 in Good, of "
-        f"which {shares[1]}% are\n"
-    ) in capsys.readouterr().out
-    (new / "Good").rename(new / "fine")
-    assert main(anomaly.STUDY, words) == 0
-    assert "No AUROC: of the folders crack, fine, hole one would have to be called good" in capsys.readouterr().out
-
-
-def test_halves_that_cannot_calibrate_are_refused_before_training(folders: Path, tmp_path: Path, capsys: Any) -> None:
-    folder = folder_of_classes(tmp_path / "images", a=120)
-    words = ["--data", f"folder:{folder / 'a'}", "--grey", "--image-size", "8", "--updates", str(10**9)]
-    assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "out")]) == 2
-    told = capsys.readouterr().err
-    assert "12 held-out images are too few for" in told
-    assert (
-        "takes 95 images in each half of --data (halves judge each other where there is no --judge) instead of 60"
-        in told
     )
 
 

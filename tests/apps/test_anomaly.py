@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from stacked import InputError, RunSpec, StackSpec, data
 from stacked.apps import anomaly
 from stacked.apps.anomaly import Detector, summary
+from stacked.apps.calibration import Calibration
 from stacked.model.encoder import save_encoder
 from stacked.model.tensor_file import read
 from stacked.runtime.rng import generator
@@ -64,17 +65,21 @@ def test_scores_are_those_of_plain_torch_and_scikit_learn(fitted: Any, digits: A
     shape = LedoitWolf().fit(stack.encode(trained).flatten(1).numpy())
     far = shape.mahalanobis(stack.encode(x).flatten(1).numpy()) / 12
     np.testing.assert_allclose(fitted["density"].score(images), far, rtol=1e-3)
-    distances = shape.mahalanobis(stack.encode(trained).flatten(1).numpy()) / 12
-    scale = (stack.reconstruct(trained) - trained).square().mean(), distances.mean()
-    both = np.log(error / float(scale[0])) + np.log(far / scale[1])
-    np.testing.assert_allclose(fitted["both"].score(images), both, atol=2e-3)
+    held = parts(zeros[:140])[1].float() / 255
+    held_error = (stack.reconstruct(held) - held).square().mean((1, 2, 3)).double().numpy()
+    held_far = shape.mahalanobis(stack.encode(held).flatten(1).numpy()) / 12
+    standardised = [
+        (np.log(part) - np.log(of_held).mean()) / np.log(of_held).std()
+        for part, of_held in ((error, held_error), (far, held_far))
+    ]
+    np.testing.assert_allclose(fitted["both"].score(images), np.maximum(*standardised), atol=5e-3)
     np.testing.assert_allclose(fitted["both"].heat_map(images).mean((1, 2)), error, rtol=1e-5)
 
 
 def test_a_detector_with_another_score_is_the_one_fitted_for_it(fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
     alone = Detector(SPEC, score="density").fit(zeros[:140])
     assert np.array_equal(alone.score(digits[0][:50]), fitted["density"].score(digits[0][:50]))
-    assert alone.threshold == fitted["density"].threshold
+    assert np.array_equal(alone.p_value(digits[0][:50]), fitted["density"].p_value(digits[0][:50]))
 
 
 @pytest.mark.parametrize("kind", ["reconstruction", "density", "both"])
@@ -84,26 +89,36 @@ def test_it_tells_other_digits_from_zeros(kind: str, fitted: Any, digits: Any, z
     assert roc_auc_score(np.arange(len(scores)) >= len(zeros) - 140, scores) > 0.9
 
 
-def test_p_values_count_calibration_images(fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
-    detector, images = fitted["both"], digits[0][:200]
+@pytest.mark.parametrize("kind", ["reconstruction", "density"])
+def test_p_values_count_calibration_images(kind: str, fitted: Any, digits: Any, zeros: torch.Tensor) -> None:
+    detector, images = fitted[kind], digits[0][:200]
     held = detector.score(parts(zeros[:140])[1])
     for score, p in zip(detector.score(images), detector.p_value(images), strict=True):
         assert p == (1 + (held >= score).sum()) / 29
-    assert np.array_equal(detector.predict(images), detector.score(images) > detector.threshold)
-    assert np.array_equal(detector.predict(images), detector.p_value(images) <= 0.05)
 
 
+@pytest.mark.parametrize("kind", ["reconstruction", "density", "both"])
+def test_what_is_anomalous_has_a_p_value_of_the_rate_at_most(kind: str, fitted: Any, digits: Any) -> None:
+    detector, images = fitted[kind], digits[0][:200]
+    scores, p_values = detector.score_and_p_value(images)
+    assert np.array_equal(scores, detector.score(images))
+    assert np.array_equal(p_values, detector.p_value(images))
+    assert np.array_equal(detector.predict(images), p_values <= 0.05)
+
+
+@pytest.mark.parametrize("kind", ["reconstruction", "density", "both"])
 @pytest.mark.parametrize("rate", [0.05, 0.1, 1 / 3, 0.5])
-def test_false_alarms_come_at_their_rate(rate: float, fitted: Any) -> None:
-    """Over many calibrations a score that is drawn as they are is called anomalous at the rate, to what can be resolved."""
-    draw, detector = np.random.default_rng(0), Detector(SPEC, false_alarms=rate)
-    alarms = []
-    for _ in range(3000):
-        values = draw.normal(size=40)
-        detector.calibration = np.sort(values[:39])
-        alarms.append(values[39] > detector.threshold)
+def test_false_alarms_come_at_their_rate(rate: float, kind: str, fitted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over many calibrations an image that is drawn as they are is called anomalous at the rate, to what can be resolved."""
+    draw, detector = np.random.default_rng(0), fitted[kind].scored_by(kind)
+    detector.false_alarms, alarms = rate, []
+    for _ in range(2000):
+        values = np.exp(draw.normal(size=(2, 40)))
+        detector.calibration = Calibration(kind, values[:, :39])
+        monkeypatch.setattr(detector, "_parts", lambda images, new=values[:, 39:]: new)
+        alarms.append(detector.predict(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))[0])
     expected = np.floor(rate * 40) / 40
-    assert abs(np.mean(alarms) - expected) < 4 * np.sqrt(expected * (1 - expected) / 3000)
+    assert abs(np.mean(alarms) - expected) < 4 * np.sqrt(expected * (1 - expected) / 2000)
 
 
 def test_a_file_brings_it_back_to_the_bit(fitted: Any, digits: Any, tmp_path: Path) -> None:
@@ -122,7 +137,7 @@ def test_foreign_files_are_refused(fitted: Any, tmp_path: Path) -> None:
     (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-100])
     tensors = load_file(tmp_path / "whole")
     header = read(tmp_path / "whole").texts
-    save_file(tensors | {"scale": tensors["scale"][:1].clone()}, tmp_path / "unfit", header)
+    save_file(tensors | {"held": tensors["held"].flatten()[:-1].clone()}, tmp_path / "unfit", header)
     save_file({n: t for n, t in tensors.items() if n != "mean"}, tmp_path / "less", header)
     save_file(tensors, tmp_path / "odd", header | {"score": '"gut feeling"'})
     wide = {"mean": torch.zeros(13).double(), "precision": torch.eye(13).double()}
@@ -202,7 +217,9 @@ def test_a_dead_code_is_refused(zeros: torch.Tensor, monkeypatch: pytest.MonkeyP
     for kind in ("both", "density"):
         with pytest.raises(InputError, match="normal images all have the same code"):
             Detector(spec, score=kind).fit(zeros[:140])
-    assert Detector(spec, score="reconstruction").fit(zeros[:140]).scale[1] == 0
+    alone = Detector(spec, score="reconstruction").fit(zeros[:140])
+    assert not alone.precision.any()
+    assert (alone.calibration.held[1] == 0).all()
 
 
 def collapsed(monkeypatch: pytest.MonkeyPatch, bias: list[float], weight: float = 0.0) -> RunSpec:
@@ -253,12 +270,24 @@ def test_a_code_that_varies_in_some_values_tells(
     assert roc_auc_score(digits[1] != 0, score) > 0.6
 
 
-def test_densities_that_are_all_the_same_are_refused(fitted: Any, zeros: torch.Tensor) -> None:
-    same = fitted["both"].scored_by("both")
-    same.held = np.stack([same.held[0], np.full(28, 0.7)])
-    with pytest.raises(InputError, match="normal images all have the same density"):
-        same.scored_by("density")
-    assert same.scored_by("both").kind == "both"
+def test_densities_that_are_all_the_same_are_refused(fitted: Any) -> None:
+    held = np.stack([fitted["both"].calibration.held[0], np.full(28, 0.7)])
+    same = fitted["both"].scored_by("reconstruction")
+    same._calibrate(held)
+    for kind in ("density", "both"):
+        with pytest.raises(InputError, match="normal images all have the same density"):
+            same.scored_by(kind)
+    assert same.scored_by("reconstruction").kind == "reconstruction"
+
+
+def test_a_file_from_before_scores_were_standardised_still_loads(fitted: Any, digits: Any, tmp_path: Path) -> None:
+    fitted["both"].save(tmp_path / "now")
+    former = load_file(tmp_path / "now") | {"scale": torch.ones(2, dtype=torch.float64)}
+    header = {name: text for name, text in read(tmp_path / "now").texts.items() if name != "sha256"}
+    save_file(former, tmp_path / "former", header)
+    with pytest.warns(UserWarning, match="checksum"):
+        again = Detector.load(tmp_path / "former")
+    assert np.array_equal(again.score(digits[0][:50]), fitted["both"].score(digits[0][:50]))
 
 
 def test_codes_that_are_not_finite_are_refused(zeros: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

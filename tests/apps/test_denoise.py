@@ -145,7 +145,7 @@ def test_what_was_given_decides_how_it_is_read(fitted: Denoiser, digits: data.Sp
             images[:, 0],
             r"shape \[5, 8, 8\] cannot be restored: .*; add a channel axis to grey images with \[:, None\]",
         ),
-        (images[0], r"shape \[1, 8, 8\] cannot be restored: .*; add a batch axis with \[None\]"),
+        (images[0], r"shape \[1, 8, 8\] cannot be restored: .*; add a batch axis to one image with \[None\]"),
         (
             images.permute(0, 2, 3, 1),
             r"shape \[5, 8, 8, 1\] cannot be restored: .*permute\(0, 3, 1, 2\), or transpose in NumPy, puts them first",

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from stacked import data
+
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 UPRIGHT = [RED, GREEN, BLUE, WHITE]
 STORED = {  # how an upright image is stored for each orientation tag, as a PIL transposition
@@ -64,3 +66,13 @@ def flat(folder: Path, count: int) -> Path:
     for i in range(count):
         paint(folder / f"{i}.png", i)
     return folder
+
+
+def folder_of_classes(place: Path, **counts: int) -> Path:
+    """Write so many handwritten digits of 8x8 pixels a class, the first class zeros, into a folder a class."""
+    splits = data.load("digits")
+    for number, (name, count) in enumerate(counts.items()):
+        (place / name).mkdir(parents=True)
+        for k, image in enumerate(splits.train.images[splits.train.labels == number][:count]):
+            Image.fromarray(image[0].numpy()).save(place / name / f"{k:03}.png")
+    return place

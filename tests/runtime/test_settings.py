@@ -87,7 +87,7 @@ def detected(images: Tensor, folder: Path) -> Any:
     detector.save(folder / "detector")
     again = Detector.load(folder / "detector").scored_by("density")
     judged = [(d.score(images), d.p_value(images), d.predict(images), d.heat_map(images)) for d in (detector, again)]
-    return judged, detector.threshold
+    return judged, detector.calibration.held
 
 
 def packed(images: Tensor, folder: Path) -> Any:

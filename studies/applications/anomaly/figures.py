@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stacked.util.errors import printable
+from studies.applications.anomaly.generated import FALSE_ALARMS, KINDS
 from studies.figures.strips import strips
 from studies.figures.style import GREY, arm_colours, new_figure
 from studies.record.samples import kept
@@ -49,6 +50,31 @@ def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
     axes.set_yticks(range(len(order)), order)
     axes.set_ylim(len(order) - 0.5, -0.7)
     axes.set_xlabel("AUROC (dotted: guessing; ticks: normal classes, the hardest and the easiest named)")
+    return figure
+
+
+def draw_generated(rows: pd.DataFrame, out: Path) -> Figure | None:
+    """A panel for each kind of generated anomalies: the share of it that each arm detects."""
+    shown = [kind for kind in KINDS if (rows["measure"] == f"detected_{kind}").any()]
+    if not shown:
+        return None
+    arms = list(dict.fromkeys(rows.loc[rows["measure"] == f"detected_{shown[0]}", "arm"]))
+    colours, figure = arm_colours(arms), new_figure(0.9 + 0.24 * len(arms))
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, kind in zip(panels, shown, strict=True):
+        for height, arm in enumerate(arms):
+            mine = rows[(rows["measure"] == f"detected_{kind}") & (rows["arm"] == arm)]
+            mean, low, high = mean_interval(mine.groupby("seed")["value"].mean())
+            if low < high:
+                axes.plot([low, high], [height, height], color=colours[arm], linewidth=3)
+            axes.plot(mean, height, "D", color=colours[arm], markersize=5)
+        axes.axvline(FALSE_ALARMS, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_xlim(-0.05, 1.05)
+        axes.set_xticks([0, 0.5, 1], ["0", "50", "100"])
+        axes.set_title(kind, fontsize=9)
+    panels[0].set_yticks(range(len(arms)), arms)
+    panels[0].set_ylim(len(arms) - 0.5, -0.5)
+    panels[len(shown) // 2].set_xlabel("images called anomalous (%)")
     return figure
 
 

@@ -16,6 +16,7 @@ from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import need
 from stacked.util.csv_cells import as_text
 from stacked.util.errors import printable
+from studies.applications.anomaly.generated import FALSE_ALARMS, HELD_OUT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,21 +46,21 @@ class Verdict:
     def of(cls, detector: Detector, images: Tensor, rows: Tensor) -> Verdict:
         """That of a detector on the images `rows`."""
         mine = images[rows]
-        score = detector.score(mine)
+        score, p_value = detector.score_and_p_value(mine)
         first = worst_first(score, rows.numpy())[:SHOWN]
         heat = dict(zip(first.tolist(), detector.heat_map(images[first]), strict=True))
-        return cls(score, detector.p_value(mine), detector.predict(mine), heat)
+        return cls(score, p_value, p_value <= detector.false_alarms, heat)
 
 
 def score_images(context: Context, spec: RunSpec) -> int:
     """Fit a detector on the images of --data, score those of --judge, and write what came of it; returns the exit code.
 
     Without --judge the images of --data themselves are scored, each by a detector that was fitted on the other half of them;
-    the detector that is kept is fitted on all.
+    the detector that is kept is fitted on all, with the held-out share and the false-alarm rate of the halves.
     """
     import torch
 
-    from stacked.apps.anomaly import Detector, check_count
+    from stacked.apps.anomaly import Detector
 
     given, out = context.given, context.out
     own = begins(out / "scores.csv", ",".join(FIELDS[:3]))
@@ -67,13 +68,10 @@ def score_images(context: Context, spec: RunSpec) -> int:
     sweep(out)
     paths, images = images_of(given.judge or given.data, context)
     normal = images_of(given.data, context)[1] if given.judge else images
-    detector = Detector(spec, device=given.device)
-    if not given.judge:
-        half = "images in each half of --data (halves judge each other where there is no --judge)"
-        check_count(len(images) // 2, detector.held_out, detector.false_alarms, half)
-    detector.fit(normal)
-    every = torch.arange(len(images))
-    found = Verdict.of(detector, images, every) if given.judge else crossed(spec, images, given.device)
+    halves = None if given.judge else supported(len(images) // 2, given.held_out, given.false_alarms)
+    held_out, false_alarms = halves or supported(len(normal), given.held_out, given.false_alarms)
+    detector = Detector(spec, held_out=held_out, false_alarms=false_alarms, device=given.device).fit(normal)
+    found = crossed(detector, images) if halves else Verdict.of(detector, images, torch.arange(len(images)))
     order = worst_first(found.score, np.arange(len(paths)))
     above = Path(os.path.commonpath([path.parent for path in paths]))
     text = io.StringIO()
@@ -86,8 +84,8 @@ def score_images(context: Context, spec: RunSpec) -> int:
     detector.save(out / "detector.safetensors")
     write_atomically(out / "worst.png", worst(found, order[:SHOWN], paths, images))
     print(
-        f"{int(found.anomalous.sum())} of {len(paths)} images are anomalous, of normal ones at most {detector.false_alarms:.0%} "
-        f"would be called so.\nscores.csv, worst.png and detector.safetensors are in {out}"
+        f"{int(found.anomalous.sum())} of {len(paths)} images are anomalous, of normal ones at most "
+        f"{100 * false_alarms:.3g} % would be called so.\nscores.csv, worst.png and detector.safetensors are in {out}"
     )
     if given.judge:
         told = told_apart(paths, folder_of(given.judge, context), found)
@@ -137,19 +135,56 @@ def images_of(name: str, context: Context) -> tuple[list[Path], Tensor]:
     return named_images(folder_of(name, context), given.image_size, given.grey, given.white_level, given.max_megapixels)
 
 
-def crossed(spec: RunSpec, images: Tensor, device: str) -> Verdict:
-    """The verdict on each half of the images, drawn by the spec's seed, by a detector that has seen the other half alone."""
+def supported(images: int, held_out: float | None, false_alarms: float | None) -> tuple[float, float]:
+    """The share of normal images to hold out and the false-alarm rate, which are those asked for if there are enough images.
+
+    If there are too few, more are held out, up to half of them, unless a share was asked for; if these are too few as well, the
+    rate is the lowest that they support. Either is told. Raises InputError for fewer than 4 images, or a share of none.
+    """
+    from stacked.apps.calibration import fewest
+
+    rate = FALSE_ALARMS if false_alarms is None else false_alarms
+    share = HELD_OUT if held_out is None else held_out
+    for name, value in (("--false-alarms", rate), ("--held-out", share)):
+        need(0 < value < 1, f"{name} {value:g} is not allowed: give a number between 0 and 1, as 0.05")
+    need(images >= 4, f"{images} images are too few to train on some and calibrate on others: give at least 4")
+    asked, needed = round(share * images), fewest(rate)
+    held = asked if held_out is not None else min(max(asked, needed), max(asked, images // 2))
+    need(
+        2 <= held <= images - 2,
+        f"--held-out {share:g} of {images} images is {held}: give a share that leaves 2 of them on either side",
+    )
+    if held != asked:
+        print(
+            f"{held} of {images} images calibrate ({held / images:.0%} in place of {share:.0%}), since there are few."
+        )
+    if held < needed:
+        lowest = 1 / (held + 1)
+        print(
+            f"The false-alarm rate is {lowest:.1%}, the lowest that {held} calibration images support, in place of {rate:.1%}."
+        )
+        rate = lowest
+    return held / images, rate
+
+
+def crossed(detector: Detector, images: Tensor) -> Verdict:
+    """The verdict on each half of the images, drawn by the spec's seed, by a detector like this one fitted on the other half."""
     import torch
 
     from stacked.apps.anomaly import Detector
     from stacked.runtime.rng import generator
 
-    order = torch.randperm(len(images), generator=generator(spec.seed, "halves"))
+    order = torch.randperm(len(images), generator=generator(detector.spec.seed, "halves"))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
-    parts = [
-        Verdict.of(Detector(spec, device=device).fit(images[other]), images, mine)
-        for mine, other in (halves, halves[::-1])
-    ]
+    parts = []
+    for mine, other in (halves, halves[::-1]):
+        like = Detector(
+            detector.spec,
+            held_out=detector.held_out,
+            false_alarms=detector.false_alarms,
+            device=detector.device,
+        )
+        parts.append(Verdict.of(like.fit(images[other]), images, mine))
     back = np.argsort(torch.cat(halves).numpy())
     score, p_value, anomalous = (
         np.concatenate([getattr(part, name) for part in parts])[back] for name in ("score", "p_value", "anomalous")

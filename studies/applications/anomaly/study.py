@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from stacked.util.checks import need
 from stacked.util.errors import Diverged
-from studies.applications.anomaly.figures import draw_by_class, draw_heat
+from studies.applications.anomaly.figures import draw_by_class, draw_generated, draw_heat
+from studies.applications.anomaly.generated import COUNT, FALSE_ALARMS, HELD_OUT, generated
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
     from stacked.apps.anomaly import Detector
     from stacked.spec import RunSpec
 
-OURS, FALSE_ALARMS = ("reconstruction", "density", "both"), 0.05
-#: the share of the normal images that calibrate
-HELD_OUT = 0.2
+OURS = ("reconstruction", "density", "both")
 #: images of a class that are trained on, calibration included
 MOST = 2000
 #: components that PCA keeps: the share of the variance of the normal images that they explain
@@ -52,12 +51,16 @@ PROTOCOL = f"""\
   FLOPs; masking of 20 % of what a stage reads; Adam, learning rate 0.001, batches of 64, a fifth of the images held out to
   calibrate. They were chosen by AUROC on validation images of MNIST, classes 2, 5 and 8, one other seed: of codes of 32 and
   128, and of 256 values in a third convolution, of learning rates of 0.001 and 0.003, and of 300 and 900 updates, between which
-  the default of 600 lies. Their scores: `error` of the reconstruction, `density` of the code, or `both`. `PCA`: the error of as
+  the default of 600 lies. Their scores: the error of the `reconstruction`, the `density` of the code, or `both`, the larger of
+  the two after their logarithms were standardised, which was chosen on the same validation images. `PCA`: the error of as
   many components as explain 90 % of the variance; `isolation forest`: scikit-learn's, on pixels, with its defaults; `PyOD
   autoencoder`: its defaults (dense, 64-32), on pixels. Of these nothing was tuned, and their cost is not equalised: their
   seconds are told.
 - **False alarms**: the share of normal test images that are called anomalous at a rate of {FALSE_ALARMS:.0%}, set on the images
   that are held out (methods of others: on a fifth of theirs, as here).
+- **Generated anomalies**: {COUNT} images of each of five kinds, by which nothing was chosen: normal test images with black
+  and white exchanged (`inverted`) or with their pixels in another order (`shuffled`), images of one value (`constant`), `noise`,
+  and a `checkerboard` of two values. Told is the share that is called anomalous, at the same rate of false alarms.
 """
 
 
@@ -102,18 +105,43 @@ def check(context: Context, methods: Sequence[str]) -> None:
         )
 
 
-def scored(
-    arm: str, name: str, scores: NDArray[np.float64], other: NDArray[np.bool_], threshold: float
+#: scores [N] of uint8 images, and which are called anomalous [N]
+Judge = Callable[["Tensor"], tuple[NDArray[np.float64], NDArray[np.bool_]]]
+
+
+def judged(
+    context: Context, seed: int, arm: str, name: str, other: NDArray[np.bool_], judge: Judge
 ) -> Iterator[Measurement]:
-    """What scores of the test images are worth; Diverged for some that are not finite, which no rank has a place for."""
+    """What a judge fitted on the normal class `name` is worth on test images and on generated anomalies.
+
+    Raises Diverged where scores of test images are not finite.
+    """
+    import torch
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    if not (np.isfinite(scores).all() and np.isfinite(threshold)):
+    images = context.splits.test.images
+    scores, is_alarm = judge(images)
+    if not np.isfinite(scores).all():
         raise Diverged(f"scores of {arm!r} with normal class {name!r} are not finite")
     yield Measurement(arm, name, "auroc", float(roc_auc_score(other, scores)))
     yield Measurement(arm, name, "auprc", float(average_precision_score(other, scores)))
-    yield Measurement(arm, name, "false_alarms", float((scores[~other] > threshold).mean()))
-    yield Measurement(arm, name, "detected", float((scores[other] > threshold).mean()))
+    yield Measurement(arm, name, "false_alarms", float(is_alarm[~other].mean()))
+    yield Measurement(arm, name, "detected", float(is_alarm[other].mean()))
+    kinds = generated(images[torch.from_numpy(np.flatnonzero(~other)[:COUNT])], seed)
+    shares = {kind: float(judge(made)[1].mean()) for kind, made in kinds.items()}
+    yield Measurement(arm, name, "generated", float(np.mean(list(shares.values()))))
+    for kind, share in shares.items():
+        yield Measurement(arm, name, f"detected_{kind}", share)
+
+
+def judge_of(detector: Detector) -> Judge:
+    """The judge that a detector is."""
+
+    def judge(images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        scores, p_values = detector.score_and_p_value(images)
+        return scores, p_values <= detector.false_alarms
+
+    return judge
 
 
 def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
@@ -128,22 +156,17 @@ def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
             base = base_spec("greedy+finetune", seed, context.given)
             spec, gflop = equal(base, way, context.splits, len(normal) - round(HELD_OUT * len(normal)))
             spent += gflop
-            fitted = Detector(spec, held_out=HELD_OUT, device=context.given.device).fit(normal)
+            fitted = Detector(spec, false_alarms=FALSE_ALARMS, held_out=HELD_OUT, device=context.given.device).fit(
+                normal
+            )
             for score in OURS:
-                one = fitted.scored_by(score)
-                yield from scored(
-                    f"{way}, {'error' if score == 'reconstruction' else score}",
-                    name,
-                    one.score(context.splits.test.images),
-                    other,
-                    one.threshold,
-                )
+                yield from judged(context, seed, f"{way}, {score}", name, other, judge_of(fitted.scored_by(score)))
             shown.append(typical(fitted, context.splits.test.images, other))
         if seed == 0:
             images, heat = (np.stack(parts, 1) for parts in zip(*shown, strict=True))
             keep(context.out, way, {"images": images, "heat": heat, "classes": np.array(context.splits.classes, "U")})
         for score in OURS:
-            yield Measurement(f"{way}, {'error' if score == 'reconstruction' else score}", "", "gflop", spent)
+            yield Measurement(f"{way}, {score}", "", "gflop", spent)
 
     return found
 
@@ -159,22 +182,34 @@ Rows = NDArray[np.float64]
 Score = Callable[[Rows], Rows]
 
 
+def judge_by(score: Score, threshold: float) -> Judge:
+    """The judge that calls anomalous what scores above a threshold."""
+    from stacked.evaluation.evaluate import as_rows
+    from stacked.util.chunks import chunks
+
+    def judge(images: Tensor) -> tuple[Rows, NDArray[np.bool_]]:
+        parts = chunks(len(images), images[0].numel())
+        scores = np.concatenate([score(as_rows(images[index])) for index in parts])
+        return scores, scores > threshold
+
+    return judge
+
+
 def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int], Iterator[Measurement]]:
     """A method of others on rows of pixels in 0..1: `fit` gives the function that scores rows."""
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import as_rows
-        from stacked.util.chunks import chunks
 
-        test = context.splits.test.images
-        parts = chunks(len(test), test[0].numel())
         for name, normal, other in classes(context, seed):
             pixels = as_rows(normal)
             held = round(HELD_OUT * len(pixels))
             score = fit(pixels[held:], seed)
             kept = np.sort(score(pixels[:held]))
-            scores = np.concatenate([score(as_rows(test[index])) for index in parts])
-            yield from scored(arm, name, scores, other, kept[held - int(FALSE_ALARMS * (held + 1) + 1e-9)])
+            threshold = kept[held - int(FALSE_ALARMS * (held + 1) + 1e-9)]
+            if not np.isfinite(threshold):
+                raise Diverged(f"scores of {arm!r} for held-out images of class {name!r} are not finite")
+            yield from judged(context, seed, arm, name, other, judge_by(score, threshold))
 
     return found
 
@@ -208,11 +243,12 @@ def detect(context: Context) -> int | None:
     from studies.applications.anomaly.score_folder import score_images
 
     if context.splits.classes:
-        need(
-            context.given.judge is None,
-            f"--judge is for images without classes, and {context.splits.name} has {len(context.splits.classes)}: "
-            "give --data folder:PATH of normal images, or leave --judge out",
-        )
+        for option in ("judge", "false_alarms", "held_out"):
+            need(
+                getattr(context.given, option) is None,
+                f"--{option.replace('_', '-')} is for images without classes, and {context.splits.name} has "
+                f"{len(context.splits.classes)}: give --data folder:PATH of normal images, or leave the option out",
+            )
         return None
     return score_images(context, base_spec("greedy+finetune", 0, context.given))
 
@@ -222,6 +258,22 @@ def more(command: argparse.ArgumentParser) -> None:
     command.add_argument("--updates", type=int, default=600, metavar="N", help="of each stage, and end to end (600)")
     command.add_argument(
         "--judge", default=None, metavar="folder:PATH", help="images to be judged by those of --data, which are normal"
+    )
+    command.add_argument(
+        "--false-alarms",
+        type=float,
+        default=None,
+        metavar="X",
+        help=f"share of a folder's normal images that may be called anomalous, or the least that so few images support "
+        f"({FALSE_ALARMS})",
+    )
+    command.add_argument(
+        "--held-out",
+        type=float,
+        default=None,
+        metavar="X",
+        help=f"share of a folder's normal images that calibrate and are not trained on ({HELD_OUT}, or as many as the rate "
+        "needs, up to half)",
     )
 
 
@@ -240,10 +292,10 @@ STUDY = MeasurementStudy(
     extras={"pyod": "pyod"},
     arms=(
         "layer-wise, both",
-        "layer-wise, error",
+        "layer-wise, reconstruction",
         "layer-wise, density",
         "joint, both",
-        "joint, error",
+        "joint, reconstruction",
         "joint, density",
         "PCA",
         "isolation forest",
@@ -254,6 +306,7 @@ STUDY = MeasurementStudy(
         "auprc": Measure("AUPRC", "higher", decimals=4),
         "detected": Measure("anomalies detected", "higher", decimals=3),
         "false_alarms": Measure("false alarms", "lower", decimals=3),
+        "generated": Measure("generated anomalies detected", "higher", decimals=3),
     },
     conditions="normal class",
     drawings={
@@ -261,6 +314,11 @@ STUDY = MeasurementStudy(
             "AUROC for each normal class and each arm, the mean over seeds; the thick mark is the mean over classes with its "
             "95 % interval over seeds.",
             draw_by_class,
+        ),
+        "generated": Drawing(
+            "Share of the generated anomalies of each kind that each arm calls anomalous, at a false-alarm rate of "
+            f"{FALSE_ALARMS:.0%} (dotted): the mean over normal classes, with its 95 % interval over seeds.",
+            draw_generated,
         ),
         "heat": Drawing(
             "For each normal class a normal test image and an anomalous one, each that of the median score of the layer-wise "

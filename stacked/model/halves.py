@@ -1,0 +1,94 @@
+"""The two halves of a stack: all its encoders, or all its decoders, as one sequence of modules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stacked.data.pixels import Pixels, floats_of, scaled_images
+from stacked.stages import Stage
+from stacked.stages.stage import Shape, shapes
+from stacked.util.checks import layout_hint, need
+from stacked.util.chunks import chunks
+
+#: images that are encoded at a time
+BATCH = 250
+#: floats farther from 0 than this one are on another scale than 0 to 1
+MOST = 4.0
+
+
+class Half(nn.Sequential):
+    """All encoders, or all decoders, of a stack as one sequence that shares their modules; frozen stages stay in eval mode."""
+
+    def __init__(self, modules: list[nn.Module], stages: list[Stage]) -> None:
+        super().__init__(*modules)
+        self._stages = tuple(stages)  # in a tuple, so that they are not registered as submodules
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of the stack's input, without the batch."""
+        return self._stages[0].in_shape
+
+    def train(self, mode: bool = True) -> Any:
+        super().train(mode)
+        for stage in self._stages:
+            if stage.frozen:
+                stage.eval()
+        return self
+
+
+class Encoder(Half):
+    """The encoders of a stack: images [N, C, H, W], floats in [0, 1], to codes; `encode` takes uint8 and NumPy arrays too."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():  # a check would become part of an exported program
+            self._check(input)
+        return super().forward(input)
+
+    def _check(self, images: Tensor) -> None:
+        wanted = f"floats in 0..1 of shape [N, {', '.join(map(str, self.input_shape))}]"
+        need(
+            isinstance(images, Tensor),
+            f"images in a {type(images).__name__} cannot be encoded by a call: give a tensor of {wanted}, or call encode(images)",
+        )
+        shape = list(images.shape)
+        need(
+            images.is_floating_point() and images.dim() == 1 + len(self.input_shape),
+            f"images of {images.dtype} and shape {shape} cannot be encoded by a call: give {wanted}{layout_hint(shape)}; "
+            "encode(images) takes uint8",
+        )
+        need(
+            self._reads(tuple(shape[1:])),
+            f"images of shape {shape} cannot be encoded: give {wanted}{layout_hint(shape)}",
+        )
+
+    def _reads(self, shape: Shape) -> bool:
+        """Whether the stages read images [C, H, W] of this shape: convolutions read other heights and widths."""
+        if shape == self.input_shape:
+            return True
+        fixed = [stage for stage in self._stages if not stage.halves]
+        return not fixed and shape[0] == self.input_shape[0] and min(shape[1:]) > 0
+
+    @torch.no_grad()
+    def encode(self, images: Pixels) -> Tensor:
+        """Return the codes [N, ...] of images [N, C, H, W], a tensor or NumPy array of uint8 or of floats on a scale of 0 to 1.
+
+        It encodes in eval mode, without gradients and in batches, on the device of the encoder, and returns the codes on the CPU.
+        Raises InputError for other types, shapes and scales.
+        """
+        found = scaled_images(images, "cannot be encoded")
+        weight = next(self.parameters(), torch.zeros(0))
+        self._check(torch.empty(found.shape, device="meta"))
+        values = max(map(math.prod, shapes(self._stages, tuple(found.shape[1:]))))
+        was_training, codes = self.training, []
+        self.eval()
+        try:
+            for index in chunks(len(found), values, BATCH):
+                part = floats_of(found[index], "cannot be encoded", MOST)
+                codes.append(self(part.to(weight.device, weight.dtype)).cpu())
+        finally:
+            self.train(was_training)
+        return torch.cat(codes) if codes else torch.zeros(0)
