@@ -49,15 +49,10 @@ IMAGE_KEYS = ("recon_grid_final", "recon_grid")
 ATTRIBUTES = ("attributes.`Source`", "attributes.`Version`")
 MAX_TAG = 20_000  # MLflow's limit of the characters in an experiment's tag
 
-UPDATES, COST, STAGES = "Quality vs updates", "Quality vs cost", "Stages"
-PICTURES = "Reconstructions"
-#: What an axis shows, and how it is named in the titles of charts: MLflow writes "Step" and the metric's name at the axis.
-AXES = {
-    "": "updates (step)",
-    "progress/gflop": "GFLOP",
-    "progress/gflop_at_probe": "GFLOP",
-    "progress/train_seconds": "seconds of training",
-}
+# Titles of sections name the axes, because MLflow writes "Step" at them or the metric's name, and no title of a chart's own.
+UPDATES = "Validation images, against updates (Step)"
+COST = "Validation images, against GFLOP or seconds of training"
+STAGES, PICTURES = "Stages", "Reconstructions"
 # MLflow adds charts of all other metrics to the section of their prefix
 THE_REST = ("eval", "final", "progress", "train")
 
@@ -189,7 +184,6 @@ def _charts(probe: bool, span: tuple[float, float] | None, costs: Sequence[tuple
 def _line(section: str, metric: str, *, against: str = "", log: bool = False) -> dict[str, Any]:
     """Return a chart of a metric against the step, or against another metric logged at the same steps."""
     return _chart("LINE", section, metric, f"{metric} {against}") | {
-        "displayName": f"{metric} against {AXES[against]}",
         "displayPoints": False,
         "selectedMetricKeys": [metric],
         "lineSmoothness": 0,

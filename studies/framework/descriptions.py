@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,15 +31,19 @@ def of_run(spec: RunSpec) -> str:
     )
 
 
-def of_experiment(base: RunSpec, links: Sequence[tuple[str, str, str]]) -> str:
-    """What an experiment holds; links: (study, what is there, its address), of the same study one after the other."""
+def of_experiment(base: RunSpec, reports: Mapping[str, str], views: Sequence[tuple[str, str, str]]) -> str:
+    """What an experiment holds; reports: address by study; views: (study, what the view shows, its address).
+
+    The first line says most, because MLflow shows no other until its reader asks for more.
+    """
     stages = ", ".join(f"{stage.kind} {stage.width}" for stage in base.stack.stages)
     places: dict[str, list[str]] = {}
-    for study, what, address in links:
+    for study, what, address in views:
         places.setdefault(study, []).append(f"[{what}]({address})")
     return "\n".join(
         [
-            f"{BEGINNING}, on {base.data.name}; stages: {stages}.",
+            f"{BEGINNING}, on {base.data.name}; stages: {stages}. Curves (`eval/*`) are of validation images, `final/*` of test "
+            f"images. Tables and figures: {', '.join(f'[{study}]({address})' for study, address in reports.items())}.",
             "",
             *(f"- **{study}**: {', '.join(found)}" for study, found in places.items()),
             "",

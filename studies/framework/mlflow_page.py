@@ -20,10 +20,13 @@ REPORT = "report.html"
 View = tuple[str, str, str]
 
 
-def save(study: str, base: RunSpec, out: Path, store: Store, experiment: str | None = None) -> list[View]:
+def save(
+    study: str, base: RunSpec, out: Path, store: Store, experiment: str | None = None, pictures: bool = True
+) -> list[View]:
     """Save the two views of a study, its report as artifacts of a run of its own, and a description of the experiment.
 
-    experiment: MLflow's experiment that has the runs (None: the one in which runs with this base are trained).
+    experiment: MLflow's experiment that has the runs (None: the one in which runs with this base are trained). pictures: whether
+    the runs have pictures of reconstructions.
     """
     from stacked.tracking.backend.client import StoreClient
     from stacked.tracking.tracker import study_run
@@ -48,7 +51,7 @@ def save(study: str, base: RunSpec, out: Path, store: Store, experiment: str | N
         *(f"final/classifier_acc_{budget}" for budget in budgets),
     ]
     outcomes = [metric for metric in outcomes if metric in columns]
-    keys = save_views(store, experiment, study, probe="final/probe_acc" in columns, images=True, outcomes=outcomes)
+    keys = save_views(store, experiment, study, probe="final/probe_acc" in columns, images=pictures, outcomes=outcomes)
     client = StoreClient(store, experiment)
     if keys:
         _describe(client, base)
@@ -61,14 +64,13 @@ def _describe(client: StoreClient, base: RunSpec) -> None:
     from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
     from stacked.viewing.views import EVERY, MEAN, view_key, view_url
 
-    links = []
+    reports, links = {}, []
     with bounded(ATTEMPT_SECONDS, ANSWER_SECONDS):
         experiment = client.experiment_id
         for study, run in client.runs_by_name("tags.kind = 'study'").items():
             views = {name: view_url("", experiment, view_key(study, name)) for name in (MEAN, EVERY)}
             views["table of runs"] = view_url("", experiment, view_key(study, EVERY), table=True)
-            report = f"#/experiments/{experiment}/runs/{run.info.run_id}/artifacts/{REPORT}"
-            links.append((study, "report with tables and figures", report))
+            reports[study] = f"#/experiments/{experiment}/runs/{run.info.run_id}/artifacts/{REPORT}"
             links += [(study, name, address.removeprefix("/")) for name, address in views.items()]
         if client.experiment_tags().get(NOTE, BEGINNING).startswith(BEGINNING):
-            client.tag_experiment(NOTE, of_experiment(base, links))
+            client.tag_experiment(NOTE, of_experiment(base, reports, links))

@@ -62,7 +62,7 @@ def replay(study: str, out: Path, store: Store, what: str = "record") -> list[Vi
         tags |= {"kind": "arm", "study": name, "spec": row["run"], "replayed": "true"}
         tags |= group_tags(row["arm"], colours)
         _copy(row, curves[curves["run"] == row["run"]], tags, store, experiment, work)
-    return save(name, base, out, store, experiment)
+    return save(name, base, out, store, experiment, pictures=False)
 
 
 def _tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

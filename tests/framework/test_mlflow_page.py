@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -50,10 +53,11 @@ def test_the_experiment_says_what_is_measured_and_where_results_are(shown: tuple
     assert "`eval/recon_mse` is the mean squared error per pixel" in text
     assert "`final/*`: after training, on all test images" in text
     links = dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", text))
-    assert set(links) == {"report with tables and figures", "mean over seeds", "every seed", "table of runs"}
-    assert links["report with tables and figures"] == (
-        f"#/experiments/{number}/runs/{study.info.run_id}/artifacts/report.html"
-    )
+    assert set(links) == {OWN, "mean over seeds", "every seed", "table of runs"}
+    assert links[OWN] == f"#/experiments/{number}/runs/{study.info.run_id}/artifacts/report.html"
+    first = text.splitlines()[0]  # of which MLflow shows nothing more until it is asked to
+    assert "`eval/*`) are of validation images" in first
+    assert links[OWN] in first
     views = {tag.rpartition(".")[2] for tag in MlflowClient(store.uri).get_experiment(number).tags if "View" in tag}
     for name in ("mean over seeds", "every seed", "table of runs"):
         assert links[name].rpartition("=")[2] in views
@@ -65,6 +69,20 @@ def test_a_description_of_the_users_own_is_kept(shown: tuple[Store, Path]) -> No
     MlflowClient(store.uri).set_experiment_tag(number, NOTE, "mine")
     save(OWN, BASE, out, store)
     assert description(store) == (number, "mine")
+
+
+def test_copied_runs_have_no_empty_chart_of_pictures(shown: tuple[Store, Path]) -> None:
+    store, out = shown
+    client = MlflowClient(store.uri)
+
+    def charts(views: list[tuple[str, str, str]]) -> set[str]:
+        _, key, number = views[1]
+        state = json.loads(client.get_experiment(number).tags[f"mlflow.sharedViewState.{key}"])["state"]
+        page = json.loads(zlib.decompress(base64.b64decode(state.partition(";")[2])))
+        return {chart["type"] for chart in page["compareRunCharts"]}
+
+    assert charts(save(OWN, BASE, out, store)) == {"LINE", "IMAGE"}
+    assert charts(replay("layerwise", out, store)) == {"LINE"}
 
 
 def test_copied_runs_say_that_they_are_and_of_which_commit(shown: tuple[Store, Path]) -> None:
