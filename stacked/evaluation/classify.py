@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from stacked.data.stream import Order
 from stacked.evaluation.evaluate import Codes, device_of
 from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.progress import Bar
 from stacked.runtime.rng import derive, seeded
 from stacked.runtime.settings import own_settings
 from stacked.runtime.unlogged import unlogged
@@ -141,30 +142,33 @@ def fine_tuned(
 
     def check(update: int) -> None:
         nonlocal best, best_state
+        bar.to(before + update)
         if update in checks:
             found = accuracy(model, *valid)
             model.train()
             if found > best[0]:
                 best, best_state = (found, lr, update), copy.deepcopy(model.state_dict())
 
-    for lr in config.lrs:
-        trained = copy.deepcopy(stack)
-        with seeded(seed, "head"):
-            model = Classifier(trained, classes).to(device)
-        training = Training(
-            trained,
-            phase,
-            read,
-            Optimisation(lr=lr, batch_size=config.batch_size),
-            order=order,
-            seed=seed,
-            every=updates,
-            targets=lambda index: targets[index.to(device)],
-            head=model.head,
-        )
-        with suppress(Diverged):  # the best classifier found before is kept
-            for _ in training.train(after=lambda training=training: check(training.update)):  # type: ignore[misc]
-                pass
+    with Bar(f"classifier of {len(images):,} labels", len(config.lrs) * updates, "updates") as bar:
+        for number, lr in enumerate(config.lrs):
+            before = number * updates
+            trained = copy.deepcopy(stack)
+            with seeded(seed, "head"):
+                model = Classifier(trained, classes).to(device)
+            training = Training(
+                trained,
+                phase,
+                read,
+                Optimisation(lr=lr, batch_size=config.batch_size),
+                order=order,
+                seed=seed,
+                every=updates,
+                targets=lambda index: targets[index.to(device)],
+                head=model.head,
+            )
+            with suppress(Diverged):  # the best classifier found before is kept
+                for _ in training.train(after=lambda training=training: check(training.update)):  # type: ignore[misc]
+                    pass
     if not best_state:
         rates = ", ".join(f"{lr:g}" for lr in config.lrs)
         raise Diverged(f"the classifier of {len(images)} labels became non-finite at every learning rate ({rates})")

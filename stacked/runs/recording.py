@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -15,7 +15,6 @@ from stacked.evaluation.curves import Curves, State
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_training, training_state
-from stacked.runtime.progress import Bar
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.training.fit import Training, TrainingMetrics
@@ -24,8 +23,6 @@ from stacked.training.pretrain import Observer, PhaseObserver
 
 if TYPE_CHECKING:
     from stacked.tracking.protocol import RecordsStage
-
-NewBar = Callable[[str, int], Bar]
 
 
 class Recording(Observer):
@@ -42,12 +39,11 @@ class Recording(Observer):
         classes: int,
         curves: Curves,
         checkpoints: Checkpoints,
-        bar: NewBar | None,
         saved: Saved | None,
     ) -> None:
         self.stack, self.spec, self.phases, self.classes = stack, spec, phases, classes
         self.curves, self.state, self.checkpoints = curves, curves.state, checkpoints
-        self.bar, self.saved = bar or quiet, saved
+        self.saved = saved
         self.training_state = training_state(saved) if saved and saved.update else None
         self.done = self.state.updates - (self.training_state.update if self.training_state else 0)
 
@@ -91,10 +87,7 @@ class Recording(Observer):
         }
         if not state.curve:
             self.curves.evaluate(self.stack, phase, None)
-        with (
-            self.curves.tracker.stage(number, phase.name, params) as stage,
-            self.bar(phase.name, phase.updates) as shown,
-        ):
+        with self.curves.tracker.stage(number, phase.name, params) as stage:
             stage.tags({"codes": prepared.cache.mode, "codes_why": prepared.cache.why, "peak_bytes": cost.peak_bytes})
             began = time.perf_counter()
             _ = prepared.inputs  # computes cached codes
@@ -104,7 +97,7 @@ class Recording(Observer):
             state.seconds += time.perf_counter() - began
             if not self.is_inside(number):
                 state.flop += cost.flops_once
-            recorded = RecordedPhase(self, number, prepared, cost, stage, shown)
+            recorded = RecordedPhase(self, number, prepared, cost, stage)
             yield recorded
         state.spare += (phase.updates - recorded.training.update) * cost.flops_per_update
 
@@ -122,10 +115,10 @@ class RecordedPhase(PhaseObserver):
     spent: Spent
 
     def __init__(
-        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, stage: RecordsStage, shown: Bar
+        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, stage: RecordsStage
     ) -> None:
         self.run, self.number, self.phase, self.size = run, number, prepared.phase, prepared.order.size
-        self.cost, self.stage, self.shown = cost, stage, shown
+        self.cost, self.stage = cost, stage
 
     def begin(self, training: Training) -> None:
         run = self.run
@@ -148,7 +141,6 @@ class RecordedPhase(PhaseObserver):
 
     def metrics(self, metrics: TrainingMetrics) -> None:
         self.spent.add()
-        self.shown.to(metrics.update, metrics.loss)
         values = {"stage/loss": metrics.loss, "stage/lr": metrics.lr}
         if metrics.valid_loss is not None:
             values["stage/valid_loss"] = metrics.valid_loss
@@ -186,8 +178,3 @@ class Spent:
         state.skipped += now.skipped - self.skipped
         state.rollbacks += now.rollbacks - self.rollbacks
         self.remember()
-
-
-def quiet(label: str, total: int) -> Bar:
-    """Return a progress bar that shows nothing."""
-    return Bar(label, total, quiet=True)

@@ -21,13 +21,17 @@ def main(study: Study, words: list[str] | None = None) -> int:
     """
     say_warnings()
     words = sys.argv[1:] if words is None else words
-    stop = Interruption()
+    stop, opened = Interruption(), list[Session]()
 
     def do() -> int:
         with closing(study.session(words)) as session, stop:
+            opened.append(session)
             return conduct(session, command_without_folders([*study.prog.split(), *words]), stop)
 
-    return ended(study.prog, stop, do, study.after_interruption)
+    def kept() -> str:
+        return study.after_interruption if any(session.is_recording for session in opened) else ""
+
+    return ended(study.prog, stop, do, kept)
 
 
 def conduct(session: Session, command: str, stop: Callable[[], bool] = lambda: False) -> int:
@@ -42,6 +46,7 @@ def conduct(session: Session, command: str, stop: Callable[[], bool] = lambda: F
     if code is not None:
         return code
     with alone(session.out) as files:
+        session.is_recording = True
         session.prepare()
         files.look()
         with closing(session.run(stop)) as steps:

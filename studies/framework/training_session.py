@@ -119,6 +119,7 @@ class TrainingSession(Session):
         from stacked.doctor import unsent
         from stacked.tracking.backend.store import OUTAGES, reason_of
         from studies.framework import ui
+        from studies.report.terminal import ending
 
         study, given = self.study, self.given
         try:
@@ -127,7 +128,8 @@ class TrainingSession(Session):
             views = []
             say(f"MLflow has no report and no views of this ({reason_of(error)}): run the same again when it works")
         seconds = time.perf_counter() - self.began
-        print(f"\n{self.made} runs in {seconds:.0f} s. Table and figures: {self.out / 'README.md'}")
+        print(f"\n{ending(self.out, self.store.root / 'work', study.reference, study.quote, study.claims)}")
+        print(f"All tables and figures: {self.out / 'README.md'}; {self.made} runs in {seconds:.0f} s")
         ui.tell(views, self.store, given.port, given.host)
         try:
             lacks = any(finding.repair for finding in unsent.find(self.store))

@@ -53,17 +53,17 @@ def save(study: str, base: RunSpec, out: Path, store: Store) -> list[View]:
 
 
 def tell(views: Sequence[View], store: Store, port: int, host: str, running: bool = False) -> None:
-    """Print the addresses of the views, and the command that starts the server they need unless it is running."""
+    """Print what starts the server that the views need, unless it is running, and the addresses of the views."""
     from stacked.util.paths import without_login
     from stacked.viewing.server import address, typed_command
     from stacked.viewing.views import view_url
 
+    if views and not running and not store.is_server:
+        print(f"In the MLflow UI, which --ui starts (or: {typed_command(store, port, host)}):")
     for name, key, experiment_id in views:
         print(
             f"  {name}: {view_url(without_login(store.uri) if store.is_server else address(port, host), experiment_id, key)}"
         )
-    if not running and not store.is_server:
-        print(f"Start the MLflow UI with --ui, or: {typed_command(store, port, host)}")
 
 
 def show(study: str, given: Options) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stacked.cli.overwriting import begins, below, check_own
+from stacked.runtime.time_left import Runs
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import need
 from stacked.util.csv_cells import as_text
@@ -71,9 +72,13 @@ def score_images(context: Context, spec: RunSpec) -> int:
     if not given.judge:
         half = "images in each half of --data (halves judge each other where there is no --judge)"
         check_count(len(images) // 2, detector.held_out, detector.false_alarms, half)
-    detector.fit(normal)
-    every = torch.arange(len(images))
-    found = Verdict.of(detector, images, every) if given.judge else crossed(spec, images, given.device)
+    with Runs(["detector"] * (1 if given.judge else 3), noun="detector") as runs:
+        number = runs.begin("of all images of --data", "detector")
+        detector.fit(normal)
+        every = torch.arange(len(images))
+        found = Verdict.of(detector, images, every) if given.judge else None
+        runs.end(number)
+        found = found or crossed(spec, images, given.device, runs)
     order = worst_first(found.score, np.arange(len(paths)))
     above = Path(os.path.commonpath([path.parent for path in paths]))
     text = io.StringIO()
@@ -137,7 +142,7 @@ def images_of(name: str, context: Context) -> tuple[list[Path], Tensor]:
     return named_images(folder_of(name, context), given.image_size, given.grey, given.white_level, given.max_megapixels)
 
 
-def crossed(spec: RunSpec, images: Tensor, device: str) -> Verdict:
+def crossed(spec: RunSpec, images: Tensor, device: str, runs: Runs) -> Verdict:
     """The verdict on each half of the images, drawn by the spec's seed, by a detector that has seen the other half alone."""
     import torch
 
@@ -146,10 +151,11 @@ def crossed(spec: RunSpec, images: Tensor, device: str) -> Verdict:
 
     order = torch.randperm(len(images), generator=generator(spec.seed, "halves"))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
-    parts = [
-        Verdict.of(Detector(spec, device=device).fit(images[other]), images, mine)
-        for mine, other in (halves, halves[::-1])
-    ]
+    parts = []
+    for mine, other in (halves, halves[::-1]):
+        number = runs.begin("of one half, which judges the other", "detector")
+        parts.append(Verdict.of(Detector(spec, device=device).fit(images[other]), images, mine))
+        runs.end(number)
     back = np.argsort(torch.cat(halves).numpy())
     score, p_value, anomalous = (
         np.concatenate([getattr(part, name) for part in parts])[back] for name in ("score", "p_value", "anomalous")
