@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from stacked.cost.disk import work_room
+from stacked.cost.measuring_cost import Measured, classifier_cost, measuring_seconds, with_optimisation
 from stacked.cost.phase_cost import PhaseCost, phase_cost
 from stacked.cost.roofline import Machine, measured, seconds_of
 from stacked.data.stream import Order
@@ -45,14 +46,16 @@ class PhaseForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The cost of a run's training on a machine, without its evaluations.
+    """The cost of a run on a machine.
 
-    disk_bytes: most bytes of its work folder, without the MLflow store.
+    phases: the cost of its training. disk_bytes: most bytes of its work folder, without the MLflow store. measuring_seconds:
+    time of its curve, its linear probes and its classifiers, and of the errors on validation and test images.
     """
 
     machine: Machine
     phases: tuple[PhaseForecast, ...]
     disk_bytes: int
+    measuring_seconds: float = 0.0
 
     @property
     def updates(self) -> int:
@@ -64,6 +67,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
+        """The time of training."""
         return sum(phase.seconds for phase in self.phases)
 
     @property
@@ -74,13 +78,20 @@ class Forecast:
 
 @own_settings()
 def estimate_cost(
-    spec: RunSpec, shape: Shape, images: int, *, classes: int = 0, machine: Machine | None = None
+    spec: RunSpec,
+    shape: Shape,
+    images: int,
+    *,
+    classes: int = 0,
+    valid: int = 0,
+    test: int = 0,
+    machine: Machine | None = None,
 ) -> Forecast:
     """Estimate the cost of `spec` on so many training `images` of `shape` (C, H, W), with so many `classes`.
 
-    machine: the machine to estimate for (None: this machine's processor with torch's current number of threads; its rates are
-    measured, with a few updates of the costliest phase). Nothing is stored. Raises InputError if the images are too small or
-    too few for the stack.
+    valid, test: the numbers of validation and test images that the run is measured on. machine: the machine to estimate for
+    (None: this machine's processor with torch's current number of threads; its rates are measured, with a few updates of the
+    costliest phase). Nothing is stored. Raises InputError if the images are too small or too few for the stack.
     """
     check_size(spec.stack, shape)
     order = Order(images, spec.optimisation.batch_size, spec.seed)
@@ -88,11 +99,15 @@ def estimate_cost(
     if phases:
         check_batch(spec.stack, shape, spec.optimisation.batch_size, images)
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
+    if machine is None and not costs and classes:  # nothing is trained but the classifier
+        machine = calibrated(with_optimisation(spec), shape, [classifier_cost(spec, shape, images, classes)], classes)
     machine = machine or calibrated(spec, shape, costs, classes)
+    updates = sum(phase.updates for phase in phases)
+    measuring = measuring_seconds(spec, shape, Measured(images, valid, test, classes), updates, machine)
     with tempfile.TemporaryDirectory() as nothing:  # an empty work folder: nothing is written yet
         room = work_room(spec, shape, order.updates_per_epoch, classes, Path(nothing))
     estimates = tuple(forecast(phase, cost, machine) for phase, cost in costs)
-    return Forecast(machine, estimates, room.kept + room.temporary)
+    return Forecast(machine, estimates, room.kept + room.temporary, measuring)
 
 
 def forecast(phase: Phase, cost: PhaseCost, machine: Machine) -> PhaseForecast:

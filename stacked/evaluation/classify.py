@@ -10,9 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from stacked.data.stream import Order
@@ -41,6 +38,9 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor | Codes, test_label
     Protocol: codes standardised with the training codes, L2 penalty with inverse strength C = 0.1, at most 200 iterations of
     lbfgs, no selection. `test` is read in chunks. Raises Diverged if codes are not finite.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     check_finite(train)
     scale = Scale(train)
     model = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS)
@@ -68,6 +68,8 @@ class Scale:
     """
 
     def __init__(self, codes: Tensor) -> None:
+        from sklearn.preprocessing import StandardScaler
+
         self.columns = chunks(codes.shape[1], 2 * len(codes), most=codes.shape[1])
         self.scalers = [StandardScaler().fit(codes[:, column].numpy()) for column in self.columns]
 
@@ -115,6 +117,16 @@ def accuracy(model: Classifier, images: Tensor | Images, labels: Tensor) -> floa
     return right / len(read)
 
 
+def classifier_updates(config: Classification, updates_per_epoch: int) -> int:
+    """Return the updates of fine-tuning at one learning rate."""
+    return max(config.updates, round(config.epochs * updates_per_epoch))
+
+
+def classifier_phase(depth: int, updates: int) -> Phase:
+    """Return the phase in which a classifier is fine-tuned: all stages learn the labels."""
+    return Phase("classifier", (1, depth), 0, updates, target="labels")
+
+
 @own_settings()
 def fine_tuned(
     stack: StackedAutoencoder,
@@ -136,9 +148,9 @@ def fine_tuned(
     read, targets = Images.of(images, device), labels.to(device)
     best: tuple[float, float, int] = (-1.0, 0.0, 0)
     best_state: dict[str, Tensor] = {}
-    updates = max(config.updates, round(config.epochs * order.updates_per_epoch))
+    updates = classifier_updates(config, order.updates_per_epoch)
     checks = {round(updates * (k + 1) / config.checks) for k in range(config.checks)}
-    phase = Phase("classifier", (1, stack.depth), 0, updates, target="labels")
+    phase = classifier_phase(stack.depth, updates)
 
     def check(update: int) -> None:
         nonlocal best, best_state

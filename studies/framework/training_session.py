@@ -35,12 +35,11 @@ class TrainingSession(Session):
         from stacked.runs.run import check, load
         from stacked.runtime.determinism import strict
         from stacked.runtime.environment import device_of
-        from stacked.tracking.tracker import open_store
-        from studies.framework import dry_run, ui
-        from studies.framework.disk_check import check_places
 
         study, given = self.study, self.given
         if given.ui:
+            from studies.framework import ui
+
             return ui.show(study.name, given)
         with strict(given.device, given.deterministic):  # CUDA starts here
             device_of(given.device)
@@ -52,7 +51,12 @@ class TrainingSession(Session):
                 many = f"{len(split):,} image{'s' * (len(split) > 1)}"
                 say(f"FVU is not defined on the {name} images, which do not differ ({many}): it is left blank")
         if given.dry_run:
+            from studies.framework import dry_run
+
             return dry_run.show(given, splits, lambda options: plan(study, options, splits))
+        from stacked.tracking.tracker import open_store  # loads MLflow, which takes a second
+        from studies.framework.disk_check import check_places
+
         self.store = open_store(given.store)
         check_places(given, self.store)
         return None
