@@ -104,20 +104,20 @@ class Bar:
         return f"{self.label} {100 * self.done / self.total:.0f} %" if self.total else self.label
 
     def count(self) -> str:
-        """Return how much is done: "40/100 updates"."""
-        of = "" if self.total is None else f"/{self.total}"
-        return f"{self.done}{of} {self.unit}".rstrip()
+        """Return how much is done: "40/100 updates"; "" while a number of which no total is known is 0."""
+        if self.total is None:
+            return f"{self.done} {self.unit}".rstrip() if self.done else ""
+        return f"{self.done}/{self.total} {self.unit}".rstrip()
 
     def told(self, drawn: bool) -> str:
         """Return how much is done, with the loss and the time; with a `drawn` bar, or as a line that stays."""
-        shown = f"{self.label}{' ' if drawn else ': '}"
-        if drawn and self.total:
-            full = min(WIDE, WIDE * self.done // self.total)
-            shown += f"[{'#' * full}{'.' * (WIDE - full)}] "
-        shown += self.count()
+        full = min(WIDE, WIDE * self.done // self.total) if self.total else 0
+        drawing = f"[{'#' * full}{'.' * (WIDE - full)}]" if drawn and self.total else ""
+        parts = " ".join(filter(None, [drawing, self.count()]))
+        shown = self.label + (f"{' ' if drawn else ': '}{parts}" if parts else "")
         shown += f", loss {self.loss:.5f}" if self.loss is not None else ""
         spent, made = time.perf_counter() - self.began, self.done - self.first
-        shown += "" if drawn else f", {spent:.0f} s"
+        shown += "" if drawn or spent < 1 else f", {spent:.0f} s"
         left = spent * (self.total - self.done) / made if self.total and made > 0 else 0.0
         return shown + (f", {duration(left)} left" if left >= 1 else "")
 
@@ -166,14 +166,16 @@ class Screen:
         """Return how far the innermost bar is, and what it is a part of, as a line that stays."""
         *outer, last = self.bars
         names = [self.name, *(name for name, _, _ in (self.runs.running.values() if self.runs else ()))]
-        return ", ".join([*filter(None, names), *(f"{bar.label} {bar.count()}" for bar in outer), last.told(False)])
+        return ", ".join(
+            [*filter(None, names), *(f"{bar.label} {bar.count()}".rstrip() for bar in outer), last.told(False)]
+        )
 
     def draw(self) -> None:
         """Rewrite the line of the terminal, cut to its width."""
         runs = self.runs.told() if self.runs else ""
         others = self.runs.others() if self.runs and self.runs.others else ()
         *outer, last = self.bars or [None]
-        bars = [f"{bar.label} {bar.count()}" for bar in outer if bar] + ([last.told(True)] if last else [])
+        bars = [f"{bar.label} {bar.count()}".rstrip() for bar in outer if bar] + ([last.told(True)] if last else [])
         parts = filter(None, [runs, "; ".join(others) or ", ".join(bars)])
         text = ": ".join(parts)
         if text or self.is_drawn:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from stacked.runtime.interruption import Interruption
-from stacked.runtime.progress import say_warnings
+from stacked.runtime.progress import Bar, say_warnings
 from stacked.util.errors import Interrupted
 from stacked.util.paths import command_without_folders
 from studies.cli.exit_codes import ended
@@ -54,7 +54,8 @@ def conduct(session: Session, command: str, stop: Callable[[], bool] = lambda: F
                 files.look()
         if stop():
             raise Interrupted("stopped as asked")
-        is_reported = session.report(command)
+        with Bar("figures and page", None):
+            is_reported = session.report(command)
     if is_reported:
         update_index(session.out, session.block)
     return session.end()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stacked.runtime.progress import say
+from stacked.runtime.progress import Bar, say
 from studies.design.study import Session
 from studies.framework import tuning
 from studies.framework.plan import plan, settings
@@ -70,7 +70,8 @@ class TrainingSession(Session):
         from studies.framework.disk_check import check_enough
 
         study, given, out = self.study, self.given, self.out
-        jobs = list(plan(study, given, self.splits))
+        with Bar("equal budgets", None):
+            jobs = list(plan(study, given, self.splits))
         record.check_same_arms(out, {(job.arm, job.spec.seed): job.spec.id for job in jobs})
         done = record.finished(out) if given.resume else set()
         before = record.failed(out) - done if given.resume and not given.retry_failed else set()
@@ -133,7 +134,7 @@ class TrainingSession(Session):
             say(f"MLflow has no report and no views of this ({reason_of(error)}): run the same again when it works")
         seconds = time.perf_counter() - self.began
         print(f"\n{ending(self.out, self.store.root / 'work', study.reference, study.quote, study.claims)}")
-        print(f"All tables and figures: {self.out / 'README.md'}; {self.made} runs in {seconds:.0f} s")
+        print(f"{self.made} runs in {seconds:.0f} s. All tables and figures: {self.out / 'README.md'}")
         ui.tell(views, self.store, given.port, given.host)
         try:
             lacks = any(finding.repair for finding in unsent.find(self.store))

@@ -132,5 +132,5 @@ def test_a_study_of_reliability_ends_with_its_findings(
     assert ("# T" in said) != kept  # the page itself, where it is kept nowhere
     if kept:
         assert "All is well." in said
-        assert "kills              3" in said
+        assert "kills       3" in said
         assert said.endswith(f"{tmp_path / 'out' / 'README.md'}\n")
