@@ -14,7 +14,7 @@ from stacked.data.stream import Order
 from stacked.evaluation.classify import PROBE_ITERATIONS, classifier_phase, classifier_updates
 from stacked.evaluation.evaluate import PROBED
 from stacked.model.stack import empty_stack
-from stacked.spec import Optimisation, RunSpec
+from stacked.spec import Classification, Optimisation, RunSpec, StackSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
 from stacked.util.chunks import chunks
@@ -60,19 +60,18 @@ def budgets(spec: RunSpec, images: Measured) -> Iterable[int]:
     return [count for count in counts if count >= seen]
 
 
-def classifier_cost(spec: RunSpec, shape: Shape, labels: int, classes: int) -> tuple[Phase, PhaseCost]:
+def classifier_cost(
+    stack: StackSpec, config: Classification, shape: Shape, labels: int, classes: int
+) -> tuple[Phase, PhaseCost]:
     """Return the phase in which a classifier is fine-tuned with so many labels at one learning rate, and its cost."""
-    config = spec.classification
     per_epoch = Order(labels, config.batch_size, 0).updates_per_epoch
-    phase = classifier_phase(spec.stack.depth, classifier_updates(config, per_epoch))
-    return phase, phase_cost(with_optimisation(spec), shape, phase, labels, classes)
+    phase = classifier_phase(stack.depth, classifier_updates(config, per_epoch))
+    return phase, phase_cost(as_classifier(stack, config), shape, phase, labels, classes)
 
 
-def with_optimisation(spec: RunSpec) -> RunSpec:
-    """Return a spec that trains as the classifier of `spec` is fine-tuned."""
-    return RunSpec(
-        policy="supervised", stack=spec.stack, optimisation=Optimisation(batch_size=spec.classification.batch_size)
-    )
+def as_classifier(stack: StackSpec, config: Classification) -> RunSpec:
+    """Return a spec that trains as classifiers on this stack are fine-tuned."""
+    return RunSpec(policy="supervised", stack=stack, optimisation=Optimisation(batch_size=config.batch_size))
 
 
 class Timed:
@@ -122,7 +121,7 @@ class Timed:
     def classifier(self, labels: int, images: Measured) -> float:
         """Return the seconds of fine-tuning with so many labels at every learning rate, checked, and tested once."""
         config, depth = self.spec.classification, self.spec.stack.depth
-        _, cost = classifier_cost(self.spec, self.shape, labels, images.classes)
+        _, cost = classifier_cost(self.spec.stack, config, self.shape, labels, images.classes)
         training = cost.updates * self.machine.seconds(cost.update.operations)
         checking = config.checks * self.encoding(depth, min(images.valid, config.checked(labels)))
         return len(config.lrs) * (training + checking) + self.encoding(depth, images.test)

@@ -79,7 +79,8 @@ class Bar:
         self.screen = SCREENS[-1] if SCREENS else None
         if self.screen is not None:
             self.screen.bars.append(self)
-            self.screen.refresh()
+            if self.screen.terminal:
+                self.screen.refresh()
         return self
 
     def resume(self, done: int) -> None:
@@ -160,7 +161,9 @@ class Screen:
             else:
                 self.draw()
         elif not self.terminal and self.bars and now - self.line_at > LINE_EVERY:
-            self.line(self.told())
+            last = self.bars[-1]
+            if not (last.ends and last.done == last.total):  # which is told when it ends
+                self.line(self.told())
 
     def told(self) -> str:
         """Return how far the innermost bar is, and what it is a part of, as a line that stays."""

@@ -53,17 +53,19 @@ def save(study: str, base: RunSpec, out: Path, store: Store) -> list[View]:
 
 
 def tell(views: Sequence[View], store: Store, port: int, host: str, running: bool = False) -> None:
-    """Print what starts the server that the views need, unless it is running, and the addresses of the views."""
+    """Print the addresses of the views, and unless it is running what starts the server that they need."""
     from stacked.util.paths import without_login
     from stacked.viewing.server import address, typed_command
     from stacked.viewing.views import view_url
 
     if views and not running and not store.is_server:
-        print(f"In the MLflow UI, which --ui starts (or: {typed_command(store, port, host)}):")
+        print("In the MLflow UI, which --ui starts:")
     for name, key, experiment_id in views:
         print(
             f"  {name}: {view_url(without_login(store.uri) if store.is_server else address(port, host), experiment_id, key)}"
         )
+    if not running and not store.is_server:
+        print(f"Without --ui it is started by: {typed_command(store, port, host)}")
 
 
 def show(study: str, given: Options) -> int:

@@ -56,7 +56,9 @@ def outcome(
         answer = f"Claims of the paper: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}."
     else:
         answer = quote(rows, reference) if quote else verdicts(rows, metrics[:2], reference, trained_arms(rows))
-    return plain("\n\n".join(filter(None, [means(rows, metrics, costs), spread_note(rows), answer, failures(rows)])))
+    table = plain(means(rows, metrics, costs))
+    note = plain(spread_note(rows)) if "±" in table else ""
+    return "\n\n".join(filter(None, [table, note, plain(answer), plain(failures(rows))]))
 
 
 def best_encoder(rows: pd.DataFrame, work: Path) -> str:
@@ -67,7 +69,10 @@ def best_encoder(rows: pd.DataFrame, work: Path) -> str:
     row = done.loc[done[SELECTED_BY].idxmin()]
     path = work / str(row["run"]) / "encoder.safetensors"
     which = f"Best encoder by validation error ({row['arm']}, seed {row['seed']})"
-    return f"{which}: {shlex.quote(str(path))}" if path.exists() else f"{which}: not in {work}, trained elsewhere"
+    if not path.exists():
+        return f"{which}: not in {work}, trained elsewhere"
+    here = Path.cwd()
+    return f"{which}: {shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))}"
 
 
 def plain(text: str, width: int | None = None) -> str:

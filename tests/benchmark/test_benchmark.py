@@ -94,8 +94,9 @@ def test_arms_alternate_and_what_is_measured_is_not_measured_again(
 
 
 def test_the_command_writes_page_and_figures_and_goes_on(
-    asked: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    asked: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     study, words = benchmark.benchmark((TWO,)), ["--out", str(tmp_path / "out"), "--repeats"]
     assert main(study, [*words, "1"]) == 0
     page = (tmp_path / "out" / "README.md").read_text()

@@ -43,7 +43,7 @@ def labelled(*labels: int | None) -> RunSpec:
 
 @pytest.mark.parametrize("labels", [20, 100])
 def test_a_classifier_is_counted_as_it_is_trained(labels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    phase, cost = classifier_cost(SPEC, SHAPE, labels, 4)
+    phase, cost = classifier_cost(SPEC.stack, SPEC.classification, SHAPE, labels, 4)
     made: list[Phase] = []
     real = classify.Training
     monkeypatch.setattr(

@@ -25,6 +25,12 @@ TABLE = """\
 | greedy | 10 | 0.1200 (0.1100 to 0.1300) |"""
 
 
+@pytest.fixture(autouse=True)
+def _columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a terminal of this width."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 def made_up() -> pd.DataFrame:
     """Two arms with two seeds, and a run that failed; what is best on validation images is not best on test images."""
     lines = [
