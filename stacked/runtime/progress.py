@@ -177,8 +177,8 @@ class Screen:
         """Rewrite the line of the terminal, cut to its width."""
         runs = self.runs.told() if self.runs else ""
         others = self.runs.others() if self.runs and self.runs.others else ()
-        *outer, last = self.bars or [None]
-        bars = [f"{bar.label} {bar.count()}".rstrip() for bar in outer if bar] + ([last.told(True)] if last else [])
+        bars = [f"{bar.label} {bar.count()}".rstrip() for bar in self.bars[:-1]]
+        bars += [bar.told(True) for bar in self.bars[-1:]]
         parts = filter(None, [runs, "; ".join(others) or ", ".join(bars)])
         text = ": ".join(parts)
         if text or self.is_drawn:

@@ -24,7 +24,8 @@ class SharedText:
         """Replace the text of this process."""
         number = multiprocessing.current_process().name.rpartition("-")[2]
         place = int(number) % self.processes if number.isdigit() else 0
-        self.memory[SIZE * place : SIZE * (place + 1)] = text.encode()[:SIZE].ljust(SIZE, b"\0")  # type: ignore[assignment]
+        content = text.encode()[:SIZE].ljust(SIZE, b"\0")
+        memoryview(self.memory).cast("B")[SIZE * place : SIZE * (place + 1)] = content
 
     def read(self) -> list[str]:
         """The texts that are not empty."""
