@@ -10,13 +10,10 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from stacked.runtime.time_left import Runs
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -136,6 +133,19 @@ def through(items: Iterable[T], total: int | None, label: str, unit: str = "") -
             bar.to(done)
 
 
+class Whole(Protocol):
+    """The work that all bars are parts of, as `stacked.runtime.time_left.Runs` is."""
+
+    def told(self) -> str:
+        """Return how far it is, and the time left."""
+
+    def names(self) -> Sequence[str]:
+        """Return what is being made in this process."""
+
+    def elsewhere(self) -> Sequence[str]:
+        """Return how far other processes are."""
+
+
 class Screen:
     """Where progress is shown: on a terminal a line that is rewritten, elsewhere lines.
 
@@ -146,7 +156,7 @@ class Screen:
     def __init__(self, name: str = "", send: Callable[[str], None] | None = None) -> None:
         self.name, self.send, self.terminal = name, send, has_terminal()
         self.bars: list[Bar] = []
-        self.runs: Runs | None = None
+        self.whole: Whole | None = None
         self.drawn_at = -DRAW_EVERY
         self.line_at = time.perf_counter()
         self.is_drawn = False
@@ -168,18 +178,17 @@ class Screen:
     def told(self) -> str:
         """Return how far the innermost bar is, and what it is a part of, as a line that stays."""
         *outer, last = self.bars
-        names = [self.name, *(name for name, _, _ in (self.runs.running.values() if self.runs else ()))]
+        names = [self.name, *(self.whole.names() if self.whole else ())]
         return ", ".join(
             [*filter(None, names), *(f"{bar.label} {bar.count()}".rstrip() for bar in outer), last.told(False)]
         )
 
     def draw(self) -> None:
         """Rewrite the line of the terminal, cut to its width."""
-        runs = self.runs.told() if self.runs else ""
-        others = self.runs.others() if self.runs and self.runs.others else ()
+        whole, others = (self.whole.told(), self.whole.elsewhere()) if self.whole else ("", ())
         bars = [f"{bar.label} {bar.count()}".rstrip() for bar in self.bars[:-1]]
         bars += [bar.told(True) for bar in self.bars[-1:]]
-        parts = filter(None, [runs, "; ".join(others) or ", ".join(bars)])
+        parts = filter(None, [whole, "; ".join(others) or ", ".join(bars)])
         text = ": ".join(parts)
         if text or self.is_drawn:
             with suppress(OSError):  # the terminal is gone
@@ -200,7 +209,7 @@ class Screen:
         if not self.terminal and bar.ends and is_whole:
             self.line(self.told())
         self.bars.remove(bar)
-        if not self.bars and self.runs is None:
+        if not self.bars and self.whole is None:
             self.clear()
 
     def clear(self) -> None:

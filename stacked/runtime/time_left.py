@@ -38,14 +38,14 @@ class Runs:
     def __enter__(self) -> Runs:
         self.screen = SCREENS[-1] if SCREENS else None
         if self.screen is not None:
-            self.screen.runs = self
+            self.screen.whole = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.screen is not None:
-            self.screen.runs = None
+            self.screen.whole = None
             self.screen.clear()
 
     def begin(self, name: str, kind: str) -> int:
@@ -103,6 +103,14 @@ class Runs:
         """Return the time left as a line tells it."""
         left = self.left()
         return "" if left is None else f", about {duration(max(1.0, left))} left"
+
+    def names(self) -> list[str]:
+        """Return the names of the runs that are being made in this process."""
+        return [] if self.others else [name for name, _, _ in self.running.values()]
+
+    def elsewhere(self) -> Sequence[str]:
+        """Return what other processes show."""
+        return self.others() if self.others else ()
 
     def told(self) -> str:
         """Return which runs are being made and the time left; "" while none is."""
