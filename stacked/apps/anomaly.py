@@ -18,6 +18,7 @@ from stacked.data.pixels import Pixels, bytes_of
 from stacked.evaluation.evaluate import varies
 from stacked.model.model_file import reading, write
 from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.progress import each
 from stacked.runtime.rng import generator
 from stacked.runtime.settings import own_settings
 from stacked.runtime.unlogged import unlogged
@@ -153,7 +154,8 @@ class Detector:
             floats.shape == stack.input_shape,
             f"images of shape {list(floats.shape)} cannot be scored: give {wanted}",
         )
-        parts = [function(floats(index)) for index in chunks(len(floats), stack.widest(floats.shape), BATCH)]
+        indices = chunks(len(floats), stack.widest(floats.shape), BATCH)
+        parts = [function(floats(index)) for index in each(indices, "scored", "batches of images")]
         return torch.cat(parts).numpy() if parts else np.zeros(0)
 
     @own_settings()

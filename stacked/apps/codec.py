@@ -18,6 +18,7 @@ from stacked.apps.tiles import grid, some_tiles, tiled
 from stacked.data.pixels import Pixels, bytes_of
 from stacked.model.model_file import reading, write
 from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.progress import each
 from stacked.runtime.rng import generator
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
@@ -116,7 +117,8 @@ class Codec:
     def _parts(self, images: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of the tiles and their codes [n, channels, positions], some images at a time."""
         size, widest, done = self.stack.input_shape[1:], self.stack.widest(self.stack.input_shape), 0
-        for some in chunks(len(images), math.prod(grid(images.shape[2:], size)) * widest, BATCH):
+        parts = chunks(len(images), math.prod(grid(images.shape[2:], size)) * widest, BATCH)
+        for some in each(parts, "encoded", "batches of images"):
             read = Images(tiled(images[some], size))
             for index in chunks(len(read), widest, BATCH):
                 part = self.stack.encode(read(index)).reshape(-1, *self._codes_shape)
@@ -133,7 +135,8 @@ class Codec:
             MOVED * deviation * (torch.randint(0, 2, codes[:, 0].shape, generator=draw) * 2 - 1) for deviation in scale
         ]
         far = torch.empty(len(moves), len(codes), dtype=torch.float64)
-        for index in chunks(len(codes), self.stack.widest(self.stack.input_shape), BATCH):
+        parts = chunks(len(codes), self.stack.widest(self.stack.input_shape), BATCH)
+        for index in each(parts, "effects of channels", "batches of images"):
             part = codes[index]
             base = self._pixels(part)
             for channel, move in enumerate(moves):
@@ -194,7 +197,8 @@ class Codec:
         """Return the tiles, uint8 [tiles, C, H, W], decoded from symbols."""
         steps = np.where(np.isfinite(self.steps), self.steps, 0)
         tiles = torch.empty(len(symbols), *self.stack.input_shape, dtype=torch.uint8)
-        for index in chunks(len(symbols), self.stack.widest(self.stack.input_shape), BATCH):
+        parts = chunks(len(symbols), self.stack.widest(self.stack.input_shape), BATCH)
+        for index in each(parts, "decoded", "batches of images"):
             codes = (symbols[index.numpy()] + self.low[:, None]) * steps[:, None] + self.mean[:, None]
             tiles[index] = self._pixels(torch.from_numpy(codes).float()).clamp(0, 1).mul(255).round().to(torch.uint8)
         return tiles
@@ -210,7 +214,7 @@ class Codec:
     def _all(self, images: Sequence[Pixels] | Pixels) -> Symbols:
         if isinstance(images, (Tensor, np.ndarray)):
             return self.symbols(images)
-        return np.concatenate([self.symbols(image[None]) for image in images])
+        return np.concatenate([self.symbols(image[None]) for image in each(images, "images")])
 
     def compress_symbols(self, symbols: Symbols) -> bytes:
         """Return symbols as bytes, channel by channel."""

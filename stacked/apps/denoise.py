@@ -14,6 +14,7 @@ from stacked.data.pixels import Pixels, bytes_of, floats_of, scaled_images
 from stacked.model.model_file import reading, write
 from stacked.model.stack import StackedAutoencoder, check_size
 from stacked.runtime.free_memory import free_bytes
+from stacked.runtime.progress import each
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stages import kinds
@@ -89,7 +90,7 @@ class Denoiser:
         shape = tuple(given.shape[1:])
         self._check_shape(shape)
         restored = torch.empty(given.shape)
-        for index in chunks(len(given), stack.widest(shape), BATCH):
+        for index in each(chunks(len(given), stack.widest(shape), BATCH), "restored", "batches of images"):
             restored[index] = stack(floats_of(given[index], "cannot be restored", most)).clamp(0, 1)
         return restored
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
-from stacked.runtime.progress import say
+from stacked.runtime.progress import say, shown
 from stacked.util.checks import meant
 from stacked.util.errors import InputError
 
@@ -56,10 +56,11 @@ def misspelt(message: str, known: Iterable[str]) -> str:
 
 
 def carried_out(prog: str, do: Callable[[], int]) -> int:
-    """Run `do` and return its exit code; for an InputError print its message and return 2."""
+    """Run `do`, whose progress is shown, and return its exit code; for an InputError print its message and return 2."""
     open_streams()
     try:
-        code = do()
+        with shown():
+            code = do()
         sys.stdout.flush()
     except InputError as error:
         say(f"{prog}: {error}")

@@ -174,6 +174,14 @@ def encoding(spec: StackSpec, shape: Shape, depth: int, batch: int) -> Work:
         return Work(tuple(operations_of(lambda: stack.encode(images, depth))))
 
 
+def reconstruction(spec: StackSpec, shape: Shape, depth: int, batch: int) -> Work:
+    """Return the work of encoding a batch of images to `depth` and decoding it, as evaluations do."""
+    with fake_stack(spec, shape, depth) as stack, torch.no_grad():
+        stack.eval()
+        images = torch.rand(batch, *shape)
+        return Work(tuple(operations_of(lambda: stack.reconstruct(images, depth))))
+
+
 def operations_of(do: Callable[[], Any]) -> list[Operation]:
     """Return the operations of a call; attention counts as its matrix products, whatever kernel computes it."""
     with OperationLog() as log, sdpa_kernel(SDPBackend.MATH):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
 from stacked.cost.disk import work_room
+from stacked.cost.measuring_cost import Measured, as_classifier, classifier_cost, measuring_seconds
 from stacked.cost.phase_cost import PhaseCost, phase_cost
 from stacked.cost.roofline import Machine, measured, seconds_of
 from stacked.data.stream import Order
 from stacked.model.batch_norm import check_batch
 from stacked.model.stack import StackedAutoencoder, check_size
 from stacked.runtime.settings import own_settings
-from stacked.spec import RunSpec
+from stacked.spec import Classification, RunSpec, StackSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
 from stacked.training.codes import Images
@@ -45,14 +47,16 @@ class PhaseForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The cost of a run's training on a machine, without its evaluations.
+    """The cost of a run on a machine.
 
-    disk_bytes: most bytes of its work folder, without the MLflow store.
+    phases: the cost of its training. disk_bytes: most bytes of its work folder, without the MLflow store. measuring_seconds:
+    time of its curve, its linear probes and its classifiers, and of the errors on validation and test images.
     """
 
     machine: Machine
     phases: tuple[PhaseForecast, ...]
     disk_bytes: int
+    measuring_seconds: float = 0.0
 
     @property
     def updates(self) -> int:
@@ -64,6 +68,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
+        """The time of training."""
         return sum(phase.seconds for phase in self.phases)
 
     @property
@@ -74,13 +79,20 @@ class Forecast:
 
 @own_settings()
 def estimate_cost(
-    spec: RunSpec, shape: Shape, images: int, *, classes: int = 0, machine: Machine | None = None
+    spec: RunSpec,
+    shape: Shape,
+    images: int,
+    *,
+    classes: int = 0,
+    valid: int = 0,
+    test: int = 0,
+    machine: Machine | None = None,
 ) -> Forecast:
     """Estimate the cost of `spec` on so many training `images` of `shape` (C, H, W), with so many `classes`.
 
-    machine: the machine to estimate for (None: this machine's processor with torch's current number of threads; its rates are
-    measured, with a few updates of the costliest phase). Nothing is stored. Raises InputError if the images are too small or
-    too few for the stack.
+    valid, test: the numbers of validation and test images that the run is measured on. machine: the machine to estimate for
+    (None: this machine's processor with torch's current number of threads; its rates are measured, with a few updates of the
+    costliest phase). Nothing is stored. Raises InputError if the images are too small or too few for the stack.
     """
     check_size(spec.stack, shape)
     order = Order(images, spec.optimisation.batch_size, spec.seed)
@@ -88,11 +100,18 @@ def estimate_cost(
     if phases:
         check_batch(spec.stack, shape, spec.optimisation.batch_size, images)
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
-    machine = machine or calibrated(spec, shape, costs, classes)
+    tuning = machine
+    if machine is None and classes:  # batches of a classifier, not those of training, say how efficient measuring is
+        tuning = tuning_classifiers(
+            spec.stack, spec.classification, tuple(shape), images, classes, torch.get_num_threads()
+        )
+    machine = machine or (calibrated(spec, shape, costs, classes) if costs else tuning or measured())
+    updates = sum(phase.updates for phase in phases)
+    measuring = measuring_seconds(spec, shape, Measured(images, valid, test, classes), updates, tuning or machine)
     with tempfile.TemporaryDirectory() as nothing:  # an empty work folder: nothing is written yet
         room = work_room(spec, shape, order.updates_per_epoch, classes, Path(nothing))
     estimates = tuple(forecast(phase, cost, machine) for phase, cost in costs)
-    return Forecast(machine, estimates, room.kept + room.temporary)
+    return Forecast(machine, estimates, room.kept + room.temporary, measuring)
 
 
 def forecast(phase: Phase, cost: PhaseCost, machine: Machine) -> PhaseForecast:
@@ -107,8 +126,6 @@ def forecast(phase: Phase, cost: PhaseCost, machine: Machine) -> PhaseForecast:
 def calibrated(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]], classes: int) -> Machine:
     """Return this machine with the efficiency measured in a few updates of the costliest phase."""
     machine = measured()
-    if not costs:
-        return machine
     costliest, cost = max(costs, key=lambda each: machine.seconds(each[1].update.operations))
     phase = dataclasses.replace(costliest, updates=2 * TRIAL_UPDATES, resamples=False)
     images = Images(torch.randint(0, 256, (cost.batch, *shape), dtype=torch.uint8))
@@ -131,3 +148,12 @@ def calibrated(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]]
         next(metrics)
     seconds = seconds_of(lambda: next(metrics), TRIAL_UPDATES - 1)
     return dataclasses.replace(machine, efficiency=machine.seconds(cost.update.operations) / seconds)
+
+
+@lru_cache(64)
+def tuning_classifiers(
+    stack: StackSpec, config: Classification, shape: Shape, images: int, classes: int, threads: int
+) -> Machine:
+    """Return this machine, computing with so many threads, with the efficiency measured in a few updates of a classifier."""
+    spec = as_classifier(stack, config)
+    return calibrated(spec, shape, [classifier_cost(stack, config, shape, images, classes)], classes)

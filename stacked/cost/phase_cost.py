@@ -10,7 +10,7 @@ from functools import lru_cache
 from stacked.cost.fake_execution import Work, encoding, recalibration, update
 from stacked.model.stack import empty_stack
 from stacked.runtime.settings import own_settings
-from stacked.spec import RunSpec
+from stacked.spec import Optimisation, RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
 from stacked.training.codes import CodeCache, choose_cache
@@ -79,8 +79,7 @@ class PhaseCost:
 def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: int = 0) -> PhaseCost:
     """Return the cost of `phase` in a run of `spec` on so many `images` of `shape` [C, H, W], with so many `classes`."""
     config, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size, images)
-    # phases that differ only in name and length have the same cost per update
-    kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False)
+    kind, alike = kind_of(phase, config), like(config)
     empty = _empty(stack, tuple(shape))
     values = math.prod(empty.shapes(shape)[phase.input_depth])
     again = batches(empty, phase, config, images // size)
@@ -88,11 +87,26 @@ def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: 
         phase.updates,
         images,
         size,
-        _update(stack, tuple(shape), kind, config, size, classes),
+        _update(stack, tuple(shape), kind, alike, size, classes),
         _encoding(stack, tuple(shape), phase.input_depth, size) if phase.input_depth else Work(()),
-        _recalibration(stack, tuple(shape), kind, config, size, classes) if again else Work(()),
+        _recalibration(stack, tuple(shape), kind, alike, size, classes) if again else Work(()),
         again,
         choose_cache(phase.input_depth, values, images, phase.updates, size),
+    )
+
+
+def kind_of(phase: Phase, config: Optimisation) -> Phase:
+    """Return a phase with the same cost per update, whatever the name, the length and the place among others of `phase`."""
+    kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False)
+    other = dataclasses.replace(kind, is_finetuning=False)
+    return other if config.patience_of(other) == config.patience_of(kind) else kind
+
+
+def like(config: Optimisation) -> Optimisation:
+    """Return the settings without those that change the size of a step and not its cost."""
+    default = Optimisation()
+    return dataclasses.replace(
+        config, lr=default.lr, schedule=default.schedule, end_lr=None, end_schedule=None, warmup=0
     )
 
 

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from stacked.data.stream import Order
 from stacked.evaluation.evaluate import Codes, device_of
 from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.progress import Bar
 from stacked.runtime.rng import derive, seeded
 from stacked.runtime.settings import own_settings
 from stacked.runtime.unlogged import unlogged
@@ -40,6 +38,9 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor | Codes, test_label
     Protocol: codes standardised with the training codes, L2 penalty with inverse strength C = 0.1, at most 200 iterations of
     lbfgs, no selection. `test` is read in chunks. Raises Diverged if codes are not finite.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     check_finite(train)
     scale = Scale(train)
     model = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS)
@@ -67,6 +68,8 @@ class Scale:
     """
 
     def __init__(self, codes: Tensor) -> None:
+        from sklearn.preprocessing import StandardScaler
+
         self.columns = chunks(codes.shape[1], 2 * len(codes), most=codes.shape[1])
         self.scalers = [StandardScaler().fit(codes[:, column].numpy()) for column in self.columns]
 
@@ -114,6 +117,16 @@ def accuracy(model: Classifier, images: Tensor | Images, labels: Tensor) -> floa
     return right / len(read)
 
 
+def classifier_updates(config: Classification, updates_per_epoch: int) -> int:
+    """Return the updates of fine-tuning at one learning rate."""
+    return max(config.updates, round(config.epochs * updates_per_epoch))
+
+
+def classifier_phase(depth: int, updates: int) -> Phase:
+    """Return the phase in which a classifier is fine-tuned: all stages learn the labels."""
+    return Phase("classifier", (1, depth), 0, updates, target="labels")
+
+
 @own_settings()
 def fine_tuned(
     stack: StackedAutoencoder,
@@ -135,36 +148,39 @@ def fine_tuned(
     read, targets = Images.of(images, device), labels.to(device)
     best: tuple[float, float, int] = (-1.0, 0.0, 0)
     best_state: dict[str, Tensor] = {}
-    updates = max(config.updates, round(config.epochs * order.updates_per_epoch))
+    updates = classifier_updates(config, order.updates_per_epoch)
     checks = {round(updates * (k + 1) / config.checks) for k in range(config.checks)}
-    phase = Phase("classifier", (1, stack.depth), 0, updates, target="labels")
+    phase = classifier_phase(stack.depth, updates)
 
     def check(update: int) -> None:
         nonlocal best, best_state
+        bar.to(before + update)
         if update in checks:
             found = accuracy(model, *valid)
             model.train()
             if found > best[0]:
                 best, best_state = (found, lr, update), copy.deepcopy(model.state_dict())
 
-    for lr in config.lrs:
-        trained = copy.deepcopy(stack)
-        with seeded(seed, "head"):
-            model = Classifier(trained, classes).to(device)
-        training = Training(
-            trained,
-            phase,
-            read,
-            Optimisation(lr=lr, batch_size=config.batch_size),
-            order=order,
-            seed=seed,
-            every=updates,
-            targets=lambda index: targets[index.to(device)],
-            head=model.head,
-        )
-        with suppress(Diverged):  # the best classifier found before is kept
-            for _ in training.train(after=lambda training=training: check(training.update)):  # type: ignore[misc]
-                pass
+    with Bar(f"classifier of {len(images):,} labels", len(config.lrs) * updates, "updates") as bar:
+        for number, lr in enumerate(config.lrs):
+            before = number * updates
+            trained = copy.deepcopy(stack)
+            with seeded(seed, "head"):
+                model = Classifier(trained, classes).to(device)
+            training = Training(
+                trained,
+                phase,
+                read,
+                Optimisation(lr=lr, batch_size=config.batch_size),
+                order=order,
+                seed=seed,
+                every=updates,
+                targets=lambda index: targets[index.to(device)],
+                head=model.head,
+            )
+            with suppress(Diverged):  # the best classifier found before is kept
+                for _ in training.train(after=lambda training=training: check(training.update)):  # type: ignore[misc]
+                    pass
     if not best_state:
         rates = ", ".join(f"{lr:g}" for lr in config.lrs)
         raise Diverged(f"the classifier of {len(images)} labels became non-finite at every learning rate ({rates})")

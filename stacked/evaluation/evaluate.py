@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
 
 from stacked.model.stack import StackedAutoencoder
@@ -165,6 +164,8 @@ def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tens
 
     NaN if codes are not finite.
     """
+    from sklearn.linear_model import RidgeClassifier
+
     if not (train.isfinite().all() and valid.isfinite().all()):
         return math.nan
     scale, mean = train.std(0).clamp_min(1e-6), train.mean(0)

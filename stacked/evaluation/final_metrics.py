@@ -13,6 +13,7 @@ from stacked.evaluation import evaluate
 from stacked.evaluation.classify import fine_tuned, linear_probe
 from stacked.evaluation.evaluate import spread
 from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.progress import each
 from stacked.spec import RunSpec
 from stacked.training.codes import Images
 from stacked.util.errors import Diverged
@@ -42,7 +43,7 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
     selected = evaluate.reconstruction(stack, valid.images)
     check_finite(selected, depth, "validation")
     found: dict[str, float] = {"valid_recon_mse": selected.mse}
-    for k in range(1, depth + 1):
+    for k in each(range(1, depth + 1), "test error", "depths"):
         errors = evaluate.reconstruction(stack, test.images, k)
         check_finite(errors, k, "test")
         found[f"recon_mse_depth{k}"] = errors.mse
@@ -54,7 +55,7 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
     tested, test_labels = labelled(test)
     index = label_subset(train.labels, probe_labels(spec, splits), spec.seed)
     fitted = Images(train.images, rows=index)
-    for k in range(depth + 1):
+    for k in each(range(depth + 1), "linear probe", "depths"):
         train_codes, test_codes = (evaluate.Codes(stack, images, k, evaluate.PROBED) for images in (fitted, tested))
         found[f"probe_acc_depth{k}"] = linear_probe(train_codes.all(), train.labels[index], test_codes, test_labels)
     found["probe_acc"] = found[f"probe_acc_depth{depth}"]

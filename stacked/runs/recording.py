@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -16,7 +16,6 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_training, training_state
 from stacked.runs.stage_parameters import stage_parameters
-from stacked.runtime.progress import Bar
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.training.fit import Training, TrainingMetrics
@@ -25,8 +24,6 @@ from stacked.training.pretrain import Observer, PhaseObserver
 
 if TYPE_CHECKING:
     from stacked.tracking.protocol import RecordsStage
-
-NewBar = Callable[[str, int], Bar]
 
 
 class Recording(Observer):
@@ -43,12 +40,11 @@ class Recording(Observer):
         classes: int,
         curves: Curves,
         checkpoints: Checkpoints,
-        bar: NewBar | None,
         saved: Saved | None,
     ) -> None:
         self.stack, self.spec, self.phases, self.classes = stack, spec, phases, classes
         self.curves, self.state, self.checkpoints = curves, curves.state, checkpoints
-        self.bar, self.saved = bar or quiet, saved
+        self.saved = saved
         self.training_state = training_state(saved) if saved and saved.update else None
         self.done = self.state.updates - (self.training_state.update if self.training_state else 0)
 
@@ -84,10 +80,7 @@ class Recording(Observer):
         state.codes_bytes = max(state.codes_bytes, cost.cache.bytes)
         if not state.curve:
             self.curves.evaluate(self.stack, phase, None)
-        with (
-            self.curves.tracker.stage(number, phase.name, stage_parameters(phase, config)) as stage,
-            self.bar(phase.name, phase.updates) as shown,
-        ):
+        with self.curves.tracker.stage(number, phase.name, stage_parameters(phase, config)) as stage:
             stage.tags({"codes": prepared.cache.mode, "codes_why": prepared.cache.why, "peak_bytes": cost.peak_bytes})
             began = time.perf_counter()
             _ = prepared.inputs  # computes cached codes
@@ -97,7 +90,7 @@ class Recording(Observer):
             state.seconds += time.perf_counter() - began
             if not self.is_inside(number):
                 state.flop += cost.flops_once
-            recorded = RecordedPhase(self, number, prepared, cost, stage, shown)
+            recorded = RecordedPhase(self, number, prepared, cost, stage)
             yield recorded
         state.spare += (phase.updates - recorded.training.update) * cost.flops_per_update
 
@@ -115,10 +108,10 @@ class RecordedPhase(PhaseObserver):
     spent: Spent
 
     def __init__(
-        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, stage: RecordsStage, shown: Bar
+        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, stage: RecordsStage
     ) -> None:
         self.run, self.number, self.phase, self.size = run, number, prepared.phase, prepared.order.size
-        self.cost, self.stage, self.shown = cost, stage, shown
+        self.cost, self.stage = cost, stage
 
     def begin(self, training: Training) -> None:
         run = self.run
@@ -141,7 +134,6 @@ class RecordedPhase(PhaseObserver):
 
     def metrics(self, metrics: TrainingMetrics) -> None:
         self.spent.add()
-        self.shown.to(metrics.update, metrics.loss)
         values = {"stage/loss": metrics.loss, "stage/lr": metrics.lr}
         if metrics.valid_loss is not None:
             values["stage/valid_loss"] = metrics.valid_loss
@@ -179,8 +171,3 @@ class Spent:
         state.skipped += now.skipped - self.skipped
         state.rollbacks += now.rollbacks - self.rollbacks
         self.remember()
-
-
-def quiet(label: str, total: int) -> Bar:
-    """Return a progress bar that shows nothing."""
-    return Bar(label, total, quiet=True)

@@ -27,7 +27,7 @@ from stacked.model.encoder import save_encoder
 from stacked.model.stack import StackedAutoencoder, check_size, empty_stack, grow
 from stacked.runs.checkpoint import Checkpoints, phase_path
 from stacked.runs.checkpoint_validation import phase_of, restore_stack
-from stacked.runs.recording import NewBar, Recording
+from stacked.runs.recording import Recording
 from stacked.runtime.determinism import is_strict
 from stacked.runtime.environment import device_of, environment
 from stacked.runtime.free_memory import free_bytes
@@ -142,7 +142,6 @@ def run(
     codes: str = "auto",
     work: Path | None = None,
     tracker: RecordsRun | None = None,
-    bar: NewBar | None = None,
     checkpoint_every: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Result:
@@ -151,10 +150,9 @@ def run(
     splits: the data (None: they are loaded). arm: recorded name (default: the policy). device: device to train on. codes:
     "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
     trained encoder (see `load_encoder`); a run resumes from the checkpoints in it, and ends as if it had not been
-    interrupted. tracker: where the run is logged (default: nowhere). bar: function from the name and updates of a phase to
-    its progress bar (default: none).
-    checkpoint_every: updates between checkpoints inside a phase (default: by time, so that they take at most 2 %). stop:
-    called after every update; the run ends if it returns True.
+    interrupted. tracker: where the run is logged (default: nowhere). checkpoint_every: updates between checkpoints inside a
+    phase (default: by time, so that they take at most 2 %). stop: called after every update; the run ends if it returns True.
+    Its progress is shown inside the context `stacked.runtime.progress.shown`.
 
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
     or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
@@ -213,7 +211,7 @@ def run(
     for number in range(1, first):  # upload again, in case a full disk kept only part of a copy
         if work and phase_path(work, number).exists():
             tracker.artifact(phase_path(work, number), "checkpoints")
-    recording = Recording(stack, spec, phases, len(splits.classes), curves, checkpoints, bar, saved)
+    recording = Recording(stack, spec, phases, len(splits.classes), curves, checkpoints, saved)
     train_phases(
         stack,
         spec,

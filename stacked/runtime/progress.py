@@ -1,4 +1,8 @@
-"""Progress of training: a bar for each phase on a terminal, plain lines elsewhere."""
+"""Progress of a command, on stderr: one line that is rewritten on a terminal, whole lines now and then elsewhere.
+
+Work that takes long is a `Bar`, wherever it is done; a command shows the bars made inside `shown`, a program that calls this
+package as a library shows none.
+"""
 
 from __future__ import annotations
 
@@ -6,59 +10,229 @@ import os
 import sys
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
+from typing import Protocol, TypeVar
 
-from tqdm import tqdm
+T = TypeVar("T")
 
-#: Seconds between two plain lines of a phase.
-LINE_EVERY = 20.0
+#: Seconds between two plain lines, and between two drawings of the line on a terminal.
+LINE_EVERY, DRAW_EVERY = 20.0, 0.2
+#: Columns of a bar.
+WIDE = 10
+#: Moves to the start of a terminal's line and clears it.
+CLEAR = "\r\033[K"
 
 
 def has_terminal() -> bool:
-    """Whether stderr is a terminal of known width; tqdm draws nothing without columns."""
-    return sys.stderr is not None and sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    """Whether stderr is a terminal of known width."""
+    return sys.stderr is not None and sys.stderr.isatty() and columns() > 0
+
+
+def columns() -> int:
+    """Return the width of the terminal on stderr."""
+    return os.get_terminal_size(sys.stderr.fileno()).columns
 
 
 def say(line: str) -> None:
-    """Print a line to stderr, over any progress bar; errors in writing are ignored."""
+    """Print a line to stderr, over the line of progress; errors in writing are ignored."""
+    write(f"{CLEAR if has_terminal() else ''}{line}\n")
+
+
+def write(text: str) -> None:
+    """Write to stderr; errors are ignored."""
     if sys.stderr is not None:
         with suppress(OSError):
-            print(f"\r\033[K{line}" if has_terminal() else line, file=sys.stderr, flush=True)
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def say_warnings() -> None:
     """Print each warning of this process as one line, without its place in the code."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"{CLEAR if has_terminal() else ''}warning: {message}\n"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds, minutes or hours, as a person would say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
 
 
 class Bar:
-    """Context manager that shows the progress of one phase: updates, loss and remaining time."""
+    """Context manager of a part of the work, which has `total` steps of a `unit` (None: their number is not known).
 
-    def __init__(self, label: str, total: int, position: int = 0, quiet: bool = False) -> None:
-        self.label, self.total, self.quiet = label, total, quiet
-        self.done, self.began, self.line_at = 0, time.perf_counter(), time.perf_counter()
-        self.bar = None
-        if not quiet and has_terminal():
-            self.bar = tqdm(total=total, desc=label, position=position, leave=False, unit="update", dynamic_ncols=True)
+    Its progress is shown inside the context `shown`, and nowhere else. ends: where there is no terminal, its end is a line.
+    """
+
+    def __init__(self, label: str, total: int | None, unit: str = "", *, ends: bool = False) -> None:
+        self.label, self.total, self.unit, self.ends = label, total, unit, ends
+        self.done, self.first, self.began = 0, 0, time.perf_counter()
+        self.loss: float | None = None
+        self.screen: Screen | None = None
 
     def __enter__(self) -> Bar:
+        self.screen = SCREENS[-1] if SCREENS else None
+        if self.screen is not None:
+            self.screen.bars.append(self)
+            if self.screen.terminal:
+                self.screen.refresh()
         return self
 
-    def to(self, done: int, loss: float) -> None:
-        """Show that `done` updates are finished, with the latest loss."""
-        step, self.done = done - self.done, done
-        if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {loss:.5f}", refresh=False)
-            self.bar.update(step)
-        elif not self.quiet and (done == self.total or time.perf_counter() - self.line_at > LINE_EVERY):
-            self.line_at = time.perf_counter()
-            spent = self.line_at - self.began
-            left = spent * (self.total - done) / done
-            say(f"{self.label}: {done}/{self.total} updates, loss {loss:.5f}, {spent:.0f} s, {left:.0f} s left")
+    def resume(self, done: int) -> None:
+        """Note that `done` steps were made before, at another time."""
+        self.done = self.first = done
+
+    def to(self, done: int, loss: float | None = None) -> None:
+        """Show that `done` steps are finished; loss: the latest one (None: that shown before)."""
+        self.done = done
+        self.loss = self.loss if loss is None else loss
+        if self.screen is not None:
+            self.screen.refresh()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        if self.screen is not None:
+            self.screen.end(self, kind is None)
+
+    def share(self) -> str:
+        """Return how much is done, in short: "stage 1 40 %"."""
+        return f"{self.label} {100 * self.done / self.total:.0f} %" if self.total else self.label
+
+    def count(self) -> str:
+        """Return how much is done: "40/100 updates"; "" while a number of which no total is known is 0."""
+        if self.total is None:
+            return f"{self.done} {self.unit}".rstrip() if self.done else ""
+        return f"{self.done}/{self.total} {self.unit}".rstrip()
+
+    def told(self, drawn: bool) -> str:
+        """Return how much is done, with the loss and the time; with a `drawn` bar, or as a line that stays."""
+        full = min(WIDE, WIDE * self.done // self.total) if self.total else 0
+        drawing = f"[{'#' * full}{'.' * (WIDE - full)}]" if drawn and self.total else ""
+        parts = " ".join(filter(None, [drawing, self.count()]))
+        shown = self.label + (f"{' ' if drawn else ': '}{parts}" if parts else "")
+        shown += f", loss {self.loss:.5f}" if self.loss is not None else ""
+        spent, made = time.perf_counter() - self.began, self.done - self.first
+        shown += "" if drawn or spent < 1 else f", {spent:.0f} s"
+        left = spent * (self.total - self.done) / made if self.total and made > 0 else 0.0
+        return shown + (f", {duration(left)} left" if left >= 1 else "")
+
+
+def each(items: Collection[T], label: str, unit: str = "") -> Iterator[T]:
+    """Yield the items, with a bar that shows how many are done."""
+    yield from through(items, len(items), label, unit)
+
+
+def through(items: Iterable[T], total: int | None, label: str, unit: str = "") -> Iterator[T]:
+    """Yield items of which there are `total`, with a bar that shows how many are done."""
+    with Bar(label, total, unit) as bar:
+        for done, item in enumerate(items, start=1):
+            yield item
+            bar.to(done)
+
+
+class Whole(Protocol):
+    """The work that all bars are parts of, as `stacked.runtime.time_left.Runs` is."""
+
+    def told(self) -> str:
+        """Return how far it is, and the time left."""
+
+    def names(self) -> Sequence[str]:
+        """Return what is being made in this process."""
+
+    def elsewhere(self) -> Sequence[str]:
+        """Return how far other processes are."""
+
+
+class Screen:
+    """Where progress is shown: on a terminal a line that is rewritten, elsewhere lines.
+
+    name: begins each line (""): of the run that a worker process makes. send: what takes the text instead of a terminal: the
+    line there belongs to another process.
+    """
+
+    def __init__(self, name: str = "", send: Callable[[str], None] | None = None) -> None:
+        self.name, self.send, self.terminal = name, send, has_terminal()
+        self.bars: list[Bar] = []
+        self.whole: Whole | None = None
+        self.drawn_at = -DRAW_EVERY
+        self.line_at = time.perf_counter()
+        self.is_drawn = False
+
+    def refresh(self) -> None:
+        """Show how far everything is, where the last time is long enough ago."""
+        now = time.perf_counter()
+        if self.terminal and now - self.drawn_at >= DRAW_EVERY:
+            self.drawn_at = now
+            if self.send is not None:
+                self.send(", ".join([self.name, *(bar.share() for bar in self.bars)]))
+            else:
+                self.draw()
+        elif not self.terminal and self.bars and now - self.line_at > LINE_EVERY:
+            last = self.bars[-1]
+            if not (last.ends and last.done == last.total):  # which is told when it ends
+                self.line(self.told())
+
+    def told(self) -> str:
+        """Return how far the innermost bar is, and what it is a part of, as a line that stays."""
+        *outer, last = self.bars
+        names = [self.name, *(self.whole.names() if self.whole else ())]
+        return ", ".join(
+            [*filter(None, names), *(f"{bar.label} {bar.count()}".rstrip() for bar in outer), last.told(False)]
+        )
+
+    def draw(self) -> None:
+        """Rewrite the line of the terminal, cut to its width."""
+        whole, others = (self.whole.told(), self.whole.elsewhere()) if self.whole else ("", ())
+        bars = [f"{bar.label} {bar.count()}".rstrip() for bar in self.bars[:-1]]
+        bars += [bar.told(True) for bar in self.bars[-1:]]
+        parts = filter(None, [whole, "; ".join(others) or ", ".join(bars)])
+        text = ": ".join(parts)
+        if text or self.is_drawn:
+            with suppress(OSError):  # the terminal is gone
+                write(CLEAR + text[: columns() - 1])
+        self.is_drawn = bool(text)
+
+    def line(self, text: str) -> None:
+        """Print a line that stays where there is no terminal; on one, draw anew."""
+        if self.terminal:
+            self.drawn_at = -DRAW_EVERY
+            self.refresh()
+        else:
+            self.line_at = time.perf_counter()
+            say(text)
+
+    def end(self, bar: Bar, is_whole: bool) -> None:
+        """Take a bar away."""
+        if not self.terminal and bar.ends and is_whole:
+            self.line(self.told())
+        self.bars.remove(bar)
+        if not self.bars and self.whole is None:
+            self.clear()
+
+    def clear(self) -> None:
+        """Clear the line of the terminal."""
+        if self.send is not None:
+            self.send("")
+        elif self.is_drawn:
+            write(CLEAR)
+            self.is_drawn = False
+
+
+#: Where the bars of this process are shown; the last one is in use.
+SCREENS: list[Screen] = []
+
+
+@contextmanager
+def shown(screen: Screen | None = None) -> Iterator[Screen]:
+    """Show on stderr the bars made in this context; without a screen of its own, inside another one, nothing changes."""
+    if screen is None and SCREENS:
+        yield SCREENS[-1]
+        return
+    SCREENS.append(screen or Screen())
+    try:
+        yield SCREENS[-1]
+    finally:
+        SCREENS.pop().clear()

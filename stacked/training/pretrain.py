@@ -16,6 +16,7 @@ from stacked.data.stream import Order
 from stacked.model.batch_norm import check_batch
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.environment import device_of
+from stacked.runtime.progress import Bar
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
@@ -108,7 +109,10 @@ def train_phases(
         prepared = prepare_phase(stack, spec, phase, train, device, codes=codes, resumed=observer.is_inside(number))
         observer.prepared(number, prepared)
         if phase.updates:
-            with observer.phase(number, prepared) as phase_observer:
+            with (
+                Bar(phase.name, phase.updates, "updates", ends=True) as bar,
+                observer.phase(number, prepared) as phase_observer,
+            ):
                 validation = valid if config.patience_of(phase) else None
                 training = Training(
                     stack,
@@ -125,11 +129,23 @@ def train_phases(
                     classes=classes,
                 )
                 phase_observer.begin(training)
-                for metrics in training.train(phase_observer.after_update):
+                bar.resume(training.update)
+                for metrics in training.train(counted(bar, training, phase_observer.after_update)):
+                    bar.to(metrics.update, metrics.loss)
                     phase_observer.metrics(metrics)
             done += training.update
         observer.ended(number, phase)
     grow(stack, spec, spec.stack.depth, device)
+
+
+def counted(bar: Bar, training: Training, after: Callable[[], None]) -> Callable[[], None]:
+    """Return what is called after every update: it shows the update on the bar and then calls `after`."""
+
+    def count() -> None:
+        bar.to(training.update)
+        after()
+
+    return count
 
 
 class _After(Observer):

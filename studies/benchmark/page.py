@@ -14,7 +14,8 @@ from stacked.util.atomic import write_atomically
 from studies.benchmark.findings import answered, curve, exponent, found, met, values, ways
 from studies.benchmark.negative_results import TRIED
 from studies.benchmark.questions import LOAD, Question
-from studies.measuring.page import draw
+from studies.measuring.page import draw, places
+from studies.report.terminal import plain
 from studies.report.verbatim import code_block
 from studies.statistics.measurement_rows import load
 from studies.statistics.measures import Measure
@@ -49,6 +50,12 @@ def report(study: Benchmark, out: Path, command: str) -> str:
     page = "\n\n".join(parts) + "\n"
     write_atomically(out / "README.md", page)
     return page
+
+
+def ending(study: Benchmark, out: Path) -> str:
+    """Every aim with what was measured, and where page and figures are, for a terminal."""
+    rows = load(out, LOAD)
+    return f"\n{plain(claims_table(rows, answered(rows, study.questions)))}\n\n{places(out)}"
 
 
 def block(study: Benchmark, out: Path, root: Path) -> str:

@@ -93,7 +93,7 @@ class BenchmarkSession(MeasurementSession):
         there = set(load(self.out, LOAD)["condition"])
         names = [one.name for one in self.study.questions if one.name in there]
         all_of_them = len(names) == len(self.study.questions)
-        self.page = page.report(
+        page.report(
             self.study, self.out, self.study.prog if all_of_them else f"{self.study.prog} --only {' '.join(names)}"
         )
         return True
@@ -103,8 +103,8 @@ class BenchmarkSession(MeasurementSession):
         return page.block(self.study, self.out, root)
 
     def end(self) -> int:
-        """Print the page."""
-        print(self.page)
+        """Print the aims with what was measured, and where the page is."""
+        print(page.ending(self.study, self.out))
         return 0
 
 

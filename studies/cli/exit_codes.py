@@ -12,14 +12,12 @@ from stacked.util.atomic import REFUSED, unwritable
 from stacked.util.errors import Diverged
 from studies.record.kept import Removed
 
-GOES_ON = "what is done is kept, and the same command goes on from there"
 
-
-def ended(prog: str, stop: Interruption, do: Callable[[], int], kept: str = GOES_ON) -> int:
+def ended(prog: str, stop: Interruption, do: Callable[[], int], kept: Callable[[], str]) -> int:
     """The exit code of `do`; 1 where training diverged, or the record was removed; 2 for bad input, and for a place that takes
     no files; 128 and the signal's number when interrupted.
 
-    `kept` says what an interruption leaves.
+    `kept` says what an interruption leaves: "" where it leaves nothing.
     """
     try:
         return carried_out(prog, do)
@@ -32,5 +30,5 @@ def ended(prog: str, stop: Interruption, do: Callable[[], int], kept: str = GOES
         say(f"{prog}: {unwritable(error.filename or 'a file', error)}")
         return 2
     except KeyboardInterrupt:
-        say(f"\n{prog}: interrupted; {kept}")
+        say(f"\n{prog}: interrupted{'; ' * bool(kept())}{kept()}")
         return 128 + (stop.number or signal.SIGINT)

@@ -13,10 +13,11 @@ from stacked.cli.command import called
 class Session(ABC):
     """One call of a study's command, its words read; its methods are called in the order in which they stand here.
 
-    out: the folder of the record.
+    out: the folder of the record. is_recording: whether the record is being made, so that an interruption leaves what is done.
     """
 
     out: Path
+    is_recording: bool = False
 
     def begin(self) -> int | None:
         """Load and check what is needed, before the folder is touched; the exit code where no record was asked for."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stacked.cost.forecast import Forecast, estimate_cost
+from stacked.runtime.progress import duration, each
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -25,8 +26,15 @@ def show(given: Options, splits: Splits, planned: Callable[[Options], Iterable[J
     first = {job.arm: job for job in reversed(jobs)}
     with limited(jobs[0].threads):
         told = {
-            arm: estimate_cost(first[arm].spec, splits.image_shape, len(splits.train), classes=len(splits.classes))
-            for arm in given.arms
+            arm: estimate_cost(
+                first[arm].spec,
+                splits.image_shape,
+                len(splits.train),
+                classes=len(splits.classes),
+                valid=len(splits.valid),
+                test=len(splits.test),
+            )
+            for arm in each(given.arms, "estimates", "arms")
         }
     print("\n".join(table(told, given)))
     return 0
@@ -36,26 +44,21 @@ def table(told: dict[str, Forecast], given: Options) -> list[str]:
     """The costs of arms, and of all runs."""
     seeds, at_once = len(given.seeds), min(given.jobs, len(given.seeds) * len(told))
     wide = max(len(arm) for arm in told)
-    lines = [f"{'one run of':{wide}}  updates     GFLOP  training        memory    checkpoints"]
+    lines = [f"{'one run of':{wide}}  updates     GFLOP  training  measuring        memory    checkpoints"]
     for arm, cost in told.items():
         lines.append(
             f"{arm:{wide}}  {cost.updates:7,}  {cost.gflop:8,.0f}  {duration(cost.seconds):>8}  "
+            f"{duration(cost.measuring_seconds):>9}  "
             f"{cost.peak_bytes / 1e6:9,.0f} MB  {cost.disk_bytes / 1e6:8,.1f} MB"
         )
-    seconds = seeds * sum(cost.seconds for cost in told.values())
+    training = seeds * sum(cost.seconds for cost in told.values())
+    seconds = training + seeds * sum(cost.measuring_seconds for cost in told.values())
     how = f"{seeds} seed{'s' * (seeds > 1)}, {at_once} run{'s' * (at_once > 1)} at a time"
     machine = next(iter(told.values())).machine
     lines += [
         "",
-        f"All runs, {how}: {duration(seconds / at_once)} of training, as predicted for {machine.name}. Measuring comes on top: "
-        "probes and classifiers of a short run take longer than its training. Memory is that of an update and of kept codes, "
-        "beside the images. Nothing was trained or written.",
+        f"All runs, {how}: {duration(seconds / at_once)}, of which {duration(training / at_once)} are training, as predicted "
+        f"for {machine.name}. GFLOP are those of training. Measuring is the curve, linear probes, and classifiers with each "
+        "number of labels. Memory is that of an update and of kept codes, beside the images. Nothing was trained or written.",
     ]
     return lines
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as a person would say it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

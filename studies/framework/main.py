@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from stacked.runtime.interruption import Interruption
-from stacked.runtime.progress import say_warnings
+from stacked.runtime.progress import Bar, say_warnings
 from stacked.util.errors import Interrupted
 from stacked.util.paths import command_without_folders
 from studies.cli.exit_codes import ended
@@ -21,13 +21,17 @@ def main(study: Study, words: list[str] | None = None) -> int:
     """
     say_warnings()
     words = sys.argv[1:] if words is None else words
-    stop = Interruption()
+    stop, opened = Interruption(), list[Session]()
 
     def do() -> int:
         with closing(study.session(words)) as session, stop:
+            opened.append(session)
             return conduct(session, command_without_folders([*study.prog.split(), *words]), stop)
 
-    return ended(study.prog, stop, do, study.after_interruption)
+    def kept() -> str:
+        return study.after_interruption if any(session.is_recording for session in opened) else ""
+
+    return ended(study.prog, stop, do, kept)
 
 
 def conduct(session: Session, command: str, stop: Callable[[], bool] = lambda: False) -> int:
@@ -42,6 +46,7 @@ def conduct(session: Session, command: str, stop: Callable[[], bool] = lambda: F
     if code is not None:
         return code
     with alone(session.out) as files:
+        session.is_recording = True
         session.prepare()
         files.look()
         with closing(session.run(stop)) as steps:
@@ -49,7 +54,8 @@ def conduct(session: Session, command: str, stop: Callable[[], bool] = lambda: F
                 files.look()
         if stop():
             raise Interrupted("stopped as asked")
-        is_reported = session.report(command)
+        with Bar("figures and page", None):
+            is_reported = session.report(command)
     if is_reported:
         update_index(session.out, session.block)
     return session.end()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stacked.runtime.progress import say
+from stacked.runtime.progress import Bar, say
 from studies.design.study import Session
 from studies.framework import tuning
 from studies.framework.plan import plan, settings
@@ -35,12 +35,11 @@ class TrainingSession(Session):
         from stacked.runs.run import check, load
         from stacked.runtime.determinism import strict
         from stacked.runtime.environment import device_of
-        from stacked.tracking.tracker import open_store
-        from studies.framework import dry_run, ui
-        from studies.framework.disk_check import check_places
 
         study, given = self.study, self.given
         if given.ui:
+            from studies.framework import ui
+
             return ui.show(study.name, given)
         with strict(given.device, given.deterministic):  # CUDA starts here
             device_of(given.device)
@@ -52,7 +51,12 @@ class TrainingSession(Session):
                 many = f"{len(split):,} image{'s' * (len(split) > 1)}"
                 say(f"FVU is not defined on the {name} images, which do not differ ({many}): it is left blank")
         if given.dry_run:
+            from studies.framework import dry_run
+
             return dry_run.show(given, splits, lambda options: plan(study, options, splits))
+        from stacked.tracking.tracker import open_store  # loads MLflow, which takes a second
+        from studies.framework.disk_check import check_places
+
         self.store = open_store(given.store)
         check_places(given, self.store)
         return None
@@ -66,7 +70,8 @@ class TrainingSession(Session):
         from studies.framework.disk_check import check_enough
 
         study, given, out = self.study, self.given, self.out
-        jobs = list(plan(study, given, self.splits))
+        with Bar("equal budgets", None):
+            jobs = list(plan(study, given, self.splits))
         record.check_same_arms(out, {(job.arm, job.spec.seed): job.spec.id for job in jobs})
         done = record.finished(out) if given.resume else set()
         before = record.failed(out) - done if given.resume and not given.retry_failed else set()
@@ -119,6 +124,7 @@ class TrainingSession(Session):
         from stacked.doctor import unsent
         from stacked.tracking.backend.store import OUTAGES, reason_of
         from studies.framework import mlflow_page, ui
+        from studies.report.terminal import ending
 
         study, given = self.study, self.given
         try:
@@ -127,7 +133,8 @@ class TrainingSession(Session):
             views = []
             say(f"MLflow has no report and no views of this ({reason_of(error)}): run the same again when it works")
         seconds = time.perf_counter() - self.began
-        print(f"\n{self.made} runs in {seconds:.0f} s. Table and figures: {self.out / 'README.md'}")
+        print(f"\n{ending(self.out, self.store.root / 'work', study.reference, study.quote, study.claims)}")
+        print(f"{self.made} runs in {seconds:.0f} s. All tables and figures: {self.out / 'README.md'}")
         ui.tell(views, self.store, given.port, given.host)
         try:
             lacks = any(finding.repair for finding in unsent.find(self.store))

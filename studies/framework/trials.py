@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from stacked.util.serialization import flat
 from studies.cli.options import MOST_SEEDS
 from studies.design.search import Space, Times, places
-from studies.framework.workers import Job, Row, progress
+from studies.framework.workers import Job, Row
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -55,6 +55,11 @@ class Trial(Job):
     space: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def label(self) -> str:
+        """What progress calls the trial."""
+        return f"{self.arm}, trial {self.number}"
+
+    @property
     def drawn_from(self) -> str:
         """The space as rows have it."""
         return json.dumps(dict(self.space))
@@ -76,7 +81,6 @@ class Trial(Job):
                 device=given.device,
                 codes=given.codes,
                 work=folder,
-                bar=lambda label, total: progress(f"{self.arm}, trial {self.number} {label}", total, given.jobs),
                 checkpoint_every=given.checkpoint_every,
                 stop=stop,
             )

@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 
 def tell(views: Sequence[View], store: Store, port: int, host: str, running: bool = False) -> None:
-    """Print the addresses of the views, and the command that starts the server they need unless it is running."""
+    """Print the addresses of the views, and unless it is running what starts the server that they need."""
     from stacked.util.paths import without_login
     from stacked.viewing.server import address, typed_command
     from stacked.viewing.views import view_url
 
+    if views and not running and not store.is_server:
+        print("In the MLflow UI, which --ui starts:")
     for name, key, experiment_id in views:
         print(
             f"  {name}: {view_url(without_login(store.uri) if store.is_server else address(port, host), experiment_id, key)}"
         )
     if not running and not store.is_server:
-        print(f"Start the MLflow UI with --ui, or: {typed_command(store, port, host)}")
+        print(f"Without --ui it is started by: {typed_command(store, port, host)}")
 
 
 def show(study: str, given: Options) -> int:

@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stacked.data.shared import Place, Reader, shared
 from stacked.runtime.interruption import Interruption
-from stacked.runtime.progress import say_warnings
+from stacked.runtime.progress import Screen, say_warnings, shown
+from stacked.runtime.time_left import Runs
 from stacked.util.atomic import REFUSED, unwritable
 from stacked.util.checks import need
 from stacked.util.errors import Diverged, InputError, Interrupted, Unwritable
 from stacked.util.paths import without_folders
 from studies.cli.options import Options
+from studies.framework.shared_text import SharedText
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
 PATIENCE = 6.0
 #: A run whose process died so often is given up.
 MOST_DEATHS = 2
-#: In a worker process, the data on which it works.
+#: In a worker process, the data on which it works, and where it says how far it is.
 RECEIVED: list[Reader] = []
+SAYING: list[SharedText] = []
 
 Row = dict[str, Any]
 #: What processes share without a lock, which could die with one of them.
@@ -64,6 +67,11 @@ class Job:
     threads: int
     arms: tuple[str, ...] = ()
     data: str = ""
+
+    @property
+    def label(self) -> str:
+        """What progress calls the run."""
+        return f"{self.arm}, seed {self.spec.seed}"
 
     def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
         """Make the run on these data and record it; its row."""
@@ -92,17 +100,23 @@ def work(
     When `stop` says so the runs in progress keep their place and end, and Interrupted is raised. A run whose process was
     ended from outside goes on in another, once.
     """
+    kinds = [job.arm for job in jobs]
     if processes == 1 or len(jobs) < 2:
-        for job in jobs:
-            if stop():
-                raise Interrupted("stopped as asked")
-            yield work_one(job, splits, stop)
+        with Runs(kinds) as runs:
+            for job in jobs:
+                if stop():
+                    raise Interrupted("stopped as asked")
+                number = runs.begin(job.label, job.arm)
+                row = work_one(job, splits, stop)
+                runs.end(number, counts=row["status"] == "finished")
+                yield row
         return
     waiting, deaths, begun = deque(jobs), Counter[str](), RawValue(c_bool, False)
-    with shared(splits) as place:
+    texts = SharedText(processes)
+    with shared(splits) as place, Runs(kinds, at_once=processes, others=texts.read) as runs:
         while waiting:
             lost: list[Job] = []
-            yield from in_processes(waiting, lost, processes, place, stop, begun)
+            yield from in_processes(waiting, lost, runs, processes, (place, begun, texts), stop)
             need(
                 not lost or begun.value,
                 "no worker process could be started: in a script of your own start the study below "
@@ -118,32 +132,43 @@ def work(
 
 
 def in_processes(
-    waiting: deque[Job], lost: list[Job], processes: int, place: Place, stop: Callable[[], bool], begun: Flag
+    waiting: deque[Job],
+    lost: list[Job],
+    runs: Runs,
+    processes: int,
+    shares: tuple[Place, Flag, SharedText],
+    stop: Callable[[], bool],
 ) -> Iterator[Row]:
     """Take jobs from `waiting` and yield their rows; when a process dies, those that were running go to `lost`.
 
-    `begun` is made true by the first process that is ready for a job.
+    `shares` are what processes get from this one, as `begin` takes them.
     """
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawning, initializer=begin, initargs=(os.getpid(), place, begun)) as pool:
-        running: dict[Future[Row], Job] = {}
+    with ProcessPoolExecutor(processes, spawning, initializer=begin, initargs=(os.getpid(), *shares)) as pool:
+        running: dict[Future[Row], tuple[Job, int]] = {}
         broken = False
         try:
             while not stop() and (running or (waiting and not broken)):
                 try:
                     while waiting and len(running) < processes and not broken:
                         with importable_main():
-                            running[pool.submit(work_here, waiting[0])] = waiting[0]
-                        waiting.popleft()
+                            future = pool.submit(work_here, waiting[0])
+                        job = waiting.popleft()
+                        running[future] = job, runs.begin(job.label, job.arm)
                 except BrokenProcessPool:
                     broken = True
                 for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
+                    job, number = running.pop(future)
                     try:
-                        yield future.result()
+                        row = future.result()
                     except BrokenProcessPool:
                         broken = True
                         lost.append(job)
+                        runs.lost(number)
+                        continue
+                    runs.end(number, counts=row["status"] == "finished")
+                    yield row
+                runs.refresh()
             if stop() and (running or waiting):
                 raise Interrupted("stopped as asked")
         except BaseException:
@@ -208,15 +233,17 @@ def prepare(parent: int, place: Place | None = None) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def begin(parent: int, place: Place, begun: Flag) -> None:
-    """Make this process a worker, and note that one has begun."""
+def begin(parent: int, place: Place, begun: Flag, texts: SharedText) -> None:
+    """Make this process a worker, which writes its progress to `texts`, and note that one has begun."""
     prepare(parent, place)
+    SAYING.append(texts)
     begun.value = True
 
 
 def work_here(job: Job) -> Row:
     """Do one run in this worker process, on the data that were received by it."""
-    return work_one(job, RECEIVED[0].splits)
+    with shown(Screen(job.label, send=SAYING[0].write)):
+        return work_one(job, RECEIVED[0].splits)
 
 
 def work_one(job: Job, splits: Splits, stop: Callable[[], bool] | None = None) -> Row:
@@ -282,7 +309,6 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
                 codes=given.codes,
                 work=folder,
                 tracker=tracker,
-                bar=lambda label, total: progress(f"{name} {label}", total, given.jobs),
                 checkpoint_every=given.checkpoint_every,
                 stop=stop,
             )
@@ -295,11 +321,3 @@ def failed(job: Job, reason: str) -> Row:
         return job.failed(without_folders(reason, *folders))
     except Unwritable as error:
         raise Unwritable(f"{job.arm}/s{job.spec.seed} failed ({reason}), and {error}") from error
-
-
-def progress(label: str, total: int, processes: int) -> Any:
-    """The progress bar of a phase, on a line of its own for each process."""
-    from stacked.runtime.progress import Bar
-
-    number = multiprocessing.current_process().name.rpartition("-")[2]
-    return Bar(label, total, position=int(number) % processes if number.isdigit() else 0)

@@ -93,7 +93,7 @@ class DataSession(MeasurementSession):
 
     def report(self, command: str) -> bool:
         """Write figures and page from the rows."""
-        self.page = page.report(self.study, self.out, command, origin(), vars(self.given))
+        page.report(self.study, self.out, command, origin(), vars(self.given))
         return True
 
     def block(self, root: Path) -> str:
@@ -101,13 +101,14 @@ class DataSession(MeasurementSession):
         return page.block(self.study, self.out, root)
 
     def end(self) -> int:
-        """Keep the report in MLflow, say where it and the runs are, and print the page."""
+        """Keep the report in MLflow, print the answer and where the page is, and say where the runs are."""
         from stacked.tracking.backend.client import StoreClient
         from stacked.tracking.backend.store import OUTAGES, reason_of
         from stacked.tracking.tracker import study_run
         from stacked.util.paths import without_login
         from stacked.viewing.server import address, typed_command
 
+        print(page.ending(self.study, self.out))
         store, files = self.store, ((name, "report") for name in self.study.files)
         try:
             with study_run(store, self.experiment, f"{self.study.name}-{self.out.name}") as run:
@@ -115,13 +116,9 @@ class DataSession(MeasurementSession):
                     if (self.out / name).exists():
                         run.artifact(self.out / name, folder)
             place = StoreClient(store, self.experiment).experiment_id
-            print(
-                f"In MLflow: {without_login(store.uri) if store.is_server else address()}/#/experiments/{place}",
-                file=sys.stderr,
-            )
-            if not store.is_server:
-                print(f"Start its UI with: {typed_command(store)}", file=sys.stderr)
+            needs = "" if store.is_server else f", whose UI `{typed_command(store)}` starts"
+            url = f"{without_login(store.uri) if store.is_server else address()}/#/experiments/{place}"
+            print(f"In MLflow{needs}: {url}", file=sys.stderr)
         except OUTAGES as error:
             say(f"MLflow has no report of this ({reason_of(error)}): run the same again")
-        print(self.page)
         return 0

@@ -14,6 +14,7 @@ from stacked.util.atomic import write_atomically
 from stacked.util.errors import InputError
 from studies.figures.style import png, style
 from studies.report.tables import markdown
+from studies.report.terminal import plain
 from studies.report.verbatim import code_block, verbatim
 from studies.statistics.measurement_rows import load, read
 from studies.statistics.measures import Measure, p_text
@@ -88,6 +89,18 @@ def report(study: MeasurementStudy, out: Path, command: str, made_with: str, use
     page = "\n\n".join(part for part in parts if part) + "\n"
     write_atomically(out / "README.md", page)
     return page
+
+
+def ending(study: MeasurementStudy, out: Path) -> str:
+    """The table of arms, the answer, and where page and figures are, for a terminal."""
+    rows = load(out)
+    found = plain("\n\n".join(filter(None, [summary(study, rows), note(study, rows), answered(study, rows)])))
+    return f"\n{found}\n\n{places(out)}"
+
+
+def places(out: Path) -> str:
+    """Where the page and the figures are, for a terminal."""
+    return f"All tables and the protocol: {out / 'README.md'}; figures: {out / 'figures'}"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pandas import DataFrame, concat
 
 from stacked.cli.overwriting import below, check_own
 from stacked.runtime.progress import say
+from stacked.runtime.time_left import Runs
 from stacked.util.atomic import write_atomically
 from stacked.util.checks import need
 from stacked.util.errors import Interrupted
@@ -111,8 +112,12 @@ class MeasurementSession(Session):
 
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
         """Measure what is missing, method after method and then the next seed; raises Interrupted when `stop` says so."""
-        for seed in range(self.seeds):
-            for method in self.methods:
+        old = self.rows()
+        done = set(zip(old["method"], old["seed"], strict=True))
+        every = [(method, seed) for seed in range(self.seeds) for method in self.methods]
+        todo = [each for each in every if each not in done and not self.lacking(each[0])]
+        with Runs([method for method, _ in todo], alike=False) as runs:
+            for method, seed in every:
                 if stop():
                     raise Interrupted("stopped as asked")
                 package = self.lacking(method)
@@ -120,14 +125,15 @@ class MeasurementSession(Session):
                     extra = f"pip install '.[{self.study.name}]'"
                     say(f"{method} needs {package}, which is not installed, and is left out ({extra})")
                     continue
-                self.measure(method, seed)
+                if (method, seed) in todo:
+                    number = runs.begin(f"{method}, seed {seed}", method)
+                    self.measure(method, seed)
+                    runs.end(number)
                 yield
 
     def measure(self, method: str, seed: int) -> None:
-        """Measure a method with a seed, where that is not done, and add its rows, all at once."""
+        """Measure a method with a seed, and add its rows, all at once."""
         old = self.rows()
-        if ((old["method"] == method) & (old["seed"] == seed)).any():
-            return
         began, mine = time.perf_counter(), this_commit()
         found = self.measured(method, seed)
         seconds = time.perf_counter() - began

@@ -17,6 +17,7 @@ from stacked.cli.overwriting import begins, below, check_own
 from stacked.util.atomic import write_atomically
 from studies.design.study import Session, Study
 from studies.report.origin import origin
+from studies.report.terminal import plain
 from studies.report.verbatim import code
 
 
@@ -54,7 +55,7 @@ class ReliabilitySession(Session):
         findings = self.findings()
         minutes = f"{(time.monotonic() - self.began) / 60:.0f} minutes"
         made = f"Command: {code(command)}, {minutes}. {self.made_with} Generated from {self.table}."
-        self.answer = findings[0]
+        self.answer, self.found = findings[0], plain("\n\n".join(findings))
         self.page = (
             "\n\n".join([f"# {self.study.title}", self.study.question, self.study.protocol, *findings, made]) + "\n"
         )
@@ -67,8 +68,11 @@ class ReliabilitySession(Session):
         return f"> {self.answer}\n\nTables, figures and the command: [{link}]({link}/README.md)."
 
     def end(self) -> int:
-        """Print the page; 1 where something failed."""
-        print(self.page)
+        """Print what was found and where the page is, without --out the page itself; 1 where something failed."""
+        if self.given.out is None:
+            print(self.page)
+        else:
+            print(f"\n{self.found}\n\nAll tables and the command: {self.out / 'README.md'}")
         return 1 if self.failed else 0
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from stacked.runs.checkpoint import position
-from stacked.runtime.progress import say
+from stacked.runtime.progress import Bar, each, say
 from stacked.util.atomic import write_atomically
 from stacked.util.checks import whole
 from stacked.util.errors import InputError, Interrupted
@@ -59,15 +59,17 @@ class TortureSession(ReliabilitySession):
         """Kill as often as asked for; raises Interrupted when `stop` says so."""
         self.kills: list[Kill] = []
         self.ended: list[Ended] = []
-        for event in torture(self.folder, self.given.kills, random.Random(self.given.seed)):
-            if isinstance(event, Ended):
-                self.ended.append(event)
-                continue
-            self.kills.append(event)
-            write_atomically(self.out / self.table, pd.DataFrame(map(asdict, self.kills)).to_csv(index=False))
-            yield
-            if stop():
-                raise Interrupted("stopped as asked")
+        with Bar("kills", self.given.kills) as bar:
+            for event in torture(self.folder, self.given.kills, random.Random(self.given.seed)):
+                if isinstance(event, Ended):
+                    self.ended.append(event)
+                    continue
+                self.kills.append(event)
+                write_atomically(self.out / self.table, pd.DataFrame(map(asdict, self.kills)).to_csv(index=False))
+                bar.to(len(self.kills))
+                yield
+                if stop():
+                    raise Interrupted("stopped as asked")
 
     def findings(self) -> list[str]:
         """What came of the kills; it failed where a study differs in its end, or ended late."""
@@ -79,7 +81,7 @@ class TortureSession(ReliabilitySession):
 def torture(folder: Path, count: int, dice: random.Random) -> Iterator[Kill | Ended]:
     """Kill `count` times, each yielded; studies are begun anew until then, each yielded when it ends, and the last one ends."""
     began = time.monotonic()
-    for jobs in JOBS:
+    for jobs in each(JOBS, "undisturbed studies"):
         if code := start(undisturbed(folder, jobs), None, jobs).wait():
             raise InputError(f"the study does not run even when left alone (exit code {code}): {' '.join(WORDS)}")
     lasts = (time.monotonic() - began) / len(JOBS)

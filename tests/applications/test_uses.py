@@ -62,7 +62,10 @@ def place(tmp_path: Path) -> list[str]:
     return ["--data", "digits", "--seeds", "3", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
 
 
-def test_methods_are_measured_once_and_reported(place: list[str], tmp_path: Path, capsys: Any) -> None:
+def test_methods_are_measured_once_and_reported(
+    place: list[str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     assert main(DEMO, place) == 0
     told = capsys.readouterr()
     assert "absent needs a_package_that_is_not_there" in told.err
@@ -73,7 +76,16 @@ def test_methods_are_measured_once_and_reported(place: list[str], tmp_path: Path
     assert "| ours | 3 | 12.50 (10.02 to 14.98) | 0.500 | – | 0 |" in summary(DEMO, rows)
     assert "| theirs | 3 | -0.75 | – | – |" in differences(DEMO, rows)
     page = (tmp_path / "out" / "README.md").read_text()
-    assert page in told.out
+    lines = told.out.splitlines()
+    assert [line.split() for line in lines if line.startswith(("ours ", "theirs "))] == [
+        ["ours", "3", "12.50", "(10.02", "to", "14.98)", "0.500", "–", "0"],
+        ["theirs", "3", "11.75", "(9.27", "to", "14.23)", "0.500", "–", "0"],
+    ]
+    assert lines[-1] == f"All tables and the protocol: {tmp_path}/out/README.md; figures: {tmp_path}/out/figures"
+    assert [line for line in told.err.splitlines() if line.startswith("run ")][:2] == [
+        "run 1 of 6 (ours, seed 0)",
+        "run 2 of 6 (theirs, seed 0)",
+    ]
     assert "| few | 12.00" in page
     assert "- **Protocol**: 3 seeds." in page
     assert str(tmp_path) not in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import mmap
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -93,12 +94,16 @@ def test_arms_alternate_and_what_is_measured_is_not_measured_again(
 
 
 def test_the_command_writes_page_and_figures_and_goes_on(
-    asked: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    asked: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     study, words = benchmark.benchmark((TWO,)), ["--out", str(tmp_path / "out"), "--repeats"]
     assert main(study, [*words, "1"]) == 0
     page = (tmp_path / "out" / "README.md").read_text()
-    assert capsys.readouterr().out == page + "\n"
+    said = capsys.readouterr().out
+    assert re.search(r"^dense: time, beside loop +0\.600 × +0\.600 to 0\.600 +≤ 0\.7 +yes$", said, re.MULTILINE)
+    places = f"All tables and the protocol: {tmp_path}/out/README.md; figures: {tmp_path}/out/figures\n"
+    assert said.endswith(places)
     assert "| dense: time, beside loop | 0.600 × | 0.600 to 0.600 | ≤ 0.7 | yes |" in page
     assert "```\npython -m studies.benchmark\n```" in page
     assert main(study, [*words, "2"]) == 0

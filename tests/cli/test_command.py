@@ -45,7 +45,7 @@ from stacked.util.errors import InputError
 def do():
     with open(sys.argv[1], "w") as file:
         say("begun")
-        with Bar("phase", 1) as bar:
+        with Bar("phase", 1, "updates", ends=True) as bar:
             bar.to(1, 0.5)
         os.write(1, b"by number")
         with suppress(OSError):  # of a full disk

@@ -14,10 +14,10 @@ from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import H100, Machine, measured
 from stacked.model.stack import StackedAutoencoder, build
 from stacked.runs.run import run
+from stacked.runtime.progress import duration
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import POLICIES, Phase, Updates
 from stacked.stages import kinds
-from studies.framework.dry_run import duration
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.counted import prefix_flops, training_bytes, update_flops

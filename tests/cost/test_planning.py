@@ -28,6 +28,7 @@ from studies.framework.plan import plan
 from studies.framework.training_session import TrainingSession
 from studies.framework.workers import Job
 from studies.pretraining.layerwise import STUDY
+from studies.report import terminal
 from tests.helpers.options import given
 from tests.helpers.splits import toy_splits
 
@@ -141,6 +142,7 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
     monkeypatch.setattr(tracker, "open_store", lambda path: Store("http://nowhere", path))
     monkeypatch.setattr(studies.record.runs, "finished", lambda out: {job.spec.id for job in jobs[:3]})
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
+    monkeypatch.setattr(terminal, "ending", lambda *_: "")
     monkeypatch.setattr(studies.framework.ui, "save", lambda *_, **__: {})
     monkeypatch.setattr(studies.framework.ui, "tell", lambda *_, **__: None)
     for resume, download, left in ((True, False, jobs[3:]), (False, True, jobs)):

@@ -67,6 +67,12 @@ def test_the_smoke_study_leaves_its_record(smoke: tuple[Path, Path, subprocess.C
     assert "stage 1: " in done.stderr  # progress in plain lines, since this is no terminal
     assert "left" in done.stderr
     assert done.stdout.count("viewStateShareKey=") == 2
+    found = re.search(r"^Best encoder by validation error \(\S+, seed 0\): (\S+)$", done.stdout, re.MULTILINE)
+    assert found
+    assert Path(found[1]).exists()
+    parts = ("test MSE", "- Test MSE per pixel: ", found[1], f"{out / 'README.md'}", "--ui", "viewStateShareKey=")
+    assert [done.stdout.index(part) for part in parts] == sorted(done.stdout.index(part) for part in parts)
+    assert re.search(r"^run 2 of 4 \(greedy\+finetune, seed 0\)", done.stderr, re.MULTILINE)
     assert "mlflow server" in done.stdout
 
 

@@ -164,3 +164,19 @@ def test_the_index_gets_the_block_of_a_record_that_it_has_a_place_for(
         assert main(toy(Steps(out, nothing)), []) == 0
         after = index.INDEX.read_text()
         assert after == (text or before.replace("old", "toy: 5 steps"))
+
+
+class Early(Steps):
+    """Is interrupted before the folder is touched, as while data are loaded or what a study will cost is told."""
+
+    def begin(self) -> int | None:
+        raise Interrupted("stopped as asked")
+
+
+def test_what_is_kept_is_told_only_where_something_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(toy(Early(tmp_path / "out", nothing)), ["--dry-run"]) == 130
+    assert capsys.readouterr().err == "\npython -m studies.toy: interrupted\n"
+    assert main(toy(Steps(tmp_path / "out", fails(Interrupted("stopped as asked")))), []) == 130
+    assert capsys.readouterr().err.endswith(
+        "interrupted; what is done is kept, and the same command goes on from there\n"
+    )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -181,7 +182,7 @@ def test_workers_are_ended_also_when_their_parent_is_asked_again(
 @pytest.mark.parametrize("processes", [1, 2])
 def test_what_waits_is_not_begun_when_it_is_time_to_end(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(working, "work_one", lambda *_: pytest.fail("it was begun"))
-    jobs = [object(), object()]
+    jobs = [SimpleNamespace(arm="joint"), SimpleNamespace(arm="greedy")]
     with pytest.raises(Interrupted):
         list(work(jobs, processes, toy_splits(), lambda: True))  # type: ignore[arg-type]
     assert list(work([], processes, toy_splits(), lambda: True)) == []
@@ -227,15 +228,18 @@ import sys
 from types import SimpleNamespace
 from stacked.data import load
 from studies.framework import workers
-workers.work_here = repr
-jobs = [SimpleNamespace(spec=SimpleNamespace(id=str(k)), number=k) for k in range(3)]
+workers.work_here = vars
+jobs = [
+    SimpleNamespace(spec=SimpleNamespace(id=str(k)), arm="joint", label=f"joint, seed {k}", number=k, status="finished")
+    for k in range(3)
+]
 """
 
 
 def test_a_program_that_is_typed_has_workers_too() -> None:
-    code = PLAIN + "print(sorted(row[-2] for row in workers.work(jobs, 2, load('digits'))))"
+    code = PLAIN + "print(sorted(row['number'] for row in workers.work(jobs, 2, load('digits'))))"
     done = subprocess.run([sys.executable, "-"], input=code, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "['0', '1', '2']\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "[0, 1, 2]\n"), done.stderr
 
 
 def test_a_script_that_starts_a_study_when_it_is_imported_is_told_so(tmp_path: Path) -> None:

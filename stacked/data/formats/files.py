@@ -14,6 +14,7 @@ from urllib.error import URLError
 
 import numpy as np
 
+from stacked.runtime.progress import Bar, shown
 from stacked.util.atomic import part, put, sweep
 from stacked.util.errors import InputError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from stacked.data.formats.dataset import Source
 
 CHUNK = 1 << 22
+MEGA = 1_000_000
 #: Seconds to wait for data from a server.
 TIMEOUT = 60
 
@@ -81,17 +83,15 @@ def _fetch(name: str, url: str, path: Path, sha256: str) -> None:
 
 
 def _copy(url: str, file: IO[bytes], label: str) -> str:
-    """Download `url` into `file`, with a progress bar on a terminal, and return its SHA-256 (hex)."""
-    from tqdm import tqdm
-
+    """Download `url` into `file`, show on stderr how much is there, and return its SHA-256 (hex)."""
     digest = hashlib.sha256()
     with _opener().open(url, timeout=TIMEOUT) as answer:
         size = int(answer.headers.get("Content-Length") or 0) or None
-        with tqdm(desc=label, total=size, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        with shown(), Bar(label, size // MEGA if size else None, "MB") as bar:
             while chunk := answer.read(CHUNK):
                 file.write(chunk)
                 digest.update(chunk)
-                bar.update(len(chunk))
+                bar.to(file.tell() // MEGA)
     return digest.hexdigest()
 
 

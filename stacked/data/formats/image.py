@@ -17,6 +17,7 @@ import numpy as np
 from stacked.data.formats.pixel_budget import PixelBudget
 from stacked.data.formats.truncated import load_whole
 from stacked.runtime.malloc import return_freed_memory
+from stacked.runtime.progress import shown, through
 from stacked.util.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -146,15 +147,13 @@ def decode_all(
     white_level: int | None = None,
     max_megapixels: float | None = None,
 ) -> NDArray[np.uint8]:
-    """Return all images as uint8 [N, C, size, size], with a progress bar on a terminal.
+    """Return all images as uint8 [N, C, size, size], and show on stderr how many are read.
 
     One thread per core decodes; large images wait for one another, so that memory stays bounded.
     white_level: as in `decode`; a warning tells of 16-bit files that look like 12-bit ones. max_megapixels: the largest image
     that is read (None: Pillow's limit against decompression bombs, 89). Raises InputError naming the first unreadable image, by
     path, and the number of others, and if the images do not fit in memory.
     """
-    from tqdm import tqdm
-
     images = _room(len(paths), 1 if grey else 3, size)
     largest: list[int | None] = [None] * len(paths)
 
@@ -165,9 +164,9 @@ def decode_all(
             return reason_of(error)
         return None
 
-    with pixel_limit(max_megapixels), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with pixel_limit(max_megapixels), ThreadPoolExecutor(os.cpu_count()) as pool, shown():
         results = pool.map(attempt, range(len(paths)))
-        reasons = tqdm(results, "reading images", len(paths), leave=False, disable=None, delay=1)
+        reasons = through(results, len(paths), "reading images")
         failures = [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason is not None]
     if failures:
         path, reason = min(failures, key=lambda failure: failure[0].parts)  # whatever the order of decoding

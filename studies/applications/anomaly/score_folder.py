@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stacked.cli.overwriting import begins, below, check_own
+from stacked.runtime.time_left import Runs
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import need
 from stacked.util.csv_cells import as_text
@@ -70,8 +71,13 @@ def score_images(context: Context, spec: RunSpec) -> int:
     normal = images_of(given.data, context)[1] if given.judge else images
     halves = None if given.judge else supported(len(images) // 2, given.held_out, given.false_alarms)
     held_out, false_alarms = halves or supported(len(normal), given.held_out, given.false_alarms)
-    detector = Detector(spec, held_out=held_out, false_alarms=false_alarms, device=given.device).fit(normal)
-    found = crossed(detector, images) if halves else Verdict.of(detector, images, torch.arange(len(images)))
+    detector = Detector(spec, held_out=held_out, false_alarms=false_alarms, device=given.device)
+    with Runs(["detector"] * (3 if halves else 1), noun="detector") as runs:
+        number = runs.begin("of all images of --data", "detector")
+        detector.fit(normal)
+        found = None if halves else Verdict.of(detector, images, torch.arange(len(images)))
+        runs.end(number)
+        found = found or crossed(detector, images, runs)
     order = worst_first(found.score, np.arange(len(paths)))
     above = Path(os.path.commonpath([path.parent for path in paths]))
     text = io.StringIO()
@@ -167,7 +173,7 @@ def supported(images: int, held_out: float | None, false_alarms: float | None) -
     return held / images, rate
 
 
-def crossed(detector: Detector, images: Tensor) -> Verdict:
+def crossed(detector: Detector, images: Tensor, runs: Runs) -> Verdict:
     """The verdict on each half of the images, drawn by the spec's seed, by a detector like this one fitted on the other half."""
     import torch
 
@@ -178,6 +184,7 @@ def crossed(detector: Detector, images: Tensor) -> Verdict:
     halves = order[: len(order) // 2], order[len(order) // 2 :]
     parts = []
     for mine, other in (halves, halves[::-1]):
+        number = runs.begin("of one half, which judges the other", "detector")
         like = Detector(
             detector.spec,
             held_out=detector.held_out,
@@ -185,6 +192,7 @@ def crossed(detector: Detector, images: Tensor) -> Verdict:
             device=detector.device,
         )
         parts.append(Verdict.of(like.fit(images[other]), images, mine))
+        runs.end(number)
     back = np.argsort(torch.cat(halves).numpy())
     score, p_value, anomalous = (
         np.concatenate([getattr(part, name) for part in parts])[back] for name in ("score", "p_value", "anomalous")

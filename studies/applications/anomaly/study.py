@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.runtime.progress import each
 from stacked.util.checks import need
 from stacked.util.errors import Diverged
 from studies.applications.anomaly.figures import draw_by_class, draw_generated, draw_heat
@@ -79,7 +80,7 @@ def classes(context: Context, seed: int) -> Iterator[tuple[str, Tensor, NDArray[
     from stacked.runtime.rng import generator
 
     splits = context.splits
-    for number, name in enumerate(splits.classes):
+    for number, name in enumerate(each(splits.classes, "normal classes")):
         mine = torch.nonzero(splits.train.labels == number)[:, 0]
         drawn = torch.randperm(len(mine), generator=generator(seed, "normal images", number))[:MOST]
         yield name, splits.train.images[mine[drawn]], (splits.test.labels != number).numpy()

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from stacked.runtime.progress import each
 from stacked.util.checks import need, wholes
 from studies.applications.capacity.figures import answer, draw_filters, draw_widths
 from studies.design.drawing import Drawing
@@ -170,7 +171,7 @@ def arm(cure: str) -> Callable[[Context, int], Iterator[Measurement]]:
         from studies.applications.training import gflop_of
 
         splits, spent = context.splits, 0.0
-        for width in widths(context):
+        for width in each(widths(context), "widths"):
             spec = spec_of(cure, width, seed, context.given.updates)
             stack = pretrain(spec, Images(splits.train.images), splits.image_shape, device=context.given.device).cpu()
             spent += gflop_of(spec, splits, len(splits.train))
@@ -199,7 +200,7 @@ def components(context: Context, seed: int) -> Iterator[Measurement]:
     )
     pca = fitted_pca(train, min(len(train), values))
     mean, axes = torch.from_numpy(pca.mean_).float(), torch.from_numpy(pca.components_).float()
-    for width in widths(context):
+    for width in each(widths(context), "widths"):
         if width > len(axes):
             continue
         first = axes[:width]

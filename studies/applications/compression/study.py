@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.runtime.progress import each, through
 from stacked.util.checks import need, whole
 from studies.applications.compression.figures import draw_curves, draw_images
 from studies.applications.quality import pairs, similarity
@@ -94,7 +95,7 @@ def scored(arm: str, points: list[tuple[str, Point]], images: Tensor) -> Iterato
     import torch
 
     lines = []
-    for name, point in points:
+    for name, point in each(points, "settings judged"):
         both = pairs(point.restored, images)
         error = sum(float((back - clean).square().sum(dtype=torch.float64)) for back, clean in both) / images.numel()
         line = {"rate": point.bits}
@@ -134,7 +135,7 @@ def points_of(codecs: Iterator[tuple[float, Codec]], images: Tensor) -> list[tup
     import torch
 
     found = []
-    for step, codec in codecs:
+    for step, codec in through(codecs, len(STEPS), "settings encoded and decoded"):
         content = codec.encode(images)
         restored = torch.stack(codec.decode(content))
         found.append((f"{step:.3g}", Point(8 * len(content) / images[:, 0].numel(), restored)))
@@ -236,7 +237,7 @@ def pillow(
 
         images = coded(context.splits.test.images)
         whole_sheet, points = Image.fromarray(sheet(images, block)), []
-        for name, options in settings.items():
+        for name, options in each(settings.items(), "settings encoded and decoded"):
             file = io.BytesIO()
             whole_sheet.save(file, arm, **options)
             with Image.open(file) as opened:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.runtime.progress import through
 from stacked.util.checks import need
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def restore_folder(context: Context, spec: RunSpec) -> int:
     denoiser.fit(context.splits.train.images)
     denoiser.save(kept)  # first: by it the folder is known as ours
     again = noisy_images(paths, given) if given.own_size else images  # large ones are not kept meanwhile
-    for path, image in zip(written, again, strict=True):
+    for path, image in through(zip(written, again, strict=True), len(written), "restored", "images"):
         restored = denoiser.denoise(image[None])[0].mul(255).round().to(torch.uint8)
         write_atomically(path, png(restored))
     print(f"{len(paths)} images are restored in {context.out / 'restored'}, by denoiser.safetensors beside it")

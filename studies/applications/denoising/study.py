@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from stacked.runtime.progress import Bar, each
 from stacked.util.checks import need
 from studies.applications.denoising.figures import draw_images, draw_levels
 from studies.applications.quality import quality
@@ -111,7 +112,7 @@ def scored(arm: str, restore: Restore, context: Context, seed: int) -> Iterator[
     import torch
 
     images, shown = tested(context), []
-    for number, noise in enumerate(ALL):
+    for number, noise in enumerate(each(ALL, "test images with noise", "kinds")):
         restored = restore[noise.name](noise.on(images, seed, "test"))
         for measure, value in quality(restored, images).items():
             yield Measurement(arm, noise.name, measure, value)
@@ -128,7 +129,7 @@ def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
         from stacked.apps.denoise import Denoiser
 
         train, made, spent = context.splits.train.images, {}, 0.0
-        for kind, levels in NOISES.items():
+        for kind, levels in each(NOISES.items(), "networks"):
             spec, gflop = equal(base_spec(context.given, seed), way, context.splits, len(train))
             middle = levels[len(levels) // 2]
             made[kind] = Denoiser(spec, corruption=kind, level=middle, device=context.given.device).fit(train)
@@ -154,12 +155,15 @@ def tuned(arm: str, filters: Callable[[Context], list[Filter]]) -> Callable[[Con
 
         valid, many = context.splits.valid.images, filters(context)
         images, restore = valid[spread(len(valid), TUNED_ON)], {}
-        for noise in ALL:
-            noisy = noise.on(images, seed, "validation")
-            found = [quality(one(noisy), images)["psnr"] for one in many]
-            defined = [k for k, value in enumerate(found) if math.isfinite(value)]
-            need(bool(defined), f"{arm} restores no finite images from {noise.name}: leave its method out")
-            restore[noise.name] = many[max(defined, key=found.__getitem__)]
+        with Bar("filters on validation images", len(ALL) * len(many)) as bar:
+            for noise in ALL:
+                noisy, found = noise.on(images, seed, "validation"), []
+                for one in many:
+                    found.append(quality(one(noisy), images)["psnr"])
+                    bar.to(bar.done + 1)
+                defined = [k for k, value in enumerate(found) if math.isfinite(value)]
+                need(bool(defined), f"{arm} restores no finite images from {noise.name}: leave its method out")
+                restore[noise.name] = many[max(defined, key=found.__getitem__)]
         yield from scored(arm, restore, context, seed)
 
     return found
@@ -172,7 +176,8 @@ def one_by_one(function: Callable[..., Any], images: Tensor, **options: Any) -> 
     # with one channel non-local means would return it without that axis, and transposed (scikit-image 0.26)
     grey = images.shape[1] == 1
     arrays = images[:, 0].numpy() if grey else images.numpy()
-    results = [function(array, channel_axis=None if grey else 0, **options) for array in arrays]
+    axis = None if grey else 0
+    results = [function(array, channel_axis=axis, **options) for array in each(arrays, "images")]
     return torch.from_numpy(np.stack(results)).float().view_as(images)
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.runtime.progress import each
 from stacked.util.checks import need
 from studies.applications.linear.figures import draw_angles, draw_components
 from studies.design.drawing import Drawing
@@ -105,7 +106,7 @@ def arm(policy: str, tied: bool) -> Callable[[Context, int], Iterator[Measuremen
             f"images of {values:,} values cannot be studied so: give {MOST_PCA_VALUES:,} at most, by --image-size and --grey",
         )
         train, test, spent = context.splits.train.images, context.splits.test.images, 0.0
-        for depth, widths in DEPTHS.items():
+        for depth, widths in each(DEPTHS.items(), "depths"):
             rank = widths[-1]
             pca = fitted_pca(train, rank)
             spec = spec_of(policy, tied, widths, seed, context.given)

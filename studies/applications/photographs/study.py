@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from stacked.runtime.progress import each
 from studies.applications.photographs.figures import SMALLER, answer, draw_costs, draw_depths, draw_images
 from studies.applications.quality import quality
 from studies.applications.training import WAYS, equal
@@ -108,7 +109,7 @@ def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
         yield Measurement(way, "", "gflop", gflop)
         images = tested(context)
         shapes = stack.shapes(stack.input_shape)
-        for depth in range(1, stack.depth + 1):
+        for depth in each(range(1, stack.depth + 1), "restored from depth"):
             restored = reconstructed(stack, images, depth)
             for measure, value in quality(restored, images).items():
                 yield Measurement(way, str(depth), measure, value)
@@ -134,7 +135,7 @@ def resized(context: Context, seed: int) -> Iterator[Measurement]:
         stack = build(base_spec(seed, context.given).stack, context.splits.image_shape)
     shapes = stack.shapes(stack.input_shape)
     height, width = shapes[0][1:]
-    for depth, shape in enumerate(shapes[1:], start=1):
+    for depth, shape in enumerate(each(shapes[1:], "sizes"), start=1):
         share = math.prod(shape) / math.prod(shapes[0])
         if share >= 1:
             continue

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.runtime.progress import Bar, each
 from stacked.util.checks import need, wholes
 from studies.applications.projection.figures import draw_dimensions, draw_maps, draw_solid, page
 from studies.applications.training import WAYS, trained
@@ -119,7 +120,7 @@ def distances(images: Tensor) -> Points:
 
     parts = chunks(len(images), images[0].numel())
     found = np.empty((len(images), len(images)))
-    for some in parts:
+    for some in each(parts, "distances", "parts"):
         rows = as_rows(images[some])
         for others in parts:
             found[np.ix_(some.numpy(), others.numpy())] = pairwise_distances(rows, as_rows(images[others]))
@@ -160,7 +161,7 @@ def network(arm: str, way: str, of: SpecOf) -> Callable[[Context, int], Iterator
         from stacked.evaluation.evaluate import codes, reconstruction
 
         spent, maps = 0.0, {}
-        for size in sizes(context):
+        for size in each(sizes(context), "dimensions"):
             made = trained(context, of(size, seed, context.given), way)
             spent += made.gflop
             maps[size] = codes(made.stack, shown(context)[0], made.stack.depth).double().numpy()
@@ -203,7 +204,7 @@ def pca(context: Context, seed: int) -> Iterator[Measurement]:
     few_enough(train)
     model = fitted_pca(train, max(sizes(context)))
     points = model.transform(as_rows(shown(context)[0]))
-    for size in sizes(context):
+    for size in each(sizes(context), "dimensions"):
         yield from scored("PCA", points[:, :size], context)
         first = Components(model.mean_, model.components_[:size])
         yield Measurement("PCA", str(size), "fvu", row_errors(test, first.restored).fvu)
@@ -227,11 +228,12 @@ def tsne(arm: str, of: Callable[[Context, int], NDArray[Any]]) -> Callable[[Cont
         from sklearn.manifold import TSNE
 
         values = of(context, seed)
-        points = (
-            TSNE(2, perplexity=PERPLEXITY, init="pca", random_state=seed)
-            .fit_transform(values.astype(np.float32))
-            .astype(np.float64)
-        )
+        with Bar("t-SNE", None):
+            points = (
+                TSNE(2, perplexity=PERPLEXITY, init="pca", random_state=seed)
+                .fit_transform(values.astype(np.float32))
+                .astype(np.float64)
+            )
         yield from scored(arm, points, context)
         if seed == 0:
             keep_maps(context, arm, {2: points})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from stacked.runtime.progress import through
 from stacked.util.atomic import write_atomically
 from studies.reliability.robustness.attempts import Attempt, attempt
 from studies.reliability.robustness.intact import Subject
@@ -31,7 +32,7 @@ def try_damage(subject: Subject, count: int, seed: int) -> Iterator[Attempt]:
     dice = random.Random(f"{seed} {subject.name}")
     content, intact = subject.path.read_bytes(), subject.read()
     try:
-        for case, bytes_ in damaged(content, count, dice):
+        for case, bytes_ in through(damaged(content, count, dice), count, subject.name, "damaged copies"):
             write_atomically(subject.path, bytes_)  # by renaming: whoever has the former file mapped keeps it
             yield attempt(FAMILY, subject.name, case, subject.read, intact)
     finally:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from stacked.runtime.progress import say
+from stacked.runtime.progress import say, through
 from stacked.util.atomic import write_atomically
 from stacked.util.checks import choice, whole
 from stacked.util.errors import Interrupted
@@ -34,7 +34,8 @@ class RobustnessSession(ReliabilitySession):
         """Make the attempts of the families that were asked for; raises Interrupted when `stop` says so."""
         given = self.given
         self.attempts: list[Attempt] = []
-        for each in said(attempted(self.folder, given.only, given.damaged, given.kills, given.seed)):
+        attempts = said(attempted(self.folder, given.only, given.damaged, given.kills, given.seed))
+        for each in through(attempts, None, "attempts"):
             self.attempts.append(each)
             yield
             if stop():

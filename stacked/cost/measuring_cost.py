@@ -1,0 +1,132 @@
+"""The time of measuring a run: its curve, the errors on validation and test images, linear probes and classifiers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from stacked.cost.fake_execution import Operation, Work, encoding, reconstruction
+from stacked.cost.phase_cost import PhaseCost, phase_cost
+from stacked.cost.roofline import Machine
+from stacked.data.stream import Order
+from stacked.evaluation.classify import PROBE_ITERATIONS, classifier_phase, classifier_updates
+from stacked.evaluation.evaluate import PROBED
+from stacked.model.stack import empty_stack
+from stacked.spec import Classification, Optimisation, RunSpec, StackSpec
+from stacked.spec.growth import Phase
+from stacked.stages.stage import Shape
+from stacked.util.chunks import chunks
+
+#: Passes over the images of a probe that an iteration of its solver makes: the product with the weights, and the gradient.
+PASSES = 2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of images that a run is measured with, and of the classes that they have (0: none)."""
+
+    train: int
+    valid: int = 0
+    test: int = 0
+    classes: int = 0
+
+
+def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: int, machine: Machine) -> float:
+    """Return the seconds that a machine takes to measure a run of `spec` that makes so many `updates`.
+
+    Every probe is counted with as many iterations as its protocol allows.
+    """
+    timed = Timed(spec, shape, machine)
+    depth, points = spec.stack.depth, updates // spec.evaluation.every + 1
+    curve = points * timed.reconstructing(depth, min(images.valid, spec.evaluation.images))
+    errors = timed.reconstructing(depth, images.valid)
+    errors += sum(timed.reconstructing(k, images.test) for k in range(1, depth + 1))
+    if not images.classes:
+        return curve + errors
+    quick = min(images.train, spec.evaluation.probe_images)
+    curve += (points // spec.evaluation.probe_every + 1) * timed.ridge(depth, quick, min(images.valid, quick))
+    fitted = min(images.train, spec.evaluation.probe_labels)
+    probes = sum(timed.probe(k, fitted, images.test, images.classes) for k in range(depth + 1))
+    return curve + errors + probes + sum(timed.classifier(n, images) for n in budgets(spec, images))
+
+
+def budgets(spec: RunSpec, images: Measured) -> Iterable[int]:
+    """Return the numbers of labels that classifiers are fine-tuned with, as `final_metrics.measured` chooses them."""
+    supervised = any(phase.target == "labels" for phase in spec.phases())
+    seen = (spec.optimisation.labels or images.train) if supervised else 0
+    counts = [images.train if budget is None else min(budget, images.train) for budget in spec.classification.labels]
+    return [count for count in counts if count >= seen]
+
+
+def classifier_cost(
+    stack: StackSpec, config: Classification, shape: Shape, labels: int, classes: int
+) -> tuple[Phase, PhaseCost]:
+    """Return the phase in which a classifier is fine-tuned with so many labels at one learning rate, and its cost."""
+    per_epoch = Order(labels, config.batch_size, 0).updates_per_epoch
+    phase = classifier_phase(stack.depth, classifier_updates(config, per_epoch))
+    return phase, phase_cost(as_classifier(stack, config), shape, phase, labels, classes)
+
+
+def as_classifier(stack: StackSpec, config: Classification) -> RunSpec:
+    """Return a spec that trains as classifiers on this stack are fine-tuned."""
+    return RunSpec(policy="supervised", stack=stack, optimisation=Optimisation(batch_size=config.batch_size))
+
+
+class Timed:
+    """The seconds that parts of a measurement take on a machine, from the work on one chunk of images."""
+
+    def __init__(self, spec: RunSpec, shape: Shape, machine: Machine) -> None:
+        self.spec, self.shape, self.machine = spec, tuple(shape), machine
+        empty = empty_stack(spec.stack, shape)
+        self.widest = empty.widest(shape)
+        self.values = [min(PROBED, math.prod(each)) for each in empty.shapes(shape)]
+
+    def passing(self, count: int, work: Work, chunk: int) -> float:
+        """Return the seconds of that `work` on `count` images, of which a chunk has so many."""
+        return self.machine.seconds(work.operations) * count / chunk
+
+    def reconstructing(self, depth: int, count: int) -> float:
+        """Return the seconds of reconstructing so many images from a depth."""
+        if not count:
+            return 0.0
+        chunk = self.chunk(count)
+        return self.passing(count, _reconstruction(self.spec.stack, self.shape, depth, chunk), chunk)
+
+    def encoding(self, depth: int, count: int) -> float:
+        """Return the seconds of encoding so many images to a depth."""
+        if not (depth and count):
+            return 0.0
+        chunk = self.chunk(count)
+        return self.passing(count, _encoding(self.spec.stack, self.shape, depth, chunk), chunk)
+
+    def chunk(self, count: int) -> int:
+        """Return the number of images that are evaluated at a time."""
+        return len(chunks(max(1, count), self.widest)[0])
+
+    def probe(self, depth: int, train: int, test: int, classes: int) -> float:
+        """Return the seconds of a logistic regression on codes of `train` images, scored on `test` images."""
+        values = self.values[depth]
+        one = Operation("mm", 2 * train * values * classes, 4 * train * (values + classes))
+        solving = PASSES * PROBE_ITERATIONS * self.machine.seconds([one])
+        return solving + self.encoding(depth, train + test)
+
+    def ridge(self, depth: int, train: int, valid: int) -> float:
+        """Return the seconds of a ridge regression on codes of `train` images, scored on `valid` images."""
+        values = self.values[depth]
+        one = Operation("mm", 2 * train * values * min(train, values), 4 * train * values)
+        return self.machine.seconds([one]) + self.encoding(depth, train + valid)
+
+    def classifier(self, labels: int, images: Measured) -> float:
+        """Return the seconds of fine-tuning with so many labels at every learning rate, checked, and tested once."""
+        config, depth = self.spec.classification, self.spec.stack.depth
+        _, cost = classifier_cost(self.spec.stack, config, self.shape, labels, images.classes)
+        training = cost.updates * self.machine.seconds(cost.update.operations)
+        checking = config.checks * self.encoding(depth, min(images.valid, config.checked(labels)))
+        return len(config.lrs) * (training + checking) + self.encoding(depth, images.test)
+
+
+#: as many results are kept as of phases, so that arms and seeds that share a stack are counted once in a process
+_encoding = lru_cache(512)(encoding)
+_reconstruction = lru_cache(512)(reconstruction)
