@@ -18,7 +18,7 @@ from stacked.util.atomic import write_atomically
 from stacked.util.checks import need
 from studies.benchmark.questions import LOAD
 from studies.benchmark.study import STUDY, method_name
-from studies.record.lock import alone
+from studies.record.lock import locked_record
 from studies.statistics.measurement_rows import FIELDS, text
 from studies.statistics.reading import Columns, check_once, table
 
@@ -79,7 +79,7 @@ def main(words: list[str] | None = None) -> int:
     def do() -> int:
         out = command.parse_args(sys.argv[1:] if words is None else words).folder
         need((out / "rows.csv").exists(), f"{out} has no rows.csv: give the folder of a record of the benchmark")
-        with alone(out):
+        with locked_record(out):
             count = migrate(out)
         print(f"{count} measurements in {out / 'rows.csv'} are written as all studies of measurements have them")
         return 0

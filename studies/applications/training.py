@@ -43,10 +43,12 @@ def equal(spec: RunSpec, way: str, splits: Splits, images: int) -> tuple[RunSpec
 def gflop_of(spec: RunSpec, splits: Splits, images: int) -> float:
     """What training on so many images takes."""
     from stacked.data.stream import Order
-    from studies.framework.compute_budget import costs
+    from studies.framework.compute_budget import cost_function
 
     order = Order(images, spec.optimisation.batch_size, spec.seed)
-    return costs(spec, counted(splits, images), order, "flops", "cpu")(spec.phases(order.updates_per_epoch)) / 1e9
+    return (
+        cost_function(spec, counted(splits, images), order, "flops", "cpu")(spec.phases(order.updates_per_epoch)) / 1e9
+    )
 
 
 def counted(splits: Splits, images: int) -> Splits:

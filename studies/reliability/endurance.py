@@ -23,7 +23,7 @@ from stacked.util.checks import need, whole
 from studies.cli.command_line import parser
 from studies.cli.options import options
 from studies.figures.style import arm_colours
-from studies.framework.workers import Job, work
+from studies.framework.workers import Job, run_jobs
 from studies.record.names import experiment_name
 from studies.reliability.endurance_report import findings
 from studies.reliability.session import ReliabilitySession, ReliabilityStudy
@@ -96,7 +96,7 @@ def endure(folder: Path, samples: Path, phases: int, stop: Callable[[], bool]) -
     table = csv.writer(text, lineterminator="\n")
     table.writerow(field.name for field in fields(Sample))
     began, spent = time.perf_counter(), time.process_time()
-    for number, row in enumerate(work(jobs, 1, splits, stop), start=1):
+    for number, row in enumerate(run_jobs(jobs, 1, splits, stop), start=1):
         need(row["status"] == "finished", f"run {number} did not end as it should: {row['status']}")
         seconds, cpu_seconds = round(time.perf_counter() - began, 3), round(time.process_time() - spent, 3)
         sample = Sample(number, number * each, seconds, cpu_seconds, *held())

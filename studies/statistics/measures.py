@@ -74,8 +74,14 @@ class Measure:
         """A column's title: the label and its unit."""
         return f"{self.label} ({self.unit.strip()})" if self.unit else self.label
 
+    @property
+    def title_with_direction(self) -> str:
+        """The label, its unit and which direction is better: "linear probe accuracy (%, higher is better)"."""
+        details = ", ".join(filter(None, [self.unit.strip(), f"{self.better} is better" if self.better else ""]))
+        return f"{self.label} ({details})" if details else self.label
+
     def places(self, value: float, digits: int = 3) -> int:
-        """The decimals of a value, as it is printed: the measure's own, or those of so many significant digits."""
+        """Return the number of decimals of a printed value: `decimals`, or as many as `digits` significant digits need."""
         if self.decimals is not None:
             return self.decimals
         if value == 0.0 or not isfinite(value):

@@ -20,7 +20,7 @@ from stacked.tracking.backend.store import open_store
 from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 from studies.design.arms import Arm
-from studies.framework.compute_budget import budgets, costs
+from studies.framework.compute_budget import budgets, cost_function
 from studies.framework.main import main
 from studies.framework.ui import replay
 from studies.pretraining.layerwise import STUDY
@@ -105,7 +105,7 @@ def test_the_same_command_trains_nothing_again(smoke: tuple[Path, Path, subproce
     again = layerwise("--smoke", "--out", str(out), "--store", str(store))
     assert again.returncode == 0
     assert "4 finished already" in again.stderr
-    assert "arms are not tuned for these settings: --tune N does that, with N trials for each\n" in again.stderr
+    assert "arms are not tuned for these settings: --tune N tunes them, with N trials for each arm\n" in again.stderr
     assert (out / "runs.csv").read_bytes() == before
 
 
@@ -429,7 +429,7 @@ def test_budgets_are_equal(equal: str) -> None:
     splits = load_data("digits")
     found = budgets(BASE, splits, STUDY.arms, equal, STUDY.arm(STUDY.measure_of))
     order = Order(len(splits.train), BASE.optimisation.batch_size, 0)
-    cost = costs(BASE, splits, order, equal, "cpu")
+    cost = cost_function(BASE, splits, order, equal, "cpu")
     spent = {arm: cost(POLICIES[arm](2, found[arm].in_updates(2, 1))) for arm in STUDY.arm_names}
     assert spent["random"] == 0
     for arm in ("greedy", "joint"):

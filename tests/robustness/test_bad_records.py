@@ -323,7 +323,7 @@ def test_a_study_goes_on_from_a_torn_row(
             done.append(job.spec.id)
             yield row(job.spec)
 
-    monkeypatch.setattr(training_session, "work", work)
+    monkeypatch.setattr(training_session, "run_jobs", work)
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(studies.framework.ui, "save", lambda *_: [])

@@ -18,7 +18,7 @@ from studies.benchmark.questions import LOAD
 from studies.benchmark.study import STUDY as BENCHMARK
 from studies.design.drawing import Drawing
 from studies.framework.main import main
-from studies.framework.plan import settings
+from studies.framework.plan import tuned_settings
 from studies.measuring.page import report
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.record.samples import keep, kept
@@ -304,5 +304,5 @@ def test_choices_that_do_not_fit_the_study_are_refused_by_their_name(
 ) -> None:
     choice = {"judged_by": "recon_mse", "run": "0", "values": values, "edges": {}}
     (tmp_path / "choices.json").write_text(json.dumps({"arms": {arm: choice}}))
-    refused = refusal(lambda: settings(LAYERWISE, of_layerwise(f"--out {tmp_path}")))[1]
+    refused = refusal(lambda: tuned_settings(LAYERWISE, of_layerwise(f"--out {tmp_path}")))[1]
     assert refused.startswith(f"{tmp_path / 'choices.json'} does not fit this study (")

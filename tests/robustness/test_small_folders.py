@@ -41,13 +41,16 @@ def test_a_study_of_few_images_or_of_copies_ends_with_blanks(
     told = capsys.readouterr().err
     many = {3: ("1 image", "1 image"), 30: ("2 images", "5 images")}[count]
     for split, number in zip(("validation", "test"), many, strict=True):
-        assert f"FVU is not defined on the {split} images, which do not differ ({number}): it is left blank" in told
+        assert (
+            f"FVU is not defined on the {split} images, because they are all equal ({number}): its cells are blank"
+            in told
+        )
     with (tmp_path / "out" / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["finished"] * 2
     assert [row["final/recon_fvu"] for row in rows] == ["", ""]
     assert all(float(row["final/recon_mse"]) > 0 for row in rows)
-    assert "Test FVU is not defined: the test images do not differ." in (tmp_path / "out" / "README.md").read_text()
+    assert "Test FVU is not defined, because all test images are equal." in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -89,14 +89,14 @@ def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
     from stacked.tracking.tracker import Family, Run, Tracker, open_store
     from studies.cli.command_line import parser
     from studies.cli.options import options
-    from studies.framework.threads import limited
+    from studies.framework.threads import thread_limit
     from studies.pretraining.layerwise import STUDY
 
     base = options("layerwise", parser("", "", STUDY.arm_names).parse_args([])).base
     spec = replace(STUDY.arm("greedy+finetune").spec(base), seed=seed)
     without = replace(spec, evaluation=replace(spec.evaluation, every=NEVER, probe_every=1))
     splits = load(spec)
-    with tempfile.TemporaryDirectory() as folder, limited(torch.get_num_threads()):
+    with tempfile.TemporaryDirectory() as folder, thread_limit(torch.get_num_threads()):
         store = open_store(Path(folder) / "store")  # the database is made once a study
         work = Path(folder) / "work"
         loaded = LOADS * loading(store, Path(folder) / "first") if recorded else 0.0
