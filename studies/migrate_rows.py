@@ -20,17 +20,17 @@ from studies.benchmark.questions import LOAD
 from studies.benchmark.study import STUDY, method_name
 from studies.record.lock import locked_record
 from studies.statistics.measurement_rows import FIELDS, text
-from studies.statistics.reading import Columns, check_once, table
+from studies.statistics.reading import Columns, check_unique, table
 
 OLD = ("question", "arm", "repeat", "measure", "value", "load", "commit")
 _COLUMNS = Columns(
     OLD,
     number=lambda name: name in ("repeat", "value", "load"),
     whole=("repeat",),
-    filled=OLD,
+    nonblank=OLD,
     finite=True,
     exact=True,
-    at_once=("question", "arm", "repeat"),
+    written_together=("question", "arm", "repeat"),
 )
 
 
@@ -57,7 +57,7 @@ def migrate(out: Path) -> int:
         f"{path} is not a table of the benchmark in its old form: there is nothing to migrate",
     )
     old = table(path, _COLUMNS).astype({"repeat": int})
-    check_once(path, old, ["question", "arm", "repeat", "measure"])
+    check_unique(path, old, ["question", "arm", "repeat", "measure"])
     names = {method_name(question, arm) for question, arm in zip(old["question"], old["arm"], strict=True)}
     unknown = sorted(names - set(STUDY.methods))
     need(

@@ -62,13 +62,13 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
     values = tuned_settings(study, given)
     arms = {name: study.arm(name).with_values(values.get(name, {})) for name in [*study.arm_names, *given.arms]}
     arms = {name: arm for name, arm in arms.items() if name in given.arms or arm.trains(given.base)}
-    equal = record.remembered_budgets(given.out)
+    equal = record.load_budgets(given.out)
     missing = [arm for name, arm in arms.items() if name not in equal]
     if missing:
         measure_of = study.arm(study.measure_of)
         with strict(given.device, given.deterministic):
             equal |= budgets(given.base, splits, missing, given.equal, measure_of, given.device, threads)
-    record.remember_budgets(given.out, equal)
+    record.save_budgets(given.out, equal)
     specs = {}
     for name, arm in arms.items():
         spec = arm.spec(given.base)

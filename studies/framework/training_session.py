@@ -95,7 +95,7 @@ class TrainingSession(Session):
         from studies.report.protocol import facts
 
         study, out = self.study, self.out
-        record.settle(out, study.arm_names)
+        record.sort_rows(out, study.arm_names)
         reference.write_reference(out, self.splits, self.given.base)
         write_report(
             out,

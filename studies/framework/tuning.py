@@ -67,7 +67,7 @@ def tune(
         yield
     if stop():
         raise Interrupted("stopped as asked")
-    record.settle(given.out, study.arm_names)
+    record.sort_rows(given.out, study.arm_names)
     choose(study, given.out, given.base)
     print("\n".join(summary_lines(given.out)))
 

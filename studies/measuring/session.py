@@ -21,7 +21,7 @@ from stacked.util.checks import need
 from stacked.util.errors import Interrupted
 from studies.design.measurements import Measurement
 from studies.design.study import Session
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.measurement_rows import FIELDS, LAST, read, text
 from studies.statistics.reading import json_object
 
@@ -68,7 +68,7 @@ class MeasurementSession(Session):
         """Note what all rows of the folder share; InputError where it holds those of something else, or damaged files."""
         self.configure()
         self.warn_of_mixing()
-        kept(self.out)  # what is damaged is said before anything is measured
+        load_arrays(self.out)  # what is damaged is said before anything is measured
 
     def configure(self) -> None:
         """Write configuration.json where there is none; InputError where it is another."""

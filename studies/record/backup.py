@@ -36,7 +36,7 @@ class RecordBackup:
         """Return whether the folder was removed."""
         return not self.sentinel.exists()
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Read what has changed; of a file that was only appended to, read the addition. Raises RecordRemoved."""
         if self.is_gone():
             raise RecordRemoved(f"{self.out} was removed while this command worked in it")
@@ -50,7 +50,7 @@ class RecordBackup:
                     file.seek(0)
                 known += file.read()
 
-    def write_again(self) -> RecordRemoved:
+    def restore(self) -> RecordRemoved:
         """Write the files again and return the error to raise; rows of new CSV files with the same name are merged."""
         removed = f"{self.out} was removed while this command worked in it"
         try:

@@ -16,7 +16,7 @@ from studies.figures.scales import accuracy_axis, log_axis
 from studies.figures.style import arm_colours, label_ends, new_figure
 from studies.report.tables import markdown
 from studies.statistics.rows import FINISHED
-from studies.statistics.trials import CHOICES, FILE, load_choices, load_trials, validated
+from studies.statistics.trials import CHOICES, FILE, load_choices, load_trials, validation_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ def tuning_note(out: Path) -> str:
     for arm, choice in choices.items():
         measure, mine = choice["judged_by"], rows[rows["arm"] == arm]
         expected = expected_best(
-            validated(rows, arm, measure, measure.endswith("_acc")).to_numpy(), measure.endswith("_acc")
+            validation_results(rows, arm, measure, measure.endswith("_acc")).to_numpy(), measure.endswith("_acc")
         )
         chosen = ", ".join(
             f"{_short(name)} {value}{' (at the edge)' if name in choice['edges'] else ''}"
@@ -81,7 +81,7 @@ def draw_tuning(out: Path) -> Figure | None:
         labels = []
         share = name.endswith("_acc")
         for arm in [arm for arm, choice in choices.items() if choice["judged_by"] == name]:
-            values = expected_best(validated(rows, arm, name, share).to_numpy(), share) * (100 if share else 1)
+            values = expected_best(validation_results(rows, arm, name, share).to_numpy(), share) * (100 if share else 1)
             k = np.arange(1, len(values) + 1)
             axes.plot(
                 k[np.isfinite(values)], values[np.isfinite(values)], color=colours[arm], marker="o", markersize=2.5

@@ -299,7 +299,7 @@ def test_rows_of_before_are_migrated_without_changing_a_number(
     ("old", "new", "told"),
     [
         ("utilisation,", "beauty,", "has rows of 'beauty/"),
-        ("0.0144292", "nan", "needs a finite number"),
+        ("0.0144292", "nan", "which must hold finite numbers"),
         (",1.5,0a1b2c3\n", ",1.6,0a1b2c3\n", "tells different loads"),
     ],
 )

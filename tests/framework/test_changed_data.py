@@ -70,7 +70,7 @@ def test_runs_get_the_images_that_were_read_whatever_becomes_of_their_files(
 def test_other_data_than_those_of_the_record_are_refused_and_nothing_is_recorded(
     processes: int, jobs: list[Job], tmp_path: Path
 ) -> None:
-    told = rf"^the images of toy changed while the study ran, and are not those of {tmp_path / 'out' / 'configuration.json'}"
+    told = rf"^the images of toy changed while the study ran: they differ from those of {tmp_path / 'out' / 'configuration.json'}"
     with pytest.raises(InputError, match=told):
         list(run_jobs(telling(jobs, "another"), processes, toy_splits()))
     assert not (tmp_path / "out" / "runs.csv").exists()

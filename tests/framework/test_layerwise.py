@@ -442,8 +442,8 @@ def test_budgets_are_equal(equal: str) -> None:
 def test_budgets_equal_in_seconds_are_measured_once(tmp_path: Path) -> None:
     splits = load(RunSpec(data=BASE.data.__class__("digits")))
     found = budgets(BASE, splits, (Arm("greedy"), Arm("joint")), "seconds", Arm("greedy+finetune"))
-    record.remember_budgets(tmp_path, found)
-    assert record.remembered_budgets(tmp_path) == found
+    record.save_budgets(tmp_path, found)
+    assert record.load_budgets(tmp_path) == found
 
 
 def test_a_record_of_another_configuration_is_refused(tmp_path: Path) -> None:
@@ -451,7 +451,7 @@ def test_a_record_of_another_configuration_is_refused(tmp_path: Path) -> None:
     record.prepare(tmp_path, BASE, "flops", "digest")
     with pytest.raises(InputError, match="equal is 'flops' there and 'updates' here"):
         record.prepare(tmp_path, BASE, "updates", "digest")
-    with pytest.raises(InputError, match="other data of the name 'mnist'"):
+    with pytest.raises(InputError, match="other data with the name 'mnist'"):
         record.prepare(tmp_path, BASE, "flops", "another digest")
     assert json.loads((tmp_path / "configuration.json").read_text())["equal"] == "flops"
     (tmp_path / "configuration.json").write_text("{")

@@ -31,7 +31,7 @@ from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICY_STUDY
 from studies.record import runs as record
 from studies.report.tuning import draw_tuning, expected_best, tuning_note
-from studies.statistics.trials import best, edges, load_choices, load_trials, validated
+from studies.statistics.trials import best, edges, load_choices, load_trials, validation_results
 from tests.helpers.splits import toy_splits
 
 BASE = RunSpec(
@@ -250,7 +250,9 @@ def test_settings_are_chosen_before_the_test_set_is_read(tmp_path: Path, splits:
     record.add(
         options_.out, {"run": BASE.id, "arm": "joint", "seed": 0, "status": "finished", "spec": to_json(BASE)}, [], {}
     )
-    with pytest.raises(InputError, match=r"which read the test set; settings must be chosen before: give --tune another --out"):
+    with pytest.raises(
+        InputError, match=r"which read the test set; settings must be chosen before: give --tune another --out"
+    ):
         tune(TOY, options_, splits)
     with pytest.raises(InputError, match="--equal seconds"):
         tune(TOY, dataclasses.replace(options_, equal="seconds"), splits)
@@ -293,7 +295,7 @@ def rows_of(**arms: list[float | None]) -> pd.DataFrame:
 
 def test_a_trial_that_failed_or_is_not_finite_is_the_worst() -> None:
     rows = rows_of(a=[None, math.nan, 0.3, 0.2, math.inf])
-    assert list(validated(rows, "a", "recon_mse", False)) == [math.inf, math.inf, 0.3, 0.2, math.inf]
+    assert list(validation_results(rows, "a", "recon_mse", False)) == [math.inf, math.inf, 0.3, 0.2, math.inf]
     found = best(rows, "a", "recon_mse", False)
     assert found is not None
     assert found["trial"] == 3

@@ -312,7 +312,7 @@ def test_a_torn_last_line_is_dropped_with_a_warning(out: Path, rows: pd.DataFram
     text = path.read_text()
     start = text.rstrip("\n").rindex("\n") + 1
     path.write_text(text[: start + int(keep * (len(text) - 1 - start))])
-    with pytest.warns(UserWarning, match="the last line is torn"):
+    with pytest.warns(UserWarning, match="the last line is incomplete"):
         loaded = load_rows(out)
     assert loaded["run"].tolist() == rows["run"].tolist()[:-1]
 
@@ -322,7 +322,7 @@ def test_a_damaged_middle_line_is_refused(out: Path) -> None:
     lines = path.read_text().splitlines(keepends=True)
     lines[3] = "3,4\n"
     path.write_text("".join(lines))
-    with pytest.raises(InputError, match="2 fields in record 4"):
+    with pytest.raises(InputError, match="2 cells in line 4"):
         load_rows(out)
 
 
@@ -333,7 +333,7 @@ def test_bad_rows_are_refused_in_one_sentence(out: Path, tmp_path: Path, rows: p
     with pytest.raises(InputError, match="arm 'greedy' seed 0 twice"):
         load_rows(out)
     write_csv(rows.astype({"final/recon_mse": object}).assign(**{"final/recon_mse": "small"}), out / "runs.csv")
-    with pytest.raises(InputError, match="column 'final/recon_mse' needs a number"):
+    with pytest.raises(InputError, match="column 'final/recon_mse', which must hold numbers"):
         load_rows(out)
     write_csv(rows.drop(columns="status"), out / "runs.csv")
     with pytest.raises(InputError, match="lacks the column 'status'"):

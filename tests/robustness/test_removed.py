@@ -26,7 +26,7 @@ from studies.record import reference
 from studies.record import runs as record
 from studies.record.backup import RecordBackup, RecordRemoved, merge_tables
 from studies.record.lock import locked_record
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.rows import load_curves, load_rows
 from studies.statistics.trials import load_trials
 from tests.helpers.demo_use import DEMO, words
@@ -103,11 +103,11 @@ def test_a_study_whose_folder_is_removed_writes_its_rows_again_and_says_so(
 def test_a_study_whose_folder_is_removed_at_its_end_says_so_too(
     unplugged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def settle(out: Path, arms: Any) -> None:
+    def sort_rows(out: Path, arms: Any) -> None:
         shutil.rmtree(out)
         load_rows(out)
 
-    monkeypatch.setattr(record, "settle", settle)
+    monkeypatch.setattr(record, "sort_rows", sort_rows)
     assert main(STUDY, of_study(tmp_path / "out")) == 1
     assert "was removed while this command worked in it" in capsys.readouterr().err
     assert len(load_rows(tmp_path / "out")) == 4
@@ -137,7 +137,7 @@ def test_a_use_whose_folder_is_removed_writes_its_rows_again_and_says_so(
     real = DataSession.record
 
     def removes(session: DataSession, method: str, seed: int, *rest: Any) -> None:
-        keep(session.out, f"of {seed}", {"images": np.zeros(3)})
+        save_arrays(session.out, f"of {seed}", {"images": np.zeros(3)})
         if seed == 1:
             shutil.rmtree(session.out)
         real(session, method, seed, *rest)

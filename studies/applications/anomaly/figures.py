@@ -11,7 +11,7 @@ import pandas as pd
 from stacked.util.errors import printable
 from studies.figures.strips import strips
 from studies.figures.style import GREY, arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def draw_heat(rows: pd.DataFrame, out: Path) -> Figure | None:
     """Normal and anomalous images above maps of their errors, a column a normal class."""
     import matplotlib
 
-    found = kept(out).get("layer-wise")
+    found = load_arrays(out).get("layer-wise")
     if not found:
         return None
     images, heat = found["images"], found["heat"] / max(float(found["heat"].max()), 1e-12)

@@ -26,7 +26,7 @@ from studies.applications.anomaly.figures import draw_by_class, draw_heat
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -141,7 +141,9 @@ def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
             shown.append(typical(fitted, context.splits.test.images, other))
         if seed == 0:
             images, heat = (np.stack(parts, 1) for parts in zip(*shown, strict=True))
-            keep(context.out, way, {"images": images, "heat": heat, "classes": np.array(context.splits.classes, "U")})
+            save_arrays(
+                context.out, way, {"images": images, "heat": heat, "classes": np.array(context.splits.classes, "U")}
+            )
         for score in OURS:
             yield Measurement(f"{way}, {'error' if score == 'reconstruction' else score}", "", "gflop", spent)
 
@@ -172,9 +174,9 @@ def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int
             pixels = as_rows(normal)
             held = round(HELD_OUT * len(pixels))
             score = fit(pixels[held:], seed)
-            kept = np.sort(score(pixels[:held]))
+            held_out_scores = np.sort(score(pixels[:held]))
             scores = np.concatenate([score(as_rows(test[index])) for index in parts])
-            yield from scored(arm, name, scores, other, kept[held - int(FALSE_ALARMS * (held + 1) + 1e-9)])
+            yield from scored(arm, name, scores, other, held_out_scores[held - int(FALSE_ALARMS * (held + 1) + 1e-9)])
 
     return found
 

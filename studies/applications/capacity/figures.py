@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.figures.scales import log_axis
 from studies.figures.style import GREY, arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
     arms = list(dict.fromkeys(mine["arm"]))
     colours, figure = arm_colours(arms), new_figure(5.2)
     grid = figure.subplots(2, 3).flat
-    values = int(np.prod(next(iter(kept(out).values()))["filters"].shape[1:])) if kept(out) else None
+    values = int(np.prod(next(iter(load_arrays(out).values()))["filters"].shape[1:])) if load_arrays(out) else None
     for axes, measure in zip(grid, measures, strict=False):
         for arm in arms:
             part = mine[(mine["measure"] == measure) & (mine["arm"] == arm)]
@@ -90,7 +90,7 @@ def draw_filters(rows: pd.DataFrame, out: Path) -> Figure | None:
     """A row an arm."""
     from studies.figures.strips import strips
 
-    found = kept(out)
+    found = load_arrays(out)
     arms = [arm for arm in dict.fromkeys(rows["arm"]) if arm in found]
     if not arms:
         return None

@@ -22,7 +22,7 @@ from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
 from studies.record.reference import MOST_PCA_VALUES
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def arm(cure: str) -> Callable[[Context, int], Iterator[Measurement]]:
             if seed == 0 and width == as_wide(context):
                 weight = next(iter(stack.stages[0].encoder.parameters())).detach()
                 few = weight[:: max(1, width // UNITS)][:UNITS]
-                keep(context.out, cure, {"filters": few.view(-1, *splits.image_shape), "width": width})
+                save_arrays(context.out, cure, {"filters": few.view(-1, *splits.image_shape), "width": width})
         yield Measurement(cure, "", "gflop", spent)
 
     return found

@@ -9,7 +9,7 @@ import pandas as pd
 
 from studies.figures.strips import strips
 from studies.figures.style import GREY, arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
     """A row of images for each codec."""
-    found = kept(out)
+    found = load_arrays(out)
     if "original" not in found:
         return None
     original = found.pop("original")

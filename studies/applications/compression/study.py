@@ -29,7 +29,7 @@ from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
 from studies.record.reference import MOST_PCA_VALUES
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def all_settings(context: Context, arm: str, points: list[tuple[str, Point]], se
     images = coded(context.splits.test.images)
     if seed == 0:
         nearest = min(points, key=lambda point: abs(np.log(point[1].bits / SHOWN_RATE)))[1]
-        keep(context.out, arm, {"images": nearest.restored[:SHOWN], "bits": np.array(nearest.bits)})
-        keep(context.out, "original", {"images": images[:SHOWN]})
+        save_arrays(context.out, arm, {"images": nearest.restored[:SHOWN], "bits": np.array(nearest.bits)})
+        save_arrays(context.out, "original", {"images": images[:SHOWN]})
     yield from scored(arm, points, images)
 
 

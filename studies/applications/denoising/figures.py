@@ -9,7 +9,7 @@ import pandas as pd
 
 from studies.figures.strips import strips
 from studies.figures.style import GREY, arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
     """A row a method, a column a noise."""
-    found = kept(out)
+    found = load_arrays(out)
     if CLEAN not in found or GIVEN not in found:
         return None
     arms = [arm for arm in dict.fromkeys(rows["arm"]) if arm in found and arm != GIVEN]

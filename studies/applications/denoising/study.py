@@ -28,7 +28,7 @@ from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
 from studies.record.reference import MOST_PCA_VALUES
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def scored(arm: str, restore: Restore, context: Context, seed: int) -> Iterator[
             yield Measurement(arm, noise.name, measure, value)
         shown.append(restored[number % len(images)].clamp(0, 1).mul(255).round().to(torch.uint8))
     if seed == 0:
-        keep(context.out, arm, {"images": torch.stack(shown)})
-        keep(context.out, "clean", {"images": images[torch.arange(len(ALL)) % len(images)]})
+        save_arrays(context.out, arm, {"images": torch.stack(shown)})
+        save_arrays(context.out, "clean", {"images": images[torch.arange(len(ALL)) % len(images)]})
 
 
 def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from studies.figures.style import arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 def draw_components(rows: pd.DataFrame, out: Path) -> Figure | None:
     """Three rows of components."""
-    found = next(iter(kept(out).values()), None)
+    found = next(iter(load_arrays(out).values()), None)
     if found is None:
         return None
     sets = {

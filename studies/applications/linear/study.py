@@ -26,7 +26,7 @@ from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
 from studies.record.reference import MOST_PCA_VALUES
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def arm(policy: str, tied: bool) -> Callable[[Context, int], Iterator[Measuremen
             yield Measurement(name, depth, "excess", error / least - 1 if least else math.nan)
             if seed == 0 and depth == "1 stage" and name == "joint, untied":
                 kept = components(stack, pca.components_, matrix, rank)
-                keep(context.out, name, {"shape": context.splits.image_shape, **kept})
+                save_arrays(context.out, name, {"shape": context.splits.image_shape, **kept})
         yield Measurement(name, "", "gflop", spent)
 
     return found

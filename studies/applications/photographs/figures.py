@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.figures.strips import strips
 from studies.figures.style import arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 from studies.statistics.rows import FINISHED
 
@@ -102,7 +102,7 @@ def draw_costs(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
     """The originals, and a row for each arm and depth."""
-    found = kept(out)
+    found = load_arrays(out)
     if "original" not in found:
         return None
     lines = {"original": found["original"]["images"]}

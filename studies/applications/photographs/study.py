@@ -22,7 +22,7 @@ from studies.applications.training import WAYS, equal
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
             yield Measurement(way, "", f"whole_{measure}", value)
         if seed == 0:
             few = images[:: max(1, len(images) // SHOWN)][:SHOWN]
-            keep(context.out, way, {str(k): reconstructed(stack, few, k) for k in (1, 3, stack.depth)})
-            keep(context.out, "original", {"images": few})
+            save_arrays(context.out, way, {str(k): reconstructed(stack, few, k) for k in (1, 3, stack.depth)})
+            save_arrays(context.out, "original", {"images": few})
 
     return found
 
@@ -148,7 +148,7 @@ def resized(context: Context, seed: int) -> Iterator[Measurement]:
                 yield Measurement(SMALLER, "", f"whole_{measure}", value)
         if depth == stack.depth and seed == 0:
             shown = back[:: max(1, len(images) // SHOWN)][:SHOWN]
-            keep(context.out, SMALLER, {str(depth): shown.mul(255).round().to(torch.uint8)})
+            save_arrays(context.out, SMALLER, {str(depth): shown.mul(255).round().to(torch.uint8)})
 
 
 def more(command: argparse.ArgumentParser) -> None:

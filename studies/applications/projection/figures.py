@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stacked.util.errors import printable
 from studies.figures.scales import log_axis
 from studies.figures.style import GREY, arm_colours, ink, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 def maps_of(rows: pd.DataFrame, out: Path, size: int) -> tuple[dict[str, NDArray[Any]], NDArray[Any], list[str]]:
     """The arms' points of that size, in their order, the labels, and the classes."""
-    found = kept(out)
+    found = load_arrays(out)
     if "images" not in found:
         return {}, np.zeros(0), []
     arms = [arm for arm in dict.fromkeys(rows["arm"]) if f"points_{size}" in found.get(arm, {})]
@@ -164,7 +164,7 @@ def page(rows: pd.DataFrame, out: Path) -> str | None:
         maps |= {f"{arm}, {size} dimensions": points for arm, points in found.items()}
     if not maps:
         return None
-    images = kept(out)["images"]["images"]
+    images = load_arrays(out)["images"]["images"]
     few = spread(len(images), ON_PAGE).numpy()
     names = [f"test image {k}" for k in few]
     shown = {name: points[few] for name, points in maps.items()}

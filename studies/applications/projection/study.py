@@ -25,7 +25,7 @@ from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
 from studies.record.reference import MOST_PCA_VALUES
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def keep_maps(context: Context, arm: str, maps: dict[int, Points]) -> None:
     images, labels = shown(context)
     drawn = {f"points_{size}": points.astype(np.float32) for size, points in maps.items() if size <= 3}
     if drawn:
-        keep(context.out, arm, drawn)
-        keep(
+        save_arrays(context.out, arm, drawn)
+        save_arrays(
             context.out,
             "images",
             {"images": images, "labels": labels, "classes": np.array(context.splits.classes, "U")},

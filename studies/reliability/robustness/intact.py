@@ -134,7 +134,7 @@ def study_files(folder: Path) -> Iterator[Subject]:
         "runs.csv": load_rows,
         "curves.csv": load_curves,
         "configuration.json": record.recorded,
-        "budgets.json": record.remembered_budgets,
+        "budgets.json": record.load_budgets,
         "reference.json": load_reference,
     }
     for name, load in readers.items():
