@@ -161,7 +161,9 @@ def test_an_array_that_is_missing_or_of_another_shape_is_said_when_it_is_drawn(m
 
     use = replace(DEMO, drawings={"images": Drawing("Images.", odd)})
     refused = refusal(lambda: report(use, tmp_path, "command", "", used))[1]
-    assert refused.startswith(f"the rows and samples in {tmp_path} do not make images (ValueError: cannot reshape")
+    assert refused.startswith(
+        f"images cannot be generated from the rows and samples in {tmp_path} (ValueError: cannot reshape"
+    )
     np.savez(tmp_path / "samples" / "ours.npz", images=np.zeros(3))
     assert "has no array 'arm'" in refusal(lambda: load_arrays(tmp_path))[1]
 

@@ -70,7 +70,7 @@ def test_a_use_of_copies_leaves_blank_what_is_not_defined(
     images = folder(tmp_path / "images", 40, same=True)
     words = ["--data", f"folder:{images}", "--image-size", "8", "--grey", "--updates", "2", "--seeds", "1", *more]
     assert main_of_use(use, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 0
-    assert "is not defined everywhere; its cells are left blank" in capsys.readouterr().err
+    assert "are not defined; their cells are blank" in capsys.readouterr().err
     with (tmp_path / "out" / "rows.csv").open() as file:
         empty = {row["measure"] for row in csv.DictReader(file) if row["value"] == ""}
     assert blank <= empty
