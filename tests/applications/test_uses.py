@@ -235,7 +235,7 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
     assert len(rows) == 220
     _, images = named_images(many, 8, True)
     spec = anomaly.base_spec("greedy+finetune", 0, anomaly.argparse.Namespace(updates=5))
-    found = score_folder.crossed(spec, images, "cpu")
+    found = score_folder.cross_fitted(spec, images, "cpu")
     assert np.sort(found.score)[::-1] == pytest.approx(rows["score"].to_numpy(), rel=1e-4)
     order = torch.randperm(220, generator=generator(0, "halves"))
     first, second = order[:110], order[110:]
@@ -253,7 +253,7 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
 def test_a_judge_that_is_no_folder_is_refused(folders: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--out", str(tmp_path)]
     assert main(anomaly.STUDY, [*words, "--judge", "digits"]) == 2
-    assert re.search("'digits' is no folder of images: give folder:PATH", capsys.readouterr().err)
+    assert re.search("'digits' is not a folder of images: give folder:PATH", capsys.readouterr().err)
 
 
 def test_an_interval_that_its_decimals_do_not_show_is_left_out() -> None:
@@ -269,7 +269,7 @@ def test_an_interval_that_its_decimals_do_not_show_is_left_out() -> None:
 
 def test_a_judge_beside_classes_is_refused(tmp_path: Path, capsys: Any) -> None:
     assert main(anomaly.STUDY, ["--smoke", "--judge", "folder:new", "--out", str(tmp_path)]) == 2
-    assert "--judge is for images without classes, and digits has 10: give --data" in capsys.readouterr().err
+    assert "--judge needs --data without classes, but digits has 10 classes: give --data" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -337,7 +337,7 @@ def test_test_images_of_one_class_alone_are_refused(tmp_path: Path, capsys: Any)
     words = ["--data", f"folder:{tmp_path / 'images'}", "--grey", "--image-size", "8", "--updates", "3"]
     assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "out")]) == 2
     assert (
-        "20 of 20 test images are of class 'a', and there must be some of it and some of others"
+        "20 of 20 test images are of class 'a', but there must be test images of this and of other classes"
         in capsys.readouterr().err
     )
 
@@ -362,12 +362,12 @@ def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, ca
     assert expected > 0.8
     shares = [round(100 * rows["anomalous"][part].mean()) for part in (bad, ~bad)]
     assert (
-        f"AUROC {expected:.4f}: 35 images in crack, hole, of which {shares[0]}% are called anomalous, against 30 in Good, of "
-        f"which {shares[1]}% are\n"
+        f"AUROC {expected:.4f} (higher is better): {shares[0]}% of 35 images in crack, hole are called anomalous, and "
+        f"{shares[1]}% of 30 images in Good\n"
     ) in capsys.readouterr().out
     (new / "Good").rename(new / "fine")
     assert main(anomaly.STUDY, words) == 0
-    assert "No AUROC: of the folders crack, fine, hole one would have to be called good" in capsys.readouterr().out
+    assert "No AUROC: exactly one of the folders crack, fine, hole must be called good" in capsys.readouterr().out
 
 
 def test_halves_that_cannot_calibrate_are_refused_before_training(folders: Path, tmp_path: Path, capsys: Any) -> None:
@@ -377,7 +377,8 @@ def test_halves_that_cannot_calibrate_are_refused_before_training(folders: Path,
     told = capsys.readouterr().err
     assert "12 held-out images are too few for" in told
     assert (
-        "takes 95 images in each half of --data (halves judge each other where there is no --judge) instead of 60"
+        "takes 95 images in each half of --data (without --judge, each half is scored by a detector of the other half) "
+        "instead of 60"
         in told
     )
 

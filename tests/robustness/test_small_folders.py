@@ -74,14 +74,18 @@ def test_a_use_of_copies_leaves_blank_what_is_not_defined(
     with (tmp_path / "out" / "rows.csv").open() as file:
         empty = {row["measure"] for row in csv.DictReader(file) if row["value"] == ""}
     assert blank <= empty
-    assert "Not defined everywhere" in (tmp_path / "out" / "README.md").read_text()
+    assert "Values that are not defined are left out" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("use", "count", "says"),
     [
-        (linear.STUDY, 10, "training images (7) are too few for 16 principal components"),
-        (denoising.STUDY, 4, "training images (2, of 64 values) are too few for PCA of 4 components"),
+        (linear.STUDY, 10, "7 training images are too few for 16 principal components"),
+        (
+            denoising.STUDY,
+            4,
+            "PCA with 4 components needs at least as many training images and values, but there are 2 images of 64 values",
+        ),
         (anomaly.STUDY, 60, "6 held-out images are too few for a false-alarm rate"),
     ],
 )

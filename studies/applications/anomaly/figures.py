@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """A line an arm: its AUROC for every normal class, and the mean."""
+    """Return a figure with a line for each arm: its AUROC for every normal class, and the mean; None without data."""
     mine = rows[rows["measure"] == "auroc"]
     if mine.empty:
         return None
@@ -48,12 +48,12 @@ def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(order)), order)
     axes.set_ylim(len(order) - 0.5, -0.7)
-    axes.set_xlabel("AUROC (dotted: guessing; ticks: normal classes, the hardest and the easiest named)")
+    axes.set_xlabel("AUROC, higher is better (dotted: chance; ticks: normal classes, labelled: lowest and highest)")
     return figure
 
 
 def draw_heat(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """Normal and anomalous images above maps of their errors, a column a normal class."""
+    """Return a figure of normal and anomalous images with their error maps, with a column for each normal class."""
     import matplotlib
 
     found = load_arrays(out).get("layer-wise")
@@ -61,5 +61,5 @@ def draw_heat(rows: pd.DataFrame, out: Path) -> Figure | None:
         return None
     images, heat = found["images"], found["heat"] / max(float(found["heat"].max()), 1e-12)
     colours = np.uint8(255 * matplotlib.colormaps["viridis"](np.sqrt(heat))[..., :3]).transpose(0, 1, 4, 2, 3)
-    lines = {"normal": images[0], "its error": colours[0], "anomalous": images[1], "its error ": colours[1]}
+    lines = {"normal": images[0], "its error map": colours[0], "anomalous": images[1], "its error map ": colours[1]}
     return strips(lines, [printable(str(name)) for name in found["classes"]])

@@ -1,12 +1,12 @@
-"""Does an autoencoder that has only seen one class of images tell the others from it?
+"""Can an autoencoder that was trained on one class of images detect images of other classes?
 
-Claims: none of a paper's is held beside the rows; what they are compared with is PCA's reconstruction error, an isolation
-forest (Liu, Ting & Zhou 2008) and PyOD's autoencoder.
+Claims: no claim of a paper is tested. The baselines are the reconstruction error of PCA, an isolation forest (Liu, Ting & Zhou
+2008) and PyOD's autoencoder.
 
 Command: python -m studies.anomaly --out results/anomaly/mnist
          python -m studies.anomaly --data fashion-mnist --out results/anomaly/fashion-mnist
-On images of one's own: python -m studies.anomaly --data folder:NORMAL [--judge folder:NEW]; where NEW has a folder called good
-and others, the AUROC is told.
+On your own images: python -m studies.anomaly --data folder:NORMAL [--judge folder:NEW]. If NEW has a folder called good and other
+folders, the AUROC is printed.
 Expected and cost: results/anomaly/*/README.md, generated from the rows.
 """
 
@@ -36,33 +36,33 @@ if TYPE_CHECKING:
     from stacked.spec import RunSpec
 
 OURS, FALSE_ALARMS = ("reconstruction", "density", "both"), 0.05
-#: the share of the normal images that calibrate
+#: fraction of the normal images that is held out for calibration
 HELD_OUT = 0.2
-#: images of a class that are trained on, calibration included
+#: largest number of images of a class that are used, including those for calibration
 MOST = 2000
-#: components that PCA keeps: the share of the variance of the normal images that they explain
+#: fraction of the variance of the normal images that the components of PCA explain
 EXPLAINED = 0.9
 PROTOCOL = f"""\
-- **Task**: each class in turn is the normal one. A method is fitted on {MOST:,} of its training images at most, drawn by the
-  seed, and scores all test images; the images of all other classes are the anomalies. No method sees one before. AUROC: the
-  chance that an anomaly scores higher than a normal image. AUPRC: average precision with anomalies as positives, nine tenths of
-  the test images, which is also what guessing gives.
-- **Arms**: `layer-wise` and `joint` are `stacked.Detector` on two convolutional stages (16 and 32 channels) and a
-  linear code of 32, grown stage by stage and then trained end to end, {{updates}} updates each, or trained jointly with as many
-  FLOPs; masking of 20 % of what a stage reads; Adam, learning rate 0.001, batches of 64, a fifth of the images held out to
-  calibrate. They were chosen by AUROC on validation images of MNIST, classes 2, 5 and 8, one other seed: of codes of 32 and
-  128, and of 256 values in a third convolution, of learning rates of 0.001 and 0.003, and of 300 and 900 updates, between which
-  the default of 600 lies. Their scores: `error` of the reconstruction, `density` of the code, or `both`. `PCA`: the error of as
-  many components as explain 90 % of the variance; `isolation forest`: scikit-learn's, on pixels, with its defaults; `PyOD
-  autoencoder`: its defaults (dense, 64-32), on pixels. Of these nothing was tuned, and their cost is not equalised: their
-  seconds are told.
-- **False alarms**: the share of normal test images that are called anomalous at a rate of {FALSE_ALARMS:.0%}, set on the images
-  that are held out (methods of others: on a fifth of theirs, as here).
+- **Task**: each class in turn is the normal class. A method is fitted on at most {MOST:,} of its training images, which the seed
+  samples, and scores all test images. The images of all other classes are the anomalies; no method is trained on them. AUROC:
+  the probability that an anomaly has a higher score than a normal image. AUPRC: average precision with anomalies as positives;
+  they are nine tenths of the test images, which is also the AUPRC of random scores.
+- **Arms**: `layer-wise` and `joint` are `stacked.Detector` with two convolutional stages (16 and 32 channels) and a linear code
+  of 32 values. `layer-wise` is grown stage by stage and then trained end to end, with {{updates}} updates for each stage and end
+  to end; `joint` is trained jointly with as many FLOPs. 20 % of the input of a stage is masked; Adam, learning rate 0.001,
+  batches of 64; a fifth of the images is held out for calibration. These settings were chosen by AUROC on validation images of
+  MNIST for the classes 2, 5 and 8, with one other seed. Tried were codes of 32 and 128 values and of 256 values in a third
+  convolution, learning rates of 0.001 and 0.003, and 300 and 900 updates; the default of 600 updates lies in between. The score
+  is the `error` of the reconstruction, the `density` of the code, or `both`. `PCA`: the error of the components that explain
+  90 % of the variance. `isolation forest`: that of scikit-learn on pixels, with its defaults. `PyOD autoencoder`: on pixels, with
+  its defaults (dense, 64-32). These baselines were not tuned, and their cost is not made equal; the table lists their seconds.
+- **False alarms**: the fraction of normal test images that are called anomalous. The threshold is set for a rate of
+  {FALSE_ALARMS:.0%} on the images that are held out (for the baselines, also a fifth).
 """
 
 
 def base_spec(policy: str, seed: int, given: argparse.Namespace) -> RunSpec:
-    """The detector's own spec, with the policy and the updates asked for."""
+    """Return the default spec of the detector with the policy, the seed and the number of updates."""
     from stacked.apps.anomaly import default_spec
     from stacked.spec import Budget
 
@@ -70,7 +70,7 @@ def base_spec(policy: str, seed: int, given: argparse.Namespace) -> RunSpec:
 
 
 def classes(context: Context, seed: int) -> Iterator[tuple[str, Tensor, NDArray[np.bool_]]]:
-    """Each class with its training images, drawn by the seed, and which test images are of another."""
+    """Yield each class with its training images, sampled by the seed, and a mask [N] of test images of other classes."""
     import torch
 
     from stacked.runtime.rng import generator
@@ -83,7 +83,7 @@ def classes(context: Context, seed: int) -> Iterator[tuple[str, Tensor, NDArray[
 
 
 def check(context: Context, methods: Sequence[str]) -> None:
-    """Raise InputError for a class of which there are too few images to calibrate with, or that none or all test images have."""
+    """Raise InputError if a class has too few images for calibration, or if no or all test images are of a class."""
     import torch
 
     from stacked.apps.anomaly import check_count
@@ -97,15 +97,18 @@ def check(context: Context, methods: Sequence[str]) -> None:
         check_count(min(int(trained[number]), MOST), HELD_OUT, FALSE_ALARMS, f"training images of class {name!r}")
         need(
             0 < int(tested[number]) < len(splits.test),
-            f"{tested[number]} of {len(splits.test)} test images are of class {name!r}, and there must be some of it and some of "
-            "others: give both, or give --data folder:NORMAL, without classes, and --judge folder:NEW",
+            f"{tested[number]} of {len(splits.test)} test images are of class {name!r}, but there must be test images of "
+            "this and of other classes: add them, or give --data folder:NORMAL, without classes, and --judge folder:NEW",
         )
 
 
 def scored(
     arm: str, name: str, scores: NDArray[np.float64], other: NDArray[np.bool_], threshold: float
 ) -> Iterator[Measurement]:
-    """What scores of the test images are worth; Diverged for some that are not finite, which no rank has a place for."""
+    """Yield the measures of the scores of the test images; raise Diverged if a score or the threshold is not finite.
+
+    other: mask [N] of the anomalies.
+    """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     if not (np.isfinite(scores).all() and np.isfinite(threshold)):
@@ -117,16 +120,16 @@ def scored(
 
 
 def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
-    """Our detector, trained in a way; one training gives all three scores."""
+    """Return the method that measures `stacked.Detector`, trained in a `way`; one training gives all three scores."""
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.apps.anomaly import Detector
-        from studies.applications.training import equal
+        from studies.applications.training import equal_flops_spec
 
         spent, shown = 0.0, []
         for name, normal, other in classes(context, seed):
             base = base_spec("greedy+finetune", seed, context.given)
-            spec, gflop = equal(base, way, context.splits, len(normal) - round(HELD_OUT * len(normal)))
+            spec, gflop = equal_flops_spec(base, way, context.splits, len(normal) - round(HELD_OUT * len(normal)))
             spent += gflop
             fitted = Detector(spec, held_out=HELD_OUT, device=context.given.device).fit(normal)
             for score in OURS:
@@ -151,7 +154,7 @@ def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
 
 
 def typical(detector: Detector, images: Tensor, other: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A normal test image and an anomalous one, each that of the median score, [2, C, H, W], and their errors [2, H, W]."""
+    """Return the normal and the anomalous test image of median score, [2, C, H, W], and their error maps [2, H, W]."""
     scores = detector.score(images)
     chosen = [np.flatnonzero(part)[np.argsort(scores[part])[part.sum() // 2]] for part in (~other, other)]
     return images[chosen].numpy(), detector.heat_map(images[chosen])
@@ -161,8 +164,11 @@ Rows = NDArray[np.float64]
 Score = Callable[[Rows], Rows]
 
 
-def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int], Iterator[Measurement]]:
-    """A method of others on rows of pixels in 0..1: `fit` gives the function that scores rows."""
+def baseline(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int], Iterator[Measurement]]:
+    """Return the method that measures a baseline on pixels.
+
+    fit: function of rows [N, D] in [0, 1] and a seed that returns a function from rows to scores [N].
+    """
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import as_rows
@@ -182,62 +188,67 @@ def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int
 
 
 def pca(rows: Rows, seed: int) -> Score:
-    """The error of principal components."""
+    """Fit PCA; the score is the reconstruction error."""
     from sklearn.decomposition import PCA
 
     model = PCA(EXPLAINED, svd_solver="full").fit(rows)
-    return lambda given: np.square(model.inverse_transform(model.transform(given)) - given).mean(1)
+    return lambda x: np.square(model.inverse_transform(model.transform(x)) - x).mean(1)
 
 
 def forest(rows: Rows, seed: int) -> Score:
-    """How early random splits isolate a row."""
+    """Fit an isolation forest."""
     from sklearn.ensemble import IsolationForest
 
     model = IsolationForest(random_state=seed).fit(rows)
-    return lambda given: -model.score_samples(given)
+    return lambda x: -model.score_samples(x)
 
 
 def pyod(rows: Rows, seed: int) -> Score:
-    """PyOD's autoencoder."""
+    """Fit PyOD's autoencoder."""
     from pyod.models.auto_encoder import AutoEncoder
 
     model = AutoEncoder(random_state=seed, verbose=0).fit(rows)
     return model.decision_function
 
 
-def detect(context: Context) -> int | None:
-    """On images without classes: fit a detector on them, score those of --judge, and write what came of it."""
+def detect_in_folder(context: Context) -> int | None:
+    """If the images have no classes, fit a detector on them, score those of --judge and return the exit code; else None."""
     from studies.applications.anomaly.score_folder import score_images
 
     if context.splits.classes:
         need(
             context.given.judge is None,
-            f"--judge is for images without classes, and {context.splits.name} has {len(context.splits.classes)}: "
-            "give --data folder:PATH of normal images, or leave --judge out",
+            f"--judge needs --data without classes, but {context.splits.name} has {len(context.splits.classes)} classes: give "
+            "--data folder:PATH of normal images, or leave --judge out",
         )
         return None
     return score_images(context, base_spec("greedy+finetune", 0, context.given))
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
-    command.add_argument("--updates", type=int, default=600, metavar="N", help="of each stage, and end to end (600)")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
     command.add_argument(
-        "--judge", default=None, metavar="folder:PATH", help="images to be judged by those of --data, which are normal"
+        "--updates", type=int, default=600, metavar="N", help="updates of each stage, and end to end (600)"
+    )
+    command.add_argument(
+        "--judge",
+        default=None,
+        metavar="folder:PATH",
+        help="images to score with a detector that is fitted on --data, which are normal images",
     )
 
 
 STUDY = MeasurementStudy(
     name="anomaly",
-    title="Anomaly detection by what an autoencoder has not learnt",
+    title="Anomaly detection by the reconstruction error and the code of an autoencoder",
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
     methods={
         "layer-wise": detector("layer-wise"),
         "joint": detector("joint"),
-        "pca": rival("PCA", pca),
-        "forest": rival("isolation forest", forest),
-        "pyod": rival("PyOD autoencoder", pyod),
+        "pca": baseline("PCA", pca),
+        "forest": baseline("isolation forest", forest),
+        "pyod": baseline("PyOD autoencoder", pyod),
     },
     extras={"pyod": "pyod"},
     arms=(
@@ -260,18 +271,18 @@ STUDY = MeasurementStudy(
     conditions="normal class",
     drawings={
         "auroc": Drawing(
-            "AUROC for each normal class and each arm, the mean over seeds; the thick mark is the mean over classes with its "
-            "95 % interval over seeds.",
+            "AUROC (higher is better) of each arm for each normal class (ticks), mean over seeds. The diamond is the mean over "
+            "classes, with its 95 % interval over seeds.",
             draw_by_class,
         ),
         "heat": Drawing(
-            "For each normal class a normal test image and an anomalous one, each that of the median score of the layer-wise "
-            "detector, and where the error of its reconstruction lies: brightness is its root.",
+            "For each normal class, the normal and the anomalous test image of median score by the layer-wise detector, with "
+            "maps of the reconstruction error (brightness: square root of the error).",
             draw_heat,
         ),
     },
-    options=more,
+    options=add_options,
     smoke={"updates": 20},
-    instead=detect,
+    instead=detect_in_folder,
     check=check,
 )
