@@ -1,4 +1,4 @@
-"""What is measured, beside what, and what is aimed at."""
+"""The questions of the benchmark: what is measured, compared with what, and the targets."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from studies.benchmark.workloads.seeds import NETS, SEEDS
 Call = tuple[str, Mapping[str, Any]]
 
 TOGETHER = "as one batched model"
-#: of the machine in the minute before a measurement: how many processes wanted to compute, on average
+#: the measure of the load average of the machine in the minute before a measurement
 LOAD = "load"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A measure of an arm, as its ratio to that of another arm (None: as it is), and what it is to be: `most` or `least`.
+    """A target for a measure of an arm, or for its ratio to that of another arm.
 
-    `text` says what it is, `unit` in which unit where it is not a ratio.
+    text: description. against: the other arm (None: no ratio). most, least: upper or lower bound. unit: of a value that is no
+    ratio.
     """
 
     text: str
@@ -34,9 +35,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Question:
-    """Arms that are measured alternately: each a program of `once` with its arguments. `seeded`: repeats are seeds.
+    """Arms that are measured alternately; each is a program of `run_one` with its arguments.
 
-    axis: what grows along it; its arms are then "way @ value".
+    seeded: whether the number of the repeat is passed as seed. axis: name of a quantity that is varied ("": none); the arms are
+    then called "way @ value".
     """
 
     name: str
@@ -48,13 +50,13 @@ class Question:
 
 
 def work(who: str, what: str, recipe: str | None = None, **more: Any) -> Call:
-    """Training of a work by `who`, on one thread."""
+    """Return the call that trains the workload `what` with `who`, on one thread."""
     own = {"recipe": recipe} if recipe else {}
     return "training", {"who": who, "what": what, "epochs": 5, "images": 10_000, **own, **more}
 
 
 def questions() -> tuple[Question, ...]:
-    """All of them, in the order in which they are measured."""
+    """Return all questions in the order in which they are measured."""
     return (
         Question(
             "dense",

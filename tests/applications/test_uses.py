@@ -378,8 +378,7 @@ def test_halves_that_cannot_calibrate_are_refused_before_training(folders: Path,
     assert "12 held-out images are too few for" in told
     assert (
         "takes 95 images in each half of --data (without --judge, each half is scored by a detector of the other half) "
-        "instead of 60"
-        in told
+        "instead of 60" in told
     )
 
 

@@ -99,7 +99,7 @@ def test_the_command_writes_page_and_figures_and_goes_on(
     assert main(study, [*words, "1"]) == 0
     page = (tmp_path / "out" / "README.md").read_text()
     assert capsys.readouterr().out == page + "\n"
-    assert "| dense: time, beside loop | 0.600 × | 0.600 to 0.600 | ≤ 0.7 | yes |" in page
+    assert "| dense: time, relative to loop | 0.600 × | 0.600 to 0.600 | ≤ 0.7 | yes |" in page
     assert "```\npython -m studies.benchmark\n```" in page
     assert main(study, [*words, "2"]) == 0
     assert asked == [(who, seed) for seed in range(2) for who in ("loop", "ours")]
@@ -114,7 +114,7 @@ def test_the_page_says_which_aims_are_reached(asked: list[tuple[str, int]], tmp_
     assert not met(replace(time, most=0.6), found(rows, TWO, time).median())
     assert met(replace(share, least=0.25), found(rows, TWO, share).median())
     lines = claims_table(rows, [TWO]).splitlines()
-    assert "dense: time, beside loop | 0.636 × | 0.600 to 0.667 | ≤ 0.7 | yes" in lines[2]
+    assert "dense: time, relative to loop | 0.636 × | 0.600 to 0.667 | ≤ 0.7 | yes" in lines[2]
     assert "≥ 0.5 | **no**" in lines[4]
     page = report(benchmark.benchmark((TWO,)), tmp_path, "python -m studies.benchmark")
     assert (tmp_path / "README.md").read_text() == page
@@ -169,11 +169,11 @@ def test_what_a_context_takes_is_seen() -> None:
     with mmap.mmap(-1, 60_000_000) as filled:  # new pages: those of the heap may be here already
         with Spent() as spent:
             filled.write(bytes(60_000_000))
-        assert 50 < spent.told()["growth_mb"] < 200
+        assert 50 < spent.measured()["growth_mb"] < 200
         assert resident("VmRSS") > len(filled) / 1e6
     with Spent() as nothing:
         pass
-    assert nothing.told()["growth_mb"] < 5
+    assert nothing.measured()["growth_mb"] < 5
 
 
 def test_bad_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -289,7 +289,7 @@ def test_rows_of_before_are_migrated_without_changing_a_number(
     assert rows[rows["measure"] == LOAD]["value"].tolist() == [1.5, 1.5, 2.5, 2.5]
     capsys.readouterr()
     assert migrate_rows.main([str(tmp_path)]) == 2
-    assert "is not a table of the benchmark in its old form" in capsys.readouterr().err
+    assert "is not a benchmark table in the old format" in capsys.readouterr().err
     session = benchmark.STUDY.session(["--out", str(tmp_path), "--only", "utilisation"])
     session.begin()
     session.prepare()  # the folder is one of the benchmark's now

@@ -1,4 +1,4 @@
-"""How far a forecast is from what a training then takes."""
+"""The error of the predicted training time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from studies.benchmark.workloads.works import WORKS, pixels
 
 
 def foretold(what: str, policy: str = "") -> dict[str, float]:
-    """Seconds of a training, foretold and taken, and by how much of the latter they differ.
+    """Return the predicted and the measured seconds of a training, and the relative error of the prediction.
 
-    what: a work, for two epochs a stage and two end to end; or "reference", AutoEncoder224 on 256 random images by `policy`.
+    what: a workload, trained for two epochs for each stage and two end to end, or "reference": AutoEncoder224 trained with
+    `policy` on 256 random images.
     """
     if what in WORKS:
         work = replace(WORKS[what], epochs=2)
