@@ -44,8 +44,8 @@ SPEC = RunSpec(
 class Subject:
     """A file that is read.
 
-    name: kind of file. path: the file. read: function that reads it and returns a fingerprint of the result. checksum: whether the
-    format has a checksum of its content.
+    name: kind of file. path: the file. read: function that reads it and returns a fingerprint of the result. checksum: whether
+    the format has a checksum of its content.
     """
 
     name: str
