@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from studies.benchmark.findings import answered, curve, exponent, found, values, ways
+from studies.benchmark.findings import claim_values, curve, exponent, values, ways, with_rows
 from studies.benchmark.questions import Question
 from studies.figures.style import GREY, label_ends, new_figure
 
@@ -19,12 +19,12 @@ COLOURS = {"loop": "#D55E00", "ClustPy": "#CC79A7", "stacked": "#0072B2", "stack
 MET, MISSED = "#0072B2", "#D55E00"
 
 
-def targets(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
+def targets(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     """Return a figure of each claim's measurements divided by its target (inverted if higher is better); None without data."""
     drawn = []
-    for one in answered(rows, asked):
+    for one in with_rows(rows, questions):
         for claim in one.claims:
-            part = found(rows, one, claim)
+            part = claim_values(rows, one, claim)
             if not part.empty:
                 beside = f" / {claim.against}" if claim.against else ""
                 aim = claim.most if claim.most is not None else claim.least
@@ -52,9 +52,9 @@ def targets(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
     return figure
 
 
-def errors(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
+def errors(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     """Return a figure of test error against CPU time of each workload; None without data."""
-    works = [one for one in asked if (rows[rows["condition"] == one.name]["measure"] == "mse").any()]
+    works = [one for one in questions if (rows[rows["condition"] == one.name]["measure"] == "mse").any()]
     works = [one for one in works if one.name in ("dense", "conv")]
     if not works:
         return None
@@ -80,9 +80,9 @@ def errors(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
     return figure
 
 
-def scaling(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
+def scaling(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     """Return a figure of CPU time and memory along each axis; None without data."""
-    swept = [one for one in answered(rows, asked) if one.axis]
+    swept = [one for one in with_rows(rows, questions) if one.axis]
     if not swept:
         return None
     from matplotlib.ticker import LogLocator, NullLocator

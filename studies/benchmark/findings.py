@@ -11,7 +11,7 @@ from scipy import stats
 from studies.benchmark.questions import Claim, Question
 
 
-def answered(rows: pd.DataFrame, questions: Sequence[Question]) -> list[Question]:
+def with_rows(rows: pd.DataFrame, questions: Sequence[Question]) -> list[Question]:
     """Return the questions that have rows."""
     return [one for one in questions if (rows["condition"] == one.name).any()]
 
@@ -22,7 +22,7 @@ def values(rows: pd.DataFrame, question: str, arm: str, measure: str) -> pd.Seri
     return wanted.set_index("seed")["value"]
 
 
-def found(rows: pd.DataFrame, question: Question, claim: Claim) -> pd.Series:
+def claim_values(rows: pd.DataFrame, question: Question, claim: Claim) -> pd.Series:
     """Return the value of a claim, indexed by repeat: a measure, or its ratio to that of another arm in the same repeat."""
     own = values(rows, question.name, claim.arm, claim.measure)
     if claim.against is None:
@@ -30,7 +30,7 @@ def found(rows: pd.DataFrame, question: Question, claim: Claim) -> pd.Series:
     return (own / values(rows, question.name, claim.against, claim.measure)).dropna()
 
 
-def met(claim: Claim, median: float) -> bool:
+def is_met(claim: Claim, median: float) -> bool:
     """Return whether a median reaches the target of a claim."""
     return (claim.most is None or median <= claim.most) and (claim.least is None or median >= claim.least)
 

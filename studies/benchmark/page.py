@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from stacked.util.atomic import write_atomically
-from studies.benchmark.findings import answered, curve, exponent, found, met, values, ways
+from studies.benchmark.findings import claim_values, curve, exponent, is_met, values, ways, with_rows
 from studies.benchmark.negative_results import TRIED
 from studies.benchmark.questions import LOAD, Question
 from studies.measuring.page import draw
@@ -27,19 +27,19 @@ def report(study: Benchmark, out: Path, command: str) -> str:
     """Write the figures and README.md from the rows in `out`; return the page."""
     rows = load(out, LOAD)
     figures = draw(study, rows, out)
-    asked = answered(rows, study.questions)
+    questions = with_rows(rows, study.questions)
     parts = [
         f"# {study.title}",
         study.protocol,
-        claims_table(rows, asked),
+        claims_table(rows, questions),
         *figures,
         "## Measurements",
         *(
             f"### {one.title[0].upper()}{one.title[1:]}\n\n{arms_table(rows, one, study.measures)}"
-            for one in asked
+            for one in questions
             if not one.axis
         ),
-        exponents_table(rows, asked),
+        exponents_table(rows, questions),
         f"Medians of {repeats(rows)} repeats, with minimum and maximum in brackets.",
         f"## Optimisations that were tried and rejected\n\n{TRIED}",
         "## How it was made",
@@ -56,19 +56,19 @@ def block(study: Benchmark, out: Path, root: Path) -> str:
     rows, link = load(out, LOAD), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     parts = [
         f"[![measurements relative to their targets]({link}/figures/targets.png)]({link}/README.md)",
-        claims_table(rows, answered(rows, study.questions)),
+        claims_table(rows, with_rows(rows, study.questions)),
         f"Medians of {repeats(rows)} repeats, with their range; ratios are computed within a repeat. All measurements, the "
         f"machine and the command are on the page [{link}]({link}/README.md).",
     ]
     return "\n\n".join(parts)
 
 
-def claims_table(rows: pd.DataFrame, asked: Sequence[Question]) -> str:
+def claims_table(rows: pd.DataFrame, questions: Sequence[Question]) -> str:
     """Return a Markdown table of every claim with its median, range and target."""
     lines = ["| | measured | range | target | reached |", "| --- | --: | --: | --: | --- |"]
-    for one in asked:
+    for one in questions:
         for claim in one.claims:
-            part = found(rows, one, claim)
+            part = claim_values(rows, one, claim)
             if part.empty:
                 continue
             aim = f"≤ {claim.most:g}" if claim.most is not None else f"≥ {claim.least:g}"
@@ -76,7 +76,7 @@ def claims_table(rows: pd.DataFrame, asked: Sequence[Question]) -> str:
             against = f", relative to {claim.against}" if claim.against else ""
             lines.append(
                 f"| {one.name}: {claim.text}{against} | {told(part.median())}{unit} | {told(part.min())} to {told(part.max())} "
-                f"| {aim} | {'yes' if met(claim, part.median()) else '**no**'} |"
+                f"| {aim} | {'yes' if is_met(claim, part.median()) else '**no**'} |"
             )
     return "\n".join(lines)
 
@@ -97,9 +97,9 @@ def arms_table(rows: pd.DataFrame, question: Question, labels: Mapping[str, Meas
     return "\n".join(lines)
 
 
-def exponents_table(rows: pd.DataFrame, asked: Sequence[Question]) -> str:
+def exponents_table(rows: pd.DataFrame, questions: Sequence[Question]) -> str:
     """Return a Markdown table of the exponents of time and memory along every axis."""
-    swept = [one for one in asked if one.axis]
+    swept = [one for one in questions if one.axis]
     if not swept:
         return ""
     lines = ["### How cost grows", "", "| along | way | time of an epoch | memory |", "| --- | --- | --: | --: |"]

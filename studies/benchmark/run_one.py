@@ -15,7 +15,7 @@ import torch
 
 from stacked.cost.roofline import copy_rate, product_rate
 from studies.benchmark.workloads import large, loops, ours, peers, photos, seeds, starts, whole
-from studies.benchmark.workloads.predicted import foretold
+from studies.benchmark.workloads.predicted import prediction_error
 from studies.benchmark.workloads.scaling import scaling
 from studies.benchmark.workloads.spent import Spent
 from studies.benchmark.workloads.works import WORKS, error, pixels
@@ -50,7 +50,7 @@ PROGRAMS: dict[str, Callable[..., Measured]] = {
     "memory": large.memory,
     "seeds": seeds.seeds,
     "scaling": scaling,
-    "foretold": foretold,
+    "foretold": prediction_error,
     "folder": photos.folder,
     "importing": starts.importing,
     "help": starts.help_of,

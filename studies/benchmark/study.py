@@ -74,8 +74,8 @@ class BenchmarkSession(MeasurementSession):
     last: ClassVar[str] = LOAD
 
     def __init__(self, study: Benchmark, given: argparse.Namespace) -> None:
-        asked = [one for one in study.questions if given.only is None or one.name in given.only]
-        methods = [method_name(one.name, arm) for one in asked for arm in one.arms]
+        selected = [one for one in study.questions if given.only is None or one.name in given.only]
+        methods = [method_name(one.name, arm) for one in selected for arm in one.arms]
         super().__init__(study, given, methods, given.repeats, given.out)
 
     def begin(self) -> int | None:
@@ -169,9 +169,9 @@ MEASURES = {
 }
 
 
-def benchmark(asked: tuple[Question, ...]) -> Benchmark:
+def benchmark(selected: tuple[Question, ...]) -> Benchmark:
     """Return the benchmark with these questions."""
-    arms = [(one, arm, call) for one in asked for arm, call in one.arms.items()]
+    arms = [(one, arm, call) for one in selected for arm, call in one.arms.items()]
     return Benchmark(
         name="benchmark",
         title="Speed and memory",
@@ -181,7 +181,7 @@ def benchmark(asked: tuple[Question, ...]) -> Benchmark:
             "peak rates of the machine. Every measurement runs in its own process. Arms are measured alternately, and ratios are "
             "computed within a repeat."
         ),
-        questions=asked,
+        questions=selected,
         methods={method_name(one.name, arm): method(one, arm, call) for one, arm, call in arms},
         arms=tuple(dict.fromkeys(arm for _, arm, _ in arms)),
         measures=MEASURES,
@@ -190,17 +190,17 @@ def benchmark(asked: tuple[Question, ...]) -> Benchmark:
             "targets": Drawing(
                 "Each measurement divided by its target (lower is better; at 1 the target is reached). Small dots are "
                 "repeats, the line is their range, and the large dot is the median.",
-                lambda rows, out: targets(rows, asked),
+                lambda rows, out: targets(rows, selected),
             ),
             "scaling": Drawing(
                 "CPU time of an epoch of all stages, and growth of memory in addition to the images, along each axis; "
                 "medians with the range of repeats. At the right of each line: the exponent of a power law through its points.",
-                lambda rows, out: scaling(rows, asked),
+                lambda rows, out: scaling(rows, selected),
             ),
             "error": Drawing(
                 "Test error against CPU time, with a dot for each seed: 10,000 images of MNIST, 5 epochs for each stage and "
                 "5 end to end, or our own recipe; one thread.",
-                lambda rows, out: errors(rows, asked),
+                lambda rows, out: errors(rows, selected),
             ),
         },
         extras={method_name(one.name, arm): "clustpy" for one, arm, _ in arms if arm == "ClustPy"},

@@ -22,7 +22,7 @@ Pixels: TypeAlias = npt.NDArray[np.float64]
 
 _COLUMNS = 14
 _MAX_FILTERS = 64
-_LEFT, _RIGHT, _HEADING = 1.3, 0.85, 0.3  # inches for labels beside and above the images
+_LEFT, _RIGHT, _HEADING = 1.3, 0.85, 0.3  # inches for labels at the sides and above the images
 
 
 #: (label, images uint8 [n, H, W, C], the number at the right end; NaN: none)

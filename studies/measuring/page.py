@@ -186,7 +186,7 @@ def within(study: MeasurementStudy, rows: pd.DataFrame, name: str) -> str:
 
 
 def note(study: MeasurementStudy, rows: pd.DataFrame) -> str:
-    """What the tables' numbers are."""
+    """Return the note that explains the numbers of the tables."""
     mine = rows[(rows["condition"] != "") & rows["measure"].isin(list(study.measures))]
     conditions = mine["condition"].nunique()
     restricted = {bool(within(study, rows, name)) for name in set(mine["measure"])}

@@ -12,7 +12,7 @@ from studies.report.tables import markdown
 def findings(kills: Sequence[Kill], ended: Sequence[Ended]) -> list[str]:
     """Return the parts of the page: the answer, a table by signal, and a table by study."""
     same = sum(each.kills for each in ended if not each.differs)
-    asked = [kill.ended_in for kill in kills if kill.way != "SIGKILL"]
+    graceful = [kill.ended_in for kill in kills if kill.way != "SIGKILL"]
     lines = []
     for (way, to), number in sorted(Counter((kill.way, kill.to) for kill in kills).items()):
         those = [kill for kill in kills if (kill.way, kill.to) == (way, to)]
@@ -27,8 +27,8 @@ def findings(kills: Sequence[Kill], ended: Sequence[Ended]) -> list[str]:
             ["signal", "to", "kills", "with a checkpoint inside a phase", "slowest end (s), lower is better"], lines
         ),
         *(
-            [f"After SIGTERM and SIGINT, processes ended within {max(asked):.1f} s; {PROMPT:.0f} s are allowed."]
-            if asked
+            [f"After SIGTERM and SIGINT, processes ended within {max(graceful):.1f} s; {PROMPT:.0f} s are allowed."]
+            if graceful
             else []
         ),
         markdown(["study", "kills", "differs in"], [[str(e.study), str(e.kills), e.differs or "–"] for e in ended]),

@@ -139,17 +139,17 @@ def number(rows: pd.DataFrame, claim: Claim) -> Tested:
     mean, low, high = mean_interval(values)
     if claim.arm in EXACT:
         low = high = mean
-    told = "±" + shown.number(within).lstrip("+")
+    margin_text = "±" + shown.number(within).lstrip("+")
     interval = f" ({shown.number(low)} to {shown.number(high)})" if not isnan(low) else " (no interval)"
     here = shown.number(mean) + ("" if claim.arm in EXACT else interval)
     seeds = "exact" if claim.arm in EXACT else str(len(values))
     if isnan(low):
-        return Tested(FEW, here, seeds, told)
+        return Tested(FEW, here, seeds, margin_text)
     if paper - within <= low and high <= paper + within:
-        return Tested(REPRODUCED, here, seeds, told)
+        return Tested(REPRODUCED, here, seeds, margin_text)
     if high < paper - within or low > paper + within:
-        return Tested(f"different ({'lower' if mean < paper else 'higher'})", here, seeds, told)
-    return Tested(UNDECIDED, here, seeds, told)
+        return Tested(f"different ({'lower' if mean < paper else 'higher'})", here, seeds, margin_text)
+    return Tested(UNDECIDED, here, seeds, margin_text)
 
 
 def margin(claim: Claim) -> float:
@@ -178,10 +178,10 @@ def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
     if claim.stays_at:
         within = claim.margin * float(by_seed(rows, other, claim.metric).mean())
         low, high = (found.low, found.high) if found.has_interval else (found.difference, found.difference)
-        told = f"±{100 * claim.margin:g} %"
+        margin_text = f"±{100 * claim.margin:g} %"
         if -within < low and high < within:
-            return Tested(REPRODUCED, here, seeds, told)
-        return Tested(NOT if low > within or high < -within else UNDECIDED, here, seeds, told)
+            return Tested(REPRODUCED, here, seeds, margin_text)
+        return Tested(NOT if low > within or high < -within else UNDECIDED, here, seeds, margin_text)
     as_claimed = found.difference > 0 if claim.higher else found.difference < 0
     if exact or not as_claimed:
         return Tested(REPRODUCED if as_claimed else NOT, here, seeds)

@@ -91,10 +91,10 @@ def _facts(store: sqlite3.Connection) -> Iterator[tuple[str, Fact]]:
     """Yield (run id, entry) with an empty value for times and random names."""
     for kind, query in FACTS.items():
         for run, name, what in store.execute(query):
-            told = "" if name in (*TIMES, *RANDOM) else what
+            comparable = "" if name in (*TIMES, *RANDOM) else what
             if name in TIMES and "points" in kind:
-                told = what.partition(" ")[0]
-            yield run, (kind, name, told)
+                comparable = what.partition(" ")[0]
+            yield run, (kind, name, comparable)
 
 
 def _kept_differently(mine: Counter[str], theirs: Counter[str]) -> list[str]:
@@ -115,7 +115,7 @@ def _artifacts(store: Path, database: sqlite3.Connection) -> Counter[str]:
     for path in (path for path in root.rglob("*") if path.is_file()):
         where = path.relative_to(root).as_posix().removeprefix("models/")
         of, _, name = where.partition("/artifacts/")
-        told = re.sub(r"[+%]timestamp[+%]\d+[+%][0-9a-f-]{36}", "", name)
+        comparable = re.sub(r"[+%]timestamp[+%]\d+[+%][0-9a-f-]{36}", "", name)
         content = hashlib.sha256(path.read_bytes()).hexdigest()[:8] if TIMELESS.fullmatch(name) else ""
-        found[" ".join([f"{owners.get(of, 'nobody')}:", told or where, content]).strip()] += 1
+        found[" ".join([f"{owners.get(of, 'nobody')}:", comparable or where, content]).strip()] += 1
     return found

@@ -105,12 +105,13 @@ def check_complete(path: Path, rows: pd.DataFrame, groups: list[str], each: str,
         every = part[of].drop_duplicates()
         for _, mine in part.groupby(each, sort=False):
             if len(mine) < len(every):
-                there = set(map(tuple, mine[of].to_numpy()))
-                lost = next(values for values in every.itertuples(index=False) if tuple(values) not in there)
-                told = _description(mine.iloc[0][[*(g for g in groups if g != "commit"), each]])
+                present = set(map(tuple, mine[of].to_numpy()))
+                missing_row = next(values for values in every.itertuples(index=False) if tuple(values) not in present)
+                context = _description(mine.iloc[0][[*(g for g in groups if g != "commit"), each]])
+                row = _description(pd.Series(missing_row._asdict()))
                 raise InputError(
-                    f"{path} lacks the row of {_description(pd.Series(lost._asdict()))} with {told}, which another {each} has: "
-                    f"restore it, or remove all rows with that {each}, which are then measured again"
+                    f"{path} lacks the row of {row} with {context}, which another {each} has: restore it, or remove all rows "
+                    f"with that {each}, which are then measured again"
                 )
 
 

@@ -21,12 +21,12 @@ from stacked.spec import Budget
 from stacked.util.errors import Interrupted
 from studies import migrate_rows
 from studies.benchmark import study as benchmark
-from studies.benchmark.findings import curve, exponent, found, met
+from studies.benchmark.findings import claim_values, curve, exponent, is_met
 from studies.benchmark.page import claims_table, exponents_table, report
 from studies.benchmark.questions import LOAD, Claim, Question, questions
 from studies.benchmark.run_one import PROGRAMS, training
 from studies.benchmark.workloads import loops, ours, photos
-from studies.benchmark.workloads.predicted import foretold
+from studies.benchmark.workloads.predicted import prediction_error
 from studies.benchmark.workloads.scaling import AXES, WAYS, scaling, spec_of
 from studies.benchmark.workloads.spent import MEMORY, Spent, resident
 from studies.benchmark.workloads.whole import Recording
@@ -109,10 +109,10 @@ def test_the_page_says_which_aims_are_reached(asked: list[tuple[str, int]], tmp_
     measure(tmp_path, 3)
     rows = load(tmp_path, LOAD)
     time, _mse, share = TWO.claims
-    assert found(rows, TWO, time).tolist() == pytest.approx([6 / 10, 7 / 11, 8 / 12])
-    assert [met(claim, found(rows, TWO, claim).median()) for claim in TWO.claims] == [True, True, False]
-    assert not met(replace(time, most=0.6), found(rows, TWO, time).median())
-    assert met(replace(share, least=0.25), found(rows, TWO, share).median())
+    assert claim_values(rows, TWO, time).tolist() == pytest.approx([6 / 10, 7 / 11, 8 / 12])
+    assert [is_met(claim, claim_values(rows, TWO, claim).median()) for claim in TWO.claims] == [True, True, False]
+    assert not is_met(replace(time, most=0.6), claim_values(rows, TWO, time).median())
+    assert is_met(replace(share, least=0.25), claim_values(rows, TWO, share).median())
     lines = claims_table(rows, [TWO]).splitlines()
     assert "dense: time, relative to loop | 0.636 × | 0.600 to 0.667 | ≤ 0.7 | yes" in lines[2]
     assert "≥ 0.5 | **no**" in lines[4]
@@ -227,7 +227,7 @@ def test_the_ends_of_an_axis_can_be_built_and_an_epoch_is_told() -> None:
 
 def test_a_forecast_is_held_beside_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(WORKS, "dense", replace(WORKS["dense"], widths=(20, 5), images=1000))
-    told = foretold("dense")
+    told = prediction_error("dense")
     assert told["error"] == pytest.approx(abs(told["predicted"] / told["seconds"] - 1))
 
 

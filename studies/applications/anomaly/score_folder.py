@@ -58,7 +58,7 @@ def score_images(context: Context, spec: RunSpec) -> int:
     """Fit a detector on the images of --data, score those of --judge, write the results, and return the exit code.
 
     Without --judge the images of --data are scored, each half by a detector that was fitted on the other half; the saved detector
-    is fitted on all images. spec: what the detector trains.
+    is fitted on all images. spec: of the autoencoder.
     """
     import torch
 

@@ -34,9 +34,9 @@ def folder(images: int) -> dict[str, float]:
     """
     with tempfile.TemporaryDirectory() as place:
         fill(Path(place) / "photographs", images)
-        began = time.perf_counter()
+        started = time.perf_counter()
         splits = data.load("folder:photographs", data_dir=place, image_size=SIDE)
-        read = time.perf_counter() - began
+        read = time.perf_counter() - started
     spec, shape = SPECS["reference"]
     run, stack = RunSpec(stack=spec, optimisation=Optimisation(batch_size=BATCH)), StackedAutoencoder(shape)
     kept = 0.0

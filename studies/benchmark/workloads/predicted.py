@@ -15,7 +15,7 @@ from studies.benchmark.workloads import large, ours
 from studies.benchmark.workloads.works import WORKS, pixels
 
 
-def foretold(what: str, policy: str = "") -> dict[str, float]:
+def prediction_error(what: str, policy: str = "") -> dict[str, float]:
     """Return the predicted and the measured seconds of a training, and the relative error of the prediction.
 
     what: a workload, trained for two epochs for each stage and two end to end, or "reference": AutoEncoder224 trained with
@@ -32,7 +32,7 @@ def foretold(what: str, policy: str = "") -> dict[str, float]:
             policy=policy, stack=stack, budget=Budget((1.0,), 1.0, "epochs"), optimisation=Optimisation(batch_size=16)
         )
     predicted = estimate_cost(spec, tuple(images.shape[1:]), len(images)).seconds
-    began = time.perf_counter()
+    started = time.perf_counter()
     pretrain(spec, Images(images), tuple(images.shape[1:]))
-    taken = time.perf_counter() - began
+    taken = time.perf_counter() - started
     return {"predicted": predicted, "seconds": taken, "error": abs(predicted / taken - 1)}

@@ -55,11 +55,11 @@ class Recording:
         def call(*given: Any, **named: Any) -> Any:
             if self.depth or threading.current_thread() is not threading.main_thread():
                 return function(*given, **named)
-            self.depth, began = 1, time.perf_counter()
+            self.depth, started = 1, time.perf_counter()
             try:
                 return function(*given, **named)
             finally:
-                self.seconds += time.perf_counter() - began
+                self.seconds += time.perf_counter() - started
                 self.depth = 0
 
         return call
@@ -74,9 +74,9 @@ def loading(store: Store, work: Path) -> float:
     small = build(StackSpec.of("conv", 1), (1, 8, 8)).encoder
 
     with Tracker(store, "benchmark", name="first", work=work, tags={}, params={}) as tracker:
-        began = time.perf_counter()
+        started = time.perf_counter()
         tracker.model(small, torch.zeros(2, 1, 8, 8))
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
 
 def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
@@ -103,14 +103,14 @@ def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
         store = open_store(Path(folder) / "store")  # the database is created once for a study
         work = Path(folder) / "work"
         loaded = LOADS * loading(store, Path(folder) / "first") if recorded else 0.0
-        began, spent, mine = time.perf_counter(), time.process_time(), time.thread_time()
+        started, spent, mine = time.perf_counter(), time.process_time(), time.thread_time()
         with Recording(Curves, Checkpoints, Run, Family, Tracker) as recording:
             if recorded:
                 with Tracker(store, "benchmark", name="run", work=work, tags={"kind": "arm"}, params={}) as tracker:
                     done = run(spec, splits, tracker=tracker, work=work)
             else:
                 done = run(without, splits)
-        seconds, cpu = time.perf_counter() - began, time.process_time() - spent
+        seconds, cpu = time.perf_counter() - started, time.process_time() - spent
         others = cpu - (time.thread_time() - mine)
     seconds, cpu = seconds + loaded, cpu + loaded
     share = (recording.seconds + others + loaded) / seconds
@@ -122,6 +122,6 @@ def grid(jobs: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         places = ["--out", f"{folder}/out", "--store", f"{folder}/store"]
         command = [sys.executable, "-m", "studies.layerwise", *GRID, "--jobs", str(jobs), *places]
-        began = time.perf_counter()
+        started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return {"seconds": time.perf_counter() - began}
+        return {"seconds": time.perf_counter() - started}

@@ -95,15 +95,15 @@ def blank_png(width: int, height: int, bits: int) -> bytes:
     line = bytes(1 + width * bits // 8)
     content = b"".join([*(pixels.compress(line) for _ in range(rows)), pixels.flush()])
     parts = ((b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)), (b"IDAT", content), (b"IEND", b""))
-    told = (struct.pack(">I", len(of)) + name + of + struct.pack(">I", zlib.crc32(name + of)) for name, of in parts)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(told)
+    chunks = (struct.pack(">I", len(of)) + name + of + struct.pack(">I", zlib.crc32(name + of)) for name, of in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def npz_of(shape: tuple[int, ...], content: bytes) -> bytes:
     """Return an .npz archive of one array of bytes that claims to have this shape."""
-    told = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
-    told += " " * (-(len(told) + 11) % 64) + "\n"
-    member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(told)) + told.encode() + content
+    array_header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    array_header += " " * (-(len(array_header) + 11) % 64) + "\n"
+    member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(array_header)) + array_header.encode() + content
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("originals.npy", member)
@@ -121,18 +121,22 @@ def try_bombs(intact: Path, folder: Path) -> Iterator[Attempt]:
 
 def read_apart(case: str, kind: str, path: Path, intact: Path) -> Attempt:
     """Read a file in its own process and return the attempt with its time and memory."""
-    size, began = path.stat().st_size, time.perf_counter()
-    words = [sys.executable, "-m", "studies.reliability.robustness.reader", kind, str(path), str(intact)]
-    told = f"{case} ({size:,} bytes)"
+    size, started = path.stat().st_size, time.perf_counter()
+    command = [sys.executable, "-m", "studies.reliability.robustness.reader", kind, str(path), str(intact)]
+    description = f"{case} ({size:,} bytes)"
     try:
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=STUCK, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=STUCK, check=False)
         found = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        return Attempt(FAMILY, kind, told, FAILED, f"still reading after {STUCK} s", time.perf_counter() - began)
+        return Attempt(
+            FAMILY, kind, description, FAILED, f"still reading after {STUCK} s", time.perf_counter() - started
+        )
     except ValueError:
         last = " ".join(done.stderr.split())[-300:]
-        return Attempt(FAMILY, kind, told, FAILED, f"exit code {done.returncode}: {last}", time.perf_counter() - began)
+        return Attempt(
+            FAMILY, kind, description, FAILED, f"exit code {done.returncode}: {last}", time.perf_counter() - started
+        )
     seconds, megabytes, error = found["seconds"], found["megabytes"], found["error"]
     modest = seconds <= MOST_SECONDS and megabytes <= MOST_MEGABYTES and len(error) <= LONGEST
     outcome = (NOTICED if error else UNHARMED) if modest else FAILED
-    return Attempt(FAMILY, kind, told, outcome, error[:300], seconds, megabytes)
+    return Attempt(FAMILY, kind, description, outcome, error[:300], seconds, megabytes)

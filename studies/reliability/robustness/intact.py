@@ -111,7 +111,7 @@ def model_files(folder: Path) -> Iterator[Subject]:
 def study_files(folder: Path) -> Iterator[Subject]:
     """Make the files of a small study: its record, checkpoints and encoders."""
     out, store = folder / "layerwise", folder / "store"
-    words = [
+    arguments = [
         "--data",
         "digits",
         "--channels",
@@ -125,8 +125,8 @@ def study_files(folder: Path) -> Iterator[Subject]:
         "--jobs",
         "1",
     ]
-    words += ["--epochs", "2", "--finetune", "2", "--labels", "100", "--out", str(out), "--store", str(store)]
-    run_study("layerwise", words)
+    arguments += ["--epochs", "2", "--finetune", "2", "--labels", "100", "--out", str(out), "--store", str(store)]
+    run_study("layerwise", arguments)
     checkpoint = sorted(store.glob("work/*/phase-*.safetensors"))[0]
     spec = from_json(read_header(checkpoint)["spec"])
     encoder = sorted(store.glob("artifacts/**/encoder.safetensors"))[0]
@@ -150,10 +150,10 @@ def study_files(folder: Path) -> Iterator[Subject]:
     )
 
 
-def run_study(name: str, words: list[str]) -> None:
+def run_study(name: str, arguments: list[str]) -> None:
     """Run a study in its own process; raise InputError if it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", f"studies.{name}", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", f"studies.{name}", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     last = " ".join(done.stderr.split()[-40:])
     need(done.returncode == 0, f"studies.{name} ended with exit code {done.returncode}: {last}")
