@@ -300,7 +300,7 @@ def test_rows_of_before_are_migrated_without_changing_a_number(
     [
         ("utilisation,", "beauty,", "has rows of 'beauty/"),
         ("0.0144292", "nan", "which must hold finite numbers"),
-        (",1.5,0a1b2c3\n", ",1.6,0a1b2c3\n", "tells different loads"),
+        (",1.5,0a1b2c3\n", ",1.6,0a1b2c3\n", "has different loads"),
     ],
 )
 def test_rows_of_before_that_are_none_are_left_as_they_are(

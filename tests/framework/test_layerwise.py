@@ -152,7 +152,7 @@ def changed(home: Path, what: str) -> None:
             r"^MLflow lacks [a-z+]+/s0: images/\S+ [0-9a-f]{8}; MLflow has [a-z+]+/s0: images/\S+ e3b0c442",
         ),
         ("a model that is no run's", "^MLflow has nobody: MLmodel besides$"),
-        ("a file that was half written", r"^out/figures/\.stacked-0123456789abcdef\.part was left$"),
+        ("a file that was half written", r"^temporary file out/figures/\.stacked-0123456789abcdef\.part was left$"),
         ("update runs set status = 'RUNNING' where name = 'joint/s0'", "MLflow has runs .*'RUNNING': 1"),
         ("delete from runs where name = 'joint/s0 joint'", "MLflow has run joint/s0 joint 0 times, not 1"),
         ("update runs set name = 'joint/s0' where name = 'greedy/s0'", "MLflow has run joint/s0 2 times, not 1"),
@@ -164,7 +164,7 @@ def changed(home: Path, what: str) -> None:
             "update latest_metrics set step = 0 where key = 'final/recon_mse'",
             "last points of joint/s0: 1 missing, 1 too many",
         ),
-        ("update logged_models set status = 1 where model_id = MODEL", "MLflow has a model encoder that is PENDING"),
+        ("update logged_models set status = 1 where model_id = MODEL", "MLflow has a model encoder with status PENDING"),
         (
             "insert into logged_models select model_id || 'x', experiment_id, name, artifact_location, creation_timestamp_ms, "
             "last_updated_timestamp_ms, status, lifecycle_stage, model_type, source_run_id, status_message from logged_models",
