@@ -28,7 +28,7 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
     for axes, measure, label in zip(
         figure.subplots(1, 2),
         ("angle", "excess"),
-        ("largest principal angle (degrees), lower is better", "FVU / FVU of PCA − 1, lower is better"),
+        ("largest angle (degrees), lower is better", "FVU / FVU of PCA − 1, lower is better"),
         strict=True,
     ):
         for shift, arm in enumerate(arms):

@@ -65,7 +65,7 @@ def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
             axes.plot(at, mean, "o-", color=colours[arm], markersize=4, linewidth=1.2, label=arm)
             axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
         axes.set_xticks([int(d) for d in compression.index], [f"{d}\n{v:.3g} : 1" for d, v in compression.items()])
-        axes.set_xlabel("depth of the code, and compression (image values : code values)")
+        axes.set_xlabel("depth of the code (image values : code values)")
         axes.set_ylabel(f"{LABELS[measure]}, higher is better")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
