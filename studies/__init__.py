@@ -1,4 +1,4 @@
-"""Questions to the package, each a command: python -m studies.NAME, or stacked NAME."""
+"""Studies with the package; each is a command: python -m studies.NAME, or stacked NAME."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 from stacked.runtime.starting import begin
 
-# read by torch when it first allocates: large tensors on huge pages are a tenth faster to train on
+# torch reads it at its first allocation; huge pages make training with large tensors a tenth faster
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-if os.path.basename("".join(sys.argv[:1])) in ("-m", "stacked"):  # a study is being started
+if os.path.basename("".join(sys.argv[:1])) in ("-m", "stacked"):  # the process was started to run a command
     begin()

@@ -1,6 +1,6 @@
-"""The command `stacked NAME ...`: every command of this project under one name, which no folder of a user's can hide.
+"""The command `stacked NAME ...`, which runs every command of this project; a folder of the user cannot shadow it.
 
-Importing this module, and the list of commands, load no torch.
+Importing this module and listing the commands does not load torch.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from stacked.runtime.starting import ready
 from stacked.util.checks import meant
 
 PACKAGES = ("studies", "stacked")
-#: How a module ends that is a command.
+#: The end of every module that is a command.
 STARTS = 'if __name__ == "__main__":\n    sys.exit(main('
 
 
 def commands() -> dict[str, tuple[str, Path]]:
-    """By its name, the module of every command, and the file that says what it is for."""
+    """Return (module, file with its description) of every command, by its name."""
     found = {}
     for top in map(folder_of, PACKAGES):
-        for path in commanding(top):
+        for path in command_files(top):
             whole = path.parent if path.name == "__main__.py" else path.with_suffix("")
             module = ".".join([top.name, *whole.relative_to(top).parts])
             found[whole.name] = module, whole / "__init__.py" if whole == path.parent else path
@@ -34,36 +34,36 @@ def commands() -> dict[str, tuple[str, Path]]:
 
 
 def folder_of(package: str) -> Path:
-    """Where a package is, which is not imported for that."""
+    """Return the folder of a package without importing it."""
     spec = find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations is not None
     return Path(spec.submodule_search_locations[0])
 
 
-def commanding(top: Path) -> Iterator[Path]:
-    """The files below a package that start a command; in a package that is a command itself its `__main__` alone."""
+def command_files(top: Path) -> Iterator[Path]:
+    """Yield the files of a package that are commands; of a subpackage with a `__main__`, only that file."""
     for path in top.rglob("*.py"):
         inner = path.parent != top and (path.parent / "__main__.py").exists()
         if (path.name == "__main__.py") == inner and STARTS in path.read_text(encoding="utf-8"):
             yield path
 
 
-def told() -> str:
-    """The help: every command with the first line of its module's docstring."""
-    lines = ["usage: stacked NAME ..., where NAME is one of these; stacked NAME --help tells its options", ""]
+def help_text() -> str:
+    """Return the help: every command with the first line of its docstring."""
+    lines = ["usage: stacked NAME ..., where NAME is one of these; stacked NAME --help shows its options", ""]
     for name, (_, path) in commands().items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         lines.append(f"  {name:12} {text.partition(chr(10))[0]}")
     return "\n".join(lines)
 
 
-def main(words: list[str] | None = None) -> int:
-    """Do what the words say after the command's name; returns the exit code, 2 for a name that is none."""
-    name, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
+def main(argv: list[str] | None = None) -> int:
+    """Run the command named by the first argument with the other arguments; return the exit code, 2 for an unknown name."""
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     open_streams()
     if name in ("-h", "--help"):
-        print(told())
+        print(help_text())
         return 0
     known = commands()
     if name not in known:
@@ -71,10 +71,10 @@ def main(words: list[str] | None = None) -> int:
         return 2
     module, _ = known[name]
     if module.startswith("stacked."):
-        ready()  # a study is ready by itself, when it can be interrupted
+        ready()  # a study calls this itself, once it handles interruptions
     stacked.cli.command.program = "stacked"
     sys.argv[1:] = rest
-    runpy.run_module(module, run_name="__main__", alter_sys=True)  # as `python -m` does: it exits by itself
+    runpy.run_module(module, run_name="__main__", alter_sys=True)  # as `python -m` does; the module calls sys.exit
     return 0
 
 

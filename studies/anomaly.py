@@ -1,4 +1,4 @@
-"""Does an autoencoder that has only seen one class of images tell the others from it?"""
+"""Can an autoencoder that was trained on one class of images detect images of other classes?"""
 
 from __future__ import annotations
 

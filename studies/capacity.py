@@ -1,4 +1,4 @@
-"""At which width does an autoencoder cease to learn and begin to copy, and what keeps it from that?"""
+"""At which width of the code does an autoencoder begin to copy its input, and which regularisers prevent it?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How small do the codes of an autoencoder make images, at which quality, beside JPEG, WebP and PNG?"""
+"""How well do quantised codes of an autoencoder compress images, compared with JPEG, WebP, PNG and PCA?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does an autoencoder that was trained to restore images do so better than filters that were not trained at all?"""
+"""Does an autoencoder that was trained to restore images denoise better than filters?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a process that trains one run after the other stay as large as it was?"""
+"""Do memory, open files and run time stay constant in a process that trains many runs one after the other?"""
 
 from __future__ import annotations
 

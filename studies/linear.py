@@ -1,4 +1,4 @@
-"""Does a linear autoencoder find the principal subspace, and does it still when it is grown stage by stage?"""
+"""Does a linear autoencoder learn the principal subspace, also if it is grown stage by stage?"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Writes the rows.csv of a benchmark that was made before all studies of measurements had one table as it is now.
+"""Converts the rows.csv of an old benchmark record to the table that all studies of measurements have.
 
-No number changes: a question's arm becomes a method, a repeat a seed, the question the condition, and the load of the machine a
-measure. Command: python -m studies.migrate_rows FOLDER
+No number changes. The arm of a question becomes a method, a repeat becomes a seed, the question becomes the condition, and the
+load of the machine becomes a measure. Command: python -m studies.migrate_rows FOLDER
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from stacked.util.atomic import write_atomically
 from stacked.util.checks import need
 from studies.benchmark.questions import LOAD
 from studies.benchmark.study import STUDY, method_name
-from studies.record.lock import alone
+from studies.record.lock import locked_record
 from studies.statistics.measurement_rows import FIELDS, text
-from studies.statistics.reading import Columns, check_once, table
+from studies.statistics.reading import Columns, check_unique, table
 
 OLD = ("question", "arm", "repeat", "measure", "value", "load", "commit")
 _COLUMNS = Columns(
     OLD,
     number=lambda name: name in ("repeat", "value", "load"),
     whole=("repeat",),
-    filled=OLD,
+    nonblank=OLD,
     finite=True,
     exact=True,
-    at_once=("question", "arm", "repeat"),
+    written_together=("question", "arm", "repeat"),
 )
 
 
 def migrated(old: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the order of a benchmark: repeat by repeat, and within one method by method, the load last."""
+    """Return the converted rows, ordered by repeat and method, with the load last."""
     lines = []
     for (question, arm, repeat), part in old.groupby(["question", "arm", "repeat"], sort=False):
         key = method_name(question, arm), int(repeat), arm, question
@@ -47,44 +47,44 @@ def migrated(old: pd.DataFrame) -> pd.DataFrame:
 
 
 def migrate(out: Path) -> int:
-    """Write the rows in a folder anew; returns how many measurements there are.
+    """Convert the rows in a folder and return the number of measurements.
 
-    Raises InputError for rows that are not of a benchmark, or not of one of its questions and arms, and leaves them as they are.
+    Raises InputError, and changes nothing, for rows that are not of a benchmark, or of an unknown question or arm.
     """
     path = out / "rows.csv"
     need(
         begins(path, ",".join(OLD)),
-        f"{path} is not a table of the benchmark in its old form: there is nothing to migrate",
+        f"{path} is not a benchmark table in the old format: there is nothing to convert",
     )
     old = table(path, _COLUMNS).astype({"repeat": int})
-    check_once(path, old, ["question", "arm", "repeat", "measure"])
+    check_unique(path, old, ["question", "arm", "repeat", "measure"])
     names = {method_name(question, arm) for question, arm in zip(old["question"], old["arm"], strict=True)}
     unknown = sorted(names - set(STUDY.methods))
     need(
         not unknown,
-        f"{path} has rows of {unknown[0] if unknown else ''!r}, which the benchmark does not measure: remove them",
+        f"{path} has rows of {unknown[0] if unknown else ''!r}, which the benchmark does not measure: remove these rows",
     )
     alike = old.groupby(["question", "arm", "repeat"])[["load", "commit"]].nunique().le(1).all(axis=None)
-    need(bool(alike), f"{path} tells different loads, or commits, of one measurement: restore it")
+    need(bool(alike), f"{path} has different loads or commits for one measurement: restore it")
     write_atomically(out / "configuration.json", json.dumps({"study": STUDY.name}, indent=1) + "\n")
     write_atomically(path, text(migrated(old)))
     return len(old.drop_duplicates(["question", "arm", "repeat"]))
 
 
-def main(words: list[str] | None = None) -> int:
-    """Returns 0, or 2 for bad input."""
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, or 2 for invalid input."""
     command = Command(prog=called("studies.migrate_rows"), description=(__doc__ or "").splitlines()[0])
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="of the record, as results/benchmark")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the record, such as results/benchmark")
 
-    def do() -> int:
-        out = command.parse_args(sys.argv[1:] if words is None else words).folder
+    def run() -> int:
+        out = command.parse_args(sys.argv[1:] if argv is None else argv).folder
         need((out / "rows.csv").exists(), f"{out} has no rows.csv: give the folder of a record of the benchmark")
-        with alone(out):
+        with locked_record(out):
             count = migrate(out)
-        print(f"{count} measurements in {out / 'rows.csv'} are written as all studies of measurements have them")
+        print(f"{count} measurements in {out / 'rows.csv'} were converted")
         return 0
 
-    return carried_out(command.prog, do)
+    return carried_out(command.prog, run)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How well, and at which cost, does AutoEncoder224 restore colour photographs, grown layer-wise or trained jointly?"""
+"""How well does AutoEncoder224 restore colour photographs, and at which cost, if it is trained layer-wise or jointly?"""
 
 from __future__ import annotations
 

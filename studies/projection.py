@@ -1,4 +1,4 @@
-"""What of images does a code of few values keep: as a map of them, for their nearest neighbours, and for restoring them?"""
+"""How much of an image does a code of few values preserve: as a map, for nearest neighbours, and for reconstruction?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of damaged files, small files of large cost, odd answers of a server, and killed processes?"""
+"""How robust is the package to damaged files, small files with large cost, invalid answers of a server, and kills?"""
 
 from __future__ import annotations
 

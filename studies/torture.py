@@ -1,4 +1,4 @@
-"""Does a study that is killed again and again end as if nothing had happened?"""
+"""Does a study that is killed and resumed many times give the same results as an undisturbed study?"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Studies of what autoencoders are used for, one folder a question."""
+"""Studies of applications of autoencoders, with a folder for each study."""

@@ -1,4 +1,4 @@
-"""How near restored images are to the originals."""
+"""PSNR and SSIM of restored images."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: arrays of the size of the images that structural similarity makes at once
+#: number of arrays of the size of the images that the computation of SSIM holds at once
 MAPS = 5
 
 
 def quality(restored: Tensor, images: Tensor) -> dict[str, float]:
-    """PSNR in dB and, where it is defined, SSIM of restored images, floats or uint8, against uint8 ones: means over images."""
+    """Return the mean PSNR in dB, and the mean SSIM if it is defined, of restored images.
+
+    restored: floats in [0, 1] or uint8 [N, C, H, W]. images: the originals, uint8 [N, C, H, W].
+    """
     import torch
 
     errors = torch.cat([(back - clean).square().flatten(1).mean(1) for back, clean in pairs(restored, images)])
@@ -21,7 +24,7 @@ def quality(restored: Tensor, images: Tensor) -> dict[str, float]:
 
 
 def similarity(restored: Tensor, images: Tensor) -> dict[str, float]:
-    """The mean SSIM of restored images, floats or uint8, against uint8 ones; nothing where they are smaller than its window."""
+    """Return the mean SSIM of restored images; empty if the images are smaller than its window. Arguments as in `quality`."""
     from stacked.components.ssim import WINDOW, ssim_map
 
     if min(images.shape[2:]) < WINDOW:
@@ -31,7 +34,7 @@ def similarity(restored: Tensor, images: Tensor) -> dict[str, float]:
 
 
 def pairs(restored: Tensor, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Restored images and the originals, chunk by chunk, as floats that are cut to [0, 1]."""
+    """Yield chunks of restored images and originals as floats, clipped to [0, 1]."""
     import torch
 
     from stacked.util.chunks import chunks

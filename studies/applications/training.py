@@ -1,4 +1,4 @@
-"""Our own stacks in studies of applications: trained layer-wise or jointly, with the same FLOPs."""
+"""Training of stacks in studies of applications: layer-wise or jointly, with equal FLOPs."""
 
 from __future__ import annotations
 
@@ -13,44 +13,49 @@ if TYPE_CHECKING:
     from stacked.spec import RunSpec
     from studies.design.measurements import Context
 
-#: how a stack is trained, as tables call it: the growth policy
+#: the growth policy of each way of training, by its name in tables
 WAYS = {"layer-wise": "greedy+finetune", "joint": "joint"}
 
 
 class Trained(NamedTuple):
-    """A stack in eval mode on the CPU, the spec that it was trained by, and what that took."""
+    """A trained stack in eval mode on the CPU, its spec, and the GFLOPs of its training."""
 
     stack: StackedAutoencoder
     spec: RunSpec
     gflop: float
 
 
-def equal(spec: RunSpec, way: str, splits: Splits, images: int) -> tuple[RunSpec, float]:
-    """`spec` with the policy of a `way`, and a budget of as many FLOPs as its own has layer-wise; and these GFLOPs.
+def equal_flops_spec(spec: RunSpec, way: str, splits: Splits, images: int) -> tuple[RunSpec, float]:
+    """Return (spec with the policy of `way` and as many FLOPs as layer-wise training with the budget of `spec`, GFLOPs).
 
-    They are counted for so many training images, whatever is in them.
+    images: number of training images.
     """
     from studies.design.arms import Arm
     from studies.framework.compute_budget import budgets
 
     first = Arm(WAYS["layer-wise"])
     base = dataclasses.replace(spec, policy=first.name)
-    found = budgets(base, counted(splits, images), [Arm(WAYS[way])], "flops", first)[WAYS[way]]
+    found = budgets(base, placeholder_splits(splits, images), [Arm(WAYS[way])], "flops", first)[WAYS[way]]
     mine = dataclasses.replace(spec, policy=WAYS[way], budget=found)
     return mine, gflop_of(mine, splits, images)
 
 
 def gflop_of(spec: RunSpec, splits: Splits, images: int) -> float:
-    """What training on so many images takes."""
+    """Return the GFLOPs of training on `images` images."""
     from stacked.data.stream import Order
-    from studies.framework.compute_budget import costs
+    from studies.framework.compute_budget import cost_function
 
     order = Order(images, spec.optimisation.batch_size, spec.seed)
-    return costs(spec, counted(splits, images), order, "flops", "cpu")(spec.phases(order.updates_per_epoch)) / 1e9
+    return (
+        cost_function(spec, placeholder_splits(splits, images), order, "flops", "cpu")(
+            spec.phases(order.updates_per_epoch)
+        )
+        / 1e9
+    )
 
 
-def counted(splits: Splits, images: int) -> Splits:
-    """The splits with so many training images of which nothing is known."""
+def placeholder_splits(splits: Splits, images: int) -> Splits:
+    """Return the splits with `images` blank training images, for counting FLOPs."""
     import torch
 
     from stacked.data.formats.split import Split
@@ -59,12 +64,12 @@ def counted(splits: Splits, images: int) -> Splits:
     return dataclasses.replace(splits, train=Split(empty, torch.zeros(images, dtype=torch.int64)))
 
 
-def trained(context: Context, spec: RunSpec, way: str, images: Tensor | None = None) -> Trained:
-    """A stack of `spec`, trained in a `way` on uint8 images (None: the training images)."""
+def train_stack(context: Context, spec: RunSpec, way: str, images: Tensor | None = None) -> Trained:
+    """Train a stack of `spec` in a `way` on uint8 images (None: the training images) and return it."""
     from stacked.training.codes import Images
     from stacked.training.pretrain import pretrain
 
     images = context.splits.train.images if images is None else images
-    mine, gflop = equal(spec, way, context.splits, len(images))
+    mine, gflop = equal_flops_spec(spec, way, context.splits, len(images))
     stack = pretrain(mine, Images(images), context.splits.image_shape, device=context.given.device)
     return Trained(stack.cpu(), mine, gflop)

@@ -1,4 +1,4 @@
-"""The figures of the benchmark: what was measured beside what was aimed at, how cost grows, and error against cost."""
+"""The figures of the benchmark: measurements relative to targets, scaling of cost, and error against cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from studies.benchmark.findings import answered, curve, exponent, found, values, ways
+from studies.benchmark.findings import claim_values, curve, exponent, values, ways, with_rows
 from studies.benchmark.questions import Question
 from studies.figures.style import GREY, label_ends, new_figure
 
@@ -19,12 +19,12 @@ COLOURS = {"loop": "#D55E00", "ClustPy": "#CC79A7", "stacked": "#0072B2", "stack
 MET, MISSED = "#0072B2", "#D55E00"
 
 
-def targets(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
-    """Every claim's repeats, over its aim; where more is better, its aim over them."""
+def targets(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
+    """Return a figure of each claim's measurements divided by its target (inverted if higher is better); None without data."""
     drawn = []
-    for one in answered(rows, asked):
+    for one in with_rows(rows, questions):
         for claim in one.claims:
-            part = found(rows, one, claim)
+            part = claim_values(rows, one, claim)
             if not part.empty:
                 beside = f" / {claim.against}" if claim.against else ""
                 aim = claim.most if claim.most is not None else claim.least
@@ -48,13 +48,13 @@ def targets(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
     axes.minorticks_off()
     axes.set_yticks(range(len(drawn)), [label for label, _ in drawn])
     axes.invert_yaxis()
-    axes.set_xlabel("measured / aim (1: reached; less is better)")
+    axes.set_xlabel("measured / target (1: reached; lower is better)")
     return figure
 
 
-def errors(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
-    """Test error against processor time of the works."""
-    works = [one for one in asked if (rows[rows["condition"] == one.name]["measure"] == "mse").any()]
+def errors(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
+    """Return a figure of test error against CPU time of each workload; None without data."""
+    works = [one for one in questions if (rows[rows["condition"] == one.name]["measure"] == "mse").any()]
     works = [one for one in works if one.name in ("dense", "conv")]
     if not works:
         return None
@@ -67,7 +67,7 @@ def errors(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
                 continue
             axes.plot(cost, error, "o", color=COLOURS[arm], alpha=0.6, markersize=5)
             axes.plot(cost.median(), error.median(), "D", color=COLOURS[arm], markersize=7)
-            # the recipe of our own lies below the rest: its name is written there too
+            # the point of our own recipe is below the others, so its label is below the point
             above = -16 if arm == "stacked, own recipe" else 8
             place = cost.median(), error.median()
             axes.annotate(arm, place, xytext=(6, above), textcoords="offset points", color=COLOURS[arm])
@@ -75,14 +75,14 @@ def errors(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
         axes.set_xlim(0, max(ends) * 1.25)
         axes.set_ylim(0, None)
         axes.set_title(one.name)
-        axes.set_xlabel("processor time (s)")
-        axes.set_ylabel("test MSE per pixel")
+        axes.set_xlabel("CPU time (s), lower is better")
+        axes.set_ylabel("test MSE per pixel, lower is better")
     return figure
 
 
-def scaling(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
-    """Time and memory along every axis."""
-    swept = [one for one in answered(rows, asked) if one.axis]
+def scaling(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
+    """Return a figure of CPU time and memory along each axis; None without data."""
+    swept = [one for one in with_rows(rows, questions) if one.axis]
     if not swept:
         return None
     from matplotlib.ticker import LogLocator, NullLocator
@@ -90,7 +90,7 @@ def scaling(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
     figure = new_figure(5.0)
     grid = figure.subplots(2, len(swept), squeeze=False)
     for column, one in enumerate(swept):
-        for line, (measure, label) in enumerate((("cpu_seconds", "processor time (s)"), ("growth_mb", "memory (MB)"))):
+        for line, (measure, label) in enumerate((("cpu_seconds", "CPU time (s)"), ("growth_mb", "memory (MB)"))):
             axes, ends = grid[line][column], []
             for way, colour in zip(ways(one), ("#009E73", "#0072B2", "#D55E00"), strict=True):
                 points = curve(rows, one, way, measure)
@@ -110,7 +110,7 @@ def scaling(rows: pd.DataFrame, asked: Sequence[Question]) -> Figure | None:
             axes.yaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_formatter(lambda y, _: f"{y:,.6g}")
             label_ends(axes, places[-1], ends)
-            axes.set_xlabel({"pixels": "pixels a side", "channels": "channels of stage 1"}.get(one.axis, one.axis))
+            axes.set_xlabel({"pixels": "pixels per side", "channels": "channels of stage 1"}.get(one.axis, one.axis))
             if column == 0:
                 axes.set_ylabel(label)
     handles, labels = grid[0][0].get_legend_handles_labels()

@@ -1,4 +1,4 @@
-"""The page of the benchmark: every aim with what was measured, and medians of all measurements."""
+"""The page of the benchmark: measurements and targets of all claims, and medians of all measurements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from stacked.util.atomic import write_atomically
-from studies.benchmark.findings import answered, curve, exponent, found, met, values, ways
+from studies.benchmark.findings import claim_values, curve, exponent, is_met, values, ways, with_rows
 from studies.benchmark.negative_results import TRIED
 from studies.benchmark.questions import LOAD, Question
 from studies.measuring.page import draw, places
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
 
 def report(study: Benchmark, out: Path, command: str) -> str:
-    """Write figures and README.md beside the rows.csv in `out`; returns the page."""
+    """Write the figures and README.md from the rows in `out`; return the page."""
     rows = load(out, LOAD)
     figures = draw(study, rows, out)
-    asked = answered(rows, study.questions)
+    questions = with_rows(rows, study.questions)
     parts = [
         f"# {study.title}",
         study.protocol,
-        claims_table(rows, asked),
+        claims_table(rows, questions),
         *figures,
         "## Measurements",
         *(
             f"### {one.title[0].upper()}{one.title[1:]}\n\n{arms_table(rows, one, study.measures)}"
-            for one in asked
+            for one in questions
             if not one.axis
         ),
-        exponents_table(rows, asked),
-        f"Medians, and in brackets the least and the most of {repeats(rows)} repeats.",
-        f"## Tried, and not kept\n\n{TRIED}",
+        exponents_table(rows, questions),
+        f"Medians of {repeats(rows)} repeats, with minimum and maximum in brackets.",
+        f"## Optimisations that were tried and rejected\n\n{TRIED}",
         "## How it was made",
         code_block(command),
         origin(rows),
@@ -53,46 +53,47 @@ def report(study: Benchmark, out: Path, command: str) -> str:
 
 
 def ending(study: Benchmark, out: Path) -> str:
-    """Every aim with what was measured, and where page and figures are, for a terminal."""
+    """Return the targets with the measurements, and the paths of the page and the figures, as text for a terminal."""
     rows = load(out, LOAD)
-    return f"\n{plain(claims_table(rows, answered(rows, study.questions)))}\n\n{places(out)}"
+    return f"\n{plain(claims_table(rows, with_rows(rows, study.questions)))}\n\n{places(out)}"
 
 
 def block(study: Benchmark, out: Path, root: Path) -> str:
-    """What the index of records, which lies in `root`, says of the record in `out`."""
+    """Return the block of the record in `out` for the index of records in the folder `root`, as Markdown."""
     rows, link = load(out, LOAD), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     parts = [
-        f"[![what was aimed at, and what was measured]({link}/figures/targets.png)]({link}/README.md)",
-        claims_table(rows, answered(rows, study.questions)),
-        f"Medians of {repeats(rows)} repeats, with their range; ratios within a repeat. Every measurement, the machine and the "
-        f"command: [{link}]({link}/README.md).",
+        f"[![measurements relative to their targets]({link}/figures/targets.png)]({link}/README.md)",
+        claims_table(rows, with_rows(rows, study.questions)),
+        f"Medians of {repeats(rows)} repeats, with their range; ratios are computed within a repeat. All measurements, the "
+        f"machine and the command are on the page [{link}]({link}/README.md).",
     ]
     return "\n\n".join(parts)
 
 
-def claims_table(rows: pd.DataFrame, asked: Sequence[Question]) -> str:
-    """Every claim with its median, range, aim and whether that was reached."""
-    lines = ["| | measured | range | aim | reached |", "| --- | --: | --: | --: | --- |"]
-    for one in asked:
+def claims_table(rows: pd.DataFrame, questions: Sequence[Question]) -> str:
+    """Return a Markdown table of every claim with its median, range and target."""
+    lines = ["| | measured | range | target | reached |", "| --- | --: | --: | --: | --- |"]
+    for one in questions:
         for claim in one.claims:
-            part = found(rows, one, claim)
+            part = claim_values(rows, one, claim)
             if part.empty:
                 continue
             aim = f"≤ {claim.most:g}" if claim.most is not None else f"≥ {claim.least:g}"
             unit = f" {claim.unit}" if claim.unit else " ×"
-            against = f", beside {claim.against}" if claim.against else ""
+            against = f", relative to {claim.against}" if claim.against else ""
             lines.append(
                 f"| {one.name}: {claim.text}{against} | {told(part.median())}{unit} | {told(part.min())} to {told(part.max())} "
-                f"| {aim} | {'yes' if met(claim, part.median()) else '**no**'} |"
+                f"| {aim} | {'yes' if is_met(claim, part.median()) else '**no**'} |"
             )
     return "\n".join(lines)
 
 
 def arms_table(rows: pd.DataFrame, question: Question, labels: Mapping[str, Measure]) -> str:
-    """The medians and ranges of all measures of all arms."""
+    """Return a Markdown table of the medians and ranges of all measures of all arms."""
     here = rows[rows["condition"] == question.name]
     measures = [name for name in labels if (here["measure"] == name).any()]
-    lines = ["| | " + " | ".join(labels[name].label for name in measures) + " |", "| --- |" + " --: |" * len(measures)]
+    titles = [labels[name].title_with_direction for name in measures]
+    lines = ["| | " + " | ".join(titles) + " |", "| --- |" + " --: |" * len(measures)]
     for arm in question.arms:
         cells = []
         for name in measures:
@@ -103,9 +104,9 @@ def arms_table(rows: pd.DataFrame, question: Question, labels: Mapping[str, Meas
     return "\n".join(lines)
 
 
-def exponents_table(rows: pd.DataFrame, asked: Sequence[Question]) -> str:
-    """Exponents of time and memory along every axis."""
-    swept = [one for one in asked if one.axis]
+def exponents_table(rows: pd.DataFrame, questions: Sequence[Question]) -> str:
+    """Return a Markdown table of the exponents of time and memory along every axis."""
+    swept = [one for one in questions if one.axis]
     if not swept:
         return ""
     lines = ["### How cost grows", "", "| along | way | time of an epoch | memory |", "| --- | --- | --: | --: |"]
@@ -118,8 +119,8 @@ def exponents_table(rows: pd.DataFrame, asked: Sequence[Question]) -> str:
                 cells.append("{:.2f} ({:.2f} to {:.2f})".format(*exponent(points)) if fitted else "–")
             lines.append(f"| {one.axis} | {way} | {cells[0]} | {cells[1]} |")
     note = (
-        "Exponents of power laws through all points, with their 95 % intervals: 1 is linear. Pixels are those of a side. The "
-        "way of five epochs a stage is told by the epoch; from the second on it reads kept codes where these take at most 1 GiB."
+        "Exponents of power laws through all points, with their 95 % intervals: 1 is linear. Pixels are those of one side. Times "
+        "of five epochs per stage are divided by five; from the second epoch on, codes of at most 1 GiB are read from the cache."
     )
     return "\n".join([*lines, "", note])
 
@@ -130,25 +131,25 @@ def told(value: float) -> str:
 
 
 def repeats(rows: pd.DataFrame) -> str:
-    """How often arms were measured."""
+    """Return the number of repeats as text."""
     counts = rows.groupby("method")["seed"].nunique()
     return f"{counts.min()}" if counts.nunique() == 1 else f"{counts.min()} to {counts.max()}"
 
 
 def origin(rows: pd.DataFrame) -> str:
-    """The code, the versions, the machine and how busy it was."""
+    """Return commit, versions, machine and load average as one line."""
     import torch
 
     commits, loads = ", ".join(sorted(set(rows["commit"]))), rows[rows["measure"] == LOAD]["value"]
     return (
-        f"Rows made by commit {commits}; Python {platform.python_version()}, torch {torch.__version__}; "
+        f"The rows were measured with commit {commits}; Python {platform.python_version()}, torch {torch.__version__}; "
         f"{platform.system()} {platform.machine()} ({processor()}), {os.cpu_count()} cores; load average before a measurement "
         f"{loads.median():.2f} ({loads.min():.2f} to {loads.max():.2f}). Generated from rows.csv."
     )
 
 
 def processor() -> str:
-    """The processor's name, as Linux tells it."""
+    """Return the name of the processor from /proc/cpuinfo, if it exists."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

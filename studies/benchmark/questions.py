@@ -1,4 +1,4 @@
-"""What is measured, beside what, and what is aimed at."""
+"""The questions of the benchmark: what is measured, compared with what, and the targets."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from studies.benchmark.workloads.seeds import NETS, SEEDS
 Call = tuple[str, Mapping[str, Any]]
 
 TOGETHER = "as one batched model"
-#: of the machine in the minute before a measurement: how many processes wanted to compute, on average
+#: the measure of the load average of the machine in the minute before a measurement
 LOAD = "load"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A measure of an arm, as its ratio to that of another arm (None: as it is), and what it is to be: `most` or `least`.
+    """A target for a measure of an arm, or for its ratio to that of another arm.
 
-    `text` says what it is, `unit` in which unit where it is not a ratio.
+    text: description. against: the other arm (None: no ratio). most, least: upper or lower bound. unit: of a value that is no
+    ratio.
     """
 
     text: str
@@ -34,9 +35,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Question:
-    """Arms that are measured alternately: each a program of `once` with its arguments. `seeded`: repeats are seeds.
+    """Arms that are measured alternately; each is a program of `run_one` with its arguments.
 
-    axis: what grows along it; its arms are then "way @ value".
+    seeded: whether the number of the repeat is passed as seed. axis: name of a quantity that is varied ("": none); the arms are
+    then called "way @ value".
     """
 
     name: str
@@ -48,17 +50,17 @@ class Question:
 
 
 def work(who: str, what: str, recipe: str | None = None, **more: Any) -> Call:
-    """Training of a work by `who`, on one thread."""
+    """Return the call that trains the workload `what` with `who`, on one thread."""
     own = {"recipe": recipe} if recipe else {}
     return "training", {"who": who, "what": what, "epochs": 5, "images": 10_000, **own, **more}
 
 
 def questions() -> tuple[Question, ...]:
-    """All of them, in the order in which they are measured."""
+    """Return all questions in the order in which they are measured."""
     return (
         Question(
             "dense",
-            "dense 784-500-500-2000-10: 10,000 digits, masking 20 %, 5 epochs a stage + 5, one thread",
+            "dense 784-500-500-2000-10: 10,000 images of MNIST, masking 20 %, 5 epochs per stage + 5 end to end, one thread",
             {
                 "loop": work("loop", "dense"),
                 "ClustPy": work("clustpy", "dense"),
@@ -66,10 +68,10 @@ def questions() -> tuple[Question, ...]:
                 "stacked, own recipe": work("ours", "dense", "dense"),
             },
             (
-                Claim("processor time", "cpu_seconds", "stacked", "loop", most=0.70),
-                Claim("processor time", "cpu_seconds", "stacked", "ClustPy", most=1.0),
+                Claim("CPU time", "cpu_seconds", "stacked", "loop", most=0.70),
+                Claim("CPU time", "cpu_seconds", "stacked", "ClustPy", most=1.0),
                 Claim("test error", "mse", "stacked", "loop", most=1.0),
-                Claim("processor time, own recipe", "cpu_seconds", "stacked, own recipe", "loop", most=1.0),
+                Claim("CPU time, own recipe", "cpu_seconds", "stacked, own recipe", "loop", most=1.0),
                 Claim("test error, own recipe", "mse", "stacked, own recipe", most=0.024, unit="MSE per pixel"),
                 Claim("test error, own recipe", "mse", "stacked, own recipe", "ClustPy", most=1.0),
             ),
@@ -77,17 +79,17 @@ def questions() -> tuple[Question, ...]:
         ),
         Question(
             "conv",
-            "conv 1-16-32-64: the same",
+            "conv 1-16-32-64: 10,000 images of MNIST, masking 20 %, 5 epochs per stage + 5 end to end, one thread",
             {
                 "loop": work("loop", "conv"),
                 "stacked": work("ours", "conv"),
                 "stacked, own recipe": work("ours", "conv", "conv"),
             },
             (
-                Claim("processor time", "cpu_seconds", "stacked", "loop", most=0.75),
+                Claim("CPU time", "cpu_seconds", "stacked", "loop", most=0.75),
                 Claim("test error", "mse", "stacked", "loop", most=1.0),
                 Claim(
-                    "processor time to the loop's error, own recipe",
+                    "CPU time to reach the error of the loop, own recipe",
                     "cpu_seconds",
                     "stacked, own recipe",
                     "loop",
@@ -99,7 +101,7 @@ def questions() -> tuple[Question, ...]:
         ),
         Question(
             "utilisation",
-            "share of the rate of a large fp32 matrix product, measured just after; two threads",
+            "fraction of the rate of a large fp32 matrix product, measured directly afterwards; two threads",
             {
                 "dense 784-1000, batch 256": (
                     "utilisation",
@@ -119,22 +121,26 @@ def questions() -> tuple[Question, ...]:
                 ),
             },
             (
-                Claim("dense stage 784-1000", "share", "dense 784-1000, batch 256", least=0.70, unit="share"),
+                Claim("dense stage 784-1000", "share", "dense 784-1000, batch 256", least=0.70, unit="fraction"),
                 Claim(
-                    "AutoEncoder224, joint update", "share", "AutoEncoder224 joint, batch 16", least=0.45, unit="share"
+                    "AutoEncoder224, joint update",
+                    "share",
+                    "AutoEncoder224 joint, batch 16",
+                    least=0.45,
+                    unit="fraction",
                 ),
                 Claim(
-                    "AutoEncoder224, an update of every stage",
+                    "AutoEncoder224, updates of all stages",
                     "share",
                     "AutoEncoder224 greedy, batch 16",
                     least=0.40,
-                    unit="share",
+                    unit="fraction",
                 ),
             ),
         ),
         Question(
             "memory",
-            "growth of resident memory beyond the images: 60,000 digits, 1 epoch a stage + 1, one thread",
+            "growth of resident memory in addition to the images: 60,000 images, 1 epoch per stage + 1 end to end, one thread",
             {
                 f"{who}, {what}": work({"stacked": "ours"}.get(who, who), what, images=60_000, epochs=1)
                 for what in ("dense", "conv")
@@ -155,17 +161,17 @@ def questions() -> tuple[Question, ...]:
                 policy: ("memory", {"what": "reference", "policy": policy, "batch": 64, "threads": 2})
                 for policy in ("joint", "greedy")
             },
-            (Claim("greedy, its largest stage", "growth_mb", "greedy", "joint", most=0.5),),
+            (Claim("greedy, largest stage", "growth_mb", "greedy", "joint", most=0.5),),
         ),
         Question(
             "photographs",
-            "a folder of 20,000 photographs of 224 x 224 pixels, read and trained on greedily; batch 16, two threads",
+            "reading a folder of 20,000 photographs at 224 x 224 pixels and greedy training on it; batch 16, two threads",
             {"AutoEncoder224": ("folder", {"images": 20_000, "threads": 2})},
-            (Claim("resident memory, in all", "resident_mb", "AutoEncoder224", most=4000, unit="MB"),),
+            (Claim("peak of resident memory", "resident_mb", "AutoEncoder224", most=4000, unit="MB"),),
         ),
         Question(
             "start",
-            "seconds from the command to its end",
+            "seconds of a process",
             {
                 "torch": ("importing", {"names": "torch"}),
                 "torch and stacked": ("importing", {"names": "torch, stacked"}),
@@ -173,19 +179,19 @@ def questions() -> tuple[Question, ...]:
             },
             (
                 Claim("python -m studies.layerwise --help", "seconds", "--help", most=1.0, unit="s"),
-                Claim("import of stacked beside that of torch", "seconds", "torch and stacked", "torch", most=1.3),
+                Claim("import of torch and stacked", "seconds", "torch and stacked", "torch", most=1.3),
             ),
         ),
         Question(
             "record",
-            "a default run of the main job with tracking, checkpoints and its curve, and without; one thread",
+            "a default run of the layer-wise study with and without tracking, checkpoints and curve; one thread",
             {
                 "with": ("run", {"recorded": True}),
                 "without": ("run", {"recorded": False}),
             },
             (
                 Claim("wall time", "seconds", "with", "without", most=1.05),
-                Claim("share of the wall time that is spent on it", "recording", "with", most=0.05, unit="of it"),
+                Claim("fraction of the wall time for recording", "recording", "with", most=0.05, unit="of wall time"),
             ),
             seeded=True,
         ),
@@ -197,20 +203,20 @@ def questions() -> tuple[Question, ...]:
         ),
         Question(
             "seeds",
-            f"{SEEDS} seeds of narrow nets (batch 10) and of a wide one (batch 256), one thread",
+            f"{SEEDS} seeds of two narrow networks (batch 10) and a wide one (batch 256), one thread",
             {
                 f"{net}, {way}": ("seeds", {"net": net, "together": way == TOGETHER})
                 for net in NETS
                 for way in ("one by one", TOGETHER)
             },
             tuple(
-                Claim(f"processor time of {net}", "cpu_seconds", f"{net}, one by one", f"{net}, {TOGETHER}", least=1.5)
+                Claim(f"CPU time of {net}", "cpu_seconds", f"{net}, one by one", f"{net}, {TOGETHER}", least=1.5)
                 for net in ("64-32", "784-32")
             ),
         ),
         Question(
             "forecast",
-            "seconds of training, as estimated by stacked.estimate_cost and as measured",
+            "seconds of training, predicted by stacked.estimate_cost and measured",
             {
                 "dense, 1 thread": ("foretold", {"what": "dense"}),
                 "conv, 1 thread": ("foretold", {"what": "conv"}),
@@ -221,7 +227,7 @@ def questions() -> tuple[Question, ...]:
                 "AutoEncoder224 joint, 2 threads": ("foretold", {"what": "reference", "policy": "joint", "threads": 2}),
             },
             tuple(
-                Claim(f"error of the forecast, {arm}", "error", arm, most=0.25, unit="of the time taken")
+                Claim(f"error of the prediction, {arm}", "error", arm, most=0.25, unit="of the measured time")
                 for arm in (
                     "dense, 1 thread",
                     "conv, 1 thread",
@@ -233,7 +239,7 @@ def questions() -> tuple[Question, ...]:
         *(
             Question(
                 f"scaling-{axis}",
-                f"an epoch of all stages, by {axis}; one thread",
+                f"time of an epoch of all stages by {axis}; one thread",
                 {
                     f"{way} @ {value}": ("scaling", {"axis": axis, "value": value, "way": way})
                     for value in values
@@ -246,7 +252,7 @@ def questions() -> tuple[Question, ...]:
         ),
         Question(
             "machine",
-            "what the machine can do",
+            "rates of the machine",
             {
                 f"{threads} thread{'s' * (threads > 1)}, {what}": (what, {"threads": threads})
                 for threads in (1, 2)

@@ -1,6 +1,6 @@
-"""One measurement in a process of its own: python -m studies.benchmark.run_one NAME [ARGUMENT=VALUE ...] prints it as JSON.
+"""Runs one measurement and prints it as JSON: python -m studies.benchmark.run_one NAME [ARGUMENT=VALUE ...].
 
-So nothing that was measured before has warmed a cache, grown the heap, or set a number of threads.
+Each measurement has its own process, so that earlier measurements do not affect caches, the heap or the number of threads.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ import torch
 
 from stacked.cost.roofline import copy_rate, product_rate
 from studies.benchmark.workloads import large, loops, ours, peers, photos, seeds, starts, whole
-from studies.benchmark.workloads.predicted import foretold
+from studies.benchmark.workloads.predicted import prediction_error
 from studies.benchmark.workloads.scaling import scaling
 from studies.benchmark.workloads.spent import Spent
 from studies.benchmark.workloads.works import WORKS, error, pixels
 
 Measured = dict[str, float]
 
-#: who trains a work
+#: the functions that train a workload
 TRAINERS: dict[str, Callable[..., torch.nn.Module]] = {"loop": loops.train, "ours": ours.train, "clustpy": peers.train}
 
 
 def training(who: str, what: str, seed: int, epochs: int, images: int, **recipe: str) -> Measured:
-    """Greedy training and fine-tuning of a work by `who`: processor and wall seconds, growth of memory, test error.
+    """Train a workload greedily and fine-tune it; return CPU seconds, wall seconds, growth of memory and test error.
 
-    Libraries are loaded, and their first call is made, before: on as few images as a batch has.
+    Before that, it is trained on one batch, so that libraries are loaded and initialised.
     """
     work = replace(WORKS[what], epochs=epochs, images=images)
     train, test = pixels(work)
     if who != "ours":
-        train = train.float().div(255)  # what others keep their images as
+        train = train.float().div(255)  # the other implementations store images as floats
     TRAINERS[who](replace(work, epochs=1, images=work.batch), seed, train[: work.batch].clone(), **recipe)
     with Spent() as spent:
         model = TRAINERS[who](work, seed, train, **recipe)
-    return spent.told() | {"mse": error(model, test.float().div(255))}
+    return spent.measured() | {"mse": error(model, test.float().div(255))}
 
 
 PROGRAMS: dict[str, Callable[..., Measured]] = {
@@ -50,7 +50,7 @@ PROGRAMS: dict[str, Callable[..., Measured]] = {
     "memory": large.memory,
     "seeds": seeds.seeds,
     "scaling": scaling,
-    "foretold": foretold,
+    "foretold": prediction_error,
     "folder": photos.folder,
     "importing": starts.importing,
     "help": starts.help_of,
@@ -59,12 +59,12 @@ PROGRAMS: dict[str, Callable[..., Measured]] = {
 }
 
 
-def main(words: list[str]) -> int:
-    """Measure and print."""
-    name, *pairs = words
-    given: dict[str, Any] = {key: json.loads(value) for key, _, value in (pair.partition("=") for pair in pairs)}
-    torch.set_num_threads(given.pop("threads", 1))
-    print(json.dumps(PROGRAMS[name](**given)))
+def main(argv: list[str]) -> int:
+    """Run the measurement that the arguments name, print it and return 0."""
+    name, *pairs = argv
+    arguments: dict[str, Any] = {key: json.loads(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+    torch.set_num_threads(arguments.pop("threads", 1))
+    print(json.dumps(PROGRAMS[name](**arguments)))
     return 0
 
 

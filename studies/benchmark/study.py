@@ -30,68 +30,73 @@ from studies.record.index import ROOT
 from studies.statistics.measurement_rows import load
 from studies.statistics.measures import Measure
 
-#: fewer do not give a median that can be relied on
+#: default number of repeats; with fewer the median is unreliable
 LEAST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(MeasurementStudy):
-    """A study whose methods are processes of their own, which need no data."""
+    """A study of measurements whose methods run in their own processes and need no dataset."""
 
     questions: tuple[Question, ...]
 
     def parser(self) -> argparse.ArgumentParser:
-        """The command line."""
+        """Return the argument parser of the command."""
         command = Command(prog=self.prog, description=self.question)
         command.add_argument(
             "--out", type=Path, default=Path("results/benchmark"), metavar="DIR", help="folder of the record"
         )
-        command.add_argument("--repeats", type=int, default=LEAST, metavar="N", help=f"of each measurement ({LEAST})")
+        command.add_argument(
+            "--repeats", type=int, default=LEAST, metavar="N", help=f"repeats of each measurement ({LEAST})"
+        )
         names = ", ".join(one.name for one in self.questions)
-        command.add_argument("--only", nargs="+", default=None, metavar="NAME", help=f"of {names}")
+        command.add_argument("--only", nargs="+", default=None, metavar="NAME", help=f"questions to measure ({names})")
         return command
 
-    def session(self, words: list[str]) -> Session:
-        """The session that the words ask for; InputError for words that are not allowed, and on systems without /proc."""
-        given = self.parser().parse_args(words)
+    def session(self, argv: list[str]) -> Session:
+        """Return the session of the command-line arguments `argv`.
+
+        Raises InputError for arguments that are not allowed, and on systems without /proc.
+        """
+        given = self.parser().parse_args(argv)
         whole(given.repeats, "repeats", 1)
         for name in given.only or ():
             choice(name, [one.name for one in self.questions], "question")
-        need(MEMORY.exists(), f"there is no {MEMORY} on this system, which tells of memory: use Linux")
+        need(MEMORY.exists(), f"memory cannot be measured on this system, which has no {MEMORY}: use Linux")
         return BenchmarkSession(self, given)
 
 
 class BenchmarkSession(MeasurementSession):
-    """Measures arm after arm of the questions that are asked, and then the next repeat."""
+    """Measures all arms of the selected questions, repeat by repeat."""
 
     study: Benchmark
     passing: ClassVar[frozenset[str]] = frozenset({"out", "repeats", "only"})
     last: ClassVar[str] = LOAD
 
     def __init__(self, study: Benchmark, given: argparse.Namespace) -> None:
-        asked = [one for one in study.questions if given.only is None or one.name in given.only]
-        methods = [method_name(one.name, arm) for one in asked for arm in one.arms]
+        selected = [one for one in study.questions if given.only is None or one.name in given.only]
+        methods = [method_name(one.name, arm) for one in selected for arm in one.arms]
         super().__init__(study, given, methods, given.repeats, given.out)
 
     def begin(self) -> int | None:
-        """Nothing is loaded: the folder must be the benchmark's own."""
+        """Check that the folder belongs to the benchmark; there is no data to load."""
         self.check_own()
         return None
 
     def facts(self) -> dict[str, str]:
-        """The folder is known as the benchmark's by its name alone."""
+        """Return the name of the study, by which its folder is recognised."""
         return {"study": self.study.name}
 
     def measured(self, method: str, seed: int) -> list[Measurement]:
-        """What a process finds, and the load of the machine before it."""
-        busy = os.getloadavg()[0]
+        """Return the measurements of a process, and the load average of the machine before it."""
+        load_average = os.getloadavg()[0]
         found = list(self.study.methods[method](None, seed))
-        return [*found, found[0]._replace(measure=LOAD, value=busy)]
+        return [*found, found[0]._replace(measure=LOAD, value=load_average)]
 
     def report(self, command: str) -> bool:
-        """Write figures and page; the command is that which makes the rows, however many were typed until they were there."""
-        there = set(load(self.out, LOAD)["condition"])
-        names = [one.name for one in self.study.questions if one.name in there]
+        """Write the figures and the page; it shows one command that measures all rows, instead of `command`."""
+        measured_questions = set(load(self.out, LOAD)["condition"])
+        names = [one.name for one in self.study.questions if one.name in measured_questions]
         all_of_them = len(names) == len(self.study.questions)
         page.report(
             self.study, self.out, self.study.prog if all_of_them else f"{self.study.prog} --only {' '.join(names)}"
@@ -99,7 +104,7 @@ class BenchmarkSession(MeasurementSession):
         return True
 
     def block(self, root: Path) -> str:
-        """What the index of records, which lies in `root`, says of this one."""
+        """Return the block of this record for the index of records in the folder `root`, as Markdown."""
         return page.block(self.study, self.out, root)
 
     def end(self) -> int:
@@ -109,12 +114,12 @@ class BenchmarkSession(MeasurementSession):
 
 
 def method_name(question: str, arm: str) -> str:
-    """The method that an arm of a question is."""
+    """Return the name of the method of an arm of a question."""
     return f"{question}/{arm}"
 
 
 def method(one: Question, arm: str, call: Call) -> Method:
-    """An arm of a question, which measures itself in a process of its own."""
+    """Return the method that measures an arm of a question in its own process."""
 
     def found(context: None, seed: int) -> Iterator[Measurement]:
         for name, value in measured(call, {"seed": seed} if one.seeded else {}).items():
@@ -124,16 +129,16 @@ def method(one: Question, arm: str, call: Call) -> Method:
 
 
 def measured(call: Call, more: dict[str, int]) -> dict[str, float]:
-    """What a process of its own finds; InputError where it fails."""
+    """Run a measurement in its own process and return its values; raise InputError if it fails."""
     program, arguments = call
     words = [f"{name}={json.dumps(value)}" for name, value in {**arguments, **more}.items()]
     done = subprocess.run(
         [sys.executable, "-m", "studies.benchmark.run_one", program, *words],
-        cwd=ROOT,  # a folder `studies` where this was started would be taken for ours
+        cwd=ROOT,  # a folder `studies` in the current directory would shadow this package
         capture_output=True,
         text=True,
     )
-    if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):  # Ctrl-C reaches it too
+    if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):  # Ctrl-C interrupts this process as well
         raise Interrupted("stopped as asked")
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
@@ -145,57 +150,57 @@ def measured(call: Call, more: dict[str, int]) -> dict[str, float]:
 
 
 MEASURES = {
-    "cpu_seconds": Measure("processor time (s)", "lower"),
-    "predicted": Measure("foretold (s)"),
+    "cpu_seconds": Measure("CPU time (s)", "lower"),
+    "predicted": Measure("predicted time (s)"),
     "seconds": Measure("wall time (s)", "lower"),
-    "train_seconds": Measure("of it training (s)", "lower"),
-    "recording": Measure("share spent on recording", "lower"),
+    "train_seconds": Measure("training time (s)", "lower"),
+    "recording": Measure("fraction of wall time for recording", "lower"),
     "mse": Measure("test MSE per pixel", "lower"),
     "growth_mb": Measure("growth of memory (MB)", "lower"),
     "resident_mb": Measure("resident memory (MB)", "lower"),
-    "pixels_mb": Measure("of it images (MB)"),
-    "codes_mb": Measure("codes kept (MB)", "lower"),
+    "pixels_mb": Measure("images (MB)"),
+    "codes_mb": Measure("cached codes (MB)", "lower"),
     "gflops": Measure("GFLOP/s", "higher"),
     "product": Measure("matrix product (GFLOP/s)"),
-    "share": Measure("share", "higher"),
-    "error": Measure("difference, of the time taken", "lower"),
-    "gb_per_second": Measure("read and written (GB/s)", "higher"),
+    "share": Measure("fraction of the rate of a matrix product", "higher"),
+    "error": Measure("relative error of the prediction", "lower"),
+    "gb_per_second": Measure("memory bandwidth (GB/s)", "higher"),
     "per_second": Measure("studies per second", "higher"),
 }
 
 
-def benchmark(asked: tuple[Question, ...]) -> Benchmark:
-    """The benchmark that asks these questions."""
-    arms = [(one, arm, call) for one in asked for arm, call in one.arms.items()]
+def benchmark(selected: tuple[Question, ...]) -> Benchmark:
+    """Return the benchmark with these questions."""
+    arms = [(one, arm, call) for one in selected for arm, call in one.arms.items()]
     return Benchmark(
         name="benchmark",
-        title="How fast is it?",
+        title="Speed and memory",
         question=(question or "").strip(),
         protocol=(
-            "Against a loop written by hand in plain PyTorch (`studies/benchmark/workloads/loops.py`), against ClustPy, and "
-            "against what the machine can do. Every measurement is a process of its own; arms alternate; a ratio is taken "
-            "within a repeat."
+            "The baselines are a hand-written loop in plain PyTorch (`studies/benchmark/workloads/loops.py`), ClustPy, and the "
+            "peak rates of the machine. Every measurement runs in its own process. Arms are measured alternately, and ratios are "
+            "computed within a repeat."
         ),
-        questions=asked,
+        questions=selected,
         methods={method_name(one.name, arm): method(one, arm, call) for one, arm, call in arms},
         arms=tuple(dict.fromkeys(arm for _, arm, _ in arms)),
         measures=MEASURES,
         conditions="question",
         drawings={
             "targets": Drawing(
-                "How each measurement relates to what was aimed at: 1 is the aim, left of it is better. A dot is a repeat, the "
-                "line their range, the large dot the median.",
-                lambda rows, out: targets(rows, asked),
+                "Each measurement divided by its target (lower is better; at 1 the target is reached). Small dots are "
+                "repeats, the line is their range, and the large dot is the median.",
+                lambda rows, out: targets(rows, selected),
             ),
             "scaling": Drawing(
-                "Processor time of an epoch of all stages, and growth of memory beyond the images, against what grows; medians "
-                "with the range of repeats. At the right of each line the exponent of a power law through its points.",
-                lambda rows, out: scaling(rows, asked),
+                "CPU time of an epoch of all stages, and growth of memory in addition to the images, along each axis; "
+                "medians with the range of repeats. At the right of each line: the exponent of a power law through its points.",
+                lambda rows, out: scaling(rows, selected),
             ),
             "error": Drawing(
-                "Error against cost, a dot a seed: 10,000 digits, 5 epochs a stage and 5 end to end, or a recipe of our own; one "
-                "thread.",
-                lambda rows, out: errors(rows, asked),
+                "Test error against CPU time, with a dot for each seed: 10,000 images of MNIST, 5 epochs for each stage and "
+                "5 end to end, or our own recipe; one thread.",
+                lambda rows, out: errors(rows, selected),
             ),
         },
         extras={method_name(one.name, arm): "clustpy" for one, arm, _ in arms if arm == "ClustPy"},

@@ -1,1 +1,1 @@
-"""The command line of studies of training: its options, YAML in it, what they mean, and how a command ends."""
+"""The command line of studies of training runs: options, YAML values, conversion to a spec, and exit codes."""

@@ -1,6 +1,6 @@
-"""The command line that studies share: what it offers, its defaults, and which of its options are lists, mappings or flags.
+"""The argument parser of studies of training runs.
 
-Importing this module and showing the help loads no torch.
+Importing this module and printing the help does not load torch.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from stacked.util.checks import need
 from studies.cli import yaml_validation
 
 PARTS = {
-    "optimisation": "how phases are trained",
+    "optimisation": "the optimisation",
     "evaluation": "the curves and the linear probe",
     "classification": "the fine-tuned classifier",
 }
-#: options that are yes or no, which YAML could give as anything
+#: options that are true or false; a YAML file could give another value
 FLAGS = ("dry_run", "grey", "download", "resume", "retry_failed", "deterministic", "smoke", "ui")
-#: options of several values
+#: options that take several values
 LISTS = ("channels", "level", "loss", "arms", "epochs", "labels")
 #: options that are mappings of a spec's fields
 MAPPINGS = ("stack", *PARTS)
@@ -38,7 +38,7 @@ SMOKE: dict[str, Any] = {
 
 
 class Parser(ArgumentParser):
-    """A parser whose help fits one screen: the description first, no usage line for two dozen options."""
+    """An argument parser whose help starts with the description and has no usage line, so that it fits one screen."""
 
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         formatter = formatter or argparse.HelpFormatter(self.prog, max_help_position=34, width=118)
@@ -53,7 +53,7 @@ class Parser(ArgumentParser):
 
 
 def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
-    """The parser of a study that compares `arms`."""
+    """Return the parser of a study: `prog` is the name of the command, `question` its description, `arms` the default arms."""
     yaml_validation.install()
     p = Parser(prog=prog, description=question, add_help=False, exit_on_error=False, allow_abbrev=False)
     what = p.add_argument_group("what is trained")
@@ -62,35 +62,43 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str,
         default="mnist",
         metavar="NAME",
-        help="dataset, as digits or folder:PATH; an unknown name lists all (mnist)",
+        help="dataset, such as digits or folder:PATH; an unknown name lists all (mnist)",
     )
     what.add_argument(
         "--limit", type=int | None, default=None, metavar="N", help="train on a stratified subset of N images (all)"
     )
     what.add_argument(
-        "--image-size", type=int, default=224, metavar="N", help="size that a folder's images are cropped to (224)"
+        "--image-size",
+        type=int,
+        default=224,
+        metavar="N",
+        help="side in pixels to which images of a folder are cropped (224)",
     )
-    what.add_argument("--grey", action="store_true", help="read a folder's images as grey levels")
+    what.add_argument("--grey", action="store_true", help="read images of a folder as greyscale")
     what.add_argument(
-        "--white-level", type=int | None, default=None, metavar="N", help="value that is white in 16-bit files (65535)"
+        "--white-level", type=int | None, default=None, metavar="N", help="value of white in 16-bit files (65535)"
     )
     what.add_argument(
-        "--max-megapixels", type=float | None, default=None, metavar="X", help="of a folder's largest image (89)"
+        "--max-megapixels",
+        type=float | None,
+        default=None,
+        metavar="X",
+        help="largest allowed image of a folder, in megapixels (89)",
     )
     what.add_argument(
         "--data-dir",
         type=str | None,
         default=None,
         metavar="DIR",
-        help="where datasets lie that are not bundled, and folder:PATH begins",
+        help="folder of datasets that are not bundled, and base of a relative folder:PATH",
     )
-    what.add_argument("--download", action="store_true", help="fetch a missing dataset into it")
+    what.add_argument("--download", action="store_true", help="download a missing dataset to --data-dir")
     what.add_argument(
         "--kind",
         type=str,
         default="conv",
         metavar="NAME",
-        help="kind of the stages, as dense; an unknown one lists all (conv)",
+        help="kind of the stages, such as dense; an unknown one lists all (conv)",
     )
     what.add_argument(
         "--channels",
@@ -98,36 +106,41 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         nargs="+",
         default=[16, 32, 64, 16],
         metavar="N",
-        help="channels, or units, of each stage (16 32 64 16)",
+        help="channels or units of each stage (16 32 64 16)",
     )
-    what.add_argument("--activation", type=str, default="relu", metavar="NAME", help="of the codes (relu)")
+    what.add_argument("--activation", type=str, default="relu", metavar="NAME", help="activation of the codes (relu)")
     what.add_argument(
         "--stack",
         type=dict[str, Any],
         default={},
         metavar="{...}",
-        help="more of the stack, as YAML: stages norm init output",
+        help="more fields of the stack, as YAML: stages norm init output",
     )
     what.add_argument(
         "--corruption",
         type=str,
         default="masking",
         metavar="NAME",
-        help="as gaussian, or several as A+B; an unknown one lists all (masking)",
+        help="corruption, such as gaussian, or several as A+B; an unknown one lists all (masking)",
     )
     what.add_argument(
         "--level",
         nargs="+",
         default=[0.0],
         metavar="X",
-        help="its level, one or one a stage; X+Y of A+B (0: none)",
+        help="level of the corruption, one for all stages or one for each; X+Y for A+B (0: none)",
     )
     what.add_argument(
-        "--loss", type=str, nargs="+", default=["mse"], metavar="NAME", help="mse bce l1 ..., one or one a stage (mse)"
+        "--loss",
+        type=str,
+        nargs="+",
+        default=["mse"],
+        metavar="NAME",
+        help="mse bce l1 ..., one for all stages or one for each (mse)",
     )
     how = p.add_argument_group("how it is compared")
     how.add_argument(
-        "--arms", type=str, nargs="+", default=list(arms), metavar="ARM", help=f"ways to train ({' '.join(arms)})"
+        "--arms", type=str, nargs="+", default=list(arms), metavar="ARM", help=f"arms to compare ({' '.join(arms)})"
     )
     how.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds, paired between arms (3)")
     how.add_argument(
@@ -136,18 +149,22 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         nargs="+",
         default=[1.0],
         metavar="X",
-        help="epochs of each stage, one or one a stage (1)",
+        help="epochs of each stage, one for all or one for each (1)",
     )
     how.add_argument("--finetune", type=float, default=1.0, metavar="X", help="epochs of fine-tuning (1)")
     how.add_argument(
-        "--unit", type=str, default="epochs", metavar="UNIT", help="what these two count: epochs or updates (epochs)"
+        "--unit",
+        type=str,
+        default="epochs",
+        metavar="UNIT",
+        help="unit of --epochs and --finetune: epochs or updates (epochs)",
     )
     how.add_argument(
         "--equal",
         type=str,
         default="flops",
         metavar="WHAT",
-        help="what every trained arm gets as much of as greedy+finetune: flops, updates or seconds (flops)",
+        help="cost that is equal for all trained arms: flops, updates or seconds (flops)",
     )
     how.add_argument(
         "--labels",
@@ -161,7 +178,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=int | None,
         default=None,
         metavar="N",
-        help="draw N settings for each arm, compare them on validation images, and keep the best for later runs with this --out",
+        help="try N settings for each arm, compare them on validation images, and save the best for later runs with this --out",
     )
     train = p.add_argument_group("optimisation")
     train.add_argument("--optimiser", type=str, default="adam", metavar="NAME", help="adam, adamw or sgd (adam)")
@@ -171,21 +188,23 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str,
         default="cosine",
         metavar="NAME",
-        help="constant, cosine or onecycle, in each phase (cosine)",
+        help="learning rate schedule of each phase: constant, cosine or onecycle (cosine)",
     )
-    train.add_argument("--warmup", type=int, default=0, metavar="N", help="updates of linear rise (0)")
-    train.add_argument("--clip", type=float | None, default=None, metavar="X", help="largest gradient norm (none)")
+    train.add_argument("--warmup", type=int, default=0, metavar="N", help="updates of linear warmup (0)")
+    train.add_argument(
+        "--clip", type=float | None, default=None, metavar="X", help="norm to which gradients are clipped (none)"
+    )
     train.add_argument("--batch-size", type=int, default=128, metavar="N", help="images in an update (128)")
     train.add_argument(
         "--patience",
         type=int | None,
         default=None,
         metavar="N",
-        help="epochs without a better validation loss that end a phase of growth (never)",
+        help="epochs without a lower validation loss after which a phase of growth ends (never)",
     )
     for part in ("optimisation", "evaluation", "classification"):
         train.add_argument(
-            f"--{part}", type=dict[str, Any], default={}, metavar="{...}", help=f"more of {PARTS[part]}, as YAML"
+            f"--{part}", type=dict[str, Any], default={}, metavar="{...}", help=f"more fields of {PARTS[part]}, as YAML"
         )
     run = p.add_argument_group("how it runs")
     run.add_argument("--device", type=str, default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 ... (cpu)")
@@ -194,14 +213,14 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="runs at a time, as processes that share the threads torch may use (one a core)",
+        help="number of runs at a time, in processes that share torch's threads (number of cores)",
     )
     run.add_argument(
         "--codes",
         type=str,
         default="auto",
         metavar="MODE",
-        help="codes of frozen stages: auto, memory or recompute; the numbers are the same (auto)",
+        help="codes of frozen stages: auto, memory or recompute; results are identical (auto)",
     )
     run.add_argument(
         "--out",
@@ -215,53 +234,58 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         "--resume",
         action=ActionYesNo,
         default=True,
-        help="go on after what is finished; --no_resume trains it again (yes)",
+        help="keep finished runs and continue unfinished ones; --no_resume trains all again (yes)",
     )
     run.add_argument(
-        "--retry-failed", action="store_true", help="try again what failed; without it a failed run is left as it is"
+        "--retry-failed", action="store_true", help="repeat failed runs (by default they are not repeated)"
     )
     run.add_argument(
         "--checkpoint-every",
         type=int | None,
         default=None,
         metavar="N",
-        help="updates between checkpoints inside a phase (by time, so that they cost at most 2 %% of it)",
+        help="updates between checkpoints inside a phase (such that they take at most 2 %% of the time)",
     )
     run.add_argument(
         "--deterministic",
         action="store_true",
-        help="refuse an operation that may give other bits when repeated, instead of doing it",
+        help="raise an error at an operation that is not deterministic",
     )
-    run.add_argument("--smoke", action="store_true", help="tiny data, one seed, under half a minute: does it run?")
     run.add_argument(
-        "--dry-run", action="store_true", help="do not train: predict FLOPs, time, memory and disk of each arm"
+        "--smoke", action="store_true", help="test that the study runs: tiny data, one seed, under half a minute"
     )
-    run.add_argument("--ui", action="store_true", help="do not train: show in the MLflow UI what there is")
-    run.add_argument("--port", type=int, default=5000, metavar="N", help="of the UI (5000)")
+    run.add_argument(
+        "--dry-run", action="store_true", help="do not train: predict FLOPs, time, memory and disk space of each arm"
+    )
+    run.add_argument("--ui", action="store_true", help="do not train: show the recorded runs in the MLflow UI")
+    run.add_argument("--port", type=int, default=5000, metavar="N", help="port of the UI (5000)")
     run.add_argument(
         "--host",
         type=str,
         default="127.0.0.1",
         metavar="NAME",
-        help="where the UI listens; on another than this, whoever reaches it can delete all (127.0.0.1)",
+        help="address of the UI; anybody who can reach it can delete all runs (127.0.0.1)",
     )
     run.add_argument(
-        "--config", action="config", metavar="FILE", help="YAML file with any of these options; later ones override it"
+        "--config",
+        action="config",
+        metavar="FILE",
+        help="YAML file with any of these options; later options override it",
     )
     run.add_argument("--help", "-h", action="help", help="show this page")
     return p
 
 
 def check_flags(given: Namespace) -> None:
-    """Raise InputError for an option that is yes or no and has another value."""
+    """Raise InputError if a flag has another value than true or false."""
     for name in FLAGS:
         need(isinstance(given[name], bool), f"{name} {given[name]!r} is not allowed: give true or false")
 
 
-def plainly(value: Any) -> Any:
-    """What the parser made of YAML, as plain dictionaries and lists."""
+def to_plain(value: Any) -> Any:
+    """Return a parsed value with its namespaces and tuples converted to dictionaries and lists."""
     if isinstance(value, Namespace):
         value = vars(value)
     if isinstance(value, dict):
-        return {name: plainly(each) for name, each in value.items()}
-    return [plainly(each) for each in value] if isinstance(value, (list, tuple)) else value
+        return {name: to_plain(each) for name, each in value.items()}
+    return [to_plain(each) for each in value] if isinstance(value, (list, tuple)) else value

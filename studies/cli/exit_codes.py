@@ -1,4 +1,4 @@
-"""How the command line of a study ends, whatever ends it: a sentence and an exit code, never a traceback for a user's mistake."""
+"""The exit code and the error message of the command of a study; a user's mistake never prints a traceback."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from stacked.runtime.interruption import Interruption
 from stacked.runtime.progress import say
 from stacked.util.atomic import REFUSED, unwritable
 from stacked.util.errors import Diverged
-from studies.record.kept import Removed
+from studies.record.backup import RecordRemoved
 
 
-def ended(prog: str, stop: Interruption, do: Callable[[], int], kept: Callable[[], str]) -> int:
-    """The exit code of `do`; 1 where training diverged, or the record was removed; 2 for bad input, and for a place that takes
-    no files; 128 and the signal's number when interrupted.
+def exit_code_of(prog: str, stop: Interruption, run: Callable[[], int], after_interruption: Callable[[], str]) -> int:
+    """Call `run` and return the exit code of the command `prog`; print one line for an expected error.
 
-    `kept` says what an interruption leaves: "" where it leaves nothing.
+    The code is that of `run`; 1 if training diverged or the folder of the record was removed; 2 for invalid input and for a
+    file that cannot be written; 128 plus the number of the signal after an interruption. after_interruption: returns the
+    sentence, printed after an interruption, that says what is saved ("": nothing is).
     """
     try:
-        return carried_out(prog, do)
-    except (Diverged, Removed) as error:
+        return carried_out(prog, run)
+    except (Diverged, RecordRemoved) as error:
         say(f"{prog}: {error}")
         return 1
     except OSError as error:
@@ -30,5 +31,6 @@ def ended(prog: str, stop: Interruption, do: Callable[[], int], kept: Callable[[
         say(f"{prog}: {unwritable(error.filename or 'a file', error)}")
         return 2
     except KeyboardInterrupt:
-        say(f"\n{prog}: interrupted{'; ' * bool(kept())}{kept()}")
+        saved = after_interruption()
+        say(f"\n{prog}: interrupted{'; ' * bool(saved)}{saved}")
         return 128 + (stop.number or signal.SIGINT)

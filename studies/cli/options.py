@@ -1,4 +1,4 @@
-"""What a study's command line means: options, checked, and the spec that all its runs share."""
+"""The checked options of a study of training runs, and their conversion to the spec that all its runs share."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisat
 from stacked.util.checks import choice, need, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import merged
-from studies.cli.command_line import plainly
+from studies.cli.command_line import to_plain
 from studies.record.names import configuration, slug
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
 EQUAL = ("flops", "updates", "seconds")
-#: seeds of a study: each is a run of every arm
+#: largest number of seeds; each arm has one run for each seed
 MOST_SEEDS = 10_000
-#: runs at a time
+#: largest number of runs at a time
 MOST_JOBS = 1000
-#: settings that are tried for an arm
+#: largest number of trials for each arm
 MOST_TRIALS = 1000
-#: options that are fields of the spec's data, under the same name
+#: options that are fields of DataSpec with the same name
 OF_DATA = ("limit", "image_size", "grey", "white_level", "max_megapixels")
 
 
 @dataclass(frozen=True)
 class Options:
-    """A command line, checked. `base` is the spec that all runs share but for policy, seed and budget."""
+    """Checked options of the command line; `base` is the spec of all runs, which differ in policy, seed and budget."""
 
     base: RunSpec
     arms: tuple[str, ...]
@@ -57,12 +57,12 @@ class Options:
 
     @property
     def configuration(self) -> str:
-        """Names what all runs of this study share: rows of one configuration can be put together."""
+        """The id of what all runs share; only rows of the same configuration can be combined."""
         return configuration(self.base, self.equal)
 
 
-def label_budget(text: str) -> int | None:
-    """A label budget: a number of labels, or None for "all"."""
+def parse_label_budget(text: str) -> int | None:
+    """Return a label budget: a number of labels, or None for "all"."""
     if text == "all":
         return None
     if not re.fullmatch("[0-9]{1,15}", text) or int(text) < 1:
@@ -70,8 +70,8 @@ def label_budget(text: str) -> int | None:
     return int(text)
 
 
-def level(text: float | str) -> float | tuple[float, ...]:
-    """A corruption level: a number, or for a composed corruption several, joined by "+"."""
+def parse_level(text: float | str) -> float | tuple[float, ...]:
+    """Return a corruption level: a number, or a tuple for the levels of a composed corruption, joined by "+"."""
     try:
         numbers = tuple(float(part) for part in str(text).split("+"))
     except ValueError as error:
@@ -82,7 +82,7 @@ def level(text: float | str) -> float | tuple[float, ...]:
 
 
 def options(study: str, given: Namespace) -> Options:
-    """The options that a parsed command line means; InputError names what is wrong with it."""
+    """Return the checked options of parsed arguments; raise InputError for a value that is not allowed."""
     values = vars(given)
     choice(values["equal"], EQUAL, "equal")
     choice(values["codes"], ("auto", "memory", "recompute"), "codes")
@@ -112,22 +112,22 @@ def options(study: str, given: Namespace) -> Options:
         clip=values["clip"],
         batch_size=values["batch_size"],
         corruption=values["corruption"],
-        corruption_level=tuple(level(each) for each in values["level"]),
+        corruption_level=tuple(parse_level(each) for each in values["level"]),
         loss=tuple(values["loss"]),
         patience=values["patience"],
     )
     classification = Classification(
-        labels=tuple(label_budget(str(text)) for text in values["labels"]),
+        labels=tuple(parse_label_budget(str(text)) for text in values["labels"]),
         updates=20 if given.smoke else Classification.updates,
     )
     base = RunSpec(
-        policy="joint",  # of all policies the one that asks least of losses; each arm's own spec is checked before it runs
+        policy="joint",  # the policy that allows most losses; the spec of each arm is checked before it runs
         data=DataSpec(data, **{name: values[name] for name in OF_DATA}),
-        stack=merged(stack, plainly(values["stack"])),
+        stack=merged(stack, to_plain(values["stack"])),
         budget=Budget(tuple(values["epochs"]), values["finetune"], values["unit"]),
-        optimisation=merged(optimisation, plainly(values["optimisation"])),
-        evaluation=merged(Evaluation(), plainly(values["evaluation"])),
-        classification=merged(classification, plainly(values["classification"])),
+        optimisation=merged(optimisation, to_plain(values["optimisation"])),
+        evaluation=merged(Evaluation(), to_plain(values["evaluation"])),
+        classification=merged(classification, to_plain(values["classification"])),
     )
     out = values["out"] or str(
         Path("results") / study / f"{slug(base.data.name)}-{configuration(base, values['equal'])}"

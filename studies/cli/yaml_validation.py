@@ -1,4 +1,4 @@
-"""YAML as users write it: read as jsonargparse reads it, after a look at what it would become."""
+"""Checks YAML of the command line before jsonargparse uses it: no tags, duplicate names, cycles or huge expansions."""
 
 from __future__ import annotations
 
@@ -16,78 +16,79 @@ from stacked.util.checks import need
 from stacked.util.errors import InputError
 from stacked.util.serialization import DEEPEST, check_plain
 
-#: Words, lists and mappings of a text, everything counted that an alias stands for.
-MOST = 10_000
+#: The largest number of values in a YAML text, counted after aliases are expanded.
+MAX_VALUES = 10_000
 
 
 def install() -> None:
-    """Have every parser of jsonargparse read its YAML by `load`."""
+    """Make every parser of jsonargparse read YAML with `load`."""
     set_loader("yaml", load, (yaml.YAMLError,))
 
 
-_as_it_stands = get_loader("yaml")
+_load_unchecked = get_loader("yaml")
 
 
 def load(text: str) -> Any:
-    """The plain values that a YAML text says.
+    """Return the plain values of a YAML text.
 
-    Raises yaml.YAMLError for a text that is not YAML, gives a name twice, has tags, refers to itself, or would become too much.
+    Raises yaml.YAMLError for a text that is not YAML, has a duplicate name or a tag, contains itself, or has more than
+    `MAX_VALUES` values.
     """
     try:
         check(text)
-        values = _as_it_stands(text)
+        values = _load_unchecked(text)
         check_plain(values)
-    except (ValueError, OverflowError) as error:  # of 1:00:00... too, which is a number to base 60 there
+    except (ValueError, OverflowError) as error:  # also for 1:00:00..., which YAML 1.1 reads as a number in base 60
         raise yaml.YAMLError(str(error)) from error
-    except TypeError as error:  # jsonargparse's, of `5:` and `?`
-        raise yaml.YAMLError("a name that is not a word") from error
+    except TypeError as error:  # raised by jsonargparse for `5:` and `?`
+        raise yaml.YAMLError("a name that is not a string") from error
     return values
 
 
-def check_words(words: Sequence[str]) -> None:
-    """Raise InputError for a word that jsonargparse would stumble over: YAML whose only name is a number, or none."""
-    for word in words:
+def check_arguments(argv: Sequence[str]) -> None:
+    """Raise InputError for an argument with a YAML mapping whose name is a number or empty; jsonargparse would crash."""
+    for word in argv:
         text = word.partition("=")[2] if word.startswith("--") else word
         try:
-            _as_it_stands(text)
+            _load_unchecked(text)
         except TypeError as error:
-            raise InputError(f"{word!r} is not allowed: give names that are words, as in {{lr: 0.1}}") from error
+            raise InputError(f"{word!r} is not allowed: give names that are strings, as in {{lr: 0.1}}") from error
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
-            continue  # the parser tells of them
+            continue  # the parser reports them
 
 
-def configs(words: list[str]) -> Iterator[str]:
-    """What follows --config, also where its name is cut short, as argparse allows: files, or YAML itself."""
-    for word, after in pairwise([*words, ""]):
+def config_values(argv: list[str]) -> Iterator[str]:
+    """Yield the values of --config (also abbreviated, as argparse allows): paths of files, or YAML texts."""
+    for word, after in pairwise([*argv, ""]):
         option, given, path = word.partition("=")
         if option.startswith("--con") and "--config".startswith(option):
             yield path if given else after
 
 
-def check_files(words: list[str], lists: Sequence[str]) -> None:
-    """Raise InputError for a file of --config that gives no list where one of `lists` takes one, or names another file.
+def check_config_files(argv: list[str], lists: Sequence[str]) -> None:
+    """Raise InputError if a file of --config names another file, or gives an option of `lists` a value that is no list.
 
-    jsonargparse would tell of its own insides, iterate over a mapping while it changes it, or read a file within itself for ever.
+    jsonargparse would print internal errors for these, or read a file that names itself for ever.
     """
-    for path in configs(words):
+    for path in config_values(argv):
         try:
             values = load(Path(path).read_text(encoding="utf-8") if os.path.isfile(path) else path)
         except (yaml.YAMLError, UnicodeDecodeError, OSError):
-            continue  # the parser tells of them
+            continue  # the parser reports them
         if not isinstance(values, dict):
             continue
-        need("config" not in values, f"{path} names another file with config: give each of them with --config")
+        need("config" not in values, f"{path} names another file with config: give each file with --config")
         for name in lists:
             given = values.get(name, [])
             need(
                 isinstance(given, list),
-                f"{name} {given!r} of {path} is not allowed: give a list, as in [1, 2] or [joint]",
+                f"{name} {given!r} in {path} is not allowed: give a list, as in [1, 2] or [joint]",
             )
 
 
-def fault(words: list[str]) -> str:
-    """Why the first word in braces that is no such YAML is none, which jsonargparse does not say; "" where all are."""
-    for word in words:
+def yaml_error(argv: list[str]) -> str:
+    """Return what is wrong with the first argument in braces that is not valid YAML; "" if all are valid."""
+    for word in argv:
         text = "".join(word.partition("{")[1:]) if word.startswith(("{", "--")) else ""
         try:
             load(text)
@@ -98,7 +99,10 @@ def fault(words: list[str]) -> str:
 
 @dataclass
 class Collection:
-    """A list or a mapping that has begun: how much is in it by now, and a mapping's names."""
+    """A list or mapping that is being read.
+
+    size: number of values so far. children: number of direct children (names and values). names: names of a mapping.
+    """
 
     anchor: str | None
     mapping: bool
@@ -107,19 +111,19 @@ class Collection:
     names: set[str] = field(default_factory=set)
 
     def add(self, size: int, word: str | None) -> None:
-        """Note a child of so much; `word` where it is one."""
+        """Add a child of `size` values; `word`: its text if it is a scalar."""
         if self.mapping and self.children % 2 == 0 and word is not None:
             if word in self.names:
                 raise ValueError(f"{word!r} is given twice")
             self.names.add(word)
         self.children += 1
         self.size += size
-        if self.size > MOST:
-            raise ValueError(f"more than {MOST:,} values")
+        if self.size > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES:,} values")
 
 
 def check(text: str) -> None:
-    """Raise ValueError for what YAML allows and nobody means; yaml.YAMLError for what is not YAML."""
+    """Raise ValueError for a tag, a duplicate name, a cycle, deep nesting or too many values; yaml.YAMLError for no YAML."""
     sizes: dict[str, int] = {}
     around = [Collection(None, False)]
     for event in _events(text):
@@ -130,10 +134,10 @@ def check(text: str) -> None:
             if len(around) > DEEPEST:
                 raise ValueError(f"nested deeper than {DEEPEST} levels")
         elif isinstance(event, yaml.CollectionEndEvent):
-            ended = around.pop()
-            if ended.anchor:
-                sizes[ended.anchor] = ended.size
-            around[-1].add(ended.size, None)
+            closed = around.pop()
+            if closed.anchor:
+                sizes[closed.anchor] = closed.size
+            around[-1].add(closed.size, None)
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in [each.anchor for each in around]:
                 raise ValueError(f"{event.anchor!r} is part of itself")

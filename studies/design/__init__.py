@@ -1,1 +1,1 @@
-"""What a study is: the study and its session, arms, search spaces, claims, measurements and drawings."""
+"""The parts of a study: study and session, arms, search spaces, claims, measurements and drawings."""

@@ -15,18 +15,19 @@ from studies.design.search import Search
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
 
-#: parts of a spec in which arms may differ; data and how curves are measured are a study's alone
+#: parts of a spec in which arms may differ; data and evaluation are the same for all arms
 CHANGEABLE = ("stack", "budget", "optimisation", "classification")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to train: a policy (default: the one of its name), and the fields in which its spec differs from the study's.
+    """A way to train: a policy, and the fields in which its spec differs from that of the study.
 
-    `changes` maps dotted names of fields to plain values: {"optimisation.optimiser": "sgd", "stack.init": "uniform"}. An arm
-    with `own_budget` has the study's budget as it stands; others get as much as the study's `measure_of` arm. `search`: the
-    fields that tuning draws for this arm, beside those that the study draws for all; `tuned` is False for an arm that is left
-    as it is. `tuned_by`: the measure on validation images by which its trials are compared ("": the study's).
+    policy: name of the policy ("": the name of the arm). changes: plain values by dotted field name, such as
+    {"optimisation.optimiser": "sgd", "stack.init": "uniform"}. own_budget: whether the arm keeps the budget of the study;
+    otherwise it has the same cost as the study's `measure_of` arm. search: search space of tuning, in addition to that of the
+    study. tuned: whether the arm is tuned. tuned_by: measure on validation images by which its trials are compared ("": that
+    of the study).
     """
 
     name: str
@@ -38,14 +39,14 @@ class Arm:
     tuned_by: str = ""
 
     def spec(self, base: RunSpec) -> RunSpec:
-        """The spec of a run of this arm, before its seed and its budget; InputError when it cannot be trained."""
+        """Return the spec of this arm, whose seed and budget are still those of `base`; InputError if it is not valid."""
         try:
             return dataclasses.replace(base, policy=self.grows_by, **self.parts(base))
         except InputError as error:
             raise InputError(f"arm {self.name!r}: {error}") from error
 
     def with_values(self, values: Mapping[str, Any]) -> Arm:
-        """The arm with these fields changed as well."""
+        """Return the arm with these additional changes."""
         return dataclasses.replace(self, changes={**self.changes, **values})
 
     @property
@@ -54,7 +55,7 @@ class Arm:
         return self.policy or self.name
 
     def trains(self, base: RunSpec) -> bool:
-        """Whether it can be trained with what `base` says."""
+        """Return whether the arm is valid with the spec `base`."""
         try:
             self.spec(base)
         except InputError:
@@ -62,7 +63,7 @@ class Arm:
         return True
 
     def parts(self, base: RunSpec) -> dict[str, Any]:
-        """The parts of `base` that this arm changes, as it has them; InputError for a field that is not there."""
+        """Return the parts of `base` that the arm changes, with its changes; InputError for an unknown field."""
         parts: dict[str, dict[str, Any]] = {}
         for name, value in self.changes.items():
             part, _, inner = name.partition(".")

@@ -1,4 +1,4 @@
-"""What a paper reports, and what a study compares beyond it, to be held beside the rows."""
+"""Claims of a paper, and further comparisons, that a study tests with its rows."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from stacked.util.checks import need
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement on an arm's metric: its number, or how it compares with another arm, or what it stays at.
+    """A claim on a metric of an arm: its value, or its order or equality relative to another arm.
 
-    text: the claim, with its table or figure. metric: the column of the rows. Exactly one of these three is given. paper: the
-    number as printed there, in the metric's shown unit. against: the arm, "pca" or "mean image" than which `arm` is claimed to
-    have a lower (or, with `higher`, a higher) value. stays_at: the arm or reference from whose value `arm` is claimed to stay
-    within a part `margin`.
+    text: the claim, with its table or figure. arm: the arm. metric: a column of the rows. Exactly one of `paper`, `against` and
+    `stays_at` is given. paper: the value as the paper prints it. against: the arm, "pca" or "mean image" whose value is
+    higher than that of `arm`, or lower if `higher` is True. stays_at: the arm or reference from whose value `arm` differs by
+    less than the fraction `margin`.
 
-    plus_minus: the paper's own ± of its number, in the same unit. images: of the paper's test set, from which the margin of an
-    accuracy without a ± follows. differs: what differs here. data: that of the paper; runs on other data, or on a part of it,
-    test nothing.
+    plus_minus: the ± of the paper, in the same unit. images: number of test images of the paper, which determines the margin of
+    an accuracy without ±. differs: differences between the paper's setting and ours. data: dataset of the paper; runs on other
+    data, or on a part of it, do not test the claim.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""A figure that a study has of its own."""
+"""A figure that belongs to one study."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Of = ParamSpec("Of")
 
 @dataclass(frozen=True)
 class Drawing(Generic[Of]):
-    """A figure: what it shows, in a sentence or two, and what draws it from a study's record (None: for want of data)."""
+    """A figure: its caption, and the function that draws it from the record of a study (and returns None without data)."""
 
     caption: str
     draw: Callable[Of, Figure | None]

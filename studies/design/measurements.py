@@ -1,4 +1,4 @@
-"""What a study of measurements consists of: methods that measure themselves with a seed, and what they find."""
+"""The parts of a study of measurements: methods, and the values that they yield."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Measurement(NamedTuple):
-    """One value: of an `arm`, under a `condition` ("": there is only one), in the unit of its measure."""
+    """One measured value of an `arm` under a `condition` ("": there is only one), in the unit of its measure."""
 
     arm: str
     condition: str
@@ -23,13 +23,13 @@ class Measurement(NamedTuple):
 
 @dataclass(frozen=True)
 class Context:
-    """What a method is measured on: the data, the command line's values, and the folder of the record."""
+    """What a method gets: the data, the parsed command line, and the folder of the record."""
 
     splits: Splits
     given: argparse.Namespace
     out: Path
 
 
-#: measures itself, in what its session gives (a Context, where there are data) and with a seed; where it cannot, it raises
-#: InputError before it has measured anything
+#: function of the session's context (a Context if the study has data) and a seed that yields the measurements of a method; it
+#: raises InputError, before the first measurement, if it cannot run
 Method: TypeAlias = Callable[[Any, int], Iterable[Measurement]]

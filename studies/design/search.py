@@ -1,4 +1,4 @@
-"""Search spaces: the values that a trial of tuning may give to a field of a spec, and which of them each trial gets."""
+"""Search spaces of tuning: the range of each field, and the point of the space that each trial gets."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-#: The part of a range, from each end, in which a chosen value lies at its edge.
+#: The fraction of a range, at each end, that counts as its edge.
 EDGE = 0.1
 
 
 @dataclass(frozen=True)
 class LogRange:
-    """Numbers from `low` to `high`, uniform in their logarithm, with three significant digits."""
+    """Numbers from `low` to `high`, log-uniform, rounded to three significant digits."""
 
     low: float
     high: float
 
     def at(self, place: float) -> float:
-        """The number at a place from 0 (low) to 1 (high)."""
+        """Return the number at a position from 0 (`low`) to 1 (`high`)."""
         return float(f"{self.low * (self.high / self.low) ** place:.3g}")
 
     def edge(self, value: float) -> str:
-        """ "low" or "high" for a number in the outer tenth of the range, else ""."""
+        """Return "low" or "high" for a number in the outer tenth of the range, else ""."""
         place = math.log(value / self.low) / math.log(self.high / self.low)
         return "low" if place < EDGE else "high" if place > 1 - EDGE else ""
 
@@ -33,28 +33,28 @@ class LogRange:
 
 @dataclass(frozen=True)
 class Times:
-    """The study's own number of the field times a factor from `low` to `high`, uniform in its logarithm."""
+    """The default value of the field times a log-uniform factor from `low` to `high`."""
 
     low: float
     high: float
 
     def of(self, own: float) -> LogRange:
-        """The range for a study with this number."""
+        """Return the range for the default value `own`."""
         return LogRange(own * self.low, own * self.high)
 
 
 @dataclass(frozen=True)
 class Among:
-    """One of these values, each as likely; numbers are given in ascending order."""
+    """One of these values with equal probability; numbers must be in ascending order."""
 
     values: tuple[Any, ...]
 
     def at(self, place: float) -> Any:
-        """The value at a place from 0 (the first) to 1 (the last)."""
+        """Return the value at a position from 0 (the first) to 1 (the last)."""
         return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
 
     def edge(self, value: Any) -> str:
-        """ "low" or "high" for the smallest or largest of numbers, else ""; words have no edge."""
+        """Return "low" or "high" for the smallest or largest number, else ""; strings have no edge."""
         if isinstance(value, str) or len(self.values) < 2:
             return ""
         return "low" if value == self.values[0] else "high" if value == self.values[-1] else ""
@@ -63,17 +63,17 @@ class Among:
         return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in self.values)
 
 
-#: what may be drawn for fields of a spec, by dotted name: {"optimisation.lr": LogRange(1e-3, 1e-1)}
+#: a search space: ranges by dotted field name, as {"optimisation.lr": LogRange(1e-3, 1e-1)}
 Space: TypeAlias = Mapping[str, LogRange | Among]
-#: the same for a study whatever its command line says
+#: a search space that may contain factors of default values, which depend on the command line
 Search: TypeAlias = Mapping[str, LogRange | Among | Times]
 
 
 def places(fields: Sequence[str], trials: int, seed: int) -> list[dict[str, float]]:
-    """For each trial a place from 0 to 1 in the range of every field: points of a scrambled Sobol sequence.
+    """Return a position from 0 to 1 for every field, for each trial: the points of a scrambled Sobol sequence.
 
-    They cover the space more evenly than independent draws do, and the first points of a longer sequence are those of a
-    shorter one: trials can be added later, and done in any order.
+    The points cover the space more evenly than independent draws. A longer sequence starts with the points of a shorter one, so
+    that trials can be added later.
     """
     if not fields:
         return [{} for _ in range(trials)]

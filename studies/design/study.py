@@ -1,4 +1,4 @@
-"""A study, and a session of it: what `main` of studies.framework asks of every kind of study."""
+"""The interface of a study and of its session, which `main` of studies.framework calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stacked.cli.command import called
 
 
 class Session(ABC):
-    """One call of a study's command, its words read; its methods are called in the order in which they stand here.
+    """One call of the command of a study with parsed arguments; the methods are called in the order of their definition.
 
     out: the folder of the record. is_recording: whether the record is being made, so that an interruption leaves what is done.
     """
@@ -20,39 +20,40 @@ class Session(ABC):
     is_recording: bool = False
 
     def begin(self) -> int | None:
-        """Load and check what is needed, before the folder is touched; the exit code where no record was asked for."""
+        """Load and check everything before the folder is changed; return the exit code if no record is to be made."""
         return None
 
     @abstractmethod
     def prepare(self) -> None:
-        """Note in the folder, which is locked now, what its rows share; InputError where it holds rows of something else."""
+        """Write into the locked folder what its rows share; raise InputError if it holds rows of another configuration."""
 
     @abstractmethod
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
-        """Measure what is missing, and yield after each row that is written; ends early, or raises Interrupted, when told to."""
+        """Measure what is missing, and yield after each row; return, or raise Interrupted, once `stop` returns True."""
 
     @abstractmethod
     def report(self, command: str) -> bool:
-        """Write figures and page from the rows; False where none are made. `command` made them."""
+        """Write the figures and the page, which shows `command`, from the rows; return False if there is no page."""
 
     @abstractmethod
     def block(self, root: Path) -> str:
-        """What the index of records, which lies in `root`, says of this one, as Markdown."""
+        """Return the block of this record for the index of records in the folder `root`, as Markdown."""
 
     @abstractmethod
     def end(self) -> int:
-        """Print what came of it, when the folder is free again; the exit code: 0, or 1 where something failed."""
+        """Print a summary after the folder is unlocked; return the exit code: 0, or 1 if something failed."""
 
     def close(self) -> None:  # noqa: B027
-        """Give back what the session held, whatever became of it."""
+        """Release the resources of the session; called after errors as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study(ABC):
-    """A question and what its command does to answer it.
+    """A question, and the command that answers it.
 
-    name: of its records in results/. protocol: how it is answered, as Markdown for its page, values in braces. module: its name
-    below `studies`, where that is not `name`. after_interruption: what is told of what an interruption leaves.
+    name: folder of its records in results/. title, question: as on its page. protocol: methods section of its page, as Markdown
+    with fields in braces. module: name of its module in `studies` ("": `name`). after_interruption: sentence, printed after an
+    interruption, that says what is saved.
     """
 
     name: str
@@ -60,13 +61,13 @@ class Study(ABC):
     question: str
     protocol: str
     module: str = ""
-    after_interruption: str = "what is done is kept, and the same command goes on from there"
+    after_interruption: str = "finished results are saved; the same command continues from there"
 
     @property
     def prog(self) -> str:
-        """How its command is called."""
+        """How the command is called, as "python -m studies.layerwise"."""
         return called(f"studies.{self.module or self.name}")
 
     @abstractmethod
-    def session(self, words: list[str]) -> Session:
-        """The session that the words after the command's name ask for; InputError for words that are not allowed."""
+    def session(self, argv: list[str]) -> Session:
+        """Return the session of the command-line arguments `argv`; raise InputError for arguments that are not allowed."""

@@ -1,4 +1,4 @@
-"""Learning curves: quality against updates, compute and time, with the references beside them."""
+"""Learning curves: error and accuracy against updates, compute and time, with reference levels."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _WHOLE: LineStyle = "-"
 _PART: LineStyle = (0, (2.2, 1.3))
 _LEVEL: LineStyle = ":"
 _ROWS = {
-    "eval/recon_mse": ("held-out MSE per pixel", 1.0),
-    "eval/probe_acc": ("held-out probe accuracy, %\n(log error)", 100.0),
+    "eval/recon_mse": ("validation MSE per pixel", 1.0),
+    "eval/probe_acc": ("validation probe accuracy, %\n(log scale of error)", 100.0),
 }
 _COSTS = {
     "step": "updates",
@@ -38,9 +38,9 @@ LOGARITHMIC = ("eval/recon_mse",)
 def draw_curves(
     curves: pd.DataFrame, arms: Sequence[str], colours: dict[str, str], reference: dict[str, float]
 ) -> Figure | None:
-    """A row a measurement, a column a cost, the y axis shared in a row; None when nothing was measured.
+    """Return a grid of panels with a row for each measurement and a column for each cost; None without data.
 
-    `curves` holds finished runs only. An arm of a single step (it does not train) becomes a dotted level.
+    curves: points of finished runs. An arm with a single step, which is not trained, is drawn as a dotted level.
     """
     rows = [metric for metric in _ROWS if metric in curves and curves[metric].notna().any()]
     costs = [cost for cost in _COSTS if cost in curves and curves[cost].notna().any()]
@@ -70,11 +70,11 @@ def draw_curves(
 
 
 def over_seeds(curves: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
-    """One arm's curve: columns phase, x (mean cost), mean, low, high (95 % t interval), n; ordered by step.
+    """Return the curve of an arm: columns phase, step, x (mean cost), n, mean, low, high (95 % t interval), by step.
 
-    What is drawn on a logarithmic axis is averaged there: an interval of the plain mean may reach below zero. Seeds are
-    aligned by the step within a phase, and only steps at which every seed was measured are kept: a
-    mean over changing seeds would jump.
+    Metrics of a logarithmic axis are averaged in the logarithm, because an interval of the plain mean may reach below zero. Seeds
+    are aligned by the step within a phase. Only steps at which every seed was measured are kept; with changing seeds the mean
+    would jump.
     """
     measured = curves.dropna(subset=[metric, cost])
     seeds = measured["seed"].nunique()
@@ -112,7 +112,7 @@ def _draw_arm(axes: Axes, summary: pd.DataFrame, scale: float, colour: str, line
 
 
 def _reference_levels(line: Sequence[Axes], reference: dict[str, float]) -> None:
-    """Dashed levels through a row of panels, named at its right end."""
+    """Draw dashed reference levels through a row of panels, with their labels at the right end."""
     names = [name for name in REFERENCES if name in reference]
     for axes in line:
         for name in names:
@@ -131,7 +131,7 @@ def _cost_axis(axes: Axes, label: str) -> None:
 
 
 def _line_style(curves: pd.DataFrame, arm: str) -> LineStyle:
-    """Dotted for an arm that does not train; dashed, to show the line beneath, where another goes on from it."""
+    """Return the line style of an arm: dotted if it is not trained; dashed if another arm continues its training."""
     if curves.loc[curves["arm"] == arm, "step"].nunique() == 1:
         return _LEVEL
     phases = {name: set(rows["phase"]) for name, rows in curves.groupby("arm")}
@@ -160,7 +160,7 @@ def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves
         title = f"mean over n = {n} seeds (of log MSE); band: 95 % t interval of the mean"
     else:
         title = "a single seed: no interval"
-    columns = min(len(handles), max(1, 120 // (6 + max(map(len, shown)))))  # of letters, as many as fit a line
+    columns = min(len(handles), max(1, 120 // (6 + max(map(len, shown)))))  # a line has room for 120 letters
     legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, title=title)
     legend.set_alignment("left")
     legend.get_title().set_fontsize(FONT)

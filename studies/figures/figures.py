@@ -1,4 +1,4 @@
-"""The figures of a study by name; bands and bars are 95 % t intervals of the mean over seeds."""
+"""The general figures of studies of training runs, by name; bands and bars are 95 % t intervals of the mean over seeds."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ __all__ = ["ARM_COLOURS", "CAPTIONS", "Record", "arm_colours", "draw", "drawn"]
 _INTERVAL = "the 95 % t interval of the mean over seeds"
 
 CAPTIONS = {
-    "headline": "Left: reconstruction error of the test set at full depth, and PCA's as a dashed "
-    "line. Right: test accuracy from the bottleneck, spaced by the logarithm of the "
+    "headline": "Left: reconstruction error on the test set at full depth (lower is better); dashed: PCA. "
+    "Right: test accuracy from the bottleneck (higher is better), on a logarithmic scale of the "
     f"error. Small dots are single seeds; bars are {_INTERVAL}.",
-    "curves": "Reconstruction error and linear probe accuracy during training, at the "
-    f"depth reached so far, against updates, compute and time. Bands are {_INTERVAL}; "
-    "seconds are means over seeds at the same step. Thin vertical lines: a stage is "
-    "added. Dashed in colour: an arm from which another goes on. Dotted: an arm that "
-    "does not train.",
-    "reconstructions": "Test images and what each arm restores from each depth, of one seed; at the right "
-    "the arm's test MSE from that depth, mean over seeds.",
-    "filters": "First-stage encoder filters of one seed, each arm on a colour scale of its own: "
-    "blue is negative, red positive (filters of three input channels: shown as colours "
+    "curves": "Reconstruction error (lower is better) and linear probe accuracy (higher is better) on "
+    "validation images during training, at the current depth, against updates, compute and time. "
+    f"Bands are {_INTERVAL}; seconds are means over seeds at the same step. A thin, nearly vertical "
+    "line: a stage was added. Dashed in colour: an arm whose training another arm continues. "
+    "Dotted: an arm that is not trained.",
+    "reconstructions": "Test images and their reconstructions by each arm from each depth, for one seed. At the right: "
+    "the mean test MSE over seeds from that depth (lower is better).",
+    "filters": "Encoder filters of the first stage for one seed; each arm has its own colour scale: "
+    "blue is negative, red positive (filters of three input channels are shown as colours "
     "around grey).",
-    "probe_by_depth": "Test accuracy of a linear probe on the frozen codes of each depth; depth 0 is the "
-    f"pixels. Bars are {_INTERVAL}.",
-    "label_budget": "Test accuracy of the classifier on the bottleneck by number of labels, and its "
-    "difference from the reference arm for arms that train. Small dots are single "
+    "probe_by_depth": "Test accuracy of a linear probe on the frozen codes of each depth (higher is better); depth 0 is "
+    f"the pixels. Bars are {_INTERVAL}.",
+    "label_budget": "Left: test accuracy of the classifier on the bottleneck by number of labels (higher is better). "
+    "Right: its difference from the reference arm, for arms that are trained. Small dots are single "
     f"seeds; bars are {_INTERVAL}.",
 }
 
 
 def draw(name: str, study: Record) -> bytes | None:
-    """The PNG of the figure `name` (a key of CAPTIONS), or None when the study has no data for it."""
-    painters: dict[str, Callable[[Record], Figure | None]] = {
+    """Return the PNG of the figure `name` (a key of CAPTIONS); None if the study has no data for it."""
+    functions: dict[str, Callable[[Record], Figure | None]] = {
         "headline": _headline,
         "curves": _curves,
         "reconstructions": _reconstructions,
@@ -50,13 +50,13 @@ def draw(name: str, study: Record) -> bytes | None:
         "probe_by_depth": _probe_by_depth,
         "label_budget": _label_budget,
     }
-    return drawn(painters[name], study)
+    return drawn(functions[name], study)
 
 
-def drawn(paint: Callable[[Record], Figure | None], study: Record) -> bytes | None:
-    """The PNG of what `paint` draws in the look that all figures share, or None."""
+def drawn(draw_figure: Callable[[Record], Figure | None], study: Record) -> bytes | None:
+    """Return the PNG of the figure that `draw_figure` returns, drawn in the common style; None if it returns None."""
     with style():
-        figure = paint(study)
+        figure = draw_figure(study)
         return None if figure is None else png(figure)
 
 

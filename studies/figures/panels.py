@@ -1,4 +1,4 @@
-"""Single panels of final results: every seed a dot, and the mean with its 95 % t interval over seeds."""
+"""Panels of final results: a dot for each seed, and the mean with its 95 % t interval over seeds."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-#: Letters of arms' names that stand side by side below a panel; of more, they are slanted.
+#: Total number of letters of tick labels below a panel above which the labels are rotated.
 MOST_LETTERS = 48
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the figures are drawn from; `rows` may hold failed runs, which no figure shows."""
+    """The data of figures: rows (failed runs are not shown), curves, reference levels, samples and the reference arm."""
 
     rows: pd.DataFrame
     curves: pd.DataFrame | None = None
@@ -37,37 +37,37 @@ class Record:
 
     @cached_property
     def arms(self) -> list[str]:
-        """Arms with a finished run, in order of first appearance."""
+        """The arms with a finished run, in order of first appearance."""
         done = set(finished(self.rows)["arm"])
         return [arm for arm in arms_of(self.rows) if arm in done]
 
     @cached_property
     def colours(self) -> dict[str, str]:
-        """A colour an arm, the same whether or not a run failed."""
+        """The colour of each arm, which does not depend on whether runs failed."""
         return arm_colours(arms_of(self.rows))
 
     def values(self, arm: str, metric: str) -> pd.Series:
-        """The arm's measurements indexed by seed; empty when there is no such metric."""
+        """Return the values of a metric of an arm, indexed by seed; empty if the metric does not exist."""
         return by_seed(self.rows, arm, metric) if metric in self.rows else pd.Series(dtype="float64")
 
     def measured(self, metrics: Sequence[str]) -> list[str]:
-        """The arms that measured at least one of the metrics."""
+        """Return the arms for which at least one of the metrics was measured."""
         return [arm for arm in self.arms if any(len(self.values(arm, metric)) for metric in metrics)]
 
     @cached_property
     def budgets(self) -> list[str]:
-        """The label budgets that were measured, ascending, "all" last."""
+        """The measured label budgets, ascending with "all" last."""
         return [name for name in budgets(self.rows.columns) if self.measured([f"final/classifier_acc_{name}"])]
 
     @cached_property
     def depths(self) -> list[int]:
-        """The depths that were probed, ascending; 0 is the pixels."""
+        """The depths with a linear probe, ascending; 0 is the pixels."""
         known = depths(self.rows.columns, "final/probe_acc")
         return [depth for depth in known if self.measured([f"final/probe_acc_depth{depth}"])]
 
 
 def recon_panel(axes: Axes, study: Record) -> None:
-    """Test MSE at full depth by arm, on a log scale, with PCA's as a dashed level."""
+    """Draw the test MSE of each arm at full depth on a log scale, with that of PCA as a dashed line."""
     metric = "final/recon_mse"
     arms = study.measured([metric])
     values = [study.values(arm, metric) for arm in arms]
@@ -89,7 +89,7 @@ def recon_panel(axes: Axes, study: Record) -> None:
 
 
 def depth_panel(axes: Axes, study: Record) -> None:
-    """Linear probe accuracy by depth; the pixels are one point for all arms and a dashed level."""
+    """Draw the linear probe accuracy by depth; the accuracy on pixels is a point and a dashed line."""
     columns = {float(depth): f"final/probe_acc_depth{depth}" for depth in study.depths}
     _accuracy_lines(axes, study, columns, dodge=0.07)
     if 0.0 in columns:
@@ -102,7 +102,7 @@ def depth_panel(axes: Axes, study: Record) -> None:
 
 
 def budget_panel(axes: Axes, study: Record) -> None:
-    """Classifier accuracy by number of labels."""
+    """Draw the classifier accuracy by number of labels."""
     columns = _budget_columns(study)
     _accuracy_lines(axes, study, columns, dodge=0.025 * _extent(columns), dots=True)
     _budget_axis(axes, study, columns)
@@ -110,7 +110,7 @@ def budget_panel(axes: Axes, study: Record) -> None:
 
 
 def budget_difference_panel(axes: Axes, study: Record) -> None:
-    """Differences in classifier accuracy from the reference arm, paired by seed, of arms that train."""
+    """Draw differences in classifier accuracy from the reference arm, paired by seed, for arms that are trained."""
     columns = _budget_columns(study)
     others = [arm for arm in study.arms if arm != study.reference_arm and arm in trained_arms(study.rows)]
     step = 0.07 * _extent(columns)
@@ -129,13 +129,13 @@ def budget_difference_panel(axes: Axes, study: Record) -> None:
         if means:
             labels.append((means[-1], arm, study.colours[arm]))
     _budget_axis(axes, study, columns)
-    axes.set_ylabel("difference in test accuracy, points")
-    axes.set_title(f"Difference from {study.reference_arm}, paired by seed")
+    axes.set_ylabel("difference in test accuracy, percentage points")
+    axes.set_title(f"Difference from {study.reference_arm}, higher is better")
     label_ends(axes, axes.get_xlim()[1], labels)
 
 
 def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dodge: float, dots: bool = False) -> None:
-    """A line an arm through its means in %, moved sideways so that intervals do not cover each other."""
+    """Draw a line through the means of each arm in percent, shifted so that intervals do not overlap."""
     arms = study.measured(list(columns.values()))
     everything: list[pd.Series] = []
     labels = []
@@ -153,7 +153,7 @@ def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dod
         labels.append((float(points[-1][1].mean()), arm, colour))
     accuracy_axis(axes, np.concatenate(everything))
     axes.grid(visible=False, axis="x")
-    axes.set_ylabel("test accuracy, %" + (" (log error)" if axes.get_yscale() == "function" else ""))
+    axes.set_ylabel("test accuracy, %" + (" (log scale of error)" if axes.get_yscale() == "function" else ""))
     left, right = min(columns), max(columns)
     margin = 0.08 * _extent(columns)
     axes.set_xlim(left - margin, right + margin)
@@ -199,9 +199,9 @@ def _mean_and_interval(axes: Axes, x: float, values: pd.Series, colour: str) -> 
 
 
 def _budget_columns(study: Record) -> dict[float, str]:
-    """Place on the axis (log10 of the labels) -> metric; "all" at train_labels, else a decade farther."""
+    """Return the metric by position, log10 of the number of labels; "all" is at train_labels, or a decade to the right."""
     largest = max((float(budget) for budget in study.budgets if budget != "all"), default=100.0)
-    beyond = max(study.reference.get("train_labels", 10 * largest), 1.5 * largest)  # beside, never on, a number
+    beyond = max(study.reference.get("train_labels", 10 * largest), 1.5 * largest)  # must not coincide with a budget
     places = {budget: log10(beyond if budget == "all" else float(budget)) for budget in study.budgets}
     return {place: f"final/classifier_acc_{budget}" for budget, place in places.items()}
 
@@ -213,7 +213,7 @@ def _budget_axis(axes: Axes, study: Record, columns: Mapping[float, str]) -> Non
     margin = 0.12 * _extent(columns)
     axes.set_xlim(min(columns) - margin, max(columns) + margin)
     axes.grid(visible=False, axis="x")
-    axes.set_xlabel("labels to train with (log scale)")
+    axes.set_xlabel("number of training labels (log scale)")
 
 
 def _extent(columns: Mapping[float, str]) -> float:

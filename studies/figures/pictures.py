@@ -1,4 +1,4 @@
-"""Pictures of what a network does: test images beside their reconstructions, and first-stage filters."""
+"""Figures of images: test images with their reconstructions, and filters of the first stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pixels: TypeAlias = npt.NDArray[np.float64]
 
 _COLUMNS = 14
 _MAX_FILTERS = 64
-_LEFT, _RIGHT, _HEADING = 1.3, 0.85, 0.3  # inches for labels beside and above the images
+_LEFT, _RIGHT, _HEADING = 1.3, 0.85, 0.3  # inches for labels at the sides and above the images
 
 
 #: (label, images uint8 [n, H, W, C], the number at the right end; NaN: none)
@@ -30,17 +30,17 @@ Line: TypeAlias = tuple[str, npt.NDArray[Any], float]
 
 
 def by_value(line: Line) -> tuple[bool, float]:
-    """The place of a line among others: least number first, and those without one last."""
+    """Return the sort key of a line: ascending numbers, lines without a number last."""
     return isnan(line[2]), line[2]
 
 
 def draw_reconstructions(
     samples: Mapping[str, Samples], colours: Mapping[str, str], error: Callable[[str, int], float]
 ) -> Figure | None:
-    """The originals, then for each depth one row an arm, so that arms are compared image by image.
+    """Return a figure of the test images and, for each depth, a row of reconstructions by each arm; None without data.
 
-    `samples` maps arm -> originals and depth1.. (uint8, [n, H, W, C]); `error(arm, depth)` is the test MSE
-    written at a row's right end (NaN: left out). None when there is nothing to show.
+    samples: by arm, arrays "originals" and "depth1", "depth2" ... (uint8 [n, H, W, C]). error: function of arm and depth that
+    returns the test MSE written at the right end of a row (NaN: none).
     """
     shown = {arm: arrays for arm, arrays in samples.items() if "originals" in arrays}
     depths = sorted({depth for arrays in shown.values() for depth in depths_of(arrays)})
@@ -48,15 +48,15 @@ def draw_reconstructions(
         return None
     groups: dict[str, list[Line]] = {"test images": [("", next(iter(shown.values()))["originals"], np.nan)]}
     for depth in depths:
-        having = [arm for arm, arrays in shown.items() if depth in depths_of(arrays)]
-        groups[f"depth {depth}"] = [(arm, shown[arm][f"depth{depth}"], error(arm, depth)) for arm in having]
+        arms = [arm for arm, arrays in shown.items() if depth in depths_of(arrays)]
+        groups[f"depth {depth}"] = [(arm, shown[arm][f"depth{depth}"], error(arm, depth)) for arm in arms]
     return draw_lines(groups, colours, "test MSE", measure("final/recon_mse").number)
 
 
 def draw_lines(
     groups: Mapping[str, list[Line]], colours: Mapping[str, str], quantity: str, number: Callable[[float], str]
 ) -> Figure:
-    """Lines of images under each other in groups with a title; `quantity` heads the numbers at their right ends."""
+    """Return a figure of rows of images in groups with titles; `quantity` is the title of the numbers at the right."""
     first = next(iter(groups.values()))[0][1]
     count = min(_COLUMNS, len(first))
     cell = (WIDTH - _LEFT - _RIGHT) / _COLUMNS
@@ -90,10 +90,10 @@ def draw_lines(
 
 
 def draw_filters(filters: Mapping[str, npt.NDArray[Any]], colours: Mapping[str, str]) -> Figure | None:
-    """One panel an arm with its filters [F, C, k, k] and its own scale, symmetric around 0; None without.
+    """Return a figure with a panel of the filters [F, C, k, k] of each arm; None without filters.
 
-    Filters of three channels are shown as colours around grey, others channel by channel; at most 64 tiles an
-    arm.
+    Each panel has its own colour scale, symmetric around 0, and at most 64 tiles. Filters of three channels are shown as colours
+    around grey, other filters channel by channel.
     """
     if not filters:
         return None
@@ -122,12 +122,12 @@ def draw_filters(filters: Mapping[str, npt.NDArray[Any]], colours: Mapping[str, 
 
 
 def depths_of(arrays: Samples) -> list[int]:
-    """The depths of which an arm's samples hold reconstructions."""
+    """Return the depths for which the samples of an arm hold reconstructions."""
     return sorted(int(match[1]) for name in arrays if (match := re.fullmatch(r"depth(\d+)", name)))
 
 
 def _tiles(filters: npt.NDArray[Any]) -> Pixels:
-    """[F, C, k, k] -> tiles [n, k, k, 3 or 1]."""
+    """Convert filters [F, C, k, k] to tiles [n, k, k, 3 or 1]."""
     array = np.asarray(filters, dtype=np.float64)
     channels, height, width = array.shape[1:]
     if channels == 3:
@@ -136,14 +136,14 @@ def _tiles(filters: npt.NDArray[Any]) -> Pixels:
 
 
 def _strip(images: npt.NDArray[Any]) -> Pixels:
-    """uint8 [n, H, W, C] -> one line of images in [0, 1] with a white gap before each."""
+    """Convert images uint8 [n, H, W, C] to one row of images in [0, 1] with white gaps."""
     return _mosaic(np.asarray(images, dtype=np.float64) / 255.0, len(images), background=1.0)
 
 
 def _mosaic(tiles: Pixels, columns: int, background: float) -> Pixels:
-    """Tiles [n, H, W, C] -> one picture, `columns` a line, a gap of about a tenth of a tile between them."""
+    """Arrange tiles [n, H, W, C] in one image with `columns` tiles in a row and gaps of about a tenth of a tile."""
     count, height, width, channels = tiles.shape
-    factor = max(1, ceil(10 / height))  # enlarge tiny filters: a gap of one pixel would be a third of theirs
+    factor = max(1, ceil(10 / height))  # enlarges tiny filters, of which a gap of one pixel would be a third
     big = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
     gap = max(1, round(0.07 * height * factor))
     cell_height, cell_width = height * factor + gap, width * factor + gap
@@ -156,13 +156,13 @@ def _mosaic(tiles: Pixels, columns: int, background: float) -> Pixels:
 
 
 def _show(axes: Axes, picture: Pixels, aspect: Literal["auto", "equal"] = "auto") -> None:
-    """Greys or colours in [0, 1], no axis; the pixels of small pictures stay square and sharp."""
+    """Show a greyscale or colour image in [0, 1] without axes; small images are not interpolated."""
     colours = picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture
     axes.imshow(colours, aspect=aspect, interpolation="nearest" if len(picture) <= 64 else "antialiased")
     axes.set_axis_off()
 
 
 def _text(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
-    """Text at a place in inches."""
+    """Write text at a position in inches."""
     width, height = figure.get_size_inches()
     figure.text(x / width, y / height, text, va="center", **style)

@@ -1,4 +1,4 @@
-"""The axes of results in the figures: errors on a log scale, accuracies by log error, reference levels."""
+"""Axes of figures: errors on a log scale, accuracies on a log scale of the error, and reference levels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FINER = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
 
 
 def log_axis(axes: Axes, values: npt.NDArray[np.float64], side: Side = "y") -> None:
-    """A logarithmic axis around the positive values, labelled in plain numbers (0.005, 0.01, 0.02)."""
+    """Set a logarithmic axis around the positive values, with plain numbers as labels (0.005, 0.01, 0.02)."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     positive = values[np.isfinite(values) & (values > 0)]
@@ -35,10 +35,10 @@ def log_axis(axes: Axes, values: npt.NDArray[np.float64], side: Side = "y") -> N
 
 
 def accuracy_axis(axes: Axes, percent: npt.NDArray[np.float64], side: Side = "y") -> None:
-    """An axis of accuracies in %, spaced by log error where the errors span a factor of 3 or more.
+    """Set an axis of accuracies in percent, on a log scale of the error if the errors span a factor of 3 or more.
 
-    So 98 and 99 % lie as far apart as 80 and 90 %. An accuracy of 100 % has no place there: the axis is then
-    linear. The limits follow the values given; wide intervals may be cut, values never.
+    On that scale 98 and 99 % are as far apart as 80 and 90 %. If an accuracy is 100 %, whose log error is infinite, the axis is
+    linear. The limits include all values; wide intervals may be clipped.
     """
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -61,7 +61,7 @@ def accuracy_axis(axes: Axes, percent: npt.NDArray[np.float64], side: Side = "y"
 
 
 def set_up(axes: Axes, side: Side, **settings: Any) -> None:
-    """Set `scale`, `lim` ... of the axis on that side."""
+    """Set properties such as `scale` and `lim` of the x or y axis."""
     axes.set(**{f"{side}{name}": value for name, value in settings.items()})
 
 
@@ -71,7 +71,7 @@ def _accuracy_ticks(bottom: float, top: float, digits: Sequence[float]) -> list[
 
 
 def reference_label(name: str, reference: dict[str, float], short: bool = False) -> str:
-    """The name of a reference level: mean image, PCA with its number of components."""
+    """Return the label of a reference level: "mean image", or "PCA" with its number of components."""
     if name == "mean_mse":
         return "mean image"
     if "pca_components" not in reference:

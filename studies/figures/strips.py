@@ -1,4 +1,4 @@
-"""Rows of images, each with its name at its left."""
+"""Figures of rows of images with a label at the left of each row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def strips(lines: Mapping[str, NDArray[Any]], heads: Sequence[str] = (), inches: float = 0.72) -> Figure:
-    """Images uint8 [n, C, H, W] (C: 1 or 3) of each name as a row of so many inches, not smoothed; `heads` above the columns."""
+    """Return a figure with a row of images for each label.
+
+    lines: images uint8 [n, C, H, W] with C = 1 or 3, by label. heads: titles of the columns. inches: height of a row. Images are
+    not interpolated.
+    """
     count = max(map(len, lines.values()))
     figure = new_figure(inches * len(lines) + 0.2 + 0.2 * bool(heads))
     grid = figure.subplots(len(lines), count, squeeze=False)

@@ -1,4 +1,4 @@
-"""The look all figures share: arm colours, type sizes, axes, direct labels, and PNG bytes without a date."""
+"""The common style of all figures: colours of arms, font sizes, axes, labels at lines, and reproducible PNG files."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 ARM_COLOURS = {
     "greedy": "#009E73",
     "greedy+finetune": "#0072B2",
-    "layer-wise": "#0072B2",  # what the studies of uses call it
+    "layer-wise": "#0072B2",  # name of greedy+finetune in the studies of applications
     "joint": "#D55E00",
     "random": "#8C8C8C",
 }
 _FURTHER = ("#CC79A7", "#E69F00", "#332288", "#56B4E9", "#999933")
 
-WIDTH = 880 / 96  # inches: at a README's 880 px, a point is as large as on paper
+WIDTH = 880 / 96  # inches; at the 880 px of a README, font sizes are as on paper
 FONT = 9.0
 GREY = "#595959"
 _DPI = 150
-_LARGE = 150_000  # bytes, beyond which a picture is packed
+_LARGE = 150_000  # bytes above which a figure is reduced to 256 colours
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """A colour (#RRGGBB) an arm: the fixed one, or for unknown arms further ones by order in `arms`.
+    """Return a colour (#RRGGBB) for each arm: its fixed colour, or for other arms further colours in the order of `arms`.
 
-    "joint, error" has the colour of "joint": one training, whatever is asked of it.
+    "joint, error" has the colour of "joint", because the part before the comma names the training.
     """
     further, known = _further_colours(), {arm: ARM_COLOURS.get(arm.partition(",")[0]) for arm in arms}
     return {arm: colour or next(further) for arm, colour in known.items()}
 
 
 def ink(colour: str) -> str:
-    """The colour, darkened until text in it can be read on white."""
+    """Return the colour, darkened until text has a contrast of 4.5 : 1 on white."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*_rgb(colour))
-    while _luminance(colour) > 0.18:  # a contrast of 4.5 : 1 against white
+    while _luminance(colour) > 0.18:  # the luminance for a contrast of 4.5 : 1
         lightness *= 0.95
         colour = _hex(*colorsys.hls_to_rgb(hue, lightness, saturation))
     return colour
@@ -50,13 +50,13 @@ def ink(colour: str) -> str:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The type sizes and line widths of all figures, text as it stands; restores matplotlib's settings on leaving."""
+    """Context with the font sizes and line widths of all figures; restores matplotlib's settings at its end."""
     import matplotlib
 
     settings: dict[Any, Any] = {
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+        "font.family": "DejaVu Sans",  # bundled with matplotlib, hence the same on every machine
         "font.size": FONT,
-        "text.parse_math": False,  # a name may have a $ in it
+        "text.parse_math": False,  # names may contain "$"
         "axes.titlesize": FONT + 1,
         "axes.titlelocation": "left",
         "axes.labelsize": FONT,
@@ -84,7 +84,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure as wide as a README, `height` inches tall, that needs no display."""
+    """Return an empty figure, `WIDTH` inches wide and `height` inches tall, that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -94,7 +94,7 @@ def new_figure(height: float) -> Figure:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG bytes, equal for equal figures (no date, no version); large ones in 256 colours."""
+    """Return the figure as PNG bytes, which are equal for equal figures; large figures are reduced to 256 colours."""
     from PIL import Image
 
     drawn = io.BytesIO()
@@ -109,9 +109,9 @@ def png(figure: Figure) -> bytes:
 
 
 def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Write (y, text, colour) to the right of data coordinate `x`, moved apart where they would overlap.
+    """Write labels (y, text, colour) to the right of the data coordinate `x`, moved apart so that they do not overlap.
 
-    Call it when limits and scale are final.
+    The limits and the scale of the axes must be final.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -134,7 +134,7 @@ def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -
 
 
 def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights, moved as little as needed to lie at least `gap` apart: clusters keep their mean."""
+    """Return ascending heights, moved to be at least `gap` apart; each cluster keeps its mean."""
     clusters: list[list[float]] = []
     for height in heights:
         clusters.append([height])

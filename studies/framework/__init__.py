@@ -1,1 +1,1 @@
-"""The one `main` of all studies, and studies of training runs: planning, equal budgets, tuning, workers, views in MLflow."""
+"""`main` of all studies, and studies of training runs: planning, equal budgets, tuning, worker processes, MLflow views."""

@@ -1,4 +1,4 @@
-"""Equal budgets: how many updates every arm gets, so that a comparison is about the arms and not their cost."""
+"""Equal budgets: the number of updates of each arm such that all arms have the same cost."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from stacked.training.recalibration import recalibrate
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 from studies.design.arms import Arm
-from studies.framework.threads import limited
+from studies.framework.threads import thread_limit
 
 Cost = Callable[[list[Phase]], float]
-#: Updates timed for each phase when seconds are to be equal, after as many to warm up.
-TIMED = 10
-#: The most that a budget is enlarged to be as costly as another's.
-MOST_TIMES = 2.0**40
-#: How far a cost may fall while the budget grows: whole updates are divided between dear and cheap phases by rounding.
-ROUNDING = 0.01
+#: Updates timed for each phase if seconds are to be equal; the same number is run before, to warm up.
+TIMED_UPDATES = 10
+#: The largest factor by which a budget is multiplied.
+MAX_SCALE = 2.0**40
+#: The fraction by which a cost may fall while the budget grows, because the updates of each phase are rounded to integers.
+ROUNDING_TOLERANCE = 0.01
 
 
 def budgets(
@@ -44,42 +44,42 @@ def budgets(
     device: str = "cpu",
     threads: int = 1,
 ) -> dict[str, Budget]:
-    """The budget of each arm in updates: that of `base` for `measure_of`, and as much of `equal` for every other arm.
+    """Return the budget of each arm in updates: `measure_of` has the budget of `base`, every other arm the same cost.
 
-    equal: "flops" (counted), "updates", or "seconds" (measured here and now with the `threads` of a run and nothing beside
-    it, hence not the same on every machine, and only nearly equal when runs share it). An arm keeps the proportions between
-    its stages; one that trains nothing has the same budget and does not use it. Raises InputError for an arm whose cost does not
-    grow with its budget, or not enough.
+    equal: the cost that is made equal: "flops" (counted), "updates" or "seconds". Seconds are measured on this machine with
+    `threads` threads, while no other run is in progress; they depend on the machine, and are only nearly equal if several runs
+    are trained at a time. An arm keeps the proportions between its stages. An arm that makes no updates keeps the budget of
+    `base`. Raises InputError if the cost of an arm does not grow with its budget, or cannot reach that of `measure_of`.
     """
 
-    def spent(arm: Arm) -> tuple[Updates, Callable[[Updates], float]]:
-        # with the policy of `base`: the arm that others are measured by need not itself be one that can be trained
+    def cost_of(arm: Arm) -> tuple[Updates, Callable[[Updates], float]]:
+        # with the policy of `base`: `measure_of` itself need not be an arm that can be trained with these losses
         spec = dataclasses.replace(base, **arm.parts(base))
         depth, order = spec.stack.depth, Order(len(splits.train), spec.optimisation.batch_size, spec.seed)
-        cost = costs(spec, splits, order, equal, device, threads)
-        given = spec.budget.in_updates(depth, order.updates_per_epoch)
-        return given, lambda updates: cost(POLICIES[arm.grows_by](depth, updates))
+        cost = cost_function(spec, splits, order, equal, device, threads)
+        updates = spec.budget.in_updates(depth, order.updates_per_epoch)
+        return updates, lambda updates: cost(POLICIES[arm.grows_by](depth, updates))
 
-    given, cost = spent(measure_of)
-    goal = cost(given)
+    updates, cost = cost_of(measure_of)
+    target_cost = cost(updates)
 
     def budget(arm: Arm) -> Updates:
-        given, cost = spent(arm)
-        if arm == measure_of or arm.own_budget or not cost(given):
-            return given
+        updates, cost = cost_of(arm)
+        if arm == measure_of or arm.own_budget or not cost(updates):
+            return updates
         try:
-            return times(given, scale(lambda factor: cost(times(given, factor)), goal))
+            return scaled(updates, find_scale(lambda factor: cost(scaled(updates, factor)), target_cost))
         except InputError as error:
             raise InputError(
-                f"arm {arm.name!r}, of policy {arm.grows_by!r}, cannot be given as many {equal} as arm {measure_of.name!r}: "
-                f"{error}; leave the arm out of --arms, or let the lengths of its phases follow the budget"
+                f"arm {arm.name!r} with policy {arm.grows_by!r} cannot have as many {equal} as arm {measure_of.name!r}: "
+                f"{error}; leave the arm out of --arms, or make the lengths of its phases depend on the budget"
             ) from error
 
     return {arm.name: Budget(found.stages, found.end_to_end, "updates") for arm in arms for found in [budget(arm)]}
 
 
-def times(updates: Updates, factor: float) -> Updates:
-    """The same budget, so many times over; at least 1 update each."""
+def scaled(updates: Updates, factor: float) -> Updates:
+    """Return the budget multiplied by `factor`, with at least 1 update for each phase."""
     stages, end_to_end = updates.stages, updates.end_to_end
     return Updates(
         None if stages is None else tuple(max(1, round(n * factor)) for n in stages),
@@ -87,36 +87,43 @@ def times(updates: Updates, factor: float) -> Updates:
     )
 
 
-def scale(cost: Callable[[float], float], goal: float) -> float:
-    """The factor at which `cost` comes nearest to `goal` from below, by bisection.
+def find_scale(cost: Callable[[float], float], target_cost: float) -> float:
+    """Return the largest factor, found by bisection, whose cost is at most `target_cost`.
 
-    Raises InputError where `cost` does not grow with the factor, but for `ROUNDING`, or never reaches the goal.
+    Raises InputError if the cost does not increase with the factor (it may fall by `ROUNDING_TOLERANCE`), or never reaches
+    `target_cost`.
     """
     tried: dict[float, float] = {}
 
-    def at(factor: float) -> float:
+    def cost_at(factor: float) -> float:
         tried[factor] = cost(factor)
         return tried[factor]
 
-    need(at(2.0) > at(1.0), f"with twice the budget it costs {tried[2.0]:,g} and no more than {tried[1.0]:,g} with it")
+    need(
+        cost_at(2.0) > cost_at(1.0),
+        f"its cost does not increase with its budget: {tried[1.0]:,g} with the budget, {tried[2.0]:,g} with twice the budget",
+    )
     low, high = 0.0, 1.0
-    while at(high) < goal:
-        need(high < MOST_TIMES, f"of {goal:,g} it costs no more than {tried[high]:,g}, however large the budget is")
+    while cost_at(high) < target_cost:
+        need(
+            high < MAX_SCALE,
+            f"its cost reaches {tried[high]:,g} at most, less than {target_cost:,g}, whatever the budget",
+        )
         low, high = high, 2 * high
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if at(middle) <= goal else (low, middle)
+        low, high = (middle, high) if cost_at(middle) <= target_cost else (low, middle)
     for (less, cheap), (more, dear) in pairwise(sorted(tried.items())):
         need(
-            cheap * (1 - ROUNDING) <= dear,
-            f"with {more:g} times the budget it costs {dear:,g} and with {less:g} times {cheap:,g}",
+            cheap * (1 - ROUNDING_TOLERANCE) <= dear,
+            f"its cost falls while its budget grows: {cheap:,g} with {less:g} times the budget, {dear:,g} with {more:g} times",
         )
     return low
 
 
-def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, threads: int = 1) -> Cost:
-    """The function that tells what a list of phases costs; what it measures is measured once for each kind of phase."""
-    classes, clock = len(splits.classes), Clock(base, splits, device_of(device), threads)
+def cost_function(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, threads: int = 1) -> Cost:
+    """Return the function from a list of phases to its cost; seconds are measured once for each kind of phase."""
+    classes, timer = len(splits.classes), PhaseTimer(base, splits, device_of(device), threads)
 
     def cost(phases: list[Phase]) -> float:
         total = 0.0
@@ -131,13 +138,13 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
                 continue
             found = phase_cost(base, splits.image_shape, phase, n, classes)
             if equal == "seconds":
-                # phases that differ in name and length alone cost the same an update
+                # phases that differ only in name and length have the same cost of an update
                 kind = dataclasses.replace(
-                    phase, name="timed", updates=TIMED, inherits_unspent_flops=False, resamples=False
+                    phase, name="timed", updates=TIMED_UPDATES, inherits_unspent_flops=False, resamples=False
                 )
-                update, encoding, passing = clock.seconds(kind)
+                update, encoding, recalibration = timer.seconds(kind)
                 encoded = n / found.batch if found.cache.mode == "memory" else phase.updates + found.recalibrations
-                total += phase.updates * update + found.recalibrations * passing + encoded * encoding
+                total += phase.updates * update + found.recalibrations * recalibration + encoded * encoding
             else:
                 total += found.flops
         return total
@@ -145,26 +152,26 @@ def costs(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, 
     return cost
 
 
-class Clock:
-    """Times a few updates of phases of `base` here and now, with as many threads as a run has."""
+class PhaseTimer:
+    """Measures the seconds of a few updates of a phase, with as many threads as a run has."""
 
     def __init__(self, base: RunSpec, splits: Splits, device: torch.device, threads: int) -> None:
         self.base, self.splits, self.device, self.threads = base, splits, device, threads
         self.stack = StackedAutoencoder(splits.image_shape)
-        self.found: dict[Phase, tuple[float, float, float]] = {}
+        self.timings: dict[Phase, tuple[float, float, float]] = {}
 
     def seconds(self, phase: Phase) -> tuple[float, float, float]:
-        """(of one update on inputs at hand, of encoding one batch to the depth read, of one batch of recalibration)"""
-        if phase not in self.found:
-            with limited(self.threads):
-                self.measure(phase)  # the first round warms up
-                self.found[phase] = self.measure(phase)
-        return self.found[phase]
+        """Return the seconds of one update on inputs in memory, of encoding one batch, and of recalibration on one batch."""
+        if phase not in self.timings:
+            with thread_limit(self.threads):
+                self.time_phases(phase)  # the first round warms up
+                self.timings[phase] = self.time_phases(phase)
+        return self.timings[phase]
 
-    def measure(self, phase: Phase) -> tuple[float, float, float]:
+    def time_phases(self, phase: Phase) -> tuple[float, float, float]:
         base, config, classes = self.base, self.base.optimisation, len(self.splits.classes)
         grow(self.stack, base, base.stack.depth, self.device)
-        most = TIMED * min(config.batch_size, len(self.splits.train))
+        most = TIMED_UPDATES * min(config.batch_size, len(self.splits.train))
         examples, _ = examples_of(base, self.splits, phase, self.device, most=most)
         began = time.perf_counter()
         prepared = prepare_phase(self.stack, base, phase, examples, self.device, codes="memory")
@@ -177,19 +184,19 @@ class Clock:
             dataclasses.replace(config, recalibrate=False),
             order=prepared.order,
             seed=base.seed,
-            every=TIMED,
+            every=TIMED_UPDATES,
             targets=prepared.targets,
             classes=classes,
         ):
             pass  # a point reads its losses, hence waits for the device
         trained = time.perf_counter()
-        again = recalibrate(
+        batches = recalibrate(
             PhaseLoss(self.stack, phase, config, classes=classes), prepared.inputs, prepared.targets, prepared.order
         )
         prepared.inputs(torch.arange(1)).sum().item()
-        ended = time.perf_counter()
+        recalibrated = time.perf_counter()
         return (
-            (trained - encoded) / TIMED,
+            (trained - encoded) / TIMED_UPDATES,
             (encoded - began) / max(1, prepared.order.updates_per_epoch) if phase.input_depth else 0.0,
-            (ended - trained) / max(1, again),
+            (recalibrated - trained) / max(1, batches),
         )

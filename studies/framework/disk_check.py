@@ -1,4 +1,4 @@
-"""Whether a study can be written where it is to be: folders that take files, and room for all that is not done yet."""
+"""Checks before a study starts: its folders can be written, and the disk has space for the runs that are missing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from studies.cli.options import Options
     from studies.framework.workers import Job
 
-#: Bytes of a row, of a point of a curve (the file is there twice when it is replaced), and of the page and its figures.
+#: Bytes of a row, of a point of a curve (twice its size, because a file is replaced by a copy), and of the page with figures.
 ROW, POINT, FIGURES = 3000, 500, 500_000
 
 
-def check_places(given: Options, store: Store) -> None:
-    """Raise Unwritable unless the store and the folder for results take files."""
+def check_folders(given: Options, store: Store) -> None:
+    """Raise Unwritable if the store or the folder of results cannot be written."""
     check_writable(store.root, changed=["mlflow.db"] if store.is_local else [])
     check_writable(given.out, FILES)
     for folder in (store.root / "work", store.artifacts, given.out / "samples", given.out / "figures"):
@@ -33,21 +33,21 @@ def check_places(given: Options, store: Store) -> None:
             check_writable(folder)
 
 
-def check_enough(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> None:
-    """Raise Unwritable unless there is room for what the runs of `jobs`, which are not done yet, may write."""
+def check_free_space(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> None:
+    """Raise Unwritable if the disk has too little space for what the runs of `jobs` may write."""
     if not jobs:
         return
-    stored, out = room(given, store, jobs, splits)
+    stored, out = bytes_needed(given, store, jobs, splits)
     what = f"{len(jobs)} runs" if len(jobs) > 1 else "a run"
     remedy = "free some space, choose another --store or --out, or fewer --seeds or --arms"
     check_room([(store.root, stored), (given.out, out)], what, remedy)
 
 
-def room(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> tuple[int, int]:
-    """The most bytes that these runs have yet to write (to the store, to the folder for results)."""
+def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> tuple[int, int]:
+    """Return the most bytes that the runs of `jobs` may write: to the store, and to the folder of results."""
     shape, classes = splits.image_shape, len(splits.classes)
     values, in_map = torch.Size(shape).numel(), (2 * MAP + 2) * len(splits.test)
-    rooms, out, figures = [], 2 * SHOWN * values + in_map, FIGURES  # PCA's pictures
+    rooms, out, figures = [], 2 * SHOWN * values + in_map, FIGURES  # the first part: samples of PCA
     for job in jobs:
         spec, work = job.spec, store.root / "work" / job.spec.id
         work = work if given.resume else work.with_name("to be set aside")
@@ -63,7 +63,7 @@ def room(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> t
             mapped = in_map if torch.Size(stack.latent_shape).numel() == MAP else 0
             out += (1 + stack.depth) * SHOWN * values + drawn + mapped
             figures += drawn + mapped
-    passing = heapq.nlargest(given.jobs, (each.temporary for each in rooms))
-    stored = sum(each.kept for each in rooms) + sum(passing)
+    temporary = heapq.nlargest(given.jobs, (each.temporary for each in rooms))
+    stored = sum(each.kept for each in rooms) + sum(temporary)
     # the report in MLflow has the figures again, as text
     return stored + (figures + 4 * figures // 3 if store.is_local else 0), out + figures

@@ -1,4 +1,4 @@
-"""What a study will cost, told before anything of it is trained or written."""
+"""--dry-run: predicts the cost of a study without training or writing anything."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from studies.framework.workers import Job
 
 
-def show(given: Options, splits: Splits, planned: Callable[[Options], Iterable[Job]]) -> int:
-    """Print what each arm of a study costs, and all its runs; returns the exit code. `planned` gives the jobs."""
-    from studies.framework.threads import limited
+def print_forecast(given: Options, splits: Splits, plan_jobs: Callable[[Options], Iterable[Job]]) -> int:
+    """Print the predicted cost of each arm and of all runs; return the exit code. `plan_jobs` returns the jobs of options."""
+    from studies.framework.threads import thread_limit
 
-    with tempfile.TemporaryDirectory() as nothing:  # for the budgets, which a study remembers
-        jobs = list(planned(dataclasses.replace(given, out=Path(nothing))))
+    with tempfile.TemporaryDirectory() as scratch:  # planning writes budgets.json
+        jobs = list(plan_jobs(dataclasses.replace(given, out=Path(scratch))))
     first = {job.arm: job for job in reversed(jobs)}
-    with limited(jobs[0].threads):
-        told = {
+    with thread_limit(jobs[0].threads):
+        forecasts = {
             arm: estimate_cost(
                 first[arm].spec,
                 splits.image_shape,
@@ -36,29 +36,30 @@ def show(given: Options, splits: Splits, planned: Callable[[Options], Iterable[J
             )
             for arm in each(given.arms, "estimates", "arms")
         }
-    print("\n".join(table(told, given)))
+    print("\n".join(forecast_table(forecasts, given)))
     return 0
 
 
-def table(told: dict[str, Forecast], given: Options) -> list[str]:
-    """The costs of arms, and of all runs."""
-    seeds, at_once = len(given.seeds), min(given.jobs, len(given.seeds) * len(told))
-    wide = max(len(arm) for arm in told)
+def forecast_table(forecasts: dict[str, Forecast], given: Options) -> list[str]:
+    """Return the lines of a table of the costs of a run of each arm, and of all runs."""
+    seeds, at_once = len(given.seeds), min(given.jobs, len(given.seeds) * len(forecasts))
+    wide = max(len(arm) for arm in forecasts)
     lines = [f"{'one run of':{wide}}  updates     GFLOP  training  measuring        memory    checkpoints"]
-    for arm, cost in told.items():
+    for arm, cost in forecasts.items():
         lines.append(
             f"{arm:{wide}}  {cost.updates:7,}  {cost.gflop:8,.0f}  {duration(cost.seconds):>8}  "
             f"{duration(cost.measuring_seconds):>9}  "
             f"{cost.peak_bytes / 1e6:9,.0f} MB  {cost.disk_bytes / 1e6:8,.1f} MB"
         )
-    training = seeds * sum(cost.seconds for cost in told.values())
-    seconds = training + seeds * sum(cost.measuring_seconds for cost in told.values())
+    training = seeds * sum(cost.seconds for cost in forecasts.values())
+    seconds = training + seeds * sum(cost.measuring_seconds for cost in forecasts.values())
     how = f"{seeds} seed{'s' * (seeds > 1)}, {at_once} run{'s' * (at_once > 1)} at a time"
-    machine = next(iter(told.values())).machine
+    machine = next(iter(forecasts.values())).machine
     lines += [
         "",
-        f"All runs, {how}: {duration(seconds / at_once)}, of which {duration(training / at_once)} are training, as predicted "
+        f"All runs, {how}: {duration(seconds / at_once)}, of which {duration(training / at_once)} are training, predicted "
         f"for {machine.name}. GFLOP are those of training. Measuring is the curve, linear probes, and classifiers with each "
-        "number of labels. Memory is that of an update and of kept codes, beside the images. Nothing was trained or written.",
+        "number of labels. Memory is the peak of an update plus cached codes, without the images. Nothing was trained or "
+        "written.",
     ]
     return lines

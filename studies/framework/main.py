@@ -1,4 +1,4 @@
-"""The one command line of all studies: read its words, hold the folder of the record, measure, and report."""
+"""`main` of all studies: parses the arguments, locks the folder of the record, measures and writes the report."""
 
 from __future__ import annotations
 
@@ -10,48 +10,50 @@ from stacked.runtime.interruption import Interruption
 from stacked.runtime.progress import Bar, say_warnings
 from stacked.util.errors import Interrupted
 from stacked.util.paths import command_without_folders
-from studies.cli.exit_codes import ended
+from studies.cli.exit_codes import exit_code_of
 from studies.design.study import Session, Study
 
 
-def main(study: Study, words: list[str] | None = None) -> int:
-    """Do what the words ask of a study; returns the exit code.
+def main(study: Study, argv: list[str] | None = None) -> int:
+    """Run the command of a study with the arguments `argv` (None: those of the process) and return its exit code.
 
-    0; 1 where something failed; 2 for bad input, and for places that take no files; 128 and the signal's number when interrupted.
+    The exit code is 0 on success; 1 if a run failed; 2 for invalid input and for a folder that cannot be written; 128 plus the
+    number of the signal after an interruption.
     """
     say_warnings()
-    words = sys.argv[1:] if words is None else words
+    argv = sys.argv[1:] if argv is None else argv
     stop, opened = Interruption(), list[Session]()
 
-    def do() -> int:
-        with closing(study.session(words)) as session, stop:
+    def run() -> int:
+        with closing(study.session(argv)) as session, stop:
             opened.append(session)
-            return conduct(session, command_without_folders([*study.prog.split(), *words]), stop)
+            return run_session(session, command_without_folders([*study.prog.split(), *argv]), stop)
 
-    def kept() -> str:
+    def after_interruption() -> str:
         return study.after_interruption if any(session.is_recording for session in opened) else ""
 
-    return ended(study.prog, stop, do, kept)
+    return exit_code_of(study.prog, stop, run, after_interruption)
 
 
-def conduct(session: Session, command: str, stop: Callable[[], bool] = lambda: False) -> int:
-    """Make the record that a session is for, or finish one; returns the exit code.
+def run_session(session: Session, command: str, stop: Callable[[], bool] = lambda: False) -> int:
+    """Measure what the record of a session lacks, write its report, and return the exit code.
 
-    Raises InputError for what cannot be made, Interrupted when `stop` says so, and Removed where the folder was removed.
+    stop: returns True once the session is to end. Raises InputError for invalid input, Interrupted if `stop` returned True, and
+    RecordRemoved if the folder of the record was removed.
     """
     from studies.record.index import update_index
-    from studies.record.lock import alone
+    from studies.record.lock import locked_record
 
     code = session.begin()
     if code is not None:
         return code
-    with alone(session.out) as files:
+    with locked_record(session.out) as backup:
         session.is_recording = True
         session.prepare()
-        files.look()
+        backup.update()
         with closing(session.run(stop)) as steps:
             for _ in steps:
-                files.look()
+                backup.update()
         if stop():
             raise Interrupted("stopped as asked")
         with Bar("figures and page", None):

@@ -1,4 +1,4 @@
-"""The runs of a study of training: every arm with its settings, its budget and every seed, on one grid of measured steps."""
+"""The jobs of a study of training runs: each arm with its settings, budget and seeds, measured at the same steps."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from studies.cli.options import Options
     from studies.framework.training_study import TrainingStudy
 
-#: Points of a curve, on the grid that all arms of a study share.
+#: Points of the longest curve of a study; all arms are measured at multiples of the same number of updates.
 POINTS = 200
 
 
-def settings(study: TrainingStudy, given: Options) -> Mapping[str, Mapping[str, Any]]:
-    """The values that tuning chose, by arm: those of the folder for results, else the project's own.
+def tuned_settings(study: TrainingStudy, given: Options) -> Mapping[str, Mapping[str, Any]]:
+    """Return the values that tuning chose for each arm: those in the folder of results, else those committed with the study.
 
-    The latter were chosen for the study's own stack, budget and optimisation, and are left out where any of these differs.
+    The committed values were chosen for the study's default stack, budget and optimisation; they are used only if all three are
+    the defaults. Raises InputError if choices.json does not fit the study.
     """
     from studies.framework import tuning
 
-    found = tuning.chosen(given.out)
+    found = tuning.chosen_values(given.out)
     for name, values in found.items():
         try:
             study.arm(name).with_values(values).spec(given.base)
@@ -40,33 +41,35 @@ def settings(study: TrainingStudy, given: Options) -> Mapping[str, Mapping[str, 
             )
     if found or not study.chosen:
         return found
-    own = study.given([]).base
-    alike = all(getattr(own, part) == getattr(given.base, part) for part in ("stack", "budget", "optimisation"))
-    return study.chosen if alike else {}
+    default = study.given([]).base
+    is_default = all(
+        getattr(default, part) == getattr(given.base, part) for part in ("stack", "budget", "optimisation")
+    )
+    return study.chosen if is_default else {}
 
 
 def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
-    """The jobs, seed by seed, so that an interrupted study has whole pairs."""
+    """Yield the jobs seed by seed, so that an interrupted study has complete pairs of arms."""
     from stacked.data.stream import Order
     from stacked.runtime.determinism import strict
     from stacked.viewing.group_colours import group_tags
     from studies.figures.style import arm_colours
     from studies.framework.compute_budget import budgets
-    from studies.framework.threads import share
+    from studies.framework.threads import threads_per_process
     from studies.record import runs as record
 
-    threads = share(given.jobs)
-    # of all arms, also those not asked for now: the grid must stay the same when they are added later
-    values = settings(study, given)
+    threads = threads_per_process(given.jobs)
+    # of all arms, not only those of --arms: the measured steps must stay the same when an arm is added later
+    values = tuned_settings(study, given)
     arms = {name: study.arm(name).with_values(values.get(name, {})) for name in [*study.arm_names, *given.arms]}
     arms = {name: arm for name, arm in arms.items() if name in given.arms or arm.trains(given.base)}
-    equal = record.remembered_budgets(given.out)
+    equal = record.load_budgets(given.out)
     missing = [arm for name, arm in arms.items() if name not in equal]
     if missing:
         measure_of = study.arm(study.measure_of)
         with strict(given.device, given.deterministic):
             equal |= budgets(given.base, splits, missing, given.equal, measure_of, given.device, threads)
-    record.remember_budgets(given.out, equal)
+    record.save_budgets(given.out, equal)
     specs = {}
     for name, arm in arms.items():
         spec = arm.spec(given.base)

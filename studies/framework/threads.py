@@ -1,4 +1,4 @@
-"""How many threads a run has to compute with."""
+"""The number of threads that a run computes with."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def share(jobs: int) -> int:
-    """The threads of each of so many processes at a time: torch's own number (which OMP_NUM_THREADS sets), divided among them."""
+def threads_per_process(jobs: int) -> int:
+    """Return the number of threads for each of `jobs` processes: torch's number (set by OMP_NUM_THREADS) divided by `jobs`."""
     import torch
 
     return max(1, torch.get_num_threads() // jobs)
 
 
 @contextmanager
-def limited(count: int) -> Iterator[None]:
-    """Compute with so many threads inside the context, in torch and in BLAS.
+def thread_limit(count: int) -> Iterator[None]:
+    """Context in which torch and BLAS compute with `count` threads.
 
-    BLAS with a thread for every core in every process is ten times slower than with its share.
+    If every process used a BLAS thread for every core, BLAS would be ten times slower.
     """
     import torch
     from threadpoolctl import threadpool_limits

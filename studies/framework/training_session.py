@@ -1,4 +1,4 @@
-"""A session of a study of training runs: what is not finished yet is run in parallel, each run writing its row."""
+"""A session of a study of training runs: runs what is not finished, in worker processes; each run writes its row."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from stacked.runtime.progress import Bar, say
 from studies.design.study import Session
 from studies.framework import tuning
-from studies.framework.plan import plan, settings
-from studies.framework.threads import share
-from studies.framework.workers import work
+from studies.framework.plan import plan, tuned_settings
+from studies.framework.threads import threads_per_process
+from studies.framework.workers import run_jobs
 from studies.record import reference
 from studies.record import runs as record
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class TrainingSession(Session):
-    """Runs every arm with every seed; a run that failed is not tried again unless the options say so."""
+    """Runs every arm with every seed; a failed run is repeated only with --retry-failed."""
 
     def __init__(self, study: TrainingStudy, given: Options) -> None:
         self.study, self.given, self.out = study, given, given.out
-        self.began = time.perf_counter()
-        self.made = self.failed = 0
+        self.started = time.perf_counter()
+        self.n_runs = self.n_failed = 0
 
     def begin(self) -> int | None:
-        """Load the data, and check that all arms can be trained on them and be written; the exit code of --ui or --dry-run."""
+        """Load the data and check that every arm can be trained and recorded; return the exit code of --ui or --dry-run."""
         from stacked.evaluation.evaluate import varies
         from stacked.runs.run import check, load
         from stacked.runtime.determinism import strict
@@ -48,26 +48,28 @@ class TrainingSession(Session):
             check(study.arm(name).spec(given.base), splits)
         for name, split in (("validation", splits.valid), ("test", splits.test)):
             if not varies(split.images):
-                many = f"{len(split):,} image{'s' * (len(split) > 1)}"
-                say(f"FVU is not defined on the {name} images, which do not differ ({many}): it is left blank")
+                count = f"{len(split):,} image{'s' * (len(split) > 1)}"
+                say(
+                    f"FVU is not defined on the {name} images, because they are all equal ({count}): its cells are blank"
+                )
         if given.dry_run:
             from studies.framework import dry_run
 
-            return dry_run.show(given, splits, lambda options: plan(study, options, splits))
+            return dry_run.print_forecast(given, splits, lambda options: plan(study, options, splits))
         from stacked.tracking.tracker import open_store  # loads MLflow, which takes a second
-        from studies.framework.disk_check import check_places
+        from studies.framework.disk_check import check_folders
 
         self.store = open_store(given.store)
-        check_places(given, self.store)
+        check_folders(given, self.store)
         return None
 
     def prepare(self) -> None:
-        """Note in the folder what its runs share."""
+        """Write configuration.json, which holds what the runs of the folder share."""
         record.prepare(self.out, self.given.base, self.given.equal, self.splits.digest)
 
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
-        """Make the runs that are missing; raises Interrupted when `stop` says so."""
-        from studies.framework.disk_check import check_enough
+        """Run the jobs that are missing; raise Interrupted if `stop` returns True."""
+        from studies.framework.disk_check import check_free_space
 
         study, given, out = self.study, self.given, self.out
         with Bar("equal budgets", None):
@@ -79,26 +81,26 @@ class TrainingSession(Session):
         say(
             f"{study.title}: {len(jobs)} runs, {sum(job.spec.id in done for job in jobs)} finished already; results in {out}"
         )
-        if study.chosen and not settings(study, given):
-            say("arms are not tuned for these settings: --tune N does that, with N trials for each")
-        self.failed = sum(job.spec.id in before for job in jobs)
-        if self.failed:
-            say(f"{self.failed} runs failed before and are left as they are: --retry-failed tries them again")
-        check_enough(given, self.store, todo, self.splits)
-        self.made = len(todo)
+        if study.chosen and not tuned_settings(study, given):
+            say("arms are not tuned for these settings: --tune N tunes them, with N trials for each arm")
+        self.n_failed = sum(job.spec.id in before for job in jobs)
+        if self.n_failed:
+            say(f"{self.n_failed} runs failed before and are not repeated: --retry-failed repeats them")
+        check_free_space(given, self.store, todo, self.splits)
+        self.n_runs = len(todo)
         yield
-        for row in work(todo, given.jobs, self.splits, stop):
-            self.failed += row["status"] != "finished"
+        for row in run_jobs(todo, given.jobs, self.splits, stop):
+            self.n_failed += row["status"] != "finished"
             say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
             yield
 
     def report(self, command: str) -> bool:
-        """Put the rows in order, and write references, figures and page."""
+        """Sort the rows, and write the references, the figures and the page."""
         from studies.report import write_report
         from studies.report.protocol import facts
 
         study, out = self.study, self.out
-        record.settle(out, study.arm_names)
+        record.sort_rows(out, study.arm_names)
         reference.write_reference(out, self.splits, self.given.base)
         write_report(
             out,
@@ -116,11 +118,11 @@ class TrainingSession(Session):
         return True
 
     def block(self, root: Path) -> str:
-        """What the index of records, which lies in `root`, says of this one."""
+        """Return the block of this record for the index of records in the folder `root`, as Markdown."""
         return block(self.study, self.out, root)
 
     def end(self) -> int:
-        """Save views of the runs in MLflow, and say where all is; returns 1 where runs failed."""
+        """Save views of the runs in MLflow and print where the results are; return 1 if a run failed, else 0."""
         from stacked.doctor import unsent
         from stacked.tracking.backend.store import OUTAGES, reason_of
         from studies.framework import mlflow_page, ui
@@ -131,41 +133,47 @@ class TrainingSession(Session):
             views = mlflow_page.save(f"{study.name}-{given.configuration}", given.base, self.out, self.store)
         except OUTAGES as error:
             views = []
-            say(f"MLflow has no report and no views of this ({reason_of(error)}): run the same again when it works")
-        seconds = time.perf_counter() - self.began
+            say(
+                f"MLflow could not save the report and the views ({reason_of(error)}): give the same command again when MLflow "
+                "works"
+            )
+        seconds = time.perf_counter() - self.started
         print(f"\n{ending(self.out, self.store.root / 'work', study.reference, study.quote, study.claims)}")
-        print(f"{self.made} runs in {seconds:.0f} s. All tables and figures: {self.out / 'README.md'}")
+        print(f"{self.n_runs} runs in {seconds:.0f} s. All tables and figures: {self.out / 'README.md'}")
         ui.tell(views, self.store, given.port, given.host)
         try:
-            lacks = any(finding.repair for finding in unsent.find(self.store))
+            is_incomplete = any(finding.repair for finding in unsent.find(self.store))
         except OUTAGES:
-            lacks = True
-        if lacks:
-            say(f"MLflow lacks some of this, since it failed: python -m stacked.doctor --store {given.store} sends it")
-        return 1 if self.failed else 0
+            is_incomplete = True
+        if is_incomplete:
+            say(
+                f"MLflow lacks some results because it failed meanwhile: python -m stacked.doctor --store {given.store} "
+                "sends them"
+            )
+        return 1 if self.n_failed else 0
 
 
 class TuningSession(TrainingSession):
-    """Tries settings of every arm instead, and keeps the best for later runs in the same folder."""
+    """Tunes the arms instead: tries settings of each arm and writes the best ones for later runs in the same folder."""
 
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
-        """Make the trials that are missing, choose, and print what was chosen; raises Interrupted when `stop` says so."""
-        yield from tuning.tune(self.study, self.given, self.splits, share(self.given.jobs), stop)
+        """Run the trials that are missing, choose and print the best settings; raise Interrupted if `stop` returns True."""
+        yield from tuning.tune(self.study, self.given, self.splits, threads_per_process(self.given.jobs), stop)
 
     def report(self, command: str) -> bool:
-        """Nothing: there are no runs yet."""
+        """Write nothing, because there are no runs yet, and return False."""
         return False
 
     def end(self) -> int:
-        """Nothing more is told."""
+        """Return the exit code 0."""
         return 0
 
 
 def block(study: TrainingStudy, out: Path, root: Path) -> str:
-    """What the index of records, which lies in `root`, says of the record of `study` in `out`."""
+    """Return the block of the record of `study` in `out` for the index of records in the folder `root`, as Markdown."""
     from studies.report import headline
 
-    general = study.figures is None or "headline" in study.figures
+    has_headline = study.figures is None or "headline" in study.figures
     return headline(
         out,
         root,
@@ -173,12 +181,12 @@ def block(study: TrainingStudy, out: Path, root: Path) -> str:
         study.claims,
         study.comparisons,
         quote=study.quote,
-        figure="headline" if general else next(iter(study.drawings)),
+        figure="headline" if has_headline else next(iter(study.drawings)),
     )
 
 
 def summary(row: dict[str, Any]) -> str:
-    """A run in a line."""
+    """Return the results of a run as one line of text."""
     if row["status"] != "finished":
         return str(row["status"])
     shown = [f"test MSE {row['final/recon_mse']:.5f}"]

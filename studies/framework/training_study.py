@@ -1,4 +1,4 @@
-"""The study of training runs: a grid of arms and seeds, on one dataset and with equal budgets."""
+"""A study of training runs: a grid of arms and seeds on one dataset, with equal budgets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from studies.figures.panels import Record
     from studies.report.page import Quote
 
-#: What tuning draws where a study does not say otherwise: for every arm, and for those that grow and then train end to end.
+#: The default search space of tuning: for every arm, and the addition for arms that grow and then train end to end.
 SEARCH: Search = {
     "optimisation.lr": LogRange(1e-3, 0.2),
     "optimisation.batch_size": Among((8, 16, 32, 64, 128)),
@@ -32,18 +32,20 @@ SEARCH_SPLIT: Search = {"budget.end_to_end": Times(0.25, 32.0)}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStudy(Study):
-    """A question and the arms, each trained with every seed, that answer it.
+    """A question and the arms that answer it; every arm is trained with every seed.
 
-    reference: the arm that the others are compared with. measure_of: the arm whose budget the command line gives, and whose
-    cost every other arm may spend. defaults: of options, where they differ from those of all studies; smoke: those of its
-    smoke run. claims: what a paper reports, to be held beside the rows; comparisons: of our own, in a table apart. quote: what
-    makes the answer in a few sentences from the rows and the reference (None: an answer a metric). drawings: figures of its own,
-    the most telling first. figures: which of all studies' figures it has (None: all).
+    Attributes:
 
-    search: the fields that tuning (`--tune`) draws for every arm that is trained; search_split: further ones for arms that grow
-    and then train end to end, which divide their budget between the two. tuned_by: the measure on validation images that
-    compares trials. chosen: values of each arm that were chosen so and are recorded with the project; they are used where the
-    study's own settings are.
+    arms: the arms. reference: the arm that the other arms are compared with. measure_of: the arm that has the budget of the
+    command line; every other arm has the same cost. defaults: values of options that differ from the general defaults. smoke:
+    values of options for the smoke run. claims: results of a paper that the rows are compared with. comparisons: further
+    comparisons, in a table of their own. quote: function of the rows and the reference that returns the answer in a few
+    sentences (None: the answer has one line for each metric). drawings: figures of this study, the most important first.
+    figures: names of the general figures that the study has (None: all).
+
+    search: search space of `--tune` for every arm that is trained. search_split: addition to it for arms that grow and then
+    train end to end. tuned_by: measure on validation images by which trials are compared. chosen: values of each arm that
+    tuning chose, committed with the study; they are used with the study's default settings only.
     """
 
     arms: tuple[Arm, ...]
@@ -63,26 +65,26 @@ class TrainingStudy(Study):
 
     @property
     def arm_names(self) -> tuple[str, ...]:
-        """The names of its arms."""
+        """The names of the arms."""
         return tuple(arm.name for arm in self.arms)
 
     def arm(self, name: str) -> Arm:
-        """The arm called `name`: one of this study's, or the policy of that name; InputError when it is neither."""
+        """Return the arm called `name`, or an arm with the policy of that name; raise InputError if there is neither."""
         known = {arm.name: arm for arm in self.arms}
         choice(name, [*known, *(policy for policy in POLICIES if policy not in known)], "arm")
         return known.get(name) or Arm(name)
 
-    def given(self, words: list[str]) -> Options:
-        """What the words of its command line mean; InputError for those that are not allowed."""
+    def given(self, argv: list[str]) -> Options:
+        """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
         command_line = parser(self.prog, self.question, self.arm_names)
-        given = options(self.name, parse(command_line, words, self.defaults, self.smoke))
+        given = options(self.name, parse(command_line, argv, self.defaults, self.smoke))
         for name in given.arms:
             self.arm(name)
         return given
 
-    def session(self, words: list[str]) -> Session:
-        """The session that the words ask for; errors as of `given`."""
+    def session(self, argv: list[str]) -> Session:
+        """Return the session of the command-line arguments `argv`; raises as `given`."""
         from studies.framework.training_session import TrainingSession, TuningSession
 
-        given = self.given(words)
+        given = self.given(argv)
         return (TuningSession if given.tune else TrainingSession)(self, given)

@@ -1,7 +1,7 @@
-"""The trials of tuning: what each draws, from which space, and what is recorded of it.
+"""The trials of tuning: the values that each trial gets, and the row that is recorded for it.
 
-A trial draws values for the fields of the study's search space, trains the arm with the budget of a run of the record and with
-a seed that no such run has, and is measured on validation images alone. Nothing here reads a test image.
+A trial draws values from the search space, trains the arm with the budget of a run and with a seed that no run has, and is
+evaluated on validation images only. No trial reads a test image.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from studies.design.arms import Arm
     from studies.framework.training_study import TrainingStudy
 
-#: The seed of all trials; those of a record are smaller.
-SEED = MOST_SEEDS
-#: Points of a trial's curve, at which a loss that is not finite is seen; it is not kept.
+#: The seed of all trials; the seeds of runs are smaller.
+TRIAL_SEED = MOST_SEEDS
+#: Points of the curve of a trial. They serve to detect a loss that is not finite; the curve is not recorded.
 POINTS = 10
-#: What is kept of a trial beside its values: columns of a run's row, and measures on validation images.
-KEPT = (
+#: Columns of the row of a run that the row of a trial has as well, and the measures on validation images.
+ROW_COLUMNS = (
     "run",
     "arm",
     "seed",
@@ -48,7 +48,10 @@ MEASURES = ("recon_mse", "recon_fvu", "recon_sse", "probe_acc")
 
 @dataclass(frozen=True)
 class Trial(Job):
-    """One trial of an arm: its number, the values drawn for it, and the space that they were drawn from."""
+    """One trial of an arm.
+
+    number: from 0. values: the drawn values by field. space: the range of each field as text.
+    """
 
     number: int = 0
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -61,19 +64,19 @@ class Trial(Job):
 
     @property
     def drawn_from(self) -> str:
-        """The space as rows have it."""
+        """The search space as JSON, as in the column `space`."""
         return json.dumps(dict(self.space))
 
-    def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
-        """Train and measure on the validation images of these data, and record that; its row."""
+    def run(self, splits: Splits, stop: Callable[[], bool]) -> Row:
+        """Train, evaluate on the validation images of `splits`, record the row and return it."""
         from stacked.runs.run import run
         from stacked.runtime.determinism import strict
         from stacked.tracking.work_folder import held
-        from studies.framework.threads import limited
+        from studies.framework.threads import thread_limit
 
         given = self.given
         folder = given.store / "work" / self.spec.id
-        with held(folder), limited(self.threads), strict(given.device, given.deterministic):
+        with held(folder), thread_limit(self.threads), strict(given.device, given.deterministic):
             done = run(
                 self.spec,
                 splits.without_test(),
@@ -85,34 +88,34 @@ class Trial(Job):
                 stop=stop,
             )
         measures = {f"valid/{name}": done.row[f"final/{name}"] for name in MEASURES if f"final/{name}" in done.row}
-        row = self.recorded({name: done.row[name] for name in KEPT} | measures)
-        shutil.rmtree(folder, ignore_errors=True)  # its row is all that is kept of a trial
+        row = self.record_row({name: done.row[name] for name in ROW_COLUMNS} | measures)
+        shutil.rmtree(folder, ignore_errors=True)  # only the row of a trial is kept
         return row
 
-    def failed(self, reason: str) -> Row:
-        """Record that the trial failed, and why: it counts as one that is worse than all others."""
+    def record_failure(self, reason: str) -> Row:
+        """Record that the trial failed, with the reason, and return its row; a failed trial counts as the worst of all."""
         from studies.record import runs as record
 
         row = record.failed_row(self.spec, self.arm, reason)
-        return self.recorded({name: value for name, value in row.items() if name != "spec"})
+        return self.record_row({name: value for name, value in row.items() if name != "spec"})
 
-    def recorded(self, row: Row) -> Row:
-        """Add the row of this trial to the record, and return it."""
+    def record_row(self, row: Row) -> Row:
+        """Add the columns of this trial to `row`, write it to trials.csv and return it."""
         from stacked.util.serialization import to_json
         from studies.record import runs as record
 
-        told = {
+        trial_columns = {
             "values": json.dumps(dict(self.values)),
             "space": self.drawn_from,
             "spec": to_json(self.spec),
         }
-        row = {**row, "trial": self.number, **told}
+        row = {**row, "trial": self.number, **trial_columns}
         record.add_trial(self.given.out, row, self.arms)
         return row
 
 
-def planned(study: TrainingStudy, given: Options, splits: Splits, threads: int) -> Iterator[Trial]:
-    """The trials of all arms that can be tuned, trial by trial, so that an interrupted tuning has tried arms alike."""
+def plan_trials(study: TrainingStudy, given: Options, splits: Splits, threads: int) -> Iterator[Trial]:
+    """Yield the trials of all arms that are tuned, ordered by number, so that an interruption leaves equal counts."""
     from stacked.data.stream import Order
     from stacked.spec.spec import LONGEST, Evaluation
     from studies.framework.compute_budget import budgets
@@ -120,11 +123,11 @@ def planned(study: TrainingStudy, given: Options, splits: Splits, threads: int) 
 
     arms = [arm for arm in map(study.arm, given.arms) if is_tuned(study, arm, given.base)]
     every = [study.arm(name) for name in dict.fromkeys([*study.arm_names, *given.arms])]
-    fields = list(dict.fromkeys(name for arm in every for name in space_of(study, arm, given.base)))
+    fields = list(dict.fromkeys(name for arm in every for name in search_space(study, arm, given.base)))
     numbered = []
-    for number, place in enumerate(places(fields, given.tune or 0, SEED)):
+    for number, place in enumerate(places(fields, given.tune or 0, TRIAL_SEED)):
         for arm in arms:
-            values = {name: within.at(place[name]) for name, within in space_of(study, arm, given.base).items()}
+            values = {name: within.at(place[name]) for name, within in search_space(study, arm, given.base).items()}
             tried = dataclasses.replace(arm, name=f"{arm.name}, trial {number}", policy=arm.grows_by).with_values(
                 values
             )
@@ -138,24 +141,24 @@ def planned(study: TrainingStudy, given: Options, splits: Splits, threads: int) 
         given.device,
         threads,
     )
-    digest = splits.without_test().digest  # of all that a trial gets
+    digest = splits.without_test().digest  # trials get no test images
     for number, arm, values, tried in numbered:
         spec = dataclasses.replace(
             tried.spec(given.base),
             budget=equal[tried.name],
-            seed=SEED,
+            seed=TRIAL_SEED,
             classification=dataclasses.replace(given.base.classification, labels=()),
         )
         per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
         updates = sum(phase.updates for phase in spec.phases(per_epoch))
-        rarely = Evaluation(
+        few_points = Evaluation(
             every=max(1, updates // POINTS),
             images=given.base.evaluation.images,
             probe_every=LONGEST,
             probe_labels=given.base.evaluation.probe_labels,
         )
         yield Trial(
-            dataclasses.replace(spec, evaluation=rarely),
+            dataclasses.replace(spec, evaluation=few_points),
             arm.name,
             study.name,
             experiment_name(given.base),
@@ -166,37 +169,39 @@ def planned(study: TrainingStudy, given: Options, splits: Splits, threads: int) 
             digest,
             number,
             values,
-            {name: str(within) for name, within in space_of(study, arm, given.base).items()},
+            {name: str(within) for name, within in search_space(study, arm, given.base).items()},
         )
 
 
-def space_of(study: TrainingStudy, arm: Arm, base: RunSpec) -> Space:
-    """The fields that are drawn for an arm: the study's, but for those that the arm sets itself, and its own.
+def search_space(study: TrainingStudy, arm: Arm, base: RunSpec) -> Space:
+    """Return the search space of an arm: that of the study without the fields that the arm sets, and that of the arm.
 
-    For arms that grow and then train end to end, how they divide their budget between the two is among them.
+    For arms that grow and then train end to end, it includes the study's `search_split`. It is empty if the arm is not trained.
     """
     if not is_trained(arm):
         return {}
     phases = policy_phases(arm)
-    divided = any(phase.is_finetuning for phase in phases) and not all(phase.is_finetuning for phase in phases)
-    shared = {**study.search, **(study.search_split if divided else {})}
-    drawn = {name: within for name, within in shared.items() if name not in arm.changes} | dict(arm.search)
-    own = flat(dataclasses.replace(base, **arm.parts(base)))
-    return {name: within.of(own[name]) if isinstance(within, Times) else within for name, within in drawn.items()}
+    has_split = any(phase.is_finetuning for phase in phases) and not all(phase.is_finetuning for phase in phases)
+    shared = {**study.search, **(study.search_split if has_split else {})}
+    searched = {name: within for name, within in shared.items() if name not in arm.changes} | dict(arm.search)
+    default = flat(dataclasses.replace(base, **arm.parts(base)))
+    return {
+        name: within.of(default[name]) if isinstance(within, Times) else within for name, within in searched.items()
+    }
 
 
 def policy_phases(arm: Arm) -> list[Any]:
-    """The phases of the arm's policy, as it has them for two stages."""
+    """Return the phases of the arm's policy for a stack of two stages."""
     from stacked.spec.growth import POLICIES, Updates
 
     return POLICIES[arm.grows_by](2, Updates((2, 2), 2))
 
 
 def is_trained(arm: Arm) -> bool:
-    """Whether the arm makes any updates."""
+    """Return whether the arm makes any updates."""
     return any(phase.updates for phase in policy_phases(arm))
 
 
 def is_tuned(study: TrainingStudy, arm: Arm, base: RunSpec) -> bool:
-    """Whether there is anything to draw for the arm."""
-    return arm.tuned and bool(space_of(study, arm, base))
+    """Return whether the arm is to be tuned and has a search space."""
+    return arm.tuned and bool(search_space(study, arm, base))

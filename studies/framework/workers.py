@@ -1,4 +1,4 @@
-"""Runs of a study in worker processes, which keep their place when they are asked to end."""
+"""Runs the jobs of a study in worker processes; a worker that is asked to end writes a checkpoint first."""
 
 from __future__ import annotations
 
@@ -37,25 +37,26 @@ if TYPE_CHECKING:
     from stacked.runs.run import Result
     from stacked.spec import RunSpec
 
-#: Seconds that workers have for keeping their place before they are ended.
-PATIENCE = 6.0
-#: A run whose process died so often is given up.
-MOST_DEATHS = 2
-#: In a worker process, the data on which it works, and where it says how far it is.
-RECEIVED: list[Reader] = []
-SAYING: list[SharedText] = []
+#: Seconds that workers have to write a checkpoint before they are killed.
+GRACE_SECONDS = 6.0
+#: A run whose process died this often counts as failed.
+MAX_DEATHS = 2
+#: In a worker process: the reader of the data that it trains on, and the text that shows its progress.
+WORKER_DATA: list[Reader] = []
+WORKER_PROGRESS: list[SharedText] = []
 
 Row = dict[str, Any]
-#: What processes share without a lock, which could die with one of them.
+#: A flag that processes share without a lock: a killed process cannot leave it locked.
 Flag: TypeAlias = c_bool
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study, as a worker process gets it.
+    """One run of a study, as it is sent to a worker process.
 
-    tags: further ones of its run in MLflow. arms: the order in which rows are kept. data: the digest of the data that the record
-    is of ("": whatever is given).
+    spec: what is trained. arm: name of the arm. study: name and configuration of the study. experiment: MLflow experiment.
+    colour: of the run in MLflow. given: options of the command line. threads: number of threads. tags: further tags of its run in
+    MLflow. arms: the order of the arms in the record. data: digest of the data of the record ("": any data).
     """
 
     spec: RunSpec
@@ -70,19 +71,19 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What progress calls the run."""
+        """The name of the run in progress messages."""
         return f"{self.arm}, seed {self.spec.seed}"
 
-    def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
-        """Make the run on these data and record it; its row."""
+    def run(self, splits: Splits, stop: Callable[[], bool]) -> Row:
+        """Train on `splits`, record the result and return its row."""
         from studies.record import runs as record
 
-        done = train(self, splits, stop)
-        record.add(self.given.out, done.row, done.curve, done.samples, self.arms)
-        return done.row
+        result = train(self, splits, stop)
+        record.add(self.given.out, result.row, result.curve, result.samples, self.arms)
+        return result.row
 
-    def failed(self, reason: str) -> Row:
-        """Record that the run failed, and why; its row."""
+    def record_failure(self, reason: str) -> Row:
+        """Record that the run failed, with the reason, and return its row."""
         from studies.record import runs as record
 
         row = record.failed_row(self.spec, self.arm, reason)
@@ -90,15 +91,13 @@ class Job:
         return row
 
 
-def work(
+def run_jobs(
     jobs: Sequence[Job], processes: int, splits: Splits, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Row]:
-    """Run the jobs on `splits` in so many processes, which share them, and yield the row of each as it comes.
+    """Run the jobs in `processes` processes that share the memory of `splits`, and yield each row when its run ends.
 
-    Each writes its own record.
-
-    When `stop` says so the runs in progress keep their place and end, and Interrupted is raised. A run whose process was
-    ended from outside goes on in another, once.
+    Each run records its own row. If `stop` returns True, the runs in progress write a checkpoint and end, and Interrupted is
+    raised. A run whose process was killed continues in another process; if that is killed as well, the run counts as failed.
     """
     kinds = [job.arm for job in jobs]
     if processes == 1 or len(jobs) < 2:
@@ -107,31 +106,31 @@ def work(
                 if stop():
                     raise Interrupted("stopped as asked")
                 number = runs.begin(job.label, job.arm)
-                row = work_one(job, splits, stop)
+                row = run_job(job, splits, stop)
                 runs.end(number, counts=row["status"] == "finished")
                 yield row
         return
-    waiting, deaths, begun = deque(jobs), Counter[str](), RawValue(c_bool, False)
+    waiting, deaths, started = deque(jobs), Counter[str](), RawValue(c_bool, False)
     texts = SharedText(processes)
     with shared(splits) as place, Runs(kinds, at_once=processes, others=texts.read) as runs:
         while waiting:
             lost: list[Job] = []
-            yield from in_processes(waiting, lost, runs, processes, (place, begun, texts), stop)
+            yield from run_in_pool(waiting, lost, runs, processes, (place, started, texts), stop)
             need(
-                not lost or begun.value,
-                "no worker process could be started: in a script of your own start the study below "
-                "`if __name__ == '__main__':`, or give --jobs 1",
+                not lost or started.value,
+                "no worker process could be started: a script must call the study below `if __name__ == '__main__':`; or give "
+                "--jobs 1",
             )
             for job in lost:
                 deaths[job.spec.id] += 1
-                if deaths[job.spec.id] < MOST_DEATHS:
+                if deaths[job.spec.id] < MAX_DEATHS:
                     waiting.appendleft(job)
                 else:
-                    reason = "its process was ended from outside, perhaps for want of memory: try fewer --jobs"
-                    yield failed(job, reason)
+                    reason = "its process was killed twice, perhaps because memory ran out: try fewer --jobs"
+                    yield record_failure(job, reason)
 
 
-def in_processes(
+def run_in_pool(
     waiting: deque[Job],
     lost: list[Job],
     runs: Runs,
@@ -139,12 +138,12 @@ def in_processes(
     shares: tuple[Place, Flag, SharedText],
     stop: Callable[[], bool],
 ) -> Iterator[Row]:
-    """Take jobs from `waiting` and yield their rows; when a process dies, those that were running go to `lost`.
+    """Run jobs from `waiting` in a pool of processes and yield their rows; if a process dies, append its jobs to `lost`.
 
-    `shares` are what processes get from this one, as `begin` takes them.
+    shares: what a worker process gets from this one, the last three arguments of `start_worker`.
     """
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawning, initializer=begin, initargs=(os.getpid(), *shares)) as pool:
+    with ProcessPoolExecutor(processes, spawning, initializer=start_worker, initargs=(os.getpid(), *shares)) as pool:
         running: dict[Future[Row], tuple[Job, int]] = {}
         broken = False
         try:
@@ -152,7 +151,7 @@ def in_processes(
                 try:
                     while waiting and len(running) < processes and not broken:
                         with importable_main():
-                            future = pool.submit(work_here, waiting[0])
+                            future = pool.submit(run_in_worker, waiting[0])
                         job = waiting.popleft()
                         running[future] = job, runs.begin(job.label, job.arm)
                 except BrokenProcessPool:
@@ -172,17 +171,20 @@ def in_processes(
             if stop() and (running or waiting):
                 raise Interrupted("stopped as asked")
         except BaseException:
-            end(multiprocessing.active_children(), list(running))
+            stop_workers(multiprocessing.active_children(), list(running))
             raise
 
 
 @contextmanager
 def importable_main() -> Iterator[None]:
-    """Processes that are started in this context do not import the main module where it is in no file, as that of `python -`."""
+    """Context in which processes can be started from a main module without a file, such as that of `python -`.
+
+    Such a module is replaced by an empty one, because a spawned process would try to import it.
+    """
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
-    typed = main.__spec__ is None and file is not None and not os.path.isfile(file)
-    if typed:
+    has_no_file = main.__spec__ is None and file is not None and not os.path.isfile(file)
+    if has_no_file:
         sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield
@@ -190,19 +192,19 @@ def importable_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def end(workers: list[BaseProcess], running: list[Future[Row]]) -> None:
-    """Let workers keep the place of what they train, and see to it that they end.
+def stop_workers(workers: list[BaseProcess], running: list[Future[Row]]) -> None:
+    """Ask the workers to write checkpoints and end; kill those that are alive after `GRACE_SECONDS`.
 
-    The signal that asked for it comes again when this process has not ended for some seconds: it has to wait.
+    A repeated signal to this process is ignored during that time.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + GRACE_SECONDS
     try:
-        with Interruption(grace=PATIENCE):
+        with Interruption(grace=GRACE_SECONDS):
             for worker in workers:
                 worker.terminate()
-            done = wait(running, PATIENCE).done
+            done = wait(running, GRACE_SECONDS).done
             if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
-                # one died of it while it was made: what the others do is told no more
+                # a worker died while the pool started it, after which the pool no longer reports the other futures
                 while any(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
                     time.sleep(0.05)
     finally:
@@ -210,77 +212,77 @@ def end(workers: list[BaseProcess], running: list[Future[Row]]) -> None:
             worker.kill()
 
 
-def prepare(parent: int, place: Place | None = None) -> None:
-    """Make this process a worker: Ctrl-C is the parent's to pass on, and when the parent dies the worker ends too.
+def prepare_worker(parent: int, place: Place | None = None) -> None:
+    """Make this process a worker: it ignores SIGINT, which the parent handles, and ends when the parent dies.
 
-    place: where the data lie on which it is to work. They are opened now: what it does later must not hang on its parent.
-    SIGTERM is for the run in progress. A worker that waits for the next one holds a lock, which must not die with it: the others
-    would wait for it without end.
+    place: location of the shared data. They are opened now, because the parent may end before they are used. SIGTERM is handled
+    during a run only: a worker that waits for a job holds the lock of the queue, and if it died the other workers would wait
+    for ever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     say_warnings()
-    RECEIVED.extend([Reader(place)] if place else [])
+    WORKER_DATA.extend([Reader(place)] if place else [])
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(PATIENCE)
+            time.sleep(GRACE_SECONDS)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def begin(parent: int, place: Place, begun: Flag, texts: SharedText) -> None:
-    """Make this process a worker, which writes its progress to `texts`, and note that one has begun."""
-    prepare(parent, place)
-    SAYING.append(texts)
-    begun.value = True
+def start_worker(parent: int, place: Place, started: Flag, texts: SharedText) -> None:
+    """Make this process a worker that writes its progress to `texts`, and set the flag `started`."""
+    prepare_worker(parent, place)
+    WORKER_PROGRESS.append(texts)
+    started.value = True
 
 
-def work_here(job: Job) -> Row:
-    """Do one run in this worker process, on the data that were received by it."""
-    with shown(Screen(job.label, send=SAYING[0].write)):
-        return work_one(job, RECEIVED[0].splits)
+def run_in_worker(job: Job) -> Row:
+    """Run one job in this worker process, on the data that it has opened."""
+    with shown(Screen(job.label, send=WORKER_PROGRESS[0].write)):
+        return run_job(job, WORKER_DATA[0].splits)
 
 
-def work_one(job: Job, splits: Splits, stop: Callable[[], bool] | None = None) -> Row:
-    """Do one run in this process and record it; a run that fails gives a row that says why.
+def run_job(job: Job, splits: Splits, stop: Callable[[], bool] | None = None) -> Row:
+    """Run one job in this process, record it and return its row; the row of a failed run holds the reason.
 
-    stop: as of `run` (None: signals to this process are noted here). Raises Unwritable where the disk is full or takes
-    nothing: that is no fault of the run, which goes on from what it kept when it is started again. Raises InputError, and
-    records nothing, where these are not the data of the job.
+    stop: returns True once the run is to end (None: a SIGTERM to this process ends it). Raises Unwritable if a file cannot be
+    written; the run then does not count as failed, and the same command continues it. Raises InputError, and records nothing,
+    if `splits` are not the data of the job.
     """
     need(
         job.data in ("", splits.digest),
-        f"the images of {splits.name} changed while the study ran, and are not those of {job.given.out / 'configuration.json'}: "
-        "restore them and give the same command again, or choose another --out",
+        f"the images of {splits.name} changed while the study ran: they differ from those of "
+        f"{job.given.out / 'configuration.json'}; restore them and give the same command again, or choose another --out",
     )
     try:
-        with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as asked:
-            return job.do(splits, asked)
+        with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as should_stop:
+            return job.run(splits, should_stop)
     except Unwritable:
         raise
     except (Diverged, InputError) as error:
-        return failed(job, str(error))
-    except Exception as error:  # one run's fault must not end the study; its trace is for whoever mends it
+        return record_failure(job, str(error))
+    except Exception as error:  # a bug in one run must not end the study; the traceback is for its author
         if isinstance(error, OSError) and error.errno in REFUSED:
             raise unwritable(error.filename or job.given.store, error) from error
         traceback.print_exc()
-        return failed(job, f"{type(error).__name__}: {error}")
+        return record_failure(job, f"{type(error).__name__}: {error}")
 
 
 def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
-    """The run of a job, tracked; it goes on where it was left."""
+    """Train the run of a job from its latest checkpoint, if there is one, and log it to MLflow; return its result."""
     from stacked.runs.run import run
     from stacked.runtime.determinism import strict
     from stacked.tracking.tracker import Tracker, open_store, set_aside, was_replayed
     from stacked.tracking.work_folder import held
     from stacked.util.serialization import flat
     from studies.framework.descriptions import NOTE, of_run
-    from studies.framework.threads import limited
+    from studies.framework.threads import thread_limit
 
     spec, given, name = job.spec, job.given, f"{job.arm}/s{job.spec.seed}"
     store = open_store(given.store)
@@ -294,13 +296,13 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
         NOTE: of_run(spec),
         **job.tags,
     }
-    # for longer than a worker lives on after the death of its parent
-    with held(folder, wait=2 * PATIENCE):
+    # waits longer than a worker lives after the death of its parent
+    with held(folder, wait=2 * GRACE_SECONDS):
         if not given.resume or was_replayed(store, folder):
             set_aside(store, folder)
         tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
         strictly = strict(given.device, given.deterministic)
-        with limited(job.threads), tracker, strictly:
+        with thread_limit(job.threads), tracker, strictly:
             return run(
                 spec,
                 splits,
@@ -314,10 +316,10 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
             )
 
 
-def failed(job: Job, reason: str) -> Row:
-    """Record that a run failed, and why; its row."""
+def record_failure(job: Job, reason: str) -> Row:
+    """Record that a run failed, with the reason, and return its row."""
     folders = [folder for folder in (job.given.store, job.given.out, job.given.data_dir) if folder]
     try:
-        return job.failed(without_folders(reason, *folders))
+        return job.record_failure(without_folders(reason, *folders))
     except Unwritable as error:
         raise Unwritable(f"{job.arm}/s{job.spec.seed} failed ({reason}), and {error}") from error

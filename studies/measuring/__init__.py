@@ -1,1 +1,1 @@
-"""Studies of measurements: methods x seeds, measured one after the other into one tidy table, and the page of its rows."""
+"""Studies of measurements: run each method with each seed, write the values to one tidy table, and generate its page."""

@@ -1,4 +1,4 @@
-"""A session of a study that measures its methods on a dataset, and keeps what they find in MLflow as well."""
+"""A session of a study that measures its methods on a dataset, and logs the values to MLflow as well."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from studies.report.origin import origin
 
 
 class DataSession(MeasurementSession):
-    """Measures on the data that the command line names; context: a Context."""
+    """Measures on the dataset of the command line; `context` is a Context."""
 
     passing: ClassVar[frozenset[str]] = frozenset(
         {"methods", "seeds", "device", "out", "store", "data_dir", "download"}
@@ -32,7 +32,7 @@ class DataSession(MeasurementSession):
         super().__init__(study, given, given.methods, given.seeds, out)
 
     def begin(self) -> int | None:
-        """Load the data; the exit code where the study does something else instead."""
+        """Load the data; return the exit code if the study runs an alternative task instead of measuring."""
         from stacked import data
         from stacked.tracking.tracker import open_store
 
@@ -57,14 +57,14 @@ class DataSession(MeasurementSession):
         return code
 
     def facts(self) -> dict[str, str]:
-        """The data that rows are of."""
+        """Return the name and the digest of the data."""
         return {"data": self.context.splits.name, "digest": self.context.splits.digest}
 
     def measured(self, method: str, seed: int) -> list[Measurement]:
-        """What a method finds with a seed, and of each of its arms the seconds that this took."""
-        began = time.perf_counter()
+        """Return the measurements of a method with a seed, and the seconds of the call as a measurement of each arm."""
+        started = time.perf_counter()
         found = list(self.study.methods[method](self.context, seed))
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         return found + [Measurement(arm, "", self.last, seconds) for arm in dict.fromkeys(one.arm for one in found)]
 
     @property
@@ -73,7 +73,7 @@ class DataSession(MeasurementSession):
         return f"{self.study.name}-{slug(self.context.splits.name)}"
 
     def record(self, method: str, seed: int, found: Sequence[Measurement]) -> None:
-        """A run of MLflow for each arm, with the mean over conditions of all that was measured."""
+        """Log an MLflow run for each arm, with the mean of each measure over the conditions."""
         from stacked.tracking.tracker import Tracker, set_aside
         from studies.figures.style import arm_colours
 
@@ -92,16 +92,16 @@ class DataSession(MeasurementSession):
                 )
 
     def report(self, command: str) -> bool:
-        """Write figures and page from the rows."""
+        """Write the figures and the page from the rows."""
         page.report(self.study, self.out, command, origin(), vars(self.given))
         return True
 
     def block(self, root: Path) -> str:
-        """What the index of records, which lies in `root`, says of this one."""
+        """Return the block of this record for the index of records in the folder `root`, as Markdown."""
         return page.block(self.study, self.out, root)
 
     def end(self) -> int:
-        """Keep the report in MLflow, print the answer and where the page is, and say where the runs are."""
+        """Save the report in MLflow, print the answer, the path of the page and the address of the runs."""
         from stacked.tracking.backend.client import StoreClient
         from stacked.tracking.backend.store import OUTAGES, reason_of
         from stacked.tracking.tracker import study_run
@@ -120,5 +120,5 @@ class DataSession(MeasurementSession):
             url = f"{without_login(store.uri) if store.is_server else address()}/#/experiments/{place}"
             print(f"In MLflow{needs}: {url}", file=sys.stderr)
         except OUTAGES as error:
-            say(f"MLflow has no report of this ({reason_of(error)}): run the same again")
+            say(f"MLflow could not save the report ({reason_of(error)}): give the same command again when MLflow works")
         return 0

@@ -1,4 +1,4 @@
-"""The page of a study of measurements: means with intervals, paired differences, a table a measure, and figures."""
+"""The page of a study of measurements: means with intervals, paired differences, a table for each measure, and figures."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from studies.statistics.rows import FINISHED
 if TYPE_CHECKING:
     from studies.measuring.study import MeasurementStudy
 
-#: Of arms that differ in how they are trained, and share settings.
+#: Note for studies that compare ways of training with the same settings.
 NOT_TUNED = (
-    " `layer-wise` and `joint` share settings that were not tuned for each: their difference does not tell which way to train is "
-    "better."
+    " `layer-wise` and `joint` use the same settings, which were not tuned for either: their difference does not show which way "
+    "of training is better."
 )
 
 
 def undefined(study: MeasurementStudy, out: Path) -> str:
-    """Which measures were not defined, for which arms; "" where all were."""
+    """Return a sentence on the measures that are not defined for some arms; "" if all are defined."""
     blank = read(out / "rows.csv").query("value.isna()")
-    told = [
+    names = [
         f"{study.measures[name].label if name in study.measures else name} ({', '.join(dict.fromkeys(part['arm']))})"
         for name, part in blank.groupby("measure", sort=False)
     ]
-    return f"Not defined everywhere, and left out where it is not: {'; '.join(told)}." if told else ""
+    return f"Values that are not defined are left out: {'; '.join(names)}." if names else ""
 
 
 def draw(study: MeasurementStudy, rows: pd.DataFrame, out: Path) -> list[str]:
-    """Write the figures of a study into the folder of its record; returns each with its caption, as Markdown."""
+    """Write the figures of a study to the folder of its record; return each with its caption, as Markdown."""
     shown = []
     with style():
         for name, drawing in study.drawings.items():
@@ -57,7 +57,10 @@ def draw(study: MeasurementStudy, rows: pd.DataFrame, out: Path) -> list[str]:
 
 
 def report(study: MeasurementStudy, out: Path, command: str, made_with: str, used: Mapping[str, Any]) -> str:
-    """Write figures and README.md beside the rows in `out`; returns the page. The protocol may name the values `used`."""
+    """Write the figures and README.md from the rows in `out`; return the page.
+
+    made_with: sentence on versions and machine. used: values that the protocol can name in braces.
+    """
     rows = load(out)
     shown = draw(study, rows, out)
     for name, make in study.files.items():
@@ -65,7 +68,7 @@ def report(study: MeasurementStudy, out: Path, command: str, made_with: str, use
             content = make(rows, out)
         if content is not None:
             write_atomically(out / name, content)
-            shown.append(f"To look at more closely: [{name}]({name}), a page of one file.")
+            shown.append(f"Interactive version: [{name}]({name}), a single HTML file.")
     with fitting(out, "an answer"):
         answer = answered(study, rows)
     parts = [
@@ -84,7 +87,8 @@ def report(study: MeasurementStudy, out: Path, command: str, made_with: str, use
         study.protocol.format_map(
             {key: verbatim(value) if isinstance(value, str) else value for key, value in used.items()}
         ),
-        f"Rows made by commit {', '.join(sorted(set(rows['commit'])))}. {made_with} Generated from rows.csv.",
+        f"The rows were measured with commit {', '.join(sorted(set(rows['commit'])))}. {made_with} This page is generated from "
+        "rows.csv.",
     ]
     page = "\n\n".join(part for part in parts if part) + "\n"
     write_atomically(out / "README.md", page)
@@ -105,73 +109,73 @@ def places(out: Path) -> str:
 
 @contextmanager
 def fitting(out: Path, what: str) -> Iterator[None]:
-    """Raise InputError where rows and pictures, each of which was read as it must be, do not fit together as `what` needs."""
+    """Context that raises InputError if valid rows and samples do not fit together, so that `what` cannot be generated."""
     try:
         yield
     except InputError:
         raise
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(
-            f"the rows and samples in {out} do not make {what} ({type(error).__name__}: {error}): restore them, or measure anew "
-            "with another --out"
+            f"{what} cannot be generated from the rows and samples in {out} ({type(error).__name__}: {error}): restore them, or "
+            "measure again with another --out"
         ) from error
 
 
 def block(study: MeasurementStudy, out: Path, root: Path) -> str:
-    """What the index of records says of the record in `out`."""
+    """Return the block of the record in `out` for the index of records in the folder `root`, as Markdown."""
     rows, link = load(out), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     first = next(iter(study.drawings))
     parts = [
         answered(study, rows),
         f"[![{study.title}]({link}/figures/{first}.png)]({link}/README.md)",
         summary(study, rows),
-        f"{note(study, rows)} Differences, conditions, protocol and command: [{link}]({link}/README.md).",
+        f"{note(study, rows)} Differences, conditions, protocol and command are on the page [{link}]({link}/README.md).",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def answered(study: MeasurementStudy, rows: pd.DataFrame) -> str:
-    """What the rows say, as a quotation."""
+    """Return the answer of the study as a Markdown quotation; "" if it has none."""
     text = study.answer(rows)
     return f"> {text}" if text else ""
 
 
 def shared(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a measure under conditions in which every arm that has it was measured with each of its seeds.
+    """Return the rows of conditions under which every arm and seed of a measure was measured.
 
-    Means over conditions compare nothing but arms where these are the same for all.
+    Means over conditions are comparable between arms only if the conditions are the same for all arms.
     """
-    there = rows.groupby(["measure", "condition"])["value"].transform("size")
-    everyone = rows.drop_duplicates(["measure", "arm", "seed"]).groupby("measure").size()
-    return rows[there == rows["measure"].map(everyone)]
+    counts = rows.groupby(["measure", "condition"])["value"].transform("size")
+    complete = rows.drop_duplicates(["measure", "arm", "seed"]).groupby("measure").size()
+    return rows[counts == rows["measure"].map(complete)]
 
 
 def wide(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each arm and seed, with the mean of every measure over the conditions that arms share."""
+    """Return a row for each arm and seed, with the mean of each measure over the conditions that all arms share."""
     keys = ["arm", "seed"]
     table = shared(rows).pivot_table(index=keys, columns="measure", values="value", aggfunc="mean")
-    everyone = pd.MultiIndex.from_frame(rows[keys].drop_duplicates().sort_values(keys))
-    return table.reindex(everyone).reset_index().assign(status=FINISHED)
+    arms_and_seeds = pd.MultiIndex.from_frame(rows[keys].drop_duplicates().sort_values(keys))
+    return table.reindex(arms_and_seeds).reset_index().assign(status=FINISHED)
 
 
 def present(study: MeasurementStudy, rows: pd.DataFrame) -> list[str]:
-    """The arms that were measured, in the study's order."""
-    there = set(rows["arm"])
-    return [*(arm for arm in study.arms if arm in there), *sorted(there - set(study.arms))]
+    """Return the measured arms in the order of the study."""
+    measured = set(rows["arm"])
+    return [*(arm for arm in study.arms if arm in measured), *sorted(measured - set(study.arms))]
 
 
 def interval(values: pd.Series, measure: Measure) -> str:
-    """A mean with its 95 % interval over seeds; without one where seeds do not differ, or there is one only."""
+    """Return a mean with its 95 % interval over seeds as text; only the mean if seeds do not differ or there is only one."""
     mean, low, high = mean_interval(values.dropna())
     if not len(values.dropna()):
         return "–"
     decimals = measure.places(mean)
-    told, least, most = (f"{round(value, decimals) + 0.0:.{decimals}f}" for value in (mean, low, high))  # no "-0.0"
-    return f"{told} ({least} to {most})" if low < high and not told == least == most else told
+    shown, lower, upper = (f"{round(value, decimals) + 0.0:.{decimals}f}" for value in (mean, low, high))  # no "-0.0"
+    return f"{shown} ({lower} to {upper})" if low < high and not shown == lower == upper else shown
 
 
 def summary(study: MeasurementStudy, rows: pd.DataFrame) -> str:
-    """A line for each arm with all its measures."""
+    """Return a Markdown table with a line for each arm and a column for each measure."""
     table, lines = wide(rows), []
     for arm in present(study, rows):
         mine = table[table["arm"] == arm]
@@ -179,44 +183,43 @@ def summary(study: MeasurementStudy, rows: pd.DataFrame) -> str:
         flops = f"{mine['gflop'].mean():,.0f}" if "gflop" in mine and mine["gflop"].notna().any() else "–"
         lines.append([arm, str(len(mine)), *cells, flops, f"{mine['seconds'].mean():.0f}"])
     heads = [
-        f"{m.label} ({'more' if m.better == 'higher' else 'less'} is better{within(study, rows, name)})"
+        f"{m.label} ({'higher' if m.better == 'higher' else 'lower'} is better{within(study, rows, name)})"
         for name, m in study.measures.items()
     ]
-    return markdown(["", "seeds", *heads, "training GFLOP", "seconds a seed"], lines)
+    return markdown(["", "seeds", *heads, "training GFLOP", "seconds per seed"], lines)
 
 
 def within(study: MeasurementStudy, rows: pd.DataFrame, name: str) -> str:
-    """Under which conditions a measure's means are taken, where these are not all of them."""
+    """Return the conditions over which the means of a measure are taken, as text; "" if these are all conditions."""
     mine = rows[(rows["measure"] == name) & (rows["condition"] != "")]
     every, common = (list(dict.fromkeys(part["condition"])) for part in (mine, shared(mine)))
-    return (
-        ""
-        if len(common) == len(every)
-        else f"; {study.conditions}: {', '.join(map(verbatim, common)) or 'none in common'}"
-    )
+    if len(common) == len(every):
+        return ""
+    return f"; {study.conditions}: {', '.join(map(verbatim, common)) or 'none in common'}"
 
 
 def note(study: MeasurementStudy, rows: pd.DataFrame) -> str:
-    """What the tables' numbers are."""
+    """Return the note that explains the numbers of the tables."""
     mine = rows[(rows["condition"] != "") & rows["measure"].isin(list(study.measures))]
     conditions = mine["condition"].nunique()
     restricted = {bool(within(study, rows, name)) for name in set(mine["measure"])}
     over = ""
     if conditions > 1 and restricted == {True}:
-        over = " of the mean over the conditions that a column names, in which all its arms were measured"
+        over = " and over the conditions that the column names, under which all arms were measured"
     elif conditions > 1:
-        over = f" of the mean over {conditions} conditions"
+        over = f" and over {conditions} conditions"
         if True in restricted:
-            over += ", or where a column names some, over those in which all its arms were measured"
+            over += " (or those that the column names, under which all arms were measured)"
+    compares_training = {"layer-wise", "joint"} <= {arm.partition(",")[0] for arm in study.arms}
     return (
-        f"Means over seeds{over}, in brackets their 95 % t intervals where seeds differ; a seed varies {study.varies}. FLOPs and "
-        "seconds are of a seed with all its conditions; arms of one training share them. GFLOP are counted for our own training "
-        f"alone.{NOT_TUNED if {'layer-wise', 'joint'} <= {arm.partition(',')[0] for arm in study.arms} else ''}"
+        f"Means over seeds{over}; in brackets, 95 % t intervals over seeds if seeds differ. A seed changes {study.varies}. "
+        "FLOPs and seconds are those of one seed with all its conditions; arms that share a training share them. GFLOP are "
+        f"counted only for training with this package.{NOT_TUNED if compares_training else ''}"
     )
 
 
 def differences(study: MeasurementStudy, rows: pd.DataFrame) -> str:
-    """How every other arm differs from the first on the main measure, paired by seed."""
+    """Return a Markdown table of the paired differences of each arm from the first, for the first measure."""
     arms, (name, measure) = present(study, rows), next(iter(study.measures.items()))
     table, lines = wide(rows), []
     for arm in arms[1:]:
@@ -232,12 +235,13 @@ def differences(study: MeasurementStudy, rows: pd.DataFrame) -> str:
         )
     if not lines:
         return ""
-    head = ["", "pairs", f"{measure.label}: difference from {arms[0]}", "95 % interval", "p"]
+    better = f" ({measure.better} is better)" if measure.better else ""
+    head = ["", "pairs", f"{measure.label}: difference from {arms[0]}{better}", "95 % interval", "p"]
     return markdown(head, lines)
 
 
 def by_condition(study: MeasurementStudy, rows: pd.DataFrame, name: str) -> str:
-    """A measure under every condition, an arm a column."""
+    """Return a Markdown table of a measure, with a line for each condition and a column for each arm."""
     mine = rows[(rows["measure"] == name) & (rows["condition"] != "")]
     if mine["condition"].nunique() < 2:
         return ""
@@ -246,4 +250,5 @@ def by_condition(study: MeasurementStudy, rows: pd.DataFrame, name: str) -> str:
         [verbatim(condition), *(interval(part[part["arm"] == arm]["value"], measure) for arm in arms)]
         for condition, part in ((c, mine[mine["condition"] == c]) for c in dict.fromkeys(mine["condition"]))
     ]
-    return f"## {measure.label}\n\n{markdown([study.conditions, *arms], lines)}"
+    better = f" ({measure.better} is better)" if measure.better else ""
+    return f"## {measure.label}{better}\n\n{markdown([study.conditions, *arms], lines)}"

@@ -1,4 +1,4 @@
-"""A session of a study of measurements: methods x seeds, one after the other, each recorded as it comes."""
+"""A session of a study of measurements: runs each method with each seed and records the values after each."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from stacked.util.checks import need
 from stacked.util.errors import Interrupted
 from studies.design.measurements import Measurement
 from studies.design.study import Session
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.measurement_rows import FIELDS, LAST, read, text
 from studies.statistics.reading import json_object
 
 if TYPE_CHECKING:
     from studies.measuring.study import MeasurementStudy
 
-#: Patterns of the files that a study of measurements writes beside its configuration.
+#: Patterns of the files that a study of measurements writes, besides configuration.json.
 FILES = ("README.md", "rows.csv", "figures/*.png", "samples/*.npz", "codec.safetensors")
 
 
 class MeasurementSession(Session):
-    """Measures each of some `methods` with so many `seeds`, but for what is recorded already.
+    """Measures each of `methods` with each of `seeds` seeds, unless it is recorded already.
 
-    passing: options that do not tell which rows there are. last: the measure that every arm has with each seed. context: what
-    methods are given.
+    passing: options that do not affect the rows, and may differ between calls. last: the measure that every arm has with each
+    seed. context: the first argument of methods.
     """
 
     passing: ClassVar[frozenset[str]]
@@ -51,54 +51,54 @@ class MeasurementSession(Session):
 
     @abstractmethod
     def facts(self) -> dict[str, str]:
-        """What all rows of a folder share beside the options of the command."""
+        """Return what all rows of a folder share in addition to the options of the command."""
 
     @abstractmethod
     def measured(self, method: str, seed: int) -> list[Measurement]:
-        """What a method finds with a seed, and of each of its arms the last measure."""
+        """Return the measurements of a method with a seed, which include the measure `last` for each arm."""
 
     def record(self, method: str, seed: int, found: Sequence[Measurement]) -> None:
-        """Keep measurements elsewhere than in the folder, before they are rows there."""
+        """Record measurements elsewhere, before they are written to rows.csv; does nothing by default."""
 
     def check_own(self) -> None:
-        """Raise InputError where the folder, if no study of measurements wrote it, has files of names that are written."""
+        """Raise InputError if no study wrote the folder and it has files that would be overwritten."""
         own = (self.out / "configuration.json").exists()
         check_own(own, below(self.out, *FILES, *self.study.files))
 
     def prepare(self) -> None:
-        """Note what all rows of the folder share; InputError where it holds those of something else, or damaged files."""
+        """Write configuration.json; raise InputError if the folder holds another configuration or damaged files."""
         self.configure()
         self.warn_of_mixing()
-        kept(self.out)  # what is damaged is said before anything is measured
+        load_arrays(self.out)  # damaged files are reported before anything is measured
 
     def configure(self) -> None:
-        """Write configuration.json where there is none; InputError where it is another."""
+        """Write configuration.json if it does not exist; raise InputError if it holds another configuration."""
         self.check_own()
-        own = {name: value for name, value in vars(self.given).items() if name not in self.passing}
-        mine = json.loads(json.dumps(own | self.facts(), default=str))
+        options = {name: value for name, value in vars(self.given).items() if name not in self.passing}
+        mine = json.loads(json.dumps(options | self.facts(), default=str))
         path = self.out / "configuration.json"
         if not path.exists():
             write_atomically(path, json.dumps(mine, indent=1) + "\n")
         theirs = json_object(path)
         defaults = vars(self.study.parser().parse_args([]))
-        later = {name: value for name, value in defaults.items() if name not in {*self.passing, *theirs}}
-        theirs = later | theirs  # what was no option yet had the default
+        added = {name: value for name, value in defaults.items() if name not in {*self.passing, *theirs}}
+        theirs = added | theirs  # options that were added after the record was made had their defaults
         differ = [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
-        told = ", ".join(f"{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here" for name in differ)
-        need(not differ, f"{self.out} holds rows of another configuration ({told}): choose another --out")
+        details = ", ".join(f"{name} is {theirs.get(name)!r} there and {mine.get(name)!r} here" for name in differ)
+        need(not differ, f"{self.out} holds rows of another configuration ({details}): choose another --out")
 
     def rows(self) -> DataFrame:
-        """What is measured already, perhaps nothing; errors as of `read`."""
+        """Return the rows so far, which may be empty; raises as `read`."""
         path = self.out / "rows.csv"
         return read(path, self.study.methods, self.last) if path.exists() else DataFrame(columns=list(FIELDS))
 
     def lacking(self, method: str) -> str:
-        """The package that a method needs and that is not installed; "" where there is none."""
+        """Return the name of a package that a method needs and that is not installed; "" if nothing is missing."""
         package = self.study.extras.get(method, "")
         return package if package and importlib.util.find_spec(package) is None else ""
 
     def warn_of_mixing(self) -> None:
-        """Say that rows of another commit will stand beside new ones, where something is to be measured."""
+        """Warn if new rows will be added to rows of another commit."""
         old, mine = self.rows(), this_commit()
         done = set(zip(old["method"], old["seed"], strict=True))
         methods = [method for method in self.methods if not self.lacking(method)]
@@ -106,12 +106,12 @@ class MeasurementSession(Session):
         others = sorted(set(old["commit"]) - {mine})
         if others and wanted - done:
             say(
-                f"{self.out} holds rows by commit {', '.join(others)}, which stay beside new ones by {mine}: for rows of one "
-                "commit, choose another --out"
+                f"{self.out} holds rows of commit {', '.join(others)}; rows of commit {mine} will be added to them: for rows of "
+                "one commit, choose another --out"
             )
 
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
-        """Measure what is missing, method after method and then the next seed; raises Interrupted when `stop` says so."""
+        """Measure what is missing, seed by seed and method by method; raise Interrupted if `stop` returns True."""
         old = self.rows()
         done = set(zip(old["method"], old["seed"], strict=True))
         every = [(method, seed) for seed in range(self.seeds) for method in self.methods]
@@ -123,7 +123,7 @@ class MeasurementSession(Session):
                 package = self.lacking(method)
                 if package:
                     extra = f"pip install '.[{self.study.name}]'"
-                    say(f"{method} needs {package}, which is not installed, and is left out ({extra})")
+                    say(f"{method} is left out, because it needs {package}, which is not installed: {extra}")
                     continue
                 if (method, seed) in todo:
                     number = runs.begin(f"{method}, seed {seed}", method)
@@ -132,12 +132,12 @@ class MeasurementSession(Session):
                 yield
 
     def measure(self, method: str, seed: int) -> None:
-        """Measure a method with a seed, and add its rows, all at once."""
+        """Measure a method with a seed, and write all its rows together."""
         old = self.rows()
-        began, mine = time.perf_counter(), this_commit()
+        started, mine = time.perf_counter(), this_commit()
         found = self.measured(method, seed)
-        seconds = time.perf_counter() - began
-        # before the row: a run that is made anew supersedes the old one, and one without a row would be missed
+        seconds = time.perf_counter() - started
+        # before the row is written: if this fails, the method has no row, is measured again and replaces the MLflow run
         self.record(method, seed, found)
         new = DataFrame([(method, seed, *one, mine) for one in found], columns=FIELDS)
         ranks = {name: rank for rank, name in enumerate(self.study.methods)}
@@ -149,15 +149,15 @@ class MeasurementSession(Session):
         )
         write_atomically(self.out / "rows.csv", text(lines))
         first = next(iter(self.study.measures))
-        told = ", ".join(f"{arm} {value:.4g}" for arm, value in means(found, first).items())
-        say(f"{method}/s{seed}: {f'{first} of {told}; ' * bool(told)}{seconds:.0f} s")
+        values = ", ".join(f"{arm} {value:.4g}" for arm, value in means(found, first).items())
+        say(f"{method}/s{seed}: {f'{first} of {values}; ' * bool(values)}{seconds:.0f} s")
         undefined = dict.fromkeys(one.measure for one in found if not math.isfinite(one.value))
         if undefined:
-            say(f"{method}/s{seed}: {', '.join(undefined)} is not defined everywhere; its cells are left blank")
+            say(f"{method}/s{seed}: some values of {', '.join(undefined)} are not defined; their cells are blank")
 
 
 def this_commit() -> str:
-    """The commit that rows are made by, and whether code differs from it."""
+    """Return the commit of the code, with "+changes" if there are uncommitted changes."""
     from stacked.runtime.environment import code_identity
 
     commit, changed = code_identity()
@@ -165,7 +165,7 @@ def this_commit() -> str:
 
 
 def means(found: Sequence[Measurement], name: str) -> dict[str, float]:
-    """The mean over conditions of a measure, by arm, where it is defined in all of them."""
+    """Return the mean of a measure over conditions for each arm for which it is defined under all conditions."""
     values: dict[str, list[float]] = {}
     undefined = {one.arm for one in found if one.measure == name and not math.isfinite(one.value)}
     for one in found:

@@ -1,4 +1,4 @@
-"""The study of measurements: a question, the methods that answer it, what they measure, and its figures."""
+"""A study of measurements: a question, methods that measure arms, measures, and figures."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementStudy(Study):
-    """A question, the methods that answer it, and how the answer is drawn.
+    """A question, the methods that answer it, and the figures of its page.
 
-    methods: by name; each gives measurements of one arm or more. arms: in the order of tables; the first is that which others
-    are compared with. measures: of which tables are made, the main one first. conditions: what they are, for the head of a
-    table. drawings: drawn from rows and folder, the most telling first. varies: what differs between seeds. files: further ones
-    beside the page, by name: what makes them of rows and folder, None where there is nothing to make. answer: what the rows
-    say, in a sentence or two. options: adds those of its own. smoke: values of a smoke run. instead: does something else, where
-    the command or the data ask for it, and returns the exit code of that. check: raises InputError, before anything is measured,
-    for data or values with which one of the methods that are named cannot be. extras: packages that methods need and this one
-    does not; without its package a method is left out.
+    methods: by name; each yields measurements of one arm or more. arms: in the order of tables; the others are compared with the
+    first. measures: shown in tables, the main one first. conditions: what the conditions are, as a column title. drawings:
+    figures, drawn from the rows and the folder, the most important first. varies: what a seed changes, as text. files: further
+    files of the record, by name, with functions of the rows and the folder that return their text (None: no file). answer:
+    function of the rows that returns the answer in a sentence or two. options: function that adds options to the parser. smoke:
+    values of options for the smoke run. instead: function that runs another task if the options ask for it, and returns its exit
+    code (None: measure). check: function that raises InputError, before anything is measured, if a method cannot run with the
+    data or options. extras: optional packages by the method that needs them; a method without its package is left out.
     """
 
     methods: Mapping[str, Method]
@@ -38,7 +38,7 @@ class MeasurementStudy(Study):
     measures: Mapping[str, Measure]
     conditions: str
     drawings: Mapping[str, Drawing[[DataFrame, Path]]]
-    varies: str = "initial weights, data order, corruption, and what of the images is drawn"
+    varies: str = "the initial weights, the data order, the corruption and the sampled images"
     files: Mapping[str, Callable[[DataFrame, Path], str | None]] = field(default_factory=dict)
     answer: Callable[[DataFrame], str] = lambda rows: ""
     options: Callable[[argparse.ArgumentParser], None] = lambda command: None
@@ -48,44 +48,58 @@ class MeasurementStudy(Study):
     extras: Mapping[str, str] = field(default_factory=dict)
 
     def parser(self) -> argparse.ArgumentParser:
-        """The command line."""
+        """Return the argument parser of the command."""
         command = Command(prog=self.prog, description=self.question)
         command.add_argument(
             "--data",
             default="mnist",
             metavar="NAME",
-            help="dataset, as digits or folder:PATH; an unknown name lists all (mnist)",
+            help="dataset, such as digits or folder:PATH; an unknown name lists all (mnist)",
         )
-        command.add_argument("--data-dir", default=None, metavar="DIR", help="where datasets lie that are not bundled")
-        command.add_argument("--download", action="store_true", help="fetch a missing dataset into it")
-        command.add_argument("--limit", type=int, default=None, metavar="N", help="training images (all)")
-        command.add_argument("--image-size", type=int, default=64, metavar="N", help="of a folder's images (64)")
-        command.add_argument("--grey", action="store_true", help="read a folder's images as grey levels")
+        command.add_argument("--data-dir", default=None, metavar="DIR", help="folder of datasets that are not bundled")
+        command.add_argument("--download", action="store_true", help="download a missing dataset to --data-dir")
+        command.add_argument("--limit", type=int, default=None, metavar="N", help="number of training images (all)")
         command.add_argument(
-            "--white-level", type=int, default=None, metavar="N", help="value that is white in 16-bit files (65535)"
+            "--image-size", type=int, default=64, metavar="N", help="side in pixels of images of a folder (64)"
+        )
+        command.add_argument("--grey", action="store_true", help="read images of a folder as greyscale")
+        command.add_argument(
+            "--white-level", type=int, default=None, metavar="N", help="value of white in 16-bit files (65535)"
         )
         command.add_argument(
-            "--max-megapixels", type=float, default=None, metavar="X", help="of a folder's largest image (89)"
+            "--max-megapixels",
+            type=float,
+            default=None,
+            metavar="X",
+            help="largest allowed image of a folder, in megapixels (89)",
         )
         command.add_argument(
-            "--methods", nargs="+", default=list(self.methods), metavar="NAME", help=", ".join(self.methods)
+            "--methods",
+            nargs="+",
+            default=list(self.methods),
+            metavar="NAME",
+            help=f"methods to measure ({', '.join(self.methods)})".replace("%", "%%"),
         )
         command.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds (3)")
         command.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda ... (cpu)")
-        command.add_argument("--out", type=Path, default=None, metavar="DIR", help="of the record (results/STUDY/DATA)")
-        command.add_argument("--store", type=Path, default=Path("mlruns"), metavar="DIR", help="of MLflow (mlruns)")
-        command.add_argument("--smoke", action="store_true", help="tiny data and one seed: does it run?")
+        command.add_argument(
+            "--out", type=Path, default=None, metavar="DIR", help="folder of the record (results/STUDY/DATA)"
+        )
+        command.add_argument(
+            "--store", type=Path, default=Path("mlruns"), metavar="DIR", help="folder of the MLflow store (mlruns)"
+        )
+        command.add_argument("--smoke", action="store_true", help="test that the study runs: tiny data and one seed")
         self.options(command)
         return command
 
-    def session(self, words: list[str]) -> Session:
-        """The session that the words ask for; InputError for words that are not allowed."""
+    def session(self, argv: list[str]) -> Session:
+        """Return the session of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
         from studies.measuring.data_session import DataSession
 
         command = self.parser()
-        if "--smoke" in words:
+        if "--smoke" in argv:
             command.set_defaults(**{"data": "digits", "seeds": 1, **self.smoke})
-        given = command.parse_args(words)
+        given = command.parse_args(argv)
         whole(given.seeds, "seeds", 1)
         for name in given.methods:
             choice(name, self.methods, "method")

@@ -1,1 +1,1 @@
-"""Studies that reproduce a paper, and hold what it claims beside the rows."""
+"""Studies that reproduce a paper and test its claims."""

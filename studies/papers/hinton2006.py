@@ -4,16 +4,17 @@ Claim: a deep autoencoder 784-1000-500-250-30 of logistic units with a linear co
 fine-tuned, reconstructs MNIST far better than PCA and logistic PCA with as many values; without pretraining it "always
 reconstructs the average of the training data".
 
-Paper, squared error summed over an image's 784 pixels in [0, 1], mean over the 10,000 test images: deep autoencoder 3.00,
-logistic PCA 8.01, PCA 13.87 (all 30 values); the mean image gives 52.90.
+Results of the paper, as the squared error summed over the 784 pixels in [0, 1] of an image, mean over the 10,000 test images:
+deep autoencoder 3.00, logistic PCA 8.01, PCA 13.87 (all with 30 values). The mean image gives 52.90.
 
-Protocol: stages are pretrained as autoencoders, each on the codes of the one below, then all are fine-tuned on the pixels;
-cross-entropy throughout, as in the paper. All arms but logistic PCA and the 2-D code get the FLOPs of 2 epochs a stage and 8 of
-fine-tuning, and all but the 2-D code are tuned with as many trials, on validation images.
+Protocol: each stage is pretrained as an autoencoder of the codes of the stage below, then all stages are fine-tuned on the
+pixels. The loss is cross-entropy throughout, as in the paper. All arms except logistic PCA and the 2-D code get the FLOPs of 2
+epochs for each stage and 8 epochs of fine-tuning. All arms except the 2-D code are tuned with the same number of trials on
+validation images.
 
-Deviations: stacked autoencoders in place of restricted Boltzmann machines trained by contrastive divergence; AdamW and a cosine
-schedule in place of 200 epochs of nonlinear conjugate gradients on batches of 1,000; 55,000 of the 60,000 training images;
-logistic PCA by an encoder, not by optimising each code.
+Deviations: stacked autoencoders instead of restricted Boltzmann machines trained by contrastive divergence; AdamW and a cosine
+schedule instead of 200 epochs of nonlinear conjugate gradients on batches of 1,000; 55,000 of the 60,000 training images;
+logistic PCA with an encoder instead of optimised codes.
 
 Command: python -m studies.papers.hinton2006 --out results/hinton2006 --tune 4
          python -m studies.papers.hinton2006 --out results/hinton2006
@@ -46,39 +47,40 @@ SSE = "final/recon_sse"
 PRETRAINED, JOINT, JOINT_RELU, SGD = "pretrained", "joint", "joint ReLU", "sgd-2006"
 SGD_PRETRAINED, LOGISTIC_PCA, MAP = "sgd-2006 pretrained", "logistic PCA", "pretrained, 2-D code"
 
-#: plain gradient descent from small random weights: what there was in 2006
+#: plain gradient descent from small random weights, as was common in 2006
 SGD_2006 = {
     "stack.init": "uniform",
     "optimisation.optimiser": "sgd",
     "optimisation.weight_decay": 0.0,
     "optimisation.momentum": 0.0,
 }
-#: of AdamW, and of gradient descent, whose loss is a mean over 784 pixels
+#: ranges of the learning rate of AdamW, and of gradient descent (the loss is a mean over 784 pixels)
 RATE = LogRange(2e-4, 5e-3)
 SGD_RATE = LogRange(0.3, 30.0)
 
 
 def stages(*widths: int, activation: str = "sigmoid") -> list[dict[str, Any]]:
-    """Hidden units with this activation, and a linear code."""
+    """Return dense stages with these widths: hidden units with `activation`, and a linear code."""
     *hidden, code = ({"kind": "dense", "width": width, "activation": activation} for width in widths)
     return [*hidden, code | {"activation": "linear"}]
 
 
 PROTOCOL = """\
-- **Arms** share, for a seed, the order of the training images and, where their layers have the same shape, the initial draws.
-  `pretrained`: each stage learns to reconstruct the code of the frozen stages below it, then all are fine-tuned on the
-  pixels; logistic units. `joint`: the same network trained end to end from Glorot's initialisation times a gain, without
-  pretraining. `joint ReLU`: the same widths with rectifiers and He's initialisation, without pretraining. `sgd-2006`:
-  logistic units, initial weights uniform within ±1/sqrt(fan-in), gradient descent without momentum, no pretraining;
+- **Arms**: with the same seed, all arms have the same order of training images and, if their layers have the same shape, the
+  same initial weights. `pretrained`: each stage is trained to reconstruct the code of the frozen stages below it, then all
+  stages are fine-tuned on the pixels; logistic units. `joint`: the same network trained end to end from Glorot's initialisation
+  times a gain, without pretraining. `joint ReLU`: the same widths with ReLU units and He's initialisation, without pretraining.
+  `sgd-2006`: logistic units, initial weights uniform within ±1/sqrt(fan-in), gradient descent without momentum, no pretraining.
   `sgd-2006 pretrained`: the same with pretraining. `logistic PCA`: one stage of 30 linear units with a logistic decoder.
-  `pretrained, 2-D code`: 784-1000-500-250-2, for the map alone.
-- **Equal budgets**: every arm gets the training FLOPs of 2 epochs a stage and 8 epochs of fine-tuning, but for `logistic PCA`
-  and `pretrained, 2-D code`, which get these epochs (30 hidden units leave the former too few FLOPs to spend). Updates and
-  seconds stand in the table.
-- **Optimisation**: binary cross-entropy at every depth; {schedule} schedule in every phase; {optimiser} but for the arms of
-  2006. All else is tuned, each arm with the same number of trials (see Tuning). `pretrained, 2-D code` is not tuned.
-- **Splits**: {valid} images of the official training set are held out, stratified, for validation. The test set is read
-  once, after training. An earlier recipe's test error, 3.08 and later 2.80, was known when this study was designed.
+  `pretrained, 2-D code`: 784-1000-500-250-2, used only for the map.
+- **Equal budgets**: every arm gets the training FLOPs of 2 epochs for each stage and 8 epochs of fine-tuning, except
+  `logistic PCA` and `pretrained, 2-D code`, which are trained for these numbers of epochs (an epoch of `logistic PCA`, with 30
+  hidden units, needs so few FLOPs that equal FLOPs would be many epochs). The table lists updates and seconds.
+- **Optimisation**: binary cross-entropy at every depth; {schedule} schedule in every phase; {optimiser}, except for the
+  `sgd-2006` arms. The other settings are tuned, each arm with the same number of trials (see Tuning). `pretrained, 2-D code` is
+  not tuned.
+- **Splits**: {valid} images of the official training set are held out for validation, stratified by class. The test set is read
+  once, after training. The test errors of earlier settings, 3.08 and later 2.80, were known when this study was designed.
 - **Deviations** from the paper: stacked autoencoders, not restricted Boltzmann machines; {optimiser}, not conjugate gradients;
   {train} training images, not 60,000; logistic PCA with an encoder instead of optimised codes.
 - **Linear probe**: logistic regression on standardised codes of {probe_labels} labelled training images{averaged}.
@@ -96,7 +98,7 @@ CLAIMS = (
         SGD,
         SSE,
         stays_at="mean image",
-        differs="plain gradient descent; within 2 % counts as there",
+        differs="plain gradient descent; within 2 % counts as equal",
     ),
     Claim("with pretraining it does not, page 505", SGD_PRETRAINED, SSE, against=SGD, differs="autoencoders, not RBMs"),
 )
@@ -108,7 +110,7 @@ COMPARISONS = (
 
 
 def comparison(study: Record) -> Figure | None:
-    """Figure 2 of the paper: test images, and what each method makes of 30 numbers."""
+    """Return figure 2 of the paper: test images and their reconstructions by each method; None without data."""
     lines: list[Line] = []
     for name in [arm for arm in (*study.arms, "pca") if arm in study.samples]:
         arrays = study.samples[name]
@@ -122,7 +124,7 @@ def comparison(study: Record) -> Figure | None:
 
 
 def maps(study: Record) -> Figure | None:
-    """Figure 3 of the paper: the test images by two principal components, and by a code of two values."""
+    """Return figure 3 of the paper: the test images by two components of PCA and by a code of two values; None without data."""
     found = {
         title: (study.samples[arm]["codes"], study.samples[arm]["labels"])
         for arm, title in (("pca", "Two principal components"), (MAP, "784-1000-500-250-2 autoencoder"))
@@ -135,7 +137,7 @@ STUDY = TrainingStudy(
     name="hinton2006",
     module="papers.hinton2006",
     title="Hinton & Salakhutdinov 2006: reducing the dimensionality of data with neural networks",
-    question="Does a deep autoencoder need layer-wise pretraining, and how much better is it than PCA at 30 numbers an image?",
+    question="Does a deep autoencoder need layer-wise pretraining, and how much better is it than PCA with 30 values per image?",
     protocol=PROTOCOL,
     arms=(
         Arm(PRETRAINED, "greedy+finetune", search={"optimisation.end_lr": RATE}),
@@ -187,13 +189,13 @@ STUDY = TrainingStudy(
     figures=("curves", "filters", "probe_by_depth"),
     drawings={
         "comparison": Drawing(
-            "The paper's figure 2: test images, and what each method restores from its code, best first; at the right the "
-            "squared error summed over an image's pixels, mean over test images and seeds. One seed is shown.",
+            "The paper's figure 2: test images and their reconstructions by each method, lowest error first, for one seed. At "
+            "the right: the squared error summed over the pixels of an image (lower is better), mean over test images and seeds.",
             comparison,
         ),
         "maps": Drawing(
-            "The paper's figure 3: 5,000 test images by their first two principal components, and by the two values of a "
-            "pretrained autoencoder's code, of one seed. Numbers stand at the classes' medians.",
+            "The paper's figure 3: 5,000 test images by their first two principal components, and by the two values of the code "
+            "of a pretrained autoencoder, for one seed. The number of each class is at the median of its images.",
             maps,
         ),
     },

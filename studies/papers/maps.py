@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito 2008 and two greys apart; classes are told apart by their numbers too
+# Okabe and Ito 2008, and further colours; classes are also labelled with their numbers
 _COLOURS = (
     "#000000",
     "#E69F00",
@@ -28,12 +28,15 @@ _COLOURS = (
     "#8C8C8C",
 )
 _SHOWN = 5000
-#: Of a number with its background, as a part of the panel's width and height.
+#: Size of a class number with its background, as fractions of the width and height of a panel.
 _NUMBER_SIDE = np.array([0.055, 0.055])
 
 
 def draw_maps(maps: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], names: tuple[str, str]) -> Figure | None:
-    """A panel for each title: codes [N, 2] and labels [N]; `names` are those of the two axes. None without any."""
+    """Return a figure with a panel of codes [N, 2], coloured by labels [N], for each title; None without panels.
+
+    names: labels of the two axes.
+    """
     if not maps:
         return None
     figure = new_figure(4.7)
@@ -46,36 +49,36 @@ def draw_maps(maps: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], nam
     return figure
 
 
-def apart(places: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Places [n, 2], moved until no two are nearer to each other than a number's `size` [2], each as little as need be."""
-    turn = 2 * np.pi * np.arange(len(places)) / len(places)
-    moved = places / size + 1e-3 * np.column_stack([np.cos(turn), np.sin(turn)])  # also those on one another part
+def spread_out(places: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return positions [n, 2], moved as little as needed so that labels of `size` [2] do not overlap."""
+    angle = 2 * np.pi * np.arange(len(places)) / len(places)
+    moved = places / size + 1e-3 * np.column_stack([np.cos(angle), np.sin(angle)])  # separates equal positions
     for _ in range(100):
-        way = moved[:, None] - moved[None]
-        distance = np.linalg.norm(way, axis=2) + 1e-9
+        offset = moved[:, None] - moved[None]
+        distance = np.linalg.norm(offset, axis=2) + 1e-9
         push = np.maximum(0.0, 1.0 - distance) / 2
         np.fill_diagonal(push, 0.0)
         if not push.any():
             break
-        moved = moved + (push[:, :, None] * way / distance[:, :, None]).sum(axis=1)
+        moved = moved + (push[:, :, None] * offset / distance[:, :, None]).sum(axis=1)
     return moved * size
 
 
 def _draw_map(axes: Axes, codes: npt.NDArray[np.float64], labels: npt.NDArray[Any]) -> None:
     low, high = np.percentile(codes, [0.5, 99.5], axis=0)
-    margin = 0.04 * np.where(high > low, high - low, 1.0)  # all codes alike: a map of one point
+    margin = 0.04 * np.where(high > low, high - low, 1.0)  # if all codes are equal, the map is one point
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
     axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
     axes.grid(visible=False)
     order = (
         np.linspace(0, len(codes) - 1, min(_SHOWN, len(codes))).round().astype(int)
-    )  # MNIST's first half is the cleaner
+    )  # evenly spaced, because the first half of MNIST's test set is easier
     axes.scatter(
         codes[order, 0], codes[order, 1], s=3, linewidths=0, alpha=0.6, c=[_COLOURS[int(k) % 10] for k in labels[order]]
     )
     classes = np.unique(labels[labels >= 0])
     medians = np.array([np.median(codes[labels == label], axis=0) for label in classes]).reshape(-1, 2)
-    for label, (x, y) in zip(classes, apart(medians, _NUMBER_SIDE * (high - low + 2 * margin)), strict=True):
+    for label, (x, y) in zip(classes, spread_out(medians, _NUMBER_SIDE * (high - low + 2 * margin)), strict=True):
         axes.text(
             x,
             y,

@@ -1,4 +1,4 @@
-"""Learning curves of growth policies by family, each beside the reference arm."""
+"""Learning curves of growth policies, with a panel for each family."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ ERROR, COMPUTE, STAGE = "eval/recon_mse", "progress/gflop", "progress/stage"
 
 
 def draw_growth(study: Record) -> Figure | None:
-    """Learning curves, a panel a family; what is not at full depth yet is pale, and the reference is black in all panels."""
+    """Return learning curves with a panel for each family; None without curves.
+
+    Lines are pale until the stack has all stages. The reference arm is black in every panel.
+    """
     if study.curves is None:
         return None
     curves = study.curves.merge(finished(study.rows)[["run", "arm", "seed"]], on=["run", "arm", "seed"])
@@ -37,7 +40,7 @@ def draw_growth(study: Record) -> Figure | None:
     figure = new_figure(0.35 + 2.05 * ceil((len(families) + 1) / columns))
     grid = figure.subplots(ceil((len(families) + 1) / columns), columns, sharex=True, sharey=True, squeeze=False)
     curves["full"] = curves[STAGE] == curves[STAGE].max()
-    # the legend ends the first line, so that the panels of the last one have their axis below them
+    # the legend is at the end of the first row, so that every column has its axis below the last row
     legend, panels = grid[0, -1], [axes for axes in grid.flat if axes is not grid[0, -1]]
     for axes, name in zip(panels, families, strict=False):
         axes.set_title(name, color=ink(FAMILIES[name]), fontweight="bold", fontsize=FONT)
@@ -46,7 +49,7 @@ def draw_growth(study: Record) -> Figure | None:
     for axes in [legend, *panels[len(families) :]]:
         axes.set_axis_off()
     for axes in grid[:, 0]:
-        axes.set_ylabel("held-out MSE per pixel")
+        axes.set_ylabel("validation MSE per pixel")
     for axes in grid[-1]:
         axes.set_xlabel("training GFLOP")
     log_axis(grid[0, 0], curves.loc[curves["full"], ERROR].to_numpy())
@@ -56,7 +59,7 @@ def draw_growth(study: Record) -> Figure | None:
 
 
 def learning(axes: Axes, curve: pd.DataFrame, arm: str) -> None:
-    """One arm: its mean with a band, or its seeds where their phases differ in length, so that no step is common to all."""
+    """Draw the mean of an arm with a band; if the phases of its seeds differ in length, draw each seed instead."""
     if curve.empty:
         return
     lengths = curve.groupby(["phase", "seed"], sort=False)["phase_step"].max().groupby("phase").nunique()
@@ -81,7 +84,7 @@ def learning(axes: Axes, curve: pd.DataFrame, arm: str) -> None:
 
 
 def compute_axis(axes: Axes, most: float) -> None:
-    """Training compute from 0 to the most that any arm spent."""
+    """Set the axis of training compute from 0 to `most`, the largest value of any arm."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_xlim(0, 1.03 * most)
@@ -90,7 +93,7 @@ def compute_axis(axes: Axes, most: float) -> None:
 
 
 def explain_growth(axes: Axes, study: Record, curves: pd.DataFrame) -> None:
-    """The legend of the learning curves, in a place of its own."""
+    """Draw the legend of the learning curves in its own panel."""
     from matplotlib.lines import Line2D
 
     arms = set(curves["arm"])
@@ -99,7 +102,7 @@ def explain_growth(axes: Axes, study: Record, curves: pd.DataFrame) -> None:
         for name, (label, _, _, line) in ENDS.items()
         if any(end(arm) == name and family(arm) not in YARDSTICKS for arm in arms)
     ]
-    handles.append(Line2D([], [], color=GREY, linewidth=1.0, alpha=0.5, label="not all stages yet"))
+    handles.append(Line2D([], [], color=GREY, linewidth=1.0, alpha=0.5, label="before the last stage"))
     if study.reference_arm in arms:
         handles.append(Line2D([], [], color=BLACK, linewidth=1.3, label=f"{study.reference_arm}, in every panel"))
     counts = sorted(curves.groupby("arm")["seed"].nunique())

@@ -12,22 +12,21 @@ from studies.design.arms import Arm
 from studies.framework.training_study import TrainingStudy
 
 PROTOCOL = """\
-- **Arms** share, for a seed, the initial weights, the data order, the corruption and the label subsets. `greedy` trains
-  each stage on the clean codes of the frozen stages below it; `greedy+finetune` then trains all stages together on the
-  pixels; `joint` does that from the start; `random` is not trained.
-- **Equal budgets**: every trained arm gets as many training FLOPs as `greedy+finetune` (forward and backward passes and the
-  encoding of frozen stages, counted by torch), unless `--equal` says otherwise. Updates and seconds stand in the table.
-- **Optimisation**: {optimiser}. Learning rate, batch size and schedule of every trained arm, and the division of the budget
+- **Arms**: with the same seed, all arms have the same initial weights, data order, corruption and label subsets. `greedy` trains
+  each stage on the clean codes of the frozen stages below it. `greedy+finetune` then trains all stages together on the pixels.
+  `joint` trains all stages together on the pixels from the start. `random` is not trained.
+- **Equal budgets**: every trained arm gets the same number of training FLOPs as `greedy+finetune` (forward and backward passes
+  and the encoding by frozen stages, counted by torch), unless `--equal` says otherwise. The table lists updates and seconds.
+- **Optimisation**: {optimiser}. Learning rate, batch size and schedule of every trained arm, and the split of the budget
   between growth and fine-tuning, are tuned with the same number of trials for each arm (see Tuning).
-- **Splits**: {valid} images of the official training set are held out, stratified, for validation; curves and all
-  selection read them alone. The test set is read once, after training.
+- **Splits**: {valid} images of the official training set are held out for validation, stratified by class. Curves and all
+  selection use validation images only. The test set is read once, after training.
 - **Linear probe**: logistic regression (scikit-learn, L2, C = 0.1, lbfgs, at most 200 iterations) on standardised codes of
-  {probe_labels} labelled training images{averaged}; nothing is selected. The probe on the curves is a ridge regression on
-  {probe_images} images.
-- **Classifier**: a linear head on the bottleneck, encoder trained on with Adam for {updates} updates or {epochs} epochs,
-  whichever is more; label subsets stratified and nested. Learning rate ({lrs}) and number of updates are picked on
-  {checked}.
-  `random` is the same network from random initialisation.
+  {probe_labels} labelled training images{averaged}; no hyperparameter is selected. The probe of the curves is a ridge regression
+  on {probe_images} images.
+- **Classifier**: a linear head on the bottleneck. Head and encoder are trained with Adam for {updates} updates or {epochs}
+  epochs, whichever is more; label subsets are stratified and nested. Learning rate ({lrs}) and number of updates are selected
+  on {checked}. `random` is the same network with random initial weights.
 """
 
 STUDY = TrainingStudy(
@@ -36,7 +35,7 @@ STUDY = TrainingStudy(
     question="Does greedy layer-wise pretraining help against joint training of the same autoencoder, at equal compute?",
     protocol=PROTOCOL,
     arms=(Arm("greedy"), Arm("greedy+finetune"), Arm("joint"), Arm("random")),
-    chosen={  # as results/layerwise/choices.json has them
+    chosen={  # the values in results/layerwise/choices.json
         "greedy": {
             "optimisation.lr": 0.078,
             "optimisation.batch_size": 64,

@@ -1,4 +1,4 @@
-"""Growth policies compared: results by arm, what each restores, and the look that their figures share."""
+"""Figures of growth policies: results by arm, reconstructions, and their colours and markers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PEAK, CODES = "peak_mb", "codes_mb"
 BLACK = "#1A1A1A"
-#: A hue a family, after Okabe and Ito 2008 and Tol 2021; joint, the common yardstick, is black.
+#: The colour of each family, after Okabe and Ito 2008 and Tol 2021; joint, the reference, is black.
 FAMILIES = {
     "greedy": "#009E73",
     "greedy-pixels": "#56B4E9",
@@ -33,33 +33,36 @@ FAMILIES = {
     "joint-local": "#882255",
     "random": "#8C8C8C",
 }
-#: Families that grow nothing, whose name is the whole arm.
+#: Families without growth; the name of the family is the name of the arm.
 YARDSTICKS = ("joint", "joint-local", "random")
-#: What follows growth -> (its name, its marker, whether the marker is filled, its line)
+#: The suffix of an arm -> (label, marker, whether the marker is filled, line style)
 ENDS: dict[str, tuple[str, str, bool, Any]] = {
-    "": ("grown alone", "o", False, (0, (2.2, 1.2))),
+    "": ("grown only", "o", False, (0, (2.2, 1.2))),
     "finetune": ("then fine-tuned", "o", True, "-"),
     "unfreeze": ("then unfrozen from the top", "^", True, (0, (0.8, 1.2))),
 }
 
 
 def family(arm: str) -> str:
-    """The policy that an arm begins with."""
+    """Return the growth policy of an arm, the part of its name before "+"."""
     return arm.partition("+")[0]
 
 
 def end(arm: str) -> str:
-    """What follows it: "finetune", "unfreeze" or ""."""
+    """Return what follows growth: "finetune", "unfreeze" or ""."""
     return arm.partition("+")[2]
 
 
 def colour(arm: str) -> str:
-    """The hue of the arm's family."""
+    """Return the colour of the family of an arm."""
     return FAMILIES.get(family(arm), BLACK)
 
 
 def draw_policies(study: Record) -> Figure | None:
-    """A line an arm, lowest test MSE first; panels of test MSE, probe accuracy and memory; the reference through them all."""
+    """Return panels of test MSE, probe accuracy and memory, with a line for each arm, lowest test MSE first; None without data.
+
+    A vertical line in each panel is the mean of the reference arm.
+    """
     arms = sorted(study.measured([MSE]), key=lambda arm: float(study.values(arm, MSE).mean()))
     if not arms:
         return None
@@ -88,7 +91,7 @@ def draw_policies(study: Record) -> Figure | None:
 
 
 def mse_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
-    """Test MSE at full depth."""
+    """Draw the test MSE at full depth."""
     everything = [study.values(arm, MSE).to_numpy() for arm in arms]
     for place, arm in enumerate(arms):
         seeds_and_mean(axes, place, study.values(arm, MSE), arm)
@@ -106,19 +109,19 @@ def mse_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
 
 
 def probe_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
-    """Test accuracy of the linear probe on the bottleneck."""
+    """Draw the test accuracy of the linear probe on the bottleneck."""
     measured = [arm for arm in arms if len(study.values(arm, PROBE))]
     for arm in measured:
         seeds_and_mean(axes, arms.index(arm), 100 * study.values(arm, PROBE), arm)
     accuracy_axis(axes, np.concatenate([100 * study.values(arm, PROBE).to_numpy() for arm in measured]), "x")
     level(axes, study, PROBE, 100)
     spaced = axes.get_xscale() == "function"
-    axes.set_xlabel("probe accuracy, %" + (" (log error)" if spaced else ""))
+    axes.set_xlabel("probe accuracy, %" + (" (log scale of error)" if spaced else ""))
     axes.set_title("Linear probe, higher is better")
 
 
 def memory_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
-    """Peak memory of an update, and with the codes that a phase keeps; counted, hence the same for all seeds."""
+    """Draw the peak memory of an update, and that plus the cached codes; both are counted and equal for all seeds."""
     totals = [float(study.values(arm, PEAK).mean()) for arm in arms]
     for place, arm in enumerate(arms):
         peak, codes = float(study.values(arm, PEAK).mean()), float(study.values(arm, CODES).mean())
@@ -138,7 +141,7 @@ def memory_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
     left, right = axes.get_xlim()
     axes.set_xlim(left, right * (right / left) ** 0.45)  # room for the numbers
     level(axes, study, PEAK)
-    axes.set_xlabel("peak + kept codes, MB (log scale)")
+    axes.set_xlabel("peak + cached codes, MB (log scale)")
     axes.set_title("Memory, lower is better")
 
 
@@ -146,13 +149,13 @@ AT_POINT: dict[str, Any] = {"textcoords": "offset points", "va": "center", "colo
 
 
 def level(axes: Axes, study: Record, column: str, scale: float = 1.0) -> None:
-    """The reference arm's mean, through all lines."""
+    """Draw a vertical line at the mean of the reference arm."""
     if study.reference_arm in study.arms and len(values := study.values(study.reference_arm, column)):
         axes.axvline(scale * values.mean(), color=BLACK, linewidth=0.9, zorder=1)
 
 
 def marker(arm: str) -> dict[str, Any]:
-    """How an arm's mean is drawn: the family's hue, and a form for what follows growth."""
+    """Return the marker properties of an arm: the colour of its family, and a shape for what follows growth."""
     _, form, filled, _ = ENDS.get(end(arm), ENDS["finetune"])
     hue = colour(arm)
     if family(arm) in YARDSTICKS:
@@ -161,7 +164,7 @@ def marker(arm: str) -> dict[str, Any]:
 
 
 def seeds_and_mean(axes: Axes, place: float, values: pd.Series, arm: str) -> None:
-    """Every seed a small dot below the line; on it the mean with its 95 % t interval."""
+    """Draw the mean with its 95 % t interval, and a small dot below it for each seed."""
     mean, low, high = mean_interval(values)
     spread = np.full(len(values), place + 0.27)
     axes.plot(values, spread, "o", color=colour(arm), markersize=3, alpha=0.55, markeredgewidth=0, zorder=2)
@@ -170,7 +173,7 @@ def seeds_and_mean(axes: Axes, place: float, values: pd.Series, arm: str) -> Non
 
 
 def explain(figure: Figure, study: Record, arms: Sequence[str]) -> None:
-    """The legend: what forms, dots and bars mean."""
+    """Draw the legend of markers, dots and bars."""
     from matplotlib.lines import Line2D
 
     handles = []
@@ -193,7 +196,7 @@ def explain(figure: Figure, study: Record, arms: Sequence[str]) -> None:
     if study.reference_arm in arms:
         handles.append(Line2D([], [], color=BLACK, linewidth=0.9, label=f"mean of {study.reference_arm}"))
     if any((study.values(arm, CODES) > 0).any() for arm in arms):
-        handles.append(Line2D([], [], color=GREY, alpha=0.35, linewidth=4, solid_capstyle="butt", label="kept codes"))
+        handles.append(Line2D([], [], color=GREY, alpha=0.35, linewidth=4, solid_capstyle="butt", label="cached codes"))
     counts = sorted({len(study.values(arm, MSE)) for arm in arms})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     title = (
@@ -201,7 +204,7 @@ def explain(figure: Figure, study: Record, arms: Sequence[str]) -> None:
         if counts[-1] > 1
         else "a single seed"
     )
-    title += "; * learns from all labels" if taught_arms(study.rows) & set(arms) else ""
+    title += "; * pretrains with all labels" if taught_arms(study.rows) & set(arms) else ""
     legend = figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), title=title, columnspacing=1.4
     )
@@ -210,7 +213,7 @@ def explain(figure: Figure, study: Record, arms: Sequence[str]) -> None:
 
 
 def draw_restored(study: Record) -> Figure | None:
-    """Test images, and what each arm restores from its bottleneck, lowest test MSE first."""
+    """Return a figure of test images and their reconstructions by each arm, lowest test MSE first; None without samples."""
     lines: list[tuple[str, Line]] = []
     for arm in [name for name in (*study.arms, "pca") if name in study.samples]:
         arrays = study.samples[arm]
@@ -225,6 +228,6 @@ def draw_restored(study: Record) -> Figure | None:
     colours = {line[0]: GREY if arm == "pca" else colour(arm) for arm, line in lines}
     groups = {
         "test images": [("", study.samples[lines[0][0]]["originals"], np.nan)],
-        "restored from the bottleneck, best first": [line for _, line in lines],
+        "reconstructions from the bottleneck, lowest error first": [line for _, line in lines],
     }
     return draw_lines(groups, colours, "test MSE", measure(MSE).number)

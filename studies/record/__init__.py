@@ -1,1 +1,1 @@
-"""What a study leaves in its folder and how it is kept safe: rows, samples, the lock, and the index of committed records."""
+"""The record of a study: rows, samples, the lock and the backup of its folder, and the index of committed records."""

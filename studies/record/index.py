@@ -1,4 +1,4 @@
-"""The index of the records that the project keeps, results/README.md: a generated block for each, between markers."""
+"""The index of the committed records, results/README.md: it has a generated block for each record, between markers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from stacked.util.atomic import sweep, write_atomically
 from stacked.util.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Holds a generated block for every committed record.
+#: The index of the committed records.
 INDEX = ROOT / "results" / "README.md"
 
 
 def committed_as(out: Path, root: Path) -> str | None:
-    """The name of a record that the project keeps: its path below results/; None for any other folder."""
+    """Return the name of a record in the project's results/, its path below that folder; None for any other folder."""
     results = (root / "results").resolve()
     return out.resolve().relative_to(results).as_posix() if out.resolve().is_relative_to(results) else None
 
 
 def update_readme(readme: Path, name: str, block: str) -> None:
-    """Put `block` between the markers <!-- begin: name --> and <!-- end: name -->, all else as it was.
+    """Replace the text between the markers <!-- begin: name --> and <!-- end: name --> by `block`.
 
-    Raises InputError when the file does not hold each marker exactly once, in order.
+    Raises InputError if the file does not hold each marker exactly once, in this order.
     """
     text = _read(readme)
     start, end = _between(text, readme, name)
@@ -31,12 +31,12 @@ def update_readme(readme: Path, name: str, block: str) -> None:
 
 
 def has_block(readme: Path, name: str) -> bool:
-    """Whether the file has a place for the block of this name."""
+    """Return whether the file has markers for the block `name`."""
     return readme.exists() and f"<!-- begin: {name} -->" in _read(readme)
 
 
 def readme_block(readme: Path, name: str) -> str:
-    """What stands between the markers, as given to `update_readme`; errors as there."""
+    """Return the text between the markers; raises as `update_readme`."""
     text = _read(readme)
     start, end = _between(text, readme, name)
     return text[start:end].strip()
@@ -58,7 +58,10 @@ def _read(readme: Path) -> str:
 
 
 def update_index(out: Path, block: Callable[[Path], str]) -> None:
-    """Put the block of a record, made by `block` for the index's folder, into the index, where that has a place for it."""
+    """Update the block of a record in the index, if the index has markers for it.
+
+    block: function of the folder of the index that returns the text.
+    """
     name = committed_as(out, ROOT)
     if name and has_block(INDEX, name):
         update_readme(INDEX, name, block(INDEX.parent))

@@ -10,15 +10,15 @@ from filelock import FileLock, Timeout
 
 from stacked.util.atomic import sweep, writing
 from stacked.util.errors import InputError
-from studies.record.kept import Kept
+from studies.record.backup import RecordBackup
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[Kept]:
-    """Hold the folder, rid of what killed processes left half written; what gives is to be asked to look after each row.
+def locked_record(out: Path) -> Iterator[RecordBackup]:
+    """Context that locks the folder of a record and yields its backup, to be updated after each row that is written.
 
-    Raises InputError when another process works in it. Where the folder is removed meanwhile, what was in it is written again,
-    and Removed is raised.
+    Temporary files that killed processes left are deleted first. Raises InputError if another process holds the lock. If the
+    folder is removed inside the context, its files are written again and RecordRemoved is raised.
     """
     lock = FileLock(out / ".study.lock", timeout=0)
     try:
@@ -28,14 +28,14 @@ def alone(out: Path) -> Iterator[Kept]:
         raise InputError(f"another process works in {out}: wait for it to end, or choose another --out") from error
     try:
         sweep(out, out / "samples", out / "figures")
-        kept = Kept(out, out / ".study.lock")
-        kept.look()
+        backup = RecordBackup(out, out / ".study.lock")
+        backup.update()
         try:
-            yield kept
-            kept.look()
-        except (Exception, KeyboardInterrupt) as error:  # whatever came of the removal
-            if not kept.is_gone():
+            yield backup
+            backup.update()
+        except (Exception, KeyboardInterrupt) as error:  # whatever error the removal caused
+            if not backup.is_gone():
                 raise
-            raise kept.write_again() from error
+            raise backup.restore() from error
     finally:
         lock.release()

@@ -1,4 +1,4 @@
-"""The names that studies give: of a configuration, of an experiment in MLflow, and of a dataset in a path."""
+"""Names of configurations, of MLflow experiments, and of datasets in paths."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 def configuration(base: RunSpec, equal: str) -> str:
-    """The first six hex digits of the SHA-256 of what runs share."""
+    """Return the id of what runs share: six hex digits of a SHA-256 of the base spec and `equal`."""
     return hashlib.sha256(f"{base.id} {equal}".encode()).hexdigest()[:6]
 
 
 def experiment_name(base: RunSpec) -> str:
-    """The name of the family of runs that compare in MLflow: dataset and architecture."""
+    """Return the name of the MLflow experiment of a spec: dataset, kinds of stages and widths."""
     stages = base.stack.stages
     kinds = "-".join(dict.fromkeys(stage.kind for stage in stages))
     return f"{slug(base.data.name)}-{kinds}-{'-'.join(str(stage.width) for stage in stages)}"
 
 
 def slug(name: str) -> str:
-    """A dataset's name as part of a file name."""
+    """Return a name with every run of characters other than letters and digits replaced by "-"."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")

@@ -1,4 +1,4 @@
-"""The references of a study of training runs: what PCA and the mean image give on its data."""
+"""The references of a study of training runs: the reconstruction errors of PCA and of the mean image."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from stacked.data import Splits
     from stacked.spec import RunSpec
 
-#: A PCA of more values an image than this would take longer than the runs it stands beside.
+#: Largest number of values of an image for which PCA is fitted; a larger PCA would take longer than the runs.
 MOST_PCA_VALUES = 4096
 
 
 def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
-    """Write reference.json, once: what PCA with as many components as the bottleneck has values, and the mean image, give.
+    """Write reference.json with the errors of PCA and of the mean image, unless the file exists.
 
-    PCA is also drawn beside the arms: samples/pca-s0.npz holds its reconstructions, and its first two components of the test
-    images.
+    PCA has as many components as the bottleneck has values. For the figures, samples/pca-s0.npz holds its reconstructions and
+    the first two components of the test images.
     """
     from stacked.evaluation.evaluate import mean_reference, pca_reference
     from stacked.model.stack import build
@@ -47,7 +47,7 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
 
 
 def pca_samples(splits: Splits, components: int) -> dict[str, Any]:
-    """PCA's reconstructions of the test images that figures show, and its first two components of all, with labels."""
+    """Return arrays by name: the shown test images, their PCA reconstructions, two components of all images, and labels."""
     from stacked.evaluation.evaluate import as_rows, fitted_pca, spread
     from stacked.evaluation.pictures import SHOWN
     from stacked.util.chunks import chunks

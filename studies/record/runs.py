@@ -1,6 +1,6 @@
-"""The record of a study of training runs: configuration, budgets, runs.csv, curves.csv, trials and samples in its folder.
+"""The record of a study of training runs: configuration, budgets, runs.csv, curves.csv, trials.csv and samples.
 
-Files are written atomically; rows of runs are added to theirs, where what a kill leaves in the middle of one is seen and mended.
+Files are written atomically. Rows are appended to CSV files; a last line that a killed process left incomplete is removed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from studies.statistics.reading import json_object
 from studies.statistics.rows import load_curves, rows_so_far
 from studies.statistics.trials import FILE, load_trials
 
-#: Files that a study replaces when it is run again, and patterns of those in folders below.
+#: Files that a study replaces when it is run again, and patterns of files in subfolders.
 FILES = (
     "README.md",
     "runs.csv",
@@ -44,20 +44,20 @@ PICTURES = ("samples/*.npz", "figures/*.png")
 
 
 def prepare(out: Path, base: RunSpec, equal: str, digest: str) -> None:
-    """Make the folder, and note in configuration.json what its runs share, the data's digest included.
+    """Create the folder and write configuration.json, which holds what its runs share and the digest of the data.
 
-    Raises InputError when it holds runs of another configuration, or of other data under the same name, or files of these
-    names that no study wrote.
+    Raises InputError if the folder holds runs of another configuration, runs on other data with the same name, or files with
+    these names that no study wrote.
     """
     path = out / "configuration.json"
     mine = {"equal": equal, "data": digest, "base": to_json(base)}
-    if not os.path.exists(path):  # unlike Path.exists, of any name: what is wrong with it is said when it is written
+    if not os.path.exists(path):  # unlike Path.exists it never raises; an invalid path is reported when it is written
         check_own(False, below(out, *FILES, *PICTURES))
         write_atomically(path, json.dumps(mine, indent=1) + "\n")
         return
     theirs = _configuration(path)
     if theirs.get("data") != digest and theirs["base"] == mine["base"]:
-        raise InputError(f"{out} holds runs on other data of the name {base.data.name!r}: choose another --out")
+        raise InputError(f"{out} holds runs on other data with the name {base.data.name!r}: choose another --out")
     if theirs != mine:
         equals = "" if theirs["equal"] == equal else f"equal is {theirs['equal']!r} there and {equal!r} here"
         specs = stored_differences(theirs["base"], base) if theirs["base"] != mine["base"] else ""
@@ -68,7 +68,7 @@ def prepare(out: Path, base: RunSpec, equal: str, digest: str) -> None:
 
 
 def recorded(out: Path) -> tuple[RunSpec, str]:
-    """What the runs in this folder share: (the base spec, what was made equal)."""
+    """Return (base spec, the cost that is equal) of the runs in a folder; InputError if configuration.json is invalid."""
     record = _configuration(out / "configuration.json")
     with _read_from(out / "configuration.json"):
         return from_json(record["base"]), record["equal"]
@@ -83,15 +83,15 @@ def _configuration(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _read_from(path: Path) -> Iterator[None]:
-    """Say in which file of a record the fault is, and what to do."""
+    """Context that adds the path and advice to an InputError."""
     try:
         yield
     except InputError as error:
-        raise InputError(f"{path} is not of a study ({error}): restore it, or choose another --out") from error
+        raise InputError(f"{path} was not written by a study ({error}): restore it, or choose another --out") from error
 
 
-def remembered_budgets(out: Path) -> dict[str, Budget]:
-    """The budgets of earlier runs in this folder: where they were measured, a later run must not measure anew."""
+def load_budgets(out: Path) -> dict[str, Budget]:
+    """Return the budgets in budgets.json by arm, empty without the file; measured budgets must not be measured again."""
     path = out / "budgets.json"
     if not path.exists():
         return {}
@@ -100,44 +100,44 @@ def remembered_budgets(out: Path) -> dict[str, Budget]:
         return {arm: from_dict(Budget, values) for arm, values in found.items()}
 
 
-def remember_budgets(out: Path, budgets: dict[str, Budget]) -> None:
-    """Keep the budgets for later runs."""
+def save_budgets(out: Path, budgets: dict[str, Budget]) -> None:
+    """Write the budgets to budgets.json for later runs."""
     text = json.dumps({arm: to_dict(budget) for arm, budget in budgets.items()}, indent=1)
     write_atomically(out / "budgets.json", text + "\n")
 
 
 def finished(out: Path) -> set[str]:
-    """The ids of the specs whose runs are finished."""
+    """Return the ids of the finished runs."""
     rows = _rows(out)
     return set() if rows is None else set(rows["run"][rows["status"] == "finished"])
 
 
 def failed(out: Path) -> set[str]:
-    """The ids of the specs whose runs failed."""
+    """Return the ids of the failed runs."""
     rows = _rows(out)
     return set() if rows is None else set(rows["run"][rows["status"] != "finished"])
 
 
 def _rows(out: Path) -> pd.DataFrame | None:
-    """The rows that are there by now, perhaps none; None before the first."""
+    """Return the rows so far, which may be empty; None if there is no runs.csv."""
     return rows_so_far(out) if (out / "runs.csv").exists() else None
 
 
 @lru_cache(maxsize=16)
 def _table(path: Path) -> Table:
-    """What this process knows of a table of a record."""
+    """Return the table of a path; a process keeps one object for each path, which knows what it has read."""
     if path.name == FILE:
-        return Table(path, lambda path: load_trials(path.parent), same=("run", "space"), by="trial")
+        return Table(path, lambda path: load_trials(path.parent), key=("run", "space"), sort_by="trial")
     return Table(path, lambda path: {"runs.csv": rows_so_far, "curves.csv": load_curves}[path.name](path.parent))
 
 
 def add(
     out: Path, row: dict[str, Any], curve: list[dict[str, Any]], samples: dict[str, Any], arms: Sequence[str] = ()
 ) -> None:
-    """Write a run's pictures, then its curve, then its row, which says that all is there; an older one is replaced.
+    """Write the samples of a run, then its curve, then its row; the row shows that the others are complete.
 
-    The row of a run that failed does not replace that of the same run finished. See `settle` for the order of rows, and of
-    `arms`.
+    An older row of the same run is replaced, except that the row of a failure does not replace that of a finished run. arms: the
+    order of arms, as in `sort_rows`.
     """
     with writing(out), FileLock(out / ".lock"):
         runs = _table(out / "runs.csv")
@@ -151,26 +151,23 @@ def add(
 
 
 def add_trial(out: Path, row: dict[str, Any], arms: Sequence[str] = ()) -> None:
-    """Write the row of a trial of tuning, in place of an older one of the same trial."""
+    """Write the row of a trial of tuning; an older row of the same trial is replaced."""
     with writing(out), FileLock(out / ".lock"):
         _table(out / FILE).add([row], arms)
 
 
-def settle(out: Path, arms: Sequence[str] = ()) -> None:
-    """Put the rows in order when all are there, for they come in any: by seed, or by trial, and within it in the order of `arms`.
+def sort_rows(out: Path, arms: Sequence[str] = ()) -> None:
+    """Sort the rows of all tables by seed, or by trial, and then by the order of `arms`.
 
-    So the files are the same whenever, and however often, a study was stopped.
+    Rows are written in the order in which runs end. Sorted files do not depend on interruptions.
     """
     with writing(out), FileLock(out / ".lock"):
         for name in ("runs.csv", "curves.csv", FILE):
-            _table(out / name).settle(arms)
+            _table(out / name).sort_rows(arms)
 
 
 def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
-    """Raise InputError where a finished run of an arm and a seed is not the one with this id.
-
-    It was made with other settings of the arm: rows of both would not be those of one arm.
-    """
+    """Raise InputError if a finished run of an (arm, seed) has another id than in `ids`, because its settings differ."""
     rows = _rows(out)
     for row in [] if rows is None else rows[rows["status"] == "finished"].itertuples():
         mine = ids.get((row.arm, row.seed), row.run)
@@ -181,7 +178,7 @@ def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
 
 
 def failed_row(spec: RunSpec, arm: str, reason: str) -> dict[str, Any]:
-    """The row of a run that failed; the reason becomes one line, as rows are."""
+    """Return the row of a failed run; line breaks in the reason become spaces."""
     return {
         "run": spec.id,
         "arm": arm,

@@ -1,4 +1,4 @@
-"""Arrays that a study keeps beside its rows, for its figures: by name, a file an arm."""
+"""Arrays of a record for its figures: one .npz file for each arm, in the folder samples/."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from studies.statistics.reading import Arrays, arrays
 FOLDER = "samples"
 
 
-def write_arrays(path: Path, given: Mapping[str, Any]) -> None:
-    """Write arrays by name as a compressed .npz file."""
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays by name to a compressed .npz file."""
     content = io.BytesIO()
-    named: dict[str, Any] = {name: np.asarray(array) for name, array in given.items()}
+    named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     np.savez_compressed(content, **named)
     write_atomically(path, content.getvalue())
 
 
-def keep(out: Path, arm: str, given: Mapping[str, Any]) -> None:
-    """Write the arrays of an arm into the folder `out` of a record."""
-    write_arrays(out / FOLDER / f"{slug(arm)}.npz", {"arm": np.array(arm), **given})
+def save_arrays(out: Path, arm: str, arrays: Mapping[str, Any]) -> None:
+    """Write the arrays of an arm to the record in the folder `out`."""
+    write_arrays(out / FOLDER / f"{slug(arm)}.npz", {"arm": np.array(arm), **arrays})
 
 
-def kept(out: Path) -> dict[str, Arrays]:
-    """What `keep` wrote, by arm; InputError for a damaged file, and for a missing array when it is asked for."""
-    found = {}
+def load_arrays(out: Path) -> dict[str, Arrays]:
+    """Return the arrays that `save_arrays` wrote, by arm and name.
+
+    Raises InputError for a damaged file; access to a missing array raises InputError as well.
+    """
+    by_arm = {}
     for path in sorted((out / FOLDER).glob("*.npz")):
-        read = arrays(path)
-        found[str(read["arm"])] = read
-        del read["arm"]
-    return found
+        of_arm = arrays(path)
+        by_arm[str(of_arm["arm"])] = of_arm
+        del of_arm["arm"]
+    return by_arm

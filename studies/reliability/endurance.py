@@ -1,4 +1,4 @@
-"""Does a process that trains one run after the other stay as large as it was?
+"""Do memory, open files and run time stay constant in a process that trains many runs one after the other?
 
 Command: python -m studies.endurance --phases 2000 --out results/endurance
 Expected and cost: results/endurance/README.md, generated from samples.csv.
@@ -23,13 +23,13 @@ from stacked.util.checks import need, whole
 from studies.cli.command_line import parser
 from studies.cli.options import options
 from studies.figures.style import arm_colours
-from studies.framework.workers import Job, work
+from studies.framework.workers import Job, run_jobs
 from studies.record.names import experiment_name
 from studies.reliability.endurance_report import findings
 from studies.reliability.session import ReliabilitySession, ReliabilityStudy
 
 ARM = "greedy+unfreeze"
-#: Five stages of two kinds on digits: ten phases a run, two updates each, and every part of a run's record.
+#: Five stages of two kinds on digits: ten phases in each run, two updates each, with all parts of the record of a run.
 WORDS = (
     *("--data", "digits", "--limit", "200", "--batch-size", "32", "--level", "0.1", "--jobs", "1", "--arms", ARM),
     *(
@@ -42,13 +42,17 @@ WORDS = (
     *("--classification", "{updates: 4, checks: 1, lrs: [0.001], images: 64}"),
 )
 PROC = Path("/proc/self")
-#: Phases that give a line with an interval: three runs in the second half.
+#: The smallest number of phases for which a slope has an interval: three runs in the second half.
 LEAST = 60
 
 
 @dataclass(frozen=True)
 class Sample:
-    """This process after so many runs. memory: resident, in MB. seconds, cpu_seconds: of the last run, of this process alone."""
+    """The resources of this process after a run.
+
+    run, phases: numbers so far. seconds, cpu_seconds: of the last run, in this process only. memory: resident memory in MB.
+    files, threads, children, objects: numbers of open files, threads, child processes and Python objects.
+    """
 
     run: int
     phases: int
@@ -62,32 +66,32 @@ class Sample:
 
 
 class EnduranceSession(ReliabilitySession):
-    """Trains in this process; a record is made at once, and not gone on with."""
+    """Trains in this process; a record is made in one session and cannot be continued."""
 
     table, head = "samples.csv", "run,phases,"
 
     def begin(self) -> int | None:
-        """Check the folder, which must have no samples."""
+        """Check that the folder has no samples."""
         need(
             not (self.out / self.table).exists(),
-            f"{self.out} holds samples of another time: choose another --out, or move them away",
+            f"{self.out} holds samples of an earlier session: choose another --out, or move them away",
         )
         return super().begin()
 
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
-        """Train, and take a sample after each run."""
+        """Train, and write a sample after each run."""
         yield from endure(self.folder, self.out / self.table, self.given.phases, stop)
 
     def findings(self) -> list[str]:
-        """What grew and what did not; it failed where something grew."""
+        """Write the figure and return the parts of the page; the study fails if a quantity grew."""
         parts, self.failed = findings(self.out)
         return parts
 
 
 def endure(folder: Path, samples: Path, phases: int, stop: Callable[[], bool]) -> Generator[None, None, None]:
-    """Train at least so many phases in this process, recorded below `folder` as those of any study.
+    """Train at least `phases` phases in this process, with the record and the store of a study in `folder`.
 
-    Yields after each run, of which a sample is written.
+    Writes a sample to the file `samples` and yields after each run.
     """
     jobs = runs(folder, phases)
     splits = load(jobs[0].spec)
@@ -95,22 +99,22 @@ def endure(folder: Path, samples: Path, phases: int, stop: Callable[[], bool]) -
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(field.name for field in fields(Sample))
-    began, spent = time.perf_counter(), time.process_time()
-    for number, row in enumerate(work(jobs, 1, splits, stop), start=1):
-        need(row["status"] == "finished", f"run {number} did not end as it should: {row['status']}")
-        seconds, cpu_seconds = round(time.perf_counter() - began, 3), round(time.process_time() - spent, 3)
-        sample = Sample(number, number * each, seconds, cpu_seconds, *held())
+    started, cpu_started = time.perf_counter(), time.process_time()
+    for number, row in enumerate(run_jobs(jobs, 1, splits, stop), start=1):
+        need(row["status"] == "finished", f"run {number} did not finish: {row['status']}")
+        seconds, cpu_seconds = round(time.perf_counter() - started, 3), round(time.process_time() - cpu_started, 3)
+        sample = Sample(number, number * each, seconds, cpu_seconds, *process_resources())
         table.writerow(astuple(sample))
         write_atomically(samples, text.getvalue())
         say(f"{sample.phases}/{phases} phases: {sample}")
         yield
-        began, spent = time.perf_counter(), time.process_time()
+        started, cpu_started = time.perf_counter(), time.process_time()
 
 
 def runs(folder: Path, phases: int) -> list[Job]:
-    """Runs of one spec with so many seeds that they have at least so many phases, each of which trains."""
-    words = [*WORDS, "--out", str(folder / "record"), "--store", str(folder / "store")]
-    given = options("endurance", parser("", "", (ARM,)).parse_args(words))
+    """Return jobs of one spec with different seeds that have at least `phases` phases together."""
+    argv = [*WORDS, "--out", str(folder / "record"), "--store", str(folder / "store")]
+    given = options("endurance", parser("", "", (ARM,)).parse_args(argv))
     spec = replace(given.base, policy=ARM, evaluation=replace(given.base.evaluation, every=5))
     seeds = range(-(-phases // len(spec.phases())))
     study, experiment = f"endurance-{given.configuration}", experiment_name(spec)
@@ -118,43 +122,45 @@ def runs(folder: Path, phases: int) -> list[Job]:
     return [Job(replace(spec, seed=seed), ARM, study, experiment, tags, given, 1, (ARM,)) for seed in seeds]
 
 
-def held() -> tuple[float, int, int, int, int]:
-    """What this process holds now: resident memory in MB; open files, threads, living children, Python's objects.
+def process_resources() -> tuple[float, int, int, int, int]:
+    """Return resident memory in MB, and the numbers of open files, threads, living child processes and Python objects.
 
-    Nothing is collected for the occasion: garbage that waits for Python's own collector counts.
+    No garbage collection is forced; objects that wait for the collector count.
     """
     pages = int((PROC / "statm").read_text().split()[1])
     tasks = list((PROC / "task").iterdir())
     return (
         round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 3),
-        len(os.listdir(PROC / "fd")) - 1,  # without the one that lists them
+        len(os.listdir(PROC / "fd")) - 1,  # without the descriptor that listdir opens
         len(tasks),
         sum(len((task / "children").read_text().split()) for task in tasks),
         len(gc.get_objects()),
     )
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
-    command.add_argument("--phases", type=int, default=2000, metavar="N", help="how many to train, at least (2000)")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
+    command.add_argument(
+        "--phases", type=int, default=2000, metavar="N", help="smallest number of phases to train (2000)"
+    )
 
 
 def check(given: argparse.Namespace) -> None:
-    """Raise InputError for too few phases, and on systems that do not tell what a process holds."""
+    """Raise InputError for too few phases, and on systems without /proc."""
     whole(given.phases, "phases", LEAST)
-    need(PROC.exists(), f"there is no {PROC} on this system, which tells of memory and open files: use Linux")
+    need(PROC.exists(), f"memory and open files cannot be measured on this system, which has no {PROC}: use Linux")
 
 
 STUDY = ReliabilityStudy(
     name="endurance",
-    title="One process, many runs",
+    title="Endurance: many runs in one process",
     question=__doc__.splitlines()[0],
     protocol=(
-        "Claim: over 2,000 phases, memory, open files, threads, child processes and Python's objects do not grow, nor does the "
-        "time that a run takes."
+        "Claim: over 2,000 phases, memory, the numbers of open files, threads, child processes and Python objects, and the "
+        "time of a run do not grow."
     ),
-    after_interruption="the samples so far are kept where --out was given",
-    options=more,
+    after_interruption="with --out, the samples so far are saved",
+    options=add_options,
     check=check,
-    opened=EnduranceSession,
+    make_session=EnduranceSession,
 )

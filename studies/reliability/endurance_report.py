@@ -1,4 +1,4 @@
-"""What the samples of an endurance test say: slopes with their intervals, a figure, and a page."""
+"""The report of an endurance test: slopes with intervals, and a figure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 CAPTION = (
-    "What one process holds after each run, against the phases it has trained: resident memory, with the straight line through "
-    "the second half, on an axis that does not begin at 0; open files, threads and child processes; and the processor time "
-    "that each run took."
+    "Resources of one process after each run, against the number of trained phases. Left: resident memory, with the straight "
+    "line fitted to the second half (the axis does not start at 0). Middle: open files, threads and child processes. Right: CPU "
+    "time of each run. Lower is better."
 )
 
 
@@ -35,13 +35,13 @@ QUANTITIES = {
     "threads": Measure("threads", "lower", decimals=0),
     "children": Measure("child processes", "lower", decimals=0),
     "objects": Measure("Python objects", "lower", decimals=0),
-    "cpu_seconds": Measure("processor time of a run", "lower", decimals=3, unit=" s"),
+    "cpu_seconds": Measure("CPU time of a run", "lower", decimals=3, unit=" s"),
 }
 
 
 @dataclass(frozen=True)
 class Slope:
-    """How much more there is per 1,000 phases, with the bounds of its 95 % interval."""
+    """The increase of a quantity per 1,000 phases, with the bounds of its 95 % interval."""
 
     value: float
     low: float
@@ -49,12 +49,12 @@ class Slope:
 
     @property
     def grows(self) -> bool:
-        """Whether the whole interval lies above 0, or none could be told, which must not pass for staying as it was."""
+        """Whether the whole interval is above 0, or the slope is not defined (NaN), which must not pass as constant."""
         return not self.low <= 0
 
 
 def load(path: Path) -> pd.DataFrame:
-    """Read samples.csv, a row a run; InputError where it is missing or malformed."""
+    """Read samples.csv, with a row for each run; raise InputError if it is missing or malformed."""
     whole = ("run", "phases", "files", "threads", "children", "objects")
     names = ("run", "phases", "seconds", "cpu_seconds", "memory", *whole[2:])
     columns = Columns(names, lambda name: True, whole, names, finite=True, exact=True)
@@ -62,15 +62,15 @@ def load(path: Path) -> pd.DataFrame:
 
 
 def halves(samples: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The samples of the first half of the phases, and those of the second."""
+    """Return the samples of the first and of the second half of the phases."""
     early = samples["phases"] <= samples["phases"].max() / 2
     return samples[early], samples[~early]
 
 
 def slope(samples: pd.DataFrame, column: str) -> Slope:
-    """The least-squares line of `column` through the second half of the samples, three or more, with Student's t interval."""
+    """Return the least-squares slope of a column in the second half of the samples (at least three), with its t interval."""
     _, half = halves(samples)
-    if half[column].nunique() == 1:  # no residuals to tell an interval from, and none is needed
+    if half[column].nunique() == 1:  # a constant quantity has slope 0 and no residuals for an interval
         return Slope(0.0, 0.0, 0.0)
     line = stats.linregress(half["phases"], half[column])
     wide = line.stderr * stats.t.ppf((1 + CONFIDENCE) / 2, len(half) - 2)
@@ -78,7 +78,7 @@ def slope(samples: pd.DataFrame, column: str) -> Slope:
 
 
 def findings(out: Path) -> tuple[list[str], bool]:
-    """Write the figure beside the samples.csv in `out`; returns the parts of the page, and whether anything grew."""
+    """Write the figure from the samples.csv in `out`; return the parts of the page, and whether a quantity grew."""
     samples = load(out / "samples.csv")
     slopes = {column: slope(samples, column) for column in QUANTITIES}
     with style():
@@ -87,37 +87,37 @@ def findings(out: Path) -> tuple[list[str], bool]:
 
 
 def written(samples: pd.DataFrame, slopes: Mapping[str, Slope]) -> list[str]:
-    """What came of it, as parts of a page."""
+    """Return the parts of the page."""
     last, number = samples.iloc[-1], len(halves(samples)[1])
-    header = ["held by the process", "first half", "second half", "at the end"]
-    header += ["more per 1,000 phases (95 % interval)", "grows"]
+    header = ["quantity, lower is better", "mean of first half", "mean of second half", "at the end"]
+    header += ["increase per 1,000 phases (95 % interval)", "grows"]
     return [
-        f"{last['phases']:,.0f} phases in {last['run']:,.0f} runs, one after the other in one process, as a study trains "
-        f"them: tracked in a local MLflow store, with checkpoints, rows and curves. {verdict(slopes)}",
+        f"{last['phases']:,.0f} phases in {last['run']:,.0f} runs were trained one after the other in one process, as in a "
+        f"study: with a local MLflow store, checkpoints, rows and curves. {verdict(slopes)}",
         "![Memory, counts and time against phases](figures/endurance.png)",
         f"*{CAPTION}*",
         markdown(header, [line(samples, column, found) for column, found in slopes.items()]),
-        f"Halves are told by their means. More per 1,000 phases is the slope of a straight line through the {number:,} samples "
-        "of the second half, with its 95 % t interval; a quantity grows where the whole interval lies above 0. The interval "
-        "takes residuals for independent; neighbours resemble each other, so that the true one is wider. A sample is taken "
-        "after each run, and nothing is collected for the occasion. By the clock, which other work on the machine slows down, "
-        f"the median run took {samples['seconds'].median():.1f} s.",
+        f"The increase per 1,000 phases is the slope of a straight line fitted to the {number:,} samples of the second half, "
+        "with its 95 % t interval. A quantity grows if the whole interval is above 0. The interval assumes independent "
+        "residuals; neighbouring samples are correlated, so the true interval is wider. A sample is taken after each run, "
+        f"without forcing a garbage collection. The median wall time of a run was {samples['seconds'].median():.1f} s, which "
+        "depends on other work on the machine.",
     ]
 
 
 def verdict(slopes: Mapping[str, Slope]) -> str:
-    """What grew and what did not, by name."""
+    """Return sentences that name the quantities that grow and those that do not."""
     of = {True: [], False: []}  # type: dict[bool, list[str]]
     for column, found in slopes.items():
         of[found.grows].append(QUANTITIES[column].label)
-    said = [
+    sentences = [
         f"**{word}:** {', '.join(of[grew])}." for word, grew in (("Grows", True), ("Does not grow", False)) if of[grew]
     ]
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def line(samples: pd.DataFrame, column: str, found: Slope) -> list[str]:
-    """A quantity's line of the table."""
+    """Return the line of a quantity in the table."""
     first, second = halves(samples)
     measure = QUANTITIES[column]
     values = first[column].mean(), second[column].mean(), samples[column].iloc[-1]
@@ -128,13 +128,13 @@ def line(samples: pd.DataFrame, column: str, found: Slope) -> list[str]:
 
 
 def draw(samples: pd.DataFrame, memory: Slope) -> Figure:
-    """Memory with its line, then what is counted, then the processor time of a run, against phases."""
+    """Return a figure of memory with the fitted line, counts, and CPU time of a run against phases."""
     figure, phases, half = new_figure(2.9), samples["phases"], halves(samples)[1]
     resident, counted, times = panels = figure.subplots(1, 3)
     blue, green, red = (ARM_COLOURS[arm] for arm in ("greedy+finetune", "greedy", "joint"))
     resident.plot(phases, samples["memory"], color=blue)
     fitted = half["memory"].mean() + memory.value / 1000 * (half["phases"] - half["phases"].mean())
-    resident.plot(half["phases"], fitted, color="black", linewidth=1.2, linestyle="--", label="line of the second half")
+    resident.plot(half["phases"], fitted, color="black", linewidth=1.2, linestyle="--", label="fit to the second half")
     resident.set_ylabel("resident memory (MB)")
     resident.legend(loc="lower right")
     for column, colour, dashes in (("files", blue, "-"), ("threads", red, "--"), ("children", green, ":")):
@@ -143,7 +143,7 @@ def draw(samples: pd.DataFrame, memory: Slope) -> Figure:
     counted.set_ylabel("number")
     counted.legend(loc="center right")
     times.plot(phases, samples["cpu_seconds"], color=blue, marker=".", markersize=3, linewidth=0)
-    times.set_ylabel("processor time of a run (s)")
+    times.set_ylabel("CPU time of a run (s)")
     for axes in panels:
         axes.set_xlabel("phases trained")
         axes.set_xlim(0, phases.max())

@@ -1,16 +1,21 @@
-"""What is noted of a kill, and of a study that was brought to its end through kills."""
+"""The records of a kill, and of a study that was killed and resumed until it ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Seconds in which a process that was asked to end must have ended.
+#: Seconds within which a process must end after SIGTERM or SIGINT.
 PROMPT = 10.0
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill. after, ended_in: seconds from start to signal, and from signal to end. kept: places by run, as phases:updates."""
+    """One kill.
+
+    study: number of the study. way, to: signal and its target. after: seconds from start to signal. ended_in: seconds from signal
+    to end. checkpoint_every, jobs: options of the study. finished_rows: rows that were finished. kept: the newest checkpoint of
+    each run, as phases:updates.
+    """
 
     study: int
     way: str
@@ -25,7 +30,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Ended:
-    """A study that ended after `kills`: in what it differs from one that nobody killed, "" where in nothing."""
+    """A study that ended after a number of `kills`, and its differences from an undisturbed study ("": none)."""
 
     study: int
     kills: int

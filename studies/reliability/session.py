@@ -1,4 +1,4 @@
-"""Studies of reliability: one table that grows while something is tried again and again, and a page that says what came of it."""
+"""The base classes of studies of reliability, which repeat a test, write a row for each repetition and generate a page."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from studies.report.verbatim import code
 
 
 class ReliabilitySession(Session):
-    """Works in a temporary folder, where the record is made as well if no --out is given: then its page is printed alone.
+    """A session that works in a temporary folder; without --out the record is made there, and only its page is printed.
 
-    table: the file of its rows. head: how that begins, by which a folder is known as one of this study's.
+    table: file name of the rows. head: the beginning of that file, by which the folder of a record is recognised.
     """
 
     table: ClassVar[str]
@@ -37,23 +37,26 @@ class ReliabilitySession(Session):
         self.out = given.out or self.folder / "record"
 
     def begin(self) -> int | None:
-        """Check that the folder has no files of these names which are another's."""
+        """Check that the folder has no files that would be overwritten, unless this study wrote them."""
         own = begins(self.out / self.table, self.head)
         check_own(own, below(self.out, self.table, "README.md", "figures/*"))
-        self.began, self.made_with = time.monotonic(), origin()  # before what is written counts as a change of the code
+        self.started, self.made_with = (
+            time.monotonic(),
+            origin(),
+        )  # read now: written files would count as changes of the code
         return None
 
     def prepare(self) -> None:
-        """Nothing: the table says by its columns whose it is."""
+        """Do nothing: the columns of the table identify the study."""
 
     @abstractmethod
     def findings(self) -> list[str]:
-        """Write figures; returns the parts of the page, the answer first. Notes whether something `failed`."""
+        """Write the figures; return the parts of the page, the answer first; set `failed` if a test failed."""
 
     def report(self, command: str) -> bool:
-        """Write figures and page."""
+        """Write the figures and the page."""
         findings = self.findings()
-        minutes = f"{(time.monotonic() - self.began) / 60:.0f} minutes"
+        minutes = f"{(time.monotonic() - self.started) / 60:.0f} minutes"
         made = f"Command: {code(command)}, {minutes}. {self.made_with} Generated from {self.table}."
         self.answer, self.found = findings[0], plain("\n\n".join(findings))
         self.page = (
@@ -63,12 +66,12 @@ class ReliabilitySession(Session):
         return True
 
     def block(self, root: Path) -> str:
-        """The answer, and where the page is."""
+        """Return the answer and a link to the page, as Markdown."""
         link = Path(os.path.relpath(self.out.resolve(), root.resolve())).as_posix()
-        return f"> {self.answer}\n\nTables, figures and the command: [{link}]({link}/README.md)."
+        return f"> {self.answer}\n\nTables, figures and the command are on the page [{link}]({link}/README.md)."
 
     def end(self) -> int:
-        """Print what was found and where the page is, without --out the page itself; 1 where something failed."""
+        """Print the findings and the path of the page, or without --out the page itself; return 1 if a test failed, else 0."""
         if self.given.out is None:
             print(self.page)
         else:
@@ -82,22 +85,23 @@ class ReliabilitySession(Session):
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityStudy(Study):
-    """A question that is answered by trying.
+    """A study that answers a question by repeated tests.
 
-    options: adds those of its own. check: raises InputError for values of theirs that are not allowed. opened: its session.
+    options: function that adds options to the parser. check: function that raises InputError for invalid values of these options.
+    make_session: class of its session.
     """
 
     options: Callable[[argparse.ArgumentParser], None]
     check: Callable[[argparse.Namespace], None]
-    opened: Callable[[ReliabilityStudy, argparse.Namespace], Session]
+    make_session: Callable[[ReliabilityStudy, argparse.Namespace], Session]
 
-    def session(self, words: list[str]) -> Session:
-        """The session that the words ask for; InputError for words that are not allowed."""
+    def session(self, argv: list[str]) -> Session:
+        """Return the session of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
         command = Command(prog=self.prog, description=self.question)
         self.options(command)
         command.add_argument(
-            "--out", type=Path, default=None, metavar="DIR", help="folder for the record (print its page only)"
+            "--out", type=Path, default=None, metavar="DIR", help="folder of the record (default: only print the page)"
         )
-        given = command.parse_args(words)
+        given = command.parse_args(argv)
         self.check(given)
-        return self.opened(self, given)
+        return self.make_session(self, given)

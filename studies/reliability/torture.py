@@ -1,4 +1,4 @@
-"""Does a study that is killed again and again end as if nothing had happened?
+"""Does a study that is killed and resumed many times give the same results as an undisturbed study?
 
 Command: python -m studies.torture --kills 100 --out results/torture
 Expected and cost: results/torture/README.md, generated from kills.csv.
@@ -35,28 +35,28 @@ WORDS = (
     *("--data", "digits", "--channels", "4", "8", "--batch-size", "64", "--seeds", "1", "--labels", "100"),
     *("--arms", "greedy+finetune", "joint", "--epochs", "60", "--finetune", "60"),
 )
-#: What is sent, and whether to the whole group, as a terminal does it, or to the first process alone; with their weights.
+#: Signals and their targets (the process group, as from a terminal, or only the first process), with relative frequencies.
 WAYS = {
     ("SIGKILL", "group"): 4,
     ("SIGKILL", "first process"): 2,
     ("SIGTERM", "first process"): 2,
     ("SIGINT", "group"): 2,
 }
-#: Runs at a time: in the first process itself, or in workers.
+#: Values of --jobs: runs are made in the first process (1) or in workers.
 JOBS = (1, 2)
-#: Updates between checkpoints, drawn anew for every start: 1 is killed while writing one more often than not.
+#: Values of --checkpoint-every, drawn for every start; with 1, most kills happen while a checkpoint is written.
 EVERY = (1, 10, 200, None)
-#: Seconds after which it is ended for good.
+#: Seconds after the signal after which the process is killed with SIGKILL.
 STUCK = 60.0
 
 
 class TortureSession(ReliabilitySession):
-    """Kills a study, each kill noted at once; what was noted at another time is written over."""
+    """Kills studies and writes a row after each kill; rows of an earlier session are overwritten."""
 
     table, head = "kills.csv", "study,way,to"
 
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
-        """Kill as often as asked for; raises Interrupted when `stop` says so."""
+        """Kill the given number of times; raise Interrupted if `stop` returns True."""
         self.kills: list[Kill] = []
         self.ended: list[Ended] = []
         with Bar("kills", self.given.kills) as bar:
@@ -72,20 +72,23 @@ class TortureSession(ReliabilitySession):
                     raise Interrupted("stopped as asked")
 
     def findings(self) -> list[str]:
-        """What came of the kills; it failed where a study differs in its end, or ended late."""
+        """Return the parts of the page; the study fails if results differ or a process ended late."""
         late = any(kill.way != "SIGKILL" and kill.ended_in > PROMPT for kill in self.kills)
         self.failed = late or any(each.differs for each in self.ended)
         return findings(self.kills, self.ended)
 
 
 def torture(folder: Path, count: int, dice: random.Random) -> Iterator[Kill | Ended]:
-    """Kill `count` times, each yielded; studies are begun anew until then, each yielded when it ends, and the last one ends."""
-    began = time.monotonic()
+    """Kill studies `count` times and resume them until they end; yield each kill and each study that ended.
+
+    dice: source of randomness.
+    """
+    started = time.monotonic()
     for jobs in each(JOBS, "undisturbed studies"):
         if code := start(undisturbed(folder, jobs), None, jobs).wait():
-            raise InputError(f"the study does not run even when left alone (exit code {code}): {' '.join(WORDS)}")
-    lasts = (time.monotonic() - began) / len(JOBS)
-    say(f"undisturbed it takes {lasts:.0f} s")
+            raise InputError(f"the study fails even without kills (exit code {code}): {' '.join(WORDS)}")
+    duration = (time.monotonic() - started) / len(JOBS)
+    say(f"without kills a study takes {duration:.0f} s")
     made = number = 0
     while made < count:
         number += 1
@@ -93,8 +96,8 @@ def torture(folder: Path, count: int, dice: random.Random) -> Iterator[Kill | En
         while True:
             every = dice.choice(EVERY)
             process, at = start(home, every, jobs), time.monotonic()
-            # the first seconds are imports; at most as long as it can take, so that it gets on
-            wait = dice.uniform(0.5, lasts) if made < count else 10 * lasts
+            # the first seconds are imports; the longest wait is the duration of the whole study, so that it makes progress
+            wait = dice.uniform(0.5, duration) if made < count else 10 * duration
             try:
                 code = process.wait(wait)
                 if code:
@@ -107,7 +110,7 @@ def torture(folder: Path, count: int, dice: random.Random) -> Iterator[Kill | En
                 say(f"kill {made}: {found}")
                 yield found
             finally:
-                if process.poll() is None:  # whoever asked for kills wants no more of them
+                if process.poll() is None:  # the caller closed the generator
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
         differs = "; ".join(differences(undisturbed(folder, jobs), home))
@@ -117,19 +120,19 @@ def torture(folder: Path, count: int, dice: random.Random) -> Iterator[Kill | En
 
 
 def undisturbed(folder: Path, jobs: int) -> Path:
-    """Where the study is that nobody kills; with other jobs a run has other threads, which round otherwise."""
+    """Return the folder of the undisturbed study; each value of `jobs` has its own, because the number of threads differs."""
     return folder / f"undisturbed-{jobs}"
 
 
 def start(home: Path, every: int | None, jobs: int) -> subprocess.Popen[bytes]:
-    """The study, in a process group of its own, which writes below `home` alone."""
+    """Start the study in its own process group; it writes only to the folder `home`."""
     home.mkdir(parents=True, exist_ok=True)
-    words = [*WORDS, "--jobs", str(jobs), "--out", str(home / "out"), "--store", str(home / "store")]
-    words += ["--checkpoint-every", str(every)] if every else []
+    argv = [*WORDS, "--jobs", str(jobs), "--out", str(home / "out"), "--store", str(home / "store")]
+    argv += ["--checkpoint-every", str(every)] if every else []
     with (home / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "studies.layerwise", *words],
-            cwd=ROOT,  # a folder `studies` where this was started would be taken for ours
+            [sys.executable, "-m", "studies.layerwise", *argv],
+            cwd=ROOT,  # a folder `studies` in the current directory would shadow this package
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -145,14 +148,14 @@ def kill(
     every: int | None,
     jobs: int,
 ) -> Kill:
-    """End it in one of the WAYS, and note what was there then."""
+    """Kill the process in one of the WAYS, and return the record of the kill."""
     [(way, to)] = dice.choices(list(WAYS), list(WAYS.values()))
     send = os.killpg if to == "group" else os.kill
     at = time.monotonic()
     send(process.pid, getattr(signal, way))
     try:
         process.wait(STUCK)
-    except subprocess.TimeoutExpired:  # which the table shows
+    except subprocess.TimeoutExpired:  # the table shows the long time
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     rows = home / "out" / "runs.csv"
@@ -171,7 +174,7 @@ def kill(
 
 
 def places(home: Path) -> list[tuple[int, int]]:
-    """The newest place of every run that has one; a file that is being written does not count yet."""
+    """Return (phases, updates) of the newest complete checkpoint of each run."""
     found = []
     for work in sorted((home / "store" / "work").glob("*/")):
         kept = []
@@ -184,22 +187,23 @@ def places(home: Path) -> list[tuple[int, int]]:
     return found
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
-    command.add_argument("--kills", type=int, default=100, metavar="N", help="how many (100)")
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of when and how (0)")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
+    command.add_argument("--kills", type=int, default=100, metavar="N", help="number of kills (100)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the times and kinds of kills (0)")
 
 
 STUDY = ReliabilityStudy(
     name="torture",
-    title="Killed at random instants",
+    title="Torture: kills at random times",
     question=__doc__.splitlines()[0],
     protocol=(
-        "Claim: whenever a study is ended, by SIGKILL, SIGTERM or Ctrl-C, the same command goes on and ends with the same "
-        "weights, rows, curves, pictures and figures, bit for bit, and with every point, picture and file once in MLflow."
+        "Claim: if a study is ended at any time by SIGKILL, SIGTERM or Ctrl-C, the same command continues it. The weights, rows, "
+        "curves, images and figures are then identical to those of an undisturbed study, and MLflow has every point, image and "
+        "file exactly once."
     ),
-    after_interruption="the kills so far are in kills.csv where --out was given",
-    options=more,
+    after_interruption="with --out, the kills so far are saved in kills.csv",
+    options=add_options,
     check=lambda given: whole(given.kills, "kills"),
-    opened=TortureSession,
+    make_session=TortureSession,
 )

@@ -1,4 +1,4 @@
-"""What kills and the studies that went on from them say, as parts of a page."""
+"""The report of a torture test."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from studies.report.tables import markdown
 
 
 def findings(kills: Sequence[Kill], ended: Sequence[Ended]) -> list[str]:
-    """What came of it: the answer, a table by signal, and one by study."""
+    """Return the parts of the page: the answer, a table by signal, and a table by study."""
     same = sum(each.kills for each in ended if not each.differs)
-    asked = [kill.ended_in for kill in kills if kill.way != "SIGKILL"]
+    graceful = [kill.ended_in for kill in kills if kill.way != "SIGKILL"]
     lines = []
     for (way, to), number in sorted(Counter((kill.way, kill.to) for kill in kills).items()):
         those = [kill for kill in kills if (kill.way, kill.to) == (way, to)]
         inside = sum(any(not each.endswith(":0") for each in kill.kept.split()) for kill in those)
         lines.append([way, to, str(number), str(inside), f"{max(kill.ended_in for kill in those):.1f}"])
     return [
-        f"{len(kills)} kills of a study of 2 runs, resumed each time; {len(ended)} studies were brought to their end so. "
-        f"**{same} of {len(kills)}** kills left no trace: weights, rows, curves, pictures and figures equal those of a study "
-        "that nobody killed, bit for bit but for times; every point, parameter, tag, picture, file and model is in MLflow once, "
-        "no run is left RUNNING, no model PENDING, and no file half written.",
-        markdown(["signal", "to", "kills", "with a place inside a phase", "slowest end (s)"], lines),
-        *([f"Asked to end, it ended within {max(asked):.1f} s; {PROMPT:.0f} s are allowed."] if asked else []),
+        f"Studies of 2 runs were killed {len(kills)} times and resumed each time; {len(ended)} studies ended. "
+        f"**{same} of {len(kills)}** kills had no effect on the results: weights, rows, curves, images and figures are identical "
+        "to those of an undisturbed study, except for times; MLflow has every point, parameter, tag, image, file and model "
+        "exactly once; no run is left RUNNING, no model PENDING, and no file incomplete.",
+        markdown(
+            ["signal", "to", "kills", "with a checkpoint inside a phase", "slowest end (s), lower is better"], lines
+        ),
+        *(
+            [f"After SIGTERM and SIGINT, processes ended within {max(graceful):.1f} s; {PROMPT:.0f} s are allowed."]
+            if graceful
+            else []
+        ),
         markdown(["study", "kills", "differs in"], [[str(e.study), str(e.kills), e.differs or "–"] for e in ended]),
     ]

@@ -1,4 +1,4 @@
-"""What a study leaves in its folder, drawn from its rows: tables, figures and pages. Loads neither torch nor MLflow."""
+"""Pages of studies, generated from their rows: tables, figures and text. Importing it loads neither torch nor MLflow."""
 
 from studies.report.page import headline, write_report
 from studies.report.tables import table, verdict

@@ -1,4 +1,4 @@
-"""Which arm is best, in a few sentences that a person would quote, from paired intervals and nothing else."""
+"""The answer of a comparison of growth policies in a few sentences, from paired differences and their intervals."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from studies.statistics.pairing import by_seed, paired
 from studies.statistics.rows import arms_of, finished, trained_arms
 
 MSE, PROBE = "final/recon_mse", "final/probe_acc"
-#: Arms whose FLOPs differ from the reference's by more than this part of them are named.
+#: The fraction of the reference's FLOPs by which an arm may differ and still count as equal.
 EQUAL = 0.02
-#: So many arms are named where several are; of more, the number.
+#: The number of arms that a list names; of the others, only their number is given.
 NAMED = 4
 
 
 def quote(rows: pd.DataFrame, reference: str) -> str:
-    """The answer of a comparison of growth policies: reconstruction, linear probe and memory, each in a sentence.
+    """Return sentences on reconstruction, linear probe and memory.
 
-    Best is the lowest mean test MSE of the arms that train, learn from no labels, and finished every seed that `reference`
-    finished. An arm is worse than it, or better than `reference` on the probe, where the 95 % t interval of the difference
-    paired by seed excludes 0; else no difference was shown. A single seed allows neither.
+    The best arm has the lowest mean test MSE of the arms that are trained, pretrain without labels, and finished every seed
+    that `reference` finished. Two arms are called different if the 95 % t interval of their difference, paired by seed,
+    excludes 0. With a single seed no arms are called different.
     """
     done = finished(rows)
     if reference not in arms_of(done) or by_seed(done, reference, MSE).empty:
@@ -42,9 +42,10 @@ def quote(rows: pd.DataFrame, reference: str) -> str:
 
 @dataclass(frozen=True)
 class Field:
-    """The arms that compete, by ascending mean test MSE, which `mse` gives, and their rows of the reference's `n` seeds.
+    """The arms that are compared.
 
-    Arms that lack one of these seeds are `partial`.
+    rows: finished rows of the seeds of the reference. arms: names of the arms by ascending mean test MSE. partial: arms that
+    lack one of these seeds and are left out. mse: mean test MSE of each arm. n: number of seeds.
     """
 
     rows: pd.DataFrame
@@ -58,15 +59,15 @@ class Field:
     def of(cls, done: pd.DataFrame, reference: str) -> Field:
         seeds = by_seed(done, reference, MSE).index
         rows = done[done["seed"].isin(seeds)]
-        taught = taught_arms(done)
-        measured = {arm: by_seed(rows, arm, MSE) for arm in trained_arms(rows) if arm not in taught}
-        whole = {arm: float(values.mean()) for arm, values in measured.items() if len(values) == len(seeds)}
-        known = [arm for arm in trained_arms(done) if arm not in taught]
-        ranked = tuple(sorted(whole, key=lambda arm: whole[arm]))
-        return cls(rows, reference, ranked, tuple(arm for arm in known if arm not in whole), whole, len(seeds))
+        labelled = taught_arms(done)
+        measured = {arm: by_seed(rows, arm, MSE) for arm in trained_arms(rows) if arm not in labelled}
+        mse = {arm: float(values.mean()) for arm, values in measured.items() if len(values) == len(seeds)}
+        unlabelled = [arm for arm in trained_arms(done) if arm not in labelled]
+        ranked = tuple(sorted(mse, key=lambda arm: mse[arm]))
+        return cls(rows, reference, ranked, tuple(arm for arm in unlabelled if arm not in mse), mse, len(seeds))
 
     def mean(self, arm: str, column: str) -> float:
-        """NaN where the arm has no such measurement."""
+        """Return the mean of a column over the seeds of an arm; NaN if it was not measured."""
         known = column in self.rows and arm in arms_of(self.rows)
         return float(by_seed(self.rows, arm, column).mean()) if known else nan
 
@@ -76,18 +77,18 @@ class Field:
 
     @cached_property
     def tied(self) -> list[str]:
-        """The others that were not shown to be worse than the best."""
+        """The other arms whose error is not significantly higher than that of the best."""
         return [arm for arm in self.arms[1:] if paired(self.rows, MSE, arm, self.best).includes_zero]
 
     @cached_property
     def ahead(self) -> list[str]:
-        """The arms that were shown to be better than the reference in reconstruction, best first."""
+        """The arms with a significantly lower error than the reference, best first."""
         others = [arm for arm in self.arms if arm != self.reference]
         return [arm for arm in others if paired(self.rows, MSE, arm, self.reference).high < 0]
 
     @cached_property
     def better(self) -> list[str]:
-        """The arms that were shown to be better than the reference on the linear probe, best first."""
+        """The arms with a significantly higher probe accuracy than the reference, best first."""
         if PROBE not in self.rows:
             return []
         found = {arm: paired(self.rows, PROBE, arm, self.reference) for arm in self.arms if arm != self.reference}
@@ -95,29 +96,29 @@ class Field:
 
 
 def taught_arms(rows: pd.DataFrame) -> set[str]:
-    """The arms that read labels while they pretrain: no rivals of those that read none."""
+    """Return the arms that use labels in pretraining; they are not compared with the others."""
     policies = {arm: arm for arm in arms_of(rows)} | {arm: spec["policy"] for arm, spec in specs(rows).items()}
-    taught = {
+    labelled = {
         name for name, policy in POLICIES.items() if any(p.target == "labels" for p in policy(1, Updates((1,), 1)))
     }
-    return {arm for arm, policy in policies.items() if policy in taught}
+    return {arm for arm, policy in policies.items() if policy in labelled}
 
 
 def specs(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """What each arm's runs were to do, as far as the rows hold it."""
+    """Return the spec of each arm; empty if the rows hold no specs."""
     return (
         {arm: json.loads(spec) for arm, spec in zip(rows["arm"], rows["spec"], strict=True)} if "spec" in rows else {}
     )
 
 
 def reconstruction(field: Field) -> str:
-    """Who reconstructs best, by how much the reference is behind, and who was not shown to be worse."""
+    """Return the sentence on test MSE: the best arm, its distance to the reference, and the arms that do not differ from it."""
     best, reference, level = field.best, field.reference, measure(MSE).number(field.mse[field.best])
     if field.n == 1:
         after = listed(above(field, arm) for arm in field.arms[1:])
         return (
-            f"{compute(field)}, {best} came out best, at a test MSE of {level} per pixel, before {after}; a single seed "
-            "shows no spread and allows no conclusion."
+            f"{compute(field)}, {best} has the lowest test MSE, {level} per pixel, followed by {after}; a single seed allows "
+            "no conclusion."
         )
     parts = [f"{compute(field)}, {best} reconstructs best, at a test MSE of {level} per pixel"]
     if best != reference:
@@ -137,7 +138,7 @@ def reconstruction(field: Field) -> str:
 
 
 def behind(field: Field) -> str:
-    """How the reference stands to a best arm that is not it."""
+    """Return how the test MSE of the reference compares with that of the best arm."""
     found, reference = paired(field.rows, MSE, field.reference, field.best), field.reference
     shown, half_width = measure(MSE), (found.high - found.low) / 2
     amount, low, high = shown.differences(half_width, found.difference, found.low, found.high)
@@ -150,7 +151,7 @@ def behind(field: Field) -> str:
 
 
 def probe(field: Field) -> str:
-    """Who beats the reference on the linear probe."""
+    """Return the sentence on the arms with a higher probe accuracy than the reference; "" if it was not measured."""
     reference, shown, level = field.reference, measure(PROBE), field.mean(field.reference, PROBE)
     if pd.isna(level):
         return ""
@@ -158,70 +159,67 @@ def probe(field: Field) -> str:
     if field.n == 1:
         found = {arm: value for arm in field.arms if (value := field.mean(arm, PROBE)) == value}
         first = max(found, key=lambda arm: found[arm])
-        named = f"{first} came out best, at {shown.number(found[first])}"
-        return f"On the linear probe {named}" + (f", before {against}." if first != reference else ".")
-    aside = ", those that learn from labels aside," if taught_arms(field.rows) else ""
+        named = f"{first} has the highest accuracy, {shown.number(found[first])}"
+        return f"On the linear probe {named}" + (f"; the reference is {against}." if first != reference else ".")
+    note = "; policies that pretrain with labels are not compared" if taught_arms(field.rows) else ""
     if not field.better:
-        return f"No policy{aside} was shown to beat {against} on the linear probe."
+        return f"No policy was shown to be better than {against} on the linear probe{note}."
 
     def points(arm: str) -> str:
         found = paired(field.rows, PROBE, arm, reference)
         return f"{arm} ({shown.differences(nan, found.difference)[0]} points)"
 
     verb = "is" if len(field.better) == 1 else "are"
-    return f"On the linear probe{aside} {listed(map(points, field.better))} {verb} better than {against}."
+    return f"On the linear probe {listed(map(points, field.better))} {verb} better than {against}{note}."
 
 
 def caveat(field: Field) -> str:
-    """That an arm which was named above differs in its learning rate too."""
+    """Return a warning if an arm named before has another learning rate or schedule than the reference, else ""."""
     rates = learning_rates(field.rows)
     named = [arm for arm in field.arms if arm in {field.best, *field.tied, *field.better}]
     other = [arm for arm in named if rates.get(arm) != rates.get(field.reference)]
     if not other:
         return ""
-    verb, keeps = ("differs", "its") if len(other) == 1 else ("differ", "their")
-    return f"But {listed(other)} {verb} from {field.reference} in {keeps} learning rate's schedule too, not in growth alone."
+    verb = "differs" if len(other) == 1 else "differ"
+    return f"But {listed(other)} also {verb} from {field.reference} in learning rate or schedule, not only in growth."
 
 
 def learning_rates(rows: pd.DataFrame) -> dict[str, tuple[object, ...]]:
-    """The learning rate and its schedule by arm, as far as the rows hold specs."""
+    """Return (learning rate, schedule) of each arm; empty if the rows hold no specs."""
     hows = {arm: spec.get("optimisation", {}) for arm, spec in specs(rows).items()}
     return {arm: (how.get("lr"), how.get("schedule")) for arm, how in hows.items()}
 
 
 def memory(field: Field) -> str:
-    """What greedy growth saves, and what it keeps beside it."""
+    """Return the sentence on the training memory of greedy growth and of the reference; "" if it was not measured."""
     reference, whole = field.reference, field.mean(field.reference, "peak_mb")
     peak, codes = field.mean("greedy", "peak_mb"), field.mean("greedy", "codes_mb")
     tuned = field.mean("greedy+finetune", "peak_mb")
     if not (whole > 0 and peak > 0):
         return ""
     text = (
-        f"Growing greedily takes {100 * peak / whole:.0f} % of the peak training memory of {reference} "
+        f"Greedy growth needs {100 * peak / whole:.0f} % of the peak training memory of {reference} "
         f"({megabytes(peak)} against {megabytes(whole)} MB{batches(field, 'greedy')})"
     )
-    text += f", besides {megabytes(codes)} MB of kept codes" if codes > 0 else ""
-    text += f"; with fine-tuning it takes {100 * tuned / whole:.0f} %" if tuned > 0 else ""
+    text += f", plus {megabytes(codes)} MB for cached codes" if codes > 0 else ""
+    text += f"; with fine-tuning it needs {100 * tuned / whole:.0f} %" if tuned > 0 else ""
     return f"{text}."
 
 
 def batches(field: Field, arm: str) -> str:
-    """The batch sizes of an arm and of the reference, on which memory depends; "" where they are equal or not known."""
+    """Return the batch sizes of an arm and of the reference, on which memory depends; "" if equal or unknown."""
     known = specs(field.rows)
     sizes = [known.get(name, {}).get("optimisation", {}).get("batch_size") for name in (arm, field.reference)]
     return "" if sizes[0] == sizes[1] or None in sizes else f", in batches of {sizes[0]} against {sizes[1]} images"
 
 
 def left_out(field: Field) -> str:
-    """The arms that do not compete because a run of theirs is missing."""
-    verb = "is" if len(field.partial) == 1 else "are"
-    return (
-        f"Left out, for want of a finished run in every seed, {verb} {listed(field.partial)}." if field.partial else ""
-    )
+    """Return the sentence on the arms that are left out because a run is missing or failed; "" if there are none."""
+    return f"Left out, because a seed has no finished run: {listed(field.partial)}." if field.partial else ""
 
 
 def compute(field: Field) -> str:
-    """How the arms' compute compares: "At equal compute (401 GFLOP; 5 seeds)", with those named that spent another amount."""
+    """Return how the compute of the arms compares, as "At equal compute (401 GFLOP of training; 5 seeds)"."""
     seeds = "1 seed" if field.n == 1 else f"{field.n} seeds"
     spent = {arm: field.mean(arm, "gflop") for arm in field.arms}
     goal = spent[field.reference]
@@ -236,24 +234,24 @@ def compute(field: Field) -> str:
 
 
 def above(field: Field, arm: str) -> str:
-    """An arm with what its error is above the best one's."""
+    """Return the name of an arm with the excess of its error over the lowest, as "joint (+4.1 %)"."""
     return f"{arm} (+{percent(field, arm)})"
 
 
 def percent(field: Field, arm: str) -> str:
-    """By how much the arm's mean test MSE is above the lowest."""
+    """Return by how many percent the mean test MSE of an arm exceeds the lowest."""
     least = field.mse[field.best]
     more = 100 * (field.mse[arm] / least - 1) if least else inf if field.mse[arm] else 0.0
     return f"{more:.1f} %" if more < 10 else f"{more:,.0f} %"
 
 
 def megabytes(value: float) -> str:
-    """Three significant digits, without a power of ten."""
+    """Return a number with three significant digits, without a power of ten."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def listed(names: Iterable[str]) -> str:
-    """ "a, b and c"; of many the first, and how many more."""
+    """Return "a, b and c"; of many names the first `NAMED`, and the number of the others."""
     every = list(names)
     shown = [*every[:NAMED], f"{len(every) - NAMED} more"] if len(every) > NAMED + 1 else every
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))

@@ -1,4 +1,4 @@
-"""What a paper reports beside what was measured, with the verdict that follows from the rows by fixed rules."""
+"""Compares the claims of a paper with measured rows: fixed rules give each claim a verdict."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ from studies.statistics.rows import FINISHED, arms_of
 REPRODUCED, DIRECTION, NOT, UNTESTED = "reproduced", "direction only", "not reproduced", "not tested here"
 UNDECIDED = "undecided (more seeds)"
 FEW, OTHER_DATA = f"{UNTESTED} (too few seeds)", f"{UNTESTED} (other data)"
-#: what no seed changes: arms by the name that claims call them, and how the reference does
+#: Arms that do not depend on a seed, by their name in claims, with the prefix of their keys in reference.json.
 EXACT = {"pca": "pca", "mean image": "mean"}
-#: A number without a ± of its own, and not an accuracy, is reproduced within this part of it.
+#: The relative margin of a number that is no accuracy and for which the paper gives no ±.
 MARGIN = 0.05
-#: Of a normal distribution, within so many standard deviations on each side lie 95 %.
+#: The 97.5 % quantile of the standard normal distribution.
 NORMAL = 1.959964
 
 RULES = (
-    "A *number* is reproduced where our 95 % interval over seeds lies within the margin of the paper's value: the paper's own "
-    "±, else the binomial 95 % half width of its test set for an accuracy, else 5 % of the value; it is different where the "
-    "interval lies outside of the margin, else undecided. An *effect* is reproduced where the difference paired by seed has "
-    "the claimed sign and p < 0.05 after Holm's correction over the effects of this table; direction only where just the sign "
-    "is as claimed."
+    "A *number* is reproduced if our 95 % interval over seeds lies within the margin around the paper's value. The margin is the "
+    "± of the paper; if it gives none, the half width of the binomial 95 % interval on its test set for an accuracy, and 5 % of "
+    "the value for other numbers. The number is different if the interval lies outside the margin, and undecided otherwise. An "
+    "*effect* is reproduced if the mean difference paired by seed has the claimed sign and p < 0.05 after Holm's correction for "
+    "the number of effects in this table; it is “direction only” if only the sign is as claimed."
 )
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What a claim came to: the verdict, what was measured, over how many seeds, within which margin, and an effect's p."""
+    """The result of a claim.
+
+    verdict: as in the table. here: the measured value. seeds: number of seeds. margin: as text. p: of an effect (NaN: no test).
+    """
 
     verdict: str
     here: str = "–"
@@ -47,7 +50,7 @@ class Tested:
 
 
 def claims_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
-    """A table with a line for each claim: the paper's value, ours with its 95 % interval, seeds and the verdict; "" without."""
+    """Return a Markdown table with the paper's value, ours and the verdict of each claim; "" without claims."""
     if not claims:
         return ""
     known = with_references(rows, reference)
@@ -62,7 +65,7 @@ def claims_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Seq
 
 
 def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
-    """A table of comparisons that no paper makes: the difference, its interval, Holm's p, and what it allows; "" without."""
+    """Return a Markdown table of the study's own comparisons, with Holm's correction; "" without comparisons."""
     if not claims:
         return ""
     known = with_references(rows, reference)
@@ -76,7 +79,7 @@ def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims
 
 
 def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
-    """What a comparison shows: which arm is lower or higher, or what differences its interval still allows."""
+    """Return the finding of a comparison in words; if no difference was shown, the range that the interval allows."""
     assert claim.against is not None
     if untested(rows, claim):
         return UNTESTED
@@ -92,7 +95,7 @@ def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
 
 
 def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:
-    """The rows and, as arms "pca" and "mean image" that every seed shares, the levels that claims name."""
+    """Return the rows plus the arms "pca" and "mean image" of reference.json, with the same values for every seed."""
     added = []
     for arm, key in EXACT.items():
         values = {f"final/recon_{name}": reference.get(f"{key}_{name}", np.nan) for name in ("mse", "sse")}
@@ -101,7 +104,7 @@ def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.Da
 
 
 def check_claims(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Tested]:
-    """All claims of a paper, its effects with Holm's correction for their number."""
+    """Return the results of all claims of a paper, with Holm's correction for the number of effects."""
     found = [check_claim(rows, claim) for claim in claims]
     corrected = holm([one.p for one in found])
     return [
@@ -111,7 +114,7 @@ def check_claims(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Tested]:
 
 
 def check_claim(rows: pd.DataFrame, claim: Claim) -> Tested:
-    """One claim by itself, without a correction for others. `p` is NaN where it is no effect with the claimed sign."""
+    """Return the result of one claim without correction; `p` is NaN unless it is an effect with the claimed sign."""
     reason = untested(rows, claim)
     if reason:
         return Tested(reason)
@@ -120,7 +123,7 @@ def check_claim(rows: pd.DataFrame, claim: Claim) -> Tested:
 
 
 def untested(rows: pd.DataFrame, claim: Claim) -> str:
-    """Why a claim is not tested; "" where it is."""
+    """Return why a claim cannot be tested; "" if it can."""
     other = claim.against or claim.stays_at
     if on_other_data(rows, claim.data):
         return OTHER_DATA
@@ -130,29 +133,29 @@ def untested(rows: pd.DataFrame, claim: Claim) -> str:
 
 
 def number(rows: pd.DataFrame, claim: Claim) -> Tested:
-    """A number that the paper prints."""
+    """Return the result of a claim on a number."""
     shown, values = measure(claim.metric), by_seed(rows, claim.arm, claim.metric)
     paper, within = float(claim.paper) / shown.scale, margin(claim)
     mean, low, high = mean_interval(values)
     if claim.arm in EXACT:
         low = high = mean
-    told = "±" + shown.number(within).lstrip("+")
+    margin_text = "±" + shown.number(within).lstrip("+")
     interval = f" ({shown.number(low)} to {shown.number(high)})" if not isnan(low) else " (no interval)"
     here = shown.number(mean) + ("" if claim.arm in EXACT else interval)
     seeds = "exact" if claim.arm in EXACT else str(len(values))
     if isnan(low):
-        return Tested(FEW, here, seeds, told)
+        return Tested(FEW, here, seeds, margin_text)
     if paper - within <= low and high <= paper + within:
-        return Tested(REPRODUCED, here, seeds, told)
+        return Tested(REPRODUCED, here, seeds, margin_text)
     if high < paper - within or low > paper + within:
-        return Tested(f"different ({'lower' if mean < paper else 'higher'})", here, seeds, told)
-    return Tested(UNDECIDED, here, seeds, told)
+        return Tested(f"different ({'lower' if mean < paper else 'higher'})", here, seeds, margin_text)
+    return Tested(UNDECIDED, here, seeds, margin_text)
 
 
 def margin(claim: Claim) -> float:
-    """How far from the paper's number counts as the same, in the unit of the rows.
+    """Return the largest difference from the paper's number that counts as reproduced, in the unit of the rows.
 
-    What no seed changes is to agree in all digits that are printed.
+    For arms that do not depend on a seed it is half a unit of the last printed digit.
     """
     shown = measure(claim.metric)
     value, decimals = float(claim.paper) / shown.scale, len(claim.paper.partition(".")[2])
@@ -166,7 +169,7 @@ def margin(claim: Claim) -> float:
 
 
 def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
-    """An effect, or that an arm stays at a value."""
+    """Return the result of a claim that an arm is higher or lower than `other`, or equal to it within a margin."""
     shown, found = measure(claim.metric), paired(rows, claim.metric, claim.arm, other)
     here, seeds = f"{claim.arm} minus {other}: {difference(shown, found)}", str(found.n)
     exact = claim.arm in EXACT and other in EXACT
@@ -175,10 +178,10 @@ def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
     if claim.stays_at:
         within = claim.margin * float(by_seed(rows, other, claim.metric).mean())
         low, high = (found.low, found.high) if found.has_interval else (found.difference, found.difference)
-        told = f"±{100 * claim.margin:g} %"
+        margin_text = f"±{100 * claim.margin:g} %"
         if -within < low and high < within:
-            return Tested(REPRODUCED, here, seeds, told)
-        return Tested(NOT if low > within or high < -within else UNDECIDED, here, seeds, told)
+            return Tested(REPRODUCED, here, seeds, margin_text)
+        return Tested(NOT if low > within or high < -within else UNDECIDED, here, seeds, margin_text)
     as_claimed = found.difference > 0 if claim.higher else found.difference < 0
     if exact or not as_claimed:
         return Tested(REPRODUCED if as_claimed else NOT, here, seeds)
@@ -188,7 +191,7 @@ def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number by Holm 1979; NaN, which is none, stays and does not count."""
+    """Return the p-values with Holm's (1979) correction for their number; NaN values stay NaN and are not counted."""
     order = sorted((index for index, p in enumerate(values) if not isnan(p)), key=lambda index: values[index])
     found, so_far = [nan] * len(values), 0.0
     for rank, index in enumerate(order):
@@ -198,13 +201,13 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def on_other_data(rows: pd.DataFrame, name: str) -> bool:
-    """Whether a run read other data than all of `name`, as far as the rows hold specs."""
+    """Return whether any run used another dataset than `name`, or a part of it; False if the rows hold no specs."""
     specs = [json.loads(spec) for spec in rows["spec"].dropna()] if "spec" in rows else []
     return any((spec["data"]["name"], spec["data"]["limit"]) != (name, None) for spec in specs)
 
 
 def difference(shown: Measure, found: Paired) -> str:
-    """A paired difference with its interval and p-value."""
+    """Return a paired difference with its interval and p-value as text."""
     half_width = (found.high - found.low) / 2
     amount, low, high = shown.differences(half_width, found.difference, found.low, found.high)
     return f"{amount} ({low} to {high}, {p_text(found.p)})" if found.has_interval else f"{amount} (no interval)"

@@ -1,4 +1,4 @@
-"""What the numbers of a page were made with."""
+"""The code, the versions and the machine with which the numbers of a page were measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stacked.runtime.environment import environment
 
 
 def origin() -> str:
-    """The code, the versions that the numbers depend on, and the machine, as a line."""
+    """Return commit, versions of the libraries, platform and number of cores as one line."""
     tags = environment(torch.device("cpu"))
     changed = ", with changes" if tags["dirty"] == "true" else ""
     versions = ", ".join(f"{name} {tags[name.lower()]}" for name in ("Python", "torch", "MLflow", "NumPy"))

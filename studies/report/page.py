@@ -1,4 +1,4 @@
-"""The pages a study leaves behind: its own README with figures, and the block of the project's README."""
+"""The pages of a study of training runs: its README.md with figures, and its block in the index of records."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from studies.statistics.measures import budgets
 from studies.statistics.rows import load_curves, load_reference, load_rows, load_samples, trained_arms
 
 TUNING_CAPTION = (
-    "The best validation result expected of k trials, against k, a line an arm: where it still falls at the right, the arm may "
-    "do better with more trials."
+    "Expected best validation result of k trials against k, one line for each arm. Where a line still improves at the right end, "
+    "more trials may find better settings."
 )
-#: what makes a study's answer, in a few sentences, from its rows and its reference arm
+#: returns the answer of a study in a few sentences, from its rows and the name of its reference arm
 Quote: TypeAlias = Callable[[pd.DataFrame, str], str]
 
 
@@ -44,11 +44,11 @@ def write_report(
 ) -> None:
     """Write `out`/README.md and `out`/figures/*.png from the rows in `out`, each file atomically.
 
-    `claims` and `comparisons` are held beside the rows; what `quote` says stands in place of an answer a metric. `drawings` are
-    figures of this study alone, shown first; `figures` are those of all studies that it has (None: all).
+    claims, comparisons: are compared with the rows, in a table each. quote: returns the answer (None: the answer has one line
+    for each metric). drawings: figures of this study, shown first. figures: names of the general figures to draw (None: all).
 
-    A figure whose data are missing is named as not drawn, and its picture from an earlier report removed.
-    Raises InputError for missing or malformed rows.
+    The page names the figures that were not drawn because their data are missing; their old files are deleted. Raises
+    InputError for missing or malformed rows.
     """
     rows = load_rows(out)
     curves = load_curves(out) if (out / "curves.csv").exists() else None
@@ -59,10 +59,10 @@ def write_report(
     shown = []
     for name in {**captions, **CAPTIONS}:
         path = out / "figures" / f"{name}.png"
-        paint = own[name].draw if name in own else None
-        picture = (drawn(paint, study) if paint else draw(name, study)) if name in captions else None
-        if picture:
-            write_atomically(path, picture)
+        draw_own = own[name].draw if name in own else None
+        png = (drawn(draw_own, study) if draw_own else draw(name, study)) if name in captions else None
+        if png:
+            write_atomically(path, png)
             shown.append(name)
         else:
             path.unlink(missing_ok=True)
@@ -105,10 +105,10 @@ def headline(
     quote: Quote | None = None,
     figure: str = "headline",
 ) -> str:
-    """The block for the index of records: what `quote` says, `figure`, a compact table, else verdicts on trained arms.
+    """Return the block for the index of records, without its markers: answer, figure, a compact table and notes.
 
-    It comes without the markers. Links are relative to `root`, by default the folder above `out`. Raises InputError for missing
-    or malformed rows.
+    Links are relative to `root` (None: the folder above `out`). figure: name of the figure to show. Without `claims` and
+    `quote` the block ends with a verdict for each metric. Raises InputError for missing or malformed rows.
     """
     rows = load_rows(out)
     link = Path(os.path.relpath(out, out.parent if root is None else root)).as_posix()
@@ -121,7 +121,7 @@ def headline(
         comparisons_table(rows, load_reference(out), comparisons),
         f"{spread_note(rows)} Intervals and p-values are of differences paired by seed; the p-values are not "
         f"corrected for the number of comparisons. {MARGINS} {selection_note(rows)}"
-        f"Every metric, interval and figure, and the command: [{link}]({link}/README.md). {_made(rows)}",
+        f"All metrics, intervals, figures and the command are on the page [{link}]({link}/README.md). {_made(rows)}",
         "" if claims or quote else verdicts(rows, metrics, reference, trained_arms(rows)),
         failures(rows),
     ]
@@ -129,10 +129,12 @@ def headline(
 
 
 def _made(rows: pd.DataFrame) -> str:
-    """Which code made the rows and what they cost, as far as the rows tell."""
+    """Return the number of runs, their commits and their total time; "" if the rows hold no commits."""
     commits = sorted({str(commit)[:7] for commit in rows.get("commit", ()) if commit})
     hours = float(rows["seconds"].sum()) / 3600 if "seconds" in rows else 0.0
-    return f"{len(rows)} runs by commit {', '.join(commits)}, {hours:.1f} h of runs in all." if commits else ""
+    return (
+        f"{len(rows)} runs with commit {', '.join(commits)}; all runs together took {hours:.1f} h." if commits else ""
+    )
 
 
 def _headline_metrics(rows: pd.DataFrame) -> list[str]:
@@ -151,13 +153,13 @@ def _figure(name: str, shown: Sequence[str], captions: Mapping[str, str]) -> str
 
 def _not_drawn(shown: Sequence[str], captions: Mapping[str, str]) -> str:
     missing = [name for name in captions if name not in shown]
-    return f"Not drawn, for want of data: {', '.join(missing)}." if missing else ""
+    return f"Not drawn, because their data are missing: {', '.join(missing)}." if missing else ""
 
 
 def _origin(rows: pd.DataFrame) -> str:
     commits = sorted({str(commit) for commit in rows.get("commit", ()) if commit})
-    made = f"Rows made by commit {', '.join(commits)}. " if commits else ""
-    return made + (
-        "This page and its figures are generated from runs.csv (one row a run), curves.csv, reference.json "
+    measured = f"The rows were measured with commit {', '.join(commits)}. " if commits else ""
+    return measured + (
+        "This page and its figures are generated from runs.csv (one row for each run), curves.csv, reference.json "
         "and samples/; blank cells were not measured."
     )

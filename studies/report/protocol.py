@@ -1,4 +1,4 @@
-"""What the protocol of a study of training runs may name: the numbers of its runs, as they were used."""
+"""The values that the protocol text of a study of training runs can name in braces."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
-    """What a protocol may name: the numbers of this study, as they were used."""
+    """Return the values by name, as text, with the settings that the runs used."""
     from stacked.evaluation.evaluate import PROBED
     from stacked.model.stack import empty_stack
 
     labelled, tuned = int((splits.train.labels >= 0).sum()), base.classification
     wide = empty_stack(base.stack, splits.image_shape).widest(splits.image_shape) > PROBED
     return {
-        "averaged": f", codes of more than {PROBED:,} values averaged over neighbouring places" if wide else "",
+        "averaged": f" (codes of more than {PROBED:,} values are average-pooled first)" if wide else "",
         "valid": f"{len(splits.valid):,}",
         "probe_labels": f"{min(base.evaluation.probe_labels, labelled):,}",
         "probe_images": f"{min(base.evaluation.probe_images, labelled):,}",
@@ -36,7 +36,7 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
 
 
 def selection(base: RunSpec, splits: Splits) -> str:
-    """On how many labelled validation images classifiers are selected, for a protocol."""
+    """Return the number of labelled validation images that select the classifiers' settings, as text."""
     how, labelled = base.classification, int((splits.valid.labels >= 0).sum())
     most = min(how.images, labelled)
     if how.selection == "images":

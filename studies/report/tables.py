@@ -1,4 +1,4 @@
-"""Markdown tables and sentences made from a study's rows."""
+"""Markdown tables and sentences from the rows of a study of training runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from studies.statistics.measures import Measure, budget_name, budgets, measure, 
 from studies.statistics.pairing import Paired, by_seed, paired, pairs
 from studies.statistics.rows import FINISHED, arms_of, finished
 
-VARIES = "init + data order + corruption + label subset"
+VARIES = "the initial weights, the data order, the corruption and the label subset"
 _COSTS = {
     "updates": "updates",
     "images_seen": "images seen",
@@ -22,21 +22,21 @@ _COSTS = {
     "train_seconds": "training seconds",
     "seconds": "seconds, whole run",
     "peak_mb": "peak training memory, MB",
-    "codes_mb": "codes kept, MB",
+    "codes_mb": "cached codes, MB",
 }
 MARGINS = (
-    "Arms are called equal where the whole interval lies within 5 % of the reference, for accuracies within 1 point; these "
-    "margins are the same for all studies."
+    "Two arms are called equal if the whole 95 % interval of their difference lies within ±5 % of the reference's value, or "
+    "within ±1 percentage point for accuracies; these margins are the same for all studies."
 )
-#: More arms than this are compared in a table of a line each, with the metrics side by side, but for those that are
-#: multiples of the mean squared error, whose p-values are the same.
+#: With more arms than this, the table of differences has one line for each arm and one column for each metric. Metrics that are
+#: multiples of the mean squared error are then left out, because their p-values are the same.
 _MANY = 8
 FVU = "final/recon_fvu"
 _MULTIPLES = (FVU, "final/recon_sse")
 
 
 def main_metrics(rows: pd.DataFrame) -> list[str]:
-    """The metrics a study reports first, as far as measured: reconstruction, probe, classifier by budget."""
+    """Return the measured ones of the main metrics: reconstruction, linear probe, classifier for each label budget."""
     wanted = ["final/recon_mse", FVU, "final/recon_sse", "final/probe_acc"]
     wanted += [f"final/classifier_acc_{budget}" for budget in budgets(rows.columns)]
     done = finished(rows)
@@ -44,16 +44,15 @@ def main_metrics(rows: pd.DataFrame) -> list[str]:
 
 
 def table(rows: pd.DataFrame, metrics: Sequence[str], reference: str = "joint") -> str:
-    """Three markdown tables: mean ± s.d. by arm, paired differences from `reference`, and what it cost.
+    """Return three Markdown tables: mean ± s.d. of each arm, paired differences from `reference`, and costs.
 
-    Only finished runs count; failed ones are counted and listed below. Raises InputError for an unknown
-    metric.
+    Only finished runs are used; failed runs are listed below. Raises InputError for an unknown metric.
     """
     parts = [
         means(rows, metrics),
         _note(rows),
         _differences(rows, metrics, reference),
-        "**What it cost.** Means over seeds, ± s.d. where seeds differ.",
+        "**Costs (lower is better).** Means over seeds, ± s.d. where seeds differ.",
         _costs(rows),
         failures(rows),
     ]
@@ -61,11 +60,11 @@ def table(rows: pd.DataFrame, metrics: Sequence[str], reference: str = "joint") 
 
 
 def means(rows: pd.DataFrame, metrics: Sequence[str], costs: Sequence[str] = ()) -> str:
-    """One row an arm: its seeds, mean ± s.d. of each metric, and the cost columns asked for."""
+    """Return a Markdown table with a row for each arm: number of seeds, mean ± s.d. of each metric, and costs."""
     header = [
         "arm",
         "seeds",
-        *(measure(metric).title for metric in metrics),
+        *(measure(metric).title_with_direction for metric in metrics),
         *(_COSTS[name] for name in costs),
     ]
     lines = []
@@ -77,14 +76,14 @@ def means(rows: pd.DataFrame, metrics: Sequence[str], costs: Sequence[str] = ())
 
 
 def verdict(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
-    """One sentence on `arm` against `reference`: difference, interval, n and p, or why there is none."""
+    """Return a sentence on the difference between `arm` and `reference` in a metric: interval, number of pairs and p."""
     return f"{_first_upper(measure(metric).label)}: {_finding(rows, metric, arm, reference)}."
 
 
 def verdicts(rows: pd.DataFrame, metrics: Sequence[str], reference: str, arms: Sequence[str] | None = None) -> str:
-    """A list with a line for each metric that says how the arms (by default all) differ from `reference`.
+    """Return a Markdown list with a line for each metric on how the arms (None: all) differ from `reference`.
 
-    Without a finished run of the reference, a plain statement of that.
+    If the reference has no finished run, return a sentence that says so.
     """
     if _done(rows, reference).empty:
         return f"No answer: the reference arm {reference} has no finished run."
@@ -97,7 +96,7 @@ def verdicts(rows: pd.DataFrame, metrics: Sequence[str], reference: str, arms: S
 
 
 def failures(rows: pd.DataFrame) -> str:
-    """How many runs failed and which, with their reasons; empty when none did."""
+    """Return a Markdown list of the failed runs with their reasons; "" if no run failed."""
     failed = rows[rows["status"] != FINISHED]
     if failed.empty:
         return ""
@@ -108,40 +107,42 @@ def failures(rows: pd.DataFrame) -> str:
 
 
 def spread_note(rows: pd.DataFrame) -> str:
-    """What every ± of these rows says: "± = s.d. over n = 5 seeds: init + ..."."""
+    """Return the sentence that explains ±, with the number of seeds and what a seed changes."""
     counts = sorted({len(_done(rows, arm)) for arm in arms_of(rows)})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]} (column “seeds”)"
-    return f"± is the standard deviation over n = {n} seeds: {VARIES}."
+    return f"± is the standard deviation over n = {n} seeds; a seed changes {VARIES}."
 
 
 def selection_note(rows: pd.DataFrame) -> str:
-    """On how many labelled validation images classifiers were selected, for each label budget; "" without classifiers.
+    """Return how many labelled validation images selected the classifiers of each label budget; "" without classifiers.
 
-    Rows that do not say it are of the protocol that used as many as there are, up to the number in their specs.
+    Old rows without these columns used all labelled validation images, up to the number in their specs.
     """
     done, found = finished(rows), []
     for budget in budgets(rows.columns):
         if done[f"final/classifier_acc_{budget}"].notna().any():
             column = f"final/classifier_valid_labels_{budget}"
             counts = done[column].dropna() if column in done else _images_of(done)
-            told = (
+            count = (
                 " to ".join(f"{int(count):,}" for count in sorted({counts.min(), counts.max()})) if len(counts) else "?"
             )
-            found.append(f"{told} for {budget_name(budget)} labels")
-    return f"Classifiers were selected on labelled validation images: {', '.join(found)}. " if found else ""
+            found.append(f"{count} for {budget_name(budget)} labels")
+    if not found:
+        return ""
+    return f"The classifiers' settings were selected on labelled validation images: {', '.join(found)}. "
 
 
 def _images_of(rows: pd.DataFrame) -> pd.Series:
-    """The most validation images that selected a classifier, by the runs' specs."""
+    """Return, from the specs of the runs, the largest number of validation images that selected a classifier."""
     specs = [json.loads(spec) for spec in rows["spec"].dropna()] if "spec" in rows else []
     return pd.Series([spec["classification"]["images"] for spec in specs if "classification" in spec], dtype="float64")
 
 
 def _note(rows: pd.DataFrame) -> str:
-    told = spread_note(rows) + " All on the test set, at full depth unless a depth is named."
+    text = spread_note(rows) + " All metrics are of the test set, at full depth unless a depth is named."
     if FVU in rows and len(done := finished(rows)) and done[FVU].isna().all():
-        told += f" {_first_upper(measure(FVU).label)} is not defined: the test images do not differ."
-    return f"{told} {selection_note(rows)}".strip()
+        text += f" {_first_upper(measure(FVU).label)} is not defined, because all test images are equal."
+    return f"{text} {selection_note(rows)}".strip()
 
 
 def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> str:
@@ -155,32 +156,31 @@ def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> 
         header = ["arm", "pairs", *(_with_better(metric) for metric in metrics)]
         lines = [_differences_of(rows, metrics, arm, reference) for arm in others]
     else:
-        header = ["metric", "better", "arm", "pairs", f"difference from {reference}", "95 % interval", "p"]
+        header = ["metric", "direction", "arm", "pairs", f"difference from {reference}", "95 % interval", "p"]
         lines = [
             _difference_line(metric, arm, paired(rows, metric, arm, reference)) for metric in metrics for arm in others
         ]
     note = (
         f"**Differences from {reference}, paired by seed.** The interval is the 95 % t interval of the mean "
-        "difference over seeds, p the two-sided paired t-test's. The p-values are not corrected for the "
-        f"number of comparisons ({len(metrics) * len(others)} here). {MARGINS} “–”: not defined, for want "
-        "of two measured pairs or of any spread."
+        "difference over seeds; p is that of the two-sided paired t-test. The p-values are not corrected for the "
+        f"number of comparisons ({len(metrics) * len(others)} here). {MARGINS} “–”: not defined, because there are fewer than "
+        "two pairs or all differences are equal."
     )
     return f"{note}\n\n{markdown(header, lines)}"
 
 
 def _finding(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
-    """What a verdict says after the metric's name."""
+    """Return the part of a verdict that follows the name of the metric."""
     shown = measure(metric)
     difference = paired(rows, metric, arm, reference)
     if difference.n == 0:
-        return f"no seed was measured in both {arm} and {reference}, so nothing can be said"
+        return f"no seed was measured for both {arm} and {reference}, so they cannot be compared"
     amount, low, high = _difference_texts(shown, difference)
     amount += shown.difference_unit
     if difference.n == 1:
-        single = "in a single seed, which shows no spread and allows no conclusion"
-        return f"{arm} differs from {reference} by {amount} {single}"
+        return f"{arm} differs from {reference} by {amount} in a single seed, which allows no conclusion"
     if not difference.has_interval:
-        same = f"in each of {difference.n} paired seeds; without any spread there is nothing to test"
+        same = f"in each of {difference.n} paired seeds; no test is possible, because all differences are equal"
         return f"{arm} differs from {reference} by {amount} {same}"
     evidence = f"{amount}, 95 % interval {low} to {high}, {difference.n} paired seeds, {p_text(difference.p)}"
     both = pairs(rows, metric, arm, reference).mean()
@@ -188,28 +188,28 @@ def _finding(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
     equal = f"equal within {shown.margin_text}" if is_equal(shown, difference, level) else ""
     if difference.includes_zero:
         possible = equal or possible_differences(shown, difference, level, reference)
-        told = ", ".join(filter(None, [evidence, possible]))
-        return f"no difference between {arm} and {reference} was shown ({told})"
+        details = ", ".join(filter(None, [evidence, possible]))
+        return f"no difference between {arm} and {reference} was shown ({details})"
     ours, theirs = shown.number(both["arm"]), shown.number(level)
-    told = ", ".join(filter(None, [evidence, equal]))
-    return f"{arm} is {_direction(shown, difference)} than {reference}, {ours} against {theirs} ({told})"
+    details = ", ".join(filter(None, [evidence, equal]))
+    return f"{arm} is {_direction(shown, difference)} than {reference}, {ours} against {theirs} ({details})"
 
 
 def is_equal(shown: Measure, difference: Paired, level: float) -> bool:
-    """Whether the whole interval of a difference from a reference of mean `level` lies within the measure's margin."""
+    """Return whether the whole interval of a difference lies within the margin around `level`, the mean of the reference."""
     margin = shown.margin_at(level)
     return difference.has_interval and -margin < difference.low and difference.high < margin
 
 
 def possible_differences(shown: Measure, difference: Paired, level: float, reference: str) -> str:
-    """The differences that an interval still allows, as parts of the reference's mean `level`; "" for shares in %.
+    """Return the bounds of the interval in percent of `level`, the mean of the reference, as text.
 
-    Of these the interval says it itself, in points.
+    Return "" for accuracies, whose interval is in percentage points already.
     """
     if shown.is_share or not difference.has_interval or not level:
         return ""
     low, high = (f"{100 * value / abs(level):+.1f} %".replace("-", "−") for value in (difference.low, difference.high))
-    return f"{low} to {high} of {reference} are possible"
+    return f"a difference of {low} to {high} of {reference} is possible"
 
 
 def _with_better(metric: str) -> str:
@@ -218,7 +218,7 @@ def _with_better(metric: str) -> str:
 
 
 def _differences_of(rows: pd.DataFrame, metrics: Sequence[str], arm: str, reference: str) -> list[str]:
-    """An arm's line where metrics stand side by side: difference, interval and p in a cell each."""
+    """Return the line of an arm with one cell for each metric, which holds difference, interval and p."""
     found = {metric: paired(rows, metric, arm, reference) for metric in metrics}
     cells = []
     for metric, difference in found.items():
@@ -233,7 +233,8 @@ def _difference_line(metric: str, arm: str, difference: Paired) -> list[str]:
     interval = f"{low} to {high}" if difference.has_interval else "–"
     p = "–" if isnan(difference.p) else p_text(difference.p).removeprefix("p = ").removeprefix("p ")
     unit = "" if difference.n == 0 else shown.difference_unit
-    return [shown.label, shown.better or "–", arm, str(difference.n), amount + unit, interval, p]
+    better = f"{shown.better} is better" if shown.better else "–"
+    return [shown.label, better, arm, str(difference.n), amount + unit, interval, p]
 
 
 def _difference_texts(shown: Measure, difference: Paired) -> list[str]:
@@ -287,9 +288,9 @@ def _done(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table whose columns of words are flush left, those of numbers flush right; text from outside comes verbatim."""
-    words = [any(line[column].lstrip("*")[:1].isalpha() for line in lines) for column in range(len(header))]
-    rule = ["---" if word else "--:" for word in words]
+    """Return a Markdown table; columns of text are aligned left, columns of numbers right. Cells must be escaped before."""
+    is_text = [any(line[column].lstrip("*")[:1].isalpha() for line in lines) for column in range(len(header))]
+    rule = ["---" if left else "--:" for left in is_text]
     return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in [header, rule, *lines])
 
 

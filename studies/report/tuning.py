@@ -1,4 +1,4 @@
-"""How arms were tuned: a table of their trials, and how the best of these improved with their number."""
+"""The report on tuning: a table of the trials of each arm, and a figure of the expected best result by number of trials."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from studies.figures.scales import accuracy_axis, log_axis
 from studies.figures.style import arm_colours, label_ends, new_figure
 from studies.report.tables import markdown
 from studies.statistics.rows import FINISHED
-from studies.statistics.trials import CHOICES, FILE, load_choices, load_trials, validated
+from studies.statistics.trials import CHOICES, FILE, load_choices, load_trials, validation_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: numbers of trials whose expected best stands in the table
+#: numbers of trials whose expected best result is in the table
 SHOWN = (1, 2, 4, 8, 16, 32)
 
 
 def tuning_note(out: Path) -> str:
-    """How arms were tuned, in a sentence and a table; or that they were not."""
+    """Return the text and the table on tuning, as Markdown; a sentence if no arm was tuned."""
     choices, rows = _chosen_of(out)
     if not choices:
         return "Arms were not tuned for this record: all have the study's own settings, or the project's."
     trials = int(rows["arm"].value_counts().max())
     text = (
-        f"Each arm was tuned with {trials} trials, which are rows of [{FILE}]({FILE}): settings from a Sobol sequence, each "
-        "trained with the budget of a run and a seed that no run of this record has, and judged on validation images. The "
-        "choice was made before the test set was read. The command below with `--tune` made the trials and wrote what was "
-        "chosen to [choices.json](choices.json), where the command finds it. The expected best of k trials is the mean over all "
-        "subsets of k: where "
-        "it still falls much at the end, an arm may do better with more trials."
+        f"Each arm was tuned with {trials} trials; each trial is a row of [{FILE}]({FILE}). The settings of the trials are "
+        "points of a Sobol sequence. A trial is trained with the budget of a run, and with a seed that no run of this record "
+        "has, and is evaluated on validation images. The settings were chosen before the test set was read. The command below "
+        "with `--tune` runs the trials and writes the best settings to [choices.json](choices.json), from which the command "
+        "without `--tune` reads them. “Best of k” is the expected best result of k trials: the mean over all subsets of k "
+        "trials. Where it still improves much at the largest k, more trials may find better settings."
     )
     shown = [k for k in SHOWN if k < trials] + [trials]
-    header = ["arm", "judged by", "did not finish", *(f"best of {k}" for k in shown), "chosen", "searched"]
+    header = ["arm", "compared by", "failed trials", *(f"best of {k}" for k in shown), "chosen", "search space"]
     lines = []
     for arm, choice in choices.items():
         measure, mine = choice["judged_by"], rows[rows["arm"] == arm]
         expected = expected_best(
-            validated(rows, arm, measure, measure.endswith("_acc")).to_numpy(), measure.endswith("_acc")
+            validation_results(rows, arm, measure, measure.endswith("_acc")).to_numpy(), measure.endswith("_acc")
         )
-        told = ", ".join(
+        chosen = ", ".join(
             f"{_short(name)} {value}{' (at the edge)' if name in choice['edges'] else ''}"
             for name, value in choice["values"].items()
         )
@@ -58,7 +58,7 @@ def tuning_note(out: Path) -> str:
                 f"validation {measure}",
                 str(int((mine["status"] != FINISHED).sum())),
                 *(f"{expected[k - 1]:.4g}" if math.isfinite(expected[k - 1]) else "–" for k in shown),
-                told,
+                chosen,
                 "; ".join(f"{name} {within}" for name, within in spaces.items()),
             ]
         )
@@ -66,7 +66,7 @@ def tuning_note(out: Path) -> str:
 
 
 def draw_tuning(out: Path) -> Figure | None:
-    """The expected best of k trials against k, a line an arm and a panel a measure; None without trials."""
+    """Return the figure of the expected best of k trials against k, with a line for each arm; None without trials."""
     choices, rows = _chosen_of(out)
     if not choices:
         return None
@@ -81,7 +81,7 @@ def draw_tuning(out: Path) -> Figure | None:
         labels = []
         share = name.endswith("_acc")
         for arm in [arm for arm, choice in choices.items() if choice["judged_by"] == name]:
-            values = expected_best(validated(rows, arm, name, share).to_numpy(), share) * (100 if share else 1)
+            values = expected_best(validation_results(rows, arm, name, share).to_numpy(), share) * (100 if share else 1)
             k = np.arange(1, len(values) + 1)
             axes.plot(
                 k[np.isfinite(values)], values[np.isfinite(values)], color=colours[arm], marker="o", markersize=2.5
@@ -101,9 +101,9 @@ def draw_tuning(out: Path) -> Figure | None:
 
 
 def _chosen_of(out: Path) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
-    """The choices and the trials that they are of; no choices and no trials where nothing was tuned.
+    """Return the choices of tuning and the rows of the trials; both are empty if no arm was tuned.
 
-    Raises InputError where the two do not fit.
+    Raises InputError if the choices do not belong to these trials.
     """
     choices = load_choices(out)
     if not choices:
@@ -115,22 +115,23 @@ def _chosen_of(out: Path) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
         fits = choice["run"] in set(mine["run"]) and f"valid/{choice['judged_by']}" in rows and len(mine) == most
         need(
             fits,
-            f"{out / CHOICES} does not fit {FILE}, which has {len(mine)} trials of arm {arm!r}, and of others {most}, judged by "
-            f"{choice['judged_by']!r}: restore both, or tune again",
+            f"{out / CHOICES} does not fit {FILE}, which has {len(mine)} trials of arm {arm!r} (other arms: {most}) and must "
+            f"have the chosen run and the measure {choice['judged_by']!r}: restore both, or tune again",
         )
     return choices, rows
 
 
 def expected_best(values: NDArray[np.float64], higher: bool) -> NDArray[np.float64]:
-    """The mean best of k trials drawn from these without replacement, for k from 1 to all of them (Dodge et al. 2019).
+    """Return the expected best of k trials drawn without replacement, for k = 1 to n (Dodge et al. 2019), as an array [n].
 
-    Where trials failed, and count as infinitely bad, the mean is infinite for every k that may consist of such alone.
+    higher: whether higher values are better. A failed trial counts as infinitely bad; the mean is infinite for every k for
+    which all k drawn trials may have failed.
     """
     ordered = np.sort(values)[::-1] if higher else np.sort(values)
     n = len(ordered)
     found = []
     for k in range(1, n + 1):
-        # the i-th best is the best of k where the other k - 1 are among those behind it
+        # the i-th best trial is the best of k if the other k - 1 are among the worse ones
         weights = np.array([math.comb(n - 1 - i, k - 1) for i in range(n)]) / math.comb(n, k)
         used = weights > 0
         found.append(float((weights[used] * ordered[used]).sum()))
@@ -138,5 +139,5 @@ def expected_best(values: NDArray[np.float64], higher: bool) -> NDArray[np.float
 
 
 def _short(name: str) -> str:
-    """A field without the part of the spec that it is in."""
+    """Return the last part of a dotted field name."""
     return name.rpartition(".")[2]

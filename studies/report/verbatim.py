@@ -1,4 +1,4 @@
-"""Text from outside, such as the names of files and classes, as Markdown that shows it as it is."""
+"""Escapes text from outside, such as file names and class names, so that Markdown shows it literally."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 
 from stacked.util.errors import printable
 
-#: what Markdown, or HTML within it, takes for something else than itself
+#: characters with a meaning in Markdown or HTML
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|$~&#]")
 
 
 def verbatim(text: str) -> str:
-    """Text in a line of Markdown, or in a cell of a table."""
+    """Return text escaped for a line of Markdown or a cell of a table."""
     return _SPECIAL.sub(r"\\\g<0>", printable(text))
 
 
 def code_block(text: str) -> str:
-    """Text as a block of code, whatever backticks are in it."""
+    """Return text as a fenced code block; the fence is longer than any run of backticks in the text."""
     fence = _fence(text, 3)
     return f"{fence}\n{text}\n{fence}"
 
 
 def code(text: str) -> str:
-    """Text as code within a line."""
+    """Return text as inline code."""
     text = printable(text)  # an empty line would end the code
     fence = _fence(text, 1)
     space = " " if "`" in (text[:1], text[-1:]) else ""

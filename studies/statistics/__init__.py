@@ -1,1 +1,1 @@
-"""Rows of records, read strictly, and what follows from them: means, intervals, paired differences."""
+"""Reads and checks the rows of records, and computes means, intervals and paired differences."""

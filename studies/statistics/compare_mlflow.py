@@ -1,4 +1,4 @@
-"""Whether two MLflow stores have the same of a study, but for times and random names: runs, models, artifacts and views."""
+"""Compares two MLflow stores of a study: runs, models, artifacts and views, without times and random names."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
-#: Columns, metrics and tags that tell of the clock, or of who edited the code meanwhile.
+#: Columns, metrics and tags that depend on time, the commit or the machine.
 TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit", "mlflow.source.git.commit", "dirty", "threads")
-#: Tags that hold a random name.
+#: Tags that hold random names.
 RANDOM = ("record_key", "mlflow.parentRunId")
-#: Artifacts whose bytes tell of neither: pictures, figures, and the spec.
+#: Artifacts whose bytes depend on neither: images, figures and the spec.
 TIMELESS = re.compile(r"images/.*|(?!.*curves\.png).*\.png|spec\.json")
-#: What a model is in the database, by number.
+#: The status of a model, by its number in the database.
 STATES = {0: "unspecified", 1: "PENDING", 2: "READY", 3: "FAILED"}
 
-#: Something that a store says of a run: what kind of thing, its name, and what of it.
+#: An entry of a store on a run: (kind, name, value).
 Fact: TypeAlias = tuple[str, str, object]
 
-#: Of each kind of fact a query of (id of the run, name, what of it). A run is called by its name, also as a parent.
+#: For each kind of entry, a query of (run id, name, value). Parent runs are given by name.
 FACTS = {
     "points": "select run_uuid, key, printf('%d %.17g %d', step, value, is_nan) from metrics",
     "last points": "select run_uuid, key, printf('%d %.17g %d', step, value, is_nan) from latest_metrics",
@@ -39,7 +39,7 @@ FACTS = {
 
 
 def mlflow_differences(one: Path, other: Path) -> list[str]:
-    """What the other store has that it should not, and what it lacks; nothing where all is the same."""
+    """Return the differences of the store `other` from the store `one`, a sentence each; empty if there are none."""
     with _opened(one) as mine, _opened(other) as theirs:
         return _logged_differently(mine, theirs) + _kept_differently(_artifacts(one, mine), _artifacts(other, theirs))
 
@@ -49,13 +49,13 @@ def _opened(store: Path) -> closing[sqlite3.Connection]:
 
 
 def _logged_differently(one: sqlite3.Connection, other: sqlite3.Connection) -> list[str]:
-    """Runs, their ends, and what is said of them; models that are not whole; views."""
+    """Return differences in runs, their status and entries, incomplete models, and views."""
     statuses = Counter(
         status for (status,) in other.execute("select status from runs where lifecycle_stage = 'active'")
     )
     found = [] if set(statuses) <= {"FINISHED"} else [f"MLflow has runs {dict(statuses)}"]
     for name, state in other.execute("select name, status from logged_models where status != 2"):
-        found.append(f"MLflow has a model {name} that is {STATES.get(state, state)}")
+        found.append(f"MLflow has a model {name} with status {STATES.get(state, state)}")
     mine, theirs = _logged(one), _logged(other)
     for name in sorted(mine.keys() | theirs.keys()):
         a, b = mine.get(name, []), theirs.get(name, [])
@@ -75,7 +75,7 @@ def _logged_differently(one: sqlite3.Connection, other: sqlite3.Connection) -> l
 
 
 def _logged(store: sqlite3.Connection) -> dict[str, list[Counter[Fact]]]:
-    """By name of a run, what is said of each of that name."""
+    """Return the entries of each run, by the name of the run; several runs may have the same name."""
     runs = store.execute("select run_uuid, name from runs where lifecycle_stage = 'active'").fetchall()
     of_run: dict[str, Counter[Fact]] = {run: Counter() for run, _ in runs}
     for run, fact in _facts(store):
@@ -88,25 +88,25 @@ def _logged(store: sqlite3.Connection) -> dict[str, list[Counter[Fact]]]:
 
 
 def _facts(store: sqlite3.Connection) -> Iterator[tuple[str, Fact]]:
-    """(id of a run, something said of it), times and random names left out."""
+    """Yield (run id, entry) with an empty value for times and random names."""
     for kind, query in FACTS.items():
         for run, name, what in store.execute(query):
-            told = "" if name in (*TIMES, *RANDOM) else what
+            comparable = "" if name in (*TIMES, *RANDOM) else what
             if name in TIMES and "points" in kind:
-                told = what.partition(" ")[0]
-            yield run, (kind, name, told)
+                comparable = what.partition(" ")[0]
+            yield run, (kind, name, comparable)
 
 
 def _kept_differently(mine: Counter[str], theirs: Counter[str]) -> list[str]:
-    """The artifacts of runs and of their models that the other store lacks, has too often, or has with other bytes."""
+    """Return artifacts that the other store lacks, has in addition, or has with other bytes."""
     lacks, more = (sorted((a - b).elements()) for a, b in ((mine, theirs), (theirs, mine)))
     return [f"MLflow lacks {name}" for name in lacks] + [f"MLflow has {name} besides" for name in more]
 
 
 def _artifacts(store: Path, database: sqlite3.Connection) -> Counter[str]:
-    """The artifacts of a store: of which run or model of a run, called what, without times and random names, and some bytes.
+    """Return the artifacts of a store as "owner: name checksum", without times and random names.
 
-    What belongs to none counts as well.
+    The owner is a run, or a model of a run, or "nobody".
     """
     owners = dict(database.execute("select run_uuid, name from runs where lifecycle_stage = 'active'"))
     models = "select model_id, name, source_run_id from logged_models where lifecycle_stage = 'active'"
@@ -115,7 +115,7 @@ def _artifacts(store: Path, database: sqlite3.Connection) -> Counter[str]:
     for path in (path for path in root.rglob("*") if path.is_file()):
         where = path.relative_to(root).as_posix().removeprefix("models/")
         of, _, name = where.partition("/artifacts/")
-        told = re.sub(r"[+%]timestamp[+%]\d+[+%][0-9a-f-]{36}", "", name)
+        comparable = re.sub(r"[+%]timestamp[+%]\d+[+%][0-9a-f-]{36}", "", name)
         content = hashlib.sha256(path.read_bytes()).hexdigest()[:8] if TIMELESS.fullmatch(name) else ""
-        found[" ".join([f"{owners.get(of, 'nobody')}:", told or where, content]).strip()] += 1
+        found[" ".join([f"{owners.get(of, 'nobody')}:", comparable or where, content]).strip()] += 1
     return found

@@ -1,6 +1,6 @@
-"""Whether two records of the same study are the same, but for times: rows, curves, pictures, figures, weights, MLflow.
+"""Compares two records of a study: rows, curves, samples, figures, weights and MLflow, without times.
 
-Of the figures all but curves.png, which shows seconds.
+The figure curves.png is not compared, because it shows seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from studies.statistics.rows import load_curves, load_rows
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """In what two homes of a study differ, `out` and `store` below each; nothing where all is the same."""
+    """Return the differences between two folders with subfolders `out` and `store`, a sentence each; empty if none."""
     found = []
     for name, load in (("runs.csv", load_rows), ("curves.csv", load_curves)):
         a, b = (load(home / "out").drop(columns=list(TIMES), errors="ignore") for home in (one, other))
@@ -27,12 +27,12 @@ def differences(one: Path, other: Path) -> list[str]:
     found += _files(one / "out", other / "out", "samples/*.npz", _same_arrays)
     found += _files(one / "out", other / "out", "figures/*.png", _same_picture)
     found += _files(one / "store" / "work", other / "store" / "work", "*/*.safetensors", _same_tensors)
-    found += [f"{path.relative_to(other)} was left" for path in sorted(other.rglob(PARTS))]
+    found += [f"temporary file {path.relative_to(other)} was left" for path in sorted(other.rglob(PARTS))]
     return found + mlflow_differences(one / "store", other / "store")
 
 
 def _files(one: Path, other: Path, pattern: str, same: Callable[[Path, Path], bool]) -> list[str]:
-    """The files of this pattern that are in one folder alone, or not the `same`."""
+    """Return the files of a pattern that only one folder has, or that differ by `same`."""
     mine, theirs = ({path.relative_to(root).as_posix() for path in root.glob(pattern)} for root in (one, other))
     return [name for name in sorted(mine | theirs) if name not in mine & theirs or not same(one / name, other / name)]
 
@@ -43,7 +43,7 @@ def _same_arrays(one: Path, other: Path) -> bool:
 
 
 def _same_tensors(one: Path, other: Path) -> bool:
-    """Names, shapes, types and bits; states also tell of times and commits."""
+    """Return whether names, shapes, types and bits of all tensors are equal; the metadata hold times and are ignored."""
     with safe_open(one, "np") as a, safe_open(other, "np") as b:
         names = sorted(a.keys())
         return names == sorted(b.keys()) and all(

@@ -1,8 +1,8 @@
-"""The one tidy table of measurements, rows.csv: a row a method, seed, arm, condition and measure.
+"""The tidy table of a study of measurements, rows.csv, with one row for each method, seed, arm, condition and measure.
 
-method: what was measured at once. seed: a whole number of at least 0, which repeats the measurement. arm: what is compared.
-condition: under which it was measured ("": there is one only). measure: what was measured. value: a finite number, in the unit
-of its measure, or blank where it is not defined. commit: of the code that measured, with "+changes" where it differed.
+Columns: method: a group of measurements made by one function call. seed: integer of at least 0. arm: what is compared.
+condition: condition of the measurement ("": there is only one). measure: name of the measured quantity. value: a finite number in
+the unit of its measure, or blank if it is not defined. commit: commit of the code, with "+changes" if it had uncommitted changes.
 """
 
 from __future__ import annotations
@@ -17,67 +17,67 @@ import pandas as pd
 
 from stacked.util.csv_cells import as_text, original
 from stacked.util.errors import InputError
-from studies.statistics.reading import Columns, check_alike, check_once, table
+from studies.statistics.reading import Columns, check_complete, check_unique, table
 
 FIELDS = ("method", "seed", "arm", "condition", "measure", "value", "commit")
-#: the measure that every arm has, with each seed, unless a study says another: without it rows are missing
+#: the measure that every arm has with each seed, unless a study names another; it is used to detect missing rows
 LAST = "seconds"
 _COLUMNS = Columns(
     FIELDS,
     number=lambda name: name in ("seed", "value"),
     whole=("seed",),
-    filled=("method", "seed", "arm", "measure"),
+    nonblank=("method", "seed", "arm", "measure"),
     finite=True,
     exact=True,
-    at_once=("method", "seed"),
+    written_together=("method", "seed"),
 )
 
 
 def load(out: Path, last: str = LAST) -> pd.DataFrame:
-    """The rows in a folder, but for values that were not defined; conditions are texts. Errors as of `read`."""
+    """Return the rows of the record in `out` without undefined values; raises as `read`."""
     return read(out / "rows.csv", last=last).dropna(subset="value")
 
 
 def read(path: Path, methods: Collection[str] | None = None, last: str = LAST) -> pd.DataFrame:
-    """Read rows.csv: values are finite floats (NaN: not defined, a blank), seeds integers of at least 0, all else text.
+    """Read rows.csv: values are finite floats (NaN: a blank cell, not defined), seeds integers, all other columns text.
 
-    Where the last line is torn, all rows of its method and seed are dropped: it is to be measured again. methods: those that
-    there are (None: any). last: the measure that every arm has. Raises InputError for a file that is missing or malformed, an
-    unknown method, a measurement that is there twice, and rows that are missing.
+    If the last line is incomplete, all rows of its method and seed are dropped with a warning, and are measured again. methods:
+    allowed methods (None: any). last: the measure that every arm has. Raises InputError for a file that is missing or malformed,
+    an unknown method, a duplicate measurement, or missing rows.
     """
     rows = table(path, _COLUMNS)
     negative = rows["seed"][rows["seed"] < 0]
     if not negative.empty:
-        raise InputError(f"{path} has the seed {negative.iloc[0]:.0f}, and the least is 0: restore it")
+        raise InputError(f"{path} has the seed {negative.iloc[0]:.0f}, but the smallest allowed is 0: restore it")
     rows = rows.astype({"seed": int})
     unknown = [] if methods is None else [name for name in dict.fromkeys(rows["method"]) if name not in methods]
     if unknown:
         raise InputError(
-            f"{path} has rows of a method {unknown[0]!r}, which is none of {', '.join(methods or ())}: restore it, or choose "
-            "another --out"
+            f"{path} has rows of the method {unknown[0]!r}, which is not one of {', '.join(methods or ())}: restore it, or "
+            "choose another --out"
         )
     rows = rows.assign(condition=rows["condition"].map(original))
-    check_once(path, rows, ["method", "seed", "arm", "condition", "measure"])
+    check_unique(path, rows, ["method", "seed", "arm", "condition", "measure"])
     _check_none_is_missing(path, rows, last)
     return rows
 
 
 def _check_none_is_missing(path: Path, rows: pd.DataFrame, last: str) -> None:
-    """Raise InputError where an arm lacks its last row, or a method was measured otherwise with one seed than with another.
+    """Raise InputError if an arm lacks the measure `last`, or if a seed of a method lacks rows that another seed has.
 
-    The same code measures the same with every seed, so that rows are compared with those of their own commit.
+    Seeds are compared only if their rows have the same commit, because another commit may measure other things.
     """
     for (method, seed, arm), part in rows.groupby(["method", "seed", "arm"], sort=False):
         if last not in set(part["measure"]):
             raise InputError(
                 f"{path} lacks the {last} of arm {arm!r} of method {method!r} with seed {seed}: restore it, or remove all rows "
-                "of that method and seed, which is measured again then"
+                "of that method and seed, which are then measured again"
             )
-    check_alike(path, rows, ["method", "commit"], "seed", ["arm", "condition", "measure"])
+    check_complete(path, rows, ["method", "commit"], "seed", ["arm", "condition", "measure"])
 
 
 def text(rows: pd.DataFrame) -> str:
-    """Rows as rows.csv has them; the cell of a value that is not finite is blank."""
+    """Return the text of rows.csv; values that are not finite become blank cells."""
     content = io.StringIO()
     lines = csv.writer(content, lineterminator="\n")
     lines.writerow(FIELDS)

@@ -1,4 +1,4 @@
-"""What is measured: how it is called, which way is better, and with how many digits they are written."""
+"""Metrics: their labels, which direction is better, and their number formats."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _DEPTH = r"(?:_depth(?P<depth>\d+))?"
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric's name for people and its number format.
+    """The label and the number format of a metric.
 
-    `scale` multiplies before printing (100 for fractions shown in %), `decimals` is fixed or, when None,
-    follows from three significant digits. `better` is "lower", "higher" or "" where neither is. `margin` is the difference up
-    to which two arms count as equal, the same for all studies: a part of the value, or of a share in % so much of 1.
+    label: name in tables. better: "lower", "higher" or "" (neither). scale: factor for printing (100 for fractions shown in %).
+    decimals: number of decimals (None: three significant digits). unit: printed after the number. margin: difference up to which
+    two arms count as equal: a fraction of the value, or an absolute difference for fractions shown in %.
     """
 
     label: str
@@ -28,27 +28,27 @@ class Measure:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is a part of a whole, shown in %."""
+        """Whether the metric is a fraction shown in %."""
         return self.unit == " %"
 
     def margin_at(self, level: float) -> float:
-        """The difference from a value of `level` that counts as none."""
+        """Return the difference from the value `level` up to which two arms count as equal."""
         return self.margin if self.is_share else self.margin * abs(level)
 
     @property
     def margin_text(self) -> str:
-        """The margin in words: "5 %", "1 point"."""
+        """The margin as text: "5 %" or "1 point"."""
         if not self.is_share:
             return f"{100 * self.margin:g} %"
         return f"{self.scale * self.margin:g} point{'s' * (self.scale * self.margin != 1)}"
 
     def number(self, value: float) -> str:
-        """The value with its unit: 0.00412, 97.31 %."""
+        """Return a value with its unit as text: "0.00412", "97.31 %"."""
         scaled = value * self.scale
         return _fixed(scaled, self.places(scaled)) + self.unit
 
     def mean_sd(self, mean: float, sd: float) -> str:
-        """Mean ± standard deviation with equal decimals, in the title's unit; NaN sd: the mean alone."""
+        """Return "mean ± standard deviation" with equal decimals; if `sd` is NaN, only the mean."""
         scaled, spread = mean * self.scale, sd * self.scale
         decimals = self.places(scaled)
         if isnan(sd):
@@ -59,23 +59,29 @@ class Measure:
         return f"{_fixed(scaled, decimals)} ± {printed}"
 
     def differences(self, half_width: float, *values: float) -> list[str]:
-        """Signed values to two significant digits of the interval's half width, or to fixed decimals."""
+        """Return signed values as text, with as many decimals as two significant digits of `half_width` need."""
         scaled = [value * self.scale for value in values]
         size = scaled[0] if isnan(half_width) else half_width * self.scale
         return [_fixed(value, self.places(size, digits=2), sign=True) for value in scaled]
 
     @property
     def difference_unit(self) -> str:
-        """The unit of a difference: percentage points where the values are in %."""
+        """The unit of a difference: percentage points if values are in %."""
         return " points" if self.unit == " %" else self.unit
 
     @property
     def title(self) -> str:
-        """A column's title: the label and its unit."""
+        """The label with its unit, as a column title."""
         return f"{self.label} ({self.unit.strip()})" if self.unit else self.label
 
+    @property
+    def title_with_direction(self) -> str:
+        """The label, its unit and which direction is better: "linear probe accuracy (%, higher is better)"."""
+        details = ", ".join(filter(None, [self.unit.strip(), f"{self.better} is better" if self.better else ""]))
+        return f"{self.label} ({details})" if details else self.label
+
     def places(self, value: float, digits: int = 3) -> int:
-        """The decimals of a value, as it is printed: the measure's own, or those of so many significant digits."""
+        """Return the number of decimals of a printed value: `decimals`, or as many as `digits` significant digits need."""
         if self.decimals is not None:
             return self.decimals
         if value == 0.0 or not isfinite(value):
@@ -84,7 +90,7 @@ class Measure:
 
 
 def measure(metric: str) -> Measure:
-    """How the final metric of that name is shown; an unknown name stands for itself."""
+    """Return the Measure of a final metric; an unknown metric has its name as label."""
     name = metric.removeprefix("final/")
     if match := re.fullmatch(rf"recon_mse{_DEPTH}", name):
         return Measure("test MSE per pixel" + _to_depth(match["depth"]), "lower")
@@ -100,24 +106,24 @@ def measure(metric: str) -> Measure:
 
 
 def budgets(columns: Iterable[str]) -> list[str]:
-    """The label budgets among the columns, ascending, "all" last: ["100", "1000", "all"]."""
+    """Return the label budgets among the columns, ascending with "all" last: ["100", "1000", "all"]."""
     found = [match[1] for name in columns if (match := re.fullmatch(r"final/classifier_acc_(\d+|all)", name))]
     return sorted(found, key=lambda budget: (budget == "all", int(budget) if budget != "all" else 0))
 
 
 def depths(columns: Iterable[str], metric: str) -> list[int]:
-    """The depths at which `metric` (such as "final/probe_acc") was measured, ascending."""
+    """Return the depths at which `metric` (such as "final/probe_acc") was measured, ascending."""
     pattern = re.escape(metric) + r"_depth(\d+)"
     return sorted(int(match[1]) for name in columns if (match := re.fullmatch(pattern, name)))
 
 
 def budget_name(budget: str) -> str:
-    """A label budget in words: 1,000 or all."""
+    """Return a label budget as text: "1,000" or "all"."""
     return budget if budget == "all" else f"{int(budget):,}"
 
 
 def p_text(p: float) -> str:
-    """A p-value for a sentence: p = 0.031, p < 0.001; "p undefined" where there was nothing to test."""
+    """Return a p-value as text: "p = 0.031", "p < 0.001", or "p undefined" for NaN."""
     if isnan(p):
         return "p undefined"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
@@ -138,7 +144,7 @@ def _on_depth(depth: str | None) -> str:
 
 
 def _fixed(value: float, decimals: int, sign: bool = False) -> str:
-    """Fixed decimals with a true minus; a rounded zero carries no sign."""
+    """Return a value with fixed decimals and a true minus sign; a value that rounds to zero has no sign."""
     if isnan(value):
         return "–"
     text = f"{value:+,.{decimals}f}" if sign else f"{value:,.{decimals}f}"

@@ -18,11 +18,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Paired:
-    """The difference arm - reference over the seeds both finished.
+    """The mean difference arm - reference over the seeds that both finished.
 
-    `low` and `high` bound the 95 % t interval of the mean difference, `p` is the two-sided paired t-test's.
-    All three are NaN with fewer than two pairs, and when every difference is the same: no spread, nothing to
-    test against.
+    n: number of pairs. low, high: bounds of the 95 % t interval. p: of the two-sided paired t-test. The last three are NaN with
+    fewer than two pairs, and if all differences are equal.
     """
 
     n: int
@@ -33,19 +32,19 @@ class Paired:
 
     @property
     def has_interval(self) -> bool:
-        """Whether the differences allowed an interval at all."""
+        """Whether an interval is defined."""
         return not isnan(self.low)
 
     @property
     def includes_zero(self) -> bool:
-        """Whether the interval holds 0; without an interval nothing is excluded, so True."""
+        """Whether the interval includes 0; True if there is no interval."""
         return not self.has_interval or self.low <= 0.0 <= self.high
 
 
 def by_seed(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
-    """What the arm's finished runs measured, indexed by seed in ascending order, unmeasured ones left out.
+    """Return the values of a metric in the finished runs of an arm, indexed by ascending seed, without NaN.
 
-    Raises InputError for a metric that is no column, an arm that has no row, and a seed that occurs twice.
+    Raises InputError for an unknown metric or arm, and for a seed with two rows.
     """
     if metric not in rows.columns:
         known = ", ".join(name for name in rows.columns if "/" in name)
@@ -60,23 +59,20 @@ def by_seed(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
 
 
 def pairs(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> pd.DataFrame:
-    """Columns `arm` and `reference`, one row a seed both arms measured; errors as `by_seed`."""
+    """Return a frame with columns `arm` and `reference` and a row for each common seed; raises as `by_seed`."""
     both = {"arm": by_seed(rows, arm, metric), "reference": by_seed(rows, reference, metric)}
     return pd.concat(both, axis=1, join="inner")
 
 
 def paired(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> Paired:
-    """The mean difference arm - reference over common seeds, its 95 % t interval and the paired t-test's p.
-
-    Seeds only one of the arms finished are left out. Errors as `by_seed`.
-    """
+    """Return the mean difference arm - reference over common seeds, its 95 % t interval and p; raises as `by_seed`."""
     both = pairs(rows, metric, arm, reference)
     differences = (both["arm"] - both["reference"]).to_numpy(dtype=np.float64)
     n = len(differences)
     if n == 0:
         return Paired(0, nan, nan, nan, nan)
     mean = float(differences.mean())
-    # Equal differences of unequal floats leave a spread of rounding errors, which would pass for a tiny p.
+    # equal differences of unequal floats have a spread of rounding errors, which would give a tiny p
     rounding = 1e-12 * float(np.abs(both.to_numpy()).max())
     if n < 2 or np.ptp(differences) <= rounding:
         return Paired(n, mean, nan, nan, nan)
@@ -87,7 +83,7 @@ def paired(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> Paired:
 
 
 def mean_interval(values: Sequence[float] | pd.Series) -> tuple[float, float, float]:
-    """The mean and its 95 % t interval; NaN bounds for fewer than two values, all NaN for none."""
+    """Return (mean, low, high) with the 95 % t interval; the bounds are NaN for fewer than two values, all for none."""
     array = np.asarray(values, dtype=np.float64)
     if len(array) == 0:
         return nan, nan, nan

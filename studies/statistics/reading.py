@@ -1,4 +1,4 @@
-"""Reads the files of a record as they must be: a table, a JSON object, arrays. Anything else is refused in one sentence."""
+"""Strict readers of the files of a record: CSV tables, JSON objects and arrays; an invalid file raises InputError."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ from stacked.util.serialization import parsed
 Array: TypeAlias = npt.NDArray[Any]
 
 RESTORE = "restore it, or choose another --out"
-#: whole numbers that a float holds exactly
+#: integers below this are exact as floats
 LARGEST = 2**53
-#: bytes of a table at most; it takes some fifty times as many in memory
+#: largest size of a table in bytes; in memory it takes about fifty times as many
 MOST_BYTES = 2**26
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a table must be.
+    """The requirements on the columns of a table.
 
-    required: names that must be there. number: whether the column of a name holds numbers; others hold text. whole: those of
-    numbers that hold whole ones. filled: columns without a blank. finite: whether every number must be finite. exact: whether
-    there must be no other columns than those required, in that order. at_once: columns that are the same in rows which are
-    written at once: where the last of them is torn, they are all dropped.
+    required: names of columns that must exist. number: function that tells whether a column holds numbers; others hold text.
+    whole: columns of integers. nonblank: columns without blank cells. finite: whether all numbers must be finite. exact: whether
+    the columns must be exactly `required`, in that order. written_together: columns that are equal in rows that are written
+    together; if the last line is incomplete, all of these rows are dropped.
     """
 
     required: Collection[str]
     number: Callable[[str], bool]
     whole: Collection[str] = ()
-    filled: Collection[str] = ()
+    nonblank: Collection[str] = ()
     finite: bool = False
     exact: bool = False
-    at_once: Collection[str] = ()
+    written_together: Collection[str] = ()
 
 
 def table(path: Path, columns: Columns) -> pd.DataFrame:
-    """Read a CSV table: numbers are floats (NaN: a blank), other columns text. A torn last line is dropped with a warning.
+    """Read a CSV table: numbers are floats (NaN: a blank cell), other columns text.
 
-    Our writers end every line with a newline: one without may have lost the end of its last number. Raises InputError when the
-    file is missing, empty or malformed, and for a value that its column must not have.
+    A last line without a newline is incomplete, because every writer ends lines with one; it is dropped with a warning. Raises
+    InputError if the file is missing, empty or malformed, and for a value that its column does not allow.
     """
     (header, *records), is_torn = _records(path)
     if columns.exact and header != list(columns.required):
-        raise InputError(f"{path} has other columns than {', '.join(columns.required)}: {RESTORE}")
+        raise InputError(f"{path} must have exactly the columns {', '.join(columns.required)}: {RESTORE}")
     twice = [name for name in header if header.count(name) > 1]
     if "" in header:
         raise InputError(f"{path} has a column without a name: restore it")
@@ -66,57 +66,61 @@ def table(path: Path, columns: Columns) -> pd.DataFrame:
     values = zip(*records, strict=True) if records else ([] for _ in header)
     named = dict(zip(header, map(list, values), strict=True))
     frame = pd.DataFrame({name: _column(path, name, texts, columns) for name, texts in named.items()})
-    for name in columns.filled:
+    for name in columns.nonblank:
         if (frame[name].isna() | (frame[name] == "")).any():
             raise InputError(f"{path} has a row without a {name}: every row needs one")
     if is_torn:
-        warnings.warn(f"{path}: the last line is torn and was dropped", stacklevel=4)
-        if columns.at_once and len(frame):
-            of = list(columns.at_once)
+        warnings.warn(f"{path}: the last line is incomplete and was dropped", stacklevel=4)
+        if columns.written_together and len(frame):
+            of = list(columns.written_together)
             frame = frame[(frame[of] != frame.iloc[-1][of]).any(axis=1)]
     return frame
 
 
 def json_object(path: Path, remedy: str = RESTORE) -> dict[str, Any]:
-    """Read a JSON object; InputError when it is missing or not whole."""
+    """Read a JSON object; raise InputError, which ends with `remedy`, if the file is missing or invalid."""
     try:
         found = parsed(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
     return found
 
 
-def check_once(path: Path, rows: pd.DataFrame, of: list[str]) -> None:
-    """Raise InputError where two rows of a table have the same values in all columns `of`: one thing was measured twice."""
+def check_unique(path: Path, rows: pd.DataFrame, of: list[str]) -> None:
+    """Raise InputError if two rows of a table have the same values in all columns `of`."""
     twice = rows[rows.duplicated(of)]
     if not twice.empty:
-        raise InputError(f"{path} holds {_told(twice.iloc[0][of])} twice: keep the row of one measurement")
+        raise InputError(f"{path} holds {_description(twice.iloc[0][of])} twice: keep the row of one measurement")
 
 
-def check_alike(path: Path, rows: pd.DataFrame, groups: list[str], each: str, of: list[str]) -> None:
-    """Raise InputError for a missing row: where, of rows with the same values in `groups`, those of one `each` lack values of the
-    columns `of` which those of another have."""
+def check_complete(path: Path, rows: pd.DataFrame, groups: list[str], each: str, of: list[str]) -> None:
+    """Raise InputError if a row is missing.
+
+    Among the rows with equal values in the columns `groups`, every value of the column `each` must have the same set of values
+    in the columns `of`.
+    """
     for _, part in rows.groupby(groups, sort=False):
         every = part[of].drop_duplicates()
         for _, mine in part.groupby(each, sort=False):
             if len(mine) < len(every):
-                there = set(map(tuple, mine[of].to_numpy()))
-                lost = next(values for values in every.itertuples(index=False) if tuple(values) not in there)
-                told = _told(mine.iloc[0][[*(g for g in groups if g != "commit"), each]])
+                present = set(map(tuple, mine[of].to_numpy()))
+                missing_row = next(values for values in every.itertuples(index=False) if tuple(values) not in present)
+                context = _description(mine.iloc[0][[*(g for g in groups if g != "commit"), each]])
+                row = _description(pd.Series(missing_row._asdict()))
                 raise InputError(
-                    f"{path} lacks the row of {_told(pd.Series(lost._asdict()))} with {told}, which another {each} has: restore "
-                    f"it, or remove all rows with that {each}, which is measured again then"
+                    f"{path} lacks the row of {row} with {context}, which another {each} has: restore it, or remove all rows "
+                    f"with that {each}, which are then measured again"
                 )
 
 
-def _told(values: pd.Series) -> str:
+def _description(values: pd.Series) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items() if value != "")
 
 
 class Arrays(dict[str, Array]):
-    """Arrays by name; InputError for a name that the file does not have."""
+    """Arrays by name; access to a name that the file does not have raises InputError."""
 
     def __init__(self, path: Path, arrays: dict[str, Array]) -> None:
         super().__init__(arrays)
@@ -127,7 +131,7 @@ class Arrays(dict[str, Array]):
 
 
 def arrays(path: Path) -> Arrays:
-    """Read the arrays of a .npz file; InputError when it is damaged."""
+    """Read the arrays of a .npz file; raise InputError if it is damaged."""
     try:
         return Arrays(path, read_arrays(path))
     except UNREADABLE as error:
@@ -135,7 +139,7 @@ def arrays(path: Path) -> Arrays:
 
 
 def _records(path: Path) -> tuple[list[list[str]], bool]:
-    """All records, header first, and whether a last line was cut off while written, which is left out."""
+    """Return all lines as lists of cells, the header first, and whether an incomplete last line was left out."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -152,11 +156,11 @@ def _records(path: Path) -> tuple[list[list[str]], bool]:
     except (csv.Error, ValueError) as error:
         raise InputError(f"{path} is not a CSV file ({error}): restore it or run the study again") from error
     if not records:
-        raise InputError(f"{path} is empty, or cut off in its first line: restore it, or delete it to begin anew")
+        raise InputError(f"{path} is empty, or its first line is incomplete: restore it, or delete it to start again")
     for number, record in enumerate(records[1:], start=2):
         if len(record) != len(records[0]):
             raise InputError(
-                f"{path} has {len(record)} fields in record {number}, {len(records[0])} are expected: restore it"
+                f"{path} has {len(record)} cells in line {number}, but {len(records[0])} columns: restore it"
             )
     return records, len(whole) < len(content)
 
@@ -167,13 +171,15 @@ def _column(path: Path, name: str, texts: list[str], columns: Columns) -> pd.Ser
     try:
         values = pd.Series([float(text) if text.strip() else np.nan for text in texts], dtype="float64")
     except ValueError as error:
-        raise InputError(f"{path} has text where column {name!r} needs a number ({error}): restore it") from error
+        raise InputError(
+            f"{path} has text in column {name!r}, which must hold numbers ({error}): restore it"
+        ) from error
     if columns.finite:
         wrong = [text for text, value in zip(texts, values, strict=True) if text.strip() and not np.isfinite(value)]
         if wrong:
-            raise InputError(f"{path} has {wrong[0]!r} where column {name!r} needs a finite number: restore it")
+            raise InputError(f"{path} has {wrong[0]!r} in column {name!r}, which must hold finite numbers: restore it")
     if name in columns.whole:
         odd = values[values.notna() & ~((values % 1 == 0) & (values.abs() < LARGEST))]
         if not odd.empty:
-            raise InputError(f"{path} has {odd.iloc[0]} where column {name!r} needs a whole number: restore it")
+            raise InputError(f"{path} has {odd.iloc[0]} in column {name!r}, which must hold integers: restore it")
     return values

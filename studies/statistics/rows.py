@@ -1,4 +1,4 @@
-"""Reads what a study left in its folder: the rows, the curves, the references and the sample pictures."""
+"""Reads the record of a study of training runs: rows, curves, references and samples."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
 
 
 def load_rows(out: Path) -> pd.DataFrame:
-    """Read runs.csv: one row an arm and seed, failed runs included (the statistics use `finished(rows)`).
+    """Read runs.csv: one row for each arm and seed, including failed runs (statistics use `finished(rows)`).
 
-    Metrics are floats (NaN: not measured), seeds integers. A torn last line is dropped with a warning.
-    Raises InputError when the file is missing, empty or malformed, or holds a finished arm and seed twice.
+    Metrics are floats (NaN: not measured), seeds integers. An incomplete last line is dropped with a warning. Raises InputError
+    if the file is missing, empty or malformed, or holds two finished runs of an arm and seed.
     """
     rows = rows_so_far(out)
     if rows.empty:
@@ -41,7 +41,7 @@ def load_rows(out: Path) -> pd.DataFrame:
 
 
 def rows_so_far(out: Path) -> pd.DataFrame:
-    """As `load_rows`, but there may be none: a study that was stopped while it wrote its first goes on from there."""
+    """Read runs.csv as `load_rows`, but allow an empty table, which a study leaves that was stopped before its first row."""
     path = out / "runs.csv"
     rows = _load(path, _RUN_COLUMNS)
     check_specs(path, rows)
@@ -54,20 +54,18 @@ def rows_so_far(out: Path) -> pd.DataFrame:
 
 
 def check_specs(path: Path, rows: pd.DataFrame) -> None:
-    """Raise InputError for a row of `path` whose spec is none, or that of another run."""
+    """Raise InputError if the spec of a row of `path` is invalid or belongs to another run."""
     for run, spec in zip(rows["run"], rows["spec"], strict=True):
         try:
             right = run in _ids(spec)
         except InputError as error:
-            raise InputError(
-                f"{path} has a spec that is none in the row of run {run!r} ({error}): restore it"
-            ) from error
+            raise InputError(f"{path} has an invalid spec in the row of run {run!r} ({error}): restore it") from error
         if not right:
             raise InputError(f"{path} has the spec of another run in the row of run {run!r}: restore it")
 
 
 def load_curves(out: Path) -> pd.DataFrame:
-    """Read curves.csv: one row a measured step, NaN where nothing was measured; errors as `load_rows`."""
+    """Read curves.csv: one row for each measured step (NaN: not measured); raises as `load_rows`."""
     curves = _load(out / "curves.csv", _CURVE_COLUMNS)
     if curves[["step", "phase_step"]].isna().any(axis=None):
         raise InputError(f"{out / 'curves.csv'} has a row without a step: every row needs one")
@@ -75,9 +73,9 @@ def load_curves(out: Path) -> pd.DataFrame:
 
 
 def load_reference(out: Path) -> dict[str, float]:
-    """Read reference.json: errors of PCA and of the mean image (pca_mse, mean_sse ...) and train_labels, as far as known.
+    """Read reference.json: errors of PCA and of the mean image (pca_mse, mean_sse ...) and the number of training labels.
 
-    Without the file the result is empty; other keys are ignored. Raises InputError for anything but numbers.
+    The result is empty if the file does not exist; unknown keys are ignored. Raises InputError for values that are no numbers.
     """
     path = out / "reference.json"
     if not path.exists():
@@ -94,9 +92,9 @@ def load_reference(out: Path) -> dict[str, float]:
 
 
 def load_samples(out: Path) -> dict[str, Samples]:
-    """Read samples/<arm>-s<seed>.npz: arm -> arrays by name, for the smallest seed each arm has.
+    """Read samples/<arm>-s<seed>.npz of the smallest seed of each arm; return arrays by arm and name.
 
-    Raises InputError when a file cannot be read.
+    Raises InputError if a file cannot be read.
     """
     found = [(match["arm"], int(match["seed"]), path) for path, match in _sample_files(out / "samples")]
     samples: dict[str, Samples] = {}
@@ -107,22 +105,22 @@ def load_samples(out: Path) -> dict[str, Samples]:
 
 
 def load_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    """Read a table of a study whose columns include `required`, "seed" among them; errors as `load_rows`."""
+    """Read a table of a study with at least the columns `required` and "seed"; raises as `load_rows`."""
     return _load(path, required)
 
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of runs that reached their end."""
+    """Return the rows of finished runs."""
     return rows[rows["status"] == FINISHED]
 
 
 def arms_of(rows: pd.DataFrame) -> list[str]:
-    """The arms in order of first appearance, failed ones included."""
+    """Return the arms in order of first appearance, including those of failed runs."""
     return list(dict.fromkeys(rows["arm"]))
 
 
 def trained_arms(rows: pd.DataFrame) -> list[str]:
-    """The arms that made updates, as far as the rows say: an untrained floor is no contender."""
+    """Return the arms that made updates; all arms if the rows have no column "updates"."""
     done = finished(rows)
     return [arm for arm in arms_of(rows) if "updates" not in rows or (done[done["arm"] == arm]["updates"] > 0).any()]
 
@@ -134,7 +132,7 @@ def _sample_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
 
 
 def typed(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with each column of numbers as it is written, whatever numbers are in it: whole ones, or floats."""
+    """Return the rows with integer columns as Int64 and other number columns as float64, as they are written."""
     numbers = {name: "Int64" if name in _WHOLE_NUMBERS else "float64" for name in rows if _is_number(str(name))}
     return rows.astype(numbers)
 
@@ -149,5 +147,5 @@ def _load(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
 
 @lru_cache(maxsize=4096)
 def _ids(spec: str) -> tuple[str, str]:
-    """The id of the run that a spec, as JSON, is of, and the one that it had when the name of its data was recorded as typed."""
+    """Return the id of the run of a spec (JSON), and its id in old records, which held the dataset name as typed."""
     return from_json(spec).id, hashlib.sha256(spec.encode()).hexdigest()[:16]

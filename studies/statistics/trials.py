@@ -1,4 +1,4 @@
-"""The trials by which arms were tuned, read strictly, and the best of them."""
+"""Reads the trials and choices of tuning, and selects the best trial."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _COLUMNS = ("trial", "run", "arm", "seed", "status", "values", "space", "spec")
 
 
 def load_trials(out: Path) -> pd.DataFrame:
-    """Read trials.csv: one row a trial, failed ones included; errors as `load_rows`, and for a trial that is there twice."""
+    """Read trials.csv: one row for each trial, including failed ones; raises as `load_rows`, and for a duplicate trial."""
     path = out / FILE
     rows = load_table(path, _COLUMNS)
     check_specs(path, rows)
     for row in rows.to_dict("records"):
         try:
             values, space = (parsed(row[name]) for name in ("values", "space"))
-            need(isinstance(values, dict) and isinstance(space, dict), "values and space must be given by name")
-            need(all(isinstance(within, str) for within in space.values()), "what was searched must be told in words")
-            need(row["trial"] >= 0, f"its number is {row['trial']:g}")
+            need(isinstance(values, dict) and isinstance(space, dict), "values and space must be JSON objects")
+            need(all(isinstance(within, str) for within in space.values()), "the ranges in space must be strings")
+            need(row["trial"] >= 0, f"its number {row['trial']:g} is negative")
         except ValueError as error:
             raise InputError(
-                f"{path} has a trial that is none in the row of run {row['run']!r} ({error}): restore it"
+                f"{path} has an invalid trial in the row of run {row['run']!r} ({error}): restore it"
             ) from error
     twice = rows[rows.duplicated(["run", "space"])]
     if not twice.empty:
-        raise InputError(f"{path} holds the run {twice.iloc[0]['run']!r} of a trial twice: keep one row")
+        raise InputError(f"{path} holds the trial with run {twice.iloc[0]['run']!r} twice: keep one row")
     return rows
 
 
 def load_choices(out: Path) -> dict[str, dict[str, Any]]:
-    """What tuning chose, by arm: judged_by, run, values and edges, as choices.json has them; empty without that file.
+    """Read choices.json: a dictionary with judged_by, run, values and edges for each arm; empty if the file does not exist.
 
-    Raises InputError where it cannot be read, or is not of a study.
+    Raises InputError if the file cannot be read or has other contents.
     """
     path = out / CHOICES
     if not path.exists():
@@ -58,15 +58,15 @@ def load_choices(out: Path) -> dict[str, dict[str, Any]]:
             right = all(isinstance(choice[name], dict) for name in ("values", "edges"))
             need(
                 right and all(isinstance(choice[name], str) for name in ("judged_by", "run")),
-                "an arm's fields are none",
+                "a field of an arm has the wrong type",
             )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error!r}): {RESTORE}") from error
     return dict(arms)
 
 
-def validated(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Series:
-    """What the measure on validation images was in each trial of the arm; the worst possible where one did not finish."""
+def validation_results(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Series:
+    """Return the validation measure of each trial of an arm; infinitely bad if the trial failed or it is not finite."""
     mine = rows[rows["arm"] == arm]
     column = f"valid/{measure}"
     values = mine[column] if column in mine else pd.Series(np.nan, index=mine.index)
@@ -75,17 +75,20 @@ def validated(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Se
 
 
 def best(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Series | None:
-    """The row of the arm's best trial, the first of equals; None where none finished."""
-    values = validated(rows, arm, measure, higher)
+    """Return the row of the best trial of an arm (the first of equals); None if no trial finished."""
+    values = validation_results(rows, arm, measure, higher)
     if not np.isfinite(values).any():
         return None
     return rows.loc[values.idxmax() if higher else values.idxmin()]
 
 
 def edges(space: Space, values: Mapping[str, Any]) -> dict[str, str]:
-    """The fields whose value lies at an edge of its range, and which: "low" or "high"; InputError for a value of no range."""
+    """Return "low" or "high" for each field whose value lies at an edge of its range.
+
+    Raises InputError for a value that a logarithmic range cannot contain.
+    """
     for name, value in values.items():
         fits = not isinstance(space.get(name), LogRange) or (finite(value) and value > 0)
-        need(fits, f"{FILE} has {value!r} for {name!r}, which is a number above 0: restore it")
+        need(fits, f"{FILE} has {value!r} for {name!r}, which must be a number above 0: restore it")
     found = {name: space[name].edge(value) for name, value in values.items() if name in space}
     return {name: side for name, side in found.items() if side}

@@ -25,12 +25,12 @@ def test_fvu_of_a_copy_is_zero_and_of_the_mean_one() -> None:
     assert capacity.fvu(images.mean(0).expand_as(images), images) == pytest.approx(1, rel=1e-6)
 
 
-@pytest.mark.parametrize("cure", capacity.CURES)
-def test_arms_differ_in_their_cure_alone(cure: str) -> None:
-    spec, plain = capacity.spec_of(cure, 20, 3, 50), capacity.spec_of("plain", 20, 3, 50)
+@pytest.mark.parametrize("regulariser", capacity.REGULARISERS)
+def test_arms_differ_only_in_their_regulariser(regulariser: str) -> None:
+    spec, plain = capacity.spec_of(regulariser, 20, 3, 50), capacity.spec_of("plain", 20, 3, 50)
     assert spec.stack == plain.stack
     assert spec.budget == plain.budget
-    assert (spec.optimisation == plain.optimisation) == (cure == "plain")
+    assert (spec.optimisation == plain.optimisation) == (regulariser == "plain")
     build(spec.stack, (1, 8, 8))
 
 
@@ -44,10 +44,10 @@ def test_the_answer_names_the_best_width_and_what_is_copied() -> None:
     for arm, values in {"plain": (0.3, 0.5), "masking": (0.2, 0.125)}.items():
         rows += [row(arm, "", f"wide_{name}", v) for name, v in zip(capacity.WIDE, values, strict=True)]
     told = answer(pd.DataFrame(rows))
-    assert "plain at 64 (0.250; 0.300 with as many units as pixels, where 50% of the noise is copied)" in told
+    assert "plain: 64 (0.250; with as many units as pixels 0.300, and 50% of the noise is copied)" in told
     rows += [row("PCA", "64", "denoised_fvu", 0.5)]
-    assert answer(pd.DataFrame(rows)).endswith("; PCA at 64 (0.500).")
-    assert "masking at 256 (0.125; 0.200 with as many units as pixels, where 12% of the noise is copied)" in told
+    assert answer(pd.DataFrame(rows)).endswith("; PCA: 64 (0.500).")
+    assert "masking: 256 (0.125; with as many units as pixels 0.200, and 12% of the noise is copied)" in told
 
 
 def test_the_noise_that_is_copied_is_the_trace_of_a_linear_autoencoder() -> None:
@@ -77,12 +77,15 @@ def test_the_study_runs(tmp_path: Path) -> None:
     rows = load(tmp_path / "out")
     table = rows.pivot_table(index=["arm", "condition"], columns="measure", values="value")
     widths = table.drop("", level="condition")
-    assert len(widths) == len(capacity.CURES) * 4 + 3  # there are no 80 components of 64 pixels
+    assert len(widths) == len(capacity.REGULARISERS) * 4 + 3  # there are no 80 components of 64 pixels
     assert set(widths.loc["PCA"].index) == {"1", "16", "64"}
     for arm in capacity.STUDY.arms:
         assert table["wide_copied"][arm, ""] == table["copied"][arm, "64"]
     assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {"widths.png", "filters.png"}
-    assert "noisy images are restored best" in (tmp_path / "out" / "README.md").read_text()
+    assert (
+        "the lowest FVU (fraction of variance unexplained) of noisy images"
+        in (tmp_path / "out" / "README.md").read_text()
+    )
 
 
 def test_principal_components_restore_and_copy_as_they_must() -> None:

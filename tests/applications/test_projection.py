@@ -162,7 +162,7 @@ def two_classes(place: Path, each: int) -> list[str]:
 @pytest.mark.parametrize(
     ("each", "more", "says"),
     [
-        (60, [], "20 test images are too few, since 12 neighbours of each are looked at: give data with 25 or more"),
+        (60, [], "20 test images are too few to measure 12 neighbours of each: give data with 25 or more"),
         (
             81,
             [],
@@ -188,4 +188,4 @@ def test_as_many_components_as_images_are_refused(tmp_path: Path, capsys: Any) -
     words = two_classes(tmp_path, 81)
     methods = ["--methods", "linear", "pca", "--dimensions", "2", "64", "--limit", "40"]
     assert main(projection.STUDY, [*words, *methods]) == 2
-    assert "PCA of 64 components needs as many training images, and there are 40" in capsys.readouterr().err
+    assert "PCA with 64 components needs as many training images, but there are 40" in capsys.readouterr().err

@@ -52,7 +52,7 @@ def test_a_folder_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
     assert [by_name[line["file"]] for line in lines] == pytest.approx(scores, rel=1e-4, abs=1e-5)
     assert Image.open(tmp_path / "worst.png").width > 1000
     anomalous = sum(int(line["anomalous"]) for line in lines)
-    assert f"{anomalous} of {len(lines)} images are anomalous" in capsys.readouterr().out
+    assert f"{anomalous} of {len(lines)} images are called anomalous" in capsys.readouterr().out
 
 
 def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
     _, images = named_images(many, 8, True)
     spec = anomaly.base_spec("greedy+finetune", 0, anomaly.argparse.Namespace(updates=5))
     with Runs(["detector"] * 2) as runs:
-        found = score_folder.crossed(Detector(spec), images, runs)
+        found = score_folder.cross_fitted(Detector(spec), images, runs)
     assert np.sort(found.score)[::-1] == pytest.approx(rows["score"].to_numpy(), rel=1e-4)
     order = torch.randperm(220, generator=generator(0, "halves"))
     first, second = order[:110], order[110:]
@@ -88,14 +88,14 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
 def test_a_judge_that_is_no_folder_is_refused(folders: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--out", str(tmp_path)]
     assert main(anomaly.STUDY, [*words, "--judge", "digits"]) == 2
-    assert re.search("'digits' is no folder of images: give folder:PATH", capsys.readouterr().err)
+    assert re.search("'digits' is not a folder of images: give folder:PATH", capsys.readouterr().err)
 
 
 def test_a_judge_beside_classes_is_refused(tmp_path: Path, capsys: Any) -> None:
     assert main(anomaly.STUDY, ["--smoke", "--judge", "folder:new", "--out", str(tmp_path)]) == 2
-    assert "--judge is for images without classes, and digits has 10: give --data" in capsys.readouterr().err
+    assert "--judge needs --data without classes, but digits has 10 classes: give --data" in capsys.readouterr().err
     assert main(anomaly.STUDY, ["--smoke", "--false-alarms", "0.1", "--out", str(tmp_path)]) == 2
-    assert "--false-alarms is for images without classes" in capsys.readouterr().err
+    assert "--false-alarms needs --data without classes" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -105,7 +105,7 @@ def test_a_folder_with_one_class_is_judged(folders: Path, tmp_path: Path, capsys
     words = ["--data", f"folder:{tmp_path / 'bottles'}", "--judge", f"folder:{folders / 'new'}", "--grey"]
     with pytest.warns(UserWarning, match="are in one folder, 'good': they are read as images without classes"):
         assert main(anomaly.STUDY, [*words, "--image-size", "8", "--updates", "3", "--out", str(tmp_path)]) == 0
-    assert "images are anomalous" in capsys.readouterr().out
+    assert "images are called anomalous" in capsys.readouterr().out
 
 
 def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, capsys: Any) -> None:
@@ -119,12 +119,12 @@ def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, ca
     assert expected > 0.8
     shares = [round(100 * rows["anomalous"][part].mean()) for part in (bad, ~bad)]
     assert (
-        f"AUROC {expected:.4f}: 35 images in crack, hole, of which {shares[0]}% are called anomalous, against 30 in Good, of "
-        f"which {shares[1]}% are\n"
+        f"AUROC {expected:.4f} (higher is better): {shares[0]}% of 35 images in crack, hole are called anomalous, and "
+        f"{shares[1]}% of 30 images in Good\n"
     ) in capsys.readouterr().out
     (new / "Good").rename(new / "fine")
     assert main(anomaly.STUDY, words) == 0
-    assert "No AUROC: of the folders crack, fine, hole one would have to be called good" in capsys.readouterr().out
+    assert "No AUROC: exactly one of the folders crack, fine, hole must be called good" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -191,11 +191,11 @@ def test_sixty_images_are_enough(judge: bool, folders: Path, tmp_path: Path, cap
     detector = Detector.load(tmp_path / "out" / "detector.safetensors")
     if judge:
         assert "19 of 60 images calibrate (32% in place of 20%), since there are few" in told
-        assert "of normal ones at most 5 % would be called so" in told
+        assert "of normal images at most 5 % would be" in told
         assert detector.calibration.held.shape == (2, 19)
     else:
         assert "15 of 30 images calibrate" in told
-        assert "of normal ones at most 6.25 % would be called so" in told
+        assert "of normal images at most 6.25 % would be" in told
         assert detector.false_alarms == 1 / 16
         assert pd.read_csv(tmp_path / "out" / "scores.csv")["p_value"].min() >= 1 / 16 - 1e-6
 
@@ -215,6 +215,6 @@ def test_the_rate_and_the_share_that_are_asked_for_are_kept(folders: Path, tmp_p
     ]
     words += ["--judge", f"folder:{folders / 'new'}", "--held-out", "0.25", "--out", str(tmp_path / "out")]
     assert main(anomaly.STUDY, words) == 0
-    assert "of normal ones at most 20 % would be called so" in capsys.readouterr().out
+    assert "of normal images at most 20 % would be" in capsys.readouterr().out
     detector = Detector.load(tmp_path / "out" / "detector.safetensors")
     assert (detector.false_alarms, detector.calibration.held.shape) == (0.2, (2, 15))

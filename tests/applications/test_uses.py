@@ -112,12 +112,14 @@ def test_rows_of_another_commit_are_told_of_where_more_are_measured(
     monkeypatch.setattr(environment, "code_identity", lambda: ("0123456789", False))
     assert main(DEMO, [*place[:2], "--seeds", "1", *place[4:], "--methods", "ours"]) == 0
     assert main(DEMO, [*place, "--methods", "ours"]) == 0  # more of the same commit
-    assert "stay beside new ones" not in capsys.readouterr().err
+    assert "will be added to them" not in capsys.readouterr().err
     monkeypatch.setattr(environment, "code_identity", lambda: ("abcdef0123", True))
     assert main(DEMO, [*place, "--methods", "ours"]) == 0  # the page alone
-    assert "stay beside new ones" not in capsys.readouterr().err
+    assert "will be added to them" not in capsys.readouterr().err
     assert main(DEMO, place) == 0
-    assert "holds rows by commit 0123456, which stay beside new ones by abcdef0+changes" in capsys.readouterr().err
+    assert (
+        "holds rows of commit 0123456; rows of commit abcdef0+changes will be added to them" in capsys.readouterr().err
+    )
     assert set(load(tmp_path / "out")["commit"]) == {"0123456", "abcdef0+changes"}
 
 
@@ -127,7 +129,7 @@ def test_rows_of_something_else_are_not_mixed_in(place: list[str], tmp_path: Pat
     assert "limit is None there and 300 here" in capsys.readouterr().err
     (tmp_path / "out" / "rows.csv").write_text("method,seed\n")
     assert main(DEMO, place) == 2
-    assert "has other columns than" in capsys.readouterr().err
+    assert "must have exactly the columns" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -251,12 +253,12 @@ def test_what_is_not_defined_is_blank_and_told(place: list[str], tmp_path: Path,
 
     use = replace(DEMO, methods={**DEMO.methods, "ours": ours})
     assert main(use, place) == 0
-    assert "ours/s0: score is not defined everywhere; its cells are left blank" in capsys.readouterr().err
+    assert "ours/s0: some values of score are not defined; their cells are blank" in capsys.readouterr().err
     lines = (tmp_path / "out" / "rows.csv").read_text().splitlines()
     assert sum(line.split(",")[5] == "" for line in lines) == 3
     assert load(tmp_path / "out")["value"].notna().all()
     page = (tmp_path / "out" / "README.md").read_text()
-    assert "Not defined everywhere, and left out where it is not: score (ours)." in page
+    assert "Values that are not defined are left out: score (ours)." in page
     assert "how many: many)" in page  # over which alone arms are compared
     assert main(use, place) == 0  # and goes on from there
 
@@ -288,7 +290,7 @@ def test_test_images_of_one_class_alone_are_refused(tmp_path: Path, capsys: Any)
     words = ["--data", f"folder:{tmp_path / 'images'}", "--grey", "--image-size", "8", "--updates", "3"]
     assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "out")]) == 2
     assert (
-        "20 of 20 test images are of class 'a', and there must be some of it and some of others"
+        "20 of 20 test images are of class 'a', but there must be test images of this and of other classes"
         in capsys.readouterr().err
     )
 

@@ -184,7 +184,7 @@ def test_quality_is_that_of_scikit_image() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_filters_keep_an_image_as_it_lies(channels: int) -> None:
     image = torch.rand(2, channels, 12, 16)
-    one = denoising.one_by_one(denoise_nl_means, image, patch_size=3, patch_distance=4, h=1e-6, fast_mode=True)
+    one = denoising.filter_each(denoise_nl_means, image, patch_size=3, patch_distance=4, h=1e-6, fast_mode=True)
     assert one.shape == image.shape
     assert torch.allclose(one, image, atol=1e-3)
     assert torch.equal(denoising.median(1, image), image)
@@ -199,7 +199,7 @@ def test_filters_are_chosen_on_validation_images(digits: data.Splits, tmp_path: 
         calls.append(len(images))
         return images * factor
 
-    method = denoising.tuned("scaled", lambda context: [lambda x, f=f: scale(f, x) for f in (0.1, 0.9, 3.0)])  # type: ignore[misc]
+    method = denoising.best_filter("scaled", lambda context: [lambda x, f=f: scale(f, x) for f in (0.1, 0.9, 3.0)])  # type: ignore[misc]
     found = {(one.condition, one.measure): one.value for one in method(context, 3)}
     assert len(found) == len(denoising.ALL)
     images = digits.test.images[denoising_index(len(digits.test))]
@@ -237,7 +237,7 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
     words = ["--data", f"folder:{tmp_path / 'clean'}", "--noisy", f"folder:{tmp_path / 'noisy'}", "--grey"]
     words += ["--image-size", "8", "--updates", "3", "--corruption", "masking", "--level", "0.3"]
     assert main(denoising.STUDY, [*words, "--out", str(tmp_path / "out")]) == 0
-    assert "3 images are restored" in capsys.readouterr().out
+    assert "3 restored images are in" in capsys.readouterr().out
     again = Denoiser.load(tmp_path / "out" / "denoiser.safetensors")
     assert again.spec.optimisation.corruption == "masking"
     for k, image in enumerate(again.denoise(digits.test.images[:3])):
@@ -256,10 +256,10 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
     assert re.search(r"tiny\.png cannot be read \(.*\): repair or remove it", capsys.readouterr().err)
     (tmp_path / "noisy" / "tiny.png").unlink()
     assert main(denoising.STUDY, [word for word in own if word not in words[2:4]]) == 2
-    assert "--own-size is of images to be restored" in capsys.readouterr().err
+    assert "--own-size needs --noisy" in capsys.readouterr().err
     Image.fromarray(digits.test.images[0, 0].numpy()).save(tmp_path / "noisy" / "000.bmp")
     assert main(denoising.STUDY, [*words, "--out", str(tmp_path / "out")]) == 2
-    assert "would both be restored as 000.png" in capsys.readouterr().err
+    assert "would both be written as 000.png" in capsys.readouterr().err
 
 
 def test_the_running_statistics_are_those_of_what_it_is_used_on() -> None:

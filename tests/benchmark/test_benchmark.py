@@ -22,12 +22,12 @@ from stacked.spec import Budget
 from stacked.util.errors import Interrupted
 from studies import migrate_rows
 from studies.benchmark import study as benchmark
-from studies.benchmark.findings import curve, exponent, found, met
+from studies.benchmark.findings import claim_values, curve, exponent, is_met
 from studies.benchmark.page import claims_table, exponents_table, report
 from studies.benchmark.questions import LOAD, Claim, Question, questions
 from studies.benchmark.run_one import PROGRAMS, training
 from studies.benchmark.workloads import loops, ours, photos
-from studies.benchmark.workloads.predicted import foretold
+from studies.benchmark.workloads.predicted import prediction_error
 from studies.benchmark.workloads.scaling import AXES, WAYS, scaling, spec_of
 from studies.benchmark.workloads.spent import MEMORY, Spent, resident
 from studies.benchmark.workloads.whole import Recording
@@ -101,10 +101,10 @@ def test_the_command_writes_page_and_figures_and_goes_on(
     assert main(study, [*words, "1"]) == 0
     page = (tmp_path / "out" / "README.md").read_text()
     said = capsys.readouterr().out
-    assert re.search(r"^dense: time, beside loop +0\.600 × +0\.600 to 0\.600 +≤ 0\.7 +yes$", said, re.MULTILINE)
+    assert re.search(r"^dense: time, relative to loop +0\.600 × +0\.600 to 0\.600 +≤ 0\.7 +yes$", said, re.MULTILINE)
     places = f"All tables and the protocol: {tmp_path}/out/README.md; figures: {tmp_path}/out/figures\n"
     assert said.endswith(places)
-    assert "| dense: time, beside loop | 0.600 × | 0.600 to 0.600 | ≤ 0.7 | yes |" in page
+    assert "| dense: time, relative to loop | 0.600 × | 0.600 to 0.600 | ≤ 0.7 | yes |" in page
     assert "```\npython -m studies.benchmark\n```" in page
     assert main(study, [*words, "2"]) == 0
     assert asked == [(who, seed) for seed in range(2) for who in ("loop", "ours")]
@@ -114,12 +114,12 @@ def test_the_page_says_which_aims_are_reached(asked: list[tuple[str, int]], tmp_
     measure(tmp_path, 3)
     rows = load(tmp_path, LOAD)
     time, _mse, share = TWO.claims
-    assert found(rows, TWO, time).tolist() == pytest.approx([6 / 10, 7 / 11, 8 / 12])
-    assert [met(claim, found(rows, TWO, claim).median()) for claim in TWO.claims] == [True, True, False]
-    assert not met(replace(time, most=0.6), found(rows, TWO, time).median())
-    assert met(replace(share, least=0.25), found(rows, TWO, share).median())
+    assert claim_values(rows, TWO, time).tolist() == pytest.approx([6 / 10, 7 / 11, 8 / 12])
+    assert [is_met(claim, claim_values(rows, TWO, claim).median()) for claim in TWO.claims] == [True, True, False]
+    assert not is_met(replace(time, most=0.6), claim_values(rows, TWO, time).median())
+    assert is_met(replace(share, least=0.25), claim_values(rows, TWO, share).median())
     lines = claims_table(rows, [TWO]).splitlines()
-    assert "dense: time, beside loop | 0.636 × | 0.600 to 0.667 | ≤ 0.7 | yes" in lines[2]
+    assert "dense: time, relative to loop | 0.636 × | 0.600 to 0.667 | ≤ 0.7 | yes" in lines[2]
     assert "≥ 0.5 | **no**" in lines[4]
     page = report(benchmark.benchmark((TWO,)), tmp_path, "python -m studies.benchmark")
     assert (tmp_path / "README.md").read_text() == page
@@ -174,11 +174,11 @@ def test_what_a_context_takes_is_seen() -> None:
     with mmap.mmap(-1, 60_000_000) as filled:  # new pages: those of the heap may be here already
         with Spent() as spent:
             filled.write(bytes(60_000_000))
-        assert 50 < spent.told()["growth_mb"] < 200
+        assert 50 < spent.measured()["growth_mb"] < 200
         assert resident("VmRSS") > len(filled) / 1e6
     with Spent() as nothing:
         pass
-    assert nothing.told()["growth_mb"] < 5
+    assert nothing.measured()["growth_mb"] < 5
 
 
 def test_bad_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +232,7 @@ def test_the_ends_of_an_axis_can_be_built_and_an_epoch_is_told() -> None:
 
 def test_a_forecast_is_held_beside_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(WORKS, "dense", replace(WORKS["dense"], widths=(20, 5), images=1000))
-    told = foretold("dense")
+    told = prediction_error("dense")
     assert told["error"] == pytest.approx(abs(told["predicted"] / told["seconds"] - 1))
 
 
@@ -294,7 +294,7 @@ def test_rows_of_before_are_migrated_without_changing_a_number(
     assert rows[rows["measure"] == LOAD]["value"].tolist() == [1.5, 1.5, 2.5, 2.5]
     capsys.readouterr()
     assert migrate_rows.main([str(tmp_path)]) == 2
-    assert "is not a table of the benchmark in its old form" in capsys.readouterr().err
+    assert "is not a benchmark table in the old format" in capsys.readouterr().err
     session = benchmark.STUDY.session(["--out", str(tmp_path), "--only", "utilisation"])
     session.begin()
     session.prepare()  # the folder is one of the benchmark's now
@@ -304,8 +304,8 @@ def test_rows_of_before_are_migrated_without_changing_a_number(
     ("old", "new", "told"),
     [
         ("utilisation,", "beauty,", "has rows of 'beauty/"),
-        ("0.0144292", "nan", "needs a finite number"),
-        (",1.5,0a1b2c3\n", ",1.6,0a1b2c3\n", "tells different loads"),
+        ("0.0144292", "nan", "which must hold finite numbers"),
+        (",1.5,0a1b2c3\n", ",1.6,0a1b2c3\n", "has different loads"),
     ],
 )
 def test_rows_of_before_that_are_none_are_left_as_they_are(

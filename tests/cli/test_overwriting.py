@@ -155,7 +155,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "use's page": ("map.html", lambda out: prepare(projection.STUDY, out)),
     "judge": ("worst.png", lambda out: score_images(context(out, images(out / "images")), RunSpec())),
     "map": ("map.csv", lambda out: map_all(context(out, images(out / "images")), [RunSpec()])),
-    "noisy": ("restored/003.png", lambda out: denoising.restore_own(context(out, images(out / "images", 4)))),
+    "noisy": ("restored/003.png", lambda out: denoising.restore_noisy_folder(context(out, images(out / "images", 4)))),
     "benchmark": ("README.md", lambda out: main(benchmark.STUDY, ["--out", str(out)])),
     "benchmark's rows": ("rows.csv", lambda out: main(benchmark.STUDY, ["--out", str(out)])),
     "endurance": ("README.md", lambda out: main(endurance.STUDY, ["--out", str(out)])),
@@ -200,11 +200,11 @@ def test_what_a_denoiser_restored_is_restored_again(tmp_path: Path) -> None:
         context(tmp_path, images(tmp_path / "images", 40), denoising.STUDY),
         tmp_path / "restored" / "003.png",
     )
-    assert denoising.restore_own(given) == 0
+    assert denoising.restore_noisy_folder(given) == 0
     written.write_bytes(b"")
-    assert denoising.restore_own(given) == 0
+    assert denoising.restore_noisy_folder(given) == 0
     assert written.read_bytes()
     Denoiser.load(tmp_path / "denoiser.safetensors")
     torch.save({}, tmp_path / "denoiser.safetensors")  # of another program
     with pytest.raises(InputError, match=r"denoiser\.safetensors exists already and was not written by this command"):
-        denoising.restore_own(given)
+        denoising.restore_noisy_folder(given)

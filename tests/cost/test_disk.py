@@ -107,8 +107,8 @@ def test_a_study_writes_at_most_what_was_counted_and_about_half_of_it(
     counted: list[tuple[int, int]] = []
     (tmp_path / "store").mkdir()
     shutil.copy(database, tmp_path / "store")
-    before, real = on_disk(tmp_path / "store"), disk_check.room
-    monkeypatch.setattr(disk_check, "room", lambda *given: counted.append(real(*given)) or counted[0])
+    before, real = on_disk(tmp_path / "store"), disk_check.bytes_needed
+    monkeypatch.setattr(disk_check, "bytes_needed", lambda *given: counted.append(real(*given)) or counted[0])
     words = ["--jobs", "1", "--classification", "{updates: 5, checks: 1}", "--store", str(tmp_path / "store")]
     assert main(STUDY, [*STUDIES[name], *words, "--out", str(tmp_path / "out")]) == 0
     written = on_disk(tmp_path / "store") - before, on_disk(tmp_path / "out")
@@ -169,15 +169,15 @@ def test_what_is_there_already_is_not_counted_again(toy: Splits, tmp_path: Path)
     given = options("layerwise", parser("p", "q", STUDY.arm_names).parse_args(words.split()))
     store, splits = open_store(tmp_path), load(given.base)
     jobs = list(plan(STUDY, given, splits))
-    everything = disk_check.room(given, store, jobs, splits)
-    assert disk_check.room(given, store, jobs[:4], splits)[0] < everything[0]
+    everything = disk_check.bytes_needed(given, store, jobs, splits)
+    assert disk_check.bytes_needed(given, store, jobs[:4], splits)[0] < everything[0]
     per_epoch = Order(len(splits.train), 128, 0).updates_per_epoch
     work = store.root / "work" / jobs[0].spec.id
     work.mkdir(parents=True)
     (work / "phase-1.safetensors").write_bytes(b"")
     assert len(jobs[0].spec.phases(per_epoch)) == 2
-    assert disk_check.room(given, store, jobs, splits)[0] < everything[0]
-    assert disk_check.room(replace(given, resume=False), store, jobs, splits) == everything
+    assert disk_check.bytes_needed(given, store, jobs, splits)[0] < everything[0]
+    assert disk_check.bytes_needed(replace(given, resume=False), store, jobs, splits) == everything
 
 
 # Places
@@ -236,19 +236,19 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 from stacked.util.errors import Unwritable
-from studies.framework.disk_check import check_places
+from studies.framework.disk_check import check_folders
 home = Path({str(tmp_path)!r})
 store = SimpleNamespace(root=home / "store", artifacts=home / "store" / "artifacts", is_local=True)
 os.setgid({NOBODY})
 os.setuid({NOBODY})
-check_places(SimpleNamespace(out=home / "out"), store)
+check_folders(SimpleNamespace(out=home / "out"), store)
 os.chmod(home / "out" / "runs.csv", 0o444)  # it is replaced, not changed
-check_places(SimpleNamespace(out=home / "out"), store)
+check_folders(SimpleNamespace(out=home / "out"), store)
 for what in {whats!r}:
     mode = (home / what).stat().st_mode
     os.chmod(home / what, 0o555)
     try:
-        check_places(SimpleNamespace(out=home / "out"), store)
+        check_folders(SimpleNamespace(out=home / "out"), store)
     except Unwritable as error:
         print(error)
     os.chmod(home / what, mode)

@@ -23,7 +23,7 @@ from stacked.tracking.null_tracker import NullTracker
 from studies.cli.options import Options
 from studies.framework import training_session
 from studies.framework import workers as working
-from studies.framework.main import conduct
+from studies.framework.main import run_session
 from studies.framework.plan import plan
 from studies.framework.training_session import TrainingSession
 from studies.framework.workers import Job
@@ -100,7 +100,7 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
         given = replace(tiny, device="meta", resume=resume, deterministic=not resume)
         before = torch.get_num_threads()
         wanted = replace(job, given=given, threads=before + 1)
-        assert working.work_one(wanted, theirs, never) == {"run": job.spec.id}
+        assert working.run_job(wanted, theirs, never) == {"run": job.spec.id}
         assert kept.pop() == (tiny.out, {"run": job.spec.id}, [], {}, STUDY.arm_names)
         spec, splits, more = ran.pop()
         assert spec == job.spec
@@ -138,7 +138,7 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
         return iter(())
 
     monkeypatch.setattr(running, "load", loading)
-    monkeypatch.setattr(training_session, "work", working)
+    monkeypatch.setattr(training_session, "run_jobs", working)
     monkeypatch.setattr(tracker, "open_store", lambda path: Store("http://nowhere", path))
     monkeypatch.setattr(studies.record.runs, "finished", lambda out: {job.spec.id for job in jobs[:3]})
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
@@ -147,7 +147,7 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
     monkeypatch.setattr(studies.framework.ui, "tell", lambda *_, **__: None)
     for resume, download, left in ((True, False, jobs[3:]), (False, True, jobs)):
         wanted = replace(tiny, resume=resume, download=download)
-        assert conduct(TrainingSession(STUDY, wanted), "command") == 0
+        assert run_session(TrainingSession(STUDY, wanted), "command") == 0
         assert [job.spec for job in todo[-1][0]] == [job.spec for job in left]
         assert todo[-1][1] == 1
         assert asked[-1] == (tiny.base, "there", download)

@@ -22,7 +22,7 @@ from stacked.data.formats.split import Split, Splits
 from stacked.data.shared import Place, Reader, shared
 from stacked.runtime import free_memory
 from stacked.util.errors import InputError
-from studies.framework.workers import RECEIVED, prepare
+from studies.framework.workers import WORKER_DATA, prepare_worker
 from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +95,7 @@ def own_memory() -> int:
 
 def reads_all(folder: Path, readers: int) -> tuple[int, int, int]:
     """Read all images, wait for others to have done so, and tell (their sum, this one's share of them, memory of its own)."""
-    splits = RECEIVED[0].splits
+    splits = WORKER_DATA[0].splits
     before = own_memory()
     total = sum(int(part.images.sum()) for part in (splits.train, splits.valid, splits.test))
     (folder / str(os.getpid())).touch()
@@ -119,7 +119,7 @@ def test_images_are_in_memory_once_for_all_workers(tmp_path: Path) -> None:
     with shared(splits) as place:
         assert before - own_memory() > 0.9 * size  # moved, not copied
         pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=prepare, initargs=(os.getpid(), place)
+            workers, multiprocessing.get_context("spawn"), initializer=prepare_worker, initargs=(os.getpid(), place)
         )
         with pool:
             told = [future.result() for future in [pool.submit(reads_all, tmp_path, workers) for _ in range(workers)]]

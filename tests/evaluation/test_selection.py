@@ -99,7 +99,7 @@ def test_tables_say_on_how_many_labels_was_selected(splits: Splits) -> None:
             for seed in (0, 1)
         ]
     )
-    told = "Classifiers were selected on labelled validation images: "
+    told = "The classifiers' settings were selected on labelled validation images: "
     assert selection_note(rows) == f"{told}100 for 100 labels, 1,000 for all labels. "
     older = rows.drop(columns=[name for name in rows if "valid_labels" in name])  # rows that do not say it
     assert selection_note(older) == f"{told}1,000 for 100 labels, 1,000 for all labels. "

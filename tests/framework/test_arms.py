@@ -14,7 +14,7 @@ from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
 from stacked.spec.growth import POLICIES, Phase, Updates
 from studies.design.arms import Arm
-from studies.framework.compute_budget import budgets, costs, scale
+from studies.framework.compute_budget import budgets, cost_function, find_scale
 from studies.framework.training_study import TrainingStudy
 from tests.helpers.splits import toy_splits
 
@@ -104,7 +104,7 @@ def spent(arm: Arm, budget: Budget, equal: str) -> float:
     spec = arm.spec(BASE)
     order = Order(len(SPLITS.train), spec.optimisation.batch_size, 0)
     phases = replace(spec, budget=budget).phases(order.updates_per_epoch)
-    return costs(spec, SPLITS, order, equal, "cpu")(phases)
+    return cost_function(spec, SPLITS, order, equal, "cpu")(phases)
 
 
 @pytest.mark.parametrize("equal", ["flops", "updates"])
@@ -149,7 +149,9 @@ def test_what_is_budgeted_is_what_a_run_records(policy: str, epochs: float) -> N
         classification=Classification(labels=()),
     )
     phases = spec.phases(4)
-    predicted = {equal: costs(spec, SPLITS, Order(150, 32, 0), equal, "cpu")(phases) for equal in ("flops", "updates")}
+    predicted = {
+        equal: cost_function(spec, SPLITS, Order(150, 32, 0), equal, "cpu")(phases) for equal in ("flops", "updates")
+    }
     row = run(spec, SPLITS).row
     assert row["updates"] == predicted["updates"]
     assert row["gflop"] * 1e9 == pytest.approx(predicted["flops"], rel=1e-12)
@@ -168,11 +170,14 @@ def test_an_arm_with_a_budget_of_its_own_keeps_it() -> None:
 @pytest.mark.parametrize(
     ("updates", "says"),
     [
-        (lambda n: 5, "with twice the budget it costs 5 and no more than 5 with it"),
-        (lambda n: 5000, "with twice the budget it costs 5,000 and no more than 5,000 with it"),
-        (lambda n: max(1, 100 - n), "with twice the budget it costs 86 and no more than 93 with it"),
-        (lambda n: min(n, 20), "of 21 it costs no more than 20, however large the budget is"),
-        (lambda n: 10 if n == 21 else n, "with 3 times the budget it costs 10 and with 2 times 14"),
+        (lambda n: 5, "its cost does not increase with its budget: 5 with the budget, 5 with twice"),
+        (lambda n: 5000, "its cost does not increase with its budget: 5,000 with the budget, 5,000 with twice"),
+        (lambda n: max(1, 100 - n), "its cost does not increase with its budget: 93 with the budget, 86 with twice"),
+        (lambda n: min(n, 20), "its cost reaches 20 at most, less than 21, whatever the budget"),
+        (
+            lambda n: 10 if n == 21 else n,
+            "its cost falls while its budget grows: 14 with 2 times the budget, 10 with 3 times",
+        ),
     ],
     ids=["constant, cheap", "constant, dear", "decreasing", "bounded", "not monotone"],
 )
@@ -187,7 +192,7 @@ def test_an_arm_whose_cost_does_not_follow_its_budget_is_refused(
 
     monkeypatch.setitem(POLICIES, "fixed", fixed)
     base = replace(BASE, budget=Budget((7.0,), 7.0, "updates"))
-    with pytest.raises(InputError, match=f"^arm 'slow', of policy 'fixed', cannot be given as many .*: {says}"):
+    with pytest.raises(InputError, match=f"^arm 'slow' with policy 'fixed' cannot have as many .*: {says}"):
         budgets(base, SPLITS, [Arm("slow", "fixed")], "updates", Arm("greedy+finetune"))
 
 
@@ -197,9 +202,9 @@ def test_a_cost_may_fall_a_little_while_the_budget_grows() -> None:
     def cost(fall: float) -> Callable[[float], float]:
         return lambda factor: 1000 * factor - fall * (factor > 2.4)
 
-    assert cost(140)(scale(cost(140), 2270)) == pytest.approx(2270)
-    with pytest.raises(InputError, match=r"with 2\.5 times the budget it costs 2,300 and with 2\.375 times 2,375"):
-        scale(cost(200), 2270)
+    assert cost(140)(find_scale(cost(140), 2270)) == pytest.approx(2270)
+    with pytest.raises(InputError, match=r"2,375 with 2\.375 times the budget, 2,300 with 2\.5 times"):
+        find_scale(cost(200), 2270)
 
 
 def test_an_arm_that_cannot_be_trained_can_still_be_the_measure() -> None:
@@ -218,7 +223,7 @@ def test_supervised_arms_are_charged_for_what_they_read() -> None:
     base = replace(BASE, optimisation=replace(BASE.optimisation, recalibrate=False))  # which goes by the epoch
     phases = [Arm("supervised").spec(base).phases(4), few.spec(base).phases(4)]
     found = [
-        costs(arm.spec(base), SPLITS, Order(150, 32, 0), "flops", "cpu")(p)
+        cost_function(arm.spec(base), SPLITS, Order(150, 32, 0), "flops", "cpu")(p)
         for arm, p in zip((Arm("supervised"), few), phases, strict=True)
     ]
     encode = 2 * 4 * 36 * 9

@@ -21,10 +21,10 @@ from stacked.tracking.backend.store import Store
 from stacked.util.errors import InputError
 from studies.framework.main import main
 from studies.framework.plan import plan
-from studies.framework.trials import planned
-from studies.framework.workers import Job, Row, work
+from studies.framework.trials import plan_trials
+from studies.framework.workers import Job, Row, run_jobs
 from studies.pretraining.layerwise import STUDY
-from studies.record.lock import alone
+from studies.record.lock import locked_record
 from tests.helpers.options import given
 from tests.helpers.splits import toy_splits
 
@@ -33,7 +33,7 @@ from tests.helpers.splits import toy_splits
 class Tells(Job):
     """A job that tells in which process, and on which data, it was done."""
 
-    def do(self, splits: Splits, stop: Callable[[], bool]) -> Row:
+    def run(self, splits: Splits, stop: Callable[[], bool]) -> Row:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(0.5)  # so that no process does two
         return {"digest": splits.digest, "process": os.getpid()}
@@ -61,7 +61,7 @@ def test_runs_get_the_images_that_were_read_whatever_becomes_of_their_files(
     splits = data.load("folder:images", data_dir=tmp_path, image_size=8, grey=True)
     digest = splits.digest
     shutil.rmtree(folder)
-    rows = list(work(telling(jobs, digest), processes, splits))
+    rows = list(run_jobs(telling(jobs, digest), processes, splits))
     assert [row["digest"] for row in rows] == [digest] * 2
     assert len({row["process"] for row in rows}) == processes
 
@@ -70,9 +70,9 @@ def test_runs_get_the_images_that_were_read_whatever_becomes_of_their_files(
 def test_other_data_than_those_of_the_record_are_refused_and_nothing_is_recorded(
     processes: int, jobs: list[Job], tmp_path: Path
 ) -> None:
-    told = rf"^the images of toy changed while the study ran, and are not those of {tmp_path / 'out' / 'configuration.json'}"
+    told = rf"^the images of toy changed while the study ran: they differ from those of {tmp_path / 'out' / 'configuration.json'}"
     with pytest.raises(InputError, match=told):
-        list(work(telling(jobs, "another"), processes, toy_splits()))
+        list(run_jobs(telling(jobs, "another"), processes, toy_splits()))
     assert not (tmp_path / "out" / "runs.csv").exists()
 
 
@@ -80,7 +80,7 @@ def test_jobs_and_trials_know_the_digest_of_their_data(jobs: list[Job]) -> None:
     splits = toy_splits()
     assert {job.data for job in jobs} == {splits.digest}
     options = replace(jobs[0].given, tune=2)
-    trials = list(planned(STUDY, options, splits, 1))
+    trials = list(plan_trials(STUDY, options, splits, 1))
     assert {trial.data for trial in trials} == {splits.without_test().digest}
 
 
@@ -90,7 +90,7 @@ def test_a_folder_in_which_another_process_works_is_not_given_a_configuration(
     """That of the second would stand beside the rows of the first."""
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     out = tmp_path / "out"
-    with alone(out):
+    with locked_record(out):
         assert main(STUDY, ["--smoke", "--out", str(out)]) == 2
     assert f"another process works in {out}: wait for it to end" in capsys.readouterr().err
     assert not (out / "configuration.json").exists()

@@ -20,7 +20,7 @@ from stacked.tracking.backend.store import open_store
 from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 from studies.design.arms import Arm
-from studies.framework.compute_budget import budgets, costs
+from studies.framework.compute_budget import budgets, cost_function
 from studies.framework.main import main
 from studies.framework.replay import replay
 from studies.pretraining.layerwise import STUDY
@@ -139,7 +139,7 @@ def test_the_same_command_trains_nothing_again(smoke: tuple[Path, Path, subproce
     again = layerwise("--smoke", "--out", str(out), "--store", str(store))
     assert again.returncode == 0
     assert "4 finished already" in again.stderr
-    assert "arms are not tuned for these settings: --tune N does that, with N trials for each\n" in again.stderr
+    assert "arms are not tuned for these settings: --tune N tunes them, with N trials for each arm\n" in again.stderr
     assert (out / "runs.csv").read_bytes() == before
 
 
@@ -186,7 +186,7 @@ def changed(home: Path, what: str) -> None:
             r"^MLflow lacks [a-z+]+/s0: images/\S+ [0-9a-f]{8}; MLflow has [a-z+]+/s0: images/\S+ e3b0c442",
         ),
         ("a model that is no run's", "^MLflow has nobody: MLmodel besides$"),
-        ("a file that was half written", r"^out/figures/\.stacked-0123456789abcdef\.part was left$"),
+        ("a file that was half written", r"^temporary file out/figures/\.stacked-0123456789abcdef\.part was left$"),
         ("update runs set status = 'RUNNING' where name = 'joint/s0'", "MLflow has runs .*'RUNNING': 1"),
         ("delete from runs where name = 'joint/s0 joint'", "MLflow has run joint/s0 joint 0 times, not 1"),
         ("update runs set name = 'joint/s0' where name = 'greedy/s0'", "MLflow has run joint/s0 2 times, not 1"),
@@ -200,7 +200,7 @@ def changed(home: Path, what: str) -> None:
         ),
         (
             "update logged_models set status = 1 where model_id = MODEL",
-            r"MLflow has a model encoder-[a-z+]+-s0 that is PENDING",
+            r"MLflow has a model encoder-[a-z+]+-s0 with status PENDING",
         ),
         (
             "insert into logged_models select model_id || 'x', experiment_id, name, artifact_location, creation_timestamp_ms, "
@@ -465,7 +465,7 @@ def test_budgets_are_equal(equal: str) -> None:
     splits = load_data("digits")
     found = budgets(BASE, splits, STUDY.arms, equal, STUDY.arm(STUDY.measure_of))
     order = Order(len(splits.train), BASE.optimisation.batch_size, 0)
-    cost = costs(BASE, splits, order, equal, "cpu")
+    cost = cost_function(BASE, splits, order, equal, "cpu")
     spent = {arm: cost(POLICIES[arm](2, found[arm].in_updates(2, 1))) for arm in STUDY.arm_names}
     assert spent["random"] == 0
     for arm in ("greedy", "joint"):
@@ -478,8 +478,8 @@ def test_budgets_are_equal(equal: str) -> None:
 def test_budgets_equal_in_seconds_are_measured_once(tmp_path: Path) -> None:
     splits = load(RunSpec(data=BASE.data.__class__("digits")))
     found = budgets(BASE, splits, (Arm("greedy"), Arm("joint")), "seconds", Arm("greedy+finetune"))
-    record.remember_budgets(tmp_path, found)
-    assert record.remembered_budgets(tmp_path) == found
+    record.save_budgets(tmp_path, found)
+    assert record.load_budgets(tmp_path) == found
 
 
 def test_a_record_of_another_configuration_is_refused(tmp_path: Path) -> None:
@@ -487,7 +487,7 @@ def test_a_record_of_another_configuration_is_refused(tmp_path: Path) -> None:
     record.prepare(tmp_path, BASE, "flops", "digest")
     with pytest.raises(InputError, match="equal is 'flops' there and 'updates' here"):
         record.prepare(tmp_path, BASE, "updates", "digest")
-    with pytest.raises(InputError, match="other data of the name 'mnist'"):
+    with pytest.raises(InputError, match="other data with the name 'mnist'"):
         record.prepare(tmp_path, BASE, "flops", "another digest")
     assert json.loads((tmp_path / "configuration.json").read_text())["equal"] == "flops"
     (tmp_path / "configuration.json").write_text("{")

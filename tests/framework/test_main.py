@@ -11,9 +11,9 @@ import pytest
 
 from stacked.util.errors import Diverged, InputError, Interrupted
 from studies.design.study import Session, Study
-from studies.framework.main import conduct, main
+from studies.framework.main import main, run_session
 from studies.record import index
-from studies.record.lock import alone
+from studies.record.lock import locked_record
 
 
 class Steps(Session):
@@ -91,13 +91,13 @@ def test_a_session_that_does_something_else_touches_no_folder(tmp_path: Path) ->
 
 def test_the_folder_is_locked_while_rows_are_made_and_free_after(tmp_path: Path) -> None:
     def act(out: Path) -> None:
-        with pytest.raises(InputError, match="another process works in"), alone(out):
+        with pytest.raises(InputError, match="another process works in"), locked_record(out):
             pass
 
     steps = Steps(tmp_path / "out", act)
     assert main(toy(steps), ["--seeds", "2"]) == 0
     assert steps.called == WHOLE
-    with alone(tmp_path / "out"):
+    with locked_record(tmp_path / "out"):
         pass
 
 
@@ -116,9 +116,9 @@ def fails(error: BaseException) -> Callable[[Path], object]:
         (
             fails(Interrupted("stopped as asked")),
             130,
-            "python -m studies.toy: interrupted; what is done is kept, and the",
+            "python -m studies.toy: interrupted; finished results are saved; the",
         ),
-        (shutil.rmtree, 1, "was removed while this command worked in it: the rows that there were are written again"),
+        (shutil.rmtree, 1, "was removed while this command worked in it: its rows were written again"),
     ],
 )
 def test_what_ends_a_session_early_is_said_in_a_line(
@@ -131,7 +131,7 @@ def test_what_ends_a_session_early_is_said_in_a_line(
     assert said in told
     assert "\n" not in told
     assert (tmp_path / "out" / "rows.csv").read_text() == "method\n0\n"
-    with alone(tmp_path / "out"):
+    with locked_record(tmp_path / "out"):
         pass
 
 
@@ -147,7 +147,7 @@ def test_words_that_are_not_allowed_are_said_and_nothing_is_opened(
 def test_a_session_that_was_asked_to_stop_makes_no_page(tmp_path: Path) -> None:
     steps = Steps(tmp_path / "out", nothing)
     with pytest.raises(Interrupted):
-        conduct(steps, "command", lambda: True)
+        run_session(steps, "command", lambda: True)
     assert steps.called == ["begin", "prepare", "row", "row"]
 
 

@@ -252,12 +252,12 @@ def test_words_change_nothing_else() -> None:
     [
         (
             ["--channels", "8"],
-            "--channels has no effect here, where the stack is given stage by stage: use --stack '{stages: ",
+            "--channels has no effect here, because the stack is given stage by stage: use --stack '{stages: ",
         ),
         (["--kind", "conv-pool", "--smoke"], "--kind has no effect here"),
         (
             ["--evaluation", "{every: 5}"],
-            "evaluation 'every' is not allowed: leave it out, it follows from the budgets",
+            "evaluation 'every' is not allowed: leave it out, because it follows from the budgets",
         ),
         (["--evaluation", "{until: 5}"], "evaluation 'until' is not allowed: leave it out"),
     ],

@@ -13,7 +13,7 @@ from stacked.spec import Budget, RunSpec, StackSpec
 from studies.design.arms import Arm
 from studies.framework import compute_budget
 from studies.framework.main import main
-from studies.framework.threads import limited
+from studies.framework.threads import thread_limit
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.splits import toy_splits
 
@@ -25,15 +25,15 @@ def now() -> tuple[int, set[int]]:
 
 def test_torch_and_blas_are_limited_and_given_back_also_after_a_fault() -> None:
     before = now()
-    with limited(before[0] + 1):
+    with thread_limit(before[0] + 1):
         assert now()[0] == before[0] + 1
     assert now() == before
-    with limited(2):
+    with thread_limit(2):
         inside = now()
         assert inside[1] == {2}
-        with limited(1):
+        with thread_limit(1):
             assert now() == (1, {1})
-        with pytest.raises(ZeroDivisionError), limited(1):
+        with pytest.raises(ZeroDivisionError), thread_limit(1):
             1 / 0  # noqa: B018
         assert now() == inside
     assert now() == before
@@ -47,11 +47,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     @contextmanager
     def noted(count: int) -> Iterator[None]:
         numbers.append(count)
-        with limited(count):
+        with thread_limit(count):
             yield
 
-    monkeypatch.setattr(compute_budget, "limited", noted)
-    monkeypatch.setattr("studies.framework.threads.limited", noted)
+    monkeypatch.setattr(compute_budget, "thread_limit", noted)
+    monkeypatch.setattr("studies.framework.threads.thread_limit", noted)
     return numbers
 
 

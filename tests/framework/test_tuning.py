@@ -23,15 +23,15 @@ from studies.cli.options import MOST_SEEDS, Options
 from studies.design.arms import Arm
 from studies.design.search import Among, LogRange, Times, places
 from studies.framework import trials, tuning
-from studies.framework.compute_budget import costs
-from studies.framework.plan import plan, settings
+from studies.framework.compute_budget import cost_function
+from studies.framework.plan import plan, tuned_settings
 from studies.framework.training_study import TrainingStudy
 from studies.papers.hinton2006 import STUDY as HINTON2006
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICY_STUDY
 from studies.record import runs as record
 from studies.report.tuning import draw_tuning, expected_best, tuning_note
-from studies.statistics.trials import best, edges, load_choices, load_trials, validated
+from studies.statistics.trials import best, edges, load_choices, load_trials, validation_results
 from tests.helpers.splits import toy_splits
 
 BASE = RunSpec(
@@ -115,7 +115,7 @@ def test_places_are_the_same_whenever_and_however_many_are_drawn() -> None:
 
 
 def test_every_arm_has_the_space_of_the_study_but_for_what_it_sets_itself() -> None:
-    spaces = {arm.name: trials.space_of(TOY, arm, BASE) for arm in TOY.arms}
+    spaces = {arm.name: trials.search_space(TOY, arm, BASE) for arm in TOY.arms}
     assert spaces["joint"] == spaces["greedy"] == TOY.search
     assert spaces["greedy+finetune"] == {**TOY.search, "budget.end_to_end": LogRange(0.75, 96.0)}
     assert spaces["own"].keys() == TOY.search.keys() - {"optimisation.schedule"} | {"stack.gain"}
@@ -130,7 +130,7 @@ def test_every_arm_has_the_space_of_the_study_but_for_what_it_sets_itself() -> N
 
 def test_trials_differ_in_what_is_drawn_alone_and_cost_the_same(tmp_path: Path) -> None:
     toy = toy_splits()
-    planned = list(trials.planned(TOY, given(tmp_path), toy, 1))
+    planned = list(trials.plan_trials(TOY, given(tmp_path), toy, 1))
     assert [(one.number, one.arm) for one in planned[:4]] == [
         (0, arm) for arm in ("greedy", "greedy+finetune", "joint", "own")
     ]
@@ -150,7 +150,7 @@ def test_trials_differ_in_what_is_drawn_alone_and_cost_the_same(tmp_path: Path) 
             one.spec, budget=bare.budget, seed=0, evaluation=BASE.evaluation, classification=BASE.classification
         ) == dataclasses.replace(bare, seed=0)
         order = study_order(one.spec, toy)
-        cost = costs(one.spec, toy, order, "flops", "cpu")(one.spec.phases(order.updates_per_epoch))
+        cost = cost_function(one.spec, toy, order, "flops", "cpu")(one.spec.phases(order.updates_per_epoch))
         goal = goal or cost
         assert cost == pytest.approx(goal, rel=0.1)  # whole updates of batches of up to 128 of few images
 
@@ -165,7 +165,7 @@ def test_every_committed_study_can_tune_each_of_its_trained_arms() -> None:
     for one in (LAYERWISE, POLICY_STUDY, HINTON2006):
         base = one.given([]).base
         for arm in one.arms:
-            space = trials.space_of(one, arm, base)
+            space = trials.search_space(one, arm, base)
             assert bool(space) == (arm.grows_by != "random")
             for place in (0.0, 0.5, 1.0):  # a spec that exists can run
                 arm.with_values({name: within.at(place) for name, within in space.items()}).spec(base)
@@ -179,8 +179,8 @@ def test_every_committed_study_can_tune_each_of_its_trained_arms() -> None:
 def test_trials_are_measured_on_validation_images_and_nothing_else(tmp_path: Path, splits: Splits) -> None:
     poisoned = dataclasses.replace(splits, test=splits.test.take(splits.test.labels.new_zeros(0)))  # none can be read
     (tmp_path / "out").mkdir()
-    trial = next(iter(trials.planned(TOY, given(tmp_path), splits, 1)))
-    row = trial.do(poisoned, lambda: False)
+    trial = next(iter(trials.plan_trials(TOY, given(tmp_path), splits, 1)))
+    row = trial.run(poisoned, lambda: False)
     from stacked.evaluation.evaluate import reconstruction
     from stacked.runs.run import run
 
@@ -250,7 +250,9 @@ def test_settings_are_chosen_before_the_test_set_is_read(tmp_path: Path, splits:
     record.add(
         options_.out, {"run": BASE.id, "arm": "joint", "seed": 0, "status": "finished", "spec": to_json(BASE)}, [], {}
     )
-    with pytest.raises(InputError, match=r"before which settings must be chosen: give --tune another --out"):
+    with pytest.raises(
+        InputError, match=r"which read the test set; settings must be chosen before: give --tune another --out"
+    ):
         tune(TOY, options_, splits)
     with pytest.raises(InputError, match="--equal seconds"):
         tune(TOY, dataclasses.replace(options_, equal="seconds"), splits)
@@ -293,7 +295,7 @@ def rows_of(**arms: list[float | None]) -> pd.DataFrame:
 
 def test_a_trial_that_failed_or_is_not_finite_is_the_worst() -> None:
     rows = rows_of(a=[None, math.nan, 0.3, 0.2, math.inf])
-    assert list(validated(rows, "a", "recon_mse", False)) == [math.inf, math.inf, 0.3, 0.2, math.inf]
+    assert list(validation_results(rows, "a", "recon_mse", False)) == [math.inf, math.inf, 0.3, 0.2, math.inf]
     found = best(rows, "a", "recon_mse", False)
     assert found is not None
     assert found["trial"] == 3
@@ -315,8 +317,14 @@ def test_the_expected_best_is_the_mean_over_all_subsets(higher: bool) -> None:
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        ({"joint": [0.1, 0.2], "greedy": [0.1]}, r"as many trials, and of 2 greedy has 1: give --tune with all --arms"),
-        ({"joint": [None, None]}, r"no trial of arm 'joint' finished: widen its search space"),
+        (
+            {"joint": [0.1, 0.2], "greedy": [0.1]},
+            r"the same number of trials, 2, but greedy has 1: give --tune 2 with all --arms",
+        ),
+        (
+            {"joint": [None, None]},
+            r"no trial of arm 'joint' finished: see the reasons in .*trials\.csv, or widen its search space",
+        ),
     ],
 )
 def test_arms_are_chosen_from_as_many_trials(tmp_path: Path, arms: Any, message: str) -> None:
@@ -344,9 +352,9 @@ def test_the_projects_choices_are_used_with_its_own_settings_alone(tmp_path: Pat
         told = [*words.split(), "--out", str(tmp_path / "none")]
         return chosen.given(told)
 
-    assert settings(chosen, of("--seeds 2 --arms joint --data kmnist")) == values
+    assert tuned_settings(chosen, of("--seeds 2 --arms joint --data kmnist")) == values
     for words in ("--lr 0.02", "--channels 4 8", "--epochs 2"):
-        assert settings(chosen, of(words)) == {}
+        assert tuned_settings(chosen, of(words)) == {}
 
 
 @pytest.mark.parametrize("one", [LAYERWISE, POLICY_STUDY, HINTON2006], ids=lambda one: one.name)

@@ -23,7 +23,7 @@ from stacked.runs.checkpoint import position
 from stacked.runtime.interruption import Interruption
 from stacked.util.errors import InputError, Interrupted
 from studies.framework import workers as working
-from studies.framework.workers import PATIENCE, end, prepare, work
+from studies.framework.workers import GRACE_SECONDS, prepare_worker, run_jobs, stop_workers
 from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +117,7 @@ def test_workers_are_replaced_asked_and_not_left_behind(
     assert not any(map(alive, now))
     with sqlite3.connect(tmp_path / "store" / "mlflow.db") as store:
         assert {status for (status,) in store.execute("select status from runs")} == {"KILLED"}
-    assert b"the same command goes on from there" in (tmp_path / "log").read_bytes()
+    assert b"the same command continues from there" in (tmp_path / "log").read_bytes()
 
     # the first process is killed: its workers do not outlive it by much
     reached, process = places(tmp_path), studies()
@@ -148,7 +148,9 @@ def is_stuck(begun: Path) -> None:
 @contextmanager
 def one_of_two_at_work(what: Callable[[Path], Any], folder: Path) -> Iterator[Future[Any]]:
     """Two workers, of which one waits; after the context no worker is left, and nobody waits for one."""
-    pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), initializer=prepare, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(
+        2, multiprocessing.get_context("spawn"), initializer=prepare_worker, initargs=(os.getpid(),)
+    )
     running, other = pool.submit(what, folder / "begun"), pool.submit(os.getpid)
     assert other.result(60) != os.getpid()
     wait_for((folder / "begun").exists)
@@ -163,29 +165,29 @@ def one_of_two_at_work(what: Callable[[Path], Any], folder: Path) -> Iterator[Fu
 def test_a_worker_that_waits_does_not_keep_the_others_from_ending(tmp_path: Path) -> None:
     with one_of_two_at_work(trains, tmp_path) as running:
         began = time.monotonic()
-        end(multiprocessing.active_children(), [running])
+        stop_workers(multiprocessing.active_children(), [running])
         assert running.result(0) == "kept"
-        assert time.monotonic() - began < 0.5 * PATIENCE
+        assert time.monotonic() - began < 0.5 * GRACE_SECONDS
 
 
 def test_workers_are_ended_also_when_their_parent_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(working, "PATIENCE", 1.0)
+    monkeypatch.setattr(working, "GRACE_SECONDS", 1.0)
     with one_of_two_at_work(is_stuck, tmp_path) as running, Interruption(grace=0.65):
         os.kill(os.getpid(), signal.SIGTERM)  # and 0.65 seconds later, while it waits, again
         began = time.monotonic()
-        end(multiprocessing.active_children(), [running])
+        stop_workers(multiprocessing.active_children(), [running])
         assert time.monotonic() - began >= 0.9
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_what_waits_is_not_begun_when_it_is_time_to_end(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(working, "work_one", lambda *_: pytest.fail("it was begun"))
+    monkeypatch.setattr(working, "run_job", lambda *_: pytest.fail("it was begun"))
     jobs = [SimpleNamespace(arm="joint"), SimpleNamespace(arm="greedy")]
     with pytest.raises(Interrupted):
-        list(work(jobs, processes, toy_splits(), lambda: True))  # type: ignore[arg-type]
-    assert list(work([], processes, toy_splits(), lambda: True)) == []
+        list(run_jobs(jobs, processes, toy_splits(), lambda: True))  # type: ignore[arg-type]
+    assert list(run_jobs([], processes, toy_splits(), lambda: True)) == []
 
 
 def attended() -> None:
@@ -228,7 +230,7 @@ import sys
 from types import SimpleNamespace
 from stacked.data import load
 from studies.framework import workers
-workers.work_here = vars
+workers.run_in_worker = vars
 jobs = [
     SimpleNamespace(spec=SimpleNamespace(id=str(k)), arm="joint", label=f"joint, seed {k}", number=k, status="finished")
     for k in range(3)
@@ -237,19 +239,19 @@ jobs = [
 
 
 def test_a_program_that_is_typed_has_workers_too() -> None:
-    code = PLAIN + "print(sorted(row['number'] for row in workers.work(jobs, 2, load('digits'))))"
+    code = PLAIN + "print(sorted(row['number'] for row in workers.run_jobs(jobs, 2, load('digits'))))"
     done = subprocess.run([sys.executable, "-"], input=code, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "[0, 1, 2]\n"), done.stderr
 
 
 def test_a_script_that_starts_a_study_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(PLAIN + "print(list(workers.work(jobs, 2, load('digits'))))")
+    (tmp_path / "script.py").write_text(PLAIN + "print(list(workers.run_jobs(jobs, 2, load('digits'))))")
     words = [sys.executable, str(tmp_path / "script.py")]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "memory" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith(
-        "stacked.util.errors.InputError: no worker process could be started: in a script of your own start the study below "
-        "`if __name__ == '__main__':`, or give --jobs 1"
+        "stacked.util.errors.InputError: no worker process could be started: a script must call the study below "
+        "`if __name__ == '__main__':`; or give --jobs 1"
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
-from studies.record.samples import keep, kept
+from studies.record.samples import load_arrays, save_arrays
 from studies.statistics.measures import Measure
 
 CALLS: list[int] = []
@@ -21,11 +21,11 @@ def method(context: Context, seed: int) -> Iterator[Measurement]:
     CALLS.append(seed)
     yield Measurement("ours", "few", "score", 0.5 + seed)
     yield Measurement("ours", "many", "score", 0.5 + seed)
-    keep(context.out, "ours", {"images": np.zeros((2, 1, 4, 4), np.uint8)})
+    save_arrays(context.out, "ours", {"images": np.zeros((2, 1, 4, 4), np.uint8)})
 
 
 def paint(rows: pd.DataFrame, out: Path) -> None:
-    assert kept(out)["ours"]["images"].shape == (2, 1, 4, 4)
+    assert load_arrays(out)["ours"]["images"].shape == (2, 1, 4, 4)
 
 
 DEMO = MeasurementStudy(

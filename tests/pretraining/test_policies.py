@@ -21,7 +21,7 @@ from stacked.spec.growth import GROWTHS, POLICIES
 from studies.design.drawing import Drawing
 from studies.figures.figures import CAPTIONS, Record, drawn
 from studies.figures.style import style
-from studies.framework.compute_budget import budgets, costs
+from studies.framework.compute_budget import budgets, cost_function
 from studies.framework.main import main
 from studies.framework.training_session import block
 from studies.pretraining.growth_figures import draw_growth
@@ -73,7 +73,7 @@ def test_trained_arms_get_equal_flops() -> None:
     base = RunSpec(policy="joint", stack=StackSpec.of("conv", 4, 8), budget=Budget((9.0,), 9.0))
     splits = load(RunSpec(data=DataSpec("digits")))
     found = budgets(base, splits, STUDY.arms, "flops", STUDY.arm(STUDY.measure_of))
-    cost = costs(base, splits, Order(len(splits.train), base.optimisation.batch_size, 0), "flops", "cpu")
+    cost = cost_function(base, splits, Order(len(splits.train), base.optimisation.batch_size, 0), "flops", "cpu")
     phases = {arm: POLICIES[arm](2, found[arm].in_updates(2, 1)) for arm in STUDY.arm_names}
     goal = cost(phases["greedy+finetune"])
     assert cost(phases.pop("random")) == 0
@@ -121,7 +121,7 @@ def test_the_smoke_study_answers_and_draws(smoke: Path) -> None:
     assert {path.stem for path in (smoke / "figures").iterdir()} == set(STUDY.drawings)
     assert "Not drawn" not in page
     assert "## Figures" not in page
-    assert "| peak training memory, MB | codes kept, MB |" in page
+    assert "| peak training memory, MB | cached codes, MB |" in page
     assert "difference from joint" not in page
     assert "| arm | pairs | test MSE per pixel (lower is better) | linear probe accuracy (higher is better) |" in page
 
@@ -236,9 +236,10 @@ def test_quote_joint_best_and_one_tied() -> None:
     )
     assert quote(rows, "joint") == (
         "At equal compute (400 GFLOP of training; 5 seeds), joint reconstructs best, at a test MSE of 0.0100 per pixel; no "
-        "difference from joint was shown for greedy+finetune (+1.0 %). On the linear probe, those that learn from labels "
-        "aside, greedy+finetune (+0.98 points) is better than joint (94.02 %). Growing greedily takes 91 % of the peak "
-        "training memory of joint (14.8 against 16.2 MB), besides 125 MB of kept codes; with fine-tuning it takes 100 %."
+        "difference from joint was shown for greedy+finetune (+1.0 %). On the linear probe greedy+finetune "
+        "(+0.98 points) is better than joint (94.02 %); policies that pretrain with labels are not compared. Greedy growth "
+        "needs 91 % of the peak training memory of joint (14.8 against 16.2 MB), plus 125 MB for cached codes; with "
+        "fine-tuning it needs 100 %."
     )
 
 
@@ -310,9 +311,9 @@ def test_quote_of_a_single_seed_draws_no_conclusion() -> None:
         probe={"greedy": [0.9], "greedy+finetune": [0.91], "joint": [0.92]},
     )
     assert quote(rows, "joint") == (
-        "At equal compute (400 GFLOP of training; 1 seed), greedy+finetune came out best, at a test MSE of 0.00900 per pixel, "
-        "before joint (+11 %) and greedy (+233 %); a single seed shows no spread and allows no conclusion. On the linear "
-        "probe joint came out best, at 92.00 %."
+        "At equal compute (400 GFLOP of training; 1 seed), greedy+finetune has the lowest test MSE, 0.00900 per pixel, "
+        "followed by joint (+11 %) and greedy (+233 %); a single seed allows no conclusion. On the linear probe joint has the "
+        "highest accuracy, 92.00 %."
     )
 
 
@@ -332,7 +333,7 @@ def test_quote_leaves_out_who_did_not_finish_every_seed() -> None:
     rows.loc[lost, "status"] = "failed: the loss became nan"
     said = quote(rows, "joint")
     assert "joint reconstructs best" in said
-    assert said.endswith("Left out, for want of a finished run in every seed, is simultaneous.")
+    assert said.endswith("Left out, because a seed has no finished run: simultaneous.")
     rows.loc[(rows["arm"] == "joint") & (rows["seed"] == 2), "status"] = "failed: x"
     assert "simultaneous reconstructs best" in quote(rows, "joint")
 
@@ -343,7 +344,7 @@ def test_quote_says_whose_compute_or_rate_differs() -> None:
     assert said.startswith(
         "At equal compute (400 GFLOP of training; converge 250; 5 seeds), converge reconstructs best"
     )
-    assert said.endswith("But converge differs from joint in its learning rate's schedule too, not in growth alone.")
+    assert said.endswith("But converge also differs from joint in learning rate or schedule, not only in growth.")
     many = {f"arm {k}": JOINT for k in range(6)} | {"joint": JOINT}
     spent = {f"arm {k}": 100.0 + k for k in range(6)}
     assert quote(made_up(many, gflop=spent), "joint").startswith("With 100 to 400 GFLOP of training (5 seeds), ")

@@ -18,7 +18,7 @@ from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.tracking.tracker import Tracker, open_store
 from studies.framework.main import main
-from studies.reliability.endurance import PROC, STUDY, Sample, endure, held
+from studies.reliability.endurance import PROC, STUDY, Sample, endure, process_resources
 from studies.reliability.endurance_report import Slope, findings, slope
 from tests.helpers.splits import toy_splits
 
@@ -82,23 +82,23 @@ def test_a_page_says_what_grew(columns: dict[str, list[float]], verdict: str, tm
 #: what `held` says of a file, a thread and a child that come and go, in a process that has no others
 HELD = """
 import gc, mmap, subprocess, sys, threading
-from studies.reliability.endurance import held
+from studies.reliability.endurance import process_resources
 gc.collect()
-memory, files, threads, children, objects = held()
+memory, files, threads, children, objects = process_resources()
 kept = [[] for _ in range(100_000)]
 filled, done = mmap.mmap(-1, 50_000_000), threading.Event()  # not from the heap, which may have room left
 filled.write(b"x" * len(filled))
 thread = threading.Thread(target=done.wait)
 thread.start()
 with open(sys.argv[1], "w"), subprocess.Popen(["sleep", "60"]) as child:
-    now = held()
+    now = process_resources()
     child.kill()
 done.set()
 thread.join()
 assert now[1:4] == (files + 1, threads + 1, children + 1), now
 assert now[0] - memory > 0.9 * len(filled) / 1e6
 assert now[4] - objects > 0.9 * len(kept)
-assert held()[1:4] == (files, threads, children)
+assert process_resources()[1:4] == (files, threads, children)
 """
 
 
@@ -128,10 +128,10 @@ def test_runs_in_one_process_leave_no_file_thread_or_process_behind(tmp_path: Pa
             run(replace(spec, seed=seed), splits, work=work, tracker=tracker, checkpoint_every=1)
 
     one(0)
-    before = held()[1:4]
+    before = process_resources()[1:4]
     for seed in range(1, 21):
         one(seed)
-    assert held()[1:4] == before
+    assert process_resources()[1:4] == before
 
 
 def test_an_endurance_test_trains_what_it_says(tmp_path: Path) -> None:
@@ -157,5 +157,5 @@ def test_too_few_phases_are_refused(phases: str, capsys: pytest.CaptureFixture[s
 def test_samples_of_another_time_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "samples.csv").write_text("mine")
     assert main(STUDY, ["--out", str(tmp_path)]) == 2
-    assert f"{tmp_path} holds samples of another time: choose another --out" in capsys.readouterr().err
+    assert f"{tmp_path} holds samples of an earlier session: choose another --out" in capsys.readouterr().err
     assert (tmp_path / "samples.csv").read_text() == "mine"

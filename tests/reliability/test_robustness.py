@@ -113,7 +113,7 @@ def test_what_did_not_arrive_is_a_failure(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(servers, "CASES", [("", "null")])
     monkeypatch.setattr(servers.OddServer, "points", lambda _: {})
     [found] = servers.try_answers(tmp_path)
-    assert (found.outcome, found.detail) == (FAILED, "points are missing, or there twice")
+    assert (found.outcome, found.detail) == (FAILED, "points are missing or duplicate")
 
 
 def test_the_page_counts_outcomes(tmp_path: Path) -> None:
@@ -130,7 +130,9 @@ def test_the_command_writes_a_record_and_fails_where_something_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcomes = [NOTICED]
-    monkeypatch.setattr(study, "attempted", lambda *_: (Attempt("files", "a", "b", each, "", 0.1) for each in outcomes))
+    monkeypatch.setattr(
+        study, "all_attempts", lambda *_: (Attempt("files", "a", "b", each, "", 0.1) for each in outcomes)
+    )
     words = ["--out", str(tmp_path / "out")]
     assert main(study.STUDY, words) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

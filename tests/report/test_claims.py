@@ -285,7 +285,9 @@ def test_our_own_comparisons_say_what_they_leave_possible() -> None:
     lines = [line.split("|") for line in comparisons_table(rows, REFERENCE, claims).splitlines()[2:]]
     found = [line[5].strip() for line in lines]
     assert found[:2] == ["a is lower than b", "equal within 5 %"]
-    assert re.fullmatch(r"no difference was shown, −\d\d\.\d % to \+\d\d\.\d % of d are possible", found[2])
+    assert re.fullmatch(
+        r"no difference was shown, a difference of −\d\d\.\d % to \+\d\d\.\d % of d is possible", found[2]
+    )
     assert found[3] == "not tested here"
     assert comparisons_table(rows, REFERENCE, ()) == ""
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studies.papers.maps import apart, draw_maps
+from studies.papers.maps import draw_maps, spread_out
 
 SIZE = np.array([2.0, 0.5])
 
 
 def test_numbers_that_are_apart_stay_where_they_are() -> None:
     places = np.array([[0.0, 0.0], [2.1, 0.0], [0.0, 0.6], [-9.0, 4.0]])
-    assert apart(places, SIZE) == pytest.approx(places, abs=0.01)
+    assert spread_out(places, SIZE) == pytest.approx(places, abs=0.01)
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
 def test_numbers_that_hide_one_another_are_moved_apart_around_their_middle(n: int) -> None:
     """Also where all of them lie on one place."""
     places = np.full((n, 2), 3.0)
-    moved = apart(places, SIZE)
+    moved = spread_out(places, SIZE)
     distances = np.linalg.norm((moved[:, None] - moved[None]) / SIZE, axis=2)[~np.eye(n, dtype=bool)]
     assert distances.min() > 0.9
     assert distances.max() < n

@@ -201,7 +201,7 @@ def test_no_common_seed_says_nothing() -> None:
     rows = few([0.9], [0.8])
     rows.loc[rows.arm == "joint", "seed"] = 7
     assert paired(rows, "final/probe_acc", "greedy", "joint").n == 0
-    assert "nothing can be said" in verdict(rows, "final/probe_acc", "greedy", "joint")
+    assert "they cannot be compared" in verdict(rows, "final/probe_acc", "greedy", "joint")
 
 
 def test_equal_differences_claim_no_significance() -> None:
@@ -212,7 +212,9 @@ def test_equal_differences_claim_no_significance() -> None:
             warnings.simplefilter("error")
             result = paired(rows, "final/probe_acc", "greedy", "joint")
         assert np.isnan([result.low, result.high, result.p]).all()
-        assert "without any spread" in verdict(rows, "final/probe_acc", "greedy", "joint")
+        assert "no test is possible, because all differences are equal" in verdict(
+            rows, "final/probe_acc", "greedy", "joint"
+        )
     assert result.difference == 0.0
 
 
@@ -255,16 +257,18 @@ def test_table_numbers_follow_from_the_rows(rows: pd.DataFrame) -> None:
         probe = 100 * rows.loc[rows.arm == arm, "final/probe_acc"].to_numpy()
         decimals = 4 if arm == "random" else 5
         expected = f"{np.mean(mse):.{decimals}f} ± {np.std(mse, ddof=1):.{decimals}f}"
-        assert cells(text, arm, "test MSE per pixel") == [expected]
+        assert cells(text, arm, "test MSE per pixel (lower is better)") == [expected]
         accuracy = f"{np.mean(probe):.2f} ± {np.std(probe, ddof=1):.2f}"
-        assert cells(text, arm, "linear probe accuracy (%)") == [accuracy]
+        assert cells(text, arm, "linear probe accuracy (%, higher is better)") == [accuracy]
         assert cells(text, arm, "seeds") == ["5"]
     assert cells(text, "joint", "images seen") == [f"{3600 * 256:,}"]
     result = paired(rows, "final/probe_acc", "greedy", "joint")
     difference, low, high = (f"{100 * x:+.2f}".replace("-", "−") for x in (result.difference, result.low, result.high))
     interval = f"{low} to {high} | {result.p:.3f} |"
-    assert f"| linear probe accuracy | higher | greedy | 5 | {difference} points | {interval}" in text
-    assert "n = 5 seeds: init + data order + corruption + label subset" in text
+    assert f"| linear probe accuracy | higher is better | greedy | 5 | {difference} points | {interval}" in text
+    assert (
+        "n = 5 seeds; a seed changes the initial weights, the data order, the corruption and the label subset" in text
+    )
     assert "not corrected for the number of comparisons (9 here)" in text
 
 
@@ -275,7 +279,9 @@ def test_failed_runs_are_left_out_counted_and_listed(rows: pd.DataFrame) -> None
     text = table(rows, ["final/recon_mse"])
     rest = rows.loc[(rows.arm == "joint") & ~failed, "final/recon_mse"]
     assert cells(text, "joint", "seeds") == ["4"]
-    assert cells(text, "joint", "test MSE per pixel") == [f"{rest.mean():.5f} ± {rest.std(ddof=1):.5f}"]
+    assert cells(text, "joint", "test MSE per pixel (lower is better)") == [
+        f"{rest.mean():.5f} ± {rest.std(ddof=1):.5f}"
+    ]
     assert "1 of 20 runs did not finish and is left out" in text
     assert r"- joint, seed 3: failed: loss is nan\\nin stage 2 \| update 7" in text
     assert "n = 4 to 5" in text
@@ -284,7 +290,7 @@ def test_failed_runs_are_left_out_counted_and_listed(rows: pd.DataFrame) -> None
 def test_without_the_reference_arm_nothing_is_compared(rows: pd.DataFrame) -> None:
     rows.loc[rows.arm == "joint", "status"] = "failed: killed"
     assert "No paired differences" in table(rows, ["final/recon_mse"])
-    assert cells(table(rows, ["final/recon_mse"]), "joint", "test MSE per pixel") == ["–"]
+    assert cells(table(rows, ["final/recon_mse"]), "joint", "test MSE per pixel (lower is better)") == ["–"]
 
 
 def test_rows_round_trip_and_blank_cells(out: Path, rows: pd.DataFrame) -> None:
@@ -306,7 +312,7 @@ def test_a_torn_last_line_is_dropped_with_a_warning(out: Path, rows: pd.DataFram
     text = path.read_text()
     start = text.rstrip("\n").rindex("\n") + 1
     path.write_text(text[: start + int(keep * (len(text) - 1 - start))])
-    with pytest.warns(UserWarning, match="the last line is torn"):
+    with pytest.warns(UserWarning, match="the last line is incomplete"):
         loaded = load_rows(out)
     assert loaded["run"].tolist() == rows["run"].tolist()[:-1]
 
@@ -316,7 +322,7 @@ def test_a_damaged_middle_line_is_refused(out: Path) -> None:
     lines = path.read_text().splitlines(keepends=True)
     lines[3] = "3,4\n"
     path.write_text("".join(lines))
-    with pytest.raises(InputError, match="2 fields in record 4"):
+    with pytest.raises(InputError, match="2 cells in line 4"):
         load_rows(out)
 
 
@@ -327,7 +333,7 @@ def test_bad_rows_are_refused_in_one_sentence(out: Path, tmp_path: Path, rows: p
     with pytest.raises(InputError, match="arm 'greedy' seed 0 twice"):
         load_rows(out)
     write_csv(rows.astype({"final/recon_mse": object}).assign(**{"final/recon_mse": "small"}), out / "runs.csv")
-    with pytest.raises(InputError, match="column 'final/recon_mse' needs a number"):
+    with pytest.raises(InputError, match="column 'final/recon_mse', which must hold numbers"):
         load_rows(out)
     write_csv(rows.drop(columns="status"), out / "runs.csv")
     with pytest.raises(InputError, match="lacks the column 'status'"):
@@ -360,7 +366,7 @@ def test_what_has_no_data_is_not_drawn_and_said(out: Path, rows: pd.DataFrame) -
     write_report(out, **DESCRIPTION)
     assert {path.stem for path in (out / "figures").iterdir()} == {"headline", "probe_by_depth"}
     assert (
-        "Not drawn, for want of data: curves, reconstructions, filters, label_budget."
+        "Not drawn, because their data are missing: curves, reconstructions, filters, label_budget."
         in (out / "README.md").read_text()
     )
 

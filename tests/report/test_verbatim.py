@@ -28,7 +28,7 @@ from studies.framework.main import main
 from studies.measuring import page as report
 from studies.measuring.study import MeasurementStudy
 from studies.record.runs import failed_row
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.report.tables import failures, markdown
 from studies.report.verbatim import code, code_block, verbatim
 from studies.statistics.measures import Measure
@@ -100,8 +100,10 @@ def test_what_was_computed_is_saved_before_it_is_drawn(tmp_path: Path, monkeypat
 def test_classes_of_any_name_are_drawn(tmp_path: Path) -> None:
     names = [name.removesuffix(".png") for name in NAMES] + ["_hidden"]
     labels, points = np.arange(len(names)).repeat(3), np.random.default_rng(0).random((3 * len(names), 3))
-    keep(tmp_path, "images", {"labels": labels, "classes": np.array(names, "U"), "images": np.zeros((1, 1, 2, 2))})
-    keep(tmp_path, "layer-wise", {"points_3": points})
+    save_arrays(
+        tmp_path, "images", {"labels": labels, "classes": np.array(names, "U"), "images": np.zeros((1, 1, 2, 2))}
+    )
+    save_arrays(tmp_path, "layer-wise", {"points_3": points})
     rows = pd.DataFrame({"arm": ["layer-wise"]})
     with style():
         assert png(scatter({"layer-wise": points[:, :2]}, labels, names))

@@ -48,7 +48,7 @@ def taken() -> Iterator[list[Options]]:
     """Nothing is trained or shown: what was taken is noted here."""
     found: list[Options] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "conduct", lambda session, *_: found.append(session.given) or 0)
+        patch.setattr(command, "run_session", lambda session, *_: found.append(session.given) or 0)
         yield found
 
 

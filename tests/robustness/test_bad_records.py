@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The record of four runs, one of which failed."""
     out = tmp_path_factory.mktemp("made")
     record.prepare(out, RunSpec(), "flops", "d1")
-    record.remember_budgets(out, {arm: Budget((3, 4, 5, 6), 7, "updates") for arm in ARMS})
+    record.save_budgets(out, {arm: Budget((3, 4, 5, 6), 7, "updates") for arm in ARMS})
     for spec in SPECS[:3]:
         record.add(out, row(spec), curve(spec), {"originals": np.zeros((2, 4, 4, 1), np.uint8)})
     record.add(out, record.failed_row(SPECS[3], "joint", "it broke\nin two"), [], {})
@@ -80,7 +80,7 @@ def rows_in(out: Path) -> tuple[pd.DataFrame | None, str, list[str]]:
 
 
 @given(data=st.data())
-@pytest.mark.filterwarnings("ignore:.*the last line is torn")
+@pytest.mark.filterwarnings("ignore:.*the last line is incomplete")
 def test_a_file_cut_anywhere_keeps_its_whole_rows(made: Path, out: Path, data: st.DataObject) -> None:
     whole = (made / "runs.csv").read_bytes()
     content = whole[: data.draw(st.integers(0, len(whole)))]
@@ -89,19 +89,19 @@ def test_a_file_cut_anywhere_keeps_its_whole_rows(made: Path, out: Path, data: s
     lines = content.count(b"\n")
     if lines < 2:
         assert rows is None
-        assert "holds no rows" in refused if lines else "is empty, or cut off in its first line" in refused
+        assert "holds no rows" in refused if lines else "is empty, or its first line is incomplete" in refused
         assert lines == 0 or record.finished(out) == set()
         return
     assert rows is not None
     assert rows["run"].tolist() == [spec.id for spec in SPECS[: lines - 1]]
-    torn = [] if content.endswith(b"\n") else [f"{out / 'runs.csv'}: the last line is torn and was dropped"]
+    torn = [] if content.endswith(b"\n") else [f"{out / 'runs.csv'}: the last line is incomplete and was dropped"]
     assert told == torn
     assert record.finished(out) == {spec.id for spec in SPECS[: min(3, lines - 1)]}
     assert record.failed(out) == {spec.id for spec in SPECS[3 : lines - 1]}
 
 
 @given(data=st.data())
-@pytest.mark.filterwarnings("ignore:.*the last line is torn")
+@pytest.mark.filterwarnings("ignore:.*the last line is incomplete")
 def test_the_run_of_a_torn_row_is_recorded_again(made: Path, out: Path, data: st.DataObject) -> None:
     """And the file is then to the byte what it was."""
     for name, add in (("runs.csv", [row(SPECS[2])]), ("curves.csv", curve(SPECS[2]))):
@@ -118,7 +118,7 @@ def test_the_run_of_a_torn_row_is_recorded_again(made: Path, out: Path, data: st
 def test_a_first_row_that_was_torn_is_recorded_again(made: Path, tmp_path: Path) -> None:
     lines = (made / "runs.csv").read_bytes().splitlines(keepends=True)
     (tmp_path / "runs.csv").write_bytes(lines[0] + lines[1][:50])
-    with pytest.warns(UserWarning, match="the last line is torn"):
+    with pytest.warns(UserWarning, match="the last line is incomplete"):
         record.add(tmp_path, row(SPECS[0]), [], {})
     assert (tmp_path / "runs.csv").read_bytes() == b"".join(lines[:2])
 
@@ -179,7 +179,7 @@ def test_changed_rows(made: Path, out: Path, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@pytest.mark.filterwarnings("ignore:.*the last line is torn")
+@pytest.mark.filterwarnings("ignore:.*the last line is incomplete")
 def test_damaged_and_changed_curves(made: Path, out: Path, data: st.DataObject) -> None:
     content = (made / "curves.csv").read_bytes()
     (out / "curves.csv").write_bytes(data.draw(damaged(content) | changed_tables(content)))
@@ -197,17 +197,17 @@ def test_damaged_and_changed_curves(made: Path, out: Path, data: st.DataObject) 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is empty, or cut off in its first line: restore it, or delete it to begin anew"),
-        (b"run,arm,seed", "is empty, or cut off in its first line: restore it, or delete it to begin anew"),
+        (b"", "is empty, or its first line is incomplete: restore it, or delete it to start again"),
+        (b"run,arm,seed", "is empty, or its first line is incomplete: restore it, or delete it to start again"),
         (b"a,b\n1,2\n", "lacks the column 'run': is it a study's file?"),
         (b"run,arm,seed,status,spec,run\n1,2,3,4,5,6\n", "has the column 'run' twice: restore it"),
-        (b"run,arm,seed,status,spec\n1,2,0.5,4,5\n", "has 0.5 where column 'seed' needs a whole number: restore it"),
-        (b"run,arm,seed,status,spec\n1,2,inf,4,5\n", "has inf where column 'seed' needs a whole number: restore it"),
+        (b"run,arm,seed,status,spec\n1,2,0.5,4,5\n", "has 0.5 in column 'seed', which must hold integers: restore it"),
+        (b"run,arm,seed,status,spec\n1,2,inf,4,5\n", "has inf in column 'seed', which must hold integers: restore it"),
         (b'run,arm,seed,status\n1,2,3,"4\n1,2,4,5\n', "is not a CSV file (unexpected end of data)"),
         (b"run,arm,seed,status\n1,2,3,\xff\n", "is not a CSV file ('utf-8' codec can't decode byte 0xff"),
         (b"run,arm,seed,status,spec\n1,2,3,4,{}\n", "has the spec of another run in the row of run '1': restore it"),
         (b"run,arm,seed,status,spec,\n1,2,3,4,5,6\n", "has a column without a name: restore it"),
-        (b"run,arm,seed,status,spec\n1,2,3,4,\n", "has a spec that is none in the row of run '1' ('' is not the JSON"),
+        (b"run,arm,seed,status,spec\n1,2,3,4,\n", "has an invalid spec in the row of run '1' ('' is not the JSON"),
     ],
 )
 def test_what_is_wrong_with_rows_is_said(content: bytes, reason: str, out: Path) -> None:
@@ -281,7 +281,7 @@ def test_other_configurations(out: Path, text: str) -> None:
 @given(text=mutated(BUDGETS, [1, 2, "updates", None], most=2).map(text_of) | broken(st.just(text_of(BUDGETS[0]))))
 def test_other_budgets(out: Path, text: str) -> None:
     (out / "budgets.json").write_text(text, errors="surrogatepass")
-    found, refused = refusal(lambda: record.remembered_budgets(out))
+    found, refused = refusal(lambda: record.load_budgets(out))
     note("refused" if refused else "read")
     if found is None:
         assert refused.startswith(str(out / "budgets.json"))
@@ -325,7 +325,7 @@ def test_a_study_goes_on_from_a_torn_row(
             done.append(job.spec.id)
             yield row(job.spec)
 
-    monkeypatch.setattr(training_session, "work", work)
+    monkeypatch.setattr(training_session, "run_jobs", work)
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(studies.framework.mlflow_page, "save", lambda *_: [])
@@ -338,7 +338,7 @@ def test_a_study_goes_on_from_a_torn_row(
     (out / "runs.csv").write_bytes(content[:-20])
     done.clear()
     capsys.readouterr()
-    with pytest.warns(UserWarning, match="the last line is torn and was dropped"):
+    with pytest.warns(UserWarning, match="the last line is incomplete and was dropped"):
         assert main(STUDY, words) == 0
     assert done == first[-1:]
     assert "4 runs, 3 finished already" in capsys.readouterr().err

@@ -18,10 +18,10 @@ from studies.benchmark.questions import LOAD
 from studies.benchmark.study import STUDY as BENCHMARK
 from studies.design.drawing import Drawing
 from studies.framework.main import main
-from studies.framework.plan import settings
+from studies.framework.plan import tuned_settings
 from studies.measuring.page import report
 from studies.pretraining.layerwise import STUDY as LAYERWISE
-from studies.record.samples import keep, kept
+from studies.record.samples import load_arrays, save_arrays
 from studies.reliability.endurance_report import load as load_samples
 from studies.statistics import measurement_rows
 from studies.statistics.rows import FINISHED
@@ -57,7 +57,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_committed_records_are_read_and_written_as_they_are(path: Path) -> None:
     rows = measurement_rows.read(path)
     assert measurement_rows.text(rows) == path.read_text()
-    for arrays in kept(path.parent).values():
+    for arrays in load_arrays(path.parent).values():
         assert arrays
 
 
@@ -73,21 +73,21 @@ LINES = ROWS.splitlines(keepends=True)
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "is empty, or cut off in its first line"),
-        (HEAD.encode()[:20], "is empty, or cut off in its first line"),
+        (b"", "is empty, or its first line is incomplete"),
+        (HEAD.encode()[:20], "is empty, or its first line is incomplete"),
         (b"\xff\xfe" + ROWS.encode(), "is not a CSV file ('utf-8' codec can't decode"),
         (ROWS.replace("few", "x" * 200_000).encode(), "is not a CSV file (field larger than field limit"),
-        (b"method,seed\nours,0\n", "has other columns than method, seed, arm"),
-        (ROWS.replace("ours,1", "ours,abc").encode(), "has text where column 'seed' needs a number"),
-        (ROWS.replace("ours,1", "ours,nan").encode(), "has 'nan' where column 'seed' needs a finite number"),
-        (ROWS.replace("ours,1", "ours,-1").encode(), "has the seed -1, and the least is 0"),
-        (ROWS.replace("ours,1", "ours,0.5").encode(), "has 0.5 where column 'seed' needs a whole number"),
+        (b"method,seed\nours,0\n", "must have exactly the columns method, seed, arm"),
+        (ROWS.replace("ours,1", "ours,abc").encode(), "has text in column 'seed', which must hold numbers"),
+        (ROWS.replace("ours,1", "ours,nan").encode(), "has 'nan' in column 'seed', which must hold finite numbers"),
+        (ROWS.replace("ours,1", "ours,-1").encode(), "has the seed -1, but the smallest allowed is 0"),
+        (ROWS.replace("ours,1", "ours,0.5").encode(), "has 0.5 in column 'seed', which must hold integers"),
         (ROWS.replace("ours,1", "ours,").encode(), "has a row without a seed"),
         (ROWS.replace("ours,1", ",1").encode(), "has a row without a method"),
-        (ROWS.replace("ours,1", "theirs,1").encode(), "has rows of a method 'theirs', which is none of ours"),
-        (ROWS.replace("0.5,", "abc,").encode(), "has text where column 'value' needs a number"),
-        (ROWS.replace("0.5,", "inf,").encode(), "has 'inf' where column 'value' needs a finite number"),
-        (ROWS.replace("0.5,", "nan,").encode(), "has 'nan' where column 'value' needs a finite number"),
+        (ROWS.replace("ours,1", "theirs,1").encode(), "has rows of the method 'theirs', which is not one of ours"),
+        (ROWS.replace("0.5,", "abc,").encode(), "has text in column 'value', which must hold numbers"),
+        (ROWS.replace("0.5,", "inf,").encode(), "has 'inf' in column 'value', which must hold finite numbers"),
+        (ROWS.replace("0.5,", "nan,").encode(), "has 'nan' in column 'value', which must hold finite numbers"),
         ((ROWS + LINES[2]).encode(), "holds method ours, seed 0, arm ours, condition many, measure score twice"),
         (
             "".join(LINES[:4] + LINES[5:]).encode(),
@@ -95,7 +95,7 @@ LINES = ROWS.splitlines(keepends=True)
         ),
         ("".join(LINES[:3] + LINES[4:]).encode(), "lacks the seconds of arm 'ours' of method 'ours' with seed 0"),
         ("".join(LINES[:-1]).encode(), "lacks the seconds of arm 'ours' of method 'ours' with seed 1"),
-        ((ROWS + "ours\n").encode(), "has 1 fields in record 8, 7 are expected"),
+        ((ROWS + "ours\n").encode(), "has 1 cells in line 8, but 7 columns"),
     ],
 )
 def test_what_is_wrong_with_rows_is_said_before_anything_is_measured(
@@ -130,7 +130,7 @@ def test_a_torn_row_is_measured_again_with_all_that_was_written_with_it(made: Pa
     whole = path.read_text()
     path.write_text(whole[:-5])
     CALLS.clear()
-    with pytest.warns(UserWarning, match=r"rows\.csv: the last line is torn and was dropped"):
+    with pytest.warns(UserWarning, match=r"rows\.csv: the last line is incomplete and was dropped"):
         assert main(DEMO, [*words(made)[:4], "--out", str(tmp_path / "out"), "--store", str(made / "store")]) == 0
     assert CALLS == [1]
     without_times = [line for line in path.read_text().splitlines() if ",seconds," not in line]
@@ -152,22 +152,24 @@ def test_damaged_samples_are_refused_before_anything_is_measured(made: Path, tmp
 def test_an_array_that_is_missing_or_of_another_shape_is_said_when_it_is_drawn(made: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(ROWS)
     used = {"seeds": 2}
-    keep(tmp_path, "ours", {"pictures": np.zeros(3)})
+    save_arrays(tmp_path, "ours", {"pictures": np.zeros(3)})
     refused = refusal(lambda: report(DEMO, tmp_path, "command", "", used))[1]
     assert refused == f"{tmp_path / 'samples' / 'ours.npz'} has no array 'images': delete it or run the study again"
 
     def odd(rows: pd.DataFrame, out: Path) -> None:
-        kept(out)["ours"]["pictures"].reshape(2, 2)
+        load_arrays(out)["ours"]["pictures"].reshape(2, 2)
 
     use = replace(DEMO, drawings={"images": Drawing("Images.", odd)})
     refused = refusal(lambda: report(use, tmp_path, "command", "", used))[1]
-    assert refused.startswith(f"the rows and samples in {tmp_path} do not make images (ValueError: cannot reshape")
+    assert refused.startswith(
+        f"images cannot be generated from the rows and samples in {tmp_path} (ValueError: cannot reshape"
+    )
     np.savez(tmp_path / "samples" / "ours.npz", images=np.zeros(3))
-    assert "has no array 'arm'" in refusal(lambda: kept(tmp_path))[1]
+    assert "has no array 'arm'" in refusal(lambda: load_arrays(tmp_path))[1]
 
 
 @given(data=st.data())
-@pytest.mark.filterwarnings("ignore:.*the last line is torn")
+@pytest.mark.filterwarnings("ignore:.*the last line is incomplete")
 def test_damaged_rows_are_read_or_refused(out: Path, data: st.DataObject) -> None:
     (out / "rows.csv").write_bytes(data.draw(damaged(ROWS.encode())))
     rows, refused = refusal(lambda: measurement_rows.read(out / "rows.csv", ["ours"]))
@@ -184,7 +186,7 @@ def test_damaged_samples_are_read_or_refused(made: Path, out: Path, data: st.Dat
     (out / "samples").mkdir(exist_ok=True)
     content = (made / "out" / "samples" / "ours.npz").read_bytes()
     (out / "samples" / "ours.npz").write_bytes(data.draw(damaged(content)))
-    found, refused = refusal(lambda: kept(out)["ours"]["images"])
+    found, refused = refusal(lambda: load_arrays(out)["ours"]["images"])
     note("refused" if refused else "read")
     assert refused.startswith(str(out / "samples" / "ours.npz")) if found is None else found.shape == (2, 1, 4, 4)
 
@@ -200,11 +202,11 @@ MEASURED = HEAD + "".join(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("", "is empty, or cut off"),
-        (MEASURED.replace("loop,1", "loop,abc"), "has text where column 'seed' needs a number"),
-        (MEASURED.replace("loop,1", "loop,-1"), "has the seed -1, and the least is 0"),
-        (MEASURED.replace("1.5", "inf"), "has 'inf' where column 'value' needs a finite number"),
-        (MEASURED.replace("dense/loop", "dense/none"), "has rows of a method 'dense/none', which is none of "),
+        ("", "is empty, or its first line is incomplete"),
+        (MEASURED.replace("loop,1", "loop,abc"), "has text in column 'seed', which must hold numbers"),
+        (MEASURED.replace("loop,1", "loop,-1"), "has the seed -1, but the smallest allowed is 0"),
+        (MEASURED.replace("1.5", "inf"), "has 'inf' in column 'value', which must hold finite numbers"),
+        (MEASURED.replace("dense/loop", "dense/none"), "has rows of the method 'dense/none', which is not one of "),
         (
             MEASURED + "dense/loop,1,loop,dense,mse,1.5,0a1b2c3\n",
             "holds method dense/loop, seed 1, arm loop, condition dense, measure mse twice",
@@ -224,7 +226,7 @@ def test_rows_of_a_benchmark_that_are_none_are_refused(content: str, told: str, 
 
 def test_a_measurement_that_was_torn_is_made_again_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(MEASURED[:-4])
-    with pytest.warns(UserWarning, match="the last line is torn"):
+    with pytest.warns(UserWarning, match="the last line is incomplete"):
         rows = measurement_rows.read(tmp_path / "rows.csv", BENCHMARK.methods, LOAD)
     assert rows["seed"].tolist() == [0, 0, 0]
 
@@ -247,13 +249,13 @@ TRIALS = ROOT / "results" / "layerwise"
 @pytest.mark.parametrize(
     ("column", "value", "told"),
     [
-        ("values", "[1]", "has a trial that is none in the row of run"),
-        ("values", "{", "has a trial that is none in the row of run"),
-        ("space", '{"optimisation.lr": 3}', "has a trial that is none in the row of run"),
-        ("space", "[" * 9999, "has a trial that is none in the row of run"),
+        ("values", "[1]", "has an invalid trial in the row of run"),
+        ("values", "{", "has an invalid trial in the row of run"),
+        ("space", '{"optimisation.lr": 3}', "has an invalid trial in the row of run"),
+        ("space", "[" * 9999, "has an invalid trial in the row of run"),
         ("spec", "{}", "has the spec of another run in the row of run"),
-        ("trial", "-1", "has a trial that is none in the row of run"),
-        ("trial", "abc", "has text where column 'trial' needs a number"),
+        ("trial", "-1", "has an invalid trial in the row of run"),
+        ("trial", "abc", "has text in column 'trial', which must hold numbers"),
     ],
 )
 def test_trials_that_are_none_are_refused(column: str, value: str, told: str, tmp_path: Path) -> None:
@@ -304,5 +306,5 @@ def test_choices_that_do_not_fit_the_study_are_refused_by_their_name(
 ) -> None:
     choice = {"judged_by": "recon_mse", "run": "0", "values": values, "edges": {}}
     (tmp_path / "choices.json").write_text(json.dumps({"arms": {arm: choice}}))
-    refused = refusal(lambda: settings(LAYERWISE, of_layerwise(f"--out {tmp_path}")))[1]
+    refused = refusal(lambda: tuned_settings(LAYERWISE, of_layerwise(f"--out {tmp_path}")))[1]
     assert refused.startswith(f"{tmp_path / 'choices.json'} does not fit this study (")

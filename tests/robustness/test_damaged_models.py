@@ -184,14 +184,14 @@ def test_other_headers_are_refused(kind: str, name: str, text: str, kept: dict[s
 def test_no_flipped_bit_changes_kept_pictures(tmp_path: Path) -> None:
     """Of .npz files: some bits of an archive, such as those of its dates, say nothing of what is in it."""
     arrays = {"images": np.arange(50, dtype=np.uint8), "error": np.linspace(0, 1, 7)}
-    samples.keep(tmp_path, "joint", arrays)
+    samples.save_arrays(tmp_path, "joint", arrays)
     [path] = (tmp_path / samples.FOLDER).iterdir()
     whole = path.read_bytes()
     for bit in random.Random(2).sample(range(8 * len(whole)), 300):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
-        found, message = refusal(lambda: samples.kept(tmp_path))
+        found, message = refusal(lambda: samples.load_arrays(tmp_path))
         assert found or message.startswith(f"{path} cannot be read (")
         for name in (found or {}).get("joint", {}):
             assert np.array_equal(found["joint"][name], arrays[name]), bit

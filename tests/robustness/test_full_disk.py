@@ -186,7 +186,7 @@ def test_rows_are_kept_and_a_row_that_cannot_be_written_does_not_hide_why(small:
         nonlocal before
         before = (small / "runs.csv").read_bytes(), (small / "curves.csv").read_bytes()
         job = working.Job(RunSpec(policy="joint", seed=seed), "joint", "s", "e", {}, given, 1)
-        working.failed(job, "the loss became nan")
+        working.record_failure(job, "the loss became nan")
 
     def more() -> None:
         for seed in range(1, 100):  # the last block takes some

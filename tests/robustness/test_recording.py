@@ -38,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("whole")
     for spec in RUNS:
         add(out, spec)
-    record.settle(out, ARMS)
+    record.sort_rows(out, ARMS)
     return contents(out)
 
 
@@ -60,7 +60,7 @@ def test_what_recording_writes_grows_with_the_number_of_runs(tmp_path: Path) -> 
         before = written()
         for seed in range(number):
             add(tmp_path / str(number), replace(RUNS[0], seed=seed))
-        record.settle(tmp_path / str(number), ARMS)
+        record.sort_rows(tmp_path / str(number), ARMS)
         costs.append(written() - before)
         assert costs[-1] < 3 * sum(map(len, contents(tmp_path / str(number)).values()))
     assert costs[1] < 4.5 * costs[0]  # rewriting all for each would be 16 times as much
@@ -75,7 +75,7 @@ def test_rows_in_any_order_by_several_processes_end_in_the_same_files(whole: dic
         assert set(load_rows(tmp_path)["run"]) == {each.id for each in order[: number + 1]}
     for spec in order[:3]:  # again, as --no-resume has it
         add(tmp_path, spec)
-    record.settle(tmp_path, ARMS)
+    record.sort_rows(tmp_path, ARMS)
     assert contents(tmp_path) == whole
 
 
@@ -94,12 +94,12 @@ def test_a_failed_run_is_replaced_by_the_same_run_finished(whole: dict[str, byte
         record.add(tmp_path, record.failed_row(spec, spec.policy, "x"), [], {}, ARMS)
     for spec in RUNS:
         add(tmp_path, spec)
-    record.settle(tmp_path, ARMS)
+    record.sort_rows(tmp_path, ARMS)
     assert contents(tmp_path) == whole
 
 
 @given(kept=st.integers(1, len(RUNS) - 1), cut=st.floats(0, 1), file=st.sampled_from(FILES))
-@pytest.mark.filterwarnings("ignore:.*the last line is torn")
+@pytest.mark.filterwarnings("ignore:.*the last line is incomplete")
 def test_a_kill_while_a_run_is_recorded_leaves_what_is_gone_on_from(
     kept: int, cut: float, file: str, whole: dict[str, bytes], place: Path
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_kill_while_a_run_is_recorded_leaves_what_is_gone_on_from(
     for spec in RUNS[kept:]:
         if spec.id not in record.finished(place):
             add(place, spec)
-    record.settle(place, ARMS)
+    record.sort_rows(place, ARMS)
     assert contents(place) == whole
 
 
@@ -135,7 +135,7 @@ for spec in RUNS:
     if spec.id not in done:
         add(out, spec)
         print(flush=True)
-record.settle(out, ARMS)
+record.sort_rows(out, ARMS)
 """
 
 
@@ -178,7 +178,7 @@ def test_a_file_that_may_be_replaced_and_not_changed_is_replaced(
     def refuses(table: Table) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Table, "_opened", refuses)
+    monkeypatch.setattr(Table, "_open", refuses)
     for spec in reversed(RUNS):
         add(tmp_path, spec)
     assert contents(tmp_path) == whole
@@ -196,7 +196,7 @@ def test_trials_are_added_too(tmp_path: Path) -> None:
     known = {"values": "{}", "space": "{}"}
     for number, spec in ((1, RUNS[1]), (0, RUNS[0]), (1, RUNS[1])):
         record.add_trial(tmp_path, {"trial": number, **row(spec), **known}, ARMS)
-    record.settle(tmp_path, ARMS)
+    record.sort_rows(tmp_path, ARMS)
     assert load_trials(tmp_path)["trial"].tolist() == [0, 1]
 
 
@@ -208,6 +208,6 @@ def test_committed_records_are_in_order(folder: Path, tmp_path: Path) -> None:
     tables = [path for path in folder.glob("*.csv") if path.name in (*FILES, "trials.csv")]
     for path in tables:
         shutil.copy(path, tmp_path)
-    record.settle(tmp_path, (LAYERWISE if "layerwise" in str(folder) else POLICIES).arm_names)
+    record.sort_rows(tmp_path, (LAYERWISE if "layerwise" in str(folder) else POLICIES).arm_names)
     for path in tables:
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()

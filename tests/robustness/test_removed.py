@@ -21,12 +21,12 @@ from studies.framework.trials import Trial
 from studies.framework.workers import Job
 from studies.measuring.data_session import DataSession
 from studies.pretraining.layerwise import STUDY
-from studies.record import kept as files
+from studies.record import backup as backups
 from studies.record import reference
 from studies.record import runs as record
-from studies.record.kept import Kept, Removed, joined
-from studies.record.lock import alone
-from studies.record.samples import keep
+from studies.record.backup import RecordBackup, RecordRemoved, merge_tables
+from studies.record.lock import locked_record
+from studies.record.samples import save_arrays
 from studies.statistics.rows import load_curves, load_rows
 from studies.statistics.trials import load_trials
 from tests.helpers.demo_use import DEMO, words
@@ -63,7 +63,7 @@ def unplugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
             done.append(f"{job.arm}/s{job.spec.seed}")
             yield made
 
-    monkeypatch.setattr(training_session, "work", work)
+    monkeypatch.setattr(training_session, "run_jobs", work)
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(reference, "write_reference", lambda *_: None)
@@ -89,8 +89,8 @@ def test_a_study_whose_folder_is_removed_writes_its_rows_again_and_says_so(
     assert unplugged == ["x", *every[:2], "removed", every[2]]
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
-        f"python -m studies.layerwise: {out} was removed while this command worked in it: the rows that there were are written "
-        "again, and the same command goes on from there"
+        f"python -m studies.layerwise: {out} was removed while this command worked in it: its rows were written again; give "
+        "the same command again to continue"
     )
     assert len(load_rows(out)) == 3
     assert set(load_curves(out)["run"]) == set(load_rows(out)["run"])
@@ -103,11 +103,11 @@ def test_a_study_whose_folder_is_removed_writes_its_rows_again_and_says_so(
 def test_a_study_whose_folder_is_removed_at_its_end_says_so_too(
     unplugged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def settle(out: Path, arms: Any) -> None:
+    def sort_rows(out: Path, arms: Any) -> None:
         shutil.rmtree(out)
         load_rows(out)
 
-    monkeypatch.setattr(record, "settle", settle)
+    monkeypatch.setattr(record, "sort_rows", sort_rows)
     assert main(STUDY, of_study(tmp_path / "out")) == 1
     assert "was removed while this command worked in it" in capsys.readouterr().err
     assert len(load_rows(tmp_path / "out")) == 4
@@ -123,9 +123,9 @@ def test_trials_are_written_again(unplugged: list[str], tmp_path: Path, monkeypa
             made.append(trial)
             measured = {"valid/recon_mse": 0.5, "valid/probe_acc": 0.5}
             told = {name: value for name, value in row(trial.spec).items() if name != "spec"}
-            yield trial.recorded({**told, "arm": trial.arm, **measured})
+            yield trial.record_row({**told, "arm": trial.arm, **measured})
 
-    monkeypatch.setattr(tuning, "work", work)
+    monkeypatch.setattr(tuning, "run_jobs", work)
     given = [*of_study(tmp_path / "out"), "--tune", "2"]
     assert main(STUDY, given) == 1
     assert set(load_trials(tmp_path / "out")["run"]) == {trial.spec.id for trial in made[:3]}
@@ -137,14 +137,14 @@ def test_a_use_whose_folder_is_removed_writes_its_rows_again_and_says_so(
     real = DataSession.record
 
     def removes(session: DataSession, method: str, seed: int, *rest: Any) -> None:
-        keep(session.out, f"of {seed}", {"images": np.zeros(3)})
+        save_arrays(session.out, f"of {seed}", {"images": np.zeros(3)})
         if seed == 1:
             shutil.rmtree(session.out)
         real(session, method, seed, *rest)
 
     monkeypatch.setattr(DataSession, "record", removes)
     assert main(DEMO, words(tmp_path)) == 1
-    assert f"{tmp_path / 'out'} was removed while this command worked in it: the rows" in capsys.readouterr().err
+    assert f"{tmp_path / 'out'} was removed while this command worked in it: its rows were" in capsys.readouterr().err
     assert (tmp_path / "out" / "samples" / "of-0.npz").exists()
     before = (tmp_path / "out" / "rows.csv").read_text()
     assert before.count(",seconds,") == 2
@@ -157,34 +157,34 @@ def test_what_cannot_be_written_again_is_said(tmp_path: Path, monkeypatch: pytes
         raise Unwritable("it cannot be written (Read-only file system)")
 
     def use(out: Path) -> None:
-        with alone(out) as kept:
+        with locked_record(out) as backup:
             (out / "runs.csv").write_text("a")
-            kept.look()
+            backup.update()
             shutil.rmtree(out)
 
-    monkeypatch.setattr(files, "write_atomically", refuses)
-    with pytest.raises(Removed, match=r"was removed .*, and its rows are lost: it cannot be written \(Read-only"):
+    monkeypatch.setattr(backups, "write_atomically", refuses)
+    with pytest.raises(RecordRemoved, match=r"was removed .*, and its rows are lost: it cannot be written \(Read-only"):
         use(tmp_path / "out")
 
 
 def test_only_what_is_added_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text("a\n" * 1000)
-    kept = Kept(tmp_path, tmp_path)
+    backup = RecordBackup(tmp_path, tmp_path)
     for more in ("b\n", "c\n" * 500):
-        kept.look()
+        backup.update()
         with path.open("a") as file:
             file.write(more)
-        kept.look()
-        assert kept.contents[path] == path.read_bytes()
+        backup.update()
+        assert backup.contents[path] == path.read_bytes()
     path.write_text("d\n" * 2000)
-    kept.look()
-    assert kept.contents[path] == path.read_bytes()
+    backup.update()
+    assert backup.contents[path] == path.read_bytes()
     path.write_text("d")
-    kept.look()
-    assert kept.contents[path] == b"d"
+    backup.update()
+    assert backup.contents[path] == b"d"
 
 
 def test_tables_with_other_columns_are_joined() -> None:
     one, other = b"run,arm,a\n1,x,5\n2,y,6\n", b"run,arm,b\n2,y,7\n3,z,8\n"
-    assert joined(one, other) == "run,arm,a,b\n1,x,5,\n2,y,,7\n3,z,,8\n"
+    assert merge_tables(one, other) == "run,arm,a,b\n1,x,5,\n2,y,,7\n3,z,,8\n"

@@ -41,13 +41,16 @@ def test_a_study_of_few_images_or_of_copies_ends_with_blanks(
     told = capsys.readouterr().err
     many = {3: ("1 image", "1 image"), 30: ("2 images", "5 images")}[count]
     for split, number in zip(("validation", "test"), many, strict=True):
-        assert f"FVU is not defined on the {split} images, which do not differ ({number}): it is left blank" in told
+        assert (
+            f"FVU is not defined on the {split} images, because they are all equal ({number}): its cells are blank"
+            in told
+        )
     with (tmp_path / "out" / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["finished"] * 2
     assert [row["final/recon_fvu"] for row in rows] == ["", ""]
     assert all(float(row["final/recon_mse"]) > 0 for row in rows)
-    assert "Test FVU is not defined: the test images do not differ." in (tmp_path / "out" / "README.md").read_text()
+    assert "Test FVU is not defined, because all test images are equal." in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -67,18 +70,22 @@ def test_a_use_of_copies_leaves_blank_what_is_not_defined(
     images = folder(tmp_path / "images", 40, same=True)
     words = ["--data", f"folder:{images}", "--image-size", "8", "--grey", "--updates", "2", "--seeds", "1", *more]
     assert main_of_use(use, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 0
-    assert "is not defined everywhere; its cells are left blank" in capsys.readouterr().err
+    assert "are not defined; their cells are blank" in capsys.readouterr().err
     with (tmp_path / "out" / "rows.csv").open() as file:
         empty = {row["measure"] for row in csv.DictReader(file) if row["value"] == ""}
     assert blank <= empty
-    assert "Not defined everywhere" in (tmp_path / "out" / "README.md").read_text()
+    assert "Values that are not defined are left out" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("use", "count", "says"),
     [
-        (linear.STUDY, 10, "training images (7) are too few for 16 principal components"),
-        (denoising.STUDY, 4, "training images (2, of 64 values) are too few for PCA of 4 components"),
+        (linear.STUDY, 10, "7 training images are too few for 16 principal components"),
+        (
+            denoising.STUDY,
+            4,
+            "PCA with 4 components needs at least as many training images and values, but there are 2 images of 64 values",
+        ),
         (anomaly.STUDY, 60, "6 held-out images are too few for a false-alarm rate"),
     ],
 )

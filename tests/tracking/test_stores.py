@@ -16,7 +16,7 @@ from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.tracker import Store, open_store
 from stacked.tracking.work_folder import held
 from stacked.util.errors import InputError
-from studies.record.lock import alone
+from studies.record.lock import locked_record
 from tests.helpers.tracked import arm, history
 
 from mlflow import MlflowClient  # isort: skip
@@ -90,7 +90,10 @@ def test_a_lock_that_is_a_folder_is_told(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"work\.lock cannot be written \(Is a directory\)"), held(tmp_path / "work"):
         pytest.fail("it was held")
     (tmp_path / ".study.lock").mkdir()
-    with pytest.raises(InputError, match=r"\.study\.lock cannot be written \(Is a directory\)"), alone(tmp_path):
+    with (
+        pytest.raises(InputError, match=r"\.study\.lock cannot be written \(Is a directory\)"),
+        locked_record(tmp_path),
+    ):
         pytest.fail("it was held")
 
 

@@ -21,7 +21,7 @@ from stacked.tracking.backend import store as mlflow_store
 from stacked.util import atomic
 from stacked.util.atomic import PARTS, part, sweep, write_atomically
 from stacked.util.errors import Unwritable
-from studies.record.lock import alone
+from studies.record.lock import locked_record
 
 ROOT = Path(__file__).parents[2]
 NOBODY, OTHER, GROUP = 65534, 65533, 65530
@@ -183,5 +183,5 @@ def test_a_study_sweeps_the_folder_of_its_record(tmp_path: Path) -> None:
     for path in left:
         path.parent.mkdir(exist_ok=True)
         path.write_text("half")
-    with alone(tmp_path):
+    with locked_record(tmp_path):
         assert not any(path.exists() for path in left)

@@ -1,1 +1,1 @@
-"""Which images are unlike the normal ones?"""
+"""Anomaly detection: which images differ from normal ones?"""

@@ -12,7 +12,7 @@ from stacked.util.errors import printable
 from studies.applications.anomaly.generated import FALSE_ALARMS, KINDS
 from studies.figures.strips import strips
 from studies.figures.style import GREY, arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """A line an arm: its AUROC for every normal class, and the mean."""
+    """Return a figure with a line for each arm: its AUROC for every normal class, and the mean; None without data."""
     mine = rows[rows["measure"] == "auroc"]
     if mine.empty:
         return None
@@ -49,7 +49,7 @@ def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(order)), order)
     axes.set_ylim(len(order) - 0.5, -0.7)
-    axes.set_xlabel("AUROC (dotted: guessing; ticks: normal classes, the hardest and the easiest named)")
+    axes.set_xlabel("AUROC, higher is better (dotted: chance; ticks: normal classes, labelled: lowest and highest)")
     return figure
 
 
@@ -79,13 +79,13 @@ def draw_generated(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 
 def draw_heat(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """Normal and anomalous images above maps of their errors, a column a normal class."""
+    """Return a figure of normal and anomalous images with their error maps, with a column for each normal class."""
     import matplotlib
 
-    found = kept(out).get("layer-wise")
+    found = load_arrays(out).get("layer-wise")
     if not found:
         return None
     images, heat = found["images"], found["heat"] / max(float(found["heat"].max()), 1e-12)
     colours = np.uint8(255 * matplotlib.colormaps["viridis"](np.sqrt(heat))[..., :3]).transpose(0, 1, 4, 2, 3)
-    lines = {"normal": images[0], "its error": colours[0], "anomalous": images[1], "its error ": colours[1]}
+    lines = {"normal": images[0], "its error map": colours[0], "anomalous": images[1], "its error map ": colours[1]}
     return strips(lines, [printable(str(name)) for name in found["classes"]])

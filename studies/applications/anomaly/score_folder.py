@@ -1,4 +1,4 @@
-"""Anomalies among a user's own images: a table of scores, the worst of them with maps of their errors, and the detector."""
+"""Anomaly detection in a folder of images: writes scores, a figure of the highest scores with error maps, and the detector."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ if TYPE_CHECKING:
     from stacked.spec import RunSpec
     from studies.design.measurements import Context
 
-#: images that are shown
+#: number of images in the figure
 SHOWN = 8
-#: what a folder of images without anomalies may be called, in capitals or not
+#: names, in any case, of a folder of images without anomalies
 GOOD = ("good", "normal", "ok")
 FIELDS = ("file", "score", "p_value", "anomalous")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of each image its score, its p-value, and whether it is anomalous [N]; of the worst, by index, where the error is."""
+    """The results of a detector.
+
+    score, p_value, anomalous: arrays [N]. heat: error maps [H, W] of the images with the highest scores, by index.
+    """
 
     score: NDArray[Any]
     p_value: NDArray[Any]
@@ -45,7 +48,7 @@ class Verdict:
 
     @classmethod
     def of(cls, detector: Detector, images: Tensor, rows: Tensor) -> Verdict:
-        """That of a detector on the images `rows`."""
+        """Return the results of a detector on the images with indices `rows`."""
         mine = images[rows]
         score, p_value = detector.score_and_p_value(mine)
         first = worst_first(score, rows.numpy())[:SHOWN]
@@ -54,10 +57,10 @@ class Verdict:
 
 
 def score_images(context: Context, spec: RunSpec) -> int:
-    """Fit a detector on the images of --data, score those of --judge, and write what came of it; returns the exit code.
+    """Fit a detector on the images of --data, score those of --judge, write the results, and return the exit code.
 
-    Without --judge the images of --data themselves are scored, each by a detector that was fitted on the other half of them;
-    the detector that is kept is fitted on all, with the held-out share and the false-alarm rate of the halves.
+    Without --judge the images of --data are scored, each half by a detector that was fitted on the other half; the saved detector
+    is fitted on all images, with the held-out fraction and the false-alarm rate of the halves. spec: of the autoencoder.
     """
     import torch
 
@@ -77,7 +80,7 @@ def score_images(context: Context, spec: RunSpec) -> int:
         detector.fit(normal)
         found = None if halves else Verdict.of(detector, images, torch.arange(len(images)))
         runs.end(number)
-        found = found or crossed(detector, images, runs)
+        found = found or cross_fitted(detector, images, runs)
     order = worst_first(found.score, np.arange(len(paths)))
     above = Path(os.path.commonpath([path.parent for path in paths]))
     text = io.StringIO()
@@ -86,22 +89,27 @@ def score_images(context: Context, spec: RunSpec) -> int:
     for k in order:
         name = paths[k].relative_to(above).as_posix()
         table.writerow((as_text(name), f"{found.score[k]:.6g}", f"{found.p_value[k]:.6g}", int(found.anomalous[k])))
-    write_atomically(out / "scores.csv", text.getvalue())  # first: by it the folder is known as ours
+    write_atomically(
+        out / "scores.csv", text.getvalue()
+    )  # first, because it marks the folder as written by this command
     detector.save(out / "detector.safetensors")
     write_atomically(out / "worst.png", worst(found, order[:SHOWN], paths, images))
     print(
-        f"{int(found.anomalous.sum())} of {len(paths)} images are anomalous, of normal ones at most "
-        f"{100 * false_alarms:.3g} % would be called so.\nscores.csv, worst.png and detector.safetensors are in {out}"
+        f"{int(found.anomalous.sum())} of {len(paths)} images are called anomalous; of normal images at most "
+        f"{100 * false_alarms:.3g} % would be.\nscores.csv, worst.png and detector.safetensors are in {out}"
     )
     if given.judge:
-        told = told_apart(paths, folder_of(given.judge, context), found)
-        if told:
-            print(told)
+        auroc = folder_auroc(paths, folder_of(given.judge, context), found)
+        if auroc:
+            print(auroc)
     return 0
 
 
-def told_apart(paths: list[Path], root: Path, found: Verdict) -> str:
-    """How well scores tell images in a folder called good from those in the others; "" where folders do not say which are."""
+def folder_auroc(paths: list[Path], root: Path, found: Verdict) -> str:
+    """Return the AUROC between the images of a folder called good and those of the other folders, as a sentence.
+
+    Return "" if the images are not in several folders.
+    """
     from scipy.stats import rankdata
     from sklearn.metrics import roc_auc_score
 
@@ -111,30 +119,28 @@ def told_apart(paths: list[Path], root: Path, found: Verdict) -> str:
     if len(names) < 2 or "" in names:
         return ""
     if len(good) != 1:
-        return (
-            f"No AUROC: of the folders {', '.join(names)} one would have to be called {' or '.join(GOOD)}, and is not"
-        )
+        return f"No AUROC: exactly one of the folders {', '.join(names)} must be called {', '.join(GOOD[:-1])} or {GOOD[-1]}"
     bad = np.array([name != good[0] for name in tops])
     auroc = float(roc_auc_score(bad, rankdata(found.score)))
     return (
-        f"AUROC {auroc:.4f}: {int(bad.sum())} images in {', '.join(name for name in names if name != good[0])}, of which "
-        f"{found.anomalous[bad].mean():.0%} are called anomalous, against {int((~bad).sum())} in {good[0]}, of which "
-        f"{found.anomalous[~bad].mean():.0%} are"
+        f"AUROC {auroc:.4f} (higher is better): {found.anomalous[bad].mean():.0%} of {int(bad.sum())} images in "
+        f"{', '.join(name for name in names if name != good[0])} are called anomalous, and {found.anomalous[~bad].mean():.0%} of "
+        f"{int((~bad).sum())} images in {good[0]}"
     )
 
 
 def folder_of(name: str, context: Context) -> Path:
-    """The folder that "folder:PATH" names."""
+    """Return the path of a dataset "folder:PATH"; raise InputError for another name."""
     from stacked.data.sources.folder import apart
 
     kind, _, path = name.partition(":")
-    need(kind == "folder" and bool(path), f"{name!r} is no folder of images: give folder:PATH")
+    need(kind == "folder" and bool(path), f"{name!r} is not a folder of images: give folder:PATH")
     name, data_dir = apart(name, context.given.data_dir)
     return Path(data_dir or "") / name.partition(":")[2]
 
 
 def images_of(name: str, context: Context) -> tuple[list[Path], Tensor]:
-    """The files of "folder:PATH" and their images."""
+    """Return the paths of the files of "folder:PATH", and their images, uint8 [N, C, H, W]."""
     from stacked.data.sources.folder import named_images
 
     given = context.given
@@ -142,10 +148,11 @@ def images_of(name: str, context: Context) -> tuple[list[Path], Tensor]:
 
 
 def supported(images: int, held_out: float | None, false_alarms: float | None) -> tuple[float, float]:
-    """The share of normal images to hold out and the false-alarm rate, which are those asked for if there are enough images.
+    """Return the fraction of normal images to hold out, and the false-alarm rate: those asked for if there are enough images.
 
-    If there are too few, more are held out, up to half of them, unless a share was asked for; if these are too few as well, the
-    rate is the lowest that they support. Either is told. Raises InputError for fewer than 4 images, or a share of none.
+    If there are too few, more images are held out, up to half of them, unless `held_out` is given; if these are still too few,
+    the rate is the lowest that they support. Either change is printed. Raises InputError for fewer than 4 images, and for a
+    fraction that leaves fewer than 2 images to calibrate or to train on.
     """
     from stacked.apps.calibration import fewest
 
@@ -173,8 +180,8 @@ def supported(images: int, held_out: float | None, false_alarms: float | None) -
     return held / images, rate
 
 
-def crossed(detector: Detector, images: Tensor, runs: Runs) -> Verdict:
-    """The verdict on each half of the images, drawn by the spec's seed, by a detector like this one fitted on the other half."""
+def cross_fitted(detector: Detector, images: Tensor, runs: Runs) -> Verdict:
+    """Return the results on each random half of the images by a detector like this one that was fitted on the other half."""
     import torch
 
     from stacked.apps.anomaly import Detector
@@ -201,12 +208,12 @@ def crossed(detector: Detector, images: Tensor, runs: Runs) -> Verdict:
 
 
 def worst_first(score: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-    """The images `rows` by their scores, the highest first; of equal ones the first."""
+    """Return the indices `rows` by descending score; of equal scores the smaller index is first."""
     return rows[np.lexsort((rows, -score))]
 
 
 def worst(found: Verdict, order: NDArray[Any], paths: list[Path], images: Tensor) -> bytes:
-    """The images of highest score above maps of their errors, as PNG bytes."""
+    """Return a figure of the images `order` with their error maps as PNG bytes."""
     from studies.figures.style import new_figure, png, style
 
     with style():

@@ -1,12 +1,12 @@
-"""Does an autoencoder that has only seen one class of images tell the others from it?
+"""Can an autoencoder that was trained on one class of images detect images of other classes?
 
-Claims: none of a paper's is held beside the rows; what they are compared with is PCA's reconstruction error, an isolation
-forest (Liu, Ting & Zhou 2008) and PyOD's autoencoder.
+Claims: no claim of a paper is tested. The baselines are the reconstruction error of PCA, an isolation forest (Liu, Ting & Zhou
+2008) and PyOD's autoencoder.
 
 Command: python -m studies.anomaly --out results/anomaly/mnist
          python -m studies.anomaly --data fashion-mnist --out results/anomaly/fashion-mnist
-On images of one's own: python -m studies.anomaly --data folder:NORMAL [--judge folder:NEW]; where NEW has a folder called good
-and others, the AUROC is told.
+On your own images: python -m studies.anomaly --data folder:NORMAL [--judge folder:NEW]. If NEW has a folder called good and other
+folders, the AUROC is printed.
 Expected and cost: results/anomaly/*/README.md, generated from the rows.
 """
 
@@ -28,7 +28,7 @@ from studies.applications.anomaly.generated import COUNT, FALSE_ALARMS, HELD_OUT
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -38,35 +38,35 @@ if TYPE_CHECKING:
     from stacked.spec import RunSpec
 
 OURS = ("reconstruction", "density", "both")
-#: images of a class that are trained on, calibration included
+#: largest number of images of a class that are used, including those for calibration
 MOST = 2000
-#: components that PCA keeps: the share of the variance of the normal images that they explain
+#: fraction of the variance of the normal images that the components of PCA explain
 EXPLAINED = 0.9
 PROTOCOL = f"""\
-- **Task**: each class in turn is the normal one. A method is fitted on {MOST:,} of its training images at most, drawn by the
-  seed, and scores all test images; the images of all other classes are the anomalies. No method sees one before. AUROC: the
-  chance that an anomaly scores higher than a normal image. AUPRC: average precision with anomalies as positives, nine tenths of
-  the test images, which is also what guessing gives.
-- **Arms**: `layer-wise` and `joint` are `stacked.Detector` on two convolutional stages (16 and 32 channels) and a
-  linear code of 32, grown stage by stage and then trained end to end, {{updates}} updates each, or trained jointly with as many
-  FLOPs; masking of 20 % of what a stage reads; Adam, learning rate 0.001, batches of 64, a fifth of the images held out to
-  calibrate. They were chosen by AUROC on validation images of MNIST, classes 2, 5 and 8, one other seed: of codes of 32 and
-  128, and of 256 values in a third convolution, of learning rates of 0.001 and 0.003, and of 300 and 900 updates, between which
-  the default of 600 lies. Their scores: the error of the `reconstruction`, the `density` of the code, or `both`, the larger of
-  the two after their logarithms were standardised, which was chosen on the same validation images. `PCA`: the error of as
-  many components as explain 90 % of the variance; `isolation forest`: scikit-learn's, on pixels, with its defaults; `PyOD
-  autoencoder`: its defaults (dense, 64-32), on pixels. Of these nothing was tuned, and their cost is not equalised: their
-  seconds are told.
-- **False alarms**: the share of normal test images that are called anomalous at a rate of {FALSE_ALARMS:.0%}, set on the images
-  that are held out (methods of others: on a fifth of theirs, as here).
-- **Generated anomalies**: {COUNT} images of each of five kinds, by which nothing was chosen: normal test images with black
-  and white exchanged (`inverted`) or with their pixels in another order (`shuffled`), images of one value (`constant`), `noise`,
-  and a `checkerboard` of two values. Told is the share that is called anomalous, at the same rate of false alarms.
+- **Task**: each class in turn is the normal class. A method is fitted on at most {MOST:,} of its training images, which the seed
+  samples, and scores all test images. The images of all other classes are the anomalies; no method is trained on them. AUROC:
+  the probability that an anomaly has a higher score than a normal image. AUPRC: average precision with anomalies as positives;
+  they are nine tenths of the test images, which is also the AUPRC of random scores.
+- **Arms**: `layer-wise` and `joint` are `stacked.Detector` with two convolutional stages (16 and 32 channels) and a linear code
+  of 32 values. `layer-wise` is grown stage by stage and then trained end to end, with {{updates}} updates for each stage and end
+  to end; `joint` is trained jointly with as many FLOPs. 20 % of the input of a stage is masked; Adam, learning rate 0.001,
+  batches of 64; a fifth of the images is held out for calibration. These settings were chosen by AUROC on validation images of
+  MNIST for the classes 2, 5 and 8, with one other seed. Tried were codes of 32 and 128 values and of 256 values in a third
+  convolution, learning rates of 0.001 and 0.003, and 300 and 900 updates; the default of 600 updates lies in between. The score
+  is the error of the `reconstruction`, the `density` of the code, or `both`: the larger of the two after their logarithms were
+  standardised, a rule that was chosen on the same validation images. `PCA`: the error of the components that explain
+  90 % of the variance. `isolation forest`: that of scikit-learn on pixels, with its defaults. `PyOD autoencoder`: on pixels, with
+  its defaults (dense, 64-32). These baselines were not tuned, and their cost is not made equal; the table lists their seconds.
+- **False alarms**: the fraction of normal test images that are called anomalous. The threshold is set for a rate of
+  {FALSE_ALARMS:.0%} on the images that are held out (for the baselines, also a fifth).
+- **Generated anomalies**: {COUNT} images of each of five kinds, which were not used to choose anything: normal test images with
+  black and white exchanged (`inverted`) or with their pixels in random order (`shuffled`), images of one value (`constant`),
+  `noise`, and a `checkerboard` of two values. The measure is the fraction that is called anomalous.
 """
 
 
 def base_spec(policy: str, seed: int, given: argparse.Namespace) -> RunSpec:
-    """The detector's own spec, with the policy and the updates asked for."""
+    """Return the default spec of the detector with the policy, the seed and the number of updates."""
     from stacked.apps.anomaly import default_spec
     from stacked.spec import Budget
 
@@ -74,7 +74,7 @@ def base_spec(policy: str, seed: int, given: argparse.Namespace) -> RunSpec:
 
 
 def classes(context: Context, seed: int) -> Iterator[tuple[str, Tensor, NDArray[np.bool_]]]:
-    """Each class with its training images, drawn by the seed, and which test images are of another."""
+    """Yield each class with its training images, sampled by the seed, and a mask [N] of test images of other classes."""
     import torch
 
     from stacked.runtime.rng import generator
@@ -87,7 +87,7 @@ def classes(context: Context, seed: int) -> Iterator[tuple[str, Tensor, NDArray[
 
 
 def check(context: Context, methods: Sequence[str]) -> None:
-    """Raise InputError for a class of which there are too few images to calibrate with, or that none or all test images have."""
+    """Raise InputError if a class has too few images for calibration, or if no or all test images are of a class."""
     import torch
 
     from stacked.apps.anomaly import check_count
@@ -101,8 +101,8 @@ def check(context: Context, methods: Sequence[str]) -> None:
         check_count(min(int(trained[number]), MOST), HELD_OUT, FALSE_ALARMS, f"training images of class {name!r}")
         need(
             0 < int(tested[number]) < len(splits.test),
-            f"{tested[number]} of {len(splits.test)} test images are of class {name!r}, and there must be some of it and some of "
-            "others: give both, or give --data folder:NORMAL, without classes, and --judge folder:NEW",
+            f"{tested[number]} of {len(splits.test)} test images are of class {name!r}, but there must be test images of "
+            "this and of other classes: add them, or give --data folder:NORMAL, without classes, and --judge folder:NEW",
         )
 
 
@@ -113,9 +113,9 @@ Judge = Callable[["Tensor"], tuple[NDArray[np.float64], NDArray[np.bool_]]]
 def judged(
     context: Context, seed: int, arm: str, name: str, other: NDArray[np.bool_], judge: Judge
 ) -> Iterator[Measurement]:
-    """What a judge fitted on the normal class `name` is worth on test images and on generated anomalies.
+    """Yield the measures of a judge, fitted on the normal class `name`, on test images and on generated anomalies.
 
-    Raises Diverged where scores of test images are not finite.
+    other: mask [N] of the anomalies among the test images. Raises Diverged if a score of a test image is not finite.
     """
     import torch
     from sklearn.metrics import average_precision_score, roc_auc_score
@@ -146,16 +146,16 @@ def judge_of(detector: Detector) -> Judge:
 
 
 def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
-    """Our detector, trained in a way; one training gives all three scores."""
+    """Return the method that measures `stacked.Detector`, trained in a `way`; one training gives all three scores."""
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.apps.anomaly import Detector
-        from studies.applications.training import equal
+        from studies.applications.training import equal_flops_spec
 
         spent, shown = 0.0, []
         for name, normal, other in classes(context, seed):
             base = base_spec("greedy+finetune", seed, context.given)
-            spec, gflop = equal(base, way, context.splits, len(normal) - round(HELD_OUT * len(normal)))
+            spec, gflop = equal_flops_spec(base, way, context.splits, len(normal) - round(HELD_OUT * len(normal)))
             spent += gflop
             fitted = Detector(spec, false_alarms=FALSE_ALARMS, held_out=HELD_OUT, device=context.given.device).fit(
                 normal
@@ -165,7 +165,9 @@ def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
             shown.append(typical(fitted, context.splits.test.images, other))
         if seed == 0:
             images, heat = (np.stack(parts, 1) for parts in zip(*shown, strict=True))
-            keep(context.out, way, {"images": images, "heat": heat, "classes": np.array(context.splits.classes, "U")})
+            save_arrays(
+                context.out, way, {"images": images, "heat": heat, "classes": np.array(context.splits.classes, "U")}
+            )
         for score in OURS:
             yield Measurement(f"{way}, {score}", "", "gflop", spent)
 
@@ -173,7 +175,7 @@ def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
 
 
 def typical(detector: Detector, images: Tensor, other: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A normal test image and an anomalous one, each that of the median score, [2, C, H, W], and their errors [2, H, W]."""
+    """Return the normal and the anomalous test image of median score, [2, C, H, W], and their error maps [2, H, W]."""
     scores = detector.score(images)
     chosen = [np.flatnonzero(part)[np.argsort(scores[part])[part.sum() // 2]] for part in (~other, other)]
     return images[chosen].numpy(), detector.heat_map(images[chosen])
@@ -184,7 +186,7 @@ Score = Callable[[Rows], Rows]
 
 
 def judge_by(score: Score, threshold: float) -> Judge:
-    """The judge that calls anomalous what scores above a threshold."""
+    """Return the judge that calls an image anomalous if its score exceeds the threshold."""
     from stacked.evaluation.evaluate import as_rows
     from stacked.util.chunks import chunks
 
@@ -196,8 +198,11 @@ def judge_by(score: Score, threshold: float) -> Judge:
     return judge
 
 
-def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int], Iterator[Measurement]]:
-    """A method of others on rows of pixels in 0..1: `fit` gives the function that scores rows."""
+def baseline(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int], Iterator[Measurement]]:
+    """Return the method that measures a baseline on pixels.
+
+    fit: function of rows [N, D] in [0, 1] and a seed that returns a function from rows to scores [N].
+    """
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import as_rows
@@ -206,8 +211,8 @@ def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int
             pixels = as_rows(normal)
             held = round(HELD_OUT * len(pixels))
             score = fit(pixels[held:], seed)
-            kept = np.sort(score(pixels[:held]))
-            threshold = kept[held - int(FALSE_ALARMS * (held + 1) + 1e-9)]
+            held_out_scores = np.sort(score(pixels[:held]))
+            threshold = held_out_scores[held - int(FALSE_ALARMS * (held + 1) + 1e-9)]
             if not np.isfinite(threshold):
                 raise Diverged(f"scores of {arm!r} for held-out images of class {name!r} are not finite")
             yield from judged(context, seed, arm, name, other, judge_by(score, threshold))
@@ -216,49 +221,54 @@ def rival(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, int
 
 
 def pca(rows: Rows, seed: int) -> Score:
-    """The error of principal components."""
+    """Fit PCA; the score is the reconstruction error."""
     from sklearn.decomposition import PCA
 
     model = PCA(EXPLAINED, svd_solver="full").fit(rows)
-    return lambda given: np.square(model.inverse_transform(model.transform(given)) - given).mean(1)
+    return lambda x: np.square(model.inverse_transform(model.transform(x)) - x).mean(1)
 
 
 def forest(rows: Rows, seed: int) -> Score:
-    """How early random splits isolate a row."""
+    """Fit an isolation forest."""
     from sklearn.ensemble import IsolationForest
 
     model = IsolationForest(random_state=seed).fit(rows)
-    return lambda given: -model.score_samples(given)
+    return lambda x: -model.score_samples(x)
 
 
 def pyod(rows: Rows, seed: int) -> Score:
-    """PyOD's autoencoder."""
+    """Fit PyOD's autoencoder."""
     from pyod.models.auto_encoder import AutoEncoder
 
     model = AutoEncoder(random_state=seed, verbose=0).fit(rows)
     return model.decision_function
 
 
-def detect(context: Context) -> int | None:
-    """On images without classes: fit a detector on them, score those of --judge, and write what came of it."""
+def detect_in_folder(context: Context) -> int | None:
+    """If the images have no classes, fit a detector on them, score those of --judge and return the exit code; else None."""
     from studies.applications.anomaly.score_folder import score_images
 
     if context.splits.classes:
         for option in ("judge", "false_alarms", "held_out"):
             need(
                 getattr(context.given, option) is None,
-                f"--{option.replace('_', '-')} is for images without classes, and {context.splits.name} has "
-                f"{len(context.splits.classes)}: give --data folder:PATH of normal images, or leave the option out",
+                f"--{option.replace('_', '-')} needs --data without classes, but {context.splits.name} has "
+                f"{len(context.splits.classes)} classes: give --data folder:PATH of normal images, or leave the option out",
             )
         return None
     return score_images(context, base_spec("greedy+finetune", 0, context.given))
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
-    command.add_argument("--updates", type=int, default=600, metavar="N", help="of each stage, and end to end (600)")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
     command.add_argument(
-        "--judge", default=None, metavar="folder:PATH", help="images to be judged by those of --data, which are normal"
+        "--updates", type=int, default=600, metavar="N", help="updates of each stage, and end to end (600)"
+    )
+    command.add_argument(
+        "--judge",
+        default=None,
+        metavar="folder:PATH",
+        help="images to score with a detector that is fitted on --data, which are normal images",
     )
     command.add_argument(
         "--false-alarms",
@@ -280,15 +290,15 @@ def more(command: argparse.ArgumentParser) -> None:
 
 STUDY = MeasurementStudy(
     name="anomaly",
-    title="Anomaly detection by what an autoencoder has not learnt",
+    title="Anomaly detection by the reconstruction error and the code of an autoencoder",
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
     methods={
         "layer-wise": detector("layer-wise"),
         "joint": detector("joint"),
-        "pca": rival("PCA", pca),
-        "forest": rival("isolation forest", forest),
-        "pyod": rival("PyOD autoencoder", pyod),
+        "pca": baseline("PCA", pca),
+        "forest": baseline("isolation forest", forest),
+        "pyod": baseline("PyOD autoencoder", pyod),
     },
     extras={"pyod": "pyod"},
     arms=(
@@ -312,8 +322,8 @@ STUDY = MeasurementStudy(
     conditions="normal class",
     drawings={
         "auroc": Drawing(
-            "AUROC for each normal class and each arm, the mean over seeds; the thick mark is the mean over classes with its "
-            "95 % interval over seeds.",
+            "AUROC (higher is better) of each arm for each normal class (ticks), mean over seeds. The diamond is the mean over "
+            "classes, with its 95 % interval over seeds.",
             draw_by_class,
         ),
         "generated": Drawing(
@@ -322,13 +332,13 @@ STUDY = MeasurementStudy(
             draw_generated,
         ),
         "heat": Drawing(
-            "For each normal class a normal test image and an anomalous one, each that of the median score of the layer-wise "
-            "detector, and where the error of its reconstruction lies: brightness is its root.",
+            "For each normal class, the normal and the anomalous test image of median score by the layer-wise detector, with "
+            "maps of the reconstruction error (brightness: square root of the error).",
             draw_heat,
         ),
     },
-    options=more,
+    options=add_options,
     smoke={"updates": 20},
-    instead=detect,
+    instead=detect_in_folder,
     check=check,
 )

@@ -1,1 +1,1 @@
-"""At which width does an autoencoder begin to copy?"""
+"""Capacity: at which width of the code does an autoencoder begin to copy its input?"""

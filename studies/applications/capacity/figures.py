@@ -1,4 +1,4 @@
-"""Figures of the study of capacity, and what its rows answer."""
+"""Figures and answer of the study of capacity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.figures.scales import log_axis
 from studies.figures.style import GREY, arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
@@ -20,37 +20,40 @@ PANELS = {
     "train_fvu": "FVU of training images",
     "test_fvu": "FVU of test images",
     "denoised_fvu": "FVU of noisy images",
-    "copied": "share of the noise that is copied",
+    "copied": "fraction of noise copied",
     "probe": "probe error (%)",
 }
 #: shown on a linear axis
 LINEAR = ("copied",)
-#: errors below this, of as many components as pixels, are rounding: they have no place on an axis
+#: errors below this, of PCA with as many components as pixels, are rounding errors and are not shown
 SMALLEST = 1e-4
 
 
 def answer(rows: pd.DataFrame) -> str:
-    """Which width restores noisy images best, and what is copied where there are as many units as pixels."""
+    """Return the width with the lowest FVU of noisy images for each arm, and the copied noise at the width of the input."""
     mine = rows[rows["condition"] != ""].assign(width=lambda r: r["condition"].astype(int))
     noisy = mine[mine["measure"] == "denoised_fvu"].pivot_table(index="width", columns="arm", values="value")
     wide = rows[rows["measure"].isin(["wide_denoised_fvu", "wide_copied"])]
     wide = wide.pivot_table(index="arm", columns="measure", values="value")
     parts = []
     for arm in (arm for arm in dict.fromkeys(mine["arm"]) if arm in noisy):
-        told = ""
+        as_wide = ""
         if arm in wide.index:
-            told = (
-                f"; {wide.loc[arm, 'wide_denoised_fvu']:.3f} with as many units as pixels, where "
+            as_wide = (
+                f"; with as many units as pixels {wide.loc[arm, 'wide_denoised_fvu']:.3f}, and "
                 f"{wide.loc[arm, 'wide_copied']:.0%} of the noise is copied"
             )
-        parts.append(f"{arm} at {noisy[arm].idxmin():,} ({noisy[arm].min():.3f}{told})")
+        parts.append(f"{arm}: {noisy[arm].idxmin():,} ({noisy[arm].min():.3f}{as_wide})")
     if not parts:
         return ""
-    return f"Of the widths tried, noisy images are restored best, by their fraction of variance unexplained: {'; '.join(parts)}."
+    return (
+        "Of the widths tried, that with the lowest FVU (fraction of variance unexplained) of noisy images is, for each arm: "
+        f"{'; '.join(parts)}."
+    )
 
 
 def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """A panel a measure."""
+    """Return a figure with a panel for each measure against the width of the code."""
     from matplotlib.ticker import NullLocator
 
     mine = rows[rows["condition"] != ""].assign(width=lambda r: r["condition"].astype(int))
@@ -60,7 +63,7 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
     arms = list(dict.fromkeys(mine["arm"]))
     colours, figure = arm_colours(arms), new_figure(5.2)
     grid = figure.subplots(2, 3).flat
-    values = int(np.prod(next(iter(kept(out).values()))["filters"].shape[1:])) if kept(out) else None
+    values = int(np.prod(next(iter(load_arrays(out).values()))["filters"].shape[1:])) if load_arrays(out) else None
     for axes, measure in zip(grid, measures, strict=False):
         for arm in arms:
             part = mine[(mine["measure"] == measure) & (mine["arm"] == arm)]
@@ -77,7 +80,7 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
             log_axis(axes, shown[shown > SMALLEST])
         if values:
             axes.axvline(values, color=GREY, linestyle=":", linewidth=1)
-        axes.set_title(PANELS[measure])
+        axes.set_title(f"{PANELS[measure]},\nlower is better")
         axes.set_xlabel("width of the code")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     for axes in figure.axes[len(measures) :]:
@@ -87,10 +90,10 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 
 def draw_filters(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """A row an arm."""
+    """Return a figure of filters with a row for each arm; None without samples."""
     from studies.figures.strips import strips
 
-    found = kept(out)
+    found = load_arrays(out)
     arms = [arm for arm in dict.fromkeys(rows["arm"]) if arm in found]
     if not arms:
         return None

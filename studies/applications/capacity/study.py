@@ -1,7 +1,7 @@
-"""At which width does an autoencoder cease to learn and begin to copy, and what keeps it from that?
+"""At which width of the code does an autoencoder begin to copy its input, and which regularisers prevent it?
 
-Claims: none of a paper's is held beside the rows. A code as wide as the input can copy it, and corruption (Vincent et al.
-2010), sparsity (Ng 2011) or contraction (Rifai et al. 2011) are said to keep it from that.
+Claims: no claim of a paper is tested. A code as wide as the input can copy it; corruption (Vincent et al. 2010), sparsity (Ng
+2011) and contraction (Rifai et al. 2011) are meant to prevent it.
 
 Command: python -m studies.capacity --out results/capacity/mnist
 Expected and cost: results/capacity/*/README.md, generated from the rows.
@@ -23,7 +23,7 @@ from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
 from studies.record.reference import MOST_PCA_VALUES
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -35,50 +35,51 @@ if TYPE_CHECKING:
     Function = Callable[[Tensor], Tensor]
 
 WIDTHS = (1, 4, 16, 64, 256, 784, 1568)
-#: standard deviation of the noise that is to be removed
+#: standard deviation of the noise on test images
 NOISE = 0.25
-#: images that are measured, at most, and bytes of them as float32; images whose codes are probed
+#: largest number of measured images, and of their bytes as float32; number of images whose codes are probed
 IMAGES, MOST_BYTES, PROBED = 2000, 2**27, 5000
-#: what keeps from copying: fields of the optimisation
-CURES: Mapping[str, Mapping[str, Any]] = {
+#: the regulariser of each arm, as fields of the optimisation
+REGULARISERS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "masking": {"corruption": "masking", "corruption_level": (0.05,)},
     "noise": {"corruption": "gaussian", "corruption_level": (NOISE,)},
     "sparsity": {"penalties": {"l1": 0.3}},
     "contraction": {"penalties": {"contractive": 0.0003}},
 }
-#: units whose weights are shown
+#: number of units whose weights are shown
 UNITS = 10
 PCA = "PCA"
-#: what is told of the width that is nearest to the number of pixels
+#: measures that are also given for the width nearest to the number of pixels
 WIDE = ("denoised_fvu", "copied")
 PROTOCOL = f"""\
-- **Arms**: one dense stage from the pixels of {{data}} to a code of hyperbolic tangents, and linearly back, Adam, learning rate
-  0.003 with a cosine schedule, batches of 128, {{updates:,}} updates, on {{limit:,}} training images. `plain` has nothing else.
-  `masking`: 5 % of the pixels are masked. `noise`: Gaussian noise of a standard deviation of {NOISE}. `sparsity`: the mean
-  absolute value of the code, weight 0.3. `contraction`: the squared norm of the Jacobian, a sum over units, weight 0.0003.
-  Arms see as many images; what a penalty costs besides is in the seconds and not in the GFLOP. `PCA`: as many principal
-  components, of which there are no more than pixels.
-- **FVU**, the fraction of variance unexplained, of: training images; test images; test images with Gaussian noise of a standard
-  deviation of {NOISE}, which is that of `noise`, against the clean ones. Of {IMAGES:,} images each at most. The noise is on the
-  pixels that vary in training images: weights from the others never learn, and would tell of how they were drawn.
-- **Copied**: the share of that noise which the reconstruction still has: 1 of what copies, and of a linear autoencoder, such as
-  PCA, the trace of its matrix over the number of noisy pixels.
+- **Arms**: one dense stage from the pixels of {{data}} to a code of tanh units, with a linear decoder; Adam, learning rate 0.003
+  with a cosine schedule, batches of 128, {{updates:,}} updates, {{limit:,}} training images. `plain`: no regulariser. `masking`:
+  5 % of the pixels are masked. `noise`: Gaussian noise with a standard deviation of {NOISE}. `sparsity`: a penalty on the mean
+  absolute value of the code, weight 0.3. `contraction`: a penalty on the squared norm of the Jacobian, summed over units, weight
+  0.0003. All arms see the same number of images; the additional cost of a penalty is in the seconds but not in the GFLOP. `PCA`:
+  as many principal components as the code has units, at most the number of pixels.
+- **FVU**: fraction of variance unexplained of training images, of test images, and of test images with Gaussian noise of a
+  standard deviation of {NOISE} (as in the arm `noise`) against the clean images; at most {IMAGES:,} images each. The noise is
+  added only to pixels that vary in the training images: weights of constant pixels are never trained, so noise there would
+  measure the initial weights.
+- **Copied**: the fraction of that noise that remains in the reconstruction. It is 1 for a perfect copy. For a linear autoencoder,
+  such as PCA, it is the trace of its matrix divided by the number of noisy pixels.
 - **Probe**: accuracy on test images of ridge regression on standardised codes of {PROBED:,} training images. A wider code gives
-  it more weights.
-- **Chosen** on validation images: activations and the learning rate, so that codes of 4 and 16 come near to what as many
-  principal components do (logistic or rectified codes did not, in 1,500 updates); levels and weights, by the FVU of noisy images
-  at a width of 784, in 1,500 updates, with another seed, of masking of 3, 5, 10, 30, 50 and 70 %, of weights of 0.001, 0.01,
-  0.03, 0.1, 0.3, 1, 3 and 10 for sparsity, and of 0.0001, 0.0003, 0.001, 0.003 and 0.01 for contraction. What is best there need
-  not be at other widths. Winner-take-all codes of 5, 30 and 70 % were tried and left.
-- On **test** images was chosen how copying is measured: a first record, of logistic codes, was stopped after one seed, in which
-  codes of 1 to 16 had learnt nothing, and none restored images whose pixels were shuffled; a second was whole when a reader
-  asked for PCA beside it, and found that its noise, on all pixels, told of weights that never learn.
+  the probe more weights.
+- **Settings chosen on validation images**: the activation and the learning rate, such that codes of 4 and 16 units come near to
+  PCA with as many components (codes of logistic or ReLU units did not in 1,500 updates). Levels and weights were chosen by the
+  FVU of noisy images at a width of 784 after 1,500 updates, with another seed, from masking of 3, 5, 10, 30, 50 and 70 %,
+  sparsity weights of 0.001, 0.01, 0.03, 0.1, 0.3, 1, 3 and 10, and contraction weights of 0.0001, 0.0003, 0.001, 0.003 and 0.01.
+  The best values at other widths may differ. Winner-take-all codes of 5, 30 and 70 % were tried and not used.
+- **Chosen after seeing test results**: how copying is measured. A first record with logistic codes was stopped after one seed,
+  because its codes of 1 to 16 units learnt nothing, and no code restored images with shuffled pixels. A second record was
+  complete when PCA was added; this showed that its noise, which was on all pixels, measured weights that are never trained.
 """
 
 
-def spec_of(cure: str, width: int, seed: int, updates: int) -> RunSpec:
-    """One stage of that width, trained with a cure."""
+def spec_of(regulariser: str, width: int, seed: int, updates: int) -> RunSpec:
+    """Return the spec of one stage of a width, trained with a regulariser."""
     from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 
     return RunSpec(
@@ -86,14 +87,14 @@ def spec_of(cure: str, width: int, seed: int, updates: int) -> RunSpec:
         seed=seed,
         stack=StackSpec.of("dense", width, activation="tanh", output="linear"),
         budget=Budget(None, updates, "updates"),
-        optimisation=replace(Optimisation(batch_size=128, lr=3e-3, schedule="cosine"), **CURES[cure]),
+        optimisation=replace(Optimisation(batch_size=128, lr=3e-3, schedule="cosine"), **REGULARISERS[regulariser]),
     )
 
 
 def varied_noise(images: Tensor, training: Tensor, seed: int) -> Tensor:
-    """Floats `images` with noise on the pixels that are not the same in all `training` images.
+    """Return `images` (floats) with Gaussian noise on the pixels that are not constant in the `training` images.
 
-    A pixel that never varies teaches its weights nothing: noise on it would tell of how they were drawn, not of copying.
+    The weights of constant pixels are never trained; noise on these pixels would measure the initial weights, not copying.
     """
     from stacked.components.corruption import gaussian
     from stacked.runtime.rng import generator
@@ -103,7 +104,7 @@ def varied_noise(images: Tensor, training: Tensor, seed: int) -> Tensor:
 
 
 def fvu(restored: Tensor, images: Tensor) -> float:
-    """Squared error of the reconstruction against `images`, over the variance of these; NaN where they do not differ."""
+    """Return the squared error of the reconstruction divided by the variance of `images`; NaN if all images are equal."""
     import torch
 
     from stacked.evaluation.evaluate import varies
@@ -115,11 +116,11 @@ def fvu(restored: Tensor, images: Tensor) -> float:
 
 
 def copied(gained: Tensor, noise: Tensor) -> float:
-    """The share of the noise that the reconstruction still has: 1 of one that copies, 0 of one that does not see it.
+    """Return the fraction of the noise that remains in the reconstruction: 1 for a copy, 0 if the noise has no effect.
 
-    gained: what the reconstruction of noisy images has more than that of clean ones. The mean of it along the noise, over the
-    square of that: of a linear autoencoder the trace of its matrix over the number of noisy pixels (what Efron 1986 calls
-    degrees of freedom, a value). NaN where there is no noise.
+    gained: reconstruction of noisy images minus that of clean images. The result is its projection on the noise, divided by the
+    squared norm of the noise. For a linear autoencoder this is the trace of its matrix divided by the number of noisy pixels
+    (Efron's 1986 degrees of freedom, for each value). It is NaN without noise.
     """
     import torch
 
@@ -129,7 +130,10 @@ def copied(gained: Tensor, noise: Tensor) -> float:
 def scored(
     context: Context, seed: int, arm: str, width: int, reconstruct: Function, encode: Callable[[Images], Tensor]
 ) -> list[Measurement]:
-    """All that is measured of a code of some width; `encode` takes images by index, `reconstruct` as floats."""
+    """Return all measurements of a code of a width.
+
+    reconstruct: function of float images. encode: function of images by index that returns codes.
+    """
     import torch
 
     from stacked.evaluation.evaluate import quick_probe, spread
@@ -152,17 +156,17 @@ def scored(
     }
     if splits.classes:
         train, test, rows = splits.train, splits.test, spread(len(splits.train), PROBED)
-        # in double precision, as the codes of more units than pixels are nearly dependent
+        # in double precision, because units are nearly linearly dependent if there are more units than pixels
         both = [encode(images).double() for images in (Images(train.images, rows=rows), Images(test.images))]
         found["probe"] = 100 * quick_probe(both[0], train.labels[rows], both[1], test.labels)
-    told = [Measurement(arm, str(width), measure, value) for measure, value in found.items()]
-    if width == as_wide(context):
-        told += [Measurement(arm, "", f"wide_{measure}", found[measure]) for measure in WIDE]
-    return told
+    measurements = [Measurement(arm, str(width), measure, value) for measure, value in found.items()]
+    if width == width_near_pixels(context):
+        measurements += [Measurement(arm, "", f"wide_{measure}", found[measure]) for measure in WIDE]
+    return measurements
 
 
-def arm(cure: str) -> Callable[[Context, int], Iterator[Measurement]]:
-    """Autoencoders of every width, with a cure."""
+def arm(regulariser: str) -> Callable[[Context, int], Iterator[Measurement]]:
+    """Return the method that measures autoencoders of every width with a regulariser."""
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import codes
@@ -172,21 +176,21 @@ def arm(cure: str) -> Callable[[Context, int], Iterator[Measurement]]:
 
         splits, spent = context.splits, 0.0
         for width in each(widths(context), "widths"):
-            spec = spec_of(cure, width, seed, context.given.updates)
+            spec = spec_of(regulariser, width, seed, context.given.updates)
             stack = pretrain(spec, Images(splits.train.images), splits.image_shape, device=context.given.device).cpu()
             spent += gflop_of(spec, splits, len(splits.train))
-            yield from scored(context, seed, cure, width, stack.reconstruct, partial(codes, stack, depth=1))
-            if seed == 0 and width == as_wide(context):
+            yield from scored(context, seed, regulariser, width, stack.reconstruct, partial(codes, stack, depth=1))
+            if seed == 0 and width == width_near_pixels(context):
                 weight = next(iter(stack.stages[0].encoder.parameters())).detach()
                 few = weight[:: max(1, width // UNITS)][:UNITS]
-                keep(context.out, cure, {"filters": few.view(-1, *splits.image_shape), "width": width})
-        yield Measurement(cure, "", "gflop", spent)
+                save_arrays(context.out, regulariser, {"filters": few.view(-1, *splits.image_shape), "width": width})
+        yield Measurement(regulariser, "", "gflop", spent)
 
     return found
 
 
 def components(context: Context, seed: int) -> Iterator[Measurement]:
-    """As many principal components, of which there are no more than pixels or images."""
+    """Measure PCA with as many components as the code has units, if there are as many pixels and images."""
     import torch
 
     from stacked.evaluation.evaluate import fitted_pca
@@ -196,7 +200,8 @@ def components(context: Context, seed: int) -> Iterator[Measurement]:
     values = train[0].numel()
     need(
         values <= MOST_PCA_VALUES,
-        f"images of {values:,} values have too many for PCA: leave out the method {PCA}, or give --image-size and --grey",
+        f"PCA of images of {values:,} values takes too long (at most {MOST_PCA_VALUES:,}): leave out the method {PCA}, or give "
+        "--image-size and --grey",
     )
     pca = fitted_pca(train, min(len(train), values))
     mean, axes = torch.from_numpy(pca.mean_).float(), torch.from_numpy(pca.components_).float()
@@ -215,61 +220,62 @@ def components(context: Context, seed: int) -> Iterator[Measurement]:
 
 
 def widths(context: Context) -> list[int]:
-    """The widths asked for, each once."""
+    """Return the widths of --widths without duplicates."""
     return wholes(context.given.widths, "widths")
 
 
-def as_wide(context: Context) -> int:
-    """Of the widths that which is nearest to the number of pixels."""
+def width_near_pixels(context: Context) -> int:
+    """Return the width that is nearest to the number of values of an image."""
     pixels = math.prod(context.splits.image_shape)
     return min(widths(context), key=lambda width: abs(width - pixels))
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
     command.set_defaults(limit=10_000)
-    command.add_argument("--updates", type=int, default=1500, metavar="N", help="of each autoencoder (1500)")
+    command.add_argument("--updates", type=int, default=1500, metavar="N", help="updates of each autoencoder (1500)")
     command.add_argument(
         "--widths",
         type=int,
         nargs="+",
         default=list(WIDTHS),
         metavar="N",
-        help=f"of the code ({' '.join(map(str, WIDTHS))})",
+        help=f"widths of the code ({' '.join(map(str, WIDTHS))})",
     )
 
 
 STUDY = MeasurementStudy(
     name="capacity",
-    title="How wide a code may be before it copies",
+    title="At which width a code begins to copy its input",
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
-    methods={**{cure: arm(cure) for cure in CURES}, PCA: components},
-    arms=(*CURES, PCA),
+    methods={**{regulariser: arm(regulariser) for regulariser in REGULARISERS}, PCA: components},
+    arms=(*REGULARISERS, PCA),
     measures={
         "wide_denoised_fvu": Measure("FVU of noisy images, as many units as pixels", "lower", decimals=4),
-        "wide_copied": Measure("share of the noise copied, as many units as pixels", "lower", decimals=4),
+        "wide_copied": Measure("fraction of noise copied, as many units as pixels", "lower", decimals=4),
         "denoised_fvu": Measure("FVU of noisy images", "lower", decimals=4),
         "test_fvu": Measure("FVU of test images", "lower", decimals=4),
         "train_fvu": Measure("FVU of training images", "lower", decimals=4),
-        "copied": Measure("share of the noise that is copied", "lower", decimals=4),
+        "copied": Measure("fraction of noise copied", "lower", decimals=4),
         "probe": Measure("probe accuracy (%)", "higher", decimals=2),
     },
     conditions="width",
     drawings={
         "widths": Drawing(
-            "What codes of growing width restore and can be used for, means over seeds with 95 % intervals. FVU: fraction of "
-            "variance unexplained, of noisy images against the clean ones. The dotted line is the number of pixels.",
+            "Reconstruction, denoising and probe error by width of the code (lower is better), means over seeds with 95 % "
+            "intervals. FVU: fraction of variance unexplained; for noisy images, of the clean images. The dotted line is the "
+            "number of pixels.",
             draw_widths,
         ),
         "filters": Drawing(
-            "Weights from the pixels to some units of the code, of one seed, each scaled for itself; grey is 0. Those from "
-            "pixels that never vary, at the border, stay as they were drawn, but where a penalty shrinks them.",
+            "Weights from the pixels to some units of the code, for one seed; each unit has its own scale, and grey is 0. "
+            "Weights from constant pixels, at the border, keep their initial values unless a penalty shrinks them.",
             draw_filters,
         ),
     },
-    varies="initial weights, data order, corruption, and the noise on test images",
+    varies="the initial weights, the data order, the corruption and the noise on test images",
     answer=answer,
-    options=more,
+    options=add_options,
     smoke={"updates": 20, "widths": [1, 16, 64, 80], "limit": 1000},
 )

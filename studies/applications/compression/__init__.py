@@ -1,1 +1,1 @@
-"""How small do codes make images?"""
+"""Lossy compression of images by quantised codes."""

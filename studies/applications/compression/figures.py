@@ -9,18 +9,18 @@ import pandas as pd
 
 from studies.figures.strips import strips
 from studies.figures.style import GREY, arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOSSLESS = "PNG"
-#: bits per pixel below which nothing of an image is left to be seen
+#: bits per pixel below which images are not recognisable
 LEAST_RATE = 0.01
 
 
 def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """PSNR and SSIM against bits per pixel."""
+    """Return a figure of PSNR and SSIM against bits per pixel; None without data."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     points = rows[rows["condition"].str.startswith("setting ")]
@@ -31,7 +31,10 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
         return None
     colours, figure = arm_colours(arms), new_figure(3.6)
     for axes, measure, label in zip(
-        figure.subplots(1, 2), ("setting_psnr", "setting_ssim"), ("PSNR (dB)", "SSIM"), strict=True
+        figure.subplots(1, 2),
+        ("setting_psnr", "setting_ssim"),
+        ("PSNR (dB), higher is better", "SSIM, higher is better"),
+        strict=True,
     ):
         for arm in arms:
             if arm == LOSSLESS:
@@ -57,8 +60,8 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 
 def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """A row of images for each codec."""
-    found = kept(out)
+    """Return a figure of restored images with a row for each codec; None without samples."""
+    found = load_arrays(out)
     if "original" not in found:
         return None
     original = found.pop("original")

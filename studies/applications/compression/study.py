@@ -1,11 +1,11 @@
-"""How small do the codes of an autoencoder make images, at which quality, beside JPEG, WebP and PNG?
+"""How well do quantised codes of an autoencoder compress images, compared with JPEG, WebP, PNG and PCA?
 
-Claims: none of a paper's is held beside the rows; they are compared with the formats that everyone uses, and with principal
-components that are quantised and packed in the same way.
+Claims: no claim of a paper is tested. The baselines are common image formats, and principal components that are quantised and
+entropy-coded in the same way.
 
 Command: python -m studies.compression --out results/compression/mnist
-On images of one's own: python -m studies.compression --data folder:PATH --image-size 64 [--grey]; the record's folder then has
-codec.safetensors, with which python -m stacked.compress encodes and decodes.
+On your own images: python -m studies.compression --data folder:PATH --image-size 64 [--grey]. The folder of the record then has
+codec.safetensors, which python -m stacked.compress uses to encode and decode.
 Expected and cost: results/compression/*/README.md, generated from the rows.
 """
 
@@ -25,12 +25,12 @@ from stacked.runtime.progress import each, through
 from stacked.util.checks import need, whole
 from studies.applications.compression.figures import draw_curves, draw_images
 from studies.applications.quality import pairs, similarity
-from studies.applications.training import WAYS, trained
+from studies.applications.training import WAYS, train_stack
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
 from studies.record.reference import MOST_PCA_VALUES
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -40,46 +40,46 @@ if TYPE_CHECKING:
     from stacked.model.stack import StackedAutoencoder
     from stacked.spec import RunSpec, StackSpec
 
-#: test images that are encoded into one file
+#: number of test images that are encoded into one file
 IMAGES = 400
 #: bits per pixel at which codecs are compared
 RATES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
-#: of codecs: a pixel's full range is 1
+#: quantiser steps of our codec (the range of a pixel is 1), and quality settings of JPEG and WebP
 STEPS = tuple(0.1 * 2 ** (k / 2) for k in range(12))
 QUALITIES = (1, 3, 5, 8, 12, 20, 30, 45, 60, 75, 85, 92)
-#: the side of which formats' blocks are divisors
+#: a multiple of the block sides of JPEG and WebP
 BLOCK = 16
-#: of pictures
+#: number of images in the figure, and the bits per pixel at which they are shown
 SHOWN, SHOWN_RATE = 9, 0.4
 PROTOCOL = f"""\
-- **Task**: {IMAGES} test images, evenly spread, become one file; its bits, head and all, are counted per pixel. Each codec is
-  used at several settings, and its PSNR (of the mean squared error over all of them) and SSIM (Wang et al. 2004, mean) are read
-  off between these at the same rate, linearly in the logarithm of the rate; of a codec without settings on both sides of a rate
-  nothing is said there.
-- **Arms**: `layer-wise` and `joint` are `stacked.Codec` on two convolutional stages (16 and 32 channels) and a linear
-  code of {{code}}, grown stage by stage for {{updates}} updates each and then trained end to end for three times as many, or
-  trained jointly with as many FLOPs; Adam, learning rate 0.001 with a cosine schedule, batches of 64, no corruption. One
-  training gives all its settings, which are steps of the quantiser. `PCA` has as many components, and the same quantiser and
-  coder. The frequencies of quantised values are those of the training images. The weights, which sender and receiver both need,
-  are not counted.
-- **JPEG, WebP, PNG**: Pillow's, on one sheet of all the images, so that their heads, which are larger than such an image, are
-  paid for once; for JPEG and WebP each image is widened to a multiple of {BLOCK} pixels by repeating its border, so that no block
-  holds parts of two, and pixels are counted without that. Settings are `quality`, of WebP with its slowest `method`. PNG is
-  without loss: its one point is in the figure alone.
-- The width of the code was doubled, from 64, and its steps were made finer, after a first look at one seed on test images: so
-  that its rates reach those of WebP. Nothing else was chosen by what comes out.
+- **Task**: {IMAGES} evenly spaced test images are encoded into one file, whose size including its header is given in bits per
+  pixel. Each codec is used with several settings. Its PSNR (of the mean squared error over all images) and its mean SSIM (Wang et
+  al. 2004) at a given rate are interpolated between settings, linearly in the logarithm of the rate. A codec has no value at a
+  rate outside the range of its settings.
+- **Arms**: `layer-wise` and `joint` are `stacked.Codec` with two convolutional stages (16 and 32 channels) and a linear code of
+  {{code}} values. `layer-wise` is grown stage by stage with {{updates}} updates each and then trained end to end with three times
+  as many; `joint` is trained jointly with as many FLOPs. Adam, learning rate 0.001 with a cosine schedule, batches of 64, no
+  corruption. The settings are quantiser steps, all with the same trained network. `PCA` has as many components, and the same
+  quantiser and entropy coder. The frequencies of quantised values are those of the training images. The size of the weights,
+  which sender and receiver both need, is not counted.
+- **JPEG, WebP, PNG**: Pillow's encoders on one sheet of all images, so that their header, which is larger than such an image, is
+  counted once. For JPEG and WebP each image is padded to a multiple of {BLOCK} pixels by repeating its border, so that no block
+  contains parts of two images; the padding is not counted as pixels. The setting is `quality`; WebP uses its slowest `method`.
+  PNG is lossless, and its single point is only in the figure.
+- **Chosen after seeing test results**: after one seed, the width of the code was doubled from 64 and the quantiser steps were
+  made finer, so that the rates reach those of WebP. Nothing else was chosen by test results.
 """
 
 
 class Point(NamedTuple):
-    """What a setting of a codec makes of the images."""
+    """The result of a setting of a codec: bits per pixel, and restored images uint8 [N, C, H, W]."""
 
     bits: float
     restored: Tensor
 
 
 def base_spec(seed: int, given: argparse.Namespace) -> RunSpec:
-    """The codec's own spec, with the code and the updates asked for."""
+    """Return the default spec of the codec with the seed, the width of the code and the number of updates."""
     from stacked.apps.codec import default_spec
     from stacked.spec import Budget, StackSpec
 
@@ -91,7 +91,7 @@ def base_spec(seed: int, given: argparse.Namespace) -> RunSpec:
 
 
 def scored(arm: str, points: list[tuple[str, Point]], images: Tensor) -> Iterator[Measurement]:
-    """What the settings of an arm are worth, as they are and at the rates that arms are compared at."""
+    """Yield rate, PSNR and SSIM of each setting of an arm, and PSNR and SSIM interpolated at the common rates."""
     import torch
 
     lines = []
@@ -99,7 +99,7 @@ def scored(arm: str, points: list[tuple[str, Point]], images: Tensor) -> Iterato
         both = pairs(point.restored, images)
         error = sum(float((back - clean).square().sum(dtype=torch.float64)) for back, clean in both) / images.numel()
         line = {"rate": point.bits}
-        if error:  # without loss there is no PSNR
+        if error:  # a lossless codec has no finite PSNR
             line |= {"psnr": -10 * math.log10(error), **similarity(point.restored, images)}
         lines.append(line)
         for measure, value in line.items():
@@ -113,25 +113,26 @@ def scored(arm: str, points: list[tuple[str, Point]], images: Tensor) -> Iterato
                 yield Measurement(arm, f"{rate:g}", measure, float(np.interp(np.log(rate), np.log(rates), values)))
 
 
-def coded(images: Tensor) -> Tensor:
-    """The test images that are encoded."""
+def encoded_images(images: Tensor) -> Tensor:
+    """Return the test images that are encoded."""
     from stacked.evaluation.evaluate import spread
 
     return images[spread(len(images), IMAGES)]
 
 
-def all_settings(context: Context, arm: str, points: list[tuple[str, Point]], seed: int) -> Iterator[Measurement]:
-    """Judge the settings of an arm; of the first seed, keep pictures at the setting that comes nearest to the shown rate."""
-    images = coded(context.splits.test.images)
+def score_settings(context: Context, arm: str, points: list[tuple[str, Point]], seed: int) -> Iterator[Measurement]:
+    """Yield the measurements of the settings of an arm; for the first seed, save images of the setting nearest to the shown "
+    "rate."""
+    images = encoded_images(context.splits.test.images)
     if seed == 0:
         nearest = min(points, key=lambda point: abs(np.log(point[1].bits / SHOWN_RATE)))[1]
-        keep(context.out, arm, {"images": nearest.restored[:SHOWN], "bits": np.array(nearest.bits)})
-        keep(context.out, "original", {"images": images[:SHOWN]})
+        save_arrays(context.out, arm, {"images": nearest.restored[:SHOWN], "bits": np.array(nearest.bits)})
+        save_arrays(context.out, "original", {"images": images[:SHOWN]})
     yield from scored(arm, points, images)
 
 
 def points_of(codecs: Iterator[tuple[float, Codec]], images: Tensor) -> list[tuple[str, Point]]:
-    """A codec's settings, each by what its file gives back."""
+    """Return (name, result) of each setting of a codec, from an encoded and decoded file."""
     import torch
 
     found = []
@@ -142,16 +143,16 @@ def points_of(codecs: Iterator[tuple[float, Codec]], images: Tensor) -> list[tup
     return found
 
 
-def ours(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
-    """Our codec, trained in a way."""
+def our_codec(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
+    """Return the method that measures `stacked.Codec`, trained in a `way`."""
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.apps.codec import Codec
 
         images = context.splits.train.images
-        made = trained(context, base_spec(seed, context.given), way)
+        made = train_stack(context, base_spec(seed, context.given), way)
         codecs = ((step, Codec(made.stack, made.spec.stack, images, step)) for step in STEPS)
-        yield from all_settings(context, way, points_of(codecs, coded(context.splits.test.images)), seed)
+        yield from score_settings(context, way, points_of(codecs, encoded_images(context.splits.test.images)), seed)
         yield Measurement(way, "", "gflop", made.gflop)
         if seed == 0 and way == "layer-wise":
             Codec(made.stack, made.spec.stack, images, STEPS[len(STEPS) // 2]).save(context.out / "codec.safetensors")
@@ -160,7 +161,7 @@ def ours(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
 
 
 def linear_of(images: Tensor, count: int) -> tuple[StackedAutoencoder, StackSpec]:
-    """The principal components of images as a stack of one linear stage, and its spec."""
+    """Return PCA with `count` components as a stack of one linear stage, and its spec."""
     import torch
 
     from stacked.evaluation.evaluate import fitted_pca
@@ -185,28 +186,29 @@ def linear_of(images: Tensor, count: int) -> tuple[StackedAutoencoder, StackSpec
 
 
 def check(context: Context, methods: Sequence[str]) -> None:
-    """Raise InputError for a code that is none, and where there are too few images or too many values for its PCA."""
+    """Raise InputError for an invalid --code, and if PCA has too few images or too many values."""
     train, count = context.splits.train.images, context.given.code
     whole(count, "code")
     need(
         "pca" not in methods or (count < train[0].numel() <= MOST_PCA_VALUES and count <= len(train)),
-        f"PCA of {count} components needs as many images, of more values, and of {MOST_PCA_VALUES:,} at most: leave out the "
-        "method pca, or give another --code, --image-size or --grey",
+        f"PCA with {count} components needs at least {count} training images of {count + 1} to {MOST_PCA_VALUES:,} values, but "
+        f"there are {len(train)} of {train[0].numel():,}: leave out the method pca, or give another --code, --image-size or "
+        "--grey",
     )
 
 
 def pca(context: Context, seed: int) -> Iterator[Measurement]:
-    """Principal components in the same codec."""
+    """Measure PCA with the same quantiser and entropy coder."""
     from stacked.apps.codec import Codec
 
     train, count = context.splits.train.images, context.given.code
     stack, spec = linear_of(train, count)
     codecs = ((step, Codec(stack, spec, train, step)) for step in STEPS)
-    yield from all_settings(context, "PCA", points_of(codecs, coded(context.splits.test.images)), seed)
+    yield from score_settings(context, "PCA", points_of(codecs, encoded_images(context.splits.test.images)), seed)
 
 
 def sheet(images: Tensor, block: int) -> NDArray[np.uint8]:
-    """Images side by side, each widened to a multiple of `block` by repeating its border: [H, W, C], or [H, W] of grey ones."""
+    """Return a sheet of images, [H, W, C] or [H, W] if grey, each padded to a multiple of `block` by repeating its border."""
     count, _, height, width = images.shape
     wide = np.pad(images.numpy(), ((0, 0), (0, 0), (0, -height % block), (0, -width % block)), mode="edge")
     across = math.ceil(math.sqrt(count))
@@ -217,7 +219,7 @@ def sheet(images: Tensor, block: int) -> NDArray[np.uint8]:
 
 
 def cut(pixels: NDArray[np.uint8], like: Tensor, block: int) -> Tensor:
-    """The images, uint8 of the shape of `like`, that a sheet of them shows."""
+    """Return the images of a sheet, uint8 of the shape of `like`; inverse of `sheet`."""
     import torch
 
     count, channels, height, width = like.shape
@@ -230,12 +232,15 @@ def cut(pixels: NDArray[np.uint8], like: Tensor, block: int) -> Tensor:
 def pillow(
     arm: str, settings: Mapping[str, Mapping[str, Any]], block: int
 ) -> Callable[[Context, int], Iterator[Measurement]]:
-    """A format of Pillow's at several settings."""
+    """Return the method that measures an image format of Pillow with several settings.
+
+    settings: options of the encoder by name of the setting. block: as in `sheet`.
+    """
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from PIL import Image
 
-        images = coded(context.splits.test.images)
+        images = encoded_images(context.splits.test.images)
         whole_sheet, points = Image.fromarray(sheet(images, block)), []
         for name, options in each(settings.items(), "settings encoded and decoded"):
             file = io.BytesIO()
@@ -244,18 +249,22 @@ def pillow(
                 back = np.asarray(opened.convert(whole_sheet.mode))
             bits = 8 * len(file.getvalue()) / images[:, 0].numel()
             points.append((name, Point(bits, cut(back, images, block))))
-        yield from all_settings(context, arm, points, seed)
+        yield from score_settings(context, arm, points, seed)
 
     return found
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
     command.add_argument(
-        "--updates", type=int, default=1500, metavar="N", help="of each stage; three times as many end to end"
+        "--updates",
+        type=int,
+        default=1500,
+        metavar="N",
+        help="updates of each stage, and three times as many end to end (1500)",
     )
     command.add_argument(
-        "--code", type=int, default=128, metavar="N", help="values of the code, and components of PCA (128)"
+        "--code", type=int, default=128, metavar="N", help="number of values of the code and of components of PCA (128)"
     )
 
 
@@ -265,7 +274,7 @@ STUDY = MeasurementStudy(
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
     methods={
-        **{way: ours(way) for way in WAYS},
+        **{way: our_codec(way) for way in WAYS},
         "pca": pca,
         "jpeg": pillow("JPEG", {str(q): {"quality": q, "optimize": True} for q in QUALITIES}, BLOCK),
         "webp": pillow("WebP", {str(q): {"quality": q, "method": 6} for q in (0, *QUALITIES)}, BLOCK),
@@ -277,17 +286,18 @@ STUDY = MeasurementStudy(
     conditions="bits per pixel",
     drawings={
         "curves": Drawing(
-            "Quality of the restored test images by the size of their file, a dot a setting and a line a seed; PNG is without "
-            "loss, its size the dotted line. Settings below 0.01 bits per pixel are cut off.",
+            "PSNR and SSIM (higher is better) of restored test images against bits per pixel (lower is better). Each dot is a "
+            "setting, each line a seed. PNG is lossless; the dotted line is its size. Settings below 0.01 bits per pixel are not "
+            "shown.",
             draw_curves,
         ),
         "images": Drawing(
-            f"Test images as each codec restores them at the setting that comes nearest to {SHOWN_RATE} bits per pixel, which "
-            "is written beside them.",
+            f"Test images restored by each codec with the setting nearest to {SHOWN_RATE} bits per pixel; the rate is at the "
+            "left.",
             draw_images,
         ),
     },
-    options=more,
+    options=add_options,
     smoke={"updates": 30, "code": 8},
     check=check,
 )

@@ -1,1 +1,1 @@
-"""Can a stack restore corrupted images better than filters?"""
+"""Denoising: does a trained autoencoder restore corrupted images better than filters?"""

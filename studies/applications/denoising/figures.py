@@ -9,18 +9,18 @@ import pandas as pd
 
 from studies.figures.strips import strips
 from studies.figures.style import GREY, arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: shown first and last
+#: rows that are shown first and last
 GIVEN, CLEAN = "noisy", "clean"
 
 
 def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """A panel for each kind of noise."""
+    """Return a figure of PSNR against the level, with a panel for each kind of noise; None without data."""
     mine = rows[(rows["measure"] == "psnr") & (rows["condition"] != "")]
     if mine.empty:
         return None
@@ -34,22 +34,22 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
             part = mine[(mine["kind"] == kind) & (mine["arm"] == arm)]
             found = [(level, *mean_interval(each["value"])) for level, each in part.groupby("level")]
             at, mean, low, high = zip(*found, strict=True)
-            alone, ours = "alone" in arm, arm.startswith(("layer-wise", "joint"))
-            style = ":" if alone else "-" if ours else "--"
+            one_noise, is_network = "alone" in arm, arm.startswith(("layer-wise", "joint"))
+            style = ":" if one_noise else "-" if is_network else "--"
             axes.plot(at, mean, style, marker="o", markersize=3, color=colours[arm], label=arm, linewidth=1.2)
             axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
         axes.set_title(kind)
-        axes.set_xlabel("standard deviation" if kind == "gaussian" else "share of pixels")
+        axes.set_xlabel("standard deviation" if kind == "gaussian" else "fraction of pixels")
         axes.set_xticks(sorted(set(mine.loc[mine["kind"] == kind, "level"])))
-    panels[0].set_ylabel("PSNR (dB)")
+    panels[0].set_ylabel("PSNR (dB), higher is better")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return figure
 
 
 def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """A row a method, a column a noise."""
-    found = kept(out)
+    """Return a figure of restored images with a row for each method and a column for each noise; None without samples."""
+    found = load_arrays(out)
     if CLEAN not in found or GIVEN not in found:
         return None
     arms = [arm for arm in dict.fromkeys(rows["arm"]) if arm in found and arm != GIVEN]

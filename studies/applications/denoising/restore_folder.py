@@ -1,4 +1,4 @@
-"""A user's own noisy images, restored by a denoiser that is trained on clean ones."""
+"""Restores a folder of noisy images with a denoiser that is trained on a folder of clean images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def restore_folder(context: Context, spec: RunSpec) -> int:
-    """Train a denoiser of `spec` on the images of --data, restore those of --noisy, and write them; returns the exit code."""
+    """Train a denoiser of `spec` on the images of --data, restore and write those of --noisy, and return the exit code."""
     import torch
 
     from stacked.apps.compress import png
@@ -36,28 +36,28 @@ def restore_folder(context: Context, spec: RunSpec) -> int:
     paths = named_paths(folder_of(given.noisy, context))
     above = Path(os.path.commonpath([path.parent for path in paths]))
     names = [path.relative_to(above).with_suffix(".png") for path in paths]
-    kept = context.out / "denoiser.safetensors"
+    model_path = context.out / "denoiser.safetensors"
     twice = next((name for name in names if names.count(name) > 1), None)
-    need(twice is None, f"two images of {given.noisy} would both be restored as {twice}: rename one")
-    written = [context.out / "restored" / name for name in names]
-    check_own(kind_of(kept) == FORMAT, [kept, *written])
-    sweep(context.out, *{path.parent for path in written})
+    need(twice is None, f"two images of {given.noisy} would both be written as {twice}: rename one of them")
+    restored_paths = [context.out / "restored" / name for name in names]
+    check_own(kind_of(model_path) == FORMAT, [model_path, *restored_paths])
+    sweep(context.out, *{path.parent for path in restored_paths})
     images = noisy_images(paths, given)
-    for image in images:  # all are read before anything is trained
+    for image in images:  # all images are read before training, so that errors are reported early
         check_size(spec.stack, image.shape)
     denoiser = Denoiser(spec, corruption=given.corruption, level=given.level, device=given.device)
     denoiser.fit(context.splits.train.images)
-    denoiser.save(kept)  # first: by it the folder is known as ours
-    again = noisy_images(paths, given) if given.own_size else images  # large ones are not kept meanwhile
-    for path, image in through(zip(written, again, strict=True), len(written), "restored", "images"):
+    denoiser.save(model_path)  # first, because it marks the folder as written by this command
+    again = noisy_images(paths, given) if given.own_size else images  # images at their own size are not kept in memory
+    for path, image in through(zip(restored_paths, again, strict=True), len(restored_paths), "restored", "images"):
         restored = denoiser.denoise(image[None])[0].mul(255).round().to(torch.uint8)
         write_atomically(path, png(restored))
-    print(f"{len(paths)} images are restored in {context.out / 'restored'}, by denoiser.safetensors beside it")
+    print(f"{len(paths)} restored images are in {context.out / 'restored'}; the denoiser is {model_path}")
     return 0
 
 
 def noisy_images(paths: list[Path], given: argparse.Namespace) -> Iterable[NDArray[np.uint8]]:
-    """The images that are to be restored, uint8 [C, H, W], at the size that was trained on or each at its own."""
+    """Return the noisy images, uint8 [C, H, W], at --image-size, or with --own-size each at its own size."""
     from stacked.data.formats.image import at_own_size, decode_all
 
     if given.own_size:

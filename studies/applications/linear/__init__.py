@@ -1,1 +1,1 @@
-"""Do linear autoencoders find the principal subspace?"""
+"""Linear autoencoders: do they learn the principal subspace?"""

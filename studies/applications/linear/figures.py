@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 
 from studies.figures.style import arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: components that are shown
+#: number of components that are shown
 SHOWN = 10
 
 
 def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """Angle and excess error by depth."""
+    """Return a figure of the largest principal angle and the excess FVU by depth."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     arms = list(dict.fromkeys(rows["arm"]))
@@ -28,7 +28,7 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
     for axes, measure, label in zip(
         figure.subplots(1, 2),
         ("angle", "excess"),
-        ("largest principal angle (degrees)", "FVU over that of PCA, less 1"),
+        ("largest angle (degrees), lower is better", "FVU / FVU of PCA − 1, lower is better"),
         strict=True,
     ):
         for shift, arm in enumerate(arms):
@@ -42,7 +42,7 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
         if measure == "angle":
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        else:  # on test images it may be less than nothing
+        else:  # it may be negative on test images
             axes.set_yscale("symlog", linthresh=1e-4)
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
         axes.yaxis.set_minor_locator(NullLocator())
@@ -54,14 +54,14 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 
 def draw_components(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """Three rows of components."""
-    found = next(iter(kept(out).values()), None)
+    """Return a figure of principal components, units of the decoder and projected components; None without samples."""
+    found = next(iter(load_arrays(out).values()), None)
     if found is None:
         return None
     sets = {
         "principal\ncomponents": found["principal"],
-        "decoder's\nunits": found["units"],
-        "components in\nits subspace": found["nearest"],
+        "units of the\ndecoder": found["units"],
+        "projected\ncomponents": found["nearest"],
     }
     figure = new_figure(3.0)
     count = min(SHOWN, len(sets["principal\ncomponents"]))

@@ -1,9 +1,10 @@
-"""Does a linear autoencoder find the principal subspace, and does it still when it is grown stage by stage?
+"""Does a linear autoencoder learn the principal subspace, also if it is grown stage by stage?
 
-Claims: a linear autoencoder of one hidden layer, trained to its minimum, spans the subspace of the first principal components
-(Bourlard & Kamp 1988; Baldi & Hornik 1989), and so does a deep one trained jointly, whose minima are all global (Kawaguchi 2016).
-Its own units are any basis of it. Grown greedily, a second stage spans the principal subspace of the first one's code, which
-is that of the images only where the first encoder keeps distances: tied weights end orthonormal, untied ones need not.
+Claims: a linear autoencoder with one hidden layer, trained to its minimum, spans the subspace of the first principal components
+(Bourlard & Kamp 1988; Baldi & Hornik 1989); so does a deep one that is trained jointly, whose minima are all global (Kawaguchi
+2016). Its units are an arbitrary basis of this subspace. If it is grown greedily, the second stage spans the principal subspace
+of the code of the first stage. This is the principal subspace of the images only if the first encoder preserves distances: tied
+weights become orthonormal, untied weights need not.
 
 Command: python -m studies.linear --out results/linear/mnist
 Expected and cost: results/linear/mnist/README.md, generated from the rows.
@@ -27,32 +28,33 @@ from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
 from studies.record.reference import MOST_PCA_VALUES
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
     from stacked.model.stack import StackedAutoencoder
     from stacked.spec import RunSpec
 
-#: widths of the stages by depth; the last is the number of components
+#: widths of the stages by depth; the last width is the number of components
 DEPTHS = {"1 stage": (16,), "2 stages": (64, 16), "3 stages": (128, 64, 16)}
 PROTOCOL = """\
-- **Arms**: dense stages without any nonlinearity, with biases, trained by Adam on batches of 256 with a cosine schedule from
-  {lr:g}, {updates:,} updates in each phase: `joint` trains all stages on the pixels, `greedy` each on the code below it;
-  `tied` decoders use their encoder's weights, transposed. Of one stage greedy and joint training are the same. The arms are
-  not equal in cost: each is trained until its learning rate is spent, since the claim is about minima.
-- **Largest principal angle** between the space of all reconstructions (less their mean) and that of the first 16 principal
-  components, both of the training images: 0 where they are the same, 90 degrees where a direction of one is orthogonal
-  to all of the other.
-- **FVU**: squared error over variance, of the test images; beside it that of the PCA.
-- Learning rate and updates were chosen by the angle of training images, so that one stage reaches the subspace. A first record,
-  at 0.01, was thrown away: one of its three seeds left three stages, trained jointly and not tied, at an FVU above 1. With 0.005
-  and 0.003 that seed reaches the subspace; of these the latter comes nearer to it with one stage.
+- **Arms**: dense stages without nonlinearity, with biases, trained with Adam on batches of 256; cosine schedule from a learning
+  rate of {lr:g}, {updates:,} updates in each phase. `joint` trains all stages on the pixels; `greedy` trains each stage on the
+  code of the stage below. `tied` decoders use the transposed weights of their encoders. With one stage, greedy and joint training
+  are the same. The arms do not have equal cost: each is trained until the end of its schedule, because the claim is about minima.
+- **Largest principal angle** between the space of all reconstructions (minus their mean) and that of the first 16 principal
+  components, both of the training images. It is 0 if the spaces are equal, and 90 degrees if a direction of one space is
+  orthogonal to the other space.
+- **FVU**: squared error divided by variance, on test images; the excess is its ratio to the FVU of PCA, minus 1.
+- **Settings**: learning rate and updates were chosen by the angle on training images, such that one stage reaches the subspace. A
+  first record with a learning rate of 0.01 was discarded: with one of its three seeds, three stages that were trained jointly
+  without tied weights had an FVU above 1. With 0.005 and 0.003 that seed reaches the subspace; with 0.003 one stage comes nearer
+  to it.
 """
 
 
 def spec_of(policy: str, tied: bool, widths: tuple[int, ...], seed: int, given: argparse.Namespace) -> RunSpec:
-    """A purely linear stack."""
+    """Return the spec of a linear stack."""
     from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 
     return RunSpec(
@@ -65,7 +67,7 @@ def spec_of(policy: str, tied: bool, widths: tuple[int, ...], seed: int, given: 
 
 
 def map_of(stack: StackedAutoencoder) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The matrix [D, D] and the offset [D] of the affine map from images to their reconstructions."""
+    """Return the matrix [D, D] and the offset [D] of the affine map from images to their reconstructions."""
     import copy
 
     import torch
@@ -79,17 +81,17 @@ def map_of(stack: StackedAutoencoder) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def mapped(matrix: NDArray[Any], offset: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-    """What an affine map makes of rows [n, D]."""
+    """Apply an affine map to rows [n, D]."""
     return rows @ matrix.T + offset
 
 
 def spanned(matrix: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
-    """An orthonormal basis [D, rank] of what a matrix of that rank gives."""
+    """Return an orthonormal basis [D, rank] of the column space of a matrix."""
     return np.linalg.svd(matrix)[0][:, :rank]
 
 
 def arm(policy: str, tied: bool) -> Callable[[Context, int], Iterator[Measurement]]:
-    """Stacks of every depth, trained by a policy, with tied decoders or not."""
+    """Return the method that measures stacks of every depth, trained by a policy, with tied or untied decoders."""
     name = f"{policy}, {'tied' if tied else 'untied'}"
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
@@ -122,14 +124,14 @@ def arm(policy: str, tied: bool) -> Callable[[Context, int], Iterator[Measuremen
             yield Measurement(name, depth, "excess", error / least - 1 if least else math.nan)
             if seed == 0 and depth == "1 stage" and name == "joint, untied":
                 kept = components(stack, pca.components_, matrix, rank)
-                keep(context.out, name, {"shape": context.splits.image_shape, **kept})
+                save_arrays(context.out, name, {"shape": context.splits.image_shape, **kept})
         yield Measurement(name, "", "gflop", spent)
 
     return found
 
 
 def check(context: Context, methods: Sequence[str]) -> None:
-    """Raise InputError for images of too few or too many values, and too few images, for principal components."""
+    """Raise InputError if images have too few or too many values for PCA, or if there are too few images."""
     images, rank = context.splits.train.images, DEPTHS["1 stage"][0]
     values = images[0].numel()
     need(
@@ -138,14 +140,14 @@ def check(context: Context, methods: Sequence[str]) -> None:
     )
     need(
         len(images) > rank,
-        f"training images ({len(images)}) are too few for {rank} principal components: give data with {rank + 1} or more",
+        f"{len(images)} training images are too few for {rank} principal components: give data with {rank + 1} or more",
     )
 
 
 def components(
     stack: StackedAutoencoder, principal: NDArray[np.float64], matrix: NDArray[np.float64], rank: int
 ) -> dict[str, NDArray[np.float16]]:
-    """Principal components, the units of the decoder, and the principal components as the autoencoder's subspace has them."""
+    """Return rows [rank, D] by name: principal components, units of the decoder, and components projected on its subspace."""
     import torch
 
     with torch.no_grad():
@@ -159,15 +161,15 @@ def components(
     }
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
-    command.add_argument("--updates", type=int, default=8000, metavar="N", help="of each phase (8000)")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
+    command.add_argument("--updates", type=int, default=8000, metavar="N", help="updates of each phase (8000)")
     command.add_argument("--lr", type=float, default=3e-3, metavar="X", help="peak learning rate (0.003)")
 
 
 STUDY = MeasurementStudy(
     name="linear",
-    title="A linear autoencoder is PCA, and greedy stacks of them need not be",
+    title="A linear autoencoder learns the principal subspace; a greedily grown stack may not",
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
     methods={
@@ -181,22 +183,22 @@ STUDY = MeasurementStudy(
         "angle": Measure("largest principal angle (degrees)", "lower", decimals=2),
         "mean_angle": Measure("mean principal angle (degrees)", "lower", decimals=2),
         "fvu": Measure("FVU", "lower", decimals=4),
-        "excess": Measure("FVU over PCA's, less 1", "lower", decimals=4),
+        "excess": Measure("FVU / FVU of PCA − 1", "lower", decimals=4),
     },
     conditions="depth",
     drawings={
         "angles": Drawing(
-            "The largest principal angle to the subspace of the first 16 principal components, and how much more of the variance "
-            "is left unexplained than by them, by depth; a dot a seed.",
+            "Left: largest principal angle to the subspace of the first 16 principal components. Right: relative excess of "
+            "the FVU over that of PCA. Both by depth, with a dot for each seed; lower is better.",
             draw_angles,
         ),
         "components": Drawing(
-            "The first principal components, the units of a linear autoencoder's decoder, which are another basis of the same "
-            "subspace, and the principal components projected on what the autoencoder spans.",
+            "The first principal components; the units of the decoder of a linear autoencoder, which are another basis of "
+            "the same subspace; and the principal components projected on the subspace of the autoencoder.",
             draw_components,
         ),
     },
-    options=more,
+    options=add_options,
     smoke={"updates": 60},
     check=check,
 )

@@ -1,1 +1,1 @@
-"""How well does AutoEncoder224 restore photographs?"""
+"""AutoEncoder224 on colour photographs."""

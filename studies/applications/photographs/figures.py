@@ -1,4 +1,4 @@
-"""Figures of the study of photographs, and what its rows answer."""
+"""Figures and answer of the study of photographs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.figures.strips import strips
 from studies.figures.style import arm_colours, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 from studies.statistics.rows import FINISHED
 
@@ -22,7 +22,7 @@ LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 
 
 def answer(rows: pd.DataFrame) -> str:
-    """What the whole stack restores, and what a stage at a time takes."""
+    """Return the PSNR of the whole stack and the memory of layer-wise and joint training, in a few sentences."""
     whole = rows[rows["measure"].isin(["whole_psnr", "peak_mb", "train_seconds"])]
     table = (
         whole.pivot_table(index=["arm", "seed"], columns="measure", values="value")
@@ -37,21 +37,21 @@ def answer(rows: pd.DataFrame) -> str:
     grown = rows[(rows["arm"] == "layer-wise") & rows["condition"].str.startswith("stage")]
     most = grown.groupby("measure")["value"].max()
     smaller = (
-        f", and images made smaller to as many values at {means.loc[SMALLER, 'whole_psnr']:.2f} dB"
+        f"; images resized to as many values and back have {means.loc[SMALLER, 'whole_psnr']:.2f} dB"
         if SMALLER in means.index
         else ""
     )
     return (
-        f"From a code of {deepest['value'].iloc[0]:.3g} times fewer values than the image, layer-wise training restores test "
-        f"images at {means.loc['layer-wise', 'whole_psnr']:.2f} dB and joint training, with as many FLOPs, at "
-        f"{means.loc['joint', 'whole_psnr']:.2f} dB{smaller}. An update of a "
-        f"stage takes at most {most['phase_mb']:.0f} MB, besides up to {most['phase_codes_mb']:.0f} MB of kept codes; one of "
-        f"all stages, in fine-tuning as in joint training, {means.loc['joint', 'peak_mb']:.0f} MB."
+        f"With a code of {deepest['value'].iloc[0]:.3g} times fewer values than the image, the PSNR of restored test images is "
+        f"{means.loc['layer-wise', 'whole_psnr']:.2f} dB for layer-wise training and "
+        f"{means.loc['joint', 'whole_psnr']:.2f} dB for joint training with as many FLOPs (higher is better){smaller}. An update "
+        f"of one stage needs at most {most['phase_mb']:.0f} MB, plus up to {most['phase_codes_mb']:.0f} MB for cached codes; an "
+        f"update of all stages, in fine-tuning and in joint training, needs {means.loc['joint', 'peak_mb']:.0f} MB."
     )
 
 
 def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """A panel a measure."""
+    """Return a figure of PSNR and SSIM against the depth of the code."""
     mine = rows[rows["measure"].isin(list(LABELS)) & (rows["condition"] != "")]
     compression = rows[rows["measure"] == "compression"].groupby("condition")["value"].mean()
     arms = list(dict.fromkeys(mine["arm"]))
@@ -65,15 +65,18 @@ def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
             axes.plot(at, mean, "o-", color=colours[arm], markersize=4, linewidth=1.2, label=arm)
             axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
         axes.set_xticks([int(d) for d in compression.index], [f"{d}\n{v:.3g} : 1" for d, v in compression.items()])
-        axes.set_xlabel("depth of the code, and image values to one of the code")
-        axes.set_ylabel(LABELS[measure])
+        axes.set_xlabel("depth of the code (image values : code values)")
+        axes.set_ylabel(f"{LABELS[measure]}, higher is better")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure
 
 
 def draw_costs(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """Bars of seconds, with a dot a seed (load of the machine spreads them too oddly for a t interval), and of memory."""
+    """Return a figure of the seconds and the memory of each phase.
+
+    Seconds have a dot for each seed instead of a t interval, because the load of the machine makes them far from normal.
+    """
     mine = rows[rows["measure"].str.startswith("phase_")]
     arms = list(dict.fromkeys(mine["arm"]))
     colours, figure = arm_colours(arms), new_figure(3.2)
@@ -90,24 +93,24 @@ def draw_costs(rows: pd.DataFrame, out: Path) -> Figure | None:
         seconds.annotate(f"  mean {each.mean():,.0f}", (each.max(), place), va="center", fontsize=8)
         memory.barh(place, update, color=colours[key[0]])
         memory.barh(place, codes, left=update, color="white", edgecolor=colours[key[0]], hatch="////")
-        told = f"  {update:,.0f}" + (f" + {codes:,.0f}" if codes else "")
-        memory.annotate(told, (update + codes, place), va="center", fontsize=8)
+        label = f"  {update:,.0f}" + (f" + {codes:,.0f}" if codes else "")
+        memory.annotate(label, (update + codes, place), va="center", fontsize=8)
     seconds.set_yticks(range(len(keys)), [phase if phase == arm else f"{arm}, {phase}" for arm, phase in keys])
-    for axes, label in ((seconds, "seconds"), (memory, "memory of an update + kept codes (MB)")):
-        axes.set_xlabel(label)
+    for axes, title in ((seconds, "seconds"), (memory, "memory of an update + cached codes (MB)")):
+        axes.set_xlabel(f"{title}, lower is better")
         axes.margins(x=0.2)
     seconds.invert_yaxis()
     return figure
 
 
 def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """The originals, and a row for each arm and depth."""
-    found = kept(out)
+    """Return a figure of the originals, with a row of restored images for each arm and depth; None without samples."""
+    found = load_arrays(out)
     if "original" not in found:
         return None
     lines = {"original": found["original"]["images"]}
     for arm in (arm for arm in dict.fromkeys(rows["arm"]) if arm in found):
         for depth in sorted(found[arm]):
             what = f"{depth} stage{'s' * (depth != '1')}"
-            lines[f"{arm} to\nvalues of {what}" if arm == SMALLER else f"{arm}\n{what}"] = found[arm][depth]
+            lines[f"{arm} to\ncode of {what}" if arm == SMALLER else f"{arm}\n{what}"] = found[arm][depth]
     return strips(lines, inches=1.05)

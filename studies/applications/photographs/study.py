@@ -1,10 +1,9 @@
-"""How well, and at which cost, does AutoEncoder224 restore colour photographs, grown layer-wise or trained jointly?
+"""How well does AutoEncoder224 restore colour photographs, and at which cost, if it is trained layer-wise or jointly?
 
-Claims: none of a paper's is held beside the rows; they are compared with photographs that are made smaller, to as many values
-as a code has, and larger again.
+Claims: no claim of a paper is tested. The baseline is to resize photographs to as many values as the code has, and back.
 
 Command: python -m studies.photographs --out results/photographs/crops
-On images of one's own: python -m studies.photographs --data folder:PATH
+On your own images: python -m studies.photographs --data folder:PATH
 Expected and cost: results/photographs/*/README.md, generated from the rows.
 """
 
@@ -19,11 +18,11 @@ from typing import TYPE_CHECKING
 from stacked.runtime.progress import each
 from studies.applications.photographs.figures import SMALLER, answer, draw_costs, draw_depths, draw_images
 from studies.applications.quality import quality
-from studies.applications.training import WAYS, equal
+from studies.applications.training import WAYS, equal_flops_spec
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -36,27 +35,27 @@ if TYPE_CHECKING:
 #: channels of the stages of AutoEncoder224
 WIDTHS = (32, 64, 128, 256, 512)
 BATCH = 16
-#: test images that are measured, and that are shown
+#: largest number of test images that are measured, and number of images in the figure
 IMAGES, SHOWN = 120, 6
 PROTOCOL = f"""\
-- **Arms**: the stages of `AutoEncoder224` (channels {"-".join(map(str, WIDTHS))}, each halving the sides), grown `layer-wise`,
-  {{updates}} updates a stage and twice as many end to end, or trained `joint`ly with as many FLOPs; Adam, learning rate 0.001
-  with a cosine schedule, batches of {BATCH}. Nothing was tuned.
-- **Measured**: PSNR and SSIM (Wang et al. 2004) of {IMAGES} test images at most, evenly spread, the mean over images, from the
-  code of every depth through the decoders below it, when all is trained: a jointly trained stack was never asked to restore
-  from a shallower code, and fine-tuning does not ask for it either.
+- **Arms**: the stages of `AutoEncoder224` (channels {"-".join(map(str, WIDTHS))}; each stage halves height and width).
+  `layer-wise` is grown with {{updates}} updates for each stage and then trained end to end with twice as many; `joint` is trained
+  jointly with as many FLOPs. Adam, learning rate 0.001 with a cosine schedule, batches of {BATCH}. Nothing was tuned.
+- **Measures**: mean PSNR and SSIM (Wang et al. 2004) of at most {IMAGES} evenly spaced test images, restored after training from
+  the code of every depth by the decoders below it. Neither joint training nor fine-tuning trains a stack to restore images from
+  a code before the last.
 - **Images**: `photographs` are 770 training crops of seven photographs, among them galaxies, a retina and stained tissue, and
-  120 test crops of three others: a cat, a rocket, a flower. Crops of one photograph overlap. Intervals are over seeds, and say
-  nothing of other photographs.
-- **{SMALLER}**: resized by torch's antialiased bicubic filter to at most as many values as the code of that depth has (where
-  that is fewer than the image has), and back.
-- **Memory**: the most bytes alive in an update of a phase, counted (`stacked.cost`), and besides those of the codes that a
-  stage reads, where they are kept for it (`stacked.training.codes`). **Seconds**: of a phase, with the encoding of what it reads.
+  120 test crops of three other photographs: a cat, a rocket and a flower. Crops of one photograph overlap. Intervals are over
+  seeds and do not cover other photographs.
+- **{SMALLER}**: images resized with torch's antialiased bicubic filter to at most as many values as the code of that depth has,
+  and back; only for depths whose code has fewer values than the image.
+- **Memory**: the peak of bytes in an update of a phase, counted (`stacked.cost`), and the bytes of cached codes that a stage
+  reads (`stacked.training.codes`). **Seconds**: those of a phase, including the encoding of its inputs.
 """
 
 
 def base_spec(seed: int, given: argparse.Namespace) -> RunSpec:
-    """The reference stack, with the updates asked for."""
+    """Return the spec of AutoEncoder224 with the seed and the number of updates."""
     from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 
     return RunSpec(
@@ -67,8 +66,8 @@ def base_spec(seed: int, given: argparse.Namespace) -> RunSpec:
     )
 
 
-def tested(context: Context) -> Tensor:
-    """The test images that are measured."""
+def measured_images(context: Context) -> Tensor:
+    """Return the test images that are measured."""
     from stacked.evaluation.evaluate import spread
 
     images = context.splits.test.images
@@ -76,7 +75,7 @@ def tested(context: Context) -> Tensor:
 
 
 def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
-    """The reference stack, trained in a way."""
+    """Return the method that measures AutoEncoder224, trained in a `way`."""
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.cost.phase_cost import phase_cost
@@ -85,20 +84,20 @@ def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
         from stacked.training.pretrain import pretrain
 
         splits = context.splits
-        spec, gflop = equal(base_spec(seed, context.given), way, splits, len(splits.train))
+        spec, gflop = equal_flops_spec(base_spec(seed, context.given), way, splits, len(splits.train))
         costs: dict[str, dict[str, float]] = {}
-        began = time.perf_counter()
+        started = time.perf_counter()
 
-        def note(phase: Phase, stack: StackedAutoencoder) -> None:
-            nonlocal began
-            seconds = time.perf_counter() - began
+        def record_costs(phase: Phase, stack: StackedAutoencoder) -> None:
+            nonlocal started
+            seconds = time.perf_counter() - started
             cost = phase_cost(spec, splits.image_shape, phase, len(splits.train))
             memory = {"phase_mb": cost.peak_bytes / 1e6, "phase_codes_mb": cost.cache.bytes / 1e6}
             costs[phase.name] = {"phase_seconds": seconds} | memory
-            began = time.perf_counter()
+            started = time.perf_counter()
 
         stack = pretrain(
-            spec, Images(splits.train.images), splits.image_shape, device=context.given.device, after=note
+            spec, Images(splits.train.images), splits.image_shape, device=context.given.device, after=record_costs
         ).cpu()
         for phase, cost in costs.items():
             for measure, value in cost.items():
@@ -107,7 +106,7 @@ def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
         yield Measurement(way, "", "peak_mb", max(cost["phase_mb"] for cost in costs.values()))
         yield Measurement(way, "", "codes_mb", max(cost["phase_codes_mb"] for cost in costs.values()))
         yield Measurement(way, "", "gflop", gflop)
-        images = tested(context)
+        images = measured_images(context)
         shapes = stack.shapes(stack.input_shape)
         for depth in each(range(1, stack.depth + 1), "restored from depth"):
             restored = reconstructed(stack, images, depth)
@@ -118,19 +117,19 @@ def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
             yield Measurement(way, "", f"whole_{measure}", value)
         if seed == 0:
             few = images[:: max(1, len(images) // SHOWN)][:SHOWN]
-            keep(context.out, way, {str(k): reconstructed(stack, few, k) for k in (1, 3, stack.depth)})
-            keep(context.out, "original", {"images": few})
+            save_arrays(context.out, way, {str(k): reconstructed(stack, few, k) for k in (1, 3, stack.depth)})
+            save_arrays(context.out, "original", {"images": few})
 
     return found
 
 
 def resized(context: Context, seed: int) -> Iterator[Measurement]:
-    """Images made smaller, to as many values as codes have, and larger again."""
+    """Measure images that are resized to as many values as the code of each depth has, and back."""
     import torch
 
     from stacked.model.stack import build
 
-    images = tested(context)
+    images = measured_images(context)
     with torch.device("meta"):
         stack = build(base_spec(seed, context.given).stack, context.splits.image_shape)
     shapes = stack.shapes(stack.input_shape)
@@ -149,14 +148,18 @@ def resized(context: Context, seed: int) -> Iterator[Measurement]:
                 yield Measurement(SMALLER, "", f"whole_{measure}", value)
         if depth == stack.depth and seed == 0:
             shown = back[:: max(1, len(images) // SHOWN)][:SHOWN]
-            keep(context.out, SMALLER, {str(depth): shown.mul(255).round().to(torch.uint8)})
+            save_arrays(context.out, SMALLER, {str(depth): shown.mul(255).round().to(torch.uint8)})
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
     command.set_defaults(data="photographs", image_size=224)
     command.add_argument(
-        "--updates", type=int, default=300, metavar="N", help="of each stage; twice as many end to end (300)"
+        "--updates",
+        type=int,
+        default=300,
+        metavar="N",
+        help="updates of each stage, and twice as many end to end (300)",
     )
 
 
@@ -174,28 +177,28 @@ STUDY = MeasurementStudy(
         "ssim": Measure("SSIM", "higher", decimals=3),
         "train_seconds": Measure("training seconds", "lower", decimals=0),
         "peak_mb": Measure("peak memory of an update (MB)", "lower", decimals=0),
-        "codes_mb": Measure("codes kept besides (MB)", "lower", decimals=0),
+        "codes_mb": Measure("cached codes (MB)", "lower", decimals=0),
     },
     conditions="depth",
     drawings={
         "images": Drawing(
-            "Test images, restored from the code of one, three and all stages, by networks of one seed, and made smaller to as "
-            "many values as the code of all has. A jointly trained stack was never asked to restore from fewer stages.",
+            "Test images restored from the code of one, three and all stages, for one seed, and images resized to as many values "
+            "as the last code has, and back. Joint training does not train a stack to restore images from fewer stages.",
             draw_images,
         ),
         "depths": Drawing(
-            "PSNR and SSIM of test images restored from the code of every depth, means over seeds with 95 % intervals; below, "
-            "how many values of the image there are to one of the code.",
+            "PSNR and SSIM (higher is better) of test images restored from the code of every depth, means over seeds with 95 % "
+            "intervals. Below the depth: number of values of the image for each value of the code.",
             draw_depths,
         ),
         "costs": Drawing(
-            "Seconds of every phase (bars: means over seeds; dots: every seed), and memory: the peak of an update, and hatched "
-            "the codes that are kept for the phase besides.",
+            "Seconds of every phase (bars: means over seeds; dots: single seeds) and its memory: peak of an update (solid) plus "
+            "cached codes (hatched). Lower is better.",
             draw_costs,
         ),
     },
-    varies="initial weights and data order",
+    varies="the initial weights and the data order",
     answer=answer,
-    options=more,
+    options=add_options,
     smoke={"data": "photographs", "updates": 3, "image_size": 64, "limit": 64},
 )

@@ -1,1 +1,1 @@
-"""What does a code of few values keep?"""
+"""Codes of a few values: maps, nearest neighbours and reconstruction."""

@@ -1,4 +1,4 @@
-"""A map of a user's own images: a page to look at, coordinates by file, a picture, and the encoder that places others."""
+"""Maps a folder of images: writes an HTML page, the coordinates of each file, a figure and the encoders."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from stacked.spec import RunSpec
     from studies.design.measurements import Context
 
-#: images that a page shows
+#: largest number of images on the page
 MOST = 3000
 
 
 def map_all(context: Context, specs: list[RunSpec]) -> int:
-    """Train an autoencoder of each spec on all images of --data, and write what its code says of them; returns the exit code."""
+    """Train an autoencoder of each spec on all images of --data, write their codes as maps, and return the exit code."""
     import numpy as np
 
     from stacked.apps.map_page import map_page, thumbnails
@@ -50,7 +50,7 @@ def map_all(context: Context, specs: list[RunSpec]) -> int:
     table.writerow(["file", *(f"{names[k]}{p.shape[1]}" for p in maps.values() for k in range(p.shape[1]))])
     for path, *rows in zip(paths, *maps.values(), strict=True):
         table.writerow([as_text(path.name), *(f"{value:.6g}" for row in rows for value in row)])
-    write_atomically(out / "map.csv", text.getvalue())  # first: by it the folder is known as ours
+    write_atomically(out / "map.csv", text.getvalue())  # first, because it marks the folder as written by this command
     for path, (stack, stack_spec) in stacks.items():
         save_encoder(path, stack, stack_spec)
     few = spread(len(images), MOST).numpy()
@@ -62,5 +62,5 @@ def map_all(context: Context, specs: list[RunSpec]) -> int:
     if first.shape[1] == 2:
         with style():
             write_atomically(out / "map.png", png(scatter({"layer-wise": first}, np.full(len(first), -1), [])))
-    print(f"{len(paths)} images are placed; map.html, map.csv and the encoders are in {out}")
+    print(f"{len(paths)} images are mapped; map.html, map.csv and the encoders are in {out}")
     return 0

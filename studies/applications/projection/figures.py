@@ -1,4 +1,4 @@
-"""Figures and the page of the study of projections."""
+"""Figures and interactive page of the study of projections."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from numpy.typing import NDArray
 from stacked.util.errors import printable
 from studies.figures.scales import log_axis
 from studies.figures.style import GREY, arm_colours, ink, new_figure
-from studies.record.samples import kept
+from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: of maps in a row
+#: number of maps in a row
 ACROSS = 3
-#: images that the page has: each is in its sheet
+#: number of images on the interactive page
 ON_PAGE = 1000
-LABELS = {"knn": "k-NN accuracy (%)", "trustworthiness": "trustworthiness", "fvu": "FVU"}
+LABELS = {
+    "knn": "k-NN accuracy (%), higher is better",
+    "trustworthiness": "trustworthiness, higher is better",
+    "fvu": "FVU, lower is better",
+}
 
 
 def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """A panel a measure."""
+    """Return a figure with a panel for each measure against the dimension of the code."""
     from matplotlib.ticker import NullLocator
 
     mine = rows[rows["condition"] != ""]
@@ -45,7 +49,7 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
             style = {"marker": "o", "markersize": 3, "linewidth": 1.2}
             if len(at) == 1:
                 style = {"marker": "D", "linestyle": ""}
-            elif arm == "PCA":  # it lies upon what a linear autoencoder reaches
+            elif arm == "PCA":  # it coincides with the line of a linear autoencoder
                 style |= {"linestyle": "--"}
             axes.plot(at, mean, color=colours[arm], label=arm, **style)
             axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
@@ -66,8 +70,8 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 
 def maps_of(rows: pd.DataFrame, out: Path, size: int) -> tuple[dict[str, NDArray[Any]], NDArray[Any], list[str]]:
-    """The arms' points of that size, in their order, the labels, and the classes."""
-    found = kept(out)
+    """Return the points of `size` dimensions of each arm, the labels, and the names of the classes."""
+    found = load_arrays(out)
     if "images" not in found:
         return {}, np.zeros(0), []
     arms = [arm for arm in dict.fromkeys(rows["arm"]) if f"points_{size}" in found.get(arm, {})]
@@ -80,13 +84,13 @@ def maps_of(rows: pd.DataFrame, out: Path, size: int) -> tuple[dict[str, NDArray
 
 
 def draw_maps(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """The maps in two dimensions."""
+    """Return a figure of the maps in two dimensions; None without samples."""
     maps, labels, classes = maps_of(rows, out, 2)
     return scatter(maps, labels, classes) if maps else None
 
 
 def scatter(maps: Mapping[str, NDArray[Any]], labels: NDArray[Any], classes: Sequence[str]) -> Figure:
-    """Points [N, 2] of each name in a panel of its own, their classes named where their median is."""
+    """Return a figure with a panel of points [N, 2] for each map, coloured by label, with class names at their medians."""
     from stacked.apps.map_page import COLOURS
 
     down = math.ceil(len(maps) / ACROSS)
@@ -110,20 +114,20 @@ def scatter(maps: Mapping[str, NDArray[Any]], labels: NDArray[Any], classes: Seq
 
 
 def framed(axes: Any, points: NDArray[Any]) -> None:
-    """Axes without ticks, for their units mean nothing, that leave out the farthest hundredth on each side."""
+    """Remove the ticks, whose units have no meaning, and set limits at the 0.5 % and 99.5 % quantiles."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
     axes.spines[:].set_visible(True)
     (left, low), (right, high) = np.quantile(points, 0.005, axis=0), np.quantile(points, 0.995, axis=0)
-    if left < right:  # codes that have all one value need no more room than a point
+    if left < right:  # equal if all codes are equal
         axes.set_xlim(left - 0.05 * (right - left), right + 0.05 * (right - left))
     if low < high:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
 def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """The maps in three dimensions."""
+    """Return a figure of the maps in three dimensions; None without samples."""
     from stacked.apps.map_page import COLOURS
 
     maps, labels, classes = maps_of(rows, out, 3)
@@ -154,7 +158,7 @@ def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 
 def page(rows: pd.DataFrame, out: Path) -> str | None:
-    """All maps to look at more closely, of some of the images."""
+    """Return the interactive HTML page of all maps, with some of the images; None without samples."""
     from stacked.apps.map_page import map_page
     from stacked.evaluation.evaluate import spread
 
@@ -164,8 +168,10 @@ def page(rows: pd.DataFrame, out: Path) -> str | None:
         maps |= {f"{arm}, {size} dimensions": points for arm, points in found.items()}
     if not maps:
         return None
-    images = kept(out)["images"]["images"]
+    images = load_arrays(out)["images"]["images"]
     few = spread(len(images), ON_PAGE).numpy()
     names = [f"test image {k}" for k in few]
     shown = {name: points[few] for name, points in maps.items()}
-    return map_page(shown, images[few], names, [int(k) for k in labels[few]], classes, "Images as two or three numbers")
+    return map_page(
+        shown, images[few], names, [int(k) for k in labels[few]], classes, "Images as codes of two or three values"
+    )

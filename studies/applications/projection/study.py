@@ -1,10 +1,10 @@
-"""What of images does a code of few values keep: as a map of them, for their nearest neighbours, and for restoring them?
+"""How much of an image does a code of few values preserve: as a map, for nearest neighbours, and for reconstruction?
 
-Claims: a deep autoencoder's code of 2 separates the digits better than two principal components (Hinton & Salakhutdinov 2006,
-figure 3). Beside them is t-SNE (van der Maaten & Hinton 2008), which only places what it has seen.
+Claims: a code of 2 values of a deep autoencoder separates the digits better than two principal components (Hinton &
+Salakhutdinov 2006, figure 3). Another baseline is t-SNE (van der Maaten & Hinton 2008), which cannot map new images.
 
 Command: python -m studies.projection --out results/projection/mnist
-On images of one's own: python -m studies.projection --data folder:PATH; the record's folder then has map.html, map.csv and
+On your own images: python -m studies.projection --data folder:PATH. The folder of the record then has map.html, map.csv and
 encoders.
 Expected and cost: results/projection/*/README.md, generated from the rows.
 """
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from stacked.runtime.progress import Bar, each
 from stacked.util.checks import need, wholes
 from studies.applications.projection.figures import draw_dimensions, draw_maps, draw_solid, page
-from studies.applications.training import WAYS, trained
+from studies.applications.training import WAYS, train_stack
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
 from studies.record.reference import MOST_PCA_VALUES
-from studies.record.samples import keep
+from studies.record.samples import save_arrays
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
@@ -35,37 +35,38 @@ if TYPE_CHECKING:
     from stacked.spec import RunSpec
 
 Points = NDArray[np.float64]
-#: a spec of a dimension, a seed, and the values of the command line
+#: function of a dimension, a seed and the parsed command line that returns a spec
 SpecOf = Callable[[int, int, argparse.Namespace], "RunSpec"]
-#: below the code
+#: widths of the stages before the code
 WIDTHS = (512, 128)
 DIMENSIONS = (2, 3, 4, 8, 16, 32, 64)
-#: test images that are shown, and whose neighbours are looked at
+#: number of test images that are shown and whose neighbours are measured
 SHOWN = 2000
+#: numbers of neighbours of k-NN, and of trustworthiness
 NEIGHBOURS, TRUSTED = 5, 12
-#: of t-SNE
+#: perplexity of t-SNE
 PERPLEXITY = 30
-#: values of the code that t-SNE makes a map of
+#: number of values of the code that t-SNE maps
 TSNE_OF = 32
 PROTOCOL = f"""\
-- **Arms**: codes of every dimension of `PCA`; of a `linear` autoencoder of one stage; and of a deep one, 784-512-128-code with
-  rectifiers and a linear code, grown `layer-wise`, {{updates}} updates a stage and then five times as many end to end, or trained
-  `joint`ly with as many FLOPs. Adam, learning rate 0.001 with a cosine schedule, batches of 128; the linear one has six times
-  {{updates}} updates, at a rate of 0.01.
-- `t-SNE of pixels` and `t-SNE of the code` (layer-wise, of {TSNE_OF}) are scikit-learn's, in two dimensions, begun from PCA,
-  perplexity 30: they place the test images themselves and cannot place others, nor restore any. The FLOPs of the network whose
-  code it is are among those of `layer-wise`.
-- **Trustworthiness** (Venna & Kaski 2001; {TRUSTED} neighbours): how rarely neighbours in the code are none among the pixels.
-  **k-NN**: how often the {NEIGHBOURS} nearest other codes name the class of an image. Both of {SHOWN:,} test images, evenly
-  spread.
-  **FVU**: squared error of the reconstruction over the variance, of all test images.
-- Nothing was tuned, but for the linear one's rate: of 0.001, 0.003 and 0.01 the last has the least error on validation images at
-  2, 16 and 64 dimensions (seed 0). It had first been raised after a look at the error on test images.
+- **Arms**: codes of every dimension. `PCA`: principal components. `linear`: a linear autoencoder with one stage. `layer-wise` and
+  `joint`: a deep autoencoder, 784-512-128-code, with ReLU units and a linear code. `layer-wise` is grown with {{updates}} updates
+  for each stage and then trained end to end with five times as many; `joint` is trained jointly with as many FLOPs. Adam,
+  learning rate 0.001 with a cosine schedule, batches of 128. `linear` has six times {{updates}} updates and a learning rate of
+  0.01.
+- `t-SNE of pixels` and `t-SNE of the code` (of {TSNE_OF} values, trained layer-wise): scikit-learn's t-SNE in two dimensions,
+  initialised with PCA, perplexity 30. It is fitted on the test images themselves; it cannot map other images or restore any. The
+  FLOPs of the network whose code is mapped are included in those of `layer-wise`.
+- **Trustworthiness** (Venna & Kaski 2001; {TRUSTED} neighbours): the degree to which neighbours in the code are also neighbours
+  in pixel space. **k-NN**: accuracy of the class predicted by the {NEIGHBOURS} nearest other codes. Both are of {SHOWN:,} evenly
+  spaced test images. **FVU**: squared error of the reconstruction divided by the variance, on all test images.
+- Nothing was tuned except the learning rate of `linear`: of 0.001, 0.003 and 0.01, the last has the lowest error on validation
+  images with 2, 16 and 64 dimensions (seed 0). Before that, it had been raised after seeing the error on test images.
 """
 
 
 def base_spec(dimension: int, seed: int, given: argparse.Namespace) -> RunSpec:
-    """A deep autoencoder with a code of so many values."""
+    """Return the spec of a deep autoencoder with a code of `dimension` values."""
     from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 
     stages = *StackSpec.of("dense", *WIDTHS).stages, *StackSpec.of("dense", dimension, activation="linear").stages
@@ -79,19 +80,19 @@ def base_spec(dimension: int, seed: int, given: argparse.Namespace) -> RunSpec:
 
 
 def linear_spec(dimension: int, seed: int, given: argparse.Namespace) -> RunSpec:
-    """A linear autoencoder of one stage."""
+    """Return the spec of a linear autoencoder with one stage."""
     from dataclasses import replace
 
     from stacked.spec import StackSpec
 
     spec = base_spec(dimension, seed, given)
     stack = StackSpec.of("dense", dimension, activation="linear", output="linear")
-    # its minimum is flat: with the others' rate it would stay far from it
+    # its minimum is flat: with the learning rate of the other arms it would stay far from the minimum
     return replace(spec, stack=stack, optimisation=replace(spec.optimisation, lr=1e-2))
 
 
 def shown(context: Context) -> tuple[Tensor, Tensor]:
-    """The test images that are shown, and their labels."""
+    """Return the test images that are shown, and their labels."""
     from stacked.evaluation.evaluate import spread
 
     test = context.splits.test
@@ -100,19 +101,19 @@ def shown(context: Context) -> tuple[Tensor, Tensor]:
 
 
 def scored(arm: str, points: Points, context: Context) -> Iterator[Measurement]:
-    """What the neighbours of points, a row for each image that is shown, are worth."""
+    """Yield trustworthiness and k-NN accuracy of points [N, D], one for each shown image."""
     from sklearn.manifold import trustworthiness
 
     images, labels = shown(context)
-    name, apart = str(points.shape[1]), distances(images)
-    trusted = float(trustworthiness(apart, points, n_neighbors=TRUSTED, metric="precomputed"))
+    name, pixel_distances = str(points.shape[1]), distances(images)
+    trusted = float(trustworthiness(pixel_distances, points, n_neighbors=TRUSTED, metric="precomputed"))
     yield Measurement(arm, name, "trustworthiness", trusted)
     if context.splits.classes:
         yield Measurement(arm, name, "knn", 100 * neighbours_agree(points, labels.numpy()))
 
 
 def distances(images: Tensor) -> Points:
-    """Euclidean distances [N, N] between the pixels of uint8 images."""
+    """Return Euclidean distances [N, N] between the pixels of uint8 images."""
     from sklearn.metrics import pairwise_distances
 
     from stacked.evaluation.evaluate import as_rows
@@ -128,7 +129,7 @@ def distances(images: Tensor) -> Points:
 
 
 def neighbours_agree(points: Points, labels: NDArray[np.int64]) -> float:
-    """The share of points whose nearest others, by a vote, have their label."""
+    """Return the fraction of points whose nearest neighbours have the same label, by majority vote."""
     from scipy.stats import mode
     from sklearn.neighbors import NearestNeighbors
 
@@ -136,13 +137,13 @@ def neighbours_agree(points: Points, labels: NDArray[np.int64]) -> float:
     return float((mode(labels[near], axis=1).mode == labels).mean())
 
 
-def keep_maps(context: Context, arm: str, maps: dict[int, Points]) -> None:
-    """Keep what can be drawn of an arm's codes, and what it is of."""
+def save_maps(context: Context, arm: str, maps: dict[int, Points]) -> None:
+    """Save the codes of an arm with 2 or 3 dimensions, and the shown images with their labels."""
     images, labels = shown(context)
     drawn = {f"points_{size}": points.astype(np.float32) for size, points in maps.items() if size <= 3}
     if drawn:
-        keep(context.out, arm, drawn)
-        keep(
+        save_arrays(context.out, arm, drawn)
+        save_arrays(
             context.out,
             "images",
             {"images": images, "labels": labels, "classes": np.array(context.splits.classes, "U")},
@@ -150,37 +151,40 @@ def keep_maps(context: Context, arm: str, maps: dict[int, Points]) -> None:
 
 
 def sizes(context: Context) -> list[int]:
-    """The dimensions asked for, each once."""
+    """Return the dimensions of --dimensions without duplicates."""
     return wholes(context.given.dimensions, "dimensions", 1, context.splits.train.images[0].numel())
 
 
 def network(arm: str, way: str, of: SpecOf) -> Callable[[Context, int], Iterator[Measurement]]:
-    """Codes of autoencoders that are trained in a way; with the first seed they are kept to be drawn."""
+    """Return the method that measures codes of autoencoders, trained in a `way`; those of the first seed are saved.
+
+    of: function that returns the spec of a dimension.
+    """
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import codes, reconstruction
 
         spent, maps = 0.0, {}
         for size in each(sizes(context), "dimensions"):
-            made = trained(context, of(size, seed, context.given), way)
+            made = train_stack(context, of(size, seed, context.given), way)
             spent += made.gflop
             maps[size] = codes(made.stack, shown(context)[0], made.stack.depth).double().numpy()
             yield from scored(arm, maps[size], context)
             yield Measurement(arm, str(size), "fvu", reconstruction(made.stack, context.splits.test.images).fvu)
         yield Measurement(arm, "", "gflop", spent)
         if seed == 0:
-            keep_maps(context, arm, maps)
+            save_maps(context, arm, maps)
 
     return found
 
 
 def check(context: Context, methods: Sequence[str]) -> None:
-    """Raise InputError where there are too few images for neighbours, t-SNE or principal components, or too many values."""
+    """Raise InputError if there are too few images for neighbours, t-SNE or PCA, or too many values for PCA."""
     count, train = len(shown(context)[0]), context.splits.train.images
     least = 2 * TRUSTED + 1
     need(
         count >= least,
-        f"{count} test images are too few, since {TRUSTED} neighbours of each are looked at: give data with {least} or more",
+        f"{count} test images are too few to measure {TRUSTED} neighbours of each: give data with {least} or more",
     )
     need(
         count > PERPLEXITY or not {"tsne-code", "tsne-pixels"} & set(methods),
@@ -188,20 +192,20 @@ def check(context: Context, methods: Sequence[str]) -> None:
         "or leave out the methods tsne-code and tsne-pixels",
     )
     if "pca" in methods:
-        few_enough(train)
+        check_pca_values(train)
         need(
             max(sizes(context)) <= len(train),
-            f"PCA of {max(sizes(context))} components needs as many training images, and there are {len(train)}: give fewer "
+            f"PCA with {max(sizes(context))} components needs as many training images, but there are {len(train)}: give smaller "
             "--dimensions, or leave out the method pca",
         )
 
 
 def pca(context: Context, seed: int) -> Iterator[Measurement]:
-    """Principal components."""
+    """Measure PCA."""
     from stacked.evaluation.evaluate import Components, as_rows, fitted_pca, row_errors
 
     train, test = context.splits.train.images, context.splits.test.images
-    few_enough(train)
+    check_pca_values(train)
     model = fitted_pca(train, max(sizes(context)))
     points = model.transform(as_rows(shown(context)[0]))
     for size in each(sizes(context), "dimensions"):
@@ -209,20 +213,21 @@ def pca(context: Context, seed: int) -> Iterator[Measurement]:
         first = Components(model.mean_, model.components_[:size])
         yield Measurement("PCA", str(size), "fvu", row_errors(test, first.restored).fvu)
     if seed == 0:
-        keep_maps(context, "PCA", {size: points[:, :size] for size in sizes(context)})
+        save_maps(context, "PCA", {size: points[:, :size] for size in sizes(context)})
 
 
-def few_enough(images: Tensor) -> None:
-    """Raise InputError where principal components would take too long."""
+def check_pca_values(images: Tensor) -> None:
+    """Raise InputError if PCA of the images would take too long."""
     values = images[0].numel()
     need(
         values <= MOST_PCA_VALUES,
-        f"images of {values:,} values have too many for PCA: leave out the method pca, or give --image-size and --grey",
+        f"PCA of images of {values:,} values takes too long (at most {MOST_PCA_VALUES:,}): leave out the method pca, or give "
+        "--image-size and --grey",
     )
 
 
 def tsne(arm: str, of: Callable[[Context, int], NDArray[Any]]) -> Callable[[Context, int], Iterator[Measurement]]:
-    """A map that t-SNE makes of what `of` gives."""
+    """Return the method that measures a t-SNE map of the rows that `of` returns."""
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from sklearn.manifold import TSNE
@@ -236,13 +241,13 @@ def tsne(arm: str, of: Callable[[Context, int], NDArray[Any]]) -> Callable[[Cont
             )
         yield from scored(arm, points, context)
         if seed == 0:
-            keep_maps(context, arm, {2: points})
+            save_maps(context, arm, {2: points})
 
     return found
 
 
 def pixels(context: Context, seed: int) -> NDArray[np.float32]:
-    """The images that are shown, as they are."""
+    """Return the pixels of the shown images as rows."""
     import torch
 
     from stacked.evaluation.evaluate import as_rows
@@ -251,15 +256,15 @@ def pixels(context: Context, seed: int) -> NDArray[np.float32]:
 
 
 def layer_wise_codes(context: Context, seed: int) -> Points:
-    """Their codes, of an autoencoder that is grown layer-wise."""
+    """Return the codes of the shown images by an autoencoder that is trained layer-wise."""
     from stacked.evaluation.evaluate import codes
 
-    made = trained(context, base_spec(TSNE_OF, seed, context.given), "layer-wise")
+    made = train_stack(context, base_spec(TSNE_OF, seed, context.given), "layer-wise")
     return codes(made.stack, shown(context)[0], made.stack.depth).double().numpy()
 
 
-def map_own(context: Context) -> int | None:
-    """Of images without classes: a map of all of them; returns the exit code."""
+def map_folder(context: Context) -> int | None:
+    """If the images have no classes, write a map of all images and return the exit code; else return None."""
     from studies.applications.projection.embed_folder import map_all
 
     if context.splits.classes:
@@ -267,10 +272,14 @@ def map_own(context: Context) -> int | None:
     return map_all(context, [base_spec(size, 0, context.given) for size in sizes(context) if size in (2, 3)])
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
     command.add_argument(
-        "--updates", type=int, default=800, metavar="N", help="of each stage; five times as many end to end (800)"
+        "--updates",
+        type=int,
+        default=800,
+        metavar="N",
+        help="updates of each stage, and five times as many end to end (800)",
     )
     command.add_argument(
         "--dimensions",
@@ -278,13 +287,13 @@ def more(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=list(DIMENSIONS),
         metavar="N",
-        help="of the codes (2 3 4 8 16 32 64)",
+        help="dimensions of the codes (2 3 4 8 16 32 64)",
     )
 
 
 STUDY = MeasurementStudy(
     name="projection",
-    title="Images as a few numbers",
+    title="Images as codes of a few values",
     question=__doc__.splitlines()[0],
     protocol=PROTOCOL,
     methods={
@@ -303,19 +312,20 @@ STUDY = MeasurementStudy(
     conditions="dimensions",
     drawings={
         "maps": Drawing(
-            f"{SHOWN:,} test images in two dimensions (seed 0), each in its class's colour, the class named at the median of its "
-            "images; the farthest are cut off.",
+            f"{SHOWN:,} test images in two dimensions (seed 0), coloured by class. The name of each class is at the median "
+            "of its images; outliers are not shown.",
             draw_maps,
         ),
         "dimensions": Drawing(
-            "What codes keep by their dimension, means over seeds with 95 % intervals; t-SNE in two dimensions alone.",
+            "k-NN accuracy and trustworthiness (higher is better) and FVU (lower is better) by dimension of the code, means over "
+            "seeds with 95 % intervals; t-SNE only in two dimensions.",
             draw_dimensions,
         ),
         "solid": Drawing("The same images in three dimensions.", draw_solid),
     },
     files={"map.html": page},
-    options=more,
+    options=add_options,
     smoke={"updates": 20, "dimensions": [2, 3]},
-    instead=map_own,
+    instead=map_folder,
     check=check,
 )

@@ -1,1 +1,1 @@
-"""What the benchmark measures, each a function that trains or starts something and tells what that took."""
+"""The workloads of the benchmark: functions that train or start something and return its time and memory."""

@@ -1,4 +1,4 @@
-"""How much of the machine's rate large stages reach, and what memory training them takes."""
+"""Workloads with large stages: fraction of the machine's peak rate, and memory of training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stacked.training.fit import Training
 from stacked.training.prepare import Examples, prepare_phase
 from studies.benchmark.workloads.spent import Spent
 
-#: updates that are timed, after so many that are not
+#: number of timed updates, and of updates before them
 TIMED, BEFORE = 12, 4
 SPECS = {
     "reference": (StackSpec.of("conv", 32, 64, 128, 256, 512), (3, 224, 224)),
@@ -29,14 +29,14 @@ SPECS = {
 
 
 def phases(spec: StackSpec, policy: str, updates: int) -> list[Phase]:
-    """The phases of greedy or joint training, each of so many updates."""
+    """Return the phases of greedy or joint training with `updates` updates each."""
     depth = len(spec.stages)
     budget = Updates((updates,) * depth, updates)
     return greedy(depth, budget) if policy == "greedy" else joint(depth, budget)
 
 
 def training(what: str, phase: Phase, batch: int) -> Training:
-    """A phase to be trained on random images, its codes computed anew in every update."""
+    """Return the training of a phase on random images, with codes that are recomputed in every update."""
     spec, shape = SPECS[what]
     stack, images = StackedAutoencoder(shape), Images(torch.randint(0, 256, (4 * batch, *shape), dtype=torch.uint8))
     run = RunSpec(stack=spec, optimisation=Optimisation(batch_size=batch))
@@ -45,7 +45,7 @@ def training(what: str, phase: Phase, batch: int) -> Training:
 
 
 def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
-    """GFLOP/s of an update, or of an update of every stage, and its share of a large matrix product's measured just after."""
+    """Return the GFLOP/s of an update of every phase, and its fraction of the rate of a large matrix product."""
     flop, seconds = 0, 0.0
     for phase in phases(SPECS[what][0], policy, TIMED + BEFORE):
         one = training(what, phase, batch)
@@ -62,12 +62,12 @@ def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
 
 
 def differences(ends: list[float]) -> list[float]:
-    """How long after the one before each ended."""
+    """Return the time from each end to the next."""
     return [end - before for before, end in itertools.pairwise(ends)]
 
 
 def products(reads: int, width: int, batch: int) -> dict[str, float]:
-    """The same of nothing but the five matrix products of an update of a dense stage: what it could reach at most."""
+    """Return the same as `utilisation` for only the five matrix products of an update of a dense stage, an upper bound."""
     keep_freed_memory()
     x, code = torch.randn(batch, reads), torch.randn(batch, width)
     encoder, decoder = torch.randn(width, reads), torch.randn(reads, width)
@@ -85,7 +85,7 @@ def products(reads: int, width: int, batch: int) -> dict[str, float]:
 
 
 def memory(what: str, policy: str, batch: int) -> dict[str, float]:
-    """How much resident memory grows while every phase is trained for a few updates, the images not counted."""
+    """Return the growth of resident memory while every phase is trained for a few updates, without the images."""
     most = 0.0
     for phase in phases(SPECS[what][0], policy, 3):
         with Spent() as spent:

@@ -1,4 +1,4 @@
-"""What one writes by hand without the package: plain PyTorch, as its tutorials do it."""
+"""The baseline of the benchmark: greedy training in plain PyTorch, written as in its tutorials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from studies.benchmark.workloads.works import Work
 
 
 def dense(work: Work) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Encoders and decoders of 784 pixels: rectifiers, a linear bottleneck, a logistic reconstruction."""
+    """Return encoders and decoders for 784 pixels with ReLU, a linear bottleneck and a sigmoid output."""
     widths = (784, *work.widths)
     pairs = list(itertools.pairwise(widths))
     last = len(pairs) - 1
@@ -26,7 +26,7 @@ def dense(work: Work) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 def conv(work: Work) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Encoders and decoders of maps of 28 x 28 pixels: strides of 2, batch norm, rectifiers, a logistic reconstruction."""
+    """Return encoders and decoders for 28 x 28 pixels with strides of 2, batch norm, ReLU and a sigmoid output."""
     channels, side = (1, *work.widths), 28
     encoders: list[nn.Module] = []
     decoders: list[nn.Module] = []
@@ -42,19 +42,19 @@ KINDS = {"dense": dense, "conv": conv}
 
 
 def batches(images: Tensor, work: Work) -> Iterator[Tensor]:
-    """All images, shuffled, `epochs` times."""
+    """Yield shuffled batches of all images for all epochs."""
     for _ in range(work.epochs):
         for (batch,) in DataLoader(TensorDataset(images), batch_size=work.batch, shuffle=True):
             yield batch
 
 
 def masked(x: Tensor, work: Work) -> Tensor:
-    """Dropout as corruption, without its rescaling."""
+    """Mask `x` by dropout without its rescaling."""
     return F.dropout(x, work.masking) * (1 - work.masking)
 
 
 def train(work: Work, seed: int, images: Tensor) -> nn.Module:
-    """Stage by stage, the frozen ones computed anew for every batch, then all; returns the whole in eval mode."""
+    """Train stage by stage, recomputing frozen stages for every batch, then end to end; return the model in eval mode."""
     torch.manual_seed(seed)
     encoders, decoders = KINDS[work.kind](work)
     for k, (encoder, decoder) in enumerate(zip(encoders, decoders, strict=True)):

@@ -1,4 +1,4 @@
-"""The same works by the package."""
+"""The workloads trained with this package."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from studies.benchmark.workloads.works import Work
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a work is trained where it is ours to choose: epochs a stage and end to end (None: the work's), the spec's
-    initialisation, and what differs in its optimisation."""
+    """Settings of a workload that differ from those of the baseline.
+
+    epochs: of each stage and end to end (None: those of the workload). init: initialisation. how: fields of the optimisation.
+    """
 
     epochs: tuple[float, float] | None = None
     init: str | None = None
     how: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Chosen on the last 10,000 training images, which no work trains on: "conv" with seeds 0 and 1, "dense" with seed 0, where 5
-#: and 7 epochs were tried and what lies between taken, so that it stays below the loop's time.
+#: Chosen on the last 10,000 training images, which no workload uses: "conv" with seeds 0 and 1, "dense" with seed 0. For "dense"
+#: 5 and 7 epochs were tried, and 6 chosen so that it takes less time than the loop.
 RECIPES = {
     "same": Recipe(),
     "dense": Recipe((6, 6), "xavier"),
@@ -36,7 +38,7 @@ RECIPES = {
 
 
 def spec_of(work: Work, seed: int, recipe: Recipe) -> RunSpec:
-    """The run spec of `work`."""
+    """Return the spec of a workload."""
     last = len(work.widths) - 1
     linear = [work.kind == "dense" and k == last for k in range(len(work.widths))]
     stages = tuple(
@@ -50,7 +52,7 @@ def spec_of(work: Work, seed: int, recipe: Recipe) -> RunSpec:
         batch_size=work.batch,
         corruption="masking",
         corruption_level=(work.masking,),
-        recalibrate=False,  # the others do not either
+        recalibrate=False,  # as in the other implementations
     )
     stage, end = recipe.epochs or (work.epochs, work.epochs)
     stack = StackSpec(stages) if recipe.init is None else StackSpec(stages, init=recipe.init)
@@ -64,13 +66,13 @@ def spec_of(work: Work, seed: int, recipe: Recipe) -> RunSpec:
 
 
 def train(work: Work, seed: int, images: Tensor, recipe: str = "same") -> nn.Module:
-    """As a run does, without measurements in between; returns the whole in eval mode."""
+    """Train as a run does, without evaluation; return the model in eval mode."""
     spec = spec_of(work, seed, RECIPES[recipe])
     return Reconstruction(pretrain(spec, Images(images), tuple(images.shape[1:])))
 
 
 class Reconstruction(nn.Module):
-    """The stack as a function from images to images."""
+    """A stack as a module that maps images to their reconstructions."""
 
     def __init__(self, stack: StackedAutoencoder) -> None:
         super().__init__()

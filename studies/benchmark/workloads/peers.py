@@ -1,4 +1,4 @@
-"""ClustPy's StackedAutoencoder at the same work, as its documentation has it used."""
+"""The workloads trained with ClustPy's StackedAutoencoder, used as in its documentation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from studies.benchmark.workloads.works import Work
 
 
 def train(work: Work, seed: int, images: Tensor) -> nn.Module:
-    """Layer by layer, then all; returns the whole in eval mode. It reads vectors, has one optimiser, and no other activation a
-    layer."""
+    """Train layer by layer, then end to end; return the model in eval mode.
+
+    ClustPy reads vectors, and has one optimiser and one activation for all layers.
+    """
     from clustpy.deep.neural_networks import StackedAutoencoder
 
     def corrupted(x: Tensor) -> Tensor:
-        return x * (torch.rand_like(x) >= work.masking)  # a copy: what is changed in place is its target too
+        return x * (torch.rand_like(x) >= work.masking)  # a copy, because the input is also the target
 
     model = StackedAutoencoder(
         [784, *work.widths],

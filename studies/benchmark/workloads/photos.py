@@ -1,4 +1,4 @@
-"""What a folder of photographs takes in memory, from reading it to training the deepest stage on it."""
+"""Memory of reading a folder of photographs and of training all stages on it."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from studies.benchmark.workloads.large import SPECS, phases
 from studies.benchmark.workloads.spent import resident
 
 SIDE, BATCH, EPOCHS = 224, 16, 5
-#: pictures that differ; all others are further names of these, which cost no less to read
+#: number of different image files; the other names are hard links to them, which take as long to read
 FILES = 200
 #: updates of each stage
 UPDATES = 8
 
 
 def folder(images: int) -> dict[str, float]:
-    """Resident memory at its largest, in all, while a folder is read and AutoEncoder224 is trained greedily on it.
+    """Return the peak of resident memory while a folder is read and AutoEncoder224 is trained greedily on it.
 
-    Every stage is trained for a few updates, as if it had EPOCHS epochs to go: so its codes are kept, or not, as in such a run.
+    Every stage is trained for a few updates only, but its codes are cached, or not, as for EPOCHS epochs.
     """
     with tempfile.TemporaryDirectory() as place:
         fill(Path(place) / "photographs", images)
-        began = time.perf_counter()
+        started = time.perf_counter()
         splits = data.load("folder:photographs", data_dir=place, image_size=SIDE)
-        read = time.perf_counter() - began
+        read = time.perf_counter() - started
     spec, shape = SPECS["reference"]
     run, stack = RunSpec(stack=spec, optimisation=Optimisation(batch_size=BATCH)), StackedAutoencoder(shape)
     kept = 0.0
@@ -52,7 +52,7 @@ def folder(images: int) -> dict[str, float]:
 
 
 def fill(place: Path, images: int) -> None:
-    """Write so many JPEG files of smooth random colours, larger than they are read."""
+    """Write `images` JPEG files of smooth random colours, larger than the size at which they are read."""
     place.mkdir()
     draw = np.random.default_rng(0)
     for number in range(images):

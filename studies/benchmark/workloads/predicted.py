@@ -1,4 +1,4 @@
-"""How far a forecast is from what a training then takes."""
+"""The error of the predicted training time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from studies.benchmark.workloads import large, ours
 from studies.benchmark.workloads.works import WORKS, pixels
 
 
-def foretold(what: str, policy: str = "") -> dict[str, float]:
-    """Seconds of a training, foretold and taken, and by how much of the latter they differ.
+def prediction_error(what: str, policy: str = "") -> dict[str, float]:
+    """Return the predicted and the measured seconds of a training, and the relative error of the prediction.
 
-    what: a work, for two epochs a stage and two end to end; or "reference", AutoEncoder224 on 256 random images by `policy`.
+    what: a workload, trained for two epochs for each stage and two end to end, or "reference": AutoEncoder224 trained with
+    `policy` on 256 random images.
     """
     if what in WORKS:
         work = replace(WORKS[what], epochs=2)
@@ -31,7 +32,7 @@ def foretold(what: str, policy: str = "") -> dict[str, float]:
             policy=policy, stack=stack, budget=Budget((1.0,), 1.0, "epochs"), optimisation=Optimisation(batch_size=16)
         )
     predicted = estimate_cost(spec, tuple(images.shape[1:]), len(images)).seconds
-    began = time.perf_counter()
+    started = time.perf_counter()
     pretrain(spec, Images(images), tuple(images.shape[1:]))
-    taken = time.perf_counter() - began
+    taken = time.perf_counter() - started
     return {"predicted": predicted, "seconds": taken, "error": abs(predicted / taken - 1)}

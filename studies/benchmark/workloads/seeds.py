@@ -1,4 +1,4 @@
-"""What it costs to train a spec with several seeds, one after the other and all at once."""
+"""The cost of training a spec with several seeds, one after the other and as one batched model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stacked.training.pretrain import pretrain
 from studies.benchmark.workloads.spent import Spent
 
 SEEDS = 8
-#: nets whose updates are mostly calls, and one whose are mostly arithmetic: data, widths, batch, updates of a phase
+#: two networks dominated by the overhead of calls, and one dominated by arithmetic: data, widths, batch size, updates of a phase
 NETS = {
     "64-32": ("digits", (32,), 10, 400),
     "784-32": ("mnist", (32,), 10, 400),
@@ -22,7 +22,7 @@ NETS = {
 
 
 def seeds(net: str, together: bool) -> dict[str, float]:
-    """Processor and wall seconds of SEEDS seeds of a net, trained greedily and then end to end."""
+    """Return the CPU and wall seconds of SEEDS seeds of a network, trained greedily and then end to end."""
     name, widths, batch, updates = NETS[net]
     spec = RunSpec(
         stack=StackSpec.of("dense", *widths),
@@ -31,15 +31,15 @@ def seeds(net: str, together: bool) -> dict[str, float]:
     )
     splits = data.load(name, limit=1200)
 
-    def trained(spec: RunSpec, count: int) -> None:
+    def train(spec: RunSpec, count: int) -> None:
         if together:
             train_seeds(spec, range(count), splits)
         else:
             for seed in range(count):
                 pretrain(replace(spec, seed=seed), Images(splits.train.images), splits.image_shape)
 
-    trained(replace(spec, budget=Budget((2,), 2, "updates")), 2)  # libraries load
+    train(replace(spec, budget=Budget((2,), 2, "updates")), 2)  # loads the libraries
     with Spent() as spent:
-        trained(spec, SEEDS)
-    told = spent.told()
-    return {name: told[name] for name in ("cpu_seconds", "seconds")}
+        train(spec, SEEDS)
+    used = spent.measured()
+    return {name: used[name] for name in ("cpu_seconds", "seconds")}

@@ -1,4 +1,4 @@
-"""What a piece of work takes: processor seconds, seconds, and memory."""
+"""Measures the CPU seconds, the wall seconds and the memory of a piece of code."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ MEMORY = Path("/proc/self/status")
 
 
 class Spent:
-    """What a context takes: processor seconds of all threads, wall seconds, and the growth of resident memory to its peak."""
+    """Context that measures CPU seconds of all threads, wall seconds, and the growth of resident memory to its peak."""
 
     def __enter__(self) -> Spent:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is resident
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current resident memory
         self.memory = resident("VmRSS")
         self.seconds, self.cpu = time.perf_counter(), time.process_time()
         return self
@@ -21,12 +21,12 @@ class Spent:
         self.seconds, self.cpu = time.perf_counter() - self.seconds, time.process_time() - self.cpu
         self.memory = resident("VmHWM") - self.memory
 
-    def told(self) -> dict[str, float]:
-        """The three, by name."""
+    def measured(self) -> dict[str, float]:
+        """Return the measured values by name: cpu_seconds, seconds and growth_mb."""
         return {"cpu_seconds": self.cpu, "seconds": self.seconds, "growth_mb": self.memory}
 
 
 def resident(what: str) -> float:
-    """VmRSS, or VmHWM, its peak, of this process in MB."""
+    """Return the resident memory of this process in MB: "VmRSS" (current) or "VmHWM" (peak)."""
     lines = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines() if ":" in line)
     return int(lines[what].split()[0]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""How long it takes to begin: imports, and the help of the main job."""
+"""The time of imports and of the help of a command."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 import time
 
 
-def started(*words: str) -> dict[str, float]:
-    """Seconds of a Python process with these words."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
-    return {"seconds": time.perf_counter() - began}
+def run_python(*arguments: str) -> dict[str, float]:
+    """Return the seconds of a Python process with these arguments."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return {"seconds": time.perf_counter() - started}
 
 
 def importing(names: str) -> dict[str, float]:
-    """Seconds of a process that imports modules: "torch, stacked"."""
-    return started("-c", f"import {names}")
+    """Return the seconds of a process that imports modules, such as "torch, stacked"."""
+    return run_python("-c", f"import {names}")
 
 
 def help_of(module: str) -> dict[str, float]:
-    """Seconds of a command's --help."""
-    return started("-m", module, "--help")
+    """Return the seconds of the --help of a command."""
+    return run_python("-m", module, "--help")

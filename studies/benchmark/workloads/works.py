@@ -1,4 +1,4 @@
-"""The works that are timed: a stack, its images, and how long each of its stages and the whole is trained."""
+"""The timed workloads: a stack, its images and its training."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from stacked.data.sources.mnist import Mnist
 
 @dataclass(frozen=True)
 class Work:
-    """Greedy training of a stack on MNIST, `epochs` a stage, then as many end to end; masking throughout, Adam, a fixed rate.
+    """Greedy training of a stack on MNIST, then training end to end, with masking, Adam and a constant learning rate.
 
-    widths: units or channels of the stages' codes. images: the first so many of the training images.
+    kind: "dense" or "conv". widths: units or channels of each stage. images: number of training images. epochs: of each stage,
+    and end to end. batch: batch size. masking: fraction of masked pixels. lr: learning rate.
     """
 
     kind: str
@@ -35,13 +36,13 @@ WORKS = {
 
 
 def pixels(work: Work) -> tuple[Tensor, Tensor]:
-    """The training images of `work`, and the 10,000 test images: uint8 [N, 1, 28, 28]."""
+    """Return the training images of `work` and the 10,000 test images, uint8 [N, 1, 28, 28]."""
     official = Mnist().load(Source(Path()))
     return official.train.images[: work.images], official.test.images
 
 
 def error(reconstruct: torch.nn.Module, images: Tensor) -> float:
-    """The mean squared error per pixel of images [N, 1, 28, 28], floats, as they are reconstructed in batches of 1,000."""
+    """Return the mean squared error per pixel of float images [N, 1, 28, 28], reconstructed in batches of 1,000."""
     with torch.no_grad():
         parts = [((reconstruct(part).view_as(part) - part) ** 2).double().mean() for part in images.split(1000)]
     return float(torch.stack(parts).mean())

@@ -1,1 +1,1 @@
-"""Damage on purpose: files with flipped bits, small files of large cost, odd answers of a server, killed processes."""
+"""Robustness tests: damaged files, small files with large cost, invalid answers of a server, and killed processes."""

@@ -1,4 +1,4 @@
-"""Small files that ask for much: what reading each takes, in a process of its own."""
+"""Robustness tests by small files that claim large contents; each is read in its own process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from studies.record.index import ROOT
 from studies.reliability.robustness.attempts import FAILED, LONGEST, NOTICED, UNHARMED, Attempt
 
 FAMILY = "small files of large cost"
-#: What reading may take beyond what a process takes that reads an intact file.
+#: The memory and the time that reading may take.
 MOST_MEGABYTES, MOST_SECONDS = 512, 10
-#: After so many seconds a reading process is ended.
+#: Seconds after which a reading process is killed.
 STUCK = 120
 
 
 def bombs(intact: Path) -> dict[str, tuple[str, Callable[[Path], bytes]]]:
-    """By what each is: the command that reads it, and what makes its bytes of the intact files in a folder."""
+    """Return, by description, the kind of each file and the function that makes its bytes from the folder of intact files."""
     return {
         "detector whose header says 1 x 45,000 x 45,000 pixels": (
             "detector",
@@ -63,47 +63,47 @@ def bombs(intact: Path) -> dict[str, tuple[str, Callable[[Path], bytes]]]:
 
 
 def header(intact: Path, kind: str, shape: list[int]) -> bytes:
-    """The intact model file of a kind, with another input shape in its header and the checksum of that."""
+    """Return the intact model file of a kind with another input shape in its header and a valid checksum."""
     tensors, texts, _ = read(intact / f"{kind}.safetensors")
     return to_bytes(tensors, texts | {"input_shape": json.dumps(shape)})
 
 
 def many_stages(count: int) -> bytes:
-    """An encoder file without weights whose header has so many stages."""
+    """Return an encoder file without weights whose header has `count` stages."""
     stack = json.loads(to_json(StackSpec.of("dense", 4)))
     stack["stages"] *= count
     return to_bytes({}, {"format": ENCODER, "stack": json.dumps(stack), "input_shape": "[1, 8, 8]"})
 
 
 def images_of_one_run(intact: Path, *run: int) -> bytes:
-    """A file of compressed images, by the intact codec, that says it holds (images, height, width) and holds nothing."""
+    """Return an empty file of compressed images that claims to hold (images, height, width) = `run`."""
     model = (intact / "images.stk").read_bytes()[len(MAGIC) + 1 :][:ID_BYTES]
     body = MAGIC + bytes([VERSION]) + model + b"".join(map(base_128, (1, *run)))
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
 def base_128(number: int) -> bytes:
-    """LEB128."""
+    """Encode a number in LEB128."""
     low = bytes([number & 0x7F | (0x80 if number >> 7 else 0)])
     return low + base_128(number >> 7) if number >> 7 else low
 
 
 def blank_png(width: int, height: int, bits: int) -> bytes:
-    """A black grey PNG; of 8 bits it ends after its first rows, of 16 it is whole."""
+    """Return a black greyscale PNG; with 8 bits it ends after its first rows, with 16 bits it is complete."""
     rows = height if bits == 16 else 8
     pixels = zlib.compressobj(9)
     line = bytes(1 + width * bits // 8)
     content = b"".join([*(pixels.compress(line) for _ in range(rows)), pixels.flush()])
     parts = ((b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)), (b"IDAT", content), (b"IEND", b""))
-    told = (struct.pack(">I", len(of)) + name + of + struct.pack(">I", zlib.crc32(name + of)) for name, of in parts)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(told)
+    chunks = (struct.pack(">I", len(of)) + name + of + struct.pack(">I", zlib.crc32(name + of)) for name, of in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def npz_of(shape: tuple[int, ...], content: bytes) -> bytes:
-    """An .npz archive of one array of bytes that says it has this shape."""
-    told = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
-    told += " " * (-(len(told) + 11) % 64) + "\n"
-    member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(told)) + told.encode() + content
+    """Return an .npz archive of one array of bytes that claims to have this shape."""
+    array_header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    array_header += " " * (-(len(array_header) + 11) % 64) + "\n"
+    member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(array_header)) + array_header.encode() + content
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("originals.npy", member)
@@ -111,7 +111,7 @@ def npz_of(shape: tuple[int, ...], content: bytes) -> bytes:
 
 
 def try_bombs(intact: Path, folder: Path) -> Iterator[Attempt]:
-    """Read each, as its command would, in a process of its own."""
+    """Read each file in its own process and yield the attempts."""
     for number, (case, (kind, make)) in enumerate(bombs(intact).items()):
         path = folder / f"{number}.bomb"
         path.write_bytes(make(intact))
@@ -120,19 +120,23 @@ def try_bombs(intact: Path, folder: Path) -> Iterator[Attempt]:
 
 
 def read_apart(case: str, kind: str, path: Path, intact: Path) -> Attempt:
-    """What reading a file takes in a process of its own, and what comes of it."""
-    size, began = path.stat().st_size, time.perf_counter()
-    words = [sys.executable, "-m", "studies.reliability.robustness.reader", kind, str(path), str(intact)]
-    told = f"{case} ({size:,} bytes)"
+    """Read a file in its own process and return the attempt with its time and memory."""
+    size, started = path.stat().st_size, time.perf_counter()
+    command = [sys.executable, "-m", "studies.reliability.robustness.reader", kind, str(path), str(intact)]
+    description = f"{case} ({size:,} bytes)"
     try:
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=STUCK, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=STUCK, check=False)
         found = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        return Attempt(FAMILY, kind, told, FAILED, f"still reading after {STUCK} s", time.perf_counter() - began)
+        return Attempt(
+            FAMILY, kind, description, FAILED, f"still reading after {STUCK} s", time.perf_counter() - started
+        )
     except ValueError:
         last = " ".join(done.stderr.split())[-300:]
-        return Attempt(FAMILY, kind, told, FAILED, f"exit code {done.returncode}: {last}", time.perf_counter() - began)
+        return Attempt(
+            FAMILY, kind, description, FAILED, f"exit code {done.returncode}: {last}", time.perf_counter() - started
+        )
     seconds, megabytes, error = found["seconds"], found["megabytes"], found["error"]
     modest = seconds <= MOST_SECONDS and megabytes <= MOST_MEGABYTES and len(error) <= LONGEST
     outcome = (NOTICED if error else UNHARMED) if modest else FAILED
-    return Attempt(FAMILY, kind, told, outcome, error[:300], seconds, megabytes)
+    return Attempt(FAMILY, kind, description, outcome, error[:300], seconds, megabytes)

@@ -1,4 +1,4 @@
-"""Files with one bit flipped, or cut off, and whether what reads them notices."""
+"""Robustness tests by damaged files, in which a bit is flipped or the end is cut off."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from studies.reliability.robustness.attempts import Attempt, attempt
 from studies.reliability.robustness.intact import Subject
 
 FAMILY = "damaged files"
-#: Of the damaged copies of a file, one in so many is cut off; in the others one bit is flipped.
+#: One of this many damaged copies of a file is cut off; in the others one bit is flipped.
 CUT = 10
 
 
 def damaged(content: bytes, count: int, dice: random.Random) -> Iterator[tuple[str, bytes]]:
-    """`count` damaged copies of a file's bytes, each with what was done to it."""
+    """Yield `count` damaged copies of the bytes of a file, each with a description of the damage."""
     for number in range(count):
         at = dice.randrange(len(content))
         if number % CUT == CUT - 1:
@@ -28,12 +28,12 @@ def damaged(content: bytes, count: int, dice: random.Random) -> Iterator[tuple[s
 
 
 def try_damage(subject: Subject, count: int, seed: int) -> Iterator[Attempt]:
-    """Read `count` damaged copies of a subject's file in its place, then put the intact file back."""
+    """Replace a file by `count` damaged copies and read each, then restore the file."""
     dice = random.Random(f"{seed} {subject.name}")
     content, intact = subject.path.read_bytes(), subject.read()
     try:
         for case, bytes_ in through(damaged(content, count, dice), count, subject.name, "damaged copies"):
-            write_atomically(subject.path, bytes_)  # by renaming: whoever has the former file mapped keeps it
+            write_atomically(subject.path, bytes_)  # by renaming, so that memory maps of the former file stay valid
             yield attempt(FAMILY, subject.name, case, subject.read, intact)
     finally:
         write_atomically(subject.path, content)

@@ -1,4 +1,4 @@
-"""One intact file of every kind that the package reads, and how each is read."""
+"""Makes an intact file of every kind that the package reads, with the function that reads it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from studies.record.index import ROOT
 from studies.statistics import measurement_rows
 from studies.statistics.rows import load_curves, load_reference, load_rows, load_samples
 
-#: trained in about a second
+#: options of training that takes about a second
 SPEC = RunSpec(
     stack=StackSpec((*StackSpec.of("conv", 4, 8).stages, *StackSpec.of("dense", 8, activation="linear").stages)),
     budget=Budget((20.0,), 20.0, "updates"),
@@ -42,7 +42,11 @@ SPEC = RunSpec(
 
 @dataclass(frozen=True)
 class Subject:
-    """A kind of file. read: gives a fingerprint of all that was read. checksum: whether the format has one of its content."""
+    """A file that is read.
+
+    name: kind of file. path: the file. read: function that reads it and returns a fingerprint of the result. checksum: whether
+    the format has a checksum of its content.
+    """
 
     name: str
     path: Path
@@ -51,7 +55,7 @@ class Subject:
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 over everything inside a value: arrays, modules with their weights, containers, and objects' own attributes."""
+    """Return the SHA-256 of the contents of a value: arrays, modules with weights, containers, and attributes of objects."""
     digest = hashlib.sha256()
     for part in _parts(value):
         digest.update(part)
@@ -83,7 +87,7 @@ def _parts(value: Any) -> Iterator[bytes]:
 
 
 def model_files(folder: Path) -> Iterator[Subject]:
-    """The files of applications, and what they encode: a detector, a denoiser, a codec and compressed images."""
+    """Make the model files of applications: a detector, a denoiser, a codec, and a file of compressed images."""
     images = data.load("digits").train.images[:400]
     detector, denoiser, codec = (
         folder / "detector.safetensors",
@@ -105,9 +109,9 @@ def model_files(folder: Path) -> Iterator[Subject]:
 
 
 def study_files(folder: Path) -> Iterator[Subject]:
-    """What a small study leaves: its record, checkpoints and encoders."""
+    """Make the files of a small study: its record, checkpoints and encoders."""
     out, store = folder / "layerwise", folder / "store"
-    words = [
+    arguments = [
         "--data",
         "digits",
         "--channels",
@@ -121,8 +125,8 @@ def study_files(folder: Path) -> Iterator[Subject]:
         "--jobs",
         "1",
     ]
-    words += ["--epochs", "2", "--finetune", "2", "--labels", "100", "--out", str(out), "--store", str(store)]
-    run_study("layerwise", words)
+    arguments += ["--epochs", "2", "--finetune", "2", "--labels", "100", "--out", str(out), "--store", str(store)]
+    run_study("layerwise", arguments)
     checkpoint = sorted(store.glob("work/*/phase-*.safetensors"))[0]
     spec = from_json(read_header(checkpoint)["spec"])
     encoder = sorted(store.glob("artifacts/**/encoder.safetensors"))[0]
@@ -134,7 +138,7 @@ def study_files(folder: Path) -> Iterator[Subject]:
         "runs.csv": load_rows,
         "curves.csv": load_curves,
         "configuration.json": record.recorded,
-        "budgets.json": record.remembered_budgets,
+        "budgets.json": record.load_budgets,
         "reference.json": load_reference,
     }
     for name, load in readers.items():
@@ -146,17 +150,17 @@ def study_files(folder: Path) -> Iterator[Subject]:
     )
 
 
-def run_study(name: str, words: list[str]) -> None:
-    """Run a study as a process of its own; InputError where it does not end well."""
+def run_study(name: str, arguments: list[str]) -> None:
+    """Run a study in its own process; raise InputError if it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", f"studies.{name}", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", f"studies.{name}", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     last = " ".join(done.stderr.split()[-40:])
     need(done.returncode == 0, f"studies.{name} ended with exit code {done.returncode}: {last}")
 
 
 def image_files(folder: Path) -> Iterator[Subject]:
-    """A photograph as the package reads it from a folder."""
+    """Make a folder with a photograph, which is read as a dataset."""
     pixels = data.load("photographs", image_size=64).train.images[0]
     path = folder / "photograph.png"
     write_atomically(path, png(torch.as_tensor(pixels)))

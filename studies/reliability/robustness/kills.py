@@ -1,4 +1,4 @@
-"""A study that is killed at random instants, as `studies.torture` does it, a few times."""
+"""Robustness tests by kills at random times, as in `studies.torture`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAMILY = "killed studies"
 
 
 def try_kills(folder: Path, count: int, dice: random.Random) -> Iterator[Attempt]:
-    """Kill so many times; each attempt has the outcome of the study that went on from it."""
+    """Kill studies `count` times; the outcome of each attempt is that of the study that was resumed."""
     events = list(torture(folder, count, dice))
     differs = {each.study: each.differs for each in events if isinstance(each, Ended)}
     for each in (event for event in events if isinstance(event, Kill)):

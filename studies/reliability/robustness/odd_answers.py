@@ -1,4 +1,4 @@
-"""Answers that MLflow never gives: to everything, or to one kind of request."""
+"""Invalid answers of a tracking server, to all requests or to one kind of request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def answers(content: Any, status: int = 200) -> Fault:
-    """This as JSON, whatever is asked."""
+    """Return a fault that answers every request with `content` as JSON."""
     return lambda request: request.answer(json.dumps(content).encode(), status)
 
 
 def sends(*parts: bytes, then: bytes = b"", every: float | None = None) -> Fault:
-    """These bytes; then others again and again, with so many seconds between them; None: nothing more, and it is closed."""
+    """Return a fault that sends `parts`, and then `then` every `every` seconds (None: it closes the connection)."""
 
     def fault(request: Any) -> None:
         request.close_connection = True
@@ -39,11 +39,11 @@ def resets(request: Any) -> None:
 
 
 def packed(request: Any) -> None:
-    """A few kilobytes that are fifty megabytes."""
+    """Answer with a few kilobytes that decompress to fifty megabytes."""
     request.answer(gzip.compress(bytes(50_000_000)), Content_Encoding="gzip")
 
 
-#: Answers to everything.
+#: Faults that are tried for all requests.
 FAULTS: dict[str, Fault] = {
     "empty": lambda request: request.answer(b""),
     "object": answers({}),
@@ -88,7 +88,7 @@ FAULTS: dict[str, Fault] = {
     "endless headers": sends(OK, then=b"A: b\r\n", every=0.0),
     "an endless line": sends(OK + b"A:", then=b"b" * 65536, every=0.0),
 }
-#: Requests of which some fault is of its own kind, by a part of their path.
+#: Further faults that are tried for one kind of request, by a part of its path.
 REQUESTS = (
     "get-by-name",
     "experiments/create",
@@ -100,8 +100,8 @@ REQUESTS = (
 )
 OF_EACH = ("object", "no ids", "a login page", "slow body")
 
-WELL = (("log-batch", "object"), ("mlflow-artifacts", "object"))  # what MLflow answers to them
-#: What is answered how, by parts of the path ("": all).
+WELL = (("log-batch", "object"), ("mlflow-artifacts", "object"))  # the valid answers of MLflow
+#: All tested pairs (part of the path, fault); "" is all requests.
 CASES = [
     *(("", what) for what in FAULTS),
     *((where, what) for where in REQUESTS for what in OF_EACH if (where, what) not in WELL),

@@ -1,4 +1,4 @@
-"""A server that answers as MLflow's does, as far as a run needs it, until it is told to answer otherwise."""
+"""A server with the part of MLflow's API that a run needs, which can be made to give invalid answers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-#: What answers in place of MLflow: it gets the handler of a request, and writes whatever it likes.
+#: A function that answers a request instead of MLflow; it gets the request handler and writes to it.
 Fault = Callable[[Any], None]
 
 
 class OddServer(ThreadingHTTPServer):
-    """Keeps what it is sent in `runs` and `files`; what matches `where` in a request's path is answered by `fault`."""
+    """A server that stores what it receives in `runs` and `files`.
+
+    Requests whose path contains `where` are answered by `fault` (None: normally).
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -30,21 +33,21 @@ class OddServer(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.fault: Fault | None = None
         self.where = ""
-        self.ended = threading.Event()  # ends what never ends by itself
+        self.ended = threading.Event()  # ends faults that would never end
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def points(self) -> dict[str, list[tuple[int, float]]]:
-        """The points of a metric "train/loss" by the name of their run."""
+        """Return the points (step, value) of the metric "train/loss" by the name of the run."""
         return {
             run["info"]["run_name"]: sorted({(m["step"], m["value"]) for m in run["metrics"]})
             for run in self.runs.values()
         }
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that gave up is no error."""
+        """Ignore errors of clients that closed the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -55,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def answer(self, body: bytes = b"{}", status: int = 200, **headers: str) -> None:
-        """An answer with a body, which is as long as it says."""
+        """Send an answer with a body and a correct length."""
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
             self.send_header(name.replace("_", "-"), value)
@@ -80,13 +83,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(json.dumps(answer).encode(), status)
 
     def given(self) -> dict[str, Any]:
-        """What is asked with."""
+        """Return the JSON body or the query of the request."""
         return dict(parse_qsl(urlsplit(self.path).query)) | json.loads(self.body or b"{}")
 
     do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815
 
     def mlflow(self, what: str, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """What MLflow answers."""
+        """Return the (status, content) that MLflow answers."""
         server, run_id = self.server, ""
         if what == "experiments/get-by-name":
             name = given["experiment_name"]
@@ -134,7 +137,7 @@ def _run(run: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def odd_server() -> Iterator[OddServer]:
-    """A server on loopback, as long as the `with` lasts."""
+    """Context with a running server on the loopback address."""
     server = OddServer()
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:

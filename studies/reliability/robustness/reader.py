@@ -1,4 +1,4 @@
-"""Reads one file, as the command that is for it does, and prints what that took; a process of its own, whose memory is its own.
+"""Reads one file in its own process, as the package reads it, and prints the time and the memory that this took.
 
 python -m studies.reliability.robustness.reader KIND FILE INTACT
 """
@@ -25,7 +25,7 @@ from studies.statistics.rows import load_rows, load_samples
 
 
 def reading(kind: str, path: Path, intact: Path) -> Callable[[], object]:
-    """What reads a file of this kind; all else that is needed, also imports, is done before it returns."""
+    """Return the function that reads a file of a kind; imports and preparations are done before it returns."""
     home = path.with_suffix(".home")
     home.mkdir()
 
@@ -59,20 +59,20 @@ def reading(kind: str, path: Path, intact: Path) -> Callable[[], object]:
 
 
 def peak() -> float:
-    """The most resident memory, in MB, since the program began; not of the process that started it, as getrusage's is."""
+    """Return the peak of resident memory of this process in MB (getrusage would include that of its parent)."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024 / 1e6
 
 
 def main(kind: str, path: Path, intact: Path) -> None:
-    """Print seconds, megabytes of memory beyond what the process had, and the error, "" where there is none, as JSON."""
-    act = reading(kind, path, intact)
-    before, began, error = peak(), time.perf_counter(), ""
+    """Read a file and print, as JSON, the seconds, the growth of peak memory in MB, and the error message ("": none)."""
+    read_file = reading(kind, path, intact)
+    before, started, error = peak(), time.perf_counter(), ""
     try:
-        act()
-    except InputError as refused:
-        error = str(refused)
-    seconds = time.perf_counter() - began
+        read_file()
+    except InputError as raised:
+        error = str(raised)
+    seconds = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "megabytes": peak() - before, "error": error}))
     shutil.rmtree(path.with_suffix(".home"))
 

@@ -1,4 +1,4 @@
-"""What came of all attempts: a table, a figure, and what failed."""
+"""The report of robustness tests: a table, a figure, and the failures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Okabe and Ito 2008, and grey
 COLOURS = {NOTICED: "#0072B2", UNHARMED: "#BBBBBB", BELIEVED: "#E69F00", FAILED: "#D55E00"}
 CAPTION = (
-    "What came of each attempt, in per cent of the attempts on a subject, whose number stands at the right. Noticed: "
+    "Outcomes in percent of the attempts on each subject; the number of attempts is at the right. Noticed: "
     f"{OUTCOMES[NOTICED]}. Unharmed: {OUTCOMES[UNHARMED]}. Believed: {OUTCOMES[BELIEVED]}. Failed: {OUTCOMES[FAILED]}."
 )
 
@@ -25,7 +25,7 @@ Counts = dict[tuple[str, str], Counter[str]]
 
 
 def counts(attempts: Sequence[Attempt]) -> Counts:
-    """How often each outcome came of a family and subject, in the order of the attempts."""
+    """Return the number of each outcome by family and subject, in the order of the attempts."""
     found: Counts = {}
     for each in attempts:
         found.setdefault((each.family, each.subject), Counter())[each.outcome] += 1
@@ -33,7 +33,7 @@ def counts(attempts: Sequence[Attempt]) -> Counts:
 
 
 def findings(attempts: Sequence[Attempt]) -> list[str]:
-    """What came of them, as parts of a page."""
+    """Return the parts of the page."""
     total = Counter(each.outcome for each in attempts)
     lines = []
     for (family, subject), found in counts(attempts).items():
@@ -47,16 +47,15 @@ def findings(attempts: Sequence[Attempt]) -> list[str]:
         f"{len(attempts):,} attempts: {', '.join(f'{total[outcome]:,} {outcome}' for outcome in OUTCOMES)}.",
         "![Outcomes of all attempts by subject](figures/robustness.png)",
         f"*{CAPTION}*",
-        markdown(["attempted", "subject", "attempts", *OUTCOMES, "longest (s)", "most memory (MB)"], lines),
-        "A file is believed with another content only where its format has no checksum: tables (CSV) and settings (JSON) that "
-        "people edit, and JPEG. What follows from such a value is not noticed; the data that rows belong to are known by their "
-        "digest.",
-        *([markdown(["failed", "case", "what happened"], failures)] if failures else []),
+        markdown(["test", "subject", "attempts", *OUTCOMES, "longest time (s)", "peak memory (MB)"], lines),
+        "The outcome “believed” is possible only for formats without a checksum: CSV tables and JSON settings, which people "
+        "edit, and JPEG. A changed value in such a file cannot be noticed. The data of a record are identified by their digest.",
+        *([markdown(["failed subject", "case", "message"], failures)] if failures else []),
     ]
 
 
 def draw(attempts: Sequence[Attempt]) -> Figure:
-    """A bar for each subject, divided by outcome."""
+    """Return a figure with a bar for each subject, divided by outcome."""
     found = counts(attempts)
     figure = new_figure(1.0 + 0.24 * len(found))
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What becomes of damaged files, small files of large cost, odd answers of a server, and killed processes?
+"""How robust is the package to damaged files, small files with large cost, invalid answers of a server, and kills?
 
 Command: python -m studies.robustness --out results/robustness
 Expected and cost: results/robustness/README.md, generated from attempts.csv.
@@ -26,15 +26,15 @@ FAMILIES = (damage.FAMILY, bombs.FAMILY, servers.FAMILY, kills.FAMILY)
 
 
 class RobustnessSession(ReliabilitySession):
-    """Makes all attempts anew; they are written when the last is made."""
+    """Makes all attempts in one session and writes them after the last one."""
 
     table, head = "attempts.csv", "family,"
 
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
-        """Make the attempts of the families that were asked for; raises Interrupted when `stop` says so."""
+        """Make the attempts of the selected families; raise Interrupted if `stop` returns True."""
         given = self.given
         self.attempts: list[Attempt] = []
-        attempts = said(attempted(self.folder, given.only, given.damaged, given.kills, given.seed))
+        attempts = reported(all_attempts(self.folder, given.only, given.damaged, given.kills, given.seed))
         for each in through(attempts, None, "attempts"):
             self.attempts.append(each)
             yield
@@ -42,7 +42,7 @@ class RobustnessSession(ReliabilitySession):
                 raise Interrupted("stopped as asked")
 
     def findings(self) -> list[str]:
-        """Write table and figure; what came of the attempts, of which some may have failed."""
+        """Write the table and the figure, and return the parts of the page; the study fails if an attempt failed."""
         self.failed = any(each.outcome == FAILED for each in self.attempts)
         write_attempts(self.out / self.table, self.attempts)
         with style():
@@ -50,8 +50,8 @@ class RobustnessSession(ReliabilitySession):
         return findings(self.attempts)
 
 
-def attempted(folder: Path, families: list[str], copies: int, number: int, seed: int) -> Iterator[Attempt]:
-    """All attempts of these families."""
+def all_attempts(folder: Path, families: list[str], copies: int, number: int, seed: int) -> Iterator[Attempt]:
+    """Make and yield all attempts of these families."""
     intact = folder / "intact"
     intact.mkdir()
     models = list(model_files(intact)) if {damage.FAMILY, bombs.FAMILY} & set(families) else []
@@ -66,8 +66,8 @@ def attempted(folder: Path, families: list[str], copies: int, number: int, seed:
         yield from kills.try_kills(folder, number, random.Random(seed))
 
 
-def said(attempts: Iterator[Attempt]) -> Iterator[Attempt]:
-    """The attempts, each that went wrong told of as it comes, and each new subject."""
+def reported(attempts: Iterator[Attempt]) -> Iterator[Attempt]:
+    """Yield the attempts; print each new subject, and each attempt that was believed or failed."""
     subject = ""
     for each in attempts:
         if each.subject != subject:
@@ -78,18 +78,24 @@ def said(attempts: Iterator[Attempt]) -> Iterator[Attempt]:
         yield each
 
 
-def more(command: argparse.ArgumentParser) -> None:
-    """Options of this study."""
-    command.add_argument("--damaged", type=int, default=300, metavar="N", help="damaged copies of each file (300)")
-    command.add_argument("--kills", type=int, default=12, metavar="N", help="kills of a study (12)")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of this study."""
     command.add_argument(
-        "--only", nargs="+", default=list(FAMILIES), metavar="NAME", help="; ".join(FAMILIES) + " (all)"
+        "--damaged", type=int, default=300, metavar="N", help="number of damaged copies of each file (300)"
     )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of what is damaged and when to kill (0)")
+    command.add_argument("--kills", type=int, default=12, metavar="N", help="number of kills (12)")
+    command.add_argument(
+        "--only",
+        nargs="+",
+        default=list(FAMILIES),
+        metavar="NAME",
+        help="families to test: " + "; ".join(FAMILIES) + " (all)",
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the damage and of the kills (0)")
 
 
 def check(given: argparse.Namespace) -> None:
-    """Raise InputError for numbers below 1, and for a family that there is not."""
+    """Raise InputError for numbers below 1, and for an unknown family."""
     whole(given.damaged, "damaged", 1)
     whole(given.kills, "kills", 1)
     for name in given.only:
@@ -98,15 +104,15 @@ def check(given: argparse.Namespace) -> None:
 
 STUDY = ReliabilityStudy(
     name="robustness",
-    title="Damage on purpose",
+    title="Robustness to damage",
     question=__doc__.splitlines()[0],
     protocol=(
-        "Claim: a damaged model file, checkpoint or PNG is refused in one line; no small file takes much memory or time; no "
-        "answer of a tracking server stops training or loses a point; a study that is killed goes on and ends as if nothing had "
-        "happened."
+        "Claim: a damaged model file, checkpoint or PNG raises an error of one line; no small file takes much memory or time; no "
+        "answer of a tracking server stops training or loses a point; a study that is killed and resumed gives the same results "
+        "as an undisturbed study."
     ),
-    after_interruption="of the attempts nothing is kept",
-    options=more,
+    after_interruption="no attempts are saved",
+    options=add_options,
     check=check,
-    opened=RobustnessSession,
+    make_session=RobustnessSession,
 )
