@@ -21,10 +21,9 @@ _COLOURS = (
 PALETTE = [f"#{colour}" for colour in _COLOURS.split()]
 
 
-def group_tags(arm: str, colours: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that put a run of an arm into its group, and give both one colour; `colours` as in `grouped`."""
-    group, colour = grouped(colours)[arm]
-    return {GROUP_TAG: group, "mlflow.runColor": colour}
+def group_tags(colours: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return for each arm the tags that put its runs into its group, and give both one colour; `colours` as in `grouped`."""
+    return {arm: {GROUP_TAG: group, "mlflow.runColor": colour} for arm, (group, colour) in grouped(colours).items()}
 
 
 def grouped(colours: Mapping[str, str]) -> dict[str, tuple[str, str]]:

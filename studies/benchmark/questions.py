@@ -227,7 +227,7 @@ def questions() -> tuple[Question, ...]:
                 "AutoEncoder224 joint, 2 threads": ("foretold", {"what": "reference", "policy": "joint", "threads": 2}),
             },
             tuple(
-                Claim(f"error of the prediction, {arm}", "error", arm, most=0.25, unit="of the measured time")
+                Claim(f"prediction error, {arm}", "error", arm, most=0.25, unit="of the measured time")
                 for arm in (
                     "dense, 1 thread",
                     "conv, 1 thread",

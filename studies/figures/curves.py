@@ -23,7 +23,7 @@ _PART: LineStyle = (0, (2.2, 1.3))
 _LEVEL: LineStyle = ":"
 _ROWS = {
     "eval/recon_mse": ("validation MSE per pixel", 1.0),
-    "eval/probe_acc": ("validation probe accuracy, %\n(log scale of error)", 100.0),
+    "eval/probe_acc": ("validation probe\naccuracy, % (log error)", 100.0),
 }
 _COSTS = {
     "step": "updates",

@@ -88,7 +88,7 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
     longest = max(updates(name) for name in [name for name in study.arm_names if name in arms] or given.arms)
     every = max(1, longest // POINTS)
     evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
-    colours = arm_colours([*arms, *POLICIES])
+    groups = group_tags(arm_colours([*arms, *POLICIES]))
     source = {"mlflow.source.name": study.prog, "mlflow.source.type": "LOCAL"}
     for seed in given.seeds:
         for name in given.arms:
@@ -97,7 +97,7 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
                 name,
                 f"{study.name}-{given.configuration}",
                 experiment_name(given.base),
-                source | group_tags(name, colours),
+                source | groups[name],
                 given,
                 threads,
                 study.arm_names,

@@ -50,18 +50,19 @@ def replay(study: str, out: Path, store: Store, what: str = "record") -> list[Vi
     if all((works / run).exists() for run in rows["run"]):
         return save(own, base, out, store)
     name, experiment = f"{own}-{_suffix(what, out)}", f"{experiment_name(base)} ({what})"
-    colours = arm_colours(arms_of(rows))
+    groups = group_tags(arm_colours(arms_of(rows)))
+    commits = {works / f"{name}-{run}": str(commit) for run, commit in zip(rows["run"], rows["commit"], strict=True)}
+    for work in [path.parent for path in works.glob(f"{name}-*/run.json")]:
+        copied = read_record(work, store.name)
+        is_whole = copied.status == "FINISHED" and copied.tags["commit"] == commits.get(work)
+        if copied.tags["kind"] == "arm" and not is_whole:  # or the record was made again meanwhile
+            set_aside(store, work)
     for row in rows.to_dict("records"):
         work = works / f"{name}-{row['run']}"
-        if (work / "run.json").exists():
-            copied = read_record(work, store.name)
-            if copied.status == "FINISHED" and copied.tags["commit"] == str(row["commit"]):
-                continue
-            set_aside(store, work)
-        tags = {key: row[key] for key in TAGS}
-        tags |= {"kind": "arm", "study": name, "spec": row["run"], "replayed": "true"}
-        tags |= group_tags(row["arm"], colours)
-        _copy(row, curves[curves["run"] == row["run"]], tags, store, experiment, work)
+        if not work.exists():
+            tags = {key: row[key] for key in TAGS} | groups[row["arm"]]
+            tags |= {"kind": "arm", "study": name, "spec": row["run"], "replayed": "true"}
+            _copy(row, curves[curves["run"] == row["run"]], tags, store, experiment, work)
     return save(name, base, out, store, experiment, pictures=False)
 
 

@@ -116,7 +116,7 @@ def probe_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
     accuracy_axis(axes, np.concatenate([100 * study.values(arm, PROBE).to_numpy() for arm in measured]), "x")
     level(axes, study, PROBE, 100)
     spaced = axes.get_xscale() == "function"
-    axes.set_xlabel("probe accuracy, %" + (" (log scale of error)" if spaced else ""))
+    axes.set_xlabel("probe accuracy, %" + (" (log error)" if spaced else ""))
     axes.set_title("Linear probe, higher is better")
 
 

@@ -76,13 +76,24 @@ def test_updates_that_only_training_could_tell_are_left_out(tmp_path: Path) -> N
     assert not [run for run in runs(store, "tags.kind = 'stage'") if "updates" in run.data.params]
 
 
+def test_copies_of_runs_that_the_record_has_no_longer_leave_its_mean(tmp_path: Path) -> None:
+    store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out")
+    replay("layerwise", out, store)
+    rows = pd.read_csv(out / "runs.csv", dtype={"run": str})
+    rows[rows["seed"] > 0].to_csv(out / "runs.csv", index=False)
+    for _ in range(2):
+        replay("layerwise", out, store)
+        assert sorted(run.data.tags["seed"] for run in runs(store, "tags.kind = 'arm'")) == ["1", "2"]
+    assert len(runs(store, "tags.kind = 'superseded'")) == 1
+
+
 @pytest.mark.parametrize("change", ["nothing", "rows"])
 def test_a_record_is_copied_again_only_when_its_rows_were_made_by_other_code(tmp_path: Path, change: str) -> None:
     store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out")
     replay("layerwise", out, store)
     before = {run.info.run_id for run in runs(store, "tags.kind = 'arm'")}
     if change == "rows":
-        rows = pd.read_csv(out / "runs.csv").assign(commit="b" * 40, **{"final/recon_mse": 0.2})
+        rows = pd.read_csv(out / "runs.csv", dtype={"run": str}).assign(commit="b" * 40, **{"final/recon_mse": 0.2})
         rows.to_csv(out / "runs.csv", index=False)
     replay("layerwise", out, store)
     now = runs(store, "tags.kind = 'arm'")

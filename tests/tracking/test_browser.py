@@ -66,7 +66,7 @@ localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
 
 
 def record(store: Store, root: Path, arm: str, seed: int) -> None:
-    tags = {"kind": "arm", "arm": arm, "seed": seed, "study": STUDY, **group_tags(arm, ARMS)}
+    tags = {"kind": "arm", "arm": arm, "seed": seed, "study": STUDY, **group_tags(ARMS)[arm]}
     name = f"{arm}/s{seed}"
     rate = 2.0 if arm == "layerwise" else 1.0
     with Tracker(store, EXPERIMENT, name=name, work=root / name, tags=tags, params={"lr": 0.1}) as tracker:

@@ -38,7 +38,7 @@ def test_colours_are_near_those_of_figures() -> None:
         "joint": "#be501e",
         "random": "#8396a5",
     }
-    assert group_tags("joint", WANTED)["mlflow.runColor"] == "#be501e"
+    assert group_tags(WANTED)["joint"] == {"group": "joint" + 6 * " ", "mlflow.runColor": "#be501e"}
 
 
 def test_more_arms_than_the_page_has_colours_share_them() -> None:

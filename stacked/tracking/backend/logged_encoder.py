@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from mlflow.entities import Metric
+from typing import TYPE_CHECKING
 
 from stacked.tracking.backend.logged_metrics import LoggedMetrics
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
 
 #: Number of characters of a dataset's digest that MLflow keeps.
 DIGEST = 36
@@ -29,6 +31,8 @@ class LoggedEncoder:
 
     def metrics_of(self, model_id: str, run_id: str) -> list[Metric]:
         """Return the metrics as those of a model; without values that are not finite, of which MLflow would make zeros."""
+        from mlflow.entities import Metric
+
         name, digest = self.dataset or (None, None)
         return [
             Metric(
