@@ -19,6 +19,7 @@ from studies.design.drawing import Drawing
 from studies.design.search import LogRange
 from studies.framework.training_study import TrainingStudy
 from studies.pretraining.growth_figures import draw_growth
+from studies.pretraining.policies_chosen import CHOSEN
 from studies.pretraining.policies_figures import draw_policies, draw_restored
 from studies.report.answer import quote
 
@@ -124,4 +125,5 @@ STUDY = TrainingStudy(
         ),
     },
     figures=(),
+    chosen=CHOSEN,
 )

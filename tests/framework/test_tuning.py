@@ -357,10 +357,14 @@ def test_the_projects_choices_are_used_with_its_own_settings_alone(tmp_path: Pat
         assert tuned_settings(chosen, of(words)) == {}
 
 
-@pytest.mark.parametrize("one", [LAYERWISE, POLICY_STUDY, HINTON2006], ids=lambda one: one.name)
-def test_the_projects_choices_are_those_of_its_record(one: TrainingStudy) -> None:
-    folder = Path(__file__).parents[2] / "results" / one.name
-    recorded = {arm: choice["values"] for arm, choice in load_choices(folder).items()}
+@pytest.mark.parametrize(
+    ("one", "folder"),
+    [(LAYERWISE, "layerwise"), (POLICY_STUDY, "policies/mnist"), (HINTON2006, "hinton2006")],
+    ids=lambda given: given if isinstance(given, str) else given.name,
+)
+def test_the_projects_choices_are_those_of_its_record(one: TrainingStudy, folder: str) -> None:
+    folder_of_record = Path(__file__).parents[2] / "results" / folder
+    recorded = {arm: choice["values"] for arm, choice in load_choices(folder_of_record).items()}
     assert {arm: dict(values) for arm, values in one.chosen.items()} == recorded
     assert set(recorded) <= {arm.name for arm in one.arms}
     assert {arm.grows_by for arm in one.arms} <= set(POLICIES)
