@@ -181,7 +181,8 @@ class Detector:
 
         Raises InputError for images of another shape.
         """
-        return self.score_and_p_value(images)[0]
+        parts = self._parts(images)
+        return self.calibration.score(parts)
 
     @own_settings()
     def scored_by(self, score: str) -> Detector:
@@ -199,7 +200,8 @@ class Detector:
         For a normal image that is exchangeable with the calibration images it is at most a with a probability of at most a
         (Vovk, Gammerman & Shafer 2005, section 2.2).
         """
-        return self.score_and_p_value(images)[1]
+        parts = self._parts(images)
+        return self.calibration.p_value(parts)
 
     @own_settings()
     def score_and_p_value(self, images: Pixels) -> tuple[Values, Values]:

@@ -16,7 +16,7 @@ ROUNDING = 2.0**-18
 #: a mean squared error of pixels in 0..1 below this one is rounding in float32
 LEAST_ERROR = float(np.finfo(np.float32).eps) ** 2
 #: values of calibration images and new ones that are held at a time
-MOST_VALUES = 1_000_000
+MOST_VALUES = 100_000
 Values = NDArray[np.float64]
 
 

@@ -40,10 +40,8 @@ class ReliabilitySession(Session):
         """Check that the folder has no files that would be overwritten, unless this study wrote them."""
         own = begins(self.out / self.table, self.head)
         check_own(own, below(self.out, self.table, "README.md", "figures/*"))
-        self.started, self.made_with = (
-            time.monotonic(),
-            origin(),
-        )  # read now: written files would count as changes of the code
+        self.started = time.monotonic()
+        self.made_with = origin()  # read now, because files written later would count as changes of the code
         return None
 
     def prepare(self) -> None:

@@ -133,7 +133,7 @@ def test_images_of_ones_own_are_placed(tmp_path: Path, capsys: Any) -> None:
         Image.fromarray(image[0].numpy()).save(tmp_path / "mine" / f"{k:03}.png")
     words = ["--data", f"folder:{tmp_path / 'mine'}", "--grey", "--image-size", "8", "--updates", "3"]
     assert main(projection.STUDY, [*words, "--out", str(tmp_path / "out")]) == 0
-    assert "90 images are placed" in capsys.readouterr().out
+    assert "90 images are mapped" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "out" / "map.csv")
     assert list(table.columns) == ["file", "x2", "y2", "x3", "y3", "z3"]
     paths, pixels = named_images(tmp_path / "mine", 8, True)

@@ -68,7 +68,7 @@ def test_methods_are_measured_once_and_reported(
     monkeypatch.setenv("COLUMNS", "120")
     assert main(DEMO, place) == 0
     told = capsys.readouterr()
-    assert "absent needs a_package_that_is_not_there" in told.err
+    assert "absent is left out, because it needs a_package_that_is_not_there" in told.err
     assert [(arm, seed) for seed in range(3) for arm in ("ours", "theirs")] == CALLS
     rows = load(tmp_path / "out")
     table = wide(rows)

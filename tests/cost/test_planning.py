@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import studies.framework.compute_budget
+import studies.framework.mlflow_page
 import studies.framework.ui
 import studies.record.runs
 import studies.report
@@ -143,7 +144,7 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
     monkeypatch.setattr(studies.record.runs, "finished", lambda out: {job.spec.id for job in jobs[:3]})
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(terminal, "ending", lambda *_: "")
-    monkeypatch.setattr(studies.framework.ui, "save", lambda *_, **__: {})
+    monkeypatch.setattr(studies.framework.mlflow_page, "save", lambda *_, **__: {})
     monkeypatch.setattr(studies.framework.ui, "tell", lambda *_, **__: None)
     for resume, download, left in ((True, False, jobs[3:]), (False, True, jobs)):
         wanted = replace(tiny, resume=resume, download=download)

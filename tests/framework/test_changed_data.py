@@ -36,7 +36,7 @@ class Tells(Job):
     def run(self, splits: Splits, stop: Callable[[], bool]) -> Row:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(0.5)  # so that no process does two
-        return {"digest": splits.digest, "process": os.getpid()}
+        return {"digest": splits.digest, "process": os.getpid(), "status": "finished"}
 
 
 @pytest.fixture

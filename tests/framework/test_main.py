@@ -178,5 +178,5 @@ def test_what_is_kept_is_told_only_where_something_is(tmp_path: Path, capsys: py
     assert capsys.readouterr().err == "\npython -m studies.toy: interrupted\n"
     assert main(toy(Steps(tmp_path / "out", fails(Interrupted("stopped as asked")))), []) == 130
     assert capsys.readouterr().err.endswith(
-        "interrupted; what is done is kept, and the same command goes on from there\n"
+        "interrupted; finished results are saved; the same command continues from there\n"
     )

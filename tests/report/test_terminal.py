@@ -127,7 +127,7 @@ def test_a_study_of_reliability_ends_with_its_findings(
     kept: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = ReliabilityStudy(
-        name="tried", title="T", question="Q?", protocol="P.", options=print, check=print, opened=Tried
+        name="tried", title="T", question="Q?", protocol="P.", options=print, check=print, make_session=Tried
     )
     session = Tried(study, argparse.Namespace(out=tmp_path / "out" if kept else None))
     session.begin()

@@ -55,7 +55,7 @@ WAYS = {
     "certain stk": lambda path: certain.decode(path.read_bytes(), str(path)),
     "image": lambda path: decode_all([path], 8, False),
     "to be compressed": lambda path: codec.encode([read(path, 1)]),
-    "samples": samples.kept,
+    "samples": samples.load_arrays,
     "table": lambda path: load_table(path, ("seed",)),
 }
 

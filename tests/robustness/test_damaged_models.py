@@ -147,8 +147,7 @@ NAN, INF = float("nan"), float("inf")
         ("denoiser", "stages.0.encoder.0.weight", NAN),
         ("denoiser", "stages.1.decoder.1.running_var", -0.5),
         ("detector", "stack.stages.0.encoder.0.weight", NAN),
-        *(("detector", name, value) for name in ("mean", "precision", "scale", "held") for value in (NAN, INF, -INF)),
-        *(("detector", "scale", value) for value in (0.0, -1.0)),
+        *(("detector", name, value) for name in ("mean", "precision", "held") for value in (NAN, INF, -INF)),
         *(("detector", name, -1.0) for name in ("held", "precision")),
         ("codec", "stack.stages.0.encoder.0.weight", NAN),
         *(("codec", "mean", value) for value in (NAN, INF)),
@@ -162,10 +161,20 @@ def test_values_of_no_use_are_refused(
     assert "checksum" not in refused(kind, tmp_path / "x")
 
 
-def test_a_scale_of_no_density_is_refused(kept: dict[str, Path], tmp_path: Path) -> None:
-    for value in (torch.zeros(2), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), -torch.ones(2)):
-        changed(kept["detector"], "scale", lambda _, value=value: value.double(), tmp_path / "x")  # type: ignore[misc]
-        refused("detector", tmp_path / "x")
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_calibration_images_that_all_score_alike_are_refused(
+    part: int, value: float, kept: dict[str, Path], tmp_path: Path
+) -> None:
+    """As all errors, or all densities, then are equal, nothing can be ranked by the larger of the two."""
+
+    def alike(held: Tensor) -> Tensor:
+        held = held.clone()
+        held[part] = value
+        return held
+
+    changed(kept["detector"], "held", alike, tmp_path / "x")
+    assert "score 'both' is not defined" in refused("detector", tmp_path / "x")
 
 
 @pytest.mark.parametrize(

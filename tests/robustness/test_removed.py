@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import studies.framework.mlflow_page
 import studies.framework.ui
 import studies.report
 from stacked.tracking import tracker
@@ -67,7 +68,7 @@ def unplugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(reference, "write_reference", lambda *_: None)
-    monkeypatch.setattr(studies.framework.ui, "save", lambda *_: [])
+    monkeypatch.setattr(studies.framework.mlflow_page, "save", lambda *_: [])
     monkeypatch.setattr(studies.framework.ui, "tell", lambda *_: None)
     return done
 

@@ -86,7 +86,7 @@ def test_a_use_of_copies_leaves_blank_what_is_not_defined(
             4,
             "PCA with 4 components needs at least as many training images and values, but there are 2 images of 64 values",
         ),
-        (anomaly.STUDY, 60, "6 held-out images are too few for a false-alarm rate"),
+        (anomaly.STUDY, 7, "3 images are too few to train on some and calibrate on others: give at least 4"),
     ],
 )
 def test_a_use_of_too_few_images_is_refused_before_training(

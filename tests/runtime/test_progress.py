@@ -224,12 +224,12 @@ import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from stacked.runtime.progress import Bar, Screen, shown
 from studies.framework.shared_text import SharedText
-from studies.framework.workers import end, prepare
+from studies.framework.workers import prepare_worker, stop_workers
 
 SHARED = []
 
 def initial(parent, texts):
-    prepare(parent)
+    prepare_worker(parent)
     SHARED.append(texts)
 
 def shows(path):
@@ -246,9 +246,9 @@ if __name__ == "__main__":
     while not os.path.exists(sys.argv[1]):
         time.sleep(0.05)
     import studies.framework.workers as workers
-    workers.PATIENCE = 0.1
+    workers.GRACE_SECONDS = 0.1
     print(texts.read(), flush=True)
-    end(multiprocessing.active_children(), [running])
+    stop_workers(multiprocessing.active_children(), [running])
 """
 
 
