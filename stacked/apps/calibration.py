@@ -64,9 +64,13 @@ class Calibration:
         For "both" each part is standardised by the mean and the standard deviation over the calibration images.
         """
         if self.kind == "both":
-            with np.errstate(invalid="ignore"):
-                held = logarithms(self.held)
-                found = ((logarithms(parts) - held.mean(1, keepdims=True)) / held.std(1, keepdims=True)).max(0)
+            found = np.full(parts.shape[1], -np.inf)
+            for part, held in zip(parts, self.held, strict=True):  # one after the other, to hold few copies
+                held_logs, logs = logarithms(held), logarithms(part)
+                with np.errstate(invalid="ignore"):
+                    logs -= held_logs.mean()
+                    logs /= held_logs.std()
+                np.maximum(found, logs, out=found)  # NaN where either is NaN
         else:
             found = parts[SCORES.index(self.kind)]
         return np.where(np.isnan(found), np.inf, found)
