@@ -55,8 +55,16 @@ return [...document.querySelectorAll('[data-testid="experiment-view-compare-runs
   };
 });
 """
-SCROLL_DOWN = """
-document.querySelectorAll('*').forEach(element => { element.scrollTop = element.scrollHeight; });
+# Charts are made when they come into view: half a page further down each time, from the top again, until the card is there.
+SCROLL_TO = """
+const cards = [...document.querySelectorAll('[data-testid="experiment-view-compare-runs-card"]')];
+const card = cards.find(card => card.innerText.startsWith(arguments[0]));
+if (card) { card.scrollIntoView(); return; }
+for (const element of document.querySelectorAll('*')) {
+  if (element.scrollHeight <= element.clientHeight + 1) continue;
+  const isAtEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 2;
+  element.scrollTop = isAtEnd ? 0 : element.scrollTop + element.clientHeight / 2;
+}
 """
 # The page opens its assistant on the first visit; a reader closes it once.
 CLOSE_ASSISTANT = """
@@ -168,7 +176,7 @@ def test_every_seed_draws_all_runs_and_their_pictures(
     assert sorted(chart["colours"]) == COLOURS
 
     def pictures(driver: Any) -> int:
-        driver.execute_script(SCROLL_DOWN)
+        driver.execute_script(SCROLL_TO, "recon_grid_final")
         charts = driver.execute_script(CHARTS)
         return sum(chart["pictures"] for chart in charts if chart["text"].startswith("recon_grid_final"))
 
