@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ from studies.record.index import INDEX, ROOT, readme_block
 from studies.statistics import measurement_rows
 from studies.statistics.rows import finished, load_rows
 from tests.helpers.guides import POLICY, README, STAGE
+from tests.helpers.images import classes
 
 GUIDES = (ROOT / "README.md", ROOT / "studies" / "README.md", ROOT / "studies" / "reliability" / "README.md", INDEX)
 STUDIES = (LAYERWISE, POLICIES, HINTON)
@@ -56,7 +58,13 @@ def test_the_examples_run(
     code: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if "folder:photos" in code:
+        classes(tmp_path / "photos", 30, "cat", "dog", start=40)
     exec(compile(code, "example", "exec"), {"__name__": "example"})
+    if "folder:photos" in code:
+        predicted, p_values = capsys.readouterr().out.splitlines()[-2:]
+        assert set(ast.literal_eval(predicted)) == {"cat", "dog"}
+        assert all(0 < float(p) <= 1 for p in p_values.strip("[]").split())
     if "run(spec)" in code:
         said = re.fullmatch(r"test MSE (0\.\d{4}), probe (\d+\.\d)%\n", capsys.readouterr().out)
         assert said

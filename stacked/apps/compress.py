@@ -3,8 +3,8 @@
     python -m stacked.compress encode CODEC IMAGE ... FILE
     python -m stacked.compress decode CODEC FILE FOLDER
 
-CODEC is a file written by `Codec.save` or python -m studies.compression. Images keep their size and are decompressed as PNG.
-Needs the optional dependencies "compression".
+CODEC is a file written by `Codec.save` or python -m studies.compression. Images keep their size and order, and not their names:
+they are decompressed as 0000.png, 0001.png and so on. Needs the optional dependencies "compression".
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def encode(codec: Path, images: Sequence[Path], file: Path, force: bool = False)
     write_atomically(file, content)
     area = sum(image.shape[1] * image.shape[2] for image in pixels)
     rate = f"{len(content):,} bytes, {8 * len(content) / area:.3f} bits per pixel"
-    return f"{file}: {len(images)} image{'s' * (len(images) > 1)}, {rate}"
+    return f"{file}: {len(images)} image{'s' * (len(images) > 1)} in this order, {rate}; names are not stored"
 
 
 def decode(codec: Path, file: Path, folder: Path, force: bool = False, max_megapixels: float | None = None) -> str:
@@ -66,7 +66,8 @@ def decode(codec: Path, file: Path, folder: Path, force: bool = False, max_megap
     sweep(folder)
     for path, image in zip(paths, images, strict=True):
         write_atomically(path, png(image))
-    return f"{folder}: {len(images)} image{'s' * (len(images) > 1)}, from 0000.png"
+    last = f" to {paths[-1].name}" if len(paths) > 1 else ""
+    return f"{folder}: {len(images)} image{'s' * (len(images) > 1)}, 0000.png{last}, in the order in which they were encoded"
 
 
 def read(path: Path, channels: int) -> Tensor:

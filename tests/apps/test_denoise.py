@@ -237,7 +237,9 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
     words = ["--data", f"folder:{tmp_path / 'clean'}", "--noisy", f"folder:{tmp_path / 'noisy'}", "--grey"]
     words += ["--image-size", "8", "--updates", "3", "--corruption", "masking", "--level", "0.3"]
     assert main(denoising.STUDY, [*words, "--out", str(tmp_path / "out")]) == 0
-    assert "3 restored images are in" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "3 restored images are in" in told
+    assert "cropped to 8 x 8 pixels (--own-size keeps their sizes)" in told
     again = Denoiser.load(tmp_path / "out" / "denoiser.safetensors")
     assert again.spec.optimisation.corruption == "masking"
     for k, image in enumerate(again.denoise(digits.test.images[:3])):
@@ -246,6 +248,8 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
     own = [*words, "--own-size", "--out", str(tmp_path / "own")]
     Image.fromarray(np.tile(digits.test.images[0, 0].numpy(), (3, 2))[:, :13]).save(tmp_path / "noisy" / "large.png")
     assert main(denoising.STUDY, own) == 0
+    assert "4 restored images are in" in (told := capsys.readouterr().out)
+    assert "at their own sizes" in told
     assert Image.open(tmp_path / "own" / "restored" / "large.png").size == (13, 24)
     Image.new("L", (1, 2)).save(tmp_path / "noisy" / "tiny.png")
     assert main(denoising.STUDY, [*own[:-1], str(tmp_path / "none")]) == 2

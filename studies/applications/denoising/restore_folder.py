@@ -52,7 +52,11 @@ def restore_folder(context: Context, spec: RunSpec) -> int:
     for path, image in through(zip(restored_paths, again, strict=True), len(restored_paths), "restored", "images"):
         restored = denoiser.denoise(image[None])[0].mul(255).round().to(torch.uint8)
         write_atomically(path, png(restored))
-    print(f"{len(paths)} restored images are in {context.out / 'restored'}; the denoiser is {model_path}")
+    side = given.image_size
+    size = (
+        "at their own sizes" if given.own_size else f"cropped to {side} x {side} pixels (--own-size keeps their sizes)"
+    )
+    print(f"{len(paths)} restored images are in {context.out / 'restored'}, {size}; the denoiser is {model_path}")
     return 0
 
 
