@@ -252,7 +252,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         help="raise an error at an operation that is not deterministic",
     )
     run.add_argument(
-        "--smoke", action="store_true", help="test that the study runs: tiny data, one seed, under half a minute"
+        "--smoke", action="store_true", help="test that the study runs: tiny data, one seed, about half a minute"
     )
     run.add_argument(
         "--dry-run", action="store_true", help="do not train: predict FLOPs, time, memory and disk space of each arm"
