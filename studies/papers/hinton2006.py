@@ -16,7 +16,7 @@ Deviations: stacked autoencoders instead of restricted Boltzmann machines traine
 schedule instead of 200 epochs of nonlinear conjugate gradients on batches of 1,000; 55,000 of the 60,000 training images;
 logistic PCA with an encoder instead of optimised codes.
 
-Command: python -m studies.papers.hinton2006 --out results/hinton2006 --tune 4
+Command: python -m studies.papers.hinton2006 --out results/hinton2006 --tune 8
          python -m studies.papers.hinton2006 --out results/hinton2006
 Expected and cost: results/hinton2006/README.md, generated from the rows.
 """
