@@ -1,1 +1,1 @@
-"""`main` of all studies, and studies of training runs: planning, equal budgets, tuning, worker processes, MLflow views."""
+"""`main` of all studies, and studies of training runs: their plan, equal budgets, tuning, and forecasts."""

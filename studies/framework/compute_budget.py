@@ -24,7 +24,7 @@ from stacked.training.recalibration import recalibrate
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 from studies.design.arms import Arm
-from studies.framework.threads import thread_limit
+from studies.execution.threads import thread_limit
 
 Cost = Callable[[list[Phase]], float]
 #: Updates timed for each phase if seconds are to be equal; the same number is run before, to warm up.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stacked.data import Splits
     from stacked.tracking.backend.store import Store
     from studies.cli.options import Options
-    from studies.framework.workers import Job
+    from studies.execution.job import Job
 
 #: Bytes of a row, of a point of a curve (twice its size, because a file is replaced by a copy), and of the page with figures.
 ROW, POINT, FIGURES = 3000, 500, 500_000

@@ -14,12 +14,12 @@ from stacked.runtime.progress import duration, each
 if TYPE_CHECKING:
     from stacked.data import Splits
     from studies.cli.options import Options
-    from studies.framework.workers import Job
+    from studies.execution.job import Job
 
 
 def print_forecast(given: Options, splits: Splits, plan_jobs: Callable[[Options], Iterable[Job]]) -> int:
     """Print the predicted cost of each arm and of all runs; return the exit code. `plan_jobs` returns the jobs of options."""
-    from studies.framework.threads import thread_limit
+    from studies.execution.threads import thread_limit
 
     with tempfile.TemporaryDirectory() as scratch:  # planning writes budgets.json
         jobs = list(plan_jobs(dataclasses.replace(given, out=Path(scratch))))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stacked.spec.growth import POLICIES
 from stacked.util.checks import need
 from stacked.util.errors import InputError
-from studies.framework.workers import Job
+from studies.execution.job import Job
 from studies.record.names import experiment_name
 from studies.statistics.trials import CHOICES
 
@@ -53,9 +53,9 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
     from stacked.data.stream import Order
     from stacked.runtime.determinism import strict
     from stacked.viewing.group_colours import group_tags
+    from studies.execution.threads import threads_per_process
     from studies.figures.style import arm_colours
     from studies.framework.compute_budget import budgets
-    from studies.framework.threads import threads_per_process
     from studies.record import runs as record
 
     threads = threads_per_process(given.jobs)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.runtime.progress import Bar, say
 from studies.design.study import Session
+from studies.execution.pool import run_jobs
+from studies.execution.threads import threads_per_process
 from studies.framework import tuning
 from studies.framework.plan import plan, tuned_settings
-from studies.framework.threads import threads_per_process
-from studies.framework.workers import run_jobs
 from studies.record import reference
 from studies.record import runs as record
 
@@ -38,7 +38,7 @@ class TrainingSession(Session):
 
         study, given = self.study, self.given
         if given.ui:
-            from studies.framework import ui
+            from studies.viewing import ui
 
             return ui.show(study.name, given)
         with strict(given.device, given.deterministic):  # CUDA starts here
@@ -125,8 +125,8 @@ class TrainingSession(Session):
         """Save views of the runs in MLflow and print where the results are; return 1 if a run failed, else 0."""
         from stacked.doctor import unsent
         from stacked.tracking.backend.store import OUTAGES, reason_of
-        from studies.framework import mlflow_page, ui
         from studies.report.terminal import ending
+        from studies.viewing import mlflow_page, ui
 
         study, given = self.study, self.given
         try:

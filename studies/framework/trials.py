@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from stacked.util.serialization import flat
 from studies.cli.options import MOST_SEEDS
 from studies.design.search import Space, Times, places
-from studies.framework.workers import Job, Row
+from studies.execution.job import Job, Row
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -72,7 +72,7 @@ class Trial(Job):
         from stacked.runs.run import run
         from stacked.runtime.determinism import strict
         from stacked.tracking.work_folder import held
-        from studies.framework.threads import thread_limit
+        from studies.execution.threads import thread_limit
 
         given = self.given
         folder = given.store / "work" / self.spec.id

@@ -15,8 +15,9 @@ from stacked.runtime.progress import say
 from stacked.util.atomic import write_atomically
 from stacked.util.checks import need
 from stacked.util.errors import InputError, Interrupted
+from studies.execution.job import Row
+from studies.execution.pool import run_jobs
 from studies.framework.trials import TRIAL_SEED, plan_trials, search_space
-from studies.framework.workers import Row, run_jobs
 from studies.statistics.trials import CHOICES, FILE, best, edges, load_choices, load_trials
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from stacked.util.atomic import write_atomically
 from stacked.util.checks import need, whole
 from studies.cli.command_line import parser
 from studies.cli.options import options
+from studies.execution.job import Job
+from studies.execution.pool import run_jobs
 from studies.figures.style import arm_colours
-from studies.framework.workers import Job, run_jobs
 from studies.record.names import experiment_name
 from studies.reliability.endurance_report import findings
 from studies.reliability.session import ReliabilitySession, ReliabilityStudy

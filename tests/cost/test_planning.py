@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import studies.framework.compute_budget
-import studies.framework.mlflow_page
-import studies.framework.ui
 import studies.record.runs
 import studies.report
+import studies.viewing.mlflow_page
+import studies.viewing.ui
 from stacked import InputError
 from stacked.runs import run as running
 from stacked.runtime.determinism import is_strict
@@ -22,12 +22,12 @@ from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.tracking.null_tracker import NullTracker
 from studies.cli.options import Options
+from studies.execution import job as working
+from studies.execution.job import Job
 from studies.framework import training_session
-from studies.framework import workers as working
 from studies.framework.main import run_session
 from studies.framework.plan import plan
 from studies.framework.training_session import TrainingSession
-from studies.framework.workers import Job
 from studies.pretraining.layerwise import STUDY
 from studies.report import terminal
 from tests.helpers.options import given
@@ -144,8 +144,8 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
     monkeypatch.setattr(studies.record.runs, "finished", lambda out: {job.spec.id for job in jobs[:3]})
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(terminal, "ending", lambda *_: "")
-    monkeypatch.setattr(studies.framework.mlflow_page, "save", lambda *_, **__: {})
-    monkeypatch.setattr(studies.framework.ui, "tell", lambda *_, **__: None)
+    monkeypatch.setattr(studies.viewing.mlflow_page, "save", lambda *_, **__: {})
+    monkeypatch.setattr(studies.viewing.ui, "tell", lambda *_, **__: None)
     for resume, download, left in ((True, False, jobs[3:]), (False, True, jobs)):
         wanted = replace(tiny, resume=resume, download=download)
         assert run_session(TrainingSession(STUDY, wanted), "command") == 0

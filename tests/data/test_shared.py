@@ -22,7 +22,7 @@ from stacked.data.formats.split import Split, Splits
 from stacked.data.shared import Place, Reader, shared
 from stacked.runtime import free_memory
 from stacked.util.errors import InputError
-from studies.framework.workers import WORKER_DATA, prepare_worker
+from studies.execution.worker import WORKER_DATA, prepare_worker
 from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]

@@ -19,10 +19,11 @@ from stacked.data.formats.split import Splits
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.util.errors import InputError
+from studies.execution.job import Job, Row
+from studies.execution.pool import run_jobs
 from studies.framework.main import main
 from studies.framework.plan import plan
 from studies.framework.trials import plan_trials
-from studies.framework.workers import Job, Row, run_jobs
 from studies.pretraining.layerwise import STUDY
 from studies.record.lock import locked_record
 from tests.helpers.options import given

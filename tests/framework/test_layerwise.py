@@ -22,11 +22,11 @@ from stacked.util.serialization import to_json
 from studies.design.arms import Arm
 from studies.framework.compute_budget import budgets, cost_function
 from studies.framework.main import main
-from studies.framework.replay import replay
 from studies.pretraining.layerwise import STUDY
 from studies.record import runs as record
 from studies.statistics.compare_records import differences
 from studies.statistics.rows import load_curves, load_rows
+from studies.viewing.replay import replay
 
 ROOT = Path(__file__).parents[2]
 
@@ -404,7 +404,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_there_may_be_nothing_to_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("studies.framework.ui.ROOT", tmp_path)
+    monkeypatch.setattr("studies.viewing.ui.ROOT", tmp_path)
     assert main(STUDY, ["--ui", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 2
     assert "there is nothing to show" in capsys.readouterr().err
 

@@ -16,18 +16,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import studies.framework.mlflow_page
-import studies.framework.replay
-import studies.framework.ui
 import studies.report
+import studies.viewing.mlflow_page
+import studies.viewing.replay
+import studies.viewing.ui
 from stacked import RunSpec
 from stacked.spec import Budget, from_json
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.util.serialization import to_dict, to_json
+from studies.execution.job import Job
 from studies.framework import training_session
 from studies.framework.main import main
-from studies.framework.workers import Job
 from studies.pretraining.layerwise import STUDY
 from studies.record import runs as record
 from studies.statistics.rows import finished, load_curves, load_reference, load_rows, load_samples
@@ -230,7 +230,7 @@ def test_a_record_without_what_is_shown_of_it_is_refused(file: str, column: str,
     for name, more in (("runs.csv", {"device": "cpu"}), ("curves.csv", {"train/lr": 0.1})):
         table = pd.read_csv(tmp_path / name, dtype={"run": str}).assign(**more)
         table.drop(columns=column if name == file else []).to_csv(tmp_path / name, index=False)
-    _, refused = refusal(lambda: studies.framework.replay.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
+    _, refused = refusal(lambda: studies.viewing.replay.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
     expected = f"{tmp_path / file} lacks the column {column!r}, without which it cannot be shown: restore it"
     assert refused == expected
 
@@ -243,7 +243,7 @@ def test_a_record_with_a_gap_is_refused_where_it_is_shown(made: Path, tmp_path: 
     pd.read_csv(tmp_path / "curves.csv", dtype={"run": str}).assign(**{"train/lr": 0.1}).to_csv(
         tmp_path / "curves.csv", index=False
     )
-    _, refused = refusal(lambda: studies.framework.replay.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
+    _, refused = refusal(lambda: studies.viewing.replay.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
     assert refused.startswith(f"{tmp_path / 'runs.csv'} has a finished run without its updates")
 
 
@@ -328,8 +328,8 @@ def test_a_study_goes_on_from_a_torn_row(
     monkeypatch.setattr(training_session, "run_jobs", work)
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
-    monkeypatch.setattr(studies.framework.mlflow_page, "save", lambda *_: [])
-    monkeypatch.setattr(studies.framework.ui, "tell", lambda *_: None)
+    monkeypatch.setattr(studies.viewing.mlflow_page, "save", lambda *_: [])
+    monkeypatch.setattr(studies.viewing.ui, "tell", lambda *_: None)
     out = tmp_path / "out"
     words = ["--smoke", "--arms", "greedy", "joint", "--equal", "updates", "--seeds", "2", "--out", str(out)]
     assert main(STUDY, words) == 0

@@ -32,7 +32,7 @@ from stacked.util.errors import InputError, Unwritable
 from stacked.util.serialization import to_json
 from studies.cli.command_line import parser
 from studies.cli.options import options
-from studies.framework import workers as working
+from studies.execution import job as working
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from studies.record import runs as record

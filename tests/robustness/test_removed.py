@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-import studies.framework.mlflow_page
-import studies.framework.ui
 import studies.report
+import studies.viewing.mlflow_page
+import studies.viewing.ui
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.util.errors import Unwritable
+from studies.execution.job import Job
 from studies.framework import training_session, tuning
 from studies.framework.main import main
 from studies.framework.trials import Trial
-from studies.framework.workers import Job
 from studies.measuring.data_session import DataSession
 from studies.pretraining.layerwise import STUDY
 from studies.record import backup as backups
@@ -68,8 +68,8 @@ def unplugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(reference, "write_reference", lambda *_: None)
-    monkeypatch.setattr(studies.framework.mlflow_page, "save", lambda *_: [])
-    monkeypatch.setattr(studies.framework.ui, "tell", lambda *_: None)
+    monkeypatch.setattr(studies.viewing.mlflow_page, "save", lambda *_: [])
+    monkeypatch.setattr(studies.viewing.ui, "tell", lambda *_: None)
     return done
 
 

@@ -21,7 +21,7 @@ from stacked.runtime import progress, time_left
 from stacked.runtime.progress import CLEAR, LINE_EVERY, Bar, Screen, each, say, shown
 from stacked.runtime.time_left import Runs
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
-from studies.framework.shared_text import SIZE, SharedText
+from studies.execution.shared_text import SIZE, SharedText
 from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
@@ -223,8 +223,9 @@ WORKER = """
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from stacked.runtime.progress import Bar, Screen, shown
-from studies.framework.shared_text import SharedText
-from studies.framework.workers import prepare_worker, stop_workers
+from studies.execution.shared_text import SharedText
+from studies.execution.pool import stop_workers
+from studies.execution.worker import prepare_worker
 
 SHARED = []
 
@@ -245,8 +246,8 @@ if __name__ == "__main__":
     running = pool.submit(shows, sys.argv[1])
     while not os.path.exists(sys.argv[1]):
         time.sleep(0.05)
-    import studies.framework.workers as workers
-    workers.GRACE_SECONDS = 0.1
+    from studies.execution import pool
+    pool.GRACE_SECONDS = 0.1
     print(texts.read(), flush=True)
     stop_workers(multiprocessing.active_children(), [running])
 """

@@ -92,7 +92,7 @@ def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
     from stacked.tracking.tracker import Family, Run, Tracker, open_store
     from studies.cli.command_line import parser
     from studies.cli.options import options
-    from studies.framework.threads import thread_limit
+    from studies.execution.threads import thread_limit
     from studies.pretraining.layerwise import STUDY
 
     base = options("layerwise", parser("", "", STUDY.arm_names).parse_args([])).base

@@ -11,9 +11,9 @@ from threadpoolctl import threadpool_info
 
 from stacked.spec import Budget, RunSpec, StackSpec
 from studies.design.arms import Arm
+from studies.execution.threads import thread_limit
 from studies.framework import compute_budget
 from studies.framework.main import main
-from studies.framework.threads import thread_limit
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.splits import toy_splits
 
@@ -51,7 +51,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             yield
 
     monkeypatch.setattr(compute_budget, "thread_limit", noted)
-    monkeypatch.setattr("studies.framework.threads.thread_limit", noted)
+    monkeypatch.setattr("studies.execution.threads.thread_limit", noted)
     return numbers
 
 

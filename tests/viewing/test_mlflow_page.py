@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from stacked.tracking.tracker import Store, open_store
-from studies.framework.descriptions import NOTE
-from studies.framework.mlflow_page import save
-from studies.framework.replay import replay
 from studies.record.names import experiment_name
+from studies.viewing.descriptions import NOTE
+from studies.viewing.mlflow_page import save
+from studies.viewing.replay import replay
 from tests.helpers.records import BASE, OWN, recorded, runs, specs, trained
 
 from mlflow import MlflowClient  # isort: skip

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stacked.util.errors import InputError
-from studies.framework.mlflow_page import View
 from studies.record.index import INDEX, ROOT, committed_as, has_block
+from studies.viewing.mlflow_page import View
 
 if TYPE_CHECKING:
     from stacked.tracking.backend.store import Store
@@ -37,7 +37,7 @@ def show(study: str, given: Options) -> int:
     """Save views of the committed records and of the one in `--out`, start the server, print the addresses, and wait."""
     from stacked.tracking.tracker import open_store
     from stacked.viewing.server import address, serve, stop, warning
-    from studies.framework.replay import COMMITTED, replay
+    from studies.viewing.replay import COMMITTED, replay
 
     store = open_store(given.store)
     views: list[View] = []

@@ -11,8 +11,8 @@ import pytest
 from stacked.spec import Optimisation
 from stacked.tracking.tracker import open_store
 from stacked.util.serialization import flat
-from studies.framework.replay import COMMITTED, replay
 from studies.record.names import experiment_name
+from studies.viewing.replay import COMMITTED, replay
 from tests.helpers.records import BASE, OWN, experiments, recorded, runs, specs, trained
 
 

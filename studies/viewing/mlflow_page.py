@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.framework.descriptions import BEGINNING, NOTE, of_experiment
 from studies.record.names import experiment_name
 from studies.statistics.rows import load_rows
+from studies.viewing.descriptions import BEGINNING, NOTE, of_experiment
 
 if TYPE_CHECKING:
     from stacked.spec import RunSpec

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.util.errors import InputError
-from studies.framework.descriptions import NOTE, of_run
-from studies.framework.mlflow_page import View, save
 from studies.record.names import configuration, experiment_name
 from studies.record.runs import recorded
 from studies.statistics.rows import arms_of, finished, load_curves, load_rows
+from studies.viewing.descriptions import NOTE, of_run
+from studies.viewing.mlflow_page import View, save
 
 if TYPE_CHECKING:
     import pandas as pd

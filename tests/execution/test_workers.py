@@ -22,8 +22,10 @@ import pytest
 from stacked.runs.checkpoint import position
 from stacked.runtime.interruption import Interruption
 from stacked.util.errors import InputError, Interrupted
-from studies.framework import workers as working
-from studies.framework.workers import GRACE_SECONDS, prepare_worker, run_jobs, stop_workers
+from studies.execution import pool
+from studies.execution.job import GRACE_SECONDS
+from studies.execution.pool import run_jobs, stop_workers
+from studies.execution.worker import prepare_worker
 from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +175,7 @@ def test_a_worker_that_waits_does_not_keep_the_others_from_ending(tmp_path: Path
 def test_workers_are_ended_also_when_their_parent_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(working, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(pool, "GRACE_SECONDS", 1.0)
     with one_of_two_at_work(is_stuck, tmp_path) as running, Interruption(grace=0.65):
         os.kill(os.getpid(), signal.SIGTERM)  # and 0.65 seconds later, while it waits, again
         began = time.monotonic()
@@ -183,7 +185,7 @@ def test_workers_are_ended_also_when_their_parent_is_asked_again(
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_what_waits_is_not_begun_when_it_is_time_to_end(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(working, "run_job", lambda *_: pytest.fail("it was begun"))
+    monkeypatch.setattr(pool, "run_job", lambda *_: pytest.fail("it was begun"))
     jobs = [SimpleNamespace(arm="joint"), SimpleNamespace(arm="greedy")]
     with pytest.raises(Interrupted):
         list(run_jobs(jobs, processes, toy_splits(), lambda: True))  # type: ignore[arg-type]
@@ -229,8 +231,8 @@ PLAIN = """
 import sys
 from types import SimpleNamespace
 from stacked.data import load
-from studies.framework import workers
-workers.run_in_worker = vars
+from studies.execution import pool
+pool.run_in_worker = vars
 jobs = [
     SimpleNamespace(spec=SimpleNamespace(id=str(k)), arm="joint", label=f"joint, seed {k}", number=k, status="finished")
     for k in range(3)
@@ -239,13 +241,13 @@ jobs = [
 
 
 def test_a_program_that_is_typed_has_workers_too() -> None:
-    code = PLAIN + "print(sorted(row['number'] for row in workers.run_jobs(jobs, 2, load('digits'))))"
+    code = PLAIN + "print(sorted(row['number'] for row in pool.run_jobs(jobs, 2, load('digits'))))"
     done = subprocess.run([sys.executable, "-"], input=code, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "[0, 1, 2]\n"), done.stderr
 
 
 def test_a_script_that_starts_a_study_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(PLAIN + "print(list(workers.run_jobs(jobs, 2, load('digits'))))")
+    (tmp_path / "script.py").write_text(PLAIN + "print(list(pool.run_jobs(jobs, 2, load('digits'))))")
     words = [sys.executable, str(tmp_path / "script.py")]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)

@@ -1,0 +1,154 @@
+"""Runs the jobs of a study in worker processes; a worker that is asked to end writes a checkpoint first."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from ctypes import c_bool
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import RawValue
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from stacked.data.shared import Place, shared
+from stacked.runtime.interruption import Interruption
+from stacked.runtime.time_left import Runs
+from stacked.util.checks import need
+from stacked.util.errors import Interrupted
+from studies.execution.job import GRACE_SECONDS, Job, Row, record_failure, run_job
+from studies.execution.shared_text import SharedText
+from studies.execution.worker import Flag, run_in_worker, start_worker
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+
+#: A run whose process died this often counts as failed.
+MAX_DEATHS = 2
+
+
+def run_jobs(
+    jobs: Sequence[Job], processes: int, splits: Splits, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Row]:
+    """Run the jobs in `processes` processes that share the memory of `splits`, and yield each row when its run ends.
+
+    Each run records its own row. If `stop` returns True, the runs in progress write a checkpoint and end, and Interrupted is
+    raised. A run whose process was killed continues in another process; if that is killed as well, the run counts as failed.
+    """
+    kinds = [job.arm for job in jobs]
+    if processes == 1 or len(jobs) < 2:
+        with Runs(kinds) as runs:
+            for job in jobs:
+                if stop():
+                    raise Interrupted("stopped as asked")
+                number = runs.begin(job.label, job.arm)
+                row = run_job(job, splits, stop)
+                runs.end(number, counts=row["status"] == "finished")
+                yield row
+        return
+    waiting, deaths, started = deque(jobs), Counter[str](), RawValue(c_bool, False)
+    texts = SharedText(processes)
+    with shared(splits) as place, Runs(kinds, at_once=processes, others=texts.read) as runs:
+        while waiting:
+            lost: list[Job] = []
+            yield from run_in_pool(waiting, lost, runs, processes, (place, started, texts), stop)
+            need(
+                not lost or started.value,
+                "no worker process could be started: a script must call the study below `if __name__ == '__main__':`; or give "
+                "--jobs 1",
+            )
+            for job in lost:
+                deaths[job.spec.id] += 1
+                if deaths[job.spec.id] < MAX_DEATHS:
+                    waiting.appendleft(job)
+                else:
+                    reason = "its process was killed twice, perhaps because memory ran out: try fewer --jobs"
+                    yield record_failure(job, reason)
+
+
+def run_in_pool(
+    waiting: deque[Job],
+    lost: list[Job],
+    runs: Runs,
+    processes: int,
+    shares: tuple[Place, Flag, SharedText],
+    stop: Callable[[], bool],
+) -> Iterator[Row]:
+    """Run jobs from `waiting` in a pool of processes and yield their rows; if a process dies, append its jobs to `lost`.
+
+    shares: what a worker process gets from this one, the last three arguments of `start_worker`.
+    """
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawning, initializer=start_worker, initargs=(os.getpid(), *shares)) as pool:
+        running: dict[Future[Row], tuple[Job, int]] = {}
+        broken = False
+        try:
+            while not stop() and (running or (waiting and not broken)):
+                try:
+                    while waiting and len(running) < processes and not broken:
+                        with importable_main():
+                            future = pool.submit(run_in_worker, waiting[0])
+                        job = waiting.popleft()
+                        running[future] = job, runs.begin(job.label, job.arm)
+                except BrokenProcessPool:
+                    broken = True
+                for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
+                    job, number = running.pop(future)
+                    try:
+                        row = future.result()
+                    except BrokenProcessPool:
+                        broken = True
+                        lost.append(job)
+                        runs.lost(number)
+                        continue
+                    runs.end(number, counts=row["status"] == "finished")
+                    yield row
+                runs.refresh()
+            if stop() and (running or waiting):
+                raise Interrupted("stopped as asked")
+        except BaseException:
+            stop_workers(multiprocessing.active_children(), list(running))
+            raise
+
+
+@contextmanager
+def importable_main() -> Iterator[None]:
+    """Context in which processes can be started from a main module without a file, such as that of `python -`.
+
+    Such a module is replaced by an empty one, because a spawned process would try to import it.
+    """
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    has_no_file = main.__spec__ is None and file is not None and not os.path.isfile(file)
+    if has_no_file:
+        sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def stop_workers(workers: list[BaseProcess], running: list[Future[Row]]) -> None:
+    """Ask the workers to write checkpoints and end; kill those that are alive after `GRACE_SECONDS`.
+
+    A repeated signal to this process is ignored during that time.
+    """
+    deadline = time.monotonic() + GRACE_SECONDS
+    try:
+        with Interruption(grace=GRACE_SECONDS):
+            for worker in workers:
+                worker.terminate()
+            done = wait(running, GRACE_SECONDS).done
+            if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+                # a worker died while the pool started it, after which the pool no longer reports the other futures
+                while any(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+    finally:
+        for worker in workers:
+            worker.kill()

@@ -1,0 +1,1 @@
+"""What a study shows in MLflow: descriptions, saved views, committed records, and the user interface."""
