@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,8 @@ class Options:
     host: str = "127.0.0.1"
     dry_run: bool = False
     tune: int | None = None
+    #: Options that were typed, as "--epochs"; the same values by default or typed are the same options.
+    typed: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def configuration(self) -> str:

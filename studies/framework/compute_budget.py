@@ -15,6 +15,7 @@ from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.environment import device_of
+from stacked.runtime.progress import say
 from stacked.spec import Budget, RunSpec
 from stacked.spec.growth import POLICIES, Phase, Updates
 from stacked.training.fit import fit
@@ -31,6 +32,8 @@ Cost = Callable[[list[Phase]], float]
 TIMED_UPDATES = 10
 #: The largest factor by which a budget is multiplied.
 MAX_SCALE = 2.0**40
+#: The fraction by which costs differ, because of rounding, without a word.
+EQUALITY_TOLERANCE = 0.02
 #: The fraction by which a cost may fall while the budget grows, because the updates of each phase are rounded to integers.
 ROUNDING_TOLERANCE = 0.01
 
@@ -68,12 +71,19 @@ def budgets(
         if arm == measure_of or arm.own_budget or not cost(updates):
             return updates
         try:
-            return scaled(updates, find_scale(lambda factor: cost(scaled(updates, factor)), target_cost))
+            found = scaled(updates, find_scale(lambda factor: cost(scaled(updates, factor)), target_cost))
         except InputError as error:
             raise InputError(
                 f"arm {arm.name!r} with policy {arm.grows_by!r} cannot have as many {equal} as arm {measure_of.name!r}: "
                 f"{error}; leave the arm out of --arms, or make the lengths of its phases depend on the budget"
             ) from error
+        ratio = cost(found) / target_cost
+        if abs(ratio - 1) > EQUALITY_TOLERANCE:
+            say(
+                f"arm {arm.name!r} has {100 * ratio:.0f} % of the {equal} of {measure_of.name!r}, because an update is not "
+                "divided: longer budgets or smaller batches make them equal"
+            )
+        return found
 
     return {arm.name: Budget(found.stages, found.end_to_end, "updates") for arm in arms for found in [budget(arm)]}
 

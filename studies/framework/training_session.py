@@ -13,6 +13,7 @@ from studies.execution.pool import run_jobs
 from studies.execution.threads import threads_per_process
 from studies.framework import tuning
 from studies.framework.plan import plan, tuned_settings
+from studies.framework.small_data import fit_to_data
 from studies.record import reference
 from studies.record import runs as record
 
@@ -44,6 +45,7 @@ class TrainingSession(Session):
         with strict(given.device, given.deterministic):  # CUDA starts here
             device_of(given.device)
         self.splits = splits = load(given.base, given.data_dir, given.download)
+        self.given = given = fit_to_data(given, splits)
         for name in given.arms:
             check(study.arm(name).spec(given.base), splits)
         for name, split in (("validation", splits.valid), ("test", splits.test)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,8 @@ class TrainingStudy(Study):
         """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
         command_line = parser(self.prog, self.question, self.arm_names)
         given = options(self.name, parse(command_line, argv, self.defaults, self.smoke))
+        typed = frozenset(word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--"))
+        given = dataclasses.replace(given, typed=typed)
         for name in given.arms:
             self.arm(name)
         return given

@@ -1,0 +1,86 @@
+"""Settings for few images: enough updates to train, batches that are not a whole epoch, and label budgets that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from stacked.data.stream import Order
+from stacked.runtime.progress import say
+from stacked.spec import Budget
+
+if TYPE_CHECKING:
+    from stacked.data import Splits
+    from stacked.spec import RunSpec
+    from studies.cli.options import Options
+
+#: A phase of fewer updates hardly trains.
+FEWEST_UPDATES = 100
+#: Updates of the shortest phase where the budget is raised.
+ENOUGH_UPDATES = 200
+#: The batch size is halved until an epoch has this many batches, but not below `SMALLEST_BATCH`.
+BATCHES_OF_EPOCH = 4
+SMALLEST_BATCH = 16
+#: Without one of these a study has its own data, for which its defaults were made.
+DATA_OPTIONS = {"--data", "--limit"}
+#: Options that set the length of training, and label budgets; if one of them is given, these are not changed.
+BUDGET_OPTIONS = {"--epochs", "--finetune", "--unit", "--batch-size", "--optimisation", "--config"}
+LABEL_OPTIONS = {"--labels", "--classification", "--config"}
+
+
+def fit_to_data(given: Options, splits: Splits) -> Options:
+    """Return the options with a budget, a batch size and label budgets that suit the number of images, and print what changed.
+
+    Values that the user gave are kept; if the shortest phase then has fewer than 100 updates, a warning is printed. Nothing is
+    changed in smoke runs and for a study's own data.
+    """
+    if "--smoke" in given.typed or not given.typed & DATA_OPTIONS:
+        return given
+    base, images = given.base, len(splits.train)
+    shortest = shortest_phase(base, images)
+    if shortest < FEWEST_UPDATES:
+        if given.typed & BUDGET_OPTIONS:
+            say(
+                f"the shortest phase has {shortest} update{'s' * (shortest != 1)}, which hardly train: --unit updates "
+                f"--epochs {ENOUGH_UPDATES} --finetune {ENOUGH_UPDATES} gives each phase more"
+            )
+        else:
+            base = with_enough_updates(base, images)
+            say(
+                f"{images:,} training images are few: each phase has {shortest_phase(base, images)} updates or more, of batches "
+                f"of {base.optimisation.batch_size} (--epochs, --finetune, --unit and --batch-size set them)"
+            )
+    if not given.typed & LABEL_OPTIONS:
+        labelled = int((splits.train.labels >= 0).sum()) if splits.classes else 0
+        budgets = base.classification.labels
+        possible = tuple(budget for budget in budgets if budget is None or budget <= labelled or not splits.classes)
+        if possible != budgets:
+            left_out = ", ".join(f"{budget:,}" for budget in budgets if budget not in possible)
+            say(f"{labelled:,} training images have labels: classifiers with {left_out} labels are left out")
+            base = dataclasses.replace(base, classification=dataclasses.replace(base.classification, labels=possible))
+    return dataclasses.replace(given, base=base)
+
+
+def shortest_phase(base: RunSpec, images: int) -> int:
+    """Return the number of updates of the shortest part of the budget, on so many training images."""
+    order = Order(images, base.optimisation.batch_size, base.seed)
+    updates = base.budget.in_updates(base.stack.depth, order.updates_per_epoch)
+    return min([*(updates.stages or ()), *([] if updates.end_to_end is None else [updates.end_to_end])])
+
+
+def with_enough_updates(base: RunSpec, images: int) -> RunSpec:
+    """Return `base` with smaller batches and a longer budget, whose parts keep their proportions."""
+    batch = base.optimisation.batch_size
+    while batch >= 2 * SMALLEST_BATCH and images < BATCHES_OF_EPOCH * batch:
+        batch //= 2
+    base = dataclasses.replace(base, optimisation=dataclasses.replace(base.optimisation, batch_size=batch))
+    stages, end_to_end = base.budget.stages, base.budget.end_to_end
+    factor = ENOUGH_UPDATES / min([*(stages or ()), *([] if end_to_end is None else [end_to_end])])
+    longer = Budget(
+        None if stages is None else tuple(float(round(factor * value)) for value in stages),
+        None if end_to_end is None else float(round(factor * end_to_end)),
+        "updates",
+    )
+    if shortest_phase(base, images) >= ENOUGH_UPDATES:
+        return base
+    return dataclasses.replace(base, budget=longer)
