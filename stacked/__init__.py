@@ -1,4 +1,4 @@
-"""Greedy layer-wise pretraining of stacked autoencoders, compared honestly with joint training."""
+"""Greedy layer-wise pretraining of stacked autoencoders, compared with joint training at equal cost."""
 
 from __future__ import annotations
 

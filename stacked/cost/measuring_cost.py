@@ -11,8 +11,9 @@ from stacked.cost.fake_execution import Operation, Work, encoding, reconstructio
 from stacked.cost.phase_cost import PhaseCost, phase_cost
 from stacked.cost.roofline import Machine
 from stacked.data.stream import Order
-from stacked.evaluation.classify import PROBE_ITERATIONS, classifier_phase, classifier_updates
+from stacked.evaluation.classify import classifier_phase, classifier_updates
 from stacked.evaluation.evaluate import PROBED
+from stacked.evaluation.probes import PROBE_ITERATIONS
 from stacked.model.stack import empty_stack
 from stacked.spec import Classification, Optimisation, RunSpec, StackSpec
 from stacked.spec.growth import Phase

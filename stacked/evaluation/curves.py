@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from stacked.data import Splits
-from stacked.evaluation import evaluate
+from stacked.evaluation import evaluate, probes
 from stacked.evaluation.evaluate import spread
 from stacked.evaluation.final_metrics import labelled
 from stacked.evaluation.pictures import SHOWN, grid
@@ -124,7 +124,7 @@ class Curves:
         if probing and self.probed:
             (train, labels), (valid, valid_labels) = self.probed
             both = [evaluate.Codes(stack, images, stack.depth, evaluate.PROBED).all() for images in (train, valid)]
-            values["eval/probe_acc"] = evaluate.quick_probe(both[0], labels, both[1], valid_labels)
+            values["eval/probe_acc"] = probes.quick_probe(both[0], labels, both[1], valid_labels)
         # undefined and non-finite values leave a gap in the curve
         return {name: value for name, value in values.items() if math.isfinite(value)}
 

@@ -6,20 +6,14 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stacked.model.stack import StackedAutoencoder
-from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.settings import own_settings
-from stacked.runtime.unlogged import unlogged
 from stacked.training.codes import Images
-from stacked.util.checks import need
 from stacked.util.chunks import chunks
 
 #: The most values of a code that a probe reads, a few more than AutoEncoder224's bottleneck has. Larger maps are averaged over
@@ -156,103 +150,3 @@ def reconstructed(stack: StackedAutoencoder, images: Tensor | Images, depth: int
         for index in chunks(len(read), stack.widest(read.shape)):
             found[index] = stack.reconstruct(read(index), depth).clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
     return found
-
-
-@unlogged()
-def quick_probe(train: Tensor, labels: Tensor, valid: Tensor, valid_labels: Tensor) -> float:
-    """Return the accuracy on validation codes [M, D] of ridge regression (penalty 1, standardised) on training codes [N, D].
-
-    NaN if codes are not finite.
-    """
-    from sklearn.linear_model import RidgeClassifier
-
-    if not (train.isfinite().all() and valid.isfinite().all()):
-        return math.nan
-    scale, mean = train.std(0).clamp_min(1e-6), train.mean(0)
-    model = RidgeClassifier(alpha=1.0).fit((train - mean).div_(scale).numpy(), labels.numpy())
-    return float(model.score((valid - mean).div_(scale).numpy(), valid_labels.numpy()))
-
-
-@dataclass(frozen=True)
-class Components:
-    """Principal components, orthonormal rows `components_` [k, D], and the mean `mean_` [D], named as in scikit-learn's PCA."""
-
-    mean_: NDArray[np.float64]
-    components_: NDArray[np.float64]
-
-    def transform(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the codes [n, k] of rows [n, D]."""
-        return rows @ self.components_.T - self.mean_ @ self.components_.T
-
-    def inverse_transform(self, codes: NDArray[Any]) -> NDArray[Any]:
-        """Return the rows [n, D] of codes [n, k]."""
-        return codes @ self.components_ + self.mean_
-
-    def restored(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return the reconstruction of rows [n, D] from their codes."""
-        return self.inverse_transform(self.transform(rows))
-
-
-@own_settings()
-def fitted_pca(train: Tensor, components: int) -> Components:
-    """Fit the first principal components of uint8 images [N, C, H, W], scaled to [0, 1].
-
-    Sums of bytes and of their products are exact in float64 in any order, so that the result does not depend on chunks. Raises
-    InputError if there are more components than images or values.
-    """
-    n, values = len(train), train[:1].numel()
-    need(
-        n > 1 and 0 < components <= min(n, values),
-        f"{components} principal components cannot be computed from {n:,} images of {values:,} values: use fewer",
-    )
-    total = torch.zeros(values, dtype=torch.float64)
-    products = torch.zeros(values, values, dtype=torch.float64)
-    for index in chunks(n, values):
-        part = train[index].flatten(1).double()
-        total += part.sum(0)
-        products.addmm_(part.T, part)
-    covariance = (products * n).sub_(torch.outer(total, total)).div_(n * (n - 1) * 255.0**2)
-    axes = np.linalg.eigh(covariance.numpy())[1].T[::-1][:components]
-    # the sign of a component is that for which its largest value is positive, as in scikit-learn
-    signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1))
-    return Components((total / (255 * n)).numpy(), np.ascontiguousarray(axes * signs))
-
-
-@own_settings()
-def as_rows(images: Tensor, dtype: torch.dtype = torch.float64) -> NDArray[Any]:
-    """Return uint8 images [N, C, H, W] as float rows [N, C * H * W] in [0, 1], for methods that need all data at once.
-
-    Raises InputError if they do not fit in memory.
-    """
-    rows, free = torch.empty(0, dtype=dtype), free_bytes(torch.device("cpu"))
-    size = rows.element_size() * images.numel()
-    need(
-        size <= 0.8 * free,
-        f"{len(images):,} images of {images[:1].numel():,} values need {size / 2**30:,.1f} GiB as rows of numbers, and "
-        f"{free / 2**30:,.1f} are free: use smaller images, fewer images, or another method",
-    )
-    rows = rows.new_empty(len(images), images[:1].numel())
-    for index in chunks(*rows.shape):
-        rows[index] = Images(images, dtype)(index).flatten(1)
-    return rows.numpy()
-
-
-@own_settings()
-def pca_reference(train: Tensor, test: Tensor, components: int) -> Reconstruction:
-    """Return the errors on test images of PCA fitted to training images, both uint8 [N, C, H, W]."""
-    return row_errors(test, fitted_pca(train, components).restored)
-
-
-def row_errors(images: Tensor, restore: Callable[[NDArray[Any]], NDArray[Any]]) -> Reconstruction:
-    """Return the errors of `restore`, a function of float64 rows [n, C * H * W] in [0, 1], on uint8 images [N, C, H, W]."""
-    return compared(Images(images, torch.float64), lambda x: torch.from_numpy(restore(x.flatten(1).numpy())).view_as(x))
-
-
-@own_settings()
-def mean_reference(train: Tensor, test: Tensor) -> Reconstruction:
-    """Return the errors on test images of the mean training image, both uint8 [N, C, H, W]."""
-    total = torch.zeros(train.shape[1:], dtype=torch.float64)
-    for index in chunks(len(train), total.numel()):
-        total += train[index].sum(0)  # sums of bytes are exact
-    mean = total / (255 * len(train))
-    return compared(Images(test, torch.float64), lambda x: mean)

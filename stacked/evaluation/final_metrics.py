@@ -10,8 +10,9 @@ from torch import Tensor
 from stacked.data import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.evaluation import evaluate
-from stacked.evaluation.classify import fine_tuned, linear_probe
+from stacked.evaluation.classify import fine_tuned
 from stacked.evaluation.evaluate import spread
+from stacked.evaluation.probes import linear_probe
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
 from stacked.spec import RunSpec

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from studies.figures.curves import draw_curves
 from studies.figures.panels import Record, budget_difference_panel, budget_panel, depth_panel, recon_panel
 from studies.figures.pictures import draw_filters, draw_reconstructions
-from studies.figures.style import ARM_COLOURS, arm_colours, new_figure, png, style
+from studies.figures.style import ARM_COLOURS, arm_colours, footnote, new_figure, png, seeds_of, style
 from studies.statistics.rows import finished
 
 if TYPE_CHECKING:
@@ -91,7 +91,21 @@ def _headline(study: Record) -> Figure | None:
     grid = figure.subplots(1, len(panels), squeeze=False)
     for axes, panel in zip(grid[0], panels, strict=True):
         panel(axes, study)
+    explain(figure, study, "small dots: single seeds")
     return figure
+
+
+def explain(figure: Figure, study: Record, dots: str = "", lines: str = "") -> None:
+    """Write below a figure over how many seeds its means are, and what its bars, dots and dashed lines are."""
+    counts = [len(set(finished(study.rows).loc[finished(study.rows)["arm"] == arm, "seed"])) for arm in study.arms]
+    most = max(counts)
+    parts = [
+        f"mean over {seeds_of(counts)}" if most > 1 else "a single seed: no interval",
+        "bars: 95 % t interval of the mean" if most > 2 else "",
+        dots if most > 1 else "",
+        lines,
+    ]
+    footnote(figure, "; ".join(filter(None, parts)))
 
 
 def _probe_by_depth(study: Record) -> Figure | None:
@@ -99,6 +113,7 @@ def _probe_by_depth(study: Record) -> Figure | None:
         return None
     figure = new_figure(3.8)
     depth_panel(figure.subplots(), study)
+    explain(figure, study, lines="dashed: the pixels themselves" if 0 in study.depths else "")
     return figure
 
 
@@ -109,4 +124,5 @@ def _label_budget(study: Record) -> Figure | None:
     left, right = figure.subplots(1, 2)
     budget_panel(left, study)
     budget_difference_panel(right, study)
+    explain(figure, study, "small dots: single seeds; right: differences paired by seed")
     return figure

@@ -66,15 +66,32 @@ class Record:
         return [depth for depth in known if self.measured([f"final/probe_acc_depth{depth}"])]
 
 
+def reconstructing(study: Record, arms: Sequence[str]) -> list[str]:
+    """Return the arms whose test MSE is lower than that of the mean image; all of them if none is, or if it is not known.
+
+    The others do not reconstruct: they would squeeze the axis, and their values are written at its edge.
+    """
+    level = study.reference.get("mean_mse", np.inf)
+    return [arm for arm in arms if study.values(arm, "final/recon_mse").mean() < level] or list(arms)
+
+
 def recon_panel(axes: Axes, study: Record) -> None:
     """Draw the test MSE of each arm at full depth on a log scale, with that of PCA as a dashed line."""
     metric = "final/recon_mse"
     arms = study.measured([metric])
+    shown = reconstructing(study, arms)
     values = [study.values(arm, metric) for arm in arms]
     for position, (arm, measured) in enumerate(zip(arms, values, strict=True)):
+        if arm not in shown:
+            top = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top", "color": GREY}
+            axes.annotate(f"↑\n{measured.mean():.3g}", (position, 0.99), **top)
+            continue
         _seeds(axes, position - 0.14, 0.16, measured, study.colours[arm])
         _mean_and_interval(axes, position + 0.16, measured, study.colours[arm])
-    log_axis(axes, np.append(np.concatenate(values), study.reference.get("pca_mse", np.nan)))
+    log_axis(
+        axes,
+        np.append(np.concatenate([study.values(arm, metric) for arm in shown]), study.reference.get("pca_mse", np.nan)),
+    )
     axes.set_xlim(-0.6, len(arms) - 0.4)
     labels = [arm.replace("+", "\n+") for arm in arms]
     long = sum(max(map(len, label.split("\n"))) for label in labels) > MOST_LETTERS

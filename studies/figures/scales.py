@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,7 +15,8 @@ Side = Literal["x", "y"]
 REFERENCES = ("mean_mse", "pca_mse")
 DASHES = (0, (4, 3))
 _SERIES = (1.0, 2.0, 5.0)
-_FINER = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+#: Digits of the error at ticks of an axis of accuracies, the most wanted first.
+_DIGITS = (1.0, 5.0, 2.0, 3.0, 7.0, 1.5, 4.0)
 
 
 def log_axis(axes: Axes, values: npt.NDArray[np.float64], side: Side = "y") -> None:
@@ -54,8 +54,7 @@ def accuracy_axis(axes: Axes, percent: npt.NDArray[np.float64], side: Side = "y"
     getattr(axes, f"set_{side}scale")("function", functions=(_minus_log_error, _from_minus_log_error))
     bottom, top = max(100.0 - high * 1.2, 0.0), 100.0 - low / 1.2
     set_up(axes, side, lim=(bottom, top))
-    choices = [_accuracy_ticks(bottom, top, digits) for digits in (_SERIES, _FINER)]
-    axis.set_major_locator(FixedLocator(choices[0] if len(choices[0]) > 4 else choices[1]))
+    axis.set_major_locator(FixedLocator(_accuracy_ticks(bottom, top, 0.06 if side == "y" else 0.12)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
@@ -65,9 +64,16 @@ def set_up(axes: Axes, side: Side, **settings: Any) -> None:
     axes.set(**{f"{side}{name}": value for name, value in settings.items()})
 
 
-def _accuracy_ticks(bottom: float, top: float, digits: Sequence[float]) -> list[float]:
-    ticks = [100.0 - digit * 10.0**power for power in range(-2, 3) for digit in digits]
-    return [tick for tick in ticks if bottom <= tick <= top]
+def _accuracy_ticks(bottom: float, top: float, gap: float) -> list[float]:
+    """Round accuracies from `bottom` to `top`, at least `gap` of the axis apart; rounder ones come first."""
+    ends = _minus_log_error(np.array([bottom, top]))
+    chosen: dict[float, float] = {}
+    for digit in _DIGITS:
+        for tick in (100.0 - digit * 10.0**power for power in range(-2, 3)):
+            place = float(_minus_log_error(np.array([tick]))[0] - ends[0]) / float(ends[1] - ends[0])
+            if bottom <= tick <= top and all(abs(place - other) >= gap for other in chosen.values()):
+                chosen[tick] = place
+    return sorted(chosen)
 
 
 def reference_label(name: str, reference: dict[str, float], short: bool = False) -> str:

@@ -93,6 +93,17 @@ def new_figure(height: float) -> Figure:
     return figure
 
 
+def footnote(figure: Figure, text: str) -> None:
+    """Write below a figure how it is read: what dots, bars, bands and dashed lines are."""
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=FONT - 0.5, color=GREY)
+
+
+def seeds_of(counts: Sequence[int]) -> str:
+    """Return how many seeds means are over: "n = 5 seeds", "n = 3 to 5 seeds" or "a single seed"."""
+    least, most = min(counts), max(counts)
+    return "a single seed" if most == 1 else f"n = {least if least == most else f'{least} to {most}'} seeds"
+
+
 def png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes, which are equal for equal figures; large figures are reduced to 256 colours."""
     from PIL import Image

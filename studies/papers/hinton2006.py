@@ -32,10 +32,10 @@ from studies.design.arms import Arm
 from studies.design.claims import Claim
 from studies.design.drawing import Drawing
 from studies.design.search import Among, LogRange, Times
+from studies.figures.maps import draw_maps
 from studies.figures.pictures import Line, by_value, depths_of, draw_lines
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.maps import draw_maps
 from studies.statistics.measures import measure
 
 if TYPE_CHECKING:

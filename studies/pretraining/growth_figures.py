@@ -33,7 +33,8 @@ def draw_growth(study: Record) -> Figure | None:
     curves = curves.dropna(subset=[ERROR, COMPUTE])
     curves = curves[curves.groupby("arm")[COMPUTE].transform("max") > 0]
     arms = [arm for arm in study.arms if (curves["arm"] == arm).any()]
-    families = [name for name in FAMILIES if any(family(arm) == name for arm in arms)]
+    trained = dict.fromkeys(family(arm) for arm in arms if family(arm) != "joint")
+    families = [name for name in (*FAMILIES, *(name for name in trained if name not in FAMILIES)) if name in trained]
     if not families:
         return None
     columns = min(4, len(families) + 1)
@@ -43,7 +44,7 @@ def draw_growth(study: Record) -> Figure | None:
     # the legend is at the end of the first row, so that every column has its axis below the last row
     legend, panels = grid[0, -1], [axes for axes in grid.flat if axes is not grid[0, -1]]
     for axes, name in zip(panels, families, strict=False):
-        axes.set_title(name, color=ink(FAMILIES[name]), fontweight="bold", fontsize=FONT)
+        axes.set_title(name, color=ink(colour(name)), fontweight="bold", fontsize=FONT)
         for arm in [study.reference_arm, *(arm for arm in arms if family(arm) == name)]:
             learning(axes, curves[curves["arm"] == arm], arm)
     for axes in [legend, *panels[len(families) :]]:
@@ -70,7 +71,7 @@ def learning(axes: Axes, curve: pd.DataFrame, arm: str) -> None:
         depths = curve.groupby("phase", sort=False)["full"].all().reset_index()
         parts = [over_seeds(curve, ERROR, COMPUTE).merge(depths, on="phase")]
     hue, line = colour(arm), "-" if family(arm) in YARDSTICKS else ENDS.get(end(arm), ENDS[""])[3]
-    width = (1.0 if single else 1.8) if family(arm) in FAMILIES else 1.3
+    width = 1.3 if family(arm) == "joint" else 1.0 if single else 1.8
     for part in parts:
         whole = part[part["full"]]
         axes.plot(whole["x"], whole["mean"], color=hue, linewidth=0.6, alpha=0.3, zorder=2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from studies.figures.panels import Record
+from studies.figures.panels import Record, reconstructing
 from studies.figures.pictures import Line, by_value, depths_of, draw_lines
 from studies.figures.scales import DASHES, accuracy_axis, log_axis, reference_label
 from studies.figures.style import FONT, GREY, ink, new_figure
@@ -33,6 +33,8 @@ FAMILIES = {
     "joint-local": "#882255",
     "random": "#8C8C8C",
 }
+#: The colour of families that are not in this list, such as a policy of one's own.
+OTHER = "#999933"
 #: Families without growth; the name of the family is the name of the arm.
 YARDSTICKS = ("joint", "joint-local", "random")
 #: The suffix of an arm -> (label, marker, whether the marker is filled, line style)
@@ -55,7 +57,7 @@ def end(arm: str) -> str:
 
 def colour(arm: str) -> str:
     """Return the colour of the family of an arm."""
-    return FAMILIES.get(family(arm), BLACK)
+    return BLACK if family(arm) == "joint" else FAMILIES.get(family(arm), OTHER)
 
 
 def draw_policies(study: Record) -> Figure | None:
@@ -92,11 +94,17 @@ def draw_policies(study: Record) -> Figure | None:
 
 def mse_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
     """Draw the test MSE at full depth."""
-    everything = [study.values(arm, MSE).to_numpy() for arm in arms]
+    shown = reconstructing(study, arms)
     for place, arm in enumerate(arms):
-        seeds_and_mean(axes, place, study.values(arm, MSE), arm)
+        values = study.values(arm, MSE)
+        if arm in shown:
+            seeds_and_mean(axes, place, values, arm)
+        else:
+            axes.annotate(
+                f"{values.mean():.3g} →", (1.0, place), xycoords=("axes fraction", "data"), ha="right", **BESIDE
+            )
     pca = study.reference.get("pca_mse", np.nan)
-    log_axis(axes, np.append(np.concatenate(everything), pca), "x")
+    log_axis(axes, np.append(np.concatenate([study.values(arm, MSE) for arm in shown]), pca), "x")
     if np.isfinite(pca):
         axes.axvline(pca, color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
         label = reference_label("pca_mse", study.reference, short=True)
@@ -126,7 +134,9 @@ def memory_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
     for place, arm in enumerate(arms):
         peak, codes = float(study.values(arm, PEAK).mean()), float(study.values(arm, CODES).mean())
         if not peak > 0:
-            axes.annotate("none", (0.0, place), xycoords=("axes fraction", "data"), xytext=(4, 0), **AT_POINT)
+            axes.annotate(
+                "none", (1.0, place), xycoords=("axes fraction", "data"), xytext=(-4, 0), ha="right", **AT_POINT
+            )
             continue
         codes = codes if codes > 0 else 0.0
         totals.append(peak + codes)
@@ -145,6 +155,7 @@ def memory_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
     axes.set_title("Memory, lower is better")
 
 
+BESIDE: dict[str, Any] = {"xytext": (-2, 0), "textcoords": "offset points", "va": "center", "color": GREY}
 AT_POINT: dict[str, Any] = {"textcoords": "offset points", "va": "center", "color": GREY, "fontsize": FONT - 1}
 
 

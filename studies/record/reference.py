@@ -25,7 +25,7 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
     PCA has as many components as the bottleneck has values. For the figures, samples/pca-s0.npz holds its reconstructions and
     the first two components of the test images.
     """
-    from stacked.evaluation.evaluate import mean_reference, pca_reference
+    from stacked.evaluation.references import mean_reference, pca_reference
     from stacked.model.stack import build
 
     path = out / "reference.json"
@@ -48,8 +48,9 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
 
 def pca_samples(splits: Splits, components: int) -> dict[str, Any]:
     """Return arrays by name: the shown test images, their PCA reconstructions, two components of all images, and labels."""
-    from stacked.evaluation.evaluate import as_rows, fitted_pca, spread
+    from stacked.evaluation.evaluate import spread
     from stacked.evaluation.pictures import SHOWN
+    from stacked.evaluation.references import as_rows, fitted_pca
     from stacked.util.chunks import chunks
 
     test, pca = splits.test, fitted_pca(splits.train.images, components)

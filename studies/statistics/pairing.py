@@ -83,12 +83,15 @@ def paired(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> Paired:
 
 
 def mean_interval(values: Sequence[float] | pd.Series) -> tuple[float, float, float]:
-    """Return (mean, low, high) with the 95 % t interval; the bounds are NaN for fewer than two values, all for none."""
+    """Return (mean, low, high) with the 95 % t interval; the bounds are NaN for fewer than three values, all for none.
+
+    The interval of two values would be 12.7 standard errors wide on either side.
+    """
     array = np.asarray(values, dtype=np.float64)
     if len(array) == 0:
         return nan, nan, nan
     mean = float(array.mean())
-    if len(array) < 2:
+    if len(array) < 3:
         return mean, nan, nan
     half = _t_quantile(len(array)) * float(array.std(ddof=1)) / sqrt(len(array))
     return mean, mean - half, mean + half

@@ -11,7 +11,7 @@ import torch
 from scipy.linalg import subspace_angles
 
 from stacked import data
-from stacked.evaluation.evaluate import fitted_pca
+from stacked.evaluation.references import fitted_pca
 from stacked.model.stack import build
 from stacked.training.codes import Images
 from stacked.training.pretrain import pretrain

@@ -19,8 +19,9 @@ from stacked.components.objectives import LOSSES, bce, per_example
 from stacked.data.formats.split import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
-from stacked.evaluation import evaluate, final_metrics
-from stacked.evaluation.classify import fine_tuned, linear_probe
+from stacked.evaluation import evaluate, final_metrics, probes
+from stacked.evaluation.classify import fine_tuned
+from stacked.evaluation.probes import linear_probe
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
@@ -182,7 +183,7 @@ def test_curves_are_measured_through_all_stages_grown(splits: Splits) -> None:
         assert (point["eval/recon_mse"], point["eval/fvu"]) == (found.mse, found.fvu)
         known = torch.arange(40) * 150 // 40
         train, valid = splits.train, splits.valid
-        quick = evaluate.quick_probe(
+        quick = probes.quick_probe(
             evaluate.codes(result.stack, train.images[known], depth),
             train.labels[known],
             evaluate.codes(result.stack, valid.images[rows], depth),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from studies.papers.maps import draw_maps, spread_out
+from studies.figures.maps import draw_maps, spread_out
 
 SIZE = np.array([2.0, 0.5])
 

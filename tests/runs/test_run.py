@@ -16,9 +16,10 @@ from sklearn.preprocessing import StandardScaler
 import stacked.runs.run
 from stacked import InputError, RunSpec, StackSpec
 from stacked.data.formats.split import Split, Splits
-from stacked.evaluation import evaluate
-from stacked.evaluation.classify import PROBE_C, PROBE_ITERATIONS, Classifier, accuracy, fine_tuned, linear_probe
+from stacked.evaluation import evaluate, probes, references
+from stacked.evaluation.classify import Classifier, accuracy, fine_tuned
 from stacked.evaluation.curves import Curves, State
+from stacked.evaluation.probes import PROBE_C, PROBE_ITERATIONS, linear_probe
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.checkpoint import phase_path
 from stacked.runs.run import run
@@ -194,8 +195,8 @@ def test_errors_are_those_of_their_definitions(done: Any, splits: Splits) -> Non
     assert found.sse == pytest.approx(squared.flatten(1).sum(1).mean().item(), rel=1e-5)
     assert found.fvu == pytest.approx((squared.sum() / (x - x.mean(0)).square().sum()).item(), rel=1e-5)
     assert found.psnr == pytest.approx(-10 * torch.log10(squared.mean()).item(), rel=1e-5)
-    assert evaluate.mean_reference(images, images).fvu == pytest.approx(1)
-    rank = evaluate.pca_reference(images, images, 10)
+    assert references.mean_reference(images, images).fvu == pytest.approx(1)
+    rank = references.pca_reference(images, images, 10)
     s = torch.linalg.svdvals((x - x.mean(0)).flatten(1))
     assert rank.sse == pytest.approx((s[10:] ** 2).sum().item() / len(x), rel=1e-6)
 
@@ -259,8 +260,8 @@ def test_fvu_of_images_that_do_not_differ_is_not_defined(count: int, splits: Spl
     assert "final/recon_mse" in logged
     assert not {"final/recon_fvu", "eval/fvu"} & logged.keys()
     for reference in (
-        evaluate.mean_reference(images.train.images, images.test.images),
-        evaluate.pca_reference(images.train.images, images.test.images, 3),
+        references.mean_reference(images.train.images, images.test.images),
+        references.pca_reference(images.train.images, images.test.images, 3),
     ):
         assert math.isnan(reference.fvu)
         assert reference.mse > 0
@@ -313,7 +314,7 @@ def test_a_classifier_that_diverges_names_no_class(done: Any, splits: Splits) ->
     with pytest.raises(Diverged, match="the codes for the linear probe are not finite"):
         linear_probe(torch.full((8, 2), torch.nan), torch.arange(8) % 4, torch.zeros(8, 2), torch.arange(8) % 4)
     assert math.isnan(
-        evaluate.quick_probe(torch.full((8, 2), torch.nan), torch.arange(8), torch.zeros(8, 2), torch.arange(8))
+        probes.quick_probe(torch.full((8, 2), torch.nan), torch.arange(8), torch.zeros(8, 2), torch.arange(8))
     )
 
 

@@ -19,7 +19,7 @@ from stacked.apps.denoise import Denoiser
 from stacked.apps.estimator import StackedAutoencoderTransformer
 from stacked.components.corruption import CORRUPTIONS, corrupt
 from stacked.cost.roofline import H100
-from stacked.evaluation import evaluate
+from stacked.evaluation import evaluate, references
 from stacked.model.encoder import save_encoder
 from stacked.model.export import export, exported
 from stacked.runs.batched_seeds import train_seeds
@@ -118,8 +118,8 @@ def measured(images: Tensor, folder: Path) -> Any:
         evaluate.reconstruction(stack, images),
         evaluate.codes(stack, images, 2),
         evaluate.reconstructed(stack, images, 2),
-        evaluate.pca_reference(images, images, 3),
-        evaluate.mean_reference(images, images),
+        references.pca_reference(images, images, 3),
+        references.mean_reference(images, images),
         prefix_flops(stack, 2),
         [
             (update_flops(stack, phase, spec().optimisation), training_bytes(stack, phase, spec().optimisation, 8))

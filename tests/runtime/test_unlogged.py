@@ -15,7 +15,7 @@ mlflow.sklearn.autolog(silent=True, log_models=False, log_datasets=False, log_mo
 from sklearn.linear_model import Ridge
 from stacked import RunSpec, StackSpec, data
 from stacked.apps.anomaly import Detector
-from stacked.evaluation.evaluate import fitted_pca
+from stacked.evaluation.references import fitted_pca
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification
 from mlflow.utils.autologging_utils import disable_autologging

@@ -20,8 +20,9 @@ from stacked.apps.denoise import Denoiser
 from stacked.apps.estimator import through
 from stacked.apps.map_page import SHEET, thumbnails
 from stacked.cost.live_bytes import LiveBytes
-from stacked.evaluation import evaluate
-from stacked.evaluation.classify import Classifier, Scale, accuracy, linear_probe
+from stacked.evaluation import evaluate, references
+from stacked.evaluation.classify import Classifier, accuracy
+from stacked.evaluation.probes import Scale, linear_probe
 from stacked.model.stack import StackedAutoencoder, build
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.training.codes import Images
@@ -74,8 +75,8 @@ def whole(images: Tensor) -> dict[str, Callable[[], Any]]:
     return {
         "reconstruction": lambda: evaluate.reconstruction(model, images).mse,
         "codes": lambda: evaluate.codes(model, images, 2),
-        "mean": lambda: evaluate.mean_reference(images, images).mse,
-        "pca": lambda: evaluate.pca_reference(images, images, 5).mse,
+        "mean": lambda: references.mean_reference(images, images).mse,
+        "pca": lambda: references.pca_reference(images, images, 5).mse,
         "probe": lambda: linear_probe(codes, theirs, evaluate.Codes(model, images, 1), labels),
         "accuracy": lambda: accuracy(how, images, labels),
         "quality": lambda: sum(quality(other, images).values()),
@@ -112,9 +113,9 @@ def test_chunks_change_nothing(what: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_principal_components_are_scikit_learns_and_exact() -> None:
     images = toy_splits(200).train.images
-    rows = evaluate.as_rows(images)
+    rows = references.as_rows(images)
     theirs = PCA(6, svd_solver="full").fit(rows)
-    mine = evaluate.fitted_pca(images, 6)
+    mine = references.fitted_pca(images, 6)
     np.testing.assert_allclose(mine.mean_, rows.mean(0), rtol=1e-12)
     np.testing.assert_allclose(mine.components_, theirs.components_, atol=1e-9)
     np.testing.assert_allclose(mine.transform(rows), theirs.transform(rows), atol=1e-9)
@@ -124,9 +125,9 @@ def test_principal_components_are_scikit_learns_and_exact() -> None:
 def test_principal_components_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the bit: sums of bytes are exact."""
     images = toy_splits(200).train.images
-    at_once = evaluate.fitted_pca(images, 6)
+    at_once = references.fitted_pca(images, 6)
     monkeypatch.setattr(chunks, "BYTES", 2**12)
-    in_parts = evaluate.fitted_pca(images, 6)
+    in_parts = references.fitted_pca(images, 6)
     assert np.array_equal(at_once.mean_, in_parts.mean_)
     assert np.array_equal(at_once.components_, in_parts.components_)
 
@@ -137,17 +138,17 @@ def test_components_that_are_not_to_be_had_are_refused(count: int, components: i
     with pytest.raises(
         InputError, match=f"^{components} principal components cannot be computed from {count} images of 144"
     ):
-        evaluate.fitted_pca(images, components)
+        references.fitted_pca(images, components)
 
 
 def test_rows_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "free_bytes", lambda device: 10 * 256 * 8)
-    assert evaluate.as_rows(photographs(8)).shape == (8, 256)
+    monkeypatch.setattr(references, "free_bytes", lambda device: 10 * 256 * 8)
+    assert references.as_rows(photographs(8)).shape == (8, 256)
     with pytest.raises(
         InputError, match=r"^9 images of 256 values need .* GiB as rows of numbers, .*: use smaller images"
     ):
-        evaluate.as_rows(photographs(9))
-    assert evaluate.as_rows(photographs(9), torch.float32).dtype == np.float32
+        references.as_rows(photographs(9))
+    assert references.as_rows(photographs(9), torch.float32).dtype == np.float32
 
 
 def test_codes_are_standardised_as_scikit_learn_does(monkeypatch: pytest.MonkeyPatch) -> None:

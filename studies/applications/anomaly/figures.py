@@ -11,7 +11,7 @@ import pandas as pd
 from stacked.util.errors import printable
 from studies.applications.anomaly.generated import FALSE_ALARMS, KINDS
 from studies.figures.strips import strips
-from studies.figures.style import GREY, arm_colours, new_figure
+from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
@@ -49,7 +49,13 @@ def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(order)), order)
     axes.set_ylim(len(order) - 0.5, -0.7)
-    axes.set_xlabel("AUROC, higher is better (dotted: chance; ticks: normal classes, labelled: lowest and highest)")
+    axes.set_xlabel("AUROC, higher is better")
+    seeds = mine["seed"].nunique()
+    bars = "; bars: 95 % t interval" if seeds > 2 else ""
+    footnote(
+        figure,
+        f"diamonds: mean over normal classes and {seeds_of([seeds])}{bars}; ticks: single classes; dotted: chance",
+    )
     return figure
 
 
@@ -74,7 +80,10 @@ def draw_generated(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.set_title(kind, fontsize=9)
     panels[0].set_yticks(range(len(arms)), arms)
     panels[0].set_ylim(len(arms) - 0.5, -0.5)
-    panels[len(shown) // 2].set_xlabel("images called anomalous (%)")
+    panels[len(shown) // 2].set_xlabel("images called anomalous (%), higher is better")
+    seeds = rows["seed"].nunique()
+    bars = "; bars: 95 % t interval over seeds" if seeds > 2 else ""
+    footnote(figure, f"mean over normal classes and {seeds_of([seeds])}{bars}; dotted: the chosen rate of false alarms")
     return figure
 
 

@@ -187,7 +187,7 @@ Score = Callable[[Rows], Rows]
 
 def judge_by(score: Score, threshold: float) -> Judge:
     """Return the judge that calls an image anomalous if its score exceeds the threshold."""
-    from stacked.evaluation.evaluate import as_rows
+    from stacked.evaluation.references import as_rows
     from stacked.util.chunks import chunks
 
     def judge(images: Tensor) -> tuple[Rows, NDArray[np.bool_]]:
@@ -205,7 +205,7 @@ def baseline(arm: str, fit: Callable[[Rows, int], Score]) -> Callable[[Context, 
     """
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
-        from stacked.evaluation.evaluate import as_rows
+        from stacked.evaluation.references import as_rows
 
         for name, normal, other in classes(context, seed):
             pixels = as_rows(normal)

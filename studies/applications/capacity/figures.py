@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from studies.figures.scales import log_axis
-from studies.figures.style import GREY, arm_colours, new_figure
+from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
@@ -86,6 +86,12 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
     for axes in figure.axes[len(measures) :]:
         axes.axis("off")
     figure.axes[-1].legend(handles, labels, loc="center")
+    seeds = mine["seed"].nunique()
+    band = "; bands: 95 % t interval" if seeds > 2 else ""
+    dotted = "; dotted: as many units as pixels" if values else ""
+    footnote(
+        figure, f"mean over {seeds_of([seeds])}{band}{dotted}; axes are log scales, except for the noise that is copied"
+    )
     return figure
 
 

@@ -136,7 +136,8 @@ def scored(
     """
     import torch
 
-    from stacked.evaluation.evaluate import quick_probe, spread
+    from stacked.evaluation.evaluate import spread
+    from stacked.evaluation.probes import quick_probe
     from stacked.training.codes import Images
 
     splits = context.splits
@@ -193,7 +194,7 @@ def components(context: Context, seed: int) -> Iterator[Measurement]:
     """Measure PCA with as many components as the code has units, if there are as many pixels and images."""
     import torch
 
-    from stacked.evaluation.evaluate import fitted_pca
+    from stacked.evaluation.references import fitted_pca
     from stacked.util.chunks import chunks
 
     train = context.splits.train.images

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from studies.figures.strips import strips
-from studies.figures.style import GREY, arm_colours, new_figure
+from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.set_ylabel(label)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    footnote(figure, f"a line for each seed; {seeds_of([points['seed'].nunique()])}; bits per pixel on a log scale")
     return figure
 
 

@@ -164,7 +164,7 @@ def linear_of(images: Tensor, count: int) -> tuple[StackedAutoencoder, StackSpec
     """Return PCA with `count` components as a stack of one linear stage, and its spec."""
     import torch
 
-    from stacked.evaluation.evaluate import fitted_pca
+    from stacked.evaluation.references import fitted_pca
     from stacked.model.stack import build
     from stacked.spec import StackSpec
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from studies.figures.strips import strips
-from studies.figures.style import GREY, arm_colours, new_figure
+from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
@@ -42,8 +42,13 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.set_xlabel("standard deviation" if kind == "gaussian" else "fraction of pixels")
         axes.set_xticks(sorted(set(mine.loc[mine["kind"] == kind, "level"])))
     panels[0].set_ylabel("PSNR (dB), higher is better")
+    seeds = mine["seed"].nunique()
+    shown = [arm for arm in arms if ", " not in arm or arm.partition(",")[0] not in arms]
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    figure.legend([handles[labels.index(arm)] for arm in shown], shown, loc="outside upper center", ncols=7)
+    dotted = "; dotted: a network trained with Gaussian noise only" if len(shown) < len(arms) else ""
+    band = "; bands: 95 % t interval" if seeds > 2 else ""
+    footnote(figure, f"mean over {seeds_of([seeds])}{band}{dotted}")
     return figure
 
 

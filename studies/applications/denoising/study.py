@@ -219,7 +219,7 @@ def pca_filters(context: Context) -> list[Filter]:
     """Return filters that project images on the first principal components, for several numbers of components."""
     import torch
 
-    from stacked.evaluation.evaluate import fitted_pca
+    from stacked.evaluation.references import fitted_pca
 
     train = context.splits.train.images
     most = min(train[0].numel(), len(train))

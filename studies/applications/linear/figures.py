@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from studies.figures.style import arm_colours, new_figure
+from studies.figures.style import arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.set_ylabel(label)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    seeds = seeds_of([rows["seed"].nunique()])
+    footnote(
+        figure,
+        f"dots: single seeds; lines: mean over {seeds}; left: log scale; right: log scale above 0.0001, linear below",
+    )
     return figure
 
 

@@ -97,7 +97,7 @@ def arm(policy: str, tied: bool) -> Callable[[Context, int], Iterator[Measuremen
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from scipy.linalg import subspace_angles
 
-        from stacked.evaluation.evaluate import fitted_pca, row_errors
+        from stacked.evaluation.references import fitted_pca, row_errors
         from stacked.training.codes import Images
         from stacked.training.pretrain import pretrain
         from studies.applications.training import gflop_of

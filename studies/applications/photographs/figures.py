@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from studies.figures.strips import strips
-from studies.figures.style import arm_colours, new_figure
+from studies.figures.style import arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 from studies.statistics.rows import FINISHED
@@ -69,6 +69,8 @@ def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.set_ylabel(f"{LABELS[measure]}, higher is better")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    seeds = mine["seed"].nunique()
+    footnote(figure, f"mean over {seeds_of([seeds])}" + ("; bands: 95 % t interval" if seeds > 2 else ""))
     return figure
 
 
@@ -100,6 +102,10 @@ def draw_costs(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.set_xlabel(f"{title}, lower is better")
         axes.margins(x=0.2)
     seconds.invert_yaxis()
+    footnote(
+        figure,
+        f"left: mean over {seeds_of([mine['seed'].nunique()])}; dots: single seeds; right: hatched: cached codes",
+    )
     return figure
 
 

@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stacked.util.errors import printable
+from studies.figures.maps import spread_out
 from studies.figures.scales import log_axis
-from studies.figures.style import GREY, arm_colours, ink, new_figure
+from studies.figures.style import GREY, arm_colours, footnote, ink, new_figure, seeds_of
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: number of maps in a row
 ACROSS = 3
+#: side of a class name, as a fraction of the width and height of a panel
+NAME_SIDE = 0.06
 #: number of images on the interactive page
 ON_PAGE = 1000
 LABELS = {
@@ -65,7 +68,9 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3)
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=6)
+    seeds = mine["seed"].nunique()
+    footnote(figure, f"mean over {seeds_of([seeds])}" + ("; bands: 95 % t interval" if seeds > 2 else ""))
     return figure
 
 
@@ -100,14 +105,15 @@ def scatter(maps: Mapping[str, NDArray[Any]], labels: NDArray[Any], classes: Seq
     for axes, (arm, points) in zip(grid.flat, maps.items(), strict=False):
         colours = [COLOURS[label % len(COLOURS)] if label >= 0 else GREY for label in labels]
         axes.scatter(points[:, 0], points[:, 1], s=4, c=colours, linewidths=0, alpha=0.7)
-        for label, name in enumerate(classes):
-            if (labels == label).any():
-                x, y = np.median(points[labels == label], axis=0)
-                colour = ink(COLOURS[label % len(COLOURS)])
-                box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.15", "linewidth": 0.8}
-                axes.text(x, y, printable(name), ha="center", va="center", fontsize=8, color=colour, bbox=box)
         axes.set_title(arm)
         framed(axes, points)
+        present = [label for label in range(len(classes)) if (labels == label).any()]
+        medians = np.array([np.median(points[labels == label], axis=0) for label in present]).reshape(-1, 2)
+        panel = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
+        for label, (x, y) in zip(present, spread_out(medians, NAME_SIDE * panel), strict=True):
+            colour = ink(COLOURS[label % len(COLOURS)])
+            box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.15", "linewidth": 0.8}
+            axes.text(x, y, printable(classes[label]), ha="center", va="center", fontsize=8, color=colour, bbox=box)
     for axes in grid.flat[len(maps) :]:
         axes.set_visible(False)
     return figure

@@ -116,7 +116,7 @@ def distances(images: Tensor) -> Points:
     """Return Euclidean distances [N, N] between the pixels of uint8 images."""
     from sklearn.metrics import pairwise_distances
 
-    from stacked.evaluation.evaluate import as_rows
+    from stacked.evaluation.references import as_rows
     from stacked.util.chunks import chunks
 
     parts = chunks(len(images), images[0].numel())
@@ -202,7 +202,7 @@ def check(context: Context, methods: Sequence[str]) -> None:
 
 def pca(context: Context, seed: int) -> Iterator[Measurement]:
     """Measure PCA."""
-    from stacked.evaluation.evaluate import Components, as_rows, fitted_pca, row_errors
+    from stacked.evaluation.references import Components, as_rows, fitted_pca, row_errors
 
     train, test = context.splits.train.images, context.splits.test.images
     check_pca_values(train)
@@ -250,7 +250,7 @@ def pixels(context: Context, seed: int) -> NDArray[np.float32]:
     """Return the pixels of the shown images as rows."""
     import torch
 
-    from stacked.evaluation.evaluate import as_rows
+    from stacked.evaluation.references import as_rows
 
     return as_rows(shown(context)[0], torch.float32)
 
