@@ -18,7 +18,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
-from stacked.training.pretrain import Values, pretrain
+from stacked.training.pretrain import FloatInputs, pretrain
 from stacked.util.checks import need
 from stacked.util.chunks import chunks
 from stacked.util.serialization import python_value
@@ -117,7 +117,7 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
         )
         self.spec_ = self.spec(int(check_random_state(self.random_state).randint(2**31 - 1)))
         values = torch.from_numpy(np.array(rows, dtype=np.float32, order="C")).view(-1, *shape)
-        self.stack_ = pretrain(self.spec_, Values(values), shape, device=self.device).cpu()
+        self.stack_ = pretrain(self.spec_, FloatInputs(values), shape, device=self.device).cpu()
         self._n_features_out = math.prod(self.stack_.latent_shape)
         return self
 

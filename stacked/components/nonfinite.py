@@ -10,7 +10,7 @@ from torch import Tensor, nn
 #: what to do: end the run, leave the batch out, or return to an earlier state and lower the learning rate
 ON_NONFINITE = ("stop", "skip-batch", "rollback")
 #: The most rollbacks of a phase, and the factor by which each divides the learning rate.
-MOST_ROLLBACKS, LOWER = 10, 2.0
+MOST_ROLLBACKS, ROLLBACK_LR_DIVISOR = 10, 2.0
 #: The most batches left out in a row.
 MOST_SKIPPED = 10
 

@@ -24,7 +24,7 @@ from stacked.model.stack import StackedAutoencoder, next_stage
 from stacked.spec import Optimisation, StackSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
-from stacked.training.fit import rates
+from stacked.training.fit import parameter_groups
 from stacked.training.phase_loss import PhaseLoss
 
 #: operations that move no data
@@ -100,7 +100,7 @@ class DryRunUpdate:
             batch_size,
         )
         self.objective = PhaseLoss(stack, phase, config, classes=classes)
-        groups = rates(stack, phase, config, list(self.objective.parameters()))
+        groups = parameter_groups(stack, phase, config, list(self.objective.parameters()))
         self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
 
     def update(self) -> None:
@@ -163,7 +163,7 @@ def recalibration(
     with fake_stack(spec, shape, phase.depth) as stack, torch.no_grad():
         objective = PhaseLoss(stack.learn_only(*phase.trainable).train(), phase, config, classes=classes)
         read = examples(stack, phase, batch)
-        return Work(tuple(operations_of(lambda: objective.per_example(*read))))
+        return Work(tuple(operations_of(lambda: objective.loss_per_example(*read))))
 
 
 def encoding(spec: StackSpec, shape: Shape, depth: int, batch: int) -> Work:

@@ -122,7 +122,7 @@ def fine_tuned(
                 head=model.head,
             )
             with suppress(Diverged):  # the best classifier found before is kept
-                for _ in training.train(after=lambda training=training: check(training.update)):  # type: ignore[misc]
+                for _ in training.train(after_update=lambda training=training: check(training.update)):  # type: ignore[misc]
                     pass
     if not best_state:
         rates = ", ".join(f"{lr:g}" for lr in config.lrs)

@@ -30,9 +30,9 @@ class State:
     flop: FLOPs of training, with frozen stages. seconds: time of training and of computing codes, without evaluation. curve:
     the evaluations, as rows. commits: commits of the code that trained, several if a resumed run used other code. threads:
     number of threads of the training process. deterministic: whether training was strictly deterministic from the start.
-    skipped, rollbacks: numbers of batches left out and of rollbacks for non-finite values. spare: FLOPs left over by phases
-    that converged early.
-    peak_bytes: most memory of an update. codes_bytes: most memory of cached codes. data: digest of the images.
+    skipped, rollbacks: numbers of batches left out and of rollbacks for non-finite values. spare: unspent FLOPs of phases that
+    converged early, which later phases may spend. peak_bytes: most memory of an update. codes_bytes: most memory of cached codes.
+    data: digest of the images.
     """
 
     updates: int = 0
@@ -107,11 +107,11 @@ class Curves:
         if probing:
             self.tracker.image("recon_grid", grid(stack, self.shown), step)
 
-    def ended(self, stack: StackedAutoencoder) -> None:
-        """Record the pictures of the trained stack, at step 0: MLflow compares pictures of runs at one step."""
+    def record_final_picture(self, stack: StackedAutoencoder) -> None:
+        """Record the picture of the trained stack, at step 0: MLflow compares pictures of runs at one step."""
         self.tracker.image("recon_grid_final", grid(stack, self.shown), 0)
 
-    def constant(self, stack: StackedAutoencoder) -> None:
+    def record_untrained(self, stack: StackedAutoencoder) -> None:
         """Record an arm without training: the same values at both ends of the grid, which draw a line."""
         values = self.measure(stack, True)
         for step in sorted({0, self.config.until}):

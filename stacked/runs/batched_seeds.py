@@ -26,14 +26,14 @@ from stacked.runtime.environment import device_of
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
 from stacked.spec.growth import Phase
-from stacked.training.fit import rates
+from stacked.training.fit import parameter_groups
 from stacked.training.phase_loss import PhaseLoss
 from stacked.training.prepare import PreparedPhase, examples_of, prepare_phase
 from stacked.training.recalibration import recalibrate
 from stacked.util.checks import need, whole
 from stacked.util.errors import Diverged
 
-#: updates between two checks of the losses; each one waits for the device
+#: updates between two checks of the losses; each one synchronises with the GPU
 CHECKED = 100
 
 
@@ -147,7 +147,7 @@ def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> No
     name_of = {id(p): name for name, p in one.named_parameters()}
     groups = [
         {**group, "params": [all_of[name_of[id(p)]] for p in group["params"]]}
-        for group in rates(one.stack, phase, config, list(one.objective.parameters()))
+        for group in parameter_groups(one.stack, phase, config, list(one.objective.parameters()))
     ]
     optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
 

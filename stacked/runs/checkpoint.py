@@ -30,14 +30,16 @@ FORMAT = "stacked checkpoint 2"
 #: names of checkpoint files
 NAME = re.compile(r"(phase-\d+|update-[01])\.safetensors")
 #: Largest fraction of a run's time that checkpoints inside a phase may take, and the least seconds between two of them.
-SHARE, LEAST_SECONDS = 0.02, 5.0
+MAX_TIME_FRACTION, MIN_INTERVAL_SECONDS = 0.02, 5.0
+#: Key of the header that holds a checkpoint's position: the numbers of finished phases, and of updates in the next one.
+POSITION_KEY = "place"
 
 
 @dataclass(frozen=True)
 class Saved:
     """The content of a checkpoint: the stack's tensors and others by name, and the plain state.
 
-    phases: number of finished phases. update: number of updates made in the next phase, with those that a rollback undid.
+    phases: number of finished phases. update: number of updates made in the next phase, including rolled-back ones.
     """
 
     path: Path
@@ -50,8 +52,8 @@ class Saved:
 class Checkpoints:
     """The checkpoints of one run, in its work folder (None: no checkpoints are written).
 
-    every: updates between two checkpoints inside a phase (None: by time, so that they take at most 2 %). stop: called after
-    every update; if it returns True, a checkpoint is written and Interrupted is raised.
+    every: updates between two checkpoints inside a phase (None: by time, so that they take at most 2 % of the run time).
+    stop: called after every update; if it returns True, a checkpoint is written and Interrupted is raised.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class Checkpoints:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.folder, self.spec, self.every, self.stop = folder, spec, every, stop
-        self.wrote_at, self.cost, self.generation, self.stopping = time.monotonic(), 0.0, 0, False
+        self.wrote_at, self.seconds_to_write, self.stopping = time.monotonic(), 0.0, False
+        self.slot = 0  # checkpoints inside a phase alternate between two files
 
     def due(self, update: int) -> bool:
         """Whether a checkpoint is due after `update` of a phase, by time or because the run is asked to stop."""
@@ -73,22 +76,20 @@ class Checkpoints:
             return False
         if self.every is not None:
             return update % self.every == 0
-        return time.monotonic() - self.wrote_at >= max(LEAST_SECONDS, self.cost / SHARE)
+        return time.monotonic() - self.wrote_at >= max(MIN_INTERVAL_SECONDS, self.seconds_to_write / MAX_TIME_FRACTION)
 
-    def inside(self, phases: int, update: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    def save_inside_phase(self, phases: int, update: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Write a checkpoint inside a phase over the older of the last two; raises Interrupted if the run is asked to stop."""
         if self.folder is not None:
             began = time.monotonic()
-            save_checkpoint(
-                self.folder / f"update-{self.generation}.safetensors", self.spec, phases, update, tensors, state
-            )
-            self.generation = 1 - self.generation
+            save_checkpoint(slot_path(self.folder, self.slot), self.spec, phases, update, tensors, state)
+            self.slot = 1 - self.slot
             self.wrote_at = time.monotonic()
-            self.cost = self.wrote_at - began
+            self.seconds_to_write = self.wrote_at - began
         if self.stopping:
             raise Interrupted("stopped as asked" + (", after a checkpoint was written" if self.folder else ""))
 
-    def after(self, phases: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path | None:
+    def save_after_phase(self, phases: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path | None:
         """Write a checkpoint after so many finished phases; returns its path."""
         if self.folder is None:
             return None
@@ -112,15 +113,15 @@ class Checkpoints:
         for _, path in sorted(found, reverse=True):
             with skip_damaged():
                 saved = load_checkpoint(path, self.spec)
-                self.generation = 1 - int(path.stem[-1]) if path.name.startswith("update-") else 0
+                self.slot = 1 - int(path.stem[-1]) if path.name.startswith("update-") else 0
                 return saved
         return None
 
     def clear(self) -> None:
         """Remove the checkpoints inside a phase."""
         if self.folder is not None:
-            for generation in (0, 1):
-                (self.folder / f"update-{generation}.safetensors").unlink(missing_ok=True)
+            for slot in (0, 1):
+                slot_path(self.folder, slot).unlink(missing_ok=True)
 
 
 class Damaged(InputError):
@@ -144,7 +145,7 @@ def save_checkpoint(
     header = {
         "format": FORMAT,
         "spec": to_json(spec),
-        "place": json.dumps([phases, update]),
+        POSITION_KEY: json.dumps([phases, update]),
         "state": json.dumps(state),
     }
     write_atomically(path, save(contiguous, header | {"sha256": checksum(contiguous, header)}))
@@ -157,18 +158,18 @@ def load_checkpoint(path: Path, spec: RunSpec) -> Saved:
         with safe_open(path, "pt") as file:
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise Damaged(f"{path} is not a whole checkpoint ({error})") from error
+        raise Damaged(f"{path} is incomplete or damaged ({error})") from error
     if checksum(tensors, header) != header.get("sha256"):
         raise Damaged(f"{path} does not match its checksum")
     phases, update = position_in(header, path)
     if header.get("spec") != to_json(spec):
-        raise InputError(f"{path} belongs to another spec: {stored_differences(header.get('spec', ''), spec)}")
+        raise InputError(f"{path} belongs to another spec: {stored_spec_differences(header.get('spec', ''), spec)}")
     try:
         state = parsed(header.get("state", ""))
     except ValueError as error:
-        raise Damaged(f"{path} is not a whole checkpoint (its state is not JSON: {error})") from error
+        raise Damaged(f"{path} is incomplete or damaged (its state is not JSON: {error})") from error
     if not isinstance(state, dict):
-        raise Damaged(f"{path} is not a whole checkpoint (its state is not a JSON object)")
+        raise Damaged(f"{path} is incomplete or damaged (its state is not a JSON object)")
     return Saved(path, phases, update, tensors, state)
 
 
@@ -178,7 +179,7 @@ def read_header(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             header: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise Damaged(f"{path} is not a whole checkpoint ({error})") from error
+        raise Damaged(f"{path} is incomplete or damaged ({error})") from error
     if header.get("format") != FORMAT:
         raise InputError(f"{path} is not a checkpoint of this version ({FORMAT}): move it away to train the run again")
     return header
@@ -191,26 +192,26 @@ def position(path: Path) -> tuple[int, int]:
 
 def position_in(header: dict[str, str], path: Path) -> tuple[int, int]:
     """Return the position in a header; Damaged if it has none."""
-    found = re.fullmatch(r"\[(\d{1,15}), (\d{1,15})\]", header.get("place", ""), re.ASCII)
+    found = re.fullmatch(r"\[(\d{1,15}), (\d{1,15})\]", header.get(POSITION_KEY, ""), re.ASCII)
     if found is None:
-        raise Damaged(f"{path} is not a whole checkpoint (its header has no position)")
+        raise Damaged(f"{path} is incomplete or damaged (its header has no position)")
     return int(found[1]), int(found[2])
 
 
 def checksum(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
     """Return the SHA-256 of a checkpoint: of names, dtypes, shapes and bytes of its tensors, and of its header."""
-    return tensor_file.checksum(tensors, {name: header.get(name) for name in ("format", "spec", "place", "state")})
+    return tensor_file.checksum(tensors, {name: header.get(name) for name in ("format", "spec", POSITION_KEY, "state")})
 
 
-def stored_differences(written: str, here: RunSpec) -> str:
+def stored_spec_differences(written: str, here: RunSpec) -> str:
     """Describe the differences between a spec stored as JSON and another one, in one line."""
     try:
-        return differences(from_json(written), here)
+        return spec_differences(from_json(written), here)
     except InputError as error:
         return f"this version cannot read it ({error})"
 
 
-def differences(there: RunSpec, here: RunSpec) -> str:
+def spec_differences(there: RunSpec, here: RunSpec) -> str:
     """Describe the fields in which two specs differ, in one line."""
     a, b = flat(there), flat(here)
     both = [(name, a.get(name, "left out"), b.get(name, "left out")) for name in {**a, **b}]
@@ -220,3 +221,8 @@ def differences(there: RunSpec, here: RunSpec) -> str:
 def phase_path(folder: Path, number: int) -> Path:
     """Return the path of the checkpoint after phase `number` (from 1)."""
     return folder / f"phase-{number}.safetensors"
+
+
+def slot_path(folder: Path, slot: int) -> Path:
+    """Return the path of one of the two checkpoints inside a phase. slot: 0 or 1."""
+    return folder / f"update-{slot}.safetensors"

@@ -16,7 +16,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Saved
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
-from stacked.training.fit import Training, named
+from stacked.training.fit import Training, without_prefix
 from stacked.util.checks import need, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict
@@ -26,7 +26,7 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class TrainingState:
-    """The plain values of `Training.state` in a checkpoint inside a phase, and the phase's number of `updates`."""
+    """The plain values of `Training.state` in a checkpoint inside a phase, by stored key, and the phase's number of `updates`."""
 
     update: int
     updates: int
@@ -97,8 +97,8 @@ def restore_training(saved: Saved, training: Training, state: TrainingState) -> 
         )
         check_training(training, {n: v for n, v in others.items() if not n.startswith("back/")}, state)
         if state.back is not None:
-            back = named("back/", others)
-            same_kind(named("stack/", back), training.stack.state_dict())
+            back = without_prefix("back/", others)
+            same_kind(without_prefix("stack/", back), training.stack.state_dict())
             rest = {name: value for name, value in back.items() if not name.startswith("stack/")}
             check_training(training, rest, from_dict(TrainingState, state.back | {"updates": state.updates}))
     training.restore(others, saved.state["training"])
@@ -113,13 +113,13 @@ def check_training(training: Training, tensors: Tensors, state: TrainingState) -
         losses is not None and losses.dtype == torch.float32 and losses.dim() == 1 and len(losses) <= training.every,
         "it lacks the losses since the last metrics",
     )
-    same_kind(named("head/", tensors), training.objective.state_dict())
-    best = named("best/", tensors)
+    same_kind(without_prefix("head/", tensors), training.objective.state_dict())
+    best = without_prefix("best/", tensors)
     need(bool(best) == (state.best is not None), "it has best weights or their loss, and not both")
     need(not best or training.stopping is not None, "it has best weights, and the phase has no early stopping")
     same_kind(best, training.stack.state_dict() if best else {})
     expected = optimiser_keys(training.config)
-    found = named("optimiser/", tensors)
+    found = without_prefix("optimiser/", tensors)
     of = {name.partition("/")[2] for name in found}
     need(
         of <= training.params.keys(),

@@ -20,13 +20,13 @@ from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.training.fit import Training, TrainingMetrics
 from stacked.training.prepare import Examples, PreparedPhase
-from stacked.training.pretrain import Observer, PhaseObserver
+from stacked.training.pretrain import PhaseHooks, TrainingHooks
 
 if TYPE_CHECKING:
-    from stacked.tracking.protocol import RecordsStage
+    from stacked.tracking.protocol import RecordsPhase
 
 
-class Recording(Observer):
+class Recording(TrainingHooks):
     """Records a run of `spec` while it trains, and resumes from the checkpoint `saved`, if there is one.
 
     phases: all phases of the run. classes: number of classes of the data.
@@ -51,17 +51,18 @@ class Recording(Observer):
     def is_inside(self, number: int) -> bool:
         return self.saved is not None and self.training_state is not None and number == self.saved.phases + 1
 
-    def updates(self, number: int, phase: Phase, examples: Examples) -> int:
+    def n_updates(self, number: int, phase: Phase, examples: Examples) -> int:
         """Return the phase's updates, with those that unspent FLOPs buy, or the number chosen before it was interrupted."""
         if self.training_state and self.is_inside(number):
             return self.training_state.updates
         if not phase.inherits_unspent_flops:
             return phase.updates
-        more, self.state.spare = divmod(self.state.spare, self.cost(phase, len(examples.images)).flops_per_update)
-        return phase.updates + more
+        flops_per_update = self.cost(phase, len(examples.images)).flops_per_update
+        more_updates, self.state.spare = divmod(self.state.spare, flops_per_update)
+        return phase.updates + more_updates
 
     def cost(self, phase: Phase, images: int) -> PhaseCost:
-        """Return the cost of a phase, with codes cached as on any machine, so that arms stay comparable."""
+        """Return the cost of a phase with the machine-independent cache choice, so that arms stay comparable."""
         return phase_cost(self.spec, self.stack.input_shape, phase, images, self.classes)
 
     def prepared(self, number: int, prepared: PreparedPhase) -> None:
@@ -73,15 +74,17 @@ class Recording(Observer):
         return not any(later.updates for later in self.phases[number:])
 
     @contextmanager
-    def phase(self, number: int, prepared: PreparedPhase) -> Iterator[PhaseObserver]:
+    def phase(self, number: int, prepared: PreparedPhase) -> Iterator[PhaseHooks]:
         phase, state, config = prepared.phase, self.state, self.spec.optimisation
         cost = self.cost(phase, len(prepared.examples.images))
         state.peak_bytes = max(state.peak_bytes, cost.peak_bytes)
         state.codes_bytes = max(state.codes_bytes, cost.cache.bytes)
         if not state.curve:
             self.curves.evaluate(self.stack, phase, None)
-        with self.curves.tracker.stage(number, phase.name, stage_parameters(phase, config)) as stage:
-            stage.tags({"codes": prepared.cache.mode, "codes_why": prepared.cache.why, "peak_bytes": cost.peak_bytes})
+        with self.curves.tracker.phase(number, phase.name, stage_parameters(phase, config)) as phase_run:
+            phase_run.tags(
+                {"codes": prepared.cache.mode, "codes_why": prepared.cache.why, "peak_bytes": cost.peak_bytes}
+            )
             began = time.perf_counter()
             _ = prepared.inputs  # computes cached codes
             device = next(self.stack.parameters()).device
@@ -90,84 +93,87 @@ class Recording(Observer):
             state.seconds += time.perf_counter() - began
             if not self.is_inside(number):
                 state.flop += cost.flops_once
-            recorded = RecordedPhase(self, number, prepared, cost, stage)
+            recorded = RecordedPhase(self, number, prepared, cost, phase_run)
             yield recorded
         state.spare += (phase.updates - recorded.training.update) * cost.flops_per_update
 
     def ended(self, number: int, phase: Phase) -> None:
-        kept = self.checkpoints.after(number, self.stack.state_dict(), asdict(self.state))
+        kept = self.checkpoints.save_after_phase(number, self.stack.state_dict(), asdict(self.state))
         if kept:
             self.curves.tracker.artifact(kept, "checkpoints")
         self.curves.tracker.flush()
 
 
-class RecordedPhase(PhaseObserver):
-    """Records one phase."""
+class RecordedPhase(PhaseHooks):
+    """Records one phase of `run`. phase_run: the child run of the phase in the tracker."""
 
     training: Training
-    spent: Spent
+    costs: CostCounter
 
     def __init__(
-        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, stage: RecordsStage
+        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, phase_run: RecordsPhase
     ) -> None:
         self.run, self.number, self.phase, self.size = run, number, prepared.phase, prepared.order.size
-        self.cost, self.stage = cost, stage
+        self.cost, self.phase_run = cost, phase_run
 
     def begin(self, training: Training) -> None:
         run = self.run
         if run.saved and run.training_state and run.is_inside(self.number):
             restore_training(run.saved, training, run.training_state)
         self.training = training
-        self.spent = Spent(
+        self.costs = CostCounter(
             run.state, training, self.size, self.cost.flops_per_update, self.cost.flops_per_recalibration
         )
 
     def after_update(self) -> None:
         run, training = self.run, self.training
         if run.checkpoints.due(training.update):
-            self.spent.add()
+            self.costs.add()
             tensors, plain = training.state()
             inner = asdict(run.state) | {"training": plain | {"updates": self.phase.updates}}
-            # with updates undone by rollbacks, so that the number of a checkpoint always increases
-            made = training.update + training.lost
-            run.checkpoints.inside(self.number - 1, made, run.stack.state_dict() | tensors, inner)
+            # including rolled-back updates, so that the number of a checkpoint always increases
+            update = training.update + training.updates_rolled_back
+            run.checkpoints.save_inside_phase(self.number - 1, update, run.stack.state_dict() | tensors, inner)
 
     def metrics(self, metrics: TrainingMetrics) -> None:
-        self.spent.add()
+        self.costs.add()
         values = {"stage/loss": metrics.loss, "stage/lr": metrics.lr}
         if metrics.valid_loss is not None:
             values["stage/valid_loss"] = metrics.valid_loss
-        self.stage.log(values, step=metrics.update)
+        self.phase_run.log(values, step=metrics.update)
         ended = metrics.stopped or metrics.update == self.phase.updates
         self.run.curves.evaluate(self.run.stack, self.phase, metrics, last=self.run.is_last(self.number) and ended)
 
 
-class Spent:
+class CostCounter:
     """Adds the updates, FLOPs and seconds of a training to the state of its run.
 
-    images, flop: per update. recalibrating: FLOPs per batch of recalibration.
+    images, flops: per update. recalibration_flops: per batch of recalibration.
     """
 
-    def __init__(self, state: State, training: Training, images: int, flop: int, recalibrating: int) -> None:
-        self.state, self.training, self.images, self.flop = state, training, images, flop
-        self.recalibrating = recalibrating
-        self.remember()
+    def __init__(self, state: State, training: Training, images: int, flops: int, recalibration_flops: int) -> None:
+        self.state, self.training, self.images, self.flops = state, training, images, flops
+        self.recalibration_flops = recalibration_flops
+        self.store_counts()
 
-    def remember(self) -> None:
-        """Store the counts so far."""
-        now = self.training
-        self.update, self.lost, self.seconds = now.update, now.lost, now.seconds
-        self.skipped, self.rollbacks, self.recalibrated = now.skipped, now.rollbacks, now.recalibrated
+    def store_counts(self) -> None:
+        """Store the counts of the training so far, from which the next `add` measures."""
+        training = self.training
+        self.update, self.updates_rolled_back = training.update, training.updates_rolled_back
+        self.skipped, self.rollbacks, self.recalibrated = training.skipped, training.rollbacks, training.recalibrated
+        self.seconds = training.seconds
 
     def add(self) -> None:
         """Add the updates, FLOPs and seconds since the last call."""
-        now, state = self.training, self.state
-        made = now.update - self.update
-        spent = made + now.lost - self.lost  # updates undone by a rollback were spent too
-        state.updates += made
-        state.images_seen += spent * self.images
-        state.flop += spent * self.flop + (now.recalibrated - self.recalibrated) * self.recalibrating
-        state.seconds += now.seconds - self.seconds
-        state.skipped += now.skipped - self.skipped
-        state.rollbacks += now.rollbacks - self.rollbacks
-        self.remember()
+        training, state = self.training, self.state
+        new_updates = training.update - self.update
+        # updates undone by a rollback were computed too
+        computed_updates = new_updates + training.updates_rolled_back - self.updates_rolled_back
+        recalibrations = training.recalibrated - self.recalibrated
+        state.updates += new_updates
+        state.images_seen += computed_updates * self.images
+        state.flop += computed_updates * self.flops + recalibrations * self.recalibration_flops
+        state.seconds += training.seconds - self.seconds
+        state.skipped += training.skipped - self.skipped
+        state.rollbacks += training.rollbacks - self.rollbacks
+        self.store_counts()

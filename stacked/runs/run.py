@@ -58,17 +58,17 @@ class Result:
 @own_settings()
 def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = False) -> data.Splits:
     """Return the splits that `spec` describes, with arguments as in `stacked.data.load`."""
-    what = spec.data
+    data_spec = spec.data
     return data.load(
-        what.name,
-        limit=what.limit,
-        valid=what.valid,
+        data_spec.name,
+        limit=data_spec.limit,
+        valid=data_spec.valid,
         data_dir=data_dir,
         download=download,
-        image_size=what.image_size,
-        grey=what.grey,
-        white_level=what.white_level,
-        max_megapixels=what.max_megapixels,
+        image_size=data_spec.image_size,
+        grey=data_spec.grey,
+        white_level=data_spec.white_level,
+        max_megapixels=data_spec.max_megapixels,
     )
 
 
@@ -109,14 +109,15 @@ def check(spec: RunSpec, splits: data.Splits) -> None:
 
 def check_batches(spec: RunSpec, splits: data.Splits) -> None:
     """Raise InputError if a phase or classifier would train on batches of one image, which a batch norm cannot normalise."""
-    config, fine, labels = spec.optimisation, spec.classification, splits.train.labels
+    config, classification, labels = spec.optimisation, spec.classification, splits.train.labels
     for target in {phase.target for phase in spec.phases() if phase.updates}:
-        few = target == "labels"
-        n = len(label_subset(labels, config.labels, spec.seed)) if few else len(labels)
-        check_batch(spec.stack, splits.image_shape, config.batch_size, n, "labels" if few else "training images")
-    for budget in fine.labels if splits.classes else ():
+        needs_labels = target == "labels"
+        n = len(label_subset(labels, config.labels, spec.seed)) if needs_labels else len(labels)
+        what = "labels" if needs_labels else "training images"
+        check_batch(spec.stack, splits.image_shape, config.batch_size, n, what)
+    for budget in classification.labels if splits.classes else ():
         n = len(label_subset(labels, budget, spec.seed))
-        check_batch(spec.stack, splits.image_shape, fine.batch_size, n, "labels", "of the classification")
+        check_batch(spec.stack, splits.image_shape, classification.batch_size, n, "labels", "of the classification")
 
 
 def check_weights(spec: RunSpec, splits: data.Splits) -> None:
@@ -151,8 +152,8 @@ def run(
     "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
     trained encoder (see `load_encoder`); a run resumes from the checkpoints in it, and ends as if it had not been
     interrupted. tracker: where the run is logged (default: nowhere). checkpoint_every: updates between checkpoints inside a
-    phase (default: by time, so that they take at most 2 %). stop: called after every update; the run ends if it returns True.
-    Its progress is shown inside the context `stacked.runtime.progress.shown`.
+    phase (default: by time, so that they take at most 2 % of the run time). stop: called after every update; the run ends if it
+    returns True. Its progress is shown inside the context `stacked.runtime.progress.shown`.
 
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
     or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
@@ -162,8 +163,8 @@ def run(
     check(spec, splits)
     torch_device = device_of(device)
     tracker = tracker or NullTracker()
-    setting = environment(torch_device)
-    tracker.tags(setting)
+    environment_tags = environment(torch_device)
+    tracker.tags(environment_tags)
     for context, split in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
         tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.image_shape, context=context)
     tracker.text(to_json(spec), "spec.json")
@@ -203,12 +204,12 @@ def run(
             RuntimeWarning,
             stacklevel=2,
         )
-    commit = setting["commit"] + ("+changes" if setting["dirty"] == "true" else "")
+    commit = environment_tags["commit"] + ("+changes" if environment_tags["dirty"] == "true" else "")
     state.commits += [commit] if commit not in state.commits else []
     curves = Curves(spec, splits, state, tracker)
 
-    first = saved.phases + 1 if saved else 1
-    for number in range(1, first):  # upload again, in case a full disk kept only part of a copy
+    first_phase = saved.phases + 1 if saved else 1
+    for number in range(1, first_phase):  # upload again, in case the last upload was incomplete
         if work and phase_path(work, number).exists():
             tracker.artifact(phase_path(work, number), "checkpoints")
     recording = Recording(stack, spec, phases, len(splits.classes), curves, checkpoints, saved)
@@ -219,20 +220,20 @@ def run(
         lambda phase: examples_of(spec, splits, phase, torch_device),
         torch_device,
         recording,
-        first=first,
+        first_phase=first_phase,
         classes=len(splits.classes),
         codes=codes,
         every=spec.evaluation.every,
     )
     if not phases:
-        curves.constant(stack)
-    curves.ended(stack)
+        curves.record_untrained(stack)
+    curves.record_final_picture(stack)
 
     final = {f"final/{name}": value for name, value in measured(stack, spec, splits).items()}
-    # at step 0: of a metric with later steps MLflow draws a line, here of one point
+    # step 0, so that MLflow shows a bar instead of a one-point line
     tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=0)
-    few = splits.valid.images[:2]
-    tracker.model(stack.encoder, Images(few)(torch.arange(len(few))), state.updates)
+    example_images = splits.valid.images[:2]
+    tracker.model(stack.encoder, Images(example_images)(torch.arange(len(example_images))), state.updates)
     if work:
         save_encoder(work / "encoder.safetensors", stack, spec.stack)
         tracker.artifact(work / "encoder.safetensors", "encoder")

@@ -1,4 +1,4 @@
-"""The parameters that describe a phase, in MLflow those of its stage run."""
+"""The parameters that describe a phase, in MLflow those of its child run."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def through(items: Iterable[T], total: int | None, label: str, unit: str = "") -
 
 
 class Whole(Protocol):
-    """The work that all bars are parts of, as `stacked.runtime.time_left.Runs` is."""
+    """The work that all bars are parts of, as `stacked.runtime.time_left.RunProgress` is."""
 
     def told(self) -> str:
         """Return how far it is, and the time left."""

@@ -1,4 +1,4 @@
-"""Which runs of a command are being made, and about how long all of them will take."""
+"""The progress of a command's runs: which are in progress, and an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from types import TracebackType
 from stacked.runtime.progress import SCREENS, Screen, duration
 
 
-class Runs:
-    """Context manager of the runs of a command, one for each of `kinds`: which are being made, and how long all will take.
+class RunProgress:
+    """Context manager that shows which runs of a command are in progress, and estimates the time left.
 
-    The time left is reckoned from the runs that have finished: a run takes as long as those of its kind took on average. Of a
-    kind of which none has finished it takes as long as the others, where kinds are `alike`; where they are not, the time left
-    is not told before. at_once: so many are made at a time. noun: what a run is called. others: what other processes show.
+    kinds: the kind of each run, such as its arm. The expected time of a run is the mean time of the finished runs of its kind.
+    alike: before a run of a kind has finished, its expected time is the mean of all finished runs; if False, no time left is
+    shown until a run of each remaining kind has finished. at_once: number of runs in progress at a time. noun: what a run is
+    called. worker_texts: returns the progress messages of worker processes (None: the runs are made in this process).
     """
 
     def __init__(
@@ -26,16 +27,17 @@ class Runs:
         noun: str = "run",
         at_once: int = 1,
         alike: bool = True,
-        others: Callable[[], Sequence[str]] | None = None,
+        worker_texts: Callable[[], Sequence[str]] | None = None,
     ) -> None:
-        self.total, self.noun, self.at_once, self.alike, self.others = len(kinds), noun, at_once, alike, others
+        self.total, self.noun, self.at_once, self.alike = len(kinds), noun, at_once, alike
+        self.worker_texts = worker_texts
         self.waiting = Counter(kinds)
         self.numbers = list(range(self.total, 0, -1))
         self.running: dict[int, tuple[str, str, float]] = {}
         self.took: dict[str, list[float]] = {}
         self.screen: Screen | None = None
 
-    def __enter__(self) -> Runs:
+    def __enter__(self) -> RunProgress:
         self.screen = SCREENS[-1] if SCREENS else None
         if self.screen is not None:
             self.screen.whole = self
@@ -58,7 +60,7 @@ class Runs:
         return number
 
     def end(self, number: int, counts: bool = True) -> None:
-        """Note that a run has ended; counts: others of its kind will take as long, which does not hold for one that failed."""
+        """Note that a run has ended. counts: whether its time counts for the estimate; that of a failed run does not."""
         _, kind, began = self.running.pop(number)
         if counts:
             self.took.setdefault(kind, []).append(time.perf_counter() - began)
@@ -70,7 +72,7 @@ class Runs:
         self.numbers.append(number)
 
     def refresh(self) -> None:
-        """Draw the line anew where that is due."""
+        """Draw the line again if the last drawing is long enough ago."""
         if self.screen is not None:
             self.screen.refresh()
 
@@ -79,13 +81,13 @@ class Runs:
         return f"{number} of {self.total} ({self.running[number][0]})"
 
     def expected(self, kind: str) -> float | None:
-        """Return the seconds that a run of this kind takes, None where that is not known."""
-        others = [seconds for each in self.took.values() for seconds in each] if self.alike else []
-        known = self.took.get(kind) or others
+        """Return the expected seconds of a run of this kind; None if there is no estimate yet."""
+        of_all_kinds = [seconds for each in self.took.values() for seconds in each] if self.alike else []
+        known = self.took.get(kind) or of_all_kinds
         return fmean(known) if known else None
 
     def left(self) -> float | None:
-        """Return about how many seconds all runs will still take, None where that is not known."""
+        """Return the estimated seconds until all runs have ended; None if there is no estimate yet."""
         now, left = time.perf_counter(), []
         for kind, count in self.waiting.items():
             seconds = self.expected(kind)
@@ -100,22 +102,22 @@ class Runs:
         return max([sum(left) / self.at_once, *left], default=0.0)
 
     def left_text(self) -> str:
-        """Return the time left as a line tells it."""
+        """Return the time left as it is shown; "" if there is no estimate yet."""
         left = self.left()
         return "" if left is None else f", about {duration(max(1.0, left))} left"
 
     def names(self) -> list[str]:
-        """Return the names of the runs that are being made in this process."""
-        return [] if self.others else [name for name, _, _ in self.running.values()]
+        """Return the names of the runs in progress in this process."""
+        return [] if self.worker_texts else [name for name, _, _ in self.running.values()]
 
     def elsewhere(self) -> Sequence[str]:
-        """Return what other processes show."""
-        return self.others() if self.others else ()
+        """Return the progress messages of worker processes."""
+        return self.worker_texts() if self.worker_texts else ()
 
     def told(self) -> str:
-        """Return which runs are being made and the time left; "" while none is."""
+        """Return which runs are in progress and the time left; "" if none is in progress."""
         running = sorted(self.running)
-        if self.others is None:
+        if self.worker_texts is None:
             return "".join(f"{self.noun} {self.place(number)}{self.left_text()}" for number in running)
         numbers = f"{self.noun}{'s' * (len(running) > 1)} {', '.join(map(str, running))} of {self.total}"
         return f"{numbers}{self.left_text()}" if running else ""

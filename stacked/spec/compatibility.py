@@ -84,7 +84,7 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int)
     name = config.loss_at(stage - 1)
     loss, output, read = LOSSES[name], stack.decoder_activation(stage), stack.read_activation(stage)
     prefix = f"loss {name!r} cannot be used in phase {phase.name!r}, which reconstructs"
-    if config.linear_decoder and phase.single:
+    if config.linear_decoder and phase.is_local:
         spec = stack.stages[stage - 1]
         need(
             spec.kind == "dense",
@@ -107,7 +107,7 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int)
         f"{prefix} by a {output} decoder: use 'mse' there, or the decoder activation {allowed}",
     )
     need(
-        (config.linear_decoder and phase.single) or covers(output, read),
+        (config.linear_decoder and phase.is_local) or covers(output, read),
         f"a {output} decoder cannot restore what stage {stage} reads in phase {phase.name!r}, values of a {read} activation: "
         f"choose from {', '.join(name for name in RANGES if covers(name, read))}",
     )

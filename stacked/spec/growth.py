@@ -1,7 +1,8 @@
 """Growth policies: pure functions from a depth and a budget to a list of phases.
 
 Everything that distinguishes greedy from joint training is in these lists; the training loop does not know the policy. To
-add a policy, write the function and name it in GROWTHS. A name with a "+" continues with the end-to-end training in ENDS.
+add a policy, write the function and name it in GROWTHS. "G+E" runs the phases of the growth G, then those of the end-to-end
+training E in ENDS.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from stacked.util.errors import InputError
 
 @dataclass(frozen=True)
 class Phase:
-    """One uninterrupted episode of training.
+    """Training of fixed stages with one loss.
 
     Stages `trainable[0]` to `trainable[1]` (counted from 1, inclusive) are trained, all others are frozen. They read the code
     at depth `input_depth` (0: the images), for `updates` optimiser steps.
@@ -24,9 +25,9 @@ class Phase:
     local_loss: a loss of each trained stage for reconstructing its own input. "none": there is none. "alone": it replaces the
         loss of the target, and no gradient passes from a stage to the one below. "added": it is added to the loss of the
         target with the spec's `local_weight`; where the images are corrupted, its targets are codes of corrupted images.
-    layerwise_lr_decay: the spec's `rate_decay` divides the learning rate once for each stage below the deepest.
+    layerwise_lr_decay: the learning rate of stage k is divided by `rate_decay` ** (depth - k), with the spec's `rate_decay`.
     inherits_unspent_flops: FLOPs that earlier phases saved by converging early are spent on additional updates.
-    resamples: the weights of the trained stages are first redrawn from their own marginal distributions.
+    resamples: each weight and bias is first replaced by a random entry of its own tensor, drawn with replacement.
     is_finetuning: the phase follows the growth of the stack and uses the spec's `end_lr`, `end_schedule` and `end_patience`.
     """
 
@@ -52,7 +53,7 @@ class Phase:
         return 0 if self.target == "pixels" else self.input_depth
 
     @property
-    def single(self) -> bool:
+    def is_local(self) -> bool:
         """Whether each trained stage learns only to reconstruct its own input."""
         if self.target == "labels" or self.target_depth != self.input_depth:
             return False
@@ -69,6 +70,7 @@ class Updates:
     end_to_end: int | None
 
     def of_stages(self, policy: str) -> tuple[int, ...]:
+        """Return `stages`; InputError, which names `policy`, if they are not given."""
         if self.stages is None:
             raise InputError(
                 f"policy {policy!r} trains stage by stage: give the budget a number of updates or epochs a stage"
@@ -76,6 +78,7 @@ class Updates:
         return self.stages
 
     def of_all(self, policy: str) -> int:
+        """Return `end_to_end`; InputError, which names `policy`, if it is not given."""
         if self.end_to_end is None:
             raise InputError(f"policy {policy!r} trains all stages at once: give the budget an end_to_end part")
         return self.end_to_end
@@ -103,7 +106,7 @@ def progressive(depth: int, budget: Updates) -> list[Phase]:
 
 
 def simultaneous(depth: int, budget: Updates) -> list[Phase]:
-    """All stages are trained at once, each to reconstruct its current input, without gradients between stages.
+    """All stages are trained at once, each to reconstruct the current code of the stage below, without gradients between them.
 
     Decoupled greedy learning (Belilovsky et al. 2020) with local reconstruction as the auxiliary objective; Bengio et al.
     2007 call it continuous training. The number of updates is the largest budget of a stage.
@@ -133,7 +136,7 @@ def converge(depth: int, budget: Updates) -> list[Phase]:
 
 
 def resampled(depth: int, budget: Updates) -> list[Phase]:
-    """Greedy, after which every weight is redrawn from its tensor's own marginal distribution (Erhan et al. 2010).
+    """Greedy, after which each weight and bias is replaced by a random entry of its own tensor (Erhan et al. 2010).
 
     A control for initialisation: all that remains of pretraining is the scale and shape of the weights' distribution.
     """
@@ -188,8 +191,8 @@ def unfreeze(depth: int, budget: Updates) -> list[Phase]:
     ]
 
 
-def followed(growth: Policy, end: Policy) -> Policy:
-    """The policy whose phases are those of `growth` and then those of `end`."""
+def concatenate(growth: Policy, end: Policy) -> Policy:
+    """Return the policy whose phases are those of `growth` and then those of `end`."""
     return lambda depth, budget: [*growth(depth, budget), *end(depth, budget)]
 
 
@@ -212,6 +215,6 @@ POLICIES: dict[str, Policy] = {
     for growth, function in GROWTHS.items()
     for name, policy in [
         (growth, function),
-        *((f"{growth}+{end}", followed(function, after)) for end, after in ENDS.items()),
+        *((f"{growth}+{end}", concatenate(function, after)) for end, after in ENDS.items()),
     ]
 } | {"joint": joint, "joint-local": joint_local, "random": random}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class NullTracker:
-    """Takes the place of a Tracker, or of the run of a stage, and records nothing."""
+    """Takes the place of a Tracker, or of the run of a phase, and records nothing."""
 
     def __enter__(self) -> NullTracker:
         return self
@@ -42,7 +42,7 @@ class NullTracker:
     def flush(self) -> bool:
         return True
 
-    def stage(self, index: int, name: str, params: Mapping[str, object]) -> NullTracker:
+    def phase(self, index: int, name: str, params: Mapping[str, object]) -> NullTracker:
         return self
 
     def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class RecordsStage(Protocol):
-    """Records a stage, in a `with` statement; methods as in `stacked.tracking.tracker.Run`."""
+class RecordsPhase(Protocol):
+    """Records a phase, in a `with` statement; methods as in `stacked.tracking.tracker.Run`."""
 
-    def __enter__(self) -> RecordsStage: ...
+    def __enter__(self) -> RecordsPhase: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -27,7 +27,7 @@ class RecordsStage(Protocol):
     def tags(self, tags: Mapping[str, object]) -> None: ...
 
 
-class RecordsRun(RecordsStage, Protocol):
+class RecordsRun(RecordsPhase, Protocol):
     """Records a run; methods as in `stacked.tracking.tracker.Tracker`."""
 
     def image(self, key: str, array: NDArray[np.uint8], step: int) -> None: ...
@@ -38,7 +38,7 @@ class RecordsRun(RecordsStage, Protocol):
 
     def flush(self) -> bool: ...
 
-    def stage(self, index: int, name: str, params: Mapping[str, object]) -> RecordsStage: ...
+    def phase(self, index: int, name: str, params: Mapping[str, object]) -> RecordsPhase: ...
 
     def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None: ...
 

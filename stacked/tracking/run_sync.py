@@ -39,11 +39,11 @@ class SyncedRun:
 
     @property
     def unsent(self) -> int:
-        """The number of entries of this run's metric log (without stages) that the store does not have yet."""
+        """The number of entries of this run's metric log (without its phases) that the store does not have yet."""
         return len(self._log.entries) - self._record.points_sent
 
     def flush(self) -> bool:
-        """Send everything pending of the run, its parent and its stages; False if the store fails, or failed a moment ago."""
+        """Send everything pending of the run, its parent and its phases; False if the store fails, or failed a moment ago."""
         return self._uploader.flush()
 
     def _set_tags(self, tags: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""Trackers of runs in MLflow: the run of an arm has its stages as child runs, and survives outages of the store.
+"""Trackers of runs in MLflow: the run of an arm has its phases as child runs, and survives outages of the store.
 
 Metrics are first appended to a file in the run's work folder and sent in batches. If the store fails, training continues; what
 was not sent stays there and is sent later, with its original time, by this process or another one. Sending metrics twice is
@@ -111,23 +111,23 @@ class Run(SyncedRun):
 
 
 class Family(Run):
-    """A run and its stages, stored in its work folder: `points.jsonl`, `run.json`, and the same files in `stages/<index>`."""
+    """A run and its phases, stored in its work folder: `points.jsonl`, `run.json`, and the same files in `stages/<index>`."""
 
     def __init__(self, client: StoreClient, folder: Path, record: RunRecord) -> None:
         super().__init__(client, folder, record)
-        self._stages: dict[int, Run] = {}
-        for stage in (path for path in (folder / "stages").glob("*") if path.name.isdecimal()):
-            check_inside(folder, stage)
-            self._stages[int(stage.name)] = Run(client, stage, read_record(stage, client.store.name), self)
+        self._phases: dict[int, Run] = {}
+        for path in (path for path in (folder / "stages").glob("*") if path.name.isdecimal()):
+            check_inside(folder, path)
+            self._phases[int(path.name)] = Run(client, path, read_record(path, client.store.name), self)
 
     def _send(self) -> None:
-        family = (self, *self._stages.values())
+        family = (self, *self._phases.values())
         try:
             if self._client.is_new():
                 self.look_again()
             super()._send()
-            for stage in self._stages.values():
-                stage._send()
+            for phase in self._phases.values():
+                phase._send()
         except OUTAGES:
             for run in family:
                 run._found = False  # earlier answers of the store may be wrong now
@@ -135,12 +135,12 @@ class Family(Run):
 
     def look_again(self) -> None:
         super().look_again()
-        for stage in self._stages.values():
-            stage.look_again()
+        for phase in self._phases.values():
+            phase.look_again()
 
     def end(self) -> None:
         """Mark everything RUNNING as KILLED, at the time of its last metrics."""
-        for run in (self, *self._stages.values()):
+        for run in (self, *self._phases.values()):
             if run._record.ended is None:
                 entries = run._log.entries
                 run._record.status, run._record.ended = "KILLED", entries[-1].time if entries else run._record.started
@@ -149,7 +149,7 @@ class Family(Run):
 
 
 class Tracker(Family):
-    """The run of one arm with one seed, with its stages as child runs.
+    """The run of one arm with one seed, with its phases as child runs.
 
     A run that `work` holds and that still exists in the store is resumed, otherwise one is created. Raises `InputError` if
     `work` holds a run with other parameters, or another process uses it.
@@ -184,13 +184,14 @@ class Tracker(Family):
         finally:
             self._holding.__exit__(kind, error, trace)
 
-    def stage(self, index: int, name: str, params: Mapping[str, object]) -> Run:
-        """Return the child run of a stage, for a `with` statement; `index` is unique within the run.
+    def phase(self, index: int, name: str, params: Mapping[str, object]) -> Run:
+        """Return the child run of a phase, for a `with` statement; `index` is unique within the run.
 
-        It has no tag or parameter named arm, because the view that averages over seeds groups by it.
+        It has no tag or parameter named arm, because the view that averages over seeds groups by it. Where it is
+        stored, a phase is called a stage: in the tag kind=stage and the folder `stages`.
         """
         if "arm" in params:
-            raise InputError("a stage has no parameter named 'arm'; leave it to the arm's run")
+            raise InputError("a phase has no parameter named 'arm'; leave it to the arm's run")
         own = self._record.tags
         tags: dict[str, object] = {"kind": "stage", "stage_index": index, "stage_of": own.get("arm", "")}
         tags |= {key: own[key] for key in ("study", "mlflow.runColor") if key in own}
@@ -198,9 +199,9 @@ class Tracker(Family):
         record = open_record(
             folder, self._client.store.name, self._client.experiment, f"{self._record.name} {name}", tags, params
         )
-        self._stages[index] = Run(self._client, folder, record, self)
+        self._phases[index] = Run(self._client, folder, record, self)
         self._uploader.flush()
-        return self._stages[index]
+        return self._phases[index]
 
     def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:
         """Log that the run uses a dataset of `rows` uint8 examples of `shape`; `context` is its purpose, such as "train"."""

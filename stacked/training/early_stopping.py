@@ -28,7 +28,7 @@ class ValidationLoss:
         total = 0.0
         for index in torch.arange(len(self.valid)).split(self.batch_size):
             target = self.targets(index) if self.targets else None
-            total += self.objective.per_example(self.valid(index), target).double().sum().item()
+            total += self.objective.loss_per_example(self.valid(index), target).double().sum().item()
         return total / len(self.valid)
 
 

@@ -1,4 +1,7 @@
-"""The training loop. It trains a phase and does not know the growth policy."""
+"""The training loop, which trains one phase and does not know the growth policy.
+
+The loop is `Training.train`; `fit` runs it for a phase that is trained from its start to its end.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stacked.components.nonfinite import LOWER, MOST_ROLLBACKS, MOST_SKIPPED, Buffers, finite
+from stacked.components.nonfinite import MOST_ROLLBACKS, MOST_SKIPPED, ROLLBACK_LR_DIVISOR, Buffers, finite
 from stacked.components.optim import OPTIMISERS, learning_rate
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder
@@ -25,17 +28,19 @@ from stacked.training.phase_loss import PhaseLoss
 from stacked.training.recalibration import recalibrate
 from stacked.util.errors import Diverged
 
-#: The attributes of a Training that are part of its saved state.
-STATE = ("update", "seconds", "valid_loss", "last_loss", "skipped", "in_a_row", "rollbacks", "lost")
+#: The plain attributes of a Training that are part of its saved state; and their keys there, where these differ.
+NONFINITE_COUNTS = ("skipped", "skipped_in_a_row", "rollbacks", "updates_rolled_back")
+STATE = ("update", "seconds", "valid_loss", "last_loss", *NONFINITE_COUNTS)
+KEYS = {"skipped_in_a_row": "in_a_row", "updates_rolled_back": "lost"}
 
 
 @dataclass(frozen=True)
 class TrainingMetrics:
     """Metrics of training after `update` updates of the phase.
 
-    loss: mean over the updates since the previous metrics, in the loss's own unit. grad_norm: global norm of the gradient at
-    this update, before clipping. valid_loss: the validation loss, if early stopping computed it. seconds: training time since
-    the phase began. stopped: whether early stopping ended the phase.
+    loss: mean over the updates since the previous metrics. grad_norm: global norm of the gradient at this update, before
+    clipping. valid_loss: the validation loss, if early stopping computed it. seconds: training time since the phase began.
+    stopped: whether early stopping ended the phase.
     """
 
     update: int
@@ -50,10 +55,14 @@ class TrainingMetrics:
 class Training:
     """Training of one phase in place; it can be interrupted after any update and resumed later, bit for bit.
 
-    done: number of updates that the run made before this phase. The order of the data and the corruption depend on the run's
-    count of updates, so that arms share them. every: updates between two metrics. targets: function from indices to targets,
-    if the target is not the input. valid, valid_targets: validation data for early stopping. classes, head: number of classes
-    and linear head of a phase that learns labels (head None: a new one).
+    done: number of updates that the run made before this phase. Batches and corruption depend on `done` + update, so that arms
+    with the same seed see the same. every: updates between two metrics. targets: function from indices to targets, if the
+    target is not the input. valid, valid_targets: validation data for early stopping. classes, head: number of classes and
+    linear head of a phase that learns labels (head None: a new one).
+
+    Attributes: losses, of which the first `n_losses` are those since the last metrics. skipped: number of batches left out for a
+    non-finite loss or gradient; skipped_in_a_row: of the latest ones, without an update between them. rollbacks: number of
+    rollbacks; updates_rolled_back: number of updates that they undid; rollback_snapshot: the state that the next one restores.
     """
 
     def __init__(
@@ -80,16 +89,15 @@ class Training:
         self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes, head=head)
         named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
         self.params = {name: p for name, p in named.items() if p.requires_grad}
-        groups = rates(stack, phase, config, list(self.objective.parameters()))
+        groups = parameter_groups(stack, phase, config, list(self.objective.parameters()))
         self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
         device = next(iter(self.params.values())).device
-        self.losses = torch.zeros(
-            min(every, phase.updates), device=device
-        )  # read only for metrics, to avoid synchronising with the device in between
-        self.window = self.update = 0
-        self.skipped = self.in_a_row = self.rollbacks = self.lost = 0
+        # read only for metrics, to avoid synchronising with the device in between
+        self.losses = torch.zeros(min(every, phase.updates), device=device)
+        self.n_losses = self.update = 0
+        self.skipped = self.skipped_in_a_row = self.rollbacks = self.updates_rolled_back = 0
         self.buffers = Buffers(stack) if config.on_nonfinite == "skip-batch" else None
-        self.back: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.rollback_snapshot: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.last_loss = math.nan
         self.seconds = 0.0
         self.recalibrated = 0  # number of recalibration batches, set at the end of the phase
@@ -98,20 +106,20 @@ class Training:
         patience = config.patience_of(phase)
         self.stopping = EarlyStopping(stack, validation, patience) if patience and validation else None
 
-    def train(self, after: Callable[[], None] | None = None) -> Iterator[TrainingMetrics]:
+    def train(self, after_update: Callable[[], None] | None = None) -> Iterator[TrainingMetrics]:
         """Train to the end of the phase; yield metrics when the run's update count is a multiple of `every`, and at the end.
 
         Training pauses until the caller asks for the next metrics. Running statistics are recalibrated before the last ones
-        (see `recalibrate`). `after` is called after every update, and after its metrics; an exception from it ends the
-        training with the `state` of the last update. Raises Diverged if a loss or a gradient is NaN or infinite, unless
+        (see `recalibrate`). `after_update` is called after every update, and after its metrics; an exception from it ends
+        the training with the `state` of the last update. Raises Diverged if a loss or a gradient is NaN or infinite, unless
         `on_nonfinite` handles it.
         """
         config, phase = self.config, self.phase
         params = list(self.params.values())
         check_every = config.check_every or self.order.updates_per_epoch
         began, stopped = time.perf_counter(), False
-        if config.on_nonfinite == "rollback" and self.back is None:
-            self.back = self.snapshot()
+        if config.on_nonfinite == "rollback" and self.rollback_snapshot is None:
+            self.rollback_snapshot = self.snapshot()
         while self.update < phase.updates and not stopped:
             step = self.done + self.update
             index = self.order.batch(step)
@@ -124,23 +132,23 @@ class Training:
             lr = learning_rate(
                 config.lr_of(phase), config.schedule_of(phase), config.warmup, self.update, phase.updates
             )
-            lr /= LOWER**self.rollbacks
+            lr /= ROLLBACK_LR_DIVISOR**self.rollbacks
             if self.buffers and not finite(loss, params):
                 self.buffers.put_back()
                 self.optimiser.zero_grad()
                 self.skipped += 1
-                self.in_a_row += 1
+                self.skipped_in_a_row += 1
                 norm: Tensor | None = torch.zeros(())
             else:
                 norm = gradient_norm(params, config.clip) if config.clip or at_metrics or last else None
                 for group in self.optimiser.param_groups:
                     group["lr"] = lr * group["factor"]
                 self.optimiser.step()
-                self.losses[self.window] = loss.detach()
-                self.window += 1
-                self.in_a_row = 0
+                self.losses[self.n_losses] = loss.detach()
+                self.n_losses += 1
+                self.skipped_in_a_row = 0
             self.update += 1
-            if self.in_a_row == MOST_SKIPPED:
+            if self.skipped_in_a_row == MOST_SKIPPED:
                 raise Diverged(
                     f"{MOST_SKIPPED} batches in a row were left out {self.location(self.update, self.last_loss)}"
                 )
@@ -148,7 +156,7 @@ class Training:
             metrics = None
             try:
                 if self.stopping and (self.update % check_every == 0 or last):
-                    self.valid_loss = self.checked()
+                    self.valid_loss = self.compute_validation_loss()
                     stopped = self.stopping.over
                     if last or stopped:
                         self.stopping.restore()
@@ -159,19 +167,19 @@ class Training:
                     )
                 if last or stopped:
                     self.recalibrated = recalibrate(self.objective, self.inputs, self.targets, self.order)
-                    self.check_values()
+                    self.check_weights_finite()
             except Diverged as error:
                 self.roll_back(error)
                 stopped = False
                 continue
             self.seconds += time.perf_counter() - began
             if metrics is not None:
-                self.window, self.valid_loss, self.last_loss = 0, None, metrics.loss
+                self.n_losses, self.valid_loss, self.last_loss = 0, None, metrics.loss
                 yield replace(metrics, seconds=self.seconds)
-                if self.back is not None:
-                    self.back = self.snapshot()
-            if after is not None and not stopped:
-                after()
+                if self.rollback_snapshot is not None:
+                    self.rollback_snapshot = self.snapshot()
+            if after_update is not None and not stopped:
+                after_update()
             began = time.perf_counter()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -183,11 +191,11 @@ class Training:
             if value is not None
         }
         tensors |= {f"head/{name}": value for name, value in self.objective.state_dict().items()}
-        tensors["losses"] = self.losses[: self.window]
-        plain: dict[str, Any] = {name: getattr(self, name) for name in STATE}
-        if self.back is not None:
-            tensors |= {f"back/{name}": value for name, value in self.back[0].items()}
-            plain["back"] = self.back[1]
+        tensors["losses"] = self.losses[: self.n_losses]
+        plain: dict[str, Any] = {KEYS.get(name, name): getattr(self, name) for name in STATE}
+        if self.rollback_snapshot is not None:
+            tensors |= {f"back/{name}": value for name, value in self.rollback_snapshot[0].items()}
+            plain["back"] = self.rollback_snapshot[1]
         if self.stopping:
             tensors |= {f"best/{name}": value for name, value in self.stopping.state.items()}
             plain |= {
@@ -199,17 +207,17 @@ class Training:
     def restore(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
         """Resume from a `state`; the stack must have its weights already."""
         for name in STATE:
-            setattr(self, name, plain[name])
+            setattr(self, name, plain[KEYS.get(name, name)])
         if "back" in plain:
-            self.back = named("back/", tensors), plain["back"]
-        self.window = len(tensors["losses"])
-        self.losses[: self.window] = tensors["losses"]
-        self.objective.load_state_dict(named("head/", tensors))
+            self.rollback_snapshot = without_prefix("back/", tensors), plain["back"]
+        self.n_losses = len(tensors["losses"])
+        self.losses[: self.n_losses] = tensors["losses"]
+        self.objective.load_state_dict(without_prefix("head/", tensors))
         places = {id(p): k for k, p in enumerate(p for group in self.optimiser.param_groups for p in group["params"])}
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in named("optimiser/", tensors).items():
-            key, _, of = name.partition("/")
-            parameter = self.params[of]
+        for name, value in without_prefix("optimiser/", tensors).items():
+            key, _, parameter_name = name.partition("/")
+            parameter = self.params[parameter_name]
             # in the memory layout of the parameter, which fused optimisers require
             kept = torch.empty_like(parameter, requires_grad=False) if value.dim() else torch.empty_like(value)
             state.setdefault(places[id(parameter)], {})[key] = kept.copy_(value)
@@ -218,27 +226,30 @@ class Training:
         if self.stopping:
             best = plain["best"]
             self.stopping.best, self.stopping.waited = math.inf if best is None else best, plain["waited"]
-            self.stopping.state = named("best/", tensors)
+            self.stopping.state = without_prefix("best/", tensors)
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return a copy of the current state and the stack's weights, for a rollback."""
-        kept, self.back = self.back, None  # a snapshot does not contain another one
+        kept, self.rollback_snapshot = self.rollback_snapshot, None  # a snapshot does not contain another one
         tensors, plain = self.state()
-        self.back = kept
+        self.rollback_snapshot = kept
         tensors |= {f"stack/{name}": value for name, value in self.stack.state_dict().items()}
         return {name: value.detach().clone() for name, value in tensors.items()}, plain
 
     def roll_back(self, error: Diverged) -> None:
         """Restore the last snapshot with a lower learning rate; raises `error` if rollbacks are off or used up."""
-        if self.back is None or self.rollbacks == MOST_ROLLBACKS:
+        snapshot = self.rollback_snapshot
+        if snapshot is None or self.rollbacks == MOST_ROLLBACKS:
             raise error
-        rollbacks, lost = self.rollbacks + 1, self.lost + self.update - self.back[1]["update"]
-        seconds = self.seconds
-        self.stack.load_state_dict(named("stack/", self.back[0]))
-        self.restore(*self.back)
-        self.rollbacks, self.lost, self.seconds = rollbacks, lost, seconds
+        # these counts go on; all other state returns to that of the snapshot
+        rollbacks, seconds = self.rollbacks + 1, self.seconds
+        updates_rolled_back = self.updates_rolled_back + self.update - snapshot[1]["update"]
+        self.stack.load_state_dict(without_prefix("stack/", snapshot[0]))
+        self.restore(*snapshot)
+        self.rollbacks, self.updates_rolled_back, self.seconds = rollbacks, updates_rolled_back, seconds
         warnings.warn(
-            f"{error}: training resumes from update {self.update} with its learning rate divided by {LOWER**rollbacks:g}",
+            f"{error}: training resumes from update {self.update} with its learning rate divided by "
+            f"{ROLLBACK_LR_DIVISOR**rollbacks:g}",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -248,25 +259,25 @@ class Training:
 
         If all batches since then were left out, it is the loss of the last metrics.
         """
-        values = self.losses[: self.window].cpu()
+        values = self.losses[: self.n_losses].cpu()
         good = values.isfinite()
         last = values[good][-1].item() if good.any() else self.last_loss
         if not good.all():
-            first = self.update - self.window + int(good.long().argmin()) + 1
+            first = self.update - self.n_losses + int(good.long().argmin()) + 1
             raise Diverged(f"the loss became {values[~good][0].item()} {self.location(first, last)}")
         if not norm.isfinite():
             raise Diverged(f"the gradient became {norm.item()} {self.location(self.update, last)}")
         return values.double().mean().item() if len(values) else self.last_loss
 
-    def checked(self) -> float:
-        """Return the validation loss; Diverged if it is not finite, which would count as neither better nor worse."""
+    def compute_validation_loss(self) -> float:
+        """Return the validation loss; Diverged if it is not finite, which early stopping would take for no improvement."""
         assert self.stopping is not None
         loss = self.stopping.check()
         if not math.isfinite(loss):
             raise Diverged(f"the validation loss became {loss} {self.location(self.update, self.last_loss)}")
         return loss
 
-    def check_values(self) -> None:
+    def check_weights_finite(self) -> None:
         """Raise Diverged if weights or running statistics are not finite: no loss shows the effect of the last update."""
         if not all(bool(value.isfinite().all()) for value in self.stack.state_dict().values()):
             raise Diverged(
@@ -282,22 +293,22 @@ class Training:
 def fit(
     stack: StackedAutoencoder, phase: Phase, inputs: Inputs, config: Optimisation, **more: Any
 ) -> Iterator[TrainingMetrics]:
-    """Train a phase with these arguments of `Training`; yields its metrics."""
+    """Train a phase from start to end, with these arguments of `Training`; yields its metrics."""
     return Training(stack, phase, inputs, config, **more).train()
 
 
-def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors whose names begin with `prefix`, with the prefix removed."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def rates(
-    stack: StackedAutoencoder, phase: Phase, config: Optimisation, own: list[nn.Parameter]
+def parameter_groups(
+    stack: StackedAutoencoder, phase: Phase, config: Optimisation, head_params: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
     """Return parameter groups with a factor of the learning rate: 1, or less for lower stages in gradual unfreezing."""
     if not phase.layerwise_lr_decay:
         params = [p for p in stack.parameters() if p.requires_grad]
-        return [{"params": [*params, *own], "factor": 1.0}]
+        return [{"params": [*params, *head_params], "factor": 1.0}]
     return [
         {"params": list(stack.stages[k - 1].parameters()), "factor": config.rate_decay ** (k - phase.depth)}
         for k in range(phase.trainable[0], phase.depth + 1)

@@ -30,10 +30,12 @@ Codes = list[tuple[int, Tensor, Tensor]]
 class PhaseLoss(nn.Module):
     """The loss of `phase` for clean inputs [B, ...] at depth `phase.input_depth` and their targets.
 
-    The target is None if the phase reconstructs its input; images [B, C, H, W] if it reconstructs pixels through frozen
-    decoders; labels int64 [B] if it learns `classes`. In the last case a linear head (`head`; None: a new one) is trained,
-    the only parameters of this module, and decoders are not trained, not even by penalties. Corruption and random estimates
-    are drawn for the run's update `step`.
+    The target depends on `phase.target`. "input": None, because the phase reconstructs its input, which at depth 0 is the
+    images. "pixels": the images [B, C, H, W], which are reconstructed through frozen decoders. "labels": int64 [B].
+
+    A phase that learns labels trains a linear head, which holds the only parameters of this module. For such a phase the
+    constructor freezes the decoders of the trained stages, so that not even penalties train them. classes: number of outputs of
+    the head. head: the head (None: a new one). Corruption and random estimates are drawn for the run's update `step`.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class PhaseLoss(nn.Module):
                     self.head.to(device)
             for stage in stack.stages[phase.trainable[0] - 1 : phase.depth]:
                 stage.decoder.requires_grad_(False)
-        self.differentiates = any(PENALTIES[name].differentiates for name, _ in config.penalties)
+        self.needs_input_gradient = any(PENALTIES[name].differentiates for name, _ in config.penalties)
 
     @property
     def stack(self) -> StackedAutoencoder:
@@ -78,40 +80,45 @@ class PhaseLoss(nn.Module):
     def loss(self, clean: Tensor, target: Tensor | None, step: int, noisy: Corrupted) -> Tensor:
         """Return the mean loss over the batch, whose corrupted version is `noisy`, with penalties."""
         phase = self.phase
-        with twice_differentiable(self.differentiates):
+        with twice_differentiable(self.needs_input_gradient):
             if phase.local_loss == "alone":
                 return self.local_losses(clean, step, noisy)
             first = phase.input_depth + 1
             codes, switches = self.encode(noisy.x, first, phase.depth)
-            loss = self.reconstruction_loss(
+            loss = self.target_loss(
                 noisy, codes, switches, phase.depth, phase.target_depth, clean if target is None else target
             )
             codes = [(k, x, code) for k, x, code in codes if k >= phase.trainable[0]]
             loss = loss + self.penalties(codes, step)
             if phase.local_loss == "added":
                 for k, x, code in codes:
-                    # reuse the stage's code, unless its own input has to be corrupted as well
-                    own = noisy if k == first else self.corrupt(x, k, step)
-                    again = k > first and own.x is not x
+                    corrupted = noisy if k == first else self.corrupt(x, k, step)
+                    # stage k > first: encode again only if its input is corrupted
+                    is_encoded_again = k > first and corrupted.x is not x
                     with frozen_statistics(self.stack.stages[k - 1]):
-                        part, at = self.encode(own.x, k, k) if again else ([(k, x, code)], switches)
-                        local = self.reconstruction_loss(own, part, at, k, k - 1, clean if k == first else x)
+                        local_codes, local_switches = (
+                            self.encode(corrupted.x, k, k) if is_encoded_again else ([(k, x, code)], switches)
+                        )
+                        local = self.target_loss(
+                            corrupted, local_codes, local_switches, k, k - 1, clean if k == first else x
+                        )
                     loss = loss + self.config.local_weight * local
             return loss
 
     def local_losses(self, clean: Tensor, step: int, noisy: Corrupted) -> Tensor:
-        """Return the sum of the losses of all trained stages, each on its current input, without gradients between them."""
+        """Return the sum of the losses of all trained stages, each on the current code of the stage below.
+
+        No gradient passes from a stage to the one below.
+        """
         total, stack = torch.zeros((), device=clean.device), self.stack
         for k in range(self.phase.trainable[0], self.phase.depth + 1):
             if k > self.phase.trainable[0]:
                 noisy = self.corrupt(clean, k, step)
             codes, switches = self.encode(noisy.x, k, k)
-            total = (
-                total + self.reconstruction_loss(noisy, codes, switches, k, k - 1, clean) + self.penalties(codes, step)
-            )
+            total = total + self.target_loss(noisy, codes, switches, k, k - 1, clean) + self.penalties(codes, step)
             if k < self.phase.depth:
                 is_corrupted = any(self.config.levels_at(k - 1))
-                # each batch must enter the running statistics once, by the pass that the stage was trained on
+                # do not update batch-norm statistics a second time for this batch
                 with torch.no_grad(), frozen_statistics(stack.stages[k - 1]):
                     clean = stack.stages[k - 1].encode(clean) if is_corrupted else codes[0][2].detach()
         return total
@@ -119,7 +126,7 @@ class PhaseLoss(nn.Module):
     def encode(self, x: Tensor, first: int, last: int) -> tuple[Codes, Switches]:
         """Encode x by stages `first` to `last`; return the codes of all of them, and the masks of pooling stages."""
         stack, codes, switches = self.stack, Codes(), Switches()
-        if self.differentiates and not x.requires_grad:
+        if self.needs_input_gradient and not x.requires_grad:
             # a view, because torch's FLOP counter does not support gradients with respect to a leaf
             x = x.detach().requires_grad_().view_as(x)
         for k in range(first, last + 1):
@@ -128,20 +135,24 @@ class PhaseLoss(nn.Module):
             x = code
         return codes, switches
 
-    def reconstruction_loss(
-        self, noisy: Corrupted, codes: Codes, switches: Switches, last: int, stop: int, target: Tensor
+    def target_loss(
+        self, noisy: Corrupted, codes: Codes, switches: Switches, from_depth: int, to_depth: int, target: Tensor
     ) -> Tensor:
-        """Return the mean loss of the last code, decoded from depth `last` to `stop`, or classified, against `target`."""
+        """Return the mean loss of the last of `codes` for `target`, a scalar.
+
+        It is the cross-entropy of the head if the phase learns labels, else the loss of the reconstruction that is decoded from
+        `from_depth` to `to_depth`.
+        """
         code = codes[-1][2]
         if self.head is not None:
             return F.cross_entropy(self.head(code.flatten(1)), target)
-        if self.config.winner_take_all and (last == self.phase.depth or self.phase.local_loss == "alone"):
+        if self.config.winner_take_all and (from_depth == self.phase.depth or self.phase.local_loss == "alone"):
             code = WINNER_TAKE_ALL[self.config.winner_take_all].of(code, self.config.winner_take_all_rate)
         # detached: a gradient through the target would draw the stages below to codes that are easy to reconstruct
         linear, activation, target, loss = (
-            *self.reconstruct(code, last, stop, switches),
+            *self.reconstruct(code, from_depth, to_depth, switches),
             target.detach(),
-            self.loss_at(stop),
+            self.loss_at(to_depth),
         )
         if self.config.emphasis:
             return emphasised(loss.of(activation(linear), target), noisy.hit, *self.config.emphasis).mean()
@@ -149,21 +160,23 @@ class PhaseLoss(nn.Module):
             return rectified_mse(linear, target)
         return loss.mean(activation(linear), target)
 
-    def loss_at(self, stop: int) -> Loss:
-        """Return the reconstruction loss at depth `stop`."""
-        return LOSSES[self.config.loss_at(stop)]
+    def loss_at(self, depth: int) -> Loss:
+        """Return the loss of a reconstruction at `depth`."""
+        return LOSSES[self.config.loss_at(depth)]
 
-    def reconstruct(self, code: Tensor, depth: int, stop: int, switches: Switches) -> tuple[Tensor, nn.Module]:
-        """Decode a code from `depth` to `stop` without the last activation; return it and the activation for the loss."""
+    def reconstruct(self, code: Tensor, from_depth: int, to_depth: int, switches: Switches) -> tuple[Tensor, nn.Module]:
+        """Decode a code without the last activation; return the result and the activation that the loss applies to it."""
         stack = self.stack
-        linear = self.loss_at(stop).logits or (self.config.linear_decoder and self.phase.single)
-        activation = nn.Identity() if linear else stack.stages[stop].decoder[-1]
-        return stack.decode(code, depth, stop=stop, switches=switches, linear=True), activation
+        linear = self.loss_at(to_depth).logits or (self.config.linear_decoder and self.phase.is_local)
+        activation = nn.Identity() if linear else stack.stages[to_depth].decoder[-1]
+        return stack.decode(code, from_depth, stop=to_depth, switches=switches, linear=True), activation
 
-    def reconstruction_losses(self, code: Tensor, target: Tensor, depth: int, stop: int, switches: Switches) -> Tensor:
-        """Return the loss of each example [B] for a code decoded from `depth` to `stop`."""
-        output, activation = self.reconstruct(code, depth, stop, switches)
-        return per_example(self.loss_at(stop).of(activation(output), target))
+    def reconstruction_loss_per_example(
+        self, code: Tensor, target: Tensor, from_depth: int, to_depth: int, switches: Switches
+    ) -> Tensor:
+        """Return the loss of the reconstruction of each example [B], decoded from `from_depth` to `to_depth`."""
+        output, activation = self.reconstruct(code, from_depth, to_depth, switches)
+        return per_example(self.loss_at(to_depth).of(activation(output), target))
 
     def corrupt(self, clean: Tensor, stage: int, step: int) -> Corrupted:
         """Return the clean input of stage `stage`, corrupted for update `step`."""
@@ -182,7 +195,7 @@ class PhaseLoss(nn.Module):
                 total = total + weight * PENALTIES[name].of(self.stack.stages[k - 1], x, code, drawn)
         return total
 
-    def per_example(self, clean: Tensor, target: Tensor | None) -> Tensor:
+    def loss_per_example(self, clean: Tensor, target: Tensor | None) -> Tensor:
         """Return the loss of each example [B] without corruption, emphasis, penalties, winner-take-all and added local losses.
 
         Early stopping and the recalibration of running statistics use it.
@@ -191,15 +204,15 @@ class PhaseLoss(nn.Module):
         if phase.local_loss == "alone":
             total = torch.zeros(len(clean), device=clean.device)
             for k in range(phase.trainable[0], phase.depth + 1):
-                code, at = stack.stages[k - 1].encode_with_switches(clean)
-                total = total + self.reconstruction_losses(code, clean, k, k - 1, {k: at})
+                code, mask = stack.stages[k - 1].encode_with_switches(clean)
+                total = total + self.reconstruction_loss_per_example(code, clean, k, k - 1, {k: mask})
                 clean = code
             return total
         code, switches = stack.encode_with_switches(clean, phase.depth, start=phase.input_depth)
         if self.head is not None:
             assert target is not None
             return F.cross_entropy(self.head(code.flatten(1)), target, reduction="none")
-        return self.reconstruction_losses(
+        return self.reconstruction_loss_per_example(
             code, clean if target is None else target, phase.depth, phase.target_depth, switches
         )
 

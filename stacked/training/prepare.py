@@ -43,28 +43,29 @@ def examples_of(
 ) -> tuple[Examples, Examples]:
     """Return the training examples of `phase` (the first `most` of them) and its validation examples.
 
-    These are all images, or for a phase that learns labels those of its label budget.
+    A phase that learns labels is trained on the images of its label budget and validated on all validation images with a label.
+    Any other phase uses all images.
     """
 
     def part(split: Split, rows: Tensor | None) -> Examples:
         labels = split.labels if rows is None else split.labels[rows]
         return Examples(Images.near(split.images, device, rows), labels)
 
-    train, valid, first, others = splits.train, splits.valid, None, None
+    train, valid, train_rows, valid_rows = splits.train, splits.valid, None, None
     if phase.target == "labels":
-        first = label_subset(train.labels, spec.optimisation.labels, spec.seed)[:most]
-        others = label_subset(valid.labels, None, spec.seed)
+        train_rows = label_subset(train.labels, spec.optimisation.labels, spec.seed)[:most]
+        valid_rows = label_subset(valid.labels, None, spec.seed)
     elif most is not None:
-        first = torch.arange(len(train))[:most]
-    return part(train, first), part(valid, others)
+        train_rows = torch.arange(len(train))[:most]
+    return part(train, train_rows), part(valid, valid_rows)
 
 
 @dataclass
 class PreparedPhase:
     """A phase that is ready to be trained.
 
-    phase: the phase with the number of updates to make. order: the order of its batches. cache: whether codes of frozen
-    stages are kept. `inputs` are computed on first access.
+    phase: the phase with the number of updates to make. order: the order of its batches. cache: where the codes of frozen stages
+    come from: memory, or computed again for each batch. `inputs` are computed on first access.
     """
 
     stack: StackedAutoencoder
@@ -76,15 +77,15 @@ class PreparedPhase:
     @cached_property
     def inputs(self) -> Inputs:
         """The inputs of the phase, by index."""
-        return self.of(self.examples.images, self.cache.mode)
+        return self.inputs_of(self.examples.images, self.cache.mode)
 
     @property
     def targets(self) -> Targets | None:
         """The targets of the phase by index, or None if the target is the input."""
         return self.examples.targets(self.phase, next(self.stack.parameters()).device)
 
-    def of(self, images: Inputs, mode: str) -> Inputs:
-        """Return the inputs of the phase for other images."""
+    def inputs_of(self, images: Inputs, mode: str) -> Inputs:
+        """Return the inputs of the phase for other images. mode: that of a `CodeCache`."""
         return inputs(self.stack, self.phase.input_depth, images, mode, self.order.size)
 
 

@@ -1,6 +1,6 @@
-"""Training of a stack through its phases, without splits, measurements or records.
+"""Train a stack through its phases.
 
-A run adds an `Observer` that measures, records and saves checkpoints.
+Measuring, recording and checkpoints are not part of it: a run adds them through `TrainingHooks`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from stacked.training.fit import Training, TrainingMetrics
 from stacked.training.prepare import Examples, PreparedPhase, prepare_phase
 from stacked.util.checks import need
 
-After = Callable[[Phase, StackedAutoencoder], None]
-#: updates between two metrics; each one waits for the device
+PhaseCallback = Callable[[Phase, StackedAutoencoder], None]
+#: updates between two metrics; each one synchronises with the GPU
 EVERY = 100
 
 
-class Values:
+class FloatInputs:
     """Inputs that are floats [N, ...] in memory."""
 
     def __init__(self, values: Tensor) -> None:
@@ -44,8 +44,8 @@ class Values:
         return len(self.values)
 
 
-class PhaseObserver:
-    """Receives the events of one phase; this base class ignores them."""
+class PhaseHooks:
+    """Called at the events of one phase; this base class does nothing."""
 
     def begin(self, training: Training) -> None:
         """Called when the training of the phase is set up, before its first update."""
@@ -57,14 +57,17 @@ class PhaseObserver:
         """Called with the metrics of training, every `every` updates."""
 
 
-class Observer:
-    """Receives the events of a training, and decides from where to resume; this base class trains everything."""
+class TrainingHooks:
+    """Called at the events of a training; also sets the lengths of phases and where to resume.
+
+    This base class does nothing at events, keeps the lengths and trains from the start.
+    """
 
     #: number of updates made before training starts or resumes
     done = 0
 
-    def updates(self, number: int, phase: Phase, examples: Examples) -> int:
-        """Return the number of updates of phase `number` (from 1)."""
+    def n_updates(self, number: int, phase: Phase, examples: Examples) -> int:
+        """Return the number of updates that phase `number` (from 1) is trained for."""
         return phase.updates
 
     def is_inside(self, number: int) -> bool:
@@ -75,9 +78,9 @@ class Observer:
         """Called when the stack is prepared for phase `number`, which may have no updates."""
 
     @contextmanager
-    def phase(self, number: int, prepared: PreparedPhase) -> Iterator[PhaseObserver]:
-        """Context around the training of phase `number`; yields the observer of its events."""
-        yield PhaseObserver()
+    def phase(self, number: int, prepared: PreparedPhase) -> Iterator[PhaseHooks]:
+        """Context around the training of phase `number`; yields the hooks of its events."""
+        yield PhaseHooks()
 
     def ended(self, number: int, phase: Phase) -> None:
         """Called when phase `number` has ended."""
@@ -89,29 +92,29 @@ def train_phases(
     phases: list[Phase],
     examples: Callable[[Phase], tuple[Examples, Examples | None]],
     device: torch.device,
-    observer: Observer,
+    hooks: TrainingHooks,
     *,
-    first: int = 1,
+    first_phase: int = 1,
     classes: int = 0,
     codes: str = "auto",
     every: int = EVERY,
 ) -> None:
-    """Train `stack` in place through `phases`, from number `first` on, and grow it to its full depth.
+    """Train `stack` in place through `phases`, from number `first_phase` (from 1) on, and grow it to its full depth.
 
     examples: function from a phase to its training and validation examples. every: updates between two metrics. Raises Diverged
     if a loss is not finite.
     """
-    config, done = spec.optimisation, observer.done
-    for number, phase in enumerate(phases[first - 1 :], start=first):
+    config, done = spec.optimisation, hooks.done
+    for number, phase in enumerate(phases[first_phase - 1 :], start=first_phase):
         train, valid = examples(phase)
-        updates = observer.updates(number, phase, train) if phase.updates else 0
+        updates = hooks.n_updates(number, phase, train) if phase.updates else 0
         phase = dataclasses.replace(phase, updates=updates)
-        prepared = prepare_phase(stack, spec, phase, train, device, codes=codes, resumed=observer.is_inside(number))
-        observer.prepared(number, prepared)
+        prepared = prepare_phase(stack, spec, phase, train, device, codes=codes, resumed=hooks.is_inside(number))
+        hooks.prepared(number, prepared)
         if phase.updates:
             with (
                 Bar(phase.name, phase.updates, "updates", ends=True) as bar,
-                observer.phase(number, prepared) as phase_observer,
+                hooks.phase(number, prepared) as phase_hooks,
             ):
                 validation = valid if config.patience_of(phase) else None
                 training = Training(
@@ -123,35 +126,35 @@ def train_phases(
                     seed=spec.seed,
                     done=done,
                     every=every,
-                    valid=prepared.of(validation.images, "recompute") if validation else None,
+                    valid=prepared.inputs_of(validation.images, "recompute") if validation else None,
                     targets=prepared.targets,
                     valid_targets=validation.targets(phase, device) if validation else None,
                     classes=classes,
                 )
-                phase_observer.begin(training)
+                phase_hooks.begin(training)
                 bar.resume(training.update)
-                for metrics in training.train(counted(bar, training, phase_observer.after_update)):
+                for metrics in training.train(with_progress(bar, training, phase_hooks.after_update)):
                     bar.to(metrics.update, metrics.loss)
-                    phase_observer.metrics(metrics)
+                    phase_hooks.metrics(metrics)
             done += training.update
-        observer.ended(number, phase)
+        hooks.ended(number, phase)
     grow(stack, spec, spec.stack.depth, device)
 
 
-def counted(bar: Bar, training: Training, after: Callable[[], None]) -> Callable[[], None]:
-    """Return what is called after every update: it shows the update on the bar and then calls `after`."""
+def with_progress(bar: Bar, training: Training, after_update: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that shows the update of `training` on the bar and then calls `after_update`."""
 
-    def count() -> None:
+    def show_and_call() -> None:
         bar.to(training.update)
-        after()
+        after_update()
 
-    return count
+    return show_and_call
 
 
-class _After(Observer):
+class _CallAfterPhases(TrainingHooks):
     """Calls a function at the end of every phase with updates."""
 
-    def __init__(self, stack: StackedAutoencoder, after: After) -> None:
+    def __init__(self, stack: StackedAutoencoder, after: PhaseCallback) -> None:
         self.stack, self.after = stack, after
 
     def ended(self, number: int, phase: Phase) -> None:
@@ -161,11 +164,16 @@ class _After(Observer):
 
 @own_settings()
 def pretrain(
-    spec: RunSpec, images: Inputs, shape: Shape, *, device: str = "cpu", after: After = lambda phase, stack: None
+    spec: RunSpec,
+    images: Inputs,
+    shape: Shape,
+    *,
+    device: str = "cpu",
+    after: PhaseCallback = lambda phase, stack: None,
 ) -> StackedAutoencoder:
     """Train a stack on `images`, each of `shape`, through the phases of `spec`, and return it in eval mode.
 
-    images: floats by index, as `Images` or `Values` return them. The data, evaluation and classification parts of the spec
+    images: floats by index, as `Images` or `FloatInputs` return them. The data, evaluation and classification parts of the spec
     are ignored. after: called with each phase and the stack when the phase has ended. Raises InputError for a spec that
     learns labels or stops early, which needs labels or validation images (use `stacked.run`), and Diverged if a loss is not
     finite.
@@ -178,5 +186,6 @@ def pretrain(
     if any(phase.updates for phase in phases):
         check_batch(spec.stack, shape, config.batch_size, order.n)
     stack, examples = StackedAutoencoder(shape), Examples(images)
-    train_phases(stack, spec, phases, lambda _: (examples, None), device_of(device), _After(stack, after))
+    hooks = _CallAfterPhases(stack, after)
+    train_phases(stack, spec, phases, lambda _: (examples, None), device_of(device), hooks)
     return stack.eval()

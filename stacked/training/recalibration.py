@@ -47,5 +47,5 @@ def recalibrate(objective: PhaseLoss, inputs: Inputs, targets: Targets | None, o
     if count:
         with cumulative_statistics(trained_norms(stack.train(), phase)):
             for index in map(order.batch, range(count)):
-                objective.per_example(inputs(index), targets(index) if targets else None)
+                objective.loss_per_example(inputs(index), targets(index) if targets else None)
     return count

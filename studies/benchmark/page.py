@@ -59,7 +59,7 @@ def ending(study: Benchmark, out: Path) -> str:
 
 
 def block(study: Benchmark, out: Path, root: Path) -> str:
-    """Return the block of the record in `out` for the index of records in the folder `root`, as Markdown."""
+    """Return the section of the record in `out` for results/README.md, as Markdown. root: the folder of that file."""
     rows, link = load(out, LOAD), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     parts = [
         f"[![measurements relative to their targets]({link}/figures/targets.png)]({link}/README.md)",

@@ -104,7 +104,7 @@ class BenchmarkSession(MeasurementSession):
         return True
 
     def block(self, root: Path) -> str:
-        """Return the block of this record for the index of records in the folder `root`, as Markdown."""
+        """Return this record's section for results/README.md, as Markdown. root: the folder of that file."""
         return page.block(self.study, self.out, root)
 
     def end(self) -> int:

@@ -25,9 +25,9 @@ class Arm:
 
     policy: name of the policy ("": the name of the arm). changes: plain values by dotted field name, such as
     {"optimisation.optimiser": "sgd", "stack.init": "uniform"}. own_budget: whether the arm keeps the budget of the study;
-    otherwise it has the same cost as the study's `measure_of` arm. search: search space of tuning, in addition to that of the
-    study. tuned: whether the arm is tuned. tuned_by: measure on validation images by which its trials are compared ("": that
-    of the study).
+    otherwise it has the same cost as the study's `budget_arm`. search: search space of tuning, in addition to that of the
+    study. tuned: whether the arm is tuned. tuning_measure: measure on validation images by which its trials are compared
+    ("": that of the study).
     """
 
     name: str
@@ -36,12 +36,12 @@ class Arm:
     own_budget: bool = False
     search: Search = field(default_factory=dict)
     tuned: bool = True
-    tuned_by: str = ""
+    tuning_measure: str = ""
 
     def spec(self, base: RunSpec) -> RunSpec:
         """Return the spec of this arm, whose seed and budget are still those of `base`; InputError if it is not valid."""
         try:
-            return dataclasses.replace(base, policy=self.grows_by, **self.parts(base))
+            return dataclasses.replace(base, policy=self.policy_name, **self.parts(base))
         except InputError as error:
             raise InputError(f"arm {self.name!r}: {error}") from error
 
@@ -50,12 +50,12 @@ class Arm:
         return dataclasses.replace(self, changes={**self.changes, **values})
 
     @property
-    def grows_by(self) -> str:
-        """The name of its policy."""
+    def policy_name(self) -> str:
+        """The name of its policy: `policy`, or the name of the arm."""
         return self.policy or self.name
 
-    def trains(self, base: RunSpec) -> bool:
-        """Return whether the arm is valid with the spec `base`."""
+    def is_valid_for(self, base: RunSpec) -> bool:
+        """Return whether the arm's changes to `base` give a valid spec."""
         try:
             self.spec(base)
         except InputError:

@@ -12,9 +12,9 @@ class Claim:
     """A claim on a metric of an arm: its value, or its order or equality relative to another arm.
 
     text: the claim, with its table or figure. arm: the arm. metric: a column of the rows. Exactly one of `paper`, `against` and
-    `stays_at` is given. paper: the value as the paper prints it. against: the arm, "pca" or "mean image" whose value is
-    higher than that of `arm`, or lower if `higher` is True. stays_at: the arm or reference from whose value `arm` differs by
-    less than the fraction `margin`.
+    `stays_at` is given. paper: the value as the paper prints it. against: an arm, "pca" or "mean image"; `arm` is claimed lower
+    than `against`, or higher if `higher` is True. stays_at: the arm or reference from whose value `arm` differs by less than the
+    fraction `margin`.
 
     plus_minus: the ± of the paper, in the same unit. images: number of test images of the paper, which determines the margin of
     an accuracy without ±. differs: differences between the paper's setting and ours. data: dataset of the paper; runs on other

@@ -30,6 +30,6 @@ class Context:
     out: Path
 
 
-#: function of the session's context (a Context if the study has data) and a seed that yields the measurements of a method; it
-#: raises InputError, before the first measurement, if it cannot run
+#: Function (context, seed) that yields the measurements of a method. The context is that of the session, a `Context` if the study
+#: has data. If the method cannot run, the function raises InputError before the first measurement.
 Method: TypeAlias = Callable[[Any, int], Iterable[Measurement]]

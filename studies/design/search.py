@@ -18,14 +18,14 @@ class LogRange:
     low: float
     high: float
 
-    def at(self, place: float) -> float:
+    def at(self, position: float) -> float:
         """Return the number at a position from 0 (`low`) to 1 (`high`)."""
-        return float(f"{self.low * (self.high / self.low) ** place:.3g}")
+        return float(f"{self.low * (self.high / self.low) ** position:.3g}")
 
     def edge(self, value: float) -> str:
         """Return "low" or "high" for a number in the outer tenth of the range, else ""."""
-        place = math.log(value / self.low) / math.log(self.high / self.low)
-        return "low" if place < EDGE else "high" if place > 1 - EDGE else ""
+        position = math.log(value / self.low) / math.log(self.high / self.low)
+        return "low" if position < EDGE else "high" if position > 1 - EDGE else ""
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}, logarithmic"
@@ -38,9 +38,9 @@ class Times:
     low: float
     high: float
 
-    def of(self, own: float) -> LogRange:
-        """Return the range for the default value `own`."""
-        return LogRange(own * self.low, own * self.high)
+    def of(self, default: float) -> LogRange:
+        """Return the range for a default value."""
+        return LogRange(default * self.low, default * self.high)
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Among:
 
     values: tuple[Any, ...]
 
-    def at(self, place: float) -> Any:
+    def at(self, position: float) -> Any:
         """Return the value at a position from 0 (the first) to 1 (the last)."""
-        return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
+        return self.values[min(int(position * len(self.values)), len(self.values) - 1)]
 
     def edge(self, value: Any) -> str:
         """Return "low" or "high" for the smallest or largest number, else ""; strings have no edge."""
@@ -63,14 +63,15 @@ class Among:
         return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in self.values)
 
 
-#: a search space: ranges by dotted field name, as {"optimisation.lr": LogRange(1e-3, 1e-1)}
-Space: TypeAlias = Mapping[str, LogRange | Among]
-#: a search space that may contain factors of default values, which depend on the command line
+#: A search space as a study defines it: ranges by dotted field name, as {"optimisation.lr": LogRange(1e-3, 1e-1)}. A range may be
+#: a factor of the field's default value, which depends on the arm and the command line.
 Search: TypeAlias = Mapping[str, LogRange | Among | Times]
+#: The search space of an arm, as trials draw from it: `Search` with every `Times` replaced by its range.
+Space: TypeAlias = Mapping[str, LogRange | Among]
 
 
-def places(fields: Sequence[str], trials: int, seed: int) -> list[dict[str, float]]:
-    """Return a position from 0 to 1 for every field, for each trial: the points of a scrambled Sobol sequence.
+def sobol_points(fields: Sequence[str], trials: int, seed: int) -> list[dict[str, float]]:
+    """Return a point for each trial, with a position from 0 to 1 for every field, from a scrambled Sobol sequence.
 
     The points cover the space more evenly than independent draws. A longer sequence starts with the points of a shorter one, so
     that trials can be added later.

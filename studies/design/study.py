@@ -13,14 +13,14 @@ from stacked.cli.command import called
 class Session(ABC):
     """One call of the command of a study with parsed arguments; the methods are called in the order of their definition.
 
-    out: the folder of the record. is_recording: whether the record is being made, so that an interruption leaves what is done.
+    out: the folder of the record. is_recording: True once results may have been written, which an interruption leaves.
     """
 
     out: Path
     is_recording: bool = False
 
     def begin(self) -> int | None:
-        """Load and check everything before the folder is changed; return the exit code if no record is to be made."""
+        """Load and check everything before the folder is changed. Return None to go on, or the code to exit with."""
         return None
 
     @abstractmethod
@@ -29,7 +29,10 @@ class Session(ABC):
 
     @abstractmethod
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
-        """Measure what is missing, and yield after each row; return, or raise Interrupted, once `stop` returns True."""
+        """Measure what is missing, and yield after each row.
+
+        Once `stop` returns True, it ends early: it returns or raises Interrupted, which the caller handles alike.
+        """
 
     @abstractmethod
     def report(self, command: str) -> bool:
@@ -37,7 +40,7 @@ class Session(ABC):
 
     @abstractmethod
     def block(self, root: Path) -> str:
-        """Return the block of this record for the index of records in the folder `root`, as Markdown."""
+        """Return this record's section for results/README.md, as Markdown. root: the folder of that file."""
 
     @abstractmethod
     def end(self) -> int:

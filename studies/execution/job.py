@@ -32,8 +32,8 @@ class Job:
     """One run of a study, as it is sent to a worker process.
 
     spec: what is trained. arm: name of the arm. study: name and configuration of the study. experiment: MLflow experiment.
-    colour: of the run in MLflow. given: options of the command line. threads: number of threads. tags: further tags of its run in
-    MLflow. arms: the order of the arms in the record. data: digest of the data of the record ("": any data).
+    tags: further tags of the run in MLflow. given: options of the command line. threads: number of threads. arms: the order of
+    the arms in the record. data: digest of the data of the record ("": any data).
     """
 
     spec: RunSpec
@@ -116,8 +116,9 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
         NOTE: of_run(spec),
         **job.tags,
     }
-    # waits longer than a worker lives after the death of its parent
+    # a worker of a killed study needs up to about GRACE_SECONDS to release the folder
     with held(folder, wait=2 * GRACE_SECONDS):
+        # `set_aside` renames the folder, so that the run starts anew; a copy from a record (`was_replayed`) cannot be resumed
         if not given.resume or was_replayed(store, folder):
             set_aside(store, folder)
         tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))

@@ -12,19 +12,20 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from ctypes import c_bool
+from functools import partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawValue
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from stacked.data.shared import Place, shared
+from stacked.data.shared import shared
 from stacked.runtime.interruption import Interruption
-from stacked.runtime.time_left import Runs
+from stacked.runtime.time_left import RunProgress
 from stacked.util.checks import need
 from stacked.util.errors import Interrupted
 from studies.execution.job import GRACE_SECONDS, Job, Row, record_failure, run_job
 from studies.execution.shared_text import SharedText
-from studies.execution.worker import Flag, run_in_worker, start_worker
+from studies.execution.worker import run_in_worker, start_worker
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -41,23 +42,24 @@ def run_jobs(
     Each run records its own row. If `stop` returns True, the runs in progress write a checkpoint and end, and Interrupted is
     raised. A run whose process was killed continues in another process; if that is killed as well, the run counts as failed.
     """
-    kinds = [job.arm for job in jobs]
+    arms = [job.arm for job in jobs]  # runs of an arm take about as long
     if processes == 1 or len(jobs) < 2:
-        with Runs(kinds) as runs:
+        with RunProgress(arms) as progress:
             for job in jobs:
                 if stop():
                     raise Interrupted("stopped as asked")
-                number = runs.begin(job.label, job.arm)
+                number = progress.begin(job.label, job.arm)
                 row = run_job(job, splits, stop)
-                runs.end(number, counts=row["status"] == "finished")
+                progress.end(number, counts=row["status"] == "finished")
                 yield row
         return
     waiting, deaths, started = deque(jobs), Counter[str](), RawValue(c_bool, False)
     texts = SharedText(processes)
-    with shared(splits) as place, Runs(kinds, at_once=processes, others=texts.read) as runs:
+    with shared(splits) as place, RunProgress(arms, at_once=processes, worker_texts=texts.read) as progress:
+        start = partial(start_worker, parent=os.getpid(), place=place, started=started, texts=texts)
         while waiting:
             lost: list[Job] = []
-            yield from run_in_pool(waiting, lost, runs, processes, (place, started, texts), stop)
+            yield from run_in_pool(waiting, lost, progress, processes, start, stop)
             need(
                 not lost or started.value,
                 "no worker process could be started: a script must call the study below `if __name__ == '__main__':`; or give "
@@ -75,17 +77,17 @@ def run_jobs(
 def run_in_pool(
     waiting: deque[Job],
     lost: list[Job],
-    runs: Runs,
+    progress: RunProgress,
     processes: int,
-    shares: tuple[Place, Flag, SharedText],
+    start: Callable[[], None],
     stop: Callable[[], bool],
 ) -> Iterator[Row]:
     """Run jobs from `waiting` in a pool of processes and yield their rows; if a process dies, append its jobs to `lost`.
 
-    shares: what a worker process gets from this one, the last three arguments of `start_worker`.
+    start: called first in each process, to make it a worker.
     """
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawning, initializer=start_worker, initargs=(os.getpid(), *shares)) as pool:
+    with ProcessPoolExecutor(processes, spawning, initializer=start) as pool:
         running: dict[Future[Row], tuple[Job, int]] = {}
         broken = False
         try:
@@ -95,7 +97,7 @@ def run_in_pool(
                         with importable_main():
                             future = pool.submit(run_in_worker, waiting[0])
                         job = waiting.popleft()
-                        running[future] = job, runs.begin(job.label, job.arm)
+                        running[future] = job, progress.begin(job.label, job.arm)
                 except BrokenProcessPool:
                     broken = True
                 for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
@@ -105,11 +107,11 @@ def run_in_pool(
                     except BrokenProcessPool:
                         broken = True
                         lost.append(job)
-                        runs.lost(number)
+                        progress.lost(number)
                         continue
-                    runs.end(number, counts=row["status"] == "finished")
+                    progress.end(number, counts=row["status"] == "finished")
                     yield row
-                runs.refresh()
+                progress.refresh()
             if stop() and (running or waiting):
                 raise Interrupted("stopped as asked")
         except BaseException:

@@ -1,4 +1,4 @@
-"""What worker processes say of their progress, in memory that they share with the process that shows it."""
+"""Progress messages of worker processes, in shared memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZE = 160
 
 
 class SharedText:
-    """A text of each of so many processes, without a lock, which could die with one of them.
+    """One text per process. There is no lock, because a killed process could leave it locked.
 
     A text that is read while it is written may be garbled; it is replaced soon.
     """
@@ -23,12 +23,12 @@ class SharedText:
     def write(self, text: str) -> None:
         """Replace the text of this process."""
         number = multiprocessing.current_process().name.rpartition("-")[2]
-        place = int(number) % self.processes if number.isdigit() else 0
+        slot = int(number) % self.processes if number.isdigit() else 0
         content = text.encode()[:SIZE].ljust(SIZE, b"\0")
-        memoryview(self.memory).cast("B")[SIZE * place : SIZE * (place + 1)] = content
+        memoryview(self.memory).cast("B")[SIZE * slot : SIZE * (slot + 1)] = content
 
     def read(self) -> list[str]:
-        """The texts that are not empty."""
+        """Return the texts that are not empty."""
         every = bytes(self.memory)
         texts = (every[start : start + SIZE].rstrip(b"\0") for start in range(0, len(every), SIZE))
         return [text.decode(errors="ignore") for text in texts if text]

@@ -25,9 +25,9 @@ Flag: TypeAlias = c_bool
 def prepare_worker(parent: int, place: Place | None = None) -> None:
     """Make this process a worker: it ignores SIGINT, which the parent handles, and ends when the parent dies.
 
-    place: location of the shared data. They are opened now, because the parent may end before they are used. SIGTERM is handled
-    during a run only: a worker that waits for a job holds the lock of the queue, and if it died the other workers would wait
-    for ever.
+    place: location of the shared data, which are opened here, because the parent may end before they are used. SIGTERM is
+    handled during a run only: a worker that waits for a job holds the lock of the queue, and if it died the other workers would
+    wait forever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -43,49 +43,51 @@ def budgets(
     splits: Splits,
     arms: Sequence[Arm],
     equal: str,
-    measure_of: Arm,
+    budget_arm: Arm,
     device: str = "cpu",
     threads: int = 1,
 ) -> dict[str, Budget]:
-    """Return the budget of each arm in updates: `measure_of` has the budget of `base`, every other arm the same cost.
+    """Return the budget of each arm in updates: `budget_arm` has the budget of `base`, every other arm the same cost.
 
     equal: the cost that is made equal: "flops" (counted), "updates" or "seconds". Seconds are measured on this machine with
     `threads` threads, while no other run is in progress; they depend on the machine, and are only nearly equal if several runs
     are trained at a time. An arm keeps the proportions between its stages. An arm that makes no updates keeps the budget of
-    `base`. Raises InputError if the cost of an arm does not grow with its budget, or cannot reach that of `measure_of`.
+    `base`. Raises InputError if the cost of an arm does not grow with its budget, or cannot reach that of `budget_arm`.
     """
 
-    def cost_of(arm: Arm) -> tuple[Updates, Callable[[Updates], float]]:
-        # with the policy of `base`: `measure_of` itself need not be an arm that can be trained with these losses
+    def given_updates_and_cost(arm: Arm) -> tuple[Updates, Callable[[Updates], float]]:
+        """Return the arm's budget before it is scaled, and the function from a budget of the arm to its cost."""
+        # not `arm.spec`, which refuses a policy that cannot be trained with these losses: `budget_arm` may have such a policy
         spec = dataclasses.replace(base, **arm.parts(base))
         depth, order = spec.stack.depth, Order(len(splits.train), spec.optimisation.batch_size, spec.seed)
-        cost = cost_function(spec, splits, order, equal, device, threads)
-        updates = spec.budget.in_updates(depth, order.updates_per_epoch)
-        return updates, lambda updates: cost(POLICIES[arm.grows_by](depth, updates))
+        cost_of_phases = cost_function(spec, splits, order, equal, device, threads)
+        given = spec.budget.in_updates(depth, order.updates_per_epoch)
+        return given, lambda updates: cost_of_phases(POLICIES[arm.policy_name](depth, updates))
 
-    updates, cost = cost_of(measure_of)
-    target_cost = cost(updates)
+    given, cost = given_updates_and_cost(budget_arm)
+    target_cost = cost(given)
 
-    def budget(arm: Arm) -> Updates:
-        updates, cost = cost_of(arm)
-        if arm == measure_of or arm.own_budget or not cost(updates):
-            return updates
+    def equal_updates(arm: Arm) -> Updates:
+        given, cost = given_updates_and_cost(arm)
+        if arm == budget_arm or arm.own_budget or not cost(given):
+            return given
         try:
-            found = scaled(updates, find_scale(lambda factor: cost(scaled(updates, factor)), target_cost))
+            found = scaled(given, find_scale(lambda factor: cost(scaled(given, factor)), target_cost))
         except InputError as error:
             raise InputError(
-                f"arm {arm.name!r} with policy {arm.grows_by!r} cannot have as many {equal} as arm {measure_of.name!r}: "
+                f"arm {arm.name!r} with policy {arm.policy_name!r} cannot have as many {equal} as arm {budget_arm.name!r}: "
                 f"{error}; leave the arm out of --arms, or make the lengths of its phases depend on the budget"
             ) from error
         ratio = cost(found) / target_cost
         if abs(ratio - 1) > EQUALITY_TOLERANCE:
             say(
-                f"arm {arm.name!r} has {100 * ratio:.0f} % of the {equal} of {measure_of.name!r}, because an update is not "
+                f"arm {arm.name!r} has {100 * ratio:.0f} % of the {equal} of {budget_arm.name!r}, because an update is not "
                 "divided: longer budgets or smaller batches make them equal"
             )
         return found
 
-    return {arm.name: Budget(found.stages, found.end_to_end, "updates") for arm in arms for found in [budget(arm)]}
+    updates = {arm.name: equal_updates(arm) for arm in arms}
+    return {name: Budget(found.stages, found.end_to_end, "updates") for name, found in updates.items()}
 
 
 def scaled(updates: Updates, factor: float) -> Updates:
@@ -135,7 +137,7 @@ def cost_function(base: RunSpec, splits: Splits, order: Order, equal: str, devic
     """Return the function from a list of phases to its cost; seconds are measured once for each kind of phase."""
     classes, timer = len(splits.classes), PhaseTimer(base, splits, device_of(device), threads)
 
-    def cost(phases: list[Phase]) -> float:
+    def cost_of_phases(phases: list[Phase]) -> float:
         total = 0.0
         for phase in phases:
             if not phase.updates:
@@ -159,7 +161,7 @@ def cost_function(base: RunSpec, splits: Splits, order: Order, equal: str, devic
                 total += found.flops
         return total
 
-    return cost
+    return cost_of_phases
 
 
 class PhaseTimer:
@@ -185,7 +187,7 @@ class PhaseTimer:
         examples, _ = examples_of(base, self.splits, phase, self.device, most=most)
         began = time.perf_counter()
         prepared = prepare_phase(self.stack, base, phase, examples, self.device, codes="memory")
-        prepared.inputs(torch.arange(1)).sum().item()  # waits for the device
+        prepared.inputs(torch.arange(1)).sum().item()  # synchronises with the GPU
         encoded = time.perf_counter()
         for _ in fit(
             self.stack,
@@ -198,7 +200,7 @@ class PhaseTimer:
             targets=prepared.targets,
             classes=classes,
         ):
-            pass  # a point reads its losses, hence waits for the device
+            pass  # metrics read the losses, which synchronises with the GPU
         trained = time.perf_counter()
         batches = recalibrate(
             PhaseLoss(self.stack, phase, config, classes=classes), prepared.inputs, prepared.targets, prepared.order

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from studies.cli.options import Options
     from studies.execution.job import Job
 
-#: Bytes of a row, of a point of a curve (twice its size, because a file is replaced by a copy), and of the page with figures.
-ROW, POINT, FIGURES = 3000, 500, 500_000
+#: Bytes of a row of runs.csv, and of the page with its figures.
+ROW, FIGURES = 3000, 500_000
+#: Bytes of a point of a curve: twice its size, because curves.csv is replaced by a new copy, and both exist for a moment.
+POINT = 500
 
 
 def check_folders(given: Options, store: Store) -> None:
@@ -46,24 +48,33 @@ def check_free_space(given: Options, store: Store, jobs: Sequence[Job], splits: 
 def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> tuple[int, int]:
     """Return the most bytes that the runs of `jobs` may write: to the store, and to the folder of results."""
     shape, classes = splits.image_shape, len(splits.classes)
-    values, in_map = torch.Size(shape).numel(), (2 * MAP + 2) * len(splits.test)
-    rooms, out, figures = [], 2 * SHOWN * values + in_map, FIGURES  # the first part: samples of PCA
+    picture_bytes = SHOWN * torch.Size(shape).numel()  # images of a picture, as uint8
+    map_bytes = (2 * MAP + 2) * len(splits.test)  # codes as float16 and labels as int16
+    samples = 2 * picture_bytes + map_bytes  # those of PCA
+    figures = FIGURES
+    tables = 0
+    run_rooms = []
     for job in jobs:
-        spec, work = job.spec, store.root / "work" / job.spec.id
-        work = work if given.resume else work.with_name("to be set aside")
-        per_epoch = Order(len(splits.train), spec.optimisation.batch_size, spec.seed).updates_per_epoch
-        each = work_room(spec, shape, per_epoch, classes, work)
-        rooms.append(each + store_room(spec, shape, per_epoch, work) if store.is_local else each)
-        updates = sum(phase.updates for phase in spec.phases(per_epoch))
-        out += ROW + POINT * (updates // spec.evaluation.every + 3)
-        if spec.seed == 0:
+        spec = job.spec
+        updates_per_epoch = Order(len(splits.train), spec.optimisation.batch_size, spec.seed).updates_per_epoch
+        # without --resume a run starts in a new folder, which holds no checkpoints yet
+        work = store.root / "work" / (spec.id if given.resume else "to be set aside")
+        room = work_room(spec, shape, updates_per_epoch, classes, work)
+        if store.is_local:
+            room += store_room(spec, shape, updates_per_epoch, work)
+        run_rooms.append(room)
+        updates = sum(phase.updates for phase in spec.phases(updates_per_epoch))
+        tables += ROW + POINT * (updates // spec.evaluation.every + 3)
+        if spec.seed == 0:  # the only seed whose pictures are recorded
             stack = empty_stack(spec.stack, shape)
-            first = filters(stack)
-            drawn = 0 if first is None else first.nbytes
-            mapped = in_map if torch.Size(stack.latent_shape).numel() == MAP else 0
-            out += (1 + stack.depth) * SHOWN * values + drawn + mapped
-            figures += drawn + mapped
-    temporary = heapq.nlargest(given.jobs, (each.temporary for each in rooms))
-    stored = sum(each.kept for each in rooms) + sum(temporary)
-    # the report in MLflow has the figures again, as text
-    return stored + (figures + 4 * figures // 3 if store.is_local else 0), out + figures
+            layer = filters(stack)
+            has_map = torch.Size(stack.latent_shape).numel() == MAP
+            drawn_bytes = (0 if layer is None else layer.nbytes) + (map_bytes if has_map else 0)
+            samples += (1 + stack.depth) * picture_bytes + drawn_bytes
+            figures += drawn_bytes
+    # only runs in progress have temporary files
+    temporary = sum(heapq.nlargest(given.jobs, (room.temporary for room in run_rooms)))
+    stored = sum(room.kept for room in run_rooms) + temporary
+    if store.is_local:
+        stored += figures + 4 * figures // 3  # the report: the figures as files, and in its page as base64
+    return stored, tables + samples + figures

@@ -58,7 +58,7 @@ def forecast_table(forecasts: dict[str, Forecast], given: Options) -> list[str]:
     lines += [
         "",
         f"All runs, {how}: {duration(seconds / at_once)}, of which {duration(training / at_once)} are training, predicted "
-        f"for {machine.name}. GFLOP are those of training. Measuring is the curve, linear probes, and classifiers with each "
+        f"for {machine.name}. GFLOP are those of training. Measuring: the curve, linear probes, and classifiers with each "
         "number of labels. Memory is the peak of an update plus cached codes, without the images. Nothing was trained or "
         "written.",
     ]

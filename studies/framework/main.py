@@ -50,6 +50,7 @@ def run_session(session: Session, command: str, stop: Callable[[], bool] = lambd
     with locked_record(session.out) as backup:
         session.is_recording = True
         session.prepare()
+        # copies the files to memory, from which they are written again if the folder is removed meanwhile
         backup.update()
         with closing(session.run(stop)) as steps:
             for _ in steps:

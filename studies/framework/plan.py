@@ -36,7 +36,7 @@ def tuned_settings(study: TrainingStudy, given: Options) -> Mapping[str, Mapping
             study.arm(name).with_values(values).spec(given.base)
         except InputError as error:
             need(
-                name in study.arm_names and not study.arm(name).trains(given.base),
+                name in study.arm_names and not study.arm(name).is_valid_for(given.base),
                 f"{given.out / CHOICES} does not fit this study ({error}): restore it, or choose another --out",
             )
     if found or not study.chosen:
@@ -62,30 +62,30 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
     # of all arms, not only those of --arms: the measured steps must stay the same when an arm is added later
     values = tuned_settings(study, given)
     arms = {name: study.arm(name).with_values(values.get(name, {})) for name in [*study.arm_names, *given.arms]}
-    arms = {name: arm for name, arm in arms.items() if name in given.arms or arm.trains(given.base)}
-    equal = record.load_budgets(given.out)
-    missing = [arm for name, arm in arms.items() if name not in equal]
+    arms = {name: arm for name, arm in arms.items() if name in given.arms or arm.is_valid_for(given.base)}
+    arm_budgets = record.load_budgets(given.out)
+    missing = [arm for name, arm in arms.items() if name not in arm_budgets]
     if missing:
-        measure_of = study.arm(study.measure_of)
+        budget_arm = study.arm(study.budget_arm)
         with strict(given.device, given.deterministic):
-            equal |= budgets(given.base, splits, missing, given.equal, measure_of, given.device, threads)
-    record.save_budgets(given.out, equal)
+            arm_budgets |= budgets(given.base, splits, missing, given.equal, budget_arm, given.device, threads)
+    record.save_budgets(given.out, arm_budgets)
     specs = {}
     for name, arm in arms.items():
         spec = arm.spec(given.base)
         try:
-            specs[name] = dataclasses.replace(spec, budget=equal[name])
+            specs[name] = dataclasses.replace(spec, budget=arm_budgets[name])
         except InputError as error:
             raise InputError(
                 f"{given.out / 'budgets.json'} does not fit arm {name!r} ({error}): restore it, or choose another --out"
             ) from error
 
-    def updates(name: str) -> int:
+    def n_updates(name: str) -> int:
         spec = specs[name]
         per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
         return sum(phase.updates for phase in spec.phases(per_epoch))
 
-    longest = max(updates(name) for name in [name for name in study.arm_names if name in arms] or given.arms)
+    longest = max(n_updates(name) for name in [name for name in study.arm_names if name in arms] or given.arms)
     every = max(1, longest // POINTS)
     evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
     groups = group_tags(arm_colours([*arms, *POLICIES]))
@@ -93,13 +93,13 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
     for seed in given.seeds:
         for name in given.arms:
             yield Job(
-                dataclasses.replace(specs[name], seed=seed, evaluation=evaluation),
-                name,
-                f"{study.name}-{given.configuration}",
-                experiment_name(given.base),
-                source | groups[name],
-                given,
-                threads,
-                study.arm_names,
-                splits.digest,
+                spec=dataclasses.replace(specs[name], seed=seed, evaluation=evaluation),
+                arm=name,
+                study=f"{study.name}-{given.configuration}",
+                experiment=experiment_name(given.base),
+                tags=source | groups[name],
+                given=given,
+                threads=threads,
+                arms=study.arm_names,
+                data=splits.digest,
             )

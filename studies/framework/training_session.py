@@ -78,14 +78,14 @@ class TrainingSession(Session):
             jobs = list(plan(study, given, self.splits))
         record.check_same_arms(out, {(job.arm, job.spec.seed): job.spec.id for job in jobs})
         done = record.finished(out) if given.resume else set()
-        before = record.failed(out) - done if given.resume and not given.retry_failed else set()
-        todo = [job for job in jobs if job.spec.id not in done | before]
+        failed_before = record.failed(out) - done if given.resume and not given.retry_failed else set()
+        todo = [job for job in jobs if job.spec.id not in done | failed_before]
         say(
             f"{study.title}: {len(jobs)} runs, {sum(job.spec.id in done for job in jobs)} finished already; results in {out}"
         )
         if study.chosen and not tuned_settings(study, given):
             say("arms are not tuned for these settings: --tune N tunes them, with N trials for each arm")
-        self.n_failed = sum(job.spec.id in before for job in jobs)
+        self.n_failed = sum(job.spec.id in failed_before for job in jobs)
         if self.n_failed:
             say(f"{self.n_failed} runs failed before and are not repeated: --retry-failed repeats them")
         check_free_space(given, self.store, todo, self.splits)
@@ -120,7 +120,7 @@ class TrainingSession(Session):
         return True
 
     def block(self, root: Path) -> str:
-        """Return the block of this record for the index of records in the folder `root`, as Markdown."""
+        """Return this record's section for results/README.md, as Markdown. root: the folder of that file."""
         return block(self.study, self.out, root)
 
     def end(self) -> int:
@@ -142,7 +142,7 @@ class TrainingSession(Session):
         seconds = time.perf_counter() - self.started
         print(f"\n{ending(self.out, self.store.root / 'work', study.reference, study.quote, study.claims)}")
         print(f"{self.n_runs} runs in {seconds:.0f} s. All tables and figures: {self.out / 'README.md'}")
-        ui.tell(views, self.store, given.port, given.host)
+        ui.print_addresses(views, self.store, given.port, given.host)
         try:
             is_incomplete = any(finding.repair for finding in unsent.find(self.store))
         except OUTAGES:
@@ -172,7 +172,7 @@ class TuningSession(TrainingSession):
 
 
 def block(study: TrainingStudy, out: Path, root: Path) -> str:
-    """Return the block of the record of `study` in `out` for the index of records in the folder `root`, as Markdown."""
+    """Return the section of the record in `out` for results/README.md, as Markdown. root: the folder of that file."""
     from studies.report import headline
 
     has_headline = study.figures is None or "headline" in study.figures

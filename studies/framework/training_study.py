@@ -37,21 +37,21 @@ class TrainingStudy(Study):
 
     Attributes:
 
-    arms: the arms. reference: the arm that the other arms are compared with. measure_of: the arm that has the budget of the
+    arms: the arms. reference: the arm that the other arms are compared with. budget_arm: the arm that has the budget of the
     command line; every other arm has the same cost. defaults: values of options that differ from the general defaults. smoke:
     values of options for the smoke run. claims: results of a paper that the rows are compared with. comparisons: further
     comparisons, in a table of their own. quote: function of the rows and the reference that returns the answer in a few
-    sentences (None: the answer has one line for each metric). drawings: figures of this study, the most important first.
-    figures: names of the general figures that the study has (None: all).
+    sentences (None: the answer has one line for each metric). drawings: figures that only this study has, by name, the most
+    important first. figures: names of the figures to show of those that any training study can show (None: all of them).
 
     search: search space of `--tune` for every arm that is trained. search_split: addition to it for arms that grow and then
-    train end to end. tuned_by: measure on validation images by which trials are compared. chosen: values of each arm that
+    train end to end. tuning_measure: measure on validation images by which trials are compared. chosen: values of each arm that
     tuning chose, committed with the study; they are used with the study's default settings only.
     """
 
     arms: tuple[Arm, ...]
     reference: str = "joint"
-    measure_of: str = "greedy+finetune"
+    budget_arm: str = "greedy+finetune"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     smoke: Mapping[str, Any] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
@@ -61,7 +61,7 @@ class TrainingStudy(Study):
     figures: tuple[str, ...] | None = None
     search: Search = field(default_factory=lambda: SEARCH)
     search_split: Search = field(default_factory=lambda: SEARCH_SPLIT)
-    tuned_by: str = "recon_mse"
+    tuning_measure: str = "recon_mse"
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property

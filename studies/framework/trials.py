@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.util.serialization import flat
 from studies.cli.options import MOST_SEEDS
-from studies.design.search import Space, Times, places
+from studies.design.search import Space, Times, sobol_points
 from studies.execution.job import Job, Row
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Trial(Job):
 
     @property
     def label(self) -> str:
-        """What progress calls the trial."""
+        """The name of the trial in progress messages."""
         return f"{self.arm}, trial {self.number}"
 
     @property
@@ -115,7 +115,7 @@ class Trial(Job):
 
 
 def plan_trials(study: TrainingStudy, given: Options, splits: Splits, threads: int) -> Iterator[Trial]:
-    """Yield the trials of all arms that are tuned, ordered by number, so that an interruption leaves equal counts."""
+    """Yield the trials of all tuned arms by number, so that an interruption leaves about the same number of trials per arm."""
     from stacked.data.stream import Order
     from stacked.spec.spec import LONGEST, Evaluation
     from studies.framework.compute_budget import budgets
@@ -125,19 +125,18 @@ def plan_trials(study: TrainingStudy, given: Options, splits: Splits, threads: i
     every = [study.arm(name) for name in dict.fromkeys([*study.arm_names, *given.arms])]
     fields = list(dict.fromkeys(name for arm in every for name in search_space(study, arm, given.base)))
     numbered = []
-    for number, place in enumerate(places(fields, given.tune or 0, TRIAL_SEED)):
+    for number, point in enumerate(sobol_points(fields, given.tune or 0, TRIAL_SEED)):
         for arm in arms:
-            values = {name: within.at(place[name]) for name, within in search_space(study, arm, given.base).items()}
-            tried = dataclasses.replace(arm, name=f"{arm.name}, trial {number}", policy=arm.grows_by).with_values(
-                values
-            )
-            numbered.append((number, arm, values, tried))
-    equal = budgets(
+            space = search_space(study, arm, given.base)
+            values = {name: range_.at(point[name]) for name, range_ in space.items()}
+            tried = dataclasses.replace(arm, name=f"{arm.name}, trial {number}", policy=arm.policy_name)
+            numbered.append((number, arm, values, tried.with_values(values)))
+    arm_budgets = budgets(
         given.base,
         splits,
         [tried for *_, tried in numbered],
         given.equal,
-        study.arm(study.measure_of),
+        study.arm(study.budget_arm),
         given.device,
         threads,
     )
@@ -145,31 +144,31 @@ def plan_trials(study: TrainingStudy, given: Options, splits: Splits, threads: i
     for number, arm, values, tried in numbered:
         spec = dataclasses.replace(
             tried.spec(given.base),
-            budget=equal[tried.name],
+            budget=arm_budgets[tried.name],
             seed=TRIAL_SEED,
             classification=dataclasses.replace(given.base.classification, labels=()),
         )
         per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
         updates = sum(phase.updates for phase in spec.phases(per_epoch))
-        few_points = Evaluation(
+        short_curve = Evaluation(
             every=max(1, updates // POINTS),
             images=given.base.evaluation.images,
-            probe_every=LONGEST,
+            probe_every=LONGEST,  # no probes between the first and the last point of the curve
             probe_labels=given.base.evaluation.probe_labels,
         )
         yield Trial(
-            dataclasses.replace(spec, evaluation=few_points),
-            arm.name,
-            study.name,
-            experiment_name(given.base),
-            {},
-            given,
-            threads,
-            study.arm_names,
-            digest,
-            number,
-            values,
-            {name: str(within) for name, within in search_space(study, arm, given.base).items()},
+            spec=dataclasses.replace(spec, evaluation=short_curve),
+            arm=arm.name,
+            study=study.name,
+            experiment=experiment_name(given.base),
+            tags={},
+            given=given,
+            threads=threads,
+            arms=study.arm_names,
+            data=digest,
+            number=number,
+            values=values,
+            space={name: str(range_) for name, range_ in search_space(study, arm, given.base).items()},
         )
 
 
@@ -183,10 +182,10 @@ def search_space(study: TrainingStudy, arm: Arm, base: RunSpec) -> Space:
     phases = policy_phases(arm)
     has_split = any(phase.is_finetuning for phase in phases) and not all(phase.is_finetuning for phase in phases)
     shared = {**study.search, **(study.search_split if has_split else {})}
-    searched = {name: within for name, within in shared.items() if name not in arm.changes} | dict(arm.search)
+    searched = {name: range_ for name, range_ in shared.items() if name not in arm.changes} | dict(arm.search)
     default = flat(dataclasses.replace(base, **arm.parts(base)))
     return {
-        name: within.of(default[name]) if isinstance(within, Times) else within for name, within in searched.items()
+        name: range_.of(default[name]) if isinstance(range_, Times) else range_ for name, range_ in searched.items()
     }
 
 
@@ -194,7 +193,7 @@ def policy_phases(arm: Arm) -> list[Any]:
     """Return the phases of the arm's policy for a stack of two stages."""
     from stacked.spec.growth import POLICIES, Updates
 
-    return POLICIES[arm.grows_by](2, Updates((2, 2), 2))
+    return POLICIES[arm.policy_name](2, Updates((2, 2), 2))
 
 
 def is_trained(arm: Arm) -> bool:

@@ -47,14 +47,12 @@ def tune(
     )
     trials = list(plan_trials(study, given, splits, threads))
     need(bool(trials), "--tune has nothing to tune: none of these arms has a search space; give other --arms")
-    recorded = {} if not (given.out / FILE).exists() else rows_by_run(given.out)
-    for trial in trials:  # a run that another search space has drawn already is not repeated; its row is recorded again
-        same_run = recorded.get(trial.spec.id, {}).get("")
-        if same_run and trial.drawn_from not in recorded[trial.spec.id]:
-            recorded[trial.spec.id][trial.drawn_from] = trial.record_row(same_run)
-    status = {
-        trial.spec.id: recorded.get(trial.spec.id, {}).get(trial.drawn_from, {}).get("status") for trial in trials
-    }
+    recorded, first_rows = recorded_rows(given.out) if (given.out / FILE).exists() else ({}, {})
+    for trial in trials:  # reuse a trial with the same settings from an earlier search space
+        same_run = first_rows.get(trial.spec.id)
+        if same_run and (trial.spec.id, trial.drawn_from) not in recorded:
+            recorded[trial.spec.id, trial.drawn_from] = trial.record_row(same_run)
+    status = {trial.spec.id: recorded.get((trial.spec.id, trial.drawn_from), {}).get("status") for trial in trials}
     todo = [
         trial
         for trial in trials
@@ -73,18 +71,20 @@ def tune(
     print("\n".join(summary_lines(given.out)))
 
 
-def rows_by_run(out: Path) -> dict[str, dict[str, Row]]:
-    """Return the rows of trials.csv by the id of the run and by search space; the key "" holds the first row of a run."""
-    rows: dict[str, dict[str, Row]] = {}
+def recorded_rows(out: Path) -> tuple[dict[tuple[str, str], Row], dict[str, Row]]:
+    """Return the rows of trials.csv by the id of the run and the search space, and the first row of each run by its id."""
+    rows: dict[tuple[str, str], Row] = {}
+    first_rows: dict[str, Row] = {}
     for record in load_trials(out).to_dict("records"):
         row = {str(name): value for name, value in record.items()}
-        rows.setdefault(row["run"], {"": row})[row["space"]] = row
-    return rows
+        rows[row["run"], row["space"]] = row
+        first_rows.setdefault(row["run"], row)
+    return rows, first_rows
 
 
 def tuning_measure(study: TrainingStudy, arm: str) -> tuple[str, bool]:
     """Return the validation measure by which the trials of an arm are compared, and whether higher is better."""
-    measure = study.arm(arm).tuned_by or study.tuned_by
+    measure = study.arm(arm).tuning_measure or study.tuning_measure
     return measure, measure.endswith("_acc")
 
 
@@ -111,6 +111,7 @@ def choose(study: TrainingStudy, out: Path, base: RunSpec) -> None:
             )
         values = json.loads(row["values"])
         at_edge = edges(search_space(study, study.arm(arm), base), values)
+        # "judged_by" is the stored key of the tuning measure
         choices[arm] = {"judged_by": measure, "run": row["run"], "values": values, "edges": at_edge}
     write_atomically(out / CHOICES, json.dumps({"trials": most, "seed": TRIAL_SEED, "arms": choices}, indent=1) + "\n")
 

@@ -122,7 +122,7 @@ def fitting(out: Path, what: str) -> Iterator[None]:
 
 
 def block(study: MeasurementStudy, out: Path, root: Path) -> str:
-    """Return the block of the record in `out` for the index of records in the folder `root`, as Markdown."""
+    """Return the section of the record in `out` for results/README.md, as Markdown. root: the folder of that file."""
     rows, link = load(out), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     first = next(iter(study.drawings))
     parts = [

@@ -16,7 +16,7 @@ from pandas import DataFrame, concat
 
 from stacked.cli.overwriting import below, check_own
 from stacked.runtime.progress import say
-from stacked.runtime.time_left import Runs
+from stacked.runtime.time_left import RunProgress
 from stacked.util.atomic import write_atomically
 from stacked.util.checks import need
 from stacked.util.errors import Interrupted
@@ -116,7 +116,7 @@ class MeasurementSession(Session):
         done = set(zip(old["method"], old["seed"], strict=True))
         every = [(method, seed) for seed in range(self.seeds) for method in self.methods]
         todo = [each for each in every if each not in done and not self.lacking(each[0])]
-        with Runs([method for method, _ in todo], alike=False) as runs:
+        with RunProgress([method for method, _ in todo], alike=False) as runs:
             for method, seed in every:
                 if stop():
                     raise Interrupted("stopped as asked")

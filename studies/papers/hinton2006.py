@@ -164,7 +164,7 @@ STUDY = TrainingStudy(
         ),
     ),
     reference=JOINT,
-    measure_of=PRETRAINED,
+    budget_arm=PRETRAINED,
     search={
         "optimisation.lr": RATE,
         "optimisation.batch_size": Among((32, 64, 128, 256)),

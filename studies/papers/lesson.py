@@ -36,7 +36,7 @@ STUDY = TrainingStudy(
     protocol=PROTOCOL,
     arms=(Arm(SGD, "joint", SGD_2006), Arm(SGD_PRETRAINED, "greedy+finetune", SGD_2006)),
     reference=SGD,
-    measure_of=SGD_PRETRAINED,
+    budget_arm=SGD_PRETRAINED,
     defaults={
         "limit": 5000,
         "stack": {"stages": stages(256, 128, 64, 16)},

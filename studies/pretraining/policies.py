@@ -78,7 +78,7 @@ STUDY = TrainingStudy(
         Arm("progressive+finetune"),
         Arm("simultaneous"),
         Arm("simultaneous+finetune"),
-        Arm("supervised", tuned_by="probe_acc"),
+        Arm("supervised", tuning_measure="probe_acc"),
         Arm("supervised+finetune"),
         Arm("converge", changes=CONVERGES),
         Arm("converge+finetune", changes=CONVERGES),
@@ -91,7 +91,7 @@ STUDY = TrainingStudy(
         Arm("random"),
     ),
     reference="joint",
-    measure_of="greedy+finetune",
+    budget_arm="greedy+finetune",
     defaults={
         "limit": 10_000,
         "epochs": [3.0],

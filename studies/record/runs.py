@@ -17,7 +17,7 @@ import pandas as pd
 from filelock import FileLock
 
 from stacked.cli.overwriting import below, check_own
-from stacked.runs.checkpoint import stored_differences
+from stacked.runs.checkpoint import stored_spec_differences
 from stacked.spec import Budget, RunSpec, from_json
 from stacked.util.atomic import write_atomically, writing
 from stacked.util.checks import need
@@ -60,7 +60,7 @@ def prepare(out: Path, base: RunSpec, equal: str, digest: str) -> None:
         raise InputError(f"{out} holds runs on other data with the name {base.data.name!r}: choose another --out")
     if theirs != mine:
         equals = "" if theirs["equal"] == equal else f"equal is {theirs['equal']!r} there and {equal!r} here"
-        specs = stored_differences(theirs["base"], base) if theirs["base"] != mine["base"] else ""
+        specs = stored_spec_differences(theirs["base"], base) if theirs["base"] != mine["base"] else ""
         others = f"it has the fields {', '.join(sorted(theirs))}"
         raise InputError(
             f"{out} holds another configuration ({'; '.join(filter(None, [specs, equals])) or others}): choose another --out"

@@ -1,4 +1,4 @@
-"""The pages of a study of training runs: its README.md with figures, and its block in the index of records."""
+"""The pages of a study of training runs: its README.md with figures, and its section in results/README.md."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def headline(
     quote: Quote | None = None,
     figure: str = "headline",
 ) -> str:
-    """Return the block for the index of records, without its markers: answer, figure, a compact table and notes.
+    """Return the section for results/README.md, without its markers: answer, figure, a compact table and notes.
 
     Links are relative to `root` (None: the folder above `out`). figure: name of the figure to show. Without `claims` and
     `quote` the block ends with a verdict for each metric. Raises InputError for missing or malformed rows.

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 #: The tag of a run or an experiment that MLflow shows as its description, in Markdown.
 NOTE = "mlflow.note.content"
-#: How a description of an experiment begins; one that does not is the user's own, and is kept.
+#: How a description of an experiment begins. Descriptions that start otherwise were written by the user and are not overwritten.
 BEGINNING = "Autoencoders trained layer by layer or jointly"
 
 
 def of_run(spec: RunSpec) -> str:
-    """What the metrics of a run are measured on."""
+    """Return the description of a run: what its metrics are measured on."""
     config, share = spec.evaluation, f"{100 * spec.data.valid:.3g} %"
     return "\n".join(
         [
@@ -32,22 +32,22 @@ def of_run(spec: RunSpec) -> str:
 
 
 def of_experiment(base: RunSpec, reports: Mapping[str, str], views: Sequence[tuple[str, str, str]]) -> str:
-    """What an experiment holds; reports: address by study; views: (study, what the view shows, its address).
+    """Return the description of an experiment. reports: address by study. views: (study, what the view shows, its address).
 
-    The first line says most, because MLflow shows no other until its reader asks for more.
+    The most important facts are in the first line, because MLflow shows only this line by default.
     """
     stages = ", ".join(f"{stage.kind} {stage.width}" for stage in base.stack.stages)
-    places: dict[str, list[str]] = {}
-    for study, what, address in views:
-        places.setdefault(study, []).append(f"[{what}]({address})")
+    links: dict[str, list[str]] = {}
+    for study, title, address in views:
+        links.setdefault(study, []).append(f"[{title}]({address})")
     return "\n".join(
         [
             f"{BEGINNING}, on {base.data.name}; stages: {stages}. Curves (`eval/*`) are of validation images, `final/*` of test "
             f"images. Tables and figures: {', '.join(f'[{study}]({address})' for study, address in reports.items())}.",
             "",
-            *(f"- **{study}**: {', '.join(found)}" for study, found in places.items()),
+            *(f"- **{study}**: {', '.join(found)}" for study, found in links.items()),
             "",
             of_run(base),
-            "- Runs tagged `kind = arm` are arms with a seed; each has a run for every phase of its training below it.",
+            "- Runs tagged `kind = arm` are arms with a seed; each has child runs, one per phase.",
         ]
     )

@@ -1,4 +1,4 @@
-"""What a study leaves in MLflow beside its runs: saved views, its report, and a description of the experiment."""
+"""Saves views, report and description of a study in MLflow."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def save(
 ) -> list[View]:
     """Save the two views of a study, its report as artifacts of a run of its own, and a description of the experiment.
 
-    experiment: MLflow's experiment that has the runs (None: the one in which runs with this base are trained). pictures: whether
-    the runs have pictures of reconstructions.
+    experiment: MLflow experiment of the runs (None: the one in which runs with this base are trained). pictures: whether the runs
+    have pictures of reconstructions.
     """
     from stacked.tracking.backend.client import StoreClient
     from stacked.tracking.tracker import study_run
@@ -44,14 +44,15 @@ def save(
         ):
             if path.exists():
                 run.artifact(path, folder)
-    budgets = ["all" if budget is None else str(budget) for budget in base.classification.labels]
-    outcomes = [
+    label_counts = ["all" if count is None else str(count) for count in base.classification.labels]
+    final_metrics = [
         "final/recon_mse",
         "final/probe_acc",
-        *(f"final/classifier_acc_{budget}" for budget in budgets),
+        *(f"final/classifier_acc_{count}" for count in label_counts),
     ]
-    outcomes = [metric for metric in outcomes if metric in columns]
-    keys = save_views(store, experiment, study, probe="final/probe_acc" in columns, images=pictures, outcomes=outcomes)
+    final_metrics = [metric for metric in final_metrics if metric in columns]
+    has_probe = "final/probe_acc" in columns
+    keys = save_views(store, experiment, study, probe=has_probe, images=pictures, outcomes=final_metrics)
     client = StoreClient(store, experiment)
     if keys:
         _describe(client, base)

@@ -1,4 +1,4 @@
-"""Recorded runs in MLflow: a record whose runs were trained elsewhere is copied into an experiment of its own."""
+"""Copies a record that was trained elsewhere into MLflow."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 #: columns of a row that become tags of its run
 TAGS = ("arm", "seed", "commit", "device", "threads")
-#: what a record that the project keeps is called in the names of its experiment and study
+#: the suffix of the names of experiment and study for committed records
 COMMITTED = "committed record"
 
 
-def replay(study: str, out: Path, store: Store, what: str = "record") -> list[View]:
+def replay(study: str, out: Path, store: Store, source: str = "record") -> list[View]:
     """Save views of the record in `out`, and return them; runs that were trained elsewhere are copied into the store first.
 
     If this store trained every finished run of the record, the views show those runs. Otherwise all runs of the record are
-    copied into an experiment of their own, which is named by `what`, so that no mean has runs of two origins. Copies have the
-    tag replayed=true, and the parameters, curves and final metrics of the runs themselves.
+    copied into an experiment of their own, whose name ends with `source`, so that means do not mix two sources. Copies have the
+    tag replayed=true, and the parameters, curves and final metrics of the original runs.
     """
     from stacked.tracking.run_record import read_record
     from stacked.tracking.tracker import set_aside, was_replayed
@@ -42,32 +42,37 @@ def replay(study: str, out: Path, store: Store, what: str = "record") -> list[Vi
 
     base, equal = recorded(out)
     rows, curves = _tables(out)
-    works = store.root / "work"
+    work_folders = store.root / "work"
     for run in rows["run"]:
-        if was_replayed(store, works / run):  # by an earlier version, among the runs that were trained here
-            set_aside(store, works / run)
-    own = f"{study}-{configuration(base, equal)}"
-    if all((works / run).exists() for run in rows["run"]):
-        return save(own, base, out, store)
-    name, experiment = f"{own}-{_suffix(what, out)}", f"{experiment_name(base)} ({what})"
+        # an earlier version put copies into the work folders of trained runs
+        if was_replayed(store, work_folders / run):
+            set_aside(store, work_folders / run)
+    study_name = f"{study}-{configuration(base, equal)}"
+    if all((work_folders / run).exists() for run in rows["run"]):
+        return save(study_name, base, out, store)
+    copy_name, experiment = f"{study_name}-{_suffix(source, out)}", f"{experiment_name(base)} ({source})"
     groups = group_tags(arm_colours(arms_of(rows)))
-    commits = {works / f"{name}-{run}": str(commit) for run, commit in zip(rows["run"], rows["commit"], strict=True)}
-    for work in [path.parent for path in works.glob(f"{name}-*/run.json")]:
+    commits = {
+        work_folders / f"{copy_name}-{run}": str(commit)
+        for run, commit in zip(rows["run"], rows["commit"], strict=True)
+    }
+    for work in [path.parent for path in work_folders.glob(f"{copy_name}-*/run.json")]:
         copied = read_record(work, store.name)
-        is_whole = copied.status == "FINISHED" and copied.tags["commit"] == commits.get(work)
-        if copied.tags["kind"] == "arm" and not is_whole:  # or the record was made again meanwhile
+        # not if the copy was interrupted, or if the record was made again meanwhile
+        is_current = copied.status == "FINISHED" and copied.tags["commit"] == commits.get(work)
+        if copied.tags["kind"] == "arm" and not is_current:
             set_aside(store, work)
     for row in rows.to_dict("records"):
-        work = works / f"{name}-{row['run']}"
+        work = work_folders / f"{copy_name}-{row['run']}"
         if not work.exists():
             tags = {key: row[key] for key in TAGS} | groups[row["arm"]]
-            tags |= {"kind": "arm", "study": name, "spec": row["run"], "replayed": "true"}
+            tags |= {"kind": "arm", "study": copy_name, "spec": row["run"], "replayed": "true"}
             _copy(row, curves[curves["run"] == row["run"]], tags, store, experiment, work)
-    return save(name, base, out, store, experiment, pictures=False)
+    return save(copy_name, base, out, store, experiment, pictures=False)
 
 
 def _tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of finished runs, and the curves; InputError where they lack what is shown of them."""
+    """Return the rows of finished runs, and the curves; InputError if a column or value that is copied is missing."""
     rows, curves = finished(load_rows(out)), load_curves(out)
     for file, table, needed in (
         ("runs.csv", rows, (*TAGS, "updates")),
@@ -83,42 +88,42 @@ def _tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows, curves
 
 
-def _suffix(what: str, out: Path) -> str:
-    """What the study's name ends with; folders other than committed ones are told apart by their paths."""
-    words = what.replace(" ", "-")
-    return words if what == COMMITTED else f"{words}-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:6]}"
+def _suffix(source: str, out: Path) -> str:
+    """Return the suffix of the study's name: `source`, and a hash of the path of `out` unless the record is committed."""
+    words = source.replace(" ", "-")
+    return words if source == COMMITTED else f"{words}-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:6]}"
 
 
 def _copy(
     row: dict[Any, Any], points: pd.DataFrame, tags: Mapping[str, object], store: Store, experiment: str, work: Path
 ) -> None:
-    """Log a recorded run: its points, a stage run for each phase that was trained, and its final metrics."""
+    """Log a recorded run: its points, a child run for each phase that was trained, and its final metrics."""
     from stacked.spec import from_json
     from stacked.tracking.tracker import Tracker
     from stacked.util.serialization import flat
 
     spec, name = from_json(row["spec"]), f"{row['arm']}/s{row['seed']}"
-    noted: dict[str, object] = {**tags, NOTE: f"Copied from a record, not trained here.\n\n{of_run(spec)}"}
+    all_tags: dict[str, object] = {**tags, NOTE: f"Copied from a record, not trained here.\n\n{of_run(spec)}"}
     if re.fullmatch("[0-9a-f]{40}", str(row["commit"])):
-        noted["mlflow.source.git.commit"] = row["commit"]
-    with Tracker(store, experiment, name=name, work=work, tags=noted, params=flat(spec)) as tracker:
+        all_tags["mlflow.source.git.commit"] = row["commit"]
+    with Tracker(store, experiment, name=name, work=work, tags=all_tags, params=flat(spec)) as tracker:
         for point in points.to_dict("records"):
             tracker.log(measurements(point), step=int(point["step"]))
         for number, phase in enumerate(spec.phases(), start=1):
             if not phase.updates:
                 continue
             trained = points[points["phase"] == phase.name].dropna(subset="train/loss")
-            with tracker.stage(number, phase.name, _parameters(phase, spec)) as stage:
+            with tracker.phase(number, phase.name, _parameters(phase, spec)) as phase_run:
                 for point in trained.to_dict("records"):
                     values = {"stage/loss": point["train/loss"], "stage/lr": point["train/lr"]}
-                    stage.log(values, step=int(point["phase_step"]))
+                    phase_run.log(values, step=int(point["phase_step"]))
         tracker.log(measurements(row), step=0)
 
 
 def _parameters(phase: Phase, spec: RunSpec) -> dict[str, object]:
-    """The parameters of a recorded phase; without its updates where only the training itself could tell them.
+    """Return the parameters of a recorded phase; omits `updates` where it is known only after training.
 
-    That is so for a budget in epochs, and for a phase that also spends what phases before it saved by converging early.
+    That is so for a budget in epochs, and for a phase that also spends the FLOPs that earlier phases saved by converging early.
     """
     from stacked.runs.stage_parameters import stage_parameters
 
@@ -131,5 +136,5 @@ def _parameters(phase: Phase, spec: RunSpec) -> dict[str, object]:
 
 
 def measurements(values: dict[Any, Any]) -> dict[str, float]:
-    """The metrics among the columns of a row, those that were measured."""
+    """Return the columns of a row that are metrics and were measured."""
     return {str(key): float(value) for key, value in values.items() if "/" in str(key) and value == value}

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from studies.cli.options import Options
 
 
-def tell(views: Sequence[View], store: Store, port: int, host: str, running: bool = False) -> None:
-    """Print the addresses of the views, and unless it is running what starts the server that they need."""
+def print_addresses(views: Sequence[View], store: Store, port: int, host: str, running: bool = False) -> None:
+    """Print the URLs of the views, and how to start the server if it is not running."""
     from stacked.util.paths import without_login
     from stacked.viewing.server import address, typed_command
     from stacked.viewing.views import view_url
@@ -49,14 +49,14 @@ def show(study: str, given: Options) -> int:
     if not views:
         raise InputError(f"there is nothing to show in {given.out}: run the study first")
     if store.is_server:
-        tell(views, store, given.port, given.host)
+        print_addresses(views, store, given.port, given.host)
         return 0
     server = serve(store, given.port, host=given.host)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a session notes only, to end when it can
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the session's own handler would only set a flag
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the server too
     try:
         print(f"The MLflow UI of {store.root} runs at {address(given.port, given.host)} (Ctrl-C ends it):")
-        tell(views, store, given.port, given.host, running=True)
+        print_addresses(views, store, given.port, given.host, running=True)
         print(warning(given.port, given.host), file=sys.stderr)
         sys.stdout.flush()
         while server.poll() is None:

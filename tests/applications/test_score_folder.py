@@ -18,7 +18,7 @@ from stacked import InputError, data
 from stacked.apps.anomaly import Detector
 from stacked.data.sources.folder import named_images
 from stacked.runtime.rng import generator
-from stacked.runtime.time_left import Runs
+from stacked.runtime.time_left import RunProgress
 from studies.applications.anomaly import study as anomaly
 from studies.applications.anomaly.score_folder import supported
 from studies.framework.main import main
@@ -69,7 +69,7 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
     assert len(rows) == 220
     _, images = named_images(many, 8, True)
     spec = anomaly.base_spec("greedy+finetune", 0, anomaly.argparse.Namespace(updates=5))
-    with Runs(["detector"] * 2) as runs:
+    with RunProgress(["detector"] * 2) as runs:
         found = score_folder.cross_fitted(Detector(spec), images, runs)
     assert np.sort(found.score)[::-1] == pytest.approx(rows["score"].to_numpy(), rel=1e-4)
     order = torch.randperm(220, generator=generator(0, "halves"))

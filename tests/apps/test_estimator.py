@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stacked import InputError
 from stacked.apps.estimator import StackedAutoencoderTransformer
-from stacked.training.pretrain import Values, pretrain
+from stacked.training.pretrain import FloatInputs, pretrain
 
 
 @parametrize_with_checks([StackedAutoencoderTransformer(epochs=2)])
@@ -43,7 +43,7 @@ def test_it_trains_the_stack_of_its_spec(digits: Any) -> None:
     rows, _ = digits
     fitted = conv().fit(rows)
     images = torch.from_numpy(rows).view(-1, 1, 8, 8)
-    again = pretrain(fitted.spec_, Values(images), (1, 8, 8))
+    again = pretrain(fitted.spec_, FloatInputs(images), (1, 8, 8))
     assert all(torch.equal(p, q) for p, q in zip(fitted.stack_.parameters(), again.parameters(), strict=True))
     code = fitted.transform(rows)
     with torch.no_grad():

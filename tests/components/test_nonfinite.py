@@ -133,7 +133,7 @@ def test_rollback_goes_on_from_the_last_point_at_half_the_rate() -> None:
         RuntimeWarning, match=r"became nan .*: training resumes from update 10 with its learning rate divided by 2$"
     ):
         points = list(trained.train())
-    assert (trained.rollbacks, trained.lost) == (1, 10)
+    assert (trained.rollbacks, trained.updates_rolled_back) == (1, 10)
     assert [(point.update, point.lr) for point in points] == [(10, 1e-2), (20, 5e-3), (30, 5e-3), (40, 5e-3)]
     # as a loop would that had changed its rate then
     plain = training("stop", Images(IMAGES))
@@ -147,7 +147,7 @@ def test_rollback_before_the_first_point_begins_anew() -> None:
     trained = training("rollback", Poisoned(IMAGES, 3, 11))
     with pytest.warns(RuntimeWarning, match="training resumes from update 0"):
         list(trained.train())
-    assert (trained.rollbacks, trained.lost) == (2, 20)
+    assert (trained.rollbacks, trained.updates_rolled_back) == (2, 20)
 
 
 def test_rollback_gives_up_in_the_end() -> None:

@@ -145,7 +145,7 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(terminal, "ending", lambda *_: "")
     monkeypatch.setattr(studies.viewing.mlflow_page, "save", lambda *_, **__: {})
-    monkeypatch.setattr(studies.viewing.ui, "tell", lambda *_, **__: None)
+    monkeypatch.setattr(studies.viewing.ui, "print_addresses", lambda *_, **__: None)
     for resume, download, left in ((True, False, jobs[3:]), (False, True, jobs)):
         wanted = replace(tiny, resume=resume, download=download)
         assert run_session(TrainingSession(STUDY, wanted), "command") == 0

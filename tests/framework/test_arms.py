@@ -81,7 +81,7 @@ def test_what_an_arm_cannot_change_is_named(arm: Arm, message: str) -> None:
         arm.spec(BASE)
     assert str(error.value).startswith(f"arm '{arm.name}': {message}")
     assert "\n" not in str(error.value)
-    assert not arm.trains(BASE)
+    assert not arm.is_valid_for(BASE)
 
 
 def test_a_study_knows_its_arms_and_all_policies() -> None:
@@ -211,7 +211,7 @@ def test_an_arm_that_cannot_be_trained_can_still_be_the_measure() -> None:
     """Cross-entropy of rectified codes is refused, but joint training has none."""
     base = replace(BASE, optimisation=replace(BASE.optimisation, loss=("bce",)))
     measured = Arm("greedy+finetune")
-    assert not measured.trains(base)
+    assert not measured.is_valid_for(base)
     found = budgets(base, SPLITS, [Arm("joint")], "flops", measured)
     plain = budgets(BASE, SPLITS, [Arm("joint")], "flops", measured)
     assert found == plain  # no loss has products that are counted

@@ -463,7 +463,7 @@ def test_budgets_are_equal(equal: str) -> None:
     from stacked.spec.growth import POLICIES
 
     splits = load_data("digits")
-    found = budgets(BASE, splits, STUDY.arms, equal, STUDY.arm(STUDY.measure_of))
+    found = budgets(BASE, splits, STUDY.arms, equal, STUDY.arm(STUDY.budget_arm))
     order = Order(len(splits.train), BASE.optimisation.batch_size, 0)
     cost = cost_function(BASE, splits, order, equal, "cpu")
     spent = {arm: cost(POLICIES[arm](2, found[arm].in_updates(2, 1))) for arm in STUDY.arm_names}

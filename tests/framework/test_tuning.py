@@ -21,7 +21,7 @@ from stacked.spec.growth import POLICIES
 from stacked.util.serialization import to_json
 from studies.cli.options import MOST_SEEDS, Options
 from studies.design.arms import Arm
-from studies.design.search import Among, LogRange, Times, places
+from studies.design.search import Among, LogRange, Times, sobol_points
 from studies.framework import trials, tuning
 from studies.framework.compute_budget import cost_function
 from studies.framework.plan import plan, tuned_settings
@@ -104,14 +104,14 @@ def test_ranges_hold_what_they_draw() -> None:
 
 
 def test_places_are_the_same_whenever_and_however_many_are_drawn() -> None:
-    first, longer = places(["a", "b"], 4, 7), places(["a", "b"], 9, 7)
+    first, longer = sobol_points(["a", "b"], 4, 7), sobol_points(["a", "b"], 9, 7)
     assert longer[:4] == first
-    assert places(["a", "b"], 4, 8) != first
+    assert sobol_points(["a", "b"], 4, 8) != first
     assert all(0 <= place <= 1 for point in longer for place in point.values())
     # a Sobol sequence: each quarter of each range is met by a quarter of 8 points
     for name in ("a", "b"):
-        assert sorted(int(4 * point[name]) for point in places(["a", "b"], 8, 7)) == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert places([], 2, 7) == [{}, {}]
+        assert sorted(int(4 * point[name]) for point in sobol_points(["a", "b"], 8, 7)) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sobol_points([], 2, 7) == [{}, {}]
 
 
 def test_every_arm_has_the_space_of_the_study_but_for_what_it_sets_itself() -> None:
@@ -166,10 +166,10 @@ def test_every_committed_study_can_tune_each_of_its_trained_arms() -> None:
         base = one.given([]).base
         for arm in one.arms:
             space = trials.search_space(one, arm, base)
-            assert bool(space) == (arm.grows_by != "random")
+            assert bool(space) == (arm.policy_name != "random")
             for place in (0.0, 0.5, 1.0):  # a spec that exists can run
                 arm.with_values({name: within.at(place) for name, within in space.items()}).spec(base)
-            if "+" in arm.grows_by and arm.tuned:
+            if "+" in arm.policy_name and arm.tuned:
                 assert "budget.end_to_end" in space
 
 
@@ -231,7 +231,7 @@ def test_tuning_goes_on_chooses_and_is_taken_by_later_runs(
 
 
 def test_what_a_wider_space_draws_again_counts_and_is_not_made_again(tmp_path: Path, splits: Splits) -> None:
-    sizes = Among((8, 16, 32, 64, 128, 256))  # 8 at some of the places where it was before
+    sizes = Among((8, 16, 32, 64, 128, 256))  # 8 at some of the points where it was before
     wider = dataclasses.replace(TOY, search={**TOY.search, "optimisation.batch_size": sizes})
     options_ = given(tmp_path)
     for one in (TOY, wider, wider):
@@ -367,4 +367,4 @@ def test_the_projects_choices_are_those_of_its_record(one: TrainingStudy, folder
     recorded = {arm: choice["values"] for arm, choice in load_choices(folder_of_record).items()}
     assert {arm: dict(values) for arm, values in one.chosen.items()} == recorded
     assert set(recorded) <= {arm.name for arm in one.arms}
-    assert {arm.grows_by for arm in one.arms} <= set(POLICIES)
+    assert {arm.policy_name for arm in one.arms} <= set(POLICIES)

@@ -23,7 +23,7 @@ def arm(
 
 def train(tracker: Tracker, steps: range = STEPS) -> None:
     with tracker:
-        with tracker.stage(1, "stage 1", {"channels": 4}) as stage:
+        with tracker.phase(1, "stage 1", {"channels": 4}) as stage:
             for step in steps:
                 stage.log({"stage/loss": 1 / (1 + step)}, step)
         for step in steps:

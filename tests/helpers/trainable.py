@@ -55,7 +55,7 @@ def trains(what: RunSpec) -> None:
             grads = [p.grad for p in stage.parameters() if p.grad is not None]
             assert bool(grads) == (phase.trainable[0] <= k <= phase.trainable[1]), phase.name
             assert all(grad.isfinite().all() for grad in grads), phase.name
-        assert objective.per_example(read, target).isfinite().all()
+        assert objective.loss_per_example(read, target).isfinite().all()
 
 
 def named(pair: Any) -> str:

@@ -13,7 +13,7 @@ from stacked.runs.run import check, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
 from stacked.stages import kinds
 from stacked.training.codes import Images
-from stacked.training.pretrain import Values, pretrain
+from stacked.training.pretrain import FloatInputs, pretrain
 from tests.helpers.splits import toy_splits
 
 TOY = toy_splits(8, 4)
@@ -70,9 +70,9 @@ def test_what_is_refused_is_what_torch_refuses(kind: str) -> None:
                 spec(stack)
         elif refused:
             with pytest.raises(InputError, match="stage 2 cannot normalise a batch of one image"):
-                pretrain(spec(stack), Values(images), (1, 2 * size, 2 * size))
+                pretrain(spec(stack), FloatInputs(images), (1, 2 * size, 2 * size))
         else:
-            pretrain(spec(stack), Values(images), (1, 2 * size, 2 * size))
+            pretrain(spec(stack), FloatInputs(images), (1, 2 * size, 2 * size))
         assert refused == (kind == "dense" or (size == 2 and kind in ("conv", "residual")))
 
 

@@ -72,7 +72,7 @@ def test_trained_arms_get_equal_flops() -> None:
     """Within 1 % and the rounding of an update a phase."""
     base = RunSpec(policy="joint", stack=StackSpec.of("conv", 4, 8), budget=Budget((9.0,), 9.0))
     splits = load(RunSpec(data=DataSpec("digits")))
-    found = budgets(base, splits, STUDY.arms, "flops", STUDY.arm(STUDY.measure_of))
+    found = budgets(base, splits, STUDY.arms, "flops", STUDY.arm(STUDY.budget_arm))
     cost = cost_function(base, splits, Order(len(splits.train), base.optimisation.batch_size, 0), "flops", "cpu")
     phases = {arm: POLICIES[arm](2, found[arm].in_updates(2, 1)) for arm in STUDY.arm_names}
     goal = cost(phases["greedy+finetune"])

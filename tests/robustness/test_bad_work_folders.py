@@ -160,4 +160,4 @@ def test_other_folders_beside_those_of_stages_are_left_alone(tmp_path: Path, mon
         (tmp_path / "stages" / name).mkdir(parents=True)
         (tmp_path / "stages" / name / "run.json").write_text(json.dumps(RECORD))
     tracker = Tracker(Store("there", tmp_path), "e", name="joint/s0", work=tmp_path, tags={}, params={})
-    assert list(tracker._stages) == [1]
+    assert list(tracker._phases) == [1]

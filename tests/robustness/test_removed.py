@@ -69,7 +69,7 @@ def unplugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(reference, "write_reference", lambda *_: None)
     monkeypatch.setattr(studies.viewing.mlflow_page, "save", lambda *_: [])
-    monkeypatch.setattr(studies.viewing.ui, "tell", lambda *_: None)
+    monkeypatch.setattr(studies.viewing.ui, "print_addresses", lambda *_: None)
     return done
 
 

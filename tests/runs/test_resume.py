@@ -169,7 +169,7 @@ def test_checkpoints_by_time_cost_their_share(tmp_path: Path, monkeypatch: pytes
         now[0] += 0.1
         if kept.due(update):
             at.append(now[0])
-            kept.inside(0, update, {}, {})
+            kept.save_inside_phase(0, update, {}, {})
     assert at[0] == pytest.approx(105, abs=0.11)
     gaps = [later - earlier - 0.3 for earlier, later in itertools.pairwise(at)]
     assert gaps == pytest.approx([15.0] * len(gaps), abs=0.11)  # 0.3 s are 2 % of 15 s
@@ -215,7 +215,7 @@ def test_no_torn_or_altered_checkpoint_is_taken_for_whole(tmp_path: Path) -> Non
     content = path.read_bytes()
     for size in range(0, len(content), 7):
         path.write_bytes(content[:size])
-        with pytest.raises(Damaged, match="not a whole checkpoint"):
+        with pytest.raises(Damaged, match="incomplete or damaged"):
             load_checkpoint(path, SPEC)
     for at in range(0, len(content), 3):
         altered = bytearray(content)

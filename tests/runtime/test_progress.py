@@ -19,7 +19,7 @@ import pytest
 from stacked import RunSpec, StackSpec, run
 from stacked.runtime import progress, time_left
 from stacked.runtime.progress import CLEAR, LINE_EVERY, Bar, Screen, each, say, shown
-from stacked.runtime.time_left import Runs
+from stacked.runtime.time_left import RunProgress
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from studies.execution.shared_text import SIZE, SharedText
 from tests.helpers.splits import toy_splits
@@ -73,7 +73,7 @@ def test_a_library_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_terminal_has_one_line(terminal: Terminal, clock: Clock) -> None:
-    with shown(), Runs(["joint"] * 3) as runs:
+    with shown(), RunProgress(["joint"] * 3) as runs:
         runs.end(runs.begin("joint, seed 0", "joint"))
         number = runs.begin("joint, seed 1", "joint")
         with Bar("stage 1", 100, "updates") as bar:
@@ -103,7 +103,7 @@ def test_a_line_is_cut_to_the_terminal(terminal: Terminal, clock: Clock) -> None
 
 
 def test_elsewhere_there_are_whole_lines(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
-    with shown(), Runs(["joint", "greedy"]) as runs:
+    with shown(), RunProgress(["joint", "greedy"]) as runs:
         number = runs.begin("joint, seed 0", "joint")
         for depth in each(range(3), "linear probe", "depths"):
             clock.now += 1 + LINE_EVERY * (depth == 1)
@@ -140,7 +140,7 @@ def test_what_was_done_at_another_time_says_nothing_of_the_time_left(clock: Cloc
 
 
 def test_the_time_left_follows_from_runs_of_the_same_kind(clock: Clock) -> None:
-    runs = Runs(["slow", "quick", "slow", "quick"])
+    runs = RunProgress(["slow", "quick", "slow", "quick"])
     number = runs.begin("slow, seed 0", "slow")
     assert runs.left() is None
     clock.now += 100
@@ -162,7 +162,7 @@ def test_the_time_left_follows_from_runs_of_the_same_kind(clock: Clock) -> None:
 
 
 def test_kinds_that_differ_tell_no_time_before_each_is_known(clock: Clock) -> None:
-    runs = Runs(["net", "filter", "net", "filter"], alike=False)
+    runs = RunProgress(["net", "filter", "net", "filter"], alike=False)
     for kind, seconds in (("net", 100), ("filter", 1)):
         assert runs.left() is None
         number = runs.begin(kind, kind)
@@ -173,7 +173,7 @@ def test_kinds_that_differ_tell_no_time_before_each_is_known(clock: Clock) -> No
 
 def test_runs_at_a_time_share_what_is_left(clock: Clock, terminal: Terminal) -> None:
     texts = SharedText(2)
-    with shown(), Runs(["joint"] * 5, at_once=2, others=texts.read) as runs:
+    with shown(), RunProgress(["joint"] * 5, at_once=2, worker_texts=texts.read) as runs:
         number = runs.begin("joint, seed 0", "joint")
         clock.now += 60
         runs.end(number)

@@ -28,7 +28,7 @@ from stacked.runtime.rng import generator, seeded
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.training.codes import Images
-from stacked.training.pretrain import Values, pretrain
+from stacked.training.pretrain import FloatInputs, pretrain
 from tests.helpers.counted import prefix_flops, training_bytes, update_flops
 from tests.helpers.splits import toy_splits
 
@@ -65,7 +65,7 @@ def pretrained(images: Tensor, folder: Path) -> Any:
 
 
 def pretrained_on_floats(images: Tensor, folder: Path) -> Any:
-    return pretrain(spec(), Values(images.to(torch.float32).div(255)), SHAPE).state_dict()
+    return pretrain(spec(), FloatInputs(images.to(torch.float32).div(255)), SHAPE).state_dict()
 
 
 def together(images: Tensor, folder: Path) -> Any:

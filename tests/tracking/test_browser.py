@@ -79,7 +79,7 @@ def record(store: Store, root: Path, arm: str, seed: int) -> None:
     rate = 2.0 if arm == "layerwise" else 1.0
     with Tracker(store, EXPERIMENT, name=name, work=root / name, tags=tags, params={"lr": 0.1}) as tracker:
         for index in (1, 2):
-            with tracker.stage(index, f"stage {index}", {"channels": 16 * index}) as stage:
+            with tracker.phase(index, f"stage {index}", {"channels": 16 * index}) as stage:
                 for step in range(0, 300, 20):
                     stage.log({"stage/loss": math.exp(-step / 100)}, step)
         for step in range(0, 601, 20):

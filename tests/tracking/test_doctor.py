@@ -42,7 +42,7 @@ def run(store: Store, name: str = "joint/s0") -> Tracker:
 def killed(store: Store, name: str = "joint/s0") -> Tracker:
     """A run whose process was killed while it trained its first stage."""
     tracker = run(store, name)
-    stage = tracker.stage(1, "stage 1", {"channels": 4})
+    stage = tracker.phase(1, "stage 1", {"channels": 4})
     stage.log({"stage/loss": 1.0}, 0)
     tracker.log({"eval/recon_mse": 0.5}, 0)
     tracker.flush()

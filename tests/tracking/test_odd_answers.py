@@ -48,7 +48,7 @@ def test_training_goes_on_and_all_arrives_later(where: str, what: str, server: O
         with arm(store, tmp_path / "work") as tracker:
             for step in range(150):
                 tracker.log({"train/loss": float(step)}, step)
-            with tracker.stage(1, "stage 1", {}) as stage:
+            with tracker.phase(1, "stage 1", {}) as stage:
                 stage.log({"train/loss": 1.0}, 0)
             tracker.image("grid", np.zeros((8, 8), np.uint8), 3)
             tracker.text("x", "a.txt")

@@ -52,7 +52,7 @@ def test_all_is_sent_again_to_a_new_database(store: Store, tmp_path: Path) -> No
         tracker.text("{}", "spec.json")
         tracker.image("grid", np.zeros((8, 8), np.uint8), 3)
         tracker.model(torch.nn.Flatten(), torch.zeros(2, 1, 2, 2), 0)
-        with tracker.stage(1, "stage 1", {}) as stage:
+        with tracker.phase(1, "stage 1", {}) as stage:
             stage.log({"stage/loss": 1.0}, 0)
         log(tracker, range(100))
         before = tracker.run_id
@@ -81,7 +81,7 @@ def test_all_is_sent_again_to_a_new_database(store: Store, tmp_path: Path) -> No
 def test_a_database_that_another_process_made_anew_is_sent_all(store: Store, tmp_path: Path) -> None:
     other = open_store(tmp_path / "other")
     with arm(store, store.root / "work" / "a") as tracker:
-        with tracker.stage(1, "stage 1", {}) as stage:
+        with tracker.phase(1, "stage 1", {}) as stage:
             stage.log({"stage/loss": 1.0}, 0)
         log(tracker, range(100))
         os.replace(other.root / "mlflow.db", store.root / "mlflow.db")

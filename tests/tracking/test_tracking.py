@@ -99,7 +99,7 @@ def test_more_metrics_than_one_call_takes(store: Store, tmp_path: Path) -> None:
 def test_a_resumed_run_repeats_steps_without_duplicates(store: Store, tmp_path: Path) -> None:
     def go(tracker: Tracker, stage_steps: range, steps: range, error: Exception | None) -> Run:
         with tracker:
-            with tracker.stage(1, "stage 1", {"channels": 4}) as stage:
+            with tracker.phase(1, "stage 1", {"channels": 4}) as stage:
                 for step in stage_steps:
                     stage.log({"stage/loss": float(step)}, step)
             for step in steps:
@@ -182,7 +182,7 @@ def test_an_interrupted_run_is_killed(store: Store, tmp_path: Path) -> None:
     tracker = arm(store, tmp_path / "work")
 
     def interrupt() -> None:
-        with tracker, tracker.stage(1, "stage 1", {}) as stage:
+        with tracker, tracker.phase(1, "stage 1", {}) as stage:
             stage.log({"stage/loss": 1.0}, 0)
             raise KeyboardInterrupt
 

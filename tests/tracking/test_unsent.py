@@ -31,7 +31,7 @@ def test_an_outage_costs_little_and_is_made_good_with_the_original_times(
         for step in range(200):
             tracker.log({"eval/recon_mse": float(step)}, step)
         tracker.image("recon_grid", np.zeros((4, 4), np.uint8), 0)
-        with tracker.stage(1, "stage 1", {}) as stage:
+        with tracker.phase(1, "stage 1", {}) as stage:
             stage.log({"stage/loss": 1.0}, 0)
     assert len([w for w in caught if w.category is RuntimeWarning]) == 1
     assert time.monotonic() - start < 10

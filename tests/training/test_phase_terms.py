@@ -121,7 +121,7 @@ def codes_with_relu(stack: StackedAutoencoder, x: Tensor) -> Tensor:
     ids=lambda value: f"{value.name}-{value.target}-{value.local_loss}" if isinstance(value, Phase) else str(value),
 )
 def test_linear_decoders_are_for_stages_that_learn_on_what_they_read(phase: Phase, linear: bool) -> None:
-    assert phase.single == linear
+    assert phase.is_local == linear
     if phase.target == "labels":
         return
     stack = relu_stack(False)
@@ -136,7 +136,7 @@ def test_linear_decoders_are_for_stages_that_learn_on_what_they_read(phase: Phas
 def test_early_stopping_watches_through_the_linear_decoder_too() -> None:
     stack, how = relu_stack(False), replace(PLAIN, linear_decoder=True)
     code = codes_with_relu(stack, pixels())
-    watched = PhaseLoss(stack, STAGE_2, how).per_example(code, None)
+    watched = PhaseLoss(stack, STAGE_2, how).loss_per_example(code, None)
     torch.testing.assert_close(watched.mean(), PhaseLoss(stack, STAGE_2, how)(code, None, STEP), rtol=1e-14, atol=0)
 
 
@@ -287,7 +287,7 @@ def test_winners_are_for_training_alone(stack: StackedAutoencoder) -> None:
     before = stack.encode(x), stack(x)
     with_winners, without = (PhaseLoss(stack, JOINT, h) for h in (how, PLAIN))
     assert not torch.equal(with_winners(x, None, STEP), without(x, None, STEP))
-    assert torch.equal(with_winners.per_example(x, None), without.per_example(x, None))
+    assert torch.equal(with_winners.loss_per_example(x, None), without.loss_per_example(x, None))
     assert torch.equal(stack.encode(x), before[0])
     assert torch.equal(stack(x), before[1])
 
@@ -366,15 +366,15 @@ def test_the_watched_loss_is_the_trained_one_without_all_that_is_for_training(
             replace(MASKED, loss=(loss,), penalties=(("l1", 1.0),), winner_take_all="lifetime", emphasis=emphasis),
         )
     )
-    each = plain.per_example(clean, target)
+    each = plain.loss_per_example(clean, target)
     assert each.shape == (8,)
     torch.testing.assert_close(each.mean(), plain(clean, target, STEP), rtol=1e-12, atol=0)
-    assert torch.equal(busy.per_example(clean, target), each)
+    assert torch.equal(busy.loss_per_example(clean, target), each)
     assert not torch.equal(busy(clean, target, STEP), plain(clean, target, STEP))
-    one = plain.per_example(clean[2:3], None if target is None else target[2:3])
+    one = plain.loss_per_example(clean[2:3], None if target is None else target[2:3])
     torch.testing.assert_close(one, each[2:3], rtol=1e-12, atol=0)
 
 
 def test_local_losses_that_are_added_are_not_watched(stack: StackedAutoencoder) -> None:
-    watched = [PhaseLoss(stack, phase, PLAIN).per_example(pixels(), None) for phase in (LOCAL, JOINT)]
+    watched = [PhaseLoss(stack, phase, PLAIN).loss_per_example(pixels(), None) for phase in (LOCAL, JOINT)]
     assert torch.equal(*watched)

@@ -9,7 +9,7 @@ from stacked import InputError, RunSpec, StackSpec, data
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.training.codes import Images
-from stacked.training.pretrain import Values, pretrain
+from stacked.training.pretrain import FloatInputs, pretrain
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_it_is_that_of_a_run_to_the_bit(policy: str, digits: data.Splits) -> Non
 def test_bytes_and_floats_give_the_same(digits: data.Splits) -> None:
     images = digits.train.images
     one = pretrain(spec("joint"), Images(images), digits.image_shape)
-    other = pretrain(spec("joint"), Values(images.float().div(255)), digits.image_shape)
+    other = pretrain(spec("joint"), FloatInputs(images.float().div(255)), digits.image_shape)
     assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stacked.cli.overwriting import begins, below, check_own
-from stacked.runtime.time_left import Runs
+from stacked.runtime.time_left import RunProgress
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.checks import need
 from stacked.util.csv_cells import as_text
@@ -75,7 +75,7 @@ def score_images(context: Context, spec: RunSpec) -> int:
     halves = None if given.judge else supported(len(images) // 2, given.held_out, given.false_alarms)
     held_out, false_alarms = halves or supported(len(normal), given.held_out, given.false_alarms)
     detector = Detector(spec, held_out=held_out, false_alarms=false_alarms, device=given.device)
-    with Runs(["detector"] * (3 if halves else 1), noun="detector") as runs:
+    with RunProgress(["detector"] * (3 if halves else 1), noun="detector") as runs:
         number = runs.begin("of all images of --data", "detector")
         detector.fit(normal)
         found = None if halves else Verdict.of(detector, images, torch.arange(len(images)))
@@ -180,7 +180,7 @@ def supported(images: int, held_out: float | None, false_alarms: float | None) -
     return held / images, rate
 
 
-def cross_fitted(detector: Detector, images: Tensor, runs: Runs) -> Verdict:
+def cross_fitted(detector: Detector, images: Tensor, runs: RunProgress) -> Verdict:
     """Return the results on each random half of the images by a detector like this one that was fitted on the other half."""
     import torch
 

@@ -54,7 +54,7 @@ def utilisation(what: str, policy: str, batch: int) -> dict[str, float]:
         )
         flop += cost.update.flop + cost.encoding.flop
         ends: list[float] = []
-        for _ in one.train(after=lambda ends=ends: ends.append(time.perf_counter())):  # type: ignore[misc]
+        for _ in one.train(after_update=lambda ends=ends: ends.append(time.perf_counter())):  # type: ignore[misc]
             pass
         seconds += statistics.median(differences(ends)[BEFORE:])
     rate = product_rate()
