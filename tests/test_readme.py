@@ -47,7 +47,9 @@ COMMITTED = (
 )
 TRACKED = [ROOT / path for path in COMMITTED if Path(path).name in ("runs.csv", "rows.csv")]
 EXAMPLES = [
-    pytest.param(code, id=f"{guide.relative_to(ROOT)} {number}")
+    pytest.param(
+        code, id=f"{guide.relative_to(ROOT)} {number}", marks=[pytest.mark.slow] if "folder:photos" in code else []
+    )
     for guide in GUIDES
     for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", guide.read_text(), re.DOTALL | re.MULTILINE), 1)
 ]

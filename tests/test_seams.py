@@ -133,6 +133,7 @@ def python(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], cwd=copy, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_all_that_was_added_trains_in_one_run(copy: Path) -> None:
     done = python(copy, "-c", RUN)
     assert done.returncode == 0, done.stderr
@@ -143,6 +144,7 @@ def test_all_that_was_added_trains_in_one_run(copy: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_study_is_a_command_that_runs_them(copy: Path, tmp_path: Path) -> None:
     assert "\n  striped      Do bars need stages that learn alone?\n" in python(copy, "-m", "studies").stdout
     out = tmp_path / "out"
@@ -157,6 +159,7 @@ def test_the_study_is_a_command_that_runs_them(copy: Path, tmp_path: Path) -> No
     assert [(row["arm"], row["status"]) for row in rows] == [("alternate", "finished"), ("joint", "finished")]
 
 
+@pytest.mark.slow
 def test_the_command_lines_of_other_studies_list_them(copy: Path) -> None:
     """By what they say of a name that is not known; in one process, since each loads torch."""
     added = {"arms": "alternate+unfreeze", "kind": "average", "corruption": "inverting", "data": "bars"}
@@ -168,6 +171,7 @@ def test_the_command_lines_of_other_studies_list_them(copy: Path) -> None:
         assert re.search(rf" (choose from|choose one of) .*(?<![\w+]){re.escape(name)}(?![\w+])", line), line
 
 
+@pytest.mark.slow
 def test_the_contract_tests_cover_it(copy: Path) -> None:
     """Tests of every stage, corruption, policy and dataset."""
     rooms = ("spec/test_growth.py", "components/test_corruption.py", "stages", "data/test_data.py")

@@ -71,6 +71,7 @@ def test_no_noise_falls_where_training_images_do_not_vary() -> None:
     assert not torch.equal(capacity.varied_noise(images, training, 1), capacity.varied_noise(images, training, 0))
 
 
+@pytest.mark.slow
 def test_the_study_runs(tmp_path: Path) -> None:
     words = ["--smoke", "--updates", "3", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
     assert main(capacity.STUDY, words) == 0

@@ -48,6 +48,7 @@ def test_principal_components_as_weights_are_at_no_angle() -> None:
     np.testing.assert_allclose(kept["units"], pca.components_, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_trained_linear_autoencoder_spans_the_principal_subspace(tied: bool) -> None:
     """Bourlard & Kamp 1988; of three components of digits, which the fourth lies well below."""

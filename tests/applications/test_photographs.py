@@ -70,6 +70,7 @@ def test_it_is_the_reference_stack() -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_study_runs(tmp_path: Path) -> None:
     words = ["--smoke", "--updates", "4", "--limit", "40"]
     assert main(photographs.STUDY, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 0

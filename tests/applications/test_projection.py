@@ -103,6 +103,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "out"
 
 
+@pytest.mark.slow
 def test_the_study_runs(record: Path) -> None:
     rows = load(record)
     table = rows[rows["measure"] == "trustworthiness"].pivot(index="condition", columns="arm", values="value")
@@ -159,6 +160,7 @@ def two_classes(place: Path, each: int) -> list[str]:
     return [*words, "--out", str(place / "out"), "--store", str(place / "store")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("each", "more", "says"),
     [

@@ -55,6 +55,7 @@ def test_a_folder_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
     assert f"{anomalous} of {len(lines)} images are called anomalous" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: Path) -> None:
     words = ["--data", f"folder:{folders / 'normal'}", "--grey", "--image-size", "8", "--updates", "5"]
     from studies.applications.anomaly import score_folder
@@ -108,6 +109,7 @@ def test_a_folder_with_one_class_is_judged(folders: Path, tmp_path: Path, capsys
     assert "images are called anomalous" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, capsys: Any) -> None:
     new = folder_of_classes(tmp_path / "new", Good=30, crack=20, hole=15)
     words = ["--data", f"folder:{folders / 'normal'}", "--judge", f"folder:{new}", "--grey", "--image-size", "8"]
@@ -181,6 +183,7 @@ def test_what_leaves_nothing_to_train_on_or_to_calibrate_with_is_refused(given: 
         supported(*given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", [True, False])
 def test_sixty_images_are_enough(judge: bool, folders: Path, tmp_path: Path, capsys: Any) -> None:
     folder = folder_of_classes(tmp_path / "images", a=60)

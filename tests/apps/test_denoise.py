@@ -50,6 +50,7 @@ def noisy(images: Tensor) -> Tensor:
     return denoising.Noise("gaussian", 0.4).on(images, 0, "test")
 
 
+@pytest.mark.slow
 def test_it_removes_noise(fitted: Denoiser, digits: data.Splits) -> None:
     images = digits.test.images
     clean, given = images.float().div(255), noisy(images)
@@ -57,6 +58,7 @@ def test_it_removes_noise(fitted: Denoiser, digits: data.Splits) -> None:
     assert (restored - clean).square().mean() < 0.4 * (given.clamp(0, 1) - clean).square().mean()
 
 
+@pytest.mark.slow
 def test_it_is_the_stack_that_the_spec_trains(fitted: Denoiser, digits: data.Splits) -> None:
     stack = pretrain(fitted.spec, Images(digits.train.images), digits.image_shape)
     given = noisy(digits.test.images[:7])
@@ -214,6 +216,7 @@ def denoising_index(count: int) -> Tensor:
     return (torch.arange(most) * count) // most
 
 
+@pytest.mark.slow
 def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(denoising, "IMAGES", 20)
     monkeypatch.setattr(denoising, "TUNED_ON", 10)

@@ -93,6 +93,7 @@ def test_arms_alternate_and_what_is_measured_is_not_measured_again(
     assert [row["measure"] for row in rows[:4]] == ["cpu_seconds", "mse", "share", "load"]
 
 
+@pytest.mark.slow
 def test_the_command_writes_page_and_figures_and_goes_on(
     asked: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +111,7 @@ def test_the_command_writes_page_and_figures_and_goes_on(
     assert asked == [(who, seed) for seed in range(2) for who in ("loop", "ours")]
 
 
+@pytest.mark.slow
 def test_the_page_says_which_aims_are_reached(asked: list[tuple[str, int]], tmp_path: Path) -> None:
     measure(tmp_path, 3)
     rows = load(tmp_path, LOAD)
@@ -137,6 +139,7 @@ def test_every_question_can_be_asked() -> None:
             assert (claim.most is None) != (claim.least is None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WORKS)
 def test_the_loop_and_the_package_train_the_same_stack_as_often(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     work = replace(WORKS[what], images=600, batch=100, epochs=2)
@@ -156,6 +159,7 @@ def test_the_loop_and_the_package_train_the_same_stack_as_often(what: str, monke
     assert len(steps) == 2 * 6 * (len(work.widths) + 1)
 
 
+@pytest.mark.slow
 def test_what_is_trained_reconstructs_and_is_measured() -> None:
     work = replace(WORKS["conv"], images=512)
     train, test = pixels(work)
@@ -187,6 +191,7 @@ def test_bad_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(benchmark.STUDY, ["--repeats", "0", "--out", str(tmp_path)]) == 2
 
 
+@pytest.mark.slow
 def test_exponents_are_those_of_the_rows(tmp_path: Path) -> None:
     axis = Question(
         "scaling-stages",
@@ -218,6 +223,7 @@ def test_exponents_are_those_of_the_rows(tmp_path: Path) -> None:
     assert not (tmp_path / "figures" / "targets.png").exists()
 
 
+@pytest.mark.slow
 def test_the_ends_of_an_axis_can_be_built_and_an_epoch_is_told() -> None:
     for axis, (values, _) in AXES.items():
         for way in WAYS:
@@ -225,7 +231,8 @@ def test_the_ends_of_an_axis_can_be_built_and_an_epoch_is_told() -> None:
                 spec, shape, images = spec_of(axis, value, way)
                 phases = spec.phases(images // spec.optimisation.batch_size)
                 assert len(phases) == (1 if way == "joint" else len(spec.stack.stages))
-                estimate_cost(replace(spec, budget=Budget((1.0,), 1.0, "updates")), shape, images, machine=H100)
+                if way != "greedy, 5 epochs a stage":  # whose updates are those of "greedy"
+                    estimate_cost(replace(spec, budget=Budget((1.0,), 1.0, "updates")), shape, images, machine=H100)
     once, five = (scaling("stages", 1, way)["cpu_seconds"] for way in ("greedy", "greedy, 5 epochs a stage"))
     assert 0.2 * once < five < 5 * once
 

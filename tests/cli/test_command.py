@@ -93,6 +93,7 @@ def test_a_reader_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text("utf-8") == "é written"
 
 
+@pytest.mark.slow
 def test_a_study_with_closed_streams_is_refused_or_shown_as_any(tmp_path: Path) -> None:
     words = f"{PYTHON} -m studies.layerwise --data nosuch"
     assert [shell(f"{words} {closed}").returncode for closed in ("2>&-", ">&-", "2>&- >&-")] == [2, 2, 2]
@@ -192,6 +193,7 @@ def script(tmp_path: Path) -> str:
     return f"cd {tmp_path}; {PYTHON} bin/stacked"
 
 
+@pytest.mark.slow
 def test_the_command_is_not_hidden_by_a_folder_of_its_name(script: str) -> None:
     assert (
         b"this is not the package" in shell(f"{script.partition(';')[0]}; unset PYTHONPATH; {PYTHON} -m studies").stderr

@@ -178,6 +178,7 @@ def test_a_folder_of_a_user_is_left_as_it_is(name: str, tmp_path: Path, capsys: 
     assert left == {file: KEPT}
 
 
+@pytest.mark.slow
 def test_a_folder_of_its_own_is_written_again(tmp_path: Path, capsys: Any) -> None:
     folder, out = images(tmp_path / "images"), tmp_path / "out"
     for _ in range(2):
@@ -195,6 +196,7 @@ def test_a_folder_of_its_own_is_written_again(tmp_path: Path, capsys: Any) -> No
             before = said
 
 
+@pytest.mark.slow
 def test_what_a_denoiser_restored_is_restored_again(tmp_path: Path) -> None:
     given, written = (
         context(tmp_path, images(tmp_path / "images", 40), denoising.STUDY),

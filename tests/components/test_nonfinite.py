@@ -157,6 +157,7 @@ def test_rollback_gives_up_in_the_end() -> None:
     assert trained.rollbacks == MOST_ROLLBACKS
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_high_is_found_by_rolling_back() -> None:
     """Plain gradient descent on linear units, which diverges at its first rate, and not at a lower one."""
     with seeded(0, "init"):
@@ -212,6 +213,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
     monkeypatch.setattr(PhaseLoss, "forward", poisoned)
 
 
+@pytest.mark.slow
 def test_a_run_counts_what_it_skipped(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, lambda step: step in (3, 12, 13))
     spec = replace(SPEC, optimisation=replace(SPEC.optimisation, on_nonfinite="skip-batch"))
@@ -220,6 +222,7 @@ def test_a_run_counts_what_it_skipped(splits: Splits, monkeypatch: pytest.Monkey
     assert "skipped" not in run(replace(SPEC, policy="random"), splits).row
 
 
+@pytest.mark.slow
 def test_what_a_rollback_undid_was_spent_too(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = run(SPEC, splits)
     once = itertools.count()
@@ -283,6 +286,7 @@ def spoiled_after(trained: Training, update: int, value: float = float("nan")) -
     return trained
 
 
+@pytest.mark.slow
 def test_what_the_last_update_spoils_is_noticed() -> None:
     says = r"^weights or running statistics became non-finite in phase 'stage 1' at update 40 of 40; the last finite loss was"
     for value in (float("nan"), float("inf")):

@@ -55,6 +55,7 @@ HOWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("policy", ["greedy+finetune", "supervised+unfreeze", "joint"])
 def test_the_largest_checkpoint_inside_a_phase_is_what_was_counted(how: str, policy: str, tmp_path: Path) -> None:
@@ -100,6 +101,7 @@ STUDIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_writes_at_most_what_was_counted_and_about_half_of_it(
     name: str, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +218,7 @@ def test_a_file_in_the_place_of_a_folder_is_seen_before_training(
 NOBODY = 65534
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.name != "posix" or os.geteuid() != 0, reason="only root can become another user, whom modes stop"
 )

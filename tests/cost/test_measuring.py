@@ -110,6 +110,7 @@ def test_phases_that_cost_the_same_are_counted_once() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_dry_run_loads_no_mlflow_and_tells_what_measuring_takes() -> None:
     code = (
         "import sys; from studies.framework.main import main; from studies.pretraining.layerwise import STUDY; "

@@ -53,6 +53,7 @@ print(json.dumps(grew))
 """
 
 
+@pytest.mark.slow
 @linux
 def test_a_study_of_2000_photographs_takes_little_beside_them() -> None:
     """Their bytes are 301 MB; as float64 they would be 2.4 GB, and 500 at a time of them 1.8 GB."""

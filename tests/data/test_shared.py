@@ -109,6 +109,7 @@ def reads_all(folder: Path, readers: int) -> tuple[int, int, int]:
     return told
 
 
+@pytest.mark.slow
 @linux
 def test_images_are_in_memory_once_for_all_workers(tmp_path: Path) -> None:
     """Counted in proportion to who uses a page: with each worker's own images it would be three times as much."""

@@ -55,6 +55,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return numbers
 
 
+@pytest.mark.slow
 def test_seconds_are_measured_with_the_threads_of_a_run(asked: list[int]) -> None:
     base = RunSpec(stack=StackSpec.of("dense", 4), budget=Budget((2,), 2, "updates"))
     compute_budget.budgets(base, toy_splits(), (Arm("joint"),), "seconds", Arm("greedy"), threads=2)
@@ -62,6 +63,7 @@ def test_seconds_are_measured_with_the_threads_of_a_run(asked: list[int]) -> Non
     assert set(asked) == {2}
 
 
+@pytest.mark.slow
 def test_a_dry_run_foretells_with_the_threads_of_a_run(asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     assert main(STUDY, ["--smoke", "--dry-run", "--jobs", "3"]) == 0

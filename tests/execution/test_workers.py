@@ -95,6 +95,7 @@ def studies(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
             continue
 
 
+@pytest.mark.slow
 @linux
 def test_workers_are_replaced_asked_and_not_left_behind(
     studies: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
@@ -240,12 +241,14 @@ jobs = [
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_is_typed_has_workers_too() -> None:
     code = PLAIN + "print(sorted(row['number'] for row in pool.run_jobs(jobs, 2, load('digits'))))"
     done = subprocess.run([sys.executable, "-"], input=code, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "[0, 1, 2]\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_script_that_starts_a_study_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(PLAIN + "print(list(pool.run_jobs(jobs, 2, load('digits'))))")
     words = [sys.executable, str(tmp_path / "script.py")]

@@ -51,6 +51,7 @@ def telling(jobs: list[Job], digest: str) -> list[Job]:
     return [Tells(**{**vars(job), "data": digest}) for job in jobs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_runs_get_the_images_that_were_read_whatever_becomes_of_their_files(
     processes: int, jobs: list[Job], tmp_path: Path
@@ -67,6 +68,7 @@ def test_runs_get_the_images_that_were_read_whatever_becomes_of_their_files(
     assert len({row["process"] for row in rows}) == processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_other_data_than_those_of_the_record_are_refused_and_nothing_is_recorded(
     processes: int, jobs: list[Job], tmp_path: Path

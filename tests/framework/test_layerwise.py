@@ -232,6 +232,7 @@ def test_a_copy_of_a_study_is_the_same_and_a_change_is_seen(
     assert re.search(said, "; ".join(differences(smoke[0].parent, tmp_path / "copy")))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_models", "no_page")
 def test_done_anew_a_run_replaces_the_old_one_everywhere(
     smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
@@ -321,6 +322,7 @@ def test_a_record_is_replayed_into_a_fresh_store(
         assert len(history) == (load_curves(out)["run"] == run["tags.spec"]).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_models", "no_page")
 def test_a_run_trained_here_is_of_another_experiment_than_a_replayed_one(
     smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
@@ -346,6 +348,7 @@ def test_a_run_trained_here_is_of_another_experiment_than_a_replayed_one(
     assert runs["experiment_id"].nunique() == runs["tags.study"].nunique() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_models")
 def test_a_run_that_fails_has_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     words = ["--smoke", "--optimiser", "sgd", "--lr", "1e30", "--arms", "joint", "random", "--jobs", "1"]
@@ -409,6 +412,7 @@ def test_there_may_be_nothing_to_show(
     assert "there is nothing to show" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_help_fits_one_screen() -> None:
     done = layerwise("--help")
     assert done.returncode == 0

@@ -194,6 +194,7 @@ def test_trials_are_measured_on_validation_images_and_nothing_else(tmp_path: Pat
     assert not list((tmp_path / "store" / "work").glob("*/*.safetensors"))  # the row is all that is kept
 
 
+@pytest.mark.slow
 def test_tuning_goes_on_chooses_and_is_taken_by_later_runs(
     tmp_path: Path, splits: Splits, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +231,7 @@ def test_tuning_goes_on_chooses_and_is_taken_by_later_runs(
     assert draw_tuning(out) is not None
 
 
+@pytest.mark.slow
 def test_what_a_wider_space_draws_again_counts_and_is_not_made_again(tmp_path: Path, splits: Splits) -> None:
     sizes = Among((8, 16, 32, 64, 128, 256))  # 8 at some of the points where it was before
     wider = dataclasses.replace(TOY, search={**TOY.search, "optimisation.batch_size": sizes})

@@ -98,6 +98,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_the_smoke_study_has_rows_of_all_arms(smoke: Path) -> None:
     rows = load_rows(smoke)
     assert list(rows["arm"]) == list(STUDY.arm_names)
@@ -113,6 +114,7 @@ def test_the_smoke_study_has_rows_of_all_arms(smoke: Path) -> None:
     assert rows.loc[~supervised, "final/classifier_acc_100"].notna().all()
 
 
+@pytest.mark.slow
 def test_the_smoke_study_answers_and_draws(smoke: Path) -> None:
     page, rows = (smoke / "README.md").read_text(), load_rows(smoke)
     answer = page.split("## Answer")[1].strip().splitlines()
@@ -126,6 +128,7 @@ def test_the_smoke_study_answers_and_draws(smoke: Path) -> None:
     assert "| arm | pairs | test MSE per pixel (lower is better) | linear probe accuracy (higher is better) |" in page
 
 
+@pytest.mark.slow
 def test_the_block_of_the_readme(smoke: Path) -> None:
     told = block(STUDY, smoke, INDEX.parent)
     rows = load_rows(smoke)
@@ -136,6 +139,7 @@ def test_the_block_of_the_readme(smoke: Path) -> None:
     assert "- **" not in told
 
 
+@pytest.mark.slow
 def test_a_study_without_a_quote_answers_as_before(smoke: Path, tmp_path: Path) -> None:
     """Without `quote` and `figures`, a page has its verdicts and every general figure; an own one replaces its namesake."""
     for name in ("runs.csv", "curves.csv"):
@@ -158,6 +162,7 @@ def test_the_help_loads_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", ["", "final/probe_acc", "peak_mb", "codes_mb", "joint"])
 def test_figures_do_without_what_was_not_measured(smoke: Path, lacking: str) -> None:
     rows, curves = load_rows(smoke), load_curves(smoke)
@@ -176,6 +181,7 @@ def test_figures_do_without_what_was_not_measured(smoke: Path, lacking: str) -> 
     assert draw_growth(Record(rows.assign(status="failed: x"), curves)) is None
 
 
+@pytest.mark.slow
 def test_seeds_that_converge_at_different_steps_are_drawn_singly(smoke: Path) -> None:
     """No step is common to them, so that a mean would have nothing to show."""
     rows, curves = load_rows(smoke), load_curves(smoke)

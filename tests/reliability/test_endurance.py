@@ -102,10 +102,12 @@ assert process_resources()[1:4] == (files, threads, children)
 """
 
 
+@pytest.mark.slow
 def test_what_is_held_is_what_there_is(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", HELD, str(tmp_path / "file")], check=True, cwd=Path(__file__).parents[2])
 
 
+@pytest.mark.slow
 def test_runs_in_one_process_leave_no_file_thread_or_process_behind(tmp_path: Path) -> None:
     """Twenty runs with checkpoints, each tracked in a real store but for its model, after one that imports and connects."""
     spec = RunSpec(
@@ -134,6 +136,7 @@ def test_runs_in_one_process_leave_no_file_thread_or_process_behind(tmp_path: Pa
     assert process_resources()[1:4] == before
 
 
+@pytest.mark.slow
 def test_an_endurance_test_trains_what_it_says(tmp_path: Path) -> None:
     assert len(list(endure(tmp_path, tmp_path / "out" / "samples.csv", 20, lambda: False))) == 2
     found = pd.read_csv(tmp_path / "out" / "samples.csv")

@@ -84,6 +84,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Su
     return folder, {subject.name: subject for subject in (*model_files(folder), *image_files(folder))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["detector", "denoiser", "codec", "compressed images", "photograph (PNG)"])
 def test_no_damaged_file_with_a_checksum_is_believed(name: str, intact: tuple[Path, dict[str, Subject]]) -> None:
     subject = intact[1][name]
@@ -92,6 +93,7 @@ def test_no_damaged_file_with_a_checksum_is_believed(name: str, intact: tuple[Pa
     assert subject.checksum
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["detector whose header", "compressed images: one of", "CSV with one field"])
 def test_a_small_file_of_large_cost_is_read_in_a_process_of_its_own(
     case: str, intact: tuple[Path, dict[str, Subject]], tmp_path: Path

@@ -397,6 +397,7 @@ def test_mean_interval_equals_scipy(rows: pd.DataFrame) -> None:
     assert mean_interval(values)[1:] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_unreadable_extras_are_named(out: Path) -> None:
     """Null in reference.json is as good as absent; text and broken archives are the user's to mend."""
     (out / "reference.json").write_text('{"pca_mse": null, "mean_mse": 0.0675, "note": "x"}')
@@ -410,6 +411,7 @@ def test_unreadable_extras_are_named(out: Path) -> None:
         write_report(out, **DESCRIPTION)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_few_seeds_and_other_arms_are_drawn(seeds: int) -> None:
     """One seed has no interval; unknown arms and an unknown size of "all" are no obstacle."""

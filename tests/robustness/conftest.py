@@ -1,4 +1,4 @@
-"""Marks every test of this folder, so that `pytest -m "not robustness"` leaves them out."""
+"""Marks every test of this folder as one of robustness, which `pytest` leaves out unless `-m` asks for them."""
 
 from __future__ import annotations
 

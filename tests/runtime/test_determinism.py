@@ -99,6 +99,7 @@ def plain(value: Any) -> str:
     return json.dumps(timeless(value))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bytes_with_and_without_strict_determinism(tmp_path: Path) -> None:
     found = []
     for number in (1, 2):

@@ -100,6 +100,7 @@ def place(work: Path) -> tuple[int, int]:
     return (saved.phases, saved.update) if saved else (0, 0)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     """Three times, each while it writes checkpoints after every update; and is asked once."""
     whole, _ = start(tmp_path / "whole").communicate(timeout=120)

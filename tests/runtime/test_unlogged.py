@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 #: autologging patches classes of scikit-learn for good: a process of its own
 SCRIPT = """
 import mlflow.sklearn
 mlflow.set_tracking_uri("mlruns")
 mlflow.sklearn.autolog(silent=True, log_models=False, log_datasets=False, log_model_signatures=False)
 from sklearn.linear_model import Ridge
+
 from stacked import RunSpec, StackSpec, data
 from stacked.apps.anomaly import Detector
 from stacked.evaluation.references import fitted_pca
@@ -39,6 +42,7 @@ assert list(mlflow.search_runs()["tags.estimator_name"]) == ["Ridge"]
 """
 
 
+@pytest.mark.slow
 def test_probes_are_not_logged_and_a_users_models_are(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     quick = os.environ | {"MLFLOW_ALLOW_FILE_STORE": "true"}  # a database takes long to make

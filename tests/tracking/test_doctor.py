@@ -92,6 +92,7 @@ with arm(store, store.root / "work" / "joint-s0", "joint/s0", experiment="doctor
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_trained_now_is_left_alone(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     tracker = killed(store)
     (store.root / "work" / "new").mkdir()

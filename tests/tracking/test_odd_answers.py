@@ -34,6 +34,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[OddServe
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "what"),
     CASES,

@@ -46,6 +46,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return open_store(tmp_path_factory.mktemp("store"))
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_or_is_killed_costs_seconds_and_gets_everything_when_it_is_back(
     local: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from tests.helpers.tracked import free_port
 PATIENCE = 90
 
 
+@pytest.mark.slow
 def test_mlflow_serves_the_codes(tmp_path: Path) -> None:
     encoder = build(StackSpec.of("conv", 4, 3), (1, 8, 8)).encoder.eval()
     client = StoreClient(open_store(tmp_path), "served")

@@ -19,6 +19,7 @@ from tests.helpers.tracked import STEPS, arm, children, free_port, history, run_
 from mlflow import MlflowClient  # isort: skip
 
 
+@pytest.mark.slow
 def test_an_outage_costs_little_and_is_made_good_with_the_original_times(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,6 +247,7 @@ def status(port: int, host: str, origin: str | None = None) -> int:
     return connection.getresponse().status
 
 
+@pytest.mark.slow
 def test_a_server_for_all_answers_under_its_own_names_alone(store: Store) -> None:
     port = free_port()
     own = f"{names('0.0.0.0')[0]}:{port}"
@@ -259,6 +260,7 @@ def test_a_server_for_all_answers_under_its_own_names_alone(store: Store) -> Non
         stop(server)
 
 
+@pytest.mark.slow
 def test_a_server_on_loopback_answers_no_name_of_elsewhere_and_no_proxy_is_asked_for_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

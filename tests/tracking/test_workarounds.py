@@ -7,6 +7,7 @@ import linecache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from mlflow.tracking._tracking_service import utils
 from torch import nn
 from torch.fx import symbolic_trace
@@ -18,6 +19,7 @@ from stacked.tracking.backend.store import open_store
 from stacked.tracking.backend.workarounds import generated_sources, shape_environments
 
 
+@pytest.mark.slow
 def test_exported_models_leave_nothing_in_the_process(tmp_path: Path) -> None:
     """But what torch keeps of the last three; and what others export or trace is left to them."""
     utils._artifact_repos_cache.clear()

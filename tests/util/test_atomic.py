@@ -98,6 +98,7 @@ def written_by(user: int, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @as_root
 def test_two_users_of_a_group_write_to_one_folder(shared: Path) -> None:
     out = shared / "out"

@@ -69,6 +69,7 @@ def test_copied_stages_have_the_parameters_of_the_phases(tmp_path: Path) -> None
         assert run.data.params == {key: str(value) for key, value in flat(spec).items()}
 
 
+@pytest.mark.slow
 def test_updates_that_only_training_could_tell_are_left_out(tmp_path: Path) -> None:
     base = dataclasses.replace(BASE, policy="converge+finetune", optimisation=Optimisation(patience=2))
     store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out", base)
@@ -87,6 +88,7 @@ def test_copies_of_runs_that_the_record_has_no_longer_leave_its_mean(tmp_path: P
     assert len(runs(store, "tags.kind = 'superseded'")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["nothing", "rows"])
 def test_a_record_is_copied_again_only_when_its_rows_were_made_by_other_code(tmp_path: Path, change: str) -> None:
     store, out = open_store(tmp_path / "store"), recorded(tmp_path / "out")
