@@ -26,11 +26,10 @@ def targets(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
         for claim in one.claims:
             part = claim_values(rows, one, claim)
             if not part.empty:
-                beside = f" / {claim.against}" if claim.against else ""
                 aim = claim.most if claim.most is not None else claim.least
                 assert aim is not None
                 ratio = part / aim if claim.most is not None else aim / part
-                drawn.append((f"{one.name}: {claim.text}{beside}", ratio))
+                drawn.append((f"{one.name}: {claim.label}".replace(", relative to ", " / "), ratio))
     if not drawn:
         return None
     figure = new_figure(0.6 + 0.27 * len(drawn))

@@ -80,9 +80,8 @@ def claims_table(rows: pd.DataFrame, questions: Sequence[Question]) -> str:
                 continue
             aim = f"≤ {claim.most:g}" if claim.most is not None else f"≥ {claim.least:g}"
             unit = f" {claim.unit}" if claim.unit else " ×"
-            against = f", relative to {claim.against}" if claim.against else ""
             lines.append(
-                f"| {one.name}: {claim.text}{against} | {told(part.median())}{unit} | {told(part.min())} to {told(part.max())} "
+                f"| {one.name}: {claim.label} | {told(part.median())}{unit} | {told(part.min())} to {told(part.max())} "
                 f"| {aim} | {'yes' if is_met(claim, part.median()) else '**no**'} |"
             )
     return "\n".join(lines)

@@ -129,7 +129,7 @@ def block(study: MeasurementStudy, out: Path, root: Path) -> str:
         answered(study, rows),
         f"[![{study.title}]({link}/figures/{first}.png)]({link}/README.md)",
         summary(study, rows),
-        f"{note(study, rows)} Differences, conditions, protocol and command are on the page [{link}]({link}/README.md).",
+        f"{means(study, rows)}{tuning(study)} Differences, conditions, protocol and command: [{link}]({link}/README.md).",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -200,22 +200,31 @@ def within(study: MeasurementStudy, rows: pd.DataFrame, name: str) -> str:
 
 def note(study: MeasurementStudy, rows: pd.DataFrame) -> str:
     """Return the note that explains the numbers of the tables."""
+    return (
+        f"{means(study, rows)} A seed changes {study.varies}. Seconds and GFLOP are those of one seed with all its conditions; "
+        "methods that use the same network report the same training. GFLOP are counted only for training with this package."
+        f"{tuning(study)}"
+    )
+
+
+def tuning(study: MeasurementStudy) -> str:
+    """Return a sentence for studies that compare ways of training with the same settings; "" for others."""
+    return NOT_TUNED if {"layer-wise", "joint"} <= {arm.partition(",")[0] for arm in study.arms} else ""
+
+
+def means(study: MeasurementStudy, rows: pd.DataFrame) -> str:
+    """Return the sentence that says over what the means of the tables are."""
     mine = rows[(rows["condition"] != "") & rows["measure"].isin(list(study.measures))]
     conditions = mine["condition"].nunique()
     restricted = {bool(within(study, rows, name)) for name in set(mine["measure"])}
     over = ""
     if conditions > 1 and restricted == {True}:
-        over = " and over the conditions that the column names, under which all arms were measured"
+        over = " and over the conditions in the heading of the column, which all arms have"
     elif conditions > 1:
         over = f" and over {conditions} conditions"
         if True in restricted:
-            over += " (or those that the column names, under which all arms were measured)"
-    compares_training = {"layer-wise", "joint"} <= {arm.partition(",")[0] for arm in study.arms}
-    return (
-        f"Means over seeds{over}; in brackets, 95 % t intervals over seeds if seeds differ. A seed changes {study.varies}. "
-        "FLOPs and seconds are those of one seed with all its conditions; arms that share a training share them. GFLOP are "
-        f"counted only for training with this package.{NOT_TUNED if compares_training else ''}"
-    )
+            over += " (or those in the heading of the column, which all arms have)"
+    return f"Means over seeds{over}, with 95 % t intervals over seeds in brackets where seeds differ."
 
 
 def differences(study: MeasurementStudy, rows: pd.DataFrame) -> str:
