@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from studies.figures.scales import DASHES, REFERENCES, accuracy_axis, log_axis, reference_label
-from studies.figures.style import FONT, GREY, label_ends, new_figure
-from studies.statistics.pairing import mean_interval
+from studies.figures.style import FONT, GREY, label_ends, new_figure, seeds_of
+from studies.statistics.pairing import LEAST_SEEDS, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,8 +156,8 @@ def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves
     ]
     seeds = sorted({int(curves.loc[curves["arm"] == arm, "seed"].nunique()) for arm in shown})
     if seeds[-1] > 1:
-        n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        title = f"mean over n = {n} seeds (of log MSE); band: 95 % t interval of the mean"
+        band = "; band: 95 % t interval of the mean" if seeds[-1] >= LEAST_SEEDS else ""
+        title = f"mean over {seeds_of(seeds)} (of log MSE){band}"
     else:
         title = "a single seed: no interval"
     columns = min(len(handles), max(1, 120 // (6 + max(map(len, shown)))))  # a line has room for 120 letters

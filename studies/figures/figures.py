@@ -6,9 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from studies.figures.curves import draw_curves
-from studies.figures.panels import Record, budget_difference_panel, budget_panel, depth_panel, recon_panel
+from studies.figures.panels import (
+    Record,
+    budget_difference_panel,
+    budget_panel,
+    depth_panel,
+    recon_panel,
+    reconstructing,
+)
 from studies.figures.pictures import draw_filters, draw_reconstructions
 from studies.figures.style import ARM_COLOURS, arm_colours, footnote, new_figure, png, seeds_of, style
+from studies.statistics.pairing import LEAST_SEEDS
 from studies.statistics.rows import finished
 
 if TYPE_CHECKING:
@@ -16,12 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ARM_COLOURS", "CAPTIONS", "Record", "arm_colours", "draw", "drawn"]
 
-_INTERVAL = "the 95 % t interval of the mean over seeds"
+_INTERVAL = "the 95 % t interval of the mean over seeds (none for fewer than three)"
 
 CAPTIONS = {
     "headline": "Left: reconstruction error on the test set at full depth (lower is better); dashed: PCA. "
     "Right: test accuracy from the bottleneck (higher is better), on a logarithmic scale of the "
-    f"error. Small dots are single seeds; bars are {_INTERVAL}.",
+    f"error. Small dots are single seeds; bars are {_INTERVAL}. A number at the upper edge belongs to an arm that is not better "
+    "than the mean image.",
     "curves": "Reconstruction error (lower is better) and linear probe accuracy (higher is better) on "
     "validation images during training, at the current depth, against updates, compute and time. "
     f"Bands are {_INTERVAL}; seconds are means over seeds at the same step. A thin, nearly vertical "
@@ -91,7 +100,10 @@ def _headline(study: Record) -> Figure | None:
     grid = figure.subplots(1, len(panels), squeeze=False)
     for axes, panel in zip(grid[0], panels, strict=True):
         panel(axes, study)
-    explain(figure, study, "small dots: single seeds")
+    edge = len(reconstructing(study, study.arms)) < len(study.arms)
+    explain(
+        figure, study, "small dots: single seeds", "number at the edge: not better than the mean image" if edge else ""
+    )
     return figure
 
 
@@ -101,7 +113,7 @@ def explain(figure: Figure, study: Record, dots: str = "", lines: str = "") -> N
     most = max(counts)
     parts = [
         f"mean over {seeds_of(counts)}" if most > 1 else "a single seed: no interval",
-        "bars: 95 % t interval of the mean" if most > 2 else "",
+        "bars: 95 % t interval of the mean" if most >= LEAST_SEEDS else "",
         dots if most > 1 else "",
         lines,
     ]

@@ -65,7 +65,7 @@ def set_up(axes: Axes, side: Side, **settings: Any) -> None:
 
 
 def _accuracy_ticks(bottom: float, top: float, gap: float) -> list[float]:
-    """Round accuracies from `bottom` to `top`, at least `gap` of the axis apart; rounder ones come first."""
+    """Return round accuracies from `bottom` to `top`, at least `gap` of the axis apart; rounder ones come first."""
     ends = _minus_log_error(np.array([bottom, top]))
     chosen: dict[float, float] = {}
     for digit in _DIGITS:

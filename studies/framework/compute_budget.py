@@ -32,7 +32,7 @@ Cost = Callable[[list[Phase]], float]
 TIMED_UPDATES = 10
 #: The largest factor by which a budget is multiplied.
 MAX_SCALE = 2.0**40
-#: The fraction by which costs differ, because of rounding, without a word.
+#: The fraction by which costs differ, because of rounding, without a message.
 EQUALITY_TOLERANCE = 0.02
 #: The fraction by which a cost may fall while the budget grows, because the updates of each phase are rounded to integers.
 ROUNDING_TOLERANCE = 0.01
@@ -81,8 +81,8 @@ def budgets(
         ratio = cost(found) / target_cost
         if abs(ratio - 1) > EQUALITY_TOLERANCE:
             say(
-                f"arm {arm.name!r} has {100 * ratio:.0f} % of the {equal} of {budget_arm.name!r}, because an update is not "
-                "divided: longer budgets or smaller batches make them equal"
+                f"arm {arm.name!r} has {100 * ratio:.0f} % of the {equal} of {budget_arm.name!r}, because updates are whole "
+                "numbers: longer budgets or smaller batches make the costs more equal"
             )
         return found
 

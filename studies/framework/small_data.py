@@ -11,7 +11,7 @@ from stacked.spec import Budget
 
 if TYPE_CHECKING:
     from stacked.data import Splits
-    from stacked.spec import RunSpec
+    from stacked.spec import DataSpec, RunSpec
     from studies.cli.options import Options
 
 #: A phase of fewer updates hardly trains.
@@ -21,34 +21,32 @@ ENOUGH_UPDATES = 200
 #: The batch size is halved until an epoch has this many batches, but not below `SMALLEST_BATCH`.
 BATCHES_OF_EPOCH = 4
 SMALLEST_BATCH = 16
-#: Without one of these a study has its own data, for which its defaults were made.
-DATA_OPTIONS = {"--data", "--limit"}
 #: Options that set the length of training, and label budgets; if one of them is given, these are not changed.
 BUDGET_OPTIONS = {"--epochs", "--finetune", "--unit", "--batch-size", "--optimisation", "--config"}
 LABEL_OPTIONS = {"--labels", "--classification", "--config"}
 
 
-def fit_to_data(given: Options, splits: Splits) -> Options:
+def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
     """Return the options with a budget, a batch size and label budgets that suit the number of images, and print what changed.
 
     Values that the user gave are kept; if the shortest phase then has fewer than 100 updates, a warning is printed. Nothing is
-    changed in smoke runs and for a study's own data.
+    changed in smoke runs, and for `own`, the data for which the defaults of the study were made.
     """
-    if "--smoke" in given.typed or not given.typed & DATA_OPTIONS:
+    if "--smoke" in given.typed or given.base.data == own:
         return given
     base, images = given.base, len(splits.train)
     shortest = shortest_phase(base, images)
     if shortest < FEWEST_UPDATES:
         if given.typed & BUDGET_OPTIONS:
             say(
-                f"the shortest phase has {shortest} update{'s' * (shortest != 1)}, which hardly train: --unit updates "
-                f"--epochs {ENOUGH_UPDATES} --finetune {ENOUGH_UPDATES} gives each phase more"
+                f"{shortest} update{'s' * (shortest != 1)} in the shortest part of the budget are too few to train: give more "
+                f"with --unit updates --epochs {ENOUGH_UPDATES} --finetune {ENOUGH_UPDATES}"
             )
         else:
             base = with_enough_updates(base, images)
             say(
-                f"{images:,} training images are few: each phase has {shortest_phase(base, images)} updates or more, of batches "
-                f"of {base.optimisation.batch_size} (--epochs, --finetune, --unit and --batch-size set them)"
+                f"{images:,} training images are few: each part of the budget has {shortest_phase(base, images)} updates or "
+                f"more, in batches of {base.optimisation.batch_size} (--epochs, --finetune, --unit and --batch-size set them)"
             )
     if not given.typed & LABEL_OPTIONS:
         labelled = int((splits.train.labels >= 0).sum()) if splits.classes else 0

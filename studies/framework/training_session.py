@@ -45,7 +45,7 @@ class TrainingSession(Session):
         with strict(given.device, given.deterministic):  # CUDA starts here
             device_of(given.device)
         self.splits = splits = load(given.base, given.data_dir, given.download)
-        self.given = given = fit_to_data(given, splits)
+        self.given = given = fit_to_data(given, splits, study.given([]).base.data)
         for name in given.arms:
             check(study.arm(name).spec(given.base), splits)
         for name, split in (("validation", splits.valid), ("test", splits.test)):

@@ -79,7 +79,8 @@ class TrainingStudy(Study):
         """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
         command_line = parser(self.prog, self.question, self.arm_names)
         given = options(self.name, parse(command_line, argv, self.defaults, self.smoke))
-        typed = frozenset(word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--"))
+        words = (word.partition("=")[0].partition(".")[0] for word in argv if word.startswith("--"))
+        typed = frozenset(word.replace("_", "-") for word in words)
         given = dataclasses.replace(given, typed=typed)
         for name in given.arms:
             self.arm(name)

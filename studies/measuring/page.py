@@ -165,7 +165,7 @@ def present(study: MeasurementStudy, rows: pd.DataFrame) -> list[str]:
 
 
 def interval(values: pd.Series, measure: Measure) -> str:
-    """Return a mean with its 95 % interval over seeds as text; only the mean if seeds do not differ or there is only one."""
+    """Return a mean with its 95 % interval over seeds as text; only the mean if seeds do not differ or are fewer than three."""
     mean, low, high = mean_interval(values.dropna())
     if not len(values.dropna()):
         return "–"

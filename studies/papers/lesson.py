@@ -1,8 +1,8 @@
-"""A lesson of two minutes: gradient descent as of 2006 does not train a deep autoencoder, unless it is pretrained layer by layer.
+"""A lesson of two minutes: gradient descent as of 2006 needs layer-wise pretraining.
 
 The two arms are those of `studies.papers.hinton2006` with gradient descent: logistic units, small uniform weights, no momentum,
-no normalisation. The network is smaller, 784-256-128-64-16, and is trained on 5,000 images of MNIST. Both arms are tuned by
-nothing and have the same learning rate; the full study tunes its arms.
+no normalisation. The network is smaller, 784-256-128-64-16, and is trained on 5,000 images of MNIST. Neither arm is tuned; both
+have the same learning rate. The full study tunes its arms.
 
 Command: python -m studies.papers.lesson
 Expected: the error of `sgd-2006` stays at that of the average image, 0.067; that of `sgd-2006 pretrained` halves.
@@ -23,8 +23,8 @@ PROTOCOL = """\
   weights, uniform within ±1/sqrt(fan-in), and order of images. `sgd-2006` trains all layers at once. `sgd-2006 pretrained` first
   trains each stage to reconstruct the code of the frozen stages below it, then all layers at once. Gradient descent without
   momentum, learning rate {lr} with a {schedule} schedule in every phase, batches of {batch}; not tuned.
-- **Equal budgets**: both arms have the training FLOPs of 25 epochs for each stage and 50 epochs of fine-tuning.
-- **Splits**: 5,000 training images; {valid} validation images; the test set is read once, after training.
+- **Equal budgets**: both arms have the training FLOPs of `sgd-2006 pretrained`.
+- **Splits**: {train} training images; {valid} validation images; the test set is read once, after training.
 - **Linear probe**: logistic regression on standardised codes of {probe_labels} labelled training images{averaged}.
 """
 

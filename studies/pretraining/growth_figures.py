@@ -11,8 +11,9 @@ import pandas as pd
 from studies.figures.curves import over_seeds
 from studies.figures.panels import Record
 from studies.figures.scales import log_axis
-from studies.figures.style import FONT, GREY, ink, new_figure
+from studies.figures.style import FONT, GREY, ink, new_figure, seeds_of
 from studies.pretraining.policies_figures import BLACK, ENDS, FAMILIES, YARDSTICKS, colour, end, family
+from studies.statistics.pairing import LEAST_SEEDS
 from studies.statistics.rows import finished
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ def explain_growth(axes: Axes, study: Record, curves: pd.DataFrame) -> None:
     if study.reference_arm in arms:
         handles.append(Line2D([], [], color=BLACK, linewidth=1.3, label=f"{study.reference_arm}, in every panel"))
     counts = sorted(curves.groupby("arm")["seed"].nunique())
-    n = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
-    title = f"mean over n = {n} seeds,\nband: 95 % t interval" if counts[-1] > 1 else "a single seed"
+    title = f"mean over {seeds_of(counts)}" + (",\nband: 95 % t interval" if counts[-1] >= LEAST_SEEDS else "")
     legend = axes.legend(handles=handles, loc="upper left", title=title, borderaxespad=0.0, bbox_to_anchor=(0.0, 1.08))
     legend.set_alignment("left")
     legend.get_title().set_fontsize(FONT)

@@ -11,10 +11,10 @@ import pandas as pd
 from studies.figures.panels import Record, reconstructing
 from studies.figures.pictures import Line, by_value, depths_of, draw_lines
 from studies.figures.scales import DASHES, accuracy_axis, log_axis, reference_label
-from studies.figures.style import FONT, GREY, ink, new_figure
+from studies.figures.style import FONT, GREY, ink, new_figure, seeds_of
 from studies.report.answer import MSE, PROBE, megabytes, taught_arms
 from studies.statistics.measures import measure
-from studies.statistics.pairing import mean_interval
+from studies.statistics.pairing import LEAST_SEEDS, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,12 +209,10 @@ def explain(figure: Figure, study: Record, arms: Sequence[str]) -> None:
     if any((study.values(arm, CODES) > 0).any() for arm in arms):
         handles.append(Line2D([], [], color=GREY, alpha=0.35, linewidth=4, solid_capstyle="butt", label="cached codes"))
     counts = sorted({len(study.values(arm, MSE)) for arm in arms})
-    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    title = (
-        f"mean over n = {n} seeds with its 95 % t interval; small dots: single seeds"
-        if counts[-1] > 1
-        else "a single seed"
-    )
+    interval = " with its 95 % t interval" if counts[-1] >= LEAST_SEEDS else ""
+    title = f"mean over {seeds_of(counts)}{interval}; small dots: single seeds" if counts[-1] > 1 else "a single seed"
+    if len(reconstructing(study, arms)) < len(arms):
+        title += "; number at the edge: not better than the mean image"
     title += "; * pretrains with all labels" if taught_arms(study.rows) & set(arms) else ""
     legend = figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), title=title, columnspacing=1.4

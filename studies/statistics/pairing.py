@@ -14,6 +14,8 @@ from stacked.util.errors import InputError
 from studies.statistics.rows import arms_of, finished
 
 CONFIDENCE = 0.95
+#: Fewer values or pairs have no interval: that of two would be 12.7 standard errors wide on either side.
+LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Paired:
     """The mean difference arm - reference over the seeds that both finished.
 
     n: number of pairs. low, high: bounds of the 95 % t interval. p: of the two-sided paired t-test. The last three are NaN with
-    fewer than two pairs, and if all differences are equal.
+    fewer than three pairs, and if all differences are equal.
     """
 
     n: int
@@ -74,7 +76,7 @@ def paired(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> Paired:
     mean = float(differences.mean())
     # equal differences of unequal floats have a spread of rounding errors, which would give a tiny p
     rounding = 1e-12 * float(np.abs(both.to_numpy()).max())
-    if n < 2 or np.ptp(differences) <= rounding:
+    if n < LEAST_SEEDS or np.ptp(differences) <= rounding:
         return Paired(n, mean, nan, nan, nan)
     error = float(differences.std(ddof=1)) / sqrt(n)
     half = _t_quantile(n) * error
@@ -83,15 +85,12 @@ def paired(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> Paired:
 
 
 def mean_interval(values: Sequence[float] | pd.Series) -> tuple[float, float, float]:
-    """Return (mean, low, high) with the 95 % t interval; the bounds are NaN for fewer than three values, all for none.
-
-    The interval of two values would be 12.7 standard errors wide on either side.
-    """
+    """Return (mean, low, high) with the 95 % t interval; the bounds are NaN for fewer than three values, all for none."""
     array = np.asarray(values, dtype=np.float64)
     if len(array) == 0:
         return nan, nan, nan
     mean = float(array.mean())
-    if len(array) < 3:
+    if len(array) < LEAST_SEEDS:
         return mean, nan, nan
     half = _t_quantile(len(array)) * float(array.std(ddof=1)) / sqrt(len(array))
     return mean, mean - half, mean + half

@@ -239,9 +239,9 @@ def test_an_interval_that_its_decimals_do_not_show_is_left_out() -> None:
     digits = Measure("a share", decimals=3)
     assert interval(pd.Series([0.75302, 0.75303, 0.75304]), digits) == "0.753"
     assert interval(pd.Series([0.752, 0.753, 0.754]), digits) == "0.753 (0.751 to 0.755)"
-    assert interval(pd.Series([0.753]), digits) == interval(pd.Series([0.753, 0.753]), digits) == "0.753"
+    assert interval(pd.Series([0.753]), digits) == interval(pd.Series([0.753, 0.753, 0.753]), digits) == "0.753"
     assert interval(pd.Series([float("nan")]), digits) == "\u2013"
-    assert interval(pd.Series([-0.00001, 0.0]), digits) == "0.000"
+    assert interval(pd.Series([-0.00001, 0.0, 0.0]), digits) == "0.000"
 
 
 @pytest.mark.slow

@@ -18,10 +18,12 @@ from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICY_STUDY
 from tests.helpers.splits import toy_splits
 
+OWN = LAYERWISE.given([]).base.data
+
 
 def fitted(words: str, images: int, study: TrainingStudy = LAYERWISE) -> tuple[Options, Options]:
     given = study.given(["--data", "digits", "--channels", "4", "8", *words.split(maxsplit=1)])
-    return given, fit_to_data(given, toy_splits(images))
+    return given, fit_to_data(given, toy_splits(images), study.given([]).base.data)
 
 
 @pytest.mark.parametrize("images", [16, 46, 63, 64, 200, 600])
@@ -33,7 +35,10 @@ def test_few_images_make_two_hundred_updates_a_phase(images: int, study: Trainin
     assert batch == 16 or images >= 4 * batch
     assert batch <= given.base.optimisation.batch_size
     told = capsys.readouterr().err
-    assert f"{images} training images are few: each phase has 200 updates or more, of batches of {batch}" in told
+    assert (
+        f"{images} training images are few: each part of the budget has 200 updates or more, in batches of {batch} "
+        in told
+    )
     before = given.base.budget.in_updates(2, 1000)
     after = found.base.budget.in_updates(2, 1)
     assert after.end_to_end / after.stages[0] == pytest.approx(before.end_to_end / before.stages[0], rel=0.01)
@@ -41,23 +46,31 @@ def test_few_images_make_two_hundred_updates_a_phase(images: int, study: Trainin
 
 def test_many_images_keep_the_settings_of_the_study(capsys: Any) -> None:
     given = LAYERWISE.given(["--data", "digits", "--channels", "4", "8"])
-    assert fit_to_data(given, toy_splits(100 * given.base.optimisation.batch_size)) == given
+    assert fit_to_data(given, toy_splits(100 * given.base.optimisation.batch_size), OWN) == given
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
-    "words", ["--epochs 1", "--finetune=2", "--batch-size 128", "--unit updates", "--optimisation {batch_size: 64}"]
+    "words",
+    [
+        "--epochs 1",
+        "--finetune=2",
+        "--batch-size 128",
+        "--unit updates",
+        "--optimisation {batch_size: 64}",
+        "--optimisation.batch_size=64",
+    ],
 )
 def test_what_was_typed_is_kept_and_a_short_phase_is_said(words: str, capsys: Any) -> None:
     given, found = fitted(words, 46)
     assert (found.base.budget, found.base.optimisation) == (given.base.budget, given.base.optimisation)
-    assert "the shortest phase has 1 update, which hardly train" in capsys.readouterr().err
+    assert "1 update in the shortest part of the budget are too few to train" in capsys.readouterr().err
 
 
 def test_the_smoke_run_and_a_studys_own_data_are_left_alone(capsys: Any) -> None:
     for words in ("--smoke", "", "--seeds 2"):
         given = LAYERWISE.given(words.split())
-        assert fit_to_data(given, toy_splits(46)) == given
+        assert fit_to_data(given, toy_splits(46), OWN) == given
     assert capsys.readouterr().err == ""
 
 
@@ -79,6 +92,6 @@ def test_arms_whose_cost_differs_by_rounding_are_named(capsys: Any) -> None:
     budgets(base, toy_splits(), arms, "flops", arms[0])
     told = capsys.readouterr().err
     assert "arm 'joint' has " in told
-    assert " % of the flops of 'greedy+finetune', because an update is not divided" in told
+    assert " % of the flops of 'greedy+finetune', because updates are whole numbers" in told
     budgets(replace(base, budget=Budget((200,), 400, "updates")), toy_splits(), arms, "flops", arms[0])
     assert capsys.readouterr().err == ""

@@ -381,14 +381,19 @@ def test_a_report_of_failures_only(out: Path, rows: pd.DataFrame) -> None:
 
 
 def test_curves_average_cost_at_the_same_step_and_skip_steps_a_seed_lacks() -> None:
-    """Two seeds, steps 0 and 10 in common, 20 of one seed only; the interval is mean ± t(1) * s.e."""
+    """Three seeds, steps 0 and 10 in common, 20 of one seed only; the interval is mean ± t(2) * s.e., and two seeds have none."""
     seen = [(0, 0, 1.0, 0.5), (0, 10, 4.0, 0.3), (0, 20, 9.0, 0.1), (1, 0, 2.0, 0.7), (1, 10, 8.0, 0.2)]
+    seen += [(2, 0, 3.0, 0.6), (2, 10, 6.0, 0.4)]
     curves = pd.DataFrame(seen, columns=["seed", "step", "seconds", "mse"])
     summary = over_seeds(curves.assign(phase="joint", phase_step=curves["step"]), "mse", "seconds")
     assert summary["step"].tolist() == [0, 10]
-    assert summary["x"].tolist() == pytest.approx([1.5, 6.0])
-    assert summary["mean"].tolist() == pytest.approx([0.6, 0.25])
-    assert summary["high"].tolist() == pytest.approx([0.6 + 12.7062 * 0.1, 0.25 + 12.7062 * 0.05], rel=1e-5)
+    assert summary["x"].tolist() == pytest.approx([2.0, 6.0])
+    assert summary["mean"].tolist() == pytest.approx([0.6, 0.3])
+    half = 4.302653 * 0.1 / 3**0.5
+    assert summary["high"].tolist() == pytest.approx([0.6 + half, 0.3 + half], rel=1e-5)
+    two = over_seeds(curves[curves["seed"] < 2].assign(phase="joint", phase_step=curves["step"]), "mse", "seconds")
+    assert two["mean"].tolist() == pytest.approx([0.6, 0.25])
+    assert two["high"].isna().all()
 
 
 def test_mean_interval_equals_scipy(rows: pd.DataFrame) -> None:
@@ -412,9 +417,9 @@ def test_unreadable_extras_are_named(out: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_few_seeds_and_other_arms_are_drawn(seeds: int) -> None:
-    """One seed has no interval; unknown arms and an unknown size of "all" are no obstacle."""
+    """One or two seeds have no interval; unknown arms and an unknown size of "all" are no obstacle."""
     rows = make_rows(seeds)
     curves = make_curves(rows)
     names = {"greedy": "progressive", "random": "sideways"}

@@ -85,7 +85,7 @@ mounts = pytest.mark.skipif(not CAN_MOUNT, reason="no disk can be mounted here (
 )
 def test_all_of_this_in_a_name_space_of_its_own() -> None:
     done = subprocess.run(
-        [*NEW_SPACE, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__],
+        [*NEW_SPACE, sys.executable, "-m", "pytest", "-m", "robustness", "-p", "no:cacheprovider", __file__],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -246,8 +246,8 @@ if __name__ == "__main__":
     running = pool.submit(shows, sys.argv[1])
     while not os.path.exists(sys.argv[1]):
         time.sleep(0.05)
-    from studies.execution import pool
-    pool.GRACE_SECONDS = 0.1
+    from studies.execution import pool as execution_pool
+    execution_pool.GRACE_SECONDS = 0.1
     print(texts.read(), flush=True)
     stop_workers(multiprocessing.active_children(), [running])
 """

@@ -13,7 +13,7 @@ from studies.applications.anomaly.generated import FALSE_ALARMS, KINDS
 from studies.figures.strips import strips
 from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import mean_interval
+from studies.statistics.pairing import LEAST_SEEDS, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,10 +51,10 @@ def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
     axes.set_ylim(len(order) - 0.5, -0.7)
     axes.set_xlabel("AUROC, higher is better")
     seeds = mine["seed"].nunique()
-    bars = "; bars: 95 % t interval" if seeds > 2 else ""
+    bars = "; bars: 95 % t interval" if seeds >= LEAST_SEEDS else ""
     footnote(
         figure,
-        f"diamonds: mean over normal classes and {seeds_of([seeds])}{bars}; ticks: single classes; dotted: chance",
+        f"diamonds: mean over normal classes and {seeds_of([seeds])}{bars}; ticks: classes, two named; dotted: chance",
     )
     return figure
 
@@ -82,7 +82,7 @@ def draw_generated(rows: pd.DataFrame, out: Path) -> Figure | None:
     panels[0].set_ylim(len(arms) - 0.5, -0.5)
     panels[len(shown) // 2].set_xlabel("images called anomalous (%), higher is better")
     seeds = rows["seed"].nunique()
-    bars = "; bars: 95 % t interval over seeds" if seeds > 2 else ""
+    bars = "; bars: 95 % t interval over seeds" if seeds >= LEAST_SEEDS else ""
     footnote(figure, f"mean over normal classes and {seeds_of([seeds])}{bars}; dotted: the chosen rate of false alarms")
     return figure
 

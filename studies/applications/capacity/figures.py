@@ -11,7 +11,7 @@ import pandas as pd
 from studies.figures.scales import log_axis
 from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import mean_interval
+from studies.statistics.pairing import LEAST_SEEDS, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,7 +87,7 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.axis("off")
     figure.axes[-1].legend(handles, labels, loc="center")
     seeds = mine["seed"].nunique()
-    band = "; bands: 95 % t interval" if seeds > 2 else ""
+    band = "; bands: 95 % t interval" if seeds >= LEAST_SEEDS else ""
     dotted = "; dotted: as many units as pixels" if values else ""
     footnote(
         figure, f"mean over {seeds_of([seeds])}{band}{dotted}; axes are log scales, except for the noise that is copied"

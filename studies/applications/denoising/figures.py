@@ -10,7 +10,7 @@ import pandas as pd
 from studies.figures.strips import strips
 from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import mean_interval
+from studies.statistics.pairing import LEAST_SEEDS, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend([handles[labels.index(arm)] for arm in shown], shown, loc="outside upper center", ncols=7)
     dotted = "; dotted: a network trained with Gaussian noise only" if len(shown) < len(arms) else ""
-    band = "; bands: 95 % t interval" if seeds > 2 else ""
+    band = "; bands: 95 % t interval" if seeds >= LEAST_SEEDS else ""
     footnote(figure, f"mean over {seeds_of([seeds])}{band}{dotted}")
     return figure
 

@@ -11,7 +11,7 @@ import pandas as pd
 from studies.figures.strips import strips
 from studies.figures.style import arm_colours, footnote, new_figure, seeds_of
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import mean_interval
+from studies.statistics.pairing import LEAST_SEEDS, mean_interval
 from studies.statistics.rows import FINISHED
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     seeds = mine["seed"].nunique()
-    footnote(figure, f"mean over {seeds_of([seeds])}" + ("; bands: 95 % t interval" if seeds > 2 else ""))
+    footnote(figure, f"mean over {seeds_of([seeds])}" + ("; bands: 95 % t interval" if seeds >= LEAST_SEEDS else ""))
     return figure
 
 

@@ -16,7 +16,7 @@ from studies.figures.maps import spread_out
 from studies.figures.scales import log_axis
 from studies.figures.style import GREY, arm_colours, footnote, ink, new_figure, seeds_of
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import mean_interval
+from studies.statistics.pairing import LEAST_SEEDS, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
             handles.setdefault(label, handle)
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=6)
     seeds = mine["seed"].nunique()
-    footnote(figure, f"mean over {seeds_of([seeds])}" + ("; bands: 95 % t interval" if seeds > 2 else ""))
+    footnote(figure, f"mean over {seeds_of([seeds])}" + ("; bands: 95 % t interval" if seeds >= LEAST_SEEDS else ""))
     return figure
 
 

@@ -26,6 +26,7 @@ LOADS = 2 / 12
 #: options of the grid, with small runs and cheap evaluation
 GRID = (
     *("--limit", "2000", "--arms", "greedy", "greedy+finetune", "joint", "random", "--seeds", "4"),
+    *("--epochs", "1", "--finetune", "1"),
     *("--labels", "100", "--classification", "{updates: 20, checks: 1, lrs: [0.001], images: 500}"),
 )
 
