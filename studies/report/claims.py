@@ -13,7 +13,7 @@ import pandas as pd
 from studies.design.claims import Claim
 from studies.report.tables import is_equal, markdown, possible_differences
 from studies.statistics.measures import Measure, measure, p_text
-from studies.statistics.pairing import CONFIDENCE, LEAST_SEEDS, Paired, by_seed, mean_interval, paired
+from studies.statistics.pairing import CONFIDENCE, Paired, by_seed, mean_interval, paired
 from studies.statistics.rows import FINISHED, arms_of
 
 REPRODUCED, DIRECTION, NOT, UNTESTED = "reproduced", "direction only", "not reproduced", "not tested here"
@@ -173,7 +173,7 @@ def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
     shown, found = measure(claim.metric), paired(rows, claim.metric, claim.arm, other)
     here, seeds = f"{claim.arm} minus {other}: {difference(shown, found)}", str(found.n)
     exact = claim.arm in EXACT and other in EXACT
-    if found.n < LEAST_SEEDS and not exact:
+    if found.n < 2 and not exact:
         return Tested(FEW, here, seeds)
     if claim.stays_at:
         within = claim.margin * float(by_seed(rows, other, claim.metric).mean())

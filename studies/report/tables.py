@@ -164,7 +164,7 @@ def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> 
         f"**Differences from {reference}, paired by seed.** The interval is the 95 % t interval of the mean "
         "difference over seeds; p is that of the two-sided paired t-test. The p-values are not corrected for the "
         f"number of comparisons ({len(metrics) * len(others)} here). {MARGINS} “–”: not defined, because there are fewer than "
-        "three pairs or all differences are equal."
+        "two pairs or all differences are equal."
     )
     return f"{note}\n\n{markdown(header, lines)}"
 

@@ -14,7 +14,7 @@ from stacked.util.errors import InputError
 from studies.statistics.rows import arms_of, finished
 
 CONFIDENCE = 0.95
-#: Fewer values or pairs have no interval: that of two would be 12.7 standard errors wide on either side.
+#: The mean of fewer values has no interval: that of two would be 12.7 standard errors wide on either side.
 LEAST_SEEDS = 3
 
 
@@ -23,7 +23,7 @@ class Paired:
     """The mean difference arm - reference over the seeds that both finished.
 
     n: number of pairs. low, high: bounds of the 95 % t interval. p: of the two-sided paired t-test. The last three are NaN with
-    fewer than three pairs, and if all differences are equal.
+    fewer than two pairs, and if all differences are equal.
     """
 
     n: int
@@ -76,7 +76,7 @@ def paired(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> Paired:
     mean = float(differences.mean())
     # equal differences of unequal floats have a spread of rounding errors, which would give a tiny p
     rounding = 1e-12 * float(np.abs(both.to_numpy()).max())
-    if n < LEAST_SEEDS or np.ptp(differences) <= rounding:
+    if n < 2 or np.ptp(differences) <= rounding:
         return Paired(n, mean, nan, nan, nan)
     error = float(differences.std(ddof=1)) / sqrt(n)
     half = _t_quantile(n) * error
