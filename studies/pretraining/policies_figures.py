@@ -211,9 +211,11 @@ def explain(figure: Figure, study: Record, arms: Sequence[str]) -> None:
     counts = sorted({len(study.values(arm, MSE)) for arm in arms})
     interval = " with its 95 % t interval" if counts[-1] >= LEAST_SEEDS else ""
     title = f"mean over {seeds_of(counts)}{interval}; small dots: single seeds" if counts[-1] > 1 else "a single seed"
-    if len(reconstructing(study, arms)) < len(arms):
-        title += "; number at the edge: not better than the mean image"
-    title += "; * pretrains with all labels" if taught_arms(study.rows) & set(arms) else ""
+    further = (
+        ["number at the edge: not better than the mean image"] if len(reconstructing(study, arms)) < len(arms) else []
+    )
+    further += ["* pretrains with all labels"] if taught_arms(study.rows) & set(arms) else []
+    title += f"\n{'; '.join(further)}" if further else ""
     legend = figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), title=title, columnspacing=1.4
     )
