@@ -6,11 +6,13 @@ import ast
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stacked.spec import from_json
+from stacked.apps.anomaly import default_spec
+from stacked.spec import Budget, from_json
 from studies.applications.anomaly import study as anomaly
 from studies.applications.capacity import study as capacity
 from studies.applications.compression import study as compression
@@ -62,6 +64,10 @@ def test_the_examples_run(
     monkeypatch.chdir(tmp_path)
     if "folder:photos" in code:
         classes(tmp_path / "photos", 30, "cat", "dog", start=40)
+        quick = replace(
+            default_spec(), budget=Budget((20.0,), 20.0, "updates")
+        )  # a detector trains for a minute by default
+        monkeypatch.setattr("stacked.apps.anomaly.default_spec", lambda: quick)
     exec(compile(code, "example", "exec"), {"__name__": "example"})
     if "folder:photos" in code:
         predicted, p_values = capsys.readouterr().out.splitlines()[-2:]

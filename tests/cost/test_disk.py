@@ -96,7 +96,8 @@ STUDIES = {
     ],
     "large": [
         *("--data", "mnist", "--limit", "300", "--kind", "dense", "--channels", "600", "300", "30"),
-        *("--labels", "100", "--seeds", "1", "--arms", "greedy+finetune", "--evaluation", "{probe_labels: 300}"),
+        *("--epochs", "1", "--finetune", "1", "--labels", "100", "--seeds", "1", "--arms", "greedy+finetune"),
+        *("--evaluation", "{probe_labels: 300}"),
     ],
 }
 
