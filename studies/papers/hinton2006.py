@@ -186,6 +186,38 @@ STUDY = TrainingStudy(
     },
     claims=CLAIMS,
     comparisons=COMPARISONS,
+    chosen={
+        PRETRAINED: {
+            "optimisation.lr": 0.00393,
+            "optimisation.batch_size": 32,
+            "optimisation.weight_decay": 0.0271,
+            "budget.end_to_end": 30.2,
+            "optimisation.end_lr": 0.00407,
+        },
+        JOINT: {
+            "optimisation.lr": 0.00151,
+            "optimisation.batch_size": 64,
+            "optimisation.weight_decay": 0.00814,
+            "stack.gain": 3.53,
+        },
+        JOINT_RELU: {
+            "optimisation.lr": 0.00151,
+            "optimisation.batch_size": 64,
+            "optimisation.weight_decay": 0.00814,
+        },
+        SGD: {"optimisation.lr": 21.2, "optimisation.batch_size": 32},
+        SGD_PRETRAINED: {
+            "optimisation.lr": 5.43,
+            "optimisation.batch_size": 64,
+            "budget.end_to_end": 2.2,
+            "optimisation.end_lr": 3.7,
+        },
+        LOGISTIC_PCA: {
+            "optimisation.lr": 0.00393,
+            "optimisation.batch_size": 32,
+            "optimisation.weight_decay": 0.0271,
+        },
+    },
     figures=("curves", "filters", "probe_by_depth"),
     drawings={
         "comparison": Drawing(
