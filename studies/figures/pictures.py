@@ -22,6 +22,7 @@ Pixels: TypeAlias = npt.NDArray[np.float64]
 
 _COLUMNS = 14
 _MAX_FILTERS = 64
+_LONGEST_LABEL = 17  # letters; a longer label has two lines
 _LEFT, _RIGHT, _HEADING = 1.3, 0.85, 0.3  # inches for labels at the sides and above the images
 
 
@@ -76,11 +77,14 @@ def draw_lines(
             _show(axes, _strip(images[:count]))
             middle = top + pitch / 2
             if label:
+                lines = label.replace(", ", ",\n")
+                if "\n" not in lines and len(lines) > _LONGEST_LABEL:
+                    lines = lines.replace(" ", "\n", 1)
                 _text(
                     figure,
                     _LEFT - 0.1,
                     middle,
-                    label.replace(", ", ",\n"),
+                    lines,
                     ha="right",
                     color=ink(colours.get(label, "#595959")),
                 )
