@@ -83,7 +83,7 @@ def recon_panel(axes: Axes, study: Record) -> None:
     values = [study.values(arm, metric) for arm in arms]
     for position, (arm, measured) in enumerate(zip(arms, values, strict=True)):
         if arm not in shown:
-            top = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top", "color": GREY}
+            top: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top", "color": GREY}
             axes.annotate(f"↑\n{measured.mean():.3g}", (position, 0.99), **top)
             continue
         _seeds(axes, position - 0.14, 0.16, measured, study.colours[arm])
