@@ -39,8 +39,8 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
     if shortest < FEWEST_UPDATES:
         if given.typed & BUDGET_OPTIONS:
             say(
-                f"{shortest} update{'s' * (shortest != 1)} in the shortest part of the budget are too few to train: give more "
-                f"with --unit updates --epochs {ENOUGH_UPDATES} --finetune {ENOUGH_UPDATES}"
+                f"the shortest part of the budget is {shortest} update{'s' * (shortest != 1)}, too few to train: give more with "
+                f"--unit updates --epochs {ENOUGH_UPDATES} --finetune {ENOUGH_UPDATES}"
             )
         else:
             base = with_enough_updates(base, images)

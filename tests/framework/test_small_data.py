@@ -64,7 +64,10 @@ def test_many_images_keep_the_settings_of_the_study(capsys: Any) -> None:
 def test_what_was_typed_is_kept_and_a_short_phase_is_said(words: str, capsys: Any) -> None:
     given, found = fitted(words, 46)
     assert (found.base.budget, found.base.optimisation) == (given.base.budget, given.base.optimisation)
-    assert "1 update in the shortest part of the budget are too few to train" in capsys.readouterr().err
+    assert (
+        "the shortest part of the budget is 1 update, too few to train: give more with --unit updates"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_smoke_run_and_a_studys_own_data_are_left_alone(capsys: Any) -> None:
