@@ -12,7 +12,7 @@ from stacked.spec import Budget, Optimisation
 from studies.cli.options import Options
 from studies.design.arms import Arm
 from studies.framework.compute_budget import budgets
-from studies.framework.small_data import fit_to_data, shortest_phase
+from studies.framework.small_data import fit_to_data, shortest_phase, with_enough_updates
 from studies.framework.training_study import TrainingStudy
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICY_STUDY
@@ -42,6 +42,11 @@ def test_few_images_make_two_hundred_updates_a_phase(images: int, study: Trainin
     before = given.base.budget.in_updates(2, 1000)
     after = found.base.budget.in_updates(2, 1)
     assert after.end_to_end / after.stages[0] == pytest.approx(before.end_to_end / before.stages[0], rel=0.01)
+
+
+def test_the_shortest_part_of_the_budget_decides() -> None:
+    base = RunSpec(stack=StackSpec.of("conv", 4, 8), budget=Budget((1.0, 2.0), 4.0))
+    assert with_enough_updates(base, 46).budget == Budget((200.0, 400.0), 800.0, "updates")
 
 
 def test_many_images_keep_the_settings_of_the_study(capsys: Any) -> None:

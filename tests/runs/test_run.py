@@ -37,7 +37,7 @@ SPEC = RunSpec(
     stack=StackSpec.of("conv", 4, 6),
     budget=Budget((2.0,), 2.0),
     optimisation=Optimisation(batch_size=32, corruption_level=(0.1,), lr=1e-2),
-    evaluation=Evaluation(every=4, images=64, probe_every=3, probe_images=64, probe_labels=64),
+    evaluation=Evaluation(every=4, images=64, probe_every=2, probe_images=64, probe_labels=64),
     classification=Classification(labels=(16, None), updates=10, checks=2, images=64),
 )
 
@@ -112,7 +112,7 @@ def test_what_a_run_reports(done: Any) -> None:
     assert [p["step"] for p in done.curve] == list(range(0, 49, 4))
     assert [p["phase"] for p in done.curve[:2]] == ["stage 1", "stage 1"]
     assert done.curve[-1]["progress/gflop"] == row["gflop"]
-    assert [p["step"] for p in done.curve if "eval/probe_acc" in p] == [0, 12, 24, 36, 48]
+    assert [p["step"] for p in done.curve if "eval/probe_acc" in p] == list(range(0, 49, 8))
     assert set(done.samples) == {"originals", "depth1", "depth2", "filters"}
     assert row["final/classifier_acc_all"] > 0.5
 
@@ -297,6 +297,13 @@ def spoiled(splits: Splits) -> StackedAutoencoder:
         for parameter in stack.parameters():
             parameter.fill_(float("nan"))
     return stack
+
+
+def test_of_equal_classifiers_the_first_is_chosen(done: Any, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stacked.evaluation.classify.accuracy", lambda *_: 0.5)
+    both = ((splits.train.images, splits.train.labels),) * 3
+    tuned = fine_tuned(done.stack, *both, 4, Classification(lrs=(1e-3, 1e-2), updates=8, checks=4, batch_size=32), seed=0)
+    assert (tuned.lr, tuned.updates) == (1e-3, 2)
 
 
 def test_a_classifier_that_diverges_names_no_class(done: Any, splits: Splits) -> None:

@@ -244,6 +244,7 @@ def test_schedules_begin_and_end_where_they_should(name: str) -> None:
     assert max(rates) <= 0.1 + 1e-12
     if name != "constant":
         assert rates[-1] < 1e-3
+    assert rates[5:] == [learning_rate(0.1, name, 0, update, 100) for update in range(100)]
     torch_like = torch.optim.lr_scheduler.OneCycleLR
     if name == "onecycle":
         optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)

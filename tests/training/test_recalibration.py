@@ -149,6 +149,14 @@ def test_how_many_batches_there_are() -> None:
     assert few.recalibrated == MOST == 100
 
 
+def test_simultaneous_stages_read_corrupted_inputs_at_every_depth() -> None:
+    deeper = Optimisation(corruption_level=(0.0, 0.3))
+    [together] = replace(SPEC, policy="simultaneous").phases(1)
+    [joint] = replace(SPEC, policy="joint").phases(1)
+    assert deeper.corrupts(together)
+    assert not deeper.corrupts(joint)
+
+
 @pytest.mark.parametrize(
     ("how", "stack"),
     [
