@@ -1,4 +1,4 @@
-"""Preparation of a phase: the stack is grown and frozen, and inputs and targets are chosen."""
+"""Preparation of a phase: the stack is grown and frozen, and it is decided where the codes that the phase reads come from."""
 
 from __future__ import annotations
 
@@ -7,57 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
 
-from stacked.data import Split, Splits
-from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.free_memory import free_bytes
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.initialise import resample
-from stacked.training.codes import CodeCache, Images, Inputs, Targets, choose_cache, inputs
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Images by index, and their labels [N] (None: there are none)."""
-
-    images: Inputs
-    labels: Tensor | None = None
-
-    def targets(self, phase: Phase, device: torch.device) -> Targets | None:
-        """Return the targets of `phase` by index, or None if the target is the input."""
-        if phase.target == "input":
-            return None
-        if phase.target == "pixels":
-            return self.images
-        labels = self.labels
-        assert labels is not None
-        return lambda index: labels[index].to(device)
-
-
-def examples_of(
-    spec: RunSpec, splits: Splits, phase: Phase, device: torch.device, most: int | None = None
-) -> tuple[Examples, Examples]:
-    """Return the training examples of `phase` (the first `most` of them) and its validation examples.
-
-    A phase that learns labels is trained on the images of its label budget and validated on all validation images with a label.
-    Any other phase uses all images.
-    """
-
-    def part(split: Split, rows: Tensor | None) -> Examples:
-        labels = split.labels if rows is None else split.labels[rows]
-        return Examples(Images.near(split.images, device, rows), labels)
-
-    train, valid, train_rows, valid_rows = splits.train, splits.valid, None, None
-    if phase.target == "labels":
-        train_rows = label_subset(train.labels, spec.optimisation.labels, spec.seed)[:most]
-        valid_rows = label_subset(valid.labels, None, spec.seed)
-    elif most is not None:
-        train_rows = torch.arange(len(train))[:most]
-    return part(train, train_rows), part(valid, valid_rows)
+from stacked.training.codes import CodeCache, Inputs, Targets, choose_cache, inputs
+from stacked.training.examples import Examples
 
 
 @dataclass
