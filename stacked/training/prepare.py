@@ -14,7 +14,8 @@ from stacked.runtime.free_memory import free_bytes
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.initialise import resample
-from stacked.training.codes import CodeCache, Inputs, Targets, choose_cache, inputs
+from stacked.training.code_cache import CodeCache, choose_cache
+from stacked.training.codes import Inputs, Targets, inputs
 from stacked.training.examples import Examples
 
 
@@ -58,15 +59,15 @@ def prepare_phase(
     share: float = 1.0,
     resumed: bool = False,
 ) -> PreparedPhase:
-    """Grow `stack` to the depth of `phase`, resample its weights if the phase says so, and freeze all other stages.
+    """Grow `stack` to the depth of `phase`, freeze all stages but its own, and resample the weights if the phase says so.
 
     codes: "auto", "memory" or "recompute". share: fraction of the free memory that cached codes may use. resumed: whether the
     stack already has weights from inside the phase. Raises InputError if codes "memory" do not fit.
     """
     grow(stack, spec, phase.depth, device)
+    stack.learn_only(*phase.trainable).eval()
     if phase.resamples and not resumed:
         resample(stack, spec.seed)
-    stack.learn_only(*phase.trainable).eval()
     order = Order(len(examples.images), spec.optimisation.batch_size, spec.seed)
     values = math.prod(stack.shapes(stack.input_shape)[phase.input_depth])
     free = share * free_bytes(next(stack.parameters()).device)
