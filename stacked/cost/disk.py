@@ -17,10 +17,9 @@ import torch
 from torch import nn
 
 from stacked.evaluation.pictures import SHOWN
-from stacked.model.stack import StackedAutoencoder, empty_stack
+from stacked.model.stack import StackedAutoencoder
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
-from stacked.stages.stage import Shape
 from stacked.util.atomic import writing
 from stacked.util.errors import Unwritable
 
@@ -52,33 +51,39 @@ class Room:
         return Room(self.kept + other.kept, self.temporary + other.temporary)
 
 
-def work_room(spec: RunSpec, shape: Shape, updates_per_epoch: int, classes: int, work: Path) -> Room:
-    """Return the bytes that a run has yet to write into its work folder `work`, for images of `shape` (C, H, W).
+def work_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], classes: int, work: Path) -> Room:
+    """Return the bytes that a run has yet to write into its work folder `work`.
 
-    Permanent files are a checkpoint after each phase, the encoder and the metric logs. Temporary ones are two checkpoints
-    inside a phase, and the file that replaces one of them.
+    stack: the stack that the run grows, with or without values of its weights. phases: all phases of the run. Permanent files
+    are a checkpoint after each phase, the encoder and the metric logs. Temporary ones are two checkpoints inside a phase, and
+    the file that replaces one of them.
     """
-    stack, kept, temporary, done = empty_stack(spec.stack, shape), _file(RECORD), 0, finished_phases(work)
-    for number, (phase, evaluations, own) in enumerate(_phases(spec, updates_per_epoch), start=1):
+    kept, temporary, done = _file(RECORD), 0, finished_phases(work)
+    counted = _evaluations(phases, spec.evaluation.every)
+    for number, (phase, evaluations, own) in enumerate(counted, start=1):
         state = RECORD + evaluations * STATE_EVALUATION
         if number > done:
             kept += _file(_weights(stack, phase.depth) + state)
             temporary = max(temporary, 3 * _file(_inside(spec, stack, phase, classes) + state))
         kept += _file(RECORD) + _file(own * STAGE_LINE)
-    kept += _file(_weights(stack.encoder) + RECORD) + _file(_evaluations(spec, updates_per_epoch) * LINE)
+    kept += _file(_weights(stack.encoder) + RECORD) + _file(_in_curve(counted) * LINE)
     there = sum(path.stat().st_size for path in work.glob("update-[01].safetensors"))
     return Room(kept, max(0, temporary - there))
 
 
-def store_room(spec: RunSpec, shape: Shape, updates_per_epoch: int, work: Path) -> Room:
-    """Return the bytes that a run has yet to write to a local MLflow store: checkpoints, exported model, pictures and metrics."""
-    stack, values, done = empty_stack(spec.stack, shape), torch.Size(shape).numel(), finished_phases(work)
-    encoder, evaluations = _weights(stack.encoder), _evaluations(spec, updates_per_epoch)
+def store_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], work: Path) -> Room:
+    """Return the bytes that a run has yet to write to a local MLflow store: checkpoints, exported model, pictures and metrics.
+
+    stack, phases: as for `work_room`.
+    """
+    values, done = torch.Size(stack.input_shape).numel(), finished_phases(work)
+    counted = _evaluations(phases, spec.evaluation.every)
+    encoder, evaluations = _weights(stack.encoder), _in_curve(counted)
     kept = _file(encoder + RECORD) + _file(encoder + RECORD + len(stack.encoder) * LAYER) + 7 * BLOCK
     kept += 2 * _file(AS_TEXT * values)
     kept += (evaluations // spec.evaluation.probe_every + 4) * (_file(round(PIXEL * 2 * SHOWN * values)) + BLOCK)
     kept += evaluations * METRICS * METRIC + RUN + MODEL_METRICS * METRIC
-    for number, (phase, so_far, own) in enumerate(_phases(spec, updates_per_epoch), start=1):
+    for number, (phase, so_far, own) in enumerate(counted, start=1):
         if number > done:
             kept += _file(_weights(stack, phase.depth) + RECORD + so_far * STATE_EVALUATION)
         kept += own * STAGE_METRICS * METRIC + RUN // 2
@@ -139,18 +144,18 @@ def _why_not_replaced(path: Path) -> str:
     return ""
 
 
-def _phases(spec: RunSpec, updates_per_epoch: int) -> list[tuple[Phase, int, int]]:
+def _evaluations(phases: list[Phase], every: int) -> list[tuple[Phase, int, int]]:
     """Return each phase, the most evaluations in the curve after it, and the most metrics of the phase itself."""
     found, updates = [], 0
-    for phase in spec.phases(updates_per_epoch):
+    for phase in phases:
         updates += phase.updates
-        found.append((phase, updates // spec.evaluation.every + 3, phase.updates // spec.evaluation.every + 2))
+        found.append((phase, updates // every + 3, phase.updates // every + 2))
     return found
 
 
-def _evaluations(spec: RunSpec, updates_per_epoch: int) -> int:
+def _in_curve(counted: list[tuple[Phase, int, int]]) -> int:
     """Return the most evaluations in the curve, with one more for the final metrics."""
-    return max([evaluations for _, evaluations, _ in _phases(spec, updates_per_epoch)], default=2) + 1
+    return max((evaluations for _, evaluations, _ in counted), default=2) + 1
 
 
 def _weights(module: nn.Module, depth: int | None = None) -> int:
@@ -163,7 +168,7 @@ def _inside(spec: RunSpec, stack: StackedAutoencoder, phase: Phase, classes: int
     """Return the bytes of a checkpoint inside a phase: weights, optimiser state, best weights and the snapshot for rollbacks."""
     config, stack_bytes = spec.optimisation, _weights(stack, phase.depth)
     learning = sum(_weights(stage) for stage in stack.stages[phase.trainable[0] - 1 : phase.trainable[1]])
-    head = 4 * classes * (torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel() + 1)
+    head = 4 * classes * (torch.Size(stack.stages[phase.depth - 1].code_shape).numel() + 1)
     own = MOMENTS[config.optimiser] * learning + (
         head * (1 + MOMENTS[config.optimiser]) if phase.target == "labels" else 0
     )

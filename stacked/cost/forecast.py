@@ -16,14 +16,15 @@ from stacked.cost.phase_cost import PhaseCost, phase_cost
 from stacked.cost.roofline import Machine, measured, seconds_of
 from stacked.data.stream import Order
 from stacked.model.batch_norm import check_batch
-from stacked.model.stack import StackedAutoencoder, check_size
+from stacked.model.stack import StackedAutoencoder, check_size, empty_stack
 from stacked.runtime.settings import own_settings
 from stacked.spec import Classification, RunSpec, StackSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
 from stacked.training.codes import Images
+from stacked.training.examples import Examples
 from stacked.training.fit import Training
-from stacked.training.prepare import Examples, prepare_phase
+from stacked.training.prepare import prepare_phase
 
 #: number of trial updates that measure the efficiency of this machine
 TRIAL_UPDATES = 4
@@ -96,9 +97,10 @@ def estimate_cost(
     """
     check_size(spec.stack, shape)
     order = Order(images, spec.optimisation.batch_size, spec.seed)
-    phases = [phase for phase in spec.phases(order.updates_per_epoch) if phase.updates]
+    all_phases, stack = spec.phases(order.updates_per_epoch), empty_stack(spec.stack, shape)
+    phases = [phase for phase in all_phases if phase.updates]
     if phases:
-        check_batch(spec.stack, shape, spec.optimisation.batch_size, images)
+        check_batch(stack, spec.optimisation.batch_size, images)
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
     tuning = machine
     if machine is None and classes:  # batches of a classifier, not those of training, say how efficient measuring is
@@ -109,7 +111,7 @@ def estimate_cost(
     updates = sum(phase.updates for phase in phases)
     measuring = measuring_seconds(spec, shape, Measured(images, valid, test, classes), updates, tuning or machine)
     with tempfile.TemporaryDirectory() as nothing:  # an empty work folder: nothing is written yet
-        room = work_room(spec, shape, order.updates_per_epoch, classes, Path(nothing))
+        room = work_room(spec, stack, all_phases, classes, Path(nothing))
     estimates = tuple(forecast(phase, cost, machine) for phase, cost in costs)
     return Forecast(machine, estimates, room.kept + room.temporary, measuring)
 

@@ -13,7 +13,7 @@ from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
-from stacked.training.codes import CodeCache, choose_cache
+from stacked.training.code_cache import CodeCache, choose_cache
 from stacked.training.recalibration import batches
 
 

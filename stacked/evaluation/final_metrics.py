@@ -8,21 +8,16 @@ from dataclasses import asdict
 from torch import Tensor
 
 from stacked.data import Split, Splits
-from stacked.data.labels import label_subset
 from stacked.evaluation import evaluate
 from stacked.evaluation.classify import fine_tuned
 from stacked.evaluation.evaluate import spread
+from stacked.evaluation.label_rows import LabelRows
 from stacked.evaluation.probes import linear_probe
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
-from stacked.spec import RunSpec
+from stacked.spec import Classification
 from stacked.training.codes import Images
 from stacked.util.errors import Diverged
-
-
-def probe_labels(spec: RunSpec, splits: Splits) -> int:
-    """Return the number of labels that the linear probe is fitted to: the requested number, or all labels if there are fewer."""
-    return min(spec.evaluation.probe_labels, int((splits.train.labels >= 0).sum()))
 
 
 def labelled(split: Split, most: int | None = None) -> tuple[Images, Tensor]:
@@ -38,8 +33,13 @@ def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> Non
         raise Diverged(f"the {split} images' reconstruction from depth {depth} has an error of {errors.mse}")
 
 
-def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[str, float]:
-    """Return the final metrics, which are not used for training or selection."""
+def measured(
+    stack: StackedAutoencoder, splits: Splits, labels: LabelRows, config: Classification, seed: int
+) -> dict[str, float]:
+    """Return the final metrics, which are not used for training or selection.
+
+    labels: the rows that probes and classifiers use. config, seed: of the classifiers.
+    """
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     selected = evaluate.reconstruction(stack, valid.images)
     check_finite(selected, depth, "validation")
@@ -54,46 +54,32 @@ def measured(stack: StackedAutoencoder, spec: RunSpec, splits: Splits) -> dict[s
         return found
 
     tested, test_labels = labelled(test)
-    index = label_subset(train.labels, probe_labels(spec, splits), spec.seed)
-    fitted = Images(train.images, rows=index)
+    fitted = Images(train.images, rows=labels.probed)
     for k in each(range(depth + 1), "linear probe", "depths"):
         train_codes, test_codes = (evaluate.Codes(stack, images, k, evaluate.PROBED) for images in (fitted, tested))
-        found[f"probe_acc_depth{k}"] = linear_probe(train_codes.all(), train.labels[index], test_codes, test_labels)
+        found[f"probe_acc_depth{k}"] = linear_probe(
+            train_codes.all(), train.labels[labels.probed], test_codes, test_labels
+        )
     found["probe_acc"] = found[f"probe_acc_depth{depth}"]
 
-    config = spec.classification
-    # budgets smaller than the number of labels that the encoder was trained with would not be honest
-    supervised = any(phase.target == "labels" for phase in spec.phases())
-    seen = len(label_subset(train.labels, spec.optimisation.labels, spec.seed)) if supervised else 0
-    for budget in config.labels:
-        index = label_subset(train.labels, budget, spec.seed)
-        if len(index) < seen:
-            continue
-        checked = selecting(spec, splits, budget)
+    for rows in labels.classifiers:
+        if len(rows.train) < len(labels.learned):
+            continue  # fewer labels than the encoder was trained with would not be honest
         tuned = fine_tuned(
             stack,
-            (Images(train.images, rows=index), train.labels[index]),
-            (Images(valid.images, rows=checked), valid.labels[checked]),
+            (Images(train.images, rows=rows.train), train.labels[rows.train]),
+            (Images(valid.images, rows=rows.valid), valid.labels[rows.valid]),
             (tested, test_labels),
             len(splits.classes),
             config,
-            spec.seed,
+            seed,
         )
-        name = "all" if budget is None else str(budget)
+        name = "all" if rows.budget is None else str(rows.budget)
         found |= {
             f"classifier_acc_{name}": tuned.accuracy,
             f"classifier_valid_acc_{name}": tuned.valid_accuracy,
             f"classifier_lr_{name}": tuned.lr,
             f"classifier_updates_{name}": tuned.updates,
-            f"classifier_valid_labels_{name}": len(checked),
+            f"classifier_valid_labels_{name}": len(rows.valid),
         }
     return found
-
-
-def selecting(spec: RunSpec, splits: Splits, budget: int | None) -> Tensor:
-    """Return the indices (int64) of the labelled validation images that select a classifier for this label budget."""
-    config, labels = spec.classification, splits.valid.labels
-    known = (labels >= 0).nonzero().flatten()
-    if config.selection == "images" or config.checked(budget) >= len(known):
-        return known[spread(len(known), config.checked(budget))]
-    return label_subset(labels, config.checked(budget), spec.seed)

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from stacked.model.stack import StackedAutoencoder, build
-from stacked.spec.architecture import StackSpec
-from stacked.stages.stage import Shape
+from stacked.model.stack import StackedAutoencoder
+from stacked.stages import Stage
 from stacked.util.checks import need
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
@@ -54,34 +53,34 @@ def cumulative_statistics(batch_norms: list[BatchNorm]) -> Iterator[None]:
 
 
 def check_batch(
-    spec: StackSpec, shape: Shape, batch_size: int, n: int, what: str = "images", of: str = "of the optimisation"
+    stack: StackedAutoencoder, batch_size: int, n: int, what: str = "images", of: str = "of the optimisation"
 ) -> None:
-    """Raise InputError if batches of n images of `shape` hold one image, for which a batch norm has one value per channel.
+    """Raise InputError if batches of n images hold one image, for which a batch norm has one value per channel.
 
-    what, of: how the message names the n images and the batch size.
+    stack: on the device "meta". what, of: how the message names the n images and the batch size.
     """
     if min(batch_size, n) > 1:
         return
-    with torch.device("meta"):
-        stack = build(spec, shape).eval()
+    refusing = next((number for number, stage in enumerate(stack.stages, start=1) if has_single_values(stage)), None)
     more = f"2 {what} or more" if n == 1 else f"a batch_size {of} of 2 or more"
-    for number in range(1, stack.depth + 1):
-        need(
-            not has_single_values(stack, number),
-            f"stage {number} cannot normalise a batch of one image, which has one value per channel there: give {more}, or use "
-            "another norm",
-        )
+    need(
+        refusing is None,
+        f"stage {refusing} cannot normalise a batch of one image, which has one value per channel there: give {more}, or use "
+        "another norm",
+    )
 
 
-def has_single_values(stack: StackedAutoencoder, number: int) -> bool:
-    """Whether a batch norm of a stage, on the meta device, reads only one value per channel of an image."""
-    stage, found = stack.stages[number - 1], []
+def has_single_values(stage: Stage) -> bool:
+    """Whether a batch norm of a stage, on the device "meta", reads only one value per channel of an image."""
+    found = []
 
     def note(norm: nn.Module, inputs: Any) -> None:
         found.append(inputs[0].numel() == inputs[0].shape[1])
 
-    for norm in norms(stage):
-        norm.register_forward_pre_hook(note)
+    hooks = [norm.register_forward_pre_hook(note) for norm in norms(stage)]
     with torch.no_grad():
-        stage(torch.empty(1, *stage.in_shape, device="meta"))
+        # in training mode a batch norm would refuse what is looked for
+        stage.eval()(torch.empty(1, *stage.in_shape, device="meta"))
+    for hook in hooks:
+        hook.remove()
     return any(found)

@@ -21,14 +21,16 @@ from stacked.components.optim import OPTIMISERS, learning_rate
 from stacked.components.penalties import PENALTIES
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
-from stacked.runs.run import check, load
+from stacked.runs.check import check
+from stacked.runs.run import load
 from stacked.runtime.environment import device_of
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
 from stacked.spec.growth import Phase
+from stacked.training.examples import examples_of
 from stacked.training.fit import parameter_groups
 from stacked.training.phase_loss import PhaseLoss
-from stacked.training.prepare import PreparedPhase, examples_of, prepare_phase
+from stacked.training.prepare import PreparedPhase, prepare_phase
 from stacked.training.recalibration import recalibrate
 from stacked.util.checks import need, whole
 from stacked.util.errors import Diverged
@@ -53,17 +55,21 @@ def train_seeds(
     check_batchable(spec, seeds)
     splits = splits or load(spec)
     specs = [replace(spec, seed=seed) for seed in seeds]
-    for one in specs:
-        check(one, splits)
+    labels = [check(one, splits).labels for one in specs]
     torch_device, done = device_of(device), 0
     stacks = [StackedAutoencoder(splits.image_shape) for _ in specs]
     per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
     for phase in spec.phases(per_epoch):
         prepared = [
             prepare_phase(
-                stack, one, phase, examples_of(one, splits, phase, torch_device)[0], torch_device, share=1 / len(specs)
+                stack,
+                one,
+                phase,
+                examples_of(splits, phase, rows.of(phase), torch_device)[0],
+                torch_device,
+                share=1 / len(specs),
             )
-            for stack, one in zip(stacks, specs, strict=True)
+            for stack, one, rows in zip(stacks, specs, labels, strict=True)
         ]
         if phase.updates:
             classes = len(splits.classes)

@@ -18,8 +18,9 @@ from stacked.runs.checkpoint_validation import restore_training, training_state
 from stacked.runs.stage_parameters import stage_parameters
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
+from stacked.training.examples import Examples
 from stacked.training.fit import Training, TrainingMetrics
-from stacked.training.prepare import Examples, PreparedPhase
+from stacked.training.prepare import PreparedPhase
 from stacked.training.pretrain import PhaseHooks, TrainingHooks
 
 if TYPE_CHECKING:

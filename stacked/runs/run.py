@@ -14,31 +14,26 @@ import torch
 from numpy.typing import NDArray
 
 from stacked import data
-from stacked.components.objectives import LOSSES
 from stacked.cost.disk import check_room, check_writable, work_room
-from stacked.data.formats.split import check_splits
-from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.evaluation.curves import Curves, State
-from stacked.evaluation.final_metrics import measured, probe_labels, selecting
+from stacked.evaluation.final_metrics import measured
 from stacked.evaluation.pictures import pictures
-from stacked.model.batch_norm import check_batch
 from stacked.model.encoder import save_encoder
-from stacked.model.stack import StackedAutoencoder, check_size, empty_stack, grow
+from stacked.model.stack import StackedAutoencoder, grow
+from stacked.runs.check import check as check
 from stacked.runs.checkpoint import Checkpoints, phase_path
 from stacked.runs.checkpoint_validation import phase_of, restore_stack
 from stacked.runs.recording import Recording
 from stacked.runtime.determinism import is_strict
 from stacked.runtime.environment import device_of, environment
-from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.tracking.null_tracker import NullTracker
 from stacked.training.codes import Images
-from stacked.training.prepare import examples_of
+from stacked.training.examples import examples_of
 from stacked.training.pretrain import train_phases
 from stacked.util.checks import need
-from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 
 if TYPE_CHECKING:
@@ -73,67 +68,6 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
 
 
 @own_settings()
-def check(spec: RunSpec, splits: data.Splits) -> None:
-    """Raise InputError if the data do not fit the spec, before anything is trained."""
-    check_splits(splits)
-    check_size(spec.stack, splits.image_shape)
-    check_weights(spec, splits)
-    name, side = spec.optimisation.loss_at(0), min(splits.image_shape[1:])
-    need(
-        side >= LOSSES[name].least_side,
-        f"loss {name!r} needs images of at least {LOSSES[name].least_side} pixels a side, and these have {side}: use 'mse'",
-    )
-    if any(phase.target == "labels" for phase in spec.phases()):
-        need(
-            bool(splits.classes),
-            f"policy {spec.policy!r} learns classes, and {splits.name} has none: choose another policy",
-        )
-        label_subset(splits.train.labels, spec.optimisation.labels, spec.seed)
-    if splits.classes:
-        need(
-            spec.evaluation.probe_images >= len(splits.classes),
-            f"{spec.evaluation.probe_images} probe_images are too few for {len(splits.classes)} classes: give at least as many",
-        )
-        label_subset(splits.train.labels, probe_labels(spec, splits), spec.seed)
-        for budget in spec.classification.labels:
-            label_subset(splits.train.labels, budget, spec.seed)
-            selecting(spec, splits, budget)
-    check_batches(spec, splits)
-    different = len(splits.train.labels[splits.train.labels >= 0].unique())
-    need(
-        not splits.classes or different > 1,
-        f"training images of only {different} of {len(splits.classes)} classes have labels, and a probe needs 2 or more: "
-        "give images of more classes, or data without classes",
-    )
-
-
-def check_batches(spec: RunSpec, splits: data.Splits) -> None:
-    """Raise InputError if a phase or classifier would train on batches of one image, which a batch norm cannot normalise."""
-    config, classification, labels = spec.optimisation, spec.classification, splits.train.labels
-    for target in {phase.target for phase in spec.phases() if phase.updates}:
-        needs_labels = target == "labels"
-        n = len(label_subset(labels, config.labels, spec.seed)) if needs_labels else len(labels)
-        what = "labels" if needs_labels else "training images"
-        check_batch(spec.stack, splits.image_shape, config.batch_size, n, what)
-    for budget in classification.labels if splits.classes else ():
-        n = len(label_subset(labels, budget, spec.seed))
-        check_batch(spec.stack, splits.image_shape, classification.batch_size, n, "labels", "of the classification")
-
-
-def check_weights(spec: RunSpec, splits: data.Splits) -> None:
-    """Raise InputError if the stack cannot be built for these images, or its weights alone do not fit in memory."""
-    try:
-        weights = sum(4 * p.numel() for p in empty_stack(spec.stack, splits.image_shape).parameters())
-    except RuntimeError as error:  # torch's error for more bytes than can be addressed
-        raise InputError(f"the stack's weights are too many ({error}): give smaller widths") from error
-    free = free_bytes(torch.device("cpu"))
-    need(
-        weights <= free,
-        f"the stack's weights need {weights / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} are free: give smaller widths",
-    )
-
-
-@own_settings()
 def run(
     spec: RunSpec,
     splits: data.Splits | None = None,
@@ -160,7 +94,7 @@ def run(
     """
     began = time.perf_counter()
     splits = splits or load(spec)
-    check(spec, splits)
+    checked = check(spec, splits)
     torch_device = device_of(device)
     tracker = tracker or NullTracker()
     environment_tags = environment(torch_device)
@@ -171,13 +105,13 @@ def run(
 
     order = Order(len(splits.train), spec.optimisation.batch_size, spec.seed)
     phases = spec.phases(order.updates_per_epoch)
-    stack, state = StackedAutoencoder(splits.image_shape), State()
     if work:
         check_writable(work)
-        room = work_room(spec, splits.image_shape, order.updates_per_epoch, len(splits.classes), work)
+        room = work_room(spec, checked.stack, phases, len(splits.classes), work)
         check_room([(work, room.kept + room.temporary)], "the run", "free some space, or choose another folder")
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     saved = checkpoints.newest()
+    stack, state = StackedAutoencoder(splits.image_shape), State()
     if saved:
         grow(stack, spec, phase_of(saved, phases).depth, torch_device)
         state = restore_stack(saved, stack)
@@ -217,7 +151,7 @@ def run(
         stack,
         spec,
         phases,
-        lambda phase: examples_of(spec, splits, phase, torch_device),
+        lambda phase: examples_of(splits, phase, checked.labels.of(phase), torch_device),
         torch_device,
         recording,
         first_phase=first_phase,
@@ -229,7 +163,8 @@ def run(
         curves.record_untrained(stack)
     curves.record_final_picture(stack)
 
-    final = {f"final/{name}": value for name, value in measured(stack, spec, splits).items()}
+    found = measured(stack, splits, checked.labels, spec.classification, spec.seed)
+    final = {f"final/{name}": value for name, value in found.items()}
     # step 0, so that MLflow shows a bar instead of a one-point line
     tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=0)
     example_images = splits.valid.images[:2]

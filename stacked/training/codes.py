@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -12,13 +10,6 @@ from torch import Tensor
 
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.free_memory import free_bytes
-from stacked.util.errors import InputError
-
-#: Codes larger than this are recomputed in every update. A constant, so that the choice, and with it the FLOPs of a run, do not
-#: depend on the machine.
-MOST_BYTES = 2**30
-MODES = ("auto", "memory", "recompute")
-
 
 #: function from the indices of a batch to its targets
 Targets = Callable[[Tensor], Tensor]
@@ -117,45 +108,6 @@ class InMemory:
 
     def __len__(self) -> int:
         return len(self.codes)
-
-
-@dataclass(frozen=True)
-class CodeCache:
-    """How a phase gets its inputs: `mode` "images", "memory" (cached codes) or "recompute", why, and the bytes of the cache."""
-
-    mode: str
-    why: str
-    bytes: int = 0
-
-
-def choose_cache(
-    depth: int, values: int, images: int, updates: int, batch_size: int, mode: str = "auto", free: float = math.inf
-) -> CodeCache:
-    """Choose between caching the codes at `depth` (computed once per image) and recomputing them (once per use).
-
-    values: number of values in the code of an image. mode: "auto", "memory" or "recompute". free: bytes of free memory. Raises
-    InputError if `mode` is "memory" and the codes do not fit.
-    """
-    if mode not in MODES:
-        raise InputError(f"codes {mode!r} is not known: choose from {', '.join(MODES)}")
-    if depth == 0:
-        return CodeCache("images", "the phase reads images")
-    size, uses = 4 * images * values, updates * min(batch_size, images)
-    gib = f"{size / 2**30:.1f} GiB"
-    if mode == "memory" and size > 0.8 * free:
-        raise InputError(
-            f"the codes at depth {depth} need {gib} and {free / 2**30:.1f} GiB are free: choose codes 'recompute', or use fewer "
-            "images"
-        )
-    if mode != "auto":
-        return CodeCache(mode, "as requested", size if mode == "memory" else 0)
-    if uses <= images:
-        return CodeCache("recompute", f"{uses:,} uses of {images:,} images: a cache saves nothing")
-    if size > MOST_BYTES:
-        return CodeCache("recompute", f"codes of {gib} exceed the limit of {MOST_BYTES / 2**30:.0f} GiB")
-    if size > 0.8 * free:
-        return CodeCache("recompute", f"codes of {gib} do not fit in the {free / 2**30:.1f} GiB free")
-    return CodeCache("memory", f"{uses:,} uses of {images:,} images, {size / 2**20:.0f} MiB", size)
 
 
 def inputs(stack: StackedAutoencoder, depth: int, images: Inputs, mode: str, batch_size: int) -> Inputs:

@@ -121,6 +121,10 @@ class Training:
         if config.on_nonfinite == "rollback" and self.rollback_snapshot is None:
             self.rollback_snapshot = self.snapshot()
         while self.update < phase.updates and not stopped:
+            lr = learning_rate(
+                config.lr_of(phase), config.schedule_of(phase), config.warmup, self.update, phase.updates
+            )
+            lr /= ROLLBACK_LR_DIVISOR**self.rollbacks
             step = self.done + self.update
             index = self.order.batch(step)
             if self.buffers:
@@ -129,10 +133,6 @@ class Training:
             self.optimiser.zero_grad()
             loss.backward()
             last, at_metrics = self.update + 1 == phase.updates, (step + 1) % self.every == 0
-            lr = learning_rate(
-                config.lr_of(phase), config.schedule_of(phase), config.warmup, self.update, phase.updates
-            )
-            lr /= ROLLBACK_LR_DIVISOR**self.rollbacks
             if self.buffers and not finite(loss, params):
                 self.buffers.put_back()
                 self.optimiser.zero_grad()

@@ -1,4 +1,4 @@
-"""Preparation of a phase: the stack is grown and frozen, and inputs and targets are chosen."""
+"""Preparation of a phase: the stack is grown and frozen, and it is decided where the codes that the phase reads come from."""
 
 from __future__ import annotations
 
@@ -7,57 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
 
-from stacked.data import Split, Splits
-from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.free_memory import free_bytes
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.initialise import resample
-from stacked.training.codes import CodeCache, Images, Inputs, Targets, choose_cache, inputs
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Images by index, and their labels [N] (None: there are none)."""
-
-    images: Inputs
-    labels: Tensor | None = None
-
-    def targets(self, phase: Phase, device: torch.device) -> Targets | None:
-        """Return the targets of `phase` by index, or None if the target is the input."""
-        if phase.target == "input":
-            return None
-        if phase.target == "pixels":
-            return self.images
-        labels = self.labels
-        assert labels is not None
-        return lambda index: labels[index].to(device)
-
-
-def examples_of(
-    spec: RunSpec, splits: Splits, phase: Phase, device: torch.device, most: int | None = None
-) -> tuple[Examples, Examples]:
-    """Return the training examples of `phase` (the first `most` of them) and its validation examples.
-
-    A phase that learns labels is trained on the images of its label budget and validated on all validation images with a label.
-    Any other phase uses all images.
-    """
-
-    def part(split: Split, rows: Tensor | None) -> Examples:
-        labels = split.labels if rows is None else split.labels[rows]
-        return Examples(Images.near(split.images, device, rows), labels)
-
-    train, valid, train_rows, valid_rows = splits.train, splits.valid, None, None
-    if phase.target == "labels":
-        train_rows = label_subset(train.labels, spec.optimisation.labels, spec.seed)[:most]
-        valid_rows = label_subset(valid.labels, None, spec.seed)
-    elif most is not None:
-        train_rows = torch.arange(len(train))[:most]
-    return part(train, train_rows), part(valid, valid_rows)
+from stacked.training.code_cache import CodeCache, choose_cache
+from stacked.training.codes import Inputs, Targets, inputs
+from stacked.training.examples import Examples
 
 
 @dataclass
@@ -100,15 +59,15 @@ def prepare_phase(
     share: float = 1.0,
     resumed: bool = False,
 ) -> PreparedPhase:
-    """Grow `stack` to the depth of `phase`, resample its weights if the phase says so, and freeze all other stages.
+    """Grow `stack` to the depth of `phase`, freeze all stages but its own, and resample the weights if the phase says so.
 
     codes: "auto", "memory" or "recompute". share: fraction of the free memory that cached codes may use. resumed: whether the
     stack already has weights from inside the phase. Raises InputError if codes "memory" do not fit.
     """
     grow(stack, spec, phase.depth, device)
+    stack.learn_only(*phase.trainable).eval()
     if phase.resamples and not resumed:
         resample(stack, spec.seed)
-    stack.learn_only(*phase.trainable).eval()
     order = Order(len(examples.images), spec.optimisation.batch_size, spec.seed)
     values = math.prod(stack.shapes(stack.input_shape)[phase.input_depth])
     free = share * free_bytes(next(stack.parameters()).device)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stacked.data.stream import Order
 from stacked.model.batch_norm import check_batch
-from stacked.model.stack import StackedAutoencoder, grow
+from stacked.model.stack import StackedAutoencoder, empty_stack, grow
 from stacked.runtime.environment import device_of
 from stacked.runtime.progress import Bar
 from stacked.runtime.settings import own_settings
@@ -22,8 +22,9 @@ from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
 from stacked.training.codes import Inputs
+from stacked.training.examples import Examples
 from stacked.training.fit import Training, TrainingMetrics
-from stacked.training.prepare import Examples, PreparedPhase, prepare_phase
+from stacked.training.prepare import PreparedPhase, prepare_phase
 from stacked.util.checks import need
 
 PhaseCallback = Callable[[Phase, StackedAutoencoder], None]
@@ -183,8 +184,8 @@ def pretrain(
     for phase in phases:
         need(phase.target != "labels", f"policy {spec.policy!r} learns classes: train it with stacked.run")
         need(config.patience_of(phase) is None, "early stopping needs validation images: train with stacked.run")
-    if any(phase.updates for phase in phases):
-        check_batch(spec.stack, shape, config.batch_size, order.n)
+    if order.size == 1 and any(phase.updates for phase in phases):
+        check_batch(empty_stack(spec.stack, shape), config.batch_size, order.n)
     stack, examples = StackedAutoencoder(shape), Examples(images)
     hooks = _CallAfterPhases(stack, after)
     train_phases(stack, spec, phases, lambda _: (examples, None), device_of(device), hooks)

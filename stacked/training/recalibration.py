@@ -45,7 +45,8 @@ def recalibrate(objective: PhaseLoss, inputs: Inputs, targets: Targets | None, o
     stack, phase = objective.stack, objective.phase
     count = batches(stack, phase, objective.config, order.updates_per_epoch)
     if count:
-        with cumulative_statistics(trained_norms(stack.train(), phase)):
+        batch_norms = trained_norms(stack.train(), phase)
+        with cumulative_statistics(batch_norms):
             for index in map(order.batch, range(count)):
                 objective.loss_per_example(inputs(index), targets(index) if targets else None)
     return count

@@ -18,9 +18,10 @@ from stacked.runtime.environment import device_of
 from stacked.runtime.progress import say
 from stacked.spec import Budget, RunSpec
 from stacked.spec.growth import POLICIES, Phase, Updates
+from stacked.training.examples import examples_of
 from stacked.training.fit import fit
 from stacked.training.phase_loss import PhaseLoss
-from stacked.training.prepare import examples_of, prepare_phase
+from stacked.training.prepare import prepare_phase
 from stacked.training.recalibration import recalibrate
 from stacked.util.checks import need
 from stacked.util.errors import InputError
@@ -142,9 +143,8 @@ def cost_function(base: RunSpec, splits: Splits, order: Order, equal: str, devic
         for phase in phases:
             if not phase.updates:
                 continue
-            n = order.n
-            if phase.target == "labels":
-                n = len(label_subset(splits.train.labels, base.optimisation.labels, base.seed))
+            rows = learned_rows(base, splits, phase)
+            n = order.n if rows is None else len(rows)
             if equal == "updates":
                 total += phase.updates
                 continue
@@ -162,6 +162,13 @@ def cost_function(base: RunSpec, splits: Splits, order: Order, equal: str, devic
         return total
 
     return cost_of_phases
+
+
+def learned_rows(base: RunSpec, splits: Splits, phase: Phase) -> torch.Tensor | None:
+    """Return the rows of the training images whose labels a phase learns (None: it learns none, and uses all images)."""
+    if phase.target != "labels":
+        return None
+    return label_subset(splits.train.labels, base.optimisation.labels, base.seed)
 
 
 class PhaseTimer:
@@ -184,7 +191,9 @@ class PhaseTimer:
         base, config, classes = self.base, self.base.optimisation, len(self.splits.classes)
         grow(self.stack, base, base.stack.depth, self.device)
         most = TIMED_UPDATES * min(config.batch_size, len(self.splits.train))
-        examples, _ = examples_of(base, self.splits, phase, self.device, most=most)
+        rows = learned_rows(base, self.splits, phase)
+        rows = torch.arange(len(self.splits.train)) if rows is None else rows
+        examples, _ = examples_of(self.splits, phase, rows[:most], self.device)
         began = time.perf_counter()
         prepared = prepare_phase(self.stack, base, phase, examples, self.device, codes="memory")
         prepared.inputs(torch.arange(1)).sum().item()  # synchronises with the GPU

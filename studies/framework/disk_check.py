@@ -47,8 +47,8 @@ def check_free_space(given: Options, store: Store, jobs: Sequence[Job], splits: 
 
 def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> tuple[int, int]:
     """Return the most bytes that the runs of `jobs` may write: to the store, and to the folder of results."""
-    shape, classes = splits.image_shape, len(splits.classes)
-    picture_bytes = SHOWN * torch.Size(shape).numel()  # images of a picture, as uint8
+    classes = len(splits.classes)
+    picture_bytes = SHOWN * torch.Size(splits.image_shape).numel()  # images of a picture, as uint8
     map_bytes = (2 * MAP + 2) * len(splits.test)  # codes as float16 and labels as int16
     samples = 2 * picture_bytes + map_bytes  # those of PCA
     figures = FIGURES
@@ -56,17 +56,17 @@ def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Spli
     run_rooms = []
     for job in jobs:
         spec = job.spec
-        updates_per_epoch = Order(len(splits.train), spec.optimisation.batch_size, spec.seed).updates_per_epoch
+        phases = spec.phases(Order(len(splits.train), spec.optimisation.batch_size, spec.seed).updates_per_epoch)
+        stack = empty_stack(spec.stack, splits.image_shape)
         # without --resume a run starts in a new folder, which holds no checkpoints yet
         work = store.root / "work" / (spec.id if given.resume else "to be set aside")
-        room = work_room(spec, shape, updates_per_epoch, classes, work)
+        room = work_room(spec, stack, phases, classes, work)
         if store.is_local:
-            room += store_room(spec, shape, updates_per_epoch, work)
+            room += store_room(spec, stack, phases, work)
         run_rooms.append(room)
-        updates = sum(phase.updates for phase in spec.phases(updates_per_epoch))
+        updates = sum(phase.updates for phase in phases)
         tables += ROW + POINT * (updates // spec.evaluation.every + 3)
         if spec.seed == 0:  # the only seed whose pictures are recorded
-            stack = empty_stack(spec.stack, shape)
             layer = filters(stack)
             has_map = torch.Size(stack.latent_shape).numel() == MAP
             drawn_bytes = (0 if layer is None else layer.nbytes) + (map_bytes if has_map else 0)

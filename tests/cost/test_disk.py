@@ -14,9 +14,10 @@ import pytest
 
 from stacked import RunSpec, StackSpec
 from stacked.cost import disk
-from stacked.cost.disk import check_room, check_writable, work_room
+from stacked.cost.disk import Room, check_room, check_writable, work_room
 from stacked.data.formats.split import Splits
 from stacked.data.stream import Order
+from stacked.model.stack import empty_stack
 from stacked.runs.run import load, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.tracking.backend.store import open_store
@@ -55,6 +56,11 @@ HOWS = {
 }
 
 
+def room(spec: RunSpec, splits: Splits, work: Path) -> Room:
+    """What a run with 4 updates an epoch has yet to write into its work folder."""
+    return work_room(spec, empty_stack(spec.stack, splits.image_shape), spec.phases(4), len(splits.classes), work)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("policy", ["greedy+finetune", "supervised+unfreeze", "joint"])
@@ -67,17 +73,17 @@ def test_the_largest_checkpoint_inside_a_phase_is_what_was_counted(how: str, pol
         largest = max([largest, *(path.stat().st_size for path in tmp_path.glob("update-*"))])
         return False
 
-    counted = work_room(spec, splits.image_shape, 4, len(splits.classes), tmp_path).temporary / 3
+    counted = room(spec, splits, tmp_path).temporary / 3
     run(spec, splits, work=tmp_path, checkpoint_every=1, stop=look)
     assert largest <= counted <= 1.25 * largest  # of what learns, decoders need not
 
 
 def test_the_work_folder_of_a_run_takes_what_was_counted(tmp_path: Path) -> None:
     splits = toy_splits(128)
-    counted = work_room(SPEC, splits.image_shape, 4, len(splits.classes), tmp_path)
+    counted = room(SPEC, splits, tmp_path)
     run(SPEC, splits, work=tmp_path)
     assert on_disk(tmp_path) <= counted.kept <= 1.2 * on_disk(tmp_path)
-    left = work_room(SPEC, splits.image_shape, 4, len(splits.classes), tmp_path)
+    left = room(SPEC, splits, tmp_path)
     assert left.kept < 0.2 * counted.kept  # its checkpoints are there
     assert left.temporary == 0
 

@@ -14,7 +14,8 @@ from stacked.data import Splits
 from stacked.data.formats.split import Split
 from stacked.evaluation import final_metrics
 from stacked.evaluation.classify import fine_tuned
-from stacked.evaluation.final_metrics import measured, selecting
+from stacked.evaluation.final_metrics import measured
+from stacked.evaluation.label_rows import label_rows
 from stacked.model.stack import build
 from stacked.spec import Classification
 from stacked.util.serialization import to_json
@@ -38,19 +39,24 @@ def of(spec: RunSpec, **changes: Any) -> RunSpec:
     return replace(spec, classification=replace(spec.classification, **changes))
 
 
+def selecting(spec: RunSpec, splits: Splits) -> dict[int | None, torch.Tensor]:
+    """The rows of the validation images that select the classifier of each label budget."""
+    return {rows.budget: rows.valid for rows in label_rows(spec, splits).classifiers}
+
+
 def test_a_budget_selects_on_as_many_validation_labels(splits: Splits) -> None:
     assert len(splits.valid) > 24
-    by_budget = {budget: selecting(SPEC, splits, budget) for budget in (8, 16, None)}
+    by_budget = selecting(SPEC, splits)
     assert [len(index) for index in by_budget.values()] == [8, 16, 24]
     assert set(by_budget[8].tolist()) < set(by_budget[16].tolist())  # nested, as training labels are
     counts = torch.bincount(splits.valid.labels[by_budget[8]])
     assert counts.tolist() == [2, 2, 2, 2]
-    assert by_budget[8].tolist() != selecting(replace(SPEC, seed=1), splits, 8).tolist()
+    assert by_budget[8].tolist() != selecting(replace(SPEC, seed=1), splits)[8].tolist()
 
 
 def test_the_former_protocol_selects_on_all_whatever_the_budget(splits: Splits) -> None:
     spec = of(SPEC, selection="images")
-    assert [len(selecting(spec, splits, budget)) for budget in (8, 16, None)] == [24, 24, 24]
+    assert [len(index) for index in selecting(spec, splits).values()] == [24, 24, 24]
     assert "selection" not in to_json(spec)  # recorded specs mean it
     assert "selection" in to_json(SPEC)
 
@@ -60,8 +66,7 @@ def test_unlabelled_validation_images_never_select(splits: Splits) -> None:
     labels[::2] = -1
     some = replace(splits, valid=Split(splits.valid.images, labels))
     for spec in (SPEC, of(SPEC, selection="images")):
-        for budget in (8, 16, None):
-            index = selecting(spec, some, budget)
+        for budget, index in selecting(spec, some).items():
             assert (labels[index] >= 0).all()
             assert len(index) == min(spec.classification.checked(budget), int((labels >= 0).sum()))
 
@@ -74,12 +79,12 @@ def test_these_images_and_no_others_select(splits: Splits, monkeypatch: pytest.M
         return fine_tuned(stack, train, valid, test, *more)
 
     monkeypatch.setattr(final_metrics, "fine_tuned", tuning)
-    row = measured(build(SPEC.stack, splits.image_shape).eval(), SPEC, splits)
+    stack, labels = build(SPEC.stack, splits.image_shape).eval(), label_rows(SPEC, splits)
+    row = measured(stack, splits, labels, SPEC.classification, SPEC.seed)
     assert [count for count, *_ in seen] == [8, 16, len(splits.train)]
-    for budget, (_, images, labels) in zip((8, 16, None), seen, strict=True):
-        index = selecting(SPEC, splits, budget)
+    for index, (_, images, classes) in zip(selecting(SPEC, splits).values(), seen, strict=True):
         assert torch.equal(images, splits.valid.images[index] / 255)
-        assert torch.equal(labels, splits.valid.labels[index])
+        assert torch.equal(classes, splits.valid.labels[index])
     assert [row[f"classifier_valid_labels_{name}"] for name in ("8", "16", "all")] == [8, 16, 24]
 
 

@@ -20,7 +20,8 @@ from stacked.model.stack import build
 from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images, InMemory, Recomputed, choose_cache, inputs
+from stacked.training.code_cache import choose_cache
+from stacked.training.codes import Images, InMemory, Recomputed, inputs
 from stacked.training.fit import Training, fit
 from stacked.util.errors import Diverged, InputError
 from tests.helpers.counted import prefix_flops, update_flops

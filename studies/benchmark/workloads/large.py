@@ -16,8 +16,9 @@ from stacked.spec import Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
 from stacked.spec.growth import Phase, Updates, greedy, joint
 from stacked.training.codes import Images
+from stacked.training.examples import Examples
 from stacked.training.fit import Training
-from stacked.training.prepare import Examples, prepare_phase
+from stacked.training.prepare import prepare_phase
 from studies.benchmark.workloads.spent import Spent
 
 #: number of timed updates, and of updates before them

@@ -15,8 +15,9 @@ from stacked import data
 from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Optimisation, RunSpec
 from stacked.training.codes import Images
+from stacked.training.examples import Examples
 from stacked.training.fit import Training
-from stacked.training.prepare import Examples, prepare_phase
+from stacked.training.prepare import prepare_phase
 from studies.benchmark.workloads.large import SPECS, phases
 from studies.benchmark.workloads.spent import resident
 

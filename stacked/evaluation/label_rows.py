@@ -1,0 +1,75 @@
+"""The labels that a run uses: which images it learns classes from, probes, and fine-tunes and selects classifiers on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stacked.data import Splits
+from stacked.data.labels import label_subset
+from stacked.evaluation.evaluate import spread
+from stacked.spec import Classification, RunSpec
+from stacked.spec.growth import Phase
+from stacked.util.checks import need
+
+
+@dataclass(frozen=True)
+class ClassifierRows:
+    """The images of a classifier with this label budget (None: all labels).
+
+    train: rows of the training images it is fine-tuned on. valid: rows of the validation images that select its settings.
+    """
+
+    budget: int | None
+    train: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """The images whose labels a run uses, as rows (int64, ascending); none where nothing uses labels.
+
+    learned: training images of phases that learn classes. probed: training images that linear probes are fitted to.
+    """
+
+    learned: Tensor
+    probed: Tensor
+    classifiers: tuple[ClassifierRows, ...]
+
+    def of(self, phase: Phase) -> Tensor | None:
+        """Return the rows of the training images of a phase (None: it uses all images)."""
+        return self.learned if phase.target == "labels" else None
+
+
+def label_rows(spec: RunSpec, splits: Splits) -> LabelRows:
+    """Choose the rows of a run; InputError if the data have no classes for its policy, or too few labels for a budget."""
+    labels, seed = splits.train.labels, spec.seed
+    learned = probed = torch.empty(0, dtype=torch.int64)
+    if any(phase.target == "labels" for phase in spec.phases()):
+        need(
+            bool(splits.classes),
+            f"policy {spec.policy!r} learns classes, and {splits.name} has none: choose another policy",
+        )
+        learned = label_subset(labels, spec.optimisation.labels, seed)
+    if not splits.classes:
+        return LabelRows(learned, probed, ())
+    need(
+        spec.evaluation.probe_images >= len(splits.classes),
+        f"{spec.evaluation.probe_images} probe_images are too few for {len(splits.classes)} classes: give at least as many",
+    )
+    probed = label_subset(labels, min(spec.evaluation.probe_labels, int((labels >= 0).sum())), seed)
+    config, valid = spec.classification, splits.valid.labels
+    classifiers = tuple(
+        ClassifierRows(budget, label_subset(labels, budget, seed), selecting(config, valid, budget, seed))
+        for budget in config.labels
+    )
+    return LabelRows(learned, probed, classifiers)
+
+
+def selecting(config: Classification, labels: Tensor, budget: int | None, seed: int) -> Tensor:
+    """Return the rows of the labelled validation images that select a classifier for this label budget."""
+    known = (labels >= 0).nonzero().flatten()
+    most = min(config.checked(budget), len(known))
+    return known[spread(len(known), most)] if config.selection == "images" else label_subset(labels, most, seed)
