@@ -143,9 +143,9 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
         """Return minus the mean squared error of the reconstruction, in squared units of a feature: greater is better."""
         check_is_fitted(self)
-        rows, squared = validate_data(self, X, dtype=np.float64, reset=False), 0.0
+        rows, squared = validate_data(self, X, dtype=FLOATS, reset=False), 0.0
         for index in chunks(len(rows), 2 * rows[:1].size, ROWS):
-            part = rows[index.numpy()]
+            part = rows[index.numpy()].astype(np.float64)  # part by part, so that there is no copy of all rows
             codes = through(self.stack_, "encode", part, self.stack_.input_shape)
             squared += float(np.square(self.inverse_transform(codes) - part).sum())
         return -squared / rows.size

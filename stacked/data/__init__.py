@@ -94,7 +94,6 @@ def load(
     for option, value in (("white_level", white_level), ("max_megapixels", max_megapixels)):
         if value is not None and not argument:
             raise InputError(f"{option} does not apply to {name!r}, which is not a folder of images: leave it out")
-    from stacked.data.labels import image_subset
     from stacked.runtime.settings import own_settings
 
     folder = at_home(data_dir or ".") if argument else _data_dir(data_dir)
@@ -102,9 +101,8 @@ def load(
         source = Source(folder, download, argument, int(image_size), grey, white_level, max_megapixels)
         official = dataset().load(source)
         train, held = hold_out(official.train, valid)
-        if limit is not None:
-            train = train.take(image_subset(train.labels, limit))
-    return Splits(name, train, held, official.test, official.classes)
+        splits = Splits(name, train, held, official.test, official.classes)
+        return splits if limit is None else splits.limited(limit)
 
 
 def _data_dir(given: str | Path | None) -> Path:

@@ -33,9 +33,9 @@ def spread(n: int, most: int) -> Tensor:
 
 def varies(images: Tensor | Images) -> bool:
     """Whether images [N, ...] differ from each other."""
-    read = Images.of(images)
-    rows = range(len(read)) if read.rows is None else read.rows.tolist()
-    return any(not torch.equal(read.images[row], read.images[rows[0]]) for row in rows[1:])
+    values, used = (images.images, images.rows) if isinstance(images, Images) else (images, None)
+    rows = range(len(values)) if used is None else used.tolist()
+    return any(not torch.equal(values[row], values[rows[0]]) for row in rows[1:])
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stacked.data.pixels import Pixels, floats_of, scaled_images
+from stacked.runtime.settings import own_settings
 from stacked.stages import Stage
 from stacked.stages.stage import Shape, shapes
 from stacked.util.checks import layout_hint, need
@@ -72,6 +73,7 @@ class Encoder(Half):
         fixed = [stage for stage in self._stages if not stage.halves]
         return not fixed and shape[0] == self.input_shape[0] and min(shape[1:]) > 0
 
+    @own_settings()
     @torch.no_grad()
     def encode(self, images: Pixels) -> Tensor:
         """Return the codes [N, ...] of images [N, C, H, W], a tensor or NumPy array of uint8 or of floats on a scale of 0 to 1.

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from stacked.data.pixels import Pixels, bytes_of
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.free_memory import free_bytes
 
@@ -27,20 +28,22 @@ class Inputs(Protocol):
 class Images:
     """Images stored as uint8 and converted batch by batch to floats in [0, 1] on `device` (None: the device they are on).
 
-    rows: indices of the images to use (None: all), without a copy.
+    images: uint8 [N, C, H, W], a tensor or NumPy array; InputError for other types and shapes. rows: indices of the images to use
+    (None: all), without a copy.
     """
 
     def __init__(
         self,
-        images: Tensor,
+        images: Pixels,
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
         rows: Tensor | None = None,
     ) -> None:
-        self.images, self.dtype, self.device, self.rows = images, dtype, device or images.device, rows
+        self.images, self.dtype, self.rows = bytes_of(images, "cannot be read"), dtype, rows
+        self.device = device or self.images.device
 
     @classmethod
-    def of(cls, images: Tensor | Images, device: torch.device | None = None) -> Images:
+    def of(cls, images: Pixels | Images, device: torch.device | None = None) -> Images:
         """Return uint8 images [N, C, H, W], or an `Images`, as `Images` converted on `device` (None: the device they are on)."""
         return (
             cls(images.images, images.dtype, device, images.rows)

@@ -25,7 +25,7 @@ from stacked.training.codes import Inputs
 from stacked.training.examples import Examples
 from stacked.training.fit import Training, TrainingMetrics
 from stacked.training.prepare import PreparedPhase, prepare_phase
-from stacked.util.checks import need
+from stacked.util.checks import layout_hint, need
 
 PhaseCallback = Callable[[Phase, StackedAutoencoder], None]
 #: updates between two metrics; each one synchronises with the GPU
@@ -175,11 +175,17 @@ def pretrain(
     """Train a stack on `images`, each of `shape`, through the phases of `spec`, and return it in eval mode.
 
     images: floats by index, as `Images` or `FloatInputs` return them. The data, evaluation and classification parts of the spec
-    are ignored. after: called with each phase and the stack when the phase has ended. Raises InputError for a spec that
-    learns labels or stops early, which needs labels or validation images (use `stacked.run`), and Diverged if a loss is not
-    finite.
+    are ignored. after: called with each phase and the stack when the phase has ended. Raises InputError for images of another
+    shape and for a spec that learns labels or stops early, which needs labels or validation images (use `stacked.run`), and
+    Diverged if a loss is not finite.
     """
     config, order = spec.optimisation, Order(len(images), spec.optimisation.batch_size, spec.seed)
+    found = images(torch.zeros(1, dtype=torch.long)).shape[1:]
+    need(
+        found == tuple(shape),
+        f"images of shape {list(found)} do not fit the given shape {list(shape)}: give the shape of one image"
+        f"{layout_hint([order.n, *found])}",
+    )
     phases = spec.phases(order.updates_per_epoch)
     for phase in phases:
         need(phase.target != "labels", f"policy {spec.policy!r} learns classes: train it with stacked.run")

@@ -1,4 +1,4 @@
-"""Settings for few images: enough updates to train, batches that are not a whole epoch, and label budgets that exist."""
+"""Settings for few images: limits and label budgets that exist, enough updates to train, and batches smaller than an epoch."""
 
 from __future__ import annotations
 
@@ -24,6 +24,33 @@ SMALLEST_BATCH = 16
 #: Options that set the length of training, and label budgets; if one of them is given, these are not changed.
 BUDGET_OPTIONS = {"--epochs", "--finetune", "--unit", "--batch-size", "--optimisation", "--config"}
 LABEL_OPTIONS = {"--labels", "--classification", "--config"}
+
+
+def load_data(given: Options, own: DataSpec) -> tuple[Options, Splits]:
+    """Return the options and the data, of which a limit that was not typed keeps as many training images as there are, at most.
+
+    The returned options have the number that was kept. own: the data of the study's defaults.
+    """
+    from stacked.runs.run import load
+
+    limit = given.base.data.limit
+    if limit is None or limit != own.limit or "--limit" in given.typed:
+        return given, load(given.base, given.data_dir, given.download)
+    splits = at_most(limit, load(with_limit(given.base, None), given.data_dir, given.download))
+    return dataclasses.replace(given, base=with_limit(given.base, len(splits.train))), splits
+
+
+def with_limit(base: RunSpec, limit: int | None) -> RunSpec:
+    """Return `base` with another number of training images."""
+    return dataclasses.replace(base, data=dataclasses.replace(base.data, limit=limit))
+
+
+def at_most(limit: int, splits: Splits) -> Splits:
+    """Return the data with `limit` training images, or with all of them if they are fewer, which is printed."""
+    images = len(splits.train)
+    if images < limit:
+        say(f"all {images:,} training images are used, fewer than the {limit:,} that this study takes by default")
+    return splits.limited(min(limit, images))
 
 
 def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:

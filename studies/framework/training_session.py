@@ -13,7 +13,7 @@ from studies.execution.pool import run_jobs
 from studies.execution.threads import threads_per_process
 from studies.framework import tuning
 from studies.framework.plan import plan, tuned_settings
-from studies.framework.small_data import fit_to_data
+from studies.framework.small_data import fit_to_data, load_data
 from studies.record import reference
 from studies.record import runs as record
 
@@ -33,7 +33,7 @@ class TrainingSession(Session):
     def begin(self) -> int | None:
         """Load the data and check that every arm can be trained and recorded; return the exit code of --ui or --dry-run."""
         from stacked.evaluation.evaluate import varies
-        from stacked.runs.run import check, load
+        from stacked.runs.run import check
         from stacked.runtime.determinism import strict
         from stacked.runtime.environment import device_of
 
@@ -44,8 +44,10 @@ class TrainingSession(Session):
             return ui.show(study.name, given)
         with strict(given.device, given.deterministic):  # CUDA starts here
             device_of(given.device)
-        self.splits = splits = load(given.base, given.data_dir, given.download)
-        self.given = given = fit_to_data(given, splits, study.given([]).base.data)
+        own = study.given([]).base.data
+        given, self.splits = load_data(given, own)
+        splits = self.splits
+        self.given = given = fit_to_data(given, splits, own)
         for name in given.arms:
             check(study.arm(name).spec(given.base), splits)
         for name, split in (("validation", splits.valid), ("test", splits.test)):

@@ -12,6 +12,7 @@ from stacked.util.checks import choice
 from studies.cli.command_line import parser
 from studies.cli.options import Options, options
 from studies.cli.parsing import parse
+from studies.cli.typed import typed_options
 from studies.design.arms import Arm
 from studies.design.claims import Claim
 from studies.design.search import Among, LogRange, Search, Times
@@ -79,9 +80,7 @@ class TrainingStudy(Study):
         """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
         command_line = parser(self.prog, self.question, self.arm_names)
         given = options(self.name, parse(command_line, argv, self.defaults, self.smoke))
-        words = (word.partition("=")[0].partition(".")[0] for word in argv if word.startswith("--"))
-        typed = frozenset(word.replace("_", "-") for word in words)
-        given = dataclasses.replace(given, typed=typed)
+        given = dataclasses.replace(given, typed=typed_options(argv))
         for name in given.arms:
             self.arm(name)
         return given

@@ -20,13 +20,17 @@ from studies.report.origin import origin
 
 
 class DataSession(MeasurementSession):
-    """Measures on the dataset of the command line; `context` is a Context."""
+    """Measures on the dataset of the command line; `context` is a Context.
+
+    typed: options that were typed, as "--limit". A limit that was not typed is lowered to the number of training images.
+    """
 
     passing: ClassVar[frozenset[str]] = frozenset(
         {"methods", "seeds", "device", "out", "store", "data_dir", "download"}
     )
 
-    def __init__(self, study: MeasurementStudy, given: argparse.Namespace) -> None:
+    def __init__(self, study: MeasurementStudy, given: argparse.Namespace, typed: frozenset[str] = frozenset()) -> None:
+        self.typed = typed
         name, _ = apart(given.data, given.data_dir)
         out = given.out or Path("results") / study.name / (slug(name) + ("-smoke" if given.smoke else ""))
         super().__init__(study, given, given.methods, given.seeds, out)
@@ -35,12 +39,14 @@ class DataSession(MeasurementSession):
         """Load the data; return the exit code if the study runs an alternative task instead of measuring."""
         from stacked import data
         from stacked.tracking.tracker import open_store
+        from studies.framework.small_data import at_most
 
         given = self.given
+        is_default = given.limit is not None and "--limit" not in self.typed
         name, data_dir = apart(given.data, given.data_dir)
         splits = data.load(
             name,
-            limit=given.limit,
+            limit=None if is_default else given.limit,
             data_dir=data_dir,
             download=given.download,
             image_size=given.image_size,
@@ -48,6 +54,9 @@ class DataSession(MeasurementSession):
             white_level=given.white_level,
             max_megapixels=given.max_megapixels,
         )
+        if is_default:
+            splits = at_most(given.limit, splits)
+            given.limit = len(splits.train)
         self.context = Context(splits, given, self.out)
         code = self.study.instead(self.context)
         if code is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.cli.command import Command
 from stacked.util.checks import choice, utf8, whole
+from studies.cli.typed import typed_options
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Method
 from studies.design.study import Session, Study
@@ -105,4 +106,4 @@ class MeasurementStudy(Study):
             choice(name, self.methods, "method")
         for name in ("out", "store", "data_dir"):
             utf8(str(getattr(given, name) or ""), name)
-        return DataSession(self, given)
+        return DataSession(self, given, typed_options(argv))

@@ -126,7 +126,7 @@ def reconstruction(field: Field) -> str:
     others = [arm for arm in field.arms[1:] if arm != reference]
     if tied := [arm for arm in others if arm in field.tied]:
         again = "nor" if reference in field.tied else f"no difference from {best} was shown"
-        parts.append(f"{again} for {listed(above(field, arm) for arm in tied)}")
+        parts.append(f"{again} for {listed(undecided(field, arm) for arm in tied)}")
     elif best == reference:
         parts.append(f"every other arm is worse, next {above(field, others[0])}")
     elif others:
@@ -163,7 +163,7 @@ def probe(field: Field) -> str:
         return f"On the linear probe {named}" + (f"; the reference is {against}." if first != reference else ".")
     note = "; policies that pretrain with labels are not compared" if taught_arms(field.rows) else ""
     if not field.better:
-        return f"No policy was shown to be better than {against} on the linear probe{note}."
+        return f"No policy was shown to be better than {against} on the linear probe{most_possible(field)}{note}."
 
     def points(arm: str) -> str:
         found = paired(field.rows, PROBE, arm, reference)
@@ -171,6 +171,17 @@ def probe(field: Field) -> str:
 
     verb = "is" if len(field.better) == 1 else "are"
     return f"On the linear probe {listed(map(points, field.better))} {verb} better than {against}{note}."
+
+
+def most_possible(field: Field) -> str:
+    """Return the largest gain in probe accuracy that an interval allows, with its arm; "" without intervals."""
+    found = {arm: paired(field.rows, PROBE, arm, field.reference) for arm in field.arms if arm != field.reference}
+    found = {arm: difference for arm, difference in found.items() if difference.has_interval}
+    if not found:
+        return ""
+    arm, most = max(found.items(), key=lambda each: each[1].high)
+    points = measure(PROBE).differences((most.high - most.low) / 2, most.high)[0]
+    return f"; the 95 % intervals allow at most {points} points ({arm})"
 
 
 def caveat(field: Field) -> str:
@@ -236,6 +247,15 @@ def compute(field: Field) -> str:
 def above(field: Field, arm: str) -> str:
     """Return the name of an arm with the excess of its error over the lowest, as "joint (+4.1 %)"."""
     return f"{arm} (+{percent(field, arm)})"
+
+
+def undecided(field: Field, arm: str) -> str:
+    """Return as `above`, with the paired interval, as "joint (+4.1 %, 95 % interval −1.0 to +9.2 %)"."""
+    found, least = paired(field.rows, MSE, arm, field.best), field.mse[field.best]
+    if not found.has_interval or not least:
+        return above(field, arm)
+    low, high = (f"{100 * value / least:+.1f}".replace("-", "−") for value in (found.low, found.high))
+    return f"{arm} (+{percent(field, arm)}, 95 % interval {low} to {high} %)"
 
 
 def percent(field: Field, arm: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -119,3 +120,31 @@ def test_bad_widths_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[st
     words = ["--smoke", "--widths", "4", "0", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
     assert main(capacity.STUDY, words) == 2
     assert "widths 0 is not allowed" in capsys.readouterr().err
+
+
+def test_the_limit_by_default_is_lowered_to_the_number_of_images_and_a_typed_one_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--data",
+        "digits",
+        "--methods",
+        "plain",
+        "--widths",
+        "2",
+        "--updates",
+        "2",
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    words += ["--store", str(tmp_path / "store")]
+    assert main(capacity.STUDY, [*words, "--limit", "10000"]) == 2
+    assert "limit=10000 does not fit 1372 training images" in capsys.readouterr().err
+    assert main(capacity.STUDY, words) == 0
+    told = capsys.readouterr().err
+    assert "all 1,372 training images are used, fewer than the 10,000 that this study takes by default" in told
+    assert json.loads((tmp_path / "out" / "configuration.json").read_text())["limit"] == 1372
+    assert "1,372 training images" in (tmp_path / "out" / "README.md").read_text()
+    assert main(capacity.STUDY, [*words, "--limit", "1372"]) == 0  # the same configuration

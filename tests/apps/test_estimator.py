@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,18 @@ def test_codes_have_the_precision_of_the_rows(digits: Any) -> None:
     assert double.dtype == np.float64
     np.testing.assert_allclose(double, fitted.transform(rows), atol=1e-5)
     assert next(fitted.stack_.parameters()).dtype == torch.float32
+
+
+def test_the_score_has_double_precision_and_copies_no_rows(digits: Any) -> None:
+    rows, _ = digits
+    fitted, many = conv(epochs=0.2).fit(rows), np.tile(rows, (40, 1))
+    assert fitted.score(rows) == fitted.score(rows.astype(np.float64))
+    tracemalloc.start()
+    try:
+        fitted.score(many)
+        assert tracemalloc.get_traced_memory()[1] < many.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_it_learns(digits: Any) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stacked import RunSpec, StackSpec
+from stacked import InputError, RunSpec, StackSpec, data
+from stacked.runs.run import load
 from stacked.spec import Budget, Optimisation
 from studies.cli.options import Options
 from studies.design.arms import Arm
 from studies.framework.compute_budget import budgets
-from studies.framework.small_data import fit_to_data, shortest_phase, with_enough_updates
+from studies.framework.small_data import fit_to_data, load_data, shortest_phase, with_enough_updates
+from studies.framework.training_session import TrainingSession
 from studies.framework.training_study import TrainingStudy
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICY_STUDY
@@ -73,6 +76,53 @@ def test_what_was_typed_is_kept_and_a_short_phase_is_said(words: str, capsys: An
         "the shortest part of the budget is 1 update, too few to train: give more with --unit updates"
         in capsys.readouterr().err
     )
+
+
+def test_a_default_limit_is_at_most_the_number_of_images(capsys: Any) -> None:
+    given, every = POLICY_STUDY.given(["--data", "digits"]), data.load("digits")
+    found, splits = load_data(given, POLICY_STUDY.given([]).base.data)
+    assert splits.digest == every.digest
+    assert found == replace(given, base=replace(given.base, data=replace(given.base.data, limit=len(every.train))))
+    told = capsys.readouterr().err
+    assert f"all {len(every.train):,} training images are used, fewer than the 10,000 that this study takes by" in told
+    assert load(found.base).digest == splits.digest  # as its record says
+
+
+def test_a_default_limit_below_the_number_of_images_is_kept(capsys: Any) -> None:
+    study = replace(POLICY_STUDY, defaults={**POLICY_STUDY.defaults, "limit": 300})
+    given = study.given(["--data", "digits"])
+    found, splits = load_data(given, study.given([]).base.data)
+    assert found == given
+    assert splits.digest == data.load("digits", limit=300).digest
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("words", [["--limit", "10000"], ["--limit=10000"], ["--limit", "2000"]])
+def test_a_typed_limit_above_the_number_of_images_is_refused(words: list[str]) -> None:
+    for study in (POLICY_STUDY, LAYERWISE):
+        given = study.given(["--data", "digits", *words])
+        with pytest.raises(InputError, match=rf"^limit={given.base.data.limit} does not fit 1372 training images"):
+            load_data(given, study.given([]).base.data)
+
+
+def test_the_options_of_a_session_have_the_number_of_images_that_it_uses(tmp_path: Path) -> None:
+    words = [
+        "--data",
+        "digits",
+        "--channels",
+        "4",
+        "8",
+        "--arms",
+        "joint",
+        "--labels",
+        "100",
+        "--store",
+        str(tmp_path / "store"),
+    ]
+    session = POLICY_STUDY.session([*words, "--out", str(tmp_path / "out")])
+    assert isinstance(session, TrainingSession)
+    assert session.begin() is None
+    assert session.given.base.data.limit == len(session.splits.train) == 1372
 
 
 def test_the_smoke_run_and_a_studys_own_data_are_left_alone(capsys: Any) -> None:

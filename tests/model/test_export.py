@@ -56,6 +56,20 @@ def test_both_formats_give_the_codes(kind: str, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["e.pt2", "e.onnx"])
+def test_an_encoder_in_training_mode_is_exported_in_eval_mode(name: str, tmp_path: Path) -> None:
+    encoder = stack("dense").encoder  # with batch norms
+    images = torch.rand(5, *encoder.input_shape)
+    expected, state = encoder(images), {key: value.clone() for key, value in encoder.state_dict().items()}
+    assert not torch.allclose(stack("dense").encoder.train()(images), expected, atol=0.01)
+    export(encoder.train(), tmp_path / name)
+    path = tmp_path / name
+    found = torch.export.load(path).module()(images) if path.suffix == ".pt2" else by_onnx(path, images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert all(torch.equal(value, state[key]) for key, value in encoder.state_dict().items())
+
+
+@torch.no_grad()
 def test_the_command_exports_the_encoder_of_a_run(tmp_path: Path, capsys: Any) -> None:
     save_encoder(tmp_path / "encoder.safetensors", stack("dense"), STACKS["dense"][0])
     assert main([str(tmp_path / "encoder.safetensors"), str(tmp_path / "e.onnx")]) == 0

@@ -30,6 +30,7 @@ from studies.pretraining.policies_figures import FAMILIES, draw_policies, draw_r
 from studies.record.index import INDEX
 from studies.report import headline, load_rows, write_report
 from studies.report.answer import quote
+from studies.statistics.pairing import paired
 from studies.statistics.rows import load_curves
 
 ROOT = Path(__file__).parents[2]
@@ -242,10 +243,10 @@ def test_quote_joint_best_and_one_tied() -> None:
     )
     assert quote(rows, "joint") == (
         "At equal compute (400 GFLOP of training; 5 seeds), joint reconstructs best, at a test MSE of 0.0100 per pixel; no "
-        "difference from joint was shown for greedy+finetune (+1.0 %). On the linear probe greedy+finetune "
-        "(+0.98 points) is better than joint (94.02 %); policies that pretrain with labels are not compared. Greedy growth "
-        "needs 91 % of the peak training memory of joint (14.8 against 16.2 MB), plus 125 MB for cached codes; with "
-        "fine-tuning it needs 100 %."
+        "difference from joint was shown for greedy+finetune (+1.0 %, 95 % interval −3.2 to +5.2 %). On the linear probe "
+        "greedy+finetune (+0.98 points) is better than joint (94.02 %); policies that pretrain with labels are not compared. "
+        "Greedy growth needs 91 % of the peak training memory of joint (14.8 against 16.2 MB), plus 125 MB for cached codes; "
+        "with fine-tuning it needs 100 %."
     )
 
 
@@ -280,7 +281,7 @@ def test_quote_a_policy_is_best_only_by_chance() -> None:
     )
     assert "progressive reconstructs best" in said
     assert "no difference from progressive was shown for joint (+0.4 %; +0.00004, 95 % interval −0.0" in said
-    assert "); nor for greedy (+0.2 %)." in said
+    assert "); nor for greedy (+0.2 %, 95 % interval −4.2 to +4.6 %)." in said
 
 
 def test_quote_names_who_beats_joint_though_the_best_does_not() -> None:
@@ -288,7 +289,10 @@ def test_quote_names_who_beats_joint_though_the_best_does_not() -> None:
     steady = [x - 0.001 + n / 1e5 for n, x in enumerate(JOINT)]
     said = quote(made_up({"simultaneous": wild, "progressive": steady, "joint": JOINT}), "joint")
     assert "simultaneous reconstructs best" in said
-    assert "; nor for progressive (+2.5 %); progressive (p < 0.001) is better than joint." in said
+    assert (
+        "; nor for progressive (+2.5 %, 95 % interval −69.9 to +74.9 %); progressive (p < 0.001) is better than joint."
+        in said
+    )
 
 
 def test_quote_knows_who_learns_from_labels_by_the_policy_not_by_the_name() -> None:
@@ -303,6 +307,21 @@ def test_quote_of_equal_arms_claims_nothing() -> None:
     said = quote(rows, "joint")
     assert "no difference from greedy was shown for joint (+0.0 %; the same in every seed); nor for progressive" in said
     assert "worse" not in said
+
+
+def test_quote_names_the_gain_on_the_probe_that_the_intervals_still_allow() -> None:
+    probe = {
+        "greedy": [0.938, 0.946, 0.936, 0.944, 0.941],
+        "progressive": [0.90, 0.91, 0.90, 0.90, 0.92],
+        "joint": [0.94, 0.942, 0.938, 0.94, 0.941],
+    }
+    said = quote(made_up(dict.fromkeys(probe, JOINT), probe=probe), "joint")
+    high = paired(made_up(dict.fromkeys(probe, JOINT), probe=probe), "final/probe_acc", "greedy", "joint").high
+    assert high == pytest.approx(0.0045, abs=5e-4)
+    assert (
+        f"No policy was shown to be better than joint (94.02 %) on the linear probe; the 95 % intervals allow at most "
+        f"+{100 * high:.2f} points (greedy)." in said
+    )
 
 
 def test_quote_names_a_few_of_many_ties() -> None:

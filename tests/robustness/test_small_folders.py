@@ -59,7 +59,7 @@ def test_a_study_of_few_images_or_of_copies_ends_with_blanks(
         (linear.STUDY, ["--methods", "joint-tied"], {"fvu", "excess"}),
         (
             capacity.STUDY,
-            ["--methods", "plain", "PCA", "--widths", "2", "--limit", "20"],
+            ["--methods", "plain", "PCA", "--widths", "2"],
             {"test_fvu", "denoised_fvu", "copied"},
         ),
     ],

@@ -112,6 +112,12 @@ def given_away(images: Tensor, folder: Path) -> Any:
     return encoder.state_dict(), exported(encoder).state_dict
 
 
+def encoded(images: Tensor, folder: Path) -> Any:
+    encoder = trained().encoder
+    floats = images.to(torch.float32).div(255)
+    return [encoder.encode(given) for given in (images, images.numpy(), floats, floats.numpy())]
+
+
 def measured(images: Tensor, folder: Path) -> Any:
     stack = trained()
     return (
@@ -151,6 +157,7 @@ CALLS: dict[str, Callable[[Tensor, Path], Any]] = {
         packed,
         denoised,
         given_away,
+        encoded,
         measured,
         loaded,
     )
@@ -261,6 +268,13 @@ def test_what_is_trained_can_be_trained_on() -> None:
         stack = pretrain(spec(), Images(TOY.train.images), SHAPE)
     stack.train()(torch.rand(4, *SHAPE)).mean().backward()
     assert all(p.grad is not None for p in stack.parameters())
+
+
+def test_a_call_of_the_encoder_follows_autocast_and_encode_does_not() -> None:
+    encoder, floats = trained().encoder, TOY.train.images[:4].float() / 255
+    with torch.autocast("cpu", torch.bfloat16):
+        assert encoder(floats).dtype == torch.bfloat16
+        assert encoder.encode(floats).dtype == torch.float32
 
 
 def test_a_named_stream_leaves_the_global_generator_alone() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.rng import seeded
+from stacked.spec import RunSpec, StackSpec
 from stacked.stages.conv import Conv
 from stacked.stages.dense import Dense
-from stacked.stages.initialise import INITS, initialise, resample
+from stacked.stages.initialise import INITS, WEIGHTED, initialise, resample
 from stacked.stages.transformer import Transformer
 from stacked.util.errors import InputError
 
@@ -76,6 +79,25 @@ def test_orthogonal_is_orthogonal(layer: nn.Module, fan_in: int, fan_out: int) -
         weight = weight.T
     torch.testing.assert_close(weight @ weight.T, torch.eye(weight.shape[0]), rtol=0, atol=1e-5)
     assert not layer.get_parameter("bias").any()
+
+
+@pytest.mark.parametrize("name", INITS)
+@pytest.mark.parametrize("kind", ["conv", "residual", "transformer", "dense"])
+def test_the_gain_of_a_spec_multiplies_the_weights_and_nothing_else(name: str, kind: str) -> None:
+    def made(gain: float) -> StackedAutoencoder:
+        spec = replace(StackSpec.of(kind, 8, 4), init=name, gain=gain)
+        stack = StackedAutoencoder((1, 16, 16))
+        grow(stack, RunSpec(policy="joint", seed=3, stack=spec), 2)
+        return stack
+
+    plain, larger = made(1.0), made(4.0)
+    multiplied = 0
+    for parameter, value in plain.state_dict().items():
+        layer, _, what = parameter.rpartition(".")
+        is_weight = what == "weight" and isinstance(plain.get_submodule(layer), WEIGHTED)
+        assert torch.equal(larger.state_dict()[parameter], 4 * value if is_weight else value), parameter
+        multiplied += is_weight
+    assert multiplied >= 4
 
 
 def test_torch_changes_and_draws_nothing() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -44,6 +48,57 @@ def test_bytes_and_floats_give_the_same(digits: data.Splits) -> None:
     one = pretrain(spec("joint"), Images(images), digits.image_shape)
     other = pretrain(spec("joint"), FloatInputs(images.float().div(255)), digits.image_shape)
     assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_numpy_arrays_are_images_too(digits: data.Splits) -> None:
+    images = digits.train.images
+    one, other = (pretrain(spec("joint"), Images(given), digits.image_shape) for given in (images, images.numpy()))
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
+    assert Images(images).images is images  # no copy
+    assert Images(images.numpy()).images.data_ptr() == images.data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            torch.zeros(4, 32, 32, 3, dtype=torch.uint8),
+            "; channels seem to come last: permute(0, 3, 1, 2), or transpose",
+        ),
+        (np.zeros((4, 32, 32, 3), np.uint8), "; channels seem to come last: permute(0, 3, 1, 2), or transpose"),
+        (np.zeros((5, 28, 28), np.uint8), "; add a channel axis to grey images with [:, None]"),
+        (torch.zeros(4, 3, 32, 32), "images of torch.float32 and shape [4, 3, 32, 32] cannot be read: give uint8"),
+        ([[1]], "images in a list cannot be read: give uint8 [N, C, H, W], in a tensor or a NumPy array"),
+    ],
+)
+def test_what_are_no_images_is_said(given: Any, says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        Images(given)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "shape", "says"),
+    [
+        (
+            Images(torch.zeros(4, 3, 8, 8, dtype=torch.uint8)),
+            (3, 8, 9),
+            "images of shape [3, 8, 8] do not fit the given shape ",
+        ),
+        (
+            FloatInputs(torch.zeros(4, 8, 8, 3)),
+            (3, 8, 8),
+            "[3, 8, 8]: give the shape of one image; channels seem to come last",
+        ),
+        (
+            FloatInputs(torch.zeros(4, 64)),
+            (1, 8, 8),
+            "images of shape [64] do not fit the given shape [1, 8, 8]: give the ",
+        ),
+    ],
+)
+def test_images_of_another_shape_are_refused(inputs: Images | FloatInputs, shape: tuple[int, ...], says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        pretrain(spec("joint"), inputs, shape)
 
 
 @pytest.mark.parametrize(

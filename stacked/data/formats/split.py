@@ -71,6 +71,12 @@ class Splits:
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
+    def limited(self, limit: int) -> Splits:
+        """Return the data with `limit` of the training images, balanced by class; a smaller limit is a subset of a larger one."""
+        from stacked.data.labels import image_subset
+
+        return replace(self, train=self.train.take(image_subset(self.train.labels, limit)))
+
     def without_test(self) -> Splits:
         """Return the data with the validation images in place of the test images, so that selection cannot see a test image."""
         return replace(self, test=self.valid)
