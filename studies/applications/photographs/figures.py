@@ -44,8 +44,9 @@ def answer(rows: pd.DataFrame) -> str:
     return (
         f"With a code of {deepest['value'].iloc[0]:.3g} times fewer values than the image, the PSNR of restored test images is "
         f"{means.loc['layer-wise', 'whole_psnr']:.2f} dB for layer-wise training and "
-        f"{means.loc['joint', 'whole_psnr']:.2f} dB for joint training with as many FLOPs, both without tuning (higher is better){smaller}. An update "
-        f"of one stage needs at most {most['phase_mb']:.0f} MB, plus up to {most['phase_codes_mb']:.0f} MB for cached codes; an "
+        f"{means.loc['joint', 'whole_psnr']:.2f} dB for joint training with as many FLOPs, both without "
+        f"tuning (higher is better){smaller}. An update of one stage needs at most "
+        f"{most['phase_mb']:.0f} MB, plus up to {most['phase_codes_mb']:.0f} MB for cached codes; an "
         f"update of all stages, in fine-tuning and in joint training, needs {means.loc['joint', 'peak_mb']:.0f} MB."
     )
 
