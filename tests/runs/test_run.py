@@ -302,7 +302,9 @@ def spoiled(splits: Splits) -> StackedAutoencoder:
 def test_of_equal_classifiers_the_first_is_chosen(done: Any, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stacked.evaluation.classify.accuracy", lambda *_: 0.5)
     both = ((splits.train.images, splits.train.labels),) * 3
-    tuned = fine_tuned(done.stack, *both, 4, Classification(lrs=(1e-3, 1e-2), updates=8, checks=4, batch_size=32), seed=0)
+    tuned = fine_tuned(
+        done.stack, *both, 4, Classification(lrs=(1e-3, 1e-2), updates=8, checks=4, batch_size=32), seed=0
+    )
     assert (tuned.lr, tuned.updates) == (1e-3, 2)
 
 
