@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from stacked.cost.live_bytes import LiveBytes
 from stacked.model.stack import StackedAutoencoder, next_stage
 from stacked.spec import Optimisation, StackSpec
 from stacked.spec.growth import Phase
-from stacked.stages.stage import Shape
+from stacked.stages.stage import Shape, Stage
 from stacked.training.fit import parameter_groups
 from stacked.training.phase_loss import PhaseLoss
 
@@ -45,6 +46,8 @@ VIEWS = frozenset(
     }
     | {"unbind", "unsqueeze", "view", "_unsafe_view", "_record_function_enter_new", "_record_function_exit"}
 )
+#: the beginning of the names of operations that compute attention in one kernel
+ATTENTION = "_scaled_dot_product"
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,11 @@ class DryRunUpdate:
         loss.backward()
         self.optimiser.step()
 
-    def peak_bytes(self) -> int:
-        """Return the most bytes alive in the first two updates; gradients and optimiser state exist from the second on."""
+    def work(self) -> Work:
+        """Return the operations of the second update, and the most bytes alive in the first two updates.
+
+        Gradients and optimiser state exist from the second update on.
+        """
         best = []
         with LiveBytes() as live:
             for module in (self.stack, self.objective):
@@ -120,10 +126,13 @@ class DryRunUpdate:
                     live.add(tensor)
             if self.config.patience_of(self.phase):  # early stopping keeps the best weights
                 best = [tensor.clone() for tensor in self.stack.state_dict().values()]
-            for _ in range(2):
+            self.update()
+            with OperationLog() as log:
                 self.update()
             del best
-        return live.peak
+        # the matrix products of attention, which take more memory than the kernel that computes it, are counted separately
+        has_attention = any(operation.name.startswith(ATTENTION) for operation in log.operations)
+        return Work(tuple(operations_of(self.update) if has_attention else log.operations), live.peak)
 
 
 def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:
@@ -136,24 +145,33 @@ def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, T
 
 @contextmanager
 def fake_stack(spec: StackSpec, shape: Shape, depth: int) -> Iterator[StackedAutoencoder]:
-    """Context that yields a stack of `depth` stages for images of `shape`; tensors made inside it have no values."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        stack = StackedAutoencoder(shape)
-        while stack.depth < depth:
-            stage = next_stage(stack, spec)
+    """Context that yields a stack of `depth` stages for images of `shape`; tensors made inside it have no values.
+
+    Stacks of the same spec and shape share their stages, which are made once.
+    """
+    mode, stages = _fake_stages(spec, tuple(shape))
+    with mode:
+        while len(stages) < depth:
+            stage = next_stage(StackedAutoencoder(shape, stages), spec)
             for weight in stage.parameters():  # the memory layout of `grow`; Module.to does not work here
                 if weight.dim() == 4:
                     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-            stack.grow(stage)
+            stages.append(stage)
+        stack = StackedAutoencoder(shape, stages[:depth])
+        stack.zero_grad()  # of an earlier count
         yield stack
+
+
+@lru_cache(8)
+def _fake_stages(spec: StackSpec, shape: Shape) -> tuple[FakeTensorMode, list[Stage]]:
+    """Return the mode in which fake stages of a stack are made, and the list of those made so far."""
+    return FakeTensorMode(allow_non_fake_inputs=True), []
 
 
 def update(spec: StackSpec, shape: Shape, phase: Phase, config: Optimisation, batch: int, classes: int = 0) -> Work:
     """Return the work of an update of `phase`, without the frozen stages: forward and backward pass, and optimiser step."""
     with fake_stack(spec, shape, phase.depth) as stack:
-        dry_run = DryRunUpdate(stack, phase, config, batch, classes)
-        peak = dry_run.peak_bytes()
-        return Work(tuple(operations_of(dry_run.update)), peak)
+        return DryRunUpdate(stack, phase, config, batch, classes).work()
 
 
 def recalibration(

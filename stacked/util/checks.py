@@ -19,7 +19,8 @@ def need(ok: bool, message: str) -> None:
 def choice(value: str, allowed: Iterable[str], what: str) -> None:
     """Raise InputError unless `value` is one of `allowed`; `what` names the value in the message."""
     names = list(allowed)
-    need(value in names, f"{what} {value!r} is not known: choose from {', '.join(names)}{meant(value, names)}")
+    if value not in names:  # `meant` compares letters, which would take most of the time of making a spec
+        raise InputError(f"{what} {value!r} is not known: choose from {', '.join(names)}{meant(value, names)}")
 
 
 def meant(word: object, known: Iterable[str], before: str = "") -> str:

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from filelock import FileLock
 
 from stacked.cli.overwriting import below, check_own
@@ -28,6 +27,9 @@ from studies.record.table_file import Table
 from studies.statistics.reading import json_object
 from studies.statistics.rows import load_curves, rows_so_far
 from studies.statistics.trials import FILE, load_trials
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Files that a study replaces when it is run again, and patterns of files in subfolders.
 FILES = (

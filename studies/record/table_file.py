@@ -8,15 +8,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stacked.spec.growth import POLICIES
 from stacked.util.atomic import write_atomically, writing
 from studies.statistics.rows import typed
 
-Read = Callable[[Path], pd.DataFrame]
+if TYPE_CHECKING:
+    import pandas as pd
+
+Read: TypeAlias = "Callable[[Path], pd.DataFrame]"
 #: bytes before the known end of a file that are compared, to see whether the file was only appended to
 MARK = 256
 
@@ -50,6 +51,8 @@ class Table:
 
         Raises Unwritable if the file cannot be written; it is then unchanged.
         """
+        import pandas as pd
+
         new = typed(pd.DataFrame(rows))
         if self.status(rows[0]) is not None or not set(new) <= set(self.columns):
             self._rewrite(new, rows[0], arms)
@@ -121,6 +124,8 @@ class Table:
             raise
 
     def _rewrite(self, new: pd.DataFrame, row: Mapping[str, Any], arms: Sequence[str]) -> None:
+        import pandas as pd
+
         if self.columns:
             old = self.read(self.path)
             replaced = (old[list(self.key)].astype(str) == list(self._key(row))).all(axis=1)

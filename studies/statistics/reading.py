@@ -8,15 +8,17 @@ import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from stacked.util.arrays import read_arrays
 from stacked.util.errors import UNREADABLE, InputError
 from stacked.util.serialization import parsed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -52,6 +54,8 @@ def table(path: Path, columns: Columns) -> pd.DataFrame:
     A last line without a newline is incomplete, because every writer ends lines with one; it is dropped with a warning. Raises
     InputError if the file is missing, empty or malformed, and for a value that its column does not allow.
     """
+    import pandas as pd  # takes a second of the start of a study, which may need no table
+
     (header, *records), is_torn = _records(path)
     if columns.exact and header != list(columns.required):
         raise InputError(f"{path} must have exactly the columns {', '.join(columns.required)}: {RESTORE}")
@@ -101,6 +105,8 @@ def check_complete(path: Path, rows: pd.DataFrame, groups: list[str], each: str,
     Among the rows with equal values in the columns `groups`, every value of the column `each` must have the same set of values
     in the columns `of`.
     """
+    import pandas as pd
+
     for _, part in rows.groupby(groups, sort=False):
         every = part[of].drop_duplicates()
         for _, mine in part.groupby(each, sort=False):
@@ -166,6 +172,8 @@ def _records(path: Path) -> tuple[list[list[str]], bool]:
 
 
 def _column(path: Path, name: str, texts: list[str], columns: Columns) -> pd.Series:
+    import pandas as pd
+
     if not columns.number(name):
         return pd.Series(texts, dtype="object")
     try:

@@ -7,15 +7,16 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
-
-import pandas as pd
+from typing import TYPE_CHECKING, TypeAlias
 
 from stacked.spec import from_json
 from stacked.util.checks import finite
 from stacked.util.errors import InputError
 from stacked.util.serialization import parsed
 from studies.statistics.reading import Arrays, Columns, arrays, table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Samples: TypeAlias = Arrays
 

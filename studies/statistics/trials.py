@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from stacked.util.checks import finite, need
 from stacked.util.errors import InputError
@@ -16,6 +15,9 @@ from stacked.util.serialization import parsed
 from studies.design.search import LogRange, Space
 from studies.statistics.reading import RESTORE, json_object
 from studies.statistics.rows import FINISHED, check_specs, load_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE, CHOICES = "trials.csv", "choices.json"
 _COLUMNS = ("trial", "run", "arm", "seed", "status", "values", "space", "spec")
@@ -67,6 +69,8 @@ def load_choices(out: Path) -> dict[str, dict[str, Any]]:
 
 def validation_results(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Series:
     """Return the validation measure of each trial of an arm; infinitely bad if the trial failed or it is not finite."""
+    import pandas as pd
+
     mine = rows[rows["arm"] == arm]
     column = f"valid/{measure}"
     values = mine[column] if column in mine else pd.Series(np.nan, index=mine.index)

@@ -103,6 +103,12 @@ def test_a_study_with_closed_streams_is_refused_or_shown_as_any(tmp_path: Path) 
 # Misspelt words
 
 
+def test_a_known_word_is_compared_with_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study makes a thousand specs, each with several names."""
+    monkeypatch.setattr("stacked.util.checks.meant", lambda *words: pytest.fail(f"{words} were compared"))
+    choice("adam", ["adam", "sgd"], "optimiser")
+
+
 def test_the_nearest_word_is_meant() -> None:
     assert meant("chanels", ["level", "channels"]) == "; did you mean 'channels'?"
     assert meant("JOINT", ["joint"]) == "; did you mean 'joint'?"

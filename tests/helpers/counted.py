@@ -50,4 +50,4 @@ def training_bytes(
     stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
 ) -> int:
     """The most bytes alive in an update of `phase`."""
-    return DryRunUpdate(copy.deepcopy(stack).cpu(), phase, how, batch_size, classes).peak_bytes()
+    return DryRunUpdate(copy.deepcopy(stack).cpu(), phase, how, batch_size, classes).work().peak_bytes

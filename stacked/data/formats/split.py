@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stacked.data.formats.stratified import stratified
 from stacked.util.checks import layout_hint, need
 from stacked.util.errors import InputError
 
@@ -146,8 +147,6 @@ def move_to_end(values: NDArray[Any], chosen: NDArray[np.int64]) -> None:
 
 def _chosen(labels: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
     """Return the positions of the held-out examples; `labels` are either all -1 or all classes."""
-    from sklearn.model_selection import train_test_split
-
     present, counts = np.unique(labels, return_counts=True)
     held = max(round(fraction * len(labels)), len(present))
     if not len(labels) or counts.min() < 2 or len(labels) - held < len(present):
@@ -156,6 +155,4 @@ def _chosen(labels: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
             f"{len(labels)} images{rarest} are too few to hold out {fraction:.3g} of them and have every "
             "class on both sides: add images or hold out another part"
         )
-    positions = np.arange(len(labels))
-    _, chosen = train_test_split(positions, test_size=held, stratify=labels, random_state=SPLIT_SEED)
-    return np.asarray(chosen)
+    return stratified(labels, held, SPLIT_SEED)

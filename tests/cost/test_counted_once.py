@@ -1,0 +1,54 @@
+"""Counting a phase takes few fake updates, and stacks of the same spec share their stages."""
+
+from __future__ import annotations
+
+import pytest
+
+from stacked import StackSpec
+from stacked.cost import fake_execution
+from stacked.cost.fake_execution import DryRunUpdate, Work, encoding, update
+from stacked.spec import Optimisation
+from stacked.spec.growth import POLICIES, Updates
+from stacked.stages import kinds
+
+SHAPE = (1, 16, 16)
+HOW = Optimisation(batch_size=8)
+PHASES = POLICIES["greedy+finetune"](3, Updates((1, 1, 1), 1))
+
+
+def works(spec: StackSpec) -> list[Work]:
+    return [*(update(spec, SHAPE, phase, HOW, 8) for phase in PHASES), encoding(spec, SHAPE, 2, 8)]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("conv", 2), ("dense", 2), ("transformer", 3)])
+def test_two_updates_are_enough_unless_there_is_attention(
+    kind: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The matrix products of attention are counted in a third update: they take more memory than its kernel."""
+    made: list[DryRunUpdate] = []
+    real = DryRunUpdate.update
+    monkeypatch.setattr(DryRunUpdate, "update", lambda self: made.append(self) or real(self))
+    update(StackSpec.of(kind, 8), SHAPE, PHASES[0], HOW, 8)
+    assert len(made) == expected
+
+
+def test_each_stage_of_a_spec_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_execution._fake_stages.cache_clear()
+    made: list[int] = []
+    real = fake_execution.next_stage
+    monkeypatch.setattr(fake_execution, "next_stage", lambda stack, spec: made.append(stack.depth) or real(stack, spec))
+    works(StackSpec.of("conv", 4, 6, 8))
+    assert made == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", list(kinds()))
+def test_counts_do_not_depend_on_what_was_counted_before(kind: str) -> None:
+    """Shared stages have gradients, modes and frozen parts from the count before."""
+    spec, alone = StackSpec.of(kind, 8, 8, 8), []
+    for phase in PHASES:
+        fake_execution._fake_stages.cache_clear()
+        alone.append(update(spec, SHAPE, phase, HOW, 8))
+    fake_execution._fake_stages.cache_clear()
+    alone.append(encoding(spec, SHAPE, 2, 8))
+    works(spec)
+    assert works(spec) == alone
