@@ -17,6 +17,7 @@ from stacked import InputError, StackSpec
 from stacked.apps.codec import Codec
 from stacked.apps.compress import main, read
 from stacked.data.formats.image import at_own_size, decode_all
+from stacked.data.formats.image_file import open_image
 from stacked.data.formats.truncated import load_whole
 from stacked.data.sources.folder import named_images
 from stacked.model.stack import build
@@ -128,7 +129,7 @@ def test_whole_images_are_read(mode: str, side: int, colour: int | None, tmp_pat
     image = picture(side) if colour is None else Image.new("RGB", (side, side), (colour,) * 3)
     image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16)) if mode == "I;16" else image.convert(mode)
     done = 0
-    for kind in ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP", "ICO", "TGA", "PPM", "PCX"):
+    for kind in ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP", "PPM"):
         for options in ({}, {"progressive": True}) if kind == "JPEG" else ({},):
             path = tmp_path / f"x.{kind.lower()}"
             try:
@@ -137,7 +138,7 @@ def test_whole_images_are_read(mode: str, side: int, colour: int | None, tmp_pat
                     wanted = np.asarray(opened)
             except (OSError, ValueError, KeyError, SystemError):
                 continue  # it cannot have such images
-            with Image.open(path) as opened:
+            with open_image(path) as opened:
                 load_whole(path, opened)
                 assert np.array_equal(np.asarray(opened), wanted)
             done += 1

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stacked.data.formats.image_file import open_image
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
@@ -44,8 +46,6 @@ def load_whole(path: Path, image: ImageFile) -> None:
     else:
         image.load()
         missing = image.format in ("PNG", "TIFF") and _some_are_unwritten(path, image)
-        if image.format == "PCX" and image.mode == "L":
-            missing = path.read_bytes()[-769:-768] != b"\x0c"  # the palette at the end begins with this byte
     if missing:
         raise OSError(SHORT)
 
@@ -57,7 +57,7 @@ def _some_are_unwritten(path: Path, image: Image) -> bool:
     before = _corners(image)
     if all(corner.reshape(*corner.shape[:2], -1).any(2).all() for corner in before):
         return False  # every corner pixel was written, because the canvas is black
-    with PIL.Image.open(path) as again:
+    with open_image(path) as again:
         bands = len(again.getbands())
         again.im = PIL.Image.new(again.mode, again.size, (255,) * bands if bands > 1 else 255).im
         again.load()
@@ -72,7 +72,6 @@ def _corners(image: Image) -> list[np.ndarray]:
 
 def _jpeg_lacks_data(content: bytes, image: ImageFile) -> bool:
     """Load a JPEG and return whether it lacks data: whether additional data would change the image."""
-    import PIL.Image
     from PIL import ImageChops
 
     scans, end = _scans(content)
@@ -86,7 +85,7 @@ def _jpeg_lacks_data(content: bytes, image: ImageFile) -> bool:
         if not isinstance(last, (int, float)) or abs(last - GREY) > NEAR:
             return False  # the last block has data
     data, restart = content[:end].rstrip(b"\xff"), 0xD0 + len(RESTART.findall(content, scans[-1], end)) % 8
-    with PIL.Image.open(io.BytesIO(data + MORE + bytes([0xFF, restart]) + MORE + content[end:])) as more:
+    with open_image(io.BytesIO(data + MORE + bytes([0xFF, restart]) + MORE + content[end:])) as more:
         more.load()
         return ImageChops.difference(image, more).getbbox(alpha_only=False) is not None
 
