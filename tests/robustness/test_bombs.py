@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import subprocess
 import sys
 import zipfile
@@ -151,6 +152,15 @@ def trained(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def run_length(side: int) -> bytes:
+    """A BMP with one pixel and an end of line for each row, which Pillow completes pixel by pixel."""
+    rows, start = b"\1\1\0\0" * side, 54 + 4 * 256
+    header = struct.pack(
+        "<IHHIIiiHHIIiiII", start + len(rows), 0, 0, start, 40, side, side, 1, 8, 1, len(rows), 0, 0, 256, 0
+    )
+    return b"BM" + header + b"".join(bytes((k, k, k, 0)) for k in range(256)) + rows
+
+
 def pictures() -> dict[str, bytes]:
     row = b"\0" + bytes(9000 // 8)
     short = packed(9000, 9000, 1, 0, row)
@@ -161,6 +171,7 @@ def pictures() -> dict[str, bytes]:
         "to be compressed - one row of 9,000": short,
         "image - 16 bits": deep,
         "image - many scans": scans(2000),
+        "image - run lengths": run_length(9000),
         "to be compressed - grey": packed(3000, 3000, 8, 0, (b"\0" + bytes(3000)) * 3000),
     }
 
@@ -229,6 +240,7 @@ def test_all_but_whole_images_are_refused_in_a_line(taken: dict[str, Taken]) -> 
         ("image - one row of 9,000", "truncated"),
         ("to be compressed - one row of 9,000", "truncated"),
         ("image - many scans", "scans, more than"),
+        ("image - run lengths", "a run-length encoded BMP of 81,000,000 pixels, more than 4,194,304; save it as PNG"),
         ("samples - zeros", "bytes, more than"),
         ("samples - a long array", "cannot be read"),
         ("table - long", "bytes, more than"),

@@ -22,16 +22,23 @@ if TYPE_CHECKING:
 SHORT = "image file is truncated"
 #: side of the image corners that are compared: the size of a cell of interlaced PNG
 CORNER = 8
+#: the most pixels of a run-length encoded BMP, which Pillow decodes one by one in Python
+MOST_RUN_LENGTH = 2**22
 
 
 def load_whole(path: Path, image: ImageFile) -> None:
     """Load an image that was opened from `path`.
 
-    Raises Pillow's errors, OSError if pixels are missing, and ValueError for a JPEG with too many scans, each of which takes as
-    long as an image, and for rare kinds of JPEG in TIFF.
+    Raises Pillow's errors, OSError if pixels are missing, and ValueError for what would take too long, a JPEG with too many
+    scans or a run-length encoded BMP with too many pixels, and for rare kinds of JPEG in TIFF.
     """
     from PIL.TiffImagePlugin import TiffImageFile
 
+    pixels = image.width * image.height
+    if any(tile[0] == "bmp_rle" for tile in image.tile) and pixels > MOST_RUN_LENGTH:
+        raise ValueError(
+            f"it is a run-length encoded BMP of {pixels:,} pixels, more than {MOST_RUN_LENGTH:,}; save it as PNG"
+        )
     if image.format in ("JPEG", "MPO"):
         missing = jpeg_lacks_data(path.read_bytes(), image)
     else:
