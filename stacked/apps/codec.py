@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stacked.apps.codec_format import ID_BYTES, MOST_VALUES, pack, too_much, unpack
+from stacked.apps.codec_format import ID_BYTES, MOST_VALUES, most_images, pack, too_much, unpack
 from stacked.apps.entropy_coding import Symbols, compress, decompress
 from stacked.apps.tiles import grid, some_tiles, tiled
 from stacked.data.pixels import Pixels, bytes_of
@@ -37,6 +37,8 @@ MOVED = 0.25
 MOST_LEVELS = 4096
 #: the smallest step: with a smaller one, a value that changes a single pixel by one grey level takes more than MOST_LEVELS values
 LEAST_STEP = 1e-6
+#: the number of tiles above which runs of equal ones are decoded once, so that the work is bounded by the size of the file
+MANY_TILES = 2**12
 #: the most values of a tile or of its codes at any depth: a quarter of a GiB
 MOST_IN_TILE = 2**26
 
@@ -203,13 +205,30 @@ class Codec:
             tiles[index] = self._pixels(torch.from_numpy(codes).float()).clamp(0, 1).mul(255).round().to(torch.uint8)
         return tiles
 
+    def _reconstruct_runs(self, symbols: Symbols) -> Tensor:
+        """Return the tiles of symbols; equal neighbours among many, which can take no bytes, are decoded once."""
+        first = np.flatnonzero(np.r_[True, (symbols[1:] != symbols[:-1]).any((1, 2))])
+        if len(symbols) <= MANY_TILES or 2 * len(first) > len(symbols):
+            return self.reconstruct(symbols)
+        lengths = torch.from_numpy(np.diff(np.r_[first, len(symbols)]))
+        return self.reconstruct(symbols[first]).repeat_interleave(lengths, 0)
+
     @own_settings()
     def encode(self, images: Sequence[Pixels] | Pixels) -> bytes:
-        """Return images, uint8 [C, H, W] each, as a file; InputError if they have other channels, or constriction is missing."""
+        """Return images, uint8 [C, H, W] each, as a file.
+
+        Raises InputError if they have other channels, constriction is missing, or they are more than `decode` reads from a file
+        of its size.
+        """
         need(len(images) > 0, "there are no images to encode: give at least one")
-        return pack(
-            self.identity, [tuple(image.shape[1:]) for image in images], self.compress_symbols(self._all(images))
+        payload = self.compress_symbols(self._all(images))
+        allowed = most_images(len(payload))
+        need(
+            len(images) <= allowed,
+            f"{len(images):,} images take {len(payload):,} bytes with this codec, and at most {allowed:,} are read from so few: "
+            "encode them in several files, or give a codec with a smaller step",
         )
+        return pack(self.identity, [tuple(image.shape[1:]) for image in images], payload)
 
     def _all(self, images: Sequence[Pixels] | Pixels) -> Symbols:
         if isinstance(images, (Tensor, np.ndarray)):
@@ -233,7 +252,7 @@ class Codec:
         grids = [grid(size, (height, width)) for size in file.sizes]
         count = sum(a * b for a, b in grids)
         need(count * math.prod(self._codes_shape) <= most, too_much(name, most))
-        tiles = self.reconstruct(self.decompress_symbols(file.payload, count, name))
+        tiles = self._reconstruct_runs(self.decompress_symbols(file.payload, count, name))
         images, at = [], 0
         for (down, across), (h, w) in zip(grids, file.sizes, strict=True):
             part = tiles[at : at + down * across].view(down, across, channels, height, width)

@@ -20,6 +20,9 @@ VERSION, ID_BYTES, CRC_BYTES = 1, 8, 4
 #: limits of what a file may declare, because a few bytes could declare more than fits in memory; the number of values is that of
 #: the largest colour image that Pillow reads by default
 MOST_IMAGES, MOST_VALUES = 2**18, 2**28
+#: the most images of a file without a payload, and how many more there may be for each byte of it: a codec of one value a channel
+#: needs no payload for any number of images
+FREE_IMAGES, IMAGES_A_BYTE = 2**12, 8
 
 Size = tuple[int, int]
 
@@ -78,7 +81,18 @@ def unpack(content: bytes, model: bytes, name: str, tile: tuple[int, int, int], 
             sizes += [(height, width)] * count
     except IndexError as error:
         raise InputError(damaged) from error
+    allowed = most_images(len(body) - at)
+    need(
+        len(sizes) <= allowed,
+        f"{name} declares {len(sizes):,} images in {len(body) - at:,} bytes, and at most {allowed:,} are read from so few: "
+        "encode them again, in several files",
+    )
     return Packed(sizes, body[at:])
+
+
+def most_images(payload: int) -> int:
+    """Return the most images of a file whose payload has so many bytes."""
+    return FREE_IMAGES + IMAGES_A_BYTE * payload
 
 
 def too_much(name: str, most: int) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from stacked.cli.command import Command, called, carried_out
 from stacked.cli.overwriting import FORCE, check_new, check_not_read
+from stacked.data.formats.image_file import NAMES
 from stacked.runtime.progress import say_warnings
 from stacked.util.errors import InputError, printable
 
@@ -50,7 +51,7 @@ def decode(codec: Path, file: Path, folder: Path, force: bool = False, max_megap
     exists, unless `force`.
     """
     from stacked.apps.codec import Codec
-    from stacked.data.formats.image import regular
+    from stacked.data.formats.image_file import regular
     from stacked.util.atomic import sweep, write_atomically
 
     model = Codec.load(codec)
@@ -74,17 +75,16 @@ def read(path: Path, channels: int) -> Tensor:
     """Return an image file as uint8 [channels, H, W], its EXIF orientation applied; InputError if information would be lost."""
     import numpy as np
     import torch
-    from PIL import Image
 
-    from stacked.data.formats.image import reason_of, regular, upright
+    from stacked.data.formats.image import reason_of, upright
+    from stacked.data.formats.image_file import open_image
     from stacked.util.checks import need
 
     try:
-        regular(path)
-        with Image.open(path) as opened:
+        with open_image(path) as opened:
             image = upright(path, opened)
     except Exception as error:  # Pillow's decoders raise many types of errors on broken files
-        raise InputError(f"{path} cannot be read ({reason_of(error)}): give an image that Pillow reads") from error
+        raise InputError(f"{path} cannot be read ({reason_of(error)}): give an image in {NAMES}") from error
     clear = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     need(not clear, f"{path} has transparency, which cannot be stored: put it on a background first")
     grey = image.mode in ("1", "L")
@@ -117,7 +117,7 @@ def main(words: Sequence[str] | None = None) -> int:
     ways = command.add_subparsers(dest="way", required=True)
     there = ways.add_parser("encode", help="compress images to a file")
     there.add_argument("codec", type=Path, metavar="CODEC", help="file written by Codec.save")
-    there.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image in any format that Pillow reads")
+    there.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help=f"image in {NAMES}")
     there.add_argument("file", type=Path, metavar="FILE", help="output file")
     back = ways.add_parser("decode", help="decompress a file to PNG images")
     back.add_argument("codec", type=Path, metavar="CODEC", help="codec that FILE was written with")

@@ -108,12 +108,14 @@ def png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes, which are equal for equal figures; large figures are reduced to 256 colours."""
     from PIL import Image
 
+    from stacked.data.formats.image_file import open_image
+
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DPI, metadata={"Software": None})
     if drawn.tell() < _LARGE:
         return drawn.getvalue()
     packed = io.BytesIO()
-    full = Image.open(drawn).convert("RGB")
+    full = open_image(drawn).convert("RGB")
     few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
     few.save(packed, format="PNG", optimize=True, dpi=(_DPI, _DPI))
     return packed.getvalue()

@@ -18,7 +18,7 @@ from torch import Tensor
 from stacked import data
 from stacked.apps import codec as codecs
 from stacked.apps.codec import Codec
-from stacked.apps.codec_format import ID_BYTES, MAGIC, MOST_VALUES, pack, unpack
+from stacked.apps.codec_format import FREE_IMAGES, ID_BYTES, MAGIC, MOST_VALUES, pack, unpack
 from stacked.apps.compress import main
 from stacked.apps.tiles import tiled
 from stacked.model.stack import build
@@ -194,6 +194,28 @@ def test_what_is_whole_but_wrong_is_refused(codec: Codec, digits: Tensor) -> Non
         codec.decode(pack(codec.identity, [(0, 8)], b""))
     with pytest.raises(InputError, match="damaged"):  # a number of a million bytes
         codec.decode(sealed(content[: len(MAGIC) + 1 + ID_BYTES] + b"\xff" * 10**6))
+
+
+def test_images_that_take_no_bytes_are_written_as_far_as_they_are_read(codec: Codec, digits: Tensor) -> None:
+    """A codec of one value a channel needs no payload."""
+    certain = Codec(codec.stack, codec.spec, digits[:1], 99)
+    images = torch.zeros(FREE_IMAGES + 1, 1, 1, 1, dtype=torch.uint8)
+    assert len(certain.decode(certain.encode(images[1:]))) == FREE_IMAGES
+    with pytest.raises(
+        InputError, match="4,097 images take 0 bytes with this codec, and at most 4,096 are read from so"
+    ):
+        certain.encode(images)
+    with pytest.raises(InputError, match="x declares 4,097 images in 0 bytes, and at most 4,096 are read from so few"):
+        certain.decode(pack(certain.identity, [(1, 1)] * len(images), b""), "x")
+
+
+def test_equal_neighbours_among_many_tiles_come_back_where_they_were(codec: Codec, digits: Tensor) -> None:
+    page = torch.zeros(1, 8 * 70, 8 * 70, dtype=torch.uint8)
+    page[:, 80:88, 160:168], page[:, -8:, -8:] = digits[0], digits[1]
+    found = codec.decode(codec.encode([page]))[0].int()
+    tiles = codec.reconstruct(codec.symbols(page[None])).view(70, 70, 8, 8)
+    assert (found - tiles.transpose(1, 2).reshape(1, 560, 560).int()).abs().max() <= 1
+    assert (found[:, 80:88, 160:168] - found[:, :8, :8]).abs().max() > 9
 
 
 def test_sizes_come_back() -> None:

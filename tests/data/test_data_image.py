@@ -1,4 +1,4 @@
-"""One image of any format as a square of bytes."""
+"""One image of each format as a square of bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from PIL import Image, features
 from torchvision.transforms import v2
 
 from stacked import data
-from stacked.data.formats.image import decode, decode_all, extensions
+from stacked.data.formats.image import decode, decode_all
+from stacked.data.formats.image_file import extensions
 from stacked.spec import DataSpec
 from stacked.util.errors import InputError
 from tests.helpers.images import BLUE, GREEN, RED, STORED, UPRIGHT, WHITE, chunk, corners, quarters
@@ -223,7 +224,7 @@ def test_the_content_decides_not_the_extension(tmp_path: Path) -> None:
 
 def test_extensions_are_of_formats_that_can_be_read() -> None:
     assert {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm"} <= extensions()
-    assert not {".pdf", ".txt", ".csv", ".db", ".h5", ".mpg", ""} & extensions()
+    assert not {".pdf", ".txt", ".csv", ".db", ".h5", ".mpg", ".eps", ".fits", ".ico", ".wmf", ""} & extensions()
 
 
 @pytest.mark.skipif(not features.check("webp"), reason="this Pillow was built without WebP")

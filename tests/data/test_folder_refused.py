@@ -58,10 +58,10 @@ def test_a_missing_folder_or_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
-    says = "holds no images that Pillow reads (1 .txt of other formats): give a folder that has some"
-    assert refusal(tmp_path) == f"{tmp_path} {says}"
+    says = f"{tmp_path} holds no images in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP"
+    assert refusal(tmp_path) == f"{says} (1 .txt of other formats): give a folder that has some"
     (tmp_path / "notes.txt").unlink()
-    assert refusal(tmp_path) == f"{tmp_path} holds no images that Pillow reads: give a folder that has some"
+    assert refusal(tmp_path) == f"{says}: give a folder that has some"
     classes(tmp_path / "train", 3, "a")
     (tmp_path / "test").mkdir()
     assert refusal(tmp_path).startswith(f"{tmp_path / 'test'} holds no images")

@@ -72,8 +72,6 @@ FILES: dict[str, tuple[bytes, bool]] = {
     "packed.tiff": (saved(quarters(), "TIFF", compression="tiff_lzw"), True),
     "cmyk.tiff": (saved(quarters().convert("CMYK"), "TIFF"), True),
     "x.ppm": (saved(quarters(), "PPM"), True),
-    "x.ico": (saved(quarters(), "ICO", sizes=[(8, 8)]), True),
-    "x.tga": (saved(quarters(), "TGA"), True),
     "x.jpg": (saved(quarters(), "JPEG", quality=100, subsampling=0), True),
     "cmyk.jpg": (saved(quarters().convert("CMYK"), "JPEG", quality=100), True),
     "grey.jpg": (saved(quarters().convert("L"), "JPEG"), False),
@@ -142,7 +140,7 @@ def test_a_truncated_image_is_never_half_an_image(folder: Path, name: str, data:
     assert image is None or near(image, 12 if name.endswith("jpg") else 0)
 
 
-@given(name=st.sampled_from(["x.png", "x.jpg", "x.gif", "x.webp", "x.tiff", "x.pcx"]), content=st.binary(max_size=60))
+@given(name=st.sampled_from(["x.png", "x.jpg", "x.gif", "x.webp", "x.tiff", "x.bmp"]), content=st.binary(max_size=60))
 @pytest.mark.filterwarnings("ignore")
 def test_any_bytes(folder: Path, name: str, content: bytes) -> None:
     read(folder / name, content)

@@ -1,19 +1,18 @@
-"""Image files of a user, in any format that Pillow reads, decoded to square uint8 arrays."""
+"""Image files of a user decoded to square uint8 arrays."""
 
 from __future__ import annotations
 
 import os
-import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stacked.data.formats.image_file import open_image
 from stacked.data.formats.pixel_budget import PixelBudget
 from stacked.data.formats.truncated import load_whole
 from stacked.runtime.malloc import return_freed_memory
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-IDENTIFIED_ONLY = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
-"""Formats that Pillow identifies but cannot decode by itself, such as data files and films."""
 WHITE, TWELVE_BITS = 2**16 - 1, 2**12 - 1
 """The largest values of 16 bits and of 12 bits; many cameras and microscopes store 12-bit values in 16-bit files."""
 
@@ -36,15 +33,6 @@ PART = 2**20
 DECODED_AT_ONCE = PixelBudget(2**26)
 #: number of pixels of an image whose memory is returned to the system when it is freed
 LARGE = 2**24
-
-
-@cache
-def extensions() -> frozenset[str]:
-    """Return the file name extensions (lower case, with the dot) of the formats that Pillow reads."""
-    from PIL import Image
-
-    known = Image.registered_extensions()
-    return frozenset(end for end, kind in known.items() if kind in Image.OPEN and kind not in IDENTIFIED_ONLY)
 
 
 def decode(path: Path, size: int, grey: bool, white_level: int | None = None) -> NDArray[np.uint8]:
@@ -72,14 +60,11 @@ def _read(
     path: Path, size: int | None, grey: bool, white_level: int | None, hold: Callable[[int], None]
 ) -> tuple[NDArray[np.uint8], int | None]:
     """Do what `_decoded` does; `hold` waits until an image of so many pixels may be decoded."""
-    from PIL import Image
-
-    regular(path)
-    with Image.open(path) as opened:
+    with open_image(path) as opened:
         hold(opened.width * opened.height)
         deep_grey = opened.mode == "I" and opened.format in ("PNG", "PPM")  # older Pillow's mode for 16-bit grey
         deep_colours = ";16" in str(opened.tile) and opened.mode in ("RGB", "RGBA", "LA")
-        image: Image.Image = upright(path, opened)
+        image: Image = upright(path, opened)
         largest = None
         if deep_grey or image.mode.startswith("I;16"):
             image, largest = _eight_bits(image, white_level or WHITE)
@@ -107,12 +92,6 @@ def _pixels(image: Image, size: int | None, grey: bool) -> NDArray[np.uint8]:
     fitted = ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR) if size else image
     pixels = np.array(fitted)
     return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def regular(path: Path) -> None:
-    """Raise ValueError unless the path is a regular file: reading from a pipe would block."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is not a file")
 
 
 def upright(path: Path, opened: ImageFile) -> Image:

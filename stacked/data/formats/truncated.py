@@ -1,4 +1,4 @@
-"""Detection of truncated image files that Pillow accepts.
+"""Loading of whole images: detection of truncated files that Pillow accepts.
 
 Pillow refuses most truncated files. But if the data end between two rows or strips it leaves the remaining pixels black, and
 after an early end marker libjpeg paints them grey.
@@ -6,12 +6,14 @@ after an early end marker libjpeg paints them grey.
 
 from __future__ import annotations
 
-import io
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from stacked.data.formats.image_file import open_image
+from stacked.data.formats.truncated_jpeg import jpeg_lacks_data
+from stacked.data.formats.truncated_tiff import tiff_lacks_data
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,32 +22,30 @@ if TYPE_CHECKING:
 SHORT = "image file is truncated"
 #: side of the image corners that are compared: the size of a cell of interlaced PNG
 CORNER = 8
-#: bytes inserted where the data of a JPEG end: if the decoder expects more data, they change the image
-MORE = b"\xad\xb6" * 128
-#: the end of a scan's data (a marker that is no stuffed zero, restart or fill byte), and a restart marker
-MARKER, RESTART = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]"), re.compile(rb"\xff[\xd0-\xd7]")
-#: markers of a frame, of a progressive frame, of a scan and of the end of the image; markers without a length
-FRAMES, PROGRESSIVE, SCAN, END = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}, 0xC2, 0xDA, 0xD9
-BARE = {0x01, *range(0xD0, 0xD9)}
-#: the most scans of a JPEG; encoders write about ten
-MOST_SCANS = 100
-#: brightness of blocks without data, how far a neighbouring block can change it, and the pixels of a small image
-GREY, NEAR, SMALL = 128, 3, 2**14
+#: the most pixels of a run-length encoded BMP, which Pillow decodes one by one in Python
+MOST_RUN_LENGTH = 2**22
 
 
 def load_whole(path: Path, image: ImageFile) -> None:
     """Load an image that was opened from `path`.
 
-    Raises Pillow's errors, OSError if pixels are missing, and ValueError for a JPEG with too many scans, each of which takes as
-    long as an image.
+    Raises Pillow's errors, OSError if pixels are missing, and ValueError for what would take too long, a JPEG with too many
+    scans or a run-length encoded BMP with too many pixels, and for rare kinds of JPEG in TIFF.
     """
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    pixels = image.width * image.height
+    if any(tile[0] == "bmp_rle" for tile in image.tile) and pixels > MOST_RUN_LENGTH:
+        raise ValueError(
+            f"it is a run-length encoded BMP of {pixels:,} pixels, more than {MOST_RUN_LENGTH:,}; save it as PNG"
+        )
     if image.format in ("JPEG", "MPO"):
-        missing = _jpeg_lacks_data(path.read_bytes(), image)
+        missing = jpeg_lacks_data(path.read_bytes(), image)
     else:
-        image.load()
-        missing = image.format in ("PNG", "TIFF") and _some_are_unwritten(path, image)
-        if image.format == "PCX" and image.mode == "L":
-            missing = path.read_bytes()[-769:-768] != b"\x0c"  # the palette at the end begins with this byte
+        missing = isinstance(image, TiffImageFile) and tiff_lacks_data(path, image)
+        if not missing:
+            image.load()
+            missing = image.format in ("PNG", "TIFF") and _some_are_unwritten(path, image)
     if missing:
         raise OSError(SHORT)
 
@@ -57,7 +57,7 @@ def _some_are_unwritten(path: Path, image: Image) -> bool:
     before = _corners(image)
     if all(corner.reshape(*corner.shape[:2], -1).any(2).all() for corner in before):
         return False  # every corner pixel was written, because the canvas is black
-    with PIL.Image.open(path) as again:
+    with open_image(path) as again:
         bands = len(again.getbands())
         again.im = PIL.Image.new(again.mode, again.size, (255,) * bands if bands > 1 else 255).im
         again.load()
@@ -68,52 +68,3 @@ def _corners(image: Image) -> list[np.ndarray]:
     (width, height), side = image.size, CORNER
     lefts, tops = {0, max(0, width - side)}, {0, max(0, height - side)}
     return [np.asarray(image.crop((x, y, min(width, x + side), min(height, y + side)))) for x in lefts for y in tops]
-
-
-def _jpeg_lacks_data(content: bytes, image: ImageFile) -> bool:
-    """Load a JPEG and return whether it lacks data: whether additional data would change the image."""
-    import PIL.Image
-    from PIL import ImageChops
-
-    scans, end = _scans(content)
-    if len(scans) > MOST_SCANS:
-        raise ValueError(f"it has {len(scans):,} scans, more than {MOST_SCANS}")
-    image.load()
-    if end is None:
-        return True
-    if len(scans) == 1 and image.mode in ("L", "RGB") and image.width * image.height > SMALL:
-        last = image.crop((image.width - 1, image.height - 1, *image.size)).convert("L").getpixel((0, 0))
-        if not isinstance(last, (int, float)) or abs(last - GREY) > NEAR:
-            return False  # the last block has data
-    data, restart = content[:end].rstrip(b"\xff"), 0xD0 + len(RESTART.findall(content, scans[-1], end)) % 8
-    with PIL.Image.open(io.BytesIO(data + MORE + bytes([0xFF, restart]) + MORE + content[end:])) as more:
-        more.load()
-        return ImageChops.difference(image, more).getbbox(alpha_only=False) is not None
-
-
-def _scans(content: bytes) -> tuple[list[int], int | None]:
-    """Return where the data of each scan begin, and where the image ends (None without an end, or if a scan is missing)."""
-    scans: list[int] = []
-    progressive, at = False, content.find(b"\xff", 2)
-    missing: dict[int, int] = {}  # component -> bit mask of the coefficients whose last bit has not been read
-    while 0 <= at < len(content) - 1:
-        kind = content[at + 1]
-        if kind == END:
-            return scans, at if scans and not any(missing.values()) else None
-        if kind == 0xFF or kind in BARE:
-            at = content.find(b"\xff", at + (1 if kind == 0xFF else 2))
-            continue
-        after = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-        if kind in FRAMES:
-            progressive = kind == PROGRESSIVE
-            missing = dict.fromkeys(content[at + 10 : after : 3], 2**64 - 1)
-        if kind == SCAN:
-            scans.append(after)
-            first, last, bits = content[after - 3 : after] if progressive else (0, 63, 0)
-            if not bits & 15:
-                for component in content[at + 5 : after - 3 : 2]:
-                    missing[component] = missing.get(component, 0) & ~(2 ** (last + 1) - 2**first)
-            data_end = MARKER.search(content, after)
-            after = data_end.start() if data_end else len(content)
-        at = content.find(b"\xff", after)
-    return scans, None

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stacked.data.formats.dataset import Dataset, Official, Source, plain_path
-from stacked.data.formats.image import decode_all, extensions
+from stacked.data.formats.image import decode_all
+from stacked.data.formats.image_file import NAMES, extensions
 from stacked.data.formats.split import Split, division
 from stacked.util.errors import InputError, printable
 
@@ -42,11 +43,11 @@ class Listing:
 
 
 class Folder(Dataset):
-    """Images of any format that Pillow reads, as 3 x image_size x image_size, or 1 x ... if grey.
+    """Images in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, as 3 x image_size x image_size, or 1 x ... if grey.
 
     Subfolders are classes (images may lie deeper in them). A folder without subfolders, or with only one, has no labels. If
     PATH/train and PATH/test both exist, they are the official splits; otherwise a fixed stratified sixth is the test set.
-    Hidden files are ignored. Files without an image extension are counted in a warning. An unreadable image is an error.
+    Hidden files are ignored. Files of other extensions are counted in a warning. An unreadable image is an error.
     """
 
     name = "folder:PATH"
@@ -242,13 +243,13 @@ def _require_some(folder: Path, paths: Sequence[Path], left_out: Counter[str]) -
     """Raise InputError if the folder holds no image."""
     if not paths:
         others = f" ({_counted(left_out)} of other formats)" if left_out else ""
-        raise InputError(f"{folder} holds no images that Pillow reads{others}: give a folder that has some")
+        raise InputError(f"{folder} holds no images in {NAMES}{others}: give a folder that has some")
 
 
 def _tell_left_out(folder: Path, left_out: Counter[str]) -> None:
     if left_out:
         many = f"{left_out.total():,} file{'s were' if left_out.total() > 1 else ' was'}"
-        message = f"{many} ignored in {folder}, since their extensions are not those of images: {_counted(left_out)}"
+        message = f"{many} ignored in {folder}, since their extensions are not those of {NAMES}: {_counted(left_out)}"
         warnings.warn(printable(message), stacklevel=1)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stacked.data.formats.dataset import Dataset, Official, Source
+from stacked.data.formats.image_file import open_image
 from stacked.data.formats.split import Split
 from stacked.data.formats.truncated import load_whole
 from stacked.util.errors import InputError
@@ -56,15 +57,13 @@ def _split(names: tuple[str, ...], most: int, source: Source) -> Split:
 
 def _read(name: str, grey: bool) -> NDArray[np.uint8]:
     """Read a photograph as uint8 [C, H, W]."""
-    from PIL import Image
-
     package, _, rest = name.partition("/")
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise InputError("the photographs need the package scikit-image: pip install 'stacked[photographs]'")
     try:
         path = Path(found.origin).parent / rest
-        with Image.open(path) as image:
+        with open_image(path) as image:
             load_whole(path, image)
             pixels = np.asarray(image.convert("L" if grey else "RGB"))
     except OSError as error:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.data.formats.image_file import open_image
 from stacked.runtime.progress import each, through
 from stacked.util.checks import need, whole
 from studies.applications.compression.figures import draw_curves, draw_images
@@ -245,7 +246,7 @@ def pillow(
         for name, options in each(settings.items(), "settings encoded and decoded"):
             file = io.BytesIO()
             whole_sheet.save(file, arm, **options)
-            with Image.open(file) as opened:
+            with open_image(file) as opened:
                 back = np.asarray(opened.convert(whole_sheet.mode))
             bits = 8 * len(file.getvalue()) / images[:, 0].numel()
             points.append((name, Point(bits, cut(back, images, block))))

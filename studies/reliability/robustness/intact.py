@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from stacked import data
@@ -22,6 +21,7 @@ from stacked.apps.anomaly import Detector
 from stacked.apps.codec import Codec
 from stacked.apps.compress import png, read
 from stacked.apps.denoise import Denoiser
+from stacked.data.formats.image_file import open_image
 from stacked.model.encoder import load_encoder
 from stacked.runs.checkpoint import load_checkpoint, read_header
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec, from_json
@@ -166,5 +166,5 @@ def image_files(folder: Path) -> Iterator[Subject]:
     write_atomically(path, png(torch.as_tensor(pixels)))
     yield Subject("photograph (PNG)", path, lambda: fingerprint(read(path, 3)))
     other = folder / "photograph.jpg"
-    Image.open(path).save(other, quality=90)
+    open_image(path).save(other, quality=90)
     yield Subject("photograph (JPEG)", other, lambda: fingerprint(read(other, 3)), checksum=False)

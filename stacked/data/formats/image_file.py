@@ -1,0 +1,49 @@
+"""Image files: which formats are read, and how Pillow opens one.
+
+Pillow reads more, but of the others some start another program (PostScript), are decoded by slow code (FITS), or are containers
+whose image may end early without an error (ICO, ICNS).
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+#: Pillow's names of the formats that are read: those of torchvision's ImageFolder, and GIF
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+NAMES = "BMP, GIF, JPEG, PNG, PPM, TIFF or WebP"
+
+
+@cache
+def extensions() -> frozenset[str]:
+    """Return the file name extensions (lower case, with the dot) of the formats that are read."""
+    from PIL import Image
+
+    return frozenset(end for end, kind in Image.registered_extensions().items() if kind in FORMATS)
+
+
+def open_image(source: Path | io.BytesIO) -> ImageFile:
+    """Open an image of one of the FORMATS, whatever its name, without reading its pixels.
+
+    Raises Pillow's errors, and ValueError for a path that is not a regular file.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(source, Path):
+        regular(source)
+    try:
+        return Image.open(source, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnidentifiedImageError(f"cannot identify image file as {NAMES}") from error
+
+
+def regular(path: Path) -> None:
+    """Raise ValueError unless the path is a regular file: reading from a pipe would block."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a file")
