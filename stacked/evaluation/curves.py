@@ -12,6 +12,7 @@ from stacked.evaluation.evaluate import spread
 from stacked.evaluation.final_metrics import labelled
 from stacked.evaluation.pictures import SHOWN, grid
 from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.system_metrics import SystemMetrics
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.training.codes import Images
@@ -80,6 +81,7 @@ class Curves:
         tracker: RecordsRun,
     ) -> None:
         self.config, self.state, self.tracker = spec.evaluation, state, tracker
+        self.system_metrics = SystemMetrics()
         valid, train = splits.valid, splits.train
         self.images = Images(valid.images, rows=spread(len(valid), self.config.images))
         self.shown = valid.images[spread(len(valid), SHOWN)]
@@ -138,4 +140,5 @@ class Curves:
         if "eval/probe_acc" in values:  # MLflow pairs metrics by position when it averages seeds
             values["progress/gflop_at_probe"] = values["progress/gflop"]
         self.state.curve.append({"phase": phase, "step": step, "phase_step": phase_step, **values})
-        self.tracker.log(values, step=step)
+        # only MLflow gets the load of the machine: what is recorded of a run does not depend on other work there
+        self.tracker.log(values | self.system_metrics.read(), step=step)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.runtime.system_metrics import PREFIX
 from stacked.tracking.backend.client import PICTURES, StoreClient
 from stacked.tracking.backend.logged_encoder import LoggedEncoder
 from stacked.tracking.backend.store import OUTAGES, Store, open_store
@@ -213,7 +214,7 @@ class Tracker(Family):
         """Log the encoder as it is after `step` updates, once for a run; `example` is a batch of inputs.
 
         The model is named "encoder" and the run, such as "encoder-joint-s0". It has the run's parameters, the last value of
-        each metric logged so far, and the dataset. It is exported in eval mode for any batch size;
+        each metric logged so far except system metrics, and the dataset. It is exported in eval mode for any batch size;
         `mlflow.pytorch.load_model` returns a graph module.
         """
         import torch
@@ -221,7 +222,7 @@ class Tracker(Family):
         frozen = copy.deepcopy(encoder).cpu().to(memory_format=torch.contiguous_format).eval()
         # MLflow stores the example twice as text: multiples of 1/4 are short
         batch = (torch.cat([example, example])[:2].detach().cpu().mul(4).round() / 4).numpy()
-        last = {name: entry for entry in self._log.entries for name in entry.metrics}
+        last = {name: entry for entry in self._log.entries for name in entry.metrics if not name.startswith(PREFIX)}
         logged = LoggedEncoder(
             _REFUSED_IN_MODEL_NAMES.sub("-", f"encoder-{self._record.name}"),
             step,

@@ -54,7 +54,7 @@ UPDATES = "Validation images, against updates (Step)"
 COST = "Validation images, against GFLOP or seconds of training"
 STAGES, PICTURES = "Stages", "Reconstructions"
 # MLflow adds charts of all other metrics to the section of their prefix
-THE_REST = ("eval", "final", "progress", "train")
+THE_REST = ("eval", "final", "progress", "system", "train")
 
 
 def save_views(

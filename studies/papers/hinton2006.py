@@ -227,7 +227,7 @@ STUDY = TrainingStudy(
         ),
         "maps": Drawing(
             "The paper's figure 3: 5,000 test images by their first two principal components, and by the two values of the code "
-            "of a pretrained autoencoder, for one seed. The number of each class is at the median of its images.",
+            "of a pretrained autoencoder, for one seed. The number of each class is near the median of its images.",
             maps,
         ),
     },

@@ -23,10 +23,12 @@ STATES = {0: "unspecified", 1: "PENDING", 2: "READY", 3: "FAILED"}
 #: An entry of a store on a run: (kind, name, value).
 Fact: TypeAlias = tuple[str, str, object]
 
-#: For each kind of entry, a query of (run id, name, value). Parent runs are given by name.
+#: For each kind of entry, a query of (run id, name, value). Parent runs are given by name. System metrics are left out, because
+#: they depend on all other work on the machine.
 FACTS = {
-    "points": "select run_uuid, key, printf('%d %.17g %d', step, value, is_nan) from metrics",
-    "last points": "select run_uuid, key, printf('%d %.17g %d', step, value, is_nan) from latest_metrics",
+    "points": "select run_uuid, key, printf('%d %.17g %d', step, value, is_nan) from metrics where key not like 'system/%'",
+    "last points": "select run_uuid, key, printf('%d %.17g %d', step, value, is_nan) from latest_metrics "
+    "where key not like 'system/%'",
     "parameters": "select run_uuid, key, value from params",
     "tags": "select run_uuid, key, value from tags",
     "parents": "select run_uuid, name, '' from tags join (select run_uuid as parent, name from runs) on parent = value "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from studies.applications.projection.study import STUDY as PROJECTION
 from studies.figures.maps import draw_maps, spread_out
+from studies.papers.hinton2006 import STUDY as HINTON2006
 
 SIZE = np.array([2.0, 0.5])
 
@@ -31,3 +33,8 @@ def test_every_class_has_its_number_also_where_all_codes_are_alike() -> None:
     figure = draw_maps({"map": (np.zeros((40, 2)), labels)}, ("x", "y"))
     assert figure is not None
     assert {text.get_text() for text in figure.axes[0].texts} == {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize("caption", [one.drawings["maps"].caption for one in (PROJECTION, HINTON2006)])
+def test_captions_tell_that_names_are_near_the_medians_because_some_are_moved(caption: str) -> None:
+    assert "is near the median of its images" in caption

@@ -95,7 +95,7 @@ def draw_maps(rows: pd.DataFrame, out: Path) -> Figure | None:
 
 
 def scatter(maps: Mapping[str, NDArray[Any]], labels: NDArray[Any], classes: Sequence[str]) -> Figure:
-    """Return a figure with a panel of points [N, 2] for each map, coloured by label, with class names at their medians."""
+    """Return a figure with a panel of points [N, 2] for each map, coloured by label, with class names near their medians."""
     from stacked.apps.map_page import COLOURS
 
     down = math.ceil(len(maps) / ACROSS)

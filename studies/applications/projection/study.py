@@ -312,7 +312,7 @@ STUDY = MeasurementStudy(
     conditions="dimensions",
     drawings={
         "maps": Drawing(
-            f"{SHOWN:,} test images in two dimensions (seed 0), coloured by class. The name of each class is at the median "
+            f"{SHOWN:,} test images in two dimensions (seed 0), coloured by class. The name of each class is near the median "
             "of its images; outliers are not shown.",
             draw_maps,
         ),
