@@ -120,8 +120,8 @@ def test_what_is_no_image_is_not_looked_at(tmp_path: Path) -> None:
     assert splits.classes == ("a", "b")
     assert values(splits) == [(0, 0), (1, 0), (2, 0), (50, 1), (51, 1), (52, 1)]
     assert [str(one.message) for one in told] == [
-        f"8 files were ignored in {tmp_path}, since their extensions are not those of images: "
-        "2 without an extension, 1 .csv, 1 .db, 1 .h5, 1 .html, 2 others"
+        f"8 files were ignored in {tmp_path}, since they are not files with an extension of BMP, GIF, JPEG, "
+        "PNG, PPM, TIFF or WebP: 2 without an extension, 1 .csv, 1 .db, 1 .h5, 1 .html, 2 others"
     ]
 
 

@@ -59,7 +59,7 @@ def test_a_missing_folder_or_a_file_is_refused(tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     says = f"{tmp_path} holds no images in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP"
-    assert refusal(tmp_path) == f"{says} (1 .txt of other formats): give a folder that has some"
+    assert refusal(tmp_path) == f"{says}, only 1 .txt: give a folder that has some"
     (tmp_path / "notes.txt").unlink()
     assert refusal(tmp_path) == f"{says}: give a folder that has some"
     classes(tmp_path / "train", 3, "a")

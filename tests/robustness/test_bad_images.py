@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import resource
+import socket
 import struct
 import sys
 import threading
@@ -18,8 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from stacked import data
+from stacked import InputError, data
+from stacked.apps import compress
 from stacked.data.formats.image import decode, decode_all
+from stacked.data.sources.folder import named_images, named_paths
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.folders import load, refusal
@@ -206,8 +209,6 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
     "text": (lambda path: path.write_text("no image"), "cannot identify image file"),
     "dangling link": (linked("gone.png"), "No such file or directory"),
     "link to itself": (linked("x.png"), "Too many levels of symbolic links"),
-    "pipe": (os.mkfifo, "it is not a file"),
-    "device": (linked("/dev/zero"), "it is not a file"),
     "unreadable": (no_one_reads, "Permission denied"),
     "refused by the system": (linked("/proc/self/mem"), "Input/output error"),
 }
@@ -234,6 +235,34 @@ def test_what_is_no_image_is_named(what: str, tmp_path: Path) -> None:
     message = refusal(tmp_path)
     assert message.startswith(f"{tmp_path}/a/x.png cannot be read (")
     assert reason in message
+
+
+@pytest.mark.usefixtures("promptly")
+def test_pipes_and_devices_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = classes(tmp_path / "images", 3, "a", "b")
+    os.mkfifo(folder / "a" / "x.png")
+    os.mkfifo(folder / "b" / "y.PNG")
+    (folder / "a" / "zero.jpg").symlink_to("/dev/zero")
+    monkeypatch.chdir(folder / "b")  # the path of a socket may have 107 characters
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("z.png")
+        with pytest.warns(UserWarning, match=r"4 files were ignored in .*: 2 pipes, 1 device, 1 socket$"):
+            splits = load(folder)
+    assert sum(map(len, (splits.train, splits.valid, splits.test))) == 6
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.warns(UserWarning, match="pipes"):
+        assert len(named_images(folder, 8, grey=True)[0]) == 6
+    with pytest.warns(UserWarning, match="pipes"):
+        assert len(named_paths(folder)) == 6
+    for reader in (
+        lambda: decode_all([tmp_path / "x.png"], 8, grey=True),
+        lambda: compress.read(tmp_path / "x.png", 3),
+    ):
+        with pytest.raises(InputError, match="it is not a file"):
+            reader()
+    (tmp_path / "pipes").mkdir()
+    os.mkfifo(tmp_path / "pipes" / "x.png")
+    assert "TIFF or WebP, only 1 pipe: give a folder that has some" in refusal(tmp_path / "pipes")
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,16 @@ def open_image(source: Path | io.BytesIO) -> ImageFile:
         raise UnidentifiedImageError(f"cannot identify image file as {NAMES}") from error
 
 
+def special_kind(path: Path) -> str | None:
+    """Return what a path is that is no file, such as "pipe", without opening it; None for files, and where nothing is."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None
+    kinds = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"))
+    return next((name for is_one, name in kinds if is_one(mode)), None)
+
+
 def regular(path: Path) -> None:
     """Raise ValueError unless the path is a regular file: reading from a pipe would block."""
     if not stat.S_ISREG(path.stat().st_mode):

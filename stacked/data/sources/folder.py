@@ -16,7 +16,7 @@ import numpy as np
 
 from stacked.data.formats.dataset import Dataset, Official, Source, plain_path
 from stacked.data.formats.image import decode_all
-from stacked.data.formats.image_file import NAMES, extensions
+from stacked.data.formats.image_file import NAMES, extensions, special_kind
 from stacked.data.formats.split import Split, division
 from stacked.util.errors import InputError, printable
 
@@ -32,7 +32,7 @@ KINDS = 5
 class Listing:
     """Image files below a folder, sorted by path; `labels` index `classes`, or are all -1.
 
-    left_out: the number of other files by extension.
+    left_out: the number of other files by extension, and of pipes, sockets and devices by these names.
     """
 
     folder: Path
@@ -47,7 +47,8 @@ class Folder(Dataset):
 
     Subfolders are classes (images may lie deeper in them). A folder without subfolders, or with only one, has no labels. If
     PATH/train and PATH/test both exist, they are the official splits; otherwise a fixed stratified sixth is the test set.
-    Hidden files are ignored. Files of other extensions are counted in a warning. An unreadable image is an error.
+    Hidden files are ignored. Files of other extensions, pipes and devices are counted in a warning. An unreadable image is an
+    error.
     """
 
     name = "folder:PATH"
@@ -220,7 +221,7 @@ def _tell_one_class(folder: Path, classes: tuple[str, ...]) -> None:
 
 
 def _images(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """Return all image files below a folder, sorted by path, and the number of other files by extension, without hidden files."""
+    """Return all image files below a folder, sorted by path, and the number of others as in `Listing`, without hidden files."""
     found: list[Path] = []
     left_out = Counter[str]()
 
@@ -232,31 +233,38 @@ def _images(folder: Path) -> tuple[list[Path], Counter[str]]:
         for link in (path for path in (Path(top, name) for name in folders) if path.is_symlink()):
             _refuse_loop(folder, link)
         for path in (Path(top, name) for name in files if not name.startswith(".")):
-            if path.suffix.lower() in extensions():
+            kind = path.suffix.lower()
+            special = special_kind(path) if kind in extensions() else None
+            if kind in extensions() and not special:
                 found.append(path)
             else:
-                left_out[path.suffix.lower()] += 1
+                left_out[special or kind] += 1
     return sorted(found, key=lambda path: path.parts), left_out
 
 
 def _require_some(folder: Path, paths: Sequence[Path], left_out: Counter[str]) -> None:
     """Raise InputError if the folder holds no image."""
     if not paths:
-        others = f" ({_counted(left_out)} of other formats)" if left_out else ""
+        others = f", only {_counted(left_out)}" if left_out else ""
         raise InputError(f"{folder} holds no images in {NAMES}{others}: give a folder that has some")
 
 
 def _tell_left_out(folder: Path, left_out: Counter[str]) -> None:
     if left_out:
         many = f"{left_out.total():,} file{'s were' if left_out.total() > 1 else ' was'}"
-        message = f"{many} ignored in {folder}, since their extensions are not those of {NAMES}: {_counted(left_out)}"
+        message = (
+            f"{many} ignored in {folder}, since they are not files with an extension of {NAMES}: {_counted(left_out)}"
+        )
         warnings.warn(printable(message), stacklevel=1)
 
 
 def _counted(left_out: Counter[str]) -> str:
-    """Describe the number of files of each extension, most frequent first: "12 .heic, 1 without an extension"."""
+    """Describe the number of files of each kind, most frequent first: "12 .heic, 2 pipes, 1 without an extension"."""
     kinds = sorted(left_out, key=lambda kind: (-left_out[kind], kind))
-    shown = [f"{left_out[kind]:,} {kind or 'without an extension'}" for kind in kinds[:KINDS]]
+    shown = [
+        f"{left_out[kind]:,} {kind or 'without an extension'}{'s' * (kind.isalpha() and left_out[kind] > 1)}"
+        for kind in kinds[:KINDS]
+    ]
     rest = sum(left_out[kind] for kind in kinds[KINDS:])
     return ", ".join([*shown, *([f"{rest:,} others"] if rest else [])])
 
