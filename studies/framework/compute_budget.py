@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -35,6 +35,8 @@ TIMED_UPDATES = 10
 MAX_SCALE = 2.0**40
 #: The fraction by which costs differ, because of rounding, without a message.
 EQUALITY_TOLERANCE = 0.02
+#: The number of arms with unequal costs that a message names; tuning has an arm for each trial.
+NAMED_ARMS = 3
 #: The fraction by which a cost may fall while the budget grows, because the updates of each phase are rounded to integers.
 ROUNDING_TOLERANCE = 0.01
 
@@ -79,16 +81,29 @@ def budgets(
                 f"arm {arm.name!r} with policy {arm.policy_name!r} cannot have as many {equal} as arm {budget_arm.name!r}: "
                 f"{error}; leave the arm out of --arms, or make the lengths of its phases depend on the budget"
             ) from error
-        ratio = cost(found) / target_cost
-        if abs(ratio - 1) > EQUALITY_TOLERANCE:
-            say(
-                f"arm {arm.name!r} has {100 * ratio:.0f} % of the {equal} of {budget_arm.name!r}, because updates are whole "
-                "numbers: longer budgets or smaller batches make the costs more equal"
-            )
+        ratios[arm.name] = cost(found) / target_cost
         return found
 
+    ratios: dict[str, float] = {}
     updates = {arm.name: equal_updates(arm) for arm in arms}
+    warn_of_unequal_costs(ratios, equal, budget_arm.name)
     return {name: Budget(found.stages, found.end_to_end, "updates") for name, found in updates.items()}
+
+
+def warn_of_unequal_costs(ratios: Mapping[str, float], equal: str, budget_arm: str) -> None:
+    """Print one message that names the arms whose cost differs most from that of `budget_arm`, if any differs noticeably.
+
+    ratios: the cost of each arm, divided by that of `budget_arm`. equal: the cost that is made equal.
+    """
+    off = {name: ratio for name, ratio in ratios.items() if abs(ratio - 1) > EQUALITY_TOLERANCE}
+    if not off:
+        return
+    shares = [f"arm {name!r} has {100 * off[name]:.0f} %" for name in sorted(off, key=lambda name: -abs(off[name] - 1))]
+    named = [f"{shares[0]} of the {equal} of {budget_arm!r}", *shares[1:NAMED_ARMS]]
+    others = len(shares) - len(named)
+    named += [f"{others} more differ less"] if others else []
+    listed = ", ".join(named[:-1]) + " and " + named[-1] if named[1:] else named[0]
+    say(f"{listed}, because updates are whole numbers: longer budgets or smaller batches make the costs more equal")
 
 
 def scaled(updates: Updates, factor: float) -> Updates:

@@ -13,10 +13,11 @@ from stacked.runs.run import load
 from stacked.spec import Budget, Optimisation
 from studies.cli.options import Options
 from studies.design.arms import Arm
-from studies.framework.compute_budget import budgets
+from studies.framework.compute_budget import budgets, warn_of_unequal_costs
 from studies.framework.small_data import fit_to_data, load_data, shortest_phase, with_enough_updates
 from studies.framework.training_session import TrainingSession
 from studies.framework.training_study import TrainingStudy
+from studies.framework.trials import plan_trials
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICY_STUDY
 from tests.helpers.splits import toy_splits
@@ -153,3 +154,28 @@ def test_arms_whose_cost_differs_by_rounding_are_named(capsys: Any) -> None:
     assert " % of the flops of 'greedy+finetune', because updates are whole numbers" in told
     budgets(replace(base, budget=Budget((200,), 400, "updates")), toy_splits(), arms, "flops", arms[0])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("ratios", "named"),
+    [
+        ({"a": 1.01, "b": 0.99}, None),
+        ({"a": 1.01, "b": 0.9}, "arm 'b' has 90 % of the flops of 'x'"),
+        ({"a": 1.05, "b": 0.9}, "arm 'b' has 90 % of the flops of 'x' and arm 'a' has 105 %"),
+        (
+            {"a": 1.05, "b": 0.9, "c": 1.2, "d": 1.03, "e": 1.0, "f": 0.96},
+            "arm 'c' has 120 % of the flops of 'x', arm 'b' has 90 %, arm 'a' has 105 % and 2 more differ less",
+        ),
+    ],
+)
+def test_unequal_costs_are_told_in_one_sentence(ratios: dict[str, float], named: str | None, capsys: Any) -> None:
+    warn_of_unequal_costs(ratios, "flops", "x")
+    told = capsys.readouterr().err
+    why = ", because updates are whole numbers: longer budgets or smaller batches make the costs more equal\n"
+    assert told == (f"{named}{why}" if named else "")
+
+
+def test_tuning_warns_of_unequal_costs_once_for_all_trials(capsys: Any) -> None:
+    given = LAYERWISE.given(["--tune", "8", "--data", "digits", "--channels", "4", "8", "--epochs", "1"])
+    list(plan_trials(LAYERWISE, given, toy_splits(), 1))
+    assert capsys.readouterr().err.count("because updates are whole numbers") == 1
