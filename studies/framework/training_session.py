@@ -93,10 +93,13 @@ class TrainingSession(Session):
         check_free_space(given, self.store, todo, self.splits)
         self.n_runs = len(todo)
         yield
+        ended = set[str]()
         for row in run_jobs(todo, given.jobs, self.splits, stop):
+            ended.add(row["run"])
             self.n_failed += row["status"] != "finished"
             say(f"{row['arm']}/s{row['seed']}: {summary(row)}")
             yield
+        record.check_recorded(out, ended)
 
     def report(self, command: str) -> bool:
         """Sort the rows, and write the references, the figures and the page."""

@@ -18,7 +18,7 @@ def locked_record(out: Path) -> Iterator[RecordBackup]:
     """Context that locks the folder of a record and yields its backup, to be updated after each row that is written.
 
     Temporary files that killed processes left are deleted first. Raises InputError if another process holds the lock. If the
-    folder is removed inside the context, its files are written again and RecordRemoved is raised.
+    folder, or a file with rows or settings, is removed inside the context, it is written again and RecordRemoved is raised.
     """
     lock = FileLock(out / ".study.lock", timeout=0)
     try:
@@ -34,7 +34,7 @@ def locked_record(out: Path) -> Iterator[RecordBackup]:
             yield backup
             backup.update()
         except (Exception, KeyboardInterrupt) as error:  # whatever error the removal caused
-            if not backup.is_gone():
+            if not backup.removed():
                 raise
             raise backup.restore() from error
     finally:

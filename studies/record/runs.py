@@ -22,6 +22,7 @@ from stacked.util.atomic import write_atomically, writing
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict, to_dict, to_json
+from studies.record.backup import RecordRemoved
 from studies.record.samples import write_arrays
 from studies.record.table_file import Table
 from studies.statistics.reading import json_object
@@ -176,6 +177,16 @@ def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
         need(
             mine == row.run,
             f"{out} holds a run of {row.arm!r} with seed {row.seed} and other settings of that arm: choose another --out",
+        )
+
+
+def check_recorded(out: Path, ids: set[str]) -> None:
+    """Raise RecordRemoved if runs.csv lacks one of these runs, which have ended and written their rows."""
+    lost = ids - finished(out) - failed(out)
+    if lost:
+        raise RecordRemoved(
+            f"{out / 'runs.csv'} lacks {len(lost)} of the {len(ids)} runs that ended now, because it was removed meanwhile: give "
+            "the same command again to repeat them"
         )
 
 

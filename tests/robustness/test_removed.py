@@ -1,4 +1,4 @@
-"""The folder of a record is removed while a command works in it: that is said, and what can be kept is."""
+"""Files of a record are removed while a command works in its folder: that is said, and what can be kept is."""
 
 from __future__ import annotations
 
@@ -49,14 +49,17 @@ def contents(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def unplugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """A study whose runs are recorded without being trained; which were, and "x": there the folder is removed."""
+    """A study whose runs are recorded without being trained; which were, and first "x" or a file: what is removed then."""
     done: list[str] = []
 
     def work(jobs: list[Job], *_: object) -> Iterator[dict[str, Any]]:
         for job in jobs:
-            if "x" in done and len(done) == 3:
+            if done and "/" not in done[0] and len(done) == 3:
                 done.append("removed")
-                shutil.rmtree(job.given.out)
+                if done[0] == "x":
+                    shutil.rmtree(job.given.out)
+                else:
+                    (job.given.out / done[0]).unlink()
             samples = {"originals": np.zeros((1, 2, 2, 1), np.uint8)}
             made = row(job.spec) | {"arm": job.arm, "seconds": 1.0}
             points = [point | {"arm": job.arm} for point in curve(job.spec)]
@@ -99,6 +102,44 @@ def test_a_study_whose_folder_is_removed_writes_its_rows_again_and_says_so(
     assert main(STUDY, of_study(out)) == 0
     assert unplugged == every[3:]
     assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["configuration.json", "budgets.json", "runs.csv", "curves.csv"])
+def test_a_study_one_of_whose_files_is_removed_writes_it_again_and_says_so(
+    name: str, unplugged: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(STUDY, of_study(tmp_path / "whole")) == 0
+    unplugged[:] = [name]
+    capsys.readouterr()
+    out = tmp_path / "out"
+    assert main(STUDY, of_study(out)) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == (
+        f"python -m studies.layerwise: {out / name} was removed, or lost rows, while this command worked in its folder: its rows "
+        "were written again; give the same command again to continue"
+    )
+    assert len(load_rows(out)) == 3
+    assert set(load_curves(out)["run"]) == set(load_rows(out)["run"])
+    unplugged.clear()
+    assert main(STUDY, of_study(out)) == 0
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_study_whose_first_row_is_removed_before_it_is_known_says_so(
+    unplugged: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = training_session.summary
+
+    def removes(row: dict[str, Any]) -> str:
+        if len(unplugged) == 1:
+            (tmp_path / "out" / "runs.csv").unlink()
+        return real(row)
+
+    monkeypatch.setattr(training_session, "summary", removes)
+    assert main(STUDY, of_study(tmp_path / "out")) == 1
+    assert f"{tmp_path / 'out' / 'runs.csv'} lacks 1 of the 4 runs that ended now" in capsys.readouterr().err
+    assert main(STUDY, of_study(tmp_path / "out")) == 0
+    assert len(load_rows(tmp_path / "out")) == 4
 
 
 def test_a_study_whose_folder_is_removed_at_its_end_says_so_too(
@@ -151,6 +192,47 @@ def test_a_use_whose_folder_is_removed_writes_its_rows_again_and_says_so(
     assert before.count(",seconds,") == 2
     assert main(DEMO, words(tmp_path)) == 0
     assert (tmp_path / "out" / "rows.csv").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "configuration.json", "samples/of-0.npz"])
+def test_a_use_one_of_whose_files_is_removed_writes_it_again_and_says_so(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = DataSession.measure
+
+    def removes(session: DataSession, method: str, seed: int) -> None:
+        if seed == 0:
+            save_arrays(session.out, "of 0", {"images": np.zeros(3)})
+        else:
+            (session.out / name).unlink()
+        real(session, method, seed)
+
+    monkeypatch.setattr(DataSession, "measure", removes)
+    out = tmp_path / "out"
+    assert main(DEMO, words(tmp_path)) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"{out / name} was removed, or lost rows, while this command worked in its folder: its rows were" in said
+    assert (out / name).exists()
+    before = (out / "rows.csv").read_text()
+    assert before.count(",seconds,") == 2
+    assert main(DEMO, words(tmp_path)) == 0
+    assert (out / "rows.csv").read_text() == before
+
+
+def test_tables_that_are_written_anew_are_not_taken_for_removed_ones(tmp_path: Path) -> None:
+    torn = "method,seed,arm,condition,measure,value,commit\na,0,a,,seconds,1,c\nb,0,b,,psnr,1,c\nb,0,b,,sec"
+    pairs = {
+        "samples.csv": ("run,phases\n1,10\n2,20\n", "run,phases\n1,10\n"),
+        "rows.csv": (torn, torn[: torn.index("b,0")]),
+        "runs.csv": ("run,seed,status\n1,0,failed\n2,0,x\n", "run,seed,status,more\n2,0,x,1\n1,0,finished,1\n"),
+    }
+    for name, (old, new) in pairs.items():
+        (tmp_path / name).write_text(old)
+        backup = RecordBackup(tmp_path, tmp_path)
+        backup.update()
+        (tmp_path / name).write_text(new)
+        backup.update()
+        assert backup.contents[tmp_path / name] == new.encode()
 
 
 def test_what_cannot_be_written_again_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
