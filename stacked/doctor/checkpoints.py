@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from stacked.doctor.finding import Finding, idle
+from stacked.doctor.finding import Finding, idle, work_folders
 from stacked.runs.checkpoint import NAME
 from stacked.tracking.backend.store import Store
 from stacked.tracking.run_record import FILE
@@ -26,7 +26,7 @@ def find(store: Store) -> Iterator[Finding]:
             yield from _needless(run.title, "checkpoints inside a phase", run.folder.glob("update-[01].safetensors"))
         for pattern in (PARTS, OLD_PARTS):
             yield from _needless(run.title, "incomplete files", run.folder.rglob(pattern))
-    for folder in sorted((store.root / "work").glob("*/")):
+    for folder in work_folders(store):
         with suppress(InUse), held(folder):
             if not (folder / FILE).exists():  # checked under the lock, so that no process is about to write it
                 checkpoints = (path for path in folder.glob("*.safetensors") if NAME.fullmatch(path.name))

@@ -15,7 +15,7 @@ from stacked.tracking.run_sync import METRIC_LOG
 from stacked.tracking.tracker import Family
 from stacked.tracking.work_folder import InUse, held
 from stacked.util.errors import InputError
-from stacked.util.links import check_inside
+from stacked.util.links import check_inside, leads_out
 
 
 class NotRepaired(Exception):
@@ -50,15 +50,21 @@ class StoredRun:
         return f"{self.record.name} in {self.folder}"
 
 
+def work_folders(store: Store, *, linked: bool = False) -> list[Path]:
+    """Return the work folders of a store; with `linked`, the links among them that lead out of it instead."""
+    work = store.root / "work"
+    return [path for path in sorted(work.glob("*/")) if leads_out(path, work) is linked]
+
+
 def folders(store: Store) -> list[Path]:
     """Return the work folders that hold the record of a run."""
-    return sorted(path.parent for path in (store.root / "work").glob(f"*/{FILE}"))
+    return [path for path in work_folders(store) if (path / FILE).exists()]
 
 
 def read(folder: Path) -> StoredRun:
     """Return the run in a work folder; InputError if a record is damaged, or a file is a link that leads elsewhere."""
     stages = sorted((folder / "stages").glob("[0-9]*"))
-    check_inside(folder, *stages)
+    check_inside(folder, folder / "stages", *stages)
     for each in (folder, *stages):
         check_inside(each, each / METRIC_LOG, each / UNSENT)
     return StoredRun(folder, read_record(folder), {path: read_record(path) for path in stages})

@@ -97,12 +97,16 @@ class PendingUpload:
 
 
 def store_upload(folder: Path, upload: PendingUpload) -> None:
-    """Store an upload in a run's work folder for a later process, with a copy of any file from outside of it."""
+    """Store an upload in a run's work folder for a later process, with a copy of any file from outside of it.
+
+    Raises InputError if the copy would be written through a link that leads elsewhere.
+    """
     if upload.path is not None or upload.live:
         return
     numbers = [int(path.stem) for path in (folder / FOLDER).glob("*.npz") if path.stem.isdecimal()]
     path = folder / FOLDER / f"{max(numbers, default=0) + 1:06d}.npz"
     if upload.what == "log_file" and Path(upload.plain["path"]).is_absolute():
+        check_inside(folder, path.with_suffix(""))
         upload.plain["path"] = str(_copied(Path(upload.plain["path"]), path.with_suffix("")).relative_to(folder))
     words = json.dumps({"what": upload.what, "plain": upload.plain, "once": upload.once}).encode()
     content = io.BytesIO()

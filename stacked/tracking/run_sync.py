@@ -123,6 +123,7 @@ class SyncedRun:
         same = record.parent == self._parent_id()
         if stored is not None and same:
             run_id = stored.info.run_id
+            self._client.check_artifacts(run_id)
             if record.ended is None:
                 self._client.reopen_run(stored, [FAILURE_TAG])
         else:

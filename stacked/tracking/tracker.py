@@ -30,7 +30,7 @@ from stacked.tracking.backend.store import OUTAGES, Store, open_store
 from stacked.tracking.pending_uploads import PendingUpload, is_picture
 from stacked.tracking.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record
 from stacked.tracking.run_sync import SyncedRun
-from stacked.tracking.work_folder import held
+from stacked.tracking.work_folder import check_linked, held
 from stacked.util.errors import InputError, Unwritable
 from stacked.util.links import check_inside
 from stacked.util.paths import without_folders
@@ -117,6 +117,7 @@ class Family(Run):
     def __init__(self, client: StoreClient, folder: Path, record: RunRecord) -> None:
         super().__init__(client, folder, record)
         self._phases: dict[int, Run] = {}
+        check_inside(folder, folder / "stages")
         for path in (path for path in (folder / "stages").glob("*") if path.name.isdecimal()):
             check_inside(folder, path)
             self._phases[int(path.name)] = Run(client, path, read_record(path, client.store.name), self)
@@ -237,10 +238,12 @@ class Tracker(Family):
 def set_aside(store: Store, work: Path) -> None:
     """Rename the work folder of a run that is to be repeated, and hide the old run from views.
 
-    Nothing is deleted: the run in the store keeps its metrics and gets the tag kind=superseded.
+    Nothing is deleted: the run in the store keeps its metrics and gets the tag kind=superseded. Raises InputError if the work
+    folder is a link that leads elsewhere.
     """
     if not work.exists():
         return
+    check_linked(work)
     aside = work.with_name(f"{work.name}-{now()}")
     if (work / "run.json").exists():
         record = read_record(work, store.name)

@@ -10,6 +10,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from stacked.util.atomic import writing
 from stacked.util.errors import InputError
+from stacked.util.links import check_inside
 
 
 class InUse(InputError):
@@ -21,9 +22,18 @@ def lock_of(work: Path) -> BaseFileLock:
     return FileLock(work.with_name(f"{work.name}.lock"), is_singleton=True)
 
 
+def check_linked(work: Path) -> None:
+    """Raise InputError if a work folder is a link that leads out of the folder in which it is."""
+    check_inside(work.parent, work)
+
+
 @contextmanager
 def held(work: Path, wait: float = 0.0) -> Iterator[None]:
-    """Context that locks a work folder; InUse if another process holds the lock for `wait` seconds."""
+    """Context that locks a work folder; InUse if another process holds the lock for `wait` seconds.
+
+    Raises InputError if the work folder is a link that leads elsewhere.
+    """
+    check_linked(work)
     lock = lock_of(work)
     try:
         with writing(Path(lock.lock_file)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from stacked.util.checks import need
@@ -21,6 +22,15 @@ def check_inside(folder: Path, *paths: Path) -> None:
             not leads_out(path, folder),
             f"{path} is a link that leads out of {folder} and is not followed: move it away",
         )
+
+
+def outward(folder: Path) -> Iterator[Path]:
+    """Yield the links anywhere in `folder` that resolve to a place outside of it."""
+    for parent, folders, files in os.walk(folder):
+        for name in sorted([*folders, *files]):
+            path = Path(parent) / name
+            if path.is_symlink() and leads_out(path, folder):
+                yield path
 
 
 def left_out(path: Path) -> None:

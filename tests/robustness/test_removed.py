@@ -32,6 +32,7 @@ from studies.statistics.rows import load_curves, load_rows
 from studies.statistics.trials import load_trials
 from tests.helpers.demo_use import DEMO, words
 from tests.helpers.recorded import curve, row
+from tests.helpers.refused import refusal
 
 NAMES = (
     "configuration.json",
@@ -248,6 +249,22 @@ def test_what_cannot_be_written_again_is_said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(backups, "write_atomically", refuses)
     with pytest.raises(RecordRemoved, match=r"was removed .*, and its rows are lost: it cannot be written \(Read-only"):
         use(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["runs.csv", "samples"])
+def test_a_part_of_a_record_that_is_a_link_out_of_it_is_refused(name: str, tmp_path: Path) -> None:
+    """But the folder itself may be reached through a link."""
+    for folder in ("elsewhere", "large"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "large")
+    with locked_record(tmp_path / "out"):
+        pass
+    (tmp_path / "out" / name).symlink_to(tmp_path / "elsewhere")
+    refused = refusal(lambda: locked_record(tmp_path / "out").__enter__())[1]
+    assert (
+        refused
+        == f"{tmp_path / 'out' / name} is a link that leads out of {tmp_path / 'out'} and is not followed: move it away"
+    )
 
 
 def test_only_what_is_added_is_read_again(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stacked import doctor
+from stacked.doctor.__main__ import main as doctor_command
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
 from stacked.tracking.pending_uploads import PendingUpload, store_upload, stored_uploads
+from stacked.tracking.tracker import set_aside
 from stacked.util.errors import InputError
 from stacked.viewing.server import serve
 from tests.helpers.tracked import arm, train
@@ -43,13 +46,13 @@ def sent(store: Store) -> list[str]:
     return [path.name for path in store.artifacts.rglob("*") if path.is_file() and path.read_text() == SECRET]
 
 
-@pytest.mark.parametrize("name", ["run.json", "points.jsonl", "unsent", "unsent/000001.npz", "stages/1"])
+@pytest.mark.parametrize("name", ["run.json", "points.jsonl", "unsent", "unsent/000001.npz", "stages", "stages/1"])
 def test_a_link_in_a_work_folder_is_named_and_not_followed(
     name: str, store: Store, elsewhere: Path, tmp_path: Path
 ) -> None:
     link = tmp_path / "work" / name
     link.parent.mkdir(parents=True)
-    link.symlink_to(elsewhere if name in ("unsent", "stages/1") else elsewhere / "secret")
+    link.symlink_to(elsewhere if name in ("unsent", "stages", "stages/1") else elsewhere / "secret")
     with pytest.raises(InputError, match=rf"{name} is a link that leads out of .* and is not followed: move it away"):
         arm(store, tmp_path / "work")
     assert is_whole(elsewhere)
@@ -81,6 +84,88 @@ def test_the_doctor_tells_of_links_and_deletes_what_is_in_the_store_alone(elsewh
     assert any("unsent is a link that leads out of" in finding.line for finding in found)
     assert (elsewhere / ".stacked-0123456789abcdef.part").exists()
     (elsewhere / ".stacked-0123456789abcdef.part").unlink()
+    assert is_whole(elsewhere)
+
+
+def test_a_work_folder_that_is_a_link_is_neither_trained_in_nor_set_aside(
+    elsewhere: Path, tmp_path: Path, store: Store
+) -> None:
+    (tmp_path / "work").mkdir()
+    link = tmp_path / "work" / "a"
+    link.symlink_to(elsewhere)
+    for use in (lambda: train(arm(store, link)), lambda: set_aside(store, link)):
+        with pytest.raises(InputError, match=r"work/a is a link that leads out of .*work and is not followed: move it"):
+            use()
+    assert link.is_symlink()
+    assert is_whole(elsewhere)
+
+
+def test_the_doctor_leaves_a_work_folder_that_is_a_link_alone(
+    elsewhere: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(tmp_path / "store")
+    names = ("phase-1.safetensors", "update-0.safetensors", ".stacked-0123456789abcdef.part")
+    for name in names:
+        (elsewhere / name).write_text("precious")
+    (store.root / "work").mkdir()
+    (store.root / "work" / "a").symlink_to(elsewhere)
+    assert doctor_command(["--store", str(store.root)]) == 1
+    told = f"records: {store.root / 'work' / 'a'} is a link that leads out of {store.root / 'work'} and is not followed"
+    assert capsys.readouterr().out.splitlines() == [f"{told}: move it away. Repair it by hand.", "1 found, 0 repaired."]
+    with arm(store, tmp_path / "other"):
+        pass
+    shutil.copytree(tmp_path / "other", elsewhere / "run", dirs_exist_ok=True)
+    for path in (elsewhere / "run").iterdir():  # a whole run, whose checkpoints are not needed
+        path.rename(elsewhere / path.name)
+    assert [finding.line for check in doctor.CHECKS.values() for finding in check(store)] == [
+        told.removeprefix("records: ") + ": move it away"
+    ]
+    assert all((elsewhere / name).read_text() == "precious" for name in names)
+
+
+@pytest.mark.parametrize("name", ["artifacts", "work"])
+def test_a_store_a_part_of_which_is_elsewhere_is_not_opened(name: str, elsewhere: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / name).symlink_to(elsewhere)
+    with pytest.raises(
+        InputError, match=rf"{name} is a link that leads out of .*store and is not followed: move it away"
+    ):
+        open_store(tmp_path / "store")
+    assert is_whole(elsewhere)
+
+
+def test_links_among_artifacts_are_neither_served_nor_written_through(elsewhere: Path, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    with arm(store, store.root / "work" / "a") as tracker:
+        tracker.text("x", "notes/x.txt")
+    notes = store.artifacts / str(tracker.run_id) / "artifacts" / "notes"
+    (notes / "y.txt").symlink_to(notes / "x.txt")
+    store.artifacts.joinpath(".hidden").mkdir()
+    with pytest.raises(InputError, match="port 0 does not exist"):
+        serve(store, 0)
+    for link in (notes / "z", store.artifacts / ".hidden" / "secret"):
+        link.symlink_to(elsewhere if link.name == "z" else elsewhere / "secret")
+        with pytest.raises(
+            InputError, match=rf"{link.name} is a link that leads out of .*artifacts and is not followed"
+        ):
+            serve(store, 5998)
+        if link.name == "z":
+            with (
+                pytest.raises(InputError, match="z is a link that leads out of"),
+                arm(store, store.root / "work" / "a"),
+            ):
+                pass
+            link.unlink()
+    assert is_whole(elsewhere)
+
+
+def test_files_of_an_outage_are_not_copied_into_a_link(elsewhere: Path, tmp_path: Path) -> None:
+    (tmp_path / "work" / "unsent").mkdir(parents=True)
+    (tmp_path / "work" / "unsent" / "000001").symlink_to(elsewhere)
+    (tmp_path / "x.txt").write_text("x")
+    upload = PendingUpload("log_file", {"path": str(tmp_path / "x.txt"), "folder": None})
+    with pytest.raises(InputError, match="unsent/000001 is a link that leads out of"):
+        store_upload(tmp_path / "work", upload)
     assert is_whole(elsewhere)
 
 

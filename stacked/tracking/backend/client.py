@@ -39,7 +39,7 @@ from stacked.tracking.backend.answers import checked_id, server_errors
 from stacked.tracking.backend.logged_encoder import DIGEST, LoggedEncoder
 from stacked.tracking.backend.logged_metrics import LoggedMetrics
 from stacked.tracking.backend.workarounds import forget_artifact_repository, release_exports, save_model
-from stacked.util.links import leads_out, left_out
+from stacked.util.links import check_inside, leads_out, left_out, outward
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,11 +62,19 @@ class StoreClient(StoreQueries):
             self._pictures.clear()
         return new
 
+    def check_artifacts(self, run_id: str) -> None:
+        """Raise InputError if a link among the artifacts of a run in a local store leads out of them: MLflow would follow it."""
+        if self.store.is_local:
+            folder = self.store.artifacts / checked_id(run_id)
+            check_inside(self.store.artifacts, folder)
+            check_inside(folder, *outward(folder))
+
     def adopt_files(self, run_id: str, by: str) -> bool:
         """Move the files of a run that a local store lost to another, new run; returns whether there were any."""
         old, new = (self.store.artifacts / each for each in (checked_id(run_id), by))
         if not self.store.is_local or not old.is_dir() or new.exists() or not self.lacks(run_id):
             return False
+        self.check_artifacts(run_id)
         old.rename(new)
         if (new / "artifacts" / PICTURES).is_dir():
             self._client.set_tag(by, MLFLOW_LOGGED_IMAGES, True)

@@ -93,14 +93,16 @@ def open_store(root: Path = Path("mlruns")) -> Store:
     """Open the local store in `root`, creating it if missing, or the store that MLFLOW_TRACKING_URI names.
 
     Any number of processes may open a new store at once. A server is not contacted here, because training does not depend on
-    it. Raises `InputError` if the folder cannot be written or a database cannot be opened.
+    it. Raises `InputError` if the folder cannot be written, a database cannot be opened, or a part of the store is a link that
+    leads out of it; `root` itself may be reached through a link.
     """
     os.environ.update(unproxied(os.environ))  # a proxy cannot reach servers on this machine's loopback
     root = root.resolve()
     _make_writable(root)
+    check_inside(root, root / "work")
     store = Store(os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(root), root)
     if store.is_local:
-        check_inside(root, root / "mlflow.db")
+        check_inside(root, *root.glob("mlflow.db*"), store.artifacts)
         _make_writable(store.artifacts)
     if store.is_server:
         _check_address(store.uri)
