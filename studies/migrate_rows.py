@@ -28,7 +28,6 @@ _COLUMNS = Columns(
     number=lambda name: name in ("repeat", "value", "load"),
     whole=("repeat",),
     nonblank=OLD,
-    finite=True,
     exact=True,
     written_together=("question", "arm", "repeat"),
 )

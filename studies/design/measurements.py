@@ -30,6 +30,7 @@ class Context:
     out: Path
 
 
-#: Function (context, seed) that yields the measurements of a method. The context is that of the session, a `Context` if the study
-#: has data. If the method cannot run, the function raises InputError before the first measurement.
+#: Function (context, seed) that yields the measurements of a method, of the same conditions and measures for each of its arms
+#: (NaN: not defined). The context is that of the session, a `Context` if the study has data. If the method cannot run, the
+#: function raises InputError before the first measurement.
 Method: TypeAlias = Callable[[Any, int], Iterable[Measurement]]

@@ -23,7 +23,7 @@ from stacked.util.errors import Interrupted
 from studies.design.measurements import Measurement
 from studies.design.study import Session
 from studies.record.samples import load_arrays
-from studies.statistics.measurement_rows import FIELDS, LAST, read, text
+from studies.statistics.measurement_rows import FIELDS, LAST, check_arms, read, text
 from studies.statistics.reading import json_object
 
 if TYPE_CHECKING:
@@ -90,7 +90,11 @@ class MeasurementSession(Session):
     def rows(self) -> DataFrame:
         """Return the rows so far, which may be empty; raises as `read`."""
         path = self.out / "rows.csv"
-        return read(path, self.study.methods, self.last) if path.exists() else DataFrame(columns=list(FIELDS))
+        if not path.exists():
+            return DataFrame(columns=list(FIELDS))
+        rows = read(path, self.study.methods, self.last)
+        check_arms(path, rows, self.study.methods, self.study.arms)
+        return rows
 
     def lacking(self, method: str) -> str:
         """Return the name of a package that a method needs and that is not installed; "" if nothing is missing."""

@@ -57,7 +57,7 @@ def load(path: Path) -> pd.DataFrame:
     """Read samples.csv, with a row for each run; raise InputError if it is missing or malformed."""
     whole = ("run", "phases", "files", "threads", "children", "objects")
     names = ("run", "phases", "seconds", "cpu_seconds", "memory", *whole[2:])
-    columns = Columns(names, lambda name: True, whole, names, finite=True, exact=True)
+    columns = Columns(names, lambda name: True, whole, names, exact=True)
     return table(path, columns).astype(dict.fromkeys(whole, int))
 
 

@@ -3,6 +3,8 @@
 Columns: method: a group of measurements made by one function call. seed: integer of at least 0. arm: what is compared.
 condition: condition of the measurement ("": there is only one). measure: name of the measured quantity. value: a finite number in
 the unit of its measure, or blank if it is not defined. commit: commit of the code, with "+changes" if it had uncommitted changes.
+
+All arms that a method measures with a seed have the same conditions and measures.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import pandas as pd
 
 from stacked.util.csv_cells import as_text, original
 from stacked.util.errors import InputError
-from studies.statistics.reading import Columns, check_complete, check_unique, table
+from studies.statistics.reading import FINITE, Columns, check_complete, check_unique, table
 
 FIELDS = ("method", "seed", "arm", "condition", "measure", "value", "commit")
 #: the measure that every arm has with each seed, unless a study names another; it is used to detect missing rows
@@ -27,7 +29,7 @@ _COLUMNS = Columns(
     number=lambda name: name in ("seed", "value"),
     whole=("seed",),
     nonblank=("method", "seed", "arm", "measure"),
-    finite=True,
+    limits=lambda name: (0, FINITE[1]) if name == "seed" else FINITE,
     exact=True,
     written_together=("method", "seed"),
 )
@@ -45,11 +47,7 @@ def read(path: Path, methods: Collection[str] | None = None, last: str = LAST) -
     allowed methods (None: any). last: the measure that every arm has. Raises InputError for a file that is missing or malformed,
     an unknown method, a duplicate measurement, or missing rows.
     """
-    rows = table(path, _COLUMNS)
-    negative = rows["seed"][rows["seed"] < 0]
-    if not negative.empty:
-        raise InputError(f"{path} has the seed {negative.iloc[0]:.0f}, but the smallest allowed is 0: restore it")
-    rows = rows.astype({"seed": int})
+    rows = table(path, _COLUMNS).astype({"seed": int})
     unknown = [] if methods is None else [name for name in dict.fromkeys(rows["method"]) if name not in methods]
     if unknown:
         raise InputError(
@@ -63,7 +61,7 @@ def read(path: Path, methods: Collection[str] | None = None, last: str = LAST) -
 
 
 def _check_none_is_missing(path: Path, rows: pd.DataFrame, last: str) -> None:
-    """Raise InputError if an arm lacks the measure `last`, or if a seed of a method lacks rows that another seed has.
+    """Raise InputError if an arm lacks the measure `last`, or if an arm or a seed of a method lacks rows that another one has.
 
     Seeds are compared only if their rows have the same commit, because another commit may measure other things.
     """
@@ -73,7 +71,25 @@ def _check_none_is_missing(path: Path, rows: pd.DataFrame, last: str) -> None:
                 f"{path} lacks the {last} of arm {arm!r} of method {method!r} with seed {seed}: restore it, or remove all rows "
                 "of that method and seed, which are then measured again"
             )
-    check_complete(path, rows, ["method", "commit"], "seed", ["arm", "condition", "measure"])
+    together = "of that method and seed"
+    check_complete(path, rows, ["method", "seed"], "arm", ["condition", "measure"], together)
+    check_complete(path, rows, ["method", "commit"], "seed", ["arm", "condition", "measure"], together)
+
+
+def check_arms(path: Path, rows: pd.DataFrame, methods: Collection[str], arms: Collection[str]) -> None:
+    """Raise InputError if all `methods` were measured with a seed, but not all `arms`, which they measure together.
+
+    Rows of another arm are of an earlier version, whose arms had other names, and are not checked.
+    """
+    if not set(rows["arm"]) <= set(arms):
+        return
+    for seed, part in rows.groupby("seed", sort=False):
+        missing = [arm for arm in arms if arm not in set(part["arm"])]
+        if missing and set(methods) <= set(part["method"]):
+            raise InputError(
+                f"{path} lacks all rows of arm {missing[0]!r} with seed {seed}: restore it, or remove all rows of the method "
+                "that measures this arm, which are then measured again"
+            )
 
 
 def text(rows: pd.DataFrame) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
+import sys
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
 from stacked.util.arrays import read_arrays
@@ -25,8 +27,12 @@ Array: TypeAlias = npt.NDArray[Any]
 RESTORE = "restore it, or choose another --out"
 #: integers below this are exact as floats
 LARGEST = 2**53
+#: the least and the largest finite number
+FINITE = (-sys.float_info.max, sys.float_info.max)
 #: largest size of a table in bytes; in memory it takes about fifty times as many
 MOST_BYTES = 2**26
+#: a number as every writer writes it; Python also reads "1_000", " 1 " and digits of other scripts
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,16 +40,17 @@ class Columns:
     """The requirements on the columns of a table.
 
     required: names of columns that must exist. number: function that tells whether a column holds numbers; others hold text.
-    whole: columns of integers. nonblank: columns without blank cells. finite: whether all numbers must be finite. exact: whether
-    the columns must be exactly `required`, in that order. written_together: columns that are equal in rows that are written
-    together; if the last line is incomplete, all of these rows are dropped.
+    whole: columns of integers. nonblank: columns without blank cells. limits: function that gives the least and the largest
+    number of a column, which are both allowed. exact: whether the columns must be exactly `required`, in that order.
+    written_together: columns that are equal in rows that are written together; if the last line is incomplete, all of these rows
+    are dropped.
     """
 
     required: Collection[str]
     number: Callable[[str], bool]
     whole: Collection[str] = ()
     nonblank: Collection[str] = ()
-    finite: bool = False
+    limits: Callable[[str], tuple[float, float]] = lambda name: FINITE
     exact: bool = False
     written_together: Collection[str] = ()
 
@@ -99,11 +106,11 @@ def check_unique(path: Path, rows: pd.DataFrame, of: list[str]) -> None:
         raise InputError(f"{path} holds {_description(twice.iloc[0][of])} twice: keep the row of one measurement")
 
 
-def check_complete(path: Path, rows: pd.DataFrame, groups: list[str], each: str, of: list[str]) -> None:
+def check_complete(path: Path, rows: pd.DataFrame, groups: list[str], each: str, of: list[str], together: str) -> None:
     """Raise InputError if a row is missing.
 
     Among the rows with equal values in the columns `groups`, every value of the column `each` must have the same set of values
-    in the columns `of`.
+    in the columns `of`. together: says in the message which rows are measured again together.
     """
     import pandas as pd
 
@@ -117,12 +124,13 @@ def check_complete(path: Path, rows: pd.DataFrame, groups: list[str], each: str,
                 row = _description(pd.Series(missing_row._asdict()))
                 raise InputError(
                     f"{path} lacks the row of {row} with {context}, which another {each} has: restore it, or remove all rows "
-                    f"with that {each}, which are then measured again"
+                    f"{together}, which are then measured again"
                 )
 
 
 def _description(values: pd.Series) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items() if value != "")
+    shown = ((name, f"{value:g}" if isinstance(value, float) else value) for name, value in values.items())
+    return ", ".join(f"{name} {value}" for name, value in shown if value != "")
 
 
 class Arrays(dict[str, Array]):
@@ -176,18 +184,27 @@ def _column(path: Path, name: str, texts: list[str], columns: Columns) -> pd.Ser
 
     if not columns.number(name):
         return pd.Series(texts, dtype="object")
-    try:
-        values = pd.Series([float(text) if text.strip() else np.nan for text in texts], dtype="float64")
-    except ValueError as error:
-        raise InputError(
-            f"{path} has text in column {name!r}, which must hold numbers ({error}): restore it"
-        ) from error
-    if columns.finite:
-        wrong = [text for text, value in zip(texts, values, strict=True) if text.strip() and not np.isfinite(value)]
-        if wrong:
-            raise InputError(f"{path} has {wrong[0]!r} in column {name!r}, which must hold finite numbers: restore it")
-    if name in columns.whole:
-        odd = values[values.notna() & ~((values % 1 == 0) & (values.abs() < LARGEST))]
-        if not odd.empty:
-            raise InputError(f"{path} has {odd.iloc[0]} in column {name!r}, which must hold integers: restore it")
-    return values
+    limits, is_whole = columns.limits(name), name in columns.whole
+    values = []
+    for line, text in enumerate(texts, start=2):
+        if text and not _NUMBER.fullmatch(text):
+            raise InputError(
+                f"{path} has text in column {name!r}, which must hold numbers ({text!r} in line {line}): restore it"
+            )
+        values.append(float(text) if text else math.nan)
+        wanted = _wanted(values[-1], limits, is_whole) if text else ""
+        if wanted:
+            raise InputError(
+                f"{path} has {text!r} in column {name!r}, which must hold {wanted} (line {line}): restore it"
+            )
+    return pd.Series(values, dtype="float64")
+
+
+def _wanted(value: float, limits: tuple[float, float], is_whole: bool) -> str:
+    """Return what a column holds that does not allow this value; "" if it does."""
+    least, most = limits
+    if not least <= value <= most:
+        if not math.isfinite(value):
+            return "finite numbers"
+        return f"numbers of at least {least:g}" if value < least else f"numbers of at most {most:g}"
+    return "integers" if is_whole and (value % 1 != 0 or abs(value) >= LARGEST) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,8 @@ from stacked.spec import from_json
 from stacked.util.checks import finite
 from stacked.util.errors import InputError
 from stacked.util.serialization import parsed
-from studies.statistics.reading import Arrays, Columns, arrays, table
+from studies.statistics.reading import Arrays, Columns, arrays, check_unique, table
+from studies.statistics.run_columns import WHOLE_NUMBERS, is_number, limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 Samples: TypeAlias = Arrays
 
 FINISHED = "finished"
-_COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
-_NUMBERS = {"seed", "trial", "step", "phase_step"} | _COST_NUMBERS
-_WHOLE_NUMBERS = {"seed", "trial", "step", "phase_step", "updates", "images_seen", "threads"}
 _REFERENCES = ("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels", "train_labels")
 _RUN_COLUMNS = ("run", "arm", "seed", "status", "spec")
 _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
@@ -55,21 +54,63 @@ def rows_so_far(out: Path) -> pd.DataFrame:
 
 
 def check_specs(path: Path, rows: pd.DataFrame) -> None:
-    """Raise InputError if the spec of a row of `path` is invalid or belongs to another run."""
-    for run, spec in zip(rows["run"], rows["spec"], strict=True):
+    """Raise InputError if the spec of a row of `path` is invalid, belongs to another run, or has another seed."""
+    for run, seed, spec in zip(rows["run"], rows["seed"], rows["spec"], strict=True):
         try:
-            right = run in _ids(spec)
+            ids, own_seed = _ids(spec)
         except InputError as error:
             raise InputError(f"{path} has an invalid spec in the row of run {run!r} ({error}): restore it") from error
-        if not right:
+        if run not in ids:
             raise InputError(f"{path} has the spec of another run in the row of run {run!r}: restore it")
+        if seed != own_seed:
+            raise InputError(
+                f"{path} has the seed {seed} in the row of run {run!r}, whose spec has the seed {own_seed}: restore it"
+            )
 
 
 def load_curves(out: Path) -> pd.DataFrame:
-    """Read curves.csv: one row for each measured step (NaN: not measured); raises as `load_rows`."""
-    curves = _load(out / "curves.csv", _CURVE_COLUMNS)
+    """Read curves.csv: one row for each measured step (NaN: not measured), of runs that runs.csv has, if it exists.
+
+    The curve of a run that was killed before its row was written is dropped with a warning. Raises as `load_rows`, and if the
+    arm or the seed of a run is not that of its row, or a curve is of a run that runs.csv has under another id.
+    """
+    curves = curves_so_far(out)
+    if not (out / "runs.csv").exists():
+        return curves
+    path, rows = out / "curves.csv", rows_so_far(out)
+    known = {row.run: (row.arm, row.seed) for row in rows.itertuples()}
+    done = set(zip(finished(rows)["arm"], finished(rows)["seed"], strict=True))
+    for run, *of in curves[["run", "arm", "seed"]].drop_duplicates().itertuples(index=False):
+        arm, seed = known.get(run, of)
+        if (arm, seed) != tuple(of):
+            raise InputError(
+                f"{path} has arm {of[0]!r} and seed {of[1]} for run {run!r}, and runs.csv has arm {arm!r} and seed {seed}: "
+                "restore it"
+            )
+        if run not in known and (arm, seed) in done:
+            raise InputError(
+                f"{path} has a curve of run {run!r}, but runs.csv has another run of arm {arm!r} and seed {seed}: restore it, or "
+                "remove that curve"
+            )
+    killed = ~curves["run"].isin(known)
+    if killed.any():
+        warnings.warn(
+            f"{path}: {curves['run'][killed].nunique()} curves without a row in runs.csv were dropped", stacklevel=2
+        )
+    return curves[~killed].reset_index(drop=True)
+
+
+def curves_so_far(out: Path) -> pd.DataFrame:
+    """Read curves.csv as `load_curves`, with the curves of runs whose rows are not written yet."""
+    path = out / "curves.csv"
+    curves = _load(path, _CURVE_COLUMNS)
     if curves[["step", "phase_step"]].isna().any(axis=None):
-        raise InputError(f"{out / 'curves.csv'} has a row without a step: every row needs one")
+        raise InputError(f"{path} has a row without a step: every row needs one")
+    check_unique(path, curves, ["run", "phase", "step", "phase_step"])
+    runs = curves[["run", "arm", "seed"]].drop_duplicates()
+    twice = runs["run"][runs["run"].duplicated()]
+    if not twice.empty:
+        raise InputError(f"{path} has two arms or seeds for run {twice.iloc[0]!r}: restore it")
     return curves
 
 
@@ -134,19 +175,19 @@ def _sample_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
 
 def typed(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with integer columns as Int64 and other number columns as float64, as they are written."""
-    numbers = {name: "Int64" if name in _WHOLE_NUMBERS else "float64" for name in rows if _is_number(str(name))}
+    numbers = {name: "Int64" if name in WHOLE_NUMBERS else "float64" for name in rows if is_number(str(name))}
     return rows.astype(numbers)
 
 
-def _is_number(name: str) -> bool:
-    return "/" in name or name in _NUMBERS
-
-
 def _load(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    return table(path, Columns((*required, "seed"), _is_number, _WHOLE_NUMBERS, ("seed",))).astype({"seed": int})
+    return table(path, Columns((*required, "seed"), is_number, WHOLE_NUMBERS, ("seed",), limits)).astype({"seed": int})
 
 
 @lru_cache(maxsize=4096)
-def _ids(spec: str) -> tuple[str, str]:
-    """Return the id of the run of a spec (JSON), and its id in old records, which held the dataset name as typed."""
-    return from_json(spec).id, hashlib.sha256(spec.encode()).hexdigest()[:16]
+def _ids(spec: str) -> tuple[tuple[str, str], int]:
+    """Return the ids of the run of a spec (JSON), and its seed.
+
+    The second id is that in old records, which held the dataset name as typed.
+    """
+    read = from_json(spec)
+    return (read.id, hashlib.sha256(spec.encode()).hexdigest()[:16]), read.seed

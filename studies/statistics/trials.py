@@ -33,7 +33,7 @@ def load_trials(out: Path) -> pd.DataFrame:
             values, space = (parsed(row[name]) for name in ("values", "space"))
             need(isinstance(values, dict) and isinstance(space, dict), "values and space must be JSON objects")
             need(all(isinstance(within, str) for within in space.values()), "the ranges in space must be strings")
-            need(row["trial"] >= 0, f"its number {row['trial']:g} is negative")
+            need(not math.isnan(row["trial"]), "it has no number")
         except ValueError as error:
             raise InputError(
                 f"{path} has an invalid trial in the row of run {row['run']!r} ({error}): restore it"

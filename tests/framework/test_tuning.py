@@ -274,7 +274,9 @@ def rows_of(**arms: list[float | None]) -> pd.DataFrame:
     """A trial a value; None: it failed."""
 
     def spec(arm: str, number: int) -> RunSpec:
-        return dataclasses.replace(BASE, policy=arm if arm in POLICIES else "joint", seed=number)
+        tried = dataclasses.replace(BASE.optimisation, lr=0.001 * (number + 1))
+        policy = arm if arm in POLICIES else "joint"
+        return dataclasses.replace(BASE, policy=policy, seed=MOST_SEEDS, optimisation=tried)
 
     return pd.DataFrame(
         [

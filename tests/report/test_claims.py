@@ -294,7 +294,7 @@ def test_our_own_comparisons_say_what_they_leave_possible() -> None:
 
 def test_claims_stand_in_the_report_and_in_the_projects_readme(tmp_path: Path) -> None:
     rows = rows_of(a=around(4.0, 0.1), b=[9.0, 8.0, 9.5])
-    specs = [RunSpec(seed=number) for number in range(len(rows))]
+    specs = [RunSpec(seed=seed) for seed in rows["seed"]]
     said = {"run": [spec.id for spec in specs], "spec": [to_json(spec) for spec in specs]}
     rows.assign(updates=5, gflop=1.0, **said).to_csv(tmp_path / "runs.csv", index=False)
     claims = [Claim("a before b", "a", SSE, against="b")]

@@ -201,8 +201,14 @@ def test_damaged_and_changed_curves(made: Path, out: Path, data: st.DataObject) 
         (b"run,arm,seed", "is empty, or its first line is incomplete: restore it, or delete it to start again"),
         (b"a,b\n1,2\n", "lacks the column 'run': is it a study's file?"),
         (b"run,arm,seed,status,spec,run\n1,2,3,4,5,6\n", "has the column 'run' twice: restore it"),
-        (b"run,arm,seed,status,spec\n1,2,0.5,4,5\n", "has 0.5 in column 'seed', which must hold integers: restore it"),
-        (b"run,arm,seed,status,spec\n1,2,inf,4,5\n", "has inf in column 'seed', which must hold integers: restore it"),
+        (
+            b"run,arm,seed,status,spec\n1,2,0.5,4,5\n",
+            "has '0.5' in column 'seed', which must hold integers (line 2): restore it",
+        ),
+        (
+            b"run,arm,seed,status,spec\n1,2,inf,4,5\n",
+            "has 'inf' in column 'seed', which must hold finite numbers (line 2)",
+        ),
         (b'run,arm,seed,status\n1,2,3,"4\n1,2,4,5\n', "is not a CSV file (unexpected end of data)"),
         (b"run,arm,seed,status\n1,2,3,\xff\n", "is not a CSV file ('utf-8' codec can't decode byte 0xff"),
         (b"run,arm,seed,status,spec\n1,2,3,4,{}\n", "has the spec of another run in the row of run '1': restore it"),
@@ -214,6 +220,91 @@ def test_what_is_wrong_with_rows_is_said(content: bytes, reason: str, out: Path)
     (out / "runs.csv").write_bytes(content)
     refused = refusal(lambda: record.finished(out))[1]
     assert refused.startswith(f"{out / 'runs.csv'} {reason}")
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("final/recon_mse", "inf", "has 'inf' in column 'final/recon_mse', which must hold finite numbers (line 2)"),
+        ("final/recon_mse", "nan", "has 'nan' in column 'final/recon_mse', which must hold finite numbers (line 2)"),
+        (
+            "final/recon_mse",
+            "-5",
+            "has '-5' in column 'final/recon_mse', which must hold numbers of at least 0 (line 2)",
+        ),
+        (
+            "final/probe_acc",
+            "75",
+            "has '75' in column 'final/probe_acc', which must hold numbers of at most 1 (line 2)",
+        ),
+        ("gflop", "-inf", "has '-inf' in column 'gflop', which must hold finite numbers (line 2)"),
+        ("updates", "-3", "has '-3' in column 'updates', which must hold numbers of at least 0 (line 2)"),
+        ("updates", "1_000", "has text in column 'updates', which must hold numbers ('1_000' in line 2)"),
+        ("updates", " 1", "has text in column 'updates', which must hold numbers (' 1' in line 2)"),
+        ("updates", "\u0661", "has text in column 'updates', which must hold numbers ('\u0661' in line 2)"),
+        ("seed", "-1", "has '-1' in column 'seed', which must hold numbers of at least 0 (line 2)"),
+        ("seed", "6", f"has the seed 6 in the row of run {SPECS[0].id!r}, whose spec has the seed 0"),
+    ],
+)
+def test_a_number_that_no_run_can_have_is_said(column: str, cell: str, reason: str, made: Path, out: Path) -> None:
+    change(made / "runs.csv", out / "runs.csv", column, cell)
+    for read in (lambda: load_rows(out), lambda: record.finished(out)):
+        assert refusal(read)[1] == f"{out / 'runs.csv'} {reason}: restore it"
+
+
+def change(path: Path, to: Path, column: str, cell: str, rows: int = 1) -> None:
+    """Write a copy of a table with another value in the first rows of a column."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[: rows - 1, column] = cell
+    table.to_csv(to, index=False)
+
+
+def test_what_is_not_defined_or_without_error_is_read(made: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(made / "runs.csv", dtype=str, keep_default_na=False).assign(**{"final/recon_psnr": "inf"})
+    rows.assign(**{"final/recon_fvu": ""}).to_csv(tmp_path / "runs.csv", index=False)
+    assert load_rows(tmp_path)["final/recon_fvu"].isna().all()
+    assert np.isinf(load_rows(tmp_path)["final/recon_psnr"]).all()
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "rows", "reason"),
+    [
+        ("step", "-1", 1, "has '-1' in column 'step', which must hold numbers of at least 0 (line 2): restore it"),
+        ("eval/recon_mse", "inf", 1, "has 'inf' in column 'eval/recon_mse', which must hold finite numbers (line 2)"),
+        ("step", "5", 1, f"holds run {SPECS[0].id}, phase é, joint, step 5, phase_step 5 twice: keep the row of one"),
+        ("arm", "zzz", 1, f"has two arms or seeds for run {SPECS[0].id!r}: restore it"),
+        (
+            "arm",
+            "zzz",
+            2,
+            f"has arm 'zzz' and seed 0 for run {SPECS[0].id!r}, and runs.csv has arm 'greedy' and seed 0",
+        ),
+        (
+            "run",
+            "zzz",
+            1,
+            "has a curve of run 'zzz', but runs.csv has another run of arm 'greedy' and seed 0: restore it",
+        ),
+    ],
+)
+def test_a_curve_that_no_run_can_have_is_said(
+    column: str, cell: str, rows: int, reason: str, made: Path, tmp_path: Path
+) -> None:
+    change(made / "curves.csv", tmp_path / "curves.csv", column, cell, rows)
+    (tmp_path / "runs.csv").write_bytes((made / "runs.csv").read_bytes())
+    assert refusal(lambda: load_curves(tmp_path))[1].startswith(f"{tmp_path / 'curves.csv'} {reason}")
+
+
+def test_a_curve_whose_row_a_kill_prevented_is_dropped_and_one_may_be_missing(made: Path, tmp_path: Path) -> None:
+    whole = load_curves(made)
+    (tmp_path / "curves.csv").write_bytes((made / "curves.csv").read_bytes())
+    (tmp_path / "runs.csv").write_bytes(b"".join((made / "runs.csv").read_bytes().splitlines(keepends=True)[:3]))
+    with pytest.warns(UserWarning, match=r"curves\.csv: 1 curves without a row in runs\.csv were dropped"):
+        assert load_curves(tmp_path).equals(whole[whole["run"] != SPECS[2].id])
+    record.add(tmp_path, row(SPECS[2]), curve(SPECS[2]), {})
+    assert len(load_curves(tmp_path)) == len(whole)
+    (tmp_path / "curves.csv").write_bytes(b"".join((made / "curves.csv").read_bytes().splitlines(keepends=True)[:3]))
+    assert set(load_curves(tmp_path)["run"]) == {SPECS[0].id}
 
 
 def test_a_folder_in_the_place_of_rows_is_said(tmp_path: Path) -> None:

@@ -67,6 +67,32 @@ def test_the_committed_record_of_the_benchmark_is_read_and_written_as_it_is() ->
     assert len(load_samples(ROOT / "results" / "endurance" / "samples.csv")) == 200
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_rows_that_an_arm_lacks_are_missed_with_one_seed_too(seeds: int, tmp_path: Path) -> None:
+    path, arms = tmp_path / "rows.csv", ("a", "b")
+    lines = [
+        f"ours,{seed},{arm},{condition},{measure},1.5,0a1b2c3\n"
+        for seed in range(seeds)
+        for arm in arms
+        for condition, measure in (("few", "score"), ("many", "score"), ("", "seconds"))
+    ]
+    path.write_text(HEAD + "".join(lines))
+    measurement_rows.check_arms(path, measurement_rows.read(path), ["ours"], arms)
+    path.write_text(HEAD + "".join(line for line in lines if ",b,few," not in line))
+    assert refusal(lambda: measurement_rows.read(path))[1] == (
+        f"{path} lacks the row of condition few, measure score with method ours, seed 0, arm b, which another arm has: "
+        "restore it, or remove all rows of that method and seed, which are then measured again"
+    )
+    path.write_text(HEAD + "".join(line for line in lines if ",b," not in line))
+    rows = measurement_rows.read(path)
+    refused = refusal(lambda: measurement_rows.check_arms(path, rows, ["ours"], arms))[1]
+    assert refused.startswith(
+        f"{path} lacks all rows of arm 'b' with seed 0: restore it, or remove all rows of the method"
+    )
+    for methods, names in ((["ours", "theirs"], arms), (["ours"], ("b", "c"))):  # not all measured, or of earlier names
+        measurement_rows.check_arms(path, rows, methods, names)
+
+
 LINES = ROWS.splitlines(keepends=True)
 
 
@@ -80,8 +106,11 @@ LINES = ROWS.splitlines(keepends=True)
         (b"method,seed\nours,0\n", "must have exactly the columns method, seed, arm"),
         (ROWS.replace("ours,1", "ours,abc").encode(), "has text in column 'seed', which must hold numbers"),
         (ROWS.replace("ours,1", "ours,nan").encode(), "has 'nan' in column 'seed', which must hold finite numbers"),
-        (ROWS.replace("ours,1", "ours,-1").encode(), "has the seed -1, but the smallest allowed is 0"),
-        (ROWS.replace("ours,1", "ours,0.5").encode(), "has 0.5 in column 'seed', which must hold integers"),
+        (
+            ROWS.replace("ours,1", "ours,-1").encode(),
+            "has '-1' in column 'seed', which must hold numbers of at least 0",
+        ),
+        (ROWS.replace("ours,1", "ours,0.5").encode(), "has '0.5' in column 'seed', which must hold integers (line 5)"),
         (ROWS.replace("ours,1", "ours,").encode(), "has a row without a seed"),
         (ROWS.replace("ours,1", ",1").encode(), "has a row without a method"),
         (ROWS.replace("ours,1", "theirs,1").encode(), "has rows of the method 'theirs', which is not one of ours"),
@@ -204,7 +233,7 @@ MEASURED = HEAD + "".join(
     [
         ("", "is empty, or its first line is incomplete"),
         (MEASURED.replace("loop,1", "loop,abc"), "has text in column 'seed', which must hold numbers"),
-        (MEASURED.replace("loop,1", "loop,-1"), "has the seed -1, but the smallest allowed is 0"),
+        (MEASURED.replace("loop,1", "loop,-1"), "has '-1' in column 'seed', which must hold numbers of at least 0"),
         (MEASURED.replace("1.5", "inf"), "has 'inf' in column 'value', which must hold finite numbers"),
         (MEASURED.replace("dense/loop", "dense/none"), "has rows of the method 'dense/none', which is not one of "),
         (
@@ -254,7 +283,9 @@ TRIALS = ROOT / "results" / "layerwise"
         ("space", '{"optimisation.lr": 3}', "has an invalid trial in the row of run"),
         ("space", "[" * 9999, "has an invalid trial in the row of run"),
         ("spec", "{}", "has the spec of another run in the row of run"),
-        ("trial", "-1", "has an invalid trial in the row of run"),
+        ("trial", "-1", "has '-1' in column 'trial', which must hold numbers of at least 0 (line 5): restore it"),
+        ("trial", "", "has an invalid trial in the row of run"),
+        ("seed", "3", "has the seed 3 in the row of run"),
         ("trial", "abc", "has text in column 'trial', which must hold numbers"),
     ],
 )

@@ -1,0 +1,32 @@
+"""The columns of the tables of a study of training runs: which hold numbers, and what these may be."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from studies.statistics.reading import FINITE
+
+_COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
+_NUMBERS = {"seed", "trial", "step", "phase_step"} | _COST_NUMBERS
+WHOLE_NUMBERS = {"seed", "trial", "step", "phase_step", "updates", "images_seen", "threads"}
+#: metrics that cannot be negative: errors, accuracies, and what a classifier was fitted with
+_ERROR = re.compile(r"\w+/(recon_|valid_recon_)?(mse|sse|fvu)(_depth\d+)?")
+_ACCURACY = re.compile(r"\w+/(probe|classifier|classifier_valid)_acc(_\w+)?")
+_FITTED = re.compile(r"\w+/(classifier_(lr|updates|valid_labels)_\w+|lr|grad_norm)")
+
+
+def is_number(name: str) -> bool:
+    """Return whether a column holds numbers; the metrics do, whose names have a slash."""
+    return "/" in name or name in _NUMBERS
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Return the least and the largest number that a column may hold."""
+    if _ACCURACY.fullmatch(name):
+        return 0.0, 1.0
+    if name in _NUMBERS or name.startswith("progress/") or _ERROR.fullmatch(name) or _FITTED.fullmatch(name):
+        return 0.0, FINITE[1]
+    if name.endswith("_psnr"):
+        return FINITE[0], math.inf  # infinite if images are restored without any error
+    return FINITE
