@@ -11,6 +11,7 @@ from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store
 from stacked.tracking.pending_uploads import FOLDER
 from stacked.tracking.run_sync import METRIC_LOG
+from stacked.util.reading import content_of
 
 
 def find(store: Store) -> Iterator[Finding]:
@@ -43,7 +44,7 @@ def lacking(run: StoredRun) -> list[str]:
     runs = entries = files = ends = 0
     for folder, record in run.all.items():
         path = folder / METRIC_LOG
-        logged = path.read_bytes().count(b"\n") if path.exists() else 0
+        logged = content_of(path).count(b"\n") if path.exists() else 0
         runs += record.run_id is None or not record.tags_sent
         entries += max(0, logged - record.points_sent)
         files += len(list((folder / FOLDER).glob("*.npz")))

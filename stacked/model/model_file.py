@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from stacked.model.stack import StackedAutoencoder, empty_stack
-from stacked.model.tensor_file import read, to_bytes
+from stacked.model.tensor_file import open_tensors, read, to_bytes
 from stacked.spec import StackSpec
 from stacked.stages.stage import Shape
 from stacked.util.atomic import write_atomically
@@ -82,7 +82,7 @@ def write(
 def kind_of(path: Path) -> str:
     """Return the kind of a file written by `write`; "" if it is no such file."""
     try:
-        with safe_open(path, "pt") as file:
+        with open_tensors(path) as file:
             return (file.metadata() or {}).get("format", "")
     except (OSError, SafetensorError):
         return ""

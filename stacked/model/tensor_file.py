@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stacked.util.checks import need
+from stacked.util.reading import check_regular, opened
 
 #: the most bytes of a header, about those of 100,000 tensors, and the most characters of one text
 MOST_HEADER, MOST_TEXT = 2**24, 2**18
@@ -55,15 +55,20 @@ def to_bytes(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[start:]
 
 
+def open_tensors(path: str | Path, framework: str = "pt") -> safe_open:
+    """Open a safetensors file for a `with` statement; OSError or SafetensorError if it is no such file."""
+    check_regular(path)
+    return safe_open(path, framework)
+
+
 def read(path: str | Path) -> Sealed:
     """Return the content of a file; OSError, SafetensorError or ValueError if it is no such file or is damaged."""
-    need(stat.S_ISREG(Path(path).stat().st_mode), "it is not a file")
-    with open(path, "rb") as file:
+    with opened(path) as file:
         length = int.from_bytes(file.read(8), "little")
     need(length <= MOST_HEADER, f"its header has {length:,} bytes, more than {MOST_HEADER:,}")
-    with safe_open(path, "pt") as opened:
-        texts: dict[str, str] = dict(sorted((opened.metadata() or {}).items()))
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    with open_tensors(path) as found:
+        texts: dict[str, str] = dict(sorted((found.metadata() or {}).items()))
+        tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
     for name, text in texts.items():
         need(len(text) <= MOST_TEXT, f"its {name[:20]!r} has {len(text):,} characters, more than {MOST_TEXT:,}")
     seal = texts.pop(SEAL, None)

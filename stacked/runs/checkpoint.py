@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -155,7 +155,7 @@ def load_checkpoint(path: Path, spec: RunSpec) -> Saved:
     """Return the content of a checkpoint; Damaged if it is not complete, InputError if it belongs to another spec or version."""
     header = read_header(path)
     try:
-        with safe_open(path, "pt") as file:
+        with tensor_file.open_tensors(path) as file:
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise Damaged(f"{path} is incomplete or damaged ({error})") from error
@@ -176,7 +176,7 @@ def load_checkpoint(path: Path, spec: RunSpec) -> Saved:
 def read_header(path: Path) -> dict[str, str]:
     """Return the header of a checkpoint; Damaged if it cannot be read, InputError if it is of another version."""
     try:
-        with safe_open(path, "pt") as file:
+        with tensor_file.open_tensors(path) as file:
             header: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise Damaged(f"{path} is incomplete or damaged ({error})") from error

@@ -16,6 +16,7 @@ from stacked.util.atomic import writing
 from stacked.util.checks import need, whole
 from stacked.util.errors import InputError
 from stacked.util.links import check_inside
+from stacked.util.reading import content_of
 from stacked.util.serialization import parsed
 
 _METRIC_NAME = re.compile(r"\w[\w. -]*(/\w[\w. -]*)*")
@@ -70,7 +71,7 @@ def read_entries(path: Path) -> list[LoggedMetrics]:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return content_of(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); move its folder away to start afresh") from error
 

@@ -14,6 +14,7 @@ from stacked.util.checks import choice, whole
 from stacked.util.errors import InputError
 from stacked.util.links import check_inside
 from stacked.util.paths import without_login
+from stacked.util.reading import text_of
 from stacked.util.serialization import from_dict, parsed
 
 FILE = "run.json"
@@ -95,7 +96,7 @@ def read_record(folder: Path, store: str | None = None) -> RunRecord:
     path = folder / FILE
     check_inside(folder, path)
     try:
-        record = from_dict(RunRecord, parsed(path.read_text(encoding="utf-8")))
+        record = from_dict(RunRecord, parsed(text_of(path)))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is not the record of a run ({error}); move its folder away to start the run afresh"

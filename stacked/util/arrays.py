@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked.util.checks import need
+from stacked.util.reading import check_regular
 
 #: The most arrays that a file may hold, and the most bytes that they may take together.
 MOST_ARRAYS, MOST_BYTES = 10_000, 2**28
@@ -20,6 +21,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
     Raises one of `errors.UNREADABLE` if the file is not an .npz archive, is damaged, or exceeds the limits.
     """
+    check_regular(path)
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         need(len(members) <= MOST_ARRAYS, f"it has {len(members):,} arrays, more than {MOST_ARRAYS:,}")

@@ -6,10 +6,12 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from stacked.cli.overwriting import below
 from stacked.util.atomic import write_atomically
-from stacked.util.errors import Unwritable
+from stacked.util.errors import InputError, Unwritable
+from stacked.util.reading import content_of, opened
 
 #: files that cannot be generated from others, as pages and figures can
 PATTERNS = ("*.json", "*.csv", "*.safetensors", "samples/*.npz")
@@ -42,13 +44,16 @@ class RecordBackup:
         return next((path for path, known in self.contents.items() if not _keeps(path, known)), None)
 
     def update(self) -> None:
-        """Read what has changed; of a file that was only appended to, read the addition. Raises RecordRemoved."""
+        """Read what has changed; of a file that was only appended to, read the addition.
+
+        Raises RecordRemoved, and InputError for a file that cannot be read.
+        """
         gone = self.removed()
         if gone:
             raise RecordRemoved(self._told(gone))
         for path in below(self.out, *PATTERNS):
             known = self.contents.setdefault(path, bytearray())
-            with path.open("rb") as file:
+            with _opened(path) as file:
                 start = max(0, len(known) - MARK)
                 file.seek(start)
                 if not known or file.read(len(known) - start) != known[start:]:
@@ -65,7 +70,7 @@ class RecordBackup:
                 if not path.exists():
                     write_atomically(path, bytes(content))
                 elif path.suffix == ".csv" and not _keeps(path, content):
-                    write_atomically(path, merge_tables(bytes(content), path.read_bytes()))
+                    write_atomically(path, merge_tables(bytes(content), content_of(path)))
         except OSError as error:
             return RecordRemoved(f"{removed} and cannot be written again ({error.strerror}): its rows are lost")
         except Unwritable as error:
@@ -94,7 +99,7 @@ def merge_tables(one: bytes, other: bytes) -> str:
 def _keeps(path: Path, known: bytearray) -> bool:
     """Return whether a file is there and, if it is a table of runs or measurements, still has all that were `known`."""
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             start = max(0, len(known) - MARK)
             file.seek(start)
             if file.read(len(known) - start) == known[start:] or path.suffix != ".csv":
@@ -108,6 +113,15 @@ def _keeps(path: Path, known: bytearray) -> bool:
     if "seed" not in of:  # a table without seeds is written anew by each command
         return not old or bool(content)
     return set(_values(old, of)) <= set(_values(new, of))
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return opened(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): move it away, or choose another --out") from error
 
 
 def _values(rows: list[dict[str, str]], names: list[str]) -> Iterator[tuple[str, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.errors import InputError
+from stacked.util.reading import text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The index of the committed records.
@@ -52,9 +53,11 @@ def _between(text: str, readme: Path, name: str) -> tuple[int, int]:
 
 def _read(readme: Path) -> str:
     try:
-        return readme.read_bytes().decode("utf-8")
+        return text_of(readme)
     except FileNotFoundError as error:
         raise InputError(f"{readme} does not exist: name the project's README") from error
+    except OSError as error:
+        raise InputError(f"{readme} cannot be read ({error.strerror}): make it readable") from error
 
 
 def update_index(out: Path, block: Callable[[Path], str]) -> None:

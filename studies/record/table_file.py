@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stacked.spec.growth import POLICIES
 from stacked.util.atomic import write_atomically, writing
+from stacked.util.reading import content_of, opened
 from studies.statistics.rows import typed
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Table:
         """Sort the rows by `sort_by`, and then by the order of `arms` and of all policies."""
         if self.path.exists():
             text = _text(_ordered(self.read(self.path), self.sort_by, arms))
-            if text != self.path.read_bytes():
+            if text != content_of(self.path):
                 write_atomically(self.path, text)
 
     def _key(self, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -81,7 +82,7 @@ class Table:
         if not os.path.exists(self.path):
             self._clear()
             return
-        with self.path.open("rb") as file:
+        with opened(self.path) as file:
             head = file.read(len(self.head))
             file.seek(self.size - len(self.mark))
             is_unchanged = self.size > 0 and (head, file.read(len(self.mark))) == (self.head, self.mark)
@@ -95,7 +96,7 @@ class Table:
             return
         self._clear()
         rows = self.read(self.path)
-        content = self.path.read_bytes()
+        content = content_of(self.path)
         self._reset(rows, content[: content.rfind(b"\n") + 1])
 
     def _reset(self, rows: pd.DataFrame, content: bytes) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 
+from stacked.model.tensor_file import open_tensors
 from stacked.util.atomic import PARTS
 from studies.statistics.compare_mlflow import TIMES, mlflow_differences
 from studies.statistics.reading import arrays
@@ -44,7 +44,7 @@ def _same_arrays(one: Path, other: Path) -> bool:
 
 def _same_tensors(one: Path, other: Path) -> bool:
     """Return whether names, shapes, types and bits of all tensors are equal; the metadata hold times and are ignored."""
-    with safe_open(one, "np") as a, safe_open(other, "np") as b:
+    with open_tensors(one, "np") as a, open_tensors(other, "np") as b:
         names = sorted(a.keys())
         return names == sorted(b.keys()) and all(
             a.get_tensor(name).tobytes() == b.get_tensor(name).tobytes() for name in names

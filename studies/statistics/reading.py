@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from stacked.util.arrays import read_arrays
 from stacked.util.errors import UNREADABLE, InputError
+from stacked.util.reading import content_of, text_of
 from stacked.util.serialization import parsed
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def table(path: Path, columns: Columns) -> pd.DataFrame:
 def json_object(path: Path, remedy: str = RESTORE) -> dict[str, Any]:
     """Read a JSON object; raise InputError, which ends with `remedy`, if the file is missing or invalid."""
     try:
-        found = parsed(path.read_text(encoding="utf-8"))
+        found = parsed(text_of(path))
         if not isinstance(found, dict):
             raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
@@ -158,7 +159,7 @@ def _records(path: Path) -> tuple[list[list[str]], bool]:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise InputError(f"{path} has {size:,} bytes, more than {MOST_BYTES:,}: is it a study's file?")
-        content = path.read_bytes()
+        content = content_of(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: run the study first") from error
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from stacked.spec import from_json
 from stacked.util.checks import finite
 from stacked.util.errors import InputError
+from stacked.util.reading import text_of
 from stacked.util.serialization import parsed
 from studies.statistics.reading import Arrays, Columns, arrays, check_unique, table
 from studies.statistics.run_columns import WHOLE_NUMBERS, is_number, limits
@@ -123,7 +124,7 @@ def load_reference(out: Path) -> dict[str, float]:
     if not path.exists():
         return {}
     try:
-        found = parsed(path.read_text(encoding="utf-8"))
+        found = parsed(text_of(path))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} must hold one JSON object of numbers ({error}): delete it or run again") from error
     known = {name: found.get(name) for name in _REFERENCES} if isinstance(found, dict) else {"": found}

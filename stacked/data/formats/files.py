@@ -17,6 +17,7 @@ import numpy as np
 from stacked.runtime.progress import Bar, shown
 from stacked.util.atomic import part, put, sweep
 from stacked.util.errors import InputError
+from stacked.util.reading import opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +119,7 @@ def read_archive(path: Path, sha256: str, members: Collection[str], remedy: str)
     Nothing is unpacked to disk. Raises InputError if the SHA-256 differs or a member is missing.
     """
     found: dict[str, NDArray[np.uint8]] = {}
-    with path.open("rb") as file:
+    with opened(path) as file:
         digest = hashlib.sha256()
         while chunk := file.read(CHUNK):
             digest.update(chunk)

@@ -12,6 +12,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from stacked.data.formats.dataset import Official
 from stacked.data.formats.files import corrupt
 from stacked.data.formats.split import Split
 from stacked.util.errors import InputError
+from stacked.util.reading import content_of
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -81,7 +83,7 @@ class IdxFolder:
         path = self._path(stem)
         compressed = path.name != stem
         try:
-            content = path.read_bytes()
+            content = content_of(path) if isinstance(path, Path) else path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}): {self.remedy}") from error
         if compressed:
