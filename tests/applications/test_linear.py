@@ -60,6 +60,7 @@ def test_a_trained_linear_autoencoder_spans_the_principal_subspace(tied: bool) -
     assert np.rad2deg(subspace_angles(linear.spanned(matrix, 3), pca.components_.T)).max() < 5
 
 
+@pytest.mark.slow
 def test_the_study_runs(tmp_path: Path) -> None:
     words = ["--smoke", "--updates", "10", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
     assert main(linear.STUDY, words) == 0

@@ -48,6 +48,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subproc
     return folder / "out", folder / "store", done
 
 
+@pytest.mark.slow
 def test_the_smoke_study_leaves_its_record(smoke: tuple[Path, Path, subprocess.CompletedProcess[str]]) -> None:
     out, _, done = smoke
     rows, curves = load_rows(out), load_curves(out)
@@ -76,6 +77,7 @@ def test_the_smoke_study_leaves_its_record(smoke: tuple[Path, Path, subprocess.C
     assert "mlflow server" in done.stdout
 
 
+@pytest.mark.slow
 def test_mlflow_has_arms_at_the_root_and_stages_below(
     smoke: tuple[Path, Path, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -105,6 +107,7 @@ def test_mlflow_has_arms_at_the_root_and_stages_below(
     assert {i.dataset.name for i in client.get_run(greedy["run_id"]).inputs.dataset_inputs} == {"digits"}
 
 
+@pytest.mark.slow
 def test_mlflow_says_what_runs_are_and_what_they_were_measured_on(
     smoke: tuple[Path, Path, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -133,6 +136,7 @@ def test_mlflow_says_what_runs_are_and_what_they_were_measured_on(
     assert "report.html" in [file.path for file in client.list_artifacts(study.info.run_id)]
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_nothing_again(smoke: tuple[Path, Path, subprocess.CompletedProcess[str]]) -> None:
     out, store, _ = smoke
     before = (out / "runs.csv").read_bytes()
@@ -173,6 +177,7 @@ def changed(home: Path, what: str) -> None:
             store.execute(what.replace("MODEL", "(select min(model_id) from logged_models)"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -295,6 +300,7 @@ def test_a_failure_does_not_replace_a_finished_row(tmp_path: Path) -> None:
     assert list(load_rows(tmp_path)["status"]) == ["finished", "failed: x"]
 
 
+@pytest.mark.slow
 def test_another_configuration_does_not_mix_with_it(
     smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -303,6 +309,7 @@ def test_another_configuration_does_not_mix_with_it(
     assert "optimisation.lr is 0.01 there and 0.02 here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_record_is_replayed_into_a_fresh_store(
     smoke: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

@@ -25,9 +25,12 @@ from selenium.webdriver.common.actions.action_builder import ActionBuilder  # no
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="the browser test needs Debian's packages chromium and chromium-driver"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="the browser test needs Debian's packages chromium and chromium-driver"
+    ),
+]
 EXPERIMENT, STUDY = "mnist-conv-16-32", "study-0001"
 ARMS = {"layerwise": "#228833", "joint": "#aa3377"}
 SECTIONS = ("against updates (Step) (2)", "against GFLOP or seconds of training (2)")

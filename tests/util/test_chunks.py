@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -85,6 +86,8 @@ def whole(images: Tensor) -> dict[str, Callable[[], Any]]:
 
 def peak(function: Callable[[], Any]) -> int:
     """The most bytes that torch and numpy hold at once meanwhile."""
+    gc.collect()
+    gc.freeze()  # or garbage would be kept the longer, the more objects other tests left
     tracemalloc.start()
     try:
         with LiveBytes() as live:
@@ -92,6 +95,7 @@ def peak(function: Callable[[], Any]) -> int:
         return live.peak + tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("what", list(whole(photographs(16))))
