@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from studies.applications.denoising.figures import draw_levels
 from studies.figures.figures import Record, explain
 from studies.figures.panels import reconstructing
 from studies.figures.scales import accuracy_axis
@@ -83,3 +86,48 @@ def test_the_lesson_compares_two_arms_that_differ_in_pretraining_alone() -> None
         0.0,
         "uniform",
     )
+
+
+def restored(arms: list[str], seeds: int) -> pd.DataFrame:
+    """PSNR of two kinds of noise at two levels."""
+    noises = [f"{kind} {level}" for kind in ("gaussian", "salt-and-pepper") for level in (0.1, 0.2)]
+    return pd.DataFrame(
+        [
+            {"arm": arm, "seed": seed, "condition": noise, "measure": "psnr", "value": 20.0 + place + 0.1 * seed}
+            for place, arm in enumerate(arms)
+            for seed in range(seeds)
+            for noise in noises
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("alone", "seeds", "note"),
+    [
+        (True, 3, "mean over n = 3 seeds; bands: 95 % t interval; dotted: a network trained with Gaussian noise only"),
+        (True, 2, "mean over n = 2 seeds; dotted: a network trained with Gaussian noise only"),
+        (False, 3, "mean over n = 3 seeds; bands: 95 % t interval"),
+    ],
+)
+def test_the_figure_of_denoising_names_each_method_once_and_tells_what_lines_are(
+    alone: bool, seeds: int, note: str
+) -> None:
+    """A network that was trained with one noise has the colour of the same network's other line, and no name of its own."""
+    arms = ["layer-wise", "joint", *(["layer-wise, gaussian alone"] if alone else []), "median", "noisy"]
+    figure = draw_levels(restored(arms, seeds), Path())
+    assert figure is not None
+    named = ["layer-wise", "joint", "median", "noisy"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == named
+    assert figure._supxlabel.get_text() == note
+    assert [axes.get_title() for axes in figure.axes] == ["gaussian", "salt-and-pepper"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["standard deviation", "fraction of pixels"]
+    for axes in figure.axes:
+        lines = {line.get_label(): line for line in axes.get_lines()}
+        assert {name: lines[name].get_linestyle() for name in named} == dict(
+            zip(named, ["-", "-", "--", "--"], strict=True)
+        )
+        if alone:
+            one = lines["layer-wise, gaussian alone"]
+            assert (one.get_linestyle(), one.get_color()) == (":", lines["layer-wise"].get_color())
+    for handle, name in zip(figure.legends[0].get_lines(), named, strict=True):
+        assert handle.get_color() == lines[name].get_color()

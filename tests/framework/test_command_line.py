@@ -1,0 +1,125 @@
+"""The command line of the main job: its help, its configuration file, and what it says of bad input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from studies.framework.main import main
+from studies.pretraining.layerwise import STUDY
+from tests.helpers.layerwise import HARDLY_CLASSIFIED, ROOT, layerwise
+
+
+@pytest.mark.slow
+def test_help_fits_one_screen() -> None:
+    done = layerwise("--help")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 120
+    for word in [
+        "data",
+        "channels",
+        "arms",
+        "seeds",
+        "epochs",
+        "equal",
+        "device",
+        "jobs",
+        "out",
+        "resume",
+        "smoke",
+        "config",
+    ]:
+        assert f"--{word}" in done.stdout
+
+
+def test_the_help_loads_no_torch() -> None:
+    code = "import sys, studies.layerwise; from studies.cli.command_line import parser; parser('p', 'q', ()); "
+    code += "print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_options_come_from_a_yaml_file_and_later_words_override_it(tmp_path: Path) -> None:
+    from studies.cli.command_line import parser
+    from studies.cli.options import options
+
+    (tmp_path / "c.yaml").write_text("data: digits\nchannels: [4, 8]\nlr: 0.5\nbatch_size: 32\nresume: false\n")
+    words = ["--config", str(tmp_path / "c.yaml"), "--lr", "0.25"]
+    given = options("layerwise", parser("p", "q", STUDY.arm_names).parse_args(words))
+    assert given.base.data.name == "digits"
+    assert [stage.width for stage in given.base.stack.stages] == [4, 8]
+    assert given.base.optimisation.lr == 0.25
+    assert given.base.optimisation.batch_size == 32
+    assert not given.resume
+
+
+@pytest.mark.usefixtures("no_models", "no_page")
+def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
+    words = [
+        "--smoke",
+        "--loss",
+        "bce",
+        "--jobs",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+        "--store",
+        str(tmp_path / "store"),
+        *HARDLY_CLASSIFIED,
+    ]
+    assert main(STUDY, words) == 2
+    assert main(STUDY, [*words, "--arms", "joint"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "mnits"], "there is no dataset 'mnits'"),
+        (["--arms", "gredy"], "arm 'gredy' is not known: choose from greedy, greedy+finetune, joint, random"),
+        (["--data", "cifar10", "--data-dir", "nowhere"], "--download"),
+        (["--data", "folder:nowhere"], "nowhere"),
+        (["--channels", "0"], "width of a conv stage 0 is not allowed"),
+        (["--channels", *"11111"], "images of 28 x 28 pixels are too small for 5 conv stages"),
+        (["--level", "1.5"], "corruption level 1.5 of masking is not allowed: give 0 to 1"),
+        (["--epochs", "0"], "budget 0.0 is not allowed"),
+        (["--finetune", "-1"], "budget -1.0 is not allowed"),
+        (["--labels", "5"], "a budget of 5 labels does not fit"),
+        (["--labels", "60000"], "a budget of 60000 labels does not fit"),
+        (["--labels", "many"], "label budget 'many' is not allowed"),
+        (["--device", "cuda:9"], "device 'cuda:9' cannot be used here"),
+        (["--seeds", "0"], "seeds 0 is not allowed"),
+        (["--jobs", "0"], "jobs 0 is not allowed"),
+        (["--equal", "money"], "equal 'money' is not known: choose from flops, updates, seconds"),
+        (["--limit", "3"], "limit=3"),
+        (["--lr", "abc"], "abc"),
+        (["--level", "inf", "--corruption", "gaussian"], "level"),
+        (["--chanels", "3"], "chanels"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--out", "/dev/null/x"], "/dev/null/x"),
+        (["--store", "/dev/null/x"], "/dev/null/x"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = [] if "--out" in words else ["--out", str(tmp_path / "out")]
+    more += [] if "--store" in words else ["--store", str(tmp_path / "store")]
+    assert main(STUDY, [*words, *more]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out" / "runs.csv").exists()
+
+
+def test_there_may_be_nothing_to_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("studies.viewing.ui.ROOT", tmp_path)
+    assert main(STUDY, ["--ui", "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 2
+    assert "there is nothing to show" in capsys.readouterr().err
