@@ -16,12 +16,14 @@ from stacked.apps.codec_format import ID_BYTES, MOST_VALUES, most_images, pack, 
 from stacked.apps.entropy_coding import Symbols, compress, decompress
 from stacked.apps.tiles import grid, some_tiles, tiled
 from stacked.data.pixels import Pixels, bytes_of
+from stacked.evaluation.evaluate import varies
 from stacked.model.model_file import reading, write
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
 from stacked.runtime.rng import generator
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+from stacked.stages.stage import Shape
 from stacked.training.codes import Images
 from stacked.training.pretrain import pretrain
 from stacked.util.checks import need, positive
@@ -65,12 +67,12 @@ class Codec:
     from them, and another CPU or number of threads may round these to a neighbouring grey level.
 
     stack, spec: a trained stack and its spec. images: its training images. step: in units of a pixel's full range; a larger
-    step makes smaller files. Raises InputError for invalid parameters.
+    step makes smaller files. Raises InputError for invalid parameters, and for a stack that restores all images alike.
     """
 
     @own_settings()
     def __init__(self, stack: StackedAutoencoder, spec: StackSpec, images: Pixels, step: float = 1.0) -> None:
-        _check_step(step)
+        _check_step(step, stack.input_shape)
         images = _checked(images, stack.input_shape[0])
         self.stack, self.spec = stack.cpu().eval(), spec
         self._check_decodable()
@@ -80,7 +82,13 @@ class Codec:
             "the stack's codes are not finite: train it with a lower learning rate",
         )
         self.mean = codes.mean((0, 2)).double().numpy()
-        gains = self._gains(some_tiles(images, stack.input_shape[1:], LOOKED_AT))
+        tiles = some_tiles(images, stack.input_shape[1:], LOOKED_AT)
+        gains = self._gains(tiles)
+        need(
+            bool((gains > 0).any()) or not varies(tiles),
+            "no channel of the stack's code changes the pixels, so that all images would be restored alike: train it longer or "
+            "with another learning rate",
+        )
         # a channel that does not change the pixels gets an infinite step and is not stored
         self.steps = np.divide(step, gains, out=np.full_like(gains, np.inf), where=gains > 0)
         self._count(codes)
@@ -88,12 +96,21 @@ class Codec:
     @classmethod
     @own_settings()
     def fit(cls, images: Pixels, spec: RunSpec | None = None, *, step: float = 1.0, device: str = "cpu") -> Codec:
-        """Train a stack on images of one size and return its codec; Diverged if a loss is not finite."""
-        _check_step(step)
+        """Train a stack on images of one size and return its codec; Diverged if a loss is not finite.
+
+        Raises InputError for images that differ but whose codes are all rounded to the same value.
+        """
         images = _checked(images)
+        _check_step(step, tuple(images.shape[1:]))
         chosen = spec or default_spec()
         stack = pretrain(chosen, Images(images), tuple(images.shape[1:]), device=device)
-        return cls(stack, chosen.stack, images, step)
+        codec = cls(stack, chosen.stack, images, step)
+        need(
+            int(codec.levels.max()) > 1 or not varies(images),
+            f"every code of the training images is rounded to the same value with step {step!r}, so that all images would be "
+            "restored alike: give a smaller step, or train longer",
+        )
+        return codec
 
     @torch.no_grad()
     def _check_decodable(self) -> None:
@@ -317,12 +334,20 @@ class Codec:
 ARRAYS = ("mean", "steps", "low", "levels", "counts")
 
 
-def _check_step(step: float) -> None:
-    """Raise InputError unless the step is a finite number of at least LEAST_STEP."""
+def _check_step(step: float, shape: Shape) -> None:
+    """Raise InputError unless the step is at least LEAST_STEP, and at most twice what a tile of this shape can change by.
+
+    A larger step would round every code to the same value.
+    """
     positive(step, "step")
     need(
         step >= LEAST_STEP,
         f"step {step!r} is too small for {MOST_LEVELS:,} levels a value: give at least {LEAST_STEP:g}",
+    )
+    most = 2 * math.sqrt(math.prod(shape))
+    need(
+        step <= most,
+        f"step {step!r} is larger than any change of images of shape {list(shape)} needs: give at most {most:.4g}",
     )
 
 

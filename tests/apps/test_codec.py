@@ -372,6 +372,40 @@ def test_a_codec_of_one_image_gives_it_back(codec: Codec, digits: Tensor) -> Non
     assert (one.decode(one.encode(digits[:1]))[0] - expected[0]).abs().max() <= 1
 
 
+@pytest.mark.parametrize("step", [16.1, 1e30, 1e300])
+def test_a_step_beyond_any_change_of_the_images_is_refused_before_training(
+    step: float, codec: Codec, digits: Tensor
+) -> None:
+    never = replace(codecs.default_spec(), budget=Budget((10.0**9,), 10.0**9, "updates"))
+    for make in (
+        lambda: Codec.fit(digits, never, step=step),
+        lambda: Codec(codec.stack, codec.spec, digits, step),
+    ):
+        with pytest.raises(InputError, match=r"^step .* of images of shape \[1, 8, 8\] needs: give at most 16$"):
+            make()
+
+
+def test_a_codec_that_restores_all_images_alike_is_refused(codec: Codec, digits: Tensor) -> None:
+    dead = copy.deepcopy(codec.stack)
+    with torch.no_grad():
+        for weights in dead.parameters():
+            weights.zero_()
+    with pytest.raises(InputError, match=r"^no channel of the stack's code changes the pixels, so that all images"):
+        Codec(dead, codec.spec, digits)
+    equal = digits[:1].expand(20, -1, -1, -1)
+    assert Codec(dead, codec.spec, equal).levels.max() == 1
+    short = RunSpec(
+        stack=StackSpec.of("dense", 4),
+        budget=Budget((1.0,), 1.0, "updates"),
+        optimisation=Optimisation(batch_size=64, lr=1e-6),
+    )
+    with pytest.raises(
+        InputError, match=r"^every code of the training images is rounded to the same value with step 15"
+    ):
+        Codec.fit(digits, short, step=15)
+    assert Codec.fit(equal, short, step=15).levels.max() == 1
+
+
 def test_codes_that_are_not_finite_are_refused(codec: Codec, digits: Tensor) -> None:
     broken = copy.deepcopy(codec.stack)
     with torch.no_grad():

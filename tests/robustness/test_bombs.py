@@ -131,7 +131,7 @@ def trained(folder: Path) -> dict[str, bytes]:
     assert detector.stack is not None
     codecs = {
         "codec": Codec(detector.stack, spec.stack, images, 0.01),
-        "certain": Codec(detector.stack, spec.stack, images[:1], 99),
+        "certain": Codec(detector.stack, spec.stack, images[:1], 15),
     }
     detector.save(folder / "detector")
     for name, codec in codecs.items():

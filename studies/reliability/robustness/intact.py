@@ -96,7 +96,7 @@ def model_files(folder: Path) -> Iterator[Subject]:
     )
     Detector(SPEC).fit(images).save(detector)
     Denoiser(SPEC).fit(images).save(denoiser)
-    Codec.fit(images, SPEC).save(codec)
+    Codec.fit(images, SPEC, step=0.1).save(codec)
     loaded = Codec.load(codec)
     compressed = folder / "images.stk"
     write_atomically(compressed, loaded.encode(images[:20]))
