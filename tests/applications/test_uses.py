@@ -155,7 +155,8 @@ def test_bad_words_are_said_in_a_line(words: list[str], says: str, place: list[s
 
 @pytest.mark.slow
 def test_a_condition_is_no_formula_in_the_rows_and_itself_in_the_page(place: list[str], tmp_path: Path) -> None:
-    use = replace(DEMO, methods={"ours": lambda *_: [Measurement("ours", "=few", "score", 1.0)]}, extras={})
+    ours = {"ours": lambda *_: [Measurement("ours", "=few", "score", 1.0)]}
+    use = replace(DEMO, methods=ours, arms=("ours",), extras={})
     assert main(use, place) == 0
     assert "ours,0,ours,'=few,score,1," in (tmp_path / "out" / "rows.csv").read_text()
     assert set(load(tmp_path / "out")["condition"]) == {"=few", ""}
