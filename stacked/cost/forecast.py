@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 
 from stacked.cost.disk import work_room
 from stacked.cost.measuring_cost import Measured, as_classifier, classifier_cost, measuring_seconds
-from stacked.cost.phase_cost import PhaseCost, phase_cost
+from stacked.cost.phase_cost import PhaseCost, kind_of, like, phase_cost
 from stacked.cost.roofline import Machine, measured, seconds_of
 from stacked.data.stream import Order
 from stacked.model.batch_norm import check_batch
@@ -104,9 +103,7 @@ def estimate_cost(
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
     tuning = machine
     if machine is None and classes:  # batches of a classifier, not those of training, say how efficient measuring is
-        tuning = tuning_classifiers(
-            spec.stack, spec.classification, tuple(shape), images, classes, torch.get_num_threads()
-        )
+        tuning = tuning_classifiers(spec.stack, spec.classification, shape, images, classes)
     machine = machine or (calibrated(spec, shape, costs, classes) if costs else tuning or measured())
     updates = sum(phase.updates for phase in phases)
     measuring = measuring_seconds(spec, shape, Measured(images, valid, test, classes), updates, tuning or machine)
@@ -126,12 +123,28 @@ def forecast(phase: Phase, cost: PhaseCost, machine: Machine) -> PhaseForecast:
 
 
 def calibrated(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]], classes: int) -> Machine:
-    """Return this machine with the efficiency measured in a few updates of the costliest phase."""
-    machine = measured()
-    costliest, cost = max(costs, key=lambda each: machine.seconds(each[1].update.operations))
-    phase = dataclasses.replace(costliest, updates=2 * TRIAL_UPDATES, resamples=False)
-    images = Images(torch.randint(0, 256, (cost.batch, *shape), dtype=torch.uint8))
-    examples = Examples(images, torch.zeros(cost.batch, dtype=torch.int64))
+    """Return this machine with the efficiency measured in a few updates of the costliest phase.
+
+    Equal updates are measured once in a process, so that arms that share them have the same efficiency.
+    """
+    machine, config = measured(), spec.optimisation
+    phase, cost = max(costs, key=lambda each: machine.seconds(each[1].update.operations))
+    kind, threads = kind_of(phase, config), torch.get_num_threads()
+    key = (spec.stack, like(config), tuple(shape), kind, cost.batch, classes, threads)
+    if key not in _update_seconds:
+        _update_seconds[key] = update_seconds(spec, shape, phase, cost.batch, classes)
+    return dataclasses.replace(machine, efficiency=machine.seconds(cost.update.operations) / _update_seconds[key])
+
+
+#: seconds of an update by all that they depend on
+_update_seconds: dict[tuple[object, ...], float] = {}
+
+
+def update_seconds(spec: RunSpec, shape: Shape, phase: Phase, batch: int, classes: int) -> float:
+    """Return the seconds of an update of a phase, measured in a few updates on random images."""
+    phase = dataclasses.replace(phase, updates=2 * TRIAL_UPDATES, resamples=False)
+    images = Images(torch.randint(0, 256, (batch, *shape), dtype=torch.uint8))
+    examples = Examples(images, torch.zeros(batch, dtype=torch.int64))
     stack = StackedAutoencoder(shape)
     prepared = prepare_phase(stack, spec, phase, examples, torch.device("cpu"), codes="memory")
     training = Training(
@@ -148,14 +161,10 @@ def calibrated(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]]
     metrics = training.train()
     for _ in range(TRIAL_UPDATES):  # warm-up: the first updates allocate memory
         next(metrics)
-    seconds = seconds_of(lambda: next(metrics), TRIAL_UPDATES - 1)
-    return dataclasses.replace(machine, efficiency=machine.seconds(cost.update.operations) / seconds)
+    return seconds_of(lambda: next(metrics), TRIAL_UPDATES - 1)
 
 
-@lru_cache(64)
-def tuning_classifiers(
-    stack: StackSpec, config: Classification, shape: Shape, images: int, classes: int, threads: int
-) -> Machine:
-    """Return this machine, computing with so many threads, with the efficiency measured in a few updates of a classifier."""
+def tuning_classifiers(stack: StackSpec, config: Classification, shape: Shape, images: int, classes: int) -> Machine:
+    """Return this machine with the efficiency measured in a few updates of a classifier."""
     spec = as_classifier(stack, config)
     return calibrated(spec, shape, [classifier_cost(stack, config, shape, images, classes)], classes)

@@ -1,11 +1,13 @@
-"""Counting a phase takes few fake updates, and stacks of the same spec share their stages."""
+"""Counting a phase takes few fake updates, and what arms share is made, counted and timed once."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from stacked import StackSpec
-from stacked.cost import fake_execution
+from stacked import RunSpec, StackSpec, estimate_cost
+from stacked.cost import fake_execution, forecast
 from stacked.cost.fake_execution import DryRunUpdate, Work, encoding, update
 from stacked.spec import Optimisation
 from stacked.spec.growth import POLICIES, Updates
@@ -52,3 +54,17 @@ def test_counts_do_not_depend_on_what_was_counted_before(kind: str) -> None:
     alone.append(encoding(spec, SHAPE, 2, 8))
     works(spec)
     assert works(spec) == alone
+
+
+def test_arms_that_share_an_update_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fine-tuning all stages is joint training; another batch size is timed anew."""
+    timed: list[int] = []
+    monkeypatch.setattr(forecast, "_update_seconds", {})
+    monkeypatch.setattr(forecast, "update_seconds", lambda *given: timed.append(given[3]) or 0.5)
+    spec = RunSpec(policy="joint", stack=StackSpec.of("conv", 4, 6), optimisation=HOW)
+    seconds = [estimate_cost(one, SHAPE, 100).seconds for one in (spec, replace(spec, seed=3))]
+    assert seconds[0] == seconds[1] > 0
+    estimate_cost(replace(spec, policy="greedy+finetune"), SHAPE, 100)
+    assert timed == [8]
+    estimate_cost(replace(spec, optimisation=replace(HOW, batch_size=16)), SHAPE, 100)
+    assert timed == [8, 16]
