@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +38,9 @@ from studies.applications.projection.study import distances
 from studies.applications.quality import quality
 from tests.helpers.splits import toy_splits
 
+ROOT = Path(__file__).parents[2]
 SHAPE = (1, 16, 16)
+BYTES_OF_AN_IMAGE = {"score": 100, "denoise": 1100, "symbols": 350, "restored": 450, "gains": 600}
 SPEC = RunSpec(
     stack=StackSpec.of("conv", 2, 2), budget=Budget((1.0,), 1.0, "updates"), optimisation=Optimisation(batch_size=8)
 )
@@ -87,7 +93,6 @@ def whole(images: Tensor) -> dict[str, Callable[[], Any]]:
 def peak(function: Callable[[], Any]) -> int:
     """The most bytes that torch and numpy hold at once meanwhile."""
     gc.collect()
-    gc.freeze()  # or garbage would be kept the longer, the more objects other tests left
     tracemalloc.start()
     try:
         with LiveBytes() as live:
@@ -95,16 +100,33 @@ def peak(function: Callable[[], Any]) -> int:
         return live.peak + tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        gc.unfreeze()
+
+
+def bytes_of_more_images() -> dict[str, int]:
+    """The bytes that many images take beyond those that few take, by what is done with them."""
+    chunks.BYTES = 2**16
+    taken = {}
+    for functions, few, many in ((whole, 200, 1400), (applied, 500, 4000)):
+        some, more = functions(photographs(few)), functions(photographs(many))
+        for what in [name for name in some if functions is whole or name in BYTES_OF_AN_IMAGE]:
+            some[what]()  # what is loaded once
+            taken[what] = peak(more[what]) - peak(some[what])
+    return taken
+
+
+@pytest.fixture(scope="module")
+def taken() -> dict[str, int]:
+    """The bytes of more images in a process of their own: what other tests left changes when garbage is collected."""
+    code = "import json; from tests.util.test_chunks import bytes_of_more_images as found; print(json.dumps(found()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("what", list(whole(photographs(16))))
-def test_more_images_take_no_more_memory(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_images_take_no_more_memory(what: str, taken: dict[str, int]) -> None:
     """But for an index of each, and the few values that are told of it: bytes an image, of 1,024 as float32."""
-    monkeypatch.setattr(chunks, "BYTES", 2**16)
-    few, many = (whole(photographs(count))[what] for count in (200, 1400))
-    few()  # what is loaded once
-    assert peak(many) - peak(few) < 1200 * 512
+    assert taken[what] < 1200 * 512
 
 
 @pytest.mark.parametrize("what", list(whole(photographs(16))))
@@ -220,18 +242,13 @@ def test_chunks_change_nothing_of_uses(what: str, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(functions[what](), at_once, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("what", "an_image"), [("score", 100), ("denoise", 1100), ("symbols", 350), ("restored", 450), ("gains", 600)]
-)
-def test_uses_take_no_more_than_what_they_give(what: str, an_image: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("what", "an_image"), BYTES_OF_AN_IMAGE.items())
+def test_uses_take_no_more_than_what_they_give(what: str, an_image: int, taken: dict[str, int]) -> None:
     """Bytes an image: of float32 it has 1,024, its code 128 and twice that as float64.
 
     So many images that a call's own objects, whose bytes differ from call to call by some ten thousand, are few beside.
     """
-    monkeypatch.setattr(chunks, "BYTES", 2**16)
-    few, many = (applied(photographs(count))[what] for count in (500, 4000))
-    few()
-    assert peak(many) - peak(few) < 3500 * an_image
+    assert taken[what] < 3500 * an_image
 
 
 def test_pictures_of_a_page_are_made_smaller_where_they_are_many_or_large() -> None:
