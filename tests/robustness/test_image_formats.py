@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from stacked import InputError
-from stacked.apps.compress import read
-from stacked.data.formats.image import at_own_size, decode_all
+from stacked.data.formats.image import decode_all
 from stacked.data.sources.folder import named_images
+from tests.helpers.image_readers import readers
 from tests.helpers.images import paint, quarters
 
 ROOT = Path(__file__).parents[2]
@@ -55,12 +55,7 @@ def test_the_content_of_another_format_is_refused_by_every_reader(kind: str, tmp
     path = tmp_path / "x.png"
     path.write_bytes(OTHERS[kind])
     began = time.process_time()
-    for reader in (
-        lambda: decode_all([path], 8, grey=False),
-        lambda: list(at_own_size([path], grey=True)),
-        lambda: named_images(tmp_path, 8, grey=True),
-        lambda: read(path, 3),
-    ):
+    for reader in readers(path):
         with pytest.raises(InputError) as error:
             reader()
         assert str(error.value).startswith(

@@ -16,11 +16,11 @@ from PIL import Image
 from stacked import InputError, StackSpec
 from stacked.apps.codec import Codec
 from stacked.apps.compress import main, read
-from stacked.data.formats.image import at_own_size, decode_all
+from stacked.data.formats.image import decode_all
 from stacked.data.formats.image_file import open_image
 from stacked.data.formats.truncated import load_whole
-from stacked.data.sources.folder import named_images
 from stacked.model.stack import build
+from tests.helpers.image_readers import readers
 from tests.helpers.images import chunk, png
 
 SIDE = 24
@@ -141,12 +141,7 @@ def test_data_that_end_early_are_refused_everywhere(name: str, tmp_path: Path) -
         read(path, 3)
     for share in (0.3, 0.6, 0.9):
         path.write_bytes(CUT[name](share))
-        for reader in (
-            lambda: decode_all([path], 8, grey=False),
-            lambda: list(at_own_size([path], grey=True)),
-            lambda: named_images(tmp_path, 8, grey=True),
-            lambda: read(path, 3),
-        ):
+        for reader in readers(path):
             with pytest.raises(InputError) as error:
                 reader()
             assert str(error.value).startswith(f"{path} cannot be read (image file is truncated")
