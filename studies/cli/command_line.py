@@ -180,6 +180,13 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         metavar="N",
         help="try N settings for each arm, compare them on validation images, and save the best for later runs with this --out",
     )
+    how.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --tune: N further trials for each arm, in narrower ranges around its best settings so far (0)",
+    )
     train = p.add_argument_group("optimisation")
     train.add_argument("--optimiser", type=str, default="adam", metavar="NAME", help="adam, adamw or sgd (adam)")
     train.add_argument("--lr", type=float, default=1e-2, metavar="X", help="peak learning rate (0.01)")

@@ -54,6 +54,7 @@ class Options:
     host: str = "127.0.0.1"
     dry_run: bool = False
     tune: int | None = None
+    refine: int = 0
     #: Options that were typed, as "--epochs"; the same values by default or typed are the same options.
     typed: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -92,10 +93,13 @@ def options(study: str, given: Namespace) -> Options:
         if values[name] is not None:
             whole(values[name], name)
     whole(values["jobs"], "jobs", most=MOST_JOBS)
-    need(
-        values["tune"] is None or values["tune"] <= MOST_TRIALS,
-        f"tune {values['tune']} is not allowed: give at most {MOST_TRIALS:,} trials",
-    )
+    whole(values["refine"], "refine", least=0)
+    for name in ("tune", "refine"):
+        need(
+            values[name] is None or values[name] <= MOST_TRIALS,
+            f"{name} {values[name]} is not allowed: give at most {MOST_TRIALS:,} trials",
+        )
+    need(values["tune"] or not values["refine"], "--refine continues --tune: give both")
     need(len(values["arms"]) > 0, "no arms to compare: give at least one")
     for name in values["arms"]:
         need(values["arms"].count(name) == 1, f"arm {name!r} is given twice: give it once")
@@ -155,4 +159,5 @@ def options(study: str, given: Namespace) -> Options:
         values["host"],
         values["dry_run"],
         values["tune"],
+        values["refine"],
     )

@@ -27,6 +27,15 @@ class LogRange:
         position = math.log(value / self.low) / math.log(self.high / self.low)
         return "low" if position < EDGE else "high" if position > 1 - EDGE else ""
 
+    def around(self, value: float) -> LogRange:
+        """Return a range of half the width (of the logarithm), centred on `value`; it may extend beyond this one."""
+        factor = (self.high / self.low) ** 0.25
+        return LogRange(float(f"{value / factor:.3g}"), float(f"{value * factor:.3g}"))
+
+    def joined(self, other: LogRange) -> LogRange:
+        """Return the smallest range that contains both."""
+        return LogRange(min(self.low, other.low), max(self.high, other.high))
+
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}, logarithmic"
 
@@ -59,6 +68,31 @@ class Among:
             return ""
         return "low" if value == self.values[0] else "high" if value == self.values[-1] else ""
 
+    def around(self, value: Any) -> Among:
+        """Return the number `value` and its neighbours, or all values if they are strings.
+
+        Beyond the smallest or largest number, the neighbour is in the same ratio as that on the other side; a whole number
+        stays whole, and is at least 1.
+        """
+        if isinstance(value, str) or len(self.values) < 2:
+            return self
+        at = self.values.index(value)
+        extended = (self._beyond(0, 1), *self.values, self._beyond(-1, -2))
+        return Among(tuple(dict.fromkeys(extended[at : at + 3])))
+
+    def _beyond(self, edge: int, neighbour: int) -> Any:
+        """Return the number beyond the one at index `edge`, which is itself if one of the two is 0."""
+        at_edge, inner = self.values[edge], self.values[neighbour]
+        if not at_edge or not inner:
+            return at_edge
+        number = at_edge * at_edge / inner
+        return max(1, round(number)) if isinstance(at_edge, int) else float(f"{number:.3g}")
+
+    def joined(self, other: Among) -> Among:
+        """Return the values of both, numbers in ascending order."""
+        values = dict.fromkeys([*self.values, *other.values])
+        return Among(tuple(values) if any(isinstance(value, str) for value in values) else tuple(sorted(values)))
+
     def __str__(self) -> str:
         return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in self.values)
 
@@ -68,6 +102,11 @@ class Among:
 Search: TypeAlias = Mapping[str, LogRange | Among | Times]
 #: The search space of an arm, as trials draw from it: `Search` with every `Times` replaced by its range.
 Space: TypeAlias = Mapping[str, LogRange | Among]
+
+
+def refined(space: Space, values: Mapping[str, Any]) -> Space:
+    """Return a space around these values: each range is centred on its value, also if that lies at the edge of the range."""
+    return {name: range_.around(values[name]) for name, range_ in space.items()}
 
 
 def sobol_points(fields: Sequence[str], trials: int, seed: int) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.util.serialization import flat
 from studies.cli.options import MOST_SEEDS
-from studies.design.search import Space, Times, sobol_points
+from studies.design.search import Space, Times, refined, sobol_points
 from studies.execution.job import Job, Row
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ MEASURES = ("recon_mse", "recon_fvu", "recon_sse", "probe_acc")
 class Trial(Job):
     """One trial of an arm.
 
-    number: from 0. values: the drawn values by field. space: the range of each field as text.
+    number: from 0. values: the drawn values by field. space: the range of each field as text. centre: id of the trial's run on
+    whose values the ranges are centred, empty for the search space of the study.
     """
 
     number: int = 0
     values: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, str] = field(default_factory=dict)
+    centre: str = ""
 
     @property
     def label(self) -> str:
@@ -108,14 +110,20 @@ class Trial(Job):
             "values": json.dumps(dict(self.values)),
             "space": self.drawn_from,
             "spec": to_json(self.spec),
+            "centre": self.centre,
         }
         row = {**row, "trial": self.number, **trial_columns}
         record.add_trial(self.given.out, row, self.arms)
         return row
 
 
-def plan_trials(study: TrainingStudy, given: Options, splits: Splits, threads: int) -> Iterator[Trial]:
-    """Yield the trials of all tuned arms by number, so that an interruption leaves about the same number of trials per arm."""
+def plan_trials(
+    study: TrainingStudy, given: Options, splits: Splits, threads: int, best: Mapping[str, Row] | None = None
+) -> Iterator[Trial]:
+    """Yield the trials of all tuned arms by number, so that an interruption leaves about the same number of trials per arm.
+
+    best: for each arm the row of its best trial so far; then the trials of `--refine` are planned, in ranges around its values.
+    """
     from stacked.data.stream import Order
     from stacked.spec.spec import LONGEST, Evaluation
     from studies.framework.compute_budget import budgets
@@ -124,11 +132,15 @@ def plan_trials(study: TrainingStudy, given: Options, splits: Splits, threads: i
     arms = [arm for arm in map(study.arm, given.arms) if is_tuned(study, arm, given.base)]
     every = [study.arm(name) for name in dict.fromkeys([*study.arm_names, *given.arms])]
     fields = list(dict.fromkeys(name for arm in every for name in search_space(study, arm, given.base)))
+    spaces = {arm.name: search_space(study, arm, given.base) for arm in arms}
+    first, count, seed = 0, given.tune or 0, TRIAL_SEED
+    if best is not None:
+        spaces = {arm: refined(space, json.loads(best[arm]["values"])) for arm, space in spaces.items()}
+        first, count, seed = count, given.refine, TRIAL_SEED + 1
     numbered = []
-    for number, point in enumerate(sobol_points(fields, given.tune or 0, TRIAL_SEED)):
+    for number, point in enumerate(sobol_points(fields, count, seed), start=first):
         for arm in arms:
-            space = search_space(study, arm, given.base)
-            values = {name: range_.at(point[name]) for name, range_ in space.items()}
+            values = {name: range_.at(point[name]) for name, range_ in spaces[arm.name].items()}
             tried = dataclasses.replace(arm, name=f"{arm.name}, trial {number}", policy=arm.policy_name)
             numbered.append((number, arm, values, tried.with_values(values)))
     arm_budgets = budgets(
@@ -168,7 +180,8 @@ def plan_trials(study: TrainingStudy, given: Options, splits: Splits, threads: i
             data=digest,
             number=number,
             values=values,
-            space={name: str(range_) for name, range_ in search_space(study, arm, given.base).items()},
+            space={name: str(range_) for name, range_ in spaces[arm.name].items()},
+            centre=best[arm.name]["run"] if best is not None else "",
         )
 
 

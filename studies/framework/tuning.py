@@ -15,12 +15,15 @@ from stacked.runtime.progress import say
 from stacked.util.atomic import write_atomically
 from stacked.util.checks import need
 from stacked.util.errors import InputError, Interrupted
+from studies.design.search import Space, refined
 from studies.execution.job import Row
 from studies.execution.pool import run_jobs
-from studies.framework.trials import TRIAL_SEED, plan_trials, search_space
+from studies.framework.trials import TRIAL_SEED, Trial, plan_trials, search_space
 from studies.statistics.trials import CHOICES, FILE, best, edges, load_choices, load_trials
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from stacked.data import Splits
     from stacked.spec import RunSpec
     from studies.cli.options import Options
@@ -45,7 +48,19 @@ def tune(
         not record.finished(given.out),
         f"{given.out} already holds runs, which read the test set; settings must be chosen before: give --tune another --out",
     )
-    trials = list(plan_trials(study, given, splits, threads))
+    yield from run_trials(study, given, splits, list(plan_trials(study, given, splits, threads)), stop)
+    if given.refine:
+        found = best_of_search(study, given)
+        yield from run_trials(study, given, splits, list(plan_trials(study, given, splits, threads, found)), stop)
+    record.sort_rows(given.out, study.arm_names)
+    choose(study, given.out, given.base)
+    print("\n".join(summary_lines(given.out)))
+
+
+def run_trials(
+    study: TrainingStudy, given: Options, splits: Splits, trials: Sequence[Trial], stop: Callable[[], bool]
+) -> Generator[None, None, None]:
+    """Run the trials that are missing and yield after each; raise Interrupted if `stop` returns True."""
     need(bool(trials), "--tune has nothing to tune: none of these arms has a search space; give other --arms")
     recorded, first_rows = recorded_rows(given.out) if (given.out / FILE).exists() else ({}, {})
     for trial in trials:  # reuse a trial with the same settings from an earlier search space
@@ -66,9 +81,27 @@ def tune(
         yield
     if stop():
         raise Interrupted("stopped as asked")
-    record.sort_rows(given.out, study.arm_names)
-    choose(study, given.out, given.base)
-    print("\n".join(summary_lines(given.out)))
+
+
+def best_of_search(study: TrainingStudy, given: Options) -> dict[str, Row]:
+    """Return the row of the best trial of each arm in the search space of the study; raise InputError if none finished."""
+    rows, found = load_trials(given.out), dict[str, Row]()
+    for arm in map(study.arm, given.arms):
+        space = search_space(study, arm, given.base)
+        if arm.tuned and space:
+            drawn = rows[rows["space"] == json.dumps({name: str(range_) for name, range_ in space.items()})]
+            found[arm.name] = best_row(study, given.out, drawn, arm.name).to_dict()
+    return found
+
+
+def best_row(study: TrainingStudy, out: Path, rows: pd.DataFrame, arm: str) -> pd.Series:
+    """Return the best of these trials of an arm; raise InputError if none finished."""
+    row = best(rows, arm, *tuning_measure(study, arm))
+    if row is None:
+        raise InputError(
+            f"no trial of arm {arm!r} finished: see the reasons in {out / FILE}, or widen its search space"
+        )
+    return row
 
 
 def recorded_rows(out: Path) -> tuple[dict[tuple[str, str], Row], dict[str, Row]]:
@@ -103,17 +136,27 @@ def choose(study: TrainingStudy, out: Path, base: RunSpec) -> None:
     )
     choices = {}
     for arm in dict.fromkeys(rows["arm"]):
-        measure, higher = tuning_measure(study, arm)
-        row = best(rows, arm, measure, higher)
-        if row is None:
-            raise InputError(
-                f"no trial of arm {arm!r} finished: see the reasons in {out / FILE}, or widen its search space"
-            )
+        row = best_row(study, out, rows, arm)
         values = json.loads(row["values"])
-        at_edge = edges(search_space(study, study.arm(arm), base), values)
+        at_edge = edges(tried_space(study, arm, base, rows), values)
         # "judged_by" is the stored key of the tuning measure
-        choices[arm] = {"judged_by": measure, "run": row["run"], "values": values, "edges": at_edge}
+        choices[arm] = {
+            "judged_by": tuning_measure(study, arm)[0],
+            "run": row["run"],
+            "values": values,
+            "edges": at_edge,
+        }
     write_atomically(out / CHOICES, json.dumps({"trials": most, "seed": TRIAL_SEED, "arms": choices}, indent=1) + "\n")
+
+
+def tried_space(study: TrainingStudy, arm: str, base: RunSpec, rows: pd.DataFrame) -> Space:
+    """Return the search space of an arm, extended by the ranges of its trials of `--refine`."""
+    space = tried = search_space(study, study.arm(arm), base)
+    centres = set(rows.loc[rows["arm"] == arm, "centre"]) - {""}
+    for centre in rows[rows["run"].isin(centres)].drop_duplicates("run").to_dict("records"):
+        around = refined(space, json.loads(centre["values"]))
+        tried = {name: range_.joined(around[name]) for name, range_ in tried.items()}  # type: ignore[arg-type]
+    return tried
 
 
 def chosen_values(out: Path) -> dict[str, dict[str, Any]]:
@@ -129,5 +172,5 @@ def summary_lines(out: Path) -> Sequence[str]:
         result = f"validation {choice['judged_by']} {row['valid/' + choice['judged_by']]:.5g}"
         lines.append(f"{arm}: {choice['values']} ({result})")
         for name, side in choice["edges"].items():
-            lines.append(f"  {name} is at the {side} edge of its range: widen the range for all arms and tune again")
+            lines.append(f"  {name} is at the {side} edge of its range: give --refine N, or widen the range for all arms and tune again")
     return [*lines, f"Later runs with --out {out} use these values."]

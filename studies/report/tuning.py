@@ -31,6 +31,7 @@ def tuning_note(out: Path) -> str:
     if not choices:
         return "Arms were not tuned for this record: all have the study's own settings, or the project's."
     trials = int(rows["arm"].value_counts().max())
+    searched = _searched(rows)
     text = (
         f"Each arm was tuned with {trials} trials; each trial is a row of [{FILE}]({FILE}). The settings of the trials are "
         "points of a Sobol sequence. A trial is trained with the budget of a run, and with a seed that no run of this record "
@@ -39,27 +40,36 @@ def tuning_note(out: Path) -> str:
         "without `--tune` reads them. “Best of k” is the expected best result of k trials: the mean over all subsets of k "
         "trials. Where it still improves much at the largest k, more trials may find better settings."
     )
-    shown = [k for k in SHOWN if k < trials] + [trials]
-    header = ["arm", "compared by", "failed trials", *(f"best of {k}" for k in shown), "chosen", "search space"]
+    if searched < trials:
+        text += (
+            f" The first {searched} trials of an arm are drawn from the search space of the study. The others (`--refine "
+            f"{trials - searched}`) are drawn from narrower ranges, each centred on the arm's best value of the first "
+            f"{searched}, also where that extends the search space. “Best of k” is of the first {searched}."
+        )
+    shown = [k for k in SHOWN if k < searched] + [searched]
+    header = ["arm", "compared by", "failed trials", *(f"best of {k}" for k in shown)]
+    header += [f"best of all {trials}"] * (searched < trials) + ["chosen", "search space"]
     lines = []
     for arm, choice in choices.items():
         measure, mine = choice["judged_by"], rows[rows["arm"] == arm]
-        expected = expected_best(
-            validation_results(rows, arm, measure, measure.endswith("_acc")).to_numpy(), measure.endswith("_acc")
-        )
+        higher = measure.endswith("_acc")
+        is_refined = mine["centre"] != ""
+        results = validation_results(rows, arm, measure, higher)
+        expected = list(expected_best(results[~is_refined].to_numpy(), higher)[[k - 1 for k in shown]])
+        expected += [results.max() if higher else results.min()] * (searched < trials)
         chosen = ", ".join(
             f"{_short(name)} {value}{' (at the edge)' if name in choice['edges'] else ''}"
             for name, value in choice["values"].items()
         )
-        spaces = {_short(name): within for space in mine["space"] for name, within in json.loads(space).items()}
+        spaces = [_ranges(mine[part]) for part in (~is_refined, is_refined) if part.any()]
         lines.append(
             [
                 arm,
                 f"validation {measure}",
                 str(int((mine["status"] != FINISHED).sum())),
-                *(f"{expected[k - 1]:.4g}" if math.isfinite(expected[k - 1]) else "–" for k in shown),
+                *(f"{value:.4g}" if math.isfinite(value) else "–" for value in expected),
                 chosen,
-                "; ".join(f"{name} {within}" for name, within in spaces.items()),
+                "; then ".join(spaces),
             ]
         )
     return f"{text}\n\n{markdown(header, lines)}"
@@ -74,18 +84,32 @@ def draw_tuning(out: Path) -> Figure | None:
 
     colours = arm_colours(list(choices))
     measures = list(dict.fromkeys(choice["judged_by"] for choice in choices.values()))
+    trials = int(rows["arm"].value_counts().max())
     figure = new_figure(3.6)
-    figure.suptitle("Expected best validation result by number of trials", x=0.01, ha="left")
+    refined = " (dotted: with the trials around the best)" if (rows["centre"] != "").any() else ""
+    figure.suptitle(f"Expected best validation result by number of trials{refined}", x=0.01, ha="left")
     panels = figure.subplots(1, len(measures), squeeze=False, width_ratios=[3, *[1] * (len(measures) - 1)])[0]
     for axes, name in zip(panels, measures, strict=True):
         labels = []
         share = name.endswith("_acc")
         for arm in [arm for arm, choice in choices.items() if choice["judged_by"] == name]:
-            values = expected_best(validation_results(rows, arm, name, share).to_numpy(), share) * (100 if share else 1)
+            results = validation_results(rows, arm, name, share) * (100 if share else 1)
+            values = expected_best(results[rows["centre"] == ""].to_numpy(), share)
             k = np.arange(1, len(values) + 1)
             axes.plot(
                 k[np.isfinite(values)], values[np.isfinite(values)], color=colours[arm], marker="o", markersize=2.5
             )
+            if len(results) > len(values):  # trials of --refine
+                best = results.max() if share else results.min()
+                axes.plot(
+                    [len(values), len(results)],
+                    [values[-1], best],
+                    color=colours[arm],
+                    ls=":",
+                    marker="o",
+                    markersize=2.5,
+                )
+                values = np.append(values, best)
             labels.append((float(values[-1]), arm, colours[arm]))
         drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()] or [np.array([])])
         if share:
@@ -95,8 +119,8 @@ def draw_tuning(out: Path) -> Figure | None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("trials")
         axes.set_title("accuracy, %" if share else name.replace("recon_", "").upper())
-        axes.set_xlim(0.7, len(k) * 1.02)
-        label_ends(axes, len(k) * 1.02, labels)
+        axes.set_xlim(0.7, trials * 1.02)
+        label_ends(axes, trials * 1.02, labels)
     return figure
 
 
@@ -136,6 +160,17 @@ def expected_best(values: NDArray[np.float64], higher: bool) -> NDArray[np.float
         used = weights > 0
         found.append(float((weights[used] * ordered[used]).sum()))
     return np.array(found)
+
+
+def _searched(rows: pd.DataFrame) -> int:
+    """Return the number of trials of each arm that are drawn from the search space of the study."""
+    return int(rows[rows["centre"] == ""]["arm"].value_counts().max())
+
+
+def _ranges(trials: pd.DataFrame) -> str:
+    """Return the ranges of the fields in these trials as text."""
+    ranges = {_short(name): within for space in trials["space"] for name, within in json.loads(space).items()}
+    return "; ".join(f"{name} {within}" for name, within in ranges.items())
 
 
 def _short(name: str) -> str:

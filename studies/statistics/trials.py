@@ -27,6 +27,7 @@ def load_trials(out: Path) -> pd.DataFrame:
     """Read trials.csv: one row for each trial, including failed ones; raises as `load_rows`, and for a duplicate trial."""
     path = out / FILE
     rows = load_table(path, _COLUMNS)
+    rows["centre"] = rows["centre"].fillna("").astype(str) if "centre" in rows else ""
     check_specs(path, rows)
     for row in rows.to_dict("records"):
         try:

@@ -21,7 +21,7 @@ from stacked.spec.growth import POLICIES
 from stacked.util.serialization import to_json
 from studies.cli.options import MOST_SEEDS, Options
 from studies.design.arms import Arm
-from studies.design.search import Among, LogRange, Times, sobol_points
+from studies.design.search import Among, LogRange, Times, refined, sobol_points
 from studies.framework import trials, tuning
 from studies.framework.compute_budget import cost_function
 from studies.framework.plan import plan, tuned_settings
@@ -101,6 +101,25 @@ def test_ranges_hold_what_they_draw() -> None:
     assert [size.edge(value) for value in (16, 32, 64)] == ["low", "", "high"]
     assert Among(("cosine", "onecycle")).edge("cosine") == ""
     assert edges({"a.rate": rate, "a.size": size}, {"a.rate": 0.01, "a.size": 16, "gone": 1}) == {"a.size": "low"}
+
+
+def test_ranges_around_a_value_are_narrower_and_extend_beyond_the_edge() -> None:
+    rate, size = LogRange(1e-3, 1e-1), Among((8, 16, 64))
+    assert rate.around(0.01) == LogRange(0.00316, 0.0316)
+    assert rate.around(0.1) == LogRange(0.0316, 0.316)
+    assert [size.around(value) for value in (8, 16, 64)] == [
+        Among((4, 8, 16)),
+        Among((8, 16, 64)),
+        Among((16, 64, 256)),
+    ]
+    assert Among((1, 2)).around(1) == Among((1, 2))  # a batch has an image at least
+    assert Among((0.0, 0.1)).around(0.0) == Among((0.0, 0.1))
+    assert Among((0.1, 0.2)).around(0.2) == Among((0.1, 0.2, 0.4))
+    names = Among(("cosine", "onecycle"))
+    assert names.around("cosine") == names.joined(names) == names
+    assert rate.joined(rate.around(0.1)) == LogRange(0.001, 0.316)
+    assert size.joined(size.around(8)) == Among((4, 8, 16, 64))
+    assert refined({"a": rate, "b": size}, {"a": 0.1, "b": 16}) == {"a": LogRange(0.0316, 0.316), "b": size.around(16)}
 
 
 def test_places_are_the_same_whenever_and_however_many_are_drawn() -> None:
@@ -245,6 +264,53 @@ def test_what_a_wider_space_draws_again_counts_and_is_not_made_again(tmp_path: P
     for _, pair in twice.groupby("run"):
         assert len(pair) == pair["space"].nunique() == 2
         assert pair["seconds"].nunique() == pair["valid/recon_mse"].nunique() == 1
+
+
+@pytest.mark.slow
+def test_further_trials_are_drawn_around_the_best_of_each_arm(tmp_path: Path, splits: Splits) -> None:
+    options_, out = given(tmp_path, arms=("greedy+finetune", "joint", "random"), tune=3, refine=2), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        tune(TOY, options_, splits, lambda: (out / "trials.csv").exists() and len(load_trials(out)) == 8)
+    tune(TOY, options_, splits)  # continues
+    tune(TOY, options_, splits)  # nothing is left to do
+    rows = load_trials(out)
+    assert set(rows["arm"].value_counts()) == {5}
+    for arm, choice in load_choices(out).items():
+        mine = rows[rows["arm"] == arm].sort_values("trial")
+        first, later = mine.iloc[:3], mine.iloc[3:]
+        assert list(mine["trial"]) == [0, 1, 2, 3, 4]
+        assert set(first["centre"]) == {""}
+        centre = first.loc[first["valid/recon_mse"].idxmin()]
+        assert set(later["centre"]) == {centre["run"]}
+        space = trials.search_space(TOY, TOY.arm(arm), BASE)
+        around = refined(space, json.loads(centre["values"]))
+        assert [json.loads(one) for one in later["space"]] == [
+            {name: str(within) for name, within in around.items()}
+        ] * 2
+        for values in map(json.loads, later["values"]):
+            assert around["optimisation.lr"].low <= values["optimisation.lr"] <= around["optimisation.lr"].high  # type: ignore[union-attr]
+            assert values["optimisation.batch_size"] in around["optimisation.batch_size"].values  # type: ignore[union-attr]
+        assert choice["run"] == mine.loc[mine["valid/recon_mse"].idxmin(), "run"]
+        tried = tuning.tried_space(TOY, arm, BASE, rows)
+        assert choice["edges"] == edges(tried, choice["values"])
+        assert tried["optimisation.lr"].high >= around["optimisation.lr"].high  # type: ignore[union-attr]
+    note = tuning_note(out)
+    assert "Each arm was tuned with 5 trials" in note
+    assert "The first 3 trials of an arm are drawn from the search space" in note
+    assert "| best of 3 | best of all 5 |" in note
+    joint = rows[rows["arm"] == "joint"]["valid/recon_mse"]
+    assert f"| {joint.min():.4g} | lr" in note
+    figure = draw_tuning(out)
+    assert figure is not None
+    assert {int(np.max(line.get_xdata())) for line in figure.axes[0].get_lines()} == {3, 5}
+
+
+def test_refining_continues_tuning() -> None:
+    with pytest.raises(InputError, match="--refine continues --tune: give both"):
+        LAYERWISE.given(["--refine", "2"])
+    with pytest.raises(InputError, match=r"refine -1 is not allowed"):
+        LAYERWISE.given(["--tune", "2", "--refine", "-1"])
+    assert LAYERWISE.given(["--tune", "2", "--refine", "3"]).refine == 3
 
 
 def test_settings_are_chosen_before_the_test_set_is_read(tmp_path: Path, splits: Splits) -> None:
