@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -188,7 +189,7 @@ def build(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
 def empty_stack(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
     """Return the stack of a spec on the device "meta", without memory for weights; InputError as in `build`."""
     with torch.device("meta"):
-        return build(spec, input_shape)
+        return build(replace(spec, init="torch", gain=1.0), input_shape)  # other weights would be drawn on the CPU
 
 
 def check_size(spec: StackSpec, input_shape: Shape) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,9 +13,10 @@ import torch
 from torch import nn
 
 from stacked import AutoEncoder224, InputError, StackedAutoencoder, StackSpec
-from stacked.model.stack import build
+from stacked.model.stack import build, empty_stack
 from stacked.stages.conv import Conv
 from stacked.stages.dense import Dense
+from stacked.stages.initialise import INITS
 
 
 class Plain(nn.Module):
@@ -241,3 +243,14 @@ def test_is_an_ordinary_module() -> None:
 def test_images_too_small_are_refused() -> None:
     with pytest.raises(InputError, match=r"images of 28 x 28 pixels are too small for 5 conv stages.* 32 x 32"):
         build(StackSpec.of("conv", 1, 2, 3, 4, 5), (1, 28, 28))
+
+
+@pytest.mark.parametrize("init", sorted(INITS))
+def test_an_empty_stack_has_the_shapes_of_a_stack_and_draws_nothing(init: str) -> None:
+    spec = replace(StackSpec.of("dense", 20, 10), init=init, gain=2.0)
+    shapes = {name: value.shape for name, value in build(spec, (1, 8, 8)).state_dict().items()}
+    before = torch.get_rng_state()
+    empty = empty_stack(spec, (1, 8, 8))
+    assert torch.equal(torch.get_rng_state(), before)  # a draw would take memory, as much as the weights
+    assert {name: value.shape for name, value in empty.state_dict().items()} == shapes
+    assert all(value.is_meta for value in empty.state_dict().values())
