@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,9 +47,7 @@ class Content(NamedTuple):
         blocks = sum(dict(stage.options).get("blocks", 1) for stage in self.spec.stages)
         few = blocks <= len(self.tensors) + FEW
         need(few, f"its stack has {blocks:,} blocks, and the file has only {len(self.tensors):,} tensors")
-        return empty_stack(
-            replace(self.spec, init="torch", gain=1.0), self.shape
-        )  # the initial weights are replaced by those of the file
+        return empty_stack(self.spec, self.shape)
 
     def fill(self, module: nn.Module, prefix: str = "") -> None:
         """Load the tensors whose names begin with `prefix` into a module on the meta device; ValueError if they do not fit.
