@@ -305,6 +305,16 @@ def test_further_trials_are_drawn_around_the_best_of_each_arm(tmp_path: Path, sp
     assert {int(np.max(line.get_xdata())) for line in figure.axes[0].get_lines()} == {3, 5}
 
 
+def test_trials_continue_a_table_of_before_the_column_centre(tmp_path: Path) -> None:
+    older = rows_of(joint=[0.3, 0.2])
+    older.to_csv(tmp_path / "trials.csv", index=False)
+    for row in rows_of(joint=[0.3, 0.2, 0.1, 0.4]).iloc[2:].to_dict("records"):
+        record.add_trial(tmp_path, {**row, "centre": older["run"][1]})
+    rows = load_trials(tmp_path)
+    assert list(rows["centre"]) == ["", "", older["run"][1], older["run"][1]]
+    assert list(rows["valid/recon_mse"]) == [0.3, 0.2, 0.1, 0.4]
+
+
 def test_refining_continues_tuning() -> None:
     with pytest.raises(InputError, match="--refine continues --tune: give both"):
         LAYERWISE.given(["--refine", "2"])
