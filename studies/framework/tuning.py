@@ -172,5 +172,7 @@ def summary_lines(out: Path) -> Sequence[str]:
         result = f"validation {choice['judged_by']} {row['valid/' + choice['judged_by']]:.5g}"
         lines.append(f"{arm}: {choice['values']} ({result})")
         for name, side in choice["edges"].items():
-            lines.append(f"  {name} is at the {side} edge of its range: give --refine N, or widen the range for all arms and tune again")
+            lines.append(
+                f"  {name} is at the {side} edge of its range: give --refine N, or widen the range for all arms and tune again"
+            )
     return [*lines, f"Later runs with --out {out} use these values."]

@@ -27,7 +27,7 @@ from studies.record.samples import write_arrays
 from studies.record.table_file import Table
 from studies.statistics.reading import json_object
 from studies.statistics.rows import curves_so_far, rows_so_far
-from studies.statistics.trials import FILE, load_trials
+from studies.statistics.trials import FILE, stored_trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ def _rows(out: Path) -> pd.DataFrame | None:
 def _table(path: Path) -> Table:
     """Return the table of a path; a process keeps one object for each path, which knows what it has read."""
     if path.name == FILE:
-        return Table(path, lambda path: load_trials(path.parent), key=("run", "space"), sort_by="trial")
+        return Table(path, lambda path: stored_trials(path.parent), key=("run", "space"), sort_by="trial")
     return Table(path, lambda path: {"runs.csv": rows_so_far, "curves.csv": curves_so_far}[path.name](path.parent))
 
 

@@ -101,8 +101,7 @@ class Table:
 
     def _reset(self, rows: pd.DataFrame, content: bytes) -> None:
         self._clear()
-        self.head = content[: content.find(b"\n") + 1]
-        self.columns = next(csv.reader([self.head.decode("utf-8-sig")]), [])  # a reader may add columns to an older file
+        self.columns, self.head = list(rows), content[: content.find(b"\n") + 1]
         self._register(rows.to_dict("records"), len(content), content)
 
     def _register(self, rows: Any, size: int, added: bytes) -> None:

@@ -24,10 +24,18 @@ _COLUMNS = ("trial", "run", "arm", "seed", "status", "values", "space", "spec")
 
 
 def load_trials(out: Path) -> pd.DataFrame:
-    """Read trials.csv: one row for each trial, including failed ones; raises as `load_rows`, and for a duplicate trial."""
+    """Read trials.csv: one row for each trial, including failed ones; raises as `load_rows`, and for a duplicate trial.
+
+    The column `centre` is empty in records of before it existed, whose trials are all drawn from the search space of the study.
+    """
+    rows = stored_trials(out)
+    return rows if "centre" in rows else rows.assign(centre="")
+
+
+def stored_trials(out: Path) -> pd.DataFrame:
+    """Read trials.csv as `load_trials`, with the columns of the file only."""
     path = out / FILE
     rows = load_table(path, _COLUMNS)
-    rows["centre"] = rows["centre"].fillna("").astype(str) if "centre" in rows else ""
     check_specs(path, rows)
     for row in rows.to_dict("records"):
         try:
