@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from stacked.apps.estimator import StackedAutoencoderTransformer as StackedAutoencoderTransformer
     from stacked.apps.map_page import map_page as map_page
     from stacked.cost.forecast import estimate_cost as estimate_cost
+    from stacked.model.classifier import Classifier as Classifier
+    from stacked.model.classifier import load_classifier as load_classifier
     from stacked.model.encoder import load_encoder as load_encoder
     from stacked.model.stack import AutoEncoder224 as AutoEncoder224
     from stacked.model.stack import StackedAutoencoder as StackedAutoencoder
@@ -34,6 +36,7 @@ _HOME = {
     "AutoEncoder224": "stacked.model.stack",
     "Budget": "stacked.spec",
     "Classification": "stacked.spec",
+    "Classifier": "stacked.model.classifier",
     "Codec": "stacked.apps.codec",
     "DataSpec": "stacked.spec",
     "Denoiser": "stacked.apps.denoise",
@@ -46,6 +49,7 @@ _HOME = {
     "StackedAutoencoder": "stacked.model.stack",
     "StackedAutoencoderTransformer": "stacked.apps.estimator",
     "StageSpec": "stacked.spec",
+    "load_classifier": "stacked.model.classifier",
     "load_encoder": "stacked.model.encoder",
     "map_page": "stacked.apps.map_page",
     "estimate_cost": "stacked.cost.forecast",
@@ -57,6 +61,7 @@ __all__ = [
     "AutoEncoder224",
     "Budget",
     "Classification",
+    "Classifier",
     "Codec",
     "DataSpec",
     "Denoiser",
@@ -70,6 +75,7 @@ __all__ = [
     "StackedAutoencoderTransformer",
     "StageSpec",
     "estimate_cost",
+    "load_classifier",
     "load_encoder",
     "map_page",
     "pretrain",

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,6 +21,7 @@ from torch.utils.flop_counter import flop_registry
 
 from stacked.components.optim import OPTIMISERS
 from stacked.cost.live_bytes import LiveBytes
+from stacked.model.classifier import build_head
 from stacked.model.stack import StackedAutoencoder, next_stage
 from stacked.spec import Optimisation, StackSpec
 from stacked.spec.growth import Phase
@@ -48,6 +49,10 @@ VIEWS = frozenset(
 )
 #: the beginning of the names of operations that compute attention in one kernel
 ATTENTION = "_scaled_dot_product"
+
+#: kind and width of a head, as `build_head` takes them
+Head: TypeAlias = tuple[str, int]
+LINEAR: Head = ("linear", 0)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,13 @@ class DryRunUpdate:
     """Updates of `phase` on random examples, which change the stack."""
 
     def __init__(
-        self, stack: StackedAutoencoder, phase: Phase, config: Optimisation, batch_size: int, classes: int = 0
+        self,
+        stack: StackedAutoencoder,
+        phase: Phase,
+        config: Optimisation,
+        batch_size: int,
+        classes: int = 0,
+        head: Head = LINEAR,
     ) -> None:
         self.stack, self.phase, self.config, self.batch_size = (
             stack.learn_only(*phase.trainable).train(),
@@ -102,7 +113,7 @@ class DryRunUpdate:
             config,
             batch_size,
         )
-        self.objective = PhaseLoss(stack, phase, config, classes=classes)
+        self.objective = PhaseLoss(stack, phase, config, head=head_of(stack, phase, classes, head))
         groups = parameter_groups(stack, phase, config, list(self.objective.parameters()))
         self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
 
@@ -168,18 +179,39 @@ def _fake_stages(spec: StackSpec, shape: Shape) -> tuple[FakeTensorMode, list[St
     return FakeTensorMode(allow_non_fake_inputs=True), []
 
 
-def update(spec: StackSpec, shape: Shape, phase: Phase, config: Optimisation, batch: int, classes: int = 0) -> Work:
+def head_of(stack: StackedAutoencoder, phase: Phase, classes: int, head: Head) -> nn.Module | None:
+    """Return a head of a phase that learns labels, else None."""
+    values = torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel()
+    return build_head(values, classes, *head) if phase.target == "labels" else None
+
+
+def update(
+    spec: StackSpec,
+    shape: Shape,
+    phase: Phase,
+    config: Optimisation,
+    batch: int,
+    classes: int = 0,
+    head: Head = LINEAR,
+) -> Work:
     """Return the work of an update of `phase`, without the frozen stages: forward and backward pass, and optimiser step."""
     with fake_stack(spec, shape, phase.depth) as stack:
-        return DryRunUpdate(stack, phase, config, batch, classes).work()
+        return DryRunUpdate(stack, phase, config, batch, classes, head).work()
 
 
 def recalibration(
-    spec: StackSpec, shape: Shape, phase: Phase, config: Optimisation, batch: int, classes: int = 0
+    spec: StackSpec,
+    shape: Shape,
+    phase: Phase,
+    config: Optimisation,
+    batch: int,
+    classes: int = 0,
+    head: Head = LINEAR,
 ) -> Work:
     """Return the work of recalibrating the running statistics of `phase` on one batch."""
     with fake_stack(spec, shape, phase.depth) as stack, torch.no_grad():
-        objective = PhaseLoss(stack.learn_only(*phase.trainable).train(), phase, config, classes=classes)
+        stack.learn_only(*phase.trainable).train()
+        objective = PhaseLoss(stack, phase, config, head=head_of(stack, phase, classes, head))
         read = examples(stack, phase, batch)
         return Work(tuple(operations_of(lambda: objective.loss_per_example(*read))))
 

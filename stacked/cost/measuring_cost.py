@@ -15,7 +15,7 @@ from stacked.evaluation.classify import classifier_phase, classifier_updates
 from stacked.evaluation.evaluate import PROBED
 from stacked.evaluation.probes import PROBE_ITERATIONS
 from stacked.model.stack import empty_stack
-from stacked.spec import Classification, Optimisation, RunSpec, StackSpec
+from stacked.spec import Classification, RunSpec, StackSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
 from stacked.util.chunks import chunks
@@ -66,13 +66,14 @@ def classifier_cost(
 ) -> tuple[Phase, PhaseCost]:
     """Return the phase in which a classifier is fine-tuned with so many labels at one learning rate, and its cost."""
     per_epoch = Order(labels, config.batch_size, 0).updates_per_epoch
-    phase = classifier_phase(stack.depth, classifier_updates(config, per_epoch))
-    return phase, phase_cost(as_classifier(stack, config), shape, phase, labels, classes)
+    phase = classifier_phase(stack.depth, classifier_updates(config, per_epoch), config)
+    head = (config.head, config.head_width)
+    return phase, phase_cost(as_classifier(stack, config), shape, phase, labels, classes, head)
 
 
 def as_classifier(stack: StackSpec, config: Classification) -> RunSpec:
     """Return a spec that trains as classifiers on this stack are fine-tuned."""
-    return RunSpec(policy="supervised", stack=stack, optimisation=Optimisation(batch_size=config.batch_size))
+    return RunSpec(policy="supervised", stack=stack, optimisation=config.optimisation(config.lrs[0]))
 
 
 class Timed:

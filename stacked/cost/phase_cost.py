@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from stacked.cost.fake_execution import Work, encoding, recalibration, update
+from stacked.cost.fake_execution import LINEAR, Head, Work, encoding, recalibration, update
 from stacked.model.stack import empty_stack
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
@@ -76,8 +76,13 @@ class PhaseCost:
 
 
 @own_settings()
-def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: int = 0) -> PhaseCost:
-    """Return the cost of `phase` in a run of `spec` on so many `images` of `shape` [C, H, W], with so many `classes`."""
+def phase_cost(
+    spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: int = 0, head: Head = LINEAR
+) -> PhaseCost:
+    """Return the cost of `phase` in a run of `spec` on so many `images` of `shape` [C, H, W].
+
+    classes, head: number of classes, and kind and width of the head, of a phase that learns labels.
+    """
     config, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size, images)
     kind, alike = kind_of(phase, config), like(config)
     empty = _empty(stack, tuple(shape))
@@ -87,9 +92,9 @@ def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: 
         phase.updates,
         images,
         size,
-        _update(stack, tuple(shape), kind, alike, size, classes),
+        _update(stack, tuple(shape), kind, alike, size, classes, head),
         _encoding(stack, tuple(shape), phase.input_depth, size) if phase.input_depth else Work(()),
-        _recalibration(stack, tuple(shape), kind, alike, size, classes) if again else Work(()),
+        _recalibration(stack, tuple(shape), kind, alike, size, classes, head) if again else Work(()),
         again,
         choose_cache(phase.input_depth, values, images, phase.updates, size),
     )

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from stacked.data import Split, Splits
 from stacked.evaluation import evaluate
-from stacked.evaluation.classify import fine_tuned
+from stacked.evaluation.classify import accuracy
 from stacked.evaluation.evaluate import spread
 from stacked.evaluation.label_rows import LabelRows
 from stacked.evaluation.probes import linear_probe
+from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
-from stacked.spec import Classification
 from stacked.training.codes import Images
 from stacked.util.errors import Diverged
 
@@ -33,12 +33,10 @@ def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> Non
         raise Diverged(f"the {split} images' reconstruction from depth {depth} has an error of {errors.mse}")
 
 
-def measured(
-    stack: StackedAutoencoder, splits: Splits, labels: LabelRows, config: Classification, seed: int
-) -> dict[str, float]:
-    """Return the final metrics, which are not used for training or selection.
+def measured(stack: StackedAutoencoder, splits: Splits, labels: LabelRows) -> dict[str, float]:
+    """Return the final metrics of a stack, which are not used for training or selection.
 
-    labels: the rows that probes and classifiers use. config, seed: of the classifiers.
+    labels: the rows that probes use.
     """
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     selected = evaluate.reconstruction(stack, valid.images)
@@ -62,24 +60,9 @@ def measured(
         )
     found["probe_acc"] = found[f"probe_acc_depth{depth}"]
 
-    for rows in labels.classifiers:
-        if len(rows.train) < len(labels.learned):
-            continue  # fewer labels than the encoder was trained with would not be honest
-        tuned = fine_tuned(
-            stack,
-            (Images(train.images, rows=rows.train), train.labels[rows.train]),
-            (Images(valid.images, rows=rows.valid), valid.labels[rows.valid]),
-            (tested, test_labels),
-            len(splits.classes),
-            config,
-            seed,
-        )
-        name = "all" if rows.budget is None else str(rows.budget)
-        found |= {
-            f"classifier_acc_{name}": tuned.accuracy,
-            f"classifier_valid_acc_{name}": tuned.valid_accuracy,
-            f"classifier_lr_{name}": tuned.lr,
-            f"classifier_updates_{name}": tuned.updates,
-            f"classifier_valid_labels_{name}": len(rows.valid),
-        }
     return found
+
+
+def tested_accuracy(classifier: Classifier, splits: Splits) -> float:
+    """Return the accuracy of a classifier on the labelled test images."""
+    return accuracy(classifier, *labelled(splits.test))

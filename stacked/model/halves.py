@@ -74,23 +74,27 @@ class Encoder(Half):
         return not fixed and shape[0] == self.input_shape[0] and min(shape[1:]) > 0
 
     @own_settings()
-    @torch.no_grad()
     def encode(self, images: Pixels) -> Tensor:
         """Return the codes [N, ...] of images [N, C, H, W], a tensor or NumPy array of uint8 or of floats on a scale of 0 to 1.
 
         It encodes in eval mode, without gradients and in batches, on the device of the encoder, and returns the codes on the CPU.
         Raises InputError for other types, shapes and scales.
         """
-        found = scaled_images(images, "cannot be encoded")
+        return self.through(self, images, "cannot be encoded")
+
+    @torch.no_grad()
+    def through(self, module: nn.Module, images: Pixels, cannot: str) -> Tensor:
+        """Return the outputs [N, ...] of a module that begins with this encoder; arguments and errors as in `encode`."""
+        found = scaled_images(images, cannot)
         weight = next(self.parameters(), torch.zeros(0))
         self._check(torch.empty(found.shape, device="meta"))
         values = max(map(math.prod, shapes(self._stages, tuple(found.shape[1:]))))
-        was_training, codes = self.training, []
-        self.eval()
+        was_training, outputs = module.training, []
+        module.eval()
         try:
             for index in chunks(len(found), values, BATCH):
-                part = floats_of(found[index], "cannot be encoded", MOST)
-                codes.append(self(part.to(weight.device, weight.dtype)).cpu())
+                part = floats_of(found[index], cannot, MOST)
+                outputs.append(module(part.to(weight.device, weight.dtype)).cpu())
         finally:
-            self.train(was_training)
-        return torch.cat(codes) if codes else torch.zeros(0)
+            module.train(was_training)
+        return torch.cat(outputs) if outputs else torch.zeros(0)

@@ -48,6 +48,11 @@ class Saved:
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it was written while a classifier was fine-tuned, after all phases, each of which counts as a phase."""
+        return "classifier" in self.state
+
 
 class Checkpoints:
     """The checkpoints of one run, in its work folder (None: no checkpoints are written).

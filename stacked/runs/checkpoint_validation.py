@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stacked.components.optim import OPTIMISERS
+from stacked.evaluation.classify import FineTuning
 from stacked.evaluation.curves import State
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Saved
@@ -73,8 +74,9 @@ def restore_stack(saved: Saved, stack: StackedAutoencoder) -> State:
         own = {name: value for name, value in saved.tensors.items() if name.startswith("stages.")}
         same_kind(own, stack.state_dict())
         need(saved.update > 0 or own.keys() == saved.tensors.keys(), "it has tensors of a checkpoint inside a phase")
-        need(("training" in saved.state) == (saved.update > 0), "it lacks the state of training inside a phase")
-        state = State.of({name: value for name, value in saved.state.items() if name != "training"})
+        inside = {"training", "classifier"} & saved.state.keys()
+        need(len(inside) == (saved.update > 0), "it lacks the state of training inside a phase")
+        state = State.of({name: value for name, value in saved.state.items() if name not in inside})
     stack.load_state_dict(own)
     return state
 
@@ -136,6 +138,42 @@ def check_training(training: Training, tensors: Tensors, state: TrainingState) -
         for key, own in expected.items()
     }
     same_kind(found, like)
+
+
+@dataclass(frozen=True)
+class FineTuningState:
+    """The plain values of `FineTuning.state` in a checkpoint inside the fine-tuning of a classifier."""
+
+    training: dict[str, Any]
+    rate: int
+    best: tuple[float, float, int] | None
+    waited: int
+    best_of_rate: float
+    updates_made: int
+    recalibrations: int
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "waited", "updates_made", "recalibrations"):
+            whole(getattr(self, name), name, 0)
+
+
+def restore_fine_tuning(saved: Saved, tuning: FineTuning) -> None:
+    """Resume the fine-tuning of a classifier; InputError, before anything is changed, if the checkpoint does not fit it."""
+    tensors = without_prefix("classifier/", saved.tensors)
+    with fitting(saved):
+        plain = saved.state["classifier"]
+        state = from_dict(FineTuningState, plain)
+        need(state.rate < len(tuning.config.lrs), f"it has learning rate number {state.rate}")
+        training = from_dict(TrainingState, state.training | {"updates": tuning.updates})
+        need(saved.update == state.rate * tuning.updates + training.update, f"it is of update {saved.update}")
+        groups = {name.partition("/")[0] for name in tensors}
+        need(groups <= {"training", "trained", "kept"}, f"it has tensors of {', '.join(sorted(groups))}")
+        kept = without_prefix("kept/", tensors)
+        need(bool(kept) == (state.best is not None), "it has a best classifier or its accuracy, and not both")
+        same_kind(kept, tuning.classifier.state_dict() if kept else {})
+        same_kind(without_prefix("trained/", tensors), tuning.training.stack.state_dict())
+        check_training(tuning.training, without_prefix("training/", tensors), training)
+    tuning.restore(tensors, plain)
 
 
 def optimiser_keys(config: Optimisation) -> dict[str, bool]:

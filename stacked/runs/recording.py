@@ -46,7 +46,8 @@ class Recording(TrainingHooks):
         self.stack, self.spec, self.phases, self.classes = stack, spec, phases, classes
         self.curves, self.state, self.checkpoints = curves, curves.state, checkpoints
         self.saved = saved
-        self.training_state = training_state(saved) if saved and saved.update else None
+        is_inside = saved is not None and saved.update > 0 and not saved.is_classifier
+        self.training_state = training_state(saved) if saved and is_inside else None
         self.done = self.state.updates - (self.training_state.update if self.training_state else 0)
 
     def is_inside(self, number: int) -> bool:

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ from stacked.data.stream import Order
 from stacked.evaluation.curves import Curves, State
 from stacked.evaluation.final_metrics import measured
 from stacked.evaluation.pictures import pictures
+from stacked.model.classifier import Classifier
 from stacked.model.encoder import save_encoder
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.check import check as check
 from stacked.runs.checkpoint import Checkpoints, phase_path
 from stacked.runs.checkpoint_validation import phase_of, restore_stack
+from stacked.runs.classifiers import SupervisedEnd
 from stacked.runs.recording import Recording
 from stacked.runtime.determinism import is_strict
 from stacked.runtime.environment import device_of, environment
@@ -42,12 +44,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: the trained stack, its row and curve as plain values, and the arrays of its pictures."""
+    """A finished run: the trained stack, its row and curve as plain values, the arrays of its pictures, and its classifiers.
+
+    classifiers: the fine-tuned classifier of each label budget, by its number of labels as text, or "all".
+    """
 
     stack: StackedAutoencoder
     row: dict[str, Any]
     curve: list[dict[str, Any]]
     samples: dict[str, NDArray[Any]]
+    classifiers: dict[str, Classifier] = field(default_factory=dict)
 
 
 @own_settings()
@@ -84,10 +90,10 @@ def run(
 
     splits: the data (None: they are loaded). arm: recorded name (default: the policy). device: device to train on. codes:
     "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
-    trained encoder (see `load_encoder`); a run resumes from the checkpoints in it, and ends as if it had not been
-    interrupted. tracker: where the run is logged (default: nowhere). checkpoint_every: updates between checkpoints inside a
-    phase (default: by time, so that they take at most 2 % of the run time). stop: called after every update; the run ends if it
-    returns True. Its progress is shown inside the context `stacked.runtime.progress.shown`.
+    trained encoder (see `load_encoder`) and the classifiers (see `load_classifier`); a run resumes from the checkpoints in it,
+    and ends as if it had not been interrupted. tracker: where the run is logged (default: nowhere). checkpoint_every: updates
+    between checkpoints inside a phase (default: by time, so that they take at most 2 % of the run time). stop: called after every
+    update; the run ends if it returns True. Its progress is shown inside the context `stacked.runtime.progress.shown`.
 
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
     or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
@@ -113,7 +119,8 @@ def run(
     saved = checkpoints.newest()
     stack, state = StackedAutoencoder(splits.image_shape), State()
     if saved:
-        grow(stack, spec, phase_of(saved, phases).depth, torch_device)
+        depth = spec.stack.depth if saved.is_classifier else phase_of(saved, phases).depth
+        grow(stack, spec, depth, torch_device)
         state = restore_stack(saved, stack)
     need(
         state.data in ("", splits.digest),
@@ -159,11 +166,14 @@ def run(
         codes=codes,
         every=spec.evaluation.every,
     )
-    if not phases:
+    if not phases and not state.curve:
         curves.record_untrained(stack)
     curves.record_final_picture(stack)
 
-    found = measured(stack, splits, checked.labels, spec.classification, spec.seed)
+    found = measured(stack, splits, checked.labels)
+    end = SupervisedEnd(stack, spec, splits, checked.labels, state, checkpoints, saved, tracker, len(phases))
+    classifiers, classified = end.fine_tune()
+    found |= classified
     final = {f"final/{name}": value for name, value in found.items()}
     # step 0, so that MLflow shows a bar instead of a one-point line
     tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=0)
@@ -195,4 +205,4 @@ def run(
     }
     checkpoints.clear()
     curve = [{"run": spec.id, "arm": row["arm"], "seed": spec.seed, **point} for point in state.curve]
-    return Result(stack.eval(), row, curve, pictures(stack, splits))
+    return Result(stack.eval(), row, curve, pictures(stack, splits), classifiers)

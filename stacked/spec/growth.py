@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from stacked.util.errors import InputError
 
+#: The most epochs or updates: more than any run can reach, and few enough for their updates to be exact integers in a float.
+LONGEST = 10**9
+
 
 @dataclass(frozen=True)
 class Phase:

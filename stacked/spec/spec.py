@@ -13,14 +13,13 @@ from stacked import data
 from stacked.data.formats.image import WHITE
 from stacked.spec.architecture import StackSpec as StackSpec
 from stacked.spec.architecture import StageSpec as StageSpec
+from stacked.spec.classification import Classification as Classification
+from stacked.spec.growth import LONGEST as LONGEST
 from stacked.spec.growth import POLICIES, Phase, Updates
 from stacked.spec.optimisation import Optimisation as Optimisation
 from stacked.util.checks import choice, need, positive, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict, omit_if_default, parsed, take_python_values, to_json
-
-#: The most epochs or updates: more than any run can reach, and few enough for their updates to be exact integers in a float.
-LONGEST = 10**9
 
 
 @dataclass(frozen=True)
@@ -127,49 +126,6 @@ class Evaluation:
         whole(self.until, "until", 0, LONGEST)
         for name in ("every", "images", "probe_every", "probe_images", "probe_labels"):
             whole(getattr(self, name), name, most=LONGEST)
-
-
-@dataclass(frozen=True)
-class Classification:
-    """The fine-tuned classifier: label budgets (None: all labels) and the grid of settings searched on the validation split.
-
-    Each learning rate in `lrs` is used to train with Adam on batches of at most `batch_size`, for `updates` updates or `epochs`
-    epochs, whichever is more. Accuracy on labelled validation images is measured `checks` times, and the best result is kept.
-
-    images: the most validation images used for this. selection: "budget": a budget of n labels uses at most n validation
-    images too; "images": every budget uses as many as there are (the protocol of specs that do not name one).
-    """
-
-    labels: tuple[int | None, ...] = (100, 1000, None)
-    lrs: tuple[float, ...] = (1e-3, 3e-3)
-    updates: int = 150
-    epochs: float = 1.0
-    batch_size: int = 128
-    checks: int = 5
-    images: int = 1000
-    selection: str = omit_if_default("budget", if_absent=lambda config: "images")
-
-    def __post_init__(self) -> None:
-        take_python_values(self)
-        for budget in self.labels:
-            if budget is not None:
-                whole(budget, "label budget")
-        need(len(self.lrs) > 0, "lrs is empty: give at least one learning rate")
-        for lr in self.lrs:
-            positive(lr, "learning rate")
-        positive(self.epochs, "epochs")
-        need(self.epochs <= LONGEST, f"epochs {self.epochs!r} is not allowed: give at most {LONGEST:,}")
-        for name in ("updates", "batch_size", "checks", "images"):
-            whole(getattr(self, name), name, most=LONGEST)
-        need(
-            self.checks <= self.updates,
-            f"{self.checks} checks do not fit {self.updates} updates: give fewer checks",
-        )
-        choice(self.selection, ("budget", "images"), "selection")
-
-    def checked(self, budget: int | None) -> int:
-        """The most validation images used to select for this label budget."""
-        return self.images if budget is None or self.selection == "images" else min(budget, self.images)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Training:
     done: number of updates that the run made before this phase. Batches and corruption depend on `done` + update, so that arms
     with the same seed see the same. every: updates between two metrics. targets: function from indices to targets, if the
     target is not the input. valid, valid_targets: validation data for early stopping. classes, head: number of classes and
-    linear head of a phase that learns labels (head None: a new one).
+    head of a phase that learns labels (head None: a new linear one). dropout: fraction of the head's inputs that are set to 0.
 
     Attributes: losses, of which the first `n_losses` are those since the last metrics. skipped: number of batches left out for a
     non-finite loss or gradient; skipped_in_a_row: of the latest ones, without an update between them. rollbacks: number of
@@ -80,13 +80,14 @@ class Training:
         targets: Targets | None = None,
         valid_targets: Targets | None = None,
         classes: int = 0,
-        head: nn.Linear | None = None,
+        head: nn.Module | None = None,
+        dropout: float = 0.0,
     ) -> None:
         keep_freed_memory()
         stack.learn_only(*phase.trainable).train()
         self.stack, self.phase, self.config = stack, phase, config
         self.inputs, self.targets, self.order, self.done, self.every = inputs, targets, order, done, every
-        self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes, head=head)
+        self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes, head=head, dropout=dropout)
         named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
         self.params = {name: p for name, p in named.items() if p.requires_grad}
         groups = parameter_groups(stack, phase, config, list(self.objective.parameters()))
@@ -305,14 +306,15 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 def parameter_groups(
     stack: StackedAutoencoder, phase: Phase, config: Optimisation, head_params: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Return parameter groups with a factor of the learning rate: 1, or less for lower stages in gradual unfreezing."""
+    """Return parameter groups with a factor of the learning rate: 1, or less for lower stages with layer-wise decay."""
     if not phase.layerwise_lr_decay:
         params = [p for p in stack.parameters() if p.requires_grad]
         return [{"params": [*params, *head_params], "factor": 1.0}]
-    return [
+    groups = [
         {"params": list(stack.stages[k - 1].parameters()), "factor": config.rate_decay ** (k - phase.depth)}
         for k in range(phase.trainable[0], phase.depth + 1)
     ]
+    return [*groups, {"params": head_params, "factor": 1.0}] if head_params else groups
 
 
 def gradient_norm(params: list[nn.Parameter], clip: float | None) -> Tensor:

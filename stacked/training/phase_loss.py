@@ -33,9 +33,11 @@ class PhaseLoss(nn.Module):
     The target depends on `phase.target`. "input": None, because the phase reconstructs its input, which at depth 0 is the
     images. "pixels": the images [B, C, H, W], which are reconstructed through frozen decoders. "labels": int64 [B].
 
-    A phase that learns labels trains a linear head, which holds the only parameters of this module. For such a phase the
-    constructor freezes the decoders of the trained stages, so that not even penalties train them. classes: number of outputs of
-    the head. head: the head (None: a new one). Corruption and random estimates are drawn for the run's update `step`.
+    A phase that learns labels trains a head, which holds the only parameters of this module. For such a phase the constructor
+    freezes the decoders of the trained stages, so that not even penalties train them. classes: number of outputs of the head.
+    head: the head (None: a new linear one). dropout: fraction of the head's inputs that are set to 0 while training; the others
+    are divided by 1 - dropout (Srivastava et al. 2014). Corruption, dropout and random estimates are drawn for the run's update
+    `step`.
     """
 
     def __init__(
@@ -46,12 +48,13 @@ class PhaseLoss(nn.Module):
         *,
         seed: int = 0,
         classes: int = 0,
-        head: nn.Linear | None = None,
+        head: nn.Module | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self._stack = (stack,)  # in a tuple, so that it is not registered as a submodule
         self.phase, self.config, self.seed = phase, config, seed
-        self.head = head
+        self.head, self.dropout = head, dropout
         if phase.target == "labels":
             if head is None:
                 values = torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel()
@@ -85,11 +88,17 @@ class PhaseLoss(nn.Module):
                 return self.local_losses(clean, step, noisy)
             first = phase.input_depth + 1
             codes, switches = self.encode(noisy.x, first, phase.depth)
+            read = codes or [(phase.depth, noisy.x, noisy.x)]  # a head alone reads the code of frozen stages
             loss = self.target_loss(
-                noisy, codes, switches, phase.depth, phase.target_depth, clean if target is None else target
+                noisy,
+                self.dropped(read, step) if self.dropout else read,
+                switches,
+                phase.depth,
+                phase.target_depth,
+                clean if target is None else target,
             )
             codes = [(k, x, code) for k, x, code in codes if k >= phase.trainable[0]]
-            loss = loss + self.penalties(codes, step)
+            loss = loss + self.penalties(codes, step) if codes else loss
             if phase.local_loss == "added":
                 for k, x, code in codes:
                     corrupted = noisy if k == first else self.corrupt(x, k, step)
@@ -134,6 +143,13 @@ class PhaseLoss(nn.Module):
             codes.append((k, x, code))
             x = code
         return codes, switches
+
+    def dropped(self, codes: Codes, step: int) -> Codes:
+        """Return `codes` with a random part of the last code set to 0, and the rest of it scaled up."""
+        *lower, (k, x, code) = codes
+        source = generator(self.seed, "dropout", step, device=code.device)
+        drawn = torch.rand(code.shape, generator=source, device=code.device)
+        return [*lower, (k, x, code * (drawn >= self.dropout) / (1 - self.dropout))]
 
     def target_loss(
         self, noisy: Corrupted, codes: Codes, switches: Switches, from_depth: int, to_depth: int, target: Tensor

@@ -1,0 +1,114 @@
+"""Classifiers: an encoder with a head on its code, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stacked.data.pixels import Pixels
+from stacked.model.model_file import reading, write
+from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.settings import own_settings
+from stacked.spec import StackSpec
+from stacked.spec.classification import HEADS, MOST_UNITS
+from stacked.stages.stage import Shape
+from stacked.util.checks import choice, need, whole
+from stacked.util.errors import Diverged
+
+FORMAT = "stacked classifier 1"
+#: the most classes of a classifier in a file
+MOST_CLASSES = 2**20
+
+
+def build_head(values: int, outputs: int, kind: str = "linear", width: int = 0) -> nn.Module:
+    """Return a head from so many values: a linear layer ("linear"), or a layer of `width` rectified units before it ("mlp")."""
+    choice(kind, HEADS, "head")
+    if kind == "linear":
+        return nn.Linear(values, outputs)
+    return nn.Sequential(nn.Linear(values, width), nn.ReLU(), nn.Linear(width, outputs))
+
+
+class Classifier(nn.Module):
+    """A stack's encoder with a head on the flattened bottleneck: images [N, C, H, W], floats in [0, 1], to logits [N, classes].
+
+    It shares the encoder's modules with the stack. classes: names of the classes. head: "linear" or "mlp", with `width` hidden
+    units; its initial weights are drawn from torch's global generator.
+    """
+
+    def __init__(self, stack: StackedAutoencoder, classes: Sequence[str], head: str = "linear", width: int = 0) -> None:
+        super().__init__()
+        self.classes = tuple(classes)
+        self.head_kind, self.head_width = head, width
+        self.widest = stack.widest(stack.input_shape)
+        self.encoder = stack.encoder
+        self.head = build_head(torch.Size(stack.latent_shape).numel(), len(self.classes), head, width)
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of an image, without the batch."""
+        return self.encoder.input_shape
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.encoder(images).flatten(1))
+
+    @own_settings()
+    def predict_proba(self, images: Pixels) -> Tensor:
+        """Return the probability of each class [N, classes] for images [N, C, H, W], which are read as by `Encoder.encode`.
+
+        Raises InputError for other images, and Diverged if the classifier's outputs are not finite.
+        """
+        logits = self.encoder.through(self, images, "cannot be classified").reshape(-1, len(self.classes))
+        if not logits.isfinite().all():
+            raise Diverged("the classifier's outputs are not finite")
+        return logits.softmax(1)
+
+    def predict(self, images: Pixels) -> Tensor:
+        """Return the numbers [N] of the most probable classes, int64 indices of `classes`; arguments as `predict_proba`."""
+        return self.predict_proba(images).argmax(1)
+
+
+@own_settings()
+def save_classifier(
+    path: Path, classifier: Classifier, spec: StackSpec, training: Mapping[str, Any] | None = None
+) -> None:
+    """Write a classifier, whose stack was built from `spec`, to `path`; InputError if the file cannot be written.
+
+    training: what is to be known of its training, as plain values (see `training_of`).
+    """
+    head = {"kind": classifier.head_kind, "width": classifier.head_width}
+    header = {"classes": list(classifier.classes), "head": head, "training": dict(training or {})}
+    write(path, FORMAT, classifier.state_dict(), spec, classifier.input_shape, header)
+
+
+@own_settings()
+def load_classifier(path: str | Path) -> Classifier:
+    """Return the classifier in a run's classifier-*.safetensors, on the CPU and in eval mode.
+
+    Called, it gives logits [N, classes] of float images [N, C, H, W] in 0..1; `predict` and `predict_proba` take uint8 images and
+    NumPy arrays too, any number of them; `classes` are the names of the classes.
+
+    The file need not be trusted: it is read as safetensors and JSON, and takes at most twice its size in memory. Raises
+    InputError if it is not such a file.
+    """
+    return load_with_training(path)[0]
+
+
+def load_with_training(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
+    """Return the classifier in a file, as `load_classifier`, and what is known of its training."""
+    what = "a classifier {reason}: give the classifier-*.safetensors of a run"
+    with reading(path, FORMAT, what, ("classes", "head", "training")) as content:
+        classes, head, training = (content.header[name] for name in ("classes", "head", "training"))
+        need(isinstance(classes, list) and all(isinstance(name, str) for name in classes), "its classes are not names")
+        need(2 <= len(classes) <= MOST_CLASSES, f"it has {len(classes):,} classes")
+        need(isinstance(head, dict) and head.keys() == {"kind", "width"}, "its head has no kind and width")
+        need(isinstance(training, dict), "its training is not a JSON object")
+        whole(head["width"], "width of its head", 0, MOST_UNITS)
+        stack = content.empty()
+        with torch.device("meta"):
+            classifier = Classifier(stack, classes, head["kind"], head["width"])
+        content.fill(classifier)
+    return classifier.eval(), training

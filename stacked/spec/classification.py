@@ -1,0 +1,107 @@
+"""The classification part of a spec: how classifiers are fine-tuned from a pretrained encoder, and selected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stacked.spec.growth import LONGEST
+from stacked.spec.optimisation import Optimisation
+from stacked.util.checks import choice, need, positive, whole
+from stacked.util.serialization import omit_if_default, take_python_values
+
+#: kinds of heads
+HEADS = ("linear", "mlp")
+#: the most hidden units of a head
+MOST_UNITS = 2**20
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The recipe of fine-tuned classifiers: label budgets (None: all labels), training, and selection on the validation split.
+
+    Each learning rate in `lrs` trains a classifier on batches of at most `batch_size`, for `updates` updates or `epochs` epochs,
+    whichever is more. Accuracy on labelled validation images is measured `checks` times, and the best result is kept.
+
+    images: the most validation images used for this. selection: "budget": a budget of n labels uses at most n validation
+    images too; "images": every budget uses as many as there are (the protocol of specs that do not name one).
+    optimiser, schedule, warmup, weight_decay, momentum, clip: as in `Optimisation`.
+    corruption, corruption_level: of what is read: the images, or with a frozen encoder the code. A level is a number, or one for
+        each part of the corruption.
+    patience: stop a learning rate when its accuracy has not improved for this many checks (None: never).
+    encoder: "learning", or "frozen": only the head is trained.
+    rate_decay: factor by which the learning rate decreases at each stage downwards (Howard & Ruder 2018, section 3.2).
+    head: "linear", or "mlp": a layer of `head_width` rectified units and a linear one.
+    dropout: fraction of the values of the code that are set to 0 before the head while training; the others are scaled up.
+    """
+
+    labels: tuple[int | None, ...] = (100, 1000, None)
+    lrs: tuple[float, ...] = (1e-3, 3e-3)
+    updates: int = 150
+    epochs: float = 1.0
+    batch_size: int = 128
+    checks: int = 5
+    images: int = 1000
+    selection: str = omit_if_default("budget", if_absent=lambda config: "images")
+    optimiser: str = omit_if_default("adam")
+    schedule: str = omit_if_default("constant")
+    warmup: int = omit_if_default(0)
+    weight_decay: float = omit_if_default(0.0)
+    momentum: float = omit_if_default(0.9)
+    clip: float | None = omit_if_default(None)
+    corruption: str = omit_if_default("masking")
+    corruption_level: float | tuple[float, ...] = omit_if_default(0.0)
+    patience: int | None = omit_if_default(None)
+    encoder: str = omit_if_default("learning")
+    rate_decay: float = omit_if_default(1.0)
+    head: str = omit_if_default("linear")
+    head_width: int = omit_if_default(256)
+    dropout: float = omit_if_default(0.0)
+
+    def __post_init__(self) -> None:
+        take_python_values(self)
+        for budget in self.labels:
+            if budget is not None:
+                whole(budget, "label budget")
+        need(len(self.lrs) > 0, "lrs is empty: give at least one learning rate")
+        for lr in self.lrs:
+            positive(lr, "learning rate")
+        positive(self.epochs, "epochs")
+        need(self.epochs <= LONGEST, f"epochs {self.epochs!r} is not allowed: give at most {LONGEST:,}")
+        for name in ("updates", "batch_size", "checks", "images"):
+            whole(getattr(self, name), name, most=LONGEST)
+        need(
+            self.checks <= self.updates,
+            f"{self.checks} checks do not fit {self.updates} updates: give fewer checks",
+        )
+        choice(self.selection, ("budget", "images"), "selection")
+        if self.patience is not None:
+            whole(self.patience, "patience of the classifier")
+        choice(self.encoder, ("learning", "frozen"), "encoder")
+        choice(self.head, HEADS, "head")
+        whole(self.head_width, "head_width", most=MOST_UNITS)
+        need(0 <= self.dropout < 1, f"dropout {self.dropout!r} is not allowed: give a fraction from 0 to below 1")
+        need(
+            not (self.encoder == "frozen" and self.rate_decay != 1),
+            f"rate_decay {self.rate_decay:g} does not fit a frozen encoder, whose stages have no learning rate: leave it out",
+        )
+        self.optimisation(self.lrs[0])  # which checks the other values
+
+    def optimisation(self, lr: float) -> Optimisation:
+        """The settings of the training loop at a learning rate."""
+        return Optimisation(
+            optimiser=self.optimiser,
+            lr=lr,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            clip=self.clip,
+            batch_size=self.batch_size,
+            corruption=self.corruption,
+            corruption_level=(self.corruption_level,),
+            rate_decay=self.rate_decay,
+        )
+
+    def checked(self, budget: int | None) -> int:
+        """The most validation images used to select for this label budget."""
+        return self.images if budget is None or self.selection == "images" else min(budget, self.images)
