@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from stacked.evaluation.pictures import SHOWN
+from stacked.model.classifier import build_head, classifier_path
 from stacked.model.stack import StackedAutoencoder
-from stacked.spec import RunSpec
+from stacked.spec import Classification, RunSpec
 from stacked.spec.growth import Phase
 from stacked.util.atomic import writing
 from stacked.util.errors import Unwritable
@@ -55,8 +56,8 @@ def work_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], cla
     """Return the bytes that a run has yet to write into its work folder `work`.
 
     stack: the stack that the run grows, with or without values of its weights. phases: all phases of the run. Permanent files
-    are a checkpoint after each phase, the encoder and the metric logs. Temporary ones are two checkpoints inside a phase, and
-    the file that replaces one of them.
+    are a checkpoint after each phase, the encoder, the classifiers and the metric logs. Temporary ones are two checkpoints inside
+    a phase, and the file that replaces one of them; those inside the fine-tuning of a classifier are the largest.
     """
     kept, temporary, done = _file(RECORD), 0, finished_phases(work)
     counted = _evaluations(phases, spec.evaluation.every)
@@ -67,14 +68,19 @@ def work_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], cla
             temporary = max(temporary, 3 * _file(_inside(spec, stack, phase, classes) + state))
         kept += _file(RECORD) + _file(own * STAGE_LINE)
     kept += _file(_weights(stack.encoder) + RECORD) + _file(_in_curve(counted) * LINE)
+    left = classifiers_left(spec, classes, work)
+    if left:
+        state = RECORD + _in_curve(counted) * STATE_EVALUATION
+        temporary = max(temporary, 3 * _file(_inside_classifier(spec.classification, stack, classes) + state))
+        kept += left * _classifier(spec.classification, stack, classes)
     there = sum(path.stat().st_size for path in work.glob("update-[01].safetensors"))
     return Room(kept, max(0, temporary - there))
 
 
-def store_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], work: Path) -> Room:
-    """Return the bytes that a run has yet to write to a local MLflow store: checkpoints, exported model, pictures and metrics.
+def store_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], classes: int, work: Path) -> Room:
+    """Return the bytes that a run has yet to write to a local MLflow store: checkpoints, models, pictures and metrics.
 
-    stack, phases: as for `work_room`.
+    stack, phases, classes: as for `work_room`.
     """
     values, done = torch.Size(stack.input_shape).numel(), finished_phases(work)
     counted = _evaluations(phases, spec.evaluation.every)
@@ -87,12 +93,23 @@ def store_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], wo
         if number > done:
             kept += _file(_weights(stack, phase.depth) + RECORD + so_far * STATE_EVALUATION)
         kept += own * STAGE_METRICS * METRIC + RUN // 2
+    left = classifiers_left(spec, classes, work)
+    if left:
+        config = spec.classification
+        each = _classifier(config, stack, classes) + config.checks * len(config.lrs) * METRIC + RUN // 2
+        kept += left * each
     return Room(kept)
 
 
 def finished_phases(work: Path) -> int:
     """Return the number of phases that have a checkpoint in the work folder."""
     return len(list(work.glob("phase-*.safetensors")))
+
+
+def classifiers_left(spec: RunSpec, classes: int, work: Path) -> int:
+    """Return the number of classifiers that a run has yet to write into its work folder; none without classes."""
+    names = ["all" if budget is None else str(budget) for budget in spec.classification.labels] if classes else []
+    return sum(not classifier_path(work, name).exists() for name in names)
 
 
 def check_room(needs: Iterable[tuple[Path, int]], what: str, remedy: str) -> None:
@@ -175,6 +192,26 @@ def _inside(spec: RunSpec, stack: StackedAutoencoder, phase: Phase, classes: int
     own += 4 * spec.evaluation.every
     own += stack_bytes if config.patience_of(phase) else 0
     return stack_bytes + own + (stack_bytes + own if config.on_nonfinite == "rollback" else 0)
+
+
+def _head(config: Classification, stack: StackedAutoencoder, classes: int) -> int:
+    """Return the bytes of a classifier's head."""
+    values = torch.Size(stack.latent_shape).numel()
+    with torch.device("meta"):
+        return _weights(build_head(values, classes, config.head, config.head_width))
+
+
+def _classifier(config: Classification, stack: StackedAutoencoder, classes: int) -> int:
+    """Return the bytes on the disk of a classifier, and of its curve."""
+    checks = config.checks * len(config.lrs) * STAGE_LINE
+    return _file(_weights(stack.encoder) + _head(config, stack, classes) + RECORD) + _file(RECORD) + _file(checks)
+
+
+def _inside_classifier(config: Classification, stack: StackedAutoencoder, classes: int) -> int:
+    """Return the bytes of a checkpoint inside fine-tuning: both stacks, optimiser state, and the best classifier so far."""
+    head, encoder = _head(config, stack, classes), _weights(stack.encoder)
+    learning = head + (encoder if config.encoder == "learning" else 0)
+    return 2 * _weights(stack) + head + MOMENTS[config.optimiser] * learning + encoder + head
 
 
 def _file(size: int) -> int:

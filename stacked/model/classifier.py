@@ -71,6 +71,11 @@ class Classifier(nn.Module):
         return self.predict_proba(images).argmax(1)
 
 
+def classifier_path(work: Path, labels: str) -> Path:
+    """Return the path, in a run's work folder, of the classifier of a label budget, a number or "all"."""
+    return work / f"classifier-{labels}.safetensors"
+
+
 @own_settings()
 def save_classifier(
     path: Path, classifier: Classifier, spec: StackSpec, training: Mapping[str, Any] | None = None

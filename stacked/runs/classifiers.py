@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.cost.measuring_cost import classifier_cost
@@ -14,7 +13,7 @@ from stacked.evaluation.classify import FineTuning, Selected
 from stacked.evaluation.curves import State
 from stacked.evaluation.final_metrics import tested_accuracy
 from stacked.evaluation.label_rows import ClassifierRows, LabelRows
-from stacked.model.classifier import Classifier, load_with_training, save_classifier
+from stacked.model.classifier import Classifier, classifier_path, load_with_training, save_classifier
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_fine_tuning
@@ -51,11 +50,6 @@ class Trained:
             "gflop": self.gflop,
         }
         return {f"classifier_{name}_{self.labels}": value for name, value in values.items()}
-
-
-def classifier_path(work: Path, labels: str) -> Path:
-    """Return the path of the classifier of a label budget, a number or "all"."""
-    return work / f"classifier-{labels}.safetensors"
 
 
 class SupervisedEnd:

@@ -62,7 +62,7 @@ def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Spli
         work = store.root / "work" / (spec.id if given.resume else "to be set aside")
         room = work_room(spec, stack, phases, classes, work)
         if store.is_local:
-            room += store_room(spec, stack, phases, work)
+            room += store_room(spec, stack, phases, classes, work)
         run_rooms.append(room)
         updates = sum(phase.updates for phase in phases)
         tables += ROW + POINT * (updates // spec.evaluation.every + 3)

@@ -51,7 +51,7 @@ def test_a_classifier_is_counted_as_it_is_trained(labels: int, monkeypatch: pyte
     )
     splits, stack = toy_splits(), build(SPEC.stack, SHAPE)
     part = splits.train.images[:labels], splits.train.labels[:labels]
-    fine_tuned(stack, part, part, part, 4, SPEC.classification, seed=0)
+    fine_tuned(stack, part, part, "abcd", SPEC.classification, seed=0)
     assert made == [phase, phase]
     assert cost.updates == phase.updates == max(3, 2 * (labels // 16))
     real_stack = build(SPEC.stack, SHAPE).to(memory_format=torch.channels_last)

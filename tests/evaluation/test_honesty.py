@@ -19,10 +19,11 @@ from stacked.components.objectives import LOSSES, bce, per_example
 from stacked.data.formats.split import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
-from stacked.evaluation import evaluate, final_metrics, probes
-from stacked.evaluation.classify import fine_tuned
+from stacked.evaluation import evaluate, probes
+from stacked.evaluation.classify import FineTuning, accuracy, fine_tuned
 from stacked.evaluation.probes import linear_probe
 from stacked.model.stack import StackedAutoencoder, grow
+from stacked.runs import classifiers
 from stacked.runs.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import Phase
@@ -265,12 +266,12 @@ def test_seeds_differ_in_order_and_labels_and_arms_share_them(splits: Splits, mo
         drawn["seed"] = more["seed"]
         return Training(*words, **more)
 
-    def tuning(stack: Any, train: Any, valid: Any, test: Any, classes: int, how: Any, seed: int) -> Any:
+    def tuning(stack: Any, train: Any, valid: Any, classes: Any, how: Any, seed: int) -> Any:
         drawn["labelled"], drawn["head"] = Images.of(train[0])(torch.arange(len(train[0]))), seed
-        return fine_tuned(stack, train, valid, test, classes, how, seed)
+        return FineTuning(stack, train, valid, classes, how, seed)
 
     monkeypatch.setattr(pretrain, "Training", training)
-    monkeypatch.setattr(final_metrics, "fine_tuned", tuning)
+    monkeypatch.setattr(classifiers, "FineTuning", tuning)
     cheap = replace(SPEC, budget=Budget((0.25,), 0.25), classification=replace(SPEC.classification, updates=4))
     for policy, seed in (("greedy", 0), ("joint", 0), ("joint", 1)):
         drawn = seen[policy, seed] = {}
@@ -294,6 +295,6 @@ def test_the_classifier_is_that_of_its_best_check(done: Result, splits: Splits) 
     """Tested on what picks it, its accuracy is the picked one, though the last learning rate teaches nothing."""
     how = Classification(lrs=(1e-2, 1e-9), updates=30, epochs=0.5, checks=3, batch_size=32, images=64)
     train, held = ((s.images, s.labels) for s in (splits.train, splits.valid))
-    tuned = fine_tuned(done.stack, train, held, held, 4, how, seed=0)
+    tuned = fine_tuned(done.stack, train, held, splits.classes, how, seed=0)
     assert tuned.lr == 1e-2
-    assert tuned.accuracy == tuned.valid_accuracy > 0.5
+    assert accuracy(tuned.classifier, *held) == tuned.valid_accuracy > 0.5

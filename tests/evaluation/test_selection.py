@@ -12,12 +12,15 @@ import torch
 from stacked import RunSpec, StackSpec
 from stacked.data import Splits
 from stacked.data.formats.split import Split
-from stacked.evaluation import final_metrics
-from stacked.evaluation.classify import fine_tuned
-from stacked.evaluation.final_metrics import measured
+from stacked.evaluation.classify import FineTuning
+from stacked.evaluation.curves import State
 from stacked.evaluation.label_rows import label_rows
 from stacked.model.stack import build
+from stacked.runs import classifiers
+from stacked.runs.checkpoint import Checkpoints
+from stacked.runs.classifiers import SupervisedEnd
 from stacked.spec import Classification
+from stacked.tracking.null_tracker import NullTracker
 from stacked.util.serialization import to_json
 from studies.report.protocol import selection
 from studies.report.tables import selection_note
@@ -74,13 +77,14 @@ def test_unlabelled_validation_images_never_select(splits: Splits) -> None:
 def test_these_images_and_no_others_select(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def tuning(stack: Any, train: Any, valid: Any, test: Any, *more: Any) -> Any:
+    def tuning(stack: Any, train: Any, valid: Any, *more: Any) -> Any:
         seen.append((len(train[1]), valid[0](torch.arange(len(valid[0]))), valid[1]))
-        return fine_tuned(stack, train, valid, test, *more)
+        return FineTuning(stack, train, valid, *more)
 
-    monkeypatch.setattr(final_metrics, "fine_tuned", tuning)
+    monkeypatch.setattr(classifiers, "FineTuning", tuning)
     stack, labels = build(SPEC.stack, splits.image_shape).eval(), label_rows(SPEC, splits)
-    row = measured(stack, splits, labels, SPEC.classification, SPEC.seed)
+    end = SupervisedEnd(stack, SPEC, splits, labels, State(), Checkpoints(None, SPEC), None, NullTracker(), 0)
+    _, row = end.fine_tune()
     assert [count for count, *_ in seen] == [8, 16, len(splits.train)]
     for index, (_, images, classes) in zip(selecting(SPEC, splits).values(), seen, strict=True):
         assert torch.equal(images, splits.valid.images[index] / 255)

@@ -26,8 +26,9 @@ from stacked.apps.estimator import through
 from stacked.apps.map_page import SHEET, thumbnails
 from stacked.cost.live_bytes import LiveBytes
 from stacked.evaluation import evaluate, references
-from stacked.evaluation.classify import Classifier, accuracy
+from stacked.evaluation.classify import accuracy
 from stacked.evaluation.probes import Scale, linear_probe
+from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder, build
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.training.codes import Images
@@ -76,7 +77,7 @@ def test_a_chunk_is_as_large_as_what_is_made_of_its_images() -> None:
 def whole(images: Tensor) -> dict[str, Callable[[], Any]]:
     """What is done with all images of a split, by name; where it gives an array, that has at most a few values an image."""
     labels, model = torch.arange(len(images)) % 4, stack()
-    few, theirs, how = images[:16], labels[:16], Classifier(model, 4)
+    few, theirs, how = images[:16], labels[:16], Classifier(model, "abcd")
     codes = evaluate.codes(model, few, 1)
     other = (images // 2 + 60).to(torch.uint8)
     return {
