@@ -201,13 +201,15 @@ class FineTuning:
         tensors |= {f"trained/{name}": value for name, value in self.training.stack.state_dict().items()}
         tensors |= {f"kept/{name}": value for name, value in self.best_state.items()}
         names = ("rate", "best", "waited", "best_of_rate", "updates_made", "recalibrations")
-        return tensors, {"training": training, **{name: getattr(self, name) for name in names}}
+        plain = {name: getattr(self, name) for name in names}
+        return tensors, {"training": training, "recalibrated": self.training.recalibrated, **plain}
 
     def restore(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Resume from a `state`."""
         self.begin(plain["rate"])
         self.training.stack.load_state_dict(without_prefix("trained/", tensors))
         self.training.restore(without_prefix("training/", tensors), plain["training"])
+        self.training.recalibrated = plain["recalibrated"]
         self.best = tuple(plain["best"]) if plain["best"] else None
         self.best_state = without_prefix("kept/", tensors)
         for name in ("waited", "best_of_rate", "updates_made", "recalibrations"):

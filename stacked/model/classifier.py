@@ -53,6 +53,9 @@ class Classifier(nn.Module):
         return self.encoder.input_shape
 
     def forward(self, images: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():  # the encoder may read images of other sizes, which the head does not
+            wanted, found = list(self.input_shape), list(images.shape[1:])
+            need(wanted == found, f"images of shape {found} cannot be classified: give images of shape {wanted}")
         return self.head(self.encoder(images).flatten(1))
 
     @own_settings()

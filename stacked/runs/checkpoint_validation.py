@@ -145,6 +145,7 @@ class FineTuningState:
     """The plain values of `FineTuning.state` in a checkpoint inside the fine-tuning of a classifier."""
 
     training: dict[str, Any]
+    recalibrated: int
     rate: int
     best: tuple[float, float, int] | None
     waited: int
@@ -153,7 +154,7 @@ class FineTuningState:
     recalibrations: int
 
     def __post_init__(self) -> None:
-        for name in ("rate", "waited", "updates_made", "recalibrations"):
+        for name in ("recalibrated", "rate", "waited", "updates_made", "recalibrations"):
             whole(getattr(self, name), name, 0)
 
 

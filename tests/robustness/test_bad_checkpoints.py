@@ -42,7 +42,12 @@ SPECS = {
     "patient": replace(SPEC, optimisation=replace(SPEC.optimisation, patience=3, end_patience=3, check_every=2)),
     "rollback": replace(SPEC, optimisation=replace(SPEC.optimisation, optimiser="sgd", on_nonfinite="rollback")),
     "supervised": replace(SPEC, policy="supervised+finetune"),
+    "classifier": replace(
+        SPEC, policy="joint", classification=Classification((20,), lrs=(1e-3, 1e-2), updates=5, checks=5, batch_size=10)
+    ),
 }
+#: updates after which a run is left: in its second phase, or with the second learning rate of its classifier
+LEFT = {"classifier": 15}
 PLACES = ("phase-1", "update-0", "update-1")
 
 
@@ -53,13 +58,13 @@ def splits() -> Splits:
 
 @pytest.fixture(scope="module")
 def kept(splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By spec, the work folder of a run that was left 7 updates into its second phase."""
+    """By spec, the work folder of a run that was left 7 updates after its first phase."""
     found = {}
     for name, spec in SPECS.items():
         found[name] = tmp_path_factory.mktemp("kept")
-        count = itertools.count(1)
+        count, left = itertools.count(1), LEFT.get(name, 11)
         with pytest.raises(Interrupted):
-            run(spec, splits, work=found[name], checkpoint_every=3, stop=lambda count=count: next(count) == 11)
+            run(spec, splits, work=found[name], checkpoint_every=3, stop=lambda: next(count) == left)  # noqa: B023
         assert sorted(path.stem for path in found[name].iterdir()) == sorted(PLACES)
     return found
 
@@ -250,6 +255,9 @@ def test_other_tensors(
         other = torch.zeros(data.draw(SHAPES), dtype=data.draw(DTYPES))
         new = data.draw(
             st.sampled_from(["losses", "head/x", "best/x", "back/x", "optimiser/step/x", "stages.9.x", "x", at + "x"])
+            | st.sampled_from(
+                ["classifier/kept/x", "classifier/trained/x", "classifier/x", "classifier/training/losses"]
+            )
         )
         rest = {key: value for key, value in tensors.items() if key != at}
         ways = {"left out": rest, "changed": rest | {at: other}, "added": tensors | {new: other}}

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stacked import InputError, RunSpec, StackSpec, load_encoder
+from stacked import InputError, RunSpec, StackSpec, load_classifier, load_encoder
 from stacked.apps.anomaly import Detector
 from stacked.apps.codec import Codec
 from stacked.apps.denoise import Denoiser
+from stacked.model.classifier import Classifier, save_classifier
 from stacked.model.encoder import save_encoder
 from stacked.model.tensor_file import SEAL, read, to_bytes
 from stacked.spec import Budget, Optimisation
@@ -32,6 +33,7 @@ SPEC = RunSpec(
 )
 SHAPE = (1, 8, 8)
 LOAD: dict[str, Callable[[Path], Any]] = {
+    "classifier": load_classifier,
     "encoder": load_encoder,
     "detector": Detector.load,
     "denoiser": Denoiser.load,
@@ -53,6 +55,7 @@ def kept(images: Tensor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     assert detector.stack is not None
     detector.save(paths["detector"])
     save_encoder(paths["encoder"], detector.stack, SPEC.stack)
+    save_classifier(paths["classifier"], Classifier(detector.stack, ("a", "b")), SPEC.stack)
     Denoiser(SPEC).fit(images).save(paths["denoiser"])
     Codec(detector.stack, SPEC.stack, images).save(paths["codec"])
     return paths

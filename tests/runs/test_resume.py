@@ -16,7 +16,7 @@ from stacked.data.formats.split import Split, Splits
 from stacked.runs import checkpoint
 from stacked.runs.checkpoint import Checkpoints, Damaged, load_checkpoint, position, save_checkpoint
 from stacked.runs.run import Result, run
-from stacked.spec import Budget, StageSpec
+from stacked.spec import Budget, Classification, StageSpec
 from stacked.util.errors import Interrupted
 from tests.helpers.runs import SPEC, numbers, same_weights
 from tests.helpers.splits import toy_splits
@@ -40,6 +40,23 @@ SPECS = {
         optimisation=replace(SPEC.optimisation, patience=2, end_patience=2, check_every=3, schedule="constant"),
         budget=Budget((10.0,), 5.0),
     ),
+    "classifiers": replace(
+        SPEC,
+        classification=Classification(
+            labels=(20, None),
+            lrs=(1e-3, 1e-2, 1e38),
+            updates=4,
+            batch_size=16,
+            checks=2,
+            corruption_level=0.2,
+            dropout=0.5,
+        ),
+    ),
+    "classifier on frozen codes": replace(
+        SPEC,
+        policy="random",
+        classification=Classification(labels=(20,), updates=7, checks=7, encoder="frozen", head="mlp", patience=2),
+    ),
 }
 
 
@@ -59,11 +76,15 @@ def same(one: Result, other: Result) -> bool:
     pictures = one.samples.keys() == other.samples.keys() and all(
         (one.samples[name] == other.samples[name]).all() for name in one.samples
     )
-    return same_weights(one.stack, other.stack) and pictures
+    classifiers = one.classifiers.keys() == other.classifiers.keys() and all(
+        same_weights(classifier, other.classifiers[name]) for name, classifier in one.classifiers.items()
+    )
+    return same_weights(one.stack, other.stack) and pictures and classifiers
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [*((name, 3) for name in SPECS), ("greedy+finetune", 1), ("supervised+unfreeze", 7)]
+    ("name", "step"),
+    [*((name, 3) for name in SPECS), ("greedy+finetune", 1), ("supervised+unfreeze", 7), ("classifiers", 1)],
 )
 def test_stopped_after_every_so_many_updates_it_ends_the_same(
     name: str, step: int, whole: dict[str, Result], splits: Splits, tmp_path: Path
@@ -80,7 +101,8 @@ def test_stopped_after_every_so_many_updates_it_ends_the_same(
     assert numbers(result) == numbers(whole[name])
     assert same(result, whole[name])
     kept = [f"phase-{k}" for k in range(1, len(spec.phases(4)) + 1)]
-    assert sorted(path.stem for path in tmp_path.iterdir()) == ["encoder", *kept]
+    classifiers = [f"classifier-{name}" for name in sorted(result.classifiers)]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == [*classifiers, "encoder", *kept]
 
 
 @pytest.mark.parametrize("every", [1, 4])
