@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: The measure on validation images by which the best encoder of a study is chosen.
 SELECTED_BY = "final/valid_recon_mse"
 MSE = "final/recon_mse"
+#: The beginning of the measure by which the best classifier of a label budget is chosen.
+ACCURACY = "final/classifier_valid_acc_"
 #: The columns of a terminal where they are not known, and the most that a paragraph takes.
 UNKNOWN, WIDEST = 120, 100
 #: The least columns of a table's cell, below which the words of its title are not wrapped.
@@ -34,11 +36,10 @@ _SPREAD = re.compile(r" (?:± [\d.,e−-]+|\([^()]* to [^()]*\))")
 
 
 def ending(out: Path, work: Path, reference: str, quote: Quote | None = None, claims: Sequence[Claim] = ()) -> str:
-    """What the record in `out` says: table and answer, and the path of the best encoder in `work`."""
+    """What the record in `out` says: table and answer, and the paths of the best encoder and classifier in `work`."""
     rows = load_rows(out)
-    return "\n\n".join(
-        filter(None, [outcome(rows, reference, quote, claims, load_reference(out)), best_encoder(rows, work)])
-    )
+    best = "\n".join(filter(None, [best_encoder(rows, work), best_classifier(rows, work)]))
+    return "\n\n".join(filter(None, [outcome(rows, reference, quote, claims, load_reference(out)), best]))
 
 
 def outcome(
@@ -67,12 +68,28 @@ def best_encoder(rows: pd.DataFrame, work: Path) -> str:
     if SELECTED_BY not in done or done[SELECTED_BY].isna().all():
         return ""
     row = done.loc[done[SELECTED_BY].idxmin()]
-    path = work / str(row["run"]) / "encoder.safetensors"
     which = f"Best encoder by validation error ({row['arm']}, seed {row['seed']})"
+    return f"{which}: {_place(work / str(row['run']) / 'encoder.safetensors', work)}"
+
+
+def best_classifier(rows: pd.DataFrame, work: Path) -> str:
+    """Where the classifier of most labels with the highest validation accuracy lies, as `best_encoder`; "" without one."""
+    done = finished(rows)
+    found = [name.removeprefix(ACCURACY) for name in done if name.startswith(ACCURACY) and done[name].notna().any()]
+    if not found:
+        return ""
+    labels = "all" if "all" in found else max(found, key=int)
+    row = done.loc[done[ACCURACY + labels].idxmax()]
+    which = f"Best classifier by validation accuracy ({row['arm']}, seed {row['seed']}, {labels} labels)"
+    return f"{which}: {_place(work / str(row['run']) / f'classifier-{labels}.safetensors', work)}"
+
+
+def _place(path: Path, work: Path) -> str:
+    """A path to paste into a shell, or that there is no such file."""
     if not path.exists():
-        return f"{which}: not in {work}, trained elsewhere"
+        return f"not in {work}, trained elsewhere"
     here = Path.cwd()
-    return f"{which}: {shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))}"
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def plain(text: str, width: int | None = None) -> str:
