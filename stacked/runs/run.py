@@ -178,7 +178,11 @@ def run(
     # step 0, so that MLflow shows a bar instead of a one-point line
     tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=0)
     example_images = splits.valid.images[:2]
-    tracker.model(stack.encoder, Images(example_images)(torch.arange(len(example_images))), state.updates)
+    example = Images(example_images)(torch.arange(len(example_images)))
+    tracker.model(stack.encoder, example, state.updates)
+    for name, classifier in classifiers.items():
+        mine = [metric for metric in final if metric.endswith(f"_{name}") and "/classifier_" in metric]
+        tracker.model(classifier, example, int(final[f"final/classifier_updates_{name}"]), f"classifier-{name}", mine)
     if work:
         save_encoder(work / "encoder.safetensors", stack, spec.stack)
         tracker.artifact(work / "encoder.safetensors", "encoder")

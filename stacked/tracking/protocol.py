@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -42,4 +42,11 @@ class RecordsRun(RecordsPhase, Protocol):
 
     def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None: ...
 
-    def model(self, encoder: nn.Module, example: Tensor, step: int) -> None: ...
+    def model(
+        self,
+        module: nn.Module,
+        example: Tensor,
+        step: int,
+        name: str = "encoder",
+        metrics: Collection[str] | None = None,
+    ) -> None: ...

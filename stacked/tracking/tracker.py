@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from stacked.runtime.system_metrics import PREFIX
 from stacked.tracking.backend.client import PICTURES, StoreClient
-from stacked.tracking.backend.logged_encoder import LoggedEncoder
+from stacked.tracking.backend.model_description import ModelDescription
 from stacked.tracking.backend.store import OUTAGES, Store, open_store
 from stacked.tracking.pending_uploads import PendingUpload, is_picture
 from stacked.tracking.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record
@@ -211,28 +211,40 @@ class Tracker(Family):
         self._dataset = (name, digest)
         self._do(PendingUpload("log_dataset", plain, once=f"dataset {name} {digest} {context}"))
 
-    def model(self, encoder: nn.Module, example: Tensor, step: int) -> None:
-        """Log the encoder as it is after `step` updates, once for a run; `example` is a batch of inputs.
+    def model(
+        self,
+        module: nn.Module,
+        example: Tensor,
+        step: int,
+        name: str = "encoder",
+        metrics: Collection[str] | None = None,
+    ) -> None:
+        """Log a model as it is after `step` updates, once for a run and `name`; `example` is a batch of inputs.
 
-        The model is named "encoder" and the run, such as "encoder-joint-s0". It has the run's parameters, the last value of
-        each metric logged so far except system metrics, and the dataset. It is exported in eval mode for any batch size;
-        `mlflow.pytorch.load_model` returns a graph module.
+        The model is called by `name` and the run, such as "encoder-joint-s0". It has the run's parameters, the last value of
+        each metric logged so far, or of these `metrics`, except system metrics, and the dataset. It is exported in eval mode for
+        any batch size; `mlflow.pytorch.load_model` returns a graph module.
         """
         import torch
 
-        frozen = copy.deepcopy(encoder).cpu().to(memory_format=torch.contiguous_format).eval()
+        frozen = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()
         # MLflow stores the example twice as text: multiples of 1/4 are short
         batch = (torch.cat([example, example])[:2].detach().cpu().mul(4).round() / 4).numpy()
-        last = {name: entry for entry in self._log.entries for name in entry.metrics if not name.startswith(PREFIX)}
-        logged = LoggedEncoder(
-            _REFUSED_IN_MODEL_NAMES.sub("-", f"encoder-{self._record.name}"),
+        last = {
+            metric: entry
+            for entry in self._log.entries
+            for metric in entry.metrics
+            if not metric.startswith(PREFIX) and (metrics is None or metric in metrics)
+        }
+        logged = ModelDescription(
+            _REFUSED_IN_MODEL_NAMES.sub("-", f"{name}-{self._record.name}"),
             step,
             dict(self._record.params),
-            [replace(entry, metrics={name: entry.metrics[name]}) for name, entry in last.items()],
+            [replace(entry, metrics={metric: entry.metrics[metric]}) for metric, entry in last.items()],
             self._dataset,
         )
         live = {"model": frozen, "logged": logged}
-        self._do(PendingUpload("log_model", {}, {"example": batch}, live, once="model encoder"))
+        self._do(PendingUpload("log_model", {}, {"example": batch}, live, once=f"model {name}"))
 
 
 def set_aside(store: Store, work: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from stacked import StackSpec
 from stacked.model.stack import build
 from stacked.tracking.backend.client import StoreClient
-from stacked.tracking.backend.logged_encoder import LoggedEncoder
+from stacked.tracking.backend.model_description import ModelDescription
 from stacked.tracking.backend.store import open_store
 from tests.helpers.tracked import free_port
 
@@ -33,7 +33,7 @@ def test_mlflow_serves_the_codes(tmp_path: Path) -> None:
     encoder = build(StackSpec.of("conv", 4, 3), (1, 8, 8)).encoder.eval()
     client = StoreClient(open_store(tmp_path), "served")
     run_id = client.create_run("run", 0, {})
-    example, logged = np.zeros((2, 1, 8, 8), dtype=np.float32), LoggedEncoder("encoder", 0, {}, [], None)
+    example, logged = np.zeros((2, 1, 8, 8), dtype=np.float32), ModelDescription("encoder", 0, {}, [], None)
     client.log_model(run_id, encoder, example, logged)
     client.end_run(run_id, "FINISHED", 1)
     [model] = tmp_path.rglob("MLmodel")

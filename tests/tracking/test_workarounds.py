@@ -14,7 +14,7 @@ from torch.fx import symbolic_trace
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from stacked.tracking.backend.client import StoreClient
-from stacked.tracking.backend.logged_encoder import LoggedEncoder
+from stacked.tracking.backend.model_description import ModelDescription
 from stacked.tracking.backend.store import open_store
 from stacked.tracking.backend.workarounds import generated_sources, shape_environments
 
@@ -30,7 +30,7 @@ def test_exported_models_leave_nothing_in_the_process(tmp_path: Path) -> None:
     assert any(text in traced.code for text in texts.values())
     for number in range(5):
         run_id = client.create_run(f"r{number}", 0, {})
-        client.log_model(run_id, encoder, example, LoggedEncoder("encoder", 0, {}, [], None))
+        client.log_model(run_id, encoder, example, ModelDescription("encoder", 0, {}, [], None))
         client.end_run(run_id, "FINISHED", 1)
         gc.collect()
         alive.append(len(shape_environments()))

@@ -36,8 +36,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 
 from stacked.tracking.backend.answers import checked_id, server_errors
-from stacked.tracking.backend.logged_encoder import DIGEST, LoggedEncoder
 from stacked.tracking.backend.logged_metrics import LoggedMetrics
+from stacked.tracking.backend.model_description import DIGEST, ModelDescription
 from stacked.tracking.backend.workarounds import forget_artifact_repository, release_exports, save_model
 from stacked.util.links import check_inside, leads_out, left_out, outward
 
@@ -160,7 +160,7 @@ class StoreClient(StoreQueries):
         used_for = InputTag(key="mlflow.data.context", value=context)
         self._client.log_inputs(run_id, datasets=[DatasetInput(dataset=dataset, tags=[used_for])])
 
-    def log_model(self, run_id: str, model: nn.Module, example: NDArray[np.float32], logged: LoggedEncoder) -> None:
+    def log_model(self, run_id: str, model: nn.Module, example: NDArray[np.float32], logged: ModelDescription) -> None:
         """Log a model in torch's export format, with a signature that leaves the batch size open.
 
         `model` is in eval mode on the CPU; `example` is a batch of at least two, because torch treats a size of one as fixed.

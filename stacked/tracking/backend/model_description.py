@@ -1,4 +1,4 @@
-"""What MLflow shows of the encoder of a run, beside its files."""
+"""What MLflow shows of a model of a run, its encoder or a classifier, beside its files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DIGEST = 36
 
 
 @dataclass(frozen=True)
-class LoggedEncoder:
-    """The name of a run's encoder, and what describes it.
+class ModelDescription:
+    """The name of a model of a run, and what describes it.
 
     step: number of updates that trained it. parameters: those of the run. entries: the last values of the run's metrics, as
     they were logged there. dataset: name and digest of the data, if they are known.
