@@ -81,6 +81,7 @@ class Curves:
         tracker: RecordsRun,
     ) -> None:
         self.config, self.state, self.tracker = spec.evaluation, state, tracker
+        self.full_depth = spec.stack.depth
         self.system_metrics = SystemMetrics()
         valid, train = splits.valid, splits.train
         self.images = Images(valid.images, rows=spread(len(valid), self.config.images))
@@ -123,6 +124,8 @@ class Curves:
     def measure(self, stack: StackedAutoencoder, probing: bool) -> dict[str, float]:
         found = evaluate.reconstruction(stack, self.images)
         values = {"eval/recon_mse": found.mse, "eval/fvu": found.fvu}
+        if stack.depth == self.full_depth:  # where arms can be compared: fewer stages reconstruct better
+            values["eval/full_depth_mse"] = found.mse
         if probing and self.probed:
             (train, labels), (valid, valid_labels) = self.probed
             both = [evaluate.Codes(stack, images, stack.depth, evaluate.PROBED).all() for images in (train, valid)]
@@ -137,8 +140,11 @@ class Curves:
             "progress/gflop": self.state.flop / 1e9,
             "progress/train_seconds": self.state.seconds,
         }
-        if "eval/probe_acc" in values:  # MLflow pairs metrics by position when it averages seeds
+        # MLflow pairs metrics by position when it averages seeds
+        if "eval/probe_acc" in values:
             values["progress/gflop_at_probe"] = values["progress/gflop"]
+        if "eval/full_depth_mse" in values:
+            values["progress/gflop_at_full_depth"] = values["progress/gflop"]
         self.state.curve.append({"phase": phase, "step": step, "phase_step": phase_step, **values})
         # only MLflow gets the load of the machine: what is recorded of a run does not depend on other work there
         self.tracker.log(values | self.system_metrics.read(), step=step)

@@ -32,17 +32,19 @@ OUTCOMES = (
     "final/classifier_acc_1000",
     "final/classifier_acc_all",
 )
-ERROR, ACCURACY = "eval/recon_mse", "eval/probe_acc"
+ERROR, ACCURACY = "eval/full_depth_mse", "eval/probe_acc"
+#: The error of the stages grown so far, which rises with each new stage.
+ERROR_SO_FAR = "eval/recon_mse"
 #: The (metric, cost) pairs of charts with a curve for every seed.
 COSTS = (
-    ("eval/recon_mse", "progress/gflop"),
-    ("eval/recon_mse", "progress/train_seconds"),
-    ("eval/probe_acc", "progress/gflop"),
-    ("eval/probe_acc", "progress/train_seconds"),
+    (ERROR, "progress/gflop"),
+    (ERROR, "progress/train_seconds"),
+    (ACCURACY, "progress/gflop"),
+    (ACCURACY, "progress/train_seconds"),
 )
 #: The pairs of charts that average seeds. MLflow pairs values by position, so a cost must be logged at exactly the steps of the
 #: metric; and seconds at the same step differ between seeds, so that their mean would be a saw-tooth.
-MEAN_COSTS = (("eval/recon_mse", "progress/gflop"), ("eval/probe_acc", "progress/gflop_at_probe"))
+MEAN_COSTS = ((ERROR, "progress/gflop_at_full_depth"), (ACCURACY, "progress/gflop_at_probe"))
 #: Series of pictures: of the trained stack, at step 0 in all runs, because a chart shows one step of all runs; while training.
 IMAGE_KEYS = ("recon_grid_final", "recon_grid")
 #: Further columns of the table of runs: the command, and the commit of the code.
@@ -50,9 +52,9 @@ ATTRIBUTES = ("attributes.`Source`", "attributes.`Version`")
 MAX_TAG = 20_000  # MLflow's limit of the characters in an experiment's tag
 
 # Titles of sections name the axes, because MLflow writes "Step" at them or the metric's name, and no title of a chart's own.
-UPDATES = "Validation images, against updates (Step)"
-COST = "Validation images, against GFLOP or seconds of training"
-STAGES, PICTURES = "Stages", "Reconstructions"
+UPDATES = "Validation images, once all stages are grown, against updates (Step)"
+COST = "Validation images, once all stages are grown, against GFLOP or seconds of training"
+STAGES, PICTURES = "Stages: validation error of those grown so far, their number, training loss", "Reconstructions"
 # MLflow adds charts of all other metrics to the section of their prefix
 THE_REST = ("eval", "final", "progress", "system", "train")
 
@@ -178,7 +180,8 @@ def _charts(probe: bool, span: tuple[float, float] | None, costs: Sequence[tuple
             charts.append(_line(COST, metric, against=cost, log=True))
         elif probe:
             charts.append(_line(COST, metric, against=cost) | accuracy)
-    return [*charts, _line(STAGES, "progress/stage"), _line(STAGES, "train/loss", log=True)]
+    stages = (_line(STAGES, ERROR_SO_FAR, log=True), _line(STAGES, "progress/stage"))
+    return [*charts, *stages, _line(STAGES, "train/loss", log=True)]
 
 
 def _line(section: str, metric: str, *, against: str = "", log: bool = False) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def of_run(spec: RunSpec) -> str:
         [
             f"- `eval/*`: while training, on at most {config.images:,} images of the validation split, {share} of the official "
             "training images, on which nothing is trained. `eval/recon_mse` is the mean squared error per pixel of their "
-            "reconstructions by all stages so far, pixels in [0, 1]; `eval/fvu` the fraction of variance unexplained; "
+            "reconstructions by all stages so far, pixels in [0, 1], and `eval/full_depth_mse` the same once all stages are "
+            "grown; `eval/fvu` is the fraction of variance unexplained; "
             f"`eval/probe_acc` the accuracy of a ridge regression that is fitted to the codes of at most {config.probe_images:,} "
             "training images, on as many validation images.",
             "- `final/*`: after training, on all test images; those named `valid` on validation images.",

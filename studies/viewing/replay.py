@@ -94,6 +94,14 @@ def _suffix(source: str, out: Path) -> str:
     return words if source == COMMITTED else f"{words}-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:6]}"
 
 
+def at_full_depth(point: Mapping[Any, Any], depth: int) -> dict[str, float]:
+    """Return the metrics of a point once all stages are grown, which curves of earlier versions do not have; else none."""
+    if point["phase"] != "untrained" and point.get("progress/stage") != depth:
+        return {}
+    names = {"eval/full_depth_mse": "eval/recon_mse", "progress/gflop_at_full_depth": "progress/gflop"}
+    return {name: point[source] for name, source in names.items() if source in point}
+
+
 def _copy(
     row: dict[Any, Any], points: pd.DataFrame, tags: Mapping[str, object], store: Store, experiment: str, work: Path
 ) -> None:
@@ -108,7 +116,7 @@ def _copy(
         all_tags["mlflow.source.git.commit"] = row["commit"]
     with Tracker(store, experiment, name=name, work=work, tags=all_tags, params=flat(spec)) as tracker:
         for point in points.to_dict("records"):
-            tracker.log(measurements(point), step=int(point["step"]))
+            tracker.log(at_full_depth(point, spec.stack.depth) | measurements(point), step=int(point["step"]))
         for number, phase in enumerate(spec.phases(), start=1):
             if not phase.updates:
                 continue

@@ -90,11 +90,13 @@ def record(store: Store, root: Path, arm: str, seed: int) -> None:
             tracker.log(
                 {
                     "eval/recon_mse": 0.01 + 0.1 * quality,
+                    "eval/full_depth_mse": 0.01 + 0.1 * quality,
                     "eval/probe_acc": 0.95 - 0.1 * quality,
                     "train/loss": 0.01 + 0.1 * quality,
                     "progress/stage": 1 + step // 301,
                     "progress/gflop": step * (0.1 if arm == "layerwise" else 0.2),
                     "progress/gflop_at_probe": step * (0.1 if arm == "layerwise" else 0.2),
+                    "progress/gflop_at_full_depth": step * (0.1 if arm == "layerwise" else 0.2),
                     "progress/train_seconds": step * (0.01 if arm == "layerwise" else 0.02),
                 },
                 step,
@@ -150,7 +152,7 @@ def wait_for_curves(browser: Any, metric: str, curves: int) -> dict[str, Any]:
     return WebDriverWait(browser, 60).until(drawn, f"no chart {metric} with {curves} curves was drawn")
 
 
-@pytest.mark.parametrize("metric", ["eval/recon_mse", "eval/probe_acc"])
+@pytest.mark.parametrize("metric", ["eval/full_depth_mse", "eval/probe_acc"])
 def test_the_mean_over_seeds_draws_one_curve_an_arm(
     study: tuple[Store, dict[str, str]], browser: Any, tmp_path: Path, metric: str
 ) -> None:
@@ -171,11 +173,11 @@ def test_every_seed_draws_all_runs_and_their_pictures(
     study: tuple[Store, dict[str, str]], browser: Any, tmp_path: Path
 ) -> None:
     show(browser, study[1][EVERY])
-    chart = wait_for_curves(browser, "eval/recon_mse", curves=4)
+    chart = wait_for_curves(browser, "eval/full_depth_mse", curves=4)
     browser.save_screenshot(str(tmp_path / "every.png"))
     for arm in ARMS:
         for seed in (0, 1):
-            assert f"{arm}/s{seed} (eval/recon_mse)" in chart["text"]
+            assert f"{arm}/s{seed} (eval/full_depth_mse)" in chart["text"]
     assert sorted(chart["colours"]) == COLOURS
 
     def pictures(driver: Any) -> int:

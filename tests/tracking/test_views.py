@@ -73,10 +73,10 @@ def test_the_mean_groups_by_arm_and_shows_no_pictures(store: Store) -> None:
     assert not any(chart["showRunParams"] for chart in pictures)  # a page of them would stand above each picture
     opened = [section["name"] for section in state["compareRunSections"] if section["display"]]
     assert opened == [
-        "Validation images, against updates (Step)",
+        "Validation images, once all stages are grown, against updates (Step)",
         "Reconstructions",
-        "Validation images, against GFLOP or seconds of training",
-        "Stages",
+        "Validation images, once all stages are grown, against GFLOP or seconds of training",
+        "Stages: validation error of those grown so far, their number, training loss",
     ]
 
 
@@ -89,10 +89,15 @@ def test_titles_of_sections_say_what_is_measured_and_name_the_axes(store: Store)
             chart["metricKey"] + chart["selectedXAxisMetricKey"]: chart["metricSectionId"]
             for chart in state["compareRunCharts"]
         }
-        assert sections["eval/recon_mse"] == "Validation images, against updates (Step)", name
-        assert sections["eval/recon_mseprogress/gflop"] == "Validation images, against GFLOP or seconds of training", (
-            name
+        first = state["compareRunCharts"][0]["metricKey"]
+        assert first == "eval/full_depth_mse"  # the error of which arms can be compared
+        assert sections[first] == "Validation images, once all stages are grown, against updates (Step)"
+        cost = "progress/gflop_at_full_depth" if name == MEAN else "progress/gflop"
+        assert (
+            sections[first + cost]
+            == "Validation images, once all stages are grown, against GFLOP or seconds of training"
         )
+        assert sections["eval/recon_mse"].startswith("Stages: validation error of those grown so far")
 
 
 def test_final_results_are_columns_of_the_table_of_runs(store: Store) -> None:
@@ -126,11 +131,13 @@ def test_charts_of_quality_against_updates_and_cost(store: Store) -> None:
     mean = lines(MEAN)
     assert ("eval/probe_acc", "progress/gflop_at_probe", "linear") in mean
     assert not any(cost == "progress/train_seconds" for _, cost, _ in mean)  # seeds differ: their mean jumps
-    assert {("eval/recon_mse", "", "log"), ("eval/recon_mse", "progress/gflop", "log")} <= mean
+    error = "eval/full_depth_mse"
+    assert {(error, "", "log"), (error, "progress/gflop_at_full_depth", "log"), ("eval/recon_mse", "", "log")} <= mean
     assert {
+        (error, "", "log"),
+        (error, "progress/gflop", "log"),
+        (error, "progress/train_seconds", "log"),
         ("eval/recon_mse", "", "log"),
-        ("eval/recon_mse", "progress/gflop", "log"),
-        ("eval/recon_mse", "progress/train_seconds", "log"),
         ("eval/probe_acc", "", "linear"),
         ("eval/probe_acc", "progress/gflop", "linear"),
         ("eval/probe_acc", "progress/train_seconds", "linear"),

@@ -12,7 +12,7 @@ from stacked.spec import Optimisation
 from stacked.tracking.tracker import open_store
 from stacked.util.serialization import flat
 from studies.record.names import experiment_name
-from studies.viewing.replay import COMMITTED, replay
+from studies.viewing.replay import COMMITTED, at_full_depth, replay
 from tests.helpers.records import BASE, OWN, experiments, recorded, runs, specs, trained
 
 
@@ -102,3 +102,11 @@ def test_a_record_is_copied_again_only_when_its_rows_were_made_by_other_code(tmp
     assert len(now) == 3
     assert ({run.info.run_id for run in now} == before) == (change == "nothing")
     assert {run.data.metrics["final/recon_mse"] for run in now} == {0.1 if change == "nothing" else 0.2}
+
+
+def test_points_of_earlier_versions_get_their_error_at_full_depth() -> None:
+    point = {"phase": "stage 2", "progress/stage": 2, "eval/recon_mse": 0.1, "progress/gflop": 3.0}
+    full = {"eval/full_depth_mse": 0.1, "progress/gflop_at_full_depth": 3.0}
+    assert at_full_depth(point, 2) == full
+    assert at_full_depth(point, 3) == {}
+    assert at_full_depth(point | {"phase": "untrained", "progress/stage": 0}, 3) == full
