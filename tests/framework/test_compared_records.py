@@ -10,8 +10,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from studies.framework.main import main
+from studies.pretraining.layerwise import STUDY
 from studies.statistics.compare_records import differences
-from tests.helpers.layerwise import Smoke
+from tests.helpers.layerwise import HARDLY_CLASSIFIED
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished study's record `out` and of its `store`."""
+    home = tmp_path_factory.mktemp("study")
+    words = ["--smoke", "--arms", "greedy", "joint", "--jobs", "1", *HARDLY_CLASSIFIED]
+    assert main(STUDY, [*words, "--out", str(home / "out"), "--store", str(home / "store")]) == 0
+    return home
 
 
 def changed(home: Path, what: str) -> None:
@@ -95,8 +106,8 @@ def changed(home: Path, what: str) -> None:
     ],
     ids=lambda text: text.split(" where")[0],
 )
-def test_a_copy_of_a_study_is_the_same_and_a_change_is_seen(what: str, said: str, smoke: Smoke, tmp_path: Path) -> None:
-    shutil.copytree(smoke[0].parent, tmp_path / "copy")
-    assert differences(smoke[0].parent, tmp_path / "copy") == []
+def test_a_copy_of_a_study_is_the_same_and_a_change_is_seen(what: str, said: str, study: Path, tmp_path: Path) -> None:
+    shutil.copytree(study, tmp_path / "copy")
+    assert differences(study, tmp_path / "copy") == []
     changed(tmp_path / "copy", what)
-    assert re.search(said, "; ".join(differences(smoke[0].parent, tmp_path / "copy")))
+    assert re.search(said, "; ".join(differences(study, tmp_path / "copy")))

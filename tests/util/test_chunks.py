@@ -124,6 +124,7 @@ def taken() -> dict[str, int]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", list(whole(photographs(16))))
 def test_more_images_take_no_more_memory(what: str, taken: dict[str, int]) -> None:
     """But for an index of each, and the few values that are told of it: bytes an image, of 1,024 as float32."""
