@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stacked.stages.activations import AMPLITUDE, RANGES, STEEPNESS
 from stacked.stages.stage import Stage
 from stacked.util.checks import need
 
@@ -23,8 +24,10 @@ RHO = 0.05
 SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda h: h * (1 - h),
     "tanh": lambda h: 1 - h.square(),
+    "scaled-tanh": lambda h: AMPLITUDE * STEEPNESS * (1 - (h / AMPLITUDE).square()),
     "relu": lambda h: (h > 0).to(h.dtype),
     "softplus": lambda h: -torch.expm1(-h),
+    "saturating-linear": lambda h: ((h > 0) & (h < 1)).to(h.dtype),
     "linear": torch.ones_like,
 }
 
@@ -69,8 +72,8 @@ def kl(stage: Stage, x: Tensor, code: Tensor, generator: torch.Generator) -> Ten
 
 
 def kl_refuses(kind: str, activation: str, norm: str) -> str | None:
-    """Refuse codes that are not sigmoids, whose mean is no probability."""
-    if activation == "sigmoid":
+    """Refuse codes that leave [0, 1], whose mean is no probability."""
+    if RANGES[activation] == (0, 1):
         return None
     return (
         f"it needs a code in (0, 1), not that of activation {activation!r}; use activation 'sigmoid', or penalty 'l1'"

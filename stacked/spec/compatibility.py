@@ -98,7 +98,7 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int)
             "activation linear or relu",
         )
     need(
-        not loss.unit_targets or read in (None, "sigmoid"),
+        not loss.unit_targets or read is None or RANGES[read] == (0, 1),
         f"{prefix} values of a {read} activation, which leave [0, 1]: use 'mse' there, or the activation sigmoid below",
     )
     allowed = " or ".join(sorted(loss.outputs or ()))

@@ -71,7 +71,8 @@ FIELDS: list[tuple[Any, str, Any]] = [
     ),
     (
         lambda: of("conv", decoder="swish"),
-        "decoder activation 'swish' is not known: choose from relu, sigmoid, tanh, softplus, linear",
+        "decoder activation 'swish' is not known: choose from relu, sigmoid, tanh, scaled-tanh, softplus, "
+        "saturating-linear, linear",
         lambda: of("conv", decoder="softplus"),
     ),
     (
