@@ -106,7 +106,14 @@ def like(config: Optimisation) -> Optimisation:
     """Return the settings without those that change the size of a step and not its cost."""
     default = Optimisation()
     return dataclasses.replace(
-        config, lr=default.lr, schedule=default.schedule, end_lr=None, end_schedule=None, warmup=0
+        config,
+        lr=default.lr,
+        schedule=default.schedule,
+        schedule_options=(),
+        end_lr=None,
+        end_schedule=None,
+        end_schedule_options=(),
+        warmup=0,
     )
 
 

@@ -17,8 +17,9 @@ from torch.func import functional_call, vmap
 
 from stacked import data
 from stacked.components.corruption import Corrupted
-from stacked.components.optim import OPTIMISERS, learning_rate
+from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
+from stacked.components.schedules import learning_rate
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.check import check
@@ -169,7 +170,14 @@ def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> No
         losses.sum().backward()  # the gradient of each loss reaches only its own member's parameters
         if config.clip:
             clip_each([p.grad for p in all_of.values() if p.grad is not None], config.clip)
-        lr = learning_rate(config.lr_of(phase), config.schedule_of(phase), config.warmup, update, phase.updates)
+        lr = learning_rate(
+            config.lr_of(phase),
+            config.schedule_of(phase),
+            config.warmup,
+            update,
+            phase.updates,
+            config.schedule_options_of(phase),
+        )
         for group in optimiser.param_groups:
             group["lr"] = lr * group["factor"]
         optimiser.step()

@@ -15,8 +15,9 @@ class Optimisation:
     """How phases are trained. `corruption_level` and `loss` hold one value for all depths, or one for each depth read.
 
     lr: peak learning rate.
-    schedule: the learning rate's course over a phase, after `warmup` updates of linear increase.
-    end_lr, end_schedule: those of phases after growth (fine-tuning, unfreezing); None: the same.
+    schedule, schedule_options: the learning rate's course over a phase, after `warmup` updates of linear increase, one of
+        `components.schedules.SCHEDULES`, and its options by name.
+    end_lr, end_schedule, end_schedule_options: those of phases after growth (fine-tuning, unfreezing); None: the same.
     clip: largest global norm of the gradient (None: no clipping).
     patience: end a phase of growth when its validation loss has not improved for this many checks, and restore the best
         weights (None: never). A check is made every `check_every` updates (None: every epoch).
@@ -66,6 +67,8 @@ class Optimisation:
     end_schedule: str | None = omit_if_default(None)
     end_patience: int | None = omit_if_default(None)
     on_nonfinite: str = omit_if_default("stop", stored_name="on_fault")
+    schedule_options: Options = omit_if_default(())
+    end_schedule_options: Options = omit_if_default(())
     # a spec recorded without this field kept the statistics of corrupted training, and its id stands for those numbers
     recalibrate: bool = omit_if_default(True, if_absent=lambda config: not config.corruptive)
 
@@ -73,8 +76,9 @@ class Optimisation:
         from stacked.components.corruption import CORRUPTIONS, parts
         from stacked.components.nonfinite import ON_NONFINITE
         from stacked.components.objectives import LOSSES
-        from stacked.components.optim import OPTIMISERS, SCHEDULES
+        from stacked.components.optim import OPTIMISERS
         from stacked.components.penalties import PENALTIES
+        from stacked.components.schedules import check_schedule
         from stacked.components.winner_take_all import WINNER_TAKE_ALL
 
         take_python_values(self)
@@ -82,11 +86,16 @@ class Optimisation:
             object.__setattr__(self, "corruption_level", (float(self.corruption_level),))
         if isinstance(self.loss, str):
             object.__setattr__(self, "loss", (self.loss,))
-        object.__setattr__(self, "penalties", pairs(self.penalties))
+        for name in ("penalties", "schedule_options", "end_schedule_options"):
+            object.__setattr__(self, name, pairs(getattr(self, name)))
         choice(self.optimiser, OPTIMISERS, "optimiser")
-        choice(self.schedule, SCHEDULES, "schedule")
+        check_schedule(self.schedule, self.schedule_options, "schedule")
         if self.end_schedule is not None:
-            choice(self.end_schedule, SCHEDULES, "end_schedule")
+            check_schedule(self.end_schedule, self.end_schedule_options, "end_schedule")
+        need(
+            self.end_schedule is not None or not self.end_schedule_options,
+            "end_schedule_options belong to end_schedule, which is not given: give both",
+        )
         choice(self.on_nonfinite, ON_NONFINITE, "on_nonfinite")
         for name in self.loss:
             choice(name, LOSSES, "loss")
@@ -165,6 +174,10 @@ class Optimisation:
     def schedule_of(self, phase: Phase) -> str:
         """The name of the learning-rate schedule of this phase."""
         return self.end_schedule if phase.is_finetuning and self.end_schedule else self.schedule
+
+    def schedule_options_of(self, phase: Phase) -> Options:
+        """The options of the learning-rate schedule of this phase."""
+        return self.end_schedule_options if phase.is_finetuning and self.end_schedule else self.schedule_options
 
     def patience_of(self, phase: Phase) -> int | None:
         """The number of checks without improvement that ends this phase (None: early stopping is off)."""

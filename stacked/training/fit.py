@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from stacked.components.nonfinite import MOST_ROLLBACKS, MOST_SKIPPED, ROLLBACK_LR_DIVISOR, Buffers, finite
-from stacked.components.optim import OPTIMISERS, learning_rate
+from stacked.components.optim import OPTIMISERS
+from stacked.components.schedules import learning_rate
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.malloc import keep_freed_memory
@@ -122,7 +123,12 @@ class Training:
             self.rollback_snapshot = self.snapshot()
         while self.update < phase.updates and not stopped:
             lr = learning_rate(
-                config.lr_of(phase), config.schedule_of(phase), config.warmup, self.update, phase.updates
+                config.lr_of(phase),
+                config.schedule_of(phase),
+                config.warmup,
+                self.update,
+                phase.updates,
+                config.schedule_options_of(phase),
             )
             lr /= ROLLBACK_LR_DIVISOR**self.rollbacks
             step = self.done + self.update

@@ -195,7 +195,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str,
         default="cosine",
         metavar="NAME",
-        help="learning rate schedule of each phase: constant, cosine or onecycle (cosine)",
+        help="learning rate schedule of each phase: constant, cosine, onecycle, inverse or step (cosine)",
     )
     train.add_argument("--warmup", type=int, default=0, metavar="N", help="updates of linear warmup (0)")
     train.add_argument(

@@ -21,8 +21,9 @@ from stacked.components import corruption
 from stacked.components.corruption import CORRUPTIONS, Corrupted, Corruption
 from stacked.components.nonfinite import ON_NONFINITE
 from stacked.components.objectives import LOSSES
-from stacked.components.optim import OPTIMISERS, SCHEDULES
+from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
+from stacked.components.schedules import SCHEDULES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.data.formats.split import Splits
 from stacked.runs.run import run

@@ -81,7 +81,7 @@ REFUSED = [
     ),
     (lambda: Optimisation(lr=0), "learning rate 0 is not allowed"),
     (lambda: Optimisation(loss="huber"), "loss 'huber' is not known"),
-    (lambda: Optimisation(schedule="step"), "schedule 'step' is not known"),
+    (lambda: Optimisation(schedule="linear"), "schedule 'linear' is not known"),
     (lambda: Optimisation(optimiser="lion"), "optimiser 'lion' is not known"),
     (lambda: Optimisation(batch_size=0), "batch_size 0 is not allowed"),
     (lambda: Optimisation(patience=0), "patience 0 is not allowed"),

@@ -80,7 +80,7 @@ def test_saturating_linear_codes_are_targets_as_those_of_a_sigmoid_are(loss: str
         return
     trains(spec(stack=stack, loss=loss))
     if loss == "bce":
-        with pytest.raises(InputError, match="by a saturating-linear decoder: use 'mse' there, or .* sigmoid"):
+        with pytest.raises(InputError, match=r"by a saturating-linear decoder: use 'mse' there, or .* sigmoid"):
             spec("joint", StackSpec.of("conv", 6, output="saturating-linear"), loss=loss)
 
 
