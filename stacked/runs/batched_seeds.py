@@ -87,8 +87,7 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     """Raise InputError for missing or equal seeds, and for a spec whose seeds cannot be trained as one model.
 
     Such specs use early stopping, which ends seeds at different updates; another `on_nonfinite` than "stop"; or random draws
-    inside a
-    forward pass: the corruption of local losses, and the contractive estimate.
+    inside a forward pass: the corruption of local losses, dropout, and the contractive estimate.
     """
     for seed in seeds:
         whole(seed, "seed", 0)
@@ -111,6 +110,10 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     need(
         all(phase.local_loss == "none" for phase in phases),
         f"policy {spec.policy!r} draws corruption inside a forward pass: choose another policy, or {alone}",
+    )
+    need(
+        not any(config.dropout_of(phase, stage) for phase in phases for stage in range(1, phase.depth + 1)),
+        f"dropout draws random numbers inside a forward pass: leave it out, or {alone}",
     )
     for name, _ in config.penalties:
         need(

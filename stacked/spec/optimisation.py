@@ -31,6 +31,9 @@ class Optimisation:
     penalties: weights of penalty terms by name, applied to every trained stage.
     winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training
         (None: no constraint), at rate `winner_take_all_rate`. Evaluation uses the unconstrained code.
+    dropout: fraction of a trained stage's code that is dropped before the stage above, the decoder or the head reads it, with the
+        rest scaled up (one value, or one for each stage). Frozen stages and evaluation drop nothing.
+    end_dropout: that of phases after growth (None: the same).
     linear_decoder: phases that train a dense stage on its own input leave out the decoder's activation.
     local_weight: weight of the local losses that a phase adds to its loss.
     rate_decay: factor by which the learning rate decreases at each stage downwards in gradual unfreezing.
@@ -69,6 +72,8 @@ class Optimisation:
     on_nonfinite: str = omit_if_default("stop", stored_name="on_fault")
     schedule_options: Options = omit_if_default(())
     end_schedule_options: Options = omit_if_default(())
+    dropout: tuple[float, ...] = omit_if_default((0.0,))
+    end_dropout: tuple[float, ...] | None = omit_if_default(None)
     # a spec recorded without this field kept the statistics of corrupted training, and its id stands for those numbers
     recalibrate: bool = omit_if_default(True, if_absent=lambda config: not config.corruptive)
 
@@ -84,6 +89,9 @@ class Optimisation:
         take_python_values(self)
         if isinstance(self.corruption_level, (int, float)):
             object.__setattr__(self, "corruption_level", (float(self.corruption_level),))
+        for name in ("dropout", "end_dropout"):
+            if isinstance(getattr(self, name), (int, float)):
+                object.__setattr__(self, name, (getattr(self, name),))
         if isinstance(self.loss, str):
             object.__setattr__(self, "loss", (self.loss,))
         for name in ("penalties", "schedule_options", "end_schedule_options"):
@@ -114,6 +122,8 @@ class Optimisation:
                     finite(level) and 0 <= level <= most,
                     f"corruption level {level} of {name} is not allowed: give 0 {upper}",
                 )
+        for rate in (*self.dropout, *(self.end_dropout or ())):
+            need(finite(rate) and 0 <= rate < 1, f"dropout {rate!r} is not allowed: give 0 or more, below 1")
         need(isinstance(self.recalibrate, bool), f"recalibrate {self.recalibrate!r} is not allowed: give True or False")
         positive(self.lr, "learning rate")
         whole(self.batch_size, "batch_size")
@@ -163,9 +173,10 @@ class Optimisation:
         return any(any(as_tuple(level)) for level in self.corruption_level)
 
     def corrupts(self, phase: Phase) -> bool:
-        """Whether corrupted inputs enter the running statistics of the stages that a phase trains."""
+        """Whether corrupted inputs or dropped codes enter the running statistics of the stages that a phase trains."""
         read = range(*phase.trainable) if phase.local_loss == "alone" else ()
-        return any(any(self.levels_at(depth)) for depth in {phase.input_depth, *read})
+        drops = any(self.dropout_of(phase, stage) for stage in range(phase.trainable[0], phase.depth + 1))
+        return drops or any(any(self.levels_at(depth)) for depth in {phase.input_depth, *read})
 
     def lr_of(self, phase: Phase) -> float:
         """The peak learning rate of this phase."""
@@ -186,6 +197,11 @@ class Optimisation:
     def levels_at(self, depth: int) -> tuple[float, ...]:
         """The corruption levels of the input at `depth` (0: pixels), one for each part of the corruption."""
         return as_tuple(self.corruption_level[depth if len(self.corruption_level) > 1 else 0])
+
+    def dropout_of(self, phase: Phase, stage: int) -> float:
+        """The dropout of the code of a stage (counted from 1) in a phase: 0 unless the phase trains it."""
+        rates = self.end_dropout if phase.is_finetuning and self.end_dropout is not None else self.dropout
+        return rates[stage - 1 if len(rates) > 1 else 0] if phase.trainable[0] <= stage <= phase.depth else 0.0
 
     def loss_at(self, depth: int) -> str:
         """The name of the loss for reconstructing the input at `depth` (0: pixels)."""

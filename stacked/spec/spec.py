@@ -194,6 +194,8 @@ class RunSpec:
         for what, values in (
             ("corruption levels", self.optimisation.corruption_level),
             ("losses", self.optimisation.loss),
+            ("dropouts", self.optimisation.dropout),
+            ("end_dropouts", self.optimisation.end_dropout or (0.0,)),
         ):
             fits = len(values) in (1, self.stack.depth)
             need(fits, f"{len(values)} {what} do not fit {self.stack.depth} stages: give one, or one for each")

@@ -78,6 +78,7 @@ def test_each_seed_ends_as_its_single_run(given: RunSpec, digits: data.Splits) -
         (spec(on_nonfinite="rollback"), SEEDS, "on_nonfinite 'rollback'"),
         (spec("simultaneous"), SEEDS, "policy 'simultaneous'"),
         (spec("joint-local"), SEEDS, "policy 'joint-local'"),
+        (spec(dropout=(0.0, 0.2)), SEEDS, "dropout draws random numbers inside a forward pass: leave it out"),
         (spec(penalties={"contractive-estimate": 0.1}), SEEDS, "penalty 'contractive-estimate'"),
         (RunSpec(stack=StackSpec((StageSpec("conv", 4),))), SEEDS, "conv stage"),
     ],

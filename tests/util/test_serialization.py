@@ -43,6 +43,8 @@ LATER = {
     (Optimisation, "on_nonfinite"): "stop",
     (Optimisation, "schedule_options"): (),
     (Optimisation, "end_schedule_options"): (),
+    (Optimisation, "dropout"): (0.0,),
+    (Optimisation, "end_dropout"): None,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
 }
 #: What a recorded spec did before it had the field, and the default since.
@@ -74,6 +76,8 @@ OTHER: dict[str, Any] = {
     "on_nonfinite": "rollback",
     "schedule_options": (("decay", 0.01),),
     "end_schedule_options": (("at", (0.5,)), ("factor", 0.3)),
+    "dropout": (0.2,),
+    "end_dropout": (0.0,),
     "recalibrate": False,
 }
 #: What must be given with another value of a field.
