@@ -13,7 +13,6 @@ from stacked.cost.disk import work_room
 from stacked.cost.measuring_cost import Measured, as_classifier, classifier_cost, measuring_seconds
 from stacked.cost.phase_cost import PhaseCost, kind_of, like, phase_cost
 from stacked.cost.roofline import Machine, measured, seconds_of
-from stacked.data.stream import Order
 from stacked.model.batch_norm import check_batch
 from stacked.model.stack import StackedAutoencoder, check_size, empty_stack
 from stacked.runtime.settings import own_settings
@@ -95,11 +94,10 @@ def estimate_cost(
     costliest phase). Nothing is stored. Raises InputError if the images are too small or too few for the stack.
     """
     check_size(spec.stack, shape)
-    order = Order(images, spec.optimisation.batch_size, spec.seed)
-    all_phases, stack = spec.phases(order.updates_per_epoch), empty_stack(spec.stack, shape)
+    all_phases, stack = spec.phases(spec.updates_per_epoch(images)), empty_stack(spec.stack, shape)
     phases = [phase for phase in all_phases if phase.updates]
     if phases:
-        check_batch(stack, spec.optimisation.batch_size, images)
+        check_batch(stack, min(map(spec.optimisation.batch_size_of, phases)), images)
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
     tuning = machine
     if machine is None and classes:  # batches of a classifier, not those of training, say how efficient measuring is

@@ -78,7 +78,7 @@ class PhaseCost:
 @own_settings()
 def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: int = 0) -> PhaseCost:
     """Return the cost of `phase` in a run of `spec` on so many `images` of `shape` [C, H, W], with so many `classes`."""
-    config, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size, images)
+    config, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size_of(phase), images)
     kind, alike = kind_of(phase, config), like(config)
     empty = _empty(stack, tuple(shape))
     values = math.prod(empty.shapes(shape)[phase.input_depth])

@@ -20,7 +20,6 @@ from stacked.components.corruption import Corrupted
 from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
 from stacked.components.schedules import learning_rate
-from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.check import check
 from stacked.runs.run import load
@@ -59,8 +58,7 @@ def train_seeds(
     labels = [check(one, splits).labels for one in specs]
     torch_device, done = device_of(device), 0
     stacks = [StackedAutoencoder(splits.image_shape) for _ in specs]
-    per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
-    for phase in spec.phases(per_epoch):
+    for phase in spec.phases(spec.updates_per_epoch(len(splits.train))):
         prepared = [
             prepare_phase(
                 stack,
@@ -173,15 +171,9 @@ def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> No
         losses.sum().backward()  # the gradient of each loss reaches only its own member's parameters
         if config.clip:
             clip_each([p.grad for p in all_of.values() if p.grad is not None], config.clip)
-        lr = learning_rate(
-            config.lr_of(phase),
-            config.schedule_of(phase),
-            config.warmup,
-            update,
-            phase.updates,
-            config.schedule_options_of(phase),
-        )
+        schedule, options = config.schedule_of(phase), config.schedule_options_of(phase)
         for group in optimiser.param_groups:
+            lr = learning_rate(group["peak"], schedule, config.warmup, update, phase.updates, options)
             group["lr"] = lr * group["factor"]
         optimiser.step()
         if (update + 1) % CHECKED == 0 or update + 1 == phase.updates:

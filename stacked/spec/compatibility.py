@@ -43,11 +43,11 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
     for stage in learning:
         spec = stack.stages[stage - 1]
         need(
-            config.batch_size > 1 or stack.norm_of(stage) != "batch" or kinds()[spec.kind].maps,
+            config.batch_size_of(phase) > 1 or stack.norm_of(stage) != "batch" or kinds()[spec.kind].maps,
             f"batch_size 1 cannot be used with norm 'batch' on stage {stage}, a {spec.kind} stage, because a batch norm needs "
             "more than one value per unit: give 2 or more, or another norm",
         )
-        for name, _ in config.penalties:
+        for name, _ in config.penalties_of(stage):
             why = PENALTIES[name].refuses(spec.kind, spec.activation, stack.norm_of(stage))
             need(not why, f"penalty {name!r} cannot be used on stage {stage}, a {spec.kind} stage: {why}")
     need(

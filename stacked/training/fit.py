@@ -40,8 +40,8 @@ class TrainingMetrics:
     """Metrics of training after `update` updates of the phase.
 
     loss: mean over the updates since the previous metrics. grad_norm: global norm of the gradient at this update, before
-    clipping. valid_loss: the validation loss, if early stopping computed it. seconds: training time since the phase began.
-    stopped: whether early stopping ended the phase.
+    clipping. lr: the learning rate of the deepest stage. valid_loss: the validation loss, if early stopping computed it.
+    seconds: training time since the phase began. stopped: whether early stopping ended the phase.
     """
 
     update: int
@@ -122,16 +122,7 @@ class Training:
         if config.on_nonfinite == "rollback" and self.rollback_snapshot is None:
             self.rollback_snapshot = self.snapshot()
         while self.update < phase.updates and not stopped:
-            lr = learning_rate(
-                config.lr_of(phase),
-                config.schedule_of(phase),
-                config.warmup,
-                self.update,
-                phase.updates,
-                config.schedule_options_of(phase),
-            )
-            lr /= ROLLBACK_LR_DIVISOR**self.rollbacks
-            step = self.done + self.update
+            step, lr = self.done + self.update, self.learning_rate(config.lr_of(phase))
             index = self.order.batch(step)
             if self.buffers:
                 self.buffers.keep()
@@ -148,7 +139,7 @@ class Training:
             else:
                 norm = gradient_norm(params, config.clip) if config.clip or at_metrics or last else None
                 for group in self.optimiser.param_groups:
-                    group["lr"] = lr * group["factor"]
+                    group["lr"] = self.learning_rate(group["peak"]) * group["factor"]
                 self.optimiser.step()
                 self.losses[self.n_losses] = loss.detach()
                 self.n_losses += 1
@@ -187,6 +178,15 @@ class Training:
             if after_update is not None and not stopped:
                 after_update()
             began = time.perf_counter()
+
+    def learning_rate(self, peak: float) -> float:
+        """Return the learning rate of the next update, for a peak that rollbacks lower."""
+        config, phase = self.config, self.phase
+        schedule, options = config.schedule_of(phase), config.schedule_options_of(phase)
+        return (
+            learning_rate(peak, schedule, config.warmup, self.update, phase.updates, options)
+            / ROLLBACK_LR_DIVISOR**self.rollbacks
+        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything but the stack that is needed to resume: tensors by name, and plain values."""
@@ -311,13 +311,22 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 def parameter_groups(
     stack: StackedAutoencoder, phase: Phase, config: Optimisation, head_params: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Return parameter groups with a factor of the learning rate: 1, or less for lower stages in gradual unfreezing."""
-    if not phase.layerwise_lr_decay:
+    """Return parameter groups with a peak learning rate and a factor of it, one for each stage where stages differ in them.
+
+    The factor is 1, or less for lower stages in gradual unfreezing. A head has the learning rate of the deepest stage.
+    """
+    stages = range(phase.trainable[0], phase.depth + 1)
+    if not phase.layerwise_lr_decay and len({config.lr_of(phase, k) for k in stages}) == 1:
         params = [p for p in stack.parameters() if p.requires_grad]
-        return [{"params": [*params, *head_params], "factor": 1.0}]
+        return [{"params": [*params, *head_params], "peak": config.lr_of(phase), "factor": 1.0}]
     return [
-        {"params": list(stack.stages[k - 1].parameters()), "factor": config.rate_decay ** (k - phase.depth)}
-        for k in range(phase.trainable[0], phase.depth + 1)
+        {
+            "params": [p for p in stack.stages[k - 1].parameters() if p.requires_grad]
+            + (head_params if k == phase.depth else []),
+            "peak": config.lr_of(phase, k),
+            "factor": config.rate_decay ** (k - phase.depth) if phase.layerwise_lr_decay else 1.0,
+        }
+        for k in stages
     ]
 
 

@@ -63,7 +63,11 @@ class PhaseLoss(nn.Module):
                     self.head.to(device)
             for stage in stack.stages[phase.trainable[0] - 1 : phase.depth]:
                 stage.decoder.requires_grad_(False)
-        self.needs_input_gradient = any(PENALTIES[name].differentiates for name, _ in config.penalties)
+        self.needs_input_gradient = any(
+            PENALTIES[name].differentiates
+            for stage in range(phase.trainable[0], phase.depth + 1)
+            for name, _ in config.penalties_of(stage)
+        )
 
     @property
     def stack(self) -> StackedAutoencoder:
@@ -208,9 +212,10 @@ class PhaseLoss(nn.Module):
         """Return the weighted sum of the penalties of all trained stages."""
         total = codes[0][2].new_zeros(())
         for k, x, code in codes:
-            for name, weight in self.config.penalties:
-                drawn = generator(self.seed, name, step, k, device=x.device)
-                total = total + weight * PENALTIES[name].of(self.stack.stages[k - 1], x, code, drawn)
+            for name, weight in self.config.penalties_of(k):
+                drawn, penalty = generator(self.seed, name, step, k, device=x.device), PENALTIES[name]
+                target = (self.config.sparsity_target_of(k),) if penalty.has_target else ()
+                total = total + weight * penalty.of(self.stack.stages[k - 1], x, code, drawn, *target)
         return total
 
     def loss_per_example(self, clean: Tensor, target: Tensor | None) -> Tensor:

@@ -45,6 +45,8 @@ LATER = {
     (Optimisation, "end_schedule_options"): (),
     (Optimisation, "dropout"): (0.0,),
     (Optimisation, "end_dropout"): None,
+    (Optimisation, "end_batch_size"): None,
+    (Optimisation, "sparsity_target"): 0.05,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
 }
 #: What a recorded spec did before it had the field, and the default since.
@@ -78,6 +80,8 @@ OTHER: dict[str, Any] = {
     "end_schedule_options": (("at", (0.5,)), ("factor", 0.3)),
     "dropout": (0.2,),
     "end_dropout": (0.0,),
+    "end_batch_size": 64,
+    "sparsity_target": 0.1,
     "recalibrate": False,
 }
 #: What must be given with another value of a field.
