@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from stacked.components.lbfgs import LBFGS
+
 #: parameter groups, each {"params": [...], ...}
 Groups = Iterable[dict[str, Any]]
 
@@ -23,9 +25,14 @@ def _sgd(params: Groups, weight_decay: float, momentum: float) -> torch.optim.Op
     return torch.optim.SGD(params, lr=1e-3, weight_decay=weight_decay, momentum=momentum, fused=True)
 
 
+def _lbfgs(params: Groups, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
+    return LBFGS(params)
+
+
 #: name -> constructor from (parameter groups, weight decay, momentum); the learning rate is set before each update
 OPTIMISERS: dict[str, Callable[[Groups, float, float], torch.optim.Optimizer]] = {
     "adam": _adam,
     "adamw": _adamw,
     "sgd": _sgd,
+    "lbfgs": _lbfgs,
 }

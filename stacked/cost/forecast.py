@@ -116,7 +116,7 @@ def forecast(phase: Phase, cost: PhaseCost, machine: Machine) -> PhaseForecast:
     update, encoding, recalibration = (
         machine.seconds(work.operations) for work in (cost.update, cost.encoding, cost.recalibration)
     )
-    seconds = cost.updates * update + cost.recalibrations * recalibration + cost.encoded * encoding
+    seconds = cost.updates * cost.evaluations * update + cost.recalibrations * recalibration + cost.encoded * encoding
     return PhaseForecast(phase.name, cost.updates, cost.flops / 1e9, seconds, cost.peak_bytes, cost.cache.bytes)
 
 
@@ -131,7 +131,8 @@ def calibrated(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]]
     key = (spec.stack, like(config), tuple(shape), kind, cost.batch, classes, threads)
     if key not in _update_seconds:
         _update_seconds[key] = update_seconds(spec, shape, phase, cost.batch, classes)
-    return dataclasses.replace(machine, efficiency=machine.seconds(cost.update.operations) / _update_seconds[key])
+    expected = cost.evaluations * machine.seconds(cost.update.operations)
+    return dataclasses.replace(machine, efficiency=expected / _update_seconds[key])
 
 
 #: seconds of an update by all that they depend on

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from stacked.components.lbfgs import most_evaluations
 from stacked.cost.fake_execution import Work, encoding, recalibration, update
 from stacked.model.stack import empty_stack
 from stacked.runtime.settings import own_settings
@@ -21,9 +22,10 @@ from stacked.training.recalibration import batches
 class PhaseCost:
     """The cost of `updates` updates of a phase on batches of `batch` out of `images` images.
 
-    update: the work of one update, without the frozen stages. encoding: the work of encoding one batch by the frozen stages.
-    recalibration: the work of one of the `recalibrations` batches of recalibration. cache: how codes are kept, as far as this
-    does not depend on the machine.
+    update: the work of one evaluation of loss and gradient and of the optimiser's step, without the frozen stages. evaluations:
+    how many of them an update has: 1, or with a line search the most. encoding: the work of encoding one batch by the frozen
+    stages. recalibration: the work of one of the `recalibrations` batches of recalibration. cache: how codes are kept, as far as
+    this does not depend on the machine.
     """
 
     updates: int
@@ -34,6 +36,7 @@ class PhaseCost:
     recalibration: Work
     recalibrations: int
     cache: CodeCache
+    evaluations: int = 1
 
     @property
     def flops_once(self) -> int:
@@ -42,8 +45,13 @@ class PhaseCost:
 
     @property
     def flops_per_update(self) -> int:
-        """FLOPs of an update, with those of recomputed codes."""
-        return self.update.flop + self._recomputed
+        """FLOPs of an update, with those of recomputed codes; with a line search the most."""
+        return self.evaluations * self.update.flop + self._recomputed
+
+    @property
+    def flops_of_line_search(self) -> int:
+        """The part of `flops_per_update` for evaluations beyond the first, whose number is known only afterwards."""
+        return (self.evaluations - 1) * self.update.flop
 
     @property
     def flops_per_recalibration(self) -> int:
@@ -92,6 +100,7 @@ def phase_cost(spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: 
         _recalibration(stack, tuple(shape), kind, alike, size, classes) if again else Work(()),
         again,
         choose_cache(phase.input_depth, values, images, phase.updates, size),
+        most_evaluations(config.lbfgs_iterations) if config.optimiser == "lbfgs" else 1,
     )
 
 

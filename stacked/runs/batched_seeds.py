@@ -84,8 +84,9 @@ def train_seeds(
 def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     """Raise InputError for missing or equal seeds, and for a spec whose seeds cannot be trained as one model.
 
-    Such specs use early stopping, which ends seeds at different updates; another `on_nonfinite` than "stop"; or random draws
-    inside a forward pass: the corruption of local losses, dropout, and the contractive estimate.
+    Such specs use early stopping, which ends seeds at different updates; L-BFGS, whose line searches end elsewhere for each
+    seed; another `on_nonfinite` than "stop"; or random draws inside a forward pass: the corruption of local losses, dropout, and
+    the contractive estimate.
     """
     for seed in seeds:
         whole(seed, "seed", 0)
@@ -95,6 +96,10 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     need(
         not any(config.patience_of(phase) for phase in phases),
         f"early stopping ends each seed at a different update: leave patience out, or {alone}",
+    )
+    need(
+        config.optimiser != "lbfgs",
+        f"a line search ends for each seed elsewhere: choose another optimiser than 'lbfgs', or {alone}",
     )
     need(
         config.on_nonfinite == "stop",

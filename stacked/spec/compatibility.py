@@ -24,6 +24,12 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
         "or use policy 'greedy'",
     )
     learning = range(phase.trainable[0], phase.trainable[1] + 1)
+    need(
+        config.optimiser != "lbfgs"
+        or not (phase.layerwise_lr_decay or len({config.lr_of(phase, stage) for stage in learning}) > 1),
+        f"optimiser 'lbfgs' has one step length for all weights, and phase {phase.name!r} has a learning rate for each stage: "
+        "give one learning rate, and use '+finetune' instead of '+unfreeze'",
+    )
     if phase.target != "labels" and phase.local_loss != "alone":
         check_loss(stack, config, phase, phase.target_depth + 1)
     if phase.local_loss != "none":

@@ -12,6 +12,9 @@ from stacked.util.serialization import Options, omit_if_default, pairs, take_pyt
 
 T = TypeVar("T")
 
+#: the most iterations of an update by L-BFGS: each keeps two vectors of the size of all weights, up to a hundred
+MOST_ITERATIONS = 100_000
+
 
 @dataclass(frozen=True)
 class Optimisation:
@@ -20,6 +23,8 @@ class Optimisation:
     Some settings are one value for all stages, or one for each: `lr`, `end_lr`, `batch_size`, `corruption_level` and `loss` (of
     what the stage reads), `dropout`, `end_dropout`, `sparsity_target` and the weight of each penalty.
 
+    optimiser: "adam", "adamw", "sgd" or "lbfgs". An update by "lbfgs" makes up to `lbfgs_iterations` iterations on its
+        batch, each with a line search that evaluates the loss once or more; `lr` is the first step length it tries, usually 1.
     lr: peak learning rate. A phase that trains several stages trains each at its own; a head has that of the deepest stage.
     schedule, schedule_options: the learning rate's course over a phase, after `warmup` updates of linear increase, one of
         `components.schedules.SCHEDULES`, and its options by name.
@@ -85,6 +90,7 @@ class Optimisation:
     end_dropout: tuple[float, ...] | None = omit_if_default(None)
     end_batch_size: int | None = omit_if_default(None)
     sparsity_target: float | tuple[float, ...] = omit_if_default(0.05)
+    lbfgs_iterations: int = omit_if_default(20)
     # a spec recorded without this field kept the statistics of corrupted training, and its id stands for those numbers
     recalibrate: bool = omit_if_default(True, if_absent=lambda config: not config.corruptive)
 
@@ -151,6 +157,7 @@ class Optimisation:
                 f"sparsity_target {target!r} is not allowed: give a number between 0 and 1",
             )
         whole(self.corruption_patch, "corruption_patch")
+        whole(self.lbfgs_iterations, "lbfgs_iterations", most=MOST_ITERATIONS)
         whole(self.warmup, "warmup", 0)
         need(
             finite(self.weight_decay) and self.weight_decay >= 0,
@@ -163,6 +170,14 @@ class Optimisation:
         for what in ("clip", "local_weight", "rate_decay"):
             if getattr(self, what) is not None:
                 positive(getattr(self, what), what)
+        if self.optimiser == "lbfgs":
+            search = "cannot be used with optimiser 'lbfgs', whose line search"
+            need(self.clip is None, f"clip {search} needs the gradient of the loss: leave it out")
+            need(self.weight_decay == 0, f"weight_decay {search} sees the loss alone: use penalty 'weight-decay'")
+            need(
+                self.on_nonfinite != "skip-batch",
+                f"on_nonfinite 'skip-batch' {search} evaluates a batch more than once: use 'stop' or 'rollback'",
+            )
         if self.emphasis is not None:
             object.__setattr__(self, "emphasis", tuple(self.emphasis))
             need(

@@ -10,15 +10,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stacked.components.lbfgs import LBFGS
 from stacked.components.nonfinite import MOST_ROLLBACKS, MOST_SKIPPED, ROLLBACK_LR_DIVISOR, Buffers, finite
 from stacked.components.optim import OPTIMISERS
 from stacked.components.schedules import learning_rate
 from stacked.data.stream import Order
+from stacked.model.batch_norm import frozen_statistics
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.malloc import keep_freed_memory
 from stacked.spec import Optimisation
@@ -64,6 +67,8 @@ class Training:
     Attributes: losses, of which the first `n_losses` are those since the last metrics. skipped: number of batches left out for a
     non-finite loss or gradient; skipped_in_a_row: of the latest ones, without an update between them. rollbacks: number of
     rollbacks; updates_rolled_back: number of updates that they undid; rollback_snapshot: the state that the next one restores.
+    further_evaluations: number of evaluations of loss and gradient by line searches, beyond one for each update, that this
+    object has made.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Training:
         self.rollback_snapshot: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.last_loss = math.nan
         self.seconds = 0.0
+        self.further_evaluations = 0
         self.recalibrated = 0  # number of recalibration batches, set at the end of the phase
         self.valid_loss: float | None = None
         validation = ValidationLoss(self.objective, valid, valid_targets, order.size) if valid is not None else None
@@ -126,7 +132,8 @@ class Training:
             index = self.order.batch(step)
             if self.buffers:
                 self.buffers.keep()
-            loss = self.objective(self.inputs(index), self.targets(index) if self.targets else None, step)
+            batch = self.inputs(index), self.targets(index) if self.targets else None, step
+            loss = self.objective(*batch)
             self.optimiser.zero_grad()
             loss.backward()
             last, at_metrics = self.update + 1 == phase.updates, (step + 1) % self.every == 0
@@ -137,10 +144,17 @@ class Training:
                 self.skipped_in_a_row += 1
                 norm: Tensor | None = torch.zeros(())
             else:
-                norm = gradient_norm(params, config.clip) if config.clip or at_metrics or last else None
+                line_search = isinstance(self.optimiser, LBFGS)  # after which gradients are those of other weights
+                at_norm = config.clip or at_metrics or last or line_search
+                norm = gradient_norm(params, config.clip) if at_norm else None
                 for group in self.optimiser.param_groups:
                     group["lr"] = self.learning_rate(group["peak"]) * group["factor"]
-                self.optimiser.step()
+                if isinstance(self.optimiser, LBFGS):
+                    self.further_evaluations += self.optimiser.minimise(
+                        loss, partial(self.evaluate, *batch), config.lbfgs_iterations
+                    )
+                else:
+                    self.optimiser.step()
                 self.losses[self.n_losses] = loss.detach()
                 self.n_losses += 1
                 self.skipped_in_a_row = 0
@@ -178,6 +192,14 @@ class Training:
             if after_update is not None and not stopped:
                 after_update()
             began = time.perf_counter()
+
+    def evaluate(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
+        """Return the loss of a batch again, with its gradients, for a line search; running statistics do not change."""
+        self.optimiser.zero_grad()
+        with frozen_statistics(self.stack):
+            loss: Tensor = self.objective(clean, target, step)
+        loss.backward()
+        return loss
 
     def learning_rate(self, peak: float) -> float:
         """Return the learning rate of the next update, for a peak that rollbacks lower."""

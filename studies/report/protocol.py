@@ -29,7 +29,7 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
         "end_lr": listed(base.optimisation.end_lr or base.optimisation.lr, "g"),
         "weight_decay": f"{base.optimisation.weight_decay:g}",
         "schedule": base.optimisation.schedule,
-        "optimiser": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}[base.optimisation.optimiser],
+        "optimiser": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "lbfgs": "L-BFGS"}[base.optimisation.optimiser],
         "batch": listed(base.optimisation.batch_size, ","),
         "train": f"{len(splits.train):,}",
     }

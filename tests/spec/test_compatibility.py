@@ -216,6 +216,18 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"stack": of("dense", norm="batch"), "batch_size": (4, 2)},
     ),
     (
+        {"stack": DENSE, "policy": "joint", "optimiser": "lbfgs", "lr": (0.1, 0.2)},
+        "optimiser 'lbfgs' has one step length for all weights, and phase 'joint' has a learning rate for each stage: give one "
+        "learning rate, and use '+finetune' instead of '+unfreeze'",
+        {"stack": DENSE, "policy": "greedy", "optimiser": "lbfgs", "lr": (0.1, 0.2)},
+    ),
+    (
+        {"stack": DENSE, "policy": "greedy+unfreeze", "optimiser": "lbfgs"},
+        "optimiser 'lbfgs' has one step length for all weights, and phase 'unfreezing 2-2' has a learning rate for each stage: "
+        "give one learning rate, and use '+finetune' instead of '+unfreeze'",
+        {"stack": DENSE, "policy": "greedy+finetune", "optimiser": "lbfgs"},
+    ),
+    (
         {"stack": DENSE, "winner_take_all": "spatial"},
         "winner_take_all 'spatial' needs maps, and stage 1 is a dense stage: use 'lifetime'",
         {"stack": DENSE, "winner_take_all": "lifetime"},

@@ -209,6 +209,34 @@ FIELDS: list[tuple[Any, str, Any]] = [
             ("weights of penalty 'l1'", {"penalties": {"l1": (0.1, 0.2)}}),
         )
     ),
+    *(
+        (
+            lambda given=given: Optimisation("lbfgs", **given),
+            message,
+            lambda given=given: Optimisation("sgd", **given),
+        )
+        for given, message in (
+            (
+                {"clip": 1.0},
+                "clip cannot be used with optimiser 'lbfgs', whose line search needs the gradient of the loss: leave it out",
+            ),
+            (
+                {"weight_decay": 0.1},
+                "weight_decay cannot be used with optimiser 'lbfgs', whose line search sees the loss alone: use penalty "
+                "'weight-decay'",
+            ),
+            (
+                {"on_nonfinite": "skip-batch"},
+                "on_nonfinite 'skip-batch' cannot be used with optimiser 'lbfgs', whose line search evaluates a batch more "
+                "than once: use 'stop' or 'rollback'",
+            ),
+        )
+    ),
+    (
+        lambda: Optimisation(lbfgs_iterations=0),
+        "lbfgs_iterations 0 is not allowed: give an integer of at least 1",
+        lambda: Optimisation(lbfgs_iterations=1),
+    ),
     (
         lambda: Optimisation(winner_take_all="all"),
         "winner_take_all 'all' is not known: choose from lifetime, spatial, spatial+lifetime",

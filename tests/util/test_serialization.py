@@ -47,6 +47,7 @@ LATER = {
     (Optimisation, "end_dropout"): None,
     (Optimisation, "end_batch_size"): None,
     (Optimisation, "sparsity_target"): 0.05,
+    (Optimisation, "lbfgs_iterations"): 20,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
 }
 #: What a recorded spec did before it had the field, and the default since.
@@ -82,6 +83,7 @@ OTHER: dict[str, Any] = {
     "end_dropout": (0.0,),
     "end_batch_size": 64,
     "sparsity_target": 0.1,
+    "lbfgs_iterations": 3,
     "recalibrate": False,
 }
 #: What must be given with another value of a field.
