@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stacked.stages.activations import AMPLITUDE, RANGES, STEEPNESS
+from stacked.stages.convolutions import CONVS
 from stacked.stages.stage import Stage
 from stacked.util.checks import need
 
@@ -141,10 +142,13 @@ def weight_decay(stage: Stage, x: Tensor, code: Tensor, generator: torch.Generat
 
 
 def first_weight(stage: Stage) -> Tensor:
-    """Return the weight of the encoder's first Linear or Conv2d, as a matrix [out, in]."""
-    found = [m for m in stage.encoder.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-    need(bool(found), f"the encoder of a {stage.kind} stage has no Linear or Conv2d to penalise: use another penalty")
-    return found[0].weight.flatten(1)
+    """Return the weight of the encoder's first linear layer or convolution, as a matrix [out, in]."""
+    weights = [m.weight for m in stage.encoder.modules() if isinstance(m, (nn.Linear, *CONVS))]
+    need(
+        bool(weights),
+        f"the encoder of a {stage.kind} stage has no linear layer or convolution to penalise: use another penalty",
+    )
+    return weights[0].flatten(1)
 
 
 PENALTIES: dict[str, Penalty] = {
