@@ -47,7 +47,7 @@ VARIANTS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
         ({"norm": "layer", "kernel": 5}, 2 * 600 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
         ({"tied": True, "kernel": 5}, 600 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
         ({"tied": True, "unpool": "switches"}, 216 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
-        ({"tied": True, "unpool": "switches", "bias": False, "norm": "none"}, 216, 0),
+        ({"tied": True, "bias": False}, 216 + 2 * 8 + 2 * 3, 2 * 3),
     ],
     "residual": [
         ({}, 2 * 216 + 8 + 3 + 4 * (576 + 8) + 5 * 2 * 8 + 2 * 3, 2 * 3),
