@@ -148,5 +148,11 @@ LOSSES: dict[str, Loss] = {
     # "mse" with a softplus decoder: Glorot, Bordes & Bengio 2011 pretrain rectifiers with the quadratic cost through a softplus,
     # whose gradient, unlike a rectifier's, does not vanish below zero. The name requires both.
     "softplus-quadratic": Loss(mse, F.mse_loss, outputs=frozenset({"softplus"})),
-    "ssim-l1": Loss(ssim_l1, outputs=frozenset({"sigmoid"}), unit_targets=True, elementwise=False, least_side=WINDOW),
+    "ssim-l1": Loss(
+        ssim_l1,
+        outputs=frozenset({"sigmoid", "saturating-linear"}),
+        unit_targets=True,
+        elementwise=False,
+        least_side=WINDOW,
+    ),
 }

@@ -13,18 +13,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stacked.stages.activations import AMPLITUDE, RANGES, STEEPNESS
+from stacked.stages.convolutions import CONVS
 from stacked.stages.stage import Stage
 from stacked.util.checks import need
 
-#: Target of the mean activation for "kl" (Ng 2011, section 3).
+#: Default target of the mean activation for "kl" (Ng 2011, section 3).
 RHO = 0.05
 
 #: activation -> its derivative as a function of its value, for "contractive"
 SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda h: h * (1 - h),
     "tanh": lambda h: 1 - h.square(),
+    "scaled-tanh": lambda h: AMPLITUDE * STEEPNESS * (1 - (h / AMPLITUDE).square()),
     "relu": lambda h: (h > 0).to(h.dtype),
     "softplus": lambda h: -torch.expm1(-h),
+    "saturating-linear": lambda h: ((h > 0) & (h < 1)).to(h.dtype),
     "linear": torch.ones_like,
 }
 
@@ -40,12 +44,14 @@ class Penalty:
     of: the function of (stage, x, code, generator).
     differentiates: whether it differentiates the code with respect to x and keeps the graph. Then x must require grad before it
         is encoded, and attention must use a kernel that is twice differentiable (torch's SDPBackend.MATH).
+    has_target: whether `of` also takes the target of the mean activation.
     refuses: function of a stage's (kind, activation, norm) that returns why it cannot have the penalty and what to use
         instead, as a clause of an error message, or None if it can.
     """
 
-    of: Callable[[Stage, Tensor, Tensor, torch.Generator], Tensor]
+    of: Callable[..., Tensor]
     differentiates: bool = False
+    has_target: bool = False
     refuses: Callable[[str, str, str], str | None] = _no_reason
 
 
@@ -54,7 +60,7 @@ def l1(stage: Stage, x: Tensor, code: Tensor, generator: torch.Generator) -> Ten
     return code.abs().mean()
 
 
-def kl(stage: Stage, x: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+def kl(stage: Stage, x: Tensor, code: Tensor, generator: torch.Generator, rho: float = RHO) -> Tensor:
     """Return the mean over units of KL(rho || r) in nats, with r the unit's mean over the batch (and over positions of maps).
 
     Ng 2011 (CS294A notes, section 3) sums over the units; here they are averaged, so that stages of any width can be compared.
@@ -65,12 +71,12 @@ def kl(stage: Stage, x: Tensor, code: Tensor, generator: torch.Generator) -> Ten
     mean = mean.clamp(
         info.tiny, 1 - info.eps
     )  # a unit that is 0 or 1 for the whole batch has a large loss instead of an infinite one
-    return (RHO * (RHO / mean).log() + (1 - RHO) * ((1 - RHO) / (1 - mean)).log()).mean()
+    return (rho * (rho / mean).log() + (1 - rho) * ((1 - rho) / (1 - mean)).log()).mean()
 
 
 def kl_refuses(kind: str, activation: str, norm: str) -> str | None:
-    """Refuse codes that are not sigmoids, whose mean is no probability."""
-    if activation == "sigmoid":
+    """Refuse codes that leave [0, 1], whose mean is no probability."""
+    if RANGES[activation] == (0, 1):
         return None
     return (
         f"it needs a code in (0, 1), not that of activation {activation!r}; use activation 'sigmoid', or penalty 'l1'"
@@ -136,15 +142,18 @@ def weight_decay(stage: Stage, x: Tensor, code: Tensor, generator: torch.Generat
 
 
 def first_weight(stage: Stage) -> Tensor:
-    """Return the weight of the encoder's first Linear or Conv2d, as a matrix [out, in]."""
-    found = [m for m in stage.encoder.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-    need(bool(found), f"the encoder of a {stage.kind} stage has no Linear or Conv2d to penalise: use another penalty")
-    return found[0].weight.flatten(1)
+    """Return the weight of the encoder's first linear layer or convolution, as a matrix [out, in]."""
+    weights = [m.weight for m in stage.encoder.modules() if isinstance(m, (nn.Linear, *CONVS))]
+    need(
+        bool(weights),
+        f"the encoder of a {stage.kind} stage has no linear layer or convolution to penalise: use another penalty",
+    )
+    return weights[0].flatten(1)
 
 
 PENALTIES: dict[str, Penalty] = {
     "l1": Penalty(l1),
-    "kl": Penalty(kl, refuses=kl_refuses),
+    "kl": Penalty(kl, has_target=True, refuses=kl_refuses),
     "contractive": Penalty(contractive, refuses=contractive_refuses),
     "contractive-estimate": Penalty(contractive_estimate, differentiates=True),
     "orthogonality": Penalty(orthogonality),

@@ -38,7 +38,7 @@ TENSOR, RECORD, LAYER, AS_TEXT = 200, 3000, 4000, 26
 #: Bytes of a picture per value of its images; pixels are enlarged, and grey images are written in three colours.
 PIXEL = 36 / (2 * SHOWN)
 #: Number of tensors that an optimiser keeps per parameter.
-MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}
+MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1, "lbfgs": 0}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from stacked.components.lbfgs import LBFGS, vectors
 from stacked.components.optim import OPTIMISERS
 from stacked.cost.live_bytes import LiveBytes
 from stacked.model.classifier import build_head
@@ -118,29 +119,33 @@ class DryRunUpdate:
         self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
 
     def update(self) -> None:
-        """Run the forward pass, the backward pass and the optimiser's step."""
+        """Run the forward pass, the backward pass and the optimiser's step; for L-BFGS one evaluation of loss and gradient."""
         read, target = examples(self.stack, self.phase, self.batch_size)
         loss = self.objective(read, target, step=0)
         self.optimiser.zero_grad()
         loss.backward()
-        self.optimiser.step()
+        if not isinstance(self.optimiser, LBFGS):  # whose course depends on values
+            self.optimiser.step()
 
     def work(self) -> Work:
         """Return the operations of the second update, and the most bytes alive in the first two updates.
 
         Gradients and optimiser state exist from the second update on.
         """
-        best = []
+        kept = []  # what is kept beside weights, gradients and moments
         with LiveBytes() as live:
             for module in (self.stack, self.objective):
                 for tensor in [*module.parameters(), *module.buffers()]:
                     live.add(tensor)
             if self.config.patience_of(self.phase):  # early stopping keeps the best weights
-                best = [tensor.clone() for tensor in self.stack.state_dict().values()]
+                kept = [tensor.clone() for tensor in self.stack.state_dict().values()]
+            if isinstance(self.optimiser, LBFGS):
+                weights = sum(p.numel() for group in self.optimiser.param_groups for p in group["params"])
+                kept.append(torch.empty(weights * vectors(self.config.lbfgs_iterations)))
             self.update()
             with OperationLog() as log:
                 self.update()
-            del best
+            del kept
         # the matrix products of attention, which take more memory than the kernel that computes it, are counted separately
         has_attention = any(operation.name.startswith(ATTENTION) for operation in log.operations)
         return Work(tuple(operations_of(self.update) if has_attention else log.operations), live.peak)

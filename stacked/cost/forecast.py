@@ -13,7 +13,6 @@ from stacked.cost.disk import work_room
 from stacked.cost.measuring_cost import Measured, as_classifier, classifier_cost, measuring_seconds
 from stacked.cost.phase_cost import PhaseCost, kind_of, like, phase_cost
 from stacked.cost.roofline import Machine, measured, seconds_of
-from stacked.data.stream import Order
 from stacked.model.batch_norm import check_batch
 from stacked.model.stack import StackedAutoencoder, check_size, empty_stack
 from stacked.runtime.settings import own_settings
@@ -95,11 +94,10 @@ def estimate_cost(
     costliest phase). Nothing is stored. Raises InputError if the images are too small or too few for the stack.
     """
     check_size(spec.stack, shape)
-    order = Order(images, spec.optimisation.batch_size, spec.seed)
-    all_phases, stack = spec.phases(order.updates_per_epoch), empty_stack(spec.stack, shape)
+    all_phases, stack = spec.phases(spec.updates_per_epoch(images)), empty_stack(spec.stack, shape)
     phases = [phase for phase in all_phases if phase.updates]
     if phases:
-        check_batch(stack, spec.optimisation.batch_size, images)
+        check_batch(stack, min(map(spec.optimisation.batch_size_of, phases)), images)
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
     tuning = machine
     if machine is None and classes:  # batches of a classifier, not those of training, say how efficient measuring is
@@ -118,7 +116,7 @@ def forecast(phase: Phase, cost: PhaseCost, machine: Machine) -> PhaseForecast:
     update, encoding, recalibration = (
         machine.seconds(work.operations) for work in (cost.update, cost.encoding, cost.recalibration)
     )
-    seconds = cost.updates * update + cost.recalibrations * recalibration + cost.encoded * encoding
+    seconds = cost.updates * cost.evaluations * update + cost.recalibrations * recalibration + cost.encoded * encoding
     return PhaseForecast(phase.name, cost.updates, cost.flops / 1e9, seconds, cost.peak_bytes, cost.cache.bytes)
 
 
@@ -133,7 +131,8 @@ def calibrated(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]]
     key = (spec.stack, like(config), tuple(shape), kind, cost.batch, classes, threads)
     if key not in _update_seconds:
         _update_seconds[key] = update_seconds(spec, shape, phase, cost.batch, classes)
-    return dataclasses.replace(machine, efficiency=machine.seconds(cost.update.operations) / _update_seconds[key])
+    expected = cost.evaluations * machine.seconds(cost.update.operations)
+    return dataclasses.replace(machine, efficiency=expected / _update_seconds[key])
 
 
 #: seconds of an update by all that they depend on

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from stacked.components.lbfgs import most_evaluations
 from stacked.cost.fake_execution import LINEAR, Head, Work, encoding, recalibration, update
 from stacked.model.stack import empty_stack
 from stacked.runtime.settings import own_settings
@@ -21,9 +22,10 @@ from stacked.training.recalibration import batches
 class PhaseCost:
     """The cost of `updates` updates of a phase on batches of `batch` out of `images` images.
 
-    update: the work of one update, without the frozen stages. encoding: the work of encoding one batch by the frozen stages.
-    recalibration: the work of one of the `recalibrations` batches of recalibration. cache: how codes are kept, as far as this
-    does not depend on the machine.
+    update: the work of one evaluation of loss and gradient and of the optimiser's step, without the frozen stages. evaluations:
+    how many of them an update has: 1, or with a line search the most. encoding: the work of encoding one batch by the frozen
+    stages. recalibration: the work of one of the `recalibrations` batches of recalibration. cache: how codes are kept, as far as
+    this does not depend on the machine.
     """
 
     updates: int
@@ -34,6 +36,7 @@ class PhaseCost:
     recalibration: Work
     recalibrations: int
     cache: CodeCache
+    evaluations: int = 1
 
     @property
     def flops_once(self) -> int:
@@ -42,8 +45,13 @@ class PhaseCost:
 
     @property
     def flops_per_update(self) -> int:
-        """FLOPs of an update, with those of recomputed codes."""
-        return self.update.flop + self._recomputed
+        """FLOPs of an update, with those of recomputed codes; with a line search the most."""
+        return self.evaluations * self.update.flop + self._recomputed
+
+    @property
+    def flops_of_line_search(self) -> int:
+        """The part of `flops_per_update` for evaluations beyond the first, whose number is known only afterwards."""
+        return (self.evaluations - 1) * self.update.flop
 
     @property
     def flops_per_recalibration(self) -> int:
@@ -83,7 +91,7 @@ def phase_cost(
 
     classes, head: number of classes, and kind and width of the head, of a phase that learns labels.
     """
-    config, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size, images)
+    config, stack, size = spec.optimisation, spec.stack, min(spec.optimisation.batch_size_of(phase), images)
     kind, alike = kind_of(phase, config), like(config)
     empty = _empty(stack, tuple(shape))
     values = math.prod(empty.shapes(shape)[phase.input_depth])
@@ -97,6 +105,7 @@ def phase_cost(
         _recalibration(stack, tuple(shape), kind, alike, size, classes, head) if again else Work(()),
         again,
         choose_cache(phase.input_depth, values, images, phase.updates, size),
+        most_evaluations(config.lbfgs_iterations) if config.optimiser == "lbfgs" else 1,
     )
 
 
@@ -104,14 +113,22 @@ def kind_of(phase: Phase, config: Optimisation) -> Phase:
     """Return a phase with the same cost per update, whatever the name, the length and the place among others of `phase`."""
     kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False)
     other = dataclasses.replace(kind, is_finetuning=False)
-    return other if config.patience_of(other) == config.patience_of(kind) else kind
+    alike = config.patience_of(other) == config.patience_of(kind) and config.end_dropout is None
+    return other if alike else kind
 
 
 def like(config: Optimisation) -> Optimisation:
     """Return the settings without those that change the size of a step and not its cost."""
     default = Optimisation()
     return dataclasses.replace(
-        config, lr=default.lr, schedule=default.schedule, end_lr=None, end_schedule=None, warmup=0
+        config,
+        lr=default.lr,
+        schedule=default.schedule,
+        schedule_options=(),
+        end_lr=None,
+        end_schedule=None,
+        end_schedule_options=(),
+        warmup=0,
     )
 
 

@@ -13,7 +13,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.stages import Stage
 from stacked.util.checks import need
 
-BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def norms(module: nn.Module) -> list[BatchNorm]:

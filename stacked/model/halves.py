@@ -70,7 +70,7 @@ class Encoder(Half):
         """Whether the stages read images [C, H, W] of this shape: convolutions read other heights and widths."""
         if shape == self.input_shape:
             return True
-        fixed = [stage for stage in self._stages if not stage.halves]
+        fixed = [stage for stage in self._stages if not stage.any_size]
         return not fixed and shape[0] == self.input_shape[0] and min(shape[1:]) > 0
 
     @own_settings()

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from stacked.model.stack import StackedAutoencoder, empty_stack
+from stacked.model.stack import StackedAutoencoder, empty_stack, laid_out
 from stacked.model.tensor_file import open_tensors, read, to_bytes
 from stacked.spec import StackSpec
 from stacked.stages.stage import Shape
@@ -57,7 +56,7 @@ class Content(NamedTuple):
         mine = {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
         kinds = {name: tensor.dtype for name, tensor in module.state_dict().items()}
         module.load_state_dict(mine, assign=True)
-        module.to(memory_format=torch.channels_last)
+        laid_out(module)
         for name, kind in kinds.items():
             if mine[name].dtype != kind:
                 raise ValueError(f"its tensor {name!r} is of {mine[name].dtype}, not {kind}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from stacked.stages.initialise import initialise
 from stacked.stages.stage import Shape, StageSettings, shapes
 from stacked.util.errors import InputError
 
+M = TypeVar("M", bound=nn.Module)
+
 #: stage number (from 1) -> the mask returned by its `encode_with_switches`
 Switches = dict[int, Tensor | None]
 
@@ -26,7 +28,8 @@ Switches = dict[int, Tensor | None]
 class StackedAutoencoder(nn.Module):
     """An autoencoder grown stage by stage, whose `stages` are trained in place.
 
-    `input_shape` is (C, H, W), or (C,) for vectors; pixels are floats in [0, 1]. Depth 0 is the input, depth k the code of
+    `input_shape` is (C, H, W) for images, (C, L) for signals, (C, D, H, W) for volumes, or (C,) for vectors; values of images are
+    floats in [0, 1]. Depth 0 is the input, depth k the code of
     stage k. If all stages are convolutional, images of other heights and widths are accepted too.
     """
 
@@ -95,7 +98,7 @@ class StackedAutoencoder(nn.Module):
     ) -> Tensor:
         """Return the reconstruction at depth `stop` (0: pixels) of a code at `depth` (None: the bottleneck).
 
-        size: height and width of the encoded images, if they differ from `input_shape`. switches: the masks of
+        size: the size of the encoded images, such as (H, W), if it differs from `input_shape`. switches: the masks of
         `encode_with_switches`, for decoders that need them. linear: leave out the last activation.
         """
         depth = self._depth(depth)
@@ -173,8 +176,17 @@ def grow(stack: StackedAutoencoder, spec: RunSpec, depth: int, device: torch.dev
     while stack.depth < depth:
         with seeded(spec.seed, "init", stack.depth + 1):
             stage = next_stage(stack, spec.stack)
-        # channels-last convolutions train 1.4 times as fast on a CPU
-        stack.grow(stage.to(device).to(memory_format=torch.channels_last))
+        stack.grow(laid_out(stage.to(device)))
+
+
+def laid_out(module: M) -> M:
+    """Return `module` with its weights of two-dimensional convolutions channels-last, which train 1.4 times as fast on a CPU."""
+    for part in module.modules():
+        for parameter in part.parameters(recurse=False):
+            if parameter.dim() == 4:
+                part.to(memory_format=torch.channels_last)
+                break
+    return module
 
 
 def build(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
@@ -194,12 +206,12 @@ def empty_stack(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
 
 def check_size(spec: StackSpec, input_shape: Shape) -> None:
     """Raise InputError if images of `input_shape` are too small for the stages of `spec` that halve them."""
-    halvings = sum(kinds()[stage.kind].halves for stage in spec.stages)
-    if halvings and (len(input_shape) != 3 or min(input_shape[1:]) < 2**halvings):
-        size = " x ".join(map(str, input_shape[1:]))
+    halvings = sum(kinds()[stage.kind].halves_with(**dict(stage.options)) for stage in spec.stages)
+    if halvings and min(input_shape[1:], default=0) < 2**halvings:
+        size, least = (" x ".join(map(str, each)) for each in (input_shape[1:], [2**halvings] * len(input_shape[1:])))
         raise InputError(
             f"images of {size} pixels are too small for {halvings} conv stages, which need at least "
-            f"{2**halvings} x {2**halvings}: use fewer stages or larger images"
+            f"{least or 2**halvings}: use fewer stages or larger images"
         )
 
 

@@ -17,9 +17,9 @@ from torch.func import functional_call, vmap
 
 from stacked import data
 from stacked.components.corruption import Corrupted
-from stacked.components.optim import OPTIMISERS, learning_rate
+from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
-from stacked.data.stream import Order
+from stacked.components.schedules import learning_rate
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.check import check
 from stacked.runs.run import load
@@ -58,8 +58,7 @@ def train_seeds(
     labels = [check(one, splits).labels for one in specs]
     torch_device, done = device_of(device), 0
     stacks = [StackedAutoencoder(splits.image_shape) for _ in specs]
-    per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
-    for phase in spec.phases(per_epoch):
+    for phase in spec.phases(spec.updates_per_epoch(len(splits.train))):
         prepared = [
             prepare_phase(
                 stack,
@@ -85,9 +84,9 @@ def train_seeds(
 def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     """Raise InputError for missing or equal seeds, and for a spec whose seeds cannot be trained as one model.
 
-    Such specs use early stopping, which ends seeds at different updates; another `on_nonfinite` than "stop"; or random draws
-    inside a
-    forward pass: the corruption of local losses, and the contractive estimate.
+    Such specs use early stopping, which ends seeds at different updates; L-BFGS, whose line searches end elsewhere for each
+    seed; another `on_nonfinite` than "stop"; or random draws inside a forward pass: the corruption of local losses, dropout, and
+    the contractive estimate.
     """
     for seed in seeds:
         whole(seed, "seed", 0)
@@ -97,6 +96,10 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     need(
         not any(config.patience_of(phase) for phase in phases),
         f"early stopping ends each seed at a different update: leave patience out, or {alone}",
+    )
+    need(
+        config.optimiser != "lbfgs",
+        f"a line search ends for each seed elsewhere: choose another optimiser than 'lbfgs', or {alone}",
     )
     need(
         config.on_nonfinite == "stop",
@@ -110,6 +113,10 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     need(
         all(phase.local_loss == "none" for phase in phases),
         f"policy {spec.policy!r} draws corruption inside a forward pass: choose another policy, or {alone}",
+    )
+    need(
+        not any(config.dropout_of(phase, stage) for phase in phases for stage in range(1, phase.depth + 1)),
+        f"dropout draws random numbers inside a forward pass: leave it out, or {alone}",
     )
     for name, _ in config.penalties:
         need(
@@ -169,8 +176,9 @@ def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> No
         losses.sum().backward()  # the gradient of each loss reaches only its own member's parameters
         if config.clip:
             clip_each([p.grad for p in all_of.values() if p.grad is not None], config.clip)
-        lr = learning_rate(config.lr_of(phase), config.schedule_of(phase), config.warmup, update, phase.updates)
+        schedule, options = config.schedule_of(phase), config.schedule_options_of(phase)
         for group in optimiser.param_groups:
+            lr = learning_rate(group["peak"], schedule, config.warmup, update, phase.updates, options)
             group["lr"] = lr * group["factor"]
         optimiser.step()
         if (update + 1) % CHECKED == 0 or update + 1 == phase.updates:

@@ -43,7 +43,7 @@ def check(spec: RunSpec, splits: Splits) -> Checked:
         if phase.updates:
             rows = labels.of(phase)
             n, what = (len(splits.train), "training images") if rows is None else (len(rows), "labels")
-            check_batch(stack, spec.optimisation.batch_size, n, what)
+            check_batch(stack, spec.optimisation.batch_size_of(phase), n, what)
     for classifier in labels.classifiers:
         check_batch(stack, spec.classification.batch_size, len(classifier.train), "labels", "of the classification")
     different = len(splits.train.labels[splits.train.labels >= 0].unique())

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stacked.components.lbfgs import LBFGS
 from stacked.components.optim import OPTIMISERS
 from stacked.evaluation.classify import FineTuning
 from stacked.evaluation.curves import State
@@ -182,6 +183,8 @@ def optimiser_keys(config: Optimisation) -> dict[str, bool]:
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.zeros(2)
     optimiser = OPTIMISERS[config.optimiser]([{"params": [parameter]}], config.weight_decay, config.momentum)
+    if isinstance(optimiser, LBFGS):
+        return {}
     optimiser.step()
     kept = optimiser.state[parameter].items()
     return {key: value.shape == parameter.shape for key, value in kept if value is not None}

@@ -123,9 +123,7 @@ class RecordedPhase(PhaseHooks):
         if run.saved and run.training_state and run.is_inside(self.number):
             restore_training(run.saved, training, run.training_state)
         self.training = training
-        self.costs = CostCounter(
-            run.state, training, self.size, self.cost.flops_per_update, self.cost.flops_per_recalibration
-        )
+        self.costs = CostCounter(run.state, training, self.size, self.cost)
 
     def after_update(self) -> None:
         run, training = self.run, self.training
@@ -150,12 +148,12 @@ class RecordedPhase(PhaseHooks):
 class CostCounter:
     """Adds the updates, FLOPs and seconds of a training to the state of its run.
 
-    images, flops: per update. recalibration_flops: per batch of recalibration.
+    images: images of an update. cost: that of the phase. Evaluations by line searches are counted, not estimated.
     """
 
-    def __init__(self, state: State, training: Training, images: int, flops: int, recalibration_flops: int) -> None:
-        self.state, self.training, self.images, self.flops = state, training, images, flops
-        self.recalibration_flops = recalibration_flops
+    def __init__(self, state: State, training: Training, images: int, cost: PhaseCost) -> None:
+        self.state, self.training, self.images, self.cost = state, training, images, cost
+        self.flops = cost.flops_per_update - cost.flops_of_line_search
         self.store_counts()
 
     def store_counts(self) -> None:
@@ -163,7 +161,7 @@ class CostCounter:
         training = self.training
         self.update, self.updates_rolled_back = training.update, training.updates_rolled_back
         self.skipped, self.rollbacks, self.recalibrated = training.skipped, training.rollbacks, training.recalibrated
-        self.seconds = training.seconds
+        self.seconds, self.further_evaluations = training.seconds, training.further_evaluations
 
     def add(self) -> None:
         """Add the updates, FLOPs and seconds since the last call."""
@@ -174,7 +172,8 @@ class CostCounter:
         recalibrations = training.recalibrated - self.recalibrated
         state.updates += new_updates
         state.images_seen += computed_updates * self.images
-        state.flop += computed_updates * self.flops + recalibrations * self.recalibration_flops
+        state.flop += computed_updates * self.flops + recalibrations * self.cost.flops_per_recalibration
+        state.flop += (training.further_evaluations - self.further_evaluations) * self.cost.update.flop
         state.seconds += training.seconds - self.seconds
         state.skipped += training.skipped - self.skipped
         state.rollbacks += training.rollbacks - self.rollbacks

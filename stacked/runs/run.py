@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from stacked import data
 from stacked.cost.disk import check_room, check_writable, work_room
-from stacked.data.stream import Order
 from stacked.evaluation.curves import Curves, State
 from stacked.evaluation.final_metrics import measured
 from stacked.evaluation.pictures import pictures
@@ -109,8 +108,7 @@ def run(
         tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.image_shape, context=context)
     tracker.text(to_json(spec), "spec.json")
 
-    order = Order(len(splits.train), spec.optimisation.batch_size, spec.seed)
-    phases = spec.phases(order.updates_per_epoch)
+    phases = spec.phases(spec.updates_per_epoch(len(splits.train)))
     if work:
         check_writable(work)
         room = work_room(spec, checked.stack, phases, len(splits.classes), work)

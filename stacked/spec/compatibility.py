@@ -24,6 +24,12 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
         "or use policy 'greedy'",
     )
     learning = range(phase.trainable[0], phase.trainable[1] + 1)
+    need(
+        config.optimiser != "lbfgs"
+        or not (phase.layerwise_lr_decay or len({config.lr_of(phase, stage) for stage in learning}) > 1),
+        f"optimiser 'lbfgs' has one step length for all weights, and phase {phase.name!r} has a learning rate for each stage: "
+        "give one learning rate, and use '+finetune' instead of '+unfreeze'",
+    )
     if phase.target != "labels" and phase.local_loss != "alone":
         check_loss(stack, config, phase, phase.target_depth + 1)
     if phase.local_loss != "none":
@@ -43,11 +49,11 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
     for stage in learning:
         spec = stack.stages[stage - 1]
         need(
-            config.batch_size > 1 or stack.norm_of(stage) != "batch" or kinds()[spec.kind].maps,
+            config.batch_size_of(phase) > 1 or stack.norm_of(stage) != "batch" or kinds()[spec.kind].maps,
             f"batch_size 1 cannot be used with norm 'batch' on stage {stage}, a {spec.kind} stage, because a batch norm needs "
             "more than one value per unit: give 2 or more, or another norm",
         )
-        for name, _ in config.penalties:
+        for name, _ in config.penalties_of(stage):
             why = PENALTIES[name].refuses(spec.kind, spec.activation, stack.norm_of(stage))
             need(not why, f"penalty {name!r} cannot be used on stage {stage}, a {spec.kind} stage: {why}")
     need(
@@ -98,7 +104,7 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int)
             "activation linear or relu",
         )
     need(
-        not loss.unit_targets or read in (None, "sigmoid"),
+        not loss.unit_targets or read is None or RANGES[read] == (0, 1),
         f"{prefix} values of a {read} activation, which leave [0, 1]: use 'mse' there, or the activation sigmoid below",
     )
     allowed = " or ".join(sorted(loss.outputs or ()))

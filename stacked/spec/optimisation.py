@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from stacked.spec.growth import Phase
 from stacked.util.checks import choice, finite, need, positive, whole
 from stacked.util.serialization import Options, omit_if_default, pairs, take_python_values
 
+T = TypeVar("T")
+
+#: the most iterations of an update by L-BFGS: each keeps two vectors of the size of all weights, up to a hundred
+MOST_ITERATIONS = 100_000
+
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How phases are trained. `corruption_level` and `loss` hold one value for all depths, or one for each depth read.
+    """How phases are trained.
 
-    lr: peak learning rate.
-    schedule: the learning rate's course over a phase, after `warmup` updates of linear increase.
-    end_lr, end_schedule: those of phases after growth (fine-tuning, unfreezing); None: the same.
+    Some settings are one value for all stages, or one for each: `lr`, `end_lr`, `batch_size`, `corruption_level` and `loss` (of
+    what the stage reads), `dropout`, `end_dropout`, `sparsity_target` and the weight of each penalty.
+
+    optimiser: "adam", "adamw", "sgd" or "lbfgs". An update by "lbfgs" makes up to `lbfgs_iterations` iterations on its
+        batch, each with a line search that evaluates the loss once or more; `lr` is the first step length it tries, usually 1.
+    lr: peak learning rate. A phase that trains several stages trains each at its own; a head has that of the deepest stage.
+    schedule, schedule_options: the learning rate's course over a phase, after `warmup` updates of linear increase, one of
+        `components.schedules.SCHEDULES`, and its options by name.
+    end_lr, end_schedule, end_schedule_options, end_batch_size: those of phases after growth (fine-tuning, unfreezing); None: the
+        same.
+    batch_size: images in an update. A phase that trains several stages at once has the number of the deepest one.
     clip: largest global norm of the gradient (None: no clipping).
     patience: end a phase of growth when its validation loss has not improved for this many checks, and restore the best
         weights (None: never). A check is made every `check_every` updates (None: every epoch).
@@ -27,9 +41,13 @@ class Optimisation:
     corruption: a name, or several joined by "+"; a level is then a tuple with a number for each.
     corruption_patch: side of the blocks of block-masking, in positions of the map that is read.
     emphasis: weights (alpha, beta) of the loss on corrupted and on uncorrupted elements (None: 1 and 1).
-    penalties: weights of penalty terms by name, applied to every trained stage.
+    penalties: weights of penalty terms by name, applied to every trained stage with a weight above 0.
+    sparsity_target: mean activation of each unit that penalty "kl" aims at, between 0 and 1.
     winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training
         (None: no constraint), at rate `winner_take_all_rate`. Evaluation uses the unconstrained code.
+    dropout: fraction of a trained stage's code that is dropped before the stage above, the decoder or the head reads it, with the
+        rest scaled up. Frozen stages and evaluation drop nothing.
+    end_dropout: that of phases after growth (None: the same).
     linear_decoder: phases that train a dense stage on its own input leave out the decoder's activation.
     local_weight: weight of the local losses that a phase adds to its loss.
     rate_decay: factor by which the learning rate decreases at each stage downwards in gradual unfreezing.
@@ -41,13 +59,13 @@ class Optimisation:
     """
 
     optimiser: str = "adam"
-    lr: float = 1e-3
+    lr: float | tuple[float, ...] = 1e-3
     schedule: str = "constant"
     warmup: int = 0
     weight_decay: float = 0.0
     momentum: float = 0.9
     clip: float | None = None
-    batch_size: int = 256
+    batch_size: int | tuple[int, ...] = 256
     corruption: str = "masking"
     corruption_level: tuple[float | tuple[float, ...], ...] = (0.0,)
     loss: tuple[str, ...] = ("mse",)
@@ -62,10 +80,17 @@ class Optimisation:
     local_weight: float = omit_if_default(1.0)
     rate_decay: float = omit_if_default(2.6)
     labels: int | None = omit_if_default(None)
-    end_lr: float | None = omit_if_default(None)
+    end_lr: float | tuple[float, ...] | None = omit_if_default(None)
     end_schedule: str | None = omit_if_default(None)
     end_patience: int | None = omit_if_default(None)
     on_nonfinite: str = omit_if_default("stop", stored_name="on_fault")
+    schedule_options: Options = omit_if_default(())
+    end_schedule_options: Options = omit_if_default(())
+    dropout: tuple[float, ...] = omit_if_default((0.0,))
+    end_dropout: tuple[float, ...] | None = omit_if_default(None)
+    end_batch_size: int | None = omit_if_default(None)
+    sparsity_target: float | tuple[float, ...] = omit_if_default(0.05)
+    lbfgs_iterations: int = omit_if_default(20)
     # a spec recorded without this field kept the statistics of corrupted training, and its id stands for those numbers
     recalibrate: bool = omit_if_default(True, if_absent=lambda config: not config.corruptive)
 
@@ -73,20 +98,31 @@ class Optimisation:
         from stacked.components.corruption import CORRUPTIONS, parts
         from stacked.components.nonfinite import ON_NONFINITE
         from stacked.components.objectives import LOSSES
-        from stacked.components.optim import OPTIMISERS, SCHEDULES
+        from stacked.components.optim import OPTIMISERS
         from stacked.components.penalties import PENALTIES
+        from stacked.components.schedules import check_schedule
         from stacked.components.winner_take_all import WINNER_TAKE_ALL
 
         take_python_values(self)
         if isinstance(self.corruption_level, (int, float)):
             object.__setattr__(self, "corruption_level", (float(self.corruption_level),))
+        for name in ("dropout", "end_dropout"):
+            if isinstance(getattr(self, name), (int, float)):
+                object.__setattr__(self, name, (getattr(self, name),))
         if isinstance(self.loss, str):
             object.__setattr__(self, "loss", (self.loss,))
-        object.__setattr__(self, "penalties", pairs(self.penalties))
+        for name in ("lr", "end_lr", "batch_size", "sparsity_target"):
+            object.__setattr__(self, name, one_or_each(getattr(self, name), name))
+        for name in ("penalties", "schedule_options", "end_schedule_options"):
+            object.__setattr__(self, name, pairs(getattr(self, name)))
         choice(self.optimiser, OPTIMISERS, "optimiser")
-        choice(self.schedule, SCHEDULES, "schedule")
+        check_schedule(self.schedule, self.schedule_options, "schedule")
         if self.end_schedule is not None:
-            choice(self.end_schedule, SCHEDULES, "end_schedule")
+            check_schedule(self.end_schedule, self.end_schedule_options, "end_schedule")
+        need(
+            self.end_schedule is not None or not self.end_schedule_options,
+            "end_schedule_options belong to end_schedule, which is not given: give both",
+        )
         choice(self.on_nonfinite, ON_NONFINITE, "on_nonfinite")
         for name in self.loss:
             choice(name, LOSSES, "loss")
@@ -105,22 +141,43 @@ class Optimisation:
                     finite(level) and 0 <= level <= most,
                     f"corruption level {level} of {name} is not allowed: give 0 {upper}",
                 )
+        for rate in (*self.dropout, *(self.end_dropout or ())):
+            need(finite(rate) and 0 <= rate < 1, f"dropout {rate!r} is not allowed: give 0 or more, below 1")
         need(isinstance(self.recalibrate, bool), f"recalibrate {self.recalibrate!r} is not allowed: give True or False")
-        positive(self.lr, "learning rate")
-        whole(self.batch_size, "batch_size")
+        for lr in as_tuple(self.lr):
+            positive(lr, "learning rate")
+        for size in as_tuple(self.batch_size):
+            whole(size, "batch_size")
+        if self.end_lr is not None:
+            for lr in as_tuple(self.end_lr):
+                positive(lr, "end_lr")
+        for target in as_tuple(self.sparsity_target):
+            need(
+                finite(target) and 0 < target < 1,
+                f"sparsity_target {target!r} is not allowed: give a number between 0 and 1",
+            )
         whole(self.corruption_patch, "corruption_patch")
+        whole(self.lbfgs_iterations, "lbfgs_iterations", most=MOST_ITERATIONS)
         whole(self.warmup, "warmup", 0)
         need(
             finite(self.weight_decay) and self.weight_decay >= 0,
             f"weight_decay {self.weight_decay} is not allowed: give 0 or more",
         )
         need(0 <= self.momentum < 1, f"momentum {self.momentum} is not allowed: give 0 or more, below 1")
-        for what in ("patience", "end_patience", "check_every", "labels"):
+        for what in ("patience", "end_patience", "check_every", "labels", "end_batch_size"):
             if getattr(self, what) is not None:
                 whole(getattr(self, what), what)
-        for what in ("clip", "local_weight", "rate_decay", "end_lr"):
+        for what in ("clip", "local_weight", "rate_decay"):
             if getattr(self, what) is not None:
                 positive(getattr(self, what), what)
+        if self.optimiser == "lbfgs":
+            search = "cannot be used with optimiser 'lbfgs', whose line search"
+            need(self.clip is None, f"clip {search} needs the gradient of the loss: leave it out")
+            need(self.weight_decay == 0, f"weight_decay {search} sees the loss alone: use penalty 'weight-decay'")
+            need(
+                self.on_nonfinite != "skip-batch",
+                f"on_nonfinite 'skip-batch' {search} evaluates a batch more than once: use 'stop' or 'rollback'",
+            )
         if self.emphasis is not None:
             object.__setattr__(self, "emphasis", tuple(self.emphasis))
             need(
@@ -140,7 +197,13 @@ class Optimisation:
                 [other for other, _ in self.penalties].count(name) == 1,
                 f"penalty {name!r} is not allowed twice: give it one weight",
             )
-            positive(weight, f"weight of penalty {name!r}")
+            if not isinstance(weight, tuple):
+                positive(weight, f"weight of penalty {name!r}")
+                continue
+            need(
+                all(finite(each) and each >= 0 for each in weight) and any(weight),
+                f"weights {weight} of penalty {name!r} are not allowed: give 0 or more for each stage, not 0 for all",
+            )
         if self.winner_take_all is not None:
             choice(self.winner_take_all, WINNER_TAKE_ALL, "winner_take_all")
         need(
@@ -154,17 +217,36 @@ class Optimisation:
         return any(any(as_tuple(level)) for level in self.corruption_level)
 
     def corrupts(self, phase: Phase) -> bool:
-        """Whether corrupted inputs enter the running statistics of the stages that a phase trains."""
+        """Whether corrupted inputs or dropped codes enter the running statistics of the stages that a phase trains."""
         read = range(*phase.trainable) if phase.local_loss == "alone" else ()
-        return any(any(self.levels_at(depth)) for depth in {phase.input_depth, *read})
+        drops = any(self.dropout_of(phase, stage) for stage in range(phase.trainable[0], phase.depth + 1))
+        return drops or any(any(self.levels_at(depth)) for depth in {phase.input_depth, *read})
 
-    def lr_of(self, phase: Phase) -> float:
-        """The peak learning rate of this phase."""
-        return self.end_lr if phase.is_finetuning and self.end_lr else self.lr
+    def lr_of(self, phase: Phase, stage: int | None = None) -> float:
+        """The peak learning rate of a stage (counted from 1; None: the deepest one) in this phase."""
+        return of_stage(self.end_lr if phase.is_finetuning and self.end_lr else self.lr, stage or phase.depth)
+
+    def batch_size_of(self, phase: Phase) -> int:
+        """The number of images in an update of this phase."""
+        end = self.end_batch_size if phase.is_finetuning else None
+        return end or of_stage(self.batch_size, phase.depth)
+
+    def penalties_of(self, stage: int) -> list[tuple[str, float]]:
+        """The penalties of a stage (counted from 1) whose weight is above 0, by name, and these weights."""
+        weights = [(name, of_stage(weight, stage)) for name, weight in self.penalties]
+        return [(name, weight) for name, weight in weights if weight]
+
+    def sparsity_target_of(self, stage: int) -> float:
+        """The mean activation that penalty "kl" aims at in a stage (counted from 1)."""
+        return of_stage(self.sparsity_target, stage)
 
     def schedule_of(self, phase: Phase) -> str:
         """The name of the learning-rate schedule of this phase."""
         return self.end_schedule if phase.is_finetuning and self.end_schedule else self.schedule
+
+    def schedule_options_of(self, phase: Phase) -> Options:
+        """The options of the learning-rate schedule of this phase."""
+        return self.end_schedule_options if phase.is_finetuning and self.end_schedule else self.schedule_options
 
     def patience_of(self, phase: Phase) -> int | None:
         """The number of checks without improvement that ends this phase (None: early stopping is off)."""
@@ -172,13 +254,33 @@ class Optimisation:
 
     def levels_at(self, depth: int) -> tuple[float, ...]:
         """The corruption levels of the input at `depth` (0: pixels), one for each part of the corruption."""
-        return as_tuple(self.corruption_level[depth if len(self.corruption_level) > 1 else 0])
+        return as_tuple(of_stage(self.corruption_level, depth + 1))
+
+    def dropout_of(self, phase: Phase, stage: int) -> float:
+        """The dropout of the code of a stage (counted from 1) in a phase: 0 unless the phase trains it."""
+        rates = self.end_dropout if phase.is_finetuning and self.end_dropout is not None else self.dropout
+        return of_stage(rates, stage) if phase.trainable[0] <= stage <= phase.depth else 0.0
 
     def loss_at(self, depth: int) -> str:
         """The name of the loss for reconstructing the input at `depth` (0: pixels)."""
-        return self.loss[depth if len(self.loss) > 1 else 0]
+        return of_stage(self.loss, depth + 1)
 
 
-def as_tuple(level: float | tuple[float, ...]) -> tuple[float, ...]:
-    """Return a corruption level as a tuple with one number for each part of the corruption."""
-    return level if isinstance(level, tuple) else (level,)
+def as_tuple(values: T | tuple[T, ...]) -> tuple[T, ...]:
+    """Return one value, or several, as a tuple: those of all stages, or of the parts of a corruption."""
+    return values if isinstance(values, tuple) else (values,)
+
+
+def of_stage(values: Any, stage: int) -> Any:
+    """Return the value of a stage (counted from 1), where `values` is one for all stages, or a tuple of one for each."""
+    if not isinstance(values, tuple):
+        return values
+    return values[stage - 1 if len(values) > 1 else 0]
+
+
+def one_or_each(values: Any, name: str) -> Any:
+    """Return a list of values of all stages as a tuple, or as its value if it has one; InputError if it has none."""
+    if not isinstance(values, (list, tuple)):
+        return values
+    need(len(values) > 0, f"{name} {values!r} is not allowed: give one value, or one for each stage")
+    return tuple(values) if len(values) > 1 else values[0]

@@ -7,6 +7,7 @@ How a run executes (device, threads, folders, caching of codes) is not part of i
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stacked import data
@@ -17,6 +18,7 @@ from stacked.spec.classification import Classification as Classification
 from stacked.spec.growth import LONGEST as LONGEST
 from stacked.spec.growth import POLICIES, Phase, Updates
 from stacked.spec.optimisation import Optimisation as Optimisation
+from stacked.spec.optimisation import as_tuple, of_stage
 from stacked.util.checks import choice, need, positive, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict, omit_if_default, parsed, take_python_values, to_json
@@ -88,9 +90,13 @@ class Budget:
                 f"budget {value} is not a whole number of updates",
             )
 
-    def in_updates(self, depth: int, updates_per_epoch: int) -> Updates:
-        """Return the budget in updates for a stack of this depth, at least 1 for each part."""
-        factor = updates_per_epoch if self.unit == "epochs" else 1
+    def in_updates(self, depth: int, updates_per_epoch: int | Sequence[int]) -> Updates:
+        """Return the budget in updates for a stack of this depth, at least 1 for each part.
+
+        updates_per_epoch: one number for all parts, or one for each stage and one for the end-to-end part.
+        """
+        given = [updates_per_epoch] * (depth + 1) if isinstance(updates_per_epoch, int) else updates_per_epoch
+        factors = given if self.unit == "epochs" else [1] * (depth + 1)
         stages = self.stages
         if stages is not None:
             stages = stages * depth if len(stages) == 1 else stages
@@ -99,8 +105,10 @@ class Budget:
                 f"{len(stages)} stage budgets do not fit {depth} stages: give one, or one for each",
             )
         return Updates(
-            None if stages is None else tuple(max(1, round(value * factor)) for value in stages),
-            None if self.end_to_end is None else max(1, round(self.end_to_end * factor)),
+            None
+            if stages is None
+            else tuple(max(1, round(value * factor)) for value, factor in zip(stages, factors, strict=False)),
+            None if self.end_to_end is None else max(1, round(self.end_to_end * factors[-1])),
         )
 
 
@@ -147,19 +155,40 @@ class RunSpec:
         take_python_values(self)
         choice(self.policy, POLICIES, "policy")
         whole(self.seed, "seed", 0)
+        how = self.optimisation
         for what, values in (
-            ("corruption levels", self.optimisation.corruption_level),
-            ("losses", self.optimisation.loss),
+            ("corruption levels", how.corruption_level),
+            ("losses", how.loss),
+            ("dropouts", how.dropout),
+            ("end_dropouts", how.end_dropout),
+            ("learning rates", how.lr),
+            ("end_lr", how.end_lr),
+            ("batch sizes", how.batch_size),
+            ("sparsity targets", how.sparsity_target),
+            *((f"weights of penalty {name!r}", weight) for name, weight in how.penalties),
         ):
-            fits = len(values) in (1, self.stack.depth)
-            need(fits, f"{len(values)} {what} do not fit {self.stack.depth} stages: give one, or one for each")
+            given = len(as_tuple(values))
+            need(
+                given in (1, self.stack.depth),
+                f"{given} {what} do not fit {self.stack.depth} stages: give one, or one for each",
+            )
         phases = self.phases()
         for phase in phases:
             check_fit(self.stack, self.optimisation, phase)
         check_use(self.optimisation, phases)
 
-    def phases(self, updates_per_epoch: int = 1_000_000) -> list[Phase]:
-        """Return the phases of this run. The default number of updates per epoch is large enough that no share rounds to 0."""
+    def updates_per_epoch(self, images: int) -> list[int]:
+        """Return the updates of an epoch of so many training images, for each stage and for training all stages at once."""
+        need(images > 0, "there are no images to train on: give at least one")
+        how, depth = self.optimisation, self.stack.depth
+        sizes = [of_stage(how.batch_size, stage) for stage in range(1, depth + 1)]
+        return [images // min(size, images) for size in (*sizes, how.end_batch_size or sizes[-1])]
+
+    def phases(self, updates_per_epoch: int | Sequence[int] = 1_000_000) -> list[Phase]:
+        """Return the phases of this run, whose lengths depend on `updates_per_epoch` (see `Budget.in_updates`).
+
+        The default number is large enough that no share rounds to 0.
+        """
         budget = self.budget.in_updates(self.stack.depth, updates_per_epoch)
         return POLICIES[self.policy](self.stack.depth, budget)
 

@@ -7,17 +7,18 @@ device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stacked.runtime.rng import generator
-from stacked.stages.tied import TiedConvTranspose2d, TiedLinear
+from stacked.stages.convolutions import CONVS, TRANSPOSED
+from stacked.stages.tied import TiedConvTranspose, TiedLinear
 from stacked.util.checks import choice
 
-WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-TIED = (TiedLinear, TiedConvTranspose2d)  # layers that use the weight of an encoder layer
-Layer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d | TiedLinear | TiedConvTranspose2d
+WEIGHTED = (nn.Linear, *CONVS, *TRANSPOSED)
+TIED = (TiedLinear, TiedConvTranspose)  # layers that use the weight of an encoder layer
 
 
 def _uniform(weight: Tensor) -> None:
@@ -75,11 +76,11 @@ def resample(module: nn.Module, seed: int) -> None:
             drawn = torch.randint(values.numel(), (values.numel(),), generator=draws)
             parameter.copy_(values[drawn.to(values.device)].view(parameter.shape))
     for norm in module.modules():
-        if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             norm.reset_running_stats()
 
 
-def _layers(module: nn.Module) -> Iterator[Layer]:
+def _layers(module: nn.Module) -> Iterator[Any]:
     return (layer for layer in module.modules() if isinstance(layer, (*WEIGHTED, *TIED)))
 
 
@@ -88,6 +89,6 @@ def _outputs_first(layer: nn.Module, weight: Tensor) -> Tensor:
 
     A transposed convolution holds [inputs, outputs, ...], for which torch would confuse fan-in and fan-out.
     """
-    if not isinstance(layer, nn.ConvTranspose2d):
+    if not isinstance(layer, TRANSPOSED):
         return weight
     return weight.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)

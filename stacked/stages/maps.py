@@ -1,4 +1,4 @@
-"""Code shared by stages that convolve maps and halve their height and width."""
+"""Code shared by stages that convolve maps and can halve their height and width."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from stacked.stages.convolutions import TRANSPOSED
 from stacked.stages.stage import Shape, Stage
-from stacked.stages.tied import TiedConvTranspose2d
+from stacked.stages.tied import TiedConvTranspose
 from stacked.util.checks import need, whole
 
 #: largest side of a kernel, in pixels
@@ -17,13 +18,15 @@ MOST_KERNEL = 999
 
 
 class Halving(Stage):
-    """A stage whose code [width, ceil(H/2), ceil(W/2)] has half the height and width of its input.
+    """A stage whose code [width, ceil(H/2), ceil(W/2)] has half the height and width of its input, whatever these are.
 
-    A `kernel` is odd, so that (kernel - 1) / 2 pixels of padding centre it. The default norm is batch norm.
+    With another number of spatial dimensions, all of them are halved. A `kernel` is odd, so that (kernel - 1) / 2 values of
+    padding centre it. The default norm is batch norm.
     """
 
     norms: ClassVar[tuple[str, ...]] = ("batch", "group", "layer", "none")
     halves = True
+    any_size = True
 
     @classmethod
     def check(cls, width: int, *, kernel: int = 3, **options: Any) -> None:
@@ -33,18 +36,18 @@ class Halving(Stage):
         whole(kernel, f"kernel of a {cls.kind} stage", most=MOST_KERNEL)
 
     def output_shape(self, in_shape: Shape) -> Shape:
-        return (self.width, (in_shape[1] + 1) // 2, (in_shape[2] + 1) // 2)
+        return (self.width, *((n + 1) // 2 for n in in_shape[1:]))
 
 
-def odd_padding(in_shape: Shape) -> tuple[int, int]:
-    """Return the output padding for which a transposed convolution of stride 2 restores height and width of `in_shape`."""
-    return (1 - in_shape[1] % 2, 1 - in_shape[2] % 2)
+def odd_padding(in_shape: Shape) -> tuple[int, ...]:
+    """Return the output padding for which a transposed convolution of stride 2 restores the size of `in_shape` [C, ...]."""
+    return tuple(1 - n % 2 for n in in_shape[1:])
 
 
 def upsampled(modules: Iterable[nn.Module], code: Tensor, size: Shape | None) -> Tensor:
-    """Return `code` after `modules`; their transposed convolution outputs (H, W) `size` (None: the size it was built for)."""
+    """Return `code` after `modules`; their transposed convolution outputs `size` (None: the size it was built for)."""
     for module in modules:
-        if size and isinstance(module, (nn.ConvTranspose2d, TiedConvTranspose2d)):
+        if size and isinstance(module, (*TRANSPOSED, TiedConvTranspose)):
             code = module(code, output_size=list(size))
         else:
             code = module(code)

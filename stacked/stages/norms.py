@@ -18,7 +18,7 @@ FEWEST = 3
 
 
 def _batch(shape: Sequence[int]) -> nn.Module:
-    return nn.BatchNorm2d(shape[0]) if len(shape) == 3 else nn.BatchNorm1d(shape[0])
+    return {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}[len(shape)](shape[0])
 
 
 def _group(shape: Sequence[int]) -> nn.Module:
@@ -29,10 +29,10 @@ def _group(shape: Sequence[int]) -> nn.Module:
 
 def _layer(shape: Sequence[int]) -> nn.Module:
     # over all values of an example, for maps and vectors alike
-    return nn.GroupNorm(1, shape[0]) if len(shape) == 3 else nn.LayerNorm(shape[0])
+    return nn.GroupNorm(1, shape[0]) if len(shape) > 1 else nn.LayerNorm(shape[0])
 
 
-#: name -> function from the shape of features, (C, H, W) or (C,), to the module; "layer": Ba et al. 2016, "group": Wu & He 2018
+#: name -> function from the shape of features, (C, ...) or (C,), to the module; "layer": Ba et al. 2016, "group": Wu & He 2018
 NORMS: dict[str, Callable[[Sequence[int]], nn.Module] | None] = {
     "batch": _batch,
     "group": _group,
@@ -42,7 +42,7 @@ NORMS: dict[str, Callable[[Sequence[int]], nn.Module] | None] = {
 
 
 def normalised(norm: str, shape: Sequence[int]) -> list[nn.Module]:
-    """Return the module that normalises features of `shape`, (C, H, W) or (C,), in a list; an empty list for "none".
+    """Return the module that normalises features of `shape`, (C, ...) or (C,), in a list; an empty list for "none".
 
     Raises InputError if there are too few values to normalise (see `check_values`).
     """

@@ -48,7 +48,7 @@ class Residual(Halving):
 
     def __init__(self, settings: StageSettings, *, blocks: int = 1) -> None:
         super().__init__(settings, blocks=blocks)
-        channels = settings.in_shape[0]
+        channels, odd = settings.in_shape[0], odd_padding(settings.in_shape)
         self.encoder = nn.Sequential(
             Conv2d(channels, settings.width, 3, stride=2, padding=1),
             *normalised(settings.norm, self.code_shape),
@@ -63,9 +63,7 @@ class Residual(Halving):
         )
         self.decoder = nn.Sequential(
             *(module for _ in range(blocks) for module in (ResidualBlock(self.code_shape, settings.norm), nn.ReLU())),
-            ConvTranspose2d(
-                settings.width, channels, 3, stride=2, padding=1, output_padding=odd_padding(settings.in_shape)
-            ),
+            ConvTranspose2d(settings.width, channels, 3, stride=2, padding=1, output_padding=(odd[0], odd[1])),
             *([] if settings.pixels else normalised(settings.norm, settings.in_shape)),
             ACTIVATIONS[settings.output](),
         )

@@ -54,9 +54,11 @@ class Stage(nn.Module):
 
     kind: ClassVar[str]
     norms: ClassVar[tuple[str, ...]] = ("none", *(name for name in NORMS if name != "none"))
-    halves: ClassVar[bool] = False  # whether the code has half the height and width of the input, rounded up
-    #: whether input and code are maps [C, H, W]; False: the code is a vector
+    halves: bool = False  # whether the code has half the height and width of the input, rounded up
+    any_size: ClassVar[bool] = False  # whether it reads maps of another size than it was built for
+    #: whether input and code are maps [C, ...]; False: the code is a vector
     maps: ClassVar[bool] = True
+    ranks: ClassVar[tuple[int, ...]] = (2,)  # the numbers of spatial dimensions of the maps that it reads
     encoder: nn.Sequential
     decoder: nn.Sequential
     in_shape: Shape
@@ -70,10 +72,15 @@ class Stage(nn.Module):
             choice(name, ACTIVATIONS, "activation")
         choice(settings.norm, self.norms, f"norm of a {self.kind} stage")
         self.check(settings.width, **options)
+        rank, least = len(in_shape) - 1, 2 if self.halves_with(**options) or not self.any_size else 1
+        sides = (
+            f"channels x height x width of at least {least} x {least} pixels"
+            if rank == 2 or self.ranks == (2,)
+            else f"channels and {' or '.join(map(str, self.ranks))} spatial dimensions of at least {least} values each"
+        )
         need(
-            not self.maps or (len(in_shape) == 3 and min(in_shape[1:]) >= 2),
-            f"a {self.kind} stage cannot read {tuple(in_shape)}: it needs channels x height x width of at least 2 x 2 "
-            "pixels; use fewer stages or larger images",
+            not self.maps or (rank in self.ranks and min(in_shape[1:]) >= least),
+            f"a {self.kind} stage cannot read {tuple(in_shape)}: it needs {sides}; use fewer stages or larger images",
         )
         self.in_shape, self.width = tuple(in_shape), int(settings.width)
         self.activation, self.output = settings.activation, settings.output
@@ -105,6 +112,11 @@ class Stage(nn.Module):
         """Raise InputError for a width or options that are invalid for this kind, whatever the input."""
         whole(width, f"width of a {cls.kind} stage")
 
+    @classmethod
+    def halves_with(cls, **options: Any) -> bool:
+        """Whether a stage with these options halves height and width; those that are not given have their defaults."""
+        return cls.halves
+
     @property
     def code_shape(self) -> Shape:
         """The shape of the code, without the batch, for the input shape the stage was built for."""
@@ -131,7 +143,7 @@ class Stage(nn.Module):
     def decode(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
         """Return the reconstruction [B, *in_shape] of the input.
 
-        size: (H, W) of the input if it differs from the size the stage was built for. switches: the mask of
+        size: the input's size, such as (H, W), if it differs from that the stage was built for. switches: the mask of
         `encode_with_switches`.
         """
         return self.decoder[-1](self.decode_linear(code, size, switches))

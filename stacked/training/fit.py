@@ -10,14 +10,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stacked.components.lbfgs import LBFGS
 from stacked.components.nonfinite import MOST_ROLLBACKS, MOST_SKIPPED, ROLLBACK_LR_DIVISOR, Buffers, finite
-from stacked.components.optim import OPTIMISERS, learning_rate
+from stacked.components.optim import OPTIMISERS
+from stacked.components.schedules import learning_rate
 from stacked.data.stream import Order
+from stacked.model.batch_norm import frozen_statistics
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.malloc import keep_freed_memory
 from stacked.spec import Optimisation
@@ -39,8 +43,8 @@ class TrainingMetrics:
     """Metrics of training after `update` updates of the phase.
 
     loss: mean over the updates since the previous metrics. grad_norm: global norm of the gradient at this update, before
-    clipping. valid_loss: the validation loss, if early stopping computed it. seconds: training time since the phase began.
-    stopped: whether early stopping ended the phase.
+    clipping. lr: the learning rate of the deepest stage. valid_loss: the validation loss, if early stopping computed it.
+    seconds: training time since the phase began. stopped: whether early stopping ended the phase.
     """
 
     update: int
@@ -63,6 +67,8 @@ class Training:
     Attributes: losses, of which the first `n_losses` are those since the last metrics. skipped: number of batches left out for a
     non-finite loss or gradient; skipped_in_a_row: of the latest ones, without an update between them. rollbacks: number of
     rollbacks; updates_rolled_back: number of updates that they undid; rollback_snapshot: the state that the next one restores.
+    further_evaluations: number of evaluations of loss and gradient by line searches, beyond one for each update, that this
+    object has made.
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class Training:
         self.rollback_snapshot: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.last_loss = math.nan
         self.seconds = 0.0
+        self.further_evaluations = 0
         self.recalibrated = 0  # number of recalibration batches, set at the end of the phase
         self.valid_loss: float | None = None
         validation = ValidationLoss(self.objective, valid, valid_targets, order.size) if valid is not None else None
@@ -122,15 +129,12 @@ class Training:
         if config.on_nonfinite == "rollback" and self.rollback_snapshot is None:
             self.rollback_snapshot = self.snapshot()
         while self.update < phase.updates and not stopped:
-            lr = learning_rate(
-                config.lr_of(phase), config.schedule_of(phase), config.warmup, self.update, phase.updates
-            )
-            lr /= ROLLBACK_LR_DIVISOR**self.rollbacks
-            step = self.done + self.update
+            step, lr = self.done + self.update, self.learning_rate(config.lr_of(phase))
             index = self.order.batch(step)
             if self.buffers:
                 self.buffers.keep()
-            loss = self.objective(self.inputs(index), self.targets(index) if self.targets else None, step)
+            batch = self.inputs(index), self.targets(index) if self.targets else None, step
+            loss = self.objective(*batch)
             self.optimiser.zero_grad()
             loss.backward()
             last, at_metrics = self.update + 1 == phase.updates, (step + 1) % self.every == 0
@@ -141,10 +145,17 @@ class Training:
                 self.skipped_in_a_row += 1
                 norm: Tensor | None = torch.zeros(())
             else:
-                norm = gradient_norm(params, config.clip) if config.clip or at_metrics or last else None
+                line_search = isinstance(self.optimiser, LBFGS)  # after which gradients are those of other weights
+                at_norm = config.clip or at_metrics or last or line_search
+                norm = gradient_norm(params, config.clip) if at_norm else None
                 for group in self.optimiser.param_groups:
-                    group["lr"] = lr * group["factor"]
-                self.optimiser.step()
+                    group["lr"] = self.learning_rate(group["peak"]) * group["factor"]
+                if isinstance(self.optimiser, LBFGS):
+                    self.further_evaluations += self.optimiser.minimise(
+                        loss, partial(self.evaluate, *batch), config.lbfgs_iterations
+                    )
+                else:
+                    self.optimiser.step()
                 self.losses[self.n_losses] = loss.detach()
                 self.n_losses += 1
                 self.skipped_in_a_row = 0
@@ -182,6 +193,23 @@ class Training:
             if after_update is not None and not stopped:
                 after_update()
             began = time.perf_counter()
+
+    def evaluate(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
+        """Return the loss of a batch again, with its gradients, for a line search; running statistics do not change."""
+        self.optimiser.zero_grad()
+        with frozen_statistics(self.stack):
+            loss: Tensor = self.objective(clean, target, step)
+        loss.backward()
+        return loss
+
+    def learning_rate(self, peak: float) -> float:
+        """Return the learning rate of the next update, for a peak that rollbacks lower."""
+        config, phase = self.config, self.phase
+        schedule, options = config.schedule_of(phase), config.schedule_options_of(phase)
+        return (
+            learning_rate(peak, schedule, config.warmup, self.update, phase.updates, options)
+            / ROLLBACK_LR_DIVISOR**self.rollbacks
+        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything but the stack that is needed to resume: tensors by name, and plain values."""
@@ -306,15 +334,23 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 def parameter_groups(
     stack: StackedAutoencoder, phase: Phase, config: Optimisation, head_params: list[nn.Parameter]
 ) -> list[dict[str, Any]]:
-    """Return parameter groups with a factor of the learning rate: 1, or less for lower stages with layer-wise decay."""
-    if not phase.layerwise_lr_decay:
+    """Return parameter groups with a peak learning rate and a factor of it, one for each stage where stages differ in them.
+
+    The factor is 1, or less for lower stages with layer-wise decay. A head has the learning rate of the deepest stage.
+    """
+    stages = range(phase.trainable[0], phase.depth + 1)
+    if not phase.layerwise_lr_decay and len({config.lr_of(phase, k) for k in stages}) <= 1:
         params = [p for p in stack.parameters() if p.requires_grad]
-        return [{"params": [*params, *head_params], "factor": 1.0}]
-    groups = [
-        {"params": list(stack.stages[k - 1].parameters()), "factor": config.rate_decay ** (k - phase.depth)}
-        for k in range(phase.trainable[0], phase.depth + 1)
+        return [{"params": [*params, *head_params], "peak": config.lr_of(phase), "factor": 1.0}]
+    return [
+        {
+            "params": [p for p in stack.stages[k - 1].parameters() if p.requires_grad]
+            + (head_params if k == phase.depth else []),
+            "peak": config.lr_of(phase, k),
+            "factor": config.rate_decay ** (k - phase.depth) if phase.layerwise_lr_decay else 1.0,
+        }
+        for k in stages
     ]
-    return [*groups, {"params": head_params, "factor": 1.0}] if head_params else groups
 
 
 def gradient_norm(params: list[nn.Parameter], clip: float | None) -> Tensor:

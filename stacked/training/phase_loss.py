@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stacked.components.corruption import Corrupted, corrupt
+from stacked.components.dropout import dropout
 from stacked.components.objectives import LOSSES, Loss, emphasised, mse, per_example, rectified_mse
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
@@ -65,7 +66,11 @@ class PhaseLoss(nn.Module):
                     self.head.to(device)
             for stage in stack.stages[phase.trainable[0] - 1 : phase.depth]:
                 stage.decoder.requires_grad_(False)
-        self.needs_input_gradient = any(PENALTIES[name].differentiates for name, _ in config.penalties)
+        self.needs_input_gradient = any(
+            PENALTIES[name].differentiates
+            for stage in range(phase.trainable[0], phase.depth + 1)
+            for name, _ in config.penalties_of(stage)
+        )
 
     @property
     def stack(self) -> StackedAutoencoder:
@@ -87,15 +92,11 @@ class PhaseLoss(nn.Module):
             if phase.local_loss == "alone":
                 return self.local_losses(clean, step, noisy)
             first = phase.input_depth + 1
-            codes, switches = self.encode(noisy.x, first, phase.depth)
+            codes, switches = self.encode(noisy.x, first, phase.depth, step)
+            reads = {first: clean} | {k + 1: code for k, _, code in codes}  # without dropout
             read = codes or [(phase.depth, noisy.x, noisy.x)]  # a head alone reads the code of frozen stages
             loss = self.target_loss(
-                noisy,
-                self.dropped(read, step) if self.dropout else read,
-                switches,
-                phase.depth,
-                phase.target_depth,
-                clean if target is None else target,
+                noisy, read, switches, phase.depth, phase.target_depth, clean if target is None else target, step
             )
             codes = [(k, x, code) for k, x, code in codes if k >= phase.trainable[0]]
             loss = loss + self.penalties(codes, step) if codes else loss
@@ -106,11 +107,9 @@ class PhaseLoss(nn.Module):
                     is_encoded_again = k > first and corrupted.x is not x
                     with frozen_statistics(self.stack.stages[k - 1]):
                         local_codes, local_switches = (
-                            self.encode(corrupted.x, k, k) if is_encoded_again else ([(k, x, code)], switches)
+                            self.encode(corrupted.x, k, k, step) if is_encoded_again else ([(k, x, code)], switches)
                         )
-                        local = self.target_loss(
-                            corrupted, local_codes, local_switches, k, k - 1, clean if k == first else x
-                        )
+                        local = self.target_loss(corrupted, local_codes, local_switches, k, k - 1, reads[k], step)
                     loss = loss + self.config.local_weight * local
             return loss
 
@@ -123,8 +122,9 @@ class PhaseLoss(nn.Module):
         for k in range(self.phase.trainable[0], self.phase.depth + 1):
             if k > self.phase.trainable[0]:
                 noisy = self.corrupt(clean, k, step)
-            codes, switches = self.encode(noisy.x, k, k)
-            total = total + self.target_loss(noisy, codes, switches, k, k - 1, clean) + self.penalties(codes, step)
+            codes, switches = self.encode(noisy.x, k, k, step)
+            local = self.target_loss(noisy, codes, switches, k, k - 1, clean, step)
+            total = total + local + self.penalties(codes, step)
             if k < self.phase.depth:
                 is_corrupted = any(self.config.levels_at(k - 1))
                 # do not update batch-norm statistics a second time for this batch
@@ -132,8 +132,11 @@ class PhaseLoss(nn.Module):
                     clean = stack.stages[k - 1].encode(clean) if is_corrupted else codes[0][2].detach()
         return total
 
-    def encode(self, x: Tensor, first: int, last: int) -> tuple[Codes, Switches]:
-        """Encode x by stages `first` to `last`; return the codes of all of them, and the masks of pooling stages."""
+    def encode(self, x: Tensor, first: int, last: int, step: int) -> tuple[Codes, Switches]:
+        """Encode x by stages `first` to `last`; return the codes of all of them, and the masks of pooling stages.
+
+        The next stage reads a code after dropout; those returned are before it.
+        """
         stack, codes, switches = self.stack, Codes(), Switches()
         if self.needs_input_gradient and not x.requires_grad:
             # a view, because torch's FLOP counter does not support gradients with respect to a leaf
@@ -141,18 +144,24 @@ class PhaseLoss(nn.Module):
         for k in range(first, last + 1):
             code, switches[k] = stack.stages[k - 1].encode_with_switches(x)
             codes.append((k, x, code))
-            x = code
+            if k < last:
+                x = self.drop(code, k, step)
         return codes, switches
 
-    def dropped(self, codes: Codes, step: int) -> Codes:
-        """Return `codes` with a random part of the last code set to 0, and the rest of it scaled up."""
-        *lower, (k, x, code) = codes
-        source = generator(self.seed, "dropout", step, device=code.device)
-        drawn = torch.rand(code.shape, generator=source, device=code.device)
-        return [*lower, (k, x, code * (drawn >= self.dropout) / (1 - self.dropout))]
+    def drop(self, code: Tensor, stage: int, step: int) -> Tensor:
+        """Return the code of a stage after dropout, if the stage is trained and the spec has one for it."""
+        rate = self.config.dropout_of(self.phase, stage)
+        return dropout(code, rate, generator(self.seed, "dropout", step, stage, device=code.device)) if rate else code
 
     def target_loss(
-        self, noisy: Corrupted, codes: Codes, switches: Switches, from_depth: int, to_depth: int, target: Tensor
+        self,
+        noisy: Corrupted,
+        codes: Codes,
+        switches: Switches,
+        from_depth: int,
+        to_depth: int,
+        target: Tensor,
+        step: int,
     ) -> Tensor:
         """Return the mean loss of the last of `codes` for `target`, a scalar.
 
@@ -161,9 +170,13 @@ class PhaseLoss(nn.Module):
         """
         code = codes[-1][2]
         if self.head is not None:
+            code = self.drop(code, from_depth, step)
+            if self.dropout:
+                code = dropout(code, self.dropout, generator(self.seed, "head dropout", step, device=code.device))
             return F.cross_entropy(self.head(code.flatten(1)), target)
         if self.config.winner_take_all and (from_depth == self.phase.depth or self.phase.local_loss == "alone"):
             code = WINNER_TAKE_ALL[self.config.winner_take_all].of(code, self.config.winner_take_all_rate)
+        code = self.drop(code, from_depth, step)
         # detached: a gradient through the target would draw the stages below to codes that are easy to reconstruct
         linear, activation, target, loss = (
             *self.reconstruct(code, from_depth, to_depth, switches),
@@ -206,15 +219,17 @@ class PhaseLoss(nn.Module):
         """Return the weighted sum of the penalties of all trained stages."""
         total = codes[0][2].new_zeros(())
         for k, x, code in codes:
-            for name, weight in self.config.penalties:
-                drawn = generator(self.seed, name, step, k, device=x.device)
-                total = total + weight * PENALTIES[name].of(self.stack.stages[k - 1], x, code, drawn)
+            for name, weight in self.config.penalties_of(k):
+                drawn, penalty = generator(self.seed, name, step, k, device=x.device), PENALTIES[name]
+                target = (self.config.sparsity_target_of(k),) if penalty.has_target else ()
+                total = total + weight * penalty.of(self.stack.stages[k - 1], x, code, drawn, *target)
         return total
 
     def loss_per_example(self, clean: Tensor, target: Tensor | None) -> Tensor:
-        """Return the loss of each example [B] without corruption, emphasis, penalties, winner-take-all and added local losses.
+        """Return the loss of each example [B] without all that is for training alone.
 
-        Early stopping and the recalibration of running statistics use it.
+        That is corruption, dropout, emphasis, penalties, winner-take-all and added local losses. Early stopping and
+        the recalibration of running statistics use it.
         """
         phase, stack = self.phase, self.stack
         if phase.local_loss == "alone":

@@ -68,7 +68,7 @@ def prepare_phase(
     stack.learn_only(*phase.trainable).eval()
     if phase.resamples and not resumed:
         resample(stack, spec.seed)
-    order = Order(len(examples.images), spec.optimisation.batch_size, spec.seed)
+    order = Order(len(examples.images), spec.optimisation.batch_size_of(phase), spec.seed)
     values = math.prod(stack.shapes(stack.input_shape)[phase.input_depth])
     free = share * free_bytes(next(stack.parameters()).device)
     cache = choose_cache(phase.input_depth, values, order.n, phase.updates, order.size, codes, free)

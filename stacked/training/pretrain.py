@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from stacked.data.stream import Order
 from stacked.model.batch_norm import check_batch
 from stacked.model.stack import StackedAutoencoder, empty_stack, grow
 from stacked.runtime.environment import device_of
@@ -179,19 +178,19 @@ def pretrain(
     shape and for a spec that learns labels or stops early, which needs labels or validation images (use `stacked.run`), and
     Diverged if a loss is not finite.
     """
-    config, order = spec.optimisation, Order(len(images), spec.optimisation.batch_size, spec.seed)
+    config, phases = spec.optimisation, spec.phases(spec.updates_per_epoch(len(images)))
     found = images(torch.zeros(1, dtype=torch.long)).shape[1:]
     need(
         found == tuple(shape),
         f"images of shape {list(found)} do not fit the given shape {list(shape)}: give the shape of one image"
-        f"{layout_hint([order.n, *found])}",
+        f"{layout_hint([len(images), *found])}",
     )
-    phases = spec.phases(order.updates_per_epoch)
     for phase in phases:
         need(phase.target != "labels", f"policy {spec.policy!r} learns classes: train it with stacked.run")
         need(config.patience_of(phase) is None, "early stopping needs validation images: train with stacked.run")
-    if order.size == 1 and any(phase.updates for phase in phases):
-        check_batch(empty_stack(spec.stack, shape), config.batch_size, order.n)
+    smallest = min((config.batch_size_of(phase) for phase in phases if phase.updates), default=2)
+    if min(smallest, len(images)) == 1 and any(phase.updates for phase in phases):
+        check_batch(empty_stack(spec.stack, shape), smallest, len(images))
     stack, examples = StackedAutoencoder(shape), Examples(images)
     hooks = _CallAfterPhases(stack, after)
     train_phases(stack, spec, phases, lambda _: (examples, None), device_of(device), hooks)

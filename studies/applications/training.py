@@ -42,16 +42,10 @@ def equal_flops_spec(spec: RunSpec, way: str, splits: Splits, images: int) -> tu
 
 def gflop_of(spec: RunSpec, splits: Splits, images: int) -> float:
     """Return the GFLOPs of training on `images` images."""
-    from stacked.data.stream import Order
     from studies.framework.compute_budget import cost_function
 
-    order = Order(images, spec.optimisation.batch_size, spec.seed)
-    return (
-        cost_function(spec, placeholder_splits(splits, images), order, "flops", "cpu")(
-            spec.phases(order.updates_per_epoch)
-        )
-        / 1e9
-    )
+    cost = cost_function(spec, placeholder_splits(splits, images), images, "flops", "cpu")
+    return cost(spec.phases(spec.updates_per_epoch(images))) / 1e9
 
 
 def placeholder_splits(splits: Splits, images: int) -> Splits:

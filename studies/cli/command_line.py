@@ -188,14 +188,14 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         help="with --tune: N further trials for each arm, in narrower ranges around its best settings so far (0)",
     )
     train = p.add_argument_group("optimisation")
-    train.add_argument("--optimiser", type=str, default="adam", metavar="NAME", help="adam, adamw or sgd (adam)")
+    train.add_argument("--optimiser", type=str, default="adam", metavar="NAME", help="adam, adamw, sgd or lbfgs (adam)")
     train.add_argument("--lr", type=float, default=1e-2, metavar="X", help="peak learning rate (0.01)")
     train.add_argument(
         "--schedule",
         type=str,
         default="cosine",
         metavar="NAME",
-        help="learning rate schedule of each phase: constant, cosine or onecycle (cosine)",
+        help="learning rate schedule of each phase: constant, cosine, onecycle, inverse or step (cosine)",
     )
     train.add_argument("--warmup", type=int, default=0, metavar="N", help="updates of linear warmup (0)")
     train.add_argument(

@@ -12,7 +12,6 @@ import torch
 from stacked.cost.phase_cost import phase_cost
 from stacked.data import Splits
 from stacked.data.labels import label_subset
-from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.environment import device_of
 from stacked.runtime.progress import say
@@ -62,9 +61,9 @@ def budgets(
         """Return the arm's budget before it is scaled, and the function from a budget of the arm to its cost."""
         # not `arm.spec`, which refuses a policy that cannot be trained with these losses: `budget_arm` may have such a policy
         spec = dataclasses.replace(base, **arm.parts(base))
-        depth, order = spec.stack.depth, Order(len(splits.train), spec.optimisation.batch_size, spec.seed)
-        cost_of_phases = cost_function(spec, splits, order, equal, device, threads)
-        given = spec.budget.in_updates(depth, order.updates_per_epoch)
+        depth, images = spec.stack.depth, len(splits.train)
+        cost_of_phases = cost_function(spec, splits, images, equal, device, threads)
+        given = spec.budget.in_updates(depth, spec.updates_per_epoch(images))
         return given, lambda updates: cost_of_phases(POLICIES[arm.policy_name](depth, updates))
 
     given, cost = given_updates_and_cost(budget_arm)
@@ -149,7 +148,7 @@ def find_scale(cost: Callable[[float], float], target_cost: float) -> float:
     return low
 
 
-def cost_function(base: RunSpec, splits: Splits, order: Order, equal: str, device: str, threads: int = 1) -> Cost:
+def cost_function(base: RunSpec, splits: Splits, images: int, equal: str, device: str, threads: int = 1) -> Cost:
     """Return the function from a list of phases to its cost; seconds are measured once for each kind of phase."""
     classes, timer = len(splits.classes), PhaseTimer(base, splits, device_of(device), threads)
 
@@ -159,7 +158,7 @@ def cost_function(base: RunSpec, splits: Splits, order: Order, equal: str, devic
             if not phase.updates:
                 continue
             rows = learned_rows(base, splits, phase)
-            n = order.n if rows is None else len(rows)
+            n = images if rows is None else len(rows)
             if equal == "updates":
                 total += phase.updates
                 continue
@@ -205,7 +204,7 @@ class PhaseTimer:
     def time_phases(self, phase: Phase) -> tuple[float, float, float]:
         base, config, classes = self.base, self.base.optimisation, len(self.splits.classes)
         grow(self.stack, base, base.stack.depth, self.device)
-        most = TIMED_UPDATES * min(config.batch_size, len(self.splits.train))
+        most = TIMED_UPDATES * min(config.batch_size_of(phase), len(self.splits.train))
         rows = learned_rows(base, self.splits, phase)
         rows = torch.arange(len(self.splits.train)) if rows is None else rows
         examples, _ = examples_of(self.splits, phase, rows[:most], self.device)

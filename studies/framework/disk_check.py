@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from stacked.cost.disk import check_room, check_writable, store_room, work_room
-from stacked.data.stream import Order
 from stacked.evaluation.pictures import MAP, SHOWN, filters
 from stacked.model.stack import empty_stack
 from studies.record.runs import FILES
@@ -56,7 +55,7 @@ def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Spli
     run_rooms = []
     for job in jobs:
         spec = job.spec
-        phases = spec.phases(Order(len(splits.train), spec.optimisation.batch_size, spec.seed).updates_per_epoch)
+        phases = spec.phases(spec.updates_per_epoch(len(splits.train)))
         stack = empty_stack(spec.stack, splits.image_shape)
         # without --resume a run starts in a new folder, which holds no checkpoints yet
         work = store.root / "work" / (spec.id if given.resume else "to be set aside")

@@ -50,7 +50,6 @@ def tuned_settings(study: TrainingStudy, given: Options) -> Mapping[str, Mapping
 
 def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
     """Yield the jobs seed by seed, so that an interrupted study has complete pairs of arms."""
-    from stacked.data.stream import Order
     from stacked.runtime.determinism import strict
     from stacked.viewing.group_colours import group_tags
     from studies.execution.threads import threads_per_process
@@ -82,8 +81,7 @@ def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
 
     def n_updates(name: str) -> int:
         spec = specs[name]
-        per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
-        return sum(phase.updates for phase in spec.phases(per_epoch))
+        return sum(phase.updates for phase in spec.phases(spec.updates_per_epoch(len(splits.train))))
 
     longest = max(n_updates(name) for name in [name for name in study.arm_names if name in arms] or given.arms)
     every = max(1, longest // POINTS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from stacked.data.stream import Order
 from stacked.runtime.progress import say
 from stacked.spec import Budget
+from stacked.spec.optimisation import as_tuple
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -71,9 +71,10 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
             )
         else:
             base = with_enough_updates(base, images)
+            batches = " or ".join(map(str, as_tuple(base.optimisation.batch_size)))
             say(
                 f"{images:,} training images are few: each part of the budget has {shortest_phase(base, images)} updates or "
-                f"more, in batches of {base.optimisation.batch_size} (--epochs, --finetune, --unit and --batch-size set them)"
+                f"more, in batches of {batches} (--epochs, --finetune, --unit and --batch-size set them)"
             )
     if not given.typed & LABEL_OPTIONS:
         labelled = int((splits.train.labels >= 0).sum()) if splits.classes else 0
@@ -88,17 +89,21 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
 
 def shortest_phase(base: RunSpec, images: int) -> int:
     """Return the number of updates of the shortest part of the budget, on so many training images."""
-    order = Order(images, base.optimisation.batch_size, base.seed)
-    updates = base.budget.in_updates(base.stack.depth, order.updates_per_epoch)
+    updates = base.budget.in_updates(base.stack.depth, base.updates_per_epoch(images))
     return min([*(updates.stages or ()), *([] if updates.end_to_end is None else [updates.end_to_end])])
+
+
+def smaller(batch: int, images: int) -> int:
+    """Return the batch size, halved until an epoch of so many images has enough batches."""
+    while batch >= 2 * SMALLEST_BATCH and images < BATCHES_OF_EPOCH * batch:
+        batch //= 2
+    return batch
 
 
 def with_enough_updates(base: RunSpec, images: int) -> RunSpec:
     """Return `base` with smaller batches and a longer budget, whose parts keep their proportions."""
-    batch = base.optimisation.batch_size
-    while batch >= 2 * SMALLEST_BATCH and images < BATCHES_OF_EPOCH * batch:
-        batch //= 2
-    base = dataclasses.replace(base, optimisation=dataclasses.replace(base.optimisation, batch_size=batch))
+    sizes = tuple(smaller(size, images) for size in as_tuple(base.optimisation.batch_size))
+    base = dataclasses.replace(base, optimisation=dataclasses.replace(base.optimisation, batch_size=sizes))
     stages, end_to_end = base.budget.stages, base.budget.end_to_end
     factor = ENOUGH_UPDATES / min([*(stages or ()), *([] if end_to_end is None else [end_to_end])])
     longer = Budget(

@@ -124,7 +124,6 @@ def plan_trials(
 
     best: for each arm the row of its best trial so far; then the trials of `--refine` are planned, in ranges around its values.
     """
-    from stacked.data.stream import Order
     from stacked.spec.spec import LONGEST, Evaluation
     from studies.framework.compute_budget import budgets
     from studies.record.names import experiment_name
@@ -160,8 +159,7 @@ def plan_trials(
             seed=TRIAL_SEED,
             classification=dataclasses.replace(given.base.classification, labels=()),
         )
-        per_epoch = Order(len(splits.train), spec.optimisation.batch_size, 0).updates_per_epoch
-        updates = sum(phase.updates for phase in spec.phases(per_epoch))
+        updates = sum(phase.updates for phase in spec.phases(spec.updates_per_epoch(len(splits.train))))
         short_curve = Evaluation(
             every=max(1, updates // POINTS),
             images=given.base.evaluation.images,

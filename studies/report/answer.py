@@ -196,9 +196,9 @@ def caveat(field: Field) -> str:
 
 
 def learning_rates(rows: pd.DataFrame) -> dict[str, tuple[object, ...]]:
-    """Return (learning rate, schedule) of each arm; empty if the rows hold no specs."""
+    """Return (learning rate, schedule, its options) of each arm; empty if the rows hold no specs."""
     hows = {arm: spec.get("optimisation", {}) for arm, spec in specs(rows).items()}
-    return {arm: (how.get("lr"), how.get("schedule")) for arm, how in hows.items()}
+    return {arm: (how.get("lr"), how.get("schedule"), how.get("schedule_options")) for arm, how in hows.items()}
 
 
 def memory(field: Field) -> str:

@@ -25,14 +25,21 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
         "epochs": f"{tuned.epochs:g}",
         "lrs": " or ".join(f"{lr:g}" for lr in tuned.lrs),
         "checked": selection(base, splits),
-        "lr": f"{base.optimisation.lr:g}",
-        "end_lr": f"{base.optimisation.end_lr or base.optimisation.lr:g}",
+        "lr": listed(base.optimisation.lr, "g"),
+        "end_lr": listed(base.optimisation.end_lr or base.optimisation.lr, "g"),
         "weight_decay": f"{base.optimisation.weight_decay:g}",
         "schedule": base.optimisation.schedule,
-        "optimiser": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}[base.optimisation.optimiser],
-        "batch": f"{base.optimisation.batch_size:,}",
+        "optimiser": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "lbfgs": "L-BFGS"}[base.optimisation.optimiser],
+        "batch": listed(base.optimisation.batch_size, ","),
         "train": f"{len(splits.train):,}",
     }
+
+
+def listed(values: float | tuple[float, ...], form: str) -> str:
+    """Return one value, or those of all stages, as text."""
+    from stacked.spec.optimisation import as_tuple
+
+    return ", ".join(f"{value:{form}}" for value in as_tuple(values))
 
 
 def selection(base: RunSpec, splits: Splits) -> str:

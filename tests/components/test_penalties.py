@@ -214,7 +214,7 @@ def test_orthogonality_of_filters_is_that_of_their_flattened_values(conv: Stage)
 def test_a_stage_without_a_weight_to_find_is_told() -> None:
     stage = Dense.of((4,), 4)
     stage.encoder = nn.Sequential(nn.Sigmoid())
-    with pytest.raises(InputError, match="the encoder of a dense stage has no Linear or Conv2d"):
+    with pytest.raises(InputError, match="the encoder of a dense stage has no linear layer or convolution"):
         penalty("orthogonality", stage, torch.rand(2, 4))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from stacked import InputError, RunSpec, StackSpec
-from stacked.data.stream import Order
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
 from stacked.spec.growth import POLICIES, Phase, Updates
@@ -102,9 +101,8 @@ ALL = tuple(Arm(policy, changes=PATIENT if policy.startswith("converge") else {}
 
 def spent(arm: Arm, budget: Budget, equal: str) -> float:
     spec = arm.spec(BASE)
-    order = Order(len(SPLITS.train), spec.optimisation.batch_size, 0)
-    phases = replace(spec, budget=budget).phases(order.updates_per_epoch)
-    return cost_function(spec, SPLITS, order, equal, "cpu")(phases)
+    phases = replace(spec, budget=budget).phases(spec.updates_per_epoch(len(SPLITS.train)))
+    return cost_function(spec, SPLITS, len(SPLITS.train), equal, "cpu")(phases)
 
 
 @pytest.mark.parametrize("equal", ["flops", "updates"])
@@ -149,9 +147,7 @@ def test_what_is_budgeted_is_what_a_run_records(policy: str, epochs: float) -> N
         classification=Classification(labels=()),
     )
     phases = spec.phases(4)
-    predicted = {
-        equal: cost_function(spec, SPLITS, Order(150, 32, 0), equal, "cpu")(phases) for equal in ("flops", "updates")
-    }
+    predicted = {equal: cost_function(spec, SPLITS, 150, equal, "cpu")(phases) for equal in ("flops", "updates")}
     row = run(spec, SPLITS).row
     assert row["updates"] == predicted["updates"]
     assert row["gflop"] * 1e9 == pytest.approx(predicted["flops"], rel=1e-12)
@@ -223,7 +219,7 @@ def test_supervised_arms_are_charged_for_what_they_read() -> None:
     base = replace(BASE, optimisation=replace(BASE.optimisation, recalibrate=False))  # which goes by the epoch
     phases = [Arm("supervised").spec(base).phases(4), few.spec(base).phases(4)]
     found = [
-        cost_function(arm.spec(base), SPLITS, Order(150, 32, 0), "flops", "cpu")(p)
+        cost_function(arm.spec(base), SPLITS, 150, "flops", "cpu")(p)
         for arm, p in zip((Arm("supervised"), few), phases, strict=True)
     ]
     encode = 2 * 4 * 36 * 9

@@ -21,13 +21,11 @@ BASE = RunSpec(stack=StackSpec.of("conv", 4, 8), budget=Budget((2.0,), 1.0))
 @pytest.mark.parametrize("equal", ["flops", "updates"])
 def test_budgets_are_equal(equal: str) -> None:
     from stacked.data import load as load_data
-    from stacked.data.stream import Order
     from stacked.spec.growth import POLICIES
 
     splits = load_data("digits")
     found = budgets(BASE, splits, STUDY.arms, equal, STUDY.arm(STUDY.budget_arm))
-    order = Order(len(splits.train), BASE.optimisation.batch_size, 0)
-    cost = cost_function(BASE, splits, order, equal, "cpu")
+    cost = cost_function(BASE, splits, len(splits.train), equal, "cpu")
     spent = {arm: cost(POLICIES[arm](2, found[arm].in_updates(2, 1))) for arm in STUDY.arm_names}
     assert spent["random"] == 0
     for arm in ("greedy", "joint"):

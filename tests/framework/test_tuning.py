@@ -169,7 +169,7 @@ def test_trials_differ_in_what_is_drawn_alone_and_cost_the_same(tmp_path: Path) 
             one.spec, budget=bare.budget, seed=0, evaluation=BASE.evaluation, classification=BASE.classification
         ) == dataclasses.replace(bare, seed=0)
         order = study_order(one.spec, toy)
-        cost = cost_function(one.spec, toy, order, "flops", "cpu")(one.spec.phases(order.updates_per_epoch))
+        cost = cost_function(one.spec, toy, order.n, "flops", "cpu")(one.spec.phases(order.updates_per_epoch))
         goal = goal or cost
         assert cost == pytest.approx(goal, rel=0.1)  # whole updates of batches of up to 128 of few images
 

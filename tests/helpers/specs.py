@@ -9,8 +9,9 @@ from typing import Any
 from stacked import RunSpec, StackSpec
 from stacked.components.corruption import CORRUPTIONS
 from stacked.components.objectives import LOSSES
-from stacked.components.optim import OPTIMISERS, SCHEDULES
+from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
+from stacked.components.schedules import SCHEDULES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.data import names
 from stacked.spec import Budget, DataSpec, Optimisation, StageSpec
@@ -38,6 +39,10 @@ MIXED = RunSpec(
         corruption_level=((0.1, 0.2), (0.0, 0.0), (0.0, 0.1)),
         patience=2,
         penalties={"l1": 1},
+        schedule="step",
+        schedule_options={"factor": 0.5, "at": [0.2, 0.6]},
+        end_schedule="inverse",
+        end_schedule_options={"decay": 0.01},
     ),
 )
 SIGMOID = RunSpec(
@@ -82,7 +87,7 @@ def full(spec: Any) -> Any:
             found[f.name] = full(value)
         elif "if_absent" in f.metadata:
             found[f.metadata.get("stored_name", f.name)] = (
-                dict(value) if f.name == "penalties" else json.loads(json.dumps(value))
+                dict(value) if f.type == "Options" else json.loads(json.dumps(value))
             )
     return found
 

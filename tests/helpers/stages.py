@@ -22,6 +22,8 @@ VARIANTS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
     "dense": [
         ({}, 108 * 8 + 8 + 8 * 108 + 108, 0),
         ({"tied": True}, 108 * 8 + 8 + 108, 0),
+        ({"bias": False}, 108 * 8 + 8 * 108, 0),
+        ({"bias": False, "tied": True, "norm": "batch"}, 108 * 8 + 2 * 8 + 2 * 108, 2 * 108),
         ({"norm": "batch"}, 108 * 8 + 8 + 8 * 108 + 108 + 2 * 8 + 2 * 108, 2 * 108),
         ({"norm": "group"}, 108 * 8 + 8 + 8 * 108 + 108 + 2 * 8 + 2 * 108, 2 * 108),
         ({"norm": "layer", "tied": True}, 108 * 8 + 8 + 108 + 2 * 8 + 2 * 108, 2 * 108),
@@ -34,6 +36,9 @@ VARIANTS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
         ({"kernel": 5}, 2 * 600 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
         ({"tied": True}, 216 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
         ({"tied": True, "kernel": 5, "norm": "none"}, 600 + 8 + 3, 0),
+        ({"bias": False}, 2 * 216 + 2 * 8 + 2 * 3, 2 * 3),
+        ({"stride": 1}, 2 * 216 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
+        ({"stride": 1, "tied": True, "bias": False, "norm": "none", "kernel": 5}, 600, 0),
     ],
     "conv-pool": [
         ({}, 2 * 216 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
@@ -42,6 +47,7 @@ VARIANTS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
         ({"norm": "layer", "kernel": 5}, 2 * 600 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
         ({"tied": True, "kernel": 5}, 600 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
         ({"tied": True, "unpool": "switches"}, 216 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
+        ({"tied": True, "bias": False}, 216 + 2 * 8 + 2 * 3, 2 * 3),
     ],
     "residual": [
         ({}, 2 * 216 + 8 + 3 + 4 * (576 + 8) + 5 * 2 * 8 + 2 * 3, 2 * 3),

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from stacked.data.stream import Order
 from stacked.runs.run import load
 from stacked.spec import Budget, DataSpec, RunSpec, StackSpec
 from stacked.spec.growth import GROWTHS, POLICIES
@@ -74,7 +73,7 @@ def test_trained_arms_get_equal_flops() -> None:
     base = RunSpec(policy="joint", stack=StackSpec.of("conv", 4, 8), budget=Budget((9.0,), 9.0))
     splits = load(RunSpec(data=DataSpec("digits")))
     found = budgets(base, splits, STUDY.arms, "flops", STUDY.arm(STUDY.budget_arm))
-    cost = cost_function(base, splits, Order(len(splits.train), base.optimisation.batch_size, 0), "flops", "cpu")
+    cost = cost_function(base, splits, len(splits.train), "flops", "cpu")
     phases = {arm: POLICIES[arm](2, found[arm].in_updates(2, 1)) for arm in STUDY.arm_names}
     goal = cost(phases["greedy+finetune"])
     assert cost(phases.pop("random")) == 0

@@ -97,7 +97,7 @@ def test_dropout_is_drawn_by_seed_and_update_and_scaled(stack: StackedAutoencode
     tuning = FineTuning(stack, train, held(splits), splits.classes, replace(CONFIG, dropout=0.5), seed=3)
     objective, x = tuning.training.objective, splits.train.images[:16] / 255
     code = tuning.training.stack.train().encode(x)
-    kept = torch.rand(code.shape, generator=generator(3, "dropout", 5)) >= 0.5
+    kept = torch.rand(code.shape, generator=generator(3, "head dropout", 5)) >= 0.5
     expected = nn.functional.cross_entropy(tuning.classifier.head((2 * code * kept).flatten(1)), train[1])
     tuning.begin(0)  # with the running statistics of before
     assert torch.equal(tuning.training.objective(x, train[1], 5), expected)

@@ -21,8 +21,9 @@ from stacked.components import corruption
 from stacked.components.corruption import CORRUPTIONS, Corrupted, Corruption
 from stacked.components.nonfinite import ON_NONFINITE
 from stacked.components.objectives import LOSSES
-from stacked.components.optim import OPTIMISERS, SCHEDULES
+from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
+from stacked.components.schedules import SCHEDULES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.data.formats.split import Splits
 from stacked.runs.run import run
@@ -153,7 +154,9 @@ def cases() -> dict[str, RunSpec]:
     }
     changes: dict[str, dict[str, Any]] = {f"corruption {name}": {"corruption": name} for name in CORRUPTIONS}
     changes["emphasis"] = {"emphasis": (1.0, 0.5)}
-    changes |= {f"optimiser {name}": {"optimiser": name, "clip": 1.0} for name in OPTIMISERS}
+    changes |= {
+        f"optimiser {name}": {"optimiser": name, "clip": None if name == "lbfgs" else 1.0} for name in OPTIMISERS
+    }
     changes |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES}
     changes |= {f"on_nonfinite {name}": {"on_nonfinite": name} for name in ON_NONFINITE}
     changes |= {

@@ -197,6 +197,36 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
             "penalties": {"l1": 0.1},
         },
     ),
+    (  # a penalty with weight 0 for a stage is none there
+        {
+            "stack": StackSpec((StageSpec("dense", 6, "sigmoid"), StageSpec("dense", 4, "linear"))),
+            "penalties": {"kl": (0.1, 0.2)},
+        },
+        "penalty 'kl' cannot be used on stage 2, a dense stage: it needs a code in (0, 1), not that of activation 'linear'; "
+        "use activation 'sigmoid', or penalty 'l1'",
+        {
+            "stack": StackSpec((StageSpec("dense", 6, "sigmoid"), StageSpec("dense", 4, "linear"))),
+            "penalties": {"kl": (0.1, 0.0)},
+        },
+    ),
+    (
+        {"stack": of("dense", norm="batch"), "batch_size": (4, 1)},
+        "batch_size 1 cannot be used with norm 'batch' on stage 2, a dense stage, because a batch norm needs more than one "
+        "value per unit: give 2 or more, or another norm",
+        {"stack": of("dense", norm="batch"), "batch_size": (4, 2)},
+    ),
+    (
+        {"stack": DENSE, "policy": "joint", "optimiser": "lbfgs", "lr": (0.1, 0.2)},
+        "optimiser 'lbfgs' has one step length for all weights, and phase 'joint' has a learning rate for each stage: give one "
+        "learning rate, and use '+finetune' instead of '+unfreeze'",
+        {"stack": DENSE, "policy": "greedy", "optimiser": "lbfgs", "lr": (0.1, 0.2)},
+    ),
+    (
+        {"stack": DENSE, "policy": "greedy+unfreeze", "optimiser": "lbfgs"},
+        "optimiser 'lbfgs' has one step length for all weights, and phase 'unfreezing 2-2' has a learning rate for each stage: "
+        "give one learning rate, and use '+finetune' instead of '+unfreeze'",
+        {"stack": DENSE, "policy": "greedy+finetune", "optimiser": "lbfgs"},
+    ),
     (
         {"stack": DENSE, "winner_take_all": "spatial"},
         "winner_take_all 'spatial' needs maps, and stage 1 is a dense stage: use 'lifetime'",

@@ -48,6 +48,7 @@ def drawn(number: int) -> dict[str, Any]:
         "winner_take_all": dice.choice([None, None, None, *WINNER_TAKE_ALL]),
         "emphasis": dice.choice([None, None, None, None, (1.0, 0.5), (1.0, 0.0)]),
         "linear_decoder": dice.random() < 0.2,
+        "dropout": dice.choice([0.0, 0.0, 0.2, (0.0, 0.5)]),
     }
 
 

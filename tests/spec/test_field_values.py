@@ -71,7 +71,8 @@ FIELDS: list[tuple[Any, str, Any]] = [
     ),
     (
         lambda: of("conv", decoder="swish"),
-        "decoder activation 'swish' is not known: choose from relu, sigmoid, tanh, softplus, linear",
+        "decoder activation 'swish' is not known: choose from relu, sigmoid, tanh, scaled-tanh, softplus, "
+        "saturating-linear, linear",
         lambda: of("conv", decoder="softplus"),
     ),
     (
@@ -151,6 +152,90 @@ FIELDS: list[tuple[Any, str, Any]] = [
         lambda: Optimisation(penalties={"l1": 0.0}),  # type: ignore[arg-type]
         "weight of penalty 'l1' 0.0 is not allowed: give a number above 0",
         lambda: Optimisation(penalties={}),  # type: ignore[arg-type]
+    ),
+    (
+        lambda: Optimisation(penalties={"l1": (0.1, -0.1)}),  # type: ignore[arg-type]
+        "weights (0.1, -0.1) of penalty 'l1' are not allowed: give 0 or more for each stage, not 0 for all",
+        lambda: Optimisation(penalties={"l1": (0.1, 0.0)}),  # type: ignore[arg-type]
+    ),
+    (
+        lambda: Optimisation(penalties={"l1": [0, 0]}),  # type: ignore[arg-type]
+        "weights (0, 0) of penalty 'l1' are not allowed: give 0 or more for each stage, not 0 for all",
+        lambda: Optimisation(penalties={"l1": [0, 1]}),  # type: ignore[arg-type]
+    ),
+    (
+        lambda: Optimisation(lr=(0.1, 0.0)),
+        "learning rate 0.0 is not allowed: give a number above 0",
+        lambda: Optimisation(lr=(0.1, 0.2)),
+    ),
+    (
+        lambda: Optimisation(lr=()),
+        "lr () is not allowed: give one value, or one for each stage",
+        lambda: Optimisation(lr=(0.1,)),
+    ),
+    (
+        lambda: Optimisation(end_lr=(0.1, -1.0)),
+        "end_lr -1.0 is not allowed: give a number above 0",
+        lambda: Optimisation(end_lr=(0.1, 1.0)),
+    ),
+    (
+        lambda: Optimisation(batch_size=(32, 0)),
+        "batch_size 0 is not allowed: give an integer of at least 1",
+        lambda: Optimisation(batch_size=(32, 1)),
+    ),
+    (
+        lambda: Optimisation(end_batch_size=0),
+        "end_batch_size 0 is not allowed: give an integer of at least 1",
+        lambda: Optimisation(end_batch_size=1),
+    ),
+    (
+        lambda: Optimisation(sparsity_target=(0.1, 1.0)),
+        "sparsity_target 1.0 is not allowed: give a number between 0 and 1",
+        lambda: Optimisation(sparsity_target=(0.1, 0.9)),
+    ),
+    *(
+        (
+            lambda given=given: spec(stack=MIXED, **given),
+            f"2 {what} do not fit 3 stages: give one, or one for each",
+            lambda given=given: spec(
+                stack=MIXED, **{name: 3 * (value[0],) for name, value in given.items() if name != "penalties"}
+            ),
+        )
+        for what, given in (
+            ("learning rates", {"lr": (0.1, 0.2)}),
+            ("end_lr", {"end_lr": (0.1, 0.2)}),
+            ("batch sizes", {"batch_size": (8, 16)}),
+            ("sparsity targets", {"sparsity_target": (0.1, 0.2)}),
+            ("weights of penalty 'l1'", {"penalties": {"l1": (0.1, 0.2)}}),
+        )
+    ),
+    *(
+        (
+            lambda given=given: Optimisation("lbfgs", **given),
+            message,
+            lambda given=given: Optimisation("sgd", **given),
+        )
+        for given, message in (
+            (
+                {"clip": 1.0},
+                "clip cannot be used with optimiser 'lbfgs', whose line search needs the gradient of the loss: leave it out",
+            ),
+            (
+                {"weight_decay": 0.1},
+                "weight_decay cannot be used with optimiser 'lbfgs', whose line search sees the loss alone: use penalty "
+                "'weight-decay'",
+            ),
+            (
+                {"on_nonfinite": "skip-batch"},
+                "on_nonfinite 'skip-batch' cannot be used with optimiser 'lbfgs', whose line search evaluates a batch more "
+                "than once: use 'stop' or 'rollback'",
+            ),
+        )
+    ),
+    (
+        lambda: Optimisation(lbfgs_iterations=0),
+        "lbfgs_iterations 0 is not allowed: give an integer of at least 1",
+        lambda: Optimisation(lbfgs_iterations=1),
     ),
     (
         lambda: Optimisation(winner_take_all="all"),

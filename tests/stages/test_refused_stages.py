@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stacked.stages import kinds
 from stacked.util.errors import InputError
 from tests.helpers.stages import MAPS, every_kind, make
 
@@ -20,11 +21,26 @@ def test_bad_width_and_activation_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(MAPS))
-@pytest.mark.parametrize("shape", [(10,), (3, 1, 4), (3, 4, 1)])
+@pytest.mark.parametrize("shape", [(10,), (3, 1, 4), (3, 4, 1), (3, 1), (2, 4, 1, 4), (2, 4, 4, 4, 4)])
 def test_vectors_and_maps_too_small_are_refused(kind: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=f"a {kind} stage cannot read .* at least 2 x 2"):
+    images = len(shape) == 3 or kinds()[kind].ranks == (2,)
+    least = (
+        "height x width of at least 2 x 2 pixels"
+        if images
+        else "1 or 2 or 3 spatial dimensions of at least 2 values each"
+    )
+    with pytest.raises(
+        InputError, match=f"a {kind} stage cannot read .*: it needs channels .*{least}; use fewer stages"
+    ):
         make(kind, shape)
     assert math.prod(make(kind, (3, 2, 2)).code_shape) == 8
+
+
+@pytest.mark.parametrize("kind", ["residual", "transformer"])
+def test_signals_and_volumes_are_refused_by_stages_of_images(kind: str) -> None:
+    for shape in ((3, 8), (3, 8, 8, 8)):
+        with pytest.raises(InputError, match=f"a {kind} stage cannot read .*: it needs channels x height x width"):
+            make(kind, shape)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +49,8 @@ def test_vectors_and_maps_too_small_are_refused(kind: str, shape: tuple[int, ...
         ("conv", {"kernel": 4}, "kernel 4 of a conv stage is not allowed: give an odd integer of at least 3"),
         ("conv-pool", {"kernel": 1}, "kernel 1 of a conv-pool stage is not allowed: give an odd integer of at least 3"),
         ("conv", {"kernel": 3.0}, "kernel 3.0 of a conv stage is not allowed"),
+        ("conv", {"stride": 3}, "stride 3 of a conv stage is not allowed: give 1 or 2"),
+        ("conv", {"stride": 0}, "stride 0 of a conv stage is not allowed: give 1 or 2"),
         ("conv-pool", {"unpool": "max"}, "unpool of a .* 'max' is not known: choose from nearest, zeros, switches"),
         ("residual", {"blocks": 0}, "blocks of a residual stage 0 is not allowed: give an integer of at least 1"),
         ("transformer", {"patch": 0}, "patch of a transformer stage 0 is not allowed: give an integer of at least 1"),

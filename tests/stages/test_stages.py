@@ -64,6 +64,7 @@ def test_shapes_are_told_without_running_and_restored_exactly(case: Variant) -> 
         assert tuple(code.shape[1:]) == stage.code_shape == stage.output_shape(stage.in_shape)
         assert stage.maps == (len(stage.code_shape) == 3)
         assert stage.decode(code, switches=switches).shape == x.shape
+        assert stage.halves == kinds()[case[0]].halves_with(**dict(case[1]))
         if stage.halves:
             assert stage.code_shape[1:] == tuple(math.ceil(n / 2) for n in x.shape[2:])
 

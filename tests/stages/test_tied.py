@@ -14,7 +14,7 @@ from stacked.stages import Stage
 from stacked.stages.conv import Conv
 from stacked.stages.dense import Dense
 from stacked.stages.pooled import PooledConv
-from stacked.stages.tied import TiedConvTranspose2d
+from stacked.stages.tied import TiedConvTranspose
 
 
 def tied_stages() -> list[Stage]:
@@ -75,7 +75,7 @@ def test_tied_dense_has_the_gradient_of_the_formula() -> None:
 @pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (1, 5), (2, 3), (2, 5)])
 def test_a_tied_transposed_convolution_is_a_convolution_with_flipped_filters(stride: int, kernel: int) -> None:
     conv = nn.Conv2d(2, 5, kernel, stride=stride, padding=kernel // 2).double()
-    back = TiedConvTranspose2d(conv)
+    back = TiedConvTranspose(conv)
     nn.init.normal_(back.bias)
     code = torch.randn(3, 5, 4, 6, dtype=torch.float64)
     stuffed = code.new_zeros(3, 5, 3 * stride + 1, 5 * stride + 1)

@@ -14,7 +14,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stacked import StackedAutoencoder, StackSpec
 from stacked.components.corruption import masking
-from stacked.components.optim import SCHEDULES, learning_rate
 from stacked.data.stream import Order
 from stacked.model.stack import build
 from stacked.runtime.rng import generator, seeded
@@ -236,28 +235,6 @@ def test_a_loss_that_is_not_finite_names_phase_and_update() -> None:
 
     with pytest.raises(Diverged, match="became nan in phase 'stage 1' at update 14 of 40"):
         list(fit(stack, Phase("stage 1", (1, 1), 0, 40), Poisoned(IMAGES), HOW, order=order, seed=0, every=10))
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules_begin_and_end_where_they_should(name: str) -> None:
-    rates = [learning_rate(0.1, name, 5, update, 105) for update in range(105)]
-    assert rates[0] == pytest.approx(0.1 / 6)
-    assert max(rates) <= 0.1 + 1e-12
-    if name != "constant":
-        assert rates[-1] < 1e-3
-    assert rates[5:] == [learning_rate(0.1, name, 0, update, 100) for update in range(100)]
-    torch_like = torch.optim.lr_scheduler.OneCycleLR
-    if name == "onecycle":
-        optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-        scheduler = torch_like(optimiser, max_lr=0.1, total_steps=101, cycle_momentum=False)
-        theirs = []
-        for _ in range(101):
-            theirs.append(optimiser.param_groups[0]["lr"])
-            optimiser.step()
-            scheduler.step()
-        ours = [learning_rate(0.1, name, 0, update, 100) for update in range(101)]
-        # torch's phases are 0.3 * 101 - 1 and the rest long: one step of difference at most
-        assert np.abs(np.array(ours) - np.array(theirs)).max() < 0.004
 
 
 def minimise(stack: StackedAutoencoder, first: int, last: int, x: torch.Tensor) -> float:

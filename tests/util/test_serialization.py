@@ -41,6 +41,13 @@ LATER = {
     (Optimisation, "end_schedule"): None,
     (Optimisation, "end_patience"): None,
     (Optimisation, "on_nonfinite"): "stop",
+    (Optimisation, "schedule_options"): (),
+    (Optimisation, "end_schedule_options"): (),
+    (Optimisation, "dropout"): (0.0,),
+    (Optimisation, "end_dropout"): None,
+    (Optimisation, "end_batch_size"): None,
+    (Optimisation, "sparsity_target"): 0.05,
+    (Optimisation, "lbfgs_iterations"): 20,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
 }
 #: What a recorded spec did before it had the field, and the default since.
@@ -70,7 +77,19 @@ OTHER: dict[str, Any] = {
     "end_schedule": "cosine",
     "end_patience": 2,
     "on_nonfinite": "rollback",
+    "schedule_options": (("decay", 0.01),),
+    "end_schedule_options": (("at", (0.5,)), ("factor", 0.3)),
+    "dropout": (0.2,),
+    "end_dropout": (0.0,),
+    "end_batch_size": 64,
+    "sparsity_target": 0.1,
+    "lbfgs_iterations": 3,
     "recalibrate": False,
+}
+#: What must be given with another value of a field.
+WITH: dict[str, dict[str, Any]] = {
+    "schedule_options": {"schedule": "inverse"},
+    "end_schedule_options": {"end_schedule": "step"},
 }
 
 
@@ -97,7 +116,8 @@ def test_every_other_field_is_always_written() -> None:
 
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
 def test_a_later_field_is_written_where_it_is_not_the_default(cls: type, name: str) -> None:
-    plain, said, other = cls(), cls(**{name: LATER[cls, name]}), cls(**{name: OTHER[name]})
+    plain = cls(**WITH.get(name, {}))
+    said, other = (dataclasses.replace(plain, **{name: value}) for value in (LATER[cls, name], OTHER[name]))
     assert name not in to_dict(plain)
     assert to_json(said) == to_json(plain)
     assert to_dict(other).keys() - to_dict(plain).keys() == {STORED.get(name, name)}
@@ -138,8 +158,8 @@ def test_a_spec_without_an_added_field_means_what_was_done_before() -> None:
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
 def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
     stack = StackSpec.of("dense", 4, activation="sigmoid", output="linear")
-    given, how, changed = DataSpec(), Optimisation(), {name: OTHER[name]}
-    plain = RunSpec("joint", stack=stack)
+    given, how, changed = DataSpec(), Optimisation(**WITH.get(name, {})), {name: OTHER[name]}
+    plain = RunSpec("joint", stack=stack, optimisation=how)
     if cls is StageSpec:
         stack = dataclasses.replace(stack, stages=(dataclasses.replace(stack.stages[0], **changed),))
     elif cls is StackSpec:
