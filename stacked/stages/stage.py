@@ -18,6 +18,8 @@ from stacked.util.checks import choice, need, whole
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from stacked.spec.architecture import StackSpec
+
 Shape = tuple[int, ...]
 
 #: the most blocks of a stage: more are a typing mistake, and would be built before anything else could be checked
@@ -78,6 +80,8 @@ class Stage(nn.Module):
         self.in_shape, self.width = tuple(in_shape), int(settings.width)
         self.activation, self.output = settings.activation, settings.output
         self.frozen = False
+        #: the spec that the stage was made from, and its number in it (from 1); None for a stage made by hand
+        self.origin: tuple[StackSpec, int] | None = None
         self._held: list[RemovableHandle] = []
 
     @classmethod

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stacked import InputError, RunSpec, StackSpec, load_encoder
+from stacked import InputError, RunSpec, StackSpec, load_encoder, load_stack, save_stack
 from stacked.apps.anomaly import Detector
 from stacked.apps.codec import Codec
 from stacked.apps.denoise import Denoiser
@@ -33,6 +33,7 @@ SPEC = RunSpec(
 SHAPE = (1, 8, 8)
 LOAD: dict[str, Callable[[Path], Any]] = {
     "encoder": load_encoder,
+    "stack": load_stack,
     "detector": Detector.load,
     "denoiser": Denoiser.load,
     "codec": Codec.load,
@@ -53,6 +54,7 @@ def kept(images: Tensor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     assert detector.stack is not None
     detector.save(paths["detector"])
     save_encoder(paths["encoder"], detector.stack, SPEC.stack)
+    save_stack(detector.stack, paths["stack"])
     Denoiser(SPEC).fit(images).save(paths["denoiser"])
     Codec(detector.stack, SPEC.stack, images).save(paths["codec"])
     return paths
@@ -144,6 +146,8 @@ NAN, INF = float("nan"), float("inf")
     [
         *(("encoder", name, value) for name in ("0.weight", "1.running_mean") for value in (NAN, INF)),
         ("encoder", "1.running_var", -1.0),
+        ("stack", "stages.0.encoder.0.weight", NAN),
+        ("stack", "stages.1.decoder.1.running_var", -0.5),
         ("denoiser", "stages.0.encoder.0.weight", NAN),
         ("denoiser", "stages.1.decoder.1.running_var", -0.5),
         ("detector", "stack.stages.0.encoder.0.weight", NAN),
