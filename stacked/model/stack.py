@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from stacked.model.halves import Encoder, Half
+from stacked.model.halves import Decoder, Encoder
 from stacked.runtime.rng import seeded
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec, StackSpec
@@ -137,9 +137,9 @@ class StackedAutoencoder(nn.Module):
         return Encoder([module for stage in self.stages for module in stage.encoder], list(self.stages))
 
     @property
-    def decoder(self) -> Half:
+    def decoder(self) -> Decoder:
         """All decoders, deepest first, as one `nn.Sequential` that shares their modules."""
-        return Half([module for stage in reversed(self.stages) for module in stage.decoder], list(self.stages))
+        return Decoder([module for stage in reversed(self.stages) for module in stage.decoder], list(self.stages))
 
     def _depth(self, depth: int | None) -> int:
         if depth is None:

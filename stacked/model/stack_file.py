@@ -51,6 +51,9 @@ def save_stack(stack: StackedAutoencoder, path: str | Path, spec: StackSpec | No
 def load_stack(path: str | Path) -> StackedAutoencoder:
     """Return the stack in a file that `save_stack` wrote, on the CPU, in eval mode and not frozen.
 
+    Its weights are those that were saved, to the bit. They lie in memory channels-last, as training lays them out: a stack that
+    was laid out otherwise can round differently.
+
     The file need not be trusted: it is read as safetensors and JSON, nothing in it is run or unpickled, and it takes at most
     twice its size in memory. Raises InputError if it is not such a file or is damaged.
     """
