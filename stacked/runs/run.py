@@ -163,7 +163,7 @@ def run(
         curves.record_untrained(stack)
     curves.record_final_picture(stack)
 
-    found = measured(stack, splits, checked.labels, spec.classification, spec.seed)
+    found = measured(stack, splits, checked.labels, spec.classification, spec.seed, spec.evaluation.probes)
     final = {f"final/{name}": value for name, value in found.items()}
     # step 0, so that MLflow shows a bar instead of a one-point line
     tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=0)
