@@ -64,6 +64,8 @@ class Stage(nn.Module):
     in_shape: Shape
     width: int
     frozen: bool
+    #: the spec that the stage was made from, and its number in it (from 1); None for a stage made by hand
+    origin: tuple[StackSpec, int] | None = None
 
     def __init__(self, settings: StageSettings, **options: Any) -> None:
         super().__init__()
@@ -80,8 +82,6 @@ class Stage(nn.Module):
         self.in_shape, self.width = tuple(in_shape), int(settings.width)
         self.activation, self.output = settings.activation, settings.output
         self.frozen = False
-        #: the spec that the stage was made from, and its number in it (from 1); None for a stage made by hand
-        self.origin: tuple[StackSpec, int] | None = None
         self._held: list[RemovableHandle] = []
 
     @classmethod
