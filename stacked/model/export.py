@@ -90,7 +90,7 @@ def export(model: Half | StackedAutoencoder, path: str | Path) -> None:
     program, (given, returned) = exported(model), PARTS[part_of(model)]
     buffer = io.BytesIO()
     if path.suffix == ".pt2":
-        with own_settings():
+        with own_settings(), quietly():  # torch warns of the layout of convolutions
             torch.export.save(program, buffer)
     else:
         with own_settings(), quietly(), tempfile.TemporaryDirectory() as folder:

@@ -124,7 +124,7 @@ def test_the_command_exports_each_part_of_a_stack(name: str, says: str, tmp_path
     whole, path = stack("conv"), tmp_path / "part.pt2"
     save_stack(whole, tmp_path / "stack.safetensors")
     assert main([str(tmp_path / "stack.safetensors"), str(path), "--part", name]) == 0
-    assert capsys.readouterr().out == f"{path}: {says}\n"
+    assert capsys.readouterr() == (f"{path}: {says}\n", "")
     read = torch.rand(3, *part(whole, name).input_shape)
     torch.testing.assert_close(torch.export.load(path).module()(read), part(whole, name)(read), rtol=0, atol=1e-6)
 
