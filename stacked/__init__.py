@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from stacked.model.encoder import load_encoder as load_encoder
     from stacked.model.stack import AutoEncoder224 as AutoEncoder224
     from stacked.model.stack import StackedAutoencoder as StackedAutoencoder
+    from stacked.model.stack_file import load_stack as load_stack
+    from stacked.model.stack_file import save_stack as save_stack
     from stacked.runs.batched_seeds import train_seeds as train_seeds
     from stacked.runs.run import run as run
     from stacked.spec import Budget as Budget
@@ -51,6 +53,8 @@ _HOME = {
     "StageSpec": "stacked.spec",
     "load_classifier": "stacked.model.classifier",
     "load_encoder": "stacked.model.encoder",
+    "load_stack": "stacked.model.stack_file",
+    "save_stack": "stacked.model.stack_file",
     "map_page": "stacked.apps.map_page",
     "estimate_cost": "stacked.cost.forecast",
     "pretrain": "stacked.training.pretrain",
@@ -77,9 +81,11 @@ __all__ = [
     "estimate_cost",
     "load_classifier",
     "load_encoder",
+    "load_stack",
     "map_page",
     "pretrain",
     "run",
+    "save_stack",
     "train_seeds",
 ]
 

@@ -33,7 +33,13 @@ from studies.statistics.rows import finished, load_rows
 from tests.helpers.guides import POLICY, README, STAGE
 from tests.helpers.images import classes
 
-GUIDES = (ROOT / "README.md", ROOT / "studies" / "README.md", ROOT / "studies" / "reliability" / "README.md", INDEX)
+GUIDES = (
+    ROOT / "README.md",
+    ROOT / "stacked" / "COMING_FROM.md",
+    ROOT / "studies" / "README.md",
+    ROOT / "studies" / "reliability" / "README.md",
+    INDEX,
+)
 STUDIES = (LAYERWISE, POLICIES, HINTON)
 USES = {
     one.STUDY.name: one.STUDY for one in (anomaly, capacity, compression, denoising, linear, photographs, projection)

@@ -37,7 +37,7 @@ class Measured:
 def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: int, machine: Machine) -> float:
     """Return the seconds that a machine takes to measure a run of `spec` that makes so many `updates`.
 
-    Every probe is counted with as many iterations as its protocol allows.
+    Every linear probe is counted with as many iterations as its protocol allows, other probes as ridge regressions.
     """
     timed = Timed(spec, shape, machine)
     depth, points = spec.stack.depth, updates // spec.evaluation.every + 1
@@ -49,7 +49,9 @@ def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: in
     quick = min(images.train, spec.evaluation.probe_images)
     curve += (points // spec.evaluation.probe_every + 1) * timed.ridge(depth, quick, min(images.valid, quick))
     fitted = min(images.train, spec.evaluation.probe_labels)
-    probes = sum(timed.probe(k, fitted, images.test, images.classes) for k in range(depth + 1))
+    names = spec.evaluation.probes
+    probes = sum(timed.probe(k, fitted, images.test, images.classes) for k in range(depth + 1) if "logistic" in names)
+    probes += sum(timed.ridge(depth, fitted, images.test) for name in names if name != "logistic")
     return curve + errors + probes + sum(timed.classifier(n, images) for n in budgets(spec, images))
 
 

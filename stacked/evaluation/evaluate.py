@@ -15,6 +15,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
 from stacked.training.codes import Images
 from stacked.util.chunks import chunks
+from stacked.util.errors import Diverged
 
 #: The most values of a code that a probe reads, a few more than AutoEncoder224's bottleneck has. Larger maps are averaged over
 #: neighbouring positions, as in Zhang, Isola & Efros 2017.
@@ -123,6 +124,12 @@ class Codes:
     def all(self) -> Tensor:
         """Return the codes of all images [N, D]."""
         return self[torch.arange(len(self))]
+
+
+def check_finite(codes: Tensor) -> None:
+    """Raise Diverged if codes are not finite."""
+    if not codes.isfinite().all():
+        raise Diverged("the codes for the probes are not finite")
 
 
 def averaged(code: Tensor, most: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from stacked.evaluation import evaluate
 from stacked.evaluation.classify import accuracy
 from stacked.evaluation.evaluate import spread
 from stacked.evaluation.label_rows import LabelRows
-from stacked.evaluation.probes import linear_probe
+from stacked.evaluation.probes import probe
 from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
@@ -33,10 +34,13 @@ def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> Non
         raise Diverged(f"the {split} images' reconstruction from depth {depth} has an error of {errors.mse}")
 
 
-def measured(stack: StackedAutoencoder, splits: Splits, labels: LabelRows) -> dict[str, float]:
+def measured(
+    stack: StackedAutoencoder, splits: Splits, labels: LabelRows, probes: Sequence[str] = ("logistic",)
+) -> dict[str, float]:
     """Return the final metrics of a stack, which are not used for training or selection.
 
-    labels: the rows that probes use.
+    labels: the rows that probes use. probes: names of probes of the bottleneck; "logistic", the linear probe, also reads the
+    pixels and all other codes.
     """
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     selected = evaluate.reconstruction(stack, valid.images)
@@ -53,12 +57,18 @@ def measured(stack: StackedAutoencoder, splits: Splits, labels: LabelRows) -> di
 
     tested, test_labels = labelled(test)
     fitted = Images(train.images, rows=labels.probed)
-    for k in each(range(depth + 1), "linear probe", "depths"):
+
+    def probed(name: str, k: int) -> dict[str, float]:
         train_codes, test_codes = (evaluate.Codes(stack, images, k, evaluate.PROBED) for images in (fitted, tested))
-        found[f"probe_acc_depth{k}"] = linear_probe(
-            train_codes.all(), train.labels[labels.probed], test_codes, test_labels
-        )
-    found["probe_acc"] = found[f"probe_acc_depth{depth}"]
+        return probe(name, train_codes.all(), train.labels[labels.probed], test_codes, test_labels)
+
+    if "logistic" in probes:
+        for k in each(range(depth + 1), "linear probe", "depths"):
+            found[f"probe_acc_depth{k}"] = probed("logistic", k)["acc"]
+        found["probe_acc"] = found[f"probe_acc_depth{depth}"]
+    others = [name for name in probes if name != "logistic"]
+    for name in each(others, "other probes", "probes"):
+        found |= {f"{name}_{what}": value for what, value in probed(name, depth).items()}
 
     return found
 

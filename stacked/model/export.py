@@ -1,9 +1,10 @@
-"""Export of trained encoders to torch.export (.pt2) or ONNX.
+"""Export of trained encoders, decoders and whole stacks to torch.export (.pt2) or ONNX.
 
-    python -m stacked.export ENCODER FILE
+    python -m stacked.export MODEL FILE
+    python -m stacked.export MODEL FILE --part encoder|decoder|autoencoder
 
-Exported encoders take float images [N, C, H, W] in 0..1 of the size that the encoder was trained on, for any N. ONNX needs the
-optional dependencies "onnx".
+Exported encoders and autoencoders take float images [N, C, H, W] in 0..1 of the size that they were trained on, exported decoders
+take codes, for any N. ONNX needs the optional dependencies "onnx".
 """
 
 from __future__ import annotations
@@ -27,30 +28,47 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from stacked.model.halves import Half
+    from stacked.model.stack import StackedAutoencoder
 
 #: version of the ONNX operator set: the oldest that torch's exporter writes without conversion
 OPSET = 18
 #: suffixes of the two formats
 FORMATS = (".pt2", ".onnx")
+#: part of a stack -> names of its input and its output in ONNX
+PARTS = {"encoder": ("images", "code"), "decoder": ("code", "images"), "autoencoder": ("images", "reconstruction")}
 
 
-def exported(encoder: Half) -> ExportedProgram:
-    """Return the encoder as a program of torch.export, for batches of any size from 1."""
+def part_of(model: Half | StackedAutoencoder) -> str:
+    """Return which of `PARTS` a model is."""
+    from stacked.model.halves import Decoder, Half
+
+    if not isinstance(model, Half):
+        return "autoencoder"
+    return "decoder" if isinstance(model, Decoder) else "encoder"
+
+
+def exported(model: Half | StackedAutoencoder) -> ExportedProgram:
+    """Return an encoder, a decoder or a stack as a program of torch.export, for batches of any size from 1.
+
+    Raises InputError for a decoder that cannot decode a code alone.
+    """
     import torch
 
     from stacked.runtime.settings import own_settings
 
     with own_settings(), quietly():
-        example = torch.zeros(2, *encoder.input_shape)
+        example = torch.zeros(2, *model.input_shape)
         return torch.export.export(
-            encoder.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=False
+            model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=False
         )
 
 
-def export(encoder: Half, path: str | Path) -> None:
-    """Write the encoder to `path`: .pt2 for torch.export, .onnx for ONNX (opset 18, input "images", output "code").
+def export(model: Half | StackedAutoencoder, path: str | Path) -> None:
+    """Write an encoder, a decoder or a whole stack to `path`: .pt2 for torch.export, .onnx for ONNX (opset 18).
 
-    Raises InputError for another suffix, if a package that ONNX needs is missing, and if the file cannot be written.
+    In ONNX an encoder reads "images" and returns "code", a decoder reads "code" and returns "images", and a stack reads "images"
+    and returns "reconstruction". Raises InputError for another suffix, for a decoder that cannot decode a code alone, if a
+    package that ONNX needs is missing, and if the file cannot be written.
     """
     import torch
 
@@ -69,19 +87,19 @@ def export(encoder: Half, path: str | Path) -> None:
                 importlib.util.find_spec(package) is not None,
                 f"{path.name} needs the package {package}: pip install 'stacked[onnx]'",
             )
-    program = exported(encoder)
+    program, (given, returned) = exported(model), PARTS[part_of(model)]
     buffer = io.BytesIO()
     if path.suffix == ".pt2":
-        with own_settings():
+        with own_settings(), quietly():  # torch warns of the layout of convolutions
             torch.export.save(program, buffer)
     else:
         with own_settings(), quietly(), tempfile.TemporaryDirectory() as folder:
             written = torch.onnx.export(
-                program, input_names=["images"], output_names=["code"], opset_version=OPSET, dynamo=True, verbose=False
+                program, input_names=[given], output_names=[returned], opset_version=OPSET, dynamo=True, verbose=False
             )
             assert written is not None
-            written.save(Path(folder) / "encoder.onnx", external_data=False)
-            buffer.write((Path(folder) / "encoder.onnx").read_bytes())
+            written.save(Path(folder) / "model.onnx", external_data=False)
+            buffer.write((Path(folder) / "model.onnx").read_bytes())
     write_atomically(path, buffer.getvalue())
 
 
@@ -99,27 +117,60 @@ def quietly() -> Iterator[None]:
         log.setLevel(level)
 
 
+def loaded(path: Path, part: str) -> Half | StackedAutoencoder:
+    """Return a part of the model in a file of an encoder or of a stack; InputError if the file does not hold that part."""
+    from stacked.model.encoder import FORMAT, load_encoder
+    from stacked.model.model_file import kind_of
+    from stacked.model.stack_file import FORMAT as WHOLE
+    from stacked.model.stack_file import load_stack
+    from stacked.util.checks import need
+
+    kind = kind_of(path)
+    if part == "encoder" and kind != WHOLE:
+        return load_encoder(path)
+    need(kind != FORMAT, f"{path} holds an encoder and no {part}: give a file that save_stack wrote, or --part encoder")
+    stack = load_stack(path)
+    return {"encoder": stack.encoder, "decoder": stack.decoder}.get(part, stack)
+
+
+def described(model: Half | StackedAutoencoder) -> str:
+    """Return what a model reads and returns, in words."""
+    shape = ", ".join(map(str, model.input_shape))
+    given, to = {
+        "encoder": ("images", "to codes"),
+        "decoder": ("codes", "to images"),
+        "autoencoder": ("images", "to their reconstructions"),
+    }[part_of(model)]
+    return f"{given} [N, {shape}], floats{' in 0..1' * (given == 'images')}, {to}"
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 2 for invalid input."""
     prog = called("stacked.export")
     say_warnings()
-    command = Command(prog=prog, description="Write a trained encoder for another runtime.")
-    command.add_argument("encoder", type=Path, metavar="ENCODER", help="the encoder.safetensors of a run")
+    command = Command(prog=prog, description="Write a trained encoder, decoder or autoencoder for another runtime.")
+    command.add_argument(
+        "model", type=Path, metavar="MODEL", help="the encoder.safetensors of a run, or a file written by save_stack"
+    )
     command.add_argument("file", type=Path, metavar="FILE", help=f"output file, ending in {' or '.join(FORMATS)}")
+    command.add_argument(
+        "--part",
+        choices=PARTS,
+        default="encoder",
+        help="what to export: decoder and autoencoder need a whole stack (encoder)",
+    )
     command.add_argument("--force", action="store_true", help=FORCE)
 
     def do() -> int:
         given = command.parse_args(words)
-        check_not_read(given.file, [given.encoder], "FILE")
+        check_not_read(given.file, [given.model], "FILE")
         check_new([given.file], "FILE", given.force)
-        from stacked.model.encoder import load_encoder
         from stacked.util.atomic import sweep
 
         sweep(given.file.parent)
-        encoder = load_encoder(given.encoder)
-        export(encoder, given.file)
-        shape = ", ".join(map(str, encoder.input_shape))
-        print(printable(f"{given.file}: images [N, {shape}], floats in 0..1, to codes"))
+        model = loaded(given.model, given.part)
+        export(model, given.file)
+        print(printable(f"{given.file}: {described(model)}"))
         return 0
 
     return carried_out(prog, do)

@@ -30,7 +30,7 @@ class Half(nn.Sequential):
 
     @property
     def input_shape(self) -> Shape:
-        """The shape of the stack's input, without the batch."""
+        """The shape of what the half reads, without the batch."""
         return self._stages[0].in_shape
 
     def train(self, mode: bool = True) -> Any:
@@ -98,3 +98,16 @@ class Encoder(Half):
         finally:
             module.train(was_training)
         return torch.cat(outputs) if outputs else torch.zeros(0)
+
+
+class Decoder(Half):
+    """The decoders of a stack, deepest first: codes to reconstructed images.
+
+    Stages whose decoders need the positions of maxima beside the code (conv-pool with another `unpool` than "nearest") raise
+    InputError.
+    """
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of the bottleneck code, without the batch."""
+        return self._stages[-1].code_shape

@@ -85,11 +85,13 @@ def kind_of(path: Path) -> str:
 
 
 @contextmanager
-def reading(path: str | Path, kind: str, what: str, names: Sequence[str] = ()) -> Iterator[Content]:
+def reading(
+    path: str | Path, kind: str, what: str, names: Sequence[str] = (), dimensions: Sequence[int] = (3,)
+) -> Iterator[Content]:
     """Context that yields the content of a file of this `kind`; InputError if it, or its use in the context, is invalid.
 
-    what: describes such a file and its origin in the error message. names: header fields beside the common ones. A file without
-    a checksum, as earlier versions wrote them, causes a warning.
+    what: describes such a file and its origin in the error message. names: header fields beside the common ones. dimensions:
+    numbers of dimensions that an input may have. A file without a checksum, as earlier versions wrote them, causes a warning.
     """
     try:
         tensors, texts, sealed = read(path)
@@ -99,7 +101,7 @@ def reading(path: str | Path, kind: str, what: str, names: Sequence[str] = ()) -
         need(not other, f"its header does not have the fields {', '.join((*COMMON, *names))}: see {', '.join(other)}")
         spec = from_dict(StackSpec, parsed(texts["stack"]))
         shape = tuple(parsed(texts["input_shape"]))
-        need(len(shape) == 3, f"its images have the shape {list(shape)}, not [C, H, W]")
+        need(len(shape) in dimensions, f"its images have the shape {list(shape)}, not [C, H, W]")
         for side in shape:
             whole(side, "side of its images")
         need(math.prod(shape) <= MOST_VALUES, f"its images have {math.prod(shape):,} values, more than {MOST_VALUES:,}")

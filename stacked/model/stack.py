@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from stacked.model.halves import Encoder, Half
+from stacked.model.halves import Decoder, Encoder
 from stacked.runtime.rng import seeded
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec, StackSpec
@@ -45,6 +44,14 @@ class StackedAutoencoder(nn.Module):
     def depth(self) -> int:
         """The number of stages grown so far."""
         return len(self.stages)
+
+    @property
+    def spec(self) -> StackSpec | None:
+        """The spec that all stages were made from; None for stages made by hand, or from several specs."""
+        origin = self.stages[0].origin if self.depth else None
+        if origin is None or any(stage.origin != (origin[0], k) for k, stage in enumerate(self.stages, start=1)):
+            return None
+        return origin[0].first(self.depth)
 
     @property
     def latent_shape(self) -> Shape:
@@ -133,9 +140,9 @@ class StackedAutoencoder(nn.Module):
         return Encoder([module for stage in self.stages for module in stage.encoder], list(self.stages))
 
     @property
-    def decoder(self) -> Half:
+    def decoder(self) -> Decoder:
         """All decoders, deepest first, as one `nn.Sequential` that shares their modules."""
-        return Half([module for stage in reversed(self.stages) for module in stage.decoder], list(self.stages))
+        return Decoder([module for stage in reversed(self.stages) for module in stage.decoder], list(self.stages))
 
     def _depth(self, depth: int | None) -> int:
         if depth is None:
@@ -160,13 +167,20 @@ def _accept_plain_names(model: StackedAutoencoder, state: dict[str, Any], prefix
 
 def next_stage(stack: StackedAutoencoder, spec: StackSpec) -> Stage:
     """Return the next stage of `spec` for `stack`, with weights drawn from torch's global generator."""
+    made = undrawn_stage(stack, spec)
+    initialise(made, spec.init, spec.gain)
+    return made
+
+
+def undrawn_stage(stack: StackedAutoencoder, spec: StackSpec) -> Stage:
+    """Return the next stage of `spec` for `stack`, with torch's own initial weights whatever the spec says."""
     k = stack.depth + 1
     stage = spec.stages[k - 1]
     settings = StageSettings(
         stack.latent_shape, stage.width, spec.norm_of(k), stage.activation, spec.decoder_activation(k), pixels=k == 1
     )
     made = kinds()[stage.kind](settings, **dict(stage.options))
-    initialise(made, spec.init, spec.gain)
+    made.origin = (spec, k)
     return made
 
 
@@ -200,8 +214,12 @@ def build(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
 
 def empty_stack(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
     """Return the stack of a spec on the device "meta", without memory for weights; InputError as in `build`."""
+    check_size(spec, input_shape)
+    stack = StackedAutoencoder(input_shape)
     with torch.device("meta"):
-        return build(replace(spec, init="torch", gain=1.0), input_shape)  # other weights would be drawn on the CPU
+        for _ in spec.stages:
+            stack.grow(undrawn_stage(stack, spec))  # drawn weights would be on the CPU
+    return stack
 
 
 def check_size(spec: StackSpec, input_shape: Shape) -> None:

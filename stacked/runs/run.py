@@ -168,7 +168,7 @@ def run(
         curves.record_untrained(stack)
     curves.record_final_picture(stack)
 
-    found = measured(stack, splits, checked.labels)
+    found = measured(stack, splits, checked.labels, spec.evaluation.probes)
     end = SupervisedEnd(stack, spec, splits, checked.labels, state, checkpoints, saved, tracker, len(phases))
     classifiers, classified = end.fine_tune()
     found |= classified

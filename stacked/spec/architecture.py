@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stacked.util.checks import choice, need, positive
@@ -118,6 +118,10 @@ class StackSpec:
     @property
     def depth(self) -> int:
         return len(self.stages)
+
+    def first(self, depth: int) -> StackSpec:
+        """The spec of the first `depth` stages, which do not depend on those above them."""
+        return replace(self, stages=self.stages[:depth])
 
     def norm_of(self, stage: int) -> str:
         """The normalisation of stage `stage` (counted from 1)."""

@@ -119,7 +119,8 @@ class Evaluation:
     every: updates between two evaluations, the same for all compared arms. images: validation images of an evaluation.
     probe_every: number of evaluations between two quick probes, ridge regressions on the codes of `probe_images` training
     images, scored on as many validation images. probe_labels: most training labels of the final probes. until: the update up
-    to which the constant curve of an arm without training is drawn.
+    to which the constant curve of an arm without training is drawn. probes: names of the final probes, of
+    `evaluation.probes.NAMES`, whose protocols their docstrings state; "logistic" is the linear probe.
     """
 
     every: int = 40
@@ -128,9 +129,18 @@ class Evaluation:
     probe_images: int = 1000
     probe_labels: int = 3000
     until: int = 0
+    probes: tuple[str, ...] = omit_if_default(("logistic",))
 
     def __post_init__(self) -> None:
         take_python_values(self)
+        object.__setattr__(self, "probes", (self.probes,) if isinstance(self.probes, str) else tuple(self.probes))
+        if self.probes != ("logistic",):
+            # imported here so that a command line shows its help without loading torch
+            from stacked.evaluation.probes import NAMES
+
+            for name in self.probes:
+                choice(name, NAMES, "probe")
+                need(self.probes.count(name) == 1, f"probe {name!r} is not allowed twice: give it once")
         whole(self.until, "until", 0, LONGEST)
         for name in ("every", "images", "probe_every", "probe_images", "probe_labels"):
             whole(getattr(self, name), name, most=LONGEST)

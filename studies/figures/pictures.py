@@ -5,23 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from math import ceil, isnan
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from stacked.show.mosaic import Pixels, draw_tiles, mosaic, show_image, tiles_of
 from studies.figures.style import FONT, WIDTH, ink, new_figure
 from studies.statistics.measures import measure
 from studies.statistics.rows import Samples
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Pixels: TypeAlias = npt.NDArray[np.float64]
-
 _COLUMNS = 14
-_MAX_FILTERS = 64
 _LONGEST_LABEL = 17  # letters; a longer label has two lines
 _LEFT, _RIGHT, _HEADING = 1.3, 0.85, 0.3  # inches for labels at the sides and above the images
 
@@ -74,7 +71,7 @@ def draw_lines(
         for label, images, value in group:
             top -= pitch
             axes = figure.add_axes((_LEFT / WIDTH, top / height, cell * count / WIDTH, pitch / height))
-            _show(axes, _strip(images[:count]))
+            show_image(axes, _strip(images[:count]))
             middle = top + pitch / 2
             if label:
                 lines = label.replace(", ", ",\n")
@@ -101,27 +98,15 @@ def draw_filters(filters: Mapping[str, npt.NDArray[Any]], colours: Mapping[str, 
     """
     if not filters:
         return None
-    tiles = {arm: _tiles(array) for arm, array in filters.items()}
+    tiles = {arm: tiles_of(array) for arm, array in filters.items()}
     most = max(len(shown) for shown in tiles.values())
     columns = min(most, 16)
     lines = [ceil(len(shown) / columns) for shown in tiles.values()]
     figure = new_figure(0.15 + sum(0.38 + 0.47 * count for count in lines))
     grid = figure.subplots(len(tiles), 1, squeeze=False, height_ratios=[0.3 + count for count in lines])
     for axes, (arm, shown) in zip(grid[:, 0], tiles.items(), strict=True):
-        scale = float(np.abs(shown).max()) or 1.0
-        count = filters[arm].shape[0]
-        axes.set_title(f"{arm}: {count} filters", color=ink(colours[arm]), fontsize=FONT)
-        if shown.shape[-1] == 3:
-            _show(axes, _mosaic(0.5 + 0.5 * shown / scale, columns, background=1.0), aspect="equal")
-            axes.set_title(f"scale ±{scale:.2g}", loc="right", fontsize=FONT)
-            continue
-        picture = axes.imshow(
-            _mosaic(shown, columns, background=np.nan)[..., 0], cmap="RdBu_r", vmin=-scale, vmax=scale
-        )
-        axes.set_axis_off()
-        bar = figure.colorbar(picture, ax=axes, fraction=0.012, pad=0.01, ticks=[-scale, 0.0, scale])
-        bar.ax.set_yticklabels([f"−{scale:.2g}", "0", f"+{scale:.2g}"])
-        bar.outline.set_visible(False)
+        draw_tiles(axes, shown, columns)
+        axes.set_title(f"{arm}: {filters[arm].shape[0]} filters", color=ink(colours[arm]), fontsize=FONT)
     return figure
 
 
@@ -130,40 +115,9 @@ def depths_of(arrays: Samples) -> list[int]:
     return sorted(int(match[1]) for name in arrays if (match := re.fullmatch(r"depth(\d+)", name)))
 
 
-def _tiles(filters: npt.NDArray[Any]) -> Pixels:
-    """Convert filters [F, C, k, k] to tiles [n, k, k, 3 or 1]."""
-    array = np.asarray(filters, dtype=np.float64)
-    channels, height, width = array.shape[1:]
-    if channels == 3:
-        return array.transpose(0, 2, 3, 1)[:_MAX_FILTERS]
-    return array.reshape(-1, height, width, 1)[:_MAX_FILTERS]
-
-
 def _strip(images: npt.NDArray[Any]) -> Pixels:
     """Convert images uint8 [n, H, W, C] to one row of images in [0, 1] with white gaps."""
-    return _mosaic(np.asarray(images, dtype=np.float64) / 255.0, len(images), background=1.0)
-
-
-def _mosaic(tiles: Pixels, columns: int, background: float) -> Pixels:
-    """Arrange tiles [n, H, W, C] in one image with `columns` tiles in a row and gaps of about a tenth of a tile."""
-    count, height, width, channels = tiles.shape
-    factor = max(1, ceil(10 / height))  # enlarges tiny filters, of which a gap of one pixel would be a third
-    big = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
-    gap = max(1, round(0.07 * height * factor))
-    cell_height, cell_width = height * factor + gap, width * factor + gap
-    lines = ceil(count / columns)
-    picture = np.full((lines * cell_height, columns * cell_width, channels), background)
-    for index in range(count):
-        top, left = (index // columns) * cell_height, (index % columns) * cell_width
-        picture[top : top + height * factor, left : left + width * factor] = big[index]
-    return picture
-
-
-def _show(axes: Axes, picture: Pixels, aspect: Literal["auto", "equal"] = "auto") -> None:
-    """Show a greyscale or colour image in [0, 1] without axes; small images are not interpolated."""
-    colours = picture.repeat(3, axis=2) if picture.shape[2] == 1 else picture
-    axes.imshow(colours, aspect=aspect, interpolation="nearest" if len(picture) <= 64 else "antialiased")
-    axes.set_axis_off()
+    return mosaic(np.asarray(images, dtype=np.float64) / 255.0, len(images), background=1.0)
 
 
 def _text(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:

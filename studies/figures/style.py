@@ -1,13 +1,19 @@
-"""The common style of all figures: colours of arms, font sizes, axes, labels at lines, and reproducible PNG files."""
+"""What figures of studies have in common: colours of arms, labels at lines, and reproducible PNG files."""
 
 from __future__ import annotations
 
 import colorsys
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stacked.show.style import DPI
+from stacked.show.style import FONT as FONT
+from stacked.show.style import GREY as GREY
+from stacked.show.style import WIDTH as WIDTH
+from stacked.show.style import new_figure as new_figure
+from stacked.show.style import style as style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,10 +29,6 @@ ARM_COLOURS = {
 }
 _FURTHER = ("#CC79A7", "#E69F00", "#332288", "#56B4E9", "#999933")
 
-WIDTH = 880 / 96  # inches; at the 880 px of a README, font sizes are as on paper
-FONT = 9.0
-GREY = "#595959"
-_DPI = 150
 _LARGE = 150_000  # bytes above which a figure is reduced to 256 colours
 
 
@@ -48,51 +50,6 @@ def ink(colour: str) -> str:
     return colour
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Context with the font sizes and line widths of all figures; restores matplotlib's settings at its end."""
-    import matplotlib
-
-    settings: dict[Any, Any] = {
-        "font.family": "DejaVu Sans",  # bundled with matplotlib, hence the same on every machine
-        "font.size": FONT,
-        "text.parse_math": False,  # names may contain "$"
-        "axes.titlesize": FONT + 1,
-        "axes.titlelocation": "left",
-        "axes.labelsize": FONT,
-        "xtick.labelsize": FONT,
-        "ytick.labelsize": FONT,
-        "legend.fontsize": FONT,
-        "axes.edgecolor": "#8C8C8C",
-        "axes.labelcolor": "#262626",
-        "xtick.color": "#8C8C8C",
-        "ytick.color": "#8C8C8C",
-        "xtick.labelcolor": "#262626",
-        "ytick.labelcolor": "#262626",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "axes.grid": True,
-        "grid.color": "#E6E6E6",
-        "grid.linewidth": 0.7,
-        "lines.linewidth": 1.8,
-        "legend.frameon": False,
-    }
-    defaults: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
-    with matplotlib.rc_context(defaults | settings):
-        yield
-
-
-def new_figure(height: float) -> Figure:
-    """Return an empty figure, `WIDTH` inches wide and `height` inches tall, that needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), dpi=_DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def footnote(figure: Figure, text: str) -> None:
     """Write below a figure how it is read: what dots, bars, bands and dashed lines are."""
     figure.supxlabel(text, x=0.01, ha="left", fontsize=FONT - 0.5, color=GREY)
@@ -111,13 +68,13 @@ def png(figure: Figure) -> bytes:
     from stacked.data.formats.image_file import open_image
 
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=_DPI, metadata={"Software": None})
+    figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
     if drawn.tell() < _LARGE:
         return drawn.getvalue()
     packed = io.BytesIO()
     full = open_image(drawn).convert("RGB")
     few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
-    few.save(packed, format="PNG", optimize=True, dpi=(_DPI, _DPI))
+    few.save(packed, format="PNG", optimize=True, dpi=(DPI, DPI))
     return packed.getvalue()
 
 

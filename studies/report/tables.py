@@ -10,7 +10,7 @@ from math import floor, isnan, log10
 import pandas as pd
 
 from studies.report.verbatim import verbatim
-from studies.statistics.measures import Measure, budget_name, budgets, measure, p_text
+from studies.statistics.measures import PROBES, Measure, budget_name, budgets, measure, p_text
 from studies.statistics.pairing import Paired, by_seed, paired, pairs
 from studies.statistics.rows import FINISHED, arms_of, finished
 
@@ -36,8 +36,8 @@ _MULTIPLES = (FVU, "final/recon_sse")
 
 
 def main_metrics(rows: pd.DataFrame) -> list[str]:
-    """Return the measured ones of the main metrics: reconstruction, linear probe, classifier for each label budget."""
-    wanted = ["final/recon_mse", FVU, "final/recon_sse", "final/probe_acc"]
+    """Return the measured ones of the main metrics: reconstruction, probes, classifier for each label budget."""
+    wanted = ["final/recon_mse", FVU, "final/recon_sse", "final/probe_acc", *(f"final/{name}" for name in PROBES)]
     wanted += [f"final/classifier_acc_{budget}" for budget in budgets(rows.columns)]
     done = finished(rows)
     return [metric for metric in wanted if metric in done and done[metric].notna().any()]

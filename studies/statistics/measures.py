@@ -89,6 +89,22 @@ class Measure:
         return max(0, digits - 1 - floor(log10(abs(value))))
 
 
+def _accuracy(label: str) -> Measure:
+    return Measure(label, "higher", scale=100.0, decimals=2, unit=" %", margin=0.01)
+
+
+#: results of the probes of `stacked.evaluation.probes` beside the linear probe
+PROBES = {
+    "svm_acc": _accuracy("linear SVM accuracy"),
+    "ridge_acc": _accuracy("ridge regression accuracy"),
+    "knn5_acc": _accuracy("5 nearest neighbours, accuracy"),
+    "knn20_acc": _accuracy("20 nearest neighbours, accuracy"),
+    "kmeans_acc": _accuracy("k-means accuracy"),
+    "kmeans_nmi": Measure("k-means NMI", "higher", decimals=3),
+    "kmeans_ari": Measure("k-means ARI", "higher", decimals=3),
+}
+
+
 def measure(metric: str) -> Measure:
     """Return the Measure of a final metric; an unknown metric has its name as label."""
     name = metric.removeprefix("final/")
@@ -98,7 +114,7 @@ def measure(metric: str) -> Measure:
         return _accuracy("linear probe accuracy" + _on_depth(match["depth"]))
     if match := re.fullmatch(r"classifier_acc_(?P<budget>\d+|all)", name):
         return _accuracy(f"classifier accuracy, {budget_name(match['budget'])} labels")
-    return {
+    return PROBES.get(name) or {
         "recon_fvu": Measure("test FVU", "lower"),
         "recon_psnr": Measure("test PSNR", "higher", decimals=2, unit=" dB"),
         "recon_sse": Measure("test squared error per image", "lower", decimals=2),
@@ -127,10 +143,6 @@ def p_text(p: float) -> str:
     if isnan(p):
         return "p undefined"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def _accuracy(label: str) -> Measure:
-    return Measure(label, "higher", scale=100.0, decimals=2, unit=" %", margin=0.01)
 
 
 def _to_depth(depth: str | None) -> str:

@@ -12,7 +12,8 @@ _NUMBERS = {"seed", "trial", "step", "phase_step"} | _COST_NUMBERS
 WHOLE_NUMBERS = {"seed", "trial", "step", "phase_step", "updates", "images_seen", "threads"}
 #: metrics that cannot be negative: errors, accuracies, and what a classifier was fitted with
 _ERROR = re.compile(r"\w+/(recon_|valid_recon_)?(mse|sse|fvu)(_depth\d+)?")
-_ACCURACY = re.compile(r"\w+/(probe|classifier|classifier_valid)_acc(_\w+)?")
+_ACCURACY = re.compile(r"\w+/((probe|classifier|classifier_valid)_acc(_\w+)?|\w+_(acc|nmi))")
+_RAND_INDEX = re.compile(r"\w+/\w+_ari")
 _FITTED = re.compile(r"\w+/(classifier_(lr|updates|valid_labels)_\w+|lr|grad_norm)")
 
 
@@ -25,6 +26,8 @@ def limits(name: str) -> tuple[float, float]:
     """Return the least and the largest number that a column may hold."""
     if _ACCURACY.fullmatch(name):
         return 0.0, 1.0
+    if _RAND_INDEX.fullmatch(name):
+        return -1.0, 1.0
     if name in _NUMBERS or name.startswith("progress/") or _ERROR.fullmatch(name) or _FITTED.fullmatch(name):
         return 0.0, FINITE[1]
     if name.endswith("_psnr"):

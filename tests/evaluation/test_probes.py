@@ -1,14 +1,143 @@
-"""Linear probes beside scikit-learn's own pipeline."""
+"""Probes and clusterings beside scikit-learn's and SciPy's own functions."""
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
-from sklearn.linear_model import RidgeClassifier
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from torch import Tensor
 
-from stacked.evaluation.probes import quick_probe
+from stacked import InputError, run
+from stacked.data import Splits
+from stacked.evaluation.clustering import agreement
+from stacked.evaluation.evaluate import codes
+from stacked.evaluation.label_rows import label_rows
+from stacked.evaluation.probes import NAMES, PROBES, probe, quick_probe
+from stacked.spec import Evaluation, from_json
+from stacked.util.errors import Diverged
+from stacked.util.serialization import to_json
+from studies.report.tables import main_metrics, means
+from studies.statistics.measures import measure
+from studies.statistics.run_columns import limits
+from tests.helpers.runs import SPEC
+
+Data = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@pytest.fixture
+def data() -> Data:
+    """Codes of four overlapping classes, on scales that differ between values, with labels that skip a number."""
+    rng = torch.Generator().manual_seed(0)
+    labels, theirs = torch.randint(0, 4, (300,), generator=rng), torch.randint(0, 4, (201,), generator=rng)
+    centres, scales = 2 * torch.randn(4, 7, generator=rng), torch.logspace(-1, 1, 7)
+    train, test = ((centres[y] + torch.randn(len(y), 7, generator=rng)) * scales for y in (labels, theirs))
+    return train, labels * 2, test, theirs * 2
+
+
+THEIRS: dict[str, Any] = {
+    "logistic": make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200)),
+    "svm": make_pipeline(StandardScaler(), LinearSVC(C=0.01, random_state=0)),
+    "ridge": make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0)),
+    "knn5": KNeighborsClassifier(5),
+    "knn20": KNeighborsClassifier(20),
+}
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_is_the_model_of_scikit_learn(name: str, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, labels, test, theirs = data
+    model = THEIRS[name].fit(train.numpy(), labels.numpy())
+    expected = model.score(test.numpy(), theirs.numpy())
+    assert probe(name, train, labels, test, theirs) == {"acc": expected}
+    assert 0.4 < expected < 1
+    monkeypatch.setattr("stacked.evaluation.probes.chunks", lambda n, *_, **__: torch.arange(n).split(10))
+    assert probe(name, train, labels, test, theirs) == {"acc": expected}  # however many codes are read at a time
+
+
+def test_neighbours_are_at_most_the_training_codes() -> None:
+    train, labels = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([0, 0, 1])
+    assert probe("knn20", train, labels, torch.tensor([[5.0], [6.0]]), torch.tensor([0, 1])) == {"acc": 0.5}
+
+
+def test_a_clustering_is_that_of_scikit_learn_with_the_best_assignment_of_all(data: Data) -> None:
+    train, labels, test, theirs = data
+    clusters = KMeans(4, n_init=10, random_state=0).fit(train.numpy()).predict(test.numpy())
+    classes = theirs.unique().numpy()
+    best = max((classes[list(order)][clusters] == theirs.numpy()).mean() for order in itertools.permutations(range(4)))
+    assert probe("kmeans", train, labels, test, theirs) == {
+        "acc": best,
+        "nmi": normalized_mutual_info_score(theirs.numpy(), clusters),
+        "ari": adjusted_rand_score(theirs.numpy(), clusters),
+    }
+    assert 0.4 < best < 1
+
+
+def test_agreement_of_clusters_with_classes() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    same = agreement((labels + 1) % 3, labels)
+    assert (same.acc, same.nmi, same.ari) == (1.0, pytest.approx(1.0), 1.0)
+    one = agreement(np.zeros(9, dtype=int), labels)
+    assert (one.acc, one.nmi, one.ari) == (pytest.approx(1 / 3), 0.0, 0.0)
+    finer = agreement(np.arange(9), labels)  # more clusters than classes: each class gets one of them
+    assert finer.acc == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_codes_that_are_not_finite_end_a_probe(name: str, part: str, data: Data) -> None:
+    train, labels, test, theirs = data
+    (train if part == "train" else test)[0, 0] = torch.inf
+    with pytest.raises(Diverged, match="the codes for the probes are not finite"):
+        probe(name, train, labels, test, theirs)
+
+
+def test_the_probes_of_a_spec_are_columns_of_its_row(toy: Splits) -> None:
+    spec = replace(SPEC, evaluation=replace(SPEC.evaluation, probes=NAMES))
+    result, before = run(spec, toy), run(SPEC, toy)
+    added = {f"final/{name}_acc" for name in NAMES if name != "logistic"} | {"final/kmeans_nmi", "final/kmeans_ari"}
+    assert set(result.row) - set(before.row) == added
+    shared = [name for name in before.row if name.startswith("final/")]
+    assert {name: result.row[name] for name in shared} == {name: before.row[name] for name in shared}
+    rows = label_rows(spec, toy).probed
+    train, test = (codes(result.stack, images, 2) for images in (toy.train.images[rows], toy.test.images))
+    for name in NAMES[1:]:
+        for what, value in probe(name, train, toy.train.labels[rows], test, toy.test.labels).items():
+            assert result.row[f"final/{name}_{what}"] == value
+            known, (low, high) = measure(f"final/{name}_{what}"), limits(f"final/{name}_{what}")
+            assert known.label != f"{name}_{what}"
+            assert known.better == "higher"
+            assert low <= value <= high == 1
+    table = pd.DataFrame([result.row])
+    assert added < set(main_metrics(table))
+    assert "k-means NMI" in means(table, main_metrics(table))
+    alone = run(replace(spec, evaluation=replace(SPEC.evaluation, probes="knn5")), toy).row  # type: ignore[arg-type]
+    assert alone["final/knn5_acc"] == result.row["final/knn5_acc"]
+    assert not [name for name in alone if name.startswith("final/probe_acc")]
+
+
+def test_specs_stay_as_they_are_without_other_probes() -> None:
+    assert "probes" not in to_json(SPEC)
+    other = replace(SPEC, evaluation=Evaluation(probes=("logistic", "svm")))
+    assert from_json(to_json(other)) == other
+    assert other.id != SPEC.id
+    with pytest.raises(
+        InputError, match="probe 'svn' is not known: choose from logistic, svm, ridge, knn5, knn20, kmeans; did"
+    ):
+        Evaluation(probes=("svn",))
+    with pytest.raises(InputError, match="probe 'svm' is not allowed twice: give it once"):
+        Evaluation(probes=("svm", "svm"))
 
 
 def test_the_quick_probe_scales_validation_codes_as_training_codes() -> None:

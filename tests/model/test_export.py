@@ -1,4 +1,4 @@
-"""What is exported computes what the encoder computes."""
+"""What is exported computes what the encoder, the decoder or the whole stack computes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from stacked import InputError, StackSpec, load_encoder
+from stacked import InputError, StackSpec, load_encoder, save_stack
 from stacked.model.encoder import save_encoder
-from stacked.model.export import OPSET, export, main
+from stacked.model.export import FORMATS, OPSET, PARTS, export, main
+from stacked.model.halves import Half
 from stacked.model.stack import StackedAutoencoder, build
 
 #: every kind of stage, on images it must round to fit where it can
@@ -34,25 +35,56 @@ def stack(kind: str) -> StackedAutoencoder:
     return built.eval()
 
 
-def by_onnx(path: Path, images: Tensor) -> Tensor:
-    return torch.from_numpy(onnxruntime.InferenceSession(path).run(None, {"images": images.numpy()})[0])
+def by_onnx(path: Path, images: Tensor, name: str = "images") -> Tensor:
+    return torch.from_numpy(onnxruntime.InferenceSession(path).run(None, {name: images.numpy()})[0])
+
+
+def part(stack: StackedAutoencoder, name: str) -> Half | StackedAutoencoder:
+    return {"encoder": stack.encoder, "decoder": stack.decoder, "autoencoder": stack}[name]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", STACKS)
-def test_both_formats_give_the_codes(kind: str, tmp_path: Path) -> None:
-    encoder = stack(kind).encoder
-    for name in ("e.pt2", "e.onnx"):
-        export(encoder, tmp_path / name)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((kind, "encoder") for kind in STACKS),
+        *(
+            pytest.param(kind, "autoencoder", marks=[] if kind in ("conv", "dense") else pytest.mark.slow)
+            for kind in STACKS
+        ),
+        ("conv", "decoder"),
+    ],
+)
+def test_both_formats_give_what_the_model_gives(kind: str, name: str, tmp_path: Path) -> None:
+    whole = stack(kind)
+    exporting, (given, returned) = part(whole, name), PARTS[name]
+    for suffix in FORMATS:
+        export(exporting, tmp_path / f"e{suffix}")
     model = onnx.load(tmp_path / "e.onnx")
     assert [(one.domain, one.version) for one in model.opset_import if not one.domain] == [("", OPSET)]
+    assert [(one.name, two.name) for one, two in zip(model.graph.input, model.graph.output, strict=True)] == [
+        (given, returned)
+    ]
     program = torch.export.load(tmp_path / "e.pt2").module()
     for batch in (1, 5):
-        images = torch.rand(batch, *encoder.input_shape)
-        expected = encoder(images)
+        read = torch.rand(batch, *whole.input_shape)
+        read = whole.encode(read) if name == "decoder" else read
+        expected = exporting(read)
         assert expected.std() > 0
-        torch.testing.assert_close(program(images), expected, rtol=0, atol=1e-6)
-        torch.testing.assert_close(by_onnx(tmp_path / "e.onnx", images), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(program(read), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(by_onnx(tmp_path / "e.onnx", read, given), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("unpool", [pytest.param("zeros", marks=pytest.mark.slow), "switches"])
+def test_a_stack_that_needs_the_positions_of_maxima_is_exported_whole(unpool: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = build(StackSpec.of("conv-pool", 4, 3, unpool=unpool), (1, 9, 9)).eval()
+    with pytest.raises(InputError, match="needs the positions of the maxima, which a code alone does not hold"):
+        export(whole.decoder, tmp_path / "d.onnx")
+    export(whole, tmp_path / "a.onnx")
+    images = torch.rand(3, 1, 9, 9)
+    torch.testing.assert_close(by_onnx(tmp_path / "a.onnx", images), whole(images), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -79,14 +111,37 @@ def test_the_command_exports_the_encoder_of_a_run(tmp_path: Path, capsys: Any) -
     torch.testing.assert_close(by_onnx(tmp_path / "e.onnx", images), expected, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("encoder", "images [N, 1, 13, 13], floats in 0..1, to codes"),
+        ("decoder", "codes [N, 3, 4, 4], floats, to images"),
+        ("autoencoder", "images [N, 1, 13, 13], floats in 0..1, to their reconstructions"),
+    ],
+)
+def test_the_command_exports_each_part_of_a_stack(name: str, says: str, tmp_path: Path, capsys: Any) -> None:
+    whole, path = stack("conv"), tmp_path / "part.pt2"
+    save_stack(whole, tmp_path / "stack.safetensors")
+    assert main([str(tmp_path / "stack.safetensors"), str(path), "--part", name]) == 0
+    assert capsys.readouterr() == (f"{path}: {says}\n", "")
+    read = torch.rand(3, *part(whole, name).input_shape)
+    torch.testing.assert_close(torch.export.load(path).module()(read), part(whole, name)(read), rtol=0, atol=1e-6)
+
+
 def test_what_cannot_be_exported_is_said_in_a_line(tmp_path: Path, capsys: Any) -> None:
     save_encoder(tmp_path / "encoder.safetensors", stack("dense"), STACKS["dense"][0])
     for words, says in (
+        (
+            ["encoder.safetensors", "e.onnx", "--part", "decoder"],
+            "holds an encoder and no decoder: give a file that save_stack",
+        ),
+        (["none.safetensors", "e.onnx", "--part", "autoencoder"], "is not a stack"),
         (["encoder.safetensors", "e.h5"], "'e.h5' is not the name of an export: let it end in .pt2 or .onnx"),
         (["none.safetensors", "e.onnx"], "is not an encoder"),
         (["encoder.safetensors", "encoder.safetensors/e.pt2"], "cannot be written"),
     ):
-        assert main([str(tmp_path / word) for word in words]) == 2
+        assert main([*(str(tmp_path / word) for word in words[:2]), *words[2:]]) == 2
         told = capsys.readouterr().err
         assert says in told
         assert told.count("\n") == 1

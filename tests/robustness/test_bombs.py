@@ -22,6 +22,7 @@ from stacked.apps.anomaly import Detector
 from stacked.apps.codec import Codec
 from stacked.apps.codec_format import pack
 from stacked.model.encoder import FORMAT as ENCODER
+from stacked.model.stack_file import FORMAT as STACK
 from stacked.model.tensor_file import MOST_HEADER, read, to_bytes
 from stacked.spec import Budget, Optimisation
 from stacked.util.serialization import to_json
@@ -36,7 +37,7 @@ MOST_MIB, MOST_SECONDS = 250, 10
 READ = """
 import json, sys, time
 from pathlib import Path
-from stacked import InputError, load_encoder
+from stacked import InputError, load_encoder, load_stack
 from stacked.apps.anomaly import Detector
 from stacked.apps.codec import Codec
 from stacked.apps.compress import read
@@ -50,6 +51,7 @@ certain = Codec.load(folder / "certain")
 decode_all([folder / "small.png"], 8, False)  # what is loaded for it alone is there then
 WAYS = {
     "encoder": load_encoder,
+    "stack": load_stack,
     "detector": Detector.load,
     "codec": Codec.load,
     "stk": lambda path: codec.decode(path.read_bytes(), str(path)),
@@ -111,9 +113,10 @@ def models() -> dict[str, bytes]:
         "a name twice": (f'{{{names},"{19_999:x}":1}}', [1, 2, 2]),
     }
     found = {
-        f"encoder - {name}": to_bytes(
-            {"0.weight": torch.zeros(1)}, {"format": ENCODER, "stack": stack, "input_shape": json.dumps(shape)}
+        f"{kind} - {name}": to_bytes(
+            {"0.weight": torch.zeros(1)}, {"format": form, "stack": stack, "input_shape": json.dumps(shape)}
         )
+        for kind, form in (("encoder", ENCODER), ("stack", STACK))
         for name, (stack, shape) in specs.items()
     }
     return found | {"encoder - long header": (MOST_HEADER + 8).to_bytes(8, "little") + b"{}"}

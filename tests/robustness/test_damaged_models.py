@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stacked import InputError, RunSpec, StackSpec, load_classifier, load_encoder
+from stacked import InputError, RunSpec, StackSpec, load_classifier, load_encoder, load_stack, save_stack
 from stacked.apps.anomaly import Detector
 from stacked.apps.codec import Codec
 from stacked.apps.denoise import Denoiser
@@ -35,6 +35,7 @@ SHAPE = (1, 8, 8)
 LOAD: dict[str, Callable[[Path], Any]] = {
     "classifier": load_classifier,
     "encoder": load_encoder,
+    "stack": load_stack,
     "detector": Detector.load,
     "denoiser": Denoiser.load,
     "codec": Codec.load,
@@ -56,6 +57,7 @@ def kept(images: Tensor, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     detector.save(paths["detector"])
     save_encoder(paths["encoder"], detector.stack, SPEC.stack)
     save_classifier(paths["classifier"], Classifier(detector.stack, ("a", "b")), SPEC.stack)
+    save_stack(detector.stack, paths["stack"])
     Denoiser(SPEC).fit(images).save(paths["denoiser"])
     Codec(detector.stack, SPEC.stack, images).save(paths["codec"])
     return paths
@@ -147,6 +149,8 @@ NAN, INF = float("nan"), float("inf")
     [
         *(("encoder", name, value) for name in ("0.weight", "1.running_mean") for value in (NAN, INF)),
         ("encoder", "1.running_var", -1.0),
+        ("stack", "stages.0.encoder.0.weight", NAN),
+        ("stack", "stages.1.decoder.1.running_var", -0.5),
         ("denoiser", "stages.0.encoder.0.weight", NAN),
         ("denoiser", "stages.1.decoder.1.running_var", -0.5),
         ("detector", "stack.stages.0.encoder.0.weight", NAN),
