@@ -47,9 +47,9 @@ def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: in
     if not images.classes:
         return curve + errors
     quick = min(images.train, spec.evaluation.probe_images)
-    curve += (points // spec.evaluation.probe_every + 1) * timed.ridge(depth, quick, min(images.valid, quick))
+    names, in_curve = spec.evaluation.probes, points // spec.evaluation.probe_every + 1
+    curve += in_curve * timed.ridge(depth, quick, min(images.valid, quick)) if names else 0
     fitted = min(images.train, spec.evaluation.probe_labels)
-    names = spec.evaluation.probes
     probes = sum(timed.probe(k, fitted, images.test, images.classes) for k in range(depth + 1) if "logistic" in names)
     probes += sum(timed.ridge(depth, fitted, images.test) for name in names if name != "logistic")
     return curve + errors + probes + sum(timed.classifier(n, images) for n in budgets(spec, images))

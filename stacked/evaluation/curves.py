@@ -86,7 +86,8 @@ class Curves:
         valid, train = splits.valid, splits.train
         self.images = Images(valid.images, rows=spread(len(valid), self.config.images))
         self.shown = valid.images[spread(len(valid), SHOWN)]
-        self.probed = [labelled(split, self.config.probe_images) for split in (train, valid)] if splits.classes else []
+        probed = (train, valid) if splits.classes and self.config.probes else ()
+        self.probed = [labelled(split, self.config.probe_images) for split in probed]
 
     def evaluate(
         self, stack: StackedAutoencoder, phase: Phase, trained: TrainingMetrics | None, last: bool = False

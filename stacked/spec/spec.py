@@ -120,7 +120,8 @@ class Evaluation:
     probe_every: number of evaluations between two quick probes, ridge regressions on the codes of `probe_images` training
     images, scored on as many validation images. probe_labels: most training labels of the final probes. until: the update up
     to which the constant curve of an arm without training is drawn. probes: names of the final probes, of
-    `evaluation.probes.NAMES`, whose protocols their docstrings state; "logistic" is the linear probe.
+    `evaluation.probes.NAMES`, whose protocols their docstrings state; "logistic" is the linear probe; empty: no
+    probes, in the curve either.
     """
 
     every: int = 40

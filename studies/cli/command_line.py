@@ -174,6 +174,13 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         help="label budgets of the classifier (100 1000 all)",
     )
     how.add_argument(
+        "--classify",
+        type=str,
+        default="full",
+        metavar="WHAT",
+        help="what labels are used for after training: none, probe (no classifiers, whatever --labels says) or full (full)",
+    )
+    how.add_argument(
         "--tune",
         type=int | None,
         default=None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jsonargparse import Namespace
 
 EQUAL = ("flops", "updates", "seconds")
+#: what labels are used for after training
+CLASSIFY = ("none", "probe", "full")
 #: largest number of seeds; each arm has one run for each seed
 MOST_SEEDS = 10_000
 #: largest number of runs at a time
@@ -89,6 +91,7 @@ def options(study: str, given: Namespace) -> Options:
     values = vars(given)
     choice(values["equal"], EQUAL, "equal")
     choice(values["codes"], ("auto", "memory", "recompute"), "codes")
+    choice(values["classify"], CLASSIFY, "classify")
     for name in ("seeds", "jobs", "checkpoint_every", "tune"):
         if values[name] is not None:
             whole(values[name], name)
@@ -135,6 +138,10 @@ def options(study: str, given: Namespace) -> Options:
         evaluation=merged(Evaluation(), to_plain(values["evaluation"])),
         classification=merged(classification, to_plain(values["classification"])),
     )
+    if values["classify"] != "full":
+        base = replace(base, classification=replace(base.classification, labels=()))
+    if values["classify"] == "none":
+        base = replace(base, evaluation=replace(base.evaluation, probes=()))
     out = values["out"] or str(
         Path("results") / study / f"{slug(base.data.name)}-{configuration(base, values['equal'])}"
     )

@@ -278,3 +278,19 @@ def test_what_is_said_of_a_part_leaves_the_rest_of_a_studys_own() -> None:
     base = HINTON.given(["--optimisation", "{clip: 1.0}", "--stack", "{init: he}"]).base
     assert [stage.width for stage in base.stack.stages] == [1000, 500, 250, 30]
     assert (base.stack.init, base.optimisation.clip, base.optimisation.end_lr) == ("he", 1.0, 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("what", "labels", "probes"),
+    [("full", (100, None), ("logistic",)), ("probe", (), ("logistic",)), ("none", (), ())],
+)
+def test_labels_are_used_after_training_as_far_as_is_wanted(
+    what: str, labels: tuple[int | None, ...], probes: tuple[str, ...]
+) -> None:
+    base = STUDY.given(["--labels", "100", "all", "--classify", what]).base
+    assert (base.classification.labels, base.evaluation.probes) == (labels, probes)
+
+
+def test_what_labels_cannot_be_used_for_is_refused() -> None:
+    with pytest.raises(InputError, match="classify 'probes' is not known: choose from none, probe, full"):
+        STUDY.given(["--classify", "probes"])
