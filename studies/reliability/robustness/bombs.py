@@ -44,6 +44,10 @@ def bombs(intact: Path) -> dict[str, tuple[str, Callable[[Path], bytes]]]:
             "codec",
             lambda f: header(f, "codec", [1, 45_000, 45_000]),
         ),
+        "stack whose header says 1 x 45,000 x 45,000 pixels": (
+            "stack",
+            lambda f: header(f, "stack", [1, 45_000, 45_000]),
+        ),
         "encoder with 3,000 stages": ("encoder", lambda _: many_stages(3_000)),
         "encoder with 5,000 stages": ("encoder", lambda _: many_stages(5_000)),
         "safetensors header of a terabyte": ("encoder", lambda _: struct.pack("<Q", 10**12) + b"{}"),

@@ -22,7 +22,9 @@ from stacked.apps.codec import Codec
 from stacked.apps.compress import png, read
 from stacked.apps.denoise import Denoiser
 from stacked.data.formats.image_file import open_image
+from stacked.model.classifier import load_classifier
 from stacked.model.encoder import load_encoder
+from stacked.model.stack_file import load_stack, save_stack
 from stacked.runs.checkpoint import load_checkpoint, read_header
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec, from_json
 from stacked.util.atomic import write_atomically
@@ -103,13 +105,16 @@ def model_files(folder: Path) -> Iterator[Subject]:
     yield Subject("detector", detector, lambda: fingerprint(Detector.load(detector)))
     yield Subject("denoiser", denoiser, lambda: fingerprint(Denoiser.load(denoiser)))
     yield Subject("codec", codec, lambda: fingerprint(Codec.load(codec)))
+    stack = folder / "stack.safetensors"
+    save_stack(loaded.stack, stack)
+    yield Subject("stack", stack, lambda: fingerprint(load_stack(stack)))
     yield Subject(
         "compressed images", compressed, lambda: fingerprint(loaded.decode(compressed.read_bytes(), str(compressed)))
     )
 
 
 def study_files(folder: Path) -> Iterator[Subject]:
-    """Make the files of a small study: its record, checkpoints and encoders."""
+    """Make the files of a small study: its record, checkpoints, encoders and classifiers."""
     out, store = folder / "layerwise", folder / "store"
     arguments = [
         "--data",
@@ -131,7 +136,9 @@ def study_files(folder: Path) -> Iterator[Subject]:
     spec = from_json(read_header(checkpoint)["spec"])
     encoder = sorted(store.glob("artifacts/**/encoder.safetensors"))[0]
     yield Subject("checkpoint", checkpoint, lambda: fingerprint(load_checkpoint(checkpoint, spec)))
+    classifier = sorted(store.glob("work/*/classifier-100.safetensors"))[0]
     yield Subject("encoder", encoder, lambda: fingerprint(load_encoder(encoder)))
+    yield Subject("classifier", classifier, lambda: fingerprint(load_classifier(classifier)))
     samples = sorted(out.glob("samples/*.npz"))[0]
     yield Subject("sample images (.npz)", samples, lambda: fingerprint(load_samples(out)))
     readers: dict[str, Callable[[Path], object]] = {

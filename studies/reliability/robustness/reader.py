@@ -18,7 +18,9 @@ from stacked.apps.codec import Codec
 from stacked.apps.compress import read
 from stacked.apps.denoise import Denoiser
 from stacked.data.formats.idx import STEMS
+from stacked.model.classifier import load_classifier
 from stacked.model.encoder import load_encoder
+from stacked.model.stack_file import load_stack
 from stacked.util.errors import InputError
 from studies.record import runs as record
 from studies.statistics.rows import load_rows, load_samples
@@ -50,6 +52,8 @@ def reading(kind: str, path: Path, intact: Path) -> Callable[[], object]:
         "denoiser": lambda: Denoiser.load(path),
         "codec": lambda: Codec.load(path),
         "encoder": lambda: load_encoder(path),
+        "classifier": lambda: load_classifier(path),
+        "stack": lambda: load_stack(path),
         "png": lambda: read(path, 1),
         "samples": lambda: load_samples(placed("samples/greedy-s0.npz")),
         "rows": lambda: load_rows(placed("runs.csv")),
