@@ -67,7 +67,7 @@ def measured(
             found[f"probe_acc_depth{k}"] = probed("logistic", k)["acc"]
         found["probe_acc"] = found[f"probe_acc_depth{depth}"]
     others = [name for name in probes if name != "logistic"]
-    for name in each(others, "other probes", "probes"):
+    for name in each(others, "other probes", "probes") if others else ():
         found |= {f"{name}_{what}": value for what, value in probed(name, depth).items()}
 
     return found

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stacked import InputError, StackedAutoencoder, load_classifier
+from stacked.components.dropout import dropout
 from stacked.data import Splits
 from stacked.data.stream import Order
 from stacked.evaluation.classify import FineTuning, Selected, accuracy, fine_tuned
@@ -97,8 +98,10 @@ def test_dropout_is_drawn_by_seed_and_update_and_scaled(stack: StackedAutoencode
     tuning = FineTuning(stack, train, held(splits), splits.classes, replace(CONFIG, dropout=0.5), seed=3)
     objective, x = tuning.training.objective, splits.train.images[:16] / 255
     code = tuning.training.stack.train().encode(x)
-    kept = torch.rand(code.shape, generator=generator(3, "head dropout", 5)) >= 0.5
-    expected = nn.functional.cross_entropy(tuning.classifier.head((2 * code * kept).flatten(1)), train[1])
+    dropped = dropout(code, 0.5, generator(3, "head dropout", 5))
+    assert 0.2 < (dropped == 0).float().mean() < 0.95
+    assert torch.equal(dropped[dropped != 0], 2 * code[dropped != 0])
+    expected = nn.functional.cross_entropy(tuning.classifier.head(dropped.flatten(1)), train[1])
     tuning.begin(0)  # with the running statistics of before
     assert torch.equal(tuning.training.objective(x, train[1], 5), expected)
     assert objective.loss_per_example(x, train[1]).mean() != expected  # without dropout

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from stacked import InputError, RunSpec, StackSpec
-from stacked.components.optim import learning_rate
+from stacked.components.schedules import learning_rate
 from stacked.data.formats.split import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.model.stack import StackedAutoencoder, build

@@ -323,7 +323,7 @@ def test_a_classifier_that_diverges_names_no_class(done: Any, splits: Splits) ->
         fine_tuned(done.stack, train, valid, CLASSES, replace(how, lrs=(1e38,)), seed=0)
     with pytest.raises(Diverged, match="logits are not finite"):
         accuracy(Classifier(spoiled(splits), CLASSES), *test)
-    with pytest.raises(Diverged, match="the codes for the linear probe are not finite"):
+    with pytest.raises(Diverged, match="the codes for the probes are not finite"):
         linear_probe(torch.full((8, 2), torch.nan), torch.arange(8) % 4, torch.zeros(8, 2), torch.arange(8) % 4)
     assert math.isnan(
         probes.quick_probe(torch.full((8, 2), torch.nan), torch.arange(8), torch.zeros(8, 2), torch.arange(8))

@@ -49,6 +49,21 @@ LATER = {
     (Optimisation, "sparsity_target"): 0.05,
     (Optimisation, "lbfgs_iterations"): 20,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
+    (Evaluation, "probes"): ("logistic",),
+    (Classification, "optimiser"): "adam",
+    (Classification, "schedule"): "constant",
+    (Classification, "warmup"): 0,
+    (Classification, "weight_decay"): 0.0,
+    (Classification, "momentum"): 0.9,
+    (Classification, "clip"): None,
+    (Classification, "corruption"): "masking",
+    (Classification, "corruption_level"): 0.0,
+    (Classification, "patience"): None,
+    (Classification, "encoder"): "learning",
+    (Classification, "rate_decay"): 1.0,
+    (Classification, "head"): "linear",
+    (Classification, "head_width"): 256,
+    (Classification, "dropout"): 0.0,
 }
 #: What a recorded spec did before it had the field, and the default since.
 ADDED = {(Classification, "selection"): ("images", "budget")}
@@ -86,6 +101,32 @@ OTHER: dict[str, Any] = {
     "lbfgs_iterations": 3,
     "recalibrate": False,
 }
+#: The same for fields whose names other classes use too, or that only a classifier has.
+OTHER_OF: dict[type, dict[str, Any]] = {
+    Evaluation: {"probes": ("logistic", "knn5")},
+    Classification: {
+        "optimiser": "sgd",
+        "schedule": "cosine",
+        "warmup": 3,
+        "weight_decay": 0.1,
+        "momentum": 0.5,
+        "clip": 1.0,
+        "corruption": "gaussian",
+        "corruption_level": 0.2,
+        "patience": 2,
+        "encoder": "frozen",
+        "rate_decay": 2.0,
+        "head": "mlp",
+        "head_width": 32,
+        "dropout": 0.5,
+    },
+}
+
+
+def other_value(cls: type, name: str) -> Any:
+    return {**OTHER, **OTHER_OF.get(cls, {})}[name]
+
+
 #: What must be given with another value of a field.
 WITH: dict[str, dict[str, Any]] = {
     "schedule_options": {"schedule": "inverse"},
@@ -117,7 +158,7 @@ def test_every_other_field_is_always_written() -> None:
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
 def test_a_later_field_is_written_where_it_is_not_the_default(cls: type, name: str) -> None:
     plain = cls(**WITH.get(name, {}))
-    said, other = (dataclasses.replace(plain, **{name: value}) for value in (LATER[cls, name], OTHER[name]))
+    said, other = (dataclasses.replace(plain, **{name: value}) for value in (LATER[cls, name], other_value(cls, name)))
     assert name not in to_dict(plain)
     assert to_json(said) == to_json(plain)
     assert to_dict(other).keys() - to_dict(plain).keys() == {STORED.get(name, name)}
@@ -158,17 +199,20 @@ def test_a_spec_without_an_added_field_means_what_was_done_before() -> None:
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
 def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
     stack = StackSpec.of("dense", 4, activation="sigmoid", output="linear")
-    given, how, changed = DataSpec(), Optimisation(**WITH.get(name, {})), {name: OTHER[name]}
+    given, how, changed = DataSpec(), Optimisation(**WITH.get(name, {})), {name: other_value(cls, name)}
     plain = RunSpec("joint", stack=stack, optimisation=how)
+    more = {}
     if cls is StageSpec:
         stack = dataclasses.replace(stack, stages=(dataclasses.replace(stack.stages[0], **changed),))
     elif cls is StackSpec:
         stack = dataclasses.replace(stack, **changed)
     elif cls is DataSpec:
         given = dataclasses.replace(given, **changed)
+    elif cls in OTHER_OF:
+        more = {cls.__name__.lower(): cls(**changed)}
     else:
         how = dataclasses.replace(how, **changed)
-    other = RunSpec("joint", data=given, stack=stack, optimisation=how)
+    other = RunSpec("joint", data=given, stack=stack, optimisation=how, **more)
     assert other.id != plain.id
     assert from_json(to_json(other)) == other
 
