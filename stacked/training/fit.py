@@ -57,8 +57,9 @@ class Training:
 
     done: number of updates that the run made before this phase. Batches and corruption depend on `done` + update, so that arms
     with the same seed see the same. every: updates between two metrics. targets: function from indices to targets, if the
-    target is not the input. valid, valid_targets: validation data for early stopping. classes, head: number of classes and
-    head of a phase that learns labels (head None: a new linear one). dropout: fraction of the head's inputs that are set to 0.
+    target is not the input. weights: function from indices to weights of labels (None: all the same). valid, valid_targets:
+    validation data for early stopping. classes, head: number of classes and head of a phase that learns labels (head None: a new
+    linear one). dropout: fraction of the head's inputs that are set to 0.
 
     Attributes: losses, of which the first `n_losses` are those since the last metrics. skipped: number of batches left out for a
     non-finite loss or gradient; skipped_in_a_row: of the latest ones, without an update between them. rollbacks: number of
@@ -78,6 +79,7 @@ class Training:
         every: int = 20,
         valid: Inputs | None = None,
         targets: Targets | None = None,
+        weights: Targets | None = None,
         valid_targets: Targets | None = None,
         classes: int = 0,
         head: nn.Module | None = None,
@@ -86,7 +88,8 @@ class Training:
         keep_freed_memory()
         stack.learn_only(*phase.trainable).train()
         self.stack, self.phase, self.config = stack, phase, config
-        self.inputs, self.targets, self.order, self.done, self.every = inputs, targets, order, done, every
+        self.inputs, self.targets, self.weights = inputs, targets, weights
+        self.order, self.done, self.every = order, done, every
         self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes, head=head, dropout=dropout)
         named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
         self.params = {name: p for name, p in named.items() if p.requires_grad}
@@ -130,7 +133,12 @@ class Training:
             index = self.order.batch(step)
             if self.buffers:
                 self.buffers.keep()
-            loss = self.objective(self.inputs(index), self.targets(index) if self.targets else None, step)
+            loss = self.objective(
+                self.inputs(index),
+                self.targets(index) if self.targets else None,
+                step,
+                self.weights(index) if self.weights else None,
+            )
             self.optimiser.zero_grad()
             loss.backward()
             last, at_metrics = self.update + 1 == phase.updates, (step + 1) % self.every == 0

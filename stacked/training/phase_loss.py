@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stacked.components.corruption import Corrupted, corrupt
+from stacked.components.head_loss import head_loss, head_loss_per_example
 from stacked.components.objectives import LOSSES, Loss, emphasised, mse, per_example, rectified_mse
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
@@ -31,7 +31,8 @@ class PhaseLoss(nn.Module):
     """The loss of `phase` for clean inputs [B, ...] at depth `phase.input_depth` and their targets.
 
     The target depends on `phase.target`. "input": None, because the phase reconstructs its input, which at depth 0 is the
-    images. "pixels": the images [B, C, H, W], which are reconstructed through frozen decoders. "labels": int64 [B].
+    images. "pixels": the images [B, C, H, W], which are reconstructed through frozen decoders. "labels": classes, int64 [B], or
+    numbers, floats [B, K].
 
     A phase that learns labels trains a head, which holds the only parameters of this module. For such a phase the constructor
     freezes the decoders of the trained stages, so that not even penalties train them. classes: number of outputs of the head.
@@ -72,15 +73,17 @@ class PhaseLoss(nn.Module):
         """The stack that is trained."""
         return self._stack[0]
 
-    def forward(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
-        """Return the mean loss over the batch, with penalties, a scalar."""
-        return self.loss(clean, target, step, self.corrupt_input(clean, step))
+    def forward(self, clean: Tensor, target: Tensor | None, step: int, weight: Tensor | None = None) -> Tensor:
+        """Return the mean loss over the batch, with penalties, a scalar. weight: of each label [B] (None: all the same)."""
+        return self.loss(clean, target, step, self.corrupt_input(clean, step), weight)
 
     def corrupt_input(self, clean: Tensor, step: int) -> Corrupted:
         """Return the clean inputs of the phase, corrupted for update `step`."""
         return self.corrupt(clean, self.phase.input_depth + 1, step)
 
-    def loss(self, clean: Tensor, target: Tensor | None, step: int, noisy: Corrupted) -> Tensor:
+    def loss(
+        self, clean: Tensor, target: Tensor | None, step: int, noisy: Corrupted, weight: Tensor | None = None
+    ) -> Tensor:
         """Return the mean loss over the batch, whose corrupted version is `noisy`, with penalties."""
         phase = self.phase
         with twice_differentiable(self.needs_input_gradient):
@@ -96,6 +99,7 @@ class PhaseLoss(nn.Module):
                 phase.depth,
                 phase.target_depth,
                 clean if target is None else target,
+                weight,
             )
             codes = [(k, x, code) for k, x, code in codes if k >= phase.trainable[0]]
             loss = loss + self.penalties(codes, step) if codes else loss
@@ -152,16 +156,23 @@ class PhaseLoss(nn.Module):
         return [*lower, (k, x, code * (drawn >= self.dropout) / (1 - self.dropout))]
 
     def target_loss(
-        self, noisy: Corrupted, codes: Codes, switches: Switches, from_depth: int, to_depth: int, target: Tensor
+        self,
+        noisy: Corrupted,
+        codes: Codes,
+        switches: Switches,
+        from_depth: int,
+        to_depth: int,
+        target: Tensor,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Return the mean loss of the last of `codes` for `target`, a scalar.
 
-        It is the cross-entropy of the head if the phase learns labels, else the loss of the reconstruction that is decoded from
-        `from_depth` to `to_depth`.
+        It is the loss of the head, with a weight for each label, if the phase learns labels, else that of the reconstruction
+        that is decoded from `from_depth` to `to_depth`.
         """
         code = codes[-1][2]
         if self.head is not None:
-            return F.cross_entropy(self.head(code.flatten(1)), target)
+            return head_loss(self.head(code.flatten(1)), target, weight)
         if self.config.winner_take_all and (from_depth == self.phase.depth or self.phase.local_loss == "alone"):
             code = WINNER_TAKE_ALL[self.config.winner_take_all].of(code, self.config.winner_take_all_rate)
         # detached: a gradient through the target would draw the stages below to codes that are easy to reconstruct
@@ -227,7 +238,7 @@ class PhaseLoss(nn.Module):
         code, switches = stack.encode_with_switches(clean, phase.depth, start=phase.input_depth)
         if self.head is not None:
             assert target is not None
-            return F.cross_entropy(self.head(code.flatten(1)), target, reduction="none")
+            return head_loss_per_example(self.head(code.flatten(1)), target)
         return self.reconstruction_loss_per_example(
             code, clean if target is None else target, phase.depth, phase.target_depth, switches
         )
