@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from stacked import InputError, StackedAutoencoder, load_classifier
 from stacked.data import Splits
 from stacked.data.stream import Order
-from stacked.evaluation.classify import FineTuning, Selected, accuracy, fine_tuned
+from stacked.evaluation.classify import FineTuning, Selected, fine_tuned
+from stacked.evaluation.scores import accuracy
 from stacked.model.batch_norm import norms
 from stacked.model.classifier import Classifier, load_with_training
 from stacked.model.stack import grow
@@ -98,7 +99,7 @@ def test_dropout_is_drawn_by_seed_and_update_and_scaled(stack: StackedAutoencode
     objective, x = tuning.training.objective, splits.train.images[:16] / 255
     code = tuning.training.stack.train().encode(x)
     kept = torch.rand(code.shape, generator=generator(3, "dropout", 5)) >= 0.5
-    expected = nn.functional.cross_entropy(tuning.classifier.head((2 * code * kept).flatten(1)), train[1])
+    expected = nn.functional.cross_entropy(tuning.model.head((2 * code * kept).flatten(1)), train[1])
     tuning.begin(0)  # with the running statistics of before
     assert torch.equal(tuning.training.objective(x, train[1], 5), expected)
     assert objective.loss_per_example(x, train[1]).mean() != expected  # without dropout

@@ -17,9 +17,10 @@ import stacked.runs.run
 from stacked import InputError, RunSpec, StackSpec
 from stacked.data.formats.split import Split, Splits
 from stacked.evaluation import evaluate, probes, references
-from stacked.evaluation.classify import accuracy, fine_tuned
+from stacked.evaluation.classify import fine_tuned
 from stacked.evaluation.curves import Curves, State
 from stacked.evaluation.probes import PROBE_C, PROBE_ITERATIONS, linear_probe
+from stacked.evaluation.scores import accuracy
 from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.checkpoint import phase_path
@@ -222,7 +223,7 @@ def test_the_classifier_leaves_the_stack_alone_and_picks_on_valid(done: Any, spl
     assert tuned.lr == 1e-2
     assert tuned.updates in (10, 20, 30)
     assert tuned.updates_made == 60
-    assert tuned.valid_accuracy == accuracy(tuned.classifier, *valid)
+    assert tuned.valid_score == accuracy(tuned.classifier, *valid)
 
 
 def test_the_classifier_starts_from_the_encoder(done: Any, splits: Splits) -> None:
@@ -314,7 +315,7 @@ def test_a_classifier_that_diverges_names_no_class(done: Any, splits: Splits) ->
     how = Classification(lrs=(1e38, 1e-2), updates=10, checks=5, batch_size=32, images=64)
     tuned = fine_tuned(done.stack, train, valid, CLASSES, how, seed=0)
     alone = fine_tuned(done.stack, train, valid, CLASSES, replace(how, lrs=(1e-2,)), seed=0)
-    assert (tuned.lr, tuned.updates, tuned.valid_accuracy) == (1e-2, alone.updates, alone.valid_accuracy)
+    assert (tuned.lr, tuned.updates, tuned.valid_score) == (1e-2, alone.updates, alone.valid_accuracy)
     mine, theirs = (each.classifier.state_dict() for each in (tuned, alone))
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
     with pytest.raises(
