@@ -150,7 +150,7 @@ class SupervisedEstimator(AutoencoderEstimator):
 
 @dataclass(eq=False, repr=False)
 class StackedAutoencoderClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc]
-    """A classifier: a stacked autoencoder, pretrained on all rows, and a head on its code, fine-tuned with it on the labelled ones.
+    """A classifier: a stacked autoencoder that is pretrained on all rows, and a head, fine-tuned with it on the labelled ones.
 
     If y is of a signed integer type, -1 marks rows without a label, as in scikit-learn's semi-supervised estimators: they are
     used for pretraining only. Classes can be called -1 in any other type. sample_weight weights the supervised loss, which in
@@ -213,7 +213,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedEstimator):  # typ
 
 @dataclass(eq=False, repr=False)
 class StackedAutoencoderRegressor(RegressorMixin, SupervisedEstimator):  # type: ignore[misc]
-    """A regressor: a stacked autoencoder, pretrained on all rows, and a head on its code, fine-tuned with it on the labelled ones.
+    """A regressor: a stacked autoencoder that is pretrained on all rows, and a head, fine-tuned with it on the labelled ones.
 
     NaN in y marks rows without a label, which are used for pretraining only. y can have several columns, which one head
     predicts. Each is standardised by the (weighted) mean and standard deviation of the rows fine-tuned on, and predictions are
@@ -243,8 +243,8 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedEstimator):  # type:
         partly = np.flatnonzero(missing.any(1) & ~missing.all(1))
         need(
             len(partly) == 0,
-            f"y is NaN in some of its {targets.shape[1]} columns only in {len(partly)} rows (first: row {partly[:1].sum()}): give "
-            "all numbers of a row, or NaN for all",
+            f"y has NaN in some but not all of its {targets.shape[1]} columns in {len(partly)} rows (first: {partly[:1].sum()}): "
+            "give all numbers of a row, or NaN for all",
         )
         self._shape = given.shape[1:]
         self.fine_tune(rows, targets, ~missing.any(1), sample_weight)

@@ -60,7 +60,7 @@ def r2(model: Regressor, data: Data, targets: Tensor, weights: Tensor | None = N
     mean = (share * wanted).sum(0) / share.sum()
     unexplained = (share * (wanted - outputs).square()).sum(0)
     variance = (share * (wanted - mean).square()).sum(0)
-    varying = variance > 0
+    varying = wanted.amax(0) > wanted.amin(0)  # else the variance is a rounding error
     found = torch.where(varying, 1 - unexplained / torch.where(varying, variance, 1.0), (unexplained == 0).double())
     return found.mean().item()
 

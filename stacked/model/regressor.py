@@ -44,6 +44,5 @@ def mean_and_scale(targets: Tensor, weights: Tensor | None = None) -> tuple[Tens
     scale = (share * (targets - mean).square()).sum(0).sqrt()
     largest = targets.abs().max().item()
     need(bool(scale.isfinite().all()), f"targets up to {largest:g} are too large: divide them by a number")
-    # of a constant target only rounding errors are left
-    constant = scale <= torch.finfo(torch.float64).eps * targets.abs().amax(0)
-    return mean, torch.where(constant, 1.0, scale)
+    varying = targets.amax(0) > targets.amin(0)  # else the scale is a rounding error
+    return mean, torch.where(varying, scale, 1.0)
