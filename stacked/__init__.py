@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from stacked.apps.denoise import Denoiser as Denoiser
     from stacked.apps.estimator import StackedAutoencoderTransformer as StackedAutoencoderTransformer
     from stacked.apps.map_page import map_page as map_page
+    from stacked.apps.supervised_estimators import StackedAutoencoderClassifier as StackedAutoencoderClassifier
+    from stacked.apps.supervised_estimators import StackedAutoencoderRegressor as StackedAutoencoderRegressor
     from stacked.cost.forecast import estimate_cost as estimate_cost
     from stacked.model.classifier import Classifier as Classifier
     from stacked.model.classifier import load_classifier as load_classifier
@@ -49,6 +51,8 @@ _HOME = {
     "RunSpec": "stacked.spec",
     "StackSpec": "stacked.spec",
     "StackedAutoencoder": "stacked.model.stack",
+    "StackedAutoencoderClassifier": "stacked.apps.supervised_estimators",
+    "StackedAutoencoderRegressor": "stacked.apps.supervised_estimators",
     "StackedAutoencoderTransformer": "stacked.apps.estimator",
     "StageSpec": "stacked.spec",
     "load_classifier": "stacked.model.classifier",
@@ -76,6 +80,8 @@ __all__ = [
     "RunSpec",
     "StackSpec",
     "StackedAutoencoder",
+    "StackedAutoencoderClassifier",
+    "StackedAutoencoderRegressor",
     "StackedAutoencoderTransformer",
     "StageSpec",
     "estimate_cost",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
 
-from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.environment import device_of
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
@@ -28,58 +30,30 @@ ROWS = 1000
 FLOATS = (np.float64, np.float32)
 
 
-class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """The bottleneck code of a stacked autoencoder as features: rows [n, features] to codes [n, values], and back.
+@dataclass(eq=False, repr=False)
+class AutoencoderEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """The parameters that all estimators of this package have, pretraining by them, and the codes of rows as features.
 
-    Rows are not scaled: scale them first, in a pipeline, and choose an `output` activation that covers their range ("linear":
-    any; "sigmoid": 0 to 1). Codes have the dtype of the rows.
-
-    widths: units or channels of the stages; the last is the bottleneck. kind: kind of the stages, as in a spec. image_shape:
-    (C, H, W) of the image in a row, for convolutional stages (None: rows are vectors). activation, bottleneck: activations of
-    the codes, and of the deepest one. output: activation of the reconstruction. policy: a growth policy that needs no labels.
-    epochs: epochs of each phase of growth. end_epochs: epochs of end-to-end training (None: the same). corruption,
-    corruption_level: corruption of the stages' inputs. random_state: determines initial weights, order and corruption (None:
-    drawn).
-
-    Attributes after `fit`: `stack_`, the trained StackedAutoencoder, and `spec_`, its RunSpec.
+    A dataclass, so that a subclass adds parameters without repeating these.
     """
 
-    def __init__(
-        self,
-        widths: Sequence[int] = (64, 16),
-        *,
-        kind: str = "dense",
-        image_shape: tuple[int, int, int] | None = None,
-        activation: str = "relu",
-        bottleneck: str = "linear",
-        output: str = "linear",
-        policy: str = "greedy+finetune",
-        epochs: float = 10,
-        end_epochs: float | None = None,
-        lr: float = 1e-3,
-        batch_size: int = 64,
-        loss: str = "mse",
-        corruption: str = "masking",
-        corruption_level: float = 0.0,
-        device: str = "cpu",
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.widths = widths
-        self.kind = kind
-        self.image_shape = image_shape
-        self.activation = activation
-        self.bottleneck = bottleneck
-        self.output = output
-        self.policy = policy
-        self.epochs = epochs
-        self.end_epochs = end_epochs
-        self.lr = lr
-        self.batch_size = batch_size
-        self.loss = loss
-        self.corruption = corruption
-        self.corruption_level = corruption_level
-        self.device = device
-        self.random_state = random_state
+    widths: Sequence[int] = (64, 16)
+    _: KW_ONLY
+    kind: str = "dense"
+    image_shape: tuple[int, int, int] | None = None
+    activation: str = "relu"
+    bottleneck: str = "linear"
+    output: str = "linear"
+    policy: str = "greedy+finetune"
+    epochs: float = 10
+    end_epochs: float | None = None
+    lr: float = 1e-3
+    batch_size: int = 64
+    loss: str = "mse"
+    corruption: str = "masking"
+    corruption_level: float = 0.0
+    device: str = "cpu"
+    random_state: int | np.random.RandomState | None = None
 
     def spec(self, seed: int = 0) -> RunSpec:
         """Return the run spec of these parameters; InputError if they are invalid."""
@@ -106,10 +80,8 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
             ),
         )
 
-    @own_settings()
-    def fit(self, X: ArrayLike, y: Any = None) -> StackedAutoencoderTransformer:  # noqa: N803
-        """Train on rows [n, features]; y is ignored."""
-        rows = validate_data(self, X, dtype=FLOATS)
+    def pretrain(self, rows: NDArray[Any]) -> Tensor:
+        """Set `spec_` and train `stack_` on rows [n, features]; return them as floats [n, ...], on the device as the stack is."""
         shape = (rows.shape[1],) if self.image_shape is None else python_value(tuple(self.image_shape))
         need(
             math.prod(shape) == rows.shape[1],
@@ -117,16 +89,60 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
         )
         self.spec_ = self.spec(int(check_random_state(self.random_state).randint(2**31 - 1)))
         values = torch.from_numpy(np.array(rows, dtype=np.float32, order="C")).view(-1, *shape)
-        self.stack_ = pretrain(self.spec_, FloatInputs(values), shape, device=self.device).cpu()
+        values = values.to(device_of(self.device))
+        self.stack_ = pretrain(self.spec_, FloatInputs(values), shape, device=self.device)
         self._n_features_out = math.prod(self.stack_.latent_shape)
-        return self
+        return values
 
     @own_settings()
     def transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
         """Return the codes [n, values] of rows [n, features]."""
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=FLOATS, reset=False)
-        return through(self.stack_, "encode", rows, self.stack_.input_shape)
+        return self.through(self.encoder, "forward", rows)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What encodes rows, on the CPU."""
+        return self.stack_.encoder
+
+    @torch.no_grad()
+    def through(self, module: nn.Module, way: str, rows: NDArray[Any]) -> NDArray[Any]:
+        """Apply a method of a module of this stack to rows [n, values]; the result has the dtype of the rows."""
+        # in the precision of the rows, so that a row's result hardly depends on the other rows of its batch
+        apply = getattr(module if rows.dtype == np.float32 else copy.deepcopy(module).double(), way)
+        shape = self.stack_.latent_shape if way == "decode" else self.stack_.input_shape
+        found = None
+        for index in chunks(len(rows), 2 * self.stack_.widest(self.stack_.input_shape), ROWS):
+            part = apply(torch.tensor(rows[index.numpy()]).view(-1, *shape)).flatten(1).numpy()
+            found = np.empty((len(rows), part.shape[1]), rows.dtype) if found is None else found
+            found[index.numpy()] = part
+        assert found is not None  # there is at least one row
+        return found
+
+
+class StackedAutoencoderTransformer(AutoencoderEstimator):
+    """The bottleneck code of a stacked autoencoder as features: rows [n, features] to codes [n, values], and back.
+
+    Rows are not scaled: scale them first, in a pipeline, and choose an `output` activation that covers their range ("linear":
+    any; "sigmoid": 0 to 1). Codes have the dtype of the rows.
+
+    widths: units or channels of the stages; the last is the bottleneck. kind: kind of the stages, as in a spec. image_shape:
+    (C, H, W) of the image in a row, for convolutional stages (None: rows are vectors). activation, bottleneck: activations of
+    the codes, and of the deepest one. output: activation of the reconstruction. policy: a growth policy that needs no labels.
+    epochs: epochs of each phase of growth. end_epochs: epochs of end-to-end training (None: the same). corruption,
+    corruption_level: corruption of the stages' inputs. random_state: determines initial weights, order and corruption (None:
+    drawn).
+
+    Attributes after `fit`: `stack_`, the trained StackedAutoencoder, and `spec_`, its RunSpec.
+    """
+
+    @own_settings()
+    def fit(self, X: ArrayLike, y: Any = None) -> StackedAutoencoderTransformer:  # noqa: N803
+        """Train on rows [n, features]; y is ignored."""
+        self.pretrain(validate_data(self, X, dtype=FLOATS))
+        self.stack_.cpu()
+        return self
 
     @own_settings()
     def inverse_transform(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
@@ -137,7 +153,7 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
             codes.shape[1] == self._n_features_out,
             f"codes of {codes.shape[1]} values do not fit this encoder: give {self._n_features_out} per row",
         )
-        return through(self.stack_, "decode", codes, self.stack_.latent_shape)
+        return self.through(self.stack_, "decode", codes)
 
     @own_settings()
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
@@ -146,18 +162,6 @@ class StackedAutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, Transformer
         rows, squared = validate_data(self, X, dtype=FLOATS, reset=False), 0.0
         for index in chunks(len(rows), 2 * rows[:1].size, ROWS):
             part = rows[index.numpy()].astype(np.float64)  # part by part, so that there is no copy of all rows
-            codes = through(self.stack_, "encode", part, self.stack_.input_shape)
-            squared += float(np.square(self.inverse_transform(codes) - part).sum())
+            codes = self.through(self.stack_, "encode", part)
+            squared += float(np.square(self.through(self.stack_, "decode", codes) - part).sum())
         return -squared / rows.size
-
-
-@torch.no_grad()
-def through(stack: StackedAutoencoder, way: str, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Apply `encode` or `decode` of `stack` to rows [n, values], each of `shape`; the result has the dtype of the rows."""
-    # in the precision of the rows, so that a row's result hardly depends on the other rows of its batch
-    stack = stack if rows.dtype == np.float32 else copy.deepcopy(stack).double()
-    found = np.empty((len(rows), math.prod(stack.latent_shape if way == "encode" else stack.input_shape)), rows.dtype)
-    for index in chunks(len(rows), 2 * stack.widest(stack.input_shape), ROWS):
-        part = torch.tensor(rows[index.numpy()]).view(-1, *shape)
-        found[index.numpy()] = getattr(stack, way)(part).flatten(1).numpy()
-    return found

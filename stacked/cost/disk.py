@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from stacked.evaluation.pictures import SHOWN
-from stacked.model.classifier import build_head, classifier_path
+from stacked.model.classifier import classifier_path
+from stacked.model.head import build_head
 from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Classification, RunSpec
 from stacked.spec.growth import Phase

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 from stacked.components.lbfgs import LBFGS, vectors
 from stacked.components.optim import OPTIMISERS
 from stacked.cost.live_bytes import LiveBytes
-from stacked.model.classifier import build_head
+from stacked.model.head import build_head
 from stacked.model.stack import StackedAutoencoder, next_stage
 from stacked.spec import Optimisation, StackSpec
 from stacked.spec.growth import Phase

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from stacked.data import Split, Splits
 from stacked.evaluation import evaluate
-from stacked.evaluation.classify import accuracy
 from stacked.evaluation.evaluate import spread
 from stacked.evaluation.label_rows import LabelRows
 from stacked.evaluation.probes import probe
+from stacked.evaluation.scores import accuracy
 from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stacked.data.pixels import Pixels
+from stacked.model.head import EncoderWithHead
 from stacked.model.model_file import reading, write
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
 from stacked.spec import StackSpec
-from stacked.spec.classification import HEADS, MOST_UNITS
-from stacked.stages.stage import Shape
-from stacked.util.checks import choice, need, whole
+from stacked.spec.classification import MOST_UNITS
+from stacked.util.checks import need, whole
 from stacked.util.errors import Diverged
 
 FORMAT = "stacked classifier 1"
@@ -24,39 +24,17 @@ FORMAT = "stacked classifier 1"
 MOST_CLASSES = 2**20
 
 
-def build_head(values: int, outputs: int, kind: str = "linear", width: int = 0) -> nn.Module:
-    """Return a head from so many values: a linear layer ("linear"), or a layer of `width` rectified units before it ("mlp")."""
-    choice(kind, HEADS, "head")
-    if kind == "linear":
-        return nn.Linear(values, outputs)
-    return nn.Sequential(nn.Linear(values, width), nn.ReLU(), nn.Linear(width, outputs))
-
-
-class Classifier(nn.Module):
+class Classifier(EncoderWithHead):
     """A stack's encoder with a head on the flattened bottleneck: images [N, C, H, W], floats in [0, 1], to logits [N, classes].
 
-    It shares the encoder's modules with the stack. classes: names of the classes. head: "linear" or "mlp", with `width` hidden
-    units; its initial weights are drawn from torch's global generator.
+    classes: names of the classes. The other arguments are those of `EncoderWithHead`.
     """
 
+    cannot = "cannot be classified"
+
     def __init__(self, stack: StackedAutoencoder, classes: Sequence[str], head: str = "linear", width: int = 0) -> None:
-        super().__init__()
+        super().__init__(stack, len(classes), head, width)
         self.classes = tuple(classes)
-        self.head_kind, self.head_width = head, width
-        self.widest = stack.widest(stack.input_shape)
-        self.encoder = stack.encoder
-        self.head = build_head(torch.Size(stack.latent_shape).numel(), len(self.classes), head, width)
-
-    @property
-    def input_shape(self) -> Shape:
-        """The shape of an image, without the batch."""
-        return self.encoder.input_shape
-
-    def forward(self, images: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():  # the encoder may read images of other sizes, which the head does not
-            wanted, found = list(self.input_shape), list(images.shape[1:])
-            need(wanted == found, f"images of shape {found} cannot be classified: give images of shape {wanted}")
-        return self.head(self.encoder(images).flatten(1))
 
     @own_settings()
     def predict_proba(self, images: Pixels) -> Tensor:
@@ -64,7 +42,7 @@ class Classifier(nn.Module):
 
         Raises InputError for other images, and Diverged if the classifier's outputs are not finite.
         """
-        logits = self.encoder.through(self, images, "cannot be classified").reshape(-1, len(self.classes))
+        logits = self.encoder.through(self, images, self.cannot).reshape(-1, len(self.classes))
         if not logits.isfinite().all():
             raise Diverged("the classifier's outputs are not finite")
         return logits.softmax(1)

@@ -150,7 +150,7 @@ class FineTuningState:
     rate: int
     best: tuple[float, float, int] | None
     waited: int
-    best_of_rate: float
+    best_of_rate: float | None
     updates_made: int
     recalibrations: int
 
@@ -172,7 +172,7 @@ def restore_fine_tuning(saved: Saved, tuning: FineTuning) -> None:
         need(groups <= {"training", "trained", "kept"}, f"it has tensors of {', '.join(sorted(groups))}")
         kept = without_prefix("kept/", tensors)
         need(bool(kept) == (state.best is not None), "it has a best classifier or its accuracy, and not both")
-        same_kind(kept, tuning.classifier.state_dict() if kept else {})
+        same_kind(kept, tuning.model.state_dict() if kept else {})
         same_kind(without_prefix("trained/", tensors), tuning.training.stack.state_dict())
         check_training(tuning.training, without_prefix("training/", tensors), training)
     tuning.restore(tensors, plain)

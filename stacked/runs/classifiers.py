@@ -120,7 +120,7 @@ class SupervisedEnd:
             self.spec.id,
             name,
             tested_accuracy(selected.classifier, self.splits),
-            selected.valid_accuracy,
+            selected.valid_score,
             len(rows.valid),
             selected.lr,
             selected.updates,

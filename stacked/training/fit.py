@@ -61,8 +61,9 @@ class Training:
 
     done: number of updates that the run made before this phase. Batches and corruption depend on `done` + update, so that arms
     with the same seed see the same. every: updates between two metrics. targets: function from indices to targets, if the
-    target is not the input. valid, valid_targets: validation data for early stopping. classes, head: number of classes and
-    head of a phase that learns labels (head None: a new linear one). dropout: fraction of the head's inputs that are set to 0.
+    target is not the input. weights: function from indices to weights of labels (None: all the same). valid, valid_targets:
+    validation data for early stopping. classes, head: number of classes and head of a phase that learns labels (head None: a new
+    linear one). dropout: fraction of the head's inputs that are set to 0.
 
     Attributes: losses, of which the first `n_losses` are those since the last metrics. skipped: number of batches left out for a
     non-finite loss or gradient; skipped_in_a_row: of the latest ones, without an update between them. rollbacks: number of
@@ -84,6 +85,7 @@ class Training:
         every: int = 20,
         valid: Inputs | None = None,
         targets: Targets | None = None,
+        weights: Targets | None = None,
         valid_targets: Targets | None = None,
         classes: int = 0,
         head: nn.Module | None = None,
@@ -92,7 +94,8 @@ class Training:
         keep_freed_memory()
         stack.learn_only(*phase.trainable).train()
         self.stack, self.phase, self.config = stack, phase, config
-        self.inputs, self.targets, self.order, self.done, self.every = inputs, targets, order, done, every
+        self.inputs, self.targets, self.weights = inputs, targets, weights
+        self.order, self.done, self.every = order, done, every
         self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes, head=head, dropout=dropout)
         named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
         self.params = {name: p for name, p in named.items() if p.requires_grad}
@@ -133,7 +136,8 @@ class Training:
             index = self.order.batch(step)
             if self.buffers:
                 self.buffers.keep()
-            batch = self.inputs(index), self.targets(index) if self.targets else None, step
+            targets, weights = (each(index) if each else None for each in (self.targets, self.weights))
+            batch = self.inputs(index), targets, step, weights
             loss = self.objective(*batch)
             self.optimiser.zero_grad()
             loss.backward()
@@ -194,11 +198,11 @@ class Training:
                 after_update()
             began = time.perf_counter()
 
-    def evaluate(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
+    def evaluate(self, clean: Tensor, target: Tensor | None, step: int, weight: Tensor | None) -> Tensor:
         """Return the loss of a batch again, with its gradients, for a line search; running statistics do not change."""
         self.optimiser.zero_grad()
         with frozen_statistics(self.stack):
-            loss: Tensor = self.objective(clean, target, step)
+            loss: Tensor = self.objective(clean, target, step, weight)
         loss.backward()
         return loss
 

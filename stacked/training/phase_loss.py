@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from stacked.components.corruption import Corrupted, corrupt
 from stacked.components.dropout import dropout
+from stacked.components.head_loss import head_loss, head_loss_per_example
 from stacked.components.objectives import LOSSES, Loss, emphasised, mse, per_example, rectified_mse
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
@@ -32,7 +32,8 @@ class PhaseLoss(nn.Module):
     """The loss of `phase` for clean inputs [B, ...] at depth `phase.input_depth` and their targets.
 
     The target depends on `phase.target`. "input": None, because the phase reconstructs its input, which at depth 0 is the
-    images. "pixels": the images [B, C, H, W], which are reconstructed through frozen decoders. "labels": int64 [B].
+    images. "pixels": the images [B, C, H, W], which are reconstructed through frozen decoders. "labels": classes, int64 [B], or
+    numbers, floats [B, K].
 
     A phase that learns labels trains a head, which holds the only parameters of this module. For such a phase the constructor
     freezes the decoders of the trained stages, so that not even penalties train them. classes: number of outputs of the head.
@@ -77,15 +78,17 @@ class PhaseLoss(nn.Module):
         """The stack that is trained."""
         return self._stack[0]
 
-    def forward(self, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
-        """Return the mean loss over the batch, with penalties, a scalar."""
-        return self.loss(clean, target, step, self.corrupt_input(clean, step))
+    def forward(self, clean: Tensor, target: Tensor | None, step: int, weight: Tensor | None = None) -> Tensor:
+        """Return the mean loss over the batch, with penalties, a scalar. weight: of each label [B] (None: all the same)."""
+        return self.loss(clean, target, step, self.corrupt_input(clean, step), weight)
 
     def corrupt_input(self, clean: Tensor, step: int) -> Corrupted:
         """Return the clean inputs of the phase, corrupted for update `step`."""
         return self.corrupt(clean, self.phase.input_depth + 1, step)
 
-    def loss(self, clean: Tensor, target: Tensor | None, step: int, noisy: Corrupted) -> Tensor:
+    def loss(
+        self, clean: Tensor, target: Tensor | None, step: int, noisy: Corrupted, weight: Tensor | None = None
+    ) -> Tensor:
         """Return the mean loss over the batch, whose corrupted version is `noisy`, with penalties."""
         phase = self.phase
         with twice_differentiable(self.needs_input_gradient):
@@ -96,7 +99,14 @@ class PhaseLoss(nn.Module):
             reads = {first: clean} | {k + 1: code for k, _, code in codes}  # without dropout
             read = codes or [(phase.depth, noisy.x, noisy.x)]  # a head alone reads the code of frozen stages
             loss = self.target_loss(
-                noisy, read, switches, phase.depth, phase.target_depth, clean if target is None else target, step
+                noisy,
+                read,
+                switches,
+                phase.depth,
+                phase.target_depth,
+                clean if target is None else target,
+                step,
+                weight,
             )
             codes = [(k, x, code) for k, x, code in codes if k >= phase.trainable[0]]
             loss = loss + self.penalties(codes, step) if codes else loss
@@ -162,18 +172,19 @@ class PhaseLoss(nn.Module):
         to_depth: int,
         target: Tensor,
         step: int,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Return the mean loss of the last of `codes` for `target`, a scalar.
 
-        It is the cross-entropy of the head if the phase learns labels, else the loss of the reconstruction that is decoded from
-        `from_depth` to `to_depth`.
+        It is the loss of the head, with a weight for each label, if the phase learns labels, else that of the reconstruction
+        that is decoded from `from_depth` to `to_depth`.
         """
         code = codes[-1][2]
         if self.head is not None:
             code = self.drop(code, from_depth, step)
             if self.dropout:
                 code = dropout(code, self.dropout, generator(self.seed, "head dropout", step, device=code.device))
-            return F.cross_entropy(self.head(code.flatten(1)), target)
+            return head_loss(self.head(code.flatten(1)), target, weight)
         if self.config.winner_take_all and (from_depth == self.phase.depth or self.phase.local_loss == "alone"):
             code = WINNER_TAKE_ALL[self.config.winner_take_all].of(code, self.config.winner_take_all_rate)
         code = self.drop(code, from_depth, step)
@@ -242,7 +253,7 @@ class PhaseLoss(nn.Module):
         code, switches = stack.encode_with_switches(clean, phase.depth, start=phase.input_depth)
         if self.head is not None:
             assert target is not None
-            return F.cross_entropy(self.head(code.flatten(1)), target, reduction="none")
+            return head_loss_per_example(self.head(code.flatten(1)), target)
         return self.reconstruction_loss_per_example(
             code, clean if target is None else target, phase.depth, phase.target_depth, switches
         )

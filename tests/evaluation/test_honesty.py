@@ -20,8 +20,9 @@ from stacked.data.formats.split import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.evaluation import evaluate, probes
-from stacked.evaluation.classify import FineTuning, accuracy, fine_tuned
+from stacked.evaluation.classify import FineTuning, fine_tuned
 from stacked.evaluation.probes import linear_probe
+from stacked.evaluation.scores import accuracy
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs import classifiers
 from stacked.runs.run import Result, run
@@ -297,4 +298,4 @@ def test_the_classifier_is_that_of_its_best_check(done: Result, splits: Splits) 
     train, held = ((s.images, s.labels) for s in (splits.train, splits.valid))
     tuned = fine_tuned(done.stack, train, held, splits.classes, how, seed=0)
     assert tuned.lr == 1e-2
-    assert accuracy(tuned.classifier, *held) == tuned.valid_accuracy > 0.5
+    assert accuracy(tuned.classifier, *held) == tuned.valid_score > 0.5

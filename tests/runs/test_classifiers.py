@@ -17,7 +17,8 @@ from stacked import InputError, StackedAutoencoder, load_classifier
 from stacked.components.dropout import dropout
 from stacked.data import Splits
 from stacked.data.stream import Order
-from stacked.evaluation.classify import FineTuning, Selected, accuracy, fine_tuned
+from stacked.evaluation.classify import FineTuning, Selected, fine_tuned
+from stacked.evaluation.scores import accuracy
 from stacked.model.batch_norm import norms
 from stacked.model.classifier import Classifier, load_with_training
 from stacked.model.stack import grow
@@ -101,7 +102,7 @@ def test_dropout_is_drawn_by_seed_and_update_and_scaled(stack: StackedAutoencode
     dropped = dropout(code, 0.5, generator(3, "head dropout", 5))
     assert 0.2 < (dropped == 0).float().mean() < 0.95
     assert torch.equal(dropped[dropped != 0], 2 * code[dropped != 0])
-    expected = nn.functional.cross_entropy(tuning.classifier.head(dropped.flatten(1)), train[1])
+    expected = nn.functional.cross_entropy(tuning.model.head(dropped.flatten(1)), train[1])
     tuning.begin(0)  # with the running statistics of before
     assert torch.equal(tuning.training.objective(x, train[1], 5), expected)
     assert objective.loss_per_example(x, train[1]).mean() != expected  # without dropout

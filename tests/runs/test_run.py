@@ -17,9 +17,10 @@ import stacked.runs.run
 from stacked import InputError, RunSpec, StackSpec
 from stacked.data.formats.split import Split, Splits
 from stacked.evaluation import evaluate, probes, references
-from stacked.evaluation.classify import accuracy, fine_tuned
+from stacked.evaluation.classify import fine_tuned
 from stacked.evaluation.curves import Curves, State
 from stacked.evaluation.probes import PROBE_C, PROBE_ITERATIONS, linear_probe
+from stacked.evaluation.scores import accuracy
 from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.checkpoint import phase_path
@@ -222,7 +223,7 @@ def test_the_classifier_leaves_the_stack_alone_and_picks_on_valid(done: Any, spl
     assert tuned.lr == 1e-2
     assert tuned.updates in (10, 20, 30)
     assert tuned.updates_made == 60
-    assert tuned.valid_accuracy == accuracy(tuned.classifier, *valid)
+    assert tuned.valid_score == accuracy(tuned.classifier, *valid)
 
 
 def test_the_classifier_starts_from_the_encoder(done: Any, splits: Splits) -> None:
@@ -301,7 +302,7 @@ def spoiled(splits: Splits) -> StackedAutoencoder:
 
 
 def test_of_equal_classifiers_the_first_is_chosen(done: Any, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stacked.evaluation.classify.accuracy", lambda *_: 0.5)
+    monkeypatch.setattr("stacked.evaluation.classify.score", lambda *_: 0.5)
     both = ((splits.train.images, splits.train.labels),) * 2
     tuned = fine_tuned(
         done.stack, *both, CLASSES, Classification(lrs=(1e-3, 1e-2), updates=8, checks=4, batch_size=32), seed=0
@@ -314,14 +315,14 @@ def test_a_classifier_that_diverges_names_no_class(done: Any, splits: Splits) ->
     how = Classification(lrs=(1e38, 1e-2), updates=10, checks=5, batch_size=32, images=64)
     tuned = fine_tuned(done.stack, train, valid, CLASSES, how, seed=0)
     alone = fine_tuned(done.stack, train, valid, CLASSES, replace(how, lrs=(1e-2,)), seed=0)
-    assert (tuned.lr, tuned.updates, tuned.valid_accuracy) == (1e-2, alone.updates, alone.valid_accuracy)
+    assert (tuned.lr, tuned.updates, tuned.valid_score) == (1e-2, alone.updates, alone.valid_score)
     mine, theirs = (each.classifier.state_dict() for each in (tuned, alone))
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
     with pytest.raises(
         Diverged, match=r"the classifier of 256 labels became non-finite at every learning rate \(1e\+38\)"
     ):
         fine_tuned(done.stack, train, valid, CLASSES, replace(how, lrs=(1e38,)), seed=0)
-    with pytest.raises(Diverged, match="logits are not finite"):
+    with pytest.raises(Diverged, match="outputs are not finite"):
         accuracy(Classifier(spoiled(splits), CLASSES), *test)
     with pytest.raises(Diverged, match="the codes for the probes are not finite"):
         linear_probe(torch.full((8, 2), torch.nan), torch.arange(8) % 4, torch.zeros(8, 2), torch.arange(8) % 4)

@@ -17,6 +17,7 @@ from stacked.apps.anomaly import Detector
 from stacked.apps.codec import Codec
 from stacked.apps.denoise import Denoiser
 from stacked.apps.estimator import StackedAutoencoderTransformer
+from stacked.apps.supervised_estimators import StackedAutoencoderClassifier, StackedAutoencoderRegressor
 from stacked.components.corruption import CORRUPTIONS, corrupt
 from stacked.cost.roofline import H100
 from stacked.evaluation import evaluate, references
@@ -80,6 +81,15 @@ def estimated(images: Tensor, folder: Path) -> Any:
     estimator = StackedAutoencoderTransformer((4, 2), epochs=1, batch_size=16, random_state=0).fit(ROWS)
     codes = estimator.transform(ROWS)
     return codes, estimator.inverse_transform(codes), estimator.score(ROWS), estimator.stack_.state_dict()
+
+
+def supervised(images: Tensor, folder: Path) -> Any:
+    given, weights = {"epochs": 1, "fine_tune_epochs": 2, "batch_size": 16, "random_state": 0}, ROWS.sum(1)
+    labels = TOY.train.labels.numpy()
+    classifier = StackedAutoencoderClassifier((4, 2), validation_fraction=0.2, **given).fit(ROWS, labels, weights)
+    regressor = StackedAutoencoderRegressor((4, 2), **given).fit(ROWS, ROWS[:, :2], weights)
+    codes = [estimator.transform(ROWS) for estimator in (classifier, regressor)]
+    return codes, classifier.predict_proba(ROWS), classifier.decision_function(ROWS), regressor.predict(ROWS)
 
 
 def detected(images: Tensor, folder: Path) -> Any:
@@ -153,6 +163,7 @@ CALLS: dict[str, Callable[[Tensor, Path], Any]] = {
         together,
         planned,
         estimated,
+        supervised,
         detected,
         packed,
         denoised,

@@ -26,8 +26,8 @@ from stacked.apps.estimator import through
 from stacked.apps.map_page import SHEET, thumbnails
 from stacked.cost.live_bytes import LiveBytes
 from stacked.evaluation import evaluate, references
-from stacked.evaluation.classify import accuracy
 from stacked.evaluation.probes import Scale, linear_probe
+from stacked.evaluation.scores import accuracy
 from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder, build
 from stacked.spec import Budget, Optimisation, RunSpec
