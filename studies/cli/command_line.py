@@ -178,21 +178,21 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str,
         default="full",
         metavar="WHAT",
-        help="what labels are used for after training: none, probe (no classifiers, whatever --labels says) or full (full)",
+        help="use of labels after training: none, probe (no classifiers, whatever --labels) or full (full)",
     )
     how.add_argument(
         "--tune",
         type=int | None,
         default=None,
         metavar="N",
-        help="try N settings for each arm, compare them on validation images, and save the best for later runs with this --out",
+        help="try N settings for each arm on validation images; later runs with this --out use the best",
     )
     how.add_argument(
         "--refine",
         type=int,
         default=0,
         metavar="N",
-        help="with --tune: N further trials for each arm, in narrower ranges around its best settings so far (0)",
+        help="with --tune: N further trials for each arm, in narrower ranges around its best (0)",
     )
     train = p.add_argument_group("optimisation")
     train.add_argument("--optimiser", type=str, default="adam", metavar="NAME", help="adam, adamw, sgd or lbfgs (adam)")

@@ -83,16 +83,16 @@ def changed(home: Path, what: str) -> None:
         ),
         (
             "update logged_models set status = 1 where model_id = MODEL",
-            r"MLflow has a model encoder-[a-z+]+-s0 with status PENDING",
+            r"MLflow has a model (encoder|classifier-100)-[a-z+]+-s0 with status PENDING",
         ),
         (
             "insert into logged_models select model_id || 'x', experiment_id, name, artifact_location, creation_timestamp_ms, "
             "last_updated_timestamp_ms, status, lifecycle_stage, model_type, source_run_id, status_message from logged_models",
-            r"MLflow models of joint/s0: 0 missing, 1 too many \(encoder-joint-s0\)",
+            r"MLflow models of joint/s0: 0 missing, 2 too many \(classifier-100-joint-s0, encoder-joint-s0\)",
         ),
         (
             "delete from inputs where source_type = 'RUN_OUTPUT'",
-            r"outputs of joint/s0: 1 missing, 0 too many \(encoder-joint-s0\)",
+            r"outputs of joint/s0: 2 missing, 0 too many \(classifier-100-joint-s0, encoder-joint-s0\)",
         ),
         ("delete from inputs where source_type = 'DATASET'", r"data of joint/s0: 1 missing, 0 too many \(digits\)"),
         ("delete from params where key = 'loss'", r"parameters of joint/s0 joint: 1 missing, 0 too many \(loss\)"),

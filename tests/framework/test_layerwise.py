@@ -60,7 +60,8 @@ def test_mlflow_has_arms_at_the_root_and_stages_below(
     stages = runs[runs["tags.kind"] == "stage"]
     assert set(arms["tags.arm"]) == {"greedy", "greedy+finetune", "joint", "random"}
     assert set(runs["status"]) == {"FINISHED"}
-    assert len(stages) == 2 + 3 + 1
+    phases, classifiers = 2 + 3 + 1, 4 * 2
+    assert len(stages) == phases + classifiers
     assert set(stages["tags.mlflow.parentRunId"]) <= set(arms["run_id"])
     assert stages["tags.arm"].isna().all()
     rows = load_rows(out).set_index("run")
@@ -96,9 +97,12 @@ def test_mlflow_says_what_runs_are_and_what_they_were_measured_on(
         assert tags["group"].rstrip() == tags["arm"]
         [point] = client.get_metric_history(run.info.run_id, "final/recon_mse")
         assert point.step == 0  # of a later step MLflow draws a line of one point
-        [output] = run.outputs.model_outputs
-        model = client.get_logged_model(output.model_id)
-        assert (model.name, output.step) == (f"encoder-{row['arm']}-s{row['seed']}", row["updates"])
+        models = {client.get_logged_model(o.model_id).name: (o.model_id, o.step) for o in run.outputs.model_outputs}
+        of = f"{row['arm']}-s{row['seed']}"
+        assert set(models) == {f"encoder-{of}", f"classifier-100-{of}", f"classifier-all-{of}"}
+        model_id, step = models[f"encoder-{of}"]
+        model = client.get_logged_model(model_id)
+        assert step == row["updates"]
         measured = {metric.key: metric.value for metric in model.metrics}
         assert measured["final/recon_mse"] == pytest.approx(row["final/recon_mse"])
         assert measured["progress/gflop"] == pytest.approx(row["gflop"])
@@ -139,7 +143,7 @@ def test_done_anew_a_run_replaces_the_old_one_everywhere(smoke: Smoke, tmp_path:
     assert len(load_rows(tmp_path / "out")) == 1
     mlflow.set_tracking_uri(open_store(tmp_path / "store").uri)
     runs = mlflow.search_runs(search_all_experiments=True)
-    assert sorted(runs["tags.kind"]) == ["arm", "study", "superseded"]
+    assert sorted(runs["tags.kind"]) == ["arm", "stage", "stage", "study", "superseded"]  # stages are the classifiers
     # arms that are added later stand on the same grid, with the same spec
     before = load_rows(tmp_path / "out")["run"][0]
     assert main(STUDY, [*words, "--arms", "joint", "random"]) == 0
