@@ -352,6 +352,14 @@ def test_parameters_that_are_not_allowed_are_said(few: Rows, given: dict[str, An
         classifier(**given).fit(*few)
 
 
+def test_a_batch_norm_needs_two_labelled_rows(few: Rows) -> None:
+    rows, one = few[0], np.where(np.arange(150) == 7, 1.0, np.nan)
+    given = {"kind": "conv", "image_shape": (1, 8, 8), "output": "sigmoid", "widths": (4, 4, 4)}
+    with pytest.raises(InputError, match=r"stage 3 cannot normalise a batch of one .*give 2 labelled rows or more"):
+        regressor(**given).fit(rows, one)
+    assert np.isfinite(regressor(**given, freeze=True).fit(rows, one).predict(rows)).all()
+
+
 def test_nan_in_rows_and_outputs_is_refused(few: Rows) -> None:
     rows, labels = few
     bad = rows.copy()
