@@ -20,6 +20,7 @@ from stacked.runtime.environment import device_of
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
+from stacked.stages.stage import Shape
 from stacked.training.pretrain import FloatInputs, pretrain
 from stacked.util.checks import need
 from stacked.util.chunks import chunks
@@ -80,14 +81,22 @@ class AutoencoderEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             ),
         )
 
-    def pretrain(self, rows: NDArray[Any]) -> Tensor:
-        """Set `spec_` and train `stack_` on rows [n, features]; return them as floats [n, ...], on the device as the stack is."""
+    def drawn_spec(self) -> RunSpec:
+        """Return the run spec with a seed that is drawn by `random_state`."""
+        return self.spec(int(check_random_state(self.random_state).randint(2**31 - 1)))
+
+    def shape_of(self, rows: NDArray[Any]) -> Shape:
+        """Return the shape in which the stages read each of rows [n, features]; InputError if `image_shape` does not fit."""
         shape = (rows.shape[1],) if self.image_shape is None else python_value(tuple(self.image_shape))
         need(
             math.prod(shape) == rows.shape[1],
             f"image_shape {shape} does not fit rows of {rows.shape[1]} features: give one with that product",
         )
-        self.spec_ = self.spec(int(check_random_state(self.random_state).randint(2**31 - 1)))
+        return shape
+
+    def pretrain(self, rows: NDArray[Any]) -> Tensor:
+        """Train `stack_` on rows [n, features] by `spec_`; return them as floats [n, ...], on the device as the stack is."""
+        shape = self.shape_of(rows)
         values = torch.from_numpy(np.array(rows, dtype=np.float32, order="C")).view(-1, *shape)
         values = values.to(device_of(self.device))
         self.stack_ = pretrain(self.spec_, FloatInputs(values), shape, device=self.device)
@@ -140,7 +149,9 @@ class StackedAutoencoderTransformer(AutoencoderEstimator):
     @own_settings()
     def fit(self, X: ArrayLike, y: Any = None) -> StackedAutoencoderTransformer:  # noqa: N803
         """Train on rows [n, features]; y is ignored."""
-        self.pretrain(validate_data(self, X, dtype=FLOATS))
+        rows = validate_data(self, X, dtype=FLOATS)
+        self.spec_ = self.drawn_spec()
+        self.pretrain(rows)
         self.stack_.cpu()
         return self
 

@@ -19,7 +19,9 @@ from torch import nn
 from stacked.apps.estimator import FLOATS, AutoencoderEstimator
 from stacked.evaluation.classify import fine_tuned
 from stacked.evaluation.scores import Labelled
+from stacked.model.batch_norm import check_batch
 from stacked.model.regressor import Regressor
+from stacked.model.stack import empty_stack
 from stacked.runtime.settings import own_settings
 from stacked.spec import Classification, RunSpec
 from stacked.training.pretrain import FloatInputs
@@ -87,18 +89,26 @@ class SupervisedEstimator(AutoencoderEstimator):
             f"y has one class, {classes[labels[used[0]]] if classes else ''}, in the labelled rows with a weight above 0, and "
             "two are needed: add rows of another class (integers of -1 mark rows without a label)",
         )
+        self.spec_ = self.drawn_spec()
+        train, valid = self.split(used, labels if classes else None)
+        if not self.freeze:
+            check_batch(
+                empty_stack(self.spec_.stack, self.shape_of(rows)),
+                self.batch_size,
+                len(train),
+                "labelled rows",
+                "that is",
+            )
         values = self.pretrain(rows)
         uniform = (weights[used] == weights[used[0]]).all()
 
         def of(index: NDArray[np.int64]) -> Labelled:
-            rows = torch.from_numpy(index)
             return (
-                FloatInputs(values if len(index) == len(values) else values[rows.to(values.device)]),
+                FloatInputs(values if len(index) == len(values) else values[torch.from_numpy(index).to(values.device)]),
                 torch.from_numpy(labels[index]),
                 None if uniform else torch.from_numpy(weights[index]),
             )
 
-        train, valid = self.split(used, labels if classes else None)
         selected = fine_tuned(
             self.stack_,
             of(train),
