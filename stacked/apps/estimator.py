@@ -115,19 +115,10 @@ class AutoencoderEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         """What encodes rows, on the CPU."""
         return self.stack_.encoder
 
-    @torch.no_grad()
     def through(self, module: nn.Module, way: str, rows: NDArray[Any]) -> NDArray[Any]:
         """Apply a method of a module of this stack to rows [n, values]; the result has the dtype of the rows."""
-        # in the precision of the rows, so that a row's result hardly depends on the other rows of its batch
-        apply = getattr(module if rows.dtype == np.float32 else copy.deepcopy(module).double(), way)
         shape = self.stack_.latent_shape if way == "decode" else self.stack_.input_shape
-        found = None
-        for index in chunks(len(rows), 2 * self.stack_.widest(self.stack_.input_shape), ROWS):
-            part = apply(torch.tensor(rows[index.numpy()]).view(-1, *shape)).flatten(1).numpy()
-            found = np.empty((len(rows), part.shape[1]), rows.dtype) if found is None else found
-            found[index.numpy()] = part
-        assert found is not None  # there is at least one row
-        return found
+        return through(module, way, rows, shape, self.stack_.widest(self.stack_.input_shape))
 
 
 class StackedAutoencoderTransformer(AutoencoderEstimator):
@@ -176,3 +167,20 @@ class StackedAutoencoderTransformer(AutoencoderEstimator):
             codes = self.through(self.stack_, "encode", part)
             squared += float(np.square(self.through(self.stack_, "decode", codes) - part).sum())
         return -squared / rows.size
+
+
+@torch.no_grad()
+def through(module: nn.Module, way: str, rows: NDArray[Any], shape: Shape, widest: int) -> NDArray[Any]:
+    """Apply a method of a module, such as "encode", to rows [n, values], each of `shape`; the result has the rows' dtype.
+
+    widest: the most values of an intermediate result of a row.
+    """
+    # in the precision of the rows, so that a row's result hardly depends on the other rows of its batch
+    apply = getattr(module if rows.dtype == np.float32 else copy.deepcopy(module).double(), way)
+    found = None
+    for index in chunks(len(rows), 2 * widest, ROWS):
+        part = apply(torch.tensor(rows[index.numpy()]).view(-1, *shape)).flatten(1).numpy()
+        found = np.empty((len(rows), part.shape[1]), rows.dtype) if found is None else found
+        found[index.numpy()] = part
+    assert found is not None  # there is at least one row
+    return found

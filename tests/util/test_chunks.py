@@ -218,6 +218,7 @@ def test_all_of_a_split_is_the_split_and_a_part_is_read_where_it_lies() -> None:
 def applied(images: Tensor) -> dict[str, Callable[[], Any]]:
     """What the uses do with images; they are given arrays of as many values back."""
     model, rows = stack(), images.flatten(1).double().numpy()
+    widest = model.widest(SHAPE)
     detector = Detector(SPEC, held_out=0.5).fit(images[:60])
     denoiser = Denoiser(SPEC).fit(images[:16])
     codec = Codec(stack(), SPEC.stack, images[:16], step=0.5)
@@ -229,8 +230,10 @@ def applied(images: Tensor) -> dict[str, Callable[[], Any]]:
         "symbols": lambda: codec.symbols(images),
         "restored": lambda: codec.reconstruct(symbols).numpy(),
         "gains": lambda: Codec(stack(), SPEC.stack, images, step=0.5).steps,
-        "transform": lambda: through(model, "encode", rows, SHAPE),
-        "inverse": lambda: through(model, "decode", through(model, "encode", rows, SHAPE), model.latent_shape),
+        "transform": lambda: through(model, "encode", rows, SHAPE, widest),
+        "inverse": lambda: through(
+            model, "decode", through(model, "encode", rows, SHAPE, widest), model.latent_shape, widest
+        ),
         "reconstructed": lambda: evaluate.reconstructed(model, images, 2).numpy(),
         "distances": lambda: distances(images),
     }
