@@ -116,7 +116,8 @@ def draw_tuning(out: Path) -> Figure | None:
             accuracy_axis(axes, drawn)
         else:
             log_axis(axes, drawn)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # the other panels are narrow
+        axes.xaxis.set_major_locator(MaxNLocator(10 if axes is panels[0] else 4, integer=True))
         axes.set_xlabel("trials")
         axes.set_title("accuracy, %" if share else name.replace("recon_", "").upper())
         axes.set_xlim(0.7, trials * 1.02)
