@@ -206,8 +206,8 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> None:
 
     forward = PhaseLoss.forward
 
-    def poisoned(self: PhaseLoss, clean: Tensor, target: Tensor | None, step: int) -> Tensor:
-        loss = forward(self, clean, target, step)
+    def poisoned(self: PhaseLoss, clean: Tensor, target: Tensor | None, step: int, *weight: Tensor | None) -> Tensor:
+        loss = forward(self, clean, target, step, *weight)
         return loss * float("nan") if bad(step) else loss
 
     monkeypatch.setattr(PhaseLoss, "forward", poisoned)
