@@ -63,7 +63,7 @@ def save_classifier(
 ) -> None:
     """Write a classifier, whose stack was built from `spec`, to `path`; InputError if the file cannot be written.
 
-    training: what is to be known of its training, as plain values (see `training_of`).
+    training: what is to be known of its training, as plain values (in a run: the fields of `runs.classifiers.Trained`).
     """
     head = {"kind": classifier.head_kind, "width": classifier.head_width}
     header = {"classes": list(classifier.classes), "head": head, "training": dict(training or {})}

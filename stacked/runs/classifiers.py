@@ -28,9 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a classifier's file says of its training: a run's id, the labels, and the results of selection and of the test."""
+    """What a classifier's file says of its training.
+
+    run: the id of the run. data: the digest of its data. labels: the label budget. The others are the results of selection and
+    of the test.
+    """
 
     run: str
+    data: str
     labels: str
     accuracy: float
     valid_accuracy: float
@@ -106,7 +111,7 @@ class SupervisedEnd:
         except InputError as error:
             warnings.warn(f"{error}: it is fine-tuned again", RuntimeWarning, stacklevel=2)
             return None
-        if trained.run != self.spec.id:
+        if (trained.run, trained.data) != (self.spec.id, self.splits.digest):
             return None
         return classifier.to(next(self.stack.parameters()).device), trained
 
@@ -118,6 +123,7 @@ class SupervisedEnd:
         flop += cost.flops_once * len(self.spec.classification.lrs)
         return Trained(
             self.spec.id,
+            self.splits.digest,
             name,
             tested_accuracy(selected.classifier, self.splits),
             selected.valid_score,

@@ -253,6 +253,16 @@ def test_a_classifier_of_another_run_is_not_taken(kept: tuple[Path, Result], spl
     assert same_weights(mine.classifiers["20"], clean.classifiers["20"])
 
 
+def test_a_classifier_of_other_data_is_not_taken(splits: Splits, tmp_path: Path) -> None:
+    """An arm without training has no checkpoint that tells of the data."""
+    untrained = replace(SPEC, policy="random")
+    first = run(untrained, splits, work=tmp_path)
+    other = replace(splits, train=replace(splits.train, images=255 - splits.train.images))
+    mine, clean = run(untrained, other, work=tmp_path), run(untrained, other)
+    assert same_weights(mine.classifiers["20"], clean.classifiers["20"])
+    assert not same_weights(mine.classifiers["20"], first.classifiers["20"])
+
+
 def test_a_classifier_of_a_path_that_is_none_is_refused(kept: tuple[Path, Result], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not a classifier .*: give the classifier-\*\.safetensors of a run"):
         load_classifier(kept[0] / "encoder.safetensors")
