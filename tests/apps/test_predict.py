@@ -1,0 +1,98 @@
+"""The command that classifies a folder of images."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stacked import StackSpec
+from stacked.apps.predict import main
+from stacked.data.sources.folder import named_images
+from stacked.model.classifier import Classifier, save_classifier
+from stacked.model.stack import build
+
+SPEC = StackSpec.of("conv", 4, 6)
+CLASSES = ("cat", "=dog", "bird")
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Classifier:
+    """A classifier of grey images of 8 x 8, in classifier.safetensors."""
+    made = Classifier(build(SPEC, (1, 8, 8)), CLASSES)
+    save_classifier(tmp_path / "classifier.safetensors", made, SPEC)
+    return made
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Tensor:
+    """Images in a folder `new` and a subfolder, of two sizes."""
+    for k, name in enumerate(("a.png", "sub/b.png", "-c.png", "d.png")):
+        path = tmp_path / "new" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = torch.randint(0, 256, (8 + 8 * (k % 2),) * 2, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(path)
+    return named_images(tmp_path / "new", 8, True)[1]
+
+
+def predicted(tmp_path: Path, *more: str, data: str = "new") -> int:
+    words = [str(tmp_path / "classifier.safetensors"), f"folder:{tmp_path / data}", str(tmp_path / "table.csv"), *more]
+    return main(words)
+
+
+def test_each_image_has_its_class_and_all_probabilities(classifier: Classifier, images: Tensor, tmp_path: Path) -> None:
+    assert predicted(tmp_path) == 0
+    with (tmp_path / "table.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["file", "class", *(f"probability of {name}" for name in CLASSES)]
+    paths, _ = named_images(tmp_path / "new", 8, True)
+    names = [path.relative_to(tmp_path / "new").as_posix() for path in paths]
+    assert [row[0].removeprefix("'") for row in rows] == names
+    assert "'-c.png" in [row[0] for row in rows]  # no formula
+    expected = classifier.eval().predict_proba(images)
+    for row, probabilities in zip(rows, expected, strict=True):
+        assert row[1].removeprefix("'") == CLASSES[int(probabilities.argmax())]
+        torch.testing.assert_close(torch.tensor([float(cell) for cell in row[2:]]), probabilities, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("classifier", "images")
+def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "table.csv").write_text("mine")
+    assert predicted(tmp_path) == 2
+    assert "table.csv exists already: give another FILE, or overwrite it with --force" in capsys.readouterr().err
+    assert (tmp_path / "table.csv").read_text() == "mine"
+    assert predicted(tmp_path, "--force") == 0
+    assert (tmp_path / "table.csv").read_text().startswith("file,class,")
+
+
+@pytest.mark.usefixtures("classifier", "images")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["classifier.safetensors", "mnist", "table.csv"], "'mnist' is not a folder of images: give folder:PATH"),
+        (["none.safetensors", "folder:new", "table.csv"], "none.safetensors is not a classifier"),
+        (["classifier.safetensors", "folder:none", "table.csv"], "none"),
+        (["classifier.safetensors", "folder:new", "classifier.safetensors"], "is an input and cannot be overwritten"),
+    ],
+)
+def test_what_cannot_be_classified_is_said_in_a_line(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "table.csv").exists()
+
+
+def test_a_classifier_of_images_that_folders_do_not_give_is_refused(
+    tmp_path: Path, images: Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_classifier(tmp_path / "classifier.safetensors", Classifier(build(SPEC, (1, 8, 12)), CLASSES), SPEC)
+    assert predicted(tmp_path) == 2
+    assert "reads images of 1 x 8 x 12, as which folders are not read" in capsys.readouterr().err
