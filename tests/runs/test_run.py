@@ -205,6 +205,18 @@ def test_errors_are_those_of_their_definitions(done: Any, splits: Splits) -> Non
     assert rank.sse == pytest.approx((s[10:] ** 2).sum().item() / len(x), rel=1e-6)
 
 
+def test_the_error_at_full_depth_is_that_of_all_stages_once_they_are_grown(done: Any) -> None:
+    depths = {point["progress/stage"] for point in done.curve}
+    assert depths == {1, 2}
+    for point in done.curve:
+        full = {name: point[name] for name in ("eval/full_depth_mse", "progress/gflop_at_full_depth") if name in point}
+        expected = {
+            "eval/full_depth_mse": point["eval/recon_mse"],
+            "progress/gflop_at_full_depth": point["progress/gflop"],
+        }
+        assert full == (expected if point["progress/stage"] == 2 else {})
+
+
 def test_the_probe_is_scikit_learns(done: Any, splits: Splits) -> None:
     train = evaluate.codes(done.stack, splits.train.images, 2)
     test = evaluate.codes(done.stack, splits.test.images, 2)
