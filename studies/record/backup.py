@@ -12,6 +12,7 @@ from stacked.cli.overwriting import below
 from stacked.util.atomic import write_atomically
 from stacked.util.errors import InputError, Unwritable
 from stacked.util.reading import content_of, opened
+from studies.statistics.checksums import COLUMN, checksum
 
 #: files that cannot be generated from others, as pages and figures can
 PATTERNS = ("*.json", "*.csv", "*.safetensors", "samples/*.npz")
@@ -86,13 +87,18 @@ class RecordBackup:
 def merge_tables(one: bytes, other: bytes) -> str:
     """Return the rows and columns of two CSV files as one; of a measurement in both, the row of `other` is kept."""
     (names, old), (more, new) = _table(one), _table(other)
-    names = list(dict.fromkeys([*names, *more]))
+    has_checksums = COLUMN in names or COLUMN in more
+    names = [name for name in dict.fromkeys([*names, *more]) if name != COLUMN]
+    columns = [*names, COLUMN] if has_checksums else names
     of = [name for name in IDENTITY if name in names]
     replaced = {tuple(row.get(name) for name in of) for row in new}
     text = io.StringIO()
-    table = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     table.writeheader()
-    table.writerows([*(row for row in old if tuple(row.get(name) for name in of) not in replaced), *new])
+    for row in (*(row for row in old if tuple(row.get(name) for name in of) not in replaced), *new):
+        # a checksum that the row has is kept: it would tell that the row was changed
+        computed = {COLUMN: checksum(names, [row.get(name, "") for name in names])} if has_checksums else {}
+        table.writerow(computed | row)
     return text.getvalue()
 
 

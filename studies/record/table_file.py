@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from stacked.spec.growth import POLICIES
 from stacked.util.atomic import write_atomically, writing
 from stacked.util.reading import content_of, opened
+from studies.statistics.checksums import COLUMN, with_checksums
 from studies.statistics.rows import typed
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Table:
 
     A process reads the file once, and afterwards only what others have appended. An incomplete last line, left by a killed
     process, is removed before the next append. If a run has rows already, or if there are new columns, the file is rewritten.
+    Every row has a checksum, except in files of before checksums existed, which stay as they are.
 
     path: the file. read: function that reads and checks such a file. key: columns that identify a run. sort_by: column by which
     rows are sorted, before the arm. Callers of `add` and `sort_rows` must hold a lock on the folder.
@@ -39,6 +41,7 @@ class Table:
 
     def _clear(self) -> None:
         self.columns: list[str] = []
+        self.has_checksums = True
         self.known: dict[tuple[str, ...], str] = {}
         self.size, self.head, self.mark = 0, b"", b""
 
@@ -65,12 +68,13 @@ class Table:
             return
         with writing(self.path), file:
             text = new.reindex(columns=self.columns).to_csv(index=False, header=False, lineterminator="\n")
-            self._append(file, text.encode())
+            self._append(file, (with_checksums(text, self.columns) if self.has_checksums else text).encode())
 
     def sort_rows(self, arms: Sequence[str] = ()) -> None:
         """Sort the rows by `sort_by`, and then by the order of `arms` and of all policies."""
         if self.path.exists():
-            text = _text(_ordered(self.read(self.path), self.sort_by, arms))
+            self._refresh()
+            text = self._text(_ordered(self.read(self.path), self.sort_by, arms))
             if text != content_of(self.path):
                 write_atomically(self.path, text)
 
@@ -89,10 +93,8 @@ class Table:
             added = file.read() if is_unchanged else b""
         if is_unchanged:
             whole = added[: added.rfind(b"\n") + 1]
-            lines = csv.reader(io.StringIO(whole.decode(), newline=""))
-            self._register(
-                (dict(zip(self.columns, line, strict=True)) for line in lines), self.size + len(whole), whole
-            )
+            lines, names = csv.reader(io.StringIO(whole.decode(), newline="")), self._names(self.head)
+            self._register((dict(zip(names, line, strict=True)) for line in lines), self.size + len(whole), whole)
             return
         self._clear()
         rows = self.read(self.path)
@@ -102,11 +104,17 @@ class Table:
     def _reset(self, rows: pd.DataFrame, content: bytes) -> None:
         self._clear()
         self.columns, self.head = list(rows), content[: content.find(b"\n") + 1]
+        self.has_checksums = COLUMN in self._names(self.head)
         self._register(rows.to_dict("records"), len(content), content)
 
     def _register(self, rows: Any, size: int, added: bytes) -> None:
         self.known |= {self._key(row): str(row.get("status", "")) for row in rows}
         self.size, self.mark = size, (self.mark + added)[-MARK:]
+
+    @staticmethod
+    def _names(head: bytes) -> list[str]:
+        """Return the names of all columns in the first line of a file."""
+        return next(csv.reader(io.StringIO(head.decode("utf-8-sig"), newline="")))
 
     def _open(self) -> io.FileIO:
         return open(self.path, "r+b", buffering=0)
@@ -133,9 +141,13 @@ class Table:
             old = old[~replaced]
             new = pd.concat([old, new]) if len(old) else new
         new = _ordered(new, self.sort_by, arms)
-        content = _text(new)
+        content = self._text(new)
         write_atomically(self.path, content)
         self._reset(new, content)
+
+    def _text(self, rows: pd.DataFrame) -> bytes:
+        text = typed(rows).to_csv(index=False, lineterminator="\n")
+        return (with_checksums(text) if self.has_checksums else text).encode()
 
 
 def _ordered(rows: pd.DataFrame, sort_by: str, arms: Sequence[str]) -> pd.DataFrame:
@@ -147,7 +159,3 @@ def _ordered(rows: pd.DataFrame, sort_by: str, arms: Sequence[str]) -> pd.DataFr
 
     columns = [name for name in rows if name != "spec"] + [name for name in rows if name == "spec"]
     return rows.sort_values([sort_by, "arm"], key=rank, kind="stable")[columns]
-
-
-def _text(rows: pd.DataFrame) -> bytes:
-    return bytes(typed(rows).to_csv(index=False, lineterminator="\n").encode())

@@ -3,6 +3,7 @@
 Columns: method: a group of measurements made by one function call. seed: integer of at least 0. arm: what is compared.
 condition: condition of the measurement ("": there is only one). measure: name of the measured quantity. value: a finite number in
 the unit of its measure, or blank if it is not defined. commit: commit of the code, with "+changes" if it had uncommitted changes.
+checksum: that of the row (see `checksums`), which tables of before it existed do not have.
 
 All arms that a method measures with a seed have the same conditions and measures.
 """
@@ -19,6 +20,7 @@ import pandas as pd
 
 from stacked.util.csv_cells import as_text, original
 from stacked.util.errors import InputError
+from studies.statistics.checksums import with_checksums
 from studies.statistics.reading import FINITE, Columns, check_complete, check_unique, table
 
 FIELDS = ("method", "seed", "arm", "condition", "measure", "value", "commit")
@@ -93,11 +95,11 @@ def check_arms(path: Path, rows: pd.DataFrame, methods: Collection[str], arms: C
 
 
 def text(rows: pd.DataFrame) -> str:
-    """Return the text of rows.csv; values that are not finite become blank cells."""
+    """Return the text of rows.csv, with a checksum in each row; values that are not finite become blank cells."""
     content = io.StringIO()
     lines = csv.writer(content, lineterminator="\n")
     lines.writerow(FIELDS)
     for row in rows[list(FIELDS)].itertuples(index=False):
         cells = [*row[:3], as_text(row.condition), row.measure]
         lines.writerow([*cells, f"{row.value:.8g}" if math.isfinite(row.value) else "", row.commit])
-    return content.getvalue()
+    return with_checksums(content.getvalue())

@@ -19,6 +19,7 @@ from stacked.util.arrays import read_arrays
 from stacked.util.errors import UNREADABLE, InputError
 from stacked.util.reading import content_of, text_of
 from stacked.util.serialization import parsed
+from studies.statistics.checksums import without_checksums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,11 +61,13 @@ def table(path: Path, columns: Columns) -> pd.DataFrame:
     """Read a CSV table: numbers are floats (NaN: a blank cell), other columns text.
 
     A last line without a newline is incomplete, because every writer ends lines with one; it is dropped with a warning. Raises
-    InputError if the file is missing, empty or malformed, and for a value that its column does not allow.
+    InputError if the file is missing, empty or malformed, and for a row with a wrong checksum or a value that its column does not
+    allow. The column of checksums is not returned.
     """
     import pandas as pd  # takes a second of the start of a study, which may need no table
 
-    (header, *records), is_torn = _records(path)
+    lines, is_torn = _records(path)
+    header, *records = without_checksums(path, lines)
     if columns.exact and header != list(columns.required):
         raise InputError(f"{path} must have exactly the columns {', '.join(columns.required)}: {RESTORE}")
     twice = [name for name in header if header.count(name) > 1]

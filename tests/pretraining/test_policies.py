@@ -143,7 +143,7 @@ def test_the_block_of_the_readme(smoke: Path) -> None:
 def test_a_study_without_a_quote_answers_as_before(smoke: Path, tmp_path: Path) -> None:
     """Without `quote` and `figures`, a page has its verdicts and every general figure; an own one replaces its namesake."""
     for name in ("runs.csv", "curves.csv"):
-        whole = pd.read_csv(smoke / name)
+        whole = pd.read_csv(smoke / name, dtype=str, keep_default_na=False)
         whole[whole["arm"].isin(["greedy", "joint", "random"])].to_csv(tmp_path / name, index=False)
     own = {"headline": Drawing("Ours.", draw_policies)}
     write_report(tmp_path, title="T", question="Q?", command="c", protocol="p", drawings=own)

@@ -30,6 +30,7 @@ from studies.framework import training_session
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from studies.record import runs as record
+from studies.statistics.checksums import with_checksums
 from studies.statistics.rows import finished, load_curves, load_reference, load_rows, load_samples
 from tests.helpers.refused import broken, damaged, mutated, note, refusal, text_of
 
@@ -133,6 +134,43 @@ def test_damaged_rows(made: Path, out: Path, data: st.DataObject) -> None:
             assert from_json(each["spec"]).id == each["run"]
 
 
+@given(data=st.data(), name=st.sampled_from(["runs.csv", "curves.csv"]))
+@pytest.mark.filterwarnings("ignore:.*incomplete", "ignore:.*without a row")
+def test_no_changed_cell_is_read(made: Path, out: Path, data: st.DataObject, name: str) -> None:
+    """Whatever is changed in one row, the table is refused, or its other rows are read as they were."""
+    for each in ("runs.csv", "curves.csv"):
+        (out / each).write_bytes((made / each).read_bytes())
+    whole, load = (made / name).read_bytes(), {"runs.csv": load_rows, "curves.csv": load_curves}[name]
+    at, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
+    (out / name).write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
+    found, _ = refusal(lambda: load(out))
+    if found is not None:
+        expected = load(made)
+        assert found.equals(expected.iloc[: len(found)])
+        assert len(found) == len(expected) or at == len(whole) - 1
+
+
+def test_a_changed_row_is_said(made: Path, tmp_path: Path) -> None:
+    content = (made / "runs.csv").read_text()
+    (tmp_path / "runs.csv").write_text(content.replace(",0.5,", ",0.4,", 1))
+    refused = refusal(lambda: load_rows(tmp_path))[1]
+    assert refused.startswith(f"{tmp_path / 'runs.csv'} was changed in line 2, whose checksum is ")
+    assert refused.endswith(": restore it, or remove that line, which is then computed again")
+    (tmp_path / "runs.csv").write_text(content.replace("checksum", "checksun", 1))
+    refused = refusal(lambda: load_rows(tmp_path))[1]
+    assert refused == f"{tmp_path / 'runs.csv'} has the column 'checksun' in the place of 'checksum': restore it"
+
+
+def test_a_table_of_before_checksums_stays_as_it_is(made: Path, tmp_path: Path) -> None:
+    for name in ("runs.csv", "curves.csv"):
+        (tmp_path / name).write_bytes(unchecked(made / name))
+    record.sort_rows(tmp_path, ARMS)
+    assert (tmp_path / "runs.csv").read_bytes() == unchecked(made / "runs.csv")
+    record.add(tmp_path, row(SPECS[3]), curve(SPECS[3]), {}, ARMS)
+    assert "checksum" not in (tmp_path / "runs.csv").read_text()
+    assert record.finished(tmp_path) == {spec.id for spec in SPECS}
+
+
 CELLS = st.sampled_from(
     ["", " ", "x", "nan", "inf", "-1", "1.5", "1e400", "1e17", "0x1", "finished", "joint", "é", "\x00"]
 ) | st.text(st.characters(codec="utf-8"), max_size=5)
@@ -164,10 +202,15 @@ def changed_tables(draw: st.DrawFn, content: bytes) -> bytes:
     return text.getvalue().encode()
 
 
+def unchecked(path: Path) -> bytes:
+    """The bytes of a table without its checksums, as they were before checksums existed."""
+    return cells_of(path).to_csv(index=False, lineterminator="\n").encode()
+
+
 @given(data=st.data())
 def test_changed_rows(made: Path, out: Path, data: st.DataObject) -> None:
     """What is taken for rows can be counted and written again."""
-    (out / "runs.csv").write_bytes(data.draw(changed_tables((made / "runs.csv").read_bytes())))
+    (out / "runs.csv").write_bytes(data.draw(changed_tables(unchecked(made / "runs.csv"))))
     (out / "curves.csv").write_bytes((made / "curves.csv").read_bytes())
     rows, _, _ = rows_in(out)
     if rows is None:
@@ -181,7 +224,7 @@ def test_changed_rows(made: Path, out: Path, data: st.DataObject) -> None:
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore:.*the last line is incomplete")
 def test_damaged_and_changed_curves(made: Path, out: Path, data: st.DataObject) -> None:
-    content = (made / "curves.csv").read_bytes()
+    content = unchecked(made / "curves.csv")
     (out / "curves.csv").write_bytes(data.draw(damaged(content) | changed_tables(content)))
     (out / "runs.csv").write_bytes((made / "runs.csv").read_bytes())
     curves, refused = refusal(lambda: load_curves(out))
@@ -253,14 +296,19 @@ def test_a_number_that_no_run_can_have_is_said(column: str, cell: str, reason: s
 
 
 def change(path: Path, to: Path, column: str, cell: str, rows: int = 1) -> None:
-    """Write a copy of a table with another value in the first rows of a column."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    """Write a copy of a table with another value in the first rows of a column, and the checksums of the changed rows."""
+    table = cells_of(path)
     table.loc[: rows - 1, column] = cell
-    table.to_csv(to, index=False)
+    to.write_text(with_checksums(table.to_csv(index=False)))
+
+
+def cells_of(path: Path) -> pd.DataFrame:
+    """The cells of a table as text, without its checksums."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="checksum")
 
 
 def test_what_is_not_defined_or_without_error_is_read(made: Path, tmp_path: Path) -> None:
-    rows = pd.read_csv(made / "runs.csv", dtype=str, keep_default_na=False).assign(**{"final/recon_psnr": "inf"})
+    rows = cells_of(made / "runs.csv").assign(**{"final/recon_psnr": "inf"})
     rows.assign(**{"final/recon_fvu": ""}).to_csv(tmp_path / "runs.csv", index=False)
     assert load_rows(tmp_path)["final/recon_fvu"].isna().all()
     assert np.isinf(load_rows(tmp_path)["final/recon_psnr"]).all()
@@ -319,7 +367,7 @@ def test_a_record_without_what_is_shown_of_it_is_refused(file: str, column: str,
     for name in ("configuration.json", "runs.csv", "curves.csv"):
         (tmp_path / name).write_bytes((made / name).read_bytes())
     for name, more in (("runs.csv", {"device": "cpu"}), ("curves.csv", {"train/lr": 0.1})):
-        table = pd.read_csv(tmp_path / name, dtype={"run": str}).assign(**more)
+        table = cells_of(tmp_path / name).assign(**more)
         table.drop(columns=column if name == file else []).to_csv(tmp_path / name, index=False)
     _, refused = refusal(lambda: studies.viewing.replay.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
     expected = f"{tmp_path / file} lacks the column {column!r}, without which it cannot be shown: restore it"
@@ -331,9 +379,7 @@ def test_a_record_with_a_gap_is_refused_where_it_is_shown(made: Path, tmp_path: 
         (tmp_path / name).write_bytes((made / name).read_bytes())
     gap = [row(SPECS[0], updates=None, device="cpu")]
     pd.DataFrame(gap).to_csv(tmp_path / "runs.csv", index=False)
-    pd.read_csv(tmp_path / "curves.csv", dtype={"run": str}).assign(**{"train/lr": 0.1}).to_csv(
-        tmp_path / "curves.csv", index=False
-    )
+    cells_of(tmp_path / "curves.csv").assign(**{"train/lr": 0.1}).to_csv(tmp_path / "curves.csv", index=False)
     _, refused = refusal(lambda: studies.viewing.replay.replay("layerwise", tmp_path, Store("nowhere", tmp_path)))
     assert refused.startswith(f"{tmp_path / 'runs.csv'} has a finished run without its updates")
 

@@ -96,7 +96,7 @@ def test_a_record_is_copied_again_only_when_its_rows_were_made_by_other_code(tmp
     before = {run.info.run_id for run in runs(store, "tags.kind = 'arm'")}
     if change == "rows":
         rows = pd.read_csv(out / "runs.csv", dtype={"run": str}).assign(commit="b" * 40, **{"final/recon_mse": 0.2})
-        rows.to_csv(out / "runs.csv", index=False)
+        rows.drop(columns="checksum").to_csv(out / "runs.csv", index=False)
     replay("layerwise", out, store)
     now = runs(store, "tags.kind = 'arm'")
     assert len(now) == 3
