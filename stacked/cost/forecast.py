@@ -19,7 +19,7 @@ from stacked.runtime.settings import own_settings
 from stacked.spec import Classification, RunSpec, StackSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.examples import Examples
 from stacked.training.fit import Training
 from stacked.training.prepare import prepare_phase
@@ -142,7 +142,7 @@ _update_seconds: dict[tuple[object, ...], float] = {}
 def update_seconds(spec: RunSpec, shape: Shape, phase: Phase, batch: int, classes: int) -> float:
     """Return the seconds of an update of a phase, measured in a few updates on random images."""
     phase = dataclasses.replace(phase, updates=2 * TRIAL_UPDATES, resamples=False)
-    images = Images(torch.randint(0, 256, (batch, *shape), dtype=torch.uint8))
+    images = StoredInputs(torch.randint(0, 256, (batch, *shape), dtype=torch.uint8))
     examples = Examples(images, torch.zeros(batch, dtype=torch.int64))
     stack = StackedAutoencoder(shape)
     prepared = prepare_phase(stack, spec, phase, examples, torch.device("cpu"), codes="memory")

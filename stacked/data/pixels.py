@@ -16,6 +16,26 @@ from stacked.util.errors import InputError
 Pixels: TypeAlias = "Tensor | NDArray[Any]"
 
 
+#: the most dimensions of data: volumes [N, C, D, H, W]
+MOST_DIMENSIONS = 5
+
+
+def stored(values: Pixels, refused: str) -> Tensor:
+    """Return examples [N, ...], a tensor or NumPy array of uint8 or of floats with 2 to 5 dimensions, as a tensor.
+
+    Raises InputError for other types and shapes, and for images of bytes whose channels are missing or last; `refused` is the
+    verb phrase of its message.
+    """
+    wanted = "uint8 or floats: vectors [N, D], signals [N, C, L], images [N, C, H, W] or volumes [N, C, D, H, W]"
+    found = as_tensor(values, refused, wanted)
+    hint = layout_hint(found.shape) if found.dtype == torch.uint8 and found.dim() in (3, 4) else ""
+    need(
+        (found.dtype == torch.uint8 or found.is_floating_point()) and 2 <= found.dim() <= MOST_DIMENSIONS and not hint,
+        f"data of {found.dtype} and shape {list(found.shape)} {refused}: give {wanted}{hint}",
+    )
+    return found
+
+
 def bytes_of(images: Pixels, refused: str, wanted: str = "uint8 [N, C, H, W]") -> Tensor:
     """Return images (tensor or NumPy array) as a uint8 tensor [N, C, H, W].
 

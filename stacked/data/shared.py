@@ -62,7 +62,7 @@ def shared(splits: Splits) -> Iterator[Place]:
 
     from stacked.runtime.free_memory import free_bytes
 
-    fields = [(split, name) for split in (splits.train, splits.valid, splits.test) for name in ("images", "labels")]
+    fields = [(split, name) for split in (splits.train, splits.valid, splits.test) for name in ("inputs", "labels")]
     blocks = (-(-getattr(split, name).nbytes // ALIGNED) for split, name in fields)
     *offsets, size = (ALIGNED * np.cumsum([0, *blocks])).tolist()
     free = free_bytes(torch.device("cpu"))

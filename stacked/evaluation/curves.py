@@ -15,7 +15,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.system_metrics import SystemMetrics
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.fit import TrainingMetrics
 from stacked.util.checks import need
 from stacked.util.serialization import from_dict
@@ -84,8 +84,8 @@ class Curves:
         self.full_depth = spec.stack.depth
         self.system_metrics = SystemMetrics()
         valid, train = splits.valid, splits.train
-        self.images = Images(valid.images, rows=spread(len(valid), self.config.images))
-        self.shown = valid.images[spread(len(valid), SHOWN)]
+        self.images = StoredInputs(valid.inputs, rows=spread(len(valid), self.config.images))
+        self.shown = valid.inputs[spread(len(valid), SHOWN)]
         probed = (train, valid) if splits.classes and self.config.probes else ()
         self.probed = [labelled(split, self.config.probe_images) for split in probed]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.util.chunks import chunks
 from stacked.util.errors import Diverged
 
@@ -32,9 +32,9 @@ def spread(n: int, most: int) -> Tensor:
     return torch.arange(n) if n <= most else (torch.arange(most) * n) // most
 
 
-def varies(images: Tensor | Images) -> bool:
+def varies(images: Tensor | StoredInputs) -> bool:
     """Whether images [N, ...] differ from each other."""
-    values, used = (images.images, images.rows) if isinstance(images, Images) else (images, None)
+    values, used = (images.values, images.rows) if isinstance(images, StoredInputs) else (images, None)
     rows = range(len(values)) if used is None else used.tolist()
     return any(not torch.equal(values[row], values[rows[0]]) for row in rows[1:])
 
@@ -74,14 +74,16 @@ def errors(squared: float, variance: float, values: int) -> Reconstruction:
 
 
 @own_settings()
-def reconstruction(stack: StackedAutoencoder, images: Tensor | Images, depth: int | None = None) -> Reconstruction:
+def reconstruction(
+    stack: StackedAutoencoder, images: Tensor | StoredInputs, depth: int | None = None
+) -> Reconstruction:
     """Return the errors of uint8 images [N, C, H, W] encoded to `depth` (None: the bottleneck) and decoded to pixels."""
-    read = Images.of(images, device_of(stack))
+    read = StoredInputs.of(images, device_of(stack))
     with evaluating(stack):
         return compared(read, lambda x: stack.reconstruct(x, depth), stack.widest(read.shape))
 
 
-def compared(read: Images, restore: Callable[[Tensor], Tensor], widest: int = 0) -> Reconstruction:
+def compared(read: StoredInputs, restore: Callable[[Tensor], Tensor], widest: int = 0) -> Reconstruction:
     """Return the errors of `restore` on images, chunk by chunk; widest: the most values of an intermediate result per image."""
     values = math.prod(read.shape)
     total = torch.zeros(values, dtype=torch.float64, device=read.device)
@@ -104,8 +106,10 @@ class Codes:
     most: the most values of a code (None: any number); larger maps are averaged over neighbouring positions.
     """
 
-    def __init__(self, stack: StackedAutoencoder, images: Tensor | Images, depth: int, most: int | None = None) -> None:
-        self.stack, self.read, self.depth, self.most = stack, Images.of(images, device_of(stack)), depth, most
+    def __init__(
+        self, stack: StackedAutoencoder, images: Tensor | StoredInputs, depth: int, most: int | None = None
+    ) -> None:
+        self.stack, self.read, self.depth, self.most = stack, StoredInputs.of(images, device_of(stack)), depth, most
 
     def __len__(self) -> int:
         return len(self.read)
@@ -143,15 +147,15 @@ def averaged(code: Tensor, most: int) -> Tensor:
 
 
 @own_settings()
-def codes(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Tensor:
+def codes(stack: StackedAutoencoder, images: Tensor | StoredInputs, depth: int) -> Tensor:
     """Return the codes [N, D] of uint8 images [N, C, H, W] at `depth` (0: pixels), flattened, on the CPU."""
     return Codes(stack, images, depth).all()
 
 
 @own_settings()
-def reconstructed(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Tensor:
+def reconstructed(stack: StackedAutoencoder, images: Tensor | StoredInputs, depth: int) -> Tensor:
     """Return the reconstructions of images [N, C, H, W] from `depth`, as uint8."""
-    read = Images.of(images, device_of(stack))
+    read = StoredInputs.of(images, device_of(stack))
     found = torch.empty(len(read), *read.shape, dtype=torch.uint8)
     with evaluating(stack):
         for index in chunks(len(read), stack.widest(read.shape)):

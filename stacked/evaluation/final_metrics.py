@@ -17,15 +17,15 @@ from stacked.evaluation.scores import accuracy
 from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.util.errors import Diverged
 
 
-def labelled(split: Split, most: int | None = None) -> tuple[Images, Tensor]:
+def labelled(split: Split, most: int | None = None) -> tuple[StoredInputs, Tensor]:
     """Return the labelled images of a split and their labels; at most `most`, evenly spread."""
     rows = (split.labels >= 0).nonzero().flatten()
     rows = rows if most is None else rows[spread(len(rows), most)]
-    return Images(split.images, rows=rows), split.labels[rows]
+    return StoredInputs(split.inputs, rows=rows), split.labels[rows]
 
 
 def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> None:
@@ -43,11 +43,11 @@ def measured(
     pixels and all other codes.
     """
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
-    selected = evaluate.reconstruction(stack, valid.images)
+    selected = evaluate.reconstruction(stack, valid.inputs)
     check_finite(selected, depth, "validation")
     found: dict[str, float] = {"valid_recon_mse": selected.mse}
     for k in each(range(1, depth + 1), "test error", "depths"):
-        errors = evaluate.reconstruction(stack, test.images, k)
+        errors = evaluate.reconstruction(stack, test.inputs, k)
         check_finite(errors, k, "test")
         found[f"recon_mse_depth{k}"] = errors.mse
         if k == depth:
@@ -56,7 +56,7 @@ def measured(
         return found
 
     tested, test_labels = labelled(test)
-    fitted = Images(train.images, rows=labels.probed)
+    fitted = StoredInputs(train.inputs, rows=labels.probed)
 
     def probed(name: str, k: int) -> dict[str, float]:
         train_codes, test_codes = (evaluate.Codes(stack, images, k, evaluate.PROBED) for images in (fitted, tested))

@@ -41,14 +41,14 @@ def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any
     These are test images and their reconstructions from each depth, uint8 [N, H, W, C]; the first stage's filters [F, C, k, k];
     and, if the bottleneck has two values, the codes [N, 2] of all test images with their labels [N].
     """
-    images = splits.test.images[spread(len(splits.test), SHOWN)]
+    images = splits.test.inputs[spread(len(splits.test), SHOWN)]
     found = {"originals": images.permute(0, 2, 3, 1).numpy()}
     for k in range(1, stack.depth + 1):
         found[f"depth{k}"] = evaluate.reconstructed(stack, images, k).permute(0, 2, 3, 1).numpy()
     if (first := filters(stack)) is not None:
         found["filters"] = first.detach().cpu().numpy()
     if torch.Size(stack.latent_shape).numel() == MAP:
-        found["codes"] = evaluate.codes(stack, splits.test.images, stack.depth).numpy().astype(np.float16)
+        found["codes"] = evaluate.codes(stack, splits.test.inputs, stack.depth).numpy().astype(np.float16)
         found["labels"] = splits.test.labels.numpy().astype(np.int16)
     return found
 

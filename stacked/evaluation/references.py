@@ -14,7 +14,7 @@ from torch import Tensor
 from stacked.evaluation.evaluate import Reconstruction, compared
 from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.settings import own_settings
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.util.checks import need
 from stacked.util.chunks import chunks
 
@@ -79,7 +79,7 @@ def as_rows(images: Tensor, dtype: torch.dtype = torch.float64) -> NDArray[Any]:
     )
     rows = rows.new_empty(len(images), images[:1].numel())
     for index in chunks(*rows.shape):
-        rows[index] = Images(images, dtype)(index).flatten(1)
+        rows[index] = StoredInputs(images, dtype)(index).flatten(1)
     return rows.numpy()
 
 
@@ -91,7 +91,9 @@ def pca_reference(train: Tensor, test: Tensor, components: int) -> Reconstructio
 
 def row_errors(images: Tensor, restore: Callable[[NDArray[Any]], NDArray[Any]]) -> Reconstruction:
     """Return the errors of `restore`, a function of float64 rows [n, C * H * W] in [0, 1], on uint8 images [N, C, H, W]."""
-    return compared(Images(images, torch.float64), lambda x: torch.from_numpy(restore(x.flatten(1).numpy())).view_as(x))
+    return compared(
+        StoredInputs(images, torch.float64), lambda x: torch.from_numpy(restore(x.flatten(1).numpy())).view_as(x)
+    )
 
 
 @own_settings()
@@ -101,4 +103,4 @@ def mean_reference(train: Tensor, test: Tensor) -> Reconstruction:
     for index in chunks(len(train), total.numel()):
         total += train[index].sum(0)  # sums of bytes are exact
     mean = total / (255 * len(train))
-    return compared(Images(test, torch.float64), lambda x: mean)
+    return compared(StoredInputs(test, torch.float64), lambda x: mean)

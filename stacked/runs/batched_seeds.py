@@ -57,7 +57,7 @@ def train_seeds(
     specs = [replace(spec, seed=seed) for seed in seeds]
     labels = [check(one, splits).labels for one in specs]
     torch_device, done = device_of(device), 0
-    stacks = [StackedAutoencoder(splits.image_shape) for _ in specs]
+    stacks = [StackedAutoencoder(splits.input_shape) for _ in specs]
     for phase in spec.phases(spec.updates_per_epoch(len(splits.train))):
         prepared = [
             prepare_phase(

@@ -32,8 +32,8 @@ class Checked:
 def check(spec: RunSpec, splits: Splits) -> Checked:
     """Return the empty stack and the label rows of a run; InputError if the data do not fit the spec."""
     check_splits(splits)
-    stack = fitting_stack(spec.stack, splits.image_shape)
-    name, side = spec.optimisation.loss_at(0), min(splits.image_shape[1:])
+    stack = fitting_stack(spec.stack, splits.input_shape)
+    name, side = spec.optimisation.loss_at(0), min(splits.input_shape[1:])
     need(
         side >= LOSSES[name].least_side,
         f"loss {name!r} needs images of at least {LOSSES[name].least_side} pixels a side, and these have {side}: use 'mse'",

@@ -18,7 +18,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_fine_tuning
 from stacked.spec import RunSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict
 
@@ -117,7 +117,7 @@ class SupervisedEnd:
 
     def trained(self, selected: Selected, name: str, rows: ClassifierRows) -> Trained:
         """Test a classifier, and return what its file says of its training."""
-        classes, shape = len(self.splits.classes), self.splits.image_shape
+        classes, shape = len(self.splits.classes), self.splits.input_shape
         _, cost = classifier_cost(self.spec.stack, self.spec.classification, shape, len(rows.train), classes)
         flop = selected.updates_made * cost.flops_per_update + selected.recalibrations * cost.flops_per_recalibration
         flop += cost.flops_once * len(self.spec.classification.lrs)
@@ -138,8 +138,8 @@ class SupervisedEnd:
         train, valid = self.splits.train, self.splits.valid
         tuning = FineTuning(
             self.stack,
-            (Images(train.images, rows=rows.train), train.labels[rows.train]),
-            (Images(valid.images, rows=rows.valid), valid.labels[rows.valid]),
+            (StoredInputs(train.inputs, rows=rows.train), train.labels[rows.train]),
+            (StoredInputs(valid.inputs, rows=rows.valid), valid.labels[rows.valid]),
             self.splits.classes,
             self.spec.classification,
             self.spec.seed,

@@ -31,7 +31,7 @@ from stacked.runtime.environment import device_of, environment
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.tracking.null_tracker import NullTracker
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.examples import examples_of
 from stacked.training.pretrain import train_phases
 from stacked.util.checks import need
@@ -105,7 +105,7 @@ def run(
     environment_tags = environment(torch_device)
     tracker.tags(environment_tags)
     for context, split in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
-        tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.image_shape, context=context)
+        tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.input_shape, context=context)
     tracker.text(to_json(spec), "spec.json")
 
     phases = spec.phases(spec.updates_per_epoch(len(splits.train)))
@@ -115,7 +115,7 @@ def run(
         check_room([(work, room.kept + room.temporary)], "the run", "free some space, or choose another folder")
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     saved = checkpoints.newest()
-    stack, state = StackedAutoencoder(splits.image_shape), State()
+    stack, state = StackedAutoencoder(splits.input_shape), State()
     if saved:
         depth = spec.stack.depth if saved.is_classifier else phase_of(saved, phases).depth
         grow(stack, spec, depth, torch_device)
@@ -175,8 +175,8 @@ def run(
     final = {f"final/{name}": value for name, value in found.items()}
     # step 0, so that MLflow shows a bar instead of a one-point line
     tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=0)
-    example_images = splits.valid.images[:2]
-    example = Images(example_images)(torch.arange(len(example_images)))
+    example_images = splits.valid.inputs[:2]
+    example = StoredInputs(example_images)(torch.arange(len(example_images)))
     tracker.model(stack.encoder, example, state.updates)
     for name, classifier in classifiers.items():
         mine = [metric for metric in final if metric.endswith(f"_{name}") and "/classifier_" in metric]

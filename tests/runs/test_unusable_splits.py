@@ -37,7 +37,7 @@ def labelled(name: str, label: int, every: bool = False) -> Split:
     part: Split = getattr(TOY, name)
     labels = torch.full_like(part.labels, label) if every else part.labels.clone()
     labels[3] = label
-    return Split(part.images, labels)
+    return Split(part.inputs, labels)
 
 
 def refused(splits: Splits) -> str:

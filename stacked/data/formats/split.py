@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stacked.data.formats.stratified import stratified
-from stacked.util.checks import layout_hint, need
+from stacked.util.checks import need
 from stacked.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,21 +25,26 @@ MOVED = 256
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images, uint8 [N, C, H, W], contiguous, 0..255, and their labels, int64 [N], -1 if unlabelled."""
+    """Examples [N, ...] and their labels, int64 [N], -1 if unlabelled.
 
-    images: Tensor
+    inputs: contiguous, of 2 to 5 dimensions: images and other maps of bytes as uint8, 0..255, or finite float32 of any range,
+    such as vectors [N, D], signals [N, C, L], images [N, C, H, W] or volumes [N, C, D, H, W].
+    """
+
+    inputs: Tensor
     labels: Tensor
 
     def __post_init__(self) -> None:
         import torch
 
-        images, labels = self.images, self.labels
-        if images.dtype != torch.uint8 or images.ndim != 4 or not images.is_contiguous():
-            raise TypeError(f"images must be contiguous uint8 [N, C, H, W], not {images.dtype} {tuple(images.shape)}")
-        if layout_hint(images.shape):
-            raise InputError(f"images of shape {list(images.shape)} are not [N, C, H, W]{layout_hint(images.shape)}")
-        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-            raise TypeError(f"labels must be int64 [{len(images)}], not {labels.dtype} {tuple(labels.shape)}")
+        from stacked.data.pixels import stored
+
+        inputs, labels = self.inputs, self.labels
+        if inputs.dtype not in (torch.uint8, torch.float32) or not inputs.is_contiguous():
+            raise TypeError(f"inputs must be contiguous uint8 or float32, not {inputs.dtype} {tuple(inputs.shape)}")
+        stored(inputs, "cannot be a split")
+        if labels.dtype != torch.int64 or labels.shape != inputs.shape[:1]:
+            raise TypeError(f"labels must be int64 [{len(inputs)}], not {labels.dtype} {tuple(labels.shape)}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,7 +55,7 @@ class Split:
 
         if torch.equal(indices, torch.arange(len(self))):
             return self
-        return Split(self.images[indices], self.labels[indices])
+        return Split(self.inputs[indices], self.labels[indices])
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +72,9 @@ class Splits:
     classes: tuple[str, ...]
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of every image."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of every example, such as (channels, height, width)."""
+        return tuple(self.train.inputs.shape[1:])
 
     def limited(self, limit: int) -> Splits:
         """Return the data with `limit` of the training images, balanced by class; a smaller limit is a subset of a larger one."""
@@ -87,8 +91,8 @@ class Splits:
         """The SHA-256 (hex) of the shapes, images and labels of all three splits."""
         digest = hashlib.sha256()
         for split in (self.train, self.valid, self.test):
-            digest.update(str(tuple(split.images.shape)).encode())
-            digest.update(split.images.numpy().data)
+            digest.update(str(tuple(split.inputs.shape)).encode())
+            digest.update(split.inputs.numpy().data)
             digest.update(split.labels.numpy().astype("<i8", copy=False).data)
         return digest.hexdigest()
 
@@ -99,10 +103,10 @@ def check_splits(splits: Splits) -> None:
     Each split needs at least one image, all of one shape, and labels from 0 to K-1, or -1 if unlabelled. If there are classes,
     each split needs at least one labelled image.
     """
-    shape, most = list(splits.image_shape), len(splits.classes) - 1
+    shape, most = list(splits.input_shape), len(splits.classes) - 1
     for name, part in (("training", splits.train), ("validation", splits.valid), ("test", splits.test)):
         need(len(part) > 0, f"{splits.name} has no {name} images: give at least one")
-        found = list(part.images.shape[1:])
+        found = list(part.inputs.shape[1:])
         need(found == shape, f"{name} images have the shape {found}, and training images {shape}: give one shape")
         low, high = int(part.labels.min()), int(part.labels.max())
         need(low >= -1, f"{name} images have a label {low}: give classes from 0, or -1 where there is no label")
@@ -120,10 +124,10 @@ def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
     there are too few examples.
     """
     rest, held = division(split.labels.numpy(), fraction)
-    move_to_end(split.images.numpy(), held)
+    move_to_end(split.inputs.numpy(), held)
     move_to_end(split.labels.numpy(), held)
     n = len(rest)
-    return Split(split.images[:n], split.labels[:n]), Split(split.images[n:], split.labels[n:])
+    return Split(split.inputs[:n], split.labels[:n]), Split(split.inputs[n:], split.labels[n:])
 
 
 def division(labels: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
