@@ -65,6 +65,13 @@ def scaled_images(images: Pixels, refused: str) -> Tensor:
     return found
 
 
+def as_numbers(values: Pixels, refused: str, wanted: str) -> Tensor:
+    """Return real numbers (tensor or NumPy array) as a tensor; InputError for other types."""
+    found = as_tensor(values, refused, wanted)
+    need(not found.is_complex(), f"data of {found.dtype} and shape {list(found.shape)} {refused}: give {wanted}")
+    return found
+
+
 def floats_of(images: Tensor, refused: str, most: float) -> Tensor:
     """Return the images of `scaled_images` as float32 on a scale of 0 to 1.
 
@@ -76,7 +83,9 @@ def floats_of(images: Tensor, refused: str, most: float) -> Tensor:
     found = images.float()
     need(
         bool(found.isfinite().all()),
-        f"images with values that are not finite {refused}: give uint8, or floats on a scale of 0 to 1, [N, C, H, W]",
+        f"images with values that are not finite {refused}: give uint8, or floats on a scale of 0 to 1, [N, C, H, W]"
+        if images.dim() == 4
+        else f"values that are not finite {refused}: fill them in, or leave out these examples",
     )
     farthest = float(found.abs().max()) if found.numel() else 0.0
     need(

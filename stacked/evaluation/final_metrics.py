@@ -31,7 +31,7 @@ def labelled(split: Split, most: int | None = None) -> tuple[StoredInputs, Tenso
 def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> None:
     """Raise Diverged if an error is not finite, because it would spoil means over seeds and ranks of arms."""
     if not math.isfinite(errors.mse):
-        raise Diverged(f"the {split} images' reconstruction from depth {depth} has an error of {errors.mse}")
+        raise Diverged(f"the {split} examples' reconstruction from depth {depth} has an error of {errors.mse}")
 
 
 def measured(
@@ -51,7 +51,7 @@ def measured(
         check_finite(errors, k, "test")
         found[f"recon_mse_depth{k}"] = errors.mse
         if k == depth:
-            found |= {f"recon_{name}": value for name, value in asdict(errors).items()}
+            found |= {f"recon_{name}": value for name, value in asdict(errors).items() if value is not None}
     if not splits.classes:
         return found
 

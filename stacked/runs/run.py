@@ -72,11 +72,20 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
     )
 
 
+def splits_of(spec: RunSpec, given: Any = None, target: str | None = None) -> data.Splits:
+    """Return splits as they are, other data as `Splits.of` divides and scales them, and without data those of the spec."""
+    if given is None or isinstance(given, data.Splits):
+        need(target is None, f"target {target!r} is a column of a DataFrame: give one, or leave target out")
+        return given or load(spec)
+    return data.Splits.of(given, target=target)
+
+
 @own_settings()
 def run(
     spec: RunSpec,
-    splits: data.Splits | None = None,
+    splits: Any = None,
     *,
+    target: str | None = None,
     arm: str | None = None,
     device: str = "cpu",
     codes: str = "auto",
@@ -87,7 +96,9 @@ def run(
 ) -> Result:
     """Train and evaluate a run as `spec` describes.
 
-    splits: the data (None: they are loaded). arm: recorded name (default: the policy). device: device to train on. codes:
+    splits: the data: `Splits`, or what `Splits.of` makes splits of with its defaults: an array or tensor [N, ...], a pair (X, y),
+    a pandas DataFrame, or a map-style torch Dataset (None: the data that the spec names are loaded). target: the column of a
+    DataFrame that holds the labels. arm: recorded name (default: the policy). device: device to train on. codes:
     "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
     trained encoder (see `load_encoder`) and the classifiers (see `load_classifier`); a run resumes from the checkpoints in it,
     and ends as if it had not been interrupted. tracker: where the run is logged (default: nowhere). checkpoint_every: updates
@@ -98,15 +109,24 @@ def run(
     or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
     """
     began = time.perf_counter()
-    splits = splits or load(spec)
+    splits = splits_of(spec, splits, target)
     checked = check(spec, splits)
     torch_device = device_of(device)
     tracker = tracker or NullTracker()
     environment_tags = environment(torch_device)
     tracker.tags(environment_tags)
     for context, split in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
-        tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.input_shape, context=context)
+        tracker.dataset(
+            splits.name,
+            splits.digest,
+            rows=len(split),
+            shape=splits.input_shape,
+            context=context,
+            dtype=str(split.inputs.dtype).removeprefix("torch."),
+        )
     tracker.text(to_json(spec), "spec.json")
+    if splits.scaling is not None:
+        tracker.text(to_json(splits.scaling), "scaling.json")
 
     phases = spec.phases(spec.updates_per_epoch(len(splits.train)))
     if work:
@@ -115,7 +135,7 @@ def run(
         check_room([(work, room.kept + room.temporary)], "the run", "free some space, or choose another folder")
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     saved = checkpoints.newest()
-    stack, state = StackedAutoencoder(splits.input_shape), State()
+    stack, state = StackedAutoencoder(splits.input_shape, scaling=splits.scaling), State()
     if saved:
         depth = spec.stack.depth if saved.is_classifier else phase_of(saved, phases).depth
         grow(stack, spec, depth, torch_device)
@@ -175,8 +195,8 @@ def run(
     final = {f"final/{name}": value for name, value in found.items()}
     # step 0, so that MLflow shows a bar instead of a one-point line
     tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=0)
-    example_images = splits.valid.inputs[:2]
-    example = StoredInputs(example_images)(torch.arange(len(example_images)))
+    first_two = splits.valid.inputs[:2]
+    example = StoredInputs(first_two)(torch.arange(len(first_two)))
     tracker.model(stack.encoder, example, state.updates)
     for name, classifier in classifiers.items():
         mine = [metric for metric in final if metric.endswith(f"_{name}") and "/classifier_" in metric]

@@ -1,4 +1,4 @@
-"""Splits in memory (uint8 images, int64 labels), and the choice of held-out examples."""
+"""Splits in memory (uint8 or floats, int64 labels), and the choice of held-out examples."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stacked.data.formats.stratified import stratified
+from stacked.data.scaling import Scaling
 from stacked.util.checks import need
 from stacked.util.errors import InputError
+from stacked.util.serialization import to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -62,7 +66,9 @@ class Split:
 class Splits:
     """A dataset ready for use; `valid` is a held-out part of the official training set, for selection.
 
-    classes: the names of the labels 0..K-1; empty if there are no labels.
+    classes: the names of the labels 0..K-1; empty if there are no labels. scaling: how floats were scaled from the units of the
+    data (bytes: None; floats without one: they are in the units of the data). columns: names of the columns of a table (empty:
+    none are known). `Splits.of` makes splits of arrays, tables and datasets.
     """
 
     name: str
@@ -70,6 +76,52 @@ class Splits:
     valid: Split
     test: Split
     classes: tuple[str, ...]
+    scaling: Scaling | None = None
+    columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        import torch
+
+        is_bytes = self.train.inputs.dtype == torch.uint8
+        need(not is_bytes or self.scaling is None, "bytes (uint8) have no scaling, which is for floats: leave it out")
+        if not is_bytes and self.scaling is None:
+            object.__setattr__(self, "scaling", Scaling())
+        if self.scaling is not None:
+            self.scaling.check(self.input_shape)
+
+    @classmethod
+    def of(
+        cls,
+        X: Any,  # noqa: N803
+        y: Any = None,
+        *,
+        valid: Any = 1 / 12,
+        test: Any = 1 / 6,
+        target: str | None = None,
+        classes: Sequence[str] | None = None,
+        scale: str | None = None,
+        name: str = "arrays",
+    ) -> Splits:
+        """Return the splits of data in memory, copied, in the shape and the units that they have.
+
+        X: vectors [N, D], signals [N, C, L], images [N, C, H, W] or volumes [N, C, D, H, W], uint8 or any real numbers, as a
+        NumPy array, a tensor, nested lists, a pandas DataFrame (a row is an example), or a map-style torch Dataset with items x
+        or (x, y); or a pair of any of them with its labels, (X, y).
+        y: labels [N]: integers or text; an integer of -1, None or NaN marks an example without a label. None: no labels.
+        target: the column of a DataFrame that holds the labels.
+        classes: names of the classes 0..K-1 (None: the distinct labels, sorted).
+        valid, test: a fraction of X that is held out, stratified by class and always the same; or own data, given as X is. The
+        test part is held out first.
+        scale: for floats: "standard" (to a mean of 0 and a standard deviation of 1), "minmax" (to 0..1) or "none", by column or
+        channel, fitted on the training rows; None: "none" for maps and volumes in [0, 1], "standard" for all others. Bytes
+        (uint8) are read as 0..1.
+
+        Raises InputError, in one sentence, for what cannot be trained on: text, NaN or infinite values, constant columns that are
+        to be scaled, examples of different shapes, no examples, labels of another number, a single class.
+        """
+        from stacked.data.splitting import splits_of
+
+        return splits_of(X, y, valid, test, target, classes, scale, name)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -88,8 +140,10 @@ class Splits:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 (hex) of the shapes, images and labels of all three splits."""
+        """The SHA-256 (hex) of the shapes, inputs and labels of all three splits; of floats, of their scaling too."""
         digest = hashlib.sha256()
+        if self.scaling is not None:
+            digest.update(f"{self.train.inputs.dtype} {to_json(self.scaling)}".encode())
         for split in (self.train, self.valid, self.test):
             digest.update(str(tuple(split.inputs.shape)).encode())
             digest.update(split.inputs.numpy().data)
@@ -100,27 +154,35 @@ class Splits:
 def check_splits(splits: Splits) -> None:
     """Raise InputError unless a run can be trained, selected and tested on these splits.
 
-    Each split needs at least one image, all of one shape, and labels from 0 to K-1, or -1 if unlabelled. If there are classes,
-    each split needs at least one labelled image.
+    Each split needs at least one example, all of one shape and type, and labels from 0 to K-1, or -1 if unlabelled. If there are
+    classes, each split needs at least one labelled example. Floats must be finite.
     """
-    shape, most = list(splits.input_shape), len(splits.classes) - 1
+    shape, most, dtype = list(splits.input_shape), len(splits.classes) - 1, splits.train.inputs.dtype
     for name, part in (("training", splits.train), ("validation", splits.valid), ("test", splits.test)):
-        need(len(part) > 0, f"{splits.name} has no {name} images: give at least one")
+        need(len(part) > 0, f"{splits.name} has no {name} examples: give at least one")
         found = list(part.inputs.shape[1:])
-        need(found == shape, f"{name} images have the shape {found}, and training images {shape}: give one shape")
+        need(found == shape, f"{name} examples have the shape {found}, and training examples {shape}: give one shape")
+        need(
+            part.inputs.dtype == dtype,
+            f"{name} examples are {part.inputs.dtype}, and training examples {dtype}: give one type",
+        )
+        need(
+            not dtype.is_floating_point or bool(part.inputs.isfinite().all()),
+            f"{name} examples have values that are not finite: leave them out or fill them in",
+        )
         low, high = int(part.labels.min()), int(part.labels.max())
-        need(low >= -1, f"{name} images have a label {low}: give classes from 0, or -1 where there is no label")
+        need(low >= -1, f"{name} examples have a label {low}: give classes from 0, or -1 where there is no label")
         if splits.classes:
             allowed = f"from 0 to {most}, for {most + 1} classes"
-            need(high <= most, f"{name} images have a label {high}: give labels {allowed}")
-            need(high >= 0, f"none of the {len(part):,} {name} images has a label: give labels {allowed}")
+            need(high <= most, f"{name} examples have a label {high}: give labels {allowed}")
+            need(high >= 0, f"none of the {len(part):,} {name} examples has a label: give labels {allowed}")
 
 
 def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
     """Divide into (rest, held), where held is a fixed fraction of the labelled examples, stratified by class.
 
     The held-out part has at least as many examples as there are classes; without labels it is a plain random sample. Both parts
-    keep the order of `split` and share its memory, in which the images are rearranged to avoid a copy. Raises InputError if
+    keep the order of `split` and share its memory, in which the examples are rearranged to avoid a copy. Raises InputError if
     there are too few examples.
     """
     rest, held = division(split.labels.numpy(), fraction)
@@ -156,7 +218,7 @@ def _chosen(labels: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
     if not len(labels) or counts.min() < 2 or len(labels) - held < len(present):
         rarest = f" ({counts.min()} in the rarest of {len(present)} classes)" if len(present) > 1 else ""
         raise InputError(
-            f"{len(labels)} images{rarest} are too few to hold out {fraction:.3g} of them and have every "
-            "class on both sides: add images or hold out another part"
+            f"{len(labels)} examples{rarest} are too few to hold out {fraction:.3g} of them and have every "
+            "class on both sides: add examples or hold out another part"
         )
     return stratified(labels, held, SPLIT_SEED)
