@@ -27,7 +27,7 @@ MAP = 2
 
 
 def shown_of(inputs: Tensor) -> Tensor:
-    """Return the examples that a `grid` shows of inputs [N, ...], evenly spread; of a table, those that its errors are means of."""
+    """Return the examples that a `grid` shows of inputs [N, ...], evenly spread; of a table, those that errors are means of."""
     return inputs[spread(len(inputs), ROWS if inputs.dim() == 2 else SHOWN)]
 
 

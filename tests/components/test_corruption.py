@@ -108,7 +108,7 @@ def test_blocks_are_whole_shared_by_the_channels_and_cut_at_the_edge(patch: int)
 
 
 def test_blocks_are_of_maps() -> None:
-    with pytest.raises(InputError, match=r"needs maps \[B, C, H, W\], not values of shape \(4, 9\): use 'masking'"):
+    with pytest.raises(InputError, match=r"needs maps \[B, C, ...\], not values of shape \(4, 9\): use 'masking'"):
         block_masking(torch.rand(4, 9), 0.5, generator(0, "b"), 3)
 
 

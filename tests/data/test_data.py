@@ -291,8 +291,8 @@ def test_valid_may_be_another_part() -> None:
         ),
         (
             {"valid": 0.999},
-            "1497 images (145 in the rarest of 10 classes) are too few to hold out 0.999 of them and have "
-            "every class on both sides: add images or hold out another part",
+            "1497 examples (145 in the rarest of 10 classes) are too few to hold out 0.999 of them and have "
+            "every class on both sides: add examples or hold out another part",
         ),
         ({"image_size": 0}, "image_size=0 is not a size in pixels: give 1 or more"),
         ({"grey": True}, "grey does not apply to 'digits', whose number of channels is fixed: leave it out"),

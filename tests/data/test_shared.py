@@ -74,7 +74,7 @@ def test_a_split_without_images_can_be_shared() -> None:
 def test_too_little_memory_is_told_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_memory, "free_bytes", lambda device: 1000)
     with (
-        pytest.raises(InputError, match=r"^the images take 0\.0 GiB, and 0\.0 are free .*: give --jobs 1"),
+        pytest.raises(InputError, match=r"^the examples take 0\.0 GiB, and 0\.0 are free .*: give --jobs 1"),
         shared(toy_splits(8)),
     ):
         pass

@@ -83,7 +83,7 @@ def test_other_norms_take_one_image(norm: str) -> None:
 
 def test_images_and_labels_may_be_too_few() -> None:
     given = spec(DEEP, batch_size=64)
-    with pytest.raises(InputError, match="give 2 training images or more, or use another norm"):
+    with pytest.raises(InputError, match="give 2 training examples or more, or use another norm"):
         check(given, few(1))
     with pytest.raises(InputError, match="give 2 images or more, or use another norm"):
         pretrain(given, StoredInputs(TOY.train.inputs[:1]), TOY.input_shape)

@@ -297,7 +297,7 @@ def test_a_stack_that_restores_no_numbers_ends_the_run(splits: Splits, monkeypat
             given[0].stages[0].decoder[0].bias.fill_(float("nan"))
 
     monkeypatch.setattr(stacked.runs.run, "train_phases", broken)
-    with pytest.raises(Diverged, match="the validation images' reconstruction from depth 2 has an error of nan"):
+    with pytest.raises(Diverged, match="the validation examples' reconstruction from depth 2 has an error of nan"):
         run(SPEC, splits)
     monkeypatch.undo()
     gap = Curves(SPEC, splits, State(), NullTracker()).measure(spoiled(splits), True)
