@@ -69,7 +69,12 @@ def values(labels: Any, count: int) -> NDArray[np.object_]:
     if hasattr(labels, "detach"):  # a tensor
         labels = labels.detach().cpu().numpy()
     is_pandas = type(labels).__module__.partition(".")[0] == "pandas"
-    array = pd.Series(labels).astype(object).to_numpy() if is_pandas and np.ndim(labels) == 1 else np.asarray(labels)
+    if is_pandas and np.ndim(labels) == 1:
+        array = pd.Series(labels).astype(object).to_numpy()
+    elif isinstance(labels, list | tuple):  # as objects, because NumPy would turn numbers beside text into text
+        array = np.asarray([label.item() if hasattr(label, "item") else label for label in labels], object)
+    else:
+        array = np.asarray(labels)
     need(
         array.ndim == 1,
         f"y has the shape {list(array.shape)}: give one label for each example, [N]"

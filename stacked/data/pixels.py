@@ -28,7 +28,9 @@ def stored(values: Pixels, refused: str) -> Tensor:
     """
     wanted = "uint8 or floats: vectors [N, D], signals [N, C, L], images [N, C, H, W] or volumes [N, C, D, H, W]"
     found = as_tensor(values, refused, wanted)
-    hint = layout_hint(found.shape) if found.dtype == torch.uint8 and found.dim() in (3, 4) else ""
+    # three axes of which two are long are images without channels, and not signals
+    seem_images = found.dtype == torch.uint8 and (found.dim() == 4 or (found.dim() == 3 and min(found.shape[1:]) > 4))
+    hint = layout_hint(found.shape) if seem_images else ""
     need(
         (found.dtype == torch.uint8 or found.is_floating_point()) and 2 <= found.dim() <= MOST_DIMENSIONS and not hint,
         f"data of {found.dtype} and shape {list(found.shape)} {refused}: give {wanted}{hint}",

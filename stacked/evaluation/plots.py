@@ -63,7 +63,7 @@ def bars(error: NDArray[Any], names: Sequence[str], units: str) -> NDArray[np.ui
     axes = figure.subplots()
     axes.barh(np.arange(len(shown)), error[shown], color=RESTORED)
     axes.set_yticks(np.arange(len(shown)), labels, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_ylabel("column")
     axes.set_xlabel(f"mean squared error of the reconstruction{units}")
     if len(shown) < len(error):

@@ -97,7 +97,7 @@ class Encoder(Half):
     @torch.no_grad()
     def through(self, module: nn.Module, images: Pixels, cannot: str) -> Tensor:
         """Return the outputs [N, ...] of a module that begins with this encoder; arguments and errors as in `encode`."""
-        found = self._data(images, cannot)
+        found = self.tensor_of(images, cannot)
         weight = next(self.parameters(), torch.zeros(0))
         self._check(torch.empty(found.shape, device="meta"))
         values = max(map(math.prod, shapes(self._stages, tuple(found.shape[1:]))))
@@ -105,21 +105,21 @@ class Encoder(Half):
         module.eval()
         try:
             for index in chunks(len(found), values, BATCH):
-                part = self._floats(found[index], cannot)
+                part = self.floats_of(found[index], cannot)
                 outputs.append(module(part.to(weight.device, weight.dtype)).cpu())
         finally:
             module.train(was_training)
         return torch.cat(outputs) if outputs else torch.zeros(0)
 
-    def _data(self, values: Pixels, cannot: str) -> Tensor:
-        """Return values as a tensor; InputError for another type or number of dimensions."""
+    def tensor_of(self, values: Pixels, cannot: str) -> Tensor:
+        """Return data of the encoder's kind as a tensor, in their own units; InputError for another type."""
         if self.scaling is None and len(self.input_shape) == 3:
             return scaled_images(values, cannot)
         shape = f"[N, {', '.join(map(str, self.input_shape))}]"
         return as_numbers(values, cannot, f"numbers of shape {shape}, in the units of the training data")
 
-    def _floats(self, values: Tensor, cannot: str) -> Tensor:
-        """Return values as the stages read them; InputError for values that are not finite or on another scale."""
+    def floats_of(self, values: Tensor, cannot: str) -> Tensor:
+        """Return the data of `tensor_of` as the stages read them; InputError for values not finite or on another scale."""
         if self.scaling is None:
             return floats_of(values, cannot, MOST if len(self.input_shape) == 3 else math.inf)
         need(

@@ -85,8 +85,8 @@ def test_images_that_cannot_be_drawn_are_said() -> None:
     stack = build(StackSpec.of("conv", 4), (1, 12, 12))
     for images, says in (
         (torch.zeros(2, 1, 12, 10), "cannot be drawn: give [n, C, H, W] of [1, 12, 12]"),
-        (torch.zeros(0, 1, 12, 12), "0 images cannot be drawn: give 1 to 32"),
-        (torch.zeros(33, 1, 12, 12), "33 images cannot be drawn: give 1 to 32"),
+        (torch.zeros(0, 1, 12, 12), "0 examples cannot be drawn: give 1 to 32"),
+        (torch.zeros(33, 1, 12, 12), "33 examples cannot be drawn: give 1 to 32"),
         (torch.full((2, 1, 12, 12), 255.0), "are not on a scale of 0 to 1"),
         (torch.zeros(12, 12), "cannot be drawn: give uint8, or floats"),
     ):
