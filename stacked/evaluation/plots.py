@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 SIGNALS, CHANNELS, BARS = 6, 3, 40
 #: colours of the input and of its reconstruction
 INPUT, RESTORED = "#595959", "#D55E00"
+#: the most letters of a column's name
+LONGEST = 30
 #: pixels of an inch, and height and width in pixels of the small picture of one example
 DPI, TILE = 96, (64, 96)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty white figure of this size, in pixels, that needs no display."""
+def new_figure(width: float, height: float, left: float = 0.0, bottom: float = 0.0, right: float = 0.0) -> Figure:
+    """Return an empty white figure of this size and these margins, in pixels, that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - right / height, hspace=0.15)
     FigureCanvasAgg(figure)
     return figure
 
@@ -37,18 +40,26 @@ def picture_of(figure: Figure) -> NDArray[np.uint8]:
 
 
 def lines(originals: NDArray[Any], restored: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a picture [H, W, 3] of signals [n, C, L] and their reconstructions over each other, in the units of the data."""
-    count, channels = min(SIGNALS, len(originals)), min(CHANNELS, originals.shape[1])
-    figure = new_figure(260 * count, 60 + 130 * channels)
-    grid = figure.subplots(channels, count, squeeze=False, sharex=True, sharey="row")
-    for row, axes_of_row in enumerate(grid):
-        for column, axes in enumerate(axes_of_row):
-            axes.plot(originals[column, row], color=INPUT, linewidth=1, label="input")
-            axes.plot(restored[column, row], color=RESTORED, linewidth=1, label="reconstruction")
-        axes_of_row[0].set_ylabel(f"channel {row}" if originals.shape[1] > 1 else "value")
-    for axes in grid[-1]:
-        axes.set_xlabel("position")
-    grid[0][0].legend(fontsize=8, frameon=False)
+    """Return a picture [H, W, 3] of signals [n, C, L] beside each other, with their reconstructions over them.
+
+    A row is a channel, in the units of the data. There is one pair of axes for a row and not for each signal, because axes take
+    most of the time.
+    """
+    from matplotlib.collections import LineCollection
+
+    count, channels, length = min(SIGNALS, len(originals)), min(CHANNELS, originals.shape[1]), originals.shape[2]
+    figure = new_figure(200 * count + 90, 130 * channels + 60, left=70, bottom=50, right=20)
+    rows = figure.subplots(channels, 1, squeeze=False, sharex=True)[:, 0]
+    starts = np.arange(count) * 1.15 * length
+    for channel, axes in enumerate(rows):
+        for values, colour, label in ((originals, INPUT, "input"), (restored, RESTORED, "reconstruction")):
+            drawn = [np.column_stack([x + np.arange(length), values[k, channel]]) for k, x in enumerate(starts)]
+            axes.add_collection(LineCollection(drawn, colors=colour, linewidths=1, label=label))
+        axes.autoscale_view()
+        axes.set_ylabel(f"channel {channel}" if originals.shape[1] > 1 else "value")
+    rows[0].legend(fontsize=8, loc="upper right")
+    rows[-1].set_xticks([x + place for x in starts for place in (0, length - 1)], ["0", str(length - 1)] * count)
+    rows[-1].set_xlabel(f"position in each of {count} signals")
     return picture_of(figure)
 
 
@@ -58,11 +69,12 @@ def bars(error: NDArray[Any], names: Sequence[str], units: str) -> NDArray[np.ui
     names: of the columns (empty: their numbers). units: of the error, for the axis.
     """
     shown = np.sort(np.argsort(-error, kind="stable")[:BARS])
-    labels = [names[k] if names else str(k) for k in shown.tolist()]
-    figure = new_figure(640, 80 + 18 * len(shown))
+    labels = [names[k][:LONGEST] if names else str(k) for k in shown.tolist()]
+    longest = max(map(len, labels))
+    figure = new_figure(640, 80 + 18 * len(shown), left=60 + 7 * longest, bottom=50, right=30)
     axes = figure.subplots()
     axes.barh(np.arange(len(shown)), error[shown], color=RESTORED)
-    axes.set_yticks(np.arange(len(shown)), labels, fontsize=8)
+    axes.set_yticks(np.arange(len(shown)), labels, fontsize=8, parse_math=False)  # names may contain "$"
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_ylabel("column")
     axes.set_xlabel(f"mean squared error of the reconstruction{units}")
@@ -80,7 +92,6 @@ def tiles(originals: NDArray[Any], restored: NDArray[Any] | None = None) -> NDAr
 
     (height, width), count = TILE, len(originals)
     figure = new_figure(width * count, height)
-    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for values, colour in ((originals, INPUT), (restored, RESTORED)):

@@ -178,7 +178,7 @@ class Reconstructing(nn.Module):
 
     def __init__(self, stack: StackedAutoencoder, depth: int | None) -> None:
         super().__init__()
-        self.stack, self.depth = stack, depth
+        self.stack, self.depth, self.training = stack, depth, stack.training
 
     def forward(self, x: Tensor) -> Tensor:
         return self.stack.reconstruct(x, self.depth)
