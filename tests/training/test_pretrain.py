@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import stacked.training.pretrain as pretraining
 from stacked import InputError, RunSpec, StackSpec, data
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
@@ -114,3 +115,49 @@ def test_images_of_another_shape_are_refused(inputs: StoredInputs, shape: tuple[
 def test_what_needs_more_than_images_is_refused(given: RunSpec, says: str, digits: data.Splits) -> None:
     with pytest.raises(InputError, match=says):
         pretrain(given, StoredInputs(digits.train.inputs), digits.input_shape)
+
+
+class Halves:
+    """Inputs of a user's own, on the CPU."""
+
+    def __call__(self, index: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(index), 6), 0.5)
+
+    def __len__(self) -> int:
+        return 8
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.zeros(8, 6),
+        np.zeros((8, 6), np.float32),
+        torch.zeros(8, 1, 2, 3, dtype=torch.uint8),
+        StoredInputs(torch.zeros(9, 6), rows=torch.arange(8)),
+        Halves(),
+    ],
+    ids=["tensor", "array", "bytes", "stored", "own"],
+)
+def test_batches_are_read_on_the_device_that_trains(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever device the examples are on."""
+    found = []
+
+    def stand_in(stack: Any, spec: Any, phases: Any, examples: Any, device: torch.device, hooks: Any) -> None:
+        found.append((examples(phases[0])[0].images(torch.arange(4)), device))
+
+    monkeypatch.setattr(pretraining, "device_of", lambda name: torch.device("meta"))
+    monkeypatch.setattr(pretraining, "train_phases", stand_in)
+    dense = RunSpec(policy="joint", stack=StackSpec.of("dense", 3), budget=Budget(None, 3, "updates"))
+    pretraining.pretrain(dense, given, device="cuda")
+    ((batch, device),) = found
+    assert batch.device == device == torch.device("meta")
+    assert batch.dtype == torch.float32
+    assert len(batch) == 4
+
+
+def test_arrays_are_trained_on_without_their_shape() -> None:
+    rows = torch.rand(40, 6)
+    dense = RunSpec(policy="joint", stack=StackSpec.of("dense", 3), budget=Budget(None, 3, "updates"))
+    one, other = pretrain(dense, rows), pretrain(dense, StoredInputs(rows), (6,))
+    assert one.input_shape == (6,)
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
