@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stacked.apps.supervised_estimators import StackedAutoencoderClassifier as StackedAutoencoderClassifier
     from stacked.apps.supervised_estimators import StackedAutoencoderRegressor as StackedAutoencoderRegressor
     from stacked.cost.forecast import estimate_cost as estimate_cost
+    from stacked.data import Splits as Splits
     from stacked.model.classifier import Classifier as Classifier
     from stacked.model.classifier import load_classifier as load_classifier
     from stacked.model.encoder import load_encoder as load_encoder
@@ -49,6 +50,7 @@ _HOME = {
     "InputError": "stacked.util.errors",
     "Optimisation": "stacked.spec",
     "RunSpec": "stacked.spec",
+    "Splits": "stacked.data",
     "StackSpec": "stacked.spec",
     "StackedAutoencoder": "stacked.model.stack",
     "StackedAutoencoderClassifier": "stacked.apps.supervised_estimators",
@@ -78,6 +80,7 @@ __all__ = [
     "InputError",
     "Optimisation",
     "RunSpec",
+    "Splits",
     "StackSpec",
     "StackedAutoencoder",
     "StackedAutoencoderClassifier",
