@@ -89,7 +89,7 @@ def values(labels: Any, count: int) -> NDArray[np.object_]:
     need(
         not floats,
         f"y has floats, such as {floats[0] if floats else 0:g}, which are numbers to predict and not classes: give classes as "
-        "integers or text (a column of integers with gaps as pandas' Int64); to predict numbers, use StackedAutoencoderRegressor",
+        "integers or text (a column of integers with gaps as pandas' Int64)",
     )
     odd = next((label for label in kept if not isinstance(label, int | np.integer | str)), None)
     need(odd is None, f"y has a label {odd!r} of type {type(odd).__name__}: give classes as integers or text")

@@ -48,7 +48,8 @@ class Reader:
             torch.from_numpy(np.memmap(self.file, dtype, "c", offset, shape))
             for offset, shape, dtype in self.place.arrays
         ]
-        train, valid, test = (Split(*found[k : k + 2]) for k in range(0, len(found), 2))
+        each = len(found) // 3  # inputs and labels, and targets if there are any
+        train, valid, test = (Split(*found[k : k + each]) for k in range(0, len(found), each))
         place = self.place
         return Splits(place.name, train, valid, test, place.classes, place.scaling, place.columns)
 
@@ -66,7 +67,8 @@ def shared(splits: Splits) -> Iterator[Place]:
 
     from stacked.runtime.free_memory import free_bytes
 
-    fields = [(split, name) for split in (splits.train, splits.valid, splits.test) for name in ("inputs", "labels")]
+    names = ("inputs", "labels", *(("targets",) if splits.train.targets is not None else ()))
+    fields = [(split, name) for split in (splits.train, splits.valid, splits.test) for name in names]
     blocks = (-(-getattr(split, name).nbytes // ALIGNED) for split, name in fields)
     *offsets, size = (ALIGNED * np.cumsum([0, *blocks])).tolist()
     free = free_bytes(torch.device("cpu"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from stacked.data.classes import class_labels
 from stacked.data.examples import Given, read
 from stacked.data.formats.split import Split, Splits, check_splits, division
 from stacked.data.scaling import Scaling
+from stacked.data.targets import are_targets, target_values
 from stacked.util.checks import finite, need
 from stacked.util.chunks import chunks
 
@@ -38,37 +40,75 @@ def splits_of(
         else:
             given.append(part(held, None, target, what))
             check_alike(given[0], given[-1], what)
-    labels, names = class_labels([each.labels for each in given], [len(each) for each in given], classes)
-    pieces = [(each.values, coded) for each, coded in zip(given, labels, strict=True)]
+    pieces, names = labelled(given, classes)
     train, held_out = pieces.pop(0), []
     for held in (test, valid):
         if finite(held):
-            rest, rows = division(train[1], held)
-            held_out.append((train[0][rows], train[1][rows]))
-            train = train[0][rest], train[1][rest]
+            rest, rows = division(train.marks, held)
+            held_out.append(train.take(rows))
+            train = train.take(rest)
         else:
             held_out.append(pieces.pop(0))
-    different = len(np.unique(train[1][train[1] >= 0]))
+    different = len(np.unique(train.labels[train.labels >= 0]))
     need(
         not names or different > 1,
         f"the training examples have labels of {different} of {len(names)} classes, and two are needed: give examples of more "
         "classes, or leave y out",
     )
     scaling = None
-    if train[0].dtype != np.uint8:
-        scaling = Scaling.fit(scale or default_scale(train[0]), train[0], given[0].columns)
+    if train.values.dtype != np.uint8:
+        scaling = Scaling.fit(scale or default_scale(train.values), train.values, given[0].columns)
     else:
         need(
             scale in (None, "none"),
             f"scale {scale!r} is for floats, and these are bytes (uint8), which are read as 0 to 1: leave it out, or give floats",
         )
-    varies = any(not np.array_equal(row, train[0][0]) for row in train[0][1:])
+    varies = any(not np.array_equal(row, train.values[0]) for row in train.values[1:])
     need(varies, "all training examples are equal: give examples that differ")
-    parts = (Split(as_read(rows, scaling), torch.from_numpy(coded)) for rows, coded in (train, *held_out))
-    train_split, test_split, valid_split = parts
+    train_split, test_split, valid_split = (
+        Split(
+            as_read(each.values, scaling),
+            torch.from_numpy(each.labels),
+            None if each.targets is None else torch.from_numpy(each.targets),
+        )
+        for each in (train, *held_out)
+    )
     splits = Splits(name, train_split, valid_split, test_split, names, scaling, given[0].columns)
     check_splits(splits)
     return splits
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Examples in the units of the data, with the numbers of their classes [N] and their targets [N, K] (None: none)."""
+
+    values: NDArray[Any]
+    labels: NDArray[np.int64]
+    targets: NDArray[np.float64] | None
+
+    @property
+    def marks(self) -> NDArray[np.int64]:
+        """What is stratified by: the classes, or whether an example has targets."""
+        return self.labels if self.targets is None else -np.isnan(self.targets).any(1).astype(np.int64)
+
+    def take(self, rows: NDArray[np.int64]) -> Part:
+        """Return the examples at these rows."""
+        return Part(self.values[rows], self.labels[rows], None if self.targets is None else self.targets[rows])
+
+
+def labelled(given: Sequence[Given], classes: Sequence[str] | None) -> tuple[list[Part], tuple[str, ...]]:
+    """Return the parts of the data with their classes or targets, and the names of the classes."""
+    labels, counts = [each.labels for each in given], [len(each) for each in given]
+    if not are_targets(labels):
+        coded, names = class_labels(labels, counts, classes)
+        return [Part(each.values, mine, None) for each, mine in zip(given, coded, strict=True)], names
+    need(
+        classes is None,
+        "y has floats, which are numbers to predict, and classes are named: give classes as integers or text",
+    )
+    what = ["X", *("the held-out data" for _ in given[1:])]
+    targets = [target_values(*each) for each in zip(labels, counts, what, strict=True)]
+    return [Part(each.values, np.full(len(each), -1), mine) for each, mine in zip(given, targets, strict=True)], ()
 
 
 def part(X: Any, y: Any, target: str | None, what: str) -> Given:  # noqa: N803

@@ -13,8 +13,9 @@ from stacked.evaluation import evaluate
 from stacked.evaluation.evaluate import spread
 from stacked.evaluation.label_rows import LabelRows
 from stacked.evaluation.probes import probe
-from stacked.evaluation.scores import accuracy
+from stacked.evaluation.scores import accuracy, outputs_of, r2
 from stacked.model.classifier import Classifier
+from stacked.model.regressor import Regressor
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
 from stacked.training.codes import StoredInputs
@@ -71,6 +72,15 @@ def measured(
         found |= {f"{name}_{what}": value for what, value in probed(name, depth).items()}
 
     return found
+
+
+def tested_regressor(regressor: Regressor, splits: Splits) -> tuple[float, float]:
+    """Return R² and the mean squared error, in squared units of the targets, of a regressor on test examples with targets."""
+    rows, targets = (splits.test.marks == 0).nonzero().flatten(), splits.test.targets
+    assert targets is not None
+    data, wanted = StoredInputs(splits.test.inputs, rows=rows), targets[rows]
+    squared = (regressor.in_units(outputs_of(regressor, data)) - wanted).square().mean().item()
+    return r2(regressor, data, wanted), squared
 
 
 def tested_accuracy(classifier: Classifier, splits: Splits) -> float:

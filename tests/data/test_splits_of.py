@@ -162,6 +162,26 @@ def test_labels_are_numbered_by_name_or_value_and_may_be_missing() -> None:
     assert Splits.of(X, Y > 1).classes == ("0", "1")
 
 
+def test_floats_are_numbers_to_predict() -> None:
+    targets = np.where(np.arange(N) % 3, X[:, 0], np.nan)
+    splits = Splits.of(X, targets)
+    assert splits.classes == ()
+    assert splits.outputs == 1
+    assert splits.scaling is not None
+    for part in (splits.train, splits.valid, splits.test):
+        assert part.targets is not None
+        known = ~part.targets[:, 0].isnan()
+        assert torch.equal(part.marks, known.long() - 1)
+        values = splits.scaling.in_units(part.inputs)[known, 0]
+        torch.testing.assert_close(values, part.targets[known, 0], rtol=1e-6, atol=1e-6)
+    assert (splits.test.marks == 0).all()  # of the examples with targets alone
+    assert splits.digest != Splits.of(X).digest != Splits.of(X, targets + 1).digest
+    for same in (torch.from_numpy(targets), pd.Series(targets), list(targets), targets[:, None]):
+        assert Splits.of(X, same).digest == splits.digest
+    assert Splits.of(FRAME, target="age").outputs == 1
+    assert Splits.of(X, X[:, :3]).outputs == 3
+
+
 def spoiled(value: float) -> np.ndarray:
     """X with a value at row 7, column 2."""
     values = X.copy()
@@ -240,8 +260,12 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "one class": (lambda: Splits.of(X, 0 * Y), "y has one class, 0, and two are needed"),
     "one class beside -1": (lambda: Splits.of(X, np.where(Y, 1, -1)), "y has one class, 1, and two are needed"),
     "one-hot": (
-        lambda: Splits.of(X, np.eye(3)[Y]),
+        lambda: Splits.of(X, np.eye(3, dtype=int)[Y]),
         "y has the shape [60, 3]: give one label for each example, [N]; of rows",
+    ),
+    "one-hot floats": (
+        lambda: Splits.of(X, np.eye(3)[Y]),
+        "y of X has rows with a 1 at the class, which are no numbers to",
     ),
     "negative labels": (lambda: Splits.of(X, Y - 2), "y has a label -2: give classes from 0, or -1"),
     "labels of two kinds": (lambda: Splits.of(X, ["a", 1, 2] * 20), "y has both numbers and text"),
@@ -254,6 +278,24 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Splits.of(FRAME, Y, target="kind"),
         "labels of X are given twice: as target 'kind' and as y",
     ),
+    "numbers beside text": (
+        lambda: Splits.of(X, np.array([0.5, "a"] * 30, object)),
+        "holds floats beside values that are no numbers, such as 'a'",
+    ),
+    "infinite targets": (
+        lambda: Splits.of(X, np.r_[np.inf, X[1:, 0]]),
+        "y of X has infinite values: give numbers, or NaN",
+    ),
+    "targets of another length": (lambda: Splits.of(X, X[:50, 0]), "y of X has 50 labels, and there are 60 examples"),
+    "names of numbers": (
+        lambda: Splits.of(X, X[:, 0], classes=["a"]),
+        "y has floats, which are numbers to predict, and classes",
+    ),
+    "targets of other width": (
+        lambda: Splits.of(X, X[:, :2], test=(X, X[:, 0])),
+        "test examples have 1 targets each, and training examples 2: give as many",
+    ),
+    "test data without targets": (lambda: Splits.of(X, X[:, 0], test=X), "none of the 60 test examples has targets"),
     "labels twice": (
         lambda: Splits.of(TensorDataset(torch.zeros(3, 2), torch.zeros(3)), [0, 1, 0]),
         "by its items and as y",

@@ -73,8 +73,7 @@ def test_encoders_and_classifiers_take_the_users_units_from_files_too(kind: str,
     assert right == pytest.approx(made.row["final/classifier_acc_20"])
 
 
-@pytest.mark.parametrize("step", [1, 3])
-@pytest.mark.parametrize("kind", ["vectors", "signals"])
+@pytest.mark.parametrize(("kind", "step"), [("vectors", 1), ("signals", 3)])
 def test_stopped_anywhere_it_ends_the_same(kind: str, step: int, done: dict[str, Result], tmp_path: Path) -> None:
     stops, result = 0, None
     while result is None:

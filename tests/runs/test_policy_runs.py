@@ -313,7 +313,7 @@ def test_a_supervised_run_needs_classes_and_enough_labels(splits: Splits) -> Non
         InputError, match="policy 'supervised' learns classes, and bare has none: choose another policy"
     ):
         run(CLASSES, Splits("bare", *parts, ()))
-    with pytest.raises(InputError, match="a budget of 151 labels does not fit 150 labelled images"):
+    with pytest.raises(InputError, match="a budget of 151 labels does not fit 150 labelled examples"):
         run(replace(CLASSES, optimisation=many), splits)
     run(replace(SPEC, policy="greedy", optimisation=many), splits)
 

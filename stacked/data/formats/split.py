@@ -32,11 +32,13 @@ class Split:
     """Examples [N, ...] and their labels, int64 [N], -1 if unlabelled.
 
     inputs: contiguous, of 2 to 5 dimensions: images and other maps of bytes as uint8, 0..255, or finite float32 of any range,
-    such as vectors [N, D], signals [N, C, L], images [N, C, H, W] or volumes [N, C, D, H, W].
+    such as vectors [N, D], signals [N, C, L], images [N, C, H, W] or volumes [N, C, D, H, W]. targets: numbers to predict in the
+    place of classes, float64 [N, K], NaN where there are none (None: there are none at all); all labels are then -1.
     """
 
     inputs: Tensor
     labels: Tensor
+    targets: Tensor | None = None
 
     def __post_init__(self) -> None:
         import torch
@@ -49,6 +51,9 @@ class Split:
         stored(inputs, "cannot be a split")
         if labels.dtype != torch.int64 or labels.shape != inputs.shape[:1]:
             raise TypeError(f"labels must be int64 [{len(inputs)}], not {labels.dtype} {tuple(labels.shape)}")
+        targets = self.targets
+        if targets is not None and (targets.dtype != torch.float64 or targets.shape[:-1] != labels.shape):
+            raise TypeError(f"targets must be float64 [{len(inputs)}, K], not {targets.dtype} {tuple(targets.shape)}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,7 +64,13 @@ class Split:
 
         if torch.equal(indices, torch.arange(len(self))):
             return self
-        return Split(self.inputs[indices], self.labels[indices])
+        targets = None if self.targets is None else self.targets[indices]
+        return Split(self.inputs[indices], self.labels[indices], targets)
+
+    @property
+    def marks(self) -> Tensor:
+        """The labels, or where there are targets 0 for an example with targets and -1 for one without; int64 [N]."""
+        return self.labels if self.targets is None else -self.targets.isnan().any(1).long()
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +100,12 @@ class Splits:
         if self.scaling is not None:
             self.scaling.check(self.input_shape)
 
+    @property
+    def outputs(self) -> int:
+        """The number of outputs of a head that learns the labels: classes, or targets."""
+        targets = self.train.targets
+        return len(self.classes) if targets is None else targets.shape[1]
+
     @classmethod
     def of(
         cls,
@@ -107,7 +124,8 @@ class Splits:
         X: vectors [N, D], signals [N, C, L], images [N, C, H, W] or volumes [N, C, D, H, W], uint8 or any real numbers, as a
         NumPy array, a tensor, nested lists, a pandas DataFrame (a row is an example), or a map-style torch Dataset with items x
         or (x, y); or a pair of any of them with its labels, (X, y).
-        y: labels [N]: integers or text; an integer of -1, None or NaN marks an example without a label. None: no labels.
+        y: labels [N]: integers or text are classes; floats, [N] or [N, K], are numbers to predict. An integer of -1, None or NaN
+        marks an example without a label. None: no labels.
         target: the column of a DataFrame that holds the labels.
         classes: names of the classes 0..K-1 (None: the distinct labels, sorted).
         valid, test: a fraction of X that is held out, stratified by class and always the same; or own data, given as X is. The
@@ -148,6 +166,9 @@ class Splits:
             digest.update(str(tuple(split.inputs.shape)).encode())
             digest.update(split.inputs.numpy().data)
             digest.update(split.labels.numpy().astype("<i8", copy=False).data)
+            if split.targets is not None:
+                digest.update(f"targets {tuple(split.targets.shape)}".encode())
+                digest.update(split.targets.contiguous().numpy().astype("<f8", copy=False).data)
         return digest.hexdigest()
 
 
@@ -172,10 +193,34 @@ def check_splits(splits: Splits) -> None:
         )
         low, high = int(part.labels.min()), int(part.labels.max())
         need(low >= -1, f"{name} examples have a label {low}: give classes from 0, or -1 where there is no label")
+        check_targets(splits, part, name)
         if splits.classes:
             allowed = f"from 0 to {most}, for {most + 1} classes"
             need(high <= most, f"{name} examples have a label {high}: give labels {allowed}")
             need(high >= 0, f"none of the {len(part):,} {name} examples has a label: give labels {allowed}")
+
+
+def check_targets(splits: Splits, part: Split, name: str) -> None:
+    """Raise InputError unless a part has targets as the training part has them, at least one example with targets."""
+    targets, wanted = part.targets, splits.train.targets
+    need(
+        (targets is None) == (wanted is None),
+        f"{name} examples have {'no targets' if targets is None else 'targets'}, unlike training examples: give targets in all",
+    )
+    if targets is None:
+        return
+    need(not splits.classes and bool((part.labels == -1).all()), "there are classes and targets: give one of them")
+    need(
+        targets.shape[1] == splits.outputs,
+        f"{name} examples have {targets.shape[1]} targets each, and training examples {splits.outputs}: give as many",
+    )
+    need(
+        not bool(targets.isinf().any()),
+        f"{name} examples have infinite targets: give numbers, or NaN where there is none",
+    )
+    need(
+        bool((part.marks == 0).any()), f"none of the {len(part):,} {name} examples has targets: give some to each part"
+    )
 
 
 def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
