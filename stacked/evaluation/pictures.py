@@ -105,10 +105,7 @@ def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any
     for depth in range(stack.depth + 1):
         name = f"depth{depth}" if depth else "originals"
         restored = evaluate.reconstructed(stack, inputs, depth) if depth else inputs
-        if inputs.dim() > 3:
-            found[name] = as_images(restored, inputs).permute(0, 2, 3, 1).numpy()
-        else:  # as they are scaled, because columns and channels have different units
-            found[name] = plots.tiles(as_floats(inputs).numpy(), as_floats(restored).numpy() if depth else None)
+        found[name] = sample(inputs, restored if depth else None)
         if stack.scaling is not None:
             values = stack.scaling.in_units(restored).float().numpy()
             found[f"values_depth{depth}" if depth else "values"] = values
@@ -118,6 +115,26 @@ def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any
         found["codes"] = evaluate.codes(stack, splits.test.inputs, stack.depth).numpy().astype(np.float16)
         found["labels"] = splits.test.labels.numpy().astype(np.int16)
     return found
+
+
+def samples_bytes(splits: Splits) -> int:
+    """Return the most bytes that the shown examples, or their reconstructions from one depth, take among the `pictures`."""
+    values = torch.Size(splits.input_shape).numel()
+    picture = values if len(splits.input_shape) > 2 else 3 * plots.TILE[0] * plots.TILE[1]
+    numbers = 0 if splits.scaling is None else 4 * values
+    return SHOWN * (picture + numbers)
+
+
+def sample(inputs: Tensor, restored: Tensor | None = None) -> NDArray[np.uint8]:
+    """Return pictures [n, H, W, C] of inputs, as splits hold them, or of their reconstructions, in the same form.
+
+    Images are themselves; of signals and rows of tables they are small pictures of lines, see `plots.tiles`.
+    """
+    if inputs.dim() > 3:
+        picture = as_images(inputs if restored is None else restored, inputs)
+        return picture.permute(0, 2, 3, 1).numpy()
+    # as they are scaled, because columns and channels have different units
+    return plots.tiles(as_floats(inputs).numpy(), None if restored is None else as_floats(restored).numpy())
 
 
 def filters(stack: StackedAutoencoder) -> Tensor | None:

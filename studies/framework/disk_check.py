@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from stacked.cost.disk import check_room, check_writable, store_room, work_room
-from stacked.evaluation.pictures import MAP, SHOWN, filters
+from stacked.evaluation.pictures import MAP, filters, samples_bytes
 from stacked.model.stack import empty_stack
 from studies.record.runs import FILES
 
@@ -46,8 +46,8 @@ def check_free_space(given: Options, store: Store, jobs: Sequence[Job], splits: 
 
 def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> tuple[int, int]:
     """Return the most bytes that the runs of `jobs` may write: to the store, and to the folder of results."""
-    classes = len(splits.classes)
-    picture_bytes = SHOWN * torch.Size(splits.input_shape).numel()  # images of a picture, as uint8
+    classes = splits.outputs
+    picture_bytes = samples_bytes(splits)
     map_bytes = (2 * MAP + 2) * len(splits.test)  # codes as float16 and labels as int16
     samples = 2 * picture_bytes + map_bytes  # those of PCA
     figures = FIGURES

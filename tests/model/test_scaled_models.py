@@ -16,7 +16,7 @@ from stacked import InputError, StackedAutoencoder, StackSpec, load_classifier, 
 from stacked.data.scaling import Scaling
 from stacked.model.classifier import Classifier, save_classifier
 from stacked.model.encoder import save_encoder
-from stacked.model.export import export
+from stacked.model.export import described, export
 from stacked.model.stack import build
 from stacked.model.tensor_file import read, to_bytes
 from tests.helpers.floats import KINDS, examples
@@ -143,6 +143,17 @@ def test_whole_numbers_are_numbers_and_not_pixels() -> None:
     whole = examples(6).round().clip(0, 255)
     for dtype in (np.uint8, np.int64, np.float32):
         assert torch.equal(stack.encoder.encode(whole.astype(dtype)), stack.encoder.encode(whole))
+
+
+def test_exports_say_what_their_floats_are() -> None:
+    stack = scaled("vectors")
+    assert described(stack.encoder).startswith(
+        "examples [N, 6], floats less the mean and divided by the standard deviation"
+    )
+    assert described(stack.decoder) == "codes [N, 3], floats, to images"
+    stack.scaling = Scaling()
+    assert described(stack.encoder) == "examples [N, 6], floats, to codes"
+    assert described(stack) == "examples [N, 6], floats, to their reconstructions"
 
 
 def test_vectors_without_a_scaling_have_any_range() -> None:
