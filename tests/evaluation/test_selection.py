@@ -18,7 +18,7 @@ from stacked.evaluation.label_rows import label_rows
 from stacked.model.stack import build
 from stacked.runs import classifiers
 from stacked.runs.checkpoint import Checkpoints
-from stacked.runs.classifiers import SupervisedEnd
+from stacked.runs.classifiers import Classifiers
 from stacked.spec import Classification
 from stacked.tracking.null_tracker import NullTracker
 from stacked.util.serialization import to_json
@@ -83,7 +83,7 @@ def test_these_images_and_no_others_select(splits: Splits, monkeypatch: pytest.M
 
     monkeypatch.setattr(classifiers, "FineTuning", tuning)
     stack, labels = build(SPEC.stack, splits.input_shape).eval(), label_rows(SPEC, splits)
-    end = SupervisedEnd(stack, SPEC, splits, labels, State(), Checkpoints(None, SPEC), None, NullTracker(), 0)
+    end = Classifiers(stack, SPEC, splits, labels, State(), Checkpoints(None, SPEC), None, NullTracker(), 0)
     _, row = end.fine_tune()
     assert [count for count, *_ in seen] == [8, 16, len(splits.train)]
     for index, (_, images, classes) in zip(selecting(SPEC, splits).values(), seen, strict=True):

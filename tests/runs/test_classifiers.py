@@ -257,7 +257,7 @@ def test_a_classifier_of_other_data_is_not_taken(splits: Splits, tmp_path: Path)
     """An arm without training has no checkpoint that tells of the data."""
     untrained = replace(SPEC, policy="random")
     first = run(untrained, splits, work=tmp_path)
-    other = replace(splits, train=replace(splits.train, images=255 - splits.train.inputs))
+    other = replace(splits, train=replace(splits.train, inputs=255 - splits.train.inputs))
     mine, clean = run(untrained, other, work=tmp_path), run(untrained, other)
     assert same_weights(mine.classifiers["20"], clean.classifiers["20"])
     assert not same_weights(mine.classifiers["20"], first.classifiers["20"])

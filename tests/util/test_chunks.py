@@ -164,7 +164,7 @@ def test_principal_components_do_not_depend_on_chunks(monkeypatch: pytest.Monkey
 def test_components_that_are_not_to_be_had_are_refused(count: int, components: int) -> None:
     images = photographs(count, (1, 12, 12))
     with pytest.raises(
-        InputError, match=f"^{components} principal components cannot be computed from {count} images of 144"
+        InputError, match=f"^{components} principal components cannot be computed from {count} examples of 144"
     ):
         references.fitted_pca(images, components)
 
@@ -173,7 +173,7 @@ def test_rows_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(references, "free_bytes", lambda device: 10 * 256 * 8)
     assert references.as_rows(photographs(8)).shape == (8, 256)
     with pytest.raises(
-        InputError, match=r"^9 images of 256 values need .* GiB as rows of numbers, .*: use smaller images"
+        InputError, match=r"^9 examples of 256 values need .* GiB as rows of numbers, .*: use smaller or fewer examples"
     ):
         references.as_rows(photographs(9))
     assert references.as_rows(photographs(9), torch.float32).dtype == np.float32
@@ -203,7 +203,7 @@ def test_wide_codes_are_averaged_for_probes_and_others_are_not() -> None:
 def test_all_of_a_split_is_the_split_and_a_part_is_read_where_it_lies() -> None:
     split = toy_splits(20).train
     assert split.take(torch.arange(20)) is split
-    assert split.take(torch.arange(20).flip(0)).images.data_ptr() != split.inputs.data_ptr()
+    assert split.take(torch.arange(20).flip(0)).inputs.data_ptr() != split.inputs.data_ptr()
     rows = torch.tensor([3, 17, 3])
     part = StoredInputs(split.inputs, rows=rows)
     assert len(part) == 3
@@ -213,7 +213,7 @@ def test_all_of_a_split_is_the_split_and_a_part_is_read_where_it_lies() -> None:
         StoredInputs.near(split.inputs, torch.device("cpu"), rows)(torch.tensor([1])),
         StoredInputs(split.inputs)(rows[1:2]),
     )
-    assert part.inputs is split.inputs
+    assert part.values is split.inputs
 
 
 def applied(images: Tensor) -> dict[str, Callable[[], Any]]:
