@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from stacked.apps.supervised_estimators import StackedAutoencoderClassifier as StackedAutoencoderClassifier
     from stacked.apps.supervised_estimators import StackedAutoencoderRegressor as StackedAutoencoderRegressor
     from stacked.cost.forecast import estimate_cost as estimate_cost
+    from stacked.data import Splits as Splits
     from stacked.model.classifier import Classifier as Classifier
     from stacked.model.classifier import load_classifier as load_classifier
     from stacked.model.encoder import load_encoder as load_encoder
+    from stacked.model.regressor import load_regressor as load_regressor
     from stacked.model.stack import AutoEncoder224 as AutoEncoder224
     from stacked.model.stack import StackedAutoencoder as StackedAutoencoder
     from stacked.model.stack_file import load_stack as load_stack
@@ -49,6 +51,7 @@ _HOME = {
     "InputError": "stacked.util.errors",
     "Optimisation": "stacked.spec",
     "RunSpec": "stacked.spec",
+    "Splits": "stacked.data",
     "StackSpec": "stacked.spec",
     "StackedAutoencoder": "stacked.model.stack",
     "StackedAutoencoderClassifier": "stacked.apps.supervised_estimators",
@@ -57,6 +60,7 @@ _HOME = {
     "StageSpec": "stacked.spec",
     "load_classifier": "stacked.model.classifier",
     "load_encoder": "stacked.model.encoder",
+    "load_regressor": "stacked.model.regressor",
     "load_stack": "stacked.model.stack_file",
     "save_stack": "stacked.model.stack_file",
     "map_page": "stacked.apps.map_page",
@@ -78,6 +82,7 @@ __all__ = [
     "InputError",
     "Optimisation",
     "RunSpec",
+    "Splits",
     "StackSpec",
     "StackedAutoencoder",
     "StackedAutoencoderClassifier",
@@ -87,6 +92,7 @@ __all__ = [
     "estimate_cost",
     "load_classifier",
     "load_encoder",
+    "load_regressor",
     "load_stack",
     "map_page",
     "pretrain",

@@ -23,7 +23,7 @@ from stacked.runtime.rng import generator
 from stacked.runtime.settings import own_settings
 from stacked.runtime.unlogged import unlogged
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from stacked.util.checks import choice, finite, need
 from stacked.util.chunks import chunks
@@ -112,14 +112,14 @@ class Detector:
             "score 'reconstruction'",
         )
         order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
-        normal, held = (Images(images, rows=rows) for rows in (order[count:], order[:count]))
+        normal, held = (StoredInputs(images, rows=rows) for rows in (order[count:], order[:count]))
         self.stack = pretrain(self.spec, normal, tuple(images.shape[1:]), device=self.device).cpu()
         self._fit_density(normal)
         self._calibrate(self._parts(held))
         return self
 
     @unlogged()
-    def _fit_density(self, normal: Images) -> None:
+    def _fit_density(self, normal: StoredInputs) -> None:
         from sklearn.covariance import LedoitWolf
 
         codes = self._by_batch(normal, lambda x: summary(self._fitted.encode(x)))
@@ -146,10 +146,12 @@ class Detector:
         return self.stack
 
     @torch.no_grad()
-    def _by_batch(self, images: Pixels | Images, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+    def _by_batch(self, images: Pixels | StoredInputs, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         stack = self._fitted
         wanted = f"uint8 images of {list(stack.input_shape)}, like those that this detector was fitted to"
-        floats = images if isinstance(images, Images) else Images(bytes_of(images, "cannot be scored", wanted))
+        floats = (
+            images if isinstance(images, StoredInputs) else StoredInputs(bytes_of(images, "cannot be scored", wanted))
+        )
         need(
             floats.shape == stack.input_shape,
             f"images of shape {list(floats.shape)} cannot be scored: give {wanted}",
@@ -163,7 +165,7 @@ class Detector:
         """Return the squared error at each pixel, averaged over channels, [N, H, W]."""
         return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
 
-    def _parts(self, images: Pixels | Images) -> Values:
+    def _parts(self, images: Pixels | StoredInputs) -> Values:
         """Return reconstruction errors and densities [2, N], from one pass."""
 
         def both(x: Tensor) -> Tensor:

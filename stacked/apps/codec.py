@@ -24,7 +24,7 @@ from stacked.runtime.rng import generator
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stages.stage import Shape
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from stacked.util.checks import need, positive
 from stacked.util.chunks import chunks
@@ -103,7 +103,7 @@ class Codec:
         images = _checked(images)
         _check_step(step, tuple(images.shape[1:]))
         chosen = spec or default_spec()
-        stack = pretrain(chosen, Images(images), tuple(images.shape[1:]), device=device)
+        stack = pretrain(chosen, StoredInputs(images), tuple(images.shape[1:]), device=device)
         codec = cls(stack, chosen.stack, images, step)
         need(
             int(codec.levels.max()) > 1 or not varies(images),
@@ -138,7 +138,7 @@ class Codec:
         size, widest, done = self.stack.input_shape[1:], self.stack.widest(self.stack.input_shape), 0
         parts = chunks(len(images), math.prod(grid(images.shape[2:], size)) * widest, BATCH)
         for some in each(parts, "encoded", "batches of images"):
-            read = Images(tiled(images[some], size))
+            read = StoredInputs(tiled(images[some], size))
             for index in chunks(len(read), widest, BATCH):
                 part = self.stack.encode(read(index)).reshape(-1, *self._codes_shape)
                 yield slice(done, done + len(index)), part

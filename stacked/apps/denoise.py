@@ -19,7 +19,7 @@ from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
 from stacked.stages import kinds
 from stacked.stages.stage import Shape
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from stacked.util.checks import need
 from stacked.util.chunks import chunks
@@ -73,7 +73,7 @@ class Denoiser:
     def fit(self, images: Pixels) -> Denoiser:
         """Train on clean images, uint8 [N, C, H, W] (tensor or NumPy array); Diverged if a loss is not finite."""
         images = bytes_of(images, "cannot be read")
-        self.stack = pretrain(self.spec, Images(images), tuple(images.shape[1:]), device=self.device).cpu()
+        self.stack = pretrain(self.spec, StoredInputs(images), tuple(images.shape[1:]), device=self.device).cpu()
         return self
 
     @own_settings()

@@ -21,7 +21,8 @@ from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
 from stacked.stages.stage import Shape
-from stacked.training.pretrain import FloatInputs, pretrain
+from stacked.training.codes import StoredInputs
+from stacked.training.pretrain import pretrain
 from stacked.util.checks import need
 from stacked.util.chunks import chunks
 from stacked.util.serialization import python_value
@@ -99,7 +100,7 @@ class AutoencoderEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         shape = self.shape_of(rows)
         values = torch.from_numpy(np.array(rows, dtype=np.float32, order="C")).view(-1, *shape)
         values = values.to(device_of(self.device))
-        self.stack_ = pretrain(self.spec_, FloatInputs(values), shape, device=self.device)
+        self.stack_ = pretrain(self.spec_, StoredInputs(values), shape, device=self.device)
         self._n_features_out = math.prod(self.stack_.latent_shape)
         return values
 

@@ -69,13 +69,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
         sweep(given.file.parent)
         classifier = load_classifier(given.classifier)
-        channels, height, width = classifier.input_shape
+        shape, is_bytes = classifier.input_shape, classifier.encoder.scaling is None
         need(
-            height == width and channels in (1, 3),
-            f"{given.classifier} reads images of {channels} x {height} x {width}, as which folders are not read: "
-            "call its predict in Python",
+            is_bytes and len(shape) == 3 and shape[0] in (1, 3) and shape[1] == shape[2],
+            f"{given.classifier} reads {'images' if is_bytes else 'floats'} of {' x '.join(map(str, shape))}, as which folders "
+            "are not read: call its predict in Python",
         )
-        paths, images = named_images(folder, height, channels == 1, given.white_level, given.max_megapixels)
+        paths, images = named_images(folder, shape[1], shape[0] == 1, given.white_level, given.max_megapixels)
         names = [path.relative_to(folder).as_posix() for path in paths]
         write_atomically(given.file, table(classifier, names, images))
         count = f"{len(names):,} image{'s' * (len(names) != 1)}"

@@ -24,7 +24,7 @@ from stacked.model.regressor import Regressor
 from stacked.model.stack import empty_stack
 from stacked.runtime.settings import own_settings
 from stacked.spec import Classification, RunSpec
-from stacked.training.pretrain import FloatInputs
+from stacked.training.codes import StoredInputs
 from stacked.util.checks import need, positive
 
 #: Fine-tuning by default: as many epochs or updates, whichever is more, so that few labels are learnt too.
@@ -104,7 +104,9 @@ class SupervisedEstimator(AutoencoderEstimator):
 
         def of(index: NDArray[np.int64]) -> Labelled:
             return (
-                FloatInputs(values if len(index) == len(values) else values[torch.from_numpy(index).to(values.device)]),
+                StoredInputs(
+                    values if len(index) == len(values) else values[torch.from_numpy(index).to(values.device)]
+                ),
                 torch.from_numpy(labels[index]),
                 None if uniform else torch.from_numpy(weights[index]),
             )

@@ -36,7 +36,7 @@ class Corruption:
 
     of: the function of (x, level, generator), and of the side of a block if `maps`.
     most: the largest level allowed.
-    maps: whether it accepts maps [B, C, H, W] only.
+    maps: whether it accepts maps [B, C, ...] only, of 1 to 3 spatial dimensions.
     chooses: whether it corrupts only some elements and returns a mask of them.
     """
 
@@ -83,18 +83,20 @@ def masking(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:
 def block_masking(x: Tensor, level: float, generator: torch.Generator, patch: int) -> Corrupted:
     """Set blocks of `patch` x `patch` positions of maps [B, C, H, W] to 0 in all channels, each with probability `level`.
 
-    The grid begins at the top left; the last blocks are cut where they do not fit. He et al. 2022 (masked autoencoders) drop a
-    fixed share of the blocks; here each is drawn independently, so that the expected rate is exactly `level` for any number
-    of blocks. Nothing is rescaled. The mask is [B, 1, H, W].
+    Blocks of signals [B, C, L] have `patch` positions, those of volumes its third power. The grid begins at the top
+    left; the last blocks are cut where they do not fit. He et al. 2022 (masked autoencoders) drop a fixed share of the blocks;
+    here each is drawn independently, so that the expected rate is exactly `level` for any number of blocks. Nothing is
+    rescaled. The mask is [B, 1, H, W].
     """
-    need(x.dim() == 4, f"block masking needs maps [B, C, H, W], not values of shape {tuple(x.shape)}: use 'masking'")
-    batch, _, height, width = x.shape
-    grid = (batch, 1, -(-height // patch), -(-width // patch))
+    need(x.dim() > 2, f"block masking needs maps [B, C, ...], not values of shape {tuple(x.shape)}: use 'masking'")
+    batch, _, *sides = x.shape
+    grid = (batch, 1, *(-(-side // patch) for side in sides))
     # one float per block instead of a byte: blocks are few, and the probability is exact to 2^-24
     block = torch.rand(grid, generator=generator, device=generator.device, dtype=torch.float32) < level
-    down, across = min(patch, height), min(patch, width)  # a block cannot be larger than the map
-    hit = block.repeat_interleave(down, 2).repeat_interleave(across, 3)[..., :height, :width]
-    return Corrupted(x * ~hit, hit)
+    for axis, side in enumerate(sides, start=2):
+        # a block cannot be larger than the map
+        block = block.repeat_interleave(min(patch, side), axis).narrow(axis, 0, side)
+    return Corrupted(x * ~block, block)
 
 
 def salt_and_pepper(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:

@@ -49,10 +49,10 @@ def lifetime_winners(code: Tensor, rate: float) -> Tensor:
 
 
 def spatial_winners(code: Tensor) -> Tensor:
-    """Return a mask of the largest value of each map [B, C, H, W], the first one among equals."""
+    """Return a mask of the largest value of each map [B, C, ...], the first one among equals."""
     need(
-        code.dim() == 4,
-        f"spatial winner-take-all needs maps [B, C, H, W], not a code of shape {tuple(code.shape)}: use 'lifetime'",
+        code.dim() > 2,
+        f"spatial winner-take-all needs maps [B, C, ...], not a code of shape {tuple(code.shape)}: use 'lifetime'",
     )
     flat = code.detach().flatten(2)
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(2, flat.argmax(2, keepdim=True), True).view_as(code)

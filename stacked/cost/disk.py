@@ -38,6 +38,8 @@ MODEL_METRICS = 40
 TENSOR, RECORD, LAYER, AS_TEXT = 200, 3000, 4000, 26
 #: Bytes of a picture per value of its images; pixels are enlarged, and grey images are written in three colours.
 PIXEL = 36 / (2 * SHOWN)
+#: Bytes of a picture of signals or of the errors of columns.
+PLOT = 250_000
 #: Number of tensors that an optimiser keeps per parameter.
 MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1, "lbfgs": 0}
 
@@ -88,7 +90,8 @@ def store_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], cl
     encoder, evaluations = _weights(stack.encoder), _in_curve(counted)
     kept = _file(encoder + RECORD) + _file(encoder + RECORD + len(stack.encoder) * LAYER) + 7 * BLOCK
     kept += 2 * _file(AS_TEXT * values)
-    kept += (evaluations // spec.evaluation.probe_every + 4) * (_file(round(PIXEL * 2 * SHOWN * values)) + BLOCK)
+    picture = round(PIXEL * 2 * SHOWN * values) if len(stack.input_shape) > 2 else PLOT
+    kept += (evaluations // spec.evaluation.probe_every + 4) * (_file(picture) + BLOCK)
     kept += evaluations * METRICS * METRIC + RUN + MODEL_METRICS * METRIC
     for number, (phase, so_far, own) in enumerate(counted, start=1):
         if number > done:

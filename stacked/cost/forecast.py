@@ -19,7 +19,7 @@ from stacked.runtime.settings import own_settings
 from stacked.spec import Classification, RunSpec, StackSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.examples import Examples
 from stacked.training.fit import Training
 from stacked.training.prepare import prepare_phase
@@ -87,7 +87,7 @@ def estimate_cost(
     test: int = 0,
     machine: Machine | None = None,
 ) -> Forecast:
-    """Estimate the cost of `spec` on so many training `images` of `shape` (C, H, W), with so many `classes`.
+    """Estimate the cost of `spec` on so many training `images` of `shape`, such as (C, H, W), with so many `classes`.
 
     valid, test: the numbers of validation and test images that the run is measured on. machine: the machine to estimate for
     (None: this machine's processor with torch's current number of threads; its rates are measured, with a few updates of the
@@ -140,9 +140,12 @@ _update_seconds: dict[tuple[object, ...], float] = {}
 
 
 def update_seconds(spec: RunSpec, shape: Shape, phase: Phase, batch: int, classes: int) -> float:
-    """Return the seconds of an update of a phase, measured in a few updates on random images."""
+    """Return the seconds of an update of a phase, measured in a few updates on random images, or floats of another shape."""
     phase = dataclasses.replace(phase, updates=2 * TRIAL_UPDATES, resamples=False)
-    images = Images(torch.randint(0, 256, (batch, *shape), dtype=torch.uint8))
+    is_image = len(shape) == 3
+    images = StoredInputs(
+        torch.randint(0, 256, (batch, *shape), dtype=torch.uint8) if is_image else torch.rand(batch, *shape)
+    )
     examples = Examples(images, torch.zeros(batch, dtype=torch.int64))
     stack = StackedAutoencoder(shape)
     prepared = prepare_phase(stack, spec, phase, examples, torch.device("cpu"), codes="memory")

@@ -1,7 +1,8 @@
-"""Datasets as training, validation and test splits of uint8 images.
+"""Datasets as training, validation and test splits: named sources of images, and data of any kind in memory.
 
     from stacked import data
     splits = data.load("mnist", limit=1000)
+    splits = data.Splits.of(X, y)
 
 Importing this module and calling `names` or `check_name` does not import torch.
 """

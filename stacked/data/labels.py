@@ -28,11 +28,12 @@ def label_subset(labels: Tensor, n: int | None, seed: int) -> Tensor:
     if n is None:
         return torch.from_numpy(labelled)
     if not len(labelled):
-        raise InputError(f"a budget of {n} labels needs labelled images, and there are none: use data with classes")
+        raise InputError(f"a budget of {n} labels needs labelled examples, and there are none: use data with classes")
     classes = len(np.unique(values[labelled]))
     if not classes <= n <= len(labelled):
         raise InputError(
-            f"a budget of {n} labels does not fit {len(labelled)} labelled images in {classes} classes: "
+            f"a budget of {n} labels does not fit {len(labelled)} labelled examples"
+            f"{f' in {classes} classes' if classes > 1 else ''}: "
             f"choose a number from {classes} to {len(labelled)}"
         )
     chosen = labelled[_dealt(values[labelled], np.random.default_rng(seed))[:n]]

@@ -16,6 +16,28 @@ from stacked.util.errors import InputError
 Pixels: TypeAlias = "Tensor | NDArray[Any]"
 
 
+#: the most dimensions of data: volumes [N, C, D, H, W]
+MOST_DIMENSIONS = 5
+
+
+def stored(values: Pixels, refused: str) -> Tensor:
+    """Return examples [N, ...], a tensor or NumPy array of uint8 or of floats with 2 to 5 dimensions, as a tensor.
+
+    Raises InputError for other types and shapes, and for images of bytes whose channels are missing or last; `refused` is the
+    verb phrase of its message.
+    """
+    wanted = "uint8 or floats: vectors [N, D], signals [N, C, L], images [N, C, H, W] or volumes [N, C, D, H, W]"
+    found = as_tensor(values, refused, wanted)
+    # three axes of which two are long are images without channels, and not signals
+    seem_images = found.dtype == torch.uint8 and (found.dim() == 4 or (found.dim() == 3 and min(found.shape[1:]) > 4))
+    hint = layout_hint(found.shape) if seem_images else ""
+    need(
+        (found.dtype == torch.uint8 or found.is_floating_point()) and 2 <= found.dim() <= MOST_DIMENSIONS and not hint,
+        f"data of {found.dtype} and shape {list(found.shape)} {refused}: give {wanted}{hint}",
+    )
+    return found
+
+
 def bytes_of(images: Pixels, refused: str, wanted: str = "uint8 [N, C, H, W]") -> Tensor:
     """Return images (tensor or NumPy array) as a uint8 tensor [N, C, H, W].
 
@@ -45,6 +67,13 @@ def scaled_images(images: Pixels, refused: str) -> Tensor:
     return found
 
 
+def as_numbers(values: Pixels, refused: str, wanted: str) -> Tensor:
+    """Return real numbers (tensor or NumPy array) as a tensor; InputError for other types."""
+    found = as_tensor(values, refused, wanted)
+    need(not found.is_complex(), f"data of {found.dtype} and shape {list(found.shape)} {refused}: give {wanted}")
+    return found
+
+
 def floats_of(images: Tensor, refused: str, most: float) -> Tensor:
     """Return the images of `scaled_images` as float32 on a scale of 0 to 1.
 
@@ -56,7 +85,9 @@ def floats_of(images: Tensor, refused: str, most: float) -> Tensor:
     found = images.float()
     need(
         bool(found.isfinite().all()),
-        f"images with values that are not finite {refused}: give uint8, or floats on a scale of 0 to 1, [N, C, H, W]",
+        f"images with values that are not finite {refused}: give uint8, or floats on a scale of 0 to 1, [N, C, H, W]"
+        if images.dim() == 4
+        else f"values that are not finite {refused}: fill them in, or leave out these examples",
     )
     farthest = float(found.abs().max()) if found.numel() else 0.0
     need(

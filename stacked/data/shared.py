@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stacked.data.formats.split import Split, Splits
+from stacked.data.scaling import Scaling
 from stacked.util.atomic import writing
 from stacked.util.checks import need
 
@@ -27,6 +28,8 @@ class Place:
     path: str
     name: str
     classes: tuple[str, ...]
+    scaling: Scaling | None
+    columns: tuple[str, ...]
     arrays: tuple[tuple[int, tuple[int, ...], str], ...]
 
 
@@ -45,13 +48,15 @@ class Reader:
             torch.from_numpy(np.memmap(self.file, dtype, "c", offset, shape))
             for offset, shape, dtype in self.place.arrays
         ]
-        train, valid, test = (Split(*found[k : k + 2]) for k in range(0, len(found), 2))
-        return Splits(self.place.name, train, valid, test, self.place.classes)
+        each = len(found) // 3  # inputs and labels, and targets if there are any
+        train, valid, test = (Split(*found[k : k + each]) for k in range(0, len(found), each))
+        place = self.place
+        return Splits(place.name, train, valid, test, place.classes, place.scaling, place.columns)
 
 
 @contextmanager
 def shared(splits: Splits) -> Iterator[Place]:
-    """Context in which the images and labels of `splits` lie in memory that other processes can map; yields its location.
+    """Context in which the inputs and labels of `splits` lie in memory that other processes can map; yields its location.
 
     The arrays of `splits` are replaced by the shared ones, and their former memory is freed. On Linux the shared memory is
     anonymous and freed when the last process that maps it ends, however it ends. Elsewhere it is a file in the system's
@@ -62,14 +67,15 @@ def shared(splits: Splits) -> Iterator[Place]:
 
     from stacked.runtime.free_memory import free_bytes
 
-    fields = [(split, name) for split in (splits.train, splits.valid, splits.test) for name in ("images", "labels")]
+    names = ("inputs", "labels", *(("targets",) if splits.train.targets is not None else ()))
+    fields = [(split, name) for split in (splits.train, splits.valid, splits.test) for name in names]
     blocks = (-(-getattr(split, name).nbytes // ALIGNED) for split, name in fields)
     *offsets, size = (ALIGNED * np.cumsum([0, *blocks])).tolist()
     free = free_bytes(torch.device("cpu"))
     need(
         size <= 0.9 * free,
-        f"the images take {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} are free to share them between processes: give "
-        "--jobs 1, a smaller --image-size or fewer images",
+        f"the examples take {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} are free to share them between processes: give "
+        "--jobs 1, a smaller --image-size or fewer examples",
     )
     with _memory(size) as path:
         arrays = []
@@ -81,7 +87,7 @@ def shared(splits: Splits) -> Iterator[Place]:
             array = np.memmap(path, array.dtype, "r+", offset, array.shape)
             object.__setattr__(split, name, torch.from_numpy(array))
             arrays.append((offset, array.shape, str(array.dtype)))
-        yield Place(path, splits.name, splits.classes, tuple(arrays))
+        yield Place(path, splits.name, splits.classes, splits.scaling, splits.columns, tuple(arrays))
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from stacked.data import Splits
 from stacked.evaluation import evaluate, probes
 from stacked.evaluation.evaluate import spread
 from stacked.evaluation.final_metrics import labelled
-from stacked.evaluation.pictures import SHOWN, grid
+from stacked.evaluation.pictures import grid, shown_of
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.system_metrics import SystemMetrics
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.fit import TrainingMetrics
 from stacked.util.checks import need
 from stacked.util.serialization import from_dict
@@ -84,8 +84,8 @@ class Curves:
         self.full_depth = spec.stack.depth
         self.system_metrics = SystemMetrics()
         valid, train = splits.valid, splits.train
-        self.images = Images(valid.images, rows=spread(len(valid), self.config.images))
-        self.shown = valid.images[spread(len(valid), SHOWN)]
+        self.images = StoredInputs(valid.inputs, rows=spread(len(valid), self.config.images))
+        self.shown, self.columns = shown_of(valid.inputs), splits.columns
         probed = (train, valid) if splits.classes and self.config.probes else ()
         self.probed = [labelled(split, self.config.probe_images) for split in probed]
 
@@ -109,18 +109,18 @@ class Curves:
             }
         self.record(step, phase.name, trained.update if trained else 0, phase.depth, values)
         if probing:
-            self.tracker.image("recon_grid", grid(stack, self.shown), step)
+            self.tracker.image("recon_grid", grid(stack, self.shown, self.columns), step)
 
     def record_final_picture(self, stack: StackedAutoencoder) -> None:
         """Record the picture of the trained stack, at step 0: MLflow compares pictures of runs at one step."""
-        self.tracker.image("recon_grid_final", grid(stack, self.shown), 0)
+        self.tracker.image("recon_grid_final", grid(stack, self.shown, self.columns), 0)
 
     def record_untrained(self, stack: StackedAutoencoder) -> None:
         """Record an arm without training: the same values at both ends of the grid, which draw a line."""
         values = self.measure(stack, True)
         for step in sorted({0, self.config.until}):
             self.record(step, "untrained", step, 0, values)
-        self.tracker.image("recon_grid", grid(stack, self.shown), 0)
+        self.tracker.image("recon_grid", grid(stack, self.shown, self.columns), 0)
 
     def measure(self, stack: StackedAutoencoder, probing: bool) -> dict[str, float]:
         found = evaluate.reconstruction(stack, self.images)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stacked.data.scaling import Scaling
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.util.chunks import chunks
 from stacked.util.errors import Diverged
 
 #: The most values of a code that a probe reads, a few more than AutoEncoder224's bottleneck has. Larger maps are averaged over
 #: neighbouring positions, as in Zhang, Isola & Efros 2017.
 PROBED = 2**15
+#: number of spatial dimensions -> how their positions are averaged
+POOLS: dict[int, Any] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -32,9 +36,9 @@ def spread(n: int, most: int) -> Tensor:
     return torch.arange(n) if n <= most else (torch.arange(most) * n) // most
 
 
-def varies(images: Tensor | Images) -> bool:
+def varies(images: Tensor | StoredInputs) -> bool:
     """Whether images [N, ...] differ from each other."""
-    values, used = (images.images, images.rows) if isinstance(images, Images) else (images, None)
+    values, used = (images.values, images.rows) if isinstance(images, StoredInputs) else (images, None)
     rows = range(len(values)) if used is None else used.tolist()
     return any(not torch.equal(values[row], values[rows[0]]) for row in rows[1:])
 
@@ -53,17 +57,20 @@ def evaluating(stack: StackedAutoencoder) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Reconstruction errors of images with values in [0, 1].
+    """Reconstruction errors of examples, in the units of the data (of bytes: on a scale of 0 to 1).
 
-    mse: mean squared error per pixel. sse: squared error summed over the values of an image, averaged over images (Hinton &
-    Salakhutdinov 2006). fvu: fraction of variance unexplained, the squared error divided by that of the mean image; NaN if all
-    images are equal. psnr: peak signal-to-noise ratio of the mean squared error, in dB.
+    mse: mean squared error per value. sse: squared error summed over the values of an example, averaged over examples (Hinton &
+    Salakhutdinov 2006). fvu: fraction of variance unexplained, the squared error divided by that of the mean example; NaN if all
+    examples are equal. psnr: peak signal-to-noise ratio of the mean squared error, in dB; NaN unless the data lie in [0, 1].
+    scaled_fvu: fvu of the values as they are scaled for training, in which all columns or channels count alike whatever their
+    units (None: the data are not scaled).
     """
 
     mse: float
     sse: float
     fvu: float
     psnr: float
+    scaled_fvu: float | None = None
 
 
 def errors(squared: float, variance: float, values: int) -> Reconstruction:
@@ -74,38 +81,77 @@ def errors(squared: float, variance: float, values: int) -> Reconstruction:
 
 
 @own_settings()
-def reconstruction(stack: StackedAutoencoder, images: Tensor | Images, depth: int | None = None) -> Reconstruction:
-    """Return the errors of uint8 images [N, C, H, W] encoded to `depth` (None: the bottleneck) and decoded to pixels."""
-    read = Images.of(images, device_of(stack))
+def reconstruction(
+    stack: StackedAutoencoder, inputs: Tensor | StoredInputs, depth: int | None = None
+) -> Reconstruction:
+    """Return the errors of inputs [N, ...] encoded to `depth` (None: the bottleneck) and decoded.
+
+    inputs: as splits hold them: uint8, or floats scaled by the stack's `scaling`.
+    """
+    read = StoredInputs.of(inputs, device_of(stack))
     with evaluating(stack):
-        return compared(read, lambda x: stack.reconstruct(x, depth), stack.widest(read.shape))
+        return compared(read, lambda x: stack.reconstruct(x, depth), stack.widest(read.shape), stack.scaling)
 
 
-def compared(read: Images, restore: Callable[[Tensor], Tensor], widest: int = 0) -> Reconstruction:
-    """Return the errors of `restore` on images, chunk by chunk; widest: the most values of an intermediate result per image."""
+def compared(
+    read: StoredInputs, restore: Callable[[Tensor], Tensor], widest: int = 0, scaling: Scaling | None = None
+) -> Reconstruction:
+    """Return the errors of `restore` on inputs, chunk by chunk, in the units of the data.
+
+    widest: the most values of an intermediate result per example. scaling: how the inputs were scaled (None: they were not).
+    """
     values = math.prod(read.shape)
-    total = torch.zeros(values, dtype=torch.float64, device=read.device)
-    squared, total_squares = 0.0, 0.0
+    scaled = Squares(values, read.device)
+    is_scaled = scaling is not None and scaling.kind != "none"
+    in_units = Squares(values, read.device) if is_scaled else scaled
+    low, high = (0.0, 1.0) if read.is_uint8 else (math.inf, -math.inf)
     for index in chunks(len(read), max(values, widest)):
         x = read(index)
-        squared += (restore(x) - x).double().square_().sum().item()
+        difference = restore(x) - x
+        scaled.add(x, difference)
+        if is_scaled:
+            assert scaling is not None
+            # without the offset, which changes no error and no variance, and would cost digits
+            in_units.add(scaling.difference_in_units(x), scaling.difference_in_units(difference))
+        if not read.is_uint8:
+            low, high = min(low, x.min().item()), max(high, x.max().item())
+    n, differ = len(read), varies(read)
+    found = errors(in_units.squared / n, in_units.variance(n) if differ else 0.0, values)
+    if is_scaled:
+        fvu = errors(scaled.squared / n, scaled.variance(n) if differ else 0.0, values).fvu
+        return replace(found, psnr=math.nan, scaled_fvu=fvu)
+    return found if low >= 0 and high <= 1 else replace(found, psnr=math.nan)
+
+
+class Squares:
+    """Sums over examples, of which a squared error and a variance are computed; in float64."""
+
+    def __init__(self, values: int, device: torch.device) -> None:
+        self.total = torch.zeros(values, dtype=torch.float64, device=device)
+        self.squared = self.total_squares = 0.0
+
+    def add(self, x: Tensor, difference: Tensor) -> None:
+        """Add examples [n, ...] and the differences of their reconstructions from them."""
+        self.squared += difference.double().square().sum().item()
         flat = x.flatten(1).double()
-        total += flat.sum(0)
-        total_squares += flat.square_().sum().item()
-    n = len(read)
-    # for equal images the difference would be a rounding error
-    variance = total_squares / n - (total / n).square().sum().item() if varies(read) else 0.0
-    return errors(squared / n, variance, values)
+        self.total += flat.sum(0)
+        self.total_squares += flat.square().sum().item()
+
+    def variance(self, n: int) -> float:
+        """Return the sum over values of their variances over n examples, which must differ: else it is a rounding error."""
+        return self.total_squares / n - (self.total / n).square().sum().item()
 
 
 class Codes:
-    """Codes of uint8 images [N, C, H, W] at `depth` (0: pixels), by index: `codes[index]` is [n, D] on the CPU.
+    """Codes of inputs [N, ...], as splits hold them, at `depth` (0: the inputs), by index: `codes[index]` is [n, D] on the CPU.
 
     most: the most values of a code (None: any number); larger maps are averaged over neighbouring positions.
     """
 
-    def __init__(self, stack: StackedAutoencoder, images: Tensor | Images, depth: int, most: int | None = None) -> None:
-        self.stack, self.read, self.depth, self.most = stack, Images.of(images, device_of(stack)), depth, most
+    def __init__(
+        self, stack: StackedAutoencoder, images: Tensor | StoredInputs, depth: int, most: int | None = None
+    ) -> None:
+        self.stack, self.read, self.depth, self.most = stack, StoredInputs.of(images, device_of(stack)), depth, most
 
     def __len__(self) -> int:
         return len(self.read)
@@ -133,27 +179,28 @@ def check_finite(codes: Tensor) -> None:
 
 
 def averaged(code: Tensor, most: int) -> Tensor:
-    """Average maps [B, C, H, W] of more than `most` values over neighbouring positions; return other codes unchanged."""
-    values = code[:1].numel()
-    if values <= most or code.dim() != 4:
+    """Average maps [B, C, ...] of more than `most` values over neighbouring positions; return other codes unchanged."""
+    values, sides = code[:1].numel(), code.shape[2:]
+    if values <= most or not sides:
         return code
-    share = math.sqrt(most / values)
-    height, width = (max(1, int(side * share)) for side in code.shape[2:])
-    return F.adaptive_avg_pool2d(code, (height, width))
+    share = (most / values) ** (1 / len(sides))
+    found: Tensor = POOLS[len(sides)](code, tuple(max(1, int(side * share)) for side in sides))
+    return found
 
 
 @own_settings()
-def codes(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Tensor:
-    """Return the codes [N, D] of uint8 images [N, C, H, W] at `depth` (0: pixels), flattened, on the CPU."""
+def codes(stack: StackedAutoencoder, images: Tensor | StoredInputs, depth: int) -> Tensor:
+    """Return the codes [N, D] of inputs [N, ...], as splits hold them, at `depth` (0: the inputs), flattened, on the CPU."""
     return Codes(stack, images, depth).all()
 
 
 @own_settings()
-def reconstructed(stack: StackedAutoencoder, images: Tensor | Images, depth: int) -> Tensor:
-    """Return the reconstructions of images [N, C, H, W] from `depth`, as uint8."""
-    read = Images.of(images, device_of(stack))
-    found = torch.empty(len(read), *read.shape, dtype=torch.uint8)
+def reconstructed(stack: StackedAutoencoder, inputs: Tensor | StoredInputs, depth: int) -> Tensor:
+    """Return the reconstructions of inputs [N, ...], as splits hold them, from `depth`: uint8 of uint8, floats of floats."""
+    read = StoredInputs.of(inputs, device_of(stack))
+    found = torch.empty(len(read), *read.shape, dtype=torch.uint8 if read.is_uint8 else torch.float32)
     with evaluating(stack):
         for index in chunks(len(read), stack.widest(read.shape)):
-            found[index] = stack.reconstruct(read(index), depth).clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
+            part = stack.reconstruct(read(index), depth)
+            found[index] = (part.clamp(0, 1).mul(255).round().to(torch.uint8) if read.is_uint8 else part.float()).cpu()
     return found

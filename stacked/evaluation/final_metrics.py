@@ -13,25 +13,26 @@ from stacked.evaluation import evaluate
 from stacked.evaluation.evaluate import spread
 from stacked.evaluation.label_rows import LabelRows
 from stacked.evaluation.probes import probe
-from stacked.evaluation.scores import accuracy
+from stacked.evaluation.scores import accuracy, outputs_of, r2
 from stacked.model.classifier import Classifier
+from stacked.model.regressor import Regressor
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.util.errors import Diverged
 
 
-def labelled(split: Split, most: int | None = None) -> tuple[Images, Tensor]:
+def labelled(split: Split, most: int | None = None) -> tuple[StoredInputs, Tensor]:
     """Return the labelled images of a split and their labels; at most `most`, evenly spread."""
     rows = (split.labels >= 0).nonzero().flatten()
     rows = rows if most is None else rows[spread(len(rows), most)]
-    return Images(split.images, rows=rows), split.labels[rows]
+    return StoredInputs(split.inputs, rows=rows), split.labels[rows]
 
 
 def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> None:
     """Raise Diverged if an error is not finite, because it would spoil means over seeds and ranks of arms."""
     if not math.isfinite(errors.mse):
-        raise Diverged(f"the {split} images' reconstruction from depth {depth} has an error of {errors.mse}")
+        raise Diverged(f"the {split} examples' reconstruction from depth {depth} has an error of {errors.mse}")
 
 
 def measured(
@@ -43,20 +44,20 @@ def measured(
     pixels and all other codes.
     """
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
-    selected = evaluate.reconstruction(stack, valid.images)
+    selected = evaluate.reconstruction(stack, valid.inputs)
     check_finite(selected, depth, "validation")
     found: dict[str, float] = {"valid_recon_mse": selected.mse}
     for k in each(range(1, depth + 1), "test error", "depths"):
-        errors = evaluate.reconstruction(stack, test.images, k)
+        errors = evaluate.reconstruction(stack, test.inputs, k)
         check_finite(errors, k, "test")
         found[f"recon_mse_depth{k}"] = errors.mse
         if k == depth:
-            found |= {f"recon_{name}": value for name, value in asdict(errors).items()}
+            found |= {f"recon_{name}": value for name, value in asdict(errors).items() if value is not None}
     if not splits.classes:
         return found
 
     tested, test_labels = labelled(test)
-    fitted = Images(train.images, rows=labels.probed)
+    fitted = StoredInputs(train.inputs, rows=labels.probed)
 
     def probed(name: str, k: int) -> dict[str, float]:
         train_codes, test_codes = (evaluate.Codes(stack, images, k, evaluate.PROBED) for images in (fitted, tested))
@@ -71,6 +72,15 @@ def measured(
         found |= {f"{name}_{what}": value for what, value in probed(name, depth).items()}
 
     return found
+
+
+def tested_regressor(regressor: Regressor, splits: Splits) -> tuple[float, float]:
+    """Return R² and the mean squared error, in squared units of the targets, of a regressor on test examples with targets."""
+    rows, targets = (splits.test.marks == 0).nonzero().flatten(), splits.test.targets
+    assert targets is not None
+    data, wanted = StoredInputs(splits.test.inputs, rows=rows), targets[rows]
+    squared = (regressor.in_units(outputs_of(regressor, data)) - wanted).square().mean().item()
+    return r2(regressor, data, wanted), squared
 
 
 def tested_accuracy(classifier: Classifier, splits: Splits) -> float:

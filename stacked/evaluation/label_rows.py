@@ -45,7 +45,7 @@ class LabelRows:
 
 def label_rows(spec: RunSpec, splits: Splits) -> LabelRows:
     """Choose the rows of a run; InputError if the data have no classes for its policy, or too few labels for a budget."""
-    labels, seed = splits.train.labels, spec.seed
+    labels, seed = splits.train.marks, spec.seed
     learned = probed = torch.empty(0, dtype=torch.int64)
     if any(phase.target == "labels" for phase in spec.phases()):
         need(
@@ -53,19 +53,25 @@ def label_rows(spec: RunSpec, splits: Splits) -> LabelRows:
             f"policy {spec.policy!r} learns classes, and {splits.name} has none: choose another policy",
         )
         learned = label_subset(labels, spec.optimisation.labels, seed)
-    if not splits.classes:
+    if not splits.outputs:
         return LabelRows(learned, probed, ())
+    if not splits.classes:
+        return LabelRows(learned, probed, fine_tuned_rows(spec, splits))
     need(
         spec.evaluation.probe_images >= len(splits.classes),
         f"{spec.evaluation.probe_images} probe_images are too few for {len(splits.classes)} classes: give at least as many",
     )
     probed = label_subset(labels, min(spec.evaluation.probe_labels, int((labels >= 0).sum())), seed)
-    config, valid = spec.classification, splits.valid.labels
-    classifiers = tuple(
+    return LabelRows(learned, probed, fine_tuned_rows(spec, splits))
+
+
+def fine_tuned_rows(spec: RunSpec, splits: Splits) -> tuple[ClassifierRows, ...]:
+    """Return the rows of each label budget, of classes or of targets."""
+    config, seed, labels, valid = spec.classification, spec.seed, splits.train.marks, splits.valid.marks
+    return tuple(
         ClassifierRows(budget, label_subset(labels, budget, seed), selecting(config, valid, budget, seed))
         for budget in config.labels
     )
-    return LabelRows(learned, probed, classifiers)
 
 
 def selecting(config: Classification, labels: Tensor, budget: int | None, seed: int) -> Tensor:

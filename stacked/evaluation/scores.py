@@ -9,7 +9,7 @@ from stacked.evaluation.evaluate import device_of
 from stacked.model.classifier import Classifier
 from stacked.model.regressor import Regressor
 from stacked.runtime.settings import own_settings
-from stacked.training.codes import Images, Inputs
+from stacked.training.codes import Inputs, StoredInputs
 from stacked.util.chunks import chunks
 from stacked.util.errors import Diverged
 
@@ -22,7 +22,7 @@ Labelled = tuple[Data, Tensor] | tuple[Data, Tensor, Tensor | None]
 
 def reading(data: Data, device: torch.device) -> Inputs:
     """Return data as floats by index; uint8 images are converted on `device`."""
-    return Images.of(data, device) if isinstance(data, Tensor | Images) else data
+    return StoredInputs.of(data, device) if isinstance(data, Tensor | StoredInputs) else data
 
 
 def outputs_of(model: Classifier | Regressor, data: Data) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stacked.data.pixels import Pixels
 from stacked.model.head import EncoderWithHead
-from stacked.model.model_file import reading, write
+from stacked.model.model_file import ANY, reading, write
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
 from stacked.spec import StackSpec
@@ -25,7 +25,7 @@ MOST_CLASSES = 2**20
 
 
 class Classifier(EncoderWithHead):
-    """A stack's encoder with a head on the flattened bottleneck: images [N, C, H, W], floats in [0, 1], to logits [N, classes].
+    """A stack's encoder with a head on the flattened bottleneck: inputs [N, ...], scaled floats, to logits [N, classes].
 
     classes: names of the classes. The other arguments are those of `EncoderWithHead`.
     """
@@ -38,9 +38,9 @@ class Classifier(EncoderWithHead):
 
     @own_settings()
     def predict_proba(self, images: Pixels) -> Tensor:
-        """Return the probability of each class [N, classes] for images [N, C, H, W], which are read as by `Encoder.encode`.
+        """Return the probability of each class [N, classes] for data [N, ...], which are read as by `Encoder.encode`.
 
-        Raises InputError for other images, and Diverged if the classifier's outputs are not finite.
+        Raises InputError for other data, and Diverged if the classifier's outputs are not finite.
         """
         logits = self.encoder.through(self, images, self.cannot).reshape(-1, len(self.classes))
         if not logits.isfinite().all():
@@ -67,15 +67,16 @@ def save_classifier(
     """
     head = {"kind": classifier.head_kind, "width": classifier.head_width}
     header = {"classes": list(classifier.classes), "head": head, "training": dict(training or {})}
-    write(path, FORMAT, classifier.state_dict(), spec, classifier.input_shape, header)
+    write(path, FORMAT, classifier.state_dict(), spec, classifier.input_shape, header, classifier.encoder.scaling)
 
 
 @own_settings()
 def load_classifier(path: str | Path) -> Classifier:
     """Return the classifier in a run's classifier-*.safetensors, on the CPU and in eval mode.
 
-    Called, it gives logits [N, classes] of float images [N, C, H, W] in 0..1; `predict` and `predict_proba` take uint8 images and
-    NumPy arrays too, any number of them; `classes` are the names of the classes.
+    Called, it gives logits [N, classes] of floats [N, ...], scaled as in training (images: to 0..1); `predict` and
+    `predict_proba` take data in their own units, tensors or NumPy arrays, any number of them; `classes` are the names of the
+    classes.
 
     The file need not be trusted: it is read as safetensors and JSON, and takes at most twice its size in memory. Raises
     InputError if it is not such a file.
@@ -86,7 +87,7 @@ def load_classifier(path: str | Path) -> Classifier:
 def load_with_training(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     """Return the classifier in a file, as `load_classifier`, and what is known of its training."""
     what = "a classifier {reason}: give the classifier-*.safetensors of a run"
-    with reading(path, FORMAT, what, ("classes", "head", "training")) as content:
+    with reading(path, FORMAT, what, ("classes", "head", "training"), ANY) as content:
         classes, head, training = (content.header[name] for name in ("classes", "head", "training"))
         need(isinstance(classes, list) and all(isinstance(name, str) for name in classes), "its classes are not names")
         need(2 <= len(classes) <= MOST_CLASSES, f"it has {len(classes):,} classes")

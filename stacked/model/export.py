@@ -3,8 +3,8 @@
     python -m stacked.export MODEL FILE
     python -m stacked.export MODEL FILE --part encoder|decoder|autoencoder
 
-Exported encoders and autoencoders take float images [N, C, H, W] in 0..1 of the size that they were trained on, exported decoders
-take codes, for any N. ONNX needs the optional dependencies "onnx".
+Exported encoders and autoencoders take floats [N, ...] of the shape that they were trained on, scaled as in training (images
+[N, C, H, W] to 0..1), exported decoders take codes, for any N. ONNX needs the optional dependencies "onnx".
 """
 
 from __future__ import annotations
@@ -36,6 +36,13 @@ OPSET = 18
 FORMATS = (".pt2", ".onnx")
 #: part of a stack -> names of its input and its output in ONNX
 PARTS = {"encoder": ("images", "code"), "decoder": ("code", "images"), "autoencoder": ("images", "reconstruction")}
+
+#: kind of scaling -> what is said of the floats that a model reads
+SCALED = {
+    "none": "",
+    "standard": " less the mean and divided by the standard deviation of the training rows (the run's scaling.json)",
+    "minmax": " scaled to 0..1 by the training rows (the run's scaling.json)",
+}
 
 
 def part_of(model: Half | StackedAutoencoder) -> str:
@@ -135,12 +142,17 @@ def loaded(path: Path, part: str) -> Half | StackedAutoencoder:
 
 def described(model: Half | StackedAutoencoder) -> str:
     """Return what a model reads and returns, in words."""
+    from stacked.data.scaling import Scaling
+
     shape = ", ".join(map(str, model.input_shape))
     given, to = {
         "encoder": ("images", "to codes"),
         "decoder": ("codes", "to images"),
         "autoencoder": ("images", "to their reconstructions"),
     }[part_of(model)]
+    scaling = getattr(model, "scaling", None)
+    if isinstance(scaling, Scaling):
+        return f"examples [N, {shape}], floats{SCALED[scaling.kind]}, {to.replace('images', 'examples')}"
     return f"{given} [N, {shape}], floats{' in 0..1' * (given == 'images')}, {to}"
 
 

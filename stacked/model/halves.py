@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stacked.data.pixels import Pixels, floats_of, scaled_images
+from stacked.data.pixels import Pixels, as_numbers, floats_of, scaled_images
+from stacked.data.scaling import Scaling
 from stacked.runtime.settings import own_settings
 from stacked.stages import Stage
 from stacked.stages.stage import Shape, shapes
@@ -42,7 +43,15 @@ class Half(nn.Sequential):
 
 
 class Encoder(Half):
-    """The encoders of a stack: images [N, C, H, W], floats in [0, 1], to codes; `encode` takes uint8 and NumPy arrays too."""
+    """The encoders of a stack: inputs [N, ...], floats as the stages read them, to codes; `encode` takes data in their own units.
+
+    scaling: how the floats that the stages read are scaled from the units of the data (None: images in [0, 1], or floats that
+    were not scaled).
+    """
+
+    def __init__(self, modules: list[nn.Module], stages: list[Stage], scaling: Scaling | None = None) -> None:
+        super().__init__(modules, stages)
+        self.scaling = scaling
 
     def forward(self, input: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():  # a check would become part of an exported program
@@ -50,7 +59,8 @@ class Encoder(Half):
         return super().forward(input)
 
     def _check(self, images: Tensor) -> None:
-        wanted = f"floats in 0..1 of shape [N, {', '.join(map(str, self.input_shape))}]"
+        scale = " in 0..1" * (self.scaling is None and len(self.input_shape) == 3)
+        wanted = f"floats{scale} of shape [N, {', '.join(map(str, self.input_shape))}]"
         need(
             isinstance(images, Tensor),
             f"images in a {type(images).__name__} cannot be encoded by a call: give a tensor of {wanted}, or call encode(images)",
@@ -75,17 +85,19 @@ class Encoder(Half):
 
     @own_settings()
     def encode(self, images: Pixels) -> Tensor:
-        """Return the codes [N, ...] of images [N, C, H, W], a tensor or NumPy array of uint8 or of floats on a scale of 0 to 1.
+        """Return the codes [N, ...] of values [N, ...], a tensor or NumPy array of examples of the `input_shape`.
 
-        It encodes in eval mode, without gradients and in batches, on the device of the encoder, and returns the codes on the CPU.
-        Raises InputError for other types, shapes and scales.
+        An encoder with a `scaling` takes any real numbers in the units of the data, and scales them. Other encoders take uint8,
+        or floats as they were trained on: images [N, C, H, W] on a scale of 0 to 1. It encodes in eval mode, without gradients
+        and in batches, on the device of the encoder, and returns the codes on the CPU. Raises InputError for other types, shapes
+        and scales, and for values that are not finite.
         """
         return self.through(self, images, "cannot be encoded")
 
     @torch.no_grad()
     def through(self, module: nn.Module, images: Pixels, cannot: str) -> Tensor:
         """Return the outputs [N, ...] of a module that begins with this encoder; arguments and errors as in `encode`."""
-        found = scaled_images(images, cannot)
+        found = self.tensor_of(images, cannot)
         weight = next(self.parameters(), torch.zeros(0))
         self._check(torch.empty(found.shape, device="meta"))
         values = max(map(math.prod, shapes(self._stages, tuple(found.shape[1:]))))
@@ -93,11 +105,28 @@ class Encoder(Half):
         module.eval()
         try:
             for index in chunks(len(found), values, BATCH):
-                part = floats_of(found[index], cannot, MOST)
+                part = self.floats_of(found[index], cannot)
                 outputs.append(module(part.to(weight.device, weight.dtype)).cpu())
         finally:
             module.train(was_training)
         return torch.cat(outputs) if outputs else torch.zeros(0)
+
+    def tensor_of(self, values: Pixels, cannot: str) -> Tensor:
+        """Return data of the encoder's kind as a tensor, in their own units; InputError for another type."""
+        if self.scaling is None and len(self.input_shape) == 3:
+            return scaled_images(values, cannot)
+        shape = f"[N, {', '.join(map(str, self.input_shape))}]"
+        return as_numbers(values, cannot, f"numbers of shape {shape}, in the units of the training data")
+
+    def floats_of(self, values: Tensor, cannot: str) -> Tensor:
+        """Return the data of `tensor_of` as the stages read them; InputError for values not finite or on another scale."""
+        if self.scaling is None:
+            return floats_of(values, cannot, MOST if len(self.input_shape) == 3 else math.inf)
+        need(
+            bool(values.isfinite().all()),
+            f"values that are not finite {cannot}: fill them in, or leave out these examples",
+        )
+        return self.scaling.scaled(values)
 
 
 class Decoder(Half):

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from stacked.data.scaling import Scaling
 from stacked.model.stack import StackedAutoencoder, empty_stack, laid_out
 from stacked.model.tensor_file import open_tensors, read, to_bytes
 from stacked.spec import StackSpec
@@ -27,6 +29,10 @@ from stacked.util.serialization import from_dict, parsed, to_json
 
 #: fields that every header has
 COMMON = ("format", "stack", "input_shape")
+#: field that a header has if the stack has a scaling, and the beginning of the names of its tensors
+SCALING = "scaling"
+#: the numbers of dimensions of an example: vectors, signals, images and volumes
+ANY = (1, 2, 3, 4)
 #: blocks of a stack that may be built even without tensors for them, because they are cheap
 FEW = 100
 #: the most values of an image: a little more than 16,384 x 16,384 pixels in three colours
@@ -34,19 +40,22 @@ MOST_VALUES = 2**30
 
 
 class Content(NamedTuple):
-    """The content of a file: tensors by name, spec and input shape of the stack, and the other fields of the header."""
+    """The content of a file: tensors by name, spec, input shape and scaling of the stack, and the other fields of the header."""
 
     tensors: dict[str, Tensor]
     spec: StackSpec
     shape: Shape
     header: dict[str, Any]
+    scaling: Scaling | None = None
 
     def empty(self) -> StackedAutoencoder:
         """Return the stack without memory for its weights; ValueError if the file has too few tensors for its spec."""
         blocks = sum(dict(stage.options).get("blocks", 1) for stage in self.spec.stages)
         few = blocks <= len(self.tensors) + FEW
         need(few, f"its stack has {blocks:,} blocks, and the file has only {len(self.tensors):,} tensors")
-        return empty_stack(self.spec, self.shape)
+        stack = empty_stack(self.spec, self.shape)
+        stack.scaling = self.scaling
+        return stack
 
     def fill(self, module: nn.Module, prefix: str = "") -> None:
         """Load the tensors whose names begin with `prefix` into a module on the meta device; ValueError if they do not fit.
@@ -67,12 +76,41 @@ class Content(NamedTuple):
 
 
 def write(
-    path: Path, kind: str, tensors: Mapping[str, Tensor], spec: StackSpec, shape: Shape, header: Mapping[str, Any]
+    path: Path,
+    kind: str,
+    tensors: Mapping[str, Tensor],
+    spec: StackSpec,
+    shape: Shape,
+    header: Mapping[str, Any],
+    scaling: Scaling | None = None,
 ) -> None:
-    """Write a file of this `kind` with additional `header` fields; InputError if it cannot be written."""
+    """Write a file of this `kind` with additional `header` fields; InputError if it cannot be written.
+
+    The numbers of a scaling are kept as tensors, because those of a wide table do not fit a header.
+    """
     fields = {name: json.dumps(value) for name, value in header.items()}
+    if scaling is not None:
+        fields[SCALING] = json.dumps(scaling.kind)
+        tensors = {**tensors, **{name: torch.tensor(each, dtype=torch.float64) for name, each in numbers_of(scaling)}}
     stack = {"format": kind, "stack": to_json(spec), "input_shape": json.dumps(list(shape))}
     write_atomically(path, to_bytes(tensors, fields | stack))
+
+
+def numbers_of(scaling: Scaling) -> list[tuple[str, tuple[float, ...]]]:
+    """Return the numbers of a scaling by the names of their tensors."""
+    return [(f"{SCALING}.offset", scaling.offset), (f"{SCALING}.factor", scaling.factor)]
+
+
+def scaling_in(tensors: dict[str, Tensor], kind: Any, shape: Shape) -> Scaling:
+    """Take the scaling of this kind out of the tensors of a file; ValueError or InputError if it does not fit the shape."""
+    found = [tensors.pop(name) for name, _ in numbers_of(Scaling())]
+    need(
+        all(each.dtype == torch.float64 and each.dim() == 1 for each in found),
+        "its scaling is not of float64 [columns]",
+    )
+    scaling = Scaling(kind, *(tuple(each.tolist()) for each in found))
+    scaling.check(shape)
+    return scaling
 
 
 def kind_of(path: Path) -> str:
@@ -97,15 +135,21 @@ def reading(
         tensors, texts, sealed = read(path)
         if texts.get("format") != kind:
             raise ValueError(f"its format is {texts.get('format')!r}, not {kind!r}")
-        other = sorted(texts.keys() ^ {*COMMON, *names})  # exact, so that damage to the checksum's name cannot hide it
+        other = sorted(
+            texts.keys() - {SCALING} ^ {*COMMON, *names}
+        )  # exact, so that damage to the checksum's name cannot hide it
         need(not other, f"its header does not have the fields {', '.join((*COMMON, *names))}: see {', '.join(other)}")
         spec = from_dict(StackSpec, parsed(texts["stack"]))
         shape = tuple(parsed(texts["input_shape"]))
-        need(len(shape) in dimensions, f"its images have the shape {list(shape)}, not [C, H, W]")
+        need(
+            len(shape) in dimensions,
+            f"its inputs have the shape {list(shape)}{', not [C, H, W]' * (dimensions == (3,))}",
+        )
         for side in shape:
-            whole(side, "side of its images")
-        need(math.prod(shape) <= MOST_VALUES, f"its images have {math.prod(shape):,} values, more than {MOST_VALUES:,}")
-        yield Content(tensors, spec, shape, {name: parsed(texts[name]) for name in names})
+            whole(side, "side of its inputs")
+        need(math.prod(shape) <= MOST_VALUES, f"its inputs have {math.prod(shape):,} values, more than {MOST_VALUES:,}")
+        scaling = scaling_in(tensors, parsed(texts[SCALING]), shape) if SCALING in texts else None
+        yield Content(tensors, spec, shape, {name: parsed(texts[name]) for name in names}, scaling)
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path} is not {what.format(reason=f'({reason})')}") from error

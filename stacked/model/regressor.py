@@ -1,13 +1,29 @@
-"""Regressors: an encoder with a head on its code, which predicts numbers."""
+"""Regressors: an encoder with a head on its code, which predicts numbers; and their files."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from stacked.data.pixels import Pixels
 from stacked.model.head import EncoderWithHead
+from stacked.model.model_file import ANY, reading, write
 from stacked.model.stack import StackedAutoencoder
-from stacked.util.checks import need
+from stacked.runtime.settings import own_settings
+from stacked.spec import StackSpec
+from stacked.spec.classification import MOST_UNITS
+from stacked.util.checks import need, whole
+from stacked.util.errors import Diverged
+
+FORMAT = "stacked regressor 1"
+#: names of the tensors of a file that hold mean and scale of the targets
+MEAN, SCALE = "targets.mean", "targets.scale"
+#: the most targets of a regressor in a file
+MOST_TARGETS = 2**20
 
 
 class Regressor(EncoderWithHead):
@@ -30,6 +46,69 @@ class Regressor(EncoderWithHead):
     def in_units(self, outputs: Tensor) -> Tensor:
         """Return the head's outputs [N, K] in the units of the targets, as float64 on the CPU."""
         return self.mean + self.scale * outputs.cpu().double()
+
+    @own_settings()
+    def predict(self, values: Pixels) -> Tensor:
+        """Return the predictions [N, K], float64 in the units of the targets, for data [N, ...], read as by `Encoder.encode`.
+
+        Raises InputError for other data, and Diverged if the predictions are not finite.
+        """
+        found = self.in_units(self.encoder.through(self, values, self.cannot).reshape(-1, len(self.mean)))
+        if not found.isfinite().all():
+            raise Diverged("the regressor's predictions are not finite")
+        return found
+
+
+def regressor_path(work: Path, labels: str) -> Path:
+    """Return the path, in a run's work folder, of the regressor of a label budget, a number or "all"."""
+    return work / f"regressor-{labels}.safetensors"
+
+
+@own_settings()
+def save_regressor(
+    path: Path, regressor: Regressor, spec: StackSpec, training: Mapping[str, Any] | None = None
+) -> None:
+    """Write a regressor, whose stack was built from `spec`, to `path`; InputError if the file cannot be written.
+
+    training: what is to be known of its training, as plain values (in a run: the fields of `runs.regressors.TrainedRegressor`).
+    """
+    head = {"kind": regressor.head_kind, "width": regressor.head_width}
+    tensors = regressor.state_dict() | {MEAN: regressor.mean, SCALE: regressor.scale}
+    header = {"head": head, "training": dict(training or {})}
+    write(path, FORMAT, tensors, spec, regressor.input_shape, header, regressor.encoder.scaling)
+
+
+@own_settings()
+def load_regressor(path: str | Path) -> Regressor:
+    """Return the regressor in a run's regressor-*.safetensors, on the CPU and in eval mode.
+
+    Its `predict` takes data in their own units, tensors or NumPy arrays, any number of them. The file need not be trusted: it is
+    read as safetensors and JSON, and takes at most twice its size in memory. Raises InputError if it is not such a file.
+    """
+    return load_with_training(path)[0]
+
+
+def load_with_training(path: str | Path) -> tuple[Regressor, dict[str, Any]]:
+    """Return the regressor in a file, as `load_regressor`, and what is known of its training."""
+    what = "a regressor {reason}: give the regressor-*.safetensors of a run"
+    with reading(path, FORMAT, what, ("head", "training"), ANY) as content:
+        head, training = content.header["head"], content.header["training"]
+        need(isinstance(head, dict) and head.keys() == {"kind", "width"}, "its head has no kind and width")
+        need(isinstance(training, dict), "its training is not a JSON object")
+        whole(head["width"], "width of its head", 0, MOST_UNITS)
+        mean, scale = (content.tensors.pop(name) for name in (MEAN, SCALE))
+        need(
+            mean.dtype == scale.dtype == torch.float64 and mean.dim() == 1 and mean.shape == scale.shape,
+            "mean and scale of its targets are not of float64 [K]",
+        )
+        need(1 <= len(mean) <= MOST_TARGETS, f"it has {len(mean):,} targets")
+        fine = bool(mean.isfinite().all()) and bool(scale.isfinite().all()) and bool((scale > 0).all())
+        need(fine, "mean and scale of its targets are not finite, with scales above 0")
+        stack = content.empty()
+        with torch.device("meta"):
+            regressor = Regressor(stack, mean, scale, head["kind"], head["width"])
+        content.fill(regressor)
+    return regressor.eval(), training
 
 
 def mean_and_scale(targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:

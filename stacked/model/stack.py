@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from stacked.data.pixels import Pixels
+from stacked.data.scaling import Scaling
 from stacked.model.halves import Decoder, Encoder
 from stacked.runtime.rng import seeded
 from stacked.runtime.settings import own_settings
@@ -28,13 +30,18 @@ class StackedAutoencoder(nn.Module):
     """An autoencoder grown stage by stage, whose `stages` are trained in place.
 
     `input_shape` is (C, H, W) for images, (C, L) for signals, (C, D, H, W) for volumes, or (C,) for vectors; values of images are
-    floats in [0, 1]. Depth 0 is the input, depth k the code of
-    stage k. If all stages are convolutional, images of other heights and widths are accepted too.
+    floats in [0, 1]. Depth 0 is the input, depth k the code of stage k. If all stages are convolutional, images of other heights
+    and widths are accepted too.
+
+    scaling: how the floats that the stages read are scaled from the units of the data; `restored` and `encoder.encode` apply it,
+    and all other methods take and return scaled floats. None: the stack reads images in [0, 1], or floats that were not
+    scaled.
     """
 
-    def __init__(self, input_shape: Shape, stages: list[Stage] | None = None) -> None:
+    def __init__(self, input_shape: Shape, stages: list[Stage] | None = None, scaling: Scaling | None = None) -> None:
         super().__init__()
         self.input_shape = tuple(map(int, input_shape))
+        self.scaling = scaling
         self.stages = cast("list[Stage]", nn.ModuleList())  # cast, so that items have the type Stage
         for stage in stages or []:
             self.grow(stage)
@@ -134,10 +141,24 @@ class StackedAutoencoder(nn.Module):
         code, switches = self.encode_with_switches(x)
         return self.decode(code, size=tuple(x.shape[2:]) if other_size else None, switches=switches)
 
+    @own_settings()
+    @torch.no_grad()
+    def restored(self, values: Pixels, depth: int | None = None) -> Tensor:
+        """Return the reconstructions [N, ...] of values [N, ...] from `depth` (None: the bottleneck), in the units of the data.
+
+        values are read as by `Encoder.encode`. The reconstructions are float64 if the stack has a scaling, else float32 on a
+        scale of 0 to 1, on the CPU. They are computed in eval mode and in batches. Raises InputError for values that the encoder
+        does not read.
+        """
+        restore = Reconstructing(self, depth)
+        found = self.encoder.through(restore, values, "cannot be reconstructed")
+        return found if self.scaling is None else self.scaling.in_units(found)
+
     @property
     def encoder(self) -> Encoder:
         """All encoders as one `nn.Sequential` that shares their modules."""
-        return Encoder([module for stage in self.stages for module in stage.encoder], list(self.stages))
+        modules = [module for stage in self.stages for module in stage.encoder]
+        return Encoder(modules, list(self.stages), self.scaling)
 
     @property
     def decoder(self) -> Decoder:
@@ -150,6 +171,17 @@ class StackedAutoencoder(nn.Module):
         if not 0 <= depth <= self.depth:
             raise InputError(f"depth {depth} is not in this stack: give 0 to {self.depth}")
         return depth
+
+
+class Reconstructing(nn.Module):
+    """The function x -> reconstruction from `depth` of a stack, as a module."""
+
+    def __init__(self, stack: StackedAutoencoder, depth: int | None) -> None:
+        super().__init__()
+        self.stack, self.depth, self.training = stack, depth, stack.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stack.reconstruct(x, self.depth)
 
 
 def _accept_plain_names(model: StackedAutoencoder, state: dict[str, Any], prefix: str, *_: object) -> None:
@@ -224,6 +256,9 @@ def empty_stack(spec: StackSpec, input_shape: Shape) -> StackedAutoencoder:
 
 def check_size(spec: StackSpec, input_shape: Shape) -> None:
     """Raise InputError if images of `input_shape` are too small for the stages of `spec` that halve them."""
+    first = kinds()[spec.stages[0].kind]
+    if first.maps and len(input_shape) - 1 not in first.ranks:
+        return  # the stage itself says what it reads
     halvings = sum(kinds()[stage.kind].halves_with(**dict(stage.options)) for stage in spec.stages)
     if halvings and min(input_shape[1:], default=0) < 2**halvings:
         size, least = (" x ".join(map(str, each)) for each in (input_shape[1:], [2**halvings] * len(input_shape[1:])))

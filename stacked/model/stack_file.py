@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stacked.model.model_file import Content, kind_of, reading, write
+from stacked.model.model_file import ANY, Content, kind_of, reading, write
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
 from stacked.spec import StackSpec
@@ -34,7 +34,8 @@ def save_stack(stack: StackedAutoencoder, path: str | Path, spec: StackSpec | No
         not there or kind_of(path) == FORMAT,
         f"{path} exists already and is not a stack: give another path, or move the file away",
     )
-    content = Content({name: tensor.cpu() for name, tensor in stack.state_dict().items()}, known, stack.input_shape, {})
+    tensors = {name: tensor.cpu() for name, tensor in stack.state_dict().items()}
+    content = Content(tensors, known, stack.input_shape, {}, stack.scaling)
     try:
         again = content.empty()
         content.fill(again)  # what could not be loaded is refused now
@@ -44,7 +45,7 @@ def save_stack(stack: StackedAutoencoder, path: str | Path, spec: StackSpec | No
         raise InputError(
             f"this stack cannot be saved with this spec ({reason}): give the spec of its stages"
         ) from error
-    write(path, FORMAT, content.tensors, known, stack.input_shape, {})
+    write(path, FORMAT, content.tensors, known, stack.input_shape, {}, stack.scaling)
 
 
 @own_settings()
@@ -57,7 +58,7 @@ def load_stack(path: str | Path) -> StackedAutoencoder:
     The file need not be trusted: it is read as safetensors and JSON, nothing in it is run or unpickled, and it takes at most
     twice its size in memory. Raises InputError if it is not such a file or is damaged.
     """
-    with reading(path, FORMAT, "a stack {reason}: give a file that save_stack wrote", dimensions=(1, 3)) as content:
+    with reading(path, FORMAT, "a stack {reason}: give a file that save_stack wrote", dimensions=ANY) as content:
         stack = content.empty()
         content.fill(stack)
     return stack.eval()

@@ -10,19 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from stacked import data
 from stacked.components.corruption import Corrupted
 from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
 from stacked.components.schedules import learning_rate
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.check import check
-from stacked.runs.run import load
+from stacked.runs.run import splits_of
 from stacked.runtime.environment import device_of
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
@@ -41,9 +41,11 @@ CHECKED = 100
 
 @own_settings()
 def train_seeds(
-    spec: RunSpec, seeds: Sequence[int], splits: data.Splits | None = None, *, device: str = "cpu"
+    spec: RunSpec, seeds: Sequence[int], splits: Any = None, *, target: str | None = None, device: str = "cpu"
 ) -> list[StackedAutoencoder]:
     """Train `spec` with each of the seeds at once and return the stacks, in eval mode, that `run` would train one by one.
+
+    splits, target: the data, as `run` takes them.
 
     Each seed has the initial weights, data order and corruption of its single run. Sums are taken in another order, so that
     weights differ from those of single runs as much as between two BLAS libraries. Nothing is measured or recorded. Cached
@@ -53,11 +55,11 @@ def train_seeds(
     finite.
     """
     check_batchable(spec, seeds)
-    splits = splits or load(spec)
+    splits = splits_of(spec, splits, target)
     specs = [replace(spec, seed=seed) for seed in seeds]
     labels = [check(one, splits).labels for one in specs]
     torch_device, done = device_of(device), 0
-    stacks = [StackedAutoencoder(splits.image_shape) for _ in specs]
+    stacks = [StackedAutoencoder(splits.input_shape, scaling=splits.scaling) for _ in specs]
     for phase in spec.phases(spec.updates_per_epoch(len(splits.train))):
         prepared = [
             prepare_phase(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from stacked.components.corruption import CORRUPTIONS, parts
 from stacked.components.objectives import LOSSES
 from stacked.data import Splits
 from stacked.data.formats.split import check_splits
@@ -15,6 +16,8 @@ from stacked.model.stack import StackedAutoencoder, empty_stack
 from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec, StackSpec
+from stacked.spec.growth import Phase
+from stacked.stages.activations import RANGES
 from stacked.stages.stage import Shape
 from stacked.util.checks import need
 from stacked.util.errors import InputError
@@ -32,31 +35,81 @@ class Checked:
 def check(spec: RunSpec, splits: Splits) -> Checked:
     """Return the empty stack and the label rows of a run; InputError if the data do not fit the spec."""
     check_splits(splits)
-    stack = fitting_stack(spec.stack, splits.image_shape)
-    name, side = spec.optimisation.loss_at(0), min(splits.image_shape[1:])
-    need(
-        side >= LOSSES[name].least_side,
-        f"loss {name!r} needs images of at least {LOSSES[name].least_side} pixels a side, and these have {side}: use 'mse'",
-    )
+    stack = fitting_stack(spec.stack, splits.input_shape)
+    check_values(spec, splits)
+    check_maps(spec, stack)
     labels = label_rows(spec, splits)
     for phase in spec.phases():
         if phase.updates:
             rows = labels.of(phase)
-            n, what = (len(splits.train), "training images") if rows is None else (len(rows), "labels")
+            n, what = (len(splits.train), "training examples") if rows is None else (len(rows), "labels")
             check_batch(stack, spec.optimisation.batch_size_of(phase), n, what)
     for classifier in labels.classifiers:
         check_batch(stack, spec.classification.batch_size, len(classifier.train), "labels", "of the classification")
     different = len(splits.train.labels[splits.train.labels >= 0].unique())
     need(
         not splits.classes or different > 1,
-        f"training images of only {different} of {len(splits.classes)} classes have labels, and a probe needs 2 or more: "
-        "give images of more classes, or data without classes",
+        f"training examples of only {different} of {len(splits.classes)} classes have labels, and a probe needs 2 or more: "
+        "give examples of more classes, or data without classes",
     )
     return Checked(stack, labels)
 
 
+def check_values(spec: RunSpec, splits: Splits) -> None:
+    """Raise InputError unless loss and output of stage 1 suit the values that it reconstructs, the training examples'."""
+    config, shape, inputs = spec.optimisation, splits.input_shape, splits.train.inputs
+    name, output = config.loss_at(0), spec.stack.decoder_activation(1)
+    phases = [phase for phase in spec.phases() if phase.updates and reconstructs_data(phase)]
+    side = min(shape[1:]) if len(shape) == 3 else 0
+    need(
+        not phases or side >= LOSSES[name].least_side,
+        f"loss {name!r} needs images of at least {LOSSES[name].least_side} pixels a side, and these "
+        + (f"have {side}: use 'mse'" if side else f"examples have the shape {list(shape)}: use 'mse'"),
+    )
+    if not phases or splits.scaling is None:
+        return
+    low, high = inputs.min().item(), inputs.max().item()
+    scaled = "" if splits.scaling.kind == "none" else f" (as scaled by {splits.scaling.kind!r})"
+    values = f"the training examples hold values from {low:.4g} to {high:.4g}{scaled}"
+    need(
+        not LOSSES[name].unit_targets or (low >= 0 and high <= 1),
+        f"loss {name!r} needs values from 0 to 1, and {values}: use loss 'mse' or 'l1', or scale 'minmax'",
+    )
+    least, most = RANGES[output]
+    reached = (least <= low and high <= most) or all(config.linear_decoder and phase.is_local for phase in phases)
+    need(
+        reached,
+        f"output {output!r} gives values from {least:.4g} to {most:.4g}, and {values}: use output 'linear'"
+        + (", or scale 'minmax'" if least <= 0 and most >= 1 else ""),
+    )
+
+
+def reconstructs_data(phase: Phase) -> bool:
+    """Whether a phase reconstructs what stage 1 reads: at depth 0, or by a local loss of stage 1."""
+    if phase.local_loss != "none" and phase.trainable[0] == 1:
+        return True
+    return phase.target != "labels" and phase.local_loss != "alone" and phase.target_depth == 0
+
+
+def check_maps(spec: RunSpec, stack: StackedAutoencoder) -> None:
+    """Raise InputError if a corruption that needs maps acts on vectors that stage 1 reads."""
+    config = spec.optimisation
+    reads = any(phase.updates and (phase.input_depth == 0 or phase.trainable[0] == 1) for phase in spec.phases())
+    fine_tuned = spec.classification.encoder == "learning" and bool(spec.classification.labels)
+    acting = [(config.corruption, config.levels_at(0))] * reads
+    recipe = spec.classification.optimisation(spec.classification.lrs[0])
+    acting += [(recipe.corruption, recipe.levels_at(0))] * fine_tuned
+    for names, levels in acting:
+        for name, level in zip(parts(names), levels, strict=True):
+            need(
+                not level or not CORRUPTIONS[name].maps or len(stack.input_shape) > 1,
+                f"corruption {name!r} needs maps [C, ...], and these examples are vectors of {stack.input_shape[0]} values: use "
+                "'masking'",
+            )
+
+
 def fitting_stack(spec: StackSpec, shape: Shape) -> StackedAutoencoder:
-    """Return the empty stack of a spec; InputError if these images are too small for it, or memory for its weights."""
+    """Return the empty stack of a spec; InputError if it cannot read examples of this shape, or memory for its weights."""
     try:
         stack = empty_stack(spec, shape)
     except RuntimeError as error:  # torch's error for more bytes than can be addressed

@@ -1,24 +1,28 @@
-"""The supervised end of a run: a classifier for each label budget, kept in the work folder and resumed inside fine-tuning."""
+"""The supervised end of a run: a model for each label budget, kept in the work folder and resumed inside fine-tuning."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from torch import Tensor
 
 from stacked.cost.measuring_cost import classifier_cost
-from stacked.data import Splits
+from stacked.data import Split, Splits
 from stacked.evaluation.classify import FineTuning, Selected
 from stacked.evaluation.curves import State
 from stacked.evaluation.final_metrics import tested_accuracy
 from stacked.evaluation.label_rows import ClassifierRows, LabelRows
 from stacked.model.classifier import Classifier, classifier_path, load_with_training, save_classifier
+from stacked.model.regressor import Regressor
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_fine_tuning
 from stacked.spec import RunSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict
 
@@ -57,11 +61,20 @@ class Trained:
         return {f"classifier_{name}_{self.labels}": value for name, value in values.items()}
 
 
-class SupervisedEnd:
-    """Fine-tunes the classifiers of a run from its trained `stack`.
+#: the class of the models
+M = TypeVar("M", Classifier, Regressor)
 
-    number: that of the last phase; classifiers are numbered after it. saved: the checkpoint that the run resumes from.
+
+class SupervisedEnd(Generic[M]):
+    """Fine-tunes the models of a run, all of one kind, from its trained `stack`.
+
+    number: that of the last phase; models are numbered after it. saved: the checkpoint that the run resumes from. A subclass
+    says what kind of model it is.
     """
+
+    #: the kind of the models, and the folder of their files in MLflow
+    kind: ClassVar[str]
+    folder: ClassVar[str]
 
     def __init__(
         self,
@@ -78,68 +91,75 @@ class SupervisedEnd:
         self.stack, self.spec, self.splits, self.labels, self.state = stack, spec, splits, labels, state
         self.checkpoints, self.saved, self.tracker, self.number = checkpoints, saved, tracker, number
 
-    def fine_tune(self) -> tuple[dict[str, Classifier], dict[str, float]]:
-        """Return the classifier of each label budget by its name, "all" or a number, and the final metrics of all of them.
+    def path(self, work: Path, name: str) -> Path:
+        """Return the path of the model of a label budget."""
+        raise NotImplementedError
 
-        Each one is tested once. A classifier in the work folder is not fine-tuned again.
+    def save(self, path: Path, model: M, trained: Any) -> None:
+        """Write a model and what is known of its training, a dataclass with `metrics`."""
+        raise NotImplementedError
+
+    def load(self, path: Path) -> tuple[M, Any]:
+        """Return a model and what is known of its training; InputError if the file is damaged."""
+        raise NotImplementedError
+
+    def labels_of(self, split: Split) -> Tensor:
+        """Return the labels of a split that the models learn."""
+        raise NotImplementedError
+
+    def trained(self, selected: Selected, name: str, rows: ClassifierRows) -> tuple[M, Any]:
+        """Test a model, and return it and what its file says of its training."""
+        raise NotImplementedError
+
+    def fine_tune(self) -> tuple[dict[str, M], dict[str, float]]:
+        """Return the model of each label budget by its name, "all" or a number, and the final metrics of all of them.
+
+        Each one is tested once. A model in the work folder is not fine-tuned again.
         """
-        classifiers, metrics, work = dict[str, Classifier](), dict[str, float](), self.checkpoints.folder
+        models, metrics, work = dict[str, M](), dict[str, float](), self.checkpoints.folder
         for index, rows in enumerate(self.labels.classifiers):
             if len(rows.train) < len(self.labels.learned):
                 continue  # fewer labels than the encoder was trained with would not be honest
             name = "all" if rows.budget is None else str(rows.budget)
             found = self.kept(name)
             if found is None:
-                selected = self.select(index, name, rows)
-                found = selected.classifier, self.trained(selected, name, rows)
+                found = self.trained(self.select(index, name, rows), name, rows)
                 if work:
-                    save_classifier(classifier_path(work, name), found[0], self.spec.stack, asdict(found[1]))
+                    self.save(self.path(work, name), *found)
             if work:
-                self.tracker.artifact(classifier_path(work, name), "classifiers")
-            classifiers[name] = found[0].eval()
+                self.tracker.artifact(self.path(work, name), self.folder)
+            models[name] = found[0].eval()
             metrics |= found[1].metrics()
-        return classifiers, metrics
+        return models, metrics
 
-    def kept(self, name: str) -> tuple[Classifier, Trained] | None:
-        """Return the classifier of this run in the work folder, or None; a damaged one causes a warning."""
-        path = classifier_path(self.checkpoints.folder, name) if self.checkpoints.folder else None
+    def kept(self, name: str) -> tuple[M, Any] | None:
+        """Return the model of this run in the work folder, or None; a damaged one causes a warning."""
+        path = self.path(self.checkpoints.folder, name) if self.checkpoints.folder else None
         if path is None or not path.exists():
             return None
         try:
-            classifier, training = load_with_training(path)
-            trained = from_dict(Trained, training)
+            model, trained = self.load(path)
         except InputError as error:
             warnings.warn(f"{error}: it is fine-tuned again", RuntimeWarning, stacklevel=2)
             return None
         if (trained.run, trained.data) != (self.spec.id, self.splits.digest):
             return None
-        return classifier.to(next(self.stack.parameters()).device), trained
+        return model.to(next(self.stack.parameters()).device), trained
 
-    def trained(self, selected: Selected, name: str, rows: ClassifierRows) -> Trained:
-        """Test a classifier, and return what its file says of its training."""
-        classes, shape = len(self.splits.classes), self.splits.image_shape
-        _, cost = classifier_cost(self.spec.stack, self.spec.classification, shape, len(rows.train), classes)
+    def gflop(self, selected: Selected, rows: ClassifierRows) -> float:
+        """Return the GFLOPs of fine-tuning at all learning rates."""
+        config, shape = self.spec.classification, self.splits.input_shape
+        _, cost = classifier_cost(self.spec.stack, config, shape, len(rows.train), self.splits.outputs)
         flop = selected.updates_made * cost.flops_per_update + selected.recalibrations * cost.flops_per_recalibration
-        flop += cost.flops_once * len(self.spec.classification.lrs)
-        return Trained(
-            self.spec.id,
-            self.splits.digest,
-            name,
-            tested_accuracy(selected.classifier, self.splits),
-            selected.valid_score,
-            len(rows.valid),
-            selected.lr,
-            selected.updates,
-            flop / 1e9,
-        )
+        return (flop + cost.flops_once * len(config.lrs)) / 1e9
 
     def select(self, index: int, name: str, rows: ClassifierRows) -> Selected:
-        """Fine-tune classifier number `index`, from 0, or resume it; its checks are logged in a child run."""
+        """Fine-tune model number `index`, from 0, or resume it; its checks are logged in a child run."""
         train, valid = self.splits.train, self.splits.valid
         tuning = FineTuning(
             self.stack,
-            (Images(train.images, rows=rows.train), train.labels[rows.train]),
-            (Images(valid.images, rows=rows.valid), valid.labels[rows.valid]),
+            (StoredInputs(train.inputs, rows=rows.train), self.labels_of(train)[rows.train]),
+            (StoredInputs(valid.inputs, rows=rows.valid), self.labels_of(valid)[rows.valid]),
             self.splits.classes,
             self.spec.classification,
             self.spec.seed,
@@ -148,7 +168,7 @@ class SupervisedEnd:
         if saved and saved.is_classifier and saved.phases == phases:
             restore_fine_tuning(saved, tuning)
         parameters = fine_tuning_parameters(tuning, name)
-        with self.tracker.phase(phases + 1, f"classifier, {name} labels", parameters) as child:
+        with self.tracker.phase(phases + 1, f"{self.kind}, {name} labels", parameters) as child:
 
             def after_update() -> None:
                 position = tuning.rate * tuning.updates + tuning.update
@@ -158,14 +178,46 @@ class SupervisedEnd:
                     state = asdict(self.state) | {"classifier": plain}
                     self.checkpoints.save_inside_phase(phases, position, self.stack.state_dict() | tensors, state)
 
-            def after_check(accuracy: float) -> None:
-                log_check(child, tuning, accuracy)
+            def after_check(score: float) -> None:
+                log_check(child, tuning, score)
 
             return tuning.train(after_update, after_check)
 
 
+class Classifiers(SupervisedEnd[Classifier]):
+    """The supervised end of a run on data with classes."""
+
+    kind, folder = "classifier", "classifiers"
+
+    def path(self, work: Path, name: str) -> Path:
+        return classifier_path(work, name)
+
+    def save(self, path: Path, model: Classifier, trained: Any) -> None:
+        save_classifier(path, model, self.spec.stack, asdict(trained))
+
+    def load(self, path: Path) -> tuple[Classifier, Trained]:
+        classifier, training = load_with_training(path)
+        return classifier, from_dict(Trained, training)
+
+    def labels_of(self, split: Split) -> Tensor:
+        return split.labels
+
+    def trained(self, selected: Selected, name: str, rows: ClassifierRows) -> tuple[Classifier, Trained]:
+        return selected.classifier, Trained(
+            self.spec.id,
+            self.splits.digest,
+            name,
+            tested_accuracy(selected.classifier, self.splits),
+            selected.valid_score,
+            len(rows.valid),
+            selected.lr,
+            selected.updates,
+            self.gflop(selected, rows),
+        )
+
+
 def fine_tuning_parameters(tuning: FineTuning, labels: str) -> Mapping[str, Any]:
-    """Return the parameters of a classifier's child run."""
+    """Return the parameters of a model's child run."""
     config = tuning.config
     return {
         "labels": labels,
@@ -173,11 +225,12 @@ def fine_tuning_parameters(tuning: FineTuning, labels: str) -> Mapping[str, Any]
         "head": config.head,
         "target": "labels",
         "updates": tuning.updates,
-        "loss": "cross-entropy",
+        "loss": "cross-entropy" if tuning.kind == "classifier" else "squared error",
         "optimiser": config.optimiser,
     }
 
 
-def log_check(child: RecordsPhase, tuning: FineTuning, accuracy: float) -> None:
-    """Log the validation accuracy at the current update, with a curve for each learning rate."""
-    child.log({f"classifier/accuracy/lr {tuning.lr:g}": accuracy}, step=tuning.update)
+def log_check(child: RecordsPhase, tuning: FineTuning, score: float) -> None:
+    """Log the validation score at the current update, with a curve for each learning rate."""
+    name = "classifier/accuracy" if tuning.kind == "classifier" else "regressor/r2"
+    child.log({f"{name}/lr {tuning.lr:g}": score}, step=tuning.update)

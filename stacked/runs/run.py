@@ -20,18 +20,20 @@ from stacked.evaluation.final_metrics import measured
 from stacked.evaluation.pictures import pictures
 from stacked.model.classifier import Classifier
 from stacked.model.encoder import save_encoder
+from stacked.model.regressor import Regressor
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.check import check as check
 from stacked.runs.checkpoint import Checkpoints, phase_path
 from stacked.runs.checkpoint_validation import phase_of, restore_stack
-from stacked.runs.classifiers import SupervisedEnd
+from stacked.runs.classifiers import Classifiers
 from stacked.runs.recording import Recording
+from stacked.runs.regressors import Regressors
 from stacked.runtime.determinism import is_strict
 from stacked.runtime.environment import device_of, environment
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.tracking.null_tracker import NullTracker
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.examples import examples_of
 from stacked.training.pretrain import train_phases
 from stacked.util.checks import need
@@ -43,9 +45,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: the trained stack, its row and curve as plain values, the arrays of its pictures, and its classifiers.
+    """A finished run: the trained stack, its row and curve as plain values, the arrays of its pictures, and its models.
 
-    classifiers: the fine-tuned classifier of each label budget, by its number of labels as text, or "all".
+    classifiers, regressors: the model fine-tuned with each label budget, by its number of labels as text, or "all":
+    classifiers of data with classes, regressors of data with numbers to predict.
     """
 
     stack: StackedAutoencoder
@@ -53,6 +56,7 @@ class Result:
     curve: list[dict[str, Any]]
     samples: dict[str, NDArray[Any]]
     classifiers: dict[str, Classifier] = field(default_factory=dict)
+    regressors: dict[str, Regressor] = field(default_factory=dict)
 
 
 @own_settings()
@@ -72,11 +76,20 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
     )
 
 
+def splits_of(spec: RunSpec, given: Any = None, target: str | None = None) -> data.Splits:
+    """Return splits as they are, other data as `Splits.of` divides and scales them, and without data those of the spec."""
+    if given is None or isinstance(given, data.Splits):
+        need(target is None, f"target {target!r} is a column of a DataFrame: give one, or leave target out")
+        return given or load(spec)
+    return data.Splits.of(given, target=target)
+
+
 @own_settings()
 def run(
     spec: RunSpec,
-    splits: data.Splits | None = None,
+    splits: Any = None,
     *,
+    target: str | None = None,
     arm: str | None = None,
     device: str = "cpu",
     codes: str = "auto",
@@ -87,35 +100,47 @@ def run(
 ) -> Result:
     """Train and evaluate a run as `spec` describes.
 
-    splits: the data (None: they are loaded). arm: recorded name (default: the policy). device: device to train on. codes:
+    splits: the data: `Splits`, or what `Splits.of` makes splits of with its defaults: an array or tensor [N, ...], a pair (X, y),
+    a pandas DataFrame, or a map-style torch Dataset (None: the data that the spec names are loaded). target: the column of a
+    DataFrame that holds the labels. arm: recorded name (default: the policy). device: device to train on. codes:
     "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
-    trained encoder (see `load_encoder`) and the classifiers (see `load_classifier`); a run resumes from the checkpoints in it,
-    and ends as if it had not been interrupted. tracker: where the run is logged (default: nowhere). checkpoint_every: updates
-    between checkpoints inside a phase (default: by time, so that they take at most 2 % of the run time). stop: called after every
-    update; the run ends if it returns True. Its progress is shown inside the context `stacked.runtime.progress.shown`.
+    trained encoder (see `load_encoder`) and the classifiers or regressors (see `load_classifier`, `load_regressor`); a run
+    resumes from the checkpoints in it, and ends as if it had not been interrupted. tracker: where the run is logged (default:
+    nowhere). checkpoint_every: updates between checkpoints inside a phase (default: by time, so that they take at most 2 % of
+    the run time). stop: called after every update; the run ends if it returns True. Its progress is shown inside the context
+    `stacked.runtime.progress.shown`.
 
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
     or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
     """
     began = time.perf_counter()
-    splits = splits or load(spec)
+    splits = splits_of(spec, splits, target)
     checked = check(spec, splits)
     torch_device = device_of(device)
     tracker = tracker or NullTracker()
     environment_tags = environment(torch_device)
     tracker.tags(environment_tags)
     for context, split in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
-        tracker.dataset(splits.name, splits.digest, rows=len(split), shape=splits.image_shape, context=context)
+        tracker.dataset(
+            splits.name,
+            splits.digest,
+            rows=len(split),
+            shape=splits.input_shape,
+            context=context,
+            dtype=str(split.inputs.dtype).removeprefix("torch."),
+        )
     tracker.text(to_json(spec), "spec.json")
+    if splits.scaling is not None:
+        tracker.text(to_json(splits.scaling), "scaling.json")
 
     phases = spec.phases(spec.updates_per_epoch(len(splits.train)))
     if work:
         check_writable(work)
-        room = work_room(spec, checked.stack, phases, len(splits.classes), work)
+        room = work_room(spec, checked.stack, phases, splits.outputs, work)
         check_room([(work, room.kept + room.temporary)], "the run", "free some space, or choose another folder")
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     saved = checkpoints.newest()
-    stack, state = StackedAutoencoder(splits.image_shape), State()
+    stack, state = StackedAutoencoder(splits.input_shape, scaling=splits.scaling), State()
     if saved:
         depth = spec.stack.depth if saved.is_classifier else phase_of(saved, phases).depth
         grow(stack, spec, depth, torch_device)
@@ -169,18 +194,20 @@ def run(
     curves.record_final_picture(stack)
 
     found = measured(stack, splits, checked.labels, spec.evaluation.probes)
-    end = SupervisedEnd(stack, spec, splits, checked.labels, state, checkpoints, saved, tracker, len(phases))
-    classifiers, classified = end.fine_tune()
-    found |= classified
+    ends = stack, spec, splits, checked.labels, state, checkpoints, saved, tracker, len(phases)
+    classifiers, classified = Classifiers(*ends).fine_tune() if splits.classes else ({}, {})
+    regressors, regressed = Regressors(*ends).fine_tune() if splits.train.targets is not None else ({}, {})
+    found |= classified | regressed
     final = {f"final/{name}": value for name, value in found.items()}
     # step 0, so that MLflow shows a bar instead of a one-point line
     tracker.log({name: value for name, value in final.items() if not math.isnan(value)}, step=0)
-    example_images = splits.valid.images[:2]
-    example = Images(example_images)(torch.arange(len(example_images)))
+    first_two = splits.valid.inputs[:2]
+    example = StoredInputs(first_two)(torch.arange(len(first_two)))
     tracker.model(stack.encoder, example, state.updates)
-    for name, classifier in classifiers.items():
-        mine = [metric for metric in final if metric.endswith(f"_{name}") and "/classifier_" in metric]
-        tracker.model(classifier, example, int(final[f"final/classifier_updates_{name}"]), f"classifier-{name}", mine)
+    for kind, models in (("classifier", classifiers), ("regressor", regressors)):
+        for name, model in models.items():
+            mine = [metric for metric in final if metric.endswith(f"_{name}") and f"/{kind}_" in metric]
+            tracker.model(model, example, int(final[f"final/{kind}_updates_{name}"]), f"{kind}-{name}", mine)
     if work:
         save_encoder(work / "encoder.safetensors", stack, spec.stack)
         tracker.artifact(work / "encoder.safetensors", "encoder")
@@ -207,4 +234,4 @@ def run(
     }
     checkpoints.clear()
     curve = [{"run": spec.id, "arm": row["arm"], "seed": spec.seed, **point} for point in state.curve]
-    return Result(stack.eval(), row, curve, pictures(stack, splits), classifiers)
+    return Result(stack.eval(), row, curve, pictures(stack, splits), classifiers, regressors)

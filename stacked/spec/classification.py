@@ -19,6 +19,8 @@ MOST_UNITS = 2**20
 class Classification:
     """The recipe of fine-tuned classifiers: label budgets (None: all labels), training, and selection on the validation split.
 
+    On data with numbers to predict it is that of regressors, for which R² takes the place of accuracy.
+
     Each learning rate in `lrs` trains a classifier on batches of at most `batch_size`, for `updates` updates or `epochs` epochs,
     whichever is more. Accuracy on labelled validation images is measured `checks` times, and the best result is kept.
 

@@ -84,7 +84,8 @@ class Stage(nn.Module):
         )
         need(
             not self.maps or (rank in self.ranks and min(in_shape[1:]) >= least),
-            f"a {self.kind} stage cannot read {tuple(in_shape)}: it needs {sides}; use fewer stages or larger images",
+            f"a {self.kind} stage cannot read {tuple(in_shape)}: it needs {sides}; use "
+            + ("fewer stages or larger images" if rank in self.ranks else "dense stages for these examples"),
         )
         self.in_shape, self.width = tuple(in_shape), int(settings.width)
         self.activation, self.output = settings.activation, settings.output

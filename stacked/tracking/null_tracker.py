@@ -45,7 +45,9 @@ class NullTracker:
     def phase(self, index: int, name: str, params: Mapping[str, object]) -> NullTracker:
         return self
 
-    def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:
+    def dataset(
+        self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str, dtype: str = "uint8"
+    ) -> None:
         pass
 
     def model(

@@ -61,6 +61,7 @@ class Examples:
     rows: int
     shape: tuple[int, ...]
     context: str
+    dtype: str = "uint8"
 
 
 #: Methods of the store's client that a stored upload may name, with their plain arguments.

@@ -40,7 +40,9 @@ class RecordsRun(RecordsPhase, Protocol):
 
     def phase(self, index: int, name: str, params: Mapping[str, object]) -> RecordsPhase: ...
 
-    def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None: ...
+    def dataset(
+        self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str, dtype: str = "uint8"
+    ) -> None: ...
 
     def model(
         self,

@@ -205,9 +205,12 @@ class Tracker(Family):
         self._uploader.flush()
         return self._phases[index]
 
-    def dataset(self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str) -> None:
-        """Log that the run uses a dataset of `rows` uint8 examples of `shape`; `context` is its purpose, such as "train"."""
+    def dataset(
+        self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str, dtype: str = "uint8"
+    ) -> None:
+        """Log that the run uses a dataset of `rows` examples of `shape` and `dtype`; context: its purpose, such as "train"."""
         plain = {"name": name, "digest": digest, "rows": rows, "shape": list(shape), "context": context}
+        plain |= {} if dtype == "uint8" else {"dtype": dtype}
         self._dataset = (name, digest)
         self._do(PendingUpload("log_dataset", plain, once=f"dataset {name} {digest} {context}"))
 

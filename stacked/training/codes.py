@@ -1,14 +1,15 @@
-"""The inputs of a phase: images, or clean codes of the frozen stages below, cached in memory or recomputed."""
+"""The inputs of a phase: examples, or clean codes of the frozen stages below, cached in memory or recomputed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from stacked.data.pixels import Pixels, bytes_of
+from stacked.data.pixels import Pixels, stored
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.free_memory import free_bytes
 
@@ -25,51 +26,75 @@ class Inputs(Protocol):
     def __len__(self) -> int: ...
 
 
-class Images:
-    """Images stored as uint8 and converted batch by batch to floats in [0, 1] on `device` (None: the device they are on).
+class StoredInputs:
+    """Examples [N, ...] in memory, read batch by batch as floats on `device` (None: the device they are on).
 
-    images: uint8 [N, C, H, W], a tensor or NumPy array; InputError for other types and shapes. rows: indices of the images to use
-    (None: all), without a copy.
+    values: a tensor or NumPy array of 2 to 5 dimensions: uint8, such as images [N, C, H, W], which are divided by 255, or floats,
+    which are read as they are. dtype: type of what is read (None: float32 of uint8, and that of `values` of floats). rows:
+    indices of the examples to use (None: all), without a copy. Raises InputError for other types and shapes.
     """
 
     def __init__(
         self,
-        images: Pixels,
-        dtype: torch.dtype = torch.float32,
+        values: Pixels,
+        dtype: torch.dtype | None = None,
         device: torch.device | None = None,
         rows: Tensor | None = None,
     ) -> None:
-        self.images, self.dtype, self.rows = bytes_of(images, "cannot be read"), dtype, rows
-        self.device = device or self.images.device
+        self.values, self.rows = stored(values, "cannot be read"), rows
+        self.is_uint8 = self.values.dtype == torch.uint8
+        self.dtype = dtype or (torch.float32 if self.is_uint8 else self.values.dtype)
+        self.device = device or self.values.device
 
     @classmethod
-    def of(cls, images: Pixels | Images, device: torch.device | None = None) -> Images:
-        """Return uint8 images [N, C, H, W], or an `Images`, as `Images` converted on `device` (None: the device they are on)."""
+    def of(cls, values: Pixels | StoredInputs, device: torch.device | None = None) -> StoredInputs:
+        """Return examples, or a `StoredInputs` of them, as a `StoredInputs` that is read on `device` (None: where they are)."""
         return (
-            cls(images.images, images.dtype, device, images.rows)
-            if isinstance(images, Images)
-            else cls(images, device=device)
+            cls(values.values, values.dtype, device, values.rows)
+            if isinstance(values, StoredInputs)
+            else cls(values, device=device)
         )
 
     @classmethod
-    def near(cls, images: Tensor, device: torch.device, rows: Tensor | None = None) -> Images:
-        """Return images, moved to the device if they take at most half of its free memory."""
-        count = len(images) if rows is None else len(rows)
-        if images.device == device or count * images[:1].numel() > 0.5 * free_bytes(device):
-            return cls(images, device=device, rows=rows)
-        return cls((images if rows is None else images[rows]).to(device), device=device)
+    def near(cls, values: Tensor, device: torch.device, rows: Tensor | None = None) -> StoredInputs:
+        """Return examples, moved to the device if they take at most half of its free memory."""
+        count = len(values) if rows is None else len(rows)
+        if values.device == device or count * values[:1].nbytes > 0.5 * free_bytes(device):
+            return cls(values, device=device, rows=rows)
+        return cls((values if rows is None else values[rows]).to(device), device=device)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one image."""
-        return tuple(self.images.shape[1:])
+        """The shape of one example."""
+        return tuple(self.values.shape[1:])
 
     def __call__(self, index: Tensor) -> Tensor:
         index = index if self.rows is None else self.rows[index.to(self.rows.device)]
-        return self.images[index.to(self.images.device)].to(self.device).to(self.dtype).div_(255)
+        found = self.values[index.to(self.values.device)].to(self.device).to(self.dtype)
+        return found.div_(255) if self.is_uint8 else found
 
     def __len__(self) -> int:
-        return len(self.images if self.rows is None else self.rows)
+        return len(self.values if self.rows is None else self.rows)
+
+
+class OnDevice:
+    """Inputs by index, moved to a device batch by batch."""
+
+    def __init__(self, inputs: Inputs, device: torch.device) -> None:
+        self.inputs, self.device = inputs, device
+
+    def __call__(self, index: Tensor) -> Tensor:
+        return self.inputs(index).to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def on_device(inputs: Inputs | Pixels, device: torch.device) -> Inputs:
+    """Return inputs, or examples in a tensor or NumPy array, as inputs whose batches are on `device`."""
+    if isinstance(inputs, Tensor | np.ndarray | StoredInputs) or not callable(inputs):
+        return StoredInputs.of(inputs, device)
+    return OnDevice(inputs, device)
 
 
 class Recomputed:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stacked.data import Split, Splits
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images, Inputs, Targets
+from stacked.training.codes import Inputs, StoredInputs, Targets
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def examples_of(splits: Splits, phase: Phase, rows: Tensor | None, device: torch
 
     def part(split: Split, rows: Tensor | None) -> Examples:
         labels = split.labels if rows is None else split.labels[rows]
-        return Examples(Images.near(split.images, device, rows), labels)
+        return Examples(StoredInputs.near(split.inputs, device, rows), labels)
 
     labelled = (splits.valid.labels >= 0).nonzero().flatten() if phase.target == "labels" else None
     return part(splits.train, rows), part(splits.valid, labelled)

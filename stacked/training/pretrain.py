@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 
+from stacked.data.pixels import Pixels
 from stacked.model.batch_norm import check_batch
 from stacked.model.stack import StackedAutoencoder, empty_stack, grow
 from stacked.runtime.environment import device_of
@@ -20,7 +20,7 @@ from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.stage import Shape
-from stacked.training.codes import Inputs
+from stacked.training.codes import Inputs, on_device
 from stacked.training.examples import Examples
 from stacked.training.fit import Training, TrainingMetrics
 from stacked.training.prepare import PreparedPhase, prepare_phase
@@ -29,19 +29,6 @@ from stacked.util.checks import layout_hint, need
 PhaseCallback = Callable[[Phase, StackedAutoencoder], None]
 #: updates between two metrics; each one synchronises with the GPU
 EVERY = 100
-
-
-class FloatInputs:
-    """Inputs that are floats [N, ...] in memory."""
-
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
-
-    def __call__(self, index: Tensor) -> Tensor:
-        return self.values[index.to(self.values.device)]
-
-    def __len__(self) -> int:
-        return len(self.values)
 
 
 class PhaseHooks:
@@ -165,33 +152,37 @@ class _CallAfterPhases(TrainingHooks):
 @own_settings()
 def pretrain(
     spec: RunSpec,
-    images: Inputs,
-    shape: Shape,
+    inputs: Inputs | Pixels,
+    shape: Shape | None = None,
     *,
     device: str = "cpu",
     after: PhaseCallback = lambda phase, stack: None,
 ) -> StackedAutoencoder:
-    """Train a stack on `images`, each of `shape`, through the phases of `spec`, and return it in eval mode.
+    """Train a stack on `inputs`, each of `shape`, through the phases of `spec`, and return it in eval mode.
 
-    images: floats by index, as `Images` or `FloatInputs` return them. The data, evaluation and classification parts of the spec
-    are ignored. after: called with each phase and the stack when the phase has ended. Raises InputError for images of another
-    shape and for a spec that learns labels or stops early, which needs labels or validation images (use `stacked.run`), and
-    Diverged if a loss is not finite.
+    inputs: examples [N, ...] as a tensor or NumPy array, uint8 or floats, as `StoredInputs` takes them; or an object that
+    returns floats by index. shape: of one example (None: that of the first). The data, evaluation and classification parts of
+    the spec are ignored. after: called with each phase and the stack when the phase has ended. Raises InputError for examples
+    of another shape and for a spec that learns labels or stops early, which needs labels or validation data (use
+    `stacked.run`), and Diverged if a loss is not finite.
     """
-    config, phases = spec.optimisation, spec.phases(spec.updates_per_epoch(len(images)))
-    found = images(torch.zeros(1, dtype=torch.long)).shape[1:]
+    torch_device = device_of(device)
+    read = on_device(inputs, torch_device)
+    config, phases = spec.optimisation, spec.phases(spec.updates_per_epoch(len(read)))
+    found = read(torch.zeros(1, dtype=torch.long)).shape[1:]
+    shape = tuple(found) if shape is None else tuple(shape)
     need(
-        found == tuple(shape),
-        f"images of shape {list(found)} do not fit the given shape {list(shape)}: give the shape of one image"
-        f"{layout_hint([len(images), *found])}",
+        found == shape,
+        f"examples of shape {list(found)} do not fit the given shape {list(shape)}: give the shape of one example"
+        f"{layout_hint([len(read), *found])}",
     )
     for phase in phases:
         need(phase.target != "labels", f"policy {spec.policy!r} learns classes: train it with stacked.run")
         need(config.patience_of(phase) is None, "early stopping needs validation images: train with stacked.run")
     smallest = min((config.batch_size_of(phase) for phase in phases if phase.updates), default=2)
-    if min(smallest, len(images)) == 1 and any(phase.updates for phase in phases):
-        check_batch(empty_stack(spec.stack, shape), smallest, len(images))
-    stack, examples = StackedAutoencoder(shape), Examples(images)
+    if min(smallest, len(read)) == 1 and any(phase.updates for phase in phases):
+        check_batch(empty_stack(spec.stack, shape), smallest, len(read))
+    stack, examples = StackedAutoencoder(shape), Examples(read)
     hooks = _CallAfterPhases(stack, after)
-    train_phases(stack, spec, phases, lambda _: (examples, None), device_of(device), hooks)
+    train_phases(stack, spec, phases, lambda _: (examples, None), torch_device, hooks)
     return stack.eval()

@@ -54,16 +54,16 @@ def placeholder_splits(splits: Splits, images: int) -> Splits:
 
     from stacked.data.formats.split import Split
 
-    empty = torch.zeros(1, dtype=torch.uint8).expand(images, *splits.image_shape).contiguous()
+    empty = torch.zeros(1, dtype=torch.uint8).expand(images, *splits.input_shape).contiguous()
     return dataclasses.replace(splits, train=Split(empty, torch.zeros(images, dtype=torch.int64)))
 
 
 def train_stack(context: Context, spec: RunSpec, way: str, images: Tensor | None = None) -> Trained:
     """Train a stack of `spec` in a `way` on uint8 images (None: the training images) and return it."""
-    from stacked.training.codes import Images
+    from stacked.training.codes import StoredInputs
     from stacked.training.pretrain import pretrain
 
-    images = context.splits.train.images if images is None else images
+    images = context.splits.train.inputs if images is None else images
     mine, gflop = equal_flops_spec(spec, way, context.splits, len(images))
-    stack = pretrain(mine, Images(images), context.splits.image_shape, device=context.given.device)
+    stack = pretrain(mine, StoredInputs(images), context.splits.input_shape, device=context.given.device)
     return Trained(stack.cpu(), mine, gflop)

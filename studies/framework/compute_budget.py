@@ -162,7 +162,7 @@ def cost_function(base: RunSpec, splits: Splits, images: int, equal: str, device
             if equal == "updates":
                 total += phase.updates
                 continue
-            found = phase_cost(base, splits.image_shape, phase, n, classes)
+            found = phase_cost(base, splits.input_shape, phase, n, classes)
             if equal == "seconds":
                 # phases that differ only in name and length have the same cost of an update
                 kind = dataclasses.replace(
@@ -190,7 +190,7 @@ class PhaseTimer:
 
     def __init__(self, base: RunSpec, splits: Splits, device: torch.device, threads: int) -> None:
         self.base, self.splits, self.device, self.threads = base, splits, device, threads
-        self.stack = StackedAutoencoder(splits.image_shape)
+        self.stack = StackedAutoencoder(splits.input_shape)
         self.timings: dict[Phase, tuple[float, float, float]] = {}
 
     def seconds(self, phase: Phase) -> tuple[float, float, float]:

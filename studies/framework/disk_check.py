@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from stacked.cost.disk import check_room, check_writable, store_room, work_room
-from stacked.evaluation.pictures import MAP, SHOWN, filters
+from stacked.evaluation.pictures import MAP, filters, samples_bytes
 from stacked.model.stack import empty_stack
 from studies.record.runs import FILES
 
@@ -46,8 +46,8 @@ def check_free_space(given: Options, store: Store, jobs: Sequence[Job], splits: 
 
 def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Splits) -> tuple[int, int]:
     """Return the most bytes that the runs of `jobs` may write: to the store, and to the folder of results."""
-    classes = len(splits.classes)
-    picture_bytes = SHOWN * torch.Size(splits.image_shape).numel()  # images of a picture, as uint8
+    classes = splits.outputs
+    picture_bytes = samples_bytes(splits)
     map_bytes = (2 * MAP + 2) * len(splits.test)  # codes as float16 and labels as int16
     samples = 2 * picture_bytes + map_bytes  # those of PCA
     figures = FIGURES
@@ -56,7 +56,7 @@ def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Spli
     for job in jobs:
         spec = job.spec
         phases = spec.phases(spec.updates_per_epoch(len(splits.train)))
-        stack = empty_stack(spec.stack, splits.image_shape)
+        stack = empty_stack(spec.stack, splits.input_shape)
         # without --resume a run starts in a new folder, which holds no checkpoints yet
         work = store.root / "work" / (spec.id if given.resume else "to be set aside")
         room = work_room(spec, stack, phases, classes, work)

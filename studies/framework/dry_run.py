@@ -28,7 +28,7 @@ def print_forecast(given: Options, splits: Splits, plan_jobs: Callable[[Options]
         forecasts = {
             arm: estimate_cost(
                 first[arm].spec,
-                splits.image_shape,
+                splits.input_shape,
                 len(splits.train),
                 classes=len(splits.classes),
                 valid=len(splits.valid),

@@ -51,7 +51,7 @@ class TrainingSession(Session):
         for name in given.arms:
             check(study.arm(name).spec(given.base), splits)
         for name, split in (("validation", splits.valid), ("test", splits.test)):
-            if not varies(split.images):
+            if not varies(split.inputs):
                 count = f"{len(split):,} image{'s' * (len(split) > 1)}"
                 say(
                     f"FVU is not defined on the {name} images, because they are all equal ({count}): its cells are blank"

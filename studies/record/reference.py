@@ -31,35 +31,39 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
     path = out / "reference.json"
     if path.exists():
         return
-    train, test = splits.train.images, splits.test.images
-    mean = mean_reference(train, test)
+    train, test = splits.train.inputs, splits.test.inputs
+    mean = mean_reference(train, test, splits.scaling)
     found: dict[str, float] = {
         "mean_mse": mean.mse,
         "mean_sse": mean.sse,
         "train_labels": int((splits.train.labels >= 0).sum()),
     }
-    components = int(np.prod(build(base.stack, splits.image_shape).latent_shape))
+    components = int(np.prod(build(base.stack, splits.input_shape).latent_shape))
     if components < min(len(train), train[0].numel()) and train[0].numel() <= MOST_PCA_VALUES:
-        pca = pca_reference(train, test, components)
+        pca = pca_reference(train, test, components, splits.scaling)
         found |= {"pca_mse": pca.mse, "pca_sse": pca.sse, "pca_components": components}
         write_arrays(out / "samples" / "pca-s0.npz", pca_samples(splits, components))
     write_atomically(path, json.dumps(found, indent=1) + "\n")
 
 
 def pca_samples(splits: Splits, components: int) -> dict[str, Any]:
-    """Return arrays by name: the shown test images, their PCA reconstructions, two components of all images, and labels."""
+    """Return arrays by name: pictures of test examples and their PCA reconstructions, two components of all, and labels."""
+    import torch
+
     from stacked.evaluation.evaluate import spread
-    from stacked.evaluation.pictures import SHOWN
+    from stacked.evaluation.pictures import SHOWN, sample
     from stacked.evaluation.references import as_rows, fitted_pca
     from stacked.util.chunks import chunks
 
-    test, pca = splits.test, fitted_pca(splits.train.images, components)
-    shown, parts = test.images[spread(len(test), SHOWN)], chunks(len(test), test.images[0].numel())
+    test, pca = splits.test, fitted_pca(splits.train.inputs, components)
+    shown, parts = test.inputs[spread(len(test), SHOWN)], chunks(len(test), test.inputs[0].numel())
     restored = pca.inverse_transform(pca.transform(as_rows(shown))).reshape(shown.shape)
+    if splits.scaling is None:
+        restored = (restored.clip(0, 1) * 255).round().astype(np.uint8)
     return {
-        "originals": shown.permute(0, 2, 3, 1).numpy(),
-        "depth1": (restored.clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1),
-        "codes": np.concatenate([pca.transform(as_rows(test.images[index]))[:, :2] for index in parts]).astype(
+        "originals": sample(shown),
+        "depth1": sample(shown, torch.from_numpy(restored)),
+        "codes": np.concatenate([pca.transform(as_rows(test.inputs[index]))[:, :2] for index in parts]).astype(
             np.float16
         ),
         "labels": test.labels.numpy().astype(np.int16),

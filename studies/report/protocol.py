@@ -15,7 +15,7 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
     from stacked.model.stack import empty_stack
 
     labelled, tuned = int((splits.train.labels >= 0).sum()), base.classification
-    wide = empty_stack(base.stack, splits.image_shape).widest(splits.image_shape) > PROBED
+    wide = empty_stack(base.stack, splits.input_shape).widest(splits.input_shape) > PROBED
     return {
         "averaged": f" (codes of more than {PROBED:,} values are average-pooled first)" if wide else "",
         "valid": f"{len(splits.valid):,}",

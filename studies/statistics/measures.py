@@ -114,7 +114,11 @@ def measure(metric: str) -> Measure:
         return _accuracy("linear probe accuracy" + _on_depth(match["depth"]))
     if match := re.fullmatch(r"classifier_acc_(?P<budget>\d+|all)", name):
         return _accuracy(f"classifier accuracy, {budget_name(match['budget'])} labels")
+    if match := re.fullmatch(r"regressor_(?P<what>r2|mse)_(?P<budget>\d+|all)", name):
+        label = f"regressor, {budget_name(match['budget'])} labels, test " + ("R²" if match["what"] == "r2" else "MSE")
+        return Measure(label, "higher", decimals=3) if match["what"] == "r2" else Measure(label, "lower")
     return PROBES.get(name) or {
+        "recon_scaled_fvu": Measure("test FVU of scaled values", "lower"),
         "recon_fvu": Measure("test FVU", "lower"),
         "recon_psnr": Measure("test PSNR", "higher", decimals=2, unit=" dB"),
         "recon_sse": Measure("test squared error per image", "lower", decimals=2),

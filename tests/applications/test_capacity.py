@@ -21,7 +21,7 @@ from studies.statistics.measurement_rows import load
 
 
 def test_fvu_of_a_copy_is_zero_and_of_the_mean_one() -> None:
-    images = data.load("digits").test.images.float().div(255)
+    images = data.load("digits").test.inputs.float().div(255)
     assert capacity.fvu(images, images) == 0
     assert capacity.fvu(images.mean(0).expand_as(images), images) == pytest.approx(1, rel=1e-6)
 
@@ -94,15 +94,15 @@ def test_principal_components_restore_and_copy_as_they_must() -> None:
     splits = data.load("digits", limit=300)
     found = list(capacity.components(Context(splits, argparse.Namespace(widths=[2, 16, 64, 65]), Path()), 0))
     values = {(one.condition, one.measure): one.value for one in found}
-    images = splits.train.images.flatten(1).double() / 255
+    images = splits.train.inputs.flatten(1).double() / 255
     spectrum = torch.linalg.svdvals(images - images.mean(0)).square()
     for width in (2, 16):
         assert values[str(width), "train_fvu"] == pytest.approx(
             float(spectrum[width:].sum() / spectrum.sum()), rel=1e-3
         )
     assert values["64", "train_fvu"] < 1e-9
-    test = splits.test.images[spread(len(splits.test), capacity.IMAGES)].float() / 255
-    noise = capacity.varied_noise(test, splits.train.images, 0) - test
+    test = splits.test.inputs[spread(len(splits.test), capacity.IMAGES)].float() / 255
+    noise = capacity.varied_noise(test, splits.train.inputs, 0) - test
     left = noise.square().sum() / (test - test.mean(0)).square().sum()  # a copy leaves the noise
     assert values["64", "denoised_fvu"] == pytest.approx(float(left), rel=1e-4)
     assert values["64", "copied"] == values["", "wide_copied"] == pytest.approx(1, abs=1e-5)

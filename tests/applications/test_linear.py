@@ -13,7 +13,7 @@ from scipy.linalg import subspace_angles
 from stacked import data
 from stacked.evaluation.references import fitted_pca
 from stacked.model.stack import build
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from studies.applications.linear import study as linear
 from studies.framework.main import main
@@ -35,7 +35,7 @@ def test_the_map_of_a_stack_is_its_affine_function() -> None:
 
 
 def test_principal_components_as_weights_are_at_no_angle() -> None:
-    images = data.load("digits").train.images
+    images = data.load("digits").train.inputs
     pca = fitted_pca(images, 5)
     spec = linear.spec_of("joint", True, (5,), 0, argparse.Namespace(updates=1, lr=0.1))
     stack = build(spec.stack, (1, 8, 8))
@@ -53,9 +53,9 @@ def test_principal_components_as_weights_are_at_no_angle() -> None:
 def test_a_trained_linear_autoencoder_spans_the_principal_subspace(tied: bool) -> None:
     """Bourlard & Kamp 1988; of three components of digits, which the fourth lies well below."""
     splits = data.load("digits")
-    pca = fitted_pca(splits.train.images, 3)
+    pca = fitted_pca(splits.train.inputs, 3)
     spec = linear.spec_of("joint", tied, (3,), 0, argparse.Namespace(updates=4000, lr=1e-2))
-    stack = pretrain(spec, Images(splits.train.images), splits.image_shape)
+    stack = pretrain(spec, StoredInputs(splits.train.inputs), splits.input_shape)
     matrix, _ = linear.map_of(stack)
     assert np.rad2deg(subspace_angles(linear.spanned(matrix, 3), pca.components_.T)).max() < 5
 

@@ -27,20 +27,20 @@ from tests.helpers.counted import training_bytes
 
 def test_the_crops_are_of_the_photographs() -> None:
     splits = data.load("photographs", image_size=224)
-    assert splits.image_shape == (3, 224, 224)
+    assert splits.input_shape == (3, 224, 224)
     assert not splits.classes
     count = len(module.TRAIN) * module.MOST_TRAIN
     assert 500 < len(splits.train) + len(splits.valid) <= count
     cat = skimage.data.chelsea().transpose(2, 0, 1)
     flower = load_sample_image("flower.jpg").transpose(2, 0, 1)
-    assert np.array_equal(splits.test.images[0].numpy(), cat[:, :224, :224])
-    assert np.array_equal(splits.test.images[-module.MOST_TEST].numpy(), flower[:, :224, :224])
+    assert np.array_equal(splits.test.inputs[0].numpy(), cat[:, :224, :224])
+    assert np.array_equal(splits.test.inputs[-module.MOST_TEST].numpy(), flower[:, :224, :224])
     assert len(splits.test) == 3 * module.MOST_TEST
 
 
 def test_sides_and_greys() -> None:
     grey = data.load("photographs", image_size=32, grey=True)
-    assert grey.image_shape == (1, 32, 32)
+    assert grey.input_shape == (1, 32, 32)
     assert len(grey.train) + len(grey.valid) == len(module.TRAIN) * module.MOST_TRAIN
     with pytest.raises(InputError, match=r"image_size=301 is larger than chelsea\.png: choose at most 300"):
         data.load("photographs", image_size=301)

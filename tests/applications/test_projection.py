@@ -120,7 +120,7 @@ def test_the_study_runs(record: Path) -> None:
 
 def test_principal_components_are_scikit_learns(record: Path) -> None:
     rows, splits = load(record), data.load("digits")
-    train, test = (part.images.flatten(1).numpy() / 255 for part in (splits.train, splits.test))
+    train, test = (part.inputs.flatten(1).numpy() / 255 for part in (splits.train, splits.test))
     pca = PCA(2).fit(train)
     back = pca.inverse_transform(pca.transform(test))
     expected = np.square(back - test).sum() / np.square(test - test.mean(0)).sum()
@@ -130,7 +130,7 @@ def test_principal_components_are_scikit_learns(record: Path) -> None:
 
 def test_images_of_ones_own_are_placed(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "mine").mkdir()
-    for k, image in enumerate(data.load("digits").train.images[:90]):
+    for k, image in enumerate(data.load("digits").train.inputs[:90]):
         Image.fromarray(image[0].numpy()).save(tmp_path / "mine" / f"{k:03}.png")
     words = ["--data", f"folder:{tmp_path / 'mine'}", "--grey", "--image-size", "8", "--updates", "3"]
     assert main(projection.STUDY, [*words, "--out", str(tmp_path / "out")]) == 0
@@ -151,7 +151,7 @@ def test_images_of_ones_own_are_placed(tmp_path: Path, capsys: Any) -> None:
 
 def two_classes(place: Path, each: int) -> list[str]:
     """Words for a folder with two classes of so many digits."""
-    images = data.load("digits").train.images
+    images = data.load("digits").train.inputs
     for k, image in enumerate(images[: 2 * each]):
         path = place / "digits" / "ab"[k % 2] / f"{k:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, part, kept in (("normal", splits.train, (0,)), ("new", splits.test, (0, 1, 4))):
         deep = "deep" if name == "new" else "."
         (place / name / "deep").mkdir(parents=True)
-        for k, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
+        for k, (image, label) in enumerate(zip(part.inputs, part.labels.tolist(), strict=True)):
             if label in kept:
                 Image.fromarray(image[0].numpy()).save(place / name / (deep if k % 2 else ".") / f"{label}-{k}.png")
     return place
@@ -62,7 +62,7 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
 
     many = tmp_path / "many"
     many.mkdir()
-    for k, image in enumerate(data.load("digits").train.images[:220]):
+    for k, image in enumerate(data.load("digits").train.inputs[:220]):
         Image.fromarray(image[0].numpy()).save(many / f"{k:03}.png")
     words[1] = f"folder:{many}"
     assert main(anomaly.STUDY, [*words, "--out", str(tmp_path / "out")]) == 0

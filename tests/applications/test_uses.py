@@ -215,7 +215,7 @@ def test_pca_is_judged_as_scikit_learn_would(tmp_path: Path) -> None:
     splits = data.load("digits")
     context = Context(splits, anomaly.argparse.Namespace(device="cpu", updates=5), tmp_path)
     found = {(one.condition, one.measure): one.value for one in anomaly.STUDY.methods["pca"](context, 0)}
-    test = splits.test.images.flatten(1).numpy() / 255
+    test = splits.test.inputs.flatten(1).numpy() / 255
     labels = splits.test.labels.numpy()
     for number, (name, normal, other) in enumerate(anomaly.classes(context, 0)):
         assert np.array_equal(other, labels != number)

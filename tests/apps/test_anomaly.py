@@ -35,7 +35,7 @@ SPEC = RunSpec(
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
     splits = data.load("digits")
     parts = splits.train, splits.valid, splits.test
-    return torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
+    return torch.cat([part.inputs for part in parts]), torch.cat([part.labels for part in parts])
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from studies.applications.compression.study import linear_of
 
 @pytest.fixture(scope="module")
 def digits() -> Tensor:
-    return data.load("digits").train.images
+    return data.load("digits").train.inputs
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def untrained(images: Tensor, *widths: int, step: float = 0.2, seed: int = 0) ->
 
 
 def test_symbols_and_images_come_back(codec: Codec) -> None:
-    images = data.load("digits").test.images
+    images = data.load("digits").test.inputs
     symbols = codec.symbols(images)
     content = codec.encode(images)
     assert np.array_equal(codec.decompress_symbols(codec.compress_symbols(symbols), len(symbols)), symbols)

@@ -19,7 +19,7 @@ from stacked import data
 from stacked.apps import denoise
 from stacked.apps.denoise import Denoiser
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from stacked.util.errors import InputError
 from studies.applications.denoising import study as denoising
@@ -43,7 +43,7 @@ def digits() -> data.Splits:
 
 @pytest.fixture(scope="module")
 def fitted(digits: data.Splits) -> Denoiser:
-    return Denoiser(spec(), corruption="gaussian", level=0.4).fit(digits.train.images)
+    return Denoiser(spec(), corruption="gaussian", level=0.4).fit(digits.train.inputs)
 
 
 def noisy(images: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def noisy(images: Tensor) -> Tensor:
 
 @pytest.mark.slow
 def test_it_removes_noise(fitted: Denoiser, digits: data.Splits) -> None:
-    images = digits.test.images
+    images = digits.test.inputs
     clean, given = images.float().div(255), noisy(images)
     restored = fitted.denoise(given)
     assert (restored - clean).square().mean() < 0.4 * (given.clamp(0, 1) - clean).square().mean()
@@ -60,22 +60,22 @@ def test_it_removes_noise(fitted: Denoiser, digits: data.Splits) -> None:
 
 @pytest.mark.slow
 def test_it_is_the_stack_that_the_spec_trains(fitted: Denoiser, digits: data.Splits) -> None:
-    stack = pretrain(fitted.spec, Images(digits.train.images), digits.image_shape)
-    given = noisy(digits.test.images[:7])
+    stack = pretrain(fitted.spec, StoredInputs(digits.train.inputs), digits.input_shape)
+    given = noisy(digits.test.inputs[:7])
     with torch.no_grad():
         assert torch.equal(fitted.denoise(given), stack(given).clamp(0, 1))
-    bytes_of = digits.test.images[:3]
+    bytes_of = digits.test.inputs[:3]
     assert torch.equal(fitted.denoise(bytes_of), fitted.denoise(bytes_of.float() / 255))
 
 
 def test_it_is_saved_and_loaded(fitted: Denoiser, digits: data.Splits, tmp_path: Path) -> None:
     fitted.save(tmp_path / "denoiser.safetensors")
     again = Denoiser.load(tmp_path / "denoiser.safetensors")
-    given = noisy(digits.test.images[:20])
+    given = noisy(digits.test.inputs[:20])
     assert torch.equal(again.denoise(given), fitted.denoise(given))
     assert again.spec.optimisation.corruption == "gaussian"
     assert again.spec.optimisation.corruption_level == (0.4,)
-    several = Denoiser(spec(2), corruption="masking+gaussian", level=(0.1, 0.2)).fit(digits.train.images[:70])
+    several = Denoiser(spec(2), corruption="masking+gaussian", level=(0.1, 0.2)).fit(digits.train.inputs[:70])
     several.save(tmp_path / "several.safetensors")
     assert Denoiser.load(tmp_path / "several.safetensors").spec.optimisation.corruption_level == ((0.1, 0.2),)
 
@@ -103,7 +103,7 @@ def test_bad_input_is_refused(fitted: Denoiser, digits: data.Splits, tmp_path: P
 
 
 def test_images_of_another_size_are_restored_at_their_own(fitted: Denoiser, digits: data.Splits) -> None:
-    tall = torch.cat([digits.test.images[:60], digits.test.images[60:120]], 2)[..., :7].contiguous()
+    tall = torch.cat([digits.test.inputs[:60], digits.test.inputs[60:120]], 2)[..., :7].contiguous()
     clean, given = tall.float().div(255), noisy(tall)
     restored = fitted.denoise(given)
     assert restored.shape == (60, 1, 16, 7)
@@ -111,7 +111,7 @@ def test_images_of_another_size_are_restored_at_their_own(fitted: Denoiser, digi
     large = fitted.denoise(given.repeat(1, 1, 20, 20))  # in batches of fewer than 60
     assert large.shape == (60, 1, 320, 140)
     assert torch.allclose(large[:1], fitted.denoise(given[:1].repeat(1, 1, 20, 20)), atol=1e-5)
-    dense = Denoiser(replace(spec(2), stack=StackSpec.of("dense", 16, 8))).fit(digits.train.images[:70])
+    dense = Denoiser(replace(spec(2), stack=StackSpec.of("dense", 16, 8))).fit(digits.train.inputs[:70])
     with pytest.raises(InputError, match=r"shape \[1, 16, 7\] cannot be restored: give \[1, 8, 8\], like .* on$"):
         dense.denoise(given)
 
@@ -123,7 +123,7 @@ def test_an_image_too_large_for_the_memory_is_refused(fitted: Denoiser, monkeypa
 
 
 def test_what_was_given_decides_how_it_is_read(fitted: Denoiser, digits: data.Splits) -> None:
-    images = digits.test.images[:5]
+    images = digits.test.inputs[:5]
     expected = fitted.denoise(images)
     for same in (
         images.numpy(),
@@ -163,7 +163,7 @@ def test_what_was_given_decides_how_it_is_read(fitted: Denoiser, digits: data.Sp
 
 
 def test_a_denoiser_is_fitted_on_numpy_images(digits: data.Splits) -> None:
-    images = digits.train.images[:70]
+    images = digits.train.inputs[:70]
     found = [Denoiser(spec(2)).fit(each).denoise(images) for each in (images, images.numpy())]
     assert torch.equal(*found)
 
@@ -204,7 +204,7 @@ def test_filters_are_chosen_on_validation_images(digits: data.Splits, tmp_path: 
     method = denoising.best_filter("scaled", lambda context: [lambda x, f=f: scale(f, x) for f in (0.1, 0.9, 3.0)])  # type: ignore[misc]
     found = {(one.condition, one.measure): one.value for one in method(context, 3)}
     assert len(found) == len(denoising.ALL)
-    images = digits.test.images[denoising_index(len(digits.test))]
+    images = digits.test.inputs[denoising_index(len(digits.test))]
     for noise in denoising.ALL:
         given = noise.on(images, 3, "test")
         assert found[noise.name, "psnr"] == pytest.approx(quality(given * 0.9, images)["psnr"])
@@ -233,7 +233,7 @@ def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, capsys: Any) -> None:
-    for name, images in (("clean", digits.train.images[:80]), ("noisy", digits.test.images[:3])):
+    for name, images in (("clean", digits.train.inputs[:80]), ("noisy", digits.test.inputs[:3])):
         (tmp_path / name).mkdir()
         for k, image in enumerate(images):
             Image.fromarray(image[0].numpy()).save(tmp_path / name / f"{k:03}.png")
@@ -245,11 +245,11 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
     assert "cropped to 8 x 8 pixels (--own-size keeps their sizes)" in told
     again = Denoiser.load(tmp_path / "out" / "denoiser.safetensors")
     assert again.spec.optimisation.corruption == "masking"
-    for k, image in enumerate(again.denoise(digits.test.images[:3])):
+    for k, image in enumerate(again.denoise(digits.test.inputs[:3])):
         found = np.array(Image.open(tmp_path / "out" / "restored" / f"{k:03}.png"))
         assert np.abs(found.astype(int) - (image[0] * 255).round().int().numpy()).max() <= 1
     own = [*words, "--own-size", "--out", str(tmp_path / "own")]
-    Image.fromarray(np.tile(digits.test.images[0, 0].numpy(), (3, 2))[:, :13]).save(tmp_path / "noisy" / "large.png")
+    Image.fromarray(np.tile(digits.test.inputs[0, 0].numpy(), (3, 2))[:, :13]).save(tmp_path / "noisy" / "large.png")
     assert main(denoising.STUDY, own) == 0
     assert "4 restored images are in" in (told := capsys.readouterr().out)
     assert "at their own sizes" in told
@@ -264,7 +264,7 @@ def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, ca
     (tmp_path / "noisy" / "tiny.png").unlink()
     assert main(denoising.STUDY, [word for word in own if word not in words[2:4]]) == 2
     assert "--own-size needs --noisy" in capsys.readouterr().err
-    Image.fromarray(digits.test.images[0, 0].numpy()).save(tmp_path / "noisy" / "000.bmp")
+    Image.fromarray(digits.test.inputs[0, 0].numpy()).save(tmp_path / "noisy" / "000.bmp")
     assert main(denoising.STUDY, [*words, "--out", str(tmp_path / "out")]) == 2
     assert "would both be written as 000.png" in capsys.readouterr().err
 

@@ -21,7 +21,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stacked import InputError
 from stacked.apps.estimator import StackedAutoencoderTransformer
-from stacked.training.pretrain import FloatInputs, pretrain
+from stacked.training.codes import StoredInputs
+from stacked.training.pretrain import pretrain
 
 
 @parametrize_with_checks([StackedAutoencoderTransformer(epochs=2)])
@@ -44,7 +45,7 @@ def test_it_trains_the_stack_of_its_spec(digits: Any) -> None:
     rows, _ = digits
     fitted = conv().fit(rows)
     images = torch.from_numpy(rows).view(-1, 1, 8, 8)
-    again = pretrain(fitted.spec_, FloatInputs(images), (1, 8, 8))
+    again = pretrain(fitted.spec_, StoredInputs(images), (1, 8, 8))
     assert all(torch.equal(p, q) for p, q in zip(fitted.stack_.parameters(), again.parameters(), strict=True))
     code = fitted.transform(rows)
     with torch.no_grad():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stacked import StackSpec
 from stacked.apps.predict import main
+from stacked.data.scaling import Scaling
 from stacked.data.sources.folder import named_images
 from stacked.model.classifier import Classifier, save_classifier
 from stacked.model.stack import build
@@ -96,3 +97,9 @@ def test_a_classifier_of_images_that_folders_do_not_give_is_refused(
     save_classifier(tmp_path / "classifier.safetensors", Classifier(build(SPEC, (1, 8, 12)), CLASSES), SPEC)
     assert predicted(tmp_path) == 2
     assert "reads images of 1 x 8 x 12, as which folders are not read" in capsys.readouterr().err
+    dense = StackSpec.of("dense", 2)
+    rows = build(dense, (6,))
+    rows.scaling = Scaling()
+    save_classifier(tmp_path / "classifier.safetensors", Classifier(rows, CLASSES), dense)
+    assert predicted(tmp_path) == 2
+    assert "reads floats of 6, as which folders are not read: call its predict in Python" in capsys.readouterr().err

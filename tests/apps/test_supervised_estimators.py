@@ -27,7 +27,8 @@ from stacked import (
     StackedAutoencoderTransformer,
 )
 from stacked.evaluation.classify import FineTuning
-from stacked.training.pretrain import FloatInputs, pretrain
+from stacked.training.codes import StoredInputs
+from stacked.training.pretrain import pretrain
 from tests.helpers.runs import same_weights
 
 BATCHES = "mini-batches are drawn from the rows as they are, and pretraining takes no weights"
@@ -88,7 +89,7 @@ def numbers_of(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 @pytest.mark.parametrize("more", [{}, {"freeze": True}, {"head": "mlp", "head_width": 12, "dropout": 0.3}])
 def test_a_fit_is_pretraining_and_fine_tuning(few: Rows, more: dict[str, Any]) -> None:
     rows, labels = few
-    fitted, values = classifier(**more).fit(rows, labels), FloatInputs(torch.from_numpy(rows))
+    fitted, values = classifier(**more).fit(rows, labels), StoredInputs(torch.from_numpy(rows))
     spec = fitted.spec_
     stack = pretrain(spec, values, (64,))
     assert same_weights(fitted.stack_, stack)
@@ -107,7 +108,7 @@ def test_a_fit_is_pretraining_and_fine_tuning(few: Rows, more: dict[str, Any]) -
 
 def test_a_fit_of_numbers_is_pretraining_and_fine_tuning(few: Rows) -> None:
     rows, targets = few[0], numbers_of(few[0])
-    fitted, values = regressor().fit(rows, targets), FloatInputs(torch.from_numpy(rows))
+    fitted, values = regressor().fit(rows, targets), StoredInputs(torch.from_numpy(rows))
     spec = fitted.spec_
     stack = pretrain(spec, values, (64,))
     tuning = FineTuning(stack, (values, torch.from_numpy(targets)), None, (), spec.classification, spec.seed)
@@ -131,9 +132,9 @@ def test_rows_without_a_label_are_used_for_pretraining_only(few: Rows, kind: str
     given[~known] = -1 if kind == "classes" else np.nan
     fitted = clone(estimator).fit(rows, given)
     values, spec = torch.from_numpy(rows), fitted.spec_
-    stack = pretrain(spec, FloatInputs(values), (64,))
+    stack = pretrain(spec, StoredInputs(values), (64,))
     assert same_weights(fitted.stack_, stack)
-    train, names = (FloatInputs(values[known]), torch.from_numpy(given[known])), "0123456789"
+    train, names = (StoredInputs(values[known]), torch.from_numpy(given[known])), "0123456789"
     assert same_weights(
         fitted.model_, FineTuning(stack, train, None, names, spec.classification, spec.seed).train().model
     )

@@ -44,7 +44,7 @@ KEPT = b"a user's own"
 def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A codec's file, beside three images."""
     spec, folder = StackSpec.of("dense", 4, activation="linear"), tmp_path_factory.mktemp("codec")
-    images = data.load("digits").train.images
+    images = data.load("digits").train.inputs
     Codec(build(spec, (1, 8, 8)).eval(), spec, images[:50], 0.5).save(folder / "codec.safetensors")
     for k in range(3):
         Image.fromarray(images[k, 0].numpy()).save(folder / f"{k}.png")

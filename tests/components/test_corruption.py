@@ -107,8 +107,24 @@ def test_blocks_are_whole_shared_by_the_channels_and_cut_at_the_edge(patch: int)
             assert not block.all()
 
 
+@pytest.mark.parametrize("sides", [(20,), (12, 8), (8, 4, 12)])
+def test_blocks_of_every_rank_are_whole(sides: tuple[int, ...]) -> None:
+    """Signals, maps and volumes: a block is masked everywhere or nowhere, in all channels, at the expected rate."""
+    x = torch.rand(400, 2, *sides) + 1
+    y, hit = block_masking(x, 0.3, generator(0, "b"), 4)
+    assert hit is not None
+    assert hit.shape == (400, 1, *sides)
+    assert torch.equal(y, x * ~hit)
+    blocks = hit[:, 0]
+    for axis in range(1, len(sides) + 1):
+        blocks = blocks.unflatten(axis, (-1, 4)).movedim(axis + 1, -1)
+    blocks = blocks.flatten(1 + len(sides)).float().mean(-1)
+    assert set(blocks.unique().tolist()) == {0.0, 1.0}
+    assert abs(float(blocks.mean()) - 0.3) < 5 * (0.3 * 0.7 / blocks.numel()) ** 0.5
+
+
 def test_blocks_are_of_maps() -> None:
-    with pytest.raises(InputError, match=r"needs maps \[B, C, H, W\], not values of shape \(4, 9\): use 'masking'"):
+    with pytest.raises(InputError, match=r"needs maps \[B, C, ...\], not values of shape \(4, 9\): use 'masking'"):
         block_masking(torch.rand(4, 9), 0.5, generator(0, "b"), 3)
 
 

@@ -23,18 +23,18 @@ from stacked.runs.run import run
 from stacked.runtime.rng import seeded
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.fit import Training
 from stacked.util.errors import Diverged, Interrupted
 from tests.helpers.runs import same_weights
 from tests.helpers.splits import toy_splits
 
-IMAGES = toy_splits().train.images
+IMAGES = toy_splits().train.inputs
 PHASE = Phase("stage 1", (1, 1), 0, 40)
 HOW = Optimisation(batch_size=32, lr=1e-2)
 
 
-class Poisoned(Images):
+class Poisoned(StoredInputs):
     """Images, of which batches of certain calls (from 1) are poison."""
 
     def __init__(self, images: Tensor, *when: int, value: float = float("nan"), always_from: int = 10**9) -> None:
@@ -47,7 +47,7 @@ class Poisoned(Images):
         return super().__call__(index) * (self.value if bad else 1.0)
 
 
-def training(on_nonfinite: str, reads: Images, **how: Any) -> Training:
+def training(on_nonfinite: str, reads: StoredInputs, **how: Any) -> Training:
     with seeded(0, "init"):
         stack = build(StackSpec.of("conv", 4), tuple(IMAGES.shape[1:]))
     how = replace(HOW, on_nonfinite=on_nonfinite, **how)  # type: ignore[assignment]
@@ -55,7 +55,7 @@ def training(on_nonfinite: str, reads: Images, **how: Any) -> Training:
 
 
 def test_stop_names_phase_update_and_the_last_finite_loss() -> None:
-    plain = [float(point.loss) for point in training("stop", Images(IMAGES)).train()]
+    plain = [float(point.loss) for point in training("stop", StoredInputs(IMAGES)).train()]
     with pytest.raises(
         Diverged, match=r"^the loss became nan in phase 'stage 1' at update 14 of 40; the last finite loss was 0\.\d+$"
     ) as e:
@@ -66,7 +66,7 @@ def test_stop_names_phase_update_and_the_last_finite_loss() -> None:
 
 
 def test_stop_names_a_gradient_that_is_not_finite() -> None:
-    trained = training("stop", Images(IMAGES))
+    trained = training("stop", StoredInputs(IMAGES))
     trained.stack.stages[0].encoder[0].weight.register_hook(
         lambda gradient: gradient * (float("inf") if trained.update == 9 else 1.0)
     )
@@ -82,7 +82,7 @@ def test_a_skipped_batch_leaves_no_trace_but_its_count() -> None:
     points = list(trained.train())
     assert trained.skipped == 2
     assert points[-1].update == 40
-    plain = training("stop", Images(IMAGES))
+    plain = training("stop", StoredInputs(IMAGES))
     order = plain.order
 
     class Without(Order):
@@ -102,7 +102,7 @@ def test_a_skipped_batch_leaves_no_trace_but_its_count() -> None:
 
 
 def test_skipping_changes_nothing_where_nothing_is_to_be_skipped() -> None:
-    careful, plain = training("skip-batch", Images(IMAGES)), training("stop", Images(IMAGES))
+    careful, plain = training("skip-batch", StoredInputs(IMAGES)), training("stop", StoredInputs(IMAGES))
     assert [replace(p, seconds=0) for p in careful.train()] == [replace(p, seconds=0) for p in plain.train()]
     assert same_weights(careful.stack, plain.stack)
 
@@ -136,7 +136,7 @@ def test_rollback_goes_on_from_the_last_point_at_half_the_rate() -> None:
     assert (trained.rollbacks, trained.updates_rolled_back) == (1, 10)
     assert [(point.update, point.lr) for point in points] == [(10, 1e-2), (20, 5e-3), (30, 5e-3), (40, 5e-3)]
     # as a loop would that had changed its rate then
-    plain = training("stop", Images(IMAGES))
+    plain = training("stop", StoredInputs(IMAGES))
     for point in plain.train():
         if point.update == 10:
             plain.rollbacks = 1
@@ -164,7 +164,7 @@ def test_a_rate_that_is_too_high_is_found_by_rolling_back() -> None:
         stack = build(StackSpec.of("dense", 6, activation="linear", output="linear"), tuple(IMAGES.shape[1:]))
     how = Optimisation(batch_size=32, optimiser="sgd", momentum=0.0, lr=1e3, on_nonfinite="rollback")
     order = Order(len(IMAGES), 32, 0)
-    trained = Training(stack, PHASE, Images(IMAGES), how, order=order, seed=0, every=40)
+    trained = Training(stack, PHASE, StoredInputs(IMAGES), how, order=order, seed=0, every=40)
     with pytest.warns(RuntimeWarning):
         [point] = trained.train()
     assert 1 <= trained.rollbacks <= MOST_ROLLBACKS
@@ -291,14 +291,14 @@ def test_what_the_last_update_spoils_is_noticed() -> None:
     says = r"^weights or running statistics became non-finite in phase 'stage 1' at update 40 of 40; the last finite loss was"
     for value in (float("nan"), float("inf")):
         with pytest.raises(Diverged, match=says):
-            list(spoiled_after(training("stop", Images(IMAGES)), 40, value).train())
-    trained = spoiled_after(training("rollback", Images(IMAGES)), 40)
+            list(spoiled_after(training("stop", StoredInputs(IMAGES)), 40, value).train())
+    trained = spoiled_after(training("rollback", StoredInputs(IMAGES)), 40)
     with pytest.warns(RuntimeWarning, match=r"non-finite .* training resumes from update 30"):
         list(trained.train())
     assert all(value.isfinite().all() for value in trained.stack.state_dict().values())
 
 
-class Spoiled(Images):
+class Spoiled(StoredInputs):
     """Validation images that are no numbers from some look on."""
 
     def __init__(self, images: Tensor, first: int, last: int) -> None:
@@ -314,7 +314,9 @@ def watched(on_nonfinite: str, bad: Spoiled) -> Training:
     with seeded(0, "init"):
         stack = build(StackSpec.of("conv", 4), tuple(IMAGES.shape[1:]))
     how = replace(HOW, on_nonfinite=on_nonfinite, patience=3, check_every=10)
-    return Training(stack, PHASE, Images(IMAGES), how, order=Order(len(IMAGES), 32, 0), seed=0, every=20, valid=bad)
+    return Training(
+        stack, PHASE, StoredInputs(IMAGES), how, order=Order(len(IMAGES), 32, 0), seed=0, every=20, valid=bad
+    )
 
 
 def test_a_validation_loss_that_is_no_number_is_not_merely_no_improvement() -> None:

@@ -16,7 +16,7 @@ from stacked.components.schedules import SCHEDULES, learning_rate
 from stacked.data.stream import Order
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.fit import Training, fit
 from tests.helpers.phases import IMAGES, stack_of
 from tests.helpers.runs import same_weights
@@ -99,7 +99,7 @@ def test_a_phase_trains_as_with_torchs_scheduler_and_fine_tuning_has_its_own() -
     }
     for is_finetuning, scheduler in schedulers.items():
         mine, plain = stack_of(9, 6), stack_of(9, 6)
-        order, images = Order(len(IMAGES), 32, 0), Images(IMAGES)
+        order, images = Order(len(IMAGES), 32, 0), StoredInputs(IMAGES)
         phase = Phase("joint", (1, 2), 0, 12, is_finetuning=is_finetuning)
         list(fit(mine, phase, images, how, order=order, seed=0))
         optimiser = torch.optim.SGD(plain.parameters(), lr=0.1, fused=True)
@@ -125,11 +125,11 @@ def test_a_phase_that_goes_on_inside_has_the_rates_of_one_that_was_not_stopped()
             raise Stopped
 
     whole, stack = stack_of(9, 6), stack_of(9, 6)
-    list(fit(whole, phase, Images(IMAGES), how, order=order, seed=0))
-    left = Training(stack, phase, Images(IMAGES), how, order=order, seed=0)
+    list(fit(whole, phase, StoredInputs(IMAGES), how, order=order, seed=0))
+    left = Training(stack, phase, StoredInputs(IMAGES), how, order=order, seed=0)
     with pytest.raises(Stopped):
         list(left.train(stop))
-    resumed = Training(stack, phase, Images(IMAGES), how, order=order, seed=0)
+    resumed = Training(stack, phase, StoredInputs(IMAGES), how, order=order, seed=0)
     resumed.restore(*left.state())
     assert [metrics.lr for metrics in resumed.train()][-1] == pytest.approx(0.01 * 1e-3)
     assert same_weights(whole, stack)

@@ -34,6 +34,14 @@ def test_winners_of_maps_by_hand() -> None:
     assert spatial_lifetime(below, 0.5)[:, 0].tolist() == [none, [[-1, 0], [0, 0]]]
 
 
+@pytest.mark.parametrize("sides", [(9,), (3, 3), (2, 3, 4)])
+def test_maps_of_every_rank_have_one_winner(sides: tuple[int, ...]) -> None:
+    code = torch.randn(5, 4, *sides)
+    found = spatial(code, 0.5)
+    assert (found.flatten(2).count_nonzero(2) == 1).all()
+    assert torch.equal(found.flatten(2).sum(2), code.flatten(2).amax(2))
+
+
 @pytest.mark.parametrize(("rate", "batch", "count"), [(0.05, 100, 5), (0.07, 100, 7), (0.05, 101, 6), (0.05, 8, 1)])
 def test_the_share_is_rounded_up_and_not_by_a_rounding_error(rate: float, batch: int, count: int) -> None:
     assert kept(rate, batch) == count
@@ -82,5 +90,5 @@ def test_divergence_is_not_hidden(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, winners in WINNER_TAKE_ALL.items() if winners.maps])
 def test_spatial_winners_are_of_maps(name: str) -> None:
     code: Tensor = torch.rand(4, 9)
-    with pytest.raises(InputError, match=r"needs maps \[B, C, H, W\], not a code of shape \(4, 9\): use 'lifetime'"):
+    with pytest.raises(InputError, match=r"needs maps \[B, C, ...\], not a code of shape \(4, 9\): use 'lifetime'"):
         WINNER_TAKE_ALL[name].of(code, 0.5)

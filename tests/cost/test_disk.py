@@ -58,7 +58,7 @@ HOWS = {
 
 def room(spec: RunSpec, splits: Splits, work: Path) -> Room:
     """What a run with 4 updates an epoch has yet to write into its work folder."""
-    return work_room(spec, empty_stack(spec.stack, splits.image_shape), spec.phases(4), len(splits.classes), work)
+    return work_room(spec, empty_stack(spec.stack, splits.input_shape), spec.phases(4), len(splits.classes), work)
 
 
 @pytest.mark.slow

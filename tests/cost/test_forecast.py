@@ -133,3 +133,11 @@ def test_the_cost_of_a_phase_is_that_of_its_parts(policy: str) -> None:
             assert 0 < cost.recalibration.flop < learning
             total = cost.flops_once + updates * (learning + each)
             assert cost.flops == total + cost.recalibrations * (cost.recalibration.flop + each)
+
+
+@pytest.mark.parametrize("shape", [(6,), (8, 30), (1, 4, 5, 6)])
+def test_data_of_other_ranks_have_a_forecast(shape: tuple[int, ...]) -> None:
+    spec = RunSpec(stack=StackSpec.of("dense", 4, 3, output="linear"))
+    forecast = estimate_cost(spec, shape, 200)
+    assert forecast.gflop > 0
+    assert forecast.seconds > 0

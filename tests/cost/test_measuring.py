@@ -50,7 +50,7 @@ def test_a_classifier_is_counted_as_it_is_trained(labels: int, monkeypatch: pyte
         classify, "Training", lambda stack, phase, *a, **k: made.append(phase) or real(stack, phase, *a, **k)
     )
     splits, stack = toy_splits(), build(SPEC.stack, SHAPE)
-    part = splits.train.images[:labels], splits.train.labels[:labels]
+    part = splits.train.inputs[:labels], splits.train.labels[:labels]
     fine_tuned(stack, part, part, "abcd", SPEC.classification, seed=0)
     assert made == [phase, phase]
     assert cost.updates == phase.updates == max(3, 2 * (labels // 16))

@@ -51,7 +51,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def rows(split: Split) -> set[bytes]:
-    return {hashlib.sha256(image.numpy().tobytes()).digest() for image in split.images}
+    return {hashlib.sha256(image.numpy().tobytes()).digest() for image in split.inputs}
 
 
 # Names
@@ -107,18 +107,18 @@ def test_an_unknown_name_lists_those_allowed_and_the_nearest(name: str, hint: st
 
 def test_mnist_has_its_official_images_and_labels(splits: Splits) -> None:
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (55_000, 5_000, 10_000)
-    assert splits.image_shape == (1, 28, 28)
+    assert splits.input_shape == (1, 28, 28)
     assert splits.classes == tuple("0123456789")
     assert splits.name == "mnist"
     for split in (splits.train, splits.valid, splits.test):
-        assert split.images.dtype == torch.uint8
-        assert split.images.is_contiguous()
+        assert split.inputs.dtype == torch.uint8
+        assert split.inputs.is_contiguous()
         assert split.labels.dtype == torch.int64
     official = mnist.Mnist().load(NOWHERE)
     assert official.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert official.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     content = gzip.decompress((mnist.bundled() / "train-images-idx3-ubyte.gz").read_bytes())
-    assert official.train.images.numpy().tobytes() == content[16:]
+    assert official.train.inputs.numpy().tobytes() == content[16:]
 
 
 def test_train_and_valid_are_the_official_training_set_divided(splits: Splits) -> None:
@@ -133,9 +133,9 @@ def test_train_and_valid_are_the_official_training_set_divided(splits: Splits) -
 
 def test_labels_stay_with_their_images(splits: Splits) -> None:
     official = mnist.Mnist().load(NOWHERE).train
-    label = {image.numpy().tobytes(): int(y) for image, y in zip(official.images, official.labels, strict=True)}
+    label = {image.numpy().tobytes(): int(y) for image, y in zip(official.inputs, official.labels, strict=True)}
     for split in (splits.train, splits.valid):
-        for image, y in zip(split.images[::97], split.labels[::97], strict=True):
+        for image, y in zip(split.inputs[::97], split.labels[::97], strict=True):
             assert label[image.numpy().tobytes()] == y
 
 
@@ -238,10 +238,10 @@ def test_digits_are_scaled_to_bytes_and_a_stratified_sixth_is_the_test_set() -> 
 
     splits = data.load("digits")
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (1372, 125, 300)
-    assert splits.image_shape == (1, 8, 8)
-    assert set(splits.test.images.unique().tolist()) == {round(v * 255 / 16) for v in range(17)}
+    assert splits.input_shape == (1, 8, 8)
+    assert set(splits.test.inputs.unique().tolist()) == {round(v * 255 / 16) for v in range(17)}
     together = sorted(
-        image.numpy().tobytes() for part in (splits.train, splits.valid, splits.test) for image in part.images
+        image.numpy().tobytes() for part in (splits.train, splits.valid, splits.test) for image in part.inputs
     )
     raw = load_digits()
     assert together == sorted(bytes(round(v * 255 / 16) for v in image.flatten()) for image in raw.images)
@@ -258,9 +258,9 @@ def test_limit_is_stratified_nested_and_leaves_valid_and_test_alone(splits: Spli
     assert rows(small.train) < rows(large.train) < rows(splits.train)
     for limited in (small, large):
         for part in ("valid", "test"):
-            assert torch.equal(getattr(limited, part).images, getattr(splits, part).images)
+            assert torch.equal(getattr(limited, part).inputs, getattr(splits, part).inputs)
             assert torch.equal(getattr(limited, part).labels, getattr(splits, part).labels)
-    assert torch.equal(data.load("mnist", limit=55_000).train.images, splits.train.images)
+    assert torch.equal(data.load("mnist", limit=55_000).train.inputs, splits.train.inputs)
 
 
 def test_valid_may_be_another_part() -> None:
@@ -291,8 +291,8 @@ def test_valid_may_be_another_part() -> None:
         ),
         (
             {"valid": 0.999},
-            "1497 images (145 in the rarest of 10 classes) are too few to hold out 0.999 of them and have "
-            "every class on both sides: add images or hold out another part",
+            "1497 examples (145 in the rarest of 10 classes) are too few to hold out 0.999 of them and have "
+            "every class on both sides: add examples or hold out another part",
         ),
         ({"image_size": 0}, "image_size=0 is not a size in pixels: give 1 or more"),
         ({"grey": True}, "grey does not apply to 'digits', whose number of channels is fixed: leave it out"),
@@ -310,9 +310,11 @@ def test_an_option_outside_its_range_is_refused(options: dict[str, float], messa
 def test_a_split_refuses_what_would_be_silently_wrong() -> None:
     images, labels = torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)
     Split(images, labels)
-    for bad in (images.float(), images[0], images.transpose(2, 3)[:, :, 1:]):
-        with pytest.raises(TypeError, match="images must be contiguous uint8"):
+    for bad in (images.double(), images.int(), images.transpose(2, 3)[:, :, 1:]):
+        with pytest.raises(TypeError, match="inputs must be contiguous uint8 or float32"):
             Split(bad, labels)
+    with pytest.raises(InputError, match="cannot be a split: give uint8 or floats: vectors"):
+        Split(torch.zeros(3), labels)
     for wrong in (labels.int(), labels[:2], labels[:, None]):
         with pytest.raises(TypeError, match="labels must be int64"):
             Split(images, wrong)
@@ -328,14 +330,14 @@ def numbered(labels: list[int]) -> Split:
 def test_small_data_still_give_every_class_to_both_sides() -> None:
     rest, held = hold_out(numbered([0, 0, 1, 1, 2, 2]), 0.01)
     assert rest.labels.tolist() == held.labels.tolist() == [0, 1, 2]
-    assert sorted([*rest.images.flatten().tolist(), *held.images.flatten().tolist()]) == list(range(6))
+    assert sorted([*rest.inputs.flatten().tolist(), *held.inputs.flatten().tolist()]) == list(range(6))
 
 
 def test_without_labels_a_plain_slice_is_held_out() -> None:
     rest, held = hold_out(numbered([-1] * 60), 0.25)
     assert (len(rest), len(held)) == (45, 15)
-    assert held.images.flatten().tolist() != list(range(15))
-    assert not set(rest.images.flatten().tolist()) & set(held.images.flatten().tolist())
+    assert held.inputs.flatten().tolist() != list(range(15))
+    assert not set(rest.inputs.flatten().tolist()) & set(held.inputs.flatten().tolist())
 
 
 def test_with_some_labels_the_slice_comes_from_the_labelled_part() -> None:
@@ -352,9 +354,9 @@ def test_both_parts_share_memory_and_keep_their_order() -> None:
     places = [torch.from_numpy(part) for part in division(labels.numpy(), 0.3)]
     parts = hold_out(split, 0.3)
     for part, place in zip(parts, places, strict=True):
-        assert torch.equal(part.images, images[place])
+        assert torch.equal(part.inputs, images[place])
         assert torch.equal(part.labels, labels[place])
-        assert part.images.untyped_storage().data_ptr() == split.images.untyped_storage().data_ptr()
+        assert part.inputs.untyped_storage().data_ptr() == split.inputs.untyped_storage().data_ptr()
     assert sum(map(len, parts)) == n
 
 
@@ -367,6 +369,6 @@ def test_too_few_examples_are_refused(labels: list[int]) -> None:
 def test_images_whose_channels_are_last_are_refused_with_what_to_do() -> None:
     with pytest.raises(
         InputError,
-        match=r"shape \[5, 32, 32, 3\] are not \[N, C, H, W\]; .*permute\(0, 3, 1, 2\), or transpose in NumPy, puts them first",
+        match=r"shape \[5, 32, 32, 3\] cannot be a split: .*permute\(0, 3, 1, 2\), or transpose in NumPy, puts them first",
     ):
         Split(torch.zeros(5, 32, 32, 3, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))

@@ -48,7 +48,7 @@ debian = pytest.mark.skipif(
 def test_fashion_mnist_is_found_where_debian_puts_it(tmp_path: Path) -> None:
     splits = data.load("fashion-mnist", data_dir=tmp_path)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (55_000, 5_000, 10_000)
-    assert splits.image_shape == (1, 28, 28)
+    assert splits.input_shape == (1, 28, 28)
     assert splits.classes[9] == "Ankle boot"
     assert splits.test.labels[:5].tolist() == [9, 2, 1, 1, 6]
     assert splits.train.labels.bincount().tolist() == [5_500] * 10
@@ -129,17 +129,17 @@ def small_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np
 def test_cifar10_is_read_in_its_channel_order(small_cifar: dict[str, np.ndarray], tmp_path: Path) -> None:
     splits = data.load("cifar10", data_dir=tmp_path, valid=0.2)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (80, 20, 20)
-    assert splits.image_shape == (3, 32, 32)
+    assert splits.input_shape == (3, 32, 32)
     assert splits.classes[1] == "automobile"
     stored = small_cifar[cifar10.TEST[0]]
     red = torch.from_numpy(stored[:, 1 : 1 + 1024].copy()).reshape(20, 32, 32)  # rows of the red channel come first
-    assert torch.equal(splits.test.images[:, 0], red)
-    assert splits.test.images[3, 2, 31, 31] == stored[3, -1]
-    assert splits.test.images.is_contiguous()
+    assert torch.equal(splits.test.inputs[:, 0], red)
+    assert splits.test.inputs[3, 2, 31, 31] == stored[3, -1]
+    assert splits.test.inputs.is_contiguous()
     assert splits.test.labels.tolist() == [*range(10)] * 2
     first = small_cifar[cifar10.TRAIN[0]][:, 1:].reshape(20, 3, 32, 32)
     official = cifar10.Cifar10().load(data.Source(tmp_path))
-    assert torch.equal(official.train.images[:20], torch.from_numpy(first.copy()))
+    assert torch.equal(official.train.inputs[:20], torch.from_numpy(first.copy()))
 
 
 @pytest.mark.usefixtures("small_cifar")
@@ -191,8 +191,8 @@ def by_rows(images: np.ndarray) -> torch.Tensor:
 def test_stl10_is_read_by_columns(small_stl: dict[str, np.ndarray], tmp_path: Path) -> None:
     splits = data.load("stl10", data_dir=tmp_path, valid=0.5)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (10, 10, 20)
-    assert splits.image_shape == (3, 96, 96)
-    assert torch.equal(splits.test.images, by_rows(small_stl["stl10_binary/test_X.bin"]))
+    assert splits.input_shape == (3, 96, 96)
+    assert torch.equal(splits.test.inputs, by_rows(small_stl["stl10_binary/test_X.bin"]))
     assert splits.test.labels.tolist() == [*range(9, -1, -1)] * 2
 
 
@@ -204,7 +204,7 @@ def test_stl10_with_its_unlabelled_images_holds_out_labelled_ones(
     assert sorted(splits.train.labels[:10].tolist()) == [*range(10)]
     assert (splits.train.labels[10:] == -1).all()
     assert sorted(splits.valid.labels.tolist()) == [*range(10)]
-    assert torch.equal(splits.train.images[10:], by_rows(small_stl["stl10_binary/unlabeled_X.bin"]))
+    assert torch.equal(splits.train.inputs[10:], by_rows(small_stl["stl10_binary/unlabeled_X.bin"]))
 
 
 @pytest.mark.usefixtures("small_stl")

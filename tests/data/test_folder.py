@@ -26,7 +26,7 @@ from tests.helpers.images import classes, flat, paint
 def values(splits: Splits) -> list[tuple[int, int]]:
     """(first pixel, label) of every image of all splits, sorted."""
     parts = (splits.train, splits.valid, splits.test)
-    return sorted((int(x[0, 0, 0]), int(y)) for s in parts for x, y in zip(s.images, s.labels, strict=True))
+    return sorted((int(x[0, 0, 0]), int(y)) for s in parts for x, y in zip(s.inputs, s.labels, strict=True))
 
 
 # Layouts
@@ -35,7 +35,7 @@ def values(splits: Splits) -> list[tuple[int, int]]:
 def test_class_folders(tmp_path: Path) -> None:
     splits = load(classes(tmp_path, 12, "b", "a", "Ç mit Leerzeichen"))
     assert splits.classes == ("a", "b", "Ç mit Leerzeichen")
-    assert splits.image_shape == (3, 8, 8)
+    assert splits.input_shape == (3, 8, 8)
     assert splits.name == f"folder:{tmp_path.name}"
     assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [27, 3, 6]
     for part in (splits.train, splits.valid, splits.test):
@@ -70,7 +70,7 @@ def test_train_and_test_are_taken_as_they_are(tmp_path: Path) -> None:
     assert splits.classes == ("a", "b")
     assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [22, 2, 2]
     assert splits.test.labels.tolist() == [1, 1]  # the label of "b" in train, though test has no "a"
-    assert splits.test.images[:, 0, 0, 0].tolist() == [200, 201]
+    assert splits.test.inputs[:, 0, 0, 0].tolist() == [200, 201]
 
 
 def test_train_and_test_without_classes(tmp_path: Path) -> None:
@@ -97,14 +97,14 @@ def test_the_order_is_that_of_the_names_and_loading_repeats(tmp_path: Path) -> N
         paint(tmp_path / "a" / f"{i:02}.png", i)
     splits = load(tmp_path)
     for part in (splits.train, splits.valid, splits.test):
-        assert part.images[:, 0, 0, 0].tolist() == sorted(part.images[:, 0, 0, 0].tolist())
+        assert part.inputs[:, 0, 0, 0].tolist() == sorted(part.inputs[:, 0, 0, 0].tolist())
     assert load(tmp_path).digest == splits.digest
 
 
 def test_the_division_does_not_depend_on_what_is_in_the_images(tmp_path: Path) -> None:
     first = load(classes(tmp_path / "1", 12, "a", "b"))
     second = load(classes(tmp_path / "2", 12, "a", "b", start=100))
-    assert torch.equal(first.test.images[:, 0, 0, 0] + 100, second.test.images[:, 0, 0, 0])
+    assert torch.equal(first.test.inputs[:, 0, 0, 0] + 100, second.test.inputs[:, 0, 0, 0])
 
 
 def test_what_is_no_image_is_not_looked_at(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_names_in_unicode(tmp_path: Path) -> None:
 
 def test_grey(tmp_path: Path) -> None:
     splits = load(classes(tmp_path, 3, "a"), grey=True)
-    assert splits.image_shape == (1, 8, 8)
+    assert splits.input_shape == (1, 8, 8)
     expected = [round(0.299 * i + 0.587 * i + 0.114 * (255 - i)) for i in range(3)]
     assert [value for value, _ in values(splits)] == expected
 

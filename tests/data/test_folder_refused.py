@@ -196,5 +196,5 @@ def test_images_that_do_not_fit_in_memory_are_refused(tmp_path: Path) -> None:
 def test_images_are_bytes_in_rows(tmp_path: Path) -> None:
     splits = load(classes(tmp_path, 12, "a"))
     for part in (splits.train, splits.valid, splits.test):
-        assert part.images.dtype == torch.uint8
-        assert part.images.is_contiguous()
+        assert part.inputs.dtype == torch.uint8
+        assert part.inputs.is_contiguous()

@@ -68,13 +68,13 @@ def test_a_budget_outside_the_data_is_refused(n: int) -> None:
     with pytest.raises(InputError) as error:
         label_subset(LABELS, n, seed=0)
     assert str(error.value) == (
-        f"a budget of {n} labels does not fit {LABELLED} labelled images in 10 classes: choose a number from "
+        f"a budget of {n} labels does not fit {LABELLED} labelled examples in 10 classes: choose a number from "
         f"10 to {LABELLED}"
     )
 
 
 def test_a_budget_without_labels_is_refused() -> None:
-    with pytest.raises(InputError, match="a budget of 100 labels needs labelled images, and there are none"):
+    with pytest.raises(InputError, match="a budget of 100 labels needs labelled examples, and there are none"):
         label_subset(torch.tensor([-1, -1]), 100, seed=0)
 
 

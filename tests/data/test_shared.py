@@ -40,7 +40,7 @@ def of_photographs(count: int) -> Splits:
 
 def equal(one: Splits, other: Splits) -> bool:
     named = (one.name, one.classes) == (other.name, other.classes)
-    return named and one.digest == other.digest and one.image_shape == other.image_shape
+    return named and one.digest == other.digest and one.input_shape == other.input_shape
 
 
 @pytest.mark.parametrize("without_names", [True, False])
@@ -57,7 +57,7 @@ def test_what_is_shared_is_the_same(without_names: bool, monkeypatch: pytest.Mon
         assert equal(splits, before)
         assert torch.equal(read.test.labels, before.test.labels)
         # one process does not write into the data of another
-        read.train.images.zero_()
+        read.train.inputs.zero_()
         read.train.labels.zero_()
         assert equal(splits, before)
     assert list(tmp_path.iterdir()) == []
@@ -74,7 +74,7 @@ def test_a_split_without_images_can_be_shared() -> None:
 def test_too_little_memory_is_told_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_memory, "free_bytes", lambda device: 1000)
     with (
-        pytest.raises(InputError, match=r"^the images take 0\.0 GiB, and 0\.0 are free .*: give --jobs 1"),
+        pytest.raises(InputError, match=r"^the examples take 0\.0 GiB, and 0\.0 are free .*: give --jobs 1"),
         shared(toy_splits(8)),
     ):
         pass
@@ -97,7 +97,7 @@ def reads_all(folder: Path, readers: int) -> tuple[int, int, int]:
     """Read all images, wait for others to have done so, and tell (their sum, this one's share of them, memory of its own)."""
     splits = WORKER_DATA[0].splits
     before = own_memory()
-    total = sum(int(part.images.sum()) for part in (splits.train, splits.valid, splits.test))
+    total = sum(int(part.inputs.sum()) for part in (splits.train, splits.valid, splits.test))
     (folder / str(os.getpid())).touch()
     deadline = time.monotonic() + 60
     while len(list(folder.iterdir())) < readers and time.monotonic() < deadline:
@@ -114,8 +114,8 @@ def reads_all(folder: Path, readers: int) -> tuple[int, int, int]:
 def test_images_are_in_memory_once_for_all_workers(tmp_path: Path) -> None:
     """Counted in proportion to who uses a page: with each worker's own images it would be three times as much."""
     splits, workers = of_photographs(400), 2
-    size = sum(part.images.nbytes for part in (splits.train, splits.valid, splits.test))
-    total = sum(int(part.images.sum()) for part in (splits.train, splits.valid, splits.test))
+    size = sum(part.inputs.nbytes for part in (splits.train, splits.valid, splits.test))
+    total = sum(int(part.inputs.sum()) for part in (splits.train, splits.valid, splits.test))
     before = own_memory()
     with shared(splits) as place:
         assert before - own_memory() > 0.9 * size  # moved, not copied

@@ -20,7 +20,7 @@ from stacked.evaluation.scores import accuracy, r2
 from stacked.model.regressor import Regressor, mean_and_scale
 from stacked.model.stack import grow
 from stacked.runtime.rng import derive, seeded
-from stacked.training.pretrain import FloatInputs
+from stacked.training.codes import StoredInputs
 from stacked.util.errors import Diverged
 from tests.helpers.runs import same_weights
 
@@ -88,7 +88,7 @@ def test_weighted_labels_are_learnt_as_in_a_plain_loop(
     stack: StackedAutoencoder, request: pytest.FixtureRequest, kind: str, size: int
 ) -> None:
     values, labels, weights = (request.getfixturevalue(name) for name in ("values", kind, "weights"))
-    found = tuned(stack, (FloatInputs(values), labels, weights), batch_size=size)
+    found = tuned(stack, (StoredInputs(values), labels, weights), batch_size=size)
     targets = labels
     if kind == "numbers":
         mean = np.average(labels, axis=0, weights=weights)
@@ -104,7 +104,7 @@ def test_weighted_labels_are_learnt_as_in_a_plain_loop(
 def test_numbers_are_learnt_as_in_a_plain_loop_and_predicted_in_their_units(
     stack: StackedAutoencoder, values: Tensor, numbers: Tensor
 ) -> None:
-    found = tuned(stack, (FloatInputs(values), numbers))
+    found = tuned(stack, (StoredInputs(values), numbers))
     assert isinstance(found.model, Regressor)
     targets = (numbers - numbers.mean(0)) / numbers.std(0, correction=0)
     expected = plain(stack, values, targets, torch.ones(N), 16)
@@ -123,7 +123,7 @@ def test_a_weight_of_two_is_a_row_twice(
     weights[:20] = 2
     gradients = []
     for rows, weight in ((torch.arange(N), weights), (torch.cat([torch.arange(N), torch.arange(20)]), None)):
-        train = FloatInputs(values[rows]), labels[rows], weight
+        train = StoredInputs(values[rows]), labels[rows], weight
         tuning = FineTuning(stack, train, None, "abc", replace(CONFIG, batch_size=len(rows)), seed=3)
         training, index = tuning.training, torch.arange(len(rows))
         assert training.targets
@@ -137,7 +137,9 @@ def test_a_weight_of_two_is_a_row_twice(
 def test_the_scale_of_weights_is_none_of_the_loss(
     stack: StackedAutoencoder, values: Tensor, classes: Tensor, weights: Tensor
 ) -> None:
-    one, other = (tuned(stack, (FloatInputs(values), classes, given)).model for given in (weights, 2.0**-200 * weights))
+    one, other = (
+        tuned(stack, (StoredInputs(values), classes, given)).model for given in (weights, 2.0**-200 * weights)
+    )
     assert same_weights(one, other)
 
 
@@ -145,7 +147,7 @@ def test_floats_are_as_good_as_the_images_that_they_are(classes: Tensor) -> None
     stack = StackedAutoencoder((1, 6, 6))
     grow(stack, RunSpec(stack=StackSpec.of("conv", 4)), 1)
     images = torch.randint(0, 256, (N, 1, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    floats = FloatInputs(images / 255)
+    floats = StoredInputs(images / 255)
     one, other = (tuned(stack.eval(), (data, classes), (data, classes)) for data in (images, floats))
     assert same_weights(one.model, other.model)
     assert one.valid_score == other.valid_score
@@ -154,7 +156,7 @@ def test_floats_are_as_good_as_the_images_that_they_are(classes: Tensor) -> None
 def test_without_validation_data_the_last_update_stands(
     stack: StackedAutoencoder, values: Tensor, classes: Tensor
 ) -> None:
-    train = FloatInputs(values), classes
+    train = StoredInputs(values), classes
     found, selected = tuned(stack, train), tuned(stack, train, train, checks=1)
     assert (found.updates, found.updates_made) == (9, 9)
     assert np.isnan(found.valid_score)
@@ -168,7 +170,7 @@ def test_without_validation_data_the_last_update_stands(
 def test_regressors_are_selected_by_r2(
     stack: StackedAutoencoder, values: Tensor, numbers: Tensor, weights: Tensor
 ) -> None:
-    train = FloatInputs(values), numbers
+    train = StoredInputs(values), numbers
     found = tuned(stack, train, (*train, weights), lrs=(1e-9, 1e-2), updates=30)
     assert found.lr == 1e-2
     assert found.valid_score == r2(found.model, *train, weights) > 0  # type: ignore[arg-type]
@@ -177,7 +179,7 @@ def test_regressors_are_selected_by_r2(
 def test_scores_are_scikit_learns(
     stack: StackedAutoencoder, values: Tensor, numbers: Tensor, classes: Tensor, weights: Tensor
 ) -> None:
-    data = FloatInputs(values)
+    data = StoredInputs(values)
     regressor, classifier = tuned(stack, (data, numbers)).model, tuned(stack, (data, classes)).classifier
     assert isinstance(regressor, Regressor)
     with torch.no_grad():
@@ -200,7 +202,7 @@ def test_a_constant_is_centred_and_not_scaled_and_what_is_too_large_is_refused()
 
 
 def test_a_regressor_resumes_bit_for_bit(stack: StackedAutoencoder, values: Tensor, numbers: Tensor) -> None:
-    train, config = (FloatInputs(values), numbers, torch.arange(1.0, N + 1)), replace(CONFIG, lrs=(1e-3, 1e-2))
+    train, config = (StoredInputs(values), numbers, torch.arange(1.0, N + 1)), replace(CONFIG, lrs=(1e-3, 1e-2))
     whole = fine_tuned(stack, train, train, (), config, seed=3)
 
     class Stop(Exception):

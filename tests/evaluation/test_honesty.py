@@ -29,7 +29,7 @@ from stacked.runs.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import Phase
 from stacked.training import pretrain
-from stacked.training.codes import Images, inputs
+from stacked.training.codes import StoredInputs, inputs
 from stacked.training.fit import Training, TrainingMetrics, fit
 from studies.record.reference import write_reference
 from tests.helpers.splits import toy_splits
@@ -57,13 +57,13 @@ def splits() -> Splits:
 @pytest.fixture(scope="module")
 def bare(splits: Splits) -> Splits:
     """The same without labels, so that nothing is probed or classified."""
-    parts = [Split(s.images, torch.full_like(s.labels, -1)) for s in (splits.train, splits.valid, splits.test)]
+    parts = [Split(s.inputs, torch.full_like(s.labels, -1)) for s in (splits.train, splits.valid, splits.test)]
     return Splits("bare", *parts, ())
 
 
 def noise(split: Split) -> Split:
     """As many images of noise with other labels."""
-    images = torch.randint(0, 256, split.images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
+    images = torch.randint(0, 256, split.inputs.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
     return Split(images, (split.labels + 1) % 4)
 
 
@@ -116,7 +116,7 @@ def test_probes_are_fitted_on_training_images(splits: Splits) -> None:
     spec, other = replace(SPEC, policy="random"), replace(splits, test=noise(splits.test))
     result, index = run(spec, other), label_subset(splits.train.labels, 40, 0)
     for depth in range(3):
-        train, test = (evaluate.codes(result.stack, i, depth) for i in (splits.train.images[index], other.test.images))
+        train, test = (evaluate.codes(result.stack, i, depth) for i in (splits.train.inputs[index], other.test.inputs))
         expected = linear_probe(train, splits.train.labels[index], test, other.test.labels)
         assert result.row[f"final/probe_acc_depth{depth}"] == expected < 0.9
 
@@ -131,7 +131,7 @@ def test_references_are_fitted_on_training_images(splits: Splits, tmp_path: Path
     base = replace(SPEC, stack=StackSpec.of("dense", 5))
     write_reference(tmp_path, splits, base)
     found = json.loads((tmp_path / "reference.json").read_text())
-    train, test = (s.images.double().flatten(1) / 255 for s in (splits.train, splits.test))
+    train, test = (s.inputs.double().flatten(1) / 255 for s in (splits.train, splits.test))
     mean = train.mean(0)
     axes = torch.linalg.svd(train - mean, full_matrices=False).Vh[:5]
     left = (test - mean) - (test - mean) @ axes.T @ axes
@@ -158,9 +158,9 @@ def test_flops_are_counted_by_hand(epochs: float, encoded: int, codes: str, bare
 
 
 def test_seconds_are_those_of_training_alone(splits: Splits, done: Result) -> None:
-    stack = StackedAutoencoder(splits.image_shape)
+    stack = StackedAutoencoder(splits.input_shape)
     grow(stack, SPEC, 1)
-    images, order = Images(splits.train.images), Order(150, 32, 0)
+    images, order = StoredInputs(splits.train.inputs), Order(150, 32, 0)
     began, slept, seconds = time.perf_counter(), 0.0, []
     for point in fit(stack, Phase("stage 1", (1, 1), 0, 5), images, SPEC.optimisation, order=order, seed=0, every=1):
         seconds.append(point.seconds)
@@ -181,14 +181,14 @@ def test_curves_are_measured_through_all_stages_grown(splits: Splits) -> None:
     for point, result, depth in ((two.curve[4], one, 1), (two.curve[-1], two, 2), (one.curve[-1], one, 1)):
         assert point["progress/stage"] == depth
         assert point["step"] == 8 * depth
-        found = evaluate.reconstruction(result.stack, splits.valid.images[rows])
+        found = evaluate.reconstruction(result.stack, splits.valid.inputs[rows])
         assert (point["eval/recon_mse"], point["eval/fvu"]) == (found.mse, found.fvu)
         known = torch.arange(40) * 150 // 40
         train, valid = splits.train, splits.valid
         quick = probes.quick_probe(
-            evaluate.codes(result.stack, train.images[known], depth),
+            evaluate.codes(result.stack, train.inputs[known], depth),
             train.labels[known],
-            evaluate.codes(result.stack, valid.images[rows], depth),
+            evaluate.codes(result.stack, valid.inputs[rows], depth),
             valid.labels[rows],
         )
         assert point["eval/probe_acc"] == quick
@@ -205,18 +205,18 @@ def test_a_run_that_stops_early_has_spent_what_it_says(bare: Splits) -> None:
     assert curve[-1]["progress/images_seen"] == row["images_seen"]
     assert [p["step"] for p in curve[:-1]] == list(range(0, row["updates"], 7))
     rows = torch.arange(40) * 75 // 40  # the last point shows the weights put back, which are those of the row
-    assert curve[-1]["eval/recon_mse"] == evaluate.reconstruction(result.stack, bare.valid.images[rows]).mse
+    assert curve[-1]["eval/recon_mse"] == evaluate.reconstruction(result.stack, bare.valid.inputs[rows]).mse
 
 
 def trained(
     patience: int, updates: int, bare: Splits, reads: int
 ) -> tuple[StackedAutoencoder, list[TrainingMetrics], list[Any]]:
     """A stage trained with early stopping: the stack, its points, and at each point a copy of the stack."""
-    stack = StackedAutoencoder(bare.image_shape)
+    stack = StackedAutoencoder(bare.input_shape)
     grow(stack, SPEC, reads + 1)
     phase, order = Phase("stage", (reads + 1, reads + 1), reads, updates), Order(150, 32, 0)
     stack.learn_only(*phase.trainable).eval()
-    read, held = (inputs(stack, reads, Images(s.images), "recompute", 32) for s in (bare.train, bare.valid))
+    read, held = (inputs(stack, reads, StoredInputs(s.inputs), "recompute", 32) for s in (bare.train, bare.valid))
     how, points, copies = replace(WILD, patience=patience, recalibrate=False), [], []
     for point in fit(stack, phase, read, how, order=order, seed=0, every=4, valid=held):
         assert all(stage.training == (k == reads) for k, stage in enumerate(stack.stages))
@@ -231,14 +231,14 @@ def test_the_validation_loss_is_the_mean_over_all_examples_in_eval_mode(reads: i
     for point, stack in list(zip(points, copies, strict=True))[:-1]:  # the last shows the best weights put back
         stack.eval()
         with torch.no_grad():
-            clean = stack.encode(bare.valid.images.float() / 255, reads)
+            clean = stack.encode(bare.valid.inputs.float() / 255, reads)
             error = (stack.reconstruct(clean, reads + 1, start=reads) - clean).square().mean().item()
         assert point.valid_loss == pytest.approx(error, rel=1e-5)
 
 
 @pytest.mark.parametrize(("patience", "end"), [(100, 24), (3, 16)], ids=["budget", "patience"])
 def test_the_best_weights_return_at_either_end(patience: int, end: int, bare: Splits) -> None:
-    inverted = Split(255 - bare.train.images, bare.train.labels)  # what is learnt makes dark images worse
+    inverted = Split(255 - bare.train.inputs, bare.train.labels)  # what is learnt makes dark images worse
     stack, points, copies = trained(patience, 24, replace(bare, train=inverted), 0)
     losses = [point.valid_loss or 0.0 for point in points]
     assert losses.index(min(losses)) == 0
@@ -268,7 +268,7 @@ def test_seeds_differ_in_order_and_labels_and_arms_share_them(splits: Splits, mo
         return Training(*words, **more)
 
     def tuning(stack: Any, train: Any, valid: Any, classes: Any, how: Any, seed: int) -> Any:
-        drawn["labelled"], drawn["head"] = Images.of(train[0])(torch.arange(len(train[0]))), seed
+        drawn["labelled"], drawn["head"] = StoredInputs.of(train[0])(torch.arange(len(train[0]))), seed
         return FineTuning(stack, train, valid, classes, how, seed)
 
     monkeypatch.setattr(pretrain, "Training", training)
@@ -295,7 +295,7 @@ def test_bce_is_binary_cross_entropy() -> None:
 def test_the_classifier_is_that_of_its_best_check(done: Result, splits: Splits) -> None:
     """Tested on what picks it, its accuracy is the picked one, though the last learning rate teaches nothing."""
     how = Classification(lrs=(1e-2, 1e-9), updates=30, epochs=0.5, checks=3, batch_size=32, images=64)
-    train, held = ((s.images, s.labels) for s in (splits.train, splits.valid))
+    train, held = ((s.inputs, s.labels) for s in (splits.train, splits.valid))
     tuned = fine_tuned(done.stack, train, held, splits.classes, how, seed=0)
     assert tuned.lr == 1e-2
     assert accuracy(tuned.classifier, *held) == tuned.valid_score > 0.5

@@ -14,9 +14,9 @@ from stacked import data
 def pixels() -> tuple[np.ndarray, np.ndarray]:
     """The official 60,000 training and 10,000 test images as rows in [0, 1]."""
     splits = data.load("mnist")
-    train = torch.cat([splits.train.images, splits.valid.images])
+    train = torch.cat([splits.train.inputs, splits.valid.inputs])
     assert train.shape == (60_000, 1, 28, 28)
-    return train.flatten(1).numpy() / 255, splits.test.images.flatten(1).numpy() / 255
+    return train.flatten(1).numpy() / 255, splits.test.inputs.flatten(1).numpy() / 255
 
 
 def test_pca_with_30_components_leaves_an_error_of_13_87(pixels: tuple[np.ndarray, np.ndarray]) -> None:

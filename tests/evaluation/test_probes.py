@@ -111,7 +111,7 @@ def test_the_probes_of_a_spec_are_columns_of_its_row(toy: Splits) -> None:
     shared = [name for name in before.row if name.startswith("final/")]
     assert {name: result.row[name] for name in shared} == {name: before.row[name] for name in shared}
     rows = label_rows(spec, toy).probed
-    train, test = (codes(result.stack, images, 2) for images in (toy.train.images[rows], toy.test.images))
+    train, test = (codes(result.stack, images, 2) for images in (toy.train.inputs[rows], toy.test.inputs))
     for name in NAMES[1:]:
         for what, value in probe(name, train, toy.train.labels[rows], test, toy.test.labels).items():
             assert result.row[f"final/{name}_{what}"] == value

@@ -18,7 +18,7 @@ from stacked.evaluation.label_rows import label_rows
 from stacked.model.stack import build
 from stacked.runs import classifiers
 from stacked.runs.checkpoint import Checkpoints
-from stacked.runs.classifiers import SupervisedEnd
+from stacked.runs.classifiers import Classifiers
 from stacked.spec import Classification
 from stacked.tracking.null_tracker import NullTracker
 from stacked.util.serialization import to_json
@@ -67,7 +67,7 @@ def test_the_former_protocol_selects_on_all_whatever_the_budget(splits: Splits) 
 def test_unlabelled_validation_images_never_select(splits: Splits) -> None:
     labels = splits.valid.labels.clone()
     labels[::2] = -1
-    some = replace(splits, valid=Split(splits.valid.images, labels))
+    some = replace(splits, valid=Split(splits.valid.inputs, labels))
     for spec in (SPEC, of(SPEC, selection="images")):
         for budget, index in selecting(spec, some).items():
             assert (labels[index] >= 0).all()
@@ -82,12 +82,12 @@ def test_these_images_and_no_others_select(splits: Splits, monkeypatch: pytest.M
         return FineTuning(stack, train, valid, *more)
 
     monkeypatch.setattr(classifiers, "FineTuning", tuning)
-    stack, labels = build(SPEC.stack, splits.image_shape).eval(), label_rows(SPEC, splits)
-    end = SupervisedEnd(stack, SPEC, splits, labels, State(), Checkpoints(None, SPEC), None, NullTracker(), 0)
+    stack, labels = build(SPEC.stack, splits.input_shape).eval(), label_rows(SPEC, splits)
+    end = Classifiers(stack, SPEC, splits, labels, State(), Checkpoints(None, SPEC), None, NullTracker(), 0)
     _, row = end.fine_tune()
     assert [count for count, *_ in seen] == [8, 16, len(splits.train)]
     for index, (_, images, classes) in zip(selecting(SPEC, splits).values(), seen, strict=True):
-        assert torch.equal(images, splits.valid.images[index] / 255)
+        assert torch.equal(images, splits.valid.inputs[index] / 255)
         assert torch.equal(classes, splits.valid.labels[index])
     assert [row[f"classifier_valid_labels_{name}"] for name in ("8", "16", "all")] == [8, 16, 24]
 

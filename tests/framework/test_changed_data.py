@@ -58,7 +58,7 @@ def test_runs_get_the_images_that_were_read_whatever_becomes_of_their_files(
 ) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
-    for k, image in enumerate(data.load("digits").train.images[:40]):
+    for k, image in enumerate(data.load("digits").train.inputs[:40]):
         Image.fromarray(image[0].numpy()).save(folder / f"{k:02}.png")
     splits = data.load("folder:images", data_dir=tmp_path, image_size=8, grey=True)
     digest = splits.digest

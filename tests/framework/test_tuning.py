@@ -162,7 +162,7 @@ def test_trials_are_measured_on_validation_images_and_nothing_else(tmp_path: Pat
     from stacked.runs.run import run
 
     again = run(trial.spec, splits.without_test())
-    assert row["valid/recon_mse"] == reconstruction(again.stack, splits.valid.images).mse
+    assert row["valid/recon_mse"] == reconstruction(again.stack, splits.valid.inputs).mse
     assert not [name for name in row if name.startswith("final/")]
     kept = load_trials(tmp_path / "out")
     assert kept.iloc[0]["valid/recon_mse"] == row["valid/recon_mse"]

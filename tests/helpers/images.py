@@ -73,6 +73,6 @@ def folder_of_classes(place: Path, **counts: int) -> Path:
     splits = data.load("digits")
     for number, (name, count) in enumerate(counts.items()):
         (place / name).mkdir(parents=True)
-        for k, image in enumerate(splits.train.images[splits.train.labels == number][:count]):
+        for k, image in enumerate(splits.train.inputs[splits.train.labels == number][:count]):
             Image.fromarray(image[0].numpy()).save(place / name / f"{k:03}.png")
     return place

@@ -22,7 +22,7 @@ from stacked.training.phase_loss import PhaseLoss
 from tests.helpers.splits import toy_splits
 
 TOY = toy_splits()
-IMAGES, LABELS = TOY.train.images, TOY.train.labels
+IMAGES, LABELS = TOY.train.inputs, TOY.train.labels
 SEED, STEP = 3, 11
 PLAIN = Optimisation(batch_size=32, lr=1e-2)
 MASKED = replace(PLAIN, corruption_level=(0.3,))

@@ -34,7 +34,7 @@ def spec(policy: str = "greedy", stack: StackSpec = CONV, **how: Any) -> RunSpec
 
 
 TOY = toy_splits(16)
-PIXELS = TOY.train.images.float() / 255
+PIXELS = TOY.train.inputs.float() / 255
 
 
 def trains(what: RunSpec) -> None:

@@ -12,8 +12,8 @@ from stacked.apps.estimator import StackedAutoencoderTransformer
 from stacked.runs.run import check, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation, StageSpec
 from stacked.stages import kinds
-from stacked.training.codes import Images
-from stacked.training.pretrain import FloatInputs, pretrain
+from stacked.training.codes import StoredInputs
+from stacked.training.pretrain import pretrain
 from tests.helpers.splits import toy_splits
 
 TOY = toy_splits(8, 4)
@@ -47,10 +47,10 @@ def test_one_image_at_a_time_is_refused_where_a_code_has_one_place(policy: str) 
         run(given, TOY)
     assert str(error.value) == says
     with pytest.raises(InputError, match="give a batch_size"):
-        estimate_cost(given, TOY.image_shape, 8)
+        estimate_cost(given, TOY.input_shape, 8)
     if policy != "supervised":
         with pytest.raises(InputError, match="give a batch_size"):
-            pretrain(given, Images(TOY.train.images), TOY.image_shape)
+            pretrain(given, StoredInputs(TOY.train.inputs), TOY.input_shape)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in sorted(kinds()) if "batch" in kinds()[kind].norms])
@@ -70,29 +70,29 @@ def test_what_is_refused_is_what_torch_refuses(kind: str) -> None:
                 spec(stack)
         elif refused:
             with pytest.raises(InputError, match="stage 2 cannot normalise a batch of one image"):
-                pretrain(spec(stack), FloatInputs(images), (1, 2 * size, 2 * size))
+                pretrain(spec(stack), StoredInputs(images), (1, 2 * size, 2 * size))
         else:
-            pretrain(spec(stack), FloatInputs(images), (1, 2 * size, 2 * size))
+            pretrain(spec(stack), StoredInputs(images), (1, 2 * size, 2 * size))
         assert refused == (kind == "dense" or (size == 2 and kind in ("conv", "residual")))
 
 
 @pytest.mark.parametrize("norm", ["group", "layer", "none"])
 def test_other_norms_take_one_image(norm: str) -> None:
-    pretrain(spec(StackSpec.of("conv", 3, 4, norm=norm)), Images(TOY.train.images), TOY.image_shape)
+    pretrain(spec(StackSpec.of("conv", 3, 4, norm=norm)), StoredInputs(TOY.train.inputs), TOY.input_shape)
 
 
 def test_images_and_labels_may_be_too_few() -> None:
     given = spec(DEEP, batch_size=64)
-    with pytest.raises(InputError, match="give 2 training images or more, or use another norm"):
+    with pytest.raises(InputError, match="give 2 training examples or more, or use another norm"):
         check(given, few(1))
     with pytest.raises(InputError, match="give 2 images or more, or use another norm"):
-        pretrain(given, Images(TOY.train.images[:1]), TOY.image_shape)
+        pretrain(given, StoredInputs(TOY.train.inputs[:1]), TOY.input_shape)
     with pytest.raises(InputError, match="give 2 images or more"):
-        estimate_cost(given, TOY.image_shape, 1)
+        estimate_cost(given, TOY.input_shape, 1)
     check(spec(DEEP, "random"), replace(few(1), classes=()))  # whose labels a probe would not learn from
-    assert not pretrain(given, Images(TOY.train.images[:2]), TOY.image_shape).training
+    assert not pretrain(given, StoredInputs(TOY.train.inputs[:2]), TOY.input_shape).training
     with pytest.raises(InputError, match="there are no images to train on: give at least one"):
-        pretrain(given, Images(TOY.train.images[:0]), TOY.image_shape)
+        pretrain(given, StoredInputs(TOY.train.inputs[:0]), TOY.input_shape)
 
 
 @pytest.mark.parametrize("policy", ["greedy", "random"])

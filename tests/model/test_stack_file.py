@@ -160,7 +160,7 @@ def test_files_of_other_kinds_and_damaged_ones_are_refused(tmp_path: Path) -> No
     tensors = dict(stack.state_dict())
     header = {"format": FORMAT, "stack": read(path).texts["stack"], "input_shape": "[1, 4, 4]"}
     for changes, without, reason in (
-        ({"input_shape": json.dumps([4, 4])}, "", r"shape \[4, 4\]"),
+        ({"input_shape": json.dumps([1, 1, 1, 4, 4])}, "", r"shape \[1, 1, 1, 4, 4\]"),
         ({"stack": "[]"}, "", "is not a StackSpec"),
         ({"more": "1"}, "", "its header does not have the fields"),
         ({}, "stages.0.decoder.0.bias", "Missing key"),

@@ -42,7 +42,7 @@ def holds(folder: IdxFolder, contents: dict[str, bytes]) -> None:
         assert refused.endswith(": get it again")
         return
     for part, split in (("train", found.train), ("t10k", found.test)):
-        images, labels = split.images[:, 0].numpy(), split.labels.numpy().astype("uint8")
+        images, labels = split.inputs[:, 0].numpy(), split.labels.numpy().astype("uint8")
         assert encoded(images.shape, images.tobytes()) == contents[f"{part}-images-idx3-ubyte"]
         assert encoded(labels.shape, labels.tobytes()) == contents[f"{part}-labels-idx1-ubyte"]
 

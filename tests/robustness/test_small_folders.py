@@ -24,7 +24,7 @@ from studies.pretraining.layerwise import STUDY
 def folder(place: Path, count: int, same: bool = False) -> Path:
     """A folder of so many images of 8 x 8 pixels, without classes."""
     place.mkdir(parents=True)
-    for k, image in enumerate(data.load("digits").train.images[:count, 0].numpy()):
+    for k, image in enumerate(data.load("digits").train.inputs[:count, 0].numpy()):
         Image.fromarray(image if not same else np.eye(8, dtype=np.uint8) * 255).save(place / f"{k:03}.png")
     return place
 

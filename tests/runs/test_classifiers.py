@@ -41,19 +41,19 @@ def splits() -> Splits:
 
 @pytest.fixture
 def stack(splits: Splits) -> StackedAutoencoder:
-    made = StackedAutoencoder(splits.image_shape)
+    made = StackedAutoencoder(splits.input_shape)
     grow(made, SPEC, 2)
     return made.eval()
 
 
 def tuned(stack: StackedAutoencoder, splits: Splits, **recipe: Any) -> Selected:
     """Fine-tune on 20 labels."""
-    train = splits.train.images[:20], splits.train.labels[:20]
+    train = splits.train.inputs[:20], splits.train.labels[:20]
     return fine_tuned(stack, train, held(splits), splits.classes, replace(CONFIG, **recipe), seed=3)
 
 
 def held(splits: Splits) -> tuple[Tensor, Tensor]:
-    return splits.valid.images, splits.valid.labels
+    return splits.valid.inputs, splits.valid.labels
 
 
 # Training
@@ -69,7 +69,7 @@ def test_the_classifier_is_that_of_a_plain_loop(stack: StackedAutoencoder, split
     order = Order(20, 16, derive(3, "classifier"))
     for update in range(8):
         index = order.batch(update)
-        logits = head(plain.encode(splits.train.images[index] / 255).flatten(1))
+        logits = head(plain.encode(splits.train.inputs[index] / 255).flatten(1))
         loss = nn.functional.cross_entropy(logits, splits.train.labels[index])
         optimiser.zero_grad()
         loss.backward()
@@ -82,7 +82,7 @@ def test_the_classifier_is_that_of_a_plain_loop(stack: StackedAutoencoder, split
 def test_a_frozen_encoder_is_left_as_it_is_and_the_head_learns(stack: StackedAutoencoder, splits: Splits) -> None:
     found = tuned(stack, splits, encoder="frozen", checks=1)
     assert same_weights(found.classifier.encoder, stack.encoder)
-    codes = stack.encode(splits.train.images[:20] / 255).flatten(1).detach()
+    codes = stack.encode(splits.train.inputs[:20] / 255).flatten(1).detach()
     with seeded(3, "head"):
         head = nn.Linear(codes.shape[1], 4)
     optimiser, order = torch.optim.Adam(head.parameters(), lr=1e-2, fused=True), Order(20, 16, derive(3, "classifier"))
@@ -95,9 +95,9 @@ def test_a_frozen_encoder_is_left_as_it_is_and_the_head_learns(stack: StackedAut
 
 
 def test_dropout_is_drawn_by_seed_and_update_and_scaled(stack: StackedAutoencoder, splits: Splits) -> None:
-    train = splits.train.images[:16], splits.train.labels[:16]
+    train = splits.train.inputs[:16], splits.train.labels[:16]
     tuning = FineTuning(stack, train, held(splits), splits.classes, replace(CONFIG, dropout=0.5), seed=3)
-    objective, x = tuning.training.objective, splits.train.images[:16] / 255
+    objective, x = tuning.training.objective, splits.train.inputs[:16] / 255
     code = tuning.training.stack.train().encode(x)
     dropped = dropout(code, 0.5, generator(3, "head dropout", 5))
     assert 0.2 < (dropped == 0).float().mean() < 0.95
@@ -129,7 +129,7 @@ def test_statistics_are_those_of_clean_images_at_every_check(stack: StackedAutoe
     found = tuned(stack, splits, corruption_level=0.5, lrs=(1e-9,), updates=9, checks=3)
     clean = tuned(stack, splits, lrs=(1e-9,), updates=1, checks=1)  # its weights are nearly the same
     assert found.recalibrations == 3
-    images = splits.train.images[Order(20, 16, derive(3, "classifier")).batch(0)] / 255
+    images = splits.train.inputs[Order(20, 16, derive(3, "classifier")).batch(0)] / 255
     means = stack.stages[0].encoder[0](images).mean((0, 2, 3))
     first = norms(found.classifier.encoder)[0]
     torch.testing.assert_close(first.running_mean, means, rtol=1e-3, atol=1e-5)
@@ -142,7 +142,7 @@ def test_recipes_learn(optimiser: str, stack: StackedAutoencoder, splits: Splits
     lrs = (0.01, 0.1) if optimiser == "sgd" else (0.003, 0.01)
     found = tuned(stack, splits, optimiser=optimiser, lrs=lrs, updates=60, corruption_level=0.1, **recipe)
     assert isinstance(found.classifier.head, nn.Sequential)
-    assert accuracy(found.classifier, splits.test.images, splits.test.labels) > 0.6
+    assert accuracy(found.classifier, splits.test.inputs, splits.test.labels) > 0.6
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_the_files_hold_the_classifiers_of_the_run(kept: tuple[Path, Result], sp
         assert same_weights(loaded, classifier)
         assert loaded.classes == splits.classes
         assert not loaded.training
-        measured = accuracy(loaded, splits.test.images, splits.test.labels)
+        measured = accuracy(loaded, splits.test.inputs, splits.test.labels)
         assert result.row[f"final/classifier_acc_{name}"] == measured
         _, told = load_with_training(work / f"classifier-{name}.safetensors")
         assert (told["run"], told["labels"], told["accuracy"]) == (result.row["run"], name, measured)
@@ -199,7 +199,7 @@ def test_the_files_hold_the_classifiers_of_the_run(kept: tuple[Path, Result], sp
 
 
 def test_predictions_are_those_of_the_logits(kept: tuple[Path, Result], splits: Splits) -> None:
-    classifier, images = kept[1].classifiers["all"], splits.test.images[:30]
+    classifier, images = kept[1].classifiers["all"], splits.test.inputs[:30]
     with torch.no_grad():
         logits = classifier(images / 255)
     assert torch.equal(classifier.predict_proba(images), logits.softmax(1))
@@ -257,7 +257,7 @@ def test_a_classifier_of_other_data_is_not_taken(splits: Splits, tmp_path: Path)
     """An arm without training has no checkpoint that tells of the data."""
     untrained = replace(SPEC, policy="random")
     first = run(untrained, splits, work=tmp_path)
-    other = replace(splits, train=replace(splits.train, images=255 - splits.train.images))
+    other = replace(splits, train=replace(splits.train, inputs=255 - splits.train.inputs))
     mine, clean = run(untrained, other, work=tmp_path), run(untrained, other)
     assert same_weights(mine.classifiers["20"], clean.classifiers["20"])
     assert not same_weights(mine.classifiers["20"], first.classifiers["20"])

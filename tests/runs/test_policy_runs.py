@@ -49,7 +49,7 @@ def splits() -> Splits:
 @pytest.fixture(scope="module")
 def inverted(splits: Splits) -> Splits:
     """The same, but validated on negatives."""
-    return replace(splits, valid=Split(255 - splits.valid.images, splits.valid.labels))
+    return replace(splits, valid=Split(255 - splits.valid.inputs, splits.valid.labels))
 
 
 class Noting(NullTracker):
@@ -157,7 +157,7 @@ def test_a_stage_that_does_not_stop_is_a_greedy_one(splits: Splits) -> None:
 
 def flops_per_update(spec: RunSpec, splits: Splits) -> list[int]:
     """What an update of each phase costs, codes at hand."""
-    stack = build(spec.stack, splits.image_shape)
+    stack = build(spec.stack, splits.input_shape)
     return [32 * update_flops(stack, phase, spec.optimisation) for phase in spec.phases(4)]
 
 
@@ -261,7 +261,7 @@ def test_a_checkpoint_keeps_what_is_left_over(inverted: Splits, tmp_path: Path) 
     states = [load_checkpoint(phase_path(tmp_path, k), CONVERGING).state for k in (1, 2, 3)]
     each = flops_per_update(CONVERGING, inverted)
     budget = sum(updates * flops for updates, flops in zip((40, 40, 20), each, strict=True))
-    encoding = 150 * prefix_flops(build(CONVERGING.stack, inverted.image_shape), 1)  # of the codes that stage 2 keeps
+    encoding = 150 * prefix_flops(build(CONVERGING.stack, inverted.input_shape), 1)  # of the codes that stage 2 keeps
     assert states[2]["flop"] + states[2]["spare"] == budget + encoding
     assert all(state["spare"] > 0 for state in states)
 
@@ -292,8 +292,8 @@ def test_no_classifier_of_fewer_labels_than_its_encoder_has_seen(splits: Splits)
 def poisoned(splits: Splits, spare: torch.Tensor) -> Splits:
     """Noise in the place of all training images but these."""
     draw = torch.Generator().manual_seed(7)
-    images = torch.randint(0, 256, splits.train.images.shape, dtype=torch.uint8, generator=draw)
-    images[spare] = splits.train.images[spare]
+    images = torch.randint(0, 256, splits.train.inputs.shape, dtype=torch.uint8, generator=draw)
+    images[spare] = splits.train.inputs[spare]
     return replace(splits, train=Split(images, splits.train.labels))
 
 
@@ -307,13 +307,13 @@ def test_a_supervised_run_learns_from_no_image_beyond_its_labels(splits: Splits)
 
 
 def test_a_supervised_run_needs_classes_and_enough_labels(splits: Splits) -> None:
-    parts = [Split(s.images, torch.full_like(s.labels, -1)) for s in (splits.train, splits.valid, splits.test)]
+    parts = [Split(s.inputs, torch.full_like(s.labels, -1)) for s in (splits.train, splits.valid, splits.test)]
     many = replace(SPEC.optimisation, labels=151)
     with pytest.raises(
         InputError, match="policy 'supervised' learns classes, and bare has none: choose another policy"
     ):
         run(CLASSES, Splits("bare", *parts, ()))
-    with pytest.raises(InputError, match="a budget of 151 labels does not fit 150 labelled images"):
+    with pytest.raises(InputError, match="a budget of 151 labels does not fit 150 labelled examples"):
         run(replace(CLASSES, optimisation=many), splits)
     run(replace(SPEC, policy="greedy", optimisation=many), splits)
 
@@ -322,7 +322,7 @@ def test_unlabelled_images_teach_no_classes_but_reconstruction(splits: Splits) -
     labels = splits.train.labels.clone()
     labels[::3] = -1
     known = (labels >= 0).nonzero().flatten()
-    some = replace(splits, train=Split(splits.train.images, labels))
+    some = replace(splits, train=Split(splits.train.inputs, labels))
     for policy, unchanged in (("supervised", True), ("supervised+finetune", False)):
         spec = replace(SPEC, policy=policy)
         assert same_weights(run(spec, some).stack, run(spec, poisoned(some, known)).stack) == unchanged
@@ -334,14 +334,14 @@ def test_unlabelled_images_are_not_watched_for_their_classes(splits: Splits) -> 
     known = (labels >= 0).nonzero().flatten()
     spec = replace(SPEC, policy="supervised", optimisation=STOPPING)
     some, all_known = Noting(), Noting()
-    run(spec, replace(splits, valid=Split(splits.valid.images, labels)), tracker=some)
+    run(spec, replace(splits, valid=Split(splits.valid.inputs, labels)), tracker=some)
     run(spec, replace(splits, valid=splits.valid.take(known)), tracker=all_known)
     assert some.valid == all_known.valid != []
 
 
 def test_the_validation_labels_end_a_supervised_phase(splits: Splits) -> None:
     spec = replace(SPEC, policy="supervised", optimisation=STOPPING, budget=Budget((10.0,), None))
-    wrong = replace(splits, valid=Split(splits.valid.images, (splits.valid.labels + 1) % 4))
+    wrong = replace(splits, valid=Split(splits.valid.inputs, (splits.valid.labels + 1) % 4))
     right, misled = Noting(), Noting()
     one, other = run(spec, splits, tracker=right), run(spec, wrong, tracker=misled)
     assert [phase["loss"] for phase in right.phases] == ["cross-entropy", "cross-entropy"]

@@ -64,7 +64,7 @@ SPECS = {
 def splits() -> Splits:
     """Validated on negatives, which patient phases soon do worse on."""
     made = toy_splits(150)
-    return replace(made, valid=Split(255 - made.valid.images, made.valid.labels))
+    return replace(made, valid=Split(255 - made.valid.inputs, made.valid.labels))
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from stacked.runs.run import run
 from stacked.runtime.environment import device_of
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.tracking.null_tracker import NullTracker
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import train_phases
 from stacked.util.errors import Diverged
 from tests.helpers.runs import numbers
@@ -89,7 +89,7 @@ def test_nothing_depends_on_how_often_it_is_evaluated(done: Any, splits: Splits)
 def test_arms_share_initial_weights_data_order_and_labels(splits: Splits) -> None:
     first = {}
     for policy in ("greedy", "joint", "random"):
-        stack = StackedAutoencoder(splits.image_shape)
+        stack = StackedAutoencoder(splits.input_shape)
         grow(stack, replace(SPEC, policy=policy), 2)
         first[policy] = stack.state_dict()
     for name, value in first["greedy"].items():
@@ -102,7 +102,7 @@ def test_arms_share_initial_weights_data_order_and_labels(splits: Splits) -> Non
 
 
 def test_stages_grow_on_the_device_of_the_run(splits: Splits) -> None:
-    stack = StackedAutoencoder(splits.image_shape)
+    stack = StackedAutoencoder(splits.input_shape)
     grow(stack, SPEC, 2, torch.device("meta"))
     assert {p.device.type for p in stack.parameters()} == {"meta"}
 
@@ -181,7 +181,7 @@ def test_what_the_data_cannot_serve_is_refused_before_training(splits: Splits) -
 
 def test_without_labels_a_run_measures_reconstruction_alone(splits: Splits) -> None:
     def unlabelled(split: Split) -> Split:
-        return Split(split.images, torch.full_like(split.labels, -1))
+        return Split(split.inputs, torch.full_like(split.labels, -1))
 
     bare = Splits("bare", unlabelled(splits.train), unlabelled(splits.valid), unlabelled(splits.test), ())
     row = run(SPEC, bare).row
@@ -190,7 +190,7 @@ def test_without_labels_a_run_measures_reconstruction_alone(splits: Splits) -> N
 
 
 def test_errors_are_those_of_their_definitions(done: Any, splits: Splits) -> None:
-    images = splits.test.images
+    images = splits.test.inputs
     x = images.double() / 255
     with torch.no_grad():
         squared = (copy.deepcopy(done.stack).double()(x) - x).square()
@@ -218,8 +218,8 @@ def test_the_error_at_full_depth_is_that_of_all_stages_once_they_are_grown(done:
 
 
 def test_the_probe_is_scikit_learns(done: Any, splits: Splits) -> None:
-    train = evaluate.codes(done.stack, splits.train.images, 2)
-    test = evaluate.codes(done.stack, splits.test.images, 2)
+    train = evaluate.codes(done.stack, splits.train.inputs, 2)
+    test = evaluate.codes(done.stack, splits.test.inputs, 2)
     scaler = StandardScaler().fit(train)
     model = LogisticRegression(C=PROBE_C, max_iter=PROBE_ITERATIONS).fit(scaler.transform(train), splits.train.labels)
     expected = model.score(scaler.transform(test), splits.test.labels)
@@ -228,7 +228,7 @@ def test_the_probe_is_scikit_learns(done: Any, splits: Splits) -> None:
 
 def test_the_classifier_leaves_the_stack_alone_and_picks_on_valid(done: Any, splits: Splits) -> None:
     before = copy.deepcopy(done.stack.state_dict())
-    train, valid = ((s.images, s.labels) for s in (splits.train, splits.valid))
+    train, valid = ((s.inputs, s.labels) for s in (splits.train, splits.valid))
     how = Classification(lrs=(1e-9, 1e-2), updates=30, epochs=0.5, checks=3, batch_size=64, images=128)
     tuned = fine_tuned(done.stack, train, valid, CLASSES, how, seed=0)
     assert all(torch.equal(before[k], v) for k, v in done.stack.state_dict().items())
@@ -240,11 +240,11 @@ def test_the_classifier_leaves_the_stack_alone_and_picks_on_valid(done: Any, spl
 
 def test_the_classifier_starts_from_the_encoder(done: Any, splits: Splits) -> None:
     model = Classifier(done.stack, CLASSES).eval()
-    x = Images(splits.test.images)(torch.arange(8))
+    x = StoredInputs(splits.test.inputs)(torch.arange(8))
     with torch.no_grad():
         assert torch.equal(model.encoder(x), done.stack.encode(x))
     assert all(p.requires_grad for p in model.parameters())
-    assert 0 <= accuracy(model, splits.test.images, splits.test.labels) <= 1
+    assert 0 <= accuracy(model, splits.test.inputs, splits.test.labels) <= 1
 
 
 # What is not defined, and what is no number
@@ -253,9 +253,9 @@ def test_the_classifier_starts_from_the_encoder(done: Any, splits: Splits) -> No
 def alike(splits: Splits, valid: int = 5, test: int = 5) -> Splits:
     """Without classes, and with validation and test images that are copies of one."""
     none = torch.full_like(splits.train.labels, -1)
-    copies = splits.test.images[:1]
+    copies = splits.test.inputs[:1]
     parts = [Split(copies.repeat(n, 1, 1, 1), none[:n]) for n in (valid, test)]
-    return Splits("alike", Split(splits.train.images, none), *parts, ())
+    return Splits("alike", Split(splits.train.inputs, none), *parts, ())
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -274,8 +274,8 @@ def test_fvu_of_images_that_do_not_differ_is_not_defined(count: int, splits: Spl
     assert "final/recon_mse" in logged
     assert not {"final/recon_fvu", "eval/fvu"} & logged.keys()
     for reference in (
-        references.mean_reference(images.train.images, images.test.images),
-        references.pca_reference(images.train.images, images.test.images, 3),
+        references.mean_reference(images.train.inputs, images.test.inputs),
+        references.pca_reference(images.train.inputs, images.test.inputs, 3),
     ):
         assert math.isnan(reference.fvu)
         assert reference.mse > 0
@@ -297,7 +297,7 @@ def test_a_stack_that_restores_no_numbers_ends_the_run(splits: Splits, monkeypat
             given[0].stages[0].decoder[0].bias.fill_(float("nan"))
 
     monkeypatch.setattr(stacked.runs.run, "train_phases", broken)
-    with pytest.raises(Diverged, match="the validation images' reconstruction from depth 2 has an error of nan"):
+    with pytest.raises(Diverged, match="the validation examples' reconstruction from depth 2 has an error of nan"):
         run(SPEC, splits)
     monkeypatch.undo()
     gap = Curves(SPEC, splits, State(), NullTracker()).measure(spoiled(splits), True)
@@ -305,7 +305,7 @@ def test_a_stack_that_restores_no_numbers_ends_the_run(splits: Splits, monkeypat
 
 
 def spoiled(splits: Splits) -> StackedAutoencoder:
-    stack = StackedAutoencoder(splits.image_shape)
+    stack = StackedAutoencoder(splits.input_shape)
     grow(stack, SPEC, 2)
     with torch.no_grad():
         for parameter in stack.parameters():
@@ -315,7 +315,7 @@ def spoiled(splits: Splits) -> StackedAutoencoder:
 
 def test_of_equal_classifiers_the_first_is_chosen(done: Any, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stacked.evaluation.classify.score", lambda *_: 0.5)
-    both = ((splits.train.images, splits.train.labels),) * 2
+    both = ((splits.train.inputs, splits.train.labels),) * 2
     tuned = fine_tuned(
         done.stack, *both, CLASSES, Classification(lrs=(1e-3, 1e-2), updates=8, checks=4, batch_size=32), seed=0
     )
@@ -323,7 +323,7 @@ def test_of_equal_classifiers_the_first_is_chosen(done: Any, splits: Splits, mon
 
 
 def test_a_classifier_that_diverges_names_no_class(done: Any, splits: Splits) -> None:
-    train, valid, test = ((s.images, s.labels) for s in (splits.train, splits.valid, splits.test))
+    train, valid, test = ((s.inputs, s.labels) for s in (splits.train, splits.valid, splits.test))
     how = Classification(lrs=(1e38, 1e-2), updates=10, checks=5, batch_size=32, images=64)
     tuned = fine_tuned(done.stack, train, valid, CLASSES, how, seed=0)
     alone = fine_tuned(done.stack, train, valid, CLASSES, replace(how, lrs=(1e-2,)), seed=0)

@@ -37,7 +37,7 @@ def labelled(name: str, label: int, every: bool = False) -> Split:
     part: Split = getattr(TOY, name)
     labels = torch.full_like(part.labels, label) if every else part.labels.clone()
     labels[3] = label
-    return Split(part.images, labels)
+    return Split(part.inputs, labels)
 
 
 def refused(splits: Splits) -> str:
@@ -50,7 +50,7 @@ def refused(splits: Splits) -> str:
 @pytest.mark.parametrize("classes", [TOY.classes, ()])
 def test_a_split_without_images_is_refused(name: str, classes: tuple[str, ...]) -> None:
     empty = getattr(TOY, name).take(torch.arange(0))
-    assert refused(with_part(name, empty, classes=classes)) == f"toy has no {CALLED[name]} images: give at least one"
+    assert refused(with_part(name, empty, classes=classes)) == f"toy has no {CALLED[name]} examples: give at least one"
 
 
 @pytest.mark.parametrize("shape", [(1, 13, 12), (3, 12, 12), (1, 1, 1)])
@@ -61,7 +61,7 @@ def test_images_of_two_shapes_are_refused(name: str, shape: tuple[int, int, int]
     what, found, train = (CALLED[name], list(shape), [1, 12, 12])
     if name == "train":
         what, found, train = "validation", train, found
-    assert said == f"{what} images have the shape {found}, and training images {train}: give one shape"
+    assert said == f"{what} examples have the shape {found}, and training examples {train}: give one shape"
 
 
 @pytest.mark.parametrize("label", [-2, 4, 2**40])
@@ -69,19 +69,19 @@ def test_images_of_two_shapes_are_refused(name: str, shape: tuple[int, int, int]
 def test_labels_out_of_range_are_refused(name: str, label: int) -> None:
     said = refused(with_part(name, labelled(name, label)))
     what = "classes from 0, or -1 where there is no label" if label < 0 else "labels from 0 to 3, for 4 classes"
-    assert said == f"{CALLED[name]} images have a label {label}: give {what}"
+    assert said == f"{CALLED[name]} examples have a label {label}: give {what}"
 
 
 @pytest.mark.parametrize("name", CALLED)
 def test_a_split_without_labels_is_refused_where_there_are_classes(name: str) -> None:
     said = refused(with_part(name, labelled(name, -1, every=True)))
     count = len(getattr(TOY, name))
-    assert said == f"none of the {count} {CALLED[name]} images has a label: give labels from 0 to 3, for 4 classes"
+    assert said == f"none of the {count} {CALLED[name]} examples has a label: give labels from 0 to 3, for 4 classes"
 
 
 def test_labels_of_one_class_are_refused() -> None:
     said = refused(with_part("train", labelled("train", 2, every=True)))
-    assert said.startswith("training images of only 1 of 4 classes have labels, and a probe needs 2 or more")
+    assert said.startswith("training examples of only 1 of 4 classes have labels, and a probe needs 2 or more")
 
 
 def test_single_images_and_unlabelled_ones_are_enough() -> None:

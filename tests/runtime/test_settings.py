@@ -28,14 +28,14 @@ from stacked.runs.run import run
 from stacked.runtime.rng import generator, seeded
 from stacked.runtime.settings import own_settings
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
-from stacked.training.codes import Images
-from stacked.training.pretrain import FloatInputs, pretrain
+from stacked.training.codes import StoredInputs
+from stacked.training.pretrain import pretrain
 from tests.helpers.counted import prefix_flops, training_bytes, update_flops
 from tests.helpers.splits import toy_splits
 
 TOY = toy_splits(64, 8)
-SHAPE = TOY.image_shape
-ROWS = TOY.train.images.flatten(1).numpy() / 255
+SHAPE = TOY.input_shape
+ROWS = TOY.train.inputs.flatten(1).numpy() / 255
 
 
 def spec(kind: str = "conv", policy: str = "greedy+finetune") -> RunSpec:
@@ -62,11 +62,11 @@ def ran(images: Tensor, folder: Path) -> Any:
 
 
 def pretrained(images: Tensor, folder: Path) -> Any:
-    return pretrain(spec(), Images(images), SHAPE).state_dict()
+    return pretrain(spec(), StoredInputs(images), SHAPE).state_dict()
 
 
 def pretrained_on_floats(images: Tensor, folder: Path) -> Any:
-    return pretrain(spec(), FloatInputs(images.to(torch.float32).div(255)), SHAPE).state_dict()
+    return pretrain(spec(), StoredInputs(images.to(torch.float32).div(255)), SHAPE).state_dict()
 
 
 def together(images: Tensor, folder: Path) -> Any:
@@ -146,12 +146,12 @@ def measured(images: Tensor, folder: Path) -> Any:
 
 def loaded(images: Tensor, folder: Path) -> Any:
     splits = data.load("digits", limit=100)
-    return splits.train.images, splits.train.labels, splits.valid.labels, splits.digest
+    return splits.train.inputs, splits.train.labels, splits.valid.labels, splits.digest
 
 
 @cache
 def trained() -> Any:
-    return pretrain(spec(), Images(TOY.train.images), SHAPE)
+    return pretrain(spec(), StoredInputs(TOY.train.inputs), SHAPE)
 
 
 CALLS: dict[str, Callable[[Tensor, Path], Any]] = {
@@ -247,7 +247,7 @@ def assert_same(here: Any, there: Any) -> None:
 
 @cache
 def plainly(name: str, folder: Path) -> Any:
-    return CALLS[name](TOY.train.images, folder)
+    return CALLS[name](TOY.train.inputs, folder)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -259,7 +259,7 @@ def test_no_setting_changes_a_number_nor_is_changed(
     trained()
     with SETTINGS[setting]():
         before = set_now()
-        found = CALLS[name](TOY.train.images.clone(), tmp_path)  # in inference mode a tensor of its own kind
+        found = CALLS[name](TOY.train.inputs.clone(), tmp_path)  # in inference mode a tensor of its own kind
         assert set_now() == before
     assert_same(found, expected)
 
@@ -269,20 +269,20 @@ def test_settings_are_as_before_after_an_error_too() -> None:
         with setting():
             before = set_now()
             with pytest.raises(InputError):
-                pretrain(spec(policy="supervised"), Images(TOY.train.images), SHAPE)
+                pretrain(spec(policy="supervised"), StoredInputs(TOY.train.inputs), SHAPE)
             assert set_now() == before
 
 
 def test_what_is_trained_can_be_trained_on() -> None:
     """Weights that were made inside of inference mode could not."""
     with torch.inference_mode():
-        stack = pretrain(spec(), Images(TOY.train.images), SHAPE)
+        stack = pretrain(spec(), StoredInputs(TOY.train.inputs), SHAPE)
     stack.train()(torch.rand(4, *SHAPE)).mean().backward()
     assert all(p.grad is not None for p in stack.parameters())
 
 
 def test_a_call_of_the_encoder_follows_autocast_and_encode_does_not() -> None:
-    encoder, floats = trained().encoder, TOY.train.images[:4].float() / 255
+    encoder, floats = trained().encoder, TOY.train.inputs[:4].float() / 255
     with torch.autocast("cpu", torch.bfloat16):
         assert encoder(floats).dtype == torch.bfloat16
         assert encoder.encode(floats).dtype == torch.float32
@@ -300,7 +300,7 @@ def test_a_named_stream_leaves_the_global_generator_alone() -> None:
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_corruptions_draw_the_same_whatever_the_default_type(name: str) -> None:
-    x = TOY.train.images[:8].to(torch.float32) / 255
+    x = TOY.train.inputs[:8].to(torch.float32) / 255
     found = []
     for setting in (own_settings, default_dtype, default_device):
         with setting():

@@ -31,10 +31,10 @@ spec = RunSpec(
 )
 splits = data.load("digits", limit=300)
 run(spec, splits)
-Detector(spec).fit(splits.train.images)
-fitted_pca(splits.train.images, 2)
+Detector(spec).fit(splits.train.inputs)
+fitted_pca(splits.train.inputs, 2)
 with disable_autologging():
-    fitted_pca(splits.train.images, 2)
+    fitted_pca(splits.train.inputs, 2)
     Ridge().fit([[0.0], [1.0]], [0.0, 1.0])
 assert len(mlflow.search_runs()) == 0, mlflow.search_runs()
 Ridge().fit([[0.0], [1.0]], [0.0, 1.0])

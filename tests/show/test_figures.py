@@ -10,13 +10,31 @@ import torch
 from matplotlib.figure import Figure
 
 from stacked import InputError, StackedAutoencoder, StackSpec, show
+from stacked.data.scaling import Scaling
 from stacked.evaluation.evaluate import reconstruction
 from stacked.model.stack import build
+from tests.helpers.floats import KINDS, examples
 
 
 def texts(figure: Figure) -> list[str]:
     """All texts of a figure."""
     return [text.get_text() for text in [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_examples_of_every_kind_are_drawn_with_errors_in_their_units(kind: str) -> None:
+    shape, spec = KINDS[kind]
+    if len(shape) == 3:
+        shape = (3, *shape[1:])
+    given = examples(*shape)[:2]
+    torch.manual_seed(0)
+    stack = build(spec, shape).eval()
+    stack.scaling = Scaling.fit("standard", examples(*shape))
+    figure = show.reconstructions(stack, given)
+    errors = ((stack.restored(given).numpy() - given) ** 2).reshape(2, -1).mean(1)
+    found = texts(figure)
+    assert [f"MSE {error:.3g}" for error in errors] == [text for text in found if "MSE" in text][-2:]
+    assert not any("dB" in text for text in found)
 
 
 def test_a_diagram_says_what_the_stages_are() -> None:
@@ -85,8 +103,8 @@ def test_images_that_cannot_be_drawn_are_said() -> None:
     stack = build(StackSpec.of("conv", 4), (1, 12, 12))
     for images, says in (
         (torch.zeros(2, 1, 12, 10), "cannot be drawn: give [n, C, H, W] of [1, 12, 12]"),
-        (torch.zeros(0, 1, 12, 12), "0 images cannot be drawn: give 1 to 32"),
-        (torch.zeros(33, 1, 12, 12), "33 images cannot be drawn: give 1 to 32"),
+        (torch.zeros(0, 1, 12, 12), "0 examples cannot be drawn: give 1 to 32"),
+        (torch.zeros(33, 1, 12, 12), "33 examples cannot be drawn: give 1 to 32"),
         (torch.full((2, 1, 12, 12), 255.0), "are not on a scale of 0 to 1"),
         (torch.zeros(12, 12), "cannot be drawn: give uint8, or floats"),
     ):

@@ -22,8 +22,9 @@ from stacked.stages import Stage, kinds
 from stacked.stages.convolutions import CONVOLUTIONS
 from stacked.stages.initialise import INITS, initialise
 from stacked.stages.norms import NORMS
+from stacked.training.codes import StoredInputs
 from stacked.training.phase_loss import PhaseLoss
-from stacked.training.pretrain import FloatInputs, pretrain
+from stacked.training.pretrain import pretrain
 from tests.helpers.runs import same_weights
 
 #: torch's modules by the number of spatial dimensions: convolution, its transpose, batch norm, pooling, unpooling
@@ -219,7 +220,7 @@ def test_a_stack_is_trained_on_them(shapes: tuple[tuple[int, ...], ...], policy:
     values = torch.rand(64, *shapes[0], generator=torch.Generator().manual_seed(0)) * torch.linspace(0, 1, 64).view(
         -1, *[1] * len(shapes[0])
     )
-    one, other = (pretrain(spec, FloatInputs(values), shapes[0]) for _ in range(2))
+    one, other = (pretrain(spec, StoredInputs(values), shapes[0]) for _ in range(2))
     assert same_weights(one, other)
     fresh = StackedAutoencoder(shapes[0])
     grow(fresh, spec, 3)

@@ -77,7 +77,7 @@ def test_the_logged_model_gives_the_logits_of_the_classifier(logged: tuple[Store
     [model] = [m for m in client.search_logged_models([experiment]) if m.name.startswith("classifier-20-")]
     mlflow.set_tracking_uri(store.uri)
     loaded = mlflow.pytorch.load_model(f"models:/{model.model_id}")
-    images = toy_splits(150).test.images[:3] / 255
+    images = toy_splits(150).test.inputs[:3] / 255
     with torch.no_grad():
         torch.testing.assert_close(loaded(images), done.classifiers["20"].to("cpu")(images))
 

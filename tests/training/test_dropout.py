@@ -18,7 +18,7 @@ from stacked.data.stream import Order
 from stacked.model.batch_norm import norms
 from stacked.runtime.rng import generator
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images, inputs
+from stacked.training.codes import StoredInputs, inputs
 from stacked.training.fit import Training, fit
 from stacked.training.phase_loss import PhaseLoss
 from tests.helpers.phases import (
@@ -170,7 +170,9 @@ def test_one_rate_is_that_of_all_stages_and_phases_after_growth_have_their_own()
 def training(stack: StackedAutoencoder, codes: str, phase: Phase) -> Training:
     how = replace(PLAIN, dropout=0.3, corruption_level=(0.2,))
     order = Order(len(IMAGES), how.batch_size, SEED)
-    reads = inputs(stack.learn_only(*phase.trainable).eval(), phase.input_depth, Images(IMAGES), codes, order.size)
+    reads = inputs(
+        stack.learn_only(*phase.trainable).eval(), phase.input_depth, StoredInputs(IMAGES), codes, order.size
+    )
     return Training(stack, phase, reads, how, order=order, seed=SEED, done=5)
 
 
@@ -205,7 +207,7 @@ def test_running_statistics_are_those_of_whole_codes() -> None:
     """As after corruption: the decoder's norm reads what is dropped in training, and never again."""
     how, phase = replace(PLAIN, dropout=0.5), Phase("stage 1", (1, 1), 0, 8)
     order, stack = Order(len(IMAGES), 32, SEED), stack_of(4, 6, kind="conv")
-    list(fit(stack, replace(phase, trainable=(1, 2)), Images(IMAGES), how, order=order, seed=SEED))
+    list(fit(stack, replace(phase, trainable=(1, 2)), StoredInputs(IMAGES), how, order=order, seed=SEED))
     (norm,) = norms(stack.stages[1].decoder)
     assert norm.running_mean is not None
     found = norm.running_mean.clone()
@@ -214,6 +216,6 @@ def test_running_statistics_are_those_of_whole_codes() -> None:
     with torch.no_grad():
         stack.learn_only(1, 2).train()
         for update in range(8):
-            stack(Images(IMAGES)(order.batch(update)))
+            stack(StoredInputs(IMAGES)(order.batch(update)))
     hook.remove()
     torch.testing.assert_close(found, torch.stack(read).mean(0), rtol=1e-4, atol=1e-5)

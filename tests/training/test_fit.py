@@ -20,7 +20,7 @@ from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.training.code_cache import choose_cache
-from stacked.training.codes import Images, InMemory, Recomputed, inputs
+from stacked.training.codes import InMemory, Recomputed, StoredInputs, inputs
 from stacked.training.fit import Training, fit
 from stacked.util.errors import Diverged, InputError
 from tests.helpers.counted import prefix_flops, update_flops
@@ -30,7 +30,7 @@ from tests.helpers.phases import IMAGES, TOY, stack_of
 def train(stack: StackedAutoencoder, phase: Phase, how: Optimisation, **more: object) -> list:
     order = Order(len(IMAGES), how.batch_size, 0)
     reads = inputs(
-        stack.learn_only(*phase.trainable).eval(), phase.input_depth, Images(IMAGES), "recompute", order.size
+        stack.learn_only(*phase.trainable).eval(), phase.input_depth, StoredInputs(IMAGES), "recompute", order.size
     )
     return list(fit(stack, phase, reads, how, order=order, seed=0, **more))  # type: ignore[arg-type]
 
@@ -105,7 +105,7 @@ def test_kept_codes_equal_recomputed_ones_bit_for_bit() -> None:
         for kind, widths in (("conv", (4, 6)), ("dense", (30, 20))):
             stack = stack_of(*widths, kind=kind)
             stack.learn_only(2, 2).eval()
-            images = Images(IMAGES[:250])
+            images = StoredInputs(IMAGES[:250])
             order = Order(250, 32, 0)
             reads = inputs(stack, 1, images, mode, order.size)
             assert isinstance(reads, InMemory if mode == "memory" else Recomputed)
@@ -167,9 +167,9 @@ def test_early_stopping_stops_and_restores_the_best() -> None:
     """A peer prints that it stops, and goes on."""
     stack = stack_of(4, kind="conv")
     how = replace(HOW, lr=0.5, optimiser="sgd", momentum=0.0, patience=2)
-    order, images = Order(len(IMAGES), 32, 0), Images(IMAGES)
-    valid = Images(TOY.valid.images)
-    noise = Images(torch.randint(0, 256, IMAGES.shape, dtype=torch.uint8))
+    order, images = Order(len(IMAGES), 32, 0), StoredInputs(IMAGES)
+    valid = StoredInputs(TOY.valid.inputs)
+    noise = StoredInputs(torch.randint(0, 256, IMAGES.shape, dtype=torch.uint8))
     best, states = [], []
     # learning noise makes the validation loss worse after a while
     for point in fit(stack, Phase("stage 1", (1, 1), 0, 8000), noise, how, order=order, seed=0, every=8, valid=valid):
@@ -203,7 +203,7 @@ def test_the_optimiser_goes_on_where_it_keeps_its_state(name: str, device: str) 
     phase, how, order = Phase("joint", (1, 2), 0, 3), replace(HOW, optimiser=name), Order(len(IMAGES), 32, 0)
 
     def training(stack: StackedAutoencoder) -> Training:
-        return Training(stack, phase, Images(IMAGES), how, order=order, seed=0)
+        return Training(stack, phase, StoredInputs(IMAGES), how, order=order, seed=0)
 
     left = training(stack_of(4, 6, kind="conv").to(memory_format=torch.channels_last))
     list(left.train())
@@ -227,7 +227,7 @@ def test_a_loss_that_is_not_finite_names_phase_and_update() -> None:
     stack = stack_of(4, kind="conv")
     order = Order(len(IMAGES), 32, 0)
 
-    class Poisoned(Images):
+    class Poisoned(StoredInputs):
         def __call__(self, index: torch.Tensor) -> torch.Tensor:
             self.calls = getattr(self, "calls", 0) + 1
             x = super().__call__(index)

@@ -24,10 +24,9 @@ from stacked.runs.run import run
 from stacked.runtime.rng import generator, seeded
 from stacked.spec import Classification, Evaluation, Optimisation
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.fit import Training
 from stacked.training.phase_loss import PhaseLoss
-from stacked.training.pretrain import FloatInputs
 from stacked.util.errors import Interrupted
 from tests.helpers.phases import IMAGES, stack_of
 from tests.helpers.runs import same_weights
@@ -47,7 +46,7 @@ SPEC = RunSpec(
 
 def training(stack: Any, phase: Phase, how: Optimisation = HOW, **more: Any) -> Training:
     order = Order(len(IMAGES), how.batch_size, 0)
-    return Training(stack, phase, Images(IMAGES), how, order=order, seed=0, **more)
+    return Training(stack, phase, StoredInputs(IMAGES), how, order=order, seed=0, **more)
 
 
 def test_an_update_is_that_of_torch_on_one_batch_with_one_corruption() -> None:
@@ -57,7 +56,7 @@ def test_an_update_is_that_of_torch_on_one_batch_with_one_corruption() -> None:
     order, evaluations = Order(len(IMAGES), 64, 0), 0
     for update in range(4):
         optimiser = torch.optim.LBFGS(plain.parameters(), 1.0, max_iter=5, max_eval=11, line_search_fn="strong_wolfe")
-        clean = Images(IMAGES)(order.batch(update))
+        clean = StoredInputs(IMAGES)(order.batch(update))
         seen = masking(clean, 0.2, generator(0, "corruption", update)).x
 
         def closure(optimiser: Any = optimiser, clean: Tensor = clean, seen: Tensor = seen) -> Tensor:
@@ -80,7 +79,7 @@ def test_full_batches_reach_the_optimum_of_a_linear_stage(linear_data: tuple[Ten
         stack = build(StackSpec.of("dense", 6, activation="linear", output="linear"), (12,)).double()
     how = replace(HOW, corruption_level=0.0, lbfgs_iterations=3000, batch_size=len(x))
     order = Order(len(x), len(x), 0)
-    list(Training(stack, Phase("stage 1", (1, 1), 0, 2), FloatInputs(x), how, order=order, seed=0).train())
+    list(Training(stack, Phase("stage 1", (1, 1), 0, 2), StoredInputs(x), how, order=order, seed=0).train())
     assert (stack(x) - x).square().sum(1).mean().item() == pytest.approx(12 * pca[6], abs=1e-5)
 
 
@@ -91,7 +90,7 @@ def test_running_statistics_count_every_batch_once_and_maps_may_lie_channels_las
     done = training(stack, phase, how)
     list(done.train())
     assert done.further_evaluations > 0
-    PhaseLoss(plain.train(), phase, how)(Images(IMAGES)(Order(len(IMAGES), 64, 0).batch(0)), None, 0)
+    PhaseLoss(plain.train(), phase, how)(StoredInputs(IMAGES)(Order(len(IMAGES), 64, 0).batch(0)), None, 0)
     for mine, theirs in zip(norms(stack), norms(plain), strict=True):
         assert mine.num_batches_tracked == 1
         assert torch.equal(mine.running_mean, theirs.running_mean)  # type: ignore[arg-type]
@@ -102,7 +101,7 @@ def test_it_lowers_the_loss_and_reports_the_gradient_of_the_batch() -> None:
     points = list(training(stack, Phase("joint", (1, 2), 0, 8), every=1).train())
     assert points[-1].loss < 0.5 * points[0].loss
     loss = PhaseLoss(plain, Phase("joint", (1, 2), 0, 8), HOW)(
-        Images(IMAGES)(Order(len(IMAGES), 64, 0).batch(0)), None, 0
+        StoredInputs(IMAGES)(Order(len(IMAGES), 64, 0).batch(0)), None, 0
     )
     loss.backward()
     grads = [p.grad for p in plain.parameters() if p.grad is not None]
@@ -142,11 +141,11 @@ def test_flops_are_those_of_the_evaluations_that_were_made(monkeypatch: pytest.M
     spec = replace(SPEC, stack=StackSpec.of("dense", 9, 6))
     result = run(spec, SPLITS)
     phases = spec.phases()
-    costs = {phase.name: phase_cost(spec, SPLITS.image_shape, phase, len(SPLITS.train)) for phase in phases}
+    costs = {phase.name: phase_cost(spec, SPLITS.input_shape, phase, len(SPLITS.train)) for phase in phases}
     counts = {phase.name: calls.count(phase.name) for phase in phases}
     made = sum(counts[name] * cost.update.flop + cost.flops_once for name, cost in costs.items())
     assert result.row["gflop"] * 1e9 == pytest.approx(made, rel=1e-12)
-    limit = estimate_cost(spec, SPLITS.image_shape, len(SPLITS.train), machine=H100).gflop
+    limit = estimate_cost(spec, SPLITS.input_shape, len(SPLITS.train), machine=H100).gflop
     assert result.row["gflop"] < limit
     assert all(cost.evaluations == most_evaluations(5) == 11 for cost in costs.values())
 

@@ -19,7 +19,7 @@ from stacked.data.stream import Order
 from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images, inputs
+from stacked.training.codes import StoredInputs, inputs
 from stacked.training.fit import fit
 from tests.helpers.phases import (
     ALONE,
@@ -44,8 +44,10 @@ def train(
     stack: StackedAutoencoder, phase: Phase, how: Optimisation, codes: str = "recompute", **more: Any
 ) -> list[Any]:
     order = Order(len(IMAGES), how.batch_size, SEED)
-    reads = inputs(stack.learn_only(*phase.trainable).eval(), phase.input_depth, Images(IMAGES), codes, order.size)
-    targets = {"input": None, "pixels": Images(IMAGES), "labels": lambda index: LABELS[index]}[phase.target]
+    reads = inputs(
+        stack.learn_only(*phase.trainable).eval(), phase.input_depth, StoredInputs(IMAGES), codes, order.size
+    )
+    targets = {"input": None, "pixels": StoredInputs(IMAGES), "labels": lambda index: LABELS[index]}[phase.target]
     return list(fit(stack, phase, reads, how, order=order, seed=SEED, targets=targets, **more))
 
 

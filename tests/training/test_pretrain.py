@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+import stacked.training.pretrain as pretraining
 from stacked import InputError, RunSpec, StackSpec, data
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
-from stacked.training.codes import Images
-from stacked.training.pretrain import FloatInputs, pretrain
+from stacked.training.codes import StoredInputs
+from stacked.training.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +38,27 @@ def spec(policy: str, **how: object) -> RunSpec:
 )
 def test_it_is_that_of_a_run_to_the_bit(policy: str, digits: data.Splits) -> None:
     given = spec(policy)
-    ours, theirs = pretrain(given, Images(digits.train.images), digits.image_shape), run(given, digits).stack
+    ours, theirs = pretrain(given, StoredInputs(digits.train.inputs), digits.input_shape), run(given, digits).stack
     assert not ours.training
     for name, value in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
 
 
 def test_bytes_and_floats_give_the_same(digits: data.Splits) -> None:
-    images = digits.train.images
-    one = pretrain(spec("joint"), Images(images), digits.image_shape)
-    other = pretrain(spec("joint"), FloatInputs(images.float().div(255)), digits.image_shape)
+    images = digits.train.inputs
+    one = pretrain(spec("joint"), StoredInputs(images), digits.input_shape)
+    other = pretrain(spec("joint"), StoredInputs(images.float().div(255)), digits.input_shape)
     assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def test_numpy_arrays_are_images_too(digits: data.Splits) -> None:
-    images = digits.train.images
-    one, other = (pretrain(spec("joint"), Images(given), digits.image_shape) for given in (images, images.numpy()))
+    images = digits.train.inputs
+    one, other = (
+        pretrain(spec("joint"), StoredInputs(given), digits.input_shape) for given in (images, images.numpy())
+    )
     assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
-    assert Images(images).images is images  # no copy
-    assert Images(images.numpy()).images.data_ptr() == images.data_ptr()
+    assert StoredInputs(images).values is images  # no copy
+    assert StoredInputs(images.numpy()).values.data_ptr() == images.data_ptr()
 
 
 @pytest.mark.parametrize(
@@ -67,36 +70,41 @@ def test_numpy_arrays_are_images_too(digits: data.Splits) -> None:
         ),
         (np.zeros((4, 32, 32, 3), np.uint8), "; channels seem to come last: permute(0, 3, 1, 2), or transpose"),
         (np.zeros((5, 28, 28), np.uint8), "; add a channel axis to grey images with [:, None]"),
-        (torch.zeros(4, 3, 32, 32), "images of torch.float32 and shape [4, 3, 32, 32] cannot be read: give uint8"),
-        ([[1]], "images in a list cannot be read: give uint8 [N, C, H, W], in a tensor or a NumPy array"),
+        (
+            torch.zeros(4, 3, dtype=torch.int64),
+            "data of torch.int64 and shape [4, 3] cannot be read: give uint8 or floats",
+        ),
+        (torch.zeros(4), "data of torch.float32 and shape [4] cannot be read: give uint8 or floats: vectors [N, D]"),
+        (torch.zeros(1, 1, 1, 1, 1, 1), "cannot be read: give uint8 or floats: vectors [N, D]"),
+        ([[1]], "images in a list cannot be read: give uint8 or floats: vectors [N, D]"),
     ],
 )
 def test_what_are_no_images_is_said(given: Any, says: str) -> None:
     with pytest.raises(InputError, match=re.escape(says)):
-        Images(given)
+        StoredInputs(given)
 
 
 @pytest.mark.parametrize(
     ("inputs", "shape", "says"),
     [
         (
-            Images(torch.zeros(4, 3, 8, 8, dtype=torch.uint8)),
+            StoredInputs(torch.zeros(4, 3, 8, 8, dtype=torch.uint8)),
             (3, 8, 9),
-            "images of shape [3, 8, 8] do not fit the given shape ",
+            "examples of shape [3, 8, 8] do not fit the given shape ",
         ),
         (
-            FloatInputs(torch.zeros(4, 8, 8, 3)),
+            StoredInputs(torch.zeros(4, 8, 8, 3)),
             (3, 8, 8),
-            "[3, 8, 8]: give the shape of one image; channels seem to come last",
+            "[3, 8, 8]: give the shape of one example; channels seem to come last",
         ),
         (
-            FloatInputs(torch.zeros(4, 64)),
+            StoredInputs(torch.zeros(4, 64)),
             (1, 8, 8),
-            "images of shape [64] do not fit the given shape [1, 8, 8]: give the ",
+            "examples of shape [64] do not fit the given shape [1, 8, 8]: give the ",
         ),
     ],
 )
-def test_images_of_another_shape_are_refused(inputs: Images | FloatInputs, shape: tuple[int, ...], says: str) -> None:
+def test_images_of_another_shape_are_refused(inputs: StoredInputs, shape: tuple[int, ...], says: str) -> None:
     with pytest.raises(InputError, match=re.escape(says)):
         pretrain(spec("joint"), inputs, shape)
 
@@ -106,4 +114,50 @@ def test_images_of_another_shape_are_refused(inputs: Images | FloatInputs, shape
 )
 def test_what_needs_more_than_images_is_refused(given: RunSpec, says: str, digits: data.Splits) -> None:
     with pytest.raises(InputError, match=says):
-        pretrain(given, Images(digits.train.images), digits.image_shape)
+        pretrain(given, StoredInputs(digits.train.inputs), digits.input_shape)
+
+
+class Halves:
+    """Inputs of a user's own, on the CPU."""
+
+    def __call__(self, index: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(index), 6), 0.5)
+
+    def __len__(self) -> int:
+        return 8
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.zeros(8, 6),
+        np.zeros((8, 6), np.float32),
+        torch.zeros(8, 1, 2, 3, dtype=torch.uint8),
+        StoredInputs(torch.zeros(9, 6), rows=torch.arange(8)),
+        Halves(),
+    ],
+    ids=["tensor", "array", "bytes", "stored", "own"],
+)
+def test_batches_are_read_on_the_device_that_trains(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever device the examples are on."""
+    found = []
+
+    def stand_in(stack: Any, spec: Any, phases: Any, examples: Any, device: torch.device, hooks: Any) -> None:
+        found.append((examples(phases[0])[0].images(torch.arange(4)), device))
+
+    monkeypatch.setattr(pretraining, "device_of", lambda name: torch.device("meta"))
+    monkeypatch.setattr(pretraining, "train_phases", stand_in)
+    dense = RunSpec(policy="joint", stack=StackSpec.of("dense", 3), budget=Budget(None, 3, "updates"))
+    pretraining.pretrain(dense, given, device="cuda")
+    ((batch, device),) = found
+    assert batch.device == device == torch.device("meta")
+    assert batch.dtype == torch.float32
+    assert len(batch) == 4
+
+
+def test_arrays_are_trained_on_without_their_shape() -> None:
+    rows = torch.rand(40, 6)
+    dense = RunSpec(policy="joint", stack=StackSpec.of("dense", 3), budget=Budget(None, 3, "updates"))
+    one, other = pretrain(dense, rows), pretrain(dense, StoredInputs(rows), (6,))
+    assert one.input_shape == (6,)
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))

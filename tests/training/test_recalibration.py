@@ -19,7 +19,7 @@ from stacked.evaluation import evaluate
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images, inputs
+from stacked.training.codes import StoredInputs, inputs
 from stacked.training.fit import Training
 from stacked.training.pretrain import pretrain
 from stacked.training.recalibration import MOST
@@ -45,8 +45,8 @@ def norms(module: nn.Module) -> list[Any]:
 
 def trained(how: Optimisation, phase: Phase, **more: Any) -> Training:
     stack = stack_of(4, 6, kind="conv").learn_only(*phase.trainable).eval()
-    reads = inputs(stack, phase.input_depth, Images(IMAGES), "recompute", 32)
-    targets = {"pixels": Images(IMAGES), "labels": lambda index: index % 4}.get(phase.target)
+    reads = inputs(stack, phase.input_depth, StoredInputs(IMAGES), "recompute", 32)
+    targets = {"pixels": StoredInputs(IMAGES), "labels": lambda index: index % 4}.get(phase.target)
     training = Training(stack, phase, reads, how, order=ORDER, seed=3, targets=targets, classes=4, **more)
     list(training.train())
     return training
@@ -86,7 +86,7 @@ def statistics(
             norm.register_forward_pre_hook(lambda _, x, name=name: given.setdefault(name, []).append(x[0]))  # type: ignore[misc]
     with torch.no_grad():
         for k in range(batches):
-            way(twin, Images(IMAGES)(ORDER.batch(k)))
+            way(twin, StoredInputs(IMAGES)(ORDER.batch(k)))
     rows = {name: [x.transpose(0, 1).flatten(1) for x in seen] for name, seen in given.items()}
     return {
         name: (torch.stack([x.mean(1) for x in seen]).mean(0), torch.stack([x.var(1) for x in seen]).mean(0))
@@ -140,7 +140,7 @@ def test_how_many_batches_there_are() -> None:
     few = Training(
         stack_of(4, kind="conv"),
         Phase("stage 1", (1, 1), 0, MOST + 20),
-        Images(IMAGES),
+        StoredInputs(IMAGES),
         replace(MASKED, batch_size=2),
         order=Order(len(IMAGES), 2, 0),
         seed=0,
@@ -174,7 +174,7 @@ def test_it_costs_and_changes_nothing_where_there_is_nothing_to_do(how: Optimisa
         training = Training(
             stack_of(4, 6, kind="conv", **stack),
             Phase("stage 1", (1, 1), 0, 9),
-            Images(IMAGES),
+            StoredInputs(IMAGES),
             replace(how, recalibrate=wanted),
             order=ORDER,
             seed=0,
@@ -188,7 +188,7 @@ def test_it_costs_and_changes_nothing_where_there_is_nothing_to_do(how: Optimisa
 def test_a_phase_that_ends_early_ends_with_it_too() -> None:
     """On the weights that are put back; the last point already shows it."""
     phase = replace(WAYS["joint"][0], updates=40)
-    held = Images(255 - IMAGES)  # on which every update makes it worse
+    held = StoredInputs(255 - IMAGES)  # on which every update makes it worse
     how = replace(MASKED, patience=2, check_every=2, lr=0.1)
     training = trained(how, phase, valid=held)
     assert training.stopping is not None
@@ -207,7 +207,7 @@ def test_a_phase_that_ends_early_ends_with_it_too() -> None:
 def test_the_last_point_of_a_phase_shows_what_the_next_one_reads() -> None:
     splits = toy_splits()
     result = run(replace(SPEC, policy="greedy"), splits)
-    shown = splits.valid.images[torch.arange(40) * len(splits.valid) // 40]
+    shown = splits.valid.inputs[torch.arange(40) * len(splits.valid) // 40]
     assert result.curve[-1]["eval/recon_mse"] == evaluate.reconstruction(result.stack, shown).mse
 
 
@@ -219,7 +219,7 @@ def test_its_flops_are_counted(policy: str) -> None:
         splits,
         classes=(),
         **{
-            name: Split(part.images, torch.full_like(part.labels, -1))
+            name: Split(part.inputs, torch.full_like(part.labels, -1))
             for name, part in (("train", splits.train), ("valid", splits.valid), ("test", splits.test))
         },
     )
@@ -236,12 +236,12 @@ def test_its_flops_are_counted(policy: str) -> None:
 
 def test_clean_images_are_restored_better() -> None:
     digits = data.load("digits", limit=1200)
-    images, found = digits.train.images, {}
+    images, found = digits.train.inputs, {}
     for policy, recalibrate in itertools.product(("greedy", "joint"), (True, False)):
         how = Optimisation(batch_size=64, lr=1e-2, corruption_level=(0.3,), recalibrate=recalibrate)
         spec = RunSpec(policy, stack=StackSpec.of("conv", 8, 8), budget=Budget((4.0,), 8.0), optimisation=how)
-        stack = pretrain(spec, Images(images), digits.image_shape)
-        found[policy, recalibrate] = evaluate.reconstruction(stack, digits.test.images).mse
+        stack = pretrain(spec, StoredInputs(images), digits.input_shape)
+        found[policy, recalibrate] = evaluate.reconstruction(stack, digits.test.inputs).mse
     assert found["greedy", True] < 0.97 * found["greedy", False]
     assert found["joint", True] < 0.97 * found["joint", False]
 

@@ -20,7 +20,7 @@ from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.run import run
 from stacked.spec import Classification, Evaluation, Optimisation, from_json
 from stacked.spec.growth import Phase
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.early_stopping import ValidationLoss
 from stacked.training.fit import fit, parameter_groups
 from stacked.training.phase_loss import PhaseLoss
@@ -74,7 +74,7 @@ def test_one_value_and_a_list_of_it_are_the_same_spec() -> None:
 def steps(phase: Phase, how: Optimisation) -> tuple[Any, Any]:
     """A stack after three updates by the loop, and by torch with a group of parameters for each stage."""
     ours, plain = stack_of(9, 6, 4), stack_of(9, 6, 4)
-    order, images = Order(len(IMAGES), 32, 0), Images(IMAGES)
+    order, images = Order(len(IMAGES), 32, 0), StoredInputs(IMAGES)
     list(fit(ours, phase, images, how, order=order, seed=0))
     groups = [
         {
@@ -101,7 +101,7 @@ def test_equal_learning_rates_are_one() -> None:
     one, each = stack_of(9, 6, 4), stack_of(9, 6, 4)
     for stack, lr in ((one, 0.01), (each, (0.01, 0.01, 0.01))):
         order = Order(len(IMAGES), 32, 0)
-        list(fit(stack, replace(JOINT, updates=3), Images(IMAGES), replace(PLAIN, lr=lr), order=order, seed=0))
+        list(fit(stack, replace(JOINT, updates=3), StoredInputs(IMAGES), replace(PLAIN, lr=lr), order=order, seed=0))
     assert same_weights(one, each)
 
 
@@ -143,7 +143,7 @@ def test_stage_2_equals_a_plain_loop_over_its_batches() -> None:
     greedy = run(replace(SPEC, policy="greedy"), SPLITS).stack
     one = replace(SPEC, policy="greedy", optimisation=replace(EACH, lr=0.01, batch_size=32))
     plain = run(one, SPLITS).stack
-    stack = StackedAutoencoder(SPLITS.image_shape)
+    stack = StackedAutoencoder(SPLITS.input_shape)
     grow(stack, SPEC, 2)
     stack.stages[0].load_state_dict(plain.stages[0].state_dict())
     first, stage = stack.stages
@@ -152,7 +152,7 @@ def test_stage_2_equals_a_plain_loop_over_its_batches() -> None:
     optimiser = torch.optim.Adam(stage.parameters(), lr=0.02, fused=True)
     for update in range(2 * (n // 64)):
         with torch.no_grad():
-            code = first.encode(Images(SPLITS.train.images)(order.batch(done + update)))
+            code = first.encode(StoredInputs(SPLITS.train.inputs)(order.batch(done + update)))
         optimiser.zero_grad()
         (stage(code) - code).square().mean().backward()
         optimiser.step()
@@ -161,12 +161,12 @@ def test_stage_2_equals_a_plain_loop_over_its_batches() -> None:
 
 
 def test_costs_are_those_of_the_batches_of_each_phase() -> None:
-    forecast = estimate_cost(SPEC, SPLITS.image_shape, len(SPLITS.train), machine=H100)
+    forecast = estimate_cost(SPEC, SPLITS.input_shape, len(SPLITS.train), machine=H100)
     result = run(SPEC, SPLITS)
     assert forecast.gflop == pytest.approx(result.row["gflop"], rel=1e-12)
     assert forecast.updates == result.row["updates"]
     costs = [
-        estimate_cost(replace(SPEC, optimisation=replace(EACH, batch_size=size)), SPLITS.image_shape, 256, machine=H100)
+        estimate_cost(replace(SPEC, optimisation=replace(EACH, batch_size=size)), SPLITS.input_shape, 256, machine=H100)
         for size in (32, 64)
     ]
     by_hand = [costs[0].phases[0].gflop, costs[1].phases[1].gflop]

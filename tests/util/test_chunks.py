@@ -31,7 +31,7 @@ from stacked.evaluation.scores import accuracy
 from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder, build
 from stacked.spec import Budget, Optimisation, RunSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.util import chunks
 from stacked.util.chunks import BYTES
 from stacked.util.errors import InputError
@@ -140,7 +140,7 @@ def test_chunks_change_nothing(what: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_principal_components_are_scikit_learns_and_exact() -> None:
-    images = toy_splits(200).train.images
+    images = toy_splits(200).train.inputs
     rows = references.as_rows(images)
     theirs = PCA(6, svd_solver="full").fit(rows)
     mine = references.fitted_pca(images, 6)
@@ -152,7 +152,7 @@ def test_principal_components_are_scikit_learns_and_exact() -> None:
 
 def test_principal_components_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the bit: sums of bytes are exact."""
-    images = toy_splits(200).train.images
+    images = toy_splits(200).train.inputs
     at_once = references.fitted_pca(images, 6)
     monkeypatch.setattr(chunks, "BYTES", 2**12)
     in_parts = references.fitted_pca(images, 6)
@@ -164,7 +164,7 @@ def test_principal_components_do_not_depend_on_chunks(monkeypatch: pytest.Monkey
 def test_components_that_are_not_to_be_had_are_refused(count: int, components: int) -> None:
     images = photographs(count, (1, 12, 12))
     with pytest.raises(
-        InputError, match=f"^{components} principal components cannot be computed from {count} images of 144"
+        InputError, match=f"^{components} principal components cannot be computed from {count} examples of 144"
     ):
         references.fitted_pca(images, components)
 
@@ -173,7 +173,7 @@ def test_rows_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(references, "free_bytes", lambda device: 10 * 256 * 8)
     assert references.as_rows(photographs(8)).shape == (8, 256)
     with pytest.raises(
-        InputError, match=r"^9 images of 256 values need .* GiB as rows of numbers, .*: use smaller images"
+        InputError, match=r"^9 examples of 256 values need .* GiB as rows of numbers, .*: use smaller or fewer examples"
     ):
         references.as_rows(photographs(9))
     assert references.as_rows(photographs(9), torch.float32).dtype == np.float32
@@ -203,16 +203,17 @@ def test_wide_codes_are_averaged_for_probes_and_others_are_not() -> None:
 def test_all_of_a_split_is_the_split_and_a_part_is_read_where_it_lies() -> None:
     split = toy_splits(20).train
     assert split.take(torch.arange(20)) is split
-    assert split.take(torch.arange(20).flip(0)).images.data_ptr() != split.images.data_ptr()
+    assert split.take(torch.arange(20).flip(0)).inputs.data_ptr() != split.inputs.data_ptr()
     rows = torch.tensor([3, 17, 3])
-    part = Images(split.images, rows=rows)
+    part = StoredInputs(split.inputs, rows=rows)
     assert len(part) == 3
     assert part.shape == (1, 12, 12)
-    assert torch.equal(part(torch.arange(3)), Images(split.images)(rows))
+    assert torch.equal(part(torch.arange(3)), StoredInputs(split.inputs)(rows))
     assert torch.equal(
-        Images.near(split.images, torch.device("cpu"), rows)(torch.tensor([1])), Images(split.images)(rows[1:2])
+        StoredInputs.near(split.inputs, torch.device("cpu"), rows)(torch.tensor([1])),
+        StoredInputs(split.inputs)(rows[1:2]),
     )
-    assert part.images is split.images
+    assert part.values is split.inputs
 
 
 def applied(images: Tensor) -> dict[str, Callable[[], Any]]:

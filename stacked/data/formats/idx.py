@@ -56,8 +56,8 @@ class IdxFolder:
     def read(self, classes: tuple[str, ...]) -> Official:
         """Return both splits, with images [N, 1, H, W] and labels [N]; InputError naming the file that is invalid."""
         train, test = self._split("train", len(classes)), self._split("t10k", len(classes))
-        if train.images.shape[1:] != test.images.shape[1:]:
-            sizes = " but ".join(" x ".join(map(str, part.images.shape[2:])) for part in (train, test))
+        if train.inputs.shape[1:] != test.inputs.shape[1:]:
+            sizes = " but ".join(" x ".join(map(str, part.inputs.shape[2:])) for part in (train, test))
             raise InputError(f"{self.folder} has images of {sizes} pixels in its train and t10k files: {self.remedy}")
         return Official(train, test, classes)
 

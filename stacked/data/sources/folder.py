@@ -180,7 +180,7 @@ def _held_out(listing: Listing, source: Source) -> tuple[Split, Split]:
     paths, labels = (tuple(values[k] for k in order) for values in (listing.paths, listing.labels))
     both = _decode(replace(listing, paths=paths, labels=labels), listing.classes, source)
     n = len(rest)
-    return Split(both.images[:n], both.labels[:n]), Split(both.images[n:], both.labels[n:])
+    return Split(both.inputs[:n], both.labels[:n]), Split(both.inputs[n:], both.labels[n:])
 
 
 def _decode(listing: Listing, classes: tuple[str, ...], source: Source) -> Split:

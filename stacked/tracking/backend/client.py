@@ -154,9 +154,11 @@ class StoreClient(StoreQueries):
         """Write a text as an artifact."""
         self._client.log_text(run_id, text, artifact_file)
 
-    def log_dataset(self, run_id: str, name: str, digest: str, rows: int, shape: Sequence[int], context: str) -> None:
-        """Log that a run uses a dataset of `rows` uint8 examples of `shape`, and its purpose."""
-        dataset = named_dataset(name, digest, rows, shape)
+    def log_dataset(
+        self, run_id: str, name: str, digest: str, rows: int, shape: Sequence[int], context: str, dtype: str = "uint8"
+    ) -> None:
+        """Log that a run uses a dataset of `rows` examples of `shape` and `dtype`, and its purpose."""
+        dataset = named_dataset(name, digest, rows, shape, dtype)
         used_for = InputTag(key="mlflow.data.context", value=context)
         self._client.log_inputs(run_id, datasets=[DatasetInput(dataset=dataset, tags=[used_for])])
 
@@ -200,9 +202,9 @@ class StoreClient(StoreQueries):
         return found[0] if found else None
 
 
-def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int]) -> Dataset:
-    """Return MLflow's description of a dataset of `rows` uint8 examples of `shape`, without a location."""
-    spec = [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *shape]}}]
+def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int], dtype: str = "uint8") -> Dataset:
+    """Return MLflow's description of a dataset of `rows` examples of `shape` and `dtype`, without a location."""
+    spec = [{"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": [-1, *shape]}}]
     return Dataset(
         name=name,
         digest=digest[:DIGEST],

@@ -83,7 +83,7 @@ def classes(context: Context, seed: int) -> Iterator[tuple[str, Tensor, NDArray[
     for number, name in enumerate(each(splits.classes, "normal classes")):
         mine = torch.nonzero(splits.train.labels == number)[:, 0]
         drawn = torch.randperm(len(mine), generator=generator(seed, "normal images", number))[:MOST]
-        yield name, splits.train.images[mine[drawn]], (splits.test.labels != number).numpy()
+        yield name, splits.train.inputs[mine[drawn]], (splits.test.labels != number).numpy()
 
 
 def check(context: Context, methods: Sequence[str]) -> None:
@@ -120,7 +120,7 @@ def judged(
     import torch
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    images = context.splits.test.images
+    images = context.splits.test.inputs
     scores, is_alarm = judge(images)
     if not np.isfinite(scores).all():
         raise Diverged(f"scores of {arm!r} with normal class {name!r} are not finite")
@@ -162,7 +162,7 @@ def detector(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
             )
             for score in OURS:
                 yield from judged(context, seed, f"{way}, {score}", name, other, judge_of(fitted.scored_by(score)))
-            shown.append(typical(fitted, context.splits.test.images, other))
+            shown.append(typical(fitted, context.splits.test.inputs, other))
         if seed == 0:
             images, heat = (np.stack(parts, 1) for parts in zip(*shown, strict=True))
             save_arrays(

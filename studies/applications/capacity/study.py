@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stacked.spec import RunSpec
-    from stacked.training.codes import Images
+    from stacked.training.codes import StoredInputs
 
     Function = Callable[[Tensor], Tensor]
 
@@ -128,7 +128,7 @@ def copied(gained: Tensor, noise: Tensor) -> float:
 
 
 def scored(
-    context: Context, seed: int, arm: str, width: int, reconstruct: Function, encode: Callable[[Images], Tensor]
+    context: Context, seed: int, arm: str, width: int, reconstruct: Function, encode: Callable[[StoredInputs], Tensor]
 ) -> list[Measurement]:
     """Return all measurements of a code of a width.
 
@@ -138,15 +138,15 @@ def scored(
 
     from stacked.evaluation.evaluate import spread
     from stacked.evaluation.probes import quick_probe
-    from stacked.training.codes import Images
+    from stacked.training.codes import StoredInputs
 
     splits = context.splits
-    most = max(1, min(IMAGES, MOST_BYTES // (4 * splits.train.images[0].numel())))
+    most = max(1, min(IMAGES, MOST_BYTES // (4 * splits.train.inputs[0].numel())))
     few = {
-        name: part.images[spread(len(part), most)].float().div(255)
+        name: part.inputs[spread(len(part), most)].float().div(255)
         for name, part in (("train", splits.train), ("test", splits.test))
     }
-    noisy = varied_noise(few["test"], splits.train.images, seed)
+    noisy = varied_noise(few["test"], splits.train.inputs, seed)
     with torch.no_grad():
         restored = {name: reconstruct(images) for name, images in (few | {"noisy": noisy}).items()}
     found = {
@@ -158,7 +158,9 @@ def scored(
     if splits.classes:
         train, test, rows = splits.train, splits.test, spread(len(splits.train), PROBED)
         # in double precision, because units are nearly linearly dependent if there are more units than pixels
-        both = [encode(images).double() for images in (Images(train.images, rows=rows), Images(test.images))]
+        both = [
+            encode(images).double() for images in (StoredInputs(train.inputs, rows=rows), StoredInputs(test.inputs))
+        ]
         found["probe"] = 100 * quick_probe(both[0], train.labels[rows], both[1], test.labels)
     measurements = [Measurement(arm, str(width), measure, value) for measure, value in found.items()]
     if width == width_near_pixels(context):
@@ -171,20 +173,22 @@ def arm(regulariser: str) -> Callable[[Context, int], Iterator[Measurement]]:
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import codes
-        from stacked.training.codes import Images
+        from stacked.training.codes import StoredInputs
         from stacked.training.pretrain import pretrain
         from studies.applications.training import gflop_of
 
         splits, spent = context.splits, 0.0
         for width in each(widths(context), "widths"):
             spec = spec_of(regulariser, width, seed, context.given.updates)
-            stack = pretrain(spec, Images(splits.train.images), splits.image_shape, device=context.given.device).cpu()
+            stack = pretrain(
+                spec, StoredInputs(splits.train.inputs), splits.input_shape, device=context.given.device
+            ).cpu()
             spent += gflop_of(spec, splits, len(splits.train))
             yield from scored(context, seed, regulariser, width, stack.reconstruct, partial(codes, stack, depth=1))
             if seed == 0 and width == width_near_pixels(context):
                 weight = next(iter(stack.stages[0].encoder.parameters())).detach()
                 few = weight[:: max(1, width // UNITS)][:UNITS]
-                save_arrays(context.out, regulariser, {"filters": few.view(-1, *splits.image_shape), "width": width})
+                save_arrays(context.out, regulariser, {"filters": few.view(-1, *splits.input_shape), "width": width})
         yield Measurement(regulariser, "", "gflop", spent)
 
     return found
@@ -197,7 +201,7 @@ def components(context: Context, seed: int) -> Iterator[Measurement]:
     from stacked.evaluation.references import fitted_pca
     from stacked.util.chunks import chunks
 
-    train = context.splits.train.images
+    train = context.splits.train.inputs
     values = train[0].numel()
     need(
         values <= MOST_PCA_VALUES,
@@ -211,7 +215,7 @@ def components(context: Context, seed: int) -> Iterator[Measurement]:
             continue
         first = axes[:width]
 
-        def encode(images: Images, first: Tensor = first) -> Tensor:
+        def encode(images: StoredInputs, first: Tensor = first) -> Tensor:
             return torch.cat([(images(index).flatten(1) - mean) @ first.T for index in chunks(len(images), len(mean))])
 
         def reconstruct(x: Tensor, first: Tensor = first) -> Tensor:
@@ -227,7 +231,7 @@ def widths(context: Context) -> list[int]:
 
 def width_near_pixels(context: Context) -> int:
     """Return the width that is nearest to the number of values of an image."""
-    pixels = math.prod(context.splits.image_shape)
+    pixels = math.prod(context.splits.input_shape)
     return min(widths(context), key=lambda width: abs(width - pixels))
 
 

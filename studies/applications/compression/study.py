@@ -124,7 +124,7 @@ def encoded_images(images: Tensor) -> Tensor:
 def score_settings(context: Context, arm: str, points: list[tuple[str, Point]], seed: int) -> Iterator[Measurement]:
     """Yield the measurements of the settings of an arm; for the first seed, save images of the setting nearest to the shown "
     "rate."""
-    images = encoded_images(context.splits.test.images)
+    images = encoded_images(context.splits.test.inputs)
     if seed == 0:
         nearest = min(points, key=lambda point: abs(np.log(point[1].bits / SHOWN_RATE)))[1]
         save_arrays(context.out, arm, {"images": nearest.restored[:SHOWN], "bits": np.array(nearest.bits)})
@@ -150,10 +150,10 @@ def our_codec(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.apps.codec import Codec
 
-        images = context.splits.train.images
+        images = context.splits.train.inputs
         made = train_stack(context, base_spec(seed, context.given), way)
         codecs = ((step, Codec(made.stack, made.spec.stack, images, step)) for step in STEPS)
-        yield from score_settings(context, way, points_of(codecs, encoded_images(context.splits.test.images)), seed)
+        yield from score_settings(context, way, points_of(codecs, encoded_images(context.splits.test.inputs)), seed)
         yield Measurement(way, "", "gflop", made.gflop)
         if seed == 0 and way == "layer-wise":
             Codec(made.stack, made.spec.stack, images, STEPS[len(STEPS) // 2]).save(context.out / "codec.safetensors")
@@ -188,7 +188,7 @@ def linear_of(images: Tensor, count: int) -> tuple[StackedAutoencoder, StackSpec
 
 def check(context: Context, methods: Sequence[str]) -> None:
     """Raise InputError for an invalid --code, and if PCA has too few images or too many values."""
-    train, count = context.splits.train.images, context.given.code
+    train, count = context.splits.train.inputs, context.given.code
     whole(count, "code")
     need(
         "pca" not in methods or (count < train[0].numel() <= MOST_PCA_VALUES and count <= len(train)),
@@ -202,10 +202,10 @@ def pca(context: Context, seed: int) -> Iterator[Measurement]:
     """Measure PCA with the same quantiser and entropy coder."""
     from stacked.apps.codec import Codec
 
-    train, count = context.splits.train.images, context.given.code
+    train, count = context.splits.train.inputs, context.given.code
     stack, spec = linear_of(train, count)
     codecs = ((step, Codec(stack, spec, train, step)) for step in STEPS)
-    yield from score_settings(context, "PCA", points_of(codecs, encoded_images(context.splits.test.images)), seed)
+    yield from score_settings(context, "PCA", points_of(codecs, encoded_images(context.splits.test.inputs)), seed)
 
 
 def sheet(images: Tensor, block: int) -> NDArray[np.uint8]:
@@ -241,7 +241,7 @@ def pillow(
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from PIL import Image
 
-        images = encoded_images(context.splits.test.images)
+        images = encoded_images(context.splits.test.inputs)
         whole_sheet, points = Image.fromarray(sheet(images, block)), []
         for name, options in each(settings.items(), "settings encoded and decoded"):
             file = io.BytesIO()

@@ -46,7 +46,7 @@ def restore_folder(context: Context, spec: RunSpec) -> int:
     for image in images:  # all images are read before training, so that errors are reported early
         check_size(spec.stack, image.shape)
     denoiser = Denoiser(spec, corruption=given.corruption, level=given.level, device=given.device)
-    denoiser.fit(context.splits.train.images)
+    denoiser.fit(context.splits.train.inputs)
     denoiser.save(model_path)  # first, because it marks the folder as written by this command
     again = noisy_images(paths, given) if given.own_size else images  # images at their own size are not kept in memory
     for path, image in through(zip(restored_paths, again, strict=True), len(restored_paths), "restored", "images"):

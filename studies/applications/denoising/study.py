@@ -103,7 +103,7 @@ def measured_images(context: Context) -> Tensor:
     """Return the test images that are corrupted."""
     from stacked.evaluation.evaluate import spread
 
-    images = context.splits.test.images
+    images = context.splits.test.inputs
     return images[spread(len(images), IMAGES)]
 
 
@@ -134,7 +134,7 @@ def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.apps.denoise import Denoiser
 
-        train, made, spent = context.splits.train.images, {}, 0.0
+        train, made, spent = context.splits.train.inputs, {}, 0.0
         for kind, levels in each(NOISES.items(), "networks"):
             spec, gflop = equal_flops_spec(base_spec(context.given, seed), way, context.splits, len(train))
             middle = levels[len(levels) // 2]
@@ -161,7 +161,7 @@ def best_filter(
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.evaluation.evaluate import spread
 
-        valid, many = context.splits.valid.images, filters(context)
+        valid, many = context.splits.valid.inputs, filters(context)
         images, restore = valid[spread(len(valid), TUNED_ON)], {}
         with Bar("filters on validation images", len(ALL) * len(many)) as bar:
             for noise in ALL:
@@ -221,7 +221,7 @@ def pca_filters(context: Context) -> list[Filter]:
 
     from stacked.evaluation.references import fitted_pca
 
-    train = context.splits.train.images
+    train = context.splits.train.inputs
     most = min(train[0].numel(), len(train))
     model = fitted_pca(train, min(most, COMPONENTS[-1]))
 
@@ -235,7 +235,7 @@ def pca_filters(context: Context) -> list[Filter]:
 
 def check(context: Context, methods: Sequence[str]) -> None:
     """Raise InputError if images have too many or too few values for PCA, or if there are too few images."""
-    train = context.splits.train.images
+    train = context.splits.train.inputs
     values = train[0].numel()
     need(
         "pca" not in methods or values <= MOST_PCA_VALUES,

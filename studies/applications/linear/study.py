@@ -98,21 +98,21 @@ def arm(policy: str, tied: bool) -> Callable[[Context, int], Iterator[Measuremen
         from scipy.linalg import subspace_angles
 
         from stacked.evaluation.references import fitted_pca, row_errors
-        from stacked.training.codes import Images
+        from stacked.training.codes import StoredInputs
         from stacked.training.pretrain import pretrain
         from studies.applications.training import gflop_of
 
-        values = context.splits.train.images[0].numel()
+        values = context.splits.train.inputs[0].numel()
         need(
             DEPTHS["1 stage"][0] < values <= MOST_PCA_VALUES,
             f"images of {values:,} values cannot be studied so: give {MOST_PCA_VALUES:,} at most, by --image-size and --grey",
         )
-        train, test, spent = context.splits.train.images, context.splits.test.images, 0.0
+        train, test, spent = context.splits.train.inputs, context.splits.test.inputs, 0.0
         for depth, widths in each(DEPTHS.items(), "depths"):
             rank = widths[-1]
             pca = fitted_pca(train, rank)
             spec = spec_of(policy, tied, widths, seed, context.given)
-            stack = pretrain(spec, Images(train), context.splits.image_shape, device=context.given.device).cpu()
+            stack = pretrain(spec, StoredInputs(train), context.splits.input_shape, device=context.given.device).cpu()
             spent += gflop_of(spec, context.splits, len(train))
             matrix, offset = map_of(stack)
             angles = np.rad2deg(subspace_angles(spanned(matrix, rank), pca.components_.T))
@@ -124,7 +124,7 @@ def arm(policy: str, tied: bool) -> Callable[[Context, int], Iterator[Measuremen
             yield Measurement(name, depth, "excess", error / least - 1 if least else math.nan)
             if seed == 0 and depth == "1 stage" and name == "joint, untied":
                 kept = components(stack, pca.components_, matrix, rank)
-                save_arrays(context.out, name, {"shape": context.splits.image_shape, **kept})
+                save_arrays(context.out, name, {"shape": context.splits.input_shape, **kept})
         yield Measurement(name, "", "gflop", spent)
 
     return found
@@ -132,7 +132,7 @@ def arm(policy: str, tied: bool) -> Callable[[Context, int], Iterator[Measuremen
 
 def check(context: Context, methods: Sequence[str]) -> None:
     """Raise InputError if images have too few or too many values for PCA, or if there are too few images."""
-    images, rank = context.splits.train.images, DEPTHS["1 stage"][0]
+    images, rank = context.splits.train.inputs, DEPTHS["1 stage"][0]
     values = images[0].numel()
     need(
         rank < values <= MOST_PCA_VALUES,

@@ -70,7 +70,7 @@ def measured_images(context: Context) -> Tensor:
     """Return the test images that are measured."""
     from stacked.evaluation.evaluate import spread
 
-    images = context.splits.test.images
+    images = context.splits.test.inputs
     return images[spread(len(images), IMAGES)]
 
 
@@ -80,7 +80,7 @@ def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
     def found(context: Context, seed: int) -> Iterator[Measurement]:
         from stacked.cost.phase_cost import phase_cost
         from stacked.evaluation.evaluate import reconstructed
-        from stacked.training.codes import Images
+        from stacked.training.codes import StoredInputs
         from stacked.training.pretrain import pretrain
 
         splits = context.splits
@@ -91,13 +91,13 @@ def network(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
         def record_costs(phase: Phase, stack: StackedAutoencoder) -> None:
             nonlocal started
             seconds = time.perf_counter() - started
-            cost = phase_cost(spec, splits.image_shape, phase, len(splits.train))
+            cost = phase_cost(spec, splits.input_shape, phase, len(splits.train))
             memory = {"phase_mb": cost.peak_bytes / 1e6, "phase_codes_mb": cost.cache.bytes / 1e6}
             costs[phase.name] = {"phase_seconds": seconds} | memory
             started = time.perf_counter()
 
         stack = pretrain(
-            spec, Images(splits.train.images), splits.image_shape, device=context.given.device, after=record_costs
+            spec, StoredInputs(splits.train.inputs), splits.input_shape, device=context.given.device, after=record_costs
         ).cpu()
         for phase, cost in costs.items():
             for measure, value in cost.items():
@@ -131,7 +131,7 @@ def resized(context: Context, seed: int) -> Iterator[Measurement]:
 
     images = measured_images(context)
     with torch.device("meta"):
-        stack = build(base_spec(seed, context.given).stack, context.splits.image_shape)
+        stack = build(base_spec(seed, context.given).stack, context.splits.input_shape)
     shapes = stack.shapes(stack.input_shape)
     height, width = shapes[0][1:]
     for depth, shape in enumerate(each(shapes[1:], "sizes"), start=1):

@@ -26,7 +26,7 @@ def map_all(context: Context, specs: list[RunSpec]) -> int:
     from stacked.apps.map_page import map_page, thumbnails
     from stacked.evaluation.evaluate import codes, spread
     from stacked.model.encoder import save_encoder
-    from stacked.training.codes import Images
+    from stacked.training.codes import StoredInputs
     from stacked.training.pretrain import pretrain
     from studies.applications.anomaly.score_folder import images_of
     from studies.applications.projection.figures import scatter
@@ -40,7 +40,7 @@ def map_all(context: Context, specs: list[RunSpec]) -> int:
     paths, images = images_of(given.data, context)
     maps, stacks = {}, {}
     for spec in specs:
-        stack = pretrain(spec, Images(images), tuple(images.shape[1:]), device=given.device).cpu()
+        stack = pretrain(spec, StoredInputs(images), tuple(images.shape[1:]), device=given.device).cpu()
         points = codes(stack, images, stack.depth).double().numpy()
         maps[f"{points.shape[1]} dimensions"] = points
         stacks[out / f"encoder-{points.shape[1]}.safetensors"] = stack, spec.stack

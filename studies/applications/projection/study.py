@@ -97,7 +97,7 @@ def shown(context: Context) -> tuple[Tensor, Tensor]:
 
     test = context.splits.test
     index = spread(len(test), SHOWN)
-    return test.images[index], test.labels[index]
+    return test.inputs[index], test.labels[index]
 
 
 def scored(arm: str, points: Points, context: Context) -> Iterator[Measurement]:
@@ -152,7 +152,7 @@ def save_maps(context: Context, arm: str, maps: dict[int, Points]) -> None:
 
 def sizes(context: Context) -> list[int]:
     """Return the dimensions of --dimensions without duplicates."""
-    return wholes(context.given.dimensions, "dimensions", 1, context.splits.train.images[0].numel())
+    return wholes(context.given.dimensions, "dimensions", 1, context.splits.train.inputs[0].numel())
 
 
 def network(arm: str, way: str, of: SpecOf) -> Callable[[Context, int], Iterator[Measurement]]:
@@ -170,7 +170,7 @@ def network(arm: str, way: str, of: SpecOf) -> Callable[[Context, int], Iterator
             spent += made.gflop
             maps[size] = codes(made.stack, shown(context)[0], made.stack.depth).double().numpy()
             yield from scored(arm, maps[size], context)
-            yield Measurement(arm, str(size), "fvu", reconstruction(made.stack, context.splits.test.images).fvu)
+            yield Measurement(arm, str(size), "fvu", reconstruction(made.stack, context.splits.test.inputs).fvu)
         yield Measurement(arm, "", "gflop", spent)
         if seed == 0:
             save_maps(context, arm, maps)
@@ -180,7 +180,7 @@ def network(arm: str, way: str, of: SpecOf) -> Callable[[Context, int], Iterator
 
 def check(context: Context, methods: Sequence[str]) -> None:
     """Raise InputError if there are too few images for neighbours, t-SNE or PCA, or too many values for PCA."""
-    count, train = len(shown(context)[0]), context.splits.train.images
+    count, train = len(shown(context)[0]), context.splits.train.inputs
     least = 2 * TRUSTED + 1
     need(
         count >= least,
@@ -204,7 +204,7 @@ def pca(context: Context, seed: int) -> Iterator[Measurement]:
     """Measure PCA."""
     from stacked.evaluation.references import Components, as_rows, fitted_pca, row_errors
 
-    train, test = context.splits.train.images, context.splits.test.images
+    train, test = context.splits.train.inputs, context.splits.test.inputs
     check_pca_values(train)
     model = fitted_pca(train, max(sizes(context)))
     points = model.transform(as_rows(shown(context)[0]))

@@ -15,7 +15,7 @@ from stacked.runtime.malloc import keep_freed_memory
 from stacked.spec import Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
 from stacked.spec.growth import Phase, Updates, greedy, joint
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.examples import Examples
 from stacked.training.fit import Training
 from stacked.training.prepare import prepare_phase
@@ -39,7 +39,10 @@ def phases(spec: StackSpec, policy: str, updates: int) -> list[Phase]:
 def training(what: str, phase: Phase, batch: int) -> Training:
     """Return the training of a phase on random images, with codes that are recomputed in every update."""
     spec, shape = SPECS[what]
-    stack, images = StackedAutoencoder(shape), Images(torch.randint(0, 256, (4 * batch, *shape), dtype=torch.uint8))
+    stack, images = (
+        StackedAutoencoder(shape),
+        StoredInputs(torch.randint(0, 256, (4 * batch, *shape), dtype=torch.uint8)),
+    )
     run = RunSpec(stack=spec, optimisation=Optimisation(batch_size=batch))
     prepared = prepare_phase(stack, run, phase, Examples(images), codes="recompute")
     return Training(stack, phase, prepared.inputs, run.optimisation, order=prepared.order, seed=0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec, StageSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from studies.benchmark.workloads.works import Work
 
@@ -68,7 +68,7 @@ def spec_of(work: Work, seed: int, recipe: Recipe) -> RunSpec:
 def train(work: Work, seed: int, images: Tensor, recipe: str = "same") -> nn.Module:
     """Train as a run does, without evaluation; return the model in eval mode."""
     spec = spec_of(work, seed, RECIPES[recipe])
-    return Reconstruction(pretrain(spec, Images(images), tuple(images.shape[1:])))
+    return Reconstruction(pretrain(spec, StoredInputs(images), tuple(images.shape[1:])))
 
 
 class Reconstruction(nn.Module):

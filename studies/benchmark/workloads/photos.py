@@ -14,7 +14,7 @@ from PIL import Image
 from stacked import data
 from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Optimisation, RunSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.examples import Examples
 from stacked.training.fit import Training
 from stacked.training.prepare import prepare_phase
@@ -43,12 +43,12 @@ def folder(images: int) -> dict[str, float]:
     kept = 0.0
     for phase in phases(spec, "greedy", UPDATES):
         long = replace(phase, updates=EPOCHS * (len(splits.train) // BATCH))
-        prepared = prepare_phase(stack, run, long, Examples(Images(splits.train.images)))
+        prepared = prepare_phase(stack, run, long, Examples(StoredInputs(splits.train.inputs)))
         kept = max(kept, prepared.cache.bytes / 1e6)
         for _ in Training(stack, phase, prepared.inputs, run.optimisation, order=prepared.order, seed=0).train():
             pass
         del prepared
-    pixels = sum(split.images.nbytes for split in (splits.train, splits.valid, splits.test)) / 1e6
+    pixels = sum(split.inputs.nbytes for split in (splits.train, splits.valid, splits.test)) / 1e6
     return {"resident_mb": resident("VmHWM"), "pixels_mb": pixels, "codes_mb": kept, "seconds": read}
 
 

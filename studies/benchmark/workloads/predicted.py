@@ -9,7 +9,7 @@ import torch
 
 from stacked.cost.forecast import estimate_cost
 from stacked.spec import Budget, Optimisation, RunSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from studies.benchmark.workloads import large, ours
 from studies.benchmark.workloads.works import WORKS, pixels
@@ -33,6 +33,6 @@ def prediction_error(what: str, policy: str = "") -> dict[str, float]:
         )
     predicted = estimate_cost(spec, tuple(images.shape[1:]), len(images)).seconds
     started = time.perf_counter()
-    pretrain(spec, Images(images), tuple(images.shape[1:]))
+    pretrain(spec, StoredInputs(images), tuple(images.shape[1:]))
     taken = time.perf_counter() - started
     return {"predicted": predicted, "seconds": taken, "error": abs(predicted / taken - 1)}

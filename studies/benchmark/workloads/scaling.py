@@ -8,7 +8,7 @@ import torch
 
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from studies.benchmark.workloads.spent import Spent
 
@@ -42,9 +42,9 @@ def scaling(axis: str, value: int, way: str) -> dict[str, float]:
     spec, shape, n = spec_of(axis, value, way)
     images = torch.randint(0, 256, (n, *shape), dtype=torch.uint8)
     few = images[:BATCH].clone()
-    pretrain(replace(spec, budget=Budget((1.0,), 1.0, "updates")), Images(few), shape)  # loads the libraries
+    pretrain(replace(spec, budget=Budget((1.0,), 1.0, "updates")), StoredInputs(few), shape)  # loads the libraries
     with Spent() as spent:
-        pretrain(spec, Images(images), shape)
+        pretrain(spec, StoredInputs(images), shape)
     epochs = WAYS[way][1]
     used = spent.measured()
     return {name: used[name] / epochs for name in ("cpu_seconds", "seconds")} | {"growth_mb": used["growth_mb"]}

@@ -8,7 +8,7 @@ from stacked import data
 from stacked.runs.batched_seeds import train_seeds
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec
-from stacked.training.codes import Images
+from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from studies.benchmark.workloads.spent import Spent
 
@@ -36,7 +36,7 @@ def seeds(net: str, together: bool) -> dict[str, float]:
             train_seeds(spec, range(count), splits)
         else:
             for seed in range(count):
-                pretrain(replace(spec, seed=seed), Images(splits.train.images), splits.image_shape)
+                pretrain(replace(spec, seed=seed), StoredInputs(splits.train.inputs), splits.input_shape)
 
     train(replace(spec, budget=Budget((2,), 2, "updates")), 2)  # loads the libraries
     with Spent() as spent:

@@ -38,7 +38,7 @@ WORKS = {
 def pixels(work: Work) -> tuple[Tensor, Tensor]:
     """Return the training images of `work` and the 10,000 test images, uint8 [N, 1, 28, 28]."""
     official = Mnist().load(Source(Path()))
-    return official.train.images[: work.images], official.test.images
+    return official.train.inputs[: work.images], official.test.inputs
 
 
 def error(reconstruct: torch.nn.Module, images: Tensor) -> float:

@@ -90,7 +90,7 @@ def _parts(value: Any) -> Iterator[bytes]:
 
 def model_files(folder: Path) -> Iterator[Subject]:
     """Make the model files of applications: a detector, a denoiser, a codec, and a file of compressed images."""
-    images = data.load("digits").train.images[:400]
+    images = data.load("digits").train.inputs[:400]
     detector, denoiser, codec = (
         folder / "detector.safetensors",
         folder / "denoiser.safetensors",
@@ -167,7 +167,7 @@ def run_study(name: str, arguments: list[str]) -> None:
 
 def image_files(folder: Path) -> Iterator[Subject]:
     """Make a folder with a photograph, which is read as a dataset."""
-    pixels = data.load("photographs", image_size=64).train.images[0]
+    pixels = data.load("photographs", image_size=64).train.inputs[0]
     path = folder / "photograph.png"
     write_atomically(path, png(torch.as_tensor(pixels)))
     yield Subject("photograph (PNG)", path, lambda: fingerprint(read(path, 3)))

@@ -1,0 +1,161 @@
+"""Splits of data that a user gives: held-out parts, classes, and a scaling fitted on the training rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from stacked.data.classes import class_labels
+from stacked.data.examples import Given, read
+from stacked.data.formats.split import Split, Splits, check_splits, division
+from stacked.data.scaling import Scaling
+from stacked.data.targets import are_targets, target_values
+from stacked.util.checks import finite, need
+from stacked.util.chunks import chunks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def splits_of(
+    X: Any,  # noqa: N803
+    y: Any,
+    valid: Any,
+    test: Any,
+    target: str | None,
+    classes: Sequence[str] | None,
+    scale: str | None,
+    name: str,
+) -> Splits:
+    """Return the splits of a user's data; arguments and errors as of `Splits.of`."""
+    given = [part(X, y, target, "X")]
+    for what, held in (("test", test), ("valid", valid)):
+        if finite(held):
+            need(0 < held < 1, f"{what} {held!r} is not a fraction: give a number between 0 and 1, exclusive, or data")
+        else:
+            given.append(part(held, None, target, what))
+            check_alike(given[0], given[-1], what)
+    pieces, names = labelled(given, classes)
+    train, held_out = pieces.pop(0), []
+    for held in (test, valid):
+        if finite(held):
+            rest, rows = division(train.marks, held)
+            held_out.append(train.take(rows))
+            train = train.take(rest)
+        else:
+            held_out.append(pieces.pop(0))
+    different = len(np.unique(train.labels[train.labels >= 0]))
+    need(
+        not names or different > 1,
+        f"the training examples have labels of {different} of {len(names)} classes, and two are needed: give examples of more "
+        "classes, or leave y out",
+    )
+    scaling = None
+    if train.values.dtype != np.uint8:
+        scaling = Scaling.fit(scale or default_scale(train.values), train.values, given[0].columns)
+    else:
+        need(
+            scale in (None, "none"),
+            f"scale {scale!r} is for floats, and these are bytes (uint8), which are read as 0 to 1: leave it out, or give floats",
+        )
+    varies = any(not np.array_equal(row, train.values[0]) for row in train.values[1:])
+    need(varies, "all training examples are equal: give examples that differ")
+    train_split, test_split, valid_split = (
+        Split(
+            as_read(each.values, scaling),
+            torch.from_numpy(each.labels),
+            None if each.targets is None else torch.from_numpy(each.targets),
+        )
+        for each in (train, *held_out)
+    )
+    splits = Splits(name, train_split, valid_split, test_split, names, scaling, given[0].columns)
+    check_splits(splits)
+    return splits
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Examples in the units of the data, with the numbers of their classes [N] and their targets [N, K] (None: none)."""
+
+    values: NDArray[Any]
+    labels: NDArray[np.int64]
+    targets: NDArray[np.float64] | None
+
+    @property
+    def marks(self) -> NDArray[np.int64]:
+        """What is stratified by: the classes, or whether an example has targets."""
+        return self.labels if self.targets is None else -np.isnan(self.targets).any(1).astype(np.int64)
+
+    def take(self, rows: NDArray[np.int64]) -> Part:
+        """Return the examples at these rows."""
+        return Part(self.values[rows], self.labels[rows], None if self.targets is None else self.targets[rows])
+
+
+def labelled(given: Sequence[Given], classes: Sequence[str] | None) -> tuple[list[Part], tuple[str, ...]]:
+    """Return the parts of the data with their classes or targets, and the names of the classes."""
+    labels, counts = [each.labels for each in given], [len(each) for each in given]
+    if not are_targets(labels):
+        coded, names = class_labels(labels, counts, classes)
+        return [Part(each.values, mine, None) for each, mine in zip(given, coded, strict=True)], names
+    need(
+        classes is None,
+        "y has floats, which are numbers to predict, and classes are named: give classes as integers or text",
+    )
+    what = ["X", *("the held-out data" for _ in given[1:])]
+    targets = [target_values(*each) for each in zip(labels, counts, what, strict=True)]
+    return [Part(each.values, np.full(len(each), -1), mine) for each, mine in zip(given, targets, strict=True)], ()
+
+
+def part(X: Any, y: Any, target: str | None, what: str) -> Given:  # noqa: N803
+    """Return examples with their labels; X can be a pair of both."""
+    if isinstance(X, tuple) and len(X) == 2:
+        need(y is None, f"labels of {what} are given twice: in a pair ({what}, y) and as y: give one")
+        X, y = X  # noqa: N806
+    return read(X, y, target, what)
+
+
+def check_alike(train: Given, other: Given, what: str) -> None:
+    """Raise InputError unless `other` holds examples of the same shape, type and columns as the training data."""
+    shapes = [list(each.values.shape[1:]) for each in (train, other)]
+    need(
+        shapes[0] == shapes[1],
+        f"examples of {what} have the shape {shapes[1]}, and those of X {shapes[0]}: give one shape",
+    )
+    types = [each.values.dtype == np.uint8 for each in (train, other)]
+    need(
+        types[0] == types[1],
+        f"{what} holds {other.values.dtype}, and X {train.values.dtype}: give bytes (uint8) or floats for both",
+    )
+    pairs = zip(train.columns, other.columns, strict=False)
+    differing = next(((mine, yours) for mine, yours in pairs if mine != yours), None)
+    need(
+        differing is None,
+        f"{what} has a column {differing and differing[1]!r} in the place of column {differing and differing[0]!r} of X: give "
+        "the same columns in the same order",
+    )
+
+
+def default_scale(values: NDArray[Any]) -> str:
+    """Return how floats are scaled by default: maps and volumes in [0, 1] are read as they are, other data standardised."""
+    if values.ndim < 4:
+        return "standard"
+    return "none" if values.min() >= 0 and values.max() <= 1 else "standard"
+
+
+def as_read(values: NDArray[Any], scaling: Scaling | None) -> torch.Tensor:
+    """Return a copy of bytes, or floats scaled to float32; InputError for floats that float32 cannot hold."""
+    if scaling is None:
+        return torch.from_numpy(np.array(values, order="C"))
+    found = torch.empty(values.shape, dtype=torch.float32)
+    for index in chunks(len(values), math.prod(values.shape[1:])):
+        found[index] = scaling.scaled(torch.from_numpy(np.ascontiguousarray(values[index.numpy()])))
+    need(
+        bool(found.isfinite().all()),
+        f"values up to {np.abs(values).max():.3g} do not fit float32 as they are scaled: divide them by a number",
+    )
+    return found

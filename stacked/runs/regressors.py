@@ -1,0 +1,77 @@
+"""The supervised end of a run on data with numbers to predict: a regressor for each label budget."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from stacked.data import Split
+from stacked.evaluation.classify import Selected
+from stacked.evaluation.final_metrics import tested_regressor
+from stacked.evaluation.label_rows import ClassifierRows
+from stacked.model.regressor import Regressor, load_with_training, regressor_path, save_regressor
+from stacked.runs.classifiers import SupervisedEnd
+from stacked.util.serialization import from_dict
+
+
+@dataclass(frozen=True)
+class TrainedRegressor:
+    """What a regressor's file says of its training.
+
+    run: the id of the run. data: the digest of its data. labels: the label budget. r2, mse: R² and the mean squared error on test
+    examples, in squared units of the targets, means over the targets. The others are the results of selection.
+    """
+
+    run: str
+    data: str
+    labels: str
+    r2: float
+    mse: float
+    valid_r2: float
+    valid_labels: int
+    lr: float
+    updates: int
+    gflop: float
+
+    def metrics(self) -> dict[str, float]:
+        """Return the final metrics of the regressor; their names end in the label budget."""
+        names = ("r2", "mse", "valid_r2", "lr", "updates", "valid_labels", "gflop")
+        return {f"regressor_{name}_{self.labels}": getattr(self, name) for name in names}
+
+
+class Regressors(SupervisedEnd[Regressor]):
+    """The supervised end of a run on data with targets."""
+
+    kind, folder = "regressor", "regressors"
+
+    def path(self, work: Path, name: str) -> Path:
+        return regressor_path(work, name)
+
+    def save(self, path: Path, model: Regressor, trained: Any) -> None:
+        save_regressor(path, model, self.spec.stack, asdict(trained))
+
+    def load(self, path: Path) -> tuple[Regressor, TrainedRegressor]:
+        regressor, training = load_with_training(path)
+        return regressor, from_dict(TrainedRegressor, training)
+
+    def labels_of(self, split: Split) -> Tensor:
+        assert split.targets is not None
+        return split.targets
+
+    def trained(self, selected: Selected, name: str, rows: ClassifierRows) -> tuple[Regressor, TrainedRegressor]:
+        regressor = selected.model
+        assert isinstance(regressor, Regressor)
+        return regressor, TrainedRegressor(
+            self.spec.id,
+            self.splits.digest,
+            name,
+            *tested_regressor(regressor, self.splits),
+            selected.valid_score,
+            len(rows.valid),
+            selected.lr,
+            selected.updates,
+            self.gflop(selected, rows),
+        )
