@@ -21,6 +21,8 @@ from stacked.evaluation.pictures import pictures
 from stacked.model.classifier import Classifier
 from stacked.model.encoder import save_encoder
 from stacked.model.stack import StackedAutoencoder, grow
+from stacked.model.stack_file import NAME as STACK_FILE
+from stacked.model.stack_file import write_stack
 from stacked.runs.check import check as check
 from stacked.runs.checkpoint import Checkpoints, phase_path
 from stacked.runs.checkpoint_validation import phase_of, restore_stack
@@ -89,10 +91,11 @@ def run(
 
     splits: the data (None: they are loaded). arm: recorded name (default: the policy). device: device to train on. codes:
     "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
-    trained encoder (see `load_encoder`) and the classifiers (see `load_classifier`); a run resumes from the checkpoints in it,
-    and ends as if it had not been interrupted. tracker: where the run is logged (default: nowhere). checkpoint_every: updates
-    between checkpoints inside a phase (default: by time, so that they take at most 2 % of the run time). stop: called after every
-    update; the run ends if it returns True. Its progress is shown inside the context `stacked.runtime.progress.shown`.
+    trained encoder (see `load_encoder`), the whole stack (see `load_stack`) and the classifiers (see `load_classifier`); a run
+    resumes from the checkpoints in it, and ends as if it had not been interrupted. tracker: where the run is logged (default:
+    nowhere). checkpoint_every: updates between checkpoints inside a phase (default: by time, so that they take at most 2 % of the
+    run time). stop: called after every update; the run ends if it returns True. Its progress is shown inside the context
+    `stacked.runtime.progress.shown`.
 
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
     or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
@@ -184,6 +187,8 @@ def run(
     if work:
         save_encoder(work / "encoder.safetensors", stack, spec.stack)
         tracker.artifact(work / "encoder.safetensors", "encoder")
+        write_stack(work / STACK_FILE, stack, spec.stack)
+        tracker.artifact(work / STACK_FILE, "stack")
     row = {
         "run": spec.id,
         "arm": arm or spec.policy,
