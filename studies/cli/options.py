@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stacked.data import check_name
-from stacked.data.sources.folder import apart
+from stacked.data import apart, check_name
 from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, RunSpec, StackSpec
 from stacked.util.checks import choice, need, utf8, whole
 from stacked.util.errors import InputError
