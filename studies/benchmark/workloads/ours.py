@@ -12,7 +12,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Budget, Optimisation, RunSpec
 from stacked.spec.architecture import StackSpec, StageSpec
 from stacked.training.codes import Images
-from stacked.training.pretrain import pretrain
+from stacked.training.pretrain import FloatInputs, pretrain
 from studies.benchmark.workloads.works import Work
 
 
@@ -66,9 +66,10 @@ def spec_of(work: Work, seed: int, recipe: Recipe) -> RunSpec:
 
 
 def train(work: Work, seed: int, images: Tensor, recipe: str = "same") -> nn.Module:
-    """Train as a run does, without evaluation; return the model in eval mode."""
+    """Train as a run does, without evaluation, on bytes (of images) or floats; return the model in eval mode."""
     spec = spec_of(work, seed, RECIPES[recipe])
-    return Reconstruction(pretrain(spec, Images(images), tuple(images.shape[1:])))
+    inputs = FloatInputs(images) if images.is_floating_point() else Images(images)
+    return Reconstruction(pretrain(spec, inputs, work.shape))
 
 
 class Reconstruction(nn.Module):
