@@ -249,7 +249,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str | None,
         default=None,
         metavar="NAME",
-        help="register the best model in MLflow as NAME, and the best classifier as NAME-classifier (neither)",
+        help="register the best models in MLflow as NAME and NAME-classifier (none)",
     )
     run.add_argument(
         "--resume",
