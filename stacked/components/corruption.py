@@ -17,17 +17,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from stacked.stages.stage import Hidden
 from stacked.util.checks import need
 
 
 class Corrupted(NamedTuple):
     """A corrupted copy `x`, and the boolean mask `hit` of its corrupted elements, which broadcasts to x (None: all of them).
 
-    The mask is what was drawn, not what changed: a zero that was masked counts as hit.
+    The mask is what was drawn, not what changed: a zero that was masked counts as hit. hidden: the blocks that were hidden, if as
+    many were in every example (else None).
     """
 
     x: Tensor
     hit: Tensor | None
+    hidden: Hidden | None = None
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,14 @@ class Corruption:
     most: the largest level allowed.
     maps: whether it accepts maps [B, C, ...] only, of 1 to 3 spatial dimensions.
     chooses: whether it corrupts only some elements and returns a mask of them.
+    hides: whether it hides as many blocks in every example and returns them.
     """
 
     of: Callable[..., Corrupted]
     most: float
     maps: bool = False
     chooses: bool = True
+    hides: bool = False
 
 
 def random_bytes(shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -83,20 +88,47 @@ def masking(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:
 def block_masking(x: Tensor, level: float, generator: torch.Generator, patch: int) -> Corrupted:
     """Set blocks of `patch` x `patch` positions of maps [B, C, H, W] to 0 in all channels, each with probability `level`.
 
-    Blocks of signals [B, C, L] have `patch` positions, those of volumes its third power. The grid begins at the top
-    left; the last blocks are cut where they do not fit. He et al. 2022 (masked autoencoders) drop a fixed share of the blocks;
-    here each is drawn independently, so that the expected rate is exactly `level` for any number of blocks. Nothing is
-    rescaled. The mask is [B, 1, H, W].
+    Blocks of signals [B, C, L] have `patch` positions, those of volumes its third power. The grid begins at the top left; the
+    last blocks are cut where they do not fit. He et al. 2022 (masked autoencoders) drop a fixed share of the blocks; here each is
+    drawn independently, so that the expected rate is exactly `level` for any number of blocks (`patch_masking` drops a fixed
+    share). Nothing is rescaled. The mask is [B, 1, H, W].
     """
+    # one float per block instead of a byte: blocks are few, and the probability is exact to 2^-24
+    hit = spread(draws_of_blocks(x, generator, patch) < level, x, patch)
+    return Corrupted(x * ~hit, hit)
+
+
+def patch_masking(x: Tensor, level: float, generator: torch.Generator, patch: int) -> Corrupted:
+    """Set blocks of `patch` x `patch` positions of maps [B, C, H, W] to 0 in all channels, a share `level` of those of each map.
+
+    The number of blocks that are hidden is `level` times that of all, rounded, but at least one stays visible; all choices of so
+    many blocks are equally likely (He et al. 2022, masked autoencoders, section 3). The grid is that of `block_masking`, also on
+    signals and volumes. Nothing is rescaled. The mask is [B, 1, H, W].
+    """
+    draws = draws_of_blocks(x, generator, patch)
+    count = draws[0].numel()
+    hidden = min(round(level * count), count - 1)
+    # the rank of each block by its draw: exactly so many have a rank below `hidden`, also where two draws are equal
+    ranks = draws.flatten(1).argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+    blocks = (ranks < hidden).view(draws.shape)
+    hit = spread(blocks, x, patch)
+    return Corrupted(x * ~hit, hit, Hidden(blocks[:, 0], count - hidden))
+
+
+def draws_of_blocks(x: Tensor, generator: torch.Generator, patch: int) -> Tensor:
+    """Return a uniform draw from [0, 1) for each block of maps x [B, C, ...], as [B, 1, ...]."""
     need(x.dim() > 2, f"block masking needs maps [B, C, ...], not values of shape {tuple(x.shape)}: use 'masking'")
     batch, _, *sides = x.shape
     grid = (batch, 1, *(-(-side // patch) for side in sides))
-    # one float per block instead of a byte: blocks are few, and the probability is exact to 2^-24
-    block = torch.rand(grid, generator=generator, device=generator.device, dtype=torch.float32) < level
-    for axis, side in enumerate(sides, start=2):
+    return torch.rand(grid, generator=generator, device=generator.device, dtype=torch.float32)
+
+
+def spread(blocks: Tensor, x: Tensor, patch: int) -> Tensor:
+    """Return values of blocks [B, 1, ...] at the positions of the maps x [B, C, ...]."""
+    for axis, side in enumerate(x.shape[2:], start=2):
         # a block cannot be larger than the map
-        block = block.repeat_interleave(min(patch, side), axis).narrow(axis, 0, side)
-    return Corrupted(x * ~block, block)
+        blocks = blocks.repeat_interleave(min(patch, side), axis).narrow(axis, 0, side)
+    return blocks
 
 
 def salt_and_pepper(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:
@@ -119,6 +151,7 @@ def gaussian(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:
 CORRUPTIONS: dict[str, Corruption] = {
     "masking": Corruption(masking, 1.0),
     "block-masking": Corruption(block_masking, 1.0, maps=True),
+    "patch-masking": Corruption(patch_masking, 1.0, maps=True, hides=True),
     "salt-and-pepper": Corruption(salt_and_pepper, 1.0),
     "gaussian": Corruption(gaussian, math.inf, chooses=False),
 }
@@ -137,20 +170,23 @@ def corrupt(name: str, x: Tensor, levels: tuple[float, ...], generator: torch.Ge
     """Return x after the corruptions that `name` joins with "+", from left to right, each with its level.
 
     They draw one after the other from the one generator. A part of level 0 is skipped and draws nothing; if all are skipped, x
-    itself is returned. An element is hit if any part hits it. `patch` is the side of a block, in positions.
+    itself is returned. An element is hit if any part hits it; the hidden blocks are those of the one part that hides as many in
+    every example. `patch` is the side of a block, in positions.
     """
     names = parts(name)
     need(
         len(names) == len(levels),
         f"corruption {name!r} needs {len(names)} levels, one for each part, not {len(levels)}",
     )
-    hits: list[Tensor | None] = []
+    hits, hiding = list[Tensor | None](), list[Hidden]()
     for part, level in zip(names, levels, strict=True):
         if level:
             kind = CORRUPTIONS[part]
-            x, hit = kind.of(x, level, generator, *((patch,) if kind.maps else ()))
+            x, hit, hidden = kind.of(x, level, generator, *((patch,) if kind.maps else ()))
             hits.append(hit)
+            hiding += [hidden] if hidden else []
     if not hits:
         return Corrupted(x, x.new_zeros((1,) * x.dim(), dtype=torch.bool))
     drawn = [hit for hit in hits if hit is not None]
-    return Corrupted(x, reduce(or_, drawn) if len(drawn) == len(hits) else None)
+    hit = reduce(or_, drawn) if len(drawn) == len(hits) else None
+    return Corrupted(x, hit, hiding[0] if len(hiding) == 1 else None)

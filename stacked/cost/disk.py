@@ -20,6 +20,7 @@ from stacked.evaluation.pictures import SHOWN
 from stacked.model.classifier import classifier_path
 from stacked.model.head import build_head
 from stacked.model.stack import StackedAutoencoder
+from stacked.model.stack_file import NAME as STACK_FILE
 from stacked.spec import Classification, RunSpec
 from stacked.spec.growth import Phase
 from stacked.util.atomic import writing
@@ -59,8 +60,9 @@ def work_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], cla
     """Return the bytes that a run has yet to write into its work folder `work`.
 
     stack: the stack that the run grows, with or without values of its weights. phases: all phases of the run. Permanent files
-    are a checkpoint after each phase, the encoder, the classifiers and the metric logs. Temporary ones are two checkpoints inside
-    a phase, and the file that replaces one of them; those inside the fine-tuning of a classifier are the largest.
+    are a checkpoint after each phase, the encoder, the stack, the classifiers and the metric logs. Temporary ones are two
+    checkpoints inside a phase, and the file that replaces one of them; those inside the fine-tuning of a classifier are the
+    largest. A stack that is there is replaced too.
     """
     kept, temporary, done = _file(RECORD), 0, finished_phases(work)
     counted = _evaluations(phases, spec.evaluation.every)
@@ -71,6 +73,8 @@ def work_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], cla
             temporary = max(temporary, 3 * _file(_inside(spec, stack, phase, classes) + state))
         kept += _file(RECORD) + _file(own * STAGE_LINE)
     kept += _file(_weights(stack.encoder) + RECORD) + _file(_in_curve(counted) * LINE)
+    whole = _file(_weights(stack) + RECORD)
+    kept, temporary = (kept, max(temporary, whole)) if (work / STACK_FILE).exists() else (kept + whole, temporary)
     left = classifiers_left(spec, classes, work)
     if left:
         state = RECORD + _in_curve(counted) * STATE_EVALUATION
@@ -89,6 +93,7 @@ def store_room(spec: RunSpec, stack: StackedAutoencoder, phases: list[Phase], cl
     counted = _evaluations(phases, spec.evaluation.every)
     encoder, evaluations = _weights(stack.encoder), _in_curve(counted)
     kept = _file(encoder + RECORD) + _file(encoder + RECORD + len(stack.encoder) * LAYER) + 7 * BLOCK
+    kept += _file(_weights(stack) + RECORD)
     kept += 2 * _file(AS_TEXT * values)
     picture = round(PIXEL * 2 * SHOWN * values) if len(stack.input_shape) > 2 else PLOT
     kept += (evaluations // spec.evaluation.probe_every + 4) * (_file(picture) + BLOCK)

@@ -18,18 +18,21 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from stacked.data import sources
-from stacked.data.formats.dataset import Dataset, Source, plain_path
+from stacked.data.formats.dataset import Dataset, Source, is_below, plain_path
 from stacked.data.formats.files import at_home
 from stacked.data.formats.image import WHITE
 from stacked.data.formats.split import Split, Splits, hold_out
 from stacked.util.checks import positive, whole
 from stacked.util.errors import InputError
 
-__all__ = ["Split", "Splits", "check_name", "load", "names", "recorded_name"]
+__all__ = ["Split", "Splits", "apart", "check_name", "load", "names", "recorded_name"]
+
+#: the fraction of a training set that is held out for validation, where there is no official validation set
+VALID = 1 / 12
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all datasets, sorted; for "folder:PATH" give a path in the place of PATH."""
+    """Return the names of all datasets, sorted; for "folder:PATH" and "amat:PATH" give a path in the place of PATH."""
     return tuple(sorted(_datasets()))
 
 
@@ -48,11 +51,28 @@ def recorded_name(name: str) -> str:
     return f"{kind}{colon}{plain_path(argument)}"
 
 
+def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
+    """Split the name and data directory given by a user into the recorded name and the data directory.
+
+    If the PATH of "folder:PATH" or "amat:PATH" is absolute, begins with ~, leads upwards or is ".", its last part becomes the
+    recorded path and everything before it the data directory.
+    """
+    kind, _, argument = name.partition(":")
+    if f"{kind}:PATH" not in names() or not argument:
+        return name, data_dir
+    argument = plain_path(argument)
+    if is_below(argument) and argument != ".":
+        return f"{kind}:{argument}", data_dir
+    path = os.path.join(os.path.expanduser(data_dir or ""), os.path.expanduser(argument))
+    above, last = os.path.split(os.path.abspath(path))
+    return f"{kind}:{last or argument}", above
+
+
 def load(
     name: str,
     *,
     limit: int | None = None,
-    valid: float = 1 / 12,
+    valid: float = VALID,
     data_dir: str | Path | None = None,
     download: bool = False,
     image_size: int = 224,
@@ -63,11 +83,11 @@ def load(
     """Load a dataset's splits.
 
     valid: fraction (between 0 and 1) of the official training set that is held out for validation: stratified, from the
-    labelled images if there are any, and the same for every seed.
+    labelled images if there are any, and the same for every seed. An official validation set is used as it is.
     limit: number of remaining training images to keep, balanced by class; a smaller limit is a subset of a larger one.
     Validation and test sets do not depend on it.
     data_dir: folder of the datasets that are not bundled (default: the environment variable STACKED_DATA, else
-    ~/.cache/stacked); for "folder:PATH" the folder that PATH is relative to (default: the current folder).
+    ~/.cache/stacked); for "folder:PATH" and "amat:PATH" the folder that PATH is relative to (default: the current folder).
     download: whether missing files may be downloaded.
     image_size, grey: side in pixels and number of channels of "folder:PATH" and "photographs".
     white_level: value of white in 16-bit grey files of "folder:PATH" (None: 65,535).
@@ -85,7 +105,7 @@ def load(
         )
     if image_size < 1:
         raise InputError(f"image_size={image_size} is not a size in pixels: give 1 or more")
-    if grey and not argument and name != "photographs":
+    if grey and not dataset.decodes and name != "photographs":
         raise InputError(f"grey does not apply to {name!r}, whose number of channels is fixed: leave it out")
 
     if white_level is not None:
@@ -93,7 +113,7 @@ def load(
     if max_megapixels is not None:
         positive(max_megapixels, "max_megapixels")
     for option, value in (("white_level", white_level), ("max_megapixels", max_megapixels)):
-        if value is not None and not argument:
+        if value is not None and not dataset.decodes:
             raise InputError(f"{option} does not apply to {name!r}, which is not a folder of images: leave it out")
     from stacked.runtime.settings import own_settings
 
@@ -101,7 +121,11 @@ def load(
     with own_settings():
         source = Source(folder, download, argument, int(image_size), grey, white_level, max_megapixels)
         official = dataset().load(source)
-        train, held = hold_out(official.train, valid)
+        if official.valid is not None and valid != VALID:
+            raise InputError(
+                f"valid={valid} does not apply to {name!r}, which has its own validation set: leave it out"
+            )
+        train, held = (official.train, official.valid) if official.valid else hold_out(official.train, valid)
         splits = Splits(name, train, held, official.test, official.classes)
         return splits if limit is None else splits.limited(limit)
 
@@ -130,7 +154,7 @@ def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> s
         return f"; did you mean 'folder:{name}'?"
     if is_archive(path):
         return f"; {name} is an archive: unpack it, and give folder: with the path of the folder"
-    near = get_close_matches(name.partition(":")[0].lower(), stems, n=1, cutoff=0.5)
+    near = get_close_matches(name.partition(":")[0].lower(), stems, n=1, cutoff=0.6)
     return f"; did you mean {stems[near[0]]!r}?" if near else ""
 
 

@@ -16,6 +16,8 @@ LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
 )
 #: The address of a local store's artifact folder, with MLflow's suffix for a run or a model.
 _ADDRESS = re.compile(r"(file://.*?/artifacts)(?:/[0-9a-f]{32}/artifacts|/models/m-[0-9a-f]{32}/artifacts)?")

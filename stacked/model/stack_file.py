@@ -12,6 +12,8 @@ from stacked.util.checks import need
 from stacked.util.errors import InputError
 
 FORMAT = "stacked autoencoder 1"
+#: name of the file in the work folder of a run
+NAME = "stack.safetensors"
 
 
 @own_settings()
@@ -45,12 +47,18 @@ def save_stack(stack: StackedAutoencoder, path: str | Path, spec: StackSpec | No
         raise InputError(
             f"this stack cannot be saved with this spec ({reason}): give the spec of its stages"
         ) from error
-    write(path, FORMAT, content.tensors, known, stack.input_shape, {}, stack.scaling)
+    write_stack(path, stack, known)
+
+
+@own_settings()
+def write_stack(path: Path, stack: StackedAutoencoder, spec: StackSpec) -> None:
+    """Write a stack that was made from `spec` to `path`, replacing any file; InputError if it cannot be written."""
+    write(path, FORMAT, stack.state_dict(), spec, stack.input_shape, {}, stack.scaling)
 
 
 @own_settings()
 def load_stack(path: str | Path) -> StackedAutoencoder:
-    """Return the stack in a file that `save_stack` wrote, on the CPU, in eval mode and not frozen.
+    """Return the stack in a file that `save_stack` wrote, or in a run's stack.safetensors, on the CPU, in eval mode, not frozen.
 
     Its weights are those that were saved, to the bit. They lie in memory channels-last, as training lays them out: a stack that
     was laid out otherwise can round differently.
@@ -58,7 +66,9 @@ def load_stack(path: str | Path) -> StackedAutoencoder:
     The file need not be trusted: it is read as safetensors and JSON, nothing in it is run or unpickled, and it takes at most
     twice its size in memory. Raises InputError if it is not such a file or is damaged.
     """
-    with reading(path, FORMAT, "a stack {reason}: give a file that save_stack wrote", dimensions=ANY) as content:
+    with reading(
+        path, FORMAT, "a stack {reason}: give a file that save_stack or a run wrote", dimensions=ANY
+    ) as content:
         stack = content.empty()
         content.fill(stack)
     return stack.eval()

@@ -142,7 +142,8 @@ class Member(nn.Module):
         step = self.done + update
         index = self.order.batch(step)
         clean = self.inputs(index)
-        return clean, self.targets(index) if self.targets else None, *self.objective.corrupt_input(clean, step)
+        noisy = self.objective.corrupt_input(clean, step)
+        return clean, self.targets(index) if self.targets else None, noisy.x, noisy.hit
 
     def forward(self, clean: Tensor, target: Tensor | None, x: Tensor, hit: Tensor | None) -> Tensor:
         """Return the loss of a batch, a scalar."""

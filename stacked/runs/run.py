@@ -22,6 +22,8 @@ from stacked.model.classifier import Classifier
 from stacked.model.encoder import save_encoder
 from stacked.model.regressor import Regressor
 from stacked.model.stack import StackedAutoencoder, grow
+from stacked.model.stack_file import NAME as STACK_FILE
+from stacked.model.stack_file import write_stack
 from stacked.runs.check import check as check
 from stacked.runs.checkpoint import Checkpoints, phase_path
 from stacked.runs.checkpoint_validation import phase_of, restore_stack
@@ -104,10 +106,11 @@ def run(
     a pandas DataFrame, or a map-style torch Dataset (None: the data that the spec names are loaded). target: the column of a
     DataFrame that holds the labels. arm: recorded name (default: the policy). device: device to train on. codes:
     "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
-    trained encoder (see `load_encoder`) and the classifiers or regressors (see `load_classifier`, `load_regressor`); a run
-    resumes from the checkpoints in it, and ends as if it had not been interrupted. tracker: where the run is logged (default:
-    nowhere). checkpoint_every: updates between checkpoints inside a phase (default: by time, so that they take at most 2 % of
-    the run time). stop: called after every update; the run ends if it returns True. Its progress is shown inside the context
+    trained encoder (see `load_encoder`), the whole stack (see `load_stack`) and the classifiers or regressors (see
+    `load_classifier`, `load_regressor`); a run resumes from the checkpoints in it, and ends as if it had not been interrupted.
+    tracker: where the run is logged (default: nowhere). checkpoint_every: updates between checkpoints inside a phase (default: by
+    time, so that they take at most 2 % of the run time). stop: called after every update; the run ends if it returns True. Its
+    progress is shown inside the context
     `stacked.runtime.progress.shown`.
 
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
@@ -211,6 +214,8 @@ def run(
     if work:
         save_encoder(work / "encoder.safetensors", stack, spec.stack)
         tracker.artifact(work / "encoder.safetensors", "encoder")
+        write_stack(work / STACK_FILE, stack, spec.stack)
+        tracker.artifact(work / STACK_FILE, "stack")
     row = {
         "run": spec.id,
         "arm": arm or spec.policy,

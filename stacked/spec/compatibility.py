@@ -148,6 +148,28 @@ def check_corruption(stack: StackSpec, config: Optimisation, phase: Phase, stage
             f"corruption {name!r} needs maps, and phase {phase.name!r} corrupts the code of a {below and below.kind} stage: "
             "give it level 0 at that depth",
         )
+    check_left_out(stack, config, stage, f"phase {phase.name!r}")
+
+
+def check_left_out(stack: StackSpec, config: Optimisation, stage: int, what: str) -> None:
+    """Raise InputError if `stage` leaves out hidden blocks and the corruption of its input does not hide its own patches.
+
+    what: what corrupts the input, at the beginning of the message.
+    """
+    spec, levels = stack.stages[stage - 1], config.levels_at(stage - 1)
+    option = kinds()[spec.kind].leaves_out
+    options = kinds()[spec.kind].defaults() | dict(spec.options)
+    if option is None or not options[option] or not any(levels):
+        return
+    acting = [name for name, level in zip(parts(config.corruption), levels, strict=True) if level]
+    hiding = [name for name in acting if CORRUPTIONS[name].hides]
+    names = " or ".join(repr(name) for name, each in CORRUPTIONS.items() if each.hides)
+    need(
+        len(hiding) == 1 and config.corruption_patch == options["patch"],
+        f"{what} corrupts the input of stage {stage}, a {spec.kind} stage with {option}, by {'+'.join(acting)!r} with "
+        f"corruption_patch {config.corruption_patch}: use corruption {names}, which hides as many blocks in every image, once, "
+        f"with corruption_patch {options['patch']}",
+    )
 
 
 def check_switches(stack: StackSpec, phase: Phase) -> None:
@@ -156,5 +178,5 @@ def check_switches(stack: StackSpec, phase: Phase) -> None:
         need(
             dict(stack.stages[stage - 1].options).get("unpool", "nearest") == "nearest",
             f"phase {phase.name!r} decodes a code through frozen stage {stage}, whose decoder also needs the positions of the "
-            "maxima: use unpool='nearest' there, or another policy",
+            "maxima: use unpool='nearest' there, or another policy, such as 'greedy-images'",
         )

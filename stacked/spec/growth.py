@@ -102,6 +102,16 @@ def greedy_pixels(depth: int, budget: Updates) -> list[Phase]:
     return [Phase(f"stage {k}", (k, k), k - 1, updates[k - 1], target="pixels") for k in range(1, depth + 1)]
 
 
+def greedy_images(depth: int, budget: Updates) -> list[Phase]:
+    """Stage k learns to reconstruct the images, which all frozen stages below it encode and decode (Paine et al. 2014).
+
+    This is `greedy-pixels`, except that the frozen stages encode the images in every update. So decoders that need the positions
+    of the maxima have them ("pool-guided" unpooling), and corruption acts on the images instead of the code that stage k reads.
+    """
+    updates = budget.of_stages("greedy-images")
+    return [Phase(f"stage {k}", (k, k), 0, updates[k - 1]) for k in range(1, depth + 1)]
+
+
 def progressive(depth: int, budget: Updates) -> list[Phase]:
     """Stage k is added and all stages so far learn to reconstruct the pixels (as Karras et al. 2018 grow a GAN)."""
     updates = budget.of_stages("progressive")
@@ -203,6 +213,7 @@ def concatenate(growth: Policy, end: Policy) -> Policy:
 GROWTHS: dict[str, Policy] = {
     "greedy": greedy,
     "greedy-pixels": greedy_pixels,
+    "greedy-images": greedy_images,
     "progressive": progressive,
     "simultaneous": simultaneous,
     "supervised": supervised,

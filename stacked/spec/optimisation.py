@@ -39,7 +39,7 @@ class Optimisation:
         out and count it, at most ten in a row. "rollback": return to the last evaluation and halve the learning rate, at
         most ten times in a phase.
     corruption: a name, or several joined by "+"; a level is then a tuple with a number for each.
-    corruption_patch: side of the blocks of block-masking, in positions of the map that is read.
+    corruption_patch: side of the blocks of block-masking and patch-masking, in positions of the map that is read.
     emphasis: weights (alpha, beta) of the loss on corrupted and on uncorrupted elements (None: 1 and 1).
     penalties: weights of penalty terms by name, applied to every trained stage with a weight above 0.
     sparsity_target: mean activation of each unit that penalty "kl" aims at, between 0 and 1.

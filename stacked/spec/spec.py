@@ -161,7 +161,7 @@ class RunSpec:
     classification: Classification = field(default_factory=Classification)
 
     def __post_init__(self) -> None:
-        from stacked.spec.compatibility import check_fit, check_use
+        from stacked.spec.compatibility import check_fit, check_left_out, check_use
 
         take_python_values(self)
         choice(self.policy, POLICIES, "policy")
@@ -187,6 +187,10 @@ class RunSpec:
         for phase in phases:
             check_fit(self.stack, self.optimisation, phase)
         check_use(self.optimisation, phases)
+        if self.classification.labels and self.classification.encoder == "learning":
+            check_left_out(
+                self.stack, self.classification.optimisation(self.classification.lrs[0]), 1, "the classification"
+            )
 
     def updates_per_epoch(self, images: int) -> list[int]:
         """Return the updates of an epoch of so many training images, for each stage and for training all stages at once."""

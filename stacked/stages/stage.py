@@ -6,7 +6,7 @@ import inspect
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -43,6 +43,16 @@ class StageSettings:
     pixels: bool = False
 
 
+class Hidden(NamedTuple):
+    """The blocks of maps that a corruption hides, as many in every example.
+
+    blocks: bool [B, rows, columns], True where a block is hidden. visible: number of blocks of each example that are not.
+    """
+
+    blocks: Tensor
+    visible: int
+
+
 class Stage(nn.Module):
     """An encoder/decoder pair, trained in place inside the stack that it is part of.
 
@@ -60,6 +70,8 @@ class Stage(nn.Module):
     any_size: ClassVar[bool] = False  # whether it reads maps of another size than it was built for
     #: whether input and code are maps [C, ...]; False: the code is a vector
     maps: ClassVar[bool] = True
+    #: the option by which a stage leaves out the blocks that a corruption hides (None: it cannot)
+    leaves_out: ClassVar[str | None] = None
     ranks: ClassVar[tuple[int, ...]] = (2,)  # the numbers of spatial dimensions of the maps that it reads
     encoder: nn.Sequential
     decoder: nn.Sequential
@@ -138,6 +150,14 @@ class Stage(nn.Module):
     def encode_with_switches(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the code of x, and the mask that the decoder needs to invert pooling (None where it needs none)."""
         return self.encode(x), None
+
+    def encode_corrupted(self, x: Tensor, hidden: Hidden | None) -> tuple[Tensor, Tensor | None]:
+        """Return the code of a corrupted x and the mask for the decoder, as `encode_with_switches`.
+
+        hidden: the blocks that the corruption hid (None: it hides none, or not as many in every example). Only stages that
+        leave hidden blocks out need it.
+        """
+        return self.encode_with_switches(x)
 
     def decode_linear(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
         """Return the reconstruction before the output activation; arguments as in `decode`."""

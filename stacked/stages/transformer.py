@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.convolutions import Conv2d, ConvTranspose2d
-from stacked.stages.stage import MOST_BLOCKS, Shape, Stage, StageSettings
+from stacked.stages.stage import MOST_BLOCKS, Hidden, Shape, Stage, StageSettings
 from stacked.util.checks import need, whole
 from stacked.util.errors import InputError
 
@@ -78,10 +78,18 @@ class Blocks(nn.Module):
         super().__init__()
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)), nn.LayerNorm(width))
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, hidden: Hidden | None = None) -> Tensor:
+        """Return a map of the same shape; hidden positions take no part, and are 0 in it."""
         features, height, width = maps.shape[1:]
         tokens = maps.flatten(2).transpose(1, 2) + positions(height, width, features, maps)
-        return self.blocks(tokens).transpose(1, 2).unflatten(2, (height, width))
+        if hidden is None or hidden.visible == tokens.shape[1]:
+            return self.blocks(tokens).transpose(1, 2).unflatten(2, (height, width))
+        # the visible tokens first, in their order: as many in every example, so that shapes do not depend on values
+        shown = hidden.blocks.flatten(1).to(torch.uint8).argsort(dim=1, stable=True)[:, : hidden.visible]
+        example = torch.arange(len(tokens), device=tokens.device)[:, None]
+        seen = self.blocks(tokens[example, shown])
+        all_of = torch.zeros_like(tokens, dtype=seen.dtype).index_put((example, shown), seen)
+        return all_of.transpose(1, 2).unflatten(2, (height, width))
 
 
 class Patches(Conv2d):
@@ -92,6 +100,21 @@ class Patches(Conv2d):
         return super().forward(x)
 
 
+class MaskToken(nn.Module):
+    """Puts one learned vector in the place of each hidden position of a code [B, width, h, w] (He et al. 2022, section 3)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.empty(width).normal_(std=0.02))
+
+    def forward(self, code: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Return the code with the vector where `hidden` [B, 1, h, w] is True (None: nowhere)."""
+        if hidden is None:
+            # so that the vector is part of every result, and has a gradient, if only of zeros
+            hidden = code.new_zeros((1, 1, 1, 1), dtype=torch.bool)
+        return torch.where(hidden, self.token.to(code.dtype)[:, None, None], code)
+
+
 class Transformer(Stage):
     """Patches - transformer blocks - activation, and back: blocks, then a linear map from each token to its patch.
 
@@ -100,15 +123,22 @@ class Transformer(Stage):
     and adds positions to the code again (He et al. 2022). `patch` must divide H and W; `heads` and 4 (for the positions) must
     divide `width`. Encoder and decoder have `blocks` blocks each. The only norm is the layer norm of each token's features,
     in the blocks and after them.
+
+    With `visible_only` the blocks of the encoder take only the patches that the corruption "patch-masking" leaves visible, and
+    a learned vector stands for each hidden one in the decoder (He et al. 2022, masked autoencoders). The code of a hidden patch
+    is 0. An input that is not corrupted, as in evaluation, is encoded whole. Sides of patches and of masked blocks are equal.
     """
 
     kind = "transformer"
     norms = ("layer",)
+    leaves_out = "visible_only"
 
-    def __init__(self, settings: StageSettings, *, patch: int = 2, heads: int = 4, blocks: int = 1) -> None:
+    def __init__(
+        self, settings: StageSettings, *, patch: int = 2, heads: int = 4, blocks: int = 1, visible_only: bool = False
+    ) -> None:
         super().__init__(settings, patch=patch, heads=heads, blocks=blocks)
         need_division(patch, tuple(settings.in_shape[1:]))
-        self.patch = patch
+        self.patch, self.visible_only = patch, visible_only
         channels = settings.in_shape[0]
         self.encoder = nn.Sequential(
             Patches(channels, settings.width, patch, stride=patch),
@@ -116,6 +146,7 @@ class Transformer(Stage):
             ACTIVATIONS[settings.activation](),
         )
         self.decoder = nn.Sequential(
+            *([MaskToken(settings.width)] if visible_only else []),
             Blocks(settings.width, heads, blocks),
             ConvTranspose2d(settings.width, channels, patch, stride=patch),
             ACTIVATIONS[settings.output](),
@@ -133,6 +164,27 @@ class Transformer(Stage):
             f"width {width} of a {cls.kind} stage with {heads} heads is not allowed: give a multiple of {multiple}, "
             "which both the heads and the 4 parts of the position encoding divide",
         )
+
+    def encode_corrupted(self, x: Tensor, hidden: Hidden | None) -> tuple[Tensor, Tensor | None]:
+        if not self.visible_only:
+            return super().encode_corrupted(x, hidden)
+        patches, blocks, activation = self.encoder
+        embedded = patches(x)
+        grid = tuple(embedded.shape[2:])
+        if hidden is None or tuple(hidden.blocks.shape[1:]) != grid:
+            given = "none such" if hidden is None else " x ".join(map(str, hidden.blocks.shape[1:]))
+            raise InputError(
+                f"a {self.kind} stage with visible_only reads {' x '.join(map(str, grid))} patches, as many of them hidden in "
+                f"every image, and was given {given}: use corruption 'patch-masking' with corruption_patch {self.patch}"
+            )
+        is_hidden = hidden.blocks[:, None]
+        code = activation(blocks(embedded, hidden))
+        return torch.where(is_hidden, torch.zeros((), dtype=code.dtype, device=code.device), code), is_hidden
+
+    def decode_linear(self, code: Tensor, size: Shape | None = None, switches: Tensor | None = None) -> Tensor:
+        if not self.visible_only:
+            return super().decode_linear(code, size, switches)
+        return self.decoder[1:-1](self.decoder[0](code, switches))
 
     def output_shape(self, in_shape: Shape) -> Shape:
         need_division(self.patch, tuple(in_shape[1:]))

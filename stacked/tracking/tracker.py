@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from stacked.runtime.system_metrics import PREFIX
 from stacked.tracking.backend.client import PICTURES, StoreClient
-from stacked.tracking.backend.model_description import ModelDescription
+from stacked.tracking.backend.model_description import ModelDescription, model_name
 from stacked.tracking.backend.store import OUTAGES, Store, open_store
 from stacked.tracking.pending_uploads import PendingUpload, is_picture
 from stacked.tracking.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record
@@ -37,9 +36,6 @@ from stacked.util.paths import without_folders
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-#: Characters that MLflow refuses in the name of a model.
-_REFUSED_IN_MODEL_NAMES = re.compile("[/:.%\"']+")
 
 __all__ = ["Run", "Store", "Tracker", "open_store", "study_run"]
 
@@ -240,7 +236,7 @@ class Tracker(Family):
             if not metric.startswith(PREFIX) and (metrics is None or metric in metrics)
         }
         logged = ModelDescription(
-            _REFUSED_IN_MODEL_NAMES.sub("-", f"{name}-{self._record.name}"),
+            model_name(name, self._record.name),
             step,
             dict(self._record.params),
             [replace(entry, metrics={metric: entry.metrics[metric]}) for metric, entry in last.items()],

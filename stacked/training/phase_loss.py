@@ -95,7 +95,7 @@ class PhaseLoss(nn.Module):
             if phase.local_loss == "alone":
                 return self.local_losses(clean, step, noisy)
             first = phase.input_depth + 1
-            codes, switches = self.encode(noisy.x, first, phase.depth, step)
+            codes, switches = self.encode(noisy, first, phase.depth, step)
             reads = {first: clean} | {k + 1: code for k, _, code in codes}  # without dropout
             read = codes or [(phase.depth, noisy.x, noisy.x)]  # a head alone reads the code of frozen stages
             loss = self.target_loss(
@@ -117,7 +117,7 @@ class PhaseLoss(nn.Module):
                     is_encoded_again = k > first and corrupted.x is not x
                     with frozen_statistics(self.stack.stages[k - 1]):
                         local_codes, local_switches = (
-                            self.encode(corrupted.x, k, k, step) if is_encoded_again else ([(k, x, code)], switches)
+                            self.encode(corrupted, k, k, step) if is_encoded_again else ([(k, x, code)], switches)
                         )
                         local = self.target_loss(corrupted, local_codes, local_switches, k, k - 1, reads[k], step)
                     loss = loss + self.config.local_weight * local
@@ -132,7 +132,7 @@ class PhaseLoss(nn.Module):
         for k in range(self.phase.trainable[0], self.phase.depth + 1):
             if k > self.phase.trainable[0]:
                 noisy = self.corrupt(clean, k, step)
-            codes, switches = self.encode(noisy.x, k, k, step)
+            codes, switches = self.encode(noisy, k, k, step)
             local = self.target_loss(noisy, codes, switches, k, k - 1, clean, step)
             total = total + local + self.penalties(codes, step)
             if k < self.phase.depth:
@@ -142,17 +142,23 @@ class PhaseLoss(nn.Module):
                     clean = stack.stages[k - 1].encode(clean) if is_corrupted else codes[0][2].detach()
         return total
 
-    def encode(self, x: Tensor, first: int, last: int, step: int) -> tuple[Codes, Switches]:
-        """Encode x by stages `first` to `last`; return the codes of all of them, and the masks of pooling stages.
+    def encode(self, noisy: Corrupted, first: int, last: int, step: int) -> tuple[Codes, Switches]:
+        """Encode a corrupted input by stages `first` to `last`; return the codes of all of them, and the masks for decoders.
 
         The next stage reads a code after dropout; those returned are before it.
         """
-        stack, codes, switches = self.stack, Codes(), Switches()
+        stack, codes, switches, x = self.stack, Codes(), Switches(), noisy.x
+        is_corrupted = any(self.config.levels_at(first - 1))
         if self.needs_input_gradient and not x.requires_grad:
             # a view, because torch's FLOP counter does not support gradients with respect to a leaf
             x = x.detach().requires_grad_().view_as(x)
         for k in range(first, last + 1):
-            code, switches[k] = stack.stages[k - 1].encode_with_switches(x)
+            stage = stack.stages[k - 1]
+            code, switches[k] = (
+                stage.encode_corrupted(x, noisy.hidden)
+                if k == first and is_corrupted
+                else stage.encode_with_switches(x)
+            )
             codes.append((k, x, code))
             if k < last:
                 x = self.drop(code, k, step)

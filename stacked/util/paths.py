@@ -17,7 +17,7 @@ _FOUND = re.compile(
     r"|(?<![\w.~/)\]-])(?P<path>/[^\s'\":;,<>()\[\]{}|]+)"
 )
 #: A command-line word that is a path out of the current folder, alone or as the value of an option.
-_WORD = re.compile(r"(?P<option>--[\w-]+=)?(?P<kind>folder:)?(?P<path>[/~].*|(?:.*/)?\.\./.*)", re.DOTALL)
+_WORD = re.compile(r"(?P<option>--[\w-]+=)?(?P<kind>[a-z]+:(?!//))?(?P<path>[/~].*|(?:.*/)?\.\./.*)", re.DOTALL)
 
 
 def without_folders(text: str, *known: str | os.PathLike[str]) -> str:

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"loop": "#D55E00", "ClustPy": "#CC79A7", "stacked": "#0072B2", "stacked, own recipe": "#009E73"}
+COLOURS = {
+    "loop": "#D55E00",
+    "loop, randperm": "#E69F00",
+    "ClustPy": "#CC79A7",
+    "stacked": "#0072B2",
+    "stacked, own recipe": "#009E73",
+}
 MET, MISSED = "#0072B2", "#D55E00"
 
 

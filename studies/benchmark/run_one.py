@@ -9,12 +9,14 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from stacked.cost.roofline import copy_rate, product_rate
 from studies.benchmark.workloads import large, loops, ours, peers, photos, seeds, starts, whole
+from studies.benchmark.workloads.classifiers import classifying
 from studies.benchmark.workloads.predicted import prediction_error
 from studies.benchmark.workloads.scaling import scaling
 from studies.benchmark.workloads.spent import Spent
@@ -23,7 +25,12 @@ from studies.benchmark.workloads.works import WORKS, error, pixels
 Measured = dict[str, float]
 
 #: the functions that train a workload
-TRAINERS: dict[str, Callable[..., torch.nn.Module]] = {"loop": loops.train, "ours": ours.train, "clustpy": peers.train}
+TRAINERS: dict[str, Callable[..., torch.nn.Module]] = {
+    "loop": loops.train,
+    "indexed loop": partial(loops.train, batches=loops.indexed),
+    "ours": ours.train,
+    "clustpy": peers.train,
+}
 
 
 def training(who: str, what: str, seed: int, epochs: int, images: int, **recipe: str) -> Measured:
@@ -33,8 +40,8 @@ def training(who: str, what: str, seed: int, epochs: int, images: int, **recipe:
     """
     work = replace(WORKS[what], epochs=epochs, images=images)
     train, test = pixels(work)
-    if who != "ours":
-        train = train.float().div(255)  # the other implementations store images as floats
+    if who != "ours" or work.layout != "images":
+        train = train.float().div(255)  # the other implementations store images as floats, and ours what is no image
     TRAINERS[who](replace(work, epochs=1, images=work.batch), seed, train[: work.batch].clone(), **recipe)
     with Spent() as spent:
         model = TRAINERS[who](work, seed, train, **recipe)
@@ -43,6 +50,7 @@ def training(who: str, what: str, seed: int, epochs: int, images: int, **recipe:
 
 PROGRAMS: dict[str, Callable[..., Measured]] = {
     "training": training,
+    "classifying": classifying,
     "product": lambda: {"gflops": product_rate()},
     "copy": lambda: {"gb_per_second": copy_rate()},
     "utilisation": large.utilisation,

@@ -156,6 +156,7 @@ MEASURES = {
     "train_seconds": Measure("training time (s)", "lower"),
     "recording": Measure("fraction of wall time for recording", "lower"),
     "mse": Measure("test MSE per pixel", "lower"),
+    "accuracy": Measure("test accuracy", "higher"),
     "growth_mb": Measure("growth of memory (MB)", "lower"),
     "resident_mb": Measure("resident memory (MB)", "lower"),
     "pixels_mb": Measure("images (MB)"),

@@ -245,6 +245,13 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     )
     run.add_argument("--store", type=str, default="mlruns", metavar="DIR", help="folder of the MLflow store (mlruns)")
     run.add_argument(
+        "--register",
+        type=str | None,
+        default=None,
+        metavar="NAME",
+        help="register the best models in MLflow as NAME and NAME-classifier (none)",
+    )
+    run.add_argument(
         "--resume",
         action=ActionYesNo,
         default=True,
@@ -286,7 +293,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         metavar="FILE",
         help="YAML file with any of these options; later options override it",
     )
-    run.add_argument("--help", "-h", action="help", help="show this page")
+    run.add_argument("--help", "-h", action="help", help=argparse.SUPPRESS)  # whoever reads the page knows it
     return p
 
 

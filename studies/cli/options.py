@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stacked.data import check_name
-from stacked.data.sources.folder import apart
+from stacked.data import apart, check_name
 from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, RunSpec, StackSpec
 from stacked.util.checks import choice, need, utf8, whole
 from stacked.util.errors import InputError
@@ -28,6 +27,8 @@ MOST_SEEDS = 10_000
 MOST_JOBS = 1000
 #: largest number of trials for each arm
 MOST_TRIALS = 1000
+#: most characters of the name of a registered model: MLflow allows 256, and the name of its classifier is longer
+LONGEST_REGISTERED = 200
 #: options that are fields of DataSpec with the same name
 OF_DATA = ("limit", "image_size", "grey", "white_level", "max_megapixels")
 
@@ -57,6 +58,7 @@ class Options:
     dry_run: bool = False
     tune: int | None = None
     refine: int = 0
+    register: str | None = None
     #: Options that were typed, as "--epochs"; the same values by default or typed are the same options.
     typed: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -110,6 +112,8 @@ def options(study: str, given: Namespace) -> Options:
     need(0 < values["port"] < 65536, f"port {values['port']} does not exist: choose one from 1 to 65535")
     for name in ("out", "store", "data_dir"):
         utf8(values[name] or "", name)
+    if values["register"] is not None:
+        check_registered(values["register"], [name for name in ("tune", "dry_run", "ui") if values[name]])
     data, data_dir = apart(values["data"], values["data_dir"])
     check_name(data, data_dir)
     stack = StackSpec.of(values["kind"], *values["channels"], activation=values["activation"])
@@ -167,4 +171,17 @@ def options(study: str, given: Namespace) -> Options:
         values["dry_run"],
         values["tune"],
         values["refine"],
+        values["register"],
     )
+
+
+def check_registered(name: str, others: list[str]) -> None:
+    """Raise InputError if a registered model cannot have this name, or one of the `others` that train no run is given too."""
+    need(
+        len(name) <= LONGEST_REGISTERED and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", name) is not None,
+        f"register {name!r} is not allowed: give a name of letters, digits, spaces, '.', '_' and '-' that begins with a letter "
+        f"or digit and has at most {LONGEST_REGISTERED} characters",
+    )
+    for other in others:
+        option = f"--{other.replace('_', '-')}"
+        raise InputError(f"--register registers a trained run, and {option} trains none: leave out one of them")

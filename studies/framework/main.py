@@ -17,8 +17,8 @@ from studies.design.study import Session, Study
 def main(study: Study, argv: list[str] | None = None) -> int:
     """Run the command of a study with the arguments `argv` (None: those of the process) and return its exit code.
 
-    The exit code is 0 on success; 1 if a run failed; 2 for invalid input and for a folder that cannot be written; 128 plus the
-    number of the signal after an interruption.
+    The exit code is 0 on success; 1 if a run failed, or a model could not be registered; 2 for invalid input and for a folder
+    that cannot be written; 128 plus the number of the signal after an interruption.
     """
     say_warnings()
     argv = sys.argv[1:] if argv is None else argv

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.runtime.progress import Bar, say
+from stacked.util.errors import InputError
 from studies.design.study import Session
 from studies.execution.pool import run_jobs
 from studies.execution.threads import threads_per_process
@@ -16,6 +17,7 @@ from studies.framework.plan import plan, tuned_settings
 from studies.framework.small_data import fit_to_data, load_data
 from studies.record import reference
 from studies.record import runs as record
+from studies.record.names import experiment_name
 
 if TYPE_CHECKING:
     from studies.cli.options import Options
@@ -65,6 +67,10 @@ class TrainingSession(Session):
 
         self.store = open_store(given.store)
         check_folders(given, self.store)
+        if given.register:
+            from stacked.tracking.backend.registry import Registry
+
+            Registry(self.store, experiment_name(given.base)).check()
         return None
 
     def prepare(self) -> None:
@@ -129,7 +135,10 @@ class TrainingSession(Session):
         return block(self.study, self.out, root)
 
     def end(self) -> int:
-        """Save views of the runs in MLflow and print where the results are; return 1 if a run failed, else 0."""
+        """Save views of the runs in MLflow, print where the results are, and register the best models if that is asked for.
+
+        Returns 1 if a run failed or the models could not be registered, else 0.
+        """
         from stacked.doctor import unsent
         from stacked.tracking.backend.store import OUTAGES, reason_of
         from studies.report.terminal import ending
@@ -157,7 +166,26 @@ class TrainingSession(Session):
                 f"MLflow lacks some results because it failed meanwhile: python -m stacked.doctor --store {given.store} "
                 "sends them"
             )
-        return 1 if self.n_failed else 0
+        is_registered = self.register(given.register) if given.register else True
+        return 0 if is_registered and not self.n_failed else 1
+
+    def register(self, name: str) -> bool:
+        """Register the best models in MLflow under this name, print it in one line, and return whether that was possible."""
+        from stacked.tracking.backend.store import OUTAGES, reason_of
+        from studies.viewing.registering import register_best
+
+        base, study = self.given.base, f"{self.study.name}-{self.given.configuration}"
+        try:
+            print(register_best(name, study, self.out, self.store, experiment_name(base)))
+        except InputError as error:
+            say(f"not registered: {error}")
+        except OUTAGES as error:
+            say(
+                f"MLflow could not register {name!r} ({reason_of(error)}): give the same command again when MLflow works"
+            )
+        else:
+            return True
+        return False
 
 
 class TuningSession(TrainingSession):

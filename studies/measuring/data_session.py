@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from stacked.data.sources.folder import apart
+from stacked.data import apart
 from stacked.runtime.progress import say
 from studies.design.measurements import Context, Measurement
 from studies.measuring import page

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from studies.report.claims import check_claims, with_references
 from studies.report.tables import failures, main_metrics, means, spread_note, verdicts
-from studies.statistics.rows import finished, load_reference, load_rows, trained_arms
+from studies.statistics import best
+from studies.statistics.rows import load_reference, load_rows, trained_arms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
     from studies.design.claims import Claim
     from studies.report.page import Quote
 
-#: The measure on validation images by which the best encoder of a study is chosen.
-SELECTED_BY = "final/valid_recon_mse"
 MSE = "final/recon_mse"
-#: The beginning of the measure by which the best classifier of a label budget is chosen.
-ACCURACY = "final/classifier_valid_acc_"
 #: The columns of a terminal where they are not known, and the most that a paragraph takes.
 UNKNOWN, WIDEST = 120, 100
 #: The least columns of a table's cell, below which the words of its title are not wrapped.
@@ -38,8 +35,8 @@ _SPREAD = re.compile(r" (?:± [\d.,e−-]+|\([^()]* to [^()]*\))")
 def ending(out: Path, work: Path, reference: str, quote: Quote | None = None, claims: Sequence[Claim] = ()) -> str:
     """What the record in `out` says: table and answer, and the paths of the best encoder and classifier in `work`."""
     rows = load_rows(out)
-    best = "\n".join(filter(None, [best_encoder(rows, work), best_classifier(rows, work)]))
-    return "\n\n".join(filter(None, [outcome(rows, reference, quote, claims, load_reference(out)), best]))
+    paths = "\n".join(filter(None, [best_encoder(rows, work), best_classifier(rows, work)]))
+    return "\n\n".join(filter(None, [outcome(rows, reference, quote, claims, load_reference(out)), paths]))
 
 
 def outcome(
@@ -63,23 +60,20 @@ def outcome(
 
 
 def best_encoder(rows: pd.DataFrame, work: Path) -> str:
-    """Where the encoder with the lowest error on validation images lies, of those that are kept below `work`; "" without one."""
-    done = finished(rows)
-    if SELECTED_BY not in done or done[SELECTED_BY].isna().all():
+    """Where the trained encoder with the lowest error on validation images lies below `work`; "" without one."""
+    row = best.best_run(rows)
+    if row is None:
         return ""
-    row = done.loc[done[SELECTED_BY].idxmin()]
     which = f"Best encoder by validation error ({row['arm']}, seed {row['seed']})"
     return f"{which}: {_place(work / str(row['run']) / 'encoder.safetensors', work)}"
 
 
 def best_classifier(rows: pd.DataFrame, work: Path) -> str:
     """Where the classifier of most labels with the highest validation accuracy lies, as `best_encoder`; "" without one."""
-    done = finished(rows)
-    found = [name.removeprefix(ACCURACY) for name in done if name.startswith(ACCURACY) and done[name].notna().any()]
-    if not found:
+    found = best.best_classifier(rows)
+    if found is None:
         return ""
-    labels = "all" if "all" in found else max(found, key=int)
-    row = done.loc[done[ACCURACY + labels].idxmax()]
+    row, labels = found
     which = f"Best classifier by validation accuracy ({row['arm']}, seed {row['seed']}, {labels} labels)"
     return f"{which}: {_place(work / str(row['run']) / f'classifier-{labels}.safetensors', work)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import mmap
 import re
@@ -17,8 +18,10 @@ import torch
 
 from stacked import estimate_cost
 from stacked.cost.roofline import H100
+from stacked.evaluation.classify import FineTuning
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.spec import Budget
+from stacked.training.codes import StoredInputs
 from stacked.util.errors import Interrupted
 from studies import migrate_rows
 from studies.benchmark import study as benchmark
@@ -26,12 +29,13 @@ from studies.benchmark.findings import claim_values, curve, exponent, is_met
 from studies.benchmark.page import claims_table, exponents_table, report
 from studies.benchmark.questions import LOAD, Claim, Question, questions
 from studies.benchmark.run_one import PROGRAMS, training
-from studies.benchmark.workloads import loops, ours, photos
+from studies.benchmark.workloads import classifiers, loops, ours, photos
+from studies.benchmark.workloads.classifiers import classifying
 from studies.benchmark.workloads.predicted import prediction_error
 from studies.benchmark.workloads.scaling import AXES, WAYS, scaling, spec_of
 from studies.benchmark.workloads.spent import MEMORY, Spent, resident
 from studies.benchmark.workloads.whole import Recording
-from studies.benchmark.workloads.works import WORKS, error, pixels
+from studies.benchmark.workloads.works import WORKS, Work, error, pixels
 from studies.framework.main import main
 from studies.statistics.measurement_rows import FIELDS, load
 
@@ -85,7 +89,7 @@ def test_arms_alternate_and_what_is_measured_is_not_measured_again(
     with (tmp_path / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6 * 4
-    assert tuple(rows[0]) == FIELDS
+    assert tuple(rows[0]) == (*FIELDS, "checksum")
     assert {(row["method"], row["arm"], row["condition"]) for row in rows} == {
         ("dense/loop", "loop", "dense"),
         ("dense/stacked", "stacked", "dense"),
@@ -142,7 +146,8 @@ def test_every_question_can_be_asked() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("what", WORKS)
 def test_the_loop_and_the_package_train_the_same_stack_as_often(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    work = replace(WORKS[what], images=600, batch=100, epochs=2)
+    images, batch = (12 * 16, 2) if WORKS[what].layout == "volumes" else (600, 100)
+    work = replace(WORKS[what], images=images, batch=batch, epochs=2)
     steps: list[int] = []
     step = torch.optim.Adam.step
 
@@ -152,11 +157,76 @@ def test_the_loop_and_the_package_train_the_same_stack_as_often(what: str, monke
 
     monkeypatch.setattr(torch.optim.Adam, "step", counted)
     train, _ = pixels(work)
-    loops.train(work, 0, train.float() / 255)
-    by_hand, steps = steps, []
-    ours.train(work, 0, train)
-    assert steps == by_hand
+    assert train.shape[1:] == work.shape
+    floats = train.float() / 255
+    counts = []
+    for way in (loops.loaded, loops.indexed):
+        model = loops.train(work, 0, floats, way)
+        assert model(floats[:2]).numel() == floats[:2].numel()
+        counts.append(steps.copy())
+        steps.clear()
+    ours.train(work, 0, train if work.layout == "images" else floats)
+    assert counts == [steps, steps]
     assert len(steps) == 2 * 6 * (len(work.widths) + 1)
+
+
+def test_both_loops_read_every_image_once_an_epoch() -> None:
+    images, work = torch.arange(10.0)[:, None], Work("dense", (), batch=4, epochs=2)
+    for way in (loops.loaded, loops.indexed):
+        parts = list(way(images, work))
+        assert [len(part) for part in parts] == [4, 4, 2] * 2
+        for epoch in (parts[:3], parts[3:]):
+            assert sorted(torch.cat(epoch).flatten().tolist()) == list(range(10))
+        assert not torch.equal(torch.cat(parts[:3]), images)
+
+
+def test_volumes_are_images_in_their_order() -> None:
+    train, test = pixels(replace(WORKS["volumes"], images=40))
+    images, _ = pixels(replace(WORKS["dense"], images=40))
+    assert (train.shape, test.shape) == ((2, 1, 16, 28, 28), (625, 1, 16, 28, 28))
+    assert torch.equal(train[1, 0, 3], images[19, 0])
+
+
+def test_the_loop_and_the_package_fine_tune_the_same_classifier_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And measure it: with as many parameters, better than chance after a few updates."""
+    monkeypatch.setitem(WORKS, "tiny", Work("dense", (20, 10), batch=50, lr=1e-2))
+    steps: list[int] = []
+    step = torch.optim.Adam.step
+
+    def counted(self: torch.optim.Adam, *args: Any) -> Any:
+        steps.append(sum(p.numel() for group in self.param_groups for p in group["params"]))
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", counted)
+    found = []
+    for who in ("loop", "ours"):
+        measured = classifying(who, "tiny", seed=0, epochs=4, images=300)
+        found.append(steps.copy())
+        steps.clear()
+        assert measured["cpu_seconds"] > 0
+        assert 0.2 < measured["accuracy"] <= 1
+    assert found[0] == found[1]
+    assert len(found[0]) == 1 + 4 * 6  # the first one is not timed
+    assert found[0][0] == 784 * 20 + 20 + 20 * 10 + 10 + 10 * 10 + 10
+
+
+def test_the_classifier_of_the_package_is_trained_as_by_hand() -> None:
+    """From the same weights on the same batches, every update is the same up to rounding."""
+    work = Work("dense", (6, 4), batch=8, epochs=1, lr=1e-2)
+    images, labels = torch.rand(32, 1, 28, 28), torch.arange(32) % 10
+    config = classifiers.recipe(work)
+    stack = StackedAutoencoder(work.shape)
+    grow(stack, ours.spec_of(work, 0, ours.RECIPES["same"]), 2)
+    tuning = FineTuning(stack, (StoredInputs(images), labels), None, classifiers.CLASSES, config, 0)
+    by_hand = copy.deepcopy(torch.nn.Sequential(*tuning.model.encoder, tuning.model.head))
+    optimiser = torch.optim.Adam(by_hand.parameters(), lr=work.lr)
+    for update in range(4):
+        index = tuning.order.batch(update)
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(by_hand(images[index]), labels[index]).backward()
+        optimiser.step()
+    trained = tuning.train().model.eval()
+    torch.testing.assert_close(trained(images), by_hand(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from stacked.components.corruption import (
     gaussian,
     masking,
     parts,
+    patch_masking,
     salt_and_pepper,
 )
 from stacked.runtime.rng import generator
@@ -42,7 +43,7 @@ def test_leaves_its_input_as_it_was_and_repeats_itself(name: str) -> None:
 def test_what_was_not_hit_is_as_it_was(name: str) -> None:
     """And never rescaled. Kinds that choose hit some; the others say None."""
     x = torch.rand(64, 3, 8, 8) + 1
-    y, hit = corrupt(name, x, (0.25,), generator(0, "m"), 4)
+    y, hit, _ = corrupt(name, x, (0.25,), generator(0, "m"), 4)
     assert (hit is not None) == CORRUPTIONS[name].chooses
     if hit is not None:
         hit = hit.expand_as(x)
@@ -95,7 +96,7 @@ def test_each_block_falls_with_the_stated_probability(level: float) -> None:
 @pytest.mark.parametrize("patch", [1, 2, 3, 4, 9])
 def test_blocks_are_whole_shared_by_the_channels_and_cut_at_the_edge(patch: int) -> None:
     x = torch.rand(50, 3, 7, 5) + 1
-    y, hit = block_masking(x, 0.4, generator(1, "blocks"), patch)
+    y, hit, _ = block_masking(x, 0.4, generator(1, "blocks"), patch)
     assert hit is not None
     assert hit.shape == (50, 1, 7, 5)
     assert torch.equal(y, torch.where(hit, 0, x))
@@ -111,7 +112,8 @@ def test_blocks_are_whole_shared_by_the_channels_and_cut_at_the_edge(patch: int)
 def test_blocks_of_every_rank_are_whole(sides: tuple[int, ...]) -> None:
     """Signals, maps and volumes: a block is masked everywhere or nowhere, in all channels, at the expected rate."""
     x = torch.rand(400, 2, *sides) + 1
-    y, hit = block_masking(x, 0.3, generator(0, "b"), 4)
+    corrupted = block_masking(x, 0.3, generator(0, "b"), 4)
+    y, hit = corrupted.x, corrupted.hit
     assert hit is not None
     assert hit.shape == (400, 1, *sides)
     assert torch.equal(y, x * ~hit)
@@ -123,6 +125,41 @@ def test_blocks_of_every_rank_are_whole(sides: tuple[int, ...]) -> None:
     assert abs(float(blocks.mean()) - 0.3) < 5 * (0.3 * 0.7 / blocks.numel()) ** 0.5
 
 
+@pytest.mark.parametrize("level", [0.001, 0.2, 0.5, 0.75, 1.0])
+def test_patch_masking_hides_as_many_blocks_in_every_map_and_each_equally_often(level: float) -> None:
+    """Of 3 x 2 blocks; the frequency of each block and of each pair at five standard deviations."""
+    batch, x = 4000, torch.rand(4000, 2, 7, 5) + 1
+    y, hit, hidden = patch_masking(x, level, generator(1, "patches"), 3)
+    assert hit is not None
+    assert hidden is not None
+    count = min(round(6 * level), 5)
+    assert hidden.visible == 6 - count
+    assert hidden.blocks.shape == (batch, 3, 2)
+    assert (hidden.blocks.sum((1, 2)) == count).all()
+    assert torch.equal(hidden.blocks, hit[:, 0, ::3, ::3])
+    assert torch.equal(
+        hit[:, 0, 1:3, 4], hidden.blocks[:, 0, 1:].expand(-1, 2)
+    )  # blocks are whole, the last ones are cut
+    assert torch.equal(y, torch.where(hit, 0, x))
+    each = hidden.blocks.flatten(1).double()
+    rate = count / 6
+    assert (each.mean(0) - rate).abs().max() <= 5 * math.sqrt(rate * (1 - rate) / batch)
+    pairs, both = each.T @ each / batch, count * (count - 1) / 30
+    off = pairs[~torch.eye(6, dtype=torch.bool)] - both
+    assert off.abs().max() <= 5 * math.sqrt(both * (1 - both) / batch)
+
+
+def test_a_composition_hides_the_blocks_of_the_one_part_that_hides_as_many_everywhere() -> None:
+    x = torch.rand(16, 3, 8, 8)
+    alone = patch_masking(x, 0.5, generator(9, "both"), 4)
+    with_noise = corrupt("patch-masking+gaussian", x, (0.5, 0.1), generator(9, "both"), 4)
+    assert alone.hidden is not None
+    assert with_noise.hidden is not None
+    assert torch.equal(with_noise.hidden.blocks, alone.hidden.blocks)
+    for name in ("patch-masking+patch-masking", "block-masking+masking"):
+        assert corrupt(name, x, (0.5, 0.5), generator(9, "both"), 4).hidden is None
+
+
 def test_blocks_are_of_maps() -> None:
     with pytest.raises(InputError, match=r"needs maps \[B, C, ...\], not values of shape \(4, 9\): use 'masking'"):
         block_masking(torch.rand(4, 9), 0.5, generator(0, "b"), 3)
@@ -132,7 +169,7 @@ def test_blocks_are_of_maps() -> None:
 def test_a_block_larger_than_the_map_is_all_of_it(patch: int) -> None:
     """And takes no more memory than the map, however large a spec says it is."""
     x = torch.rand(16, 2, 5, 7) + 1
-    y, hit = block_masking(x, 0.5, generator(0, "b"), patch)
+    y, hit, _ = block_masking(x, 0.5, generator(0, "b"), patch)
     assert torch.equal(y, block_masking(x, 0.5, generator(0, "b"), 7).x)
     assert hit is not None
     assert {each.float().mean().item() for each in hit} == {0.0, 1.0}
@@ -140,7 +177,7 @@ def test_a_block_larger_than_the_map_is_all_of_it(patch: int) -> None:
 
 def test_salt_and_pepper_sets_extremes_by_a_fair_coin() -> None:
     x = torch.rand(1000, 500) * 0.8 + 0.1
-    y, hit = salt_and_pepper(x, 0.4, generator(3, "sp"))
+    y, hit, _ = salt_and_pepper(x, 0.4, generator(3, "sp"))
     assert hit is not None
     assert set(y[hit].unique().tolist()) == {x.min().item(), x.max().item()}
     assert torch.equal(hit, chosen(x, 0.4, generator(3, "sp")))
@@ -156,9 +193,9 @@ def test_gaussian_has_the_stated_deviation() -> None:
 
 def test_what_is_hit_was_drawn_whether_or_not_it_changed() -> None:
     x = torch.zeros(16, 1, 8, 8)
-    for name in ("masking", "salt-and-pepper", "block-masking"):
-        y, hit = corrupt(name, x, (0.5,), generator(6, "zeros"), 2)
-        _, same = corrupt(name, torch.rand(16, 1, 8, 8), (0.5,), generator(6, "zeros"), 2)
+    for name in ("masking", "salt-and-pepper", "block-masking", "patch-masking"):
+        y, hit, _ = corrupt(name, x, (0.5,), generator(6, "zeros"), 2)
+        _, same, _ = corrupt(name, torch.rand(16, 1, 8, 8), (0.5,), generator(6, "zeros"), 2)
         assert torch.equal(y, x)
         assert hit is not None
         assert same is not None
@@ -170,7 +207,7 @@ def test_a_composition_is_its_parts_in_turn_with_one_generator() -> None:
     x, random = torch.rand(16, 3, 8, 8), generator(9, "both")
     one = block_masking(x, 0.3, random, 4)
     two = salt_and_pepper(one.x, 0.1, random)
-    y, hit = corrupt("block-masking+salt-and-pepper", x, (0.3, 0.1), generator(9, "both"), 4)
+    y, hit, _ = corrupt("block-masking+salt-and-pepper", x, (0.3, 0.1), generator(9, "both"), 4)
     assert one.hit is not None
     assert two.hit is not None
     assert hit is not None
@@ -178,7 +215,7 @@ def test_a_composition_is_its_parts_in_turn_with_one_generator() -> None:
     assert torch.equal(hit, one.hit | two.hit)
     assert not torch.equal(y, corrupt("salt-and-pepper+block-masking", x, (0.1, 0.3), generator(9, "both"), 4).x)
 
-    noisy, all_hit = corrupt("salt-and-pepper+gaussian", x, (0.1, 0.5), generator(9, "both"), 4)
+    noisy, all_hit, _ = corrupt("salt-and-pepper+gaussian", x, (0.1, 0.5), generator(9, "both"), 4)
     random = generator(9, "both")
     assert torch.equal(noisy, gaussian(salt_and_pepper(x, 0.1, random).x, 0.5, random).x)
     assert all_hit is None
@@ -188,13 +225,13 @@ def test_a_part_of_level_0_draws_nothing() -> None:
     x, random = torch.rand(16, 40), generator(9, "both")
     expected = masking(x, 0.2, generator(9, "both"))
     for name, levels in [("gaussian+masking", (0.0, 0.2)), ("masking+salt-and-pepper", (0.2, 0.0))]:
-        y, hit = corrupt(name, x, levels, generator(9, "both"), 4)
+        y, hit, _ = corrupt(name, x, levels, generator(9, "both"), 4)
         assert torch.equal(y, expected.x)
         assert hit is not None
         assert expected.hit is not None
         assert torch.equal(hit, expected.hit)
     before = random.get_state()
-    y, hit = corrupt("masking+gaussian", x, (0.0, 0.0), random, 4)
+    y, hit, _ = corrupt("masking+gaussian", x, (0.0, 0.0), random, 4)
     assert y is x
     assert hit is not None
     assert not hit.expand_as(x).any()

@@ -118,10 +118,10 @@ def test_emphasis_weights_what_was_hit_and_does_not_renormalise() -> None:
     assert torch.equal(emphasised(values, hit, 1, 1), values)
 
 
-@pytest.mark.parametrize("name", ["masking", "block-masking"])
+@pytest.mark.parametrize("name", ["masking", "block-masking", "patch-masking"])
 def test_full_emphasis_has_no_gradient_where_the_input_was_whole(name: str) -> None:
     x = torch.rand(4, 3, 8, 8, dtype=torch.float64)
-    _, hit = corrupt(name, x, (0.4,), generator(0, "e"), 4)
+    hit = corrupt(name, x, (0.4,), generator(0, "e"), 4).hit
     assert hit is not None
     output = torch.rand_like(x, requires_grad=True)
     per_example(emphasised(mse(output, x), hit, 1, 0)).mean().backward()

@@ -85,7 +85,8 @@ def test_the_work_folder_of_a_run_takes_what_was_counted(tmp_path: Path) -> None
     assert on_disk(tmp_path) <= counted.kept <= 1.2 * on_disk(tmp_path)
     left = room(SPEC, splits, tmp_path)
     assert left.kept < 0.2 * counted.kept  # its checkpoints are there
-    assert left.temporary == 0
+    stack = (tmp_path / "stack.safetensors").stat().st_blocks * 512
+    assert stack <= left.temporary <= 1.2 * stack  # it is replaced, and both exist for a moment
 
 
 @pytest.fixture(scope="module")

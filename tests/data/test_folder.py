@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from stacked import data
-from stacked.data import Splits
-from stacked.data.sources.folder import apart
+from stacked.data import Splits, apart
 from stacked.spec import DataSpec, RunSpec
 from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
@@ -205,6 +204,8 @@ def test_a_name_does_not_tell_where_a_folder_lies(path: str) -> None:
         ("folder:../photos", "/data/here", "folder:photos", "/data"),
         ("folder:../photos", "~/here", "folder:photos", "/home/bob"),
         ("folder:/", None, "folder:/", "/"),
+        ("amat:/home/alice/rect/rectangles_train.amat", None, "amat:rectangles_train.amat", "/home/alice/rect"),
+        ("amat:rect", "data", "amat:rect", "data"),
     ],
 )
 def test_a_typed_path_is_taken_apart(

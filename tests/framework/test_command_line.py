@@ -102,6 +102,17 @@ def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--out", "/dev/null/x"], "/dev/null/x"),
         (["--store", "/dev/null/x"], "/dev/null/x"),
+        (
+            ["--register", "a/b"],
+            "register 'a/b' is not allowed: give a name of letters, digits, spaces, '.', '_' and '-'",
+        ),
+        (["--register", "a" * 201], "has at most 200 characters"),
+        (
+            ["--register", "mine", "--tune", "2"],
+            "--register registers a trained run, and --tune trains none: leave out one",
+        ),
+        (["--register", "mine", "--dry-run"], "--dry-run trains none"),
+        (["--register", "mine", "--ui"], "--ui trains none"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

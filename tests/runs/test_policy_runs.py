@@ -96,7 +96,7 @@ def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, spli
     assert row["codes_mb"] == (4 * 150 * 4 * 6 * 6 / 1e6 if reads_codes else 0)
 
 
-@pytest.mark.parametrize("policy", ["greedy-pixels+unfreeze", "simultaneous", "supervised+finetune"])
+@pytest.mark.parametrize("policy", ["greedy-pixels+unfreeze", "greedy-images", "simultaneous", "supervised+finetune"])
 def test_the_same_spec_gives_the_same_numbers(policy: str, splits: Splits) -> None:
     """With estimates drawn anew in every update, too."""
     how = replace(SPEC.optimisation, penalties=(("contractive-estimate", 1e-3),))

@@ -21,6 +21,7 @@ from stacked.util.errors import Interrupted
 from tests.helpers.runs import SPEC, numbers, same_weights
 from tests.helpers.splits import toy_splits
 
+VISIBLE = StackSpec.of("transformer", 8, 8, visible_only=True)
 DENSE = StackSpec((StageSpec("conv-pool", 4, options={"tied": True, "unpool": "switches"}), StageSpec("dense", 5)))
 #: Each has something else to keep: momentum, a head, the best weights so far, left-over FLOPs, tied weights, rates by stage.
 SPECS = {
@@ -31,6 +32,17 @@ SPECS = {
     ),
     "supervised+unfreeze": replace(SPEC, policy="supervised+unfreeze"),
     "greedy-pixels+unfreeze": replace(SPEC, policy="greedy-pixels+unfreeze"),
+    "visible patches": replace(
+        SPEC,
+        stack=VISIBLE,
+        optimisation=replace(
+            SPEC.optimisation,
+            corruption="patch-masking",
+            corruption_level=(0.5,),
+            corruption_patch=2,
+            emphasis=(1.0, 0.5),
+        ),
+    ),
     "simultaneous": replace(SPEC, policy="simultaneous"),
     "joint-local": replace(SPEC, policy="joint-local", stack=DENSE),
     "resampled+finetune": replace(SPEC, policy="resampled+finetune", stack=DENSE),
@@ -102,7 +114,7 @@ def test_stopped_after_every_so_many_updates_it_ends_the_same(
     assert same(result, whole[name])
     kept = [f"phase-{k}" for k in range(1, len(spec.phases(4)) + 1)]
     classifiers = [f"classifier-{name}" for name in sorted(result.classifiers)]
-    assert sorted(path.stem for path in tmp_path.iterdir()) == [*classifiers, "encoder", *kept]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == [*classifiers, "encoder", *kept, "stack"]
 
 
 @pytest.mark.parametrize("every", [1, 4])

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import stacked.runs.run
-from stacked import InputError, RunSpec, StackSpec
+from stacked import InputError, RunSpec, StackSpec, load_stack
 from stacked.data.formats.split import Split, Splits
 from stacked.evaluation import evaluate, probes, references
 from stacked.evaluation.classify import fine_tuned
@@ -31,7 +31,7 @@ from stacked.tracking.null_tracker import NullTracker
 from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import train_phases
 from stacked.util.errors import Diverged
-from tests.helpers.runs import numbers
+from tests.helpers.runs import numbers, same_weights
 from tests.helpers.splits import toy_splits
 
 #: names of the classes of `toy_splits`
@@ -145,6 +145,26 @@ def test_a_run_goes_on_after_its_last_finished_phase(phase: int, done: Any, spli
         run(SPEC, splits, work=tmp_path, tracker=Killed())
     resumed = run(SPEC, splits, work=tmp_path)
     assert numbers(resumed) == numbers(done)
+
+
+def test_a_run_keeps_its_whole_stack_and_replaces_one_that_is_damaged(
+    done: Any, splits: Splits, tmp_path: Path
+) -> None:
+    (tmp_path / "stack.safetensors").write_bytes(b"damaged")
+    logged = []
+
+    class Tracker(NullTracker):
+        def artifact(self, path: Path, folder: str) -> None:
+            logged.append((path.name, folder))
+
+    mine = run(SPEC, splits, work=tmp_path, tracker=Tracker())
+    loaded = load_stack(tmp_path / "stack.safetensors")
+    assert same_weights(loaded, mine.stack)
+    x = splits.test.inputs[:3] / 255
+    with torch.no_grad():
+        assert torch.equal(loaded(x), done.stack(x))
+    assert loaded.spec == SPEC.stack
+    assert ("stack.safetensors", "stack") in logged
 
 
 def test_divergence_ends_the_run_with_its_points_kept(splits: Splits) -> None:

@@ -10,6 +10,7 @@ from stacked import InputError, StackSpec
 from stacked.spec import StageSpec
 from tests.helpers.trainable import ADVICE, CONV, DENSE, LINEAR, MIXED, SIGMOID, named, of, spec, trains
 
+VISIBLE = StackSpec.of("transformer", 8, 8, visible_only=True)
 #: (what is refused, the message, what is accepted): the two differ in as little as they can
 PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     (
@@ -263,23 +264,37 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
             "corruption_level": ((0.2, 0.2), (0.2, 0.2), (0.2, 0.0)),
         },
     ),
+    (
+        {"stack": VISIBLE, "corruption": "block-masking", "corruption_level": 0.5, "corruption_patch": 2},
+        "phase 'stage 1' corrupts the input of stage 1, a transformer stage with visible_only, by 'block-masking' with "
+        "corruption_patch 2: use corruption 'patch-masking', which hides as many blocks in every image, once, with "
+        "corruption_patch 2",
+        {"stack": VISIBLE, "corruption": "patch-masking", "corruption_level": 0.5, "corruption_patch": 2},
+    ),
+    (
+        {"stack": VISIBLE, "corruption": "patch-masking", "corruption_level": 0.5, "policy": "joint"},
+        "phase 'joint' corrupts the input of stage 1, a transformer stage with visible_only, by 'patch-masking' with "
+        "corruption_patch 4: use corruption 'patch-masking', which hides as many blocks in every image, once, with "
+        "corruption_patch 2",
+        {"stack": VISIBLE, "corruption": "block-masking", "corruption_level": 0.0, "policy": "joint"},
+    ),
     *(
         (
             {"stack": of("conv-pool", unpool=unpool), "policy": policy},
             f"phase {phase!r} decodes a code through frozen stage 1, whose decoder also needs the positions of the maxima: "
-            "use unpool='nearest' there, or another policy",
+            "use unpool='nearest' there, or another policy, such as 'greedy-images'",
             {"stack": of("conv-pool", unpool=unpool), "policy": neighbour},
         )
         for unpool in ("switches", "zeros")
         for policy, phase, neighbour in (
-            ("greedy-pixels", "stage 2", "greedy+finetune"),
+            ("greedy-pixels", "stage 2", "greedy-images"),
             ("greedy+unfreeze", "unfreezing 2-2", "progressive"),
         )
     ),
     (
         {"stack": of("conv-pool", unpool="switches"), "policy": "greedy-pixels"},
         "phase 'stage 2' decodes a code through frozen stage 1, whose decoder also needs the positions of the maxima: use "
-        "unpool='nearest' there, or another policy",
+        "unpool='nearest' there, or another policy, such as 'greedy-images'",
         {
             "stack": StackSpec((StageSpec("conv", 8), StageSpec("conv-pool", 8, options=(("unpool", "switches"),)))),
             "policy": "greedy-pixels",

@@ -30,7 +30,7 @@ FIELDS: list[tuple[Any, str, Any]] = [
     ),
     (
         lambda: of("transformer", tied=True),
-        "option of a transformer stage 'tied' is not known: choose from patch, heads, blocks",
+        "option of a transformer stage 'tied' is not known: choose from patch, heads, blocks, visible_only",
         lambda: of("transformer", heads=2),
     ),
     (  # what no image makes right is refused before there are any

@@ -32,6 +32,11 @@ GOLDEN = {
         Phase("stage 2", (2, 2), 1, 20, "pixels"),
         Phase("stage 3", (3, 3), 2, 30, "pixels"),
     ],
+    "greedy-images": [
+        Phase("stage 1", (1, 1), 0, 10),
+        Phase("stage 2", (2, 2), 0, 20),
+        Phase("stage 3", (3, 3), 0, 30),
+    ],
     "progressive": [
         Phase("stages 1-1", (1, 1), 0, 10),
         Phase("stages 1-2", (1, 2), 0, 20),

@@ -77,7 +77,7 @@ REFUSED = [
     (lambda: Optimisation(corruption="gaussian", corruption_level=-0.1), "level -0.1 of gaussian .*: give 0 or more"),
     (
         lambda: Optimisation(corruption="mask"),
-        "corruption 'mask' is not known: choose from masking, block-masking, salt",
+        "corruption 'mask' is not known: choose from masking, block-masking, patch-masking, salt",
     ),
     (lambda: Optimisation(lr=0), "learning rate 0 is not allowed"),
     (lambda: Optimisation(loss="huber"), "loss 'huber' is not known"),

@@ -176,6 +176,10 @@ def test_a_moved_store_finds_its_files_again(store: Store, tmp_path: Path, capsy
     tracker = run(store)
     tracker.text("{}", "spec.json")
     train(tracker)
+    registry = MlflowClient(store.uri)
+    registry.create_registered_model("best")
+    model = f"{store.artifacts.as_uri()}/models/m-{'0' * 32}/artifacts"
+    registry.create_model_version("best", model, tracker.run_id)
     moved = open_store(store.root.rename(tmp_path / "elsewhere"))
     with pytest.raises(SystemExit):
         doctor(store)
@@ -187,6 +191,9 @@ def test_a_moved_store_finds_its_files_again(store: Store, tmp_path: Path, capsy
     assert MlflowClient(moved.uri).list_artifacts(tracker.run_id) == []
     assert doctor(moved) == 0
     assert [file.path for file in MlflowClient(moved.uri).list_artifacts(tracker.run_id)] == ["spec.json"]
+    [version] = MlflowClient(moved.uri).search_model_versions("name = 'best'")
+    here = f"{moved.artifacts.as_uri()}/models/m-{'0' * 32}/artifacts"
+    assert version.source == MlflowClient(moved.uri).get_model_version_download_uri("best", "1") == here
     again = run(moved)
     train(again)
     assert again.run_id == tracker.run_id

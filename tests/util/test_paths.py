@@ -70,6 +70,7 @@ def test_a_command_keeps_its_words() -> None:
         "python -m studies.x --store runs '--data=folder:my photos' --config my.yaml --out results/here --stack '{init: he}' "
         "--level 0.1+0.2"
     )
+    assert command_without_folders(["--data", "amat:/home/alice/rect"]) == "--data amat:rect"
     assert command_without_folders(["--data", "folder:../alice/my photos", "--data-dir=a/../../alice"]) == (
         "--data 'folder:my photos' --data-dir=alice"
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import ClassVar
 
 from stacked.data.formats.split import Split
+from stacked.util.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,40 @@ def plain_path(path: str) -> str:
     return PurePath(path).as_posix() if path else path
 
 
+def is_below(path: str) -> bool:
+    """Whether a path is relative and leads only downwards on every operating system, since records are moved between systems."""
+    found = PureWindowsPath(path)  # accepts slashes as well as backslashes
+    return not found.anchor and not path.startswith("~") and ".." not in found.parts
+
+
+def check_below(kind: str, path: str) -> None:
+    """Raise InputError unless the PATH of a dataset "kind:PATH" is relative and stays below the data directory."""
+    if not is_below(path):
+        raise InputError(
+            f"{kind}:{path} is not allowed, because a dataset's name is recorded and must not name folders of this "
+            f"machine: give {kind}:{PureWindowsPath(path).name}, and the folder that contains it as data_dir"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Official:
     """The training and test sets as published, or a fixed division where there is no official one.
 
-    classes: the names of the labels 0..K-1; empty if there are no labels.
+    classes: the names of the labels 0..K-1; empty if there are no labels. valid: the validation set, if one was published.
     """
 
     train: Split
     test: Split
     classes: tuple[str, ...]
+    valid: Split | None = None
 
 
 class Dataset(ABC):
     """A named source of images. `name` is what users type; a name that ends in ":WORD" takes an argument after the colon."""
 
     name: ClassVar[str]
+    #: whether it decodes a user's image files, to which grey, white_level and max_megapixels apply
+    decodes: ClassVar[bool] = False
 
     @classmethod  # noqa: B027 (most datasets take no argument)
     def check(cls, argument: str) -> None:

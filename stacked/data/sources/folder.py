@@ -9,12 +9,12 @@ import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.formats.dataset import Dataset, Official, Source, plain_path
+from stacked.data.formats.dataset import Dataset, Official, Source, check_below
 from stacked.data.formats.image import decode_all
 from stacked.data.formats.image_file import NAMES, extensions, special_kind
 from stacked.data.formats.split import Split, division
@@ -52,15 +52,12 @@ class Folder(Dataset):
     """
 
     name = "folder:PATH"
+    decodes = True
 
     @classmethod
     def check(cls, argument: str) -> None:
         """Raise InputError unless the path is relative and stays below the data directory."""
-        if not _is_below(argument):
-            raise InputError(
-                f"folder:{argument} is not allowed, because a dataset's name is recorded and must not name folders of this "
-                f"machine: give folder:{PureWindowsPath(argument).name}, and the folder that contains it as data_dir"
-            )
+        check_below("folder", argument)
 
     def load(self, source: Source) -> Official:
         """List, check and decode the images; InputError for missing, ambiguous, too few or unreadable images."""
@@ -109,29 +106,6 @@ def _images_in(folder: Path) -> tuple[list[Path], Counter[str]]:
     paths, left_out = _images(folder)
     _require_some(folder, paths, left_out)
     return paths, left_out
-
-
-def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
-    """Split the name and data directory given by a user into the recorded name and the data directory.
-
-    If the PATH of "folder:PATH" is absolute, begins with ~, leads upwards or is ".", its last part becomes the recorded path
-    and everything before it the data directory.
-    """
-    kind, _, argument = name.partition(":")
-    if kind != Folder.name.partition(":")[0] or not argument:
-        return name, data_dir
-    argument = plain_path(argument)
-    if _is_below(argument) and argument != ".":
-        return f"{kind}:{argument}", data_dir
-    path = os.path.join(os.path.expanduser(data_dir or ""), os.path.expanduser(argument))
-    above, last = os.path.split(os.path.abspath(path))
-    return f"{kind}:{last or argument}", above
-
-
-def _is_below(argument: str) -> bool:
-    """Whether a path is relative and leads only downwards on every operating system, since records are moved between systems."""
-    path = PureWindowsPath(argument)  # accepts slashes as well as backslashes
-    return not path.anchor and not argument.startswith("~") and ".." not in path.parts
 
 
 def _require_folder(path: Path) -> None:

@@ -23,7 +23,6 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
-    LoggedModel,
     LoggedModelOutput,
     Metric,
     Param,
@@ -173,7 +172,7 @@ class StoreClient(StoreQueries):
         with torch.no_grad():
             output = model(torch.from_numpy(example)).numpy()
         requirements = [f"torch=={torch.__version__.partition('+')[0]}", f"numpy=={np.__version__}"]
-        made = self._find_model(run_id, logged.name) or self._client.create_logged_model(
+        made = self.find_model(run_id, logged.name) or self._client.create_logged_model(
             self.experiment_id, name=logged.name, source_run_id=run_id, params=logged.parameters
         )
         model_id = checked_id(made.model_id)
@@ -194,12 +193,6 @@ class StoreClient(StoreQueries):
             self._client.log_model_artifacts(model_id, f"{folder}/model")
         self._client.finalize_logged_model(model_id, "READY")
         forget_artifact_repository(model_id)
-
-    def _find_model(self, run_id: str, name: str) -> LoggedModel | None:
-        """Return the model that a killed process created for this run, so that it is not logged twice."""
-        query = f"source_run_id = '{run_id}' AND name = '{name}'"
-        found = self._client.search_logged_models([self.experiment_id], query, max_results=1)
-        return found[0] if found else None
 
 
 def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int], dtype: str = "uint8") -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
 
 #: Number of characters of a dataset's digest that MLflow keeps.
 DIGEST = 36
+#: Characters that MLflow refuses in the name of a model.
+_REFUSED = re.compile("[/:.%\"']+")
+
+
+def model_name(name: str, run: str) -> str:
+    """Return the name in MLflow of a model `name` of the run called `run`, such as "encoder-joint-s0"."""
+    return _REFUSED.sub("-", f"{name}-{run}")
 
 
 @dataclass(frozen=True)

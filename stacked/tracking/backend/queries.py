@@ -14,6 +14,7 @@ from stacked.tracking.backend.store import BUSY_SECONDS, Store, Unusable, check_
 # isort: split
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 
@@ -145,6 +146,12 @@ class StoreQueries:
         if runs[0].data.tags.get(KEY_TAG) != key:
             raise BadAnswer(f"asked for the run with the tag {KEY_TAG}={key}, it answers with another one")
         return checked_id(runs[0].info.run_id)
+
+    def find_model(self, run_id: str, name: str) -> LoggedModel | None:
+        """Return the model of this name that a run has logged, also incompletely; None if there is none."""
+        query = f"source_run_id = '{run_id}' AND name = '{name}'"
+        found = self._client.search_logged_models([self.experiment_id], query, max_results=1)
+        return found[0] if found else None
 
     def running(self) -> list[StoredRun]:
         """Return all runs of this package, in any experiment, that are RUNNING in the store."""

@@ -131,7 +131,7 @@ def folder_auroc(paths: list[Path], root: Path, found: Verdict) -> str:
 
 def folder_of(name: str, context: Context) -> Path:
     """Return the path of a dataset "folder:PATH"; raise InputError for another name."""
-    from stacked.data.sources.folder import apart
+    from stacked.data import apart
 
     kind, _, path = name.partition(":")
     need(kind == "folder" and bool(path), f"{name!r} is not a folder of images: give folder:PATH")

@@ -1,9 +1,10 @@
-"""The baseline of the benchmark: greedy training in plain PyTorch, written as in its tutorials."""
+"""The baselines of the benchmark: greedy training in plain PyTorch, with a DataLoader as in its tutorials, or without one."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from studies.benchmark.workloads.works import Work
+
+#: torch's modules by the number of spatial dimensions: convolution, its transpose, batch norm
+MODULES: dict[int, tuple[Any, Any, Any]] = {
+    1: (nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d),
+    2: (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d),
+    3: (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d),
+}
 
 
 def dense(work: Work) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -26,26 +34,35 @@ def dense(work: Work) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 def conv(work: Work) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Return encoders and decoders for 28 x 28 pixels with strides of 2, batch norm, ReLU and a sigmoid output."""
-    channels, side = (1, *work.widths), 28
+    """Return encoders and decoders with strides of 2, batch norm, ReLU and a sigmoid output."""
+    channels, (_, *sides) = (1, *work.widths), work.shape
+    conv_of, back_of, norm_of = MODULES[len(sides)]
     encoders: list[nn.Module] = []
     decoders: list[nn.Module] = []
     for k, (a, b) in enumerate(itertools.pairwise(channels)):
-        up = nn.ConvTranspose2d(b, a, 3, 2, 1, output_padding=1 - side % 2)
-        encoders.append(nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU()))
-        decoders.append(nn.Sequential(up, *([nn.BatchNorm2d(a), nn.ReLU()] if k else [nn.Sigmoid()])))
-        side = (side + 1) // 2
+        up = back_of(b, a, 3, 2, 1, output_padding=tuple(1 - side % 2 for side in sides))
+        encoders.append(nn.Sequential(conv_of(a, b, 3, 2, 1), norm_of(b), nn.ReLU()))
+        decoders.append(nn.Sequential(up, *([norm_of(a), nn.ReLU()] if k else [nn.Sigmoid()])))
+        sides = [(side + 1) // 2 for side in sides]
     return encoders, decoders
 
 
 KINDS = {"dense": dense, "conv": conv}
+Batches = Callable[[Tensor, Work], Iterator[Tensor]]
 
 
-def batches(images: Tensor, work: Work) -> Iterator[Tensor]:
-    """Yield shuffled batches of all images for all epochs."""
+def loaded(images: Tensor, work: Work) -> Iterator[Tensor]:
+    """Yield shuffled batches of all images for all epochs, by a DataLoader."""
     for _ in range(work.epochs):
         for (batch,) in DataLoader(TensorDataset(images), batch_size=work.batch, shuffle=True):
             yield batch
+
+
+def indexed(images: Tensor, work: Work) -> Iterator[Tensor]:
+    """Yield shuffled batches of all images for all epochs, by indexing, which costs less than a DataLoader."""
+    for _ in range(work.epochs):
+        for index in torch.randperm(len(images)).split(work.batch):
+            yield images[index]
 
 
 def masked(x: Tensor, work: Work) -> Tensor:
@@ -53,8 +70,11 @@ def masked(x: Tensor, work: Work) -> Tensor:
     return F.dropout(x, work.masking) * (1 - work.masking)
 
 
-def train(work: Work, seed: int, images: Tensor) -> nn.Module:
-    """Train stage by stage, recomputing frozen stages for every batch, then end to end; return the model in eval mode."""
+def train(work: Work, seed: int, images: Tensor, batches: Batches = loaded) -> nn.Module:
+    """Train stage by stage, recomputing frozen stages for every batch, then end to end; return the model in eval mode.
+
+    batches: function from images and a workload to the batches, `loaded` or `indexed`.
+    """
     torch.manual_seed(seed)
     encoders, decoders = KINDS[work.kind](work)
     for k, (encoder, decoder) in enumerate(zip(encoders, decoders, strict=True)):

@@ -66,9 +66,9 @@ def spec_of(work: Work, seed: int, recipe: Recipe) -> RunSpec:
 
 
 def train(work: Work, seed: int, images: Tensor, recipe: str = "same") -> nn.Module:
-    """Train as a run does, without evaluation; return the model in eval mode."""
+    """Train as a run does, without evaluation, on bytes (of images) or floats; return the model in eval mode."""
     spec = spec_of(work, seed, RECIPES[recipe])
-    return Reconstruction(pretrain(spec, StoredInputs(images), tuple(images.shape[1:])))
+    return Reconstruction(pretrain(spec, StoredInputs(images), work.shape))
 
 
 class Reconstruction(nn.Module):
