@@ -195,8 +195,9 @@ def gathered(dataset: Any, what: str) -> tuple[NDArray[Any], list[Any] | None]:
 
 
 def plain(label: Any) -> Any:
-    """Return a label of one value in a tensor or array as that value; other labels unchanged."""
-    return label.item() if isinstance(label, Tensor | np.ndarray | np.generic) and np.size(label) == 1 else label
+    """Return a label in a tensor or array as an array, or as a plain value if it is one; other labels unchanged."""
+    array = label.detach().cpu().numpy() if isinstance(label, Tensor) else label
+    return array.item() if isinstance(array, np.ndarray | np.generic) and array.size == 1 else array
 
 
 def check(given: Given, what: str) -> None:

@@ -180,6 +180,8 @@ def test_floats_are_numbers_to_predict() -> None:
         assert Splits.of(X, same).digest == splits.digest
     assert Splits.of(FRAME, target="age").outputs == 1
     assert Splits.of(X, X[:, :3]).outputs == 3
+    items = TensorDataset(torch.from_numpy(X), torch.from_numpy(X[:, :3]))
+    assert Splits.of(items).digest == Splits.of(X, X[:, :3]).digest
 
 
 def spoiled(value: float) -> np.ndarray:
