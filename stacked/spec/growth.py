@@ -112,7 +112,8 @@ def simultaneous(depth: int, budget: Updates) -> list[Phase]:
     """All stages are trained at once, each to reconstruct the current code of the stage below, without gradients between them.
 
     Decoupled greedy learning (Belilovsky et al. 2020) with local reconstruction as the auxiliary objective; Bengio et al.
-    2007 call it continuous training. The number of updates is the largest budget of a stage.
+    2007 call it continuous training. The number of updates is the largest budget of a stage; epochs are counted in the batches
+    of this phase.
     """
     return [Phase("simultaneous", (1, depth), 0, max(budget.of_stages("simultaneous")), local_loss="alone")]
 
@@ -197,6 +198,19 @@ def unfreeze(depth: int, budget: Updates) -> list[Phase]:
 def concatenate(growth: Policy, end: Policy) -> Policy:
     """Return the policy whose phases are those of `growth` and then those of `end`."""
     return lambda depth, budget: [*growth(depth, budget), *end(depth, budget)]
+
+
+def spending(policy: Policy, depth: int) -> list[list[Phase]]:
+    """Return the phases in which a policy spends each part of a budget: that of each stage, and the end-to-end part."""
+    much = 1_000_000  # so that no share of it rounds to 0
+    parts = [much] * (depth + 1)
+
+    def phases(given: list[int]) -> list[Phase]:
+        return policy(depth, Updates(tuple(given[:-1]), given[-1]))
+
+    usual = phases(parts)
+    longer = [phases([*parts[:k], 2 * much, *parts[k + 1 :]]) for k in range(depth + 1)]
+    return [[phase for phase in found if phase not in usual] for found in longer]
 
 
 #: policies that grow a stack

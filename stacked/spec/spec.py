@@ -16,7 +16,7 @@ from stacked.spec.architecture import StackSpec as StackSpec
 from stacked.spec.architecture import StageSpec as StageSpec
 from stacked.spec.classification import Classification as Classification
 from stacked.spec.growth import LONGEST as LONGEST
-from stacked.spec.growth import POLICIES, Phase, Updates
+from stacked.spec.growth import POLICIES, Phase, Updates, spending
 from stacked.spec.optimisation import Optimisation as Optimisation
 from stacked.spec.optimisation import as_tuple, of_stage
 from stacked.util.checks import choice, need, positive, utf8, whole
@@ -68,7 +68,8 @@ class Budget:
     """The length of training, in `unit` "epochs" or "updates".
 
     stages: budget of each stage alone (one number for all stages, or one for each). end_to_end: budget for training all stages
-    at once. None where the policy has no such part.
+    at once. None where the policy has no such part. An epoch is as many images as the training set has, in batches of the phase
+    that the budget is for.
     """
 
     stages: tuple[float, ...] | None = (1.0,)
@@ -187,13 +188,29 @@ class RunSpec:
         for phase in phases:
             check_fit(self.stack, self.optimisation, phase)
         check_use(self.optimisation, phases)
+        if self.budget.unit == "epochs":
+            self.updates_per_epoch(1)  # which checks that epochs can be counted
 
-    def updates_per_epoch(self, images: int) -> list[int]:
-        """Return the updates of an epoch of so many training images, for each stage and for training all stages at once."""
+    def updates_per_epoch(self, images: int, policy: str | None = None) -> list[int]:
+        """Return the updates of an epoch of so many training images, for each stage and for training all stages at once.
+
+        Each is counted in batches of the phases in which `policy` (None: that of the spec) spends this part of the budget. Raises
+        InputError if these have several batch sizes.
+        """
         need(images > 0, "there are no images to train on: give at least one")
-        how, depth = self.optimisation, self.stack.depth
-        sizes = [of_stage(how.batch_size, stage) for stage in range(1, depth + 1)]
-        return [images // min(size, images) for size in (*sizes, how.end_batch_size or sizes[-1])]
+        how, name, found = self.optimisation, policy or self.policy, []
+        for stage, phases in enumerate(spending(POLICIES[name], self.stack.depth), start=1):
+            # a part that the policy does not use has any size
+            sizes = {how.batch_size_of(phase) for phase in phases} or {of_stage(how.batch_size, 1)}
+            part = f"the budget of stage {stage}" if stage <= self.stack.depth else "the end_to_end budget"
+            listed = ", ".join(map(str, sorted(sizes)))
+            need(
+                len(sizes) == 1,
+                f"policy {name!r} spends {part} in phases of different batch sizes ({listed}), which have epochs of different "
+                "lengths: give the budget in updates, or one batch size",
+            )
+            found.append(images // min(*sizes, images))
+        return found
 
     def phases(self, updates_per_epoch: int | Sequence[int] = 1_000_000) -> list[Phase]:
         """Return the phases of this run, whose lengths depend on `updates_per_epoch` (see `Budget.in_updates`).
