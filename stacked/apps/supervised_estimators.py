@@ -87,7 +87,7 @@ class SupervisedEstimator(AutoencoderEstimator):
         need(
             not classes or len(np.unique(labels[used])) > 1,
             f"y has one class, {classes[labels[used[0]]] if classes else ''}, in the labelled rows with a weight above 0, and "
-            "two are needed: add rows of another class (integers of -1 mark rows without a label)",
+            "two are needed: add rows of another class (numbers of -1 mark rows without a label)",
         )
         self.spec_ = self.drawn_spec()
         train, valid = self.split(used, labels if classes else None)
@@ -162,8 +162,8 @@ class SupervisedEstimator(AutoencoderEstimator):
 class StackedAutoencoderClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc]
     """A classifier: a stacked autoencoder that is pretrained on all rows, and a head, fine-tuned with it on the labelled ones.
 
-    If y is of a signed integer type, -1 marks rows without a label, as in scikit-learn's semi-supervised estimators: they are
-    used for pretraining only. Classes can be called -1 in any other type. sample_weight weights the supervised loss, which in
+    If y holds numbers, -1 marks rows without a label, as in scikit-learn's semi-supervised estimators: they are used for
+    pretraining only. Classes can be called "-1" as texts. sample_weight weights the supervised loss, which in
     each batch is sum(weight * loss) / sum(weight); a row of weight 0 is used as one without a label. Pretraining takes all rows
     alike. There is no `partial_fit`: each stage is trained on all rows before the next one is added.
 
@@ -198,7 +198,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedEstimator):  # typ
         """
         rows, given = validate_data(self, X, y, dtype=FLOATS)
         check_classification_targets(given)
-        known = given != -1 if given.dtype.kind == "i" else np.ones(len(given), dtype=bool)
+        known = given != -1 if given.dtype.kind in "if" else np.ones(len(given), dtype=bool)
         self.classes_, codes = np.unique(given[known], return_inverse=True)
         labels = np.full(len(given), -1)
         labels[known] = codes

@@ -187,7 +187,18 @@ def test_classes_may_be_anything_with_an_order(few: Rows) -> None:
     assert named.classes_.tolist() == words.tolist()
     assert np.array_equal(named.predict(rows), words[plain.predict(rows)])
     assert named.model_.classes == tuple(words)
-    assert classifier().fit(rows, labels.astype(float) - 1).classes_.tolist() == list(range(-1, 9))  # no integers
+    assert classifier().fit(rows, (labels - 1).astype(str)).classes_.tolist() == sorted(map(str, range(-1, 9)))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.float64, np.float32, "Int64", "Float64"])
+def test_minus_1_is_no_label_in_numbers_of_any_type(few: Rows, kind: Any) -> None:
+    rows, labels = few
+    given = np.where(np.arange(150) < 100, labels, -1)
+    plain, same = classifier(fine_tune_epochs=1), classifier(fine_tune_epochs=1)
+    plain.fit(rows, given)
+    same.fit(rows, pd.Series(given, dtype=kind) if isinstance(kind, str) else given.astype(kind))
+    assert same.classes_.tolist() == plain.classes_.tolist() == list(range(10))
+    assert same_weights(same.model_, plain.model_)
 
 
 def test_two_classes_have_one_decision(few: Rows) -> None:
@@ -302,7 +313,7 @@ ONE, SOME = np.zeros(150, dtype=int), np.arange(150) % 3
     ("y", "more", "says"),
     [
         (ONE, {}, "y has one class, 0, in the labelled rows with a weight above 0, and two are needed"),
-        (np.where(SOME == 1, 1, -1), {}, "y has one class, 1, .*integers of -1 mark rows without a label"),
+        (np.where(SOME == 1, 1, -1), {}, "y has one class, 1, .*numbers of -1 mark rows without a label"),
         (ONE - 1, {}, "y has no labelled row: give at least one"),
         (SOME, {"sample_weight": np.zeros(150)}, "sample_weight is zero in all labelled rows"),
         (SOME, {"sample_weight": (SOME == 1) * 1.0}, "y has one class, 1,"),
