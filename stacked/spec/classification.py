@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from stacked.spec.growth import LONGEST
 from stacked.spec.optimisation import Optimisation
-from stacked.util.checks import choice, need, positive, whole
+from stacked.util.checks import choice, finite, need, positive, whole
 from stacked.util.serialization import omit_if_default, take_python_values
 
 #: kinds of heads
@@ -79,12 +79,15 @@ class Classification:
         choice(self.encoder, ("learning", "frozen"), "encoder")
         choice(self.head, HEADS, "head")
         whole(self.head_width, "head_width", most=MOST_UNITS)
-        need(0 <= self.dropout < 1, f"dropout {self.dropout!r} is not allowed: give a fraction from 0 to below 1")
+        need(
+            finite(self.dropout) and 0 <= self.dropout < 1,
+            f"dropout {self.dropout!r} is not allowed: give a fraction from 0 to below 1",
+        )
+        self.optimisation(self.lrs[0])  # which checks the other values
         need(
             not (self.encoder == "frozen" and self.rate_decay != 1),
             f"rate_decay {self.rate_decay:g} does not fit a frozen encoder, whose stages have no learning rate: leave it out",
         )
-        self.optimisation(self.lrs[0])  # which checks the other values
 
     def optimisation(self, lr: float) -> Optimisation:
         """The settings of the training loop at a learning rate."""

@@ -19,7 +19,7 @@ from stacked.spec.growth import LONGEST as LONGEST
 from stacked.spec.growth import POLICIES, Phase, Updates, spending
 from stacked.spec.optimisation import Optimisation as Optimisation
 from stacked.spec.optimisation import as_tuple, of_stage
-from stacked.util.checks import choice, need, positive, utf8, whole
+from stacked.util.checks import choice, finite, need, positive, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict, omit_if_default, parsed, take_python_values, to_json
 
@@ -46,6 +46,7 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         take_python_values(self)
+        need(isinstance(self.name, str), f"name {self.name!r} of the data is not allowed: give a text, such as 'mnist'")
         data.check_name(self.name)
         utf8(self.name, "name")
         object.__setattr__(self, "name", data.recorded_name(self.name))
@@ -58,7 +59,7 @@ class DataSpec:
             positive(self.max_megapixels, "max_megapixels")
         need(isinstance(self.grey, bool), f"grey {self.grey!r} is not allowed: give True or False")
         need(
-            0 < self.valid < 1,
+            finite(self.valid) and 0 < self.valid < 1,
             f"valid {self.valid!r} is not allowed: give a fraction between 0 and 1, exclusive",
         )
 
@@ -78,10 +79,6 @@ class Budget:
 
     def __post_init__(self) -> None:
         take_python_values(self)
-        if isinstance(self.stages, (int, float)):
-            object.__setattr__(self, "stages", (self.stages,))
-        if self.stages is not None:
-            object.__setattr__(self, "stages", tuple(self.stages))
         choice(self.unit, ("epochs", "updates"), "budget unit")
         for value in [*(self.stages or ()), *([] if self.end_to_end is None else [self.end_to_end])]:
             positive(value, "budget")
@@ -135,7 +132,6 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         take_python_values(self)
-        object.__setattr__(self, "probes", (self.probes,) if isinstance(self.probes, str) else tuple(self.probes))
         if self.probes != ("logistic",):
             # imported here so that a command line shows its help without loading torch
             from stacked.evaluation.probes import NAMES
