@@ -145,6 +145,19 @@ def test_recipes_learn(optimiser: str, stack: StackedAutoencoder, splits: Splits
     assert accuracy(found.classifier, splits.test.images, splits.test.labels) > 0.6
 
 
+def test_schedules_and_line_searches_have_their_options(stack: StackedAutoencoder, splits: Splits) -> None:
+    recipe = {"encoder": "frozen", "optimiser": "sgd", "schedule": "step", "updates": 4, "checks": 1}
+    stays, stops = (tuned(stack, splits, schedule_options={"factor": f, "every": 1}, **recipe) for f in (0.99, 1e-9))
+    one = tuned(stack, splits, **recipe | {"updates": 1, "schedule": "constant"})
+    torch.testing.assert_close(stops.classifier.head.weight, one.classifier.head.weight)
+    assert not torch.allclose(stays.classifier.head.weight, one.classifier.head.weight)
+    recipe = {"encoder": "frozen", "optimiser": "lbfgs", "lrs": (1.0,), "updates": 1, "checks": 1}
+    few, many = (tuned(stack, splits, lbfgs_iterations=count, **recipe).classifier for count in (1, 20))
+    x, labels = splits.train.images[:20] / 255, splits.train.labels[:20]
+    with torch.no_grad():
+        assert nn.functional.cross_entropy(many(x), labels) < nn.functional.cross_entropy(few(x), labels)
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
@@ -159,6 +172,12 @@ def test_recipes_learn(optimiser: str, stack: StackedAutoencoder, splits: Splits
         ({"corruption_level": 1.5}, "1.5"),
         ({"corruption_level": (0.1, 0.1)}, "0.1"),
         ({"warmup": -1}, "warmup -1 is not allowed"),
+        (
+            {"optimiser": "lbfgs", "rate_decay": 2.6},
+            "rate_decay 2.6 does not fit optimiser 'lbfgs', which has one step",
+        ),
+        ({"schedule_options": {"decay": 0.1}}, "option 'decay' does not fit schedule 'constant', which has none"),
+        ({"lbfgs_iterations": 0}, "lbfgs_iterations 0 is not allowed"),
     ],
 )
 def test_bad_recipes_are_refused(recipe: dict[str, Any], message: str) -> None:
