@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from stacked.model.stack import empty_stack
 from stacked.runtime.settings import own_settings
 from stacked.spec import Classification, RunSpec
 from stacked.training.pretrain import FloatInputs
-from stacked.util.checks import need, positive
+from stacked.util.checks import finite, need, positive
 
 #: Fine-tuning by default: as many epochs or updates, whichever is more, so that few labels are learnt too.
 EPOCHS, UPDATES = 20, 500
@@ -49,6 +50,7 @@ class SupervisedEstimator(AutoencoderEstimator):
         """Return the run spec of these parameters, with the recipe of fine-tuning; InputError if they are invalid."""
         epochs = EPOCHS if self.fine_tune_epochs is None else self.fine_tune_epochs
         positive(epochs, "fine_tune_epochs")
+        need(isinstance(self.freeze, (bool, np.bool_)), f"freeze {self.freeze!r} is not allowed: give True or False")
         least = max(1, round(epochs))  # updates, of which an epoch has one or more
         recipe = Classification(
             labels=(None,),
@@ -129,7 +131,7 @@ class SupervisedEstimator(AutoencoderEstimator):
         if share is None:
             return used, None
         need(
-            0 < share < 1,
+            finite(share) and 0 < share < 1,
             f"validation_fraction {share!r} is not allowed: give a number between 0 and 1, exclusive, or None",
         )
         held, least = round(share * len(used)), 2 if codes is None else len(np.unique(codes[used]))
@@ -192,7 +194,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedEstimator):  # typ
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> StackedAutoencoderClassifier:
-        """Train on rows [n, features] and their classes [n], -1 for none; sample_weight [n], 0 or more (None: all alike).
+        """Train on rows [n, features] and their classes [n], -1 for none; sample_weight, 0 or more, a number or [n] (None: 1).
 
         Raises InputError unless rows of two classes have a weight above 0.
         """
@@ -239,7 +241,7 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedEstimator):  # type:
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> StackedAutoencoderRegressor:
-        """Train on rows [n, features] and their y, [n] or [n, K], NaN for none; sample_weight [n], 0 or more (None: all alike).
+        """Train on rows [n, features] and their y, [n] or [n, K], NaN for none; sample_weight, 0 or more, as of the classifier.
 
         Raises InputError unless a row with a label has a weight above 0, and for rows of which only a part is NaN.
         """
@@ -274,9 +276,9 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedEstimator):  # type:
 
 
 def weights_of(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
-    """Return the weights [n] of n rows; InputError for another shape, and below 0."""
-    if sample_weight is None:
-        return np.ones(n)
+    """Return the weights [n] of n rows (one number: of all); InputError for another shape, and below 0."""
+    if sample_weight is None or isinstance(sample_weight, Real):
+        sample_weight = np.full(n, 1.0 if sample_weight is None else float(sample_weight))
     weights = check_array(sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight")
     need(
         weights.shape == (n,),

@@ -153,6 +153,8 @@ def test_a_weight_of_zero_is_no_label_and_equal_weights_are_none(few: Rows, kind
     missing[off] = -1 if kind == "classes" else np.nan
     weighted = clone(estimator).fit(rows, given, sample_weight=np.where(off, 0, 3.7))
     assert same_weights(weighted.model_, clone(estimator).fit(rows, missing).model_)
+    number = clone(estimator).fit(rows, given, sample_weight=2.0)
+    assert same_weights(number.model_, clone(estimator).fit(rows, given).model_)
     some = clone(estimator).fit(rows, given, sample_weight=np.where(off, 1, 3))
     assert not same_weights(some.model_, clone(estimator).fit(rows, given).model_)
     assert same_weights(some.stack_, weighted.stack_)
@@ -199,6 +201,10 @@ def test_minus_1_is_no_label_in_numbers_of_any_type(few: Rows, kind: Any) -> Non
     same.fit(rows, pd.Series(given, dtype=kind) if isinstance(kind, str) else given.astype(kind))
     assert same.classes_.tolist() == plain.classes_.tolist() == list(range(10))
     assert same_weights(same.model_, plain.model_)
+
+
+def test_one_width_is_one_stage(few: Rows) -> None:
+    assert same_weights(classifier(widths=8).fit(*few).model_, classifier(widths=(8,)).fit(*few).model_)
 
 
 def test_two_classes_have_one_decision(few: Rows) -> None:
@@ -318,6 +324,7 @@ ONE, SOME = np.zeros(150, dtype=int), np.arange(150) % 3
         (SOME, {"sample_weight": np.zeros(150)}, "sample_weight is zero in all labelled rows"),
         (SOME, {"sample_weight": (SOME == 1) * 1.0}, "y has one class, 1,"),
         (SOME, {"sample_weight": -1.0 * SOME}, "sample_weight -2 is not allowed: give 0 or more"),
+        (SOME, {"sample_weight": -2}, "sample_weight -2 is not allowed: give 0 or more"),
         (SOME, {"sample_weight": np.ones(149)}, r"sample_weight of shape \[149\] does not fit 150 rows"),
         (SOME[:-1], {}, "inconsistent numbers of samples"),
         (SOME + 0.5, {}, "Unknown label type: continuous"),
@@ -353,6 +360,12 @@ def test_numbers_that_cannot_be_learnt_are_said(few: Rows, y: Any, says: str) ->
         ({"dropout": 1.0}, "dropout 1.0 is not allowed"),
         ({"validation_fraction": 1.0}, "validation_fraction 1.0 is not allowed: give a number between 0 and 1"),
         ({"validation_fraction": 0.01}, "validation_fraction 0.01 does not split 150 labelled rows"),
+        ({"validation_fraction": "a"}, "validation_fraction 'a' is not allowed: give a number between 0 and 1"),
+        ({"dropout": "a"}, "dropout 'a' is not allowed"),
+        ({"freeze": "a"}, "freeze 'a' is not allowed: give True or False"),
+        ({"widths": None}, "widths None is not allowed: give the width of each stage"),
+        ({"image_shape": 8}, r"image_shape 8 is not allowed: give \(C, H, W\)"),
+        ({"image_shape": (1, 8, "a")}, "image_shape .* does not fit rows of 64 features"),
         ({"patience": 0}, "patience of the classifier 0 is not allowed"),
         ({"policy": "supervised"}, "policy 'supervised' learns classes"),
         ({"image_shape": (1, 8, 9)}, "image_shape"),
