@@ -44,7 +44,8 @@ def check(spec: RunSpec, splits: Splits) -> Checked:
             rows = labels.of(phase)
             n, what = (len(splits.train), "training images") if rows is None else (len(rows), "labels")
             check_batch(stack, spec.optimisation.batch_size_of(phase), n, what)
-    for classifier in labels.classifiers:
+    learns = spec.classification.encoder == "learning"  # the norms of a frozen encoder do not read batches
+    for classifier in labels.classifiers if learns else ():
         check_batch(stack, spec.classification.batch_size, len(classifier.train), "labels", "of the classification")
     different = len(splits.train.labels[splits.train.labels >= 0].unique())
     need(
