@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stacked.spec.growth import LONGEST
+from stacked.spec.growth import LONGEST, Phase
 from stacked.spec.optimisation import Optimisation
 from stacked.util.checks import choice, finite, need, positive, whole
 from stacked.util.serialization import Options, omit_if_default, take_python_values
@@ -113,6 +113,12 @@ class Classification:
             rate_decay=self.rate_decay,
             lbfgs_iterations=self.lbfgs_iterations,
         )
+
+    def phase(self, depth: int, updates: int) -> Phase:
+        """The phase in which a classifier is fine-tuned: all stages, or none of them, learn the labels with a head."""
+        if self.encoder == "frozen":
+            return Phase("classifier", (depth + 1, depth), depth, updates, target="labels")
+        return Phase("classifier", (1, depth), 0, updates, target="labels", layerwise_lr_decay=self.rate_decay != 1)
 
     def checked(self, budget: int | None) -> int:
         """The most validation images used to select for this label budget."""
