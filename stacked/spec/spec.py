@@ -158,7 +158,7 @@ class RunSpec:
     classification: Classification = field(default_factory=Classification)
 
     def __post_init__(self) -> None:
-        from stacked.spec.compatibility import check_fit, check_use
+        from stacked.spec.compatibility import check_classification, check_fit, check_use
 
         take_python_values(self)
         choice(self.policy, POLICIES, "policy")
@@ -184,6 +184,7 @@ class RunSpec:
         for phase in phases:
             check_fit(self.stack, self.optimisation, phase)
         check_use(self.optimisation, phases)
+        check_classification(self.stack, self.classification)
         if self.budget.unit == "epochs":
             self.updates_per_epoch(1)  # which checks that epochs can be counted
 
