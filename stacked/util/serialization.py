@@ -61,7 +61,7 @@ def take_python_values(spec: Any) -> None:
     NumPy's numbers and arrays become Python's, options pairs, and, where a field holds several values, a list a tuple and one
     value a tuple of one. Raises InputError for a value that cannot be any of these; numbers and words are not checked.
     """
-    hints = _hints(type(spec))
+    hints = _hints(spec.__class__)
     for f in dataclasses.fields(spec):
         object.__setattr__(spec, f.name, _taken(hints[f.name], python_value(getattr(spec, f.name)), f.name))
 
@@ -76,7 +76,8 @@ def _taken(hint: Any, value: Any, what: str) -> Any:
     if hint == Options:
         return named_values(value, what)
     if dataclasses.is_dataclass(hint):
-        need(isinstance(value, typing.cast(type, hint)), f"{what} {value!r} is not allowed: give a {hint.__name__}")
+        part = typing.cast(type, hint)
+        need(isinstance(value, part), f"{what} {value!r} is not allowed: give a {part.__name__}")
         return value
     hints = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     several = next((each for each in hints if typing.get_origin(each) is tuple), None)
