@@ -48,8 +48,9 @@ def check(spec: RunSpec, splits: Splits) -> Checked:
     for classifier in labels.classifiers if learns else ():
         check_batch(stack, spec.classification.batch_size, len(classifier.train), "labels", "of the classification")
     different = len(splits.train.labels[splits.train.labels >= 0].unique())
+    uses = spec.evaluation.probes or labels.classifiers or len(labels.learned)
     need(
-        not splits.classes or different > 1,
+        not splits.classes or different > 1 or not uses,
         f"training images of only {different} of {len(splits.classes)} classes have labels, and a probe needs 2 or more: "
         "give images of more classes, or data without classes",
     )
