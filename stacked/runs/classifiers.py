@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stacked.cost.measuring_cost import classifier_cost
@@ -15,6 +16,7 @@ from stacked.evaluation.final_metrics import tested_accuracy
 from stacked.evaluation.label_rows import ClassifierRows, LabelRows
 from stacked.model.classifier import Classifier, classifier_path, load_with_training, save_classifier
 from stacked.model.stack import StackedAutoencoder
+from stacked.model.tensor_file import checksum
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_fine_tuning
 from stacked.spec import RunSpec
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 class Trained:
     """What a classifier's file says of its training.
 
-    run: the id of the run. data: the digest of its data. labels: the label budget. The others are the results of selection and
-    of the test.
+    run: the id of the run. data: the digest of its data. labels: the label budget. encoder: the digest of the weights that
+    fine-tuning began from ("" in a file of an earlier version). The others are the results of selection and of the test.
     """
 
     run: str
@@ -43,6 +45,7 @@ class Trained:
     lr: float
     updates: int
     gflop: float
+    encoder: str = ""
 
     def metrics(self) -> dict[str, float]:
         """Return the final metrics of the classifier; their names end in the label budget."""
@@ -100,8 +103,13 @@ class SupervisedEnd:
             metrics |= found[1].metrics()
         return classifiers, metrics
 
+    @cached_property
+    def encoder(self) -> str:
+        """The digest of the weights that fine-tuning begins from."""
+        return checksum({name: tensor.cpu() for name, tensor in self.stack.encoder.state_dict().items()}, {})
+
     def kept(self, name: str) -> tuple[Classifier, Trained] | None:
-        """Return the classifier of this run in the work folder, or None; a damaged one causes a warning."""
+        """Return the classifier of this encoder and label budget in the work folder, or None; a damaged one causes a warning."""
         path = classifier_path(self.checkpoints.folder, name) if self.checkpoints.folder else None
         if path is None or not path.exists():
             return None
@@ -111,7 +119,8 @@ class SupervisedEnd:
         except InputError as error:
             warnings.warn(f"{error}: it is fine-tuned again", RuntimeWarning, stacklevel=2)
             return None
-        if (trained.run, trained.data) != (self.spec.id, self.splits.digest):
+        wanted = self.spec.id, self.splits.digest, name, self.encoder
+        if (trained.run, trained.data, trained.labels, trained.encoder) != wanted:
             return None
         return classifier.to(next(self.stack.parameters()).device), trained
 
@@ -131,6 +140,7 @@ class SupervisedEnd:
             selected.lr,
             selected.updates,
             flop / 1e9,
+            self.encoder,
         )
 
     def select(self, index: int, name: str, rows: ClassifierRows) -> Selected:
@@ -180,4 +190,5 @@ def fine_tuning_parameters(tuning: FineTuning, labels: str) -> Mapping[str, Any]
 
 def log_check(child: RecordsPhase, tuning: FineTuning, accuracy: float) -> None:
     """Log the validation accuracy at the current update, with a curve for each learning rate."""
-    child.log({f"classifier/accuracy/lr {tuning.lr:g}": accuracy}, step=tuning.update)
+    lr = f"{tuning.lr:g}".replace("+", "")  # which names of metrics in MLflow cannot have
+    child.log({f"classifier/accuracy/lr {lr}": accuracy}, step=tuning.update)

@@ -6,6 +6,7 @@ import copy
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from stacked.data.stream import Order
 from stacked.evaluation.classify import FineTuning, Selected, fine_tuned
 from stacked.evaluation.scores import accuracy
 from stacked.model.batch_norm import norms
-from stacked.model.classifier import Classifier, load_with_training
+from stacked.model.classifier import Classifier, load_with_training, save_classifier
 from stacked.model.stack import grow
+from stacked.runs import run as run_module
+from stacked.runs.classifiers import log_check
 from stacked.runs.run import Result, run
 from stacked.runtime.rng import derive, generator, seeded
 from stacked.spec import Classification, from_json
@@ -282,6 +285,76 @@ def test_a_classifier_of_other_data_is_not_taken(splits: Splits, tmp_path: Path)
     assert not same_weights(mine.classifiers["20"], first.classifiers["20"])
 
 
+def copied(work: Path, folder: Path, **renamed: str) -> None:
+    """Copy classifier files into a folder without checkpoints, under other names."""
+    for name, new in renamed.items():
+        (folder / f"classifier-{new}.safetensors").write_bytes(
+            (work / f"classifier-{name.strip('_')}.safetensors").read_bytes()
+        )
+
+
+BOTH = replace(SPEC, classification=replace(CONFIG, labels=(20, None)))
+
+
+def test_a_classifier_of_another_encoder_is_not_taken(
+    kept: tuple[Path, Result], splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same run on another machine can end with other weights."""
+    real, count = run_module.train_phases, []
+
+    def differently(stack: StackedAutoencoder, *given: Any, **more: Any) -> Any:
+        count.append(real(stack, *given, **more))
+        with torch.no_grad():
+            next(stack.encoder.parameters()).mul_(0.5)
+
+    copied(kept[0], tmp_path, _20="20", all="all")
+    monkeypatch.setattr(run_module, "train_phases", differently)
+    mine, clean = run(BOTH, splits, work=tmp_path), run(BOTH, splits)
+    assert all(same_weights(mine.classifiers[name], clean.classifiers[name]) for name in ("20", "all"))
+    assert not same_weights(mine.classifiers["20"], kept[1].classifiers["20"])
+
+
+def test_a_classifier_of_an_earlier_version_is_trained_again(
+    kept: tuple[Path, Result], splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file does not say which encoder it came from."""
+    for name in ("20", "all"):
+        classifier, told = load_with_training(kept[0] / f"classifier-{name}.safetensors")
+        del told["encoder"]
+        save_classifier(tmp_path / f"classifier-{name}.safetensors", classifier, SPEC.stack, told)
+    trained, real = [], FineTuning.train
+    monkeypatch.setattr(FineTuning, "train", lambda self, *given: trained.append(1) or real(self, *given))
+    again = run(BOTH, splits, work=tmp_path)
+    assert len(trained) == 2
+    assert all(same_weights(again.classifiers[name], kept[1].classifiers[name]) for name in ("20", "all"))
+
+
+def test_a_classifier_of_another_label_budget_is_not_taken(
+    kept: tuple[Path, Result], splits: Splits, tmp_path: Path
+) -> None:
+    copied(kept[0], tmp_path, _20="all", all="20")
+    again = run(BOTH, splits, work=tmp_path)
+    assert all(same_weights(again.classifiers[name], kept[1].classifiers[name]) for name in ("20", "all"))
+    assert [again.row[f"final/classifier_acc_{name}"] for name in ("20", "all")] == [
+        kept[1].row[f"final/classifier_acc_{name}"] for name in ("20", "all")
+    ]
+
+
+def test_curves_have_names_that_mlflow_accepts(stack: StackedAutoencoder, splits: Splits) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    found: list[str] = []
+    child = SimpleNamespace(log=lambda values, step: found.extend(values))
+    for lr in (1e-5, 0.003, 1.0, 1e6, 2.5e20):
+        train = splits.train.images[:20], splits.train.labels[:20]
+        recipe = replace(CONFIG, lrs=(lr,))
+        log_check(child, FineTuning(stack, train, held(splits), splits.classes, recipe, 3), 0.5)
+    for name in found:
+        _validate_metric_name(name)
+    assert len(set(found)) == 5
+    assert found[:3] == [f"classifier/accuracy/lr {lr}" for lr in ("1e-05", "0.003", "1")]
+
+
 def test_a_classifier_of_a_path_that_is_none_is_refused(kept: tuple[Path, Result], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not a classifier .*: give the classifier-\*\.safetensors of a run"):
         load_classifier(kept[0] / "encoder.safetensors")
@@ -290,8 +363,6 @@ def test_a_classifier_of_a_path_that_is_none_is_refused(kept: tuple[Path, Result
 
 
 def test_heads_of_both_kinds_are_kept(stack: StackedAutoencoder, tmp_path: Path) -> None:
-    from stacked.model.classifier import save_classifier
-
     for head, width in (("linear", 0), ("mlp", 5)):
         made = Classifier(stack, ("a", "b"), head, width)
         save_classifier(tmp_path / head, made, SPEC.stack)
