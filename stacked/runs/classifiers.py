@@ -33,7 +33,8 @@ class Trained:
     """What a classifier's file says of its training.
 
     run: the id of the run. data: the digest of its data. labels: the label budget. encoder: the digest of the weights that
-    fine-tuning began from ("" in a file of an earlier version). The others are the results of selection and of the test.
+    fine-tuning began from ("" in a file of an earlier version). white_level: that of the `DataSpec`. The others are the results
+    of selection and of the test.
     """
 
     run: str
@@ -46,6 +47,7 @@ class Trained:
     updates: int
     gflop: float
     encoder: str = ""
+    white_level: int | None = None
 
     def metrics(self) -> dict[str, float]:
         """Return the final metrics of the classifier; their names end in the label budget."""
@@ -141,6 +143,7 @@ class SupervisedEnd:
             selected.updates,
             flop / 1e9,
             self.encoder,
+            self.spec.data.white_level,
         )
 
     def select(self, index: int, name: str, rows: ClassifierRows) -> Selected:
