@@ -22,6 +22,7 @@ from stacked.evaluation.classify import FineTuning, Selected, fine_tuned
 from stacked.evaluation.scores import accuracy
 from stacked.model.batch_norm import norms
 from stacked.model.classifier import Classifier, load_with_training, save_classifier
+from stacked.model.regressor import Regressor
 from stacked.model.stack import grow
 from stacked.runs import run as run_module
 from stacked.runs.classifiers import log_check
@@ -236,6 +237,26 @@ def test_predictions_are_those_of_the_logits(kept: tuple[Path, Result], splits: 
         classifier.predict(images[..., :6, :6])
     with pytest.raises(InputError, match="cannot be classified"):
         classifier.predict(images.int())
+    three = images.expand(-1, 3, -1, -1)
+    for call in (lambda: classifier.predict(three), lambda: classifier(three / 255)):
+        with pytest.raises(
+            InputError, match=r"12\] cannot be classified: give floats in 0..1 of shape \[N, 1, 12, 12\]$"
+        ):
+            call()
+    with pytest.raises(
+        InputError, match=r"uint8 .* cannot be classified by a call: .*; predict\(images\) takes uint8$"
+    ):
+        classifier(images)
+    with pytest.raises(
+        InputError, match=r"in a ndarray cannot be classified by a call: .*, or call predict\(images\)$"
+    ):
+        classifier(images.numpy())
+
+
+def test_what_a_regressor_cannot_read_is_said(stack: StackedAutoencoder, splits: Splits) -> None:
+    regressor = Regressor(stack, torch.zeros(1), torch.ones(1))
+    with pytest.raises(InputError, match=r"uint8 .* cannot be predicted from by a call: give floats [^;]*$"):
+        regressor(splits.test.images)
 
 
 def test_what_is_kept_is_not_trained_again(
