@@ -342,6 +342,11 @@ def test_labels_that_cannot_be_learnt_are_said(few: Rows, y: Any, more: dict[str
         (np.full(150, np.inf), "Input y contains infinity"),
         (np.full((150, 2), [1, np.nan]), r"NaN in some but not all of its 2 columns in 150 rows \(first: 0\)"),
         (np.array([1e200, -1e200] * 75), "are too large"),
+        (
+            np.array([1e-200, -1e-200] * 75),
+            "differ by 2e-200 at most are too close together: multiply them by a number",
+        ),
+        (np.array([[1, 1e-158], [0, 0]] * 75), "differ by 1e-158 at most are too close together"),
         (np.zeros(149), "inconsistent numbers of samples"),
         (None, "requires y to be passed"),
     ],
@@ -374,6 +379,12 @@ def test_numbers_that_cannot_be_learnt_are_said(few: Rows, y: Any, says: str) ->
 def test_parameters_that_are_not_allowed_are_said(few: Rows, given: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         classifier(**given).fit(*few)
+
+
+def test_small_numbers_are_learnt_as_large_ones_are(few: Rows) -> None:
+    rows, targets = few[0], numbers_of(few[0])[:, 1]
+    plain, small = (regressor().fit(rows, targets * unit) for unit in (1, 2.0**-300))
+    np.testing.assert_allclose(small.predict(rows) * 2.0**300, plain.predict(rows))
 
 
 def test_a_batch_norm_needs_two_labelled_rows(few: Rows) -> None:
