@@ -24,7 +24,8 @@ class Phase:
     at depth `input_depth` (0: the images), for `updates` optimiser steps.
 
     target: "input": reconstruct the code at `input_depth`. "pixels": reconstruct the images through the frozen decoders
-        below. "labels": predict the classes with a linear head on the code, which is dropped after the phase.
+        below. "labels": predict labels from the code with a head: classes with a linear one that is dropped after the phase, and
+        in the phase of a classifier or regressor, classes or numbers with its own, which is kept.
     local_loss: a loss of each trained stage for reconstructing its own input. "none": there is none. "alone": it replaces the
         loss of the target, and no gradient passes from a stage to the one below. "added": it is added to the loss of the
         target with the spec's `local_weight`; where the images are corrupted, its targets are codes of corrupted images.

@@ -24,7 +24,8 @@ class Optimisation:
     what the stage reads), `dropout`, `end_dropout`, `sparsity_target` and the weight of each penalty.
 
     optimiser: "adam", "adamw", "sgd" or "lbfgs". An update by "lbfgs" makes up to `lbfgs_iterations` iterations on its
-        batch, each with a line search that evaluates the loss once or more; `lr` is the first step length it tries, usually 1.
+        batch, each with a line search that evaluates the loss once or more. `lr` is the step length that it tries first, usually
+        1; in the first iteration of every update that is `lr` * min(1, 1 / sum |g|), with g the gradient.
     lr: peak learning rate. A phase that trains several stages trains each at its own; a head has that of the deepest stage.
     schedule, schedule_options: the learning rate's course over a phase, after `warmup` updates of linear increase, one of
         `components.schedules.SCHEDULES`, and its options by name.
@@ -46,7 +47,8 @@ class Optimisation:
     winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training
         (None: no constraint), at rate `winner_take_all_rate`. Evaluation uses the unconstrained code.
     dropout: fraction of a trained stage's code that is dropped before the stage above, the decoder or the head reads it, with the
-        rest scaled up. Frozen stages and evaluation drop nothing.
+        rest scaled up; with local losses alone (policy "simultaneous") only the decoder reads what is left, and the stage above
+        the whole code. Frozen stages and evaluation drop nothing.
     end_dropout: that of phases after growth (None: the same).
     linear_decoder: phases that train a dense stage on its own input leave out the decoder's activation.
     local_weight: weight of the local losses that a phase adds to its loss.
