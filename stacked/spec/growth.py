@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from stacked.util.errors import InputError
 
@@ -201,7 +202,8 @@ def concatenate(growth: Policy, end: Policy) -> Policy:
     return lambda depth, budget: [*growth(depth, budget), *end(depth, budget)]
 
 
-def spending(policy: Policy, depth: int) -> list[list[Phase]]:
+@lru_cache
+def spending(policy: Policy, depth: int) -> tuple[tuple[Phase, ...], ...]:
     """Return the phases in which a policy spends each part of a budget: that of each stage, and the end-to-end part."""
     much = 1_000_000  # so that no share of it rounds to 0
     parts = [much] * (depth + 1)
@@ -209,9 +211,9 @@ def spending(policy: Policy, depth: int) -> list[list[Phase]]:
     def phases(given: list[int]) -> list[Phase]:
         return policy(depth, Updates(tuple(given[:-1]), given[-1]))
 
-    usual = phases(parts)
+    usual = set(phases(parts))
     longer = [phases([*parts[:k], 2 * much, *parts[k + 1 :]]) for k in range(depth + 1)]
-    return [[phase for phase in found if phase not in usual] for found in longer]
+    return tuple(tuple(phase for phase in found if phase not in usual) for found in longer)
 
 
 #: policies that grow a stack

@@ -196,6 +196,9 @@ class RunSpec:
         """
         need(images > 0, "there are no images to train on: give at least one")
         how, name, found = self.optimisation, policy or self.policy, []
+        every = {*as_tuple(how.batch_size)} | ({how.end_batch_size} if how.end_batch_size else set())
+        if len(every) == 1:  # which takes no time in a deep stack
+            return [images // min(*every, images)] * (self.stack.depth + 1)
         for stage, phases in enumerate(spending(POLICIES[name], self.stack.depth), start=1):
             # a part that the policy does not use has any size
             sizes = {how.batch_size_of(phase) for phase in phases} or {of_stage(how.batch_size, 1)}
