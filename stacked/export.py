@@ -1,4 +1,4 @@
-"""Export of trained encoders, decoders and stacks to torch.export (.pt2) or ONNX (`python -m stacked.export`)."""
+"""Export of trained encoders, decoders, stacks and classifiers to torch.export (.pt2) or ONNX (`python -m stacked.export`)."""
 
 from __future__ import annotations
 

@@ -59,10 +59,16 @@ class AutoencoderEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     def spec(self, seed: int = 0) -> RunSpec:
         """Return the run spec of these parameters; InputError if they are invalid."""
-        deepest = len(self.widths) - 1
+        widths = python_value(self.widths)
+        widths = (widths,) if isinstance(widths, int) else widths
+        need(
+            isinstance(widths, (list, tuple)),
+            f"widths {widths!r} is not allowed: give the width of each stage, in a list",
+        )
+        deepest = len(widths) - 1
         stages = tuple(
             part
-            for k, width in enumerate(self.widths)
+            for k, width in enumerate(widths)
             for part in StackSpec.of(
                 self.kind, width, activation=self.bottleneck if k == deepest else self.activation
             ).stages
@@ -88,9 +94,14 @@ class AutoencoderEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     def shape_of(self, rows: NDArray[Any]) -> Shape:
         """Return the shape in which the stages read each of rows [n, features]; InputError if `image_shape` does not fit."""
-        shape = (rows.shape[1],) if self.image_shape is None else python_value(tuple(self.image_shape))
+        given = python_value(self.image_shape)
         need(
-            math.prod(shape) == rows.shape[1],
+            given is None or isinstance(given, (list, tuple)),
+            f"image_shape {given!r} is not allowed: give (C, H, W), or None for rows that are vectors",
+        )
+        shape = (rows.shape[1],) if given is None else tuple(given)
+        need(
+            all(isinstance(side, int) and side > 0 for side in shape) and math.prod(shape) == rows.shape[1],
             f"image_shape {shape} does not fit rows of {rows.shape[1]} features: give one with that product",
         )
         return shape

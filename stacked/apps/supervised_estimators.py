@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from stacked.model.stack import empty_stack
 from stacked.runtime.settings import own_settings
 from stacked.spec import Classification, RunSpec
 from stacked.training.codes import StoredInputs
-from stacked.util.checks import need, positive
+from stacked.util.checks import finite, need, positive
 
 #: Fine-tuning by default: as many epochs or updates, whichever is more, so that few labels are learnt too.
 EPOCHS, UPDATES = 20, 500
@@ -49,6 +50,7 @@ class SupervisedEstimator(AutoencoderEstimator):
         """Return the run spec of these parameters, with the recipe of fine-tuning; InputError if they are invalid."""
         epochs = EPOCHS if self.fine_tune_epochs is None else self.fine_tune_epochs
         positive(epochs, "fine_tune_epochs")
+        need(isinstance(self.freeze, (bool, np.bool_)), f"freeze {self.freeze!r} is not allowed: give True or False")
         least = max(1, round(epochs))  # updates, of which an epoch has one or more
         recipe = Classification(
             labels=(None,),
@@ -87,7 +89,7 @@ class SupervisedEstimator(AutoencoderEstimator):
         need(
             not classes or len(np.unique(labels[used])) > 1,
             f"y has one class, {classes[labels[used[0]]] if classes else ''}, in the labelled rows with a weight above 0, and "
-            "two are needed: add rows of another class (integers of -1 mark rows without a label)",
+            "two are needed: add rows of another class (numbers of -1 mark rows without a label)",
         )
         self.spec_ = self.drawn_spec()
         train, valid = self.split(used, labels if classes else None)
@@ -131,7 +133,7 @@ class SupervisedEstimator(AutoencoderEstimator):
         if share is None:
             return used, None
         need(
-            0 < share < 1,
+            finite(share) and 0 < share < 1,
             f"validation_fraction {share!r} is not allowed: give a number between 0 and 1, exclusive, or None",
         )
         held, least = round(share * len(used)), 2 if codes is None else len(np.unique(codes[used]))
@@ -164,8 +166,8 @@ class SupervisedEstimator(AutoencoderEstimator):
 class StackedAutoencoderClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc]
     """A classifier: a stacked autoencoder that is pretrained on all rows, and a head, fine-tuned with it on the labelled ones.
 
-    If y is of a signed integer type, -1 marks rows without a label, as in scikit-learn's semi-supervised estimators: they are
-    used for pretraining only. Classes can be called -1 in any other type. sample_weight weights the supervised loss, which in
+    If y holds numbers, -1 marks rows without a label, as in scikit-learn's semi-supervised estimators: they are used for
+    pretraining only. Classes can be called "-1" as texts. sample_weight weights the supervised loss, which in
     each batch is sum(weight * loss) / sum(weight); a row of weight 0 is used as one without a label. Pretraining takes all rows
     alike. There is no `partial_fit`: each stage is trained on all rows before the next one is added.
 
@@ -194,13 +196,13 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedEstimator):  # typ
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> StackedAutoencoderClassifier:
-        """Train on rows [n, features] and their classes [n], -1 for none; sample_weight [n], 0 or more (None: all alike).
+        """Train on rows [n, features] and their classes [n], -1 for none; sample_weight, 0 or more, a number or [n] (None: 1).
 
         Raises InputError unless rows of two classes have a weight above 0.
         """
         rows, given = validate_data(self, X, y, dtype=FLOATS)
         check_classification_targets(given)
-        known = given != -1 if given.dtype.kind == "i" else np.ones(len(given), dtype=bool)
+        known = given != -1 if given.dtype.kind in "if" else np.ones(len(given), dtype=bool)
         self.classes_, codes = np.unique(given[known], return_inverse=True)
         labels = np.full(len(given), -1)
         labels[known] = codes
@@ -241,7 +243,7 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedEstimator):  # type:
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> StackedAutoencoderRegressor:
-        """Train on rows [n, features] and their y, [n] or [n, K], NaN for none; sample_weight [n], 0 or more (None: all alike).
+        """Train on rows [n, features] and their y, [n] or [n, K], NaN for none; sample_weight, 0 or more, as of the classifier.
 
         Raises InputError unless a row with a label has a weight above 0, and for rows of which only a part is NaN.
         """
@@ -276,9 +278,9 @@ class StackedAutoencoderRegressor(RegressorMixin, SupervisedEstimator):  # type:
 
 
 def weights_of(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
-    """Return the weights [n] of n rows; InputError for another shape, and below 0."""
-    if sample_weight is None:
-        return np.ones(n)
+    """Return the weights [n] of n rows (one number: of all); InputError for another shape, and below 0."""
+    if sample_weight is None or isinstance(sample_weight, Real):
+        sample_weight = np.full(n, 1.0 if sample_weight is None else float(sample_weight))
     weights = check_array(sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight")
     need(
         weights.shape == (n,),

@@ -14,7 +14,8 @@ class LBFGS(torch.optim.LBFGS):
 
     An update minimises the loss of one batch in several iterations, as Hinton & Salakhutdinov 2006 do by conjugate gradients. Its
     history does not pass to the next update, because differences between gradients of two batches are not curvature. So there
-    is no state between updates. The learning rate is the first step length that the line search tries.
+    is no state between updates. The learning rate is the step length that a line search tries first; in the first iteration of
+    every update, whose direction is the gradient g itself, that is lr * min(1, 1 / sum |g|).
     """
 
     def __init__(self, params: Any) -> None:

@@ -98,8 +98,6 @@ def contractive_refuses(kind: str, activation: str, norm: str) -> str | None:
         what = f"a {kind} stage"
     elif norm != "none":
         what = f"a stage with norm {norm!r}"
-    elif activation not in SLOPES:
-        what = f"activation {activation!r}"
     else:
         return None
     return f"its closed form holds for a dense stage without norm, not for {what}; use 'contractive-estimate'"

@@ -11,7 +11,7 @@ from stacked.cost.fake_execution import Operation, Work, encoding, reconstructio
 from stacked.cost.phase_cost import PhaseCost, phase_cost
 from stacked.cost.roofline import Machine
 from stacked.data.stream import Order
-from stacked.evaluation.classify import classifier_phase, classifier_updates
+from stacked.evaluation.classify import classifier_updates
 from stacked.evaluation.evaluate import PROBED
 from stacked.evaluation.probes import PROBE_ITERATIONS
 from stacked.model.stack import empty_stack
@@ -56,7 +56,7 @@ def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: in
 
 
 def budgets(spec: RunSpec, images: Measured) -> Iterable[int]:
-    """Return the numbers of labels that classifiers are fine-tuned with, as `final_metrics.measured` chooses them."""
+    """Return the numbers of labels that classifiers are fine-tuned with, as `runs.classifiers.SupervisedEnd` chooses them."""
     supervised = any(phase.target == "labels" for phase in spec.phases())
     seen = (spec.optimisation.labels or images.train) if supervised else 0
     counts = [images.train if budget is None else min(budget, images.train) for budget in spec.classification.labels]
@@ -68,14 +68,17 @@ def classifier_cost(
 ) -> tuple[Phase, PhaseCost]:
     """Return the phase in which a classifier is fine-tuned with so many labels at one learning rate, and its cost."""
     per_epoch = Order(labels, config.batch_size, 0).updates_per_epoch
-    phase = classifier_phase(stack.depth, classifier_updates(config, per_epoch), config)
+    phase = config.phase(stack.depth, classifier_updates(config, per_epoch))
     head = (config.head, config.head_width)
     return phase, phase_cost(as_classifier(stack, config), shape, phase, labels, classes, head)
 
 
 def as_classifier(stack: StackSpec, config: Classification) -> RunSpec:
-    """Return a spec that trains as classifiers on this stack are fine-tuned."""
-    return RunSpec(policy="supervised", stack=stack, optimisation=config.optimisation(config.lrs[0]))
+    """Return a spec with this stack and the settings by which classifiers on it are fine-tuned.
+
+    Its policy has no phases: the settings need to fit the phase of a classifier only.
+    """
+    return RunSpec(policy="random", stack=stack, optimisation=config.optimisation(config.lrs[0]))
 
 
 class Timed:

@@ -14,26 +14,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def label_subset(labels: Tensor, n: int | None, seed: int) -> Tensor:
+def label_subset(labels: Tensor, n: int | None, seed: int, what: str = "", examples: str = "examples") -> Tensor:
     """Return the indices (int64, ascending) of `n` labelled examples, or of all of them if `n` is None.
 
     labels: int64 [N], -1 for unlabelled examples, which are never chosen. Class counts differ by at most one as long as no
     class runs out. For one seed a smaller subset is contained in every larger one. Raises InputError if `n` is larger than
-    the number of labelled examples or smaller than the number of classes.
+    the number of labelled examples or smaller than the number of classes; it calls the number `what` (a budget of labels, by
+    default), and the examples `examples`.
     """
     import torch
+
+    what = what or f"a budget of {n} labels"
 
     values = labels.cpu().numpy()
     labelled = np.flatnonzero(values >= 0)
     if n is None:
         return torch.from_numpy(labelled)
     if not len(labelled):
-        raise InputError(f"a budget of {n} labels needs labelled examples, and there are none: use data with classes")
+        raise InputError(f"{what} needs labelled {examples}, and there are none: use data with classes")
     classes = len(np.unique(values[labelled]))
     if not classes <= n <= len(labelled):
         raise InputError(
-            f"a budget of {n} labels does not fit {len(labelled)} labelled examples"
-            f"{f' in {classes} classes' if classes > 1 else ''}: "
+            f"{what} does not fit {len(labelled)} labelled {examples}{f' in {classes} classes' if classes > 1 else ''}: "
             f"choose a number from {classes} to {len(labelled)}"
         )
     chosen = labelled[_dealt(values[labelled], np.random.default_rng(seed))[:n]]

@@ -23,7 +23,6 @@ from stacked.runtime.progress import Bar
 from stacked.runtime.rng import derive, seeded
 from stacked.runtime.settings import own_settings
 from stacked.spec import Classification
-from stacked.spec.growth import Phase
 from stacked.training.code_cache import choose_cache
 from stacked.training.codes import inputs
 from stacked.training.fit import Training, without_prefix
@@ -57,14 +56,6 @@ class Selected:
 def classifier_updates(config: Classification, updates_per_epoch: int) -> int:
     """Return the updates of fine-tuning at one learning rate."""
     return max(config.updates, round(config.epochs * updates_per_epoch))
-
-
-def classifier_phase(depth: int, updates: int, config: Classification) -> Phase:
-    """Return the phase in which a classifier is fine-tuned: all stages, or none of them, learn the labels with a head."""
-    if config.encoder == "frozen":
-        return Phase("classifier", (depth + 1, depth), depth, updates, target="labels")
-    decays = config.rate_decay != 1
-    return Phase("classifier", (1, depth), 0, updates, target="labels", layerwise_lr_decay=decays)
 
 
 class FineTuning:
@@ -103,7 +94,7 @@ class FineTuning:
         self.updates = classifier_updates(config, self.order.updates_per_epoch)
         checks = config.checks if valid else 1  # the last one, which keeps the model
         self.checks = {round(self.updates * (k + 1) / checks) for k in range(checks)}
-        self.phase = classifier_phase(stack.depth, self.updates, config)
+        self.phase = config.phase(stack.depth, self.updates)
         self.best: tuple[float, float, int] | None = None
         self.best_state: dict[str, Tensor] = {}
         self.updates_made = self.recalibrations = 0  # of earlier learning rates

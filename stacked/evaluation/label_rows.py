@@ -55,27 +55,26 @@ def label_rows(spec: RunSpec, splits: Splits) -> LabelRows:
         learned = label_subset(labels, spec.optimisation.labels, seed)
     if not splits.outputs:
         return LabelRows(learned, probed, ())
-    if not splits.classes:
-        return LabelRows(learned, probed, fine_tuned_rows(spec, splits))
-    need(
-        spec.evaluation.probe_images >= len(splits.classes),
-        f"{spec.evaluation.probe_images} probe_images are too few for {len(splits.classes)} classes: give at least as many",
-    )
-    probed = label_subset(labels, min(spec.evaluation.probe_labels, int((labels >= 0).sum())), seed)
-    return LabelRows(learned, probed, fine_tuned_rows(spec, splits))
-
-
-def fine_tuned_rows(spec: RunSpec, splits: Splits) -> tuple[ClassifierRows, ...]:
-    """Return the rows of each label budget, of classes or of targets."""
-    config, seed, labels, valid = spec.classification, spec.seed, splits.train.marks, splits.valid.marks
-    return tuple(
+    if splits.classes and spec.evaluation.probes:
+        need(
+            spec.evaluation.probe_images >= len(splits.classes),
+            f"{spec.evaluation.probe_images} probe_images are too few for {len(splits.classes)} classes: give at least as many",
+        )
+        most = spec.evaluation.probe_labels
+        probed = label_subset(labels, min(most, int((labels >= 0).sum())), seed, f"probe_labels {most}")
+    config, valid = spec.classification, splits.valid.marks
+    fine_tuned = tuple(
         ClassifierRows(budget, label_subset(labels, budget, seed), selecting(config, valid, budget, seed))
         for budget in config.labels
     )
+    return LabelRows(learned, probed, fine_tuned)
 
 
 def selecting(config: Classification, labels: Tensor, budget: int | None, seed: int) -> Tensor:
     """Return the rows of the labelled validation images that select a classifier for this label budget."""
     known = (labels >= 0).nonzero().flatten()
     most = min(config.checked(budget), len(known))
-    return known[spread(len(known), most)] if config.selection == "images" else label_subset(labels, most, seed)
+    if config.selection == "images":
+        return known[spread(len(known), most)]
+    what = "" if most == budget else f"images {config.images} of the classification"
+    return label_subset(labels, most, seed, what, "validation examples")

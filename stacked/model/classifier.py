@@ -30,7 +30,7 @@ class Classifier(EncoderWithHead):
     classes: names of the classes. The other arguments are those of `EncoderWithHead`.
     """
 
-    cannot = "cannot be classified"
+    cannot, method = "cannot be classified", "predict"
 
     def __init__(self, stack: StackedAutoencoder, classes: Sequence[str], head: str = "linear", width: int = 0) -> None:
         super().__init__(stack, len(classes), head, width)

@@ -1,10 +1,10 @@
-"""Export of trained encoders, decoders and whole stacks to torch.export (.pt2) or ONNX.
+"""Export of trained encoders, decoders, whole stacks and classifiers to torch.export (.pt2) or ONNX.
 
     python -m stacked.export MODEL FILE
-    python -m stacked.export MODEL FILE --part encoder|decoder|autoencoder
+    python -m stacked.export MODEL FILE --part encoder|decoder|autoencoder|classifier
 
-Exported encoders and autoencoders take floats [N, ...] of the shape that they were trained on, scaled as in training (images
-[N, C, H, W] to 0..1), exported decoders take codes, for any N. ONNX needs the optional dependencies "onnx".
+Exported encoders, autoencoders and classifiers take floats [N, ...] of the shape that they were trained on, scaled as in training
+(images [N, C, H, W] to 0..1), exported decoders take codes, for any N. ONNX needs the optional dependencies "onnx".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from stacked.cli.command import Command, called, carried_out
 from stacked.cli.overwriting import FORCE, check_new, check_not_read
@@ -27,15 +27,23 @@ from stacked.util.errors import printable
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+    from stacked.model.classifier import Classifier
     from stacked.model.halves import Half
     from stacked.model.stack import StackedAutoencoder
+
+    Model: TypeAlias = Half | StackedAutoencoder | Classifier
 
 #: version of the ONNX operator set: the oldest that torch's exporter writes without conversion
 OPSET = 18
 #: suffixes of the two formats
 FORMATS = (".pt2", ".onnx")
-#: part of a stack -> names of its input and its output in ONNX
-PARTS = {"encoder": ("images", "code"), "decoder": ("code", "images"), "autoencoder": ("images", "reconstruction")}
+#: kind of model -> names of its input and its output in ONNX
+PARTS = {
+    "encoder": ("images", "code"),
+    "decoder": ("code", "images"),
+    "autoencoder": ("images", "reconstruction"),
+    "classifier": ("images", "logits"),
+}
 
 #: kind of scaling -> what is said of the floats that a model reads
 SCALED = {
@@ -45,24 +53,32 @@ SCALED = {
 }
 
 
-def part_of(model: Half | StackedAutoencoder) -> str:
-    """Return which of `PARTS` a model is."""
-    from stacked.model.halves import Decoder, Half
+def part_of(model: Model) -> str:
+    """Return which of `PARTS` a model is; InputError if it is none of them."""
+    from stacked.model.classifier import Classifier
+    from stacked.model.halves import Decoder, Encoder
+    from stacked.model.stack import StackedAutoencoder
+    from stacked.util.errors import InputError
 
-    if not isinstance(model, Half):
-        return "autoencoder"
-    return "decoder" if isinstance(model, Decoder) else "encoder"
+    kinds = {"encoder": Encoder, "decoder": Decoder, "autoencoder": StackedAutoencoder, "classifier": Classifier}
+    for part, kind in kinds.items():
+        if isinstance(model, kind):
+            return part
+    raise InputError(
+        f"a {type(model).__name__} cannot be exported: give a StackedAutoencoder, its encoder or decoder, or a Classifier"
+    )
 
 
-def exported(model: Half | StackedAutoencoder) -> ExportedProgram:
-    """Return an encoder, a decoder or a stack as a program of torch.export, for batches of any size from 1.
+def exported(model: Model) -> ExportedProgram:
+    """Return a model as a program of torch.export, for batches of any size from 1.
 
-    Raises InputError for a decoder that cannot decode a code alone.
+    Raises InputError for a module of another kind, and for a decoder that cannot decode a code alone.
     """
     import torch
 
     from stacked.runtime.settings import own_settings
 
+    part_of(model)  # which refuses other modules
     with own_settings(), quietly():
         example = torch.zeros(2, *model.input_shape)
         return torch.export.export(
@@ -70,12 +86,13 @@ def exported(model: Half | StackedAutoencoder) -> ExportedProgram:
         )
 
 
-def export(model: Half | StackedAutoencoder, path: str | Path) -> None:
-    """Write an encoder, a decoder or a whole stack to `path`: .pt2 for torch.export, .onnx for ONNX (opset 18).
+def export(model: Model, path: str | Path) -> None:
+    """Write an encoder, a decoder, a whole stack or a classifier to `path`: .pt2 for torch.export, .onnx for ONNX (opset 18).
 
-    In ONNX an encoder reads "images" and returns "code", a decoder reads "code" and returns "images", and a stack reads "images"
-    and returns "reconstruction". Raises InputError for another suffix, for a decoder that cannot decode a code alone, if a
-    package that ONNX needs is missing, and if the file cannot be written.
+    In ONNX an encoder reads "images" and returns "code", a decoder reads "code" and returns "images", a stack reads "images" and
+    returns "reconstruction", and a classifier reads "images" and returns "logits" [N, classes]. Raises InputError for another
+    suffix, for a module of another kind, for a decoder that cannot decode a code alone, if a package that ONNX needs is missing,
+    and if the file cannot be written.
     """
     import torch
 
@@ -124,8 +141,13 @@ def quietly() -> Iterator[None]:
         log.setLevel(level)
 
 
-def loaded(path: Path, part: str) -> Half | StackedAutoencoder:
-    """Return a part of the model in a file of an encoder or of a stack; InputError if the file does not hold that part."""
+def loaded(path: Path, part: str | None) -> Model:
+    """Return a part of the model in a file of an encoder, a stack or a classifier; InputError if it does not hold that part.
+
+    part: one of `PARTS` (None: the classifier in a file of one, else the encoder).
+    """
+    from stacked.model.classifier import FORMAT as CLASSIFIER
+    from stacked.model.classifier import load_classifier
     from stacked.model.encoder import FORMAT, load_encoder
     from stacked.model.model_file import kind_of
     from stacked.model.stack_file import FORMAT as WHOLE
@@ -133,6 +155,15 @@ def loaded(path: Path, part: str) -> Half | StackedAutoencoder:
     from stacked.util.checks import need
 
     kind = kind_of(path)
+    part = part or ("classifier" if kind == CLASSIFIER else "encoder")
+    if part == "classifier":
+        return load_classifier(path)
+    if part == "encoder" and kind == CLASSIFIER:
+        return load_classifier(path).encoder
+    need(
+        kind != CLASSIFIER,
+        f"{path} holds a classifier and no {part}: give a file that save_stack wrote, or --part classifier",
+    )
     if part == "encoder" and kind != WHOLE:
         return load_encoder(path)
     need(kind != FORMAT, f"{path} holds an encoder and no {part}: give a file that save_stack wrote, or --part encoder")
@@ -140,7 +171,7 @@ def loaded(path: Path, part: str) -> Half | StackedAutoencoder:
     return {"encoder": stack.encoder, "decoder": stack.decoder}.get(part, stack)
 
 
-def described(model: Half | StackedAutoencoder) -> str:
+def described(model: Model) -> str:
     """Return what a model reads and returns, in words."""
     from stacked.data.scaling import Scaling
 
@@ -149,6 +180,7 @@ def described(model: Half | StackedAutoencoder) -> str:
         "encoder": ("images", "to codes"),
         "decoder": ("codes", "to images"),
         "autoencoder": ("images", "to their reconstructions"),
+        "classifier": ("images", f"to logits of the classes {', '.join(getattr(model, 'classes', ()))}"),
     }[part_of(model)]
     scaling = getattr(model, "scaling", None)
     if isinstance(scaling, Scaling):
@@ -160,16 +192,18 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 2 for invalid input."""
     prog = called("stacked.export")
     say_warnings()
-    command = Command(prog=prog, description="Write a trained encoder, decoder or autoencoder for another runtime.")
+    command = Command(prog=prog, description="Write a trained model for another runtime.")
     command.add_argument(
-        "model", type=Path, metavar="MODEL", help="the encoder.safetensors of a run, or a file written by save_stack"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="the encoder.safetensors or a classifier-*.safetensors of a run, or a file written by save_stack",
     )
     command.add_argument("file", type=Path, metavar="FILE", help=f"output file, ending in {' or '.join(FORMATS)}")
     command.add_argument(
         "--part",
         choices=PARTS,
-        default="encoder",
-        help="what to export: decoder and autoencoder need a whole stack (encoder)",
+        help="what to export: decoder and autoencoder need a whole stack (the classifier in a file of one, else the encoder)",
     )
     command.add_argument("--force", action="store_true", help=FORCE)
 

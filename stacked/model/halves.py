@@ -55,26 +55,37 @@ class Encoder(Half):
 
     def forward(self, input: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():  # a check would become part of an exported program
-            self._check(input)
+            self.check_call(input, "cannot be encoded", "encode")
         return super().forward(input)
 
-    def _check(self, images: Tensor) -> None:
-        scale = " in 0..1" * (self.scaling is None and len(self.input_shape) == 3)
-        wanted = f"floats{scale} of shape [N, {', '.join(map(str, self.input_shape))}]"
+    def check_call(self, images: Tensor, cannot: str, method: str) -> None:
+        """Raise InputError for what a call does not read.
+
+        cannot: the verb phrase of its message. method: what takes images of other types ("": nothing does).
+        """
+        wanted = self._wanted()
         need(
             isinstance(images, Tensor),
-            f"images in a {type(images).__name__} cannot be encoded by a call: give a tensor of {wanted}, or call encode(images)",
+            f"images in a {type(images).__name__} {cannot} by a call: give a tensor of {wanted}"
+            + f", or call {method}(images)" * bool(method),
         )
         shape = list(images.shape)
         need(
             images.is_floating_point() and images.dim() == 1 + len(self.input_shape),
-            f"images of {images.dtype} and shape {shape} cannot be encoded by a call: give {wanted}{layout_hint(shape)}; "
-            "encode(images) takes uint8",
+            f"images of {images.dtype} and shape {shape} {cannot} by a call: give {wanted}{layout_hint(shape)}"
+            + f"; {method}(images) takes uint8" * bool(method),
         )
+        self._check_shape(shape, cannot)
+
+    def _check_shape(self, shape: list[int], cannot: str) -> None:
         need(
-            self._reads(tuple(shape[1:])),
-            f"images of shape {shape} cannot be encoded: give {wanted}{layout_hint(shape)}",
+            len(shape) == 1 + len(self.input_shape) and self._reads(tuple(shape[1:])),
+            f"images of shape {shape} {cannot}: give {self._wanted()}{layout_hint(shape)}",
         )
+
+    def _wanted(self) -> str:
+        scale = " in 0..1" * (self.scaling is None and len(self.input_shape) == 3)
+        return f"floats{scale} of shape [N, {', '.join(map(str, self.input_shape))}]"
 
     def _reads(self, shape: Shape) -> bool:
         """Whether the stages read images [C, H, W] of this shape: convolutions read other heights and widths."""
@@ -99,7 +110,7 @@ class Encoder(Half):
         """Return the outputs [N, ...] of a module that begins with this encoder; arguments and errors as in `encode`."""
         found = self.tensor_of(images, cannot)
         weight = next(self.parameters(), torch.zeros(0))
-        self._check(torch.empty(found.shape, device="meta"))
+        self._check_shape(list(found.shape), cannot)
         values = max(map(math.prod, shapes(self._stages, tuple(found.shape[1:]))))
         was_training, outputs = module.training, []
         module.eval()

@@ -26,8 +26,8 @@ class EncoderWithHead(nn.Module):
     drawn from torch's global generator.
     """
 
-    #: what is said of images that it does not read
-    cannot = "cannot be predicted from"
+    #: what is said of images that it does not read, and the method that takes images of other types ("": there is none)
+    cannot, method = "cannot be predicted from", ""
 
     def __init__(self, stack: StackedAutoencoder, outputs: int, head: str = "linear", width: int = 0) -> None:
         super().__init__()
@@ -42,7 +42,9 @@ class EncoderWithHead(nn.Module):
         return self.encoder.input_shape
 
     def forward(self, images: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():  # the encoder may read images of other sizes, which the head does not
+        if not torch.compiler.is_compiling():
+            self.encoder.check_call(images, self.cannot, self.method)
+            # the encoder may read images of other sizes, which the head does not
             wanted, found = list(self.input_shape), list(images.shape[1:])
             need(wanted == found, f"images of shape {found} {self.cannot}: give images of shape {wanted}")
         return self.head(self.encoder(images).flatten(1))

@@ -114,14 +114,22 @@ def load_with_training(path: str | Path) -> tuple[Regressor, dict[str, Any]]:
 def mean_and_scale(targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the mean and the standard deviation of targets [N, K], with weights [N], as float64 [K].
 
-    The scale of a constant target is 1. Raises InputError for targets that are too large to be standardised.
+    The scale of a constant target is 1. Raises InputError for targets that are too large, or too close together, to be
+    standardised.
     """
     targets = targets.cpu().double()
     share = torch.ones(len(targets)).double() if weights is None else weights.cpu().double()
     share = (share / share.sum())[:, None]
     mean = (share * targets).sum(0)
-    scale = (share * (targets - mean).square()).sum(0).sqrt()
+    variance = (share * (targets - mean).square()).sum(0)
     largest = targets.abs().max().item()
-    need(bool(scale.isfinite().all()), f"targets up to {largest:g} are too large: divide them by a number")
-    varying = targets.amax(0) > targets.amin(0)  # else the scale is a rounding error
-    return mean, torch.where(varying, scale, 1.0)
+    need(bool(variance.isfinite().all()), f"targets up to {largest:g} are too large: divide them by a number")
+    spread = targets.amax(0) - targets.amin(0)
+    varying = spread > 0  # else the variance is a rounding error
+    underflow = varying & (variance < torch.finfo(variance.dtype).tiny)  # where squares lose digits, down to 0
+    apart = spread[underflow]
+    need(
+        len(apart) == 0,
+        f"targets that differ by {apart[:1].sum():g} at most are too close together: multiply them by a number",
+    )
+    return mean, torch.where(varying, variance.sqrt(), 1.0)

@@ -44,11 +44,13 @@ def check(spec: RunSpec, splits: Splits) -> Checked:
             rows = labels.of(phase)
             n, what = (len(splits.train), "training examples") if rows is None else (len(rows), "labels")
             check_batch(stack, spec.optimisation.batch_size_of(phase), n, what)
-    for classifier in labels.classifiers:
+    learns = spec.classification.encoder == "learning"  # the norms of a frozen encoder do not read batches
+    for classifier in labels.classifiers if learns else ():
         check_batch(stack, spec.classification.batch_size, len(classifier.train), "labels", "of the classification")
     different = len(splits.train.labels[splits.train.labels >= 0].unique())
+    uses = spec.evaluation.probes or labels.classifiers or len(labels.learned)
     need(
-        not splits.classes or different > 1,
+        not splits.classes or different > 1 or not uses,
         f"training examples of only {different} of {len(splits.classes)} classes have labels, and a probe needs 2 or more: "
         "give examples of more classes, or data without classes",
     )

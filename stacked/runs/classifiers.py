@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -19,6 +20,7 @@ from stacked.evaluation.label_rows import ClassifierRows, LabelRows
 from stacked.model.classifier import Classifier, classifier_path, load_with_training, save_classifier
 from stacked.model.regressor import Regressor
 from stacked.model.stack import StackedAutoencoder
+from stacked.model.tensor_file import checksum
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_fine_tuning
 from stacked.spec import RunSpec
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
 class Trained:
     """What a classifier's file says of its training.
 
-    run: the id of the run. data: the digest of its data. labels: the label budget. The others are the results of selection and
-    of the test.
+    run: the id of the run. data: the digest of its data. labels: the label budget. encoder: the digest of the weights that
+    fine-tuning began from ("" in a file of an earlier version). white_level: that of the `DataSpec`. The others are the results
+    of selection and of the test.
     """
 
     run: str
@@ -47,6 +50,8 @@ class Trained:
     lr: float
     updates: int
     gflop: float
+    encoder: str = ""
+    white_level: int | None = None
 
     def metrics(self) -> dict[str, float]:
         """Return the final metrics of the classifier; their names end in the label budget."""
@@ -132,8 +137,13 @@ class SupervisedEnd(Generic[M]):
             metrics |= found[1].metrics()
         return models, metrics
 
+    @cached_property
+    def encoder(self) -> str:
+        """The digest of the weights that fine-tuning begins from."""
+        return checksum({name: tensor.cpu() for name, tensor in self.stack.encoder.state_dict().items()}, {})
+
     def kept(self, name: str) -> tuple[M, Any] | None:
-        """Return the model of this run in the work folder, or None; a damaged one causes a warning."""
+        """Return the model of this encoder and label budget in the work folder, or None; a damaged one causes a warning."""
         path = self.path(self.checkpoints.folder, name) if self.checkpoints.folder else None
         if path is None or not path.exists():
             return None
@@ -142,7 +152,8 @@ class SupervisedEnd(Generic[M]):
         except InputError as error:
             warnings.warn(f"{error}: it is fine-tuned again", RuntimeWarning, stacklevel=2)
             return None
-        if (trained.run, trained.data) != (self.spec.id, self.splits.digest):
+        wanted = self.spec.id, self.splits.digest, name, self.encoder
+        if (trained.run, trained.data, trained.labels, trained.encoder) != wanted:
             return None
         return model.to(next(self.stack.parameters()).device), trained
 
@@ -213,6 +224,8 @@ class Classifiers(SupervisedEnd[Classifier]):
             selected.lr,
             selected.updates,
             self.gflop(selected, rows),
+            self.encoder,
+            self.spec.data.white_level,
         )
 
 
@@ -233,4 +246,5 @@ def fine_tuning_parameters(tuning: FineTuning, labels: str) -> Mapping[str, Any]
 def log_check(child: RecordsPhase, tuning: FineTuning, score: float) -> None:
     """Log the validation score at the current update, with a curve for each learning rate."""
     name = "classifier/accuracy" if tuning.kind == "classifier" else "regressor/r2"
-    child.log({f"{name}/lr {tuning.lr:g}": score}, step=tuning.update)
+    lr = f"{tuning.lr:g}".replace("+", "")  # which names of metrics in MLflow cannot have
+    child.log({f"{name}/lr {lr}": score}, step=tuning.update)

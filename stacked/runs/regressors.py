@@ -21,7 +21,8 @@ from stacked.util.serialization import from_dict
 class TrainedRegressor:
     """What a regressor's file says of its training.
 
-    run: the id of the run. data: the digest of its data. labels: the label budget. r2, mse: R² and the mean squared error on test
+    run: the id of the run. data: the digest of its data. labels: the label budget. encoder: the digest of the weights that
+    fine-tuning began from ("" in a file of an earlier version). r2, mse: R² and the mean squared error on test
     examples, in squared units of the targets, means over the targets. The others are the results of selection.
     """
 
@@ -35,6 +36,7 @@ class TrainedRegressor:
     lr: float
     updates: int
     gflop: float
+    encoder: str = ""
 
     def metrics(self) -> dict[str, float]:
         """Return the final metrics of the regressor; their names end in the label budget."""
@@ -74,4 +76,5 @@ class Regressors(SupervisedEnd[Regressor]):
             selected.lr,
             selected.updates,
             self.gflop(selected, rows),
+            self.encoder,
         )

@@ -66,7 +66,7 @@ def device_of(name: str) -> torch.device:
     """Return the torch device called `name`; InputError if this machine cannot compute on it."""
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise InputError(
             f"device {name!r} is not known: give cpu, cuda (cuda:1 ...) for a GPU of NVIDIA or AMD, or mps for Apple's"
         ) from error

@@ -24,7 +24,7 @@ class StageRow:
 
     number: from 1. input_shape, code_shape: without the batch. parameters: of encoder and decoder. flop: FLOPs to encode and
     decode one example, of matrix products and convolutions. field: height and width in pixels of the part of the image that the
-    central value of the code depends on (None: the stack reads vectors). frozen: whether training leaves the stage unchanged.
+    central value of the code depends on (None: the stack reads no images). frozen: whether training leaves the stage unchanged.
     """
 
     number: int

@@ -27,6 +27,8 @@ METHODS = ("linear", "activation")
 BENDING = cast("tuple[type[nn.Module], ...]", tuple(ACTIVATIONS.values()))
 #: layers that "linear" passes through: maps that are linear but for a constant
 AFFINE = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Flatten)
+#: layers behind the weights of a stage, which are not part of its filters
+BEHIND = (*BENDING, nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.MaxPool2d, nn.AvgPool2d)
 #: size of a step of gradient ascent, as a fraction of the norm of the image
 STEP = 0.1
 
@@ -82,8 +84,8 @@ def unit_filters(
     2009). norm: Euclidean norm of that image (None: a third of that of a white image, which is about that of a
     handwritten digit).
 
-    Raises InputError for a depth that is not in the stack, for a stack that reads vectors, and for "linear" if a stage has other
-    layers than convolutions, linear layers, batch norms and pooling.
+    Raises InputError for a depth that is not in the stack, for a stack that reads no images, and for "linear" if a stage has
+    other layers than convolutions, linear layers, batch norms and pooling; behind the weights at `depth` there can be any norm.
     """
     choice(method, METHODS, "method")
     whole(depth, "depth", 1, stack.depth)
@@ -145,6 +147,8 @@ def bent_layers(stack: StackedAutoencoder, depth: int) -> Iterator[nn.Module]:
 def linear_layers(stack: StackedAutoencoder, depth: int) -> Iterator[nn.Module]:
     """Yield the layers of the encoders up to `depth` that are linear but for a constant; of stage `depth`, up to its weights."""
     layers = [(k, layer) for k, stage in enumerate(stack.stages[:depth], start=1) for layer in stage.encoder]
+    while layers and layers[-1][0] == depth and isinstance(layers[-1][1], BEHIND):
+        layers.pop()
     for k, layer in layers:
         if isinstance(layer, BENDING):
             continue
@@ -154,9 +158,7 @@ def linear_layers(stack: StackedAutoencoder, depth: int) -> Iterator[nn.Module]:
             isinstance(layer, (*AFFINE, nn.AvgPool2d)),
             f"stage {k} has a layer {type(layer).__name__}, which is not linear: give method 'activation'",
         )
-        own = k == depth and isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.AvgPool2d))
-        if not own:
-            yield layer
+        yield layer
 
 
 def scaled(images: Tensor, norm: Tensor) -> Tensor:

@@ -32,7 +32,6 @@ class StageSpec:
         from stacked.stages.activations import ACTIVATIONS
 
         take_python_values(self)
-        object.__setattr__(self, "options", pairs(self.options))
         choice(self.kind, kinds(), "stage kind")
         choice(self.activation, ACTIVATIONS, "activation")
         if self.decoder is not None:
@@ -74,7 +73,6 @@ class StackSpec:
         from stacked.stages.norms import check_values
 
         take_python_values(self)
-        object.__setattr__(self, "stages", tuple(self.stages))
         need(
             len(self.stages) > 0,
             "a stack needs at least one stage: give a width, for instance 16",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stacked.spec.growth import LONGEST
+from stacked.spec.growth import LONGEST, Phase
 from stacked.spec.optimisation import Optimisation
-from stacked.util.checks import choice, need, positive, whole
-from stacked.util.serialization import omit_if_default, take_python_values
+from stacked.util.checks import choice, finite, need, positive, whole
+from stacked.util.serialization import Options, omit_if_default, take_python_values
 
 #: kinds of heads
 HEADS = ("linear", "mlp")
@@ -26,7 +26,7 @@ class Classification:
 
     images: the most validation images used for this. selection: "budget": a budget of n labels uses at most n validation
     images too; "images": every budget uses as many as there are (the protocol of specs that do not name one).
-    optimiser, schedule, warmup, weight_decay, momentum, clip: as in `Optimisation`.
+    optimiser, lbfgs_iterations, schedule, schedule_options, warmup, weight_decay, momentum, clip: as in `Optimisation`.
     corruption, corruption_level: of what is read: the images, or with a frozen encoder the code. A level is a number, or one for
         each part of the corruption.
     patience: stop a learning rate when its accuracy has not improved for this many checks (None: never).
@@ -58,6 +58,8 @@ class Classification:
     head: str = omit_if_default("linear")
     head_width: int = omit_if_default(256)
     dropout: float = omit_if_default(0.0)
+    schedule_options: Options = omit_if_default(())
+    lbfgs_iterations: int = omit_if_default(20)
 
     def __post_init__(self) -> None:
         take_python_values(self)
@@ -81,12 +83,20 @@ class Classification:
         choice(self.encoder, ("learning", "frozen"), "encoder")
         choice(self.head, HEADS, "head")
         whole(self.head_width, "head_width", most=MOST_UNITS)
-        need(0 <= self.dropout < 1, f"dropout {self.dropout!r} is not allowed: give a fraction from 0 to below 1")
+        need(
+            finite(self.dropout) and 0 <= self.dropout < 1,
+            f"dropout {self.dropout!r} is not allowed: give a fraction from 0 to below 1",
+        )
+        self.optimisation(self.lrs[0])  # which checks the other values
+        need(
+            not (self.optimiser == "lbfgs" and self.rate_decay != 1),
+            f"rate_decay {self.rate_decay:g} does not fit optimiser 'lbfgs', which has one step length for all weights: leave it "
+            "out",
+        )
         need(
             not (self.encoder == "frozen" and self.rate_decay != 1),
             f"rate_decay {self.rate_decay:g} does not fit a frozen encoder, whose stages have no learning rate: leave it out",
         )
-        self.optimisation(self.lrs[0])  # which checks the other values
 
     def optimisation(self, lr: float) -> Optimisation:
         """The settings of the training loop at a learning rate."""
@@ -94,6 +104,7 @@ class Classification:
             optimiser=self.optimiser,
             lr=lr,
             schedule=self.schedule,
+            schedule_options=self.schedule_options,
             warmup=self.warmup,
             weight_decay=self.weight_decay,
             momentum=self.momentum,
@@ -102,7 +113,14 @@ class Classification:
             corruption=self.corruption,
             corruption_level=(self.corruption_level,),
             rate_decay=self.rate_decay,
+            lbfgs_iterations=self.lbfgs_iterations,
         )
+
+    def phase(self, depth: int, updates: int) -> Phase:
+        """The phase in which a classifier is fine-tuned: all stages, or none of them, learn the labels with a head."""
+        if self.encoder == "frozen":
+            return Phase("classifier", (depth + 1, depth), depth, updates, target="labels")
+        return Phase("classifier", (1, depth), 0, updates, target="labels", layerwise_lr_decay=self.rate_decay != 1)
 
     def checked(self, budget: int | None) -> int:
         """The most validation images used to select for this label budget."""

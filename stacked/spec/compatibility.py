@@ -7,6 +7,7 @@ from stacked.components.objectives import LOSSES
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.spec.architecture import StackSpec
+from stacked.spec.classification import Classification
 from stacked.spec.growth import Phase
 from stacked.spec.optimisation import Optimisation
 from stacked.stages import kinds
@@ -68,6 +69,15 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
             "use 'lifetime'",
         )
     check_switches(stack, phase)
+
+
+def check_classification(stack: StackSpec, recipe: Classification) -> None:
+    """Raise InputError unless classifiers can be fine-tuned from a stack by this recipe."""
+    config, phase = recipe.optimisation(recipe.lrs[0]), recipe.phase(stack.depth, 1)
+    if recipe.labels:
+        check_corruption(stack, config, phase, phase.input_depth + 1)
+        if recipe.encoder == "learning":
+            check_left_out(stack, config, 1, "the classification")
 
 
 def check_use(config: Optimisation, phases: list[Phase]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from stacked.util.errors import InputError
 
@@ -24,7 +25,8 @@ class Phase:
     at depth `input_depth` (0: the images), for `updates` optimiser steps.
 
     target: "input": reconstruct the code at `input_depth`. "pixels": reconstruct the images through the frozen decoders
-        below. "labels": predict the classes with a linear head on the code, which is dropped after the phase.
+        below. "labels": predict labels from the code with a head: classes with a linear one that is dropped after the phase, and
+        in the phase of a classifier or regressor, classes or numbers with its own, which is kept.
     local_loss: a loss of each trained stage for reconstructing its own input. "none": there is none. "alone": it replaces the
         loss of the target, and no gradient passes from a stage to the one below. "added": it is added to the loss of the
         target with the spec's `local_weight`; where the images are corrupted, its targets are codes of corrupted images.
@@ -122,7 +124,8 @@ def simultaneous(depth: int, budget: Updates) -> list[Phase]:
     """All stages are trained at once, each to reconstruct the current code of the stage below, without gradients between them.
 
     Decoupled greedy learning (Belilovsky et al. 2020) with local reconstruction as the auxiliary objective; Bengio et al.
-    2007 call it continuous training. The number of updates is the largest budget of a stage.
+    2007 call it continuous training. The number of updates is the largest budget of a stage; epochs are counted in the batches
+    of this phase.
     """
     return [Phase("simultaneous", (1, depth), 0, max(budget.of_stages("simultaneous")), local_loss="alone")]
 
@@ -207,6 +210,20 @@ def unfreeze(depth: int, budget: Updates) -> list[Phase]:
 def concatenate(growth: Policy, end: Policy) -> Policy:
     """Return the policy whose phases are those of `growth` and then those of `end`."""
     return lambda depth, budget: [*growth(depth, budget), *end(depth, budget)]
+
+
+@lru_cache
+def spending(policy: Policy, depth: int) -> tuple[tuple[Phase, ...], ...]:
+    """Return the phases in which a policy spends each part of a budget: that of each stage, and the end-to-end part."""
+    much = 1_000_000  # so that no share of it rounds to 0
+    parts = [much] * (depth + 1)
+
+    def phases(given: list[int]) -> list[Phase]:
+        return policy(depth, Updates(tuple(given[:-1]), given[-1]))
+
+    usual = set(phases(parts))
+    longer = [phases([*parts[:k], 2 * much, *parts[k + 1 :]]) for k in range(depth + 1)]
+    return tuple(tuple(phase for phase in found if phase not in usual) for found in longer)
 
 
 #: policies that grow a stack

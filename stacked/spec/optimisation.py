@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from stacked.spec.growth import Phase
 from stacked.util.checks import choice, finite, need, positive, whole
-from stacked.util.serialization import Options, omit_if_default, pairs, take_python_values
+from stacked.util.serialization import Options, omit_if_default, python_value, take_python_values
 
 T = TypeVar("T")
 
@@ -24,7 +24,8 @@ class Optimisation:
     what the stage reads), `dropout`, `end_dropout`, `sparsity_target` and the weight of each penalty.
 
     optimiser: "adam", "adamw", "sgd" or "lbfgs". An update by "lbfgs" makes up to `lbfgs_iterations` iterations on its
-        batch, each with a line search that evaluates the loss once or more; `lr` is the first step length it tries, usually 1.
+        batch, each with a line search that evaluates the loss once or more. `lr` is the step length that it tries first, usually
+        1; in the first iteration of every update that is `lr` * min(1, 1 / sum |g|), with g the gradient.
     lr: peak learning rate. A phase that trains several stages trains each at its own; a head has that of the deepest stage.
     schedule, schedule_options: the learning rate's course over a phase, after `warmup` updates of linear increase, one of
         `components.schedules.SCHEDULES`, and its options by name.
@@ -46,7 +47,8 @@ class Optimisation:
     winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training
         (None: no constraint), at rate `winner_take_all_rate`. Evaluation uses the unconstrained code.
     dropout: fraction of a trained stage's code that is dropped before the stage above, the decoder or the head reads it, with the
-        rest scaled up. Frozen stages and evaluation drop nothing.
+        rest scaled up; with local losses alone (policy "simultaneous") only the decoder reads what is left, and the stage above
+        the whole code. Frozen stages and evaluation drop nothing.
     end_dropout: that of phases after growth (None: the same).
     linear_decoder: phases that train a dense stage on its own input leave out the decoder's activation.
     local_weight: weight of the local losses that a phase adds to its loss.
@@ -103,18 +105,12 @@ class Optimisation:
         from stacked.components.schedules import check_schedule
         from stacked.components.winner_take_all import WINNER_TAKE_ALL
 
+        level = python_value(self.corruption_level)
+        if isinstance(level, (int, float)):
+            object.__setattr__(self, "corruption_level", (float(level),))
         take_python_values(self)
-        if isinstance(self.corruption_level, (int, float)):
-            object.__setattr__(self, "corruption_level", (float(self.corruption_level),))
-        for name in ("dropout", "end_dropout"):
-            if isinstance(getattr(self, name), (int, float)):
-                object.__setattr__(self, name, (getattr(self, name),))
-        if isinstance(self.loss, str):
-            object.__setattr__(self, "loss", (self.loss,))
         for name in ("lr", "end_lr", "batch_size", "sparsity_target"):
             object.__setattr__(self, name, one_or_each(getattr(self, name), name))
-        for name in ("penalties", "schedule_options", "end_schedule_options"):
-            object.__setattr__(self, name, pairs(getattr(self, name)))
         choice(self.optimiser, OPTIMISERS, "optimiser")
         check_schedule(self.schedule, self.schedule_options, "schedule")
         if self.end_schedule is not None:
@@ -143,7 +139,9 @@ class Optimisation:
                 )
         for rate in (*self.dropout, *(self.end_dropout or ())):
             need(finite(rate) and 0 <= rate < 1, f"dropout {rate!r} is not allowed: give 0 or more, below 1")
-        need(isinstance(self.recalibrate, bool), f"recalibrate {self.recalibrate!r} is not allowed: give True or False")
+        for name in ("linear_decoder", "recalibrate"):
+            given = getattr(self, name)
+            need(isinstance(given, bool), f"{name} {given!r} is not allowed: give True or False")
         for lr in as_tuple(self.lr):
             positive(lr, "learning rate")
         for size in as_tuple(self.batch_size):
@@ -163,12 +161,15 @@ class Optimisation:
             finite(self.weight_decay) and self.weight_decay >= 0,
             f"weight_decay {self.weight_decay} is not allowed: give 0 or more",
         )
-        need(0 <= self.momentum < 1, f"momentum {self.momentum} is not allowed: give 0 or more, below 1")
+        need(
+            finite(self.momentum) and 0 <= self.momentum < 1,
+            f"momentum {self.momentum} is not allowed: give 0 or more, below 1",
+        )
         for what in ("patience", "end_patience", "check_every", "labels", "end_batch_size"):
             if getattr(self, what) is not None:
                 whole(getattr(self, what), what)
         for what in ("clip", "local_weight", "rate_decay"):
-            if getattr(self, what) is not None:
+            if what != "clip" or self.clip is not None:
                 positive(getattr(self, what), what)
         if self.optimiser == "lbfgs":
             search = "cannot be used with optimiser 'lbfgs', whose line search"
@@ -179,7 +180,6 @@ class Optimisation:
                 f"on_nonfinite 'skip-batch' {search} evaluates a batch more than once: use 'stop' or 'rollback'",
             )
         if self.emphasis is not None:
-            object.__setattr__(self, "emphasis", tuple(self.emphasis))
             need(
                 len(self.emphasis) == 2
                 and all(finite(weight) and weight >= 0 for weight in self.emphasis)
@@ -207,7 +207,7 @@ class Optimisation:
         if self.winner_take_all is not None:
             choice(self.winner_take_all, WINNER_TAKE_ALL, "winner_take_all")
         need(
-            0 < self.winner_take_all_rate <= 1,
+            finite(self.winner_take_all_rate) and 0 < self.winner_take_all_rate <= 1,
             f"winner_take_all_rate {self.winner_take_all_rate} is not allowed: give a number above 0, to 1",
         )
 

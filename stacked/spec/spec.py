@@ -16,10 +16,10 @@ from stacked.spec.architecture import StackSpec as StackSpec
 from stacked.spec.architecture import StageSpec as StageSpec
 from stacked.spec.classification import Classification as Classification
 from stacked.spec.growth import LONGEST as LONGEST
-from stacked.spec.growth import POLICIES, Phase, Updates
+from stacked.spec.growth import POLICIES, Phase, Updates, spending
 from stacked.spec.optimisation import Optimisation as Optimisation
 from stacked.spec.optimisation import as_tuple, of_stage
-from stacked.util.checks import choice, need, positive, utf8, whole
+from stacked.util.checks import choice, finite, need, positive, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict, omit_if_default, parsed, take_python_values, to_json
 
@@ -46,6 +46,7 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         take_python_values(self)
+        need(isinstance(self.name, str), f"name {self.name!r} of the data is not allowed: give a text, such as 'mnist'")
         data.check_name(self.name)
         utf8(self.name, "name")
         object.__setattr__(self, "name", data.recorded_name(self.name))
@@ -58,7 +59,7 @@ class DataSpec:
             positive(self.max_megapixels, "max_megapixels")
         need(isinstance(self.grey, bool), f"grey {self.grey!r} is not allowed: give True or False")
         need(
-            0 < self.valid < 1,
+            finite(self.valid) and 0 < self.valid < 1,
             f"valid {self.valid!r} is not allowed: give a fraction between 0 and 1, exclusive",
         )
 
@@ -68,7 +69,8 @@ class Budget:
     """The length of training, in `unit` "epochs" or "updates".
 
     stages: budget of each stage alone (one number for all stages, or one for each). end_to_end: budget for training all stages
-    at once. None where the policy has no such part.
+    at once. None where the policy has no such part. An epoch is as many images as the training set has, in batches of the phase
+    that the budget is for.
     """
 
     stages: tuple[float, ...] | None = (1.0,)
@@ -77,10 +79,6 @@ class Budget:
 
     def __post_init__(self) -> None:
         take_python_values(self)
-        if isinstance(self.stages, (int, float)):
-            object.__setattr__(self, "stages", (self.stages,))
-        if self.stages is not None:
-            object.__setattr__(self, "stages", tuple(self.stages))
         choice(self.unit, ("epochs", "updates"), "budget unit")
         for value in [*(self.stages or ()), *([] if self.end_to_end is None else [self.end_to_end])]:
             positive(value, "budget")
@@ -134,7 +132,6 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         take_python_values(self)
-        object.__setattr__(self, "probes", (self.probes,) if isinstance(self.probes, str) else tuple(self.probes))
         if self.probes != ("logistic",):
             # imported here so that a command line shows its help without loading torch
             from stacked.evaluation.probes import NAMES
@@ -161,7 +158,7 @@ class RunSpec:
     classification: Classification = field(default_factory=Classification)
 
     def __post_init__(self) -> None:
-        from stacked.spec.compatibility import check_fit, check_left_out, check_use
+        from stacked.spec.compatibility import check_classification, check_fit, check_use
 
         take_python_values(self)
         choice(self.policy, POLICIES, "policy")
@@ -187,17 +184,33 @@ class RunSpec:
         for phase in phases:
             check_fit(self.stack, self.optimisation, phase)
         check_use(self.optimisation, phases)
-        if self.classification.labels and self.classification.encoder == "learning":
-            check_left_out(
-                self.stack, self.classification.optimisation(self.classification.lrs[0]), 1, "the classification"
-            )
+        check_classification(self.stack, self.classification)
+        if self.budget.unit == "epochs":
+            self.updates_per_epoch(1)  # which checks that epochs can be counted
 
-    def updates_per_epoch(self, images: int) -> list[int]:
-        """Return the updates of an epoch of so many training images, for each stage and for training all stages at once."""
+    def updates_per_epoch(self, images: int, policy: str | None = None) -> list[int]:
+        """Return the updates of an epoch of so many training images, for each stage and for training all stages at once.
+
+        Each is counted in batches of the phases in which `policy` (None: that of the spec) spends this part of the budget. Raises
+        InputError if these have several batch sizes.
+        """
         need(images > 0, "there are no images to train on: give at least one")
-        how, depth = self.optimisation, self.stack.depth
-        sizes = [of_stage(how.batch_size, stage) for stage in range(1, depth + 1)]
-        return [images // min(size, images) for size in (*sizes, how.end_batch_size or sizes[-1])]
+        how, name, found = self.optimisation, policy or self.policy, []
+        every = {*as_tuple(how.batch_size)} | ({how.end_batch_size} if how.end_batch_size else set())
+        if len(every) == 1:  # which takes no time in a deep stack
+            return [images // min(*every, images)] * (self.stack.depth + 1)
+        for stage, phases in enumerate(spending(POLICIES[name], self.stack.depth), start=1):
+            # a part that the policy does not use has any size
+            sizes = {how.batch_size_of(phase) for phase in phases} or {of_stage(how.batch_size, 1)}
+            part = f"the budget of stage {stage}" if stage <= self.stack.depth else "the end_to_end budget"
+            listed = ", ".join(map(str, sorted(sizes)))
+            need(
+                len(sizes) == 1,
+                f"policy {name!r} spends {part} in phases of different batch sizes ({listed}), which have epochs of different "
+                "lengths: give the budget in updates, or one batch size",
+            )
+            found.append(images // min(*sizes, images))
+        return found
 
     def phases(self, updates_per_epoch: int | Sequence[int] = 1_000_000) -> list[Phase]:
         """Return the phases of this run, whose lengths depend on `updates_per_epoch` (see `Budget.in_updates`).

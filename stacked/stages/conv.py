@@ -1,4 +1,4 @@
-"""Convolutional stages, which halve height and width with a stride of 2."""
+"""Convolutional stages, which halve height and width with a stride of 2, or keep them with a stride of 1."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from stacked.util.checks import need
 
 
 class Conv(Halving):
-    """Conv2d(k x k, stride 2) - norm - activation, and the transposed convolution back.
+    """Conv2d(k x k, stride 2 or 1) - norm - activation, and the transposed convolution back.
 
-    [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2. Signals [B, C, L] and volumes [B, C, D, H, W] are read by
-    Conv1d and Conv3d. The decoder's output padding follows from the input size, so that odd sizes are restored exactly. `kernel`
-    is k, odd. With `tied` the decoder's filters are those of the encoder, flipped (Masci et al. 2011). Without `bias` neither
-    convolution has one. With `stride` 1 the code has the size of the input, which may then be 1 too. The stage that reconstructs
-    pixels does not normalise its output.
+    [B, C, H, W] -> [B, width, ceil(H/2), ceil(W/2)], for H, W >= 2; with `stride` 1 the code has the height and width of the
+    input, which may then be 1 too. Signals [B, C, L] and volumes [B, C, D, H, W] are read by Conv1d and Conv3d. The decoder's
+    output padding follows from the input size, so that odd sizes are restored exactly. `kernel` is k, odd. With `tied` the
+    decoder's filters are those of the encoder, flipped (Masci et al. 2011). Without `bias` neither convolution has one. The stage
+    that reconstructs pixels does not normalise its output.
     """
 
     kind = "conv"

@@ -18,9 +18,10 @@ MOST_KERNEL = 999
 
 
 class Halving(Stage):
-    """A stage whose code [width, ceil(H/2), ceil(W/2)] has half the height and width of its input, whatever these are.
+    """A stage of maps that halves them, whatever their size: its code is [width, ceil(H/2), ceil(W/2)], unless it says otherwise.
 
-    With another number of spatial dimensions, all of them are halved. A `kernel` is odd, so that (kernel - 1) / 2 values of
+    `halves` is False for a stage whose options keep the size (conv with stride 1), and its `output_shape` then says so. With
+    another number of spatial dimensions, all of them are halved. A `kernel` is odd, so that (kernel - 1) / 2 values of
     padding centre it. The default norm is batch norm.
     """
 

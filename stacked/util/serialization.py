@@ -13,6 +13,7 @@ import types
 import typing
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -55,9 +56,50 @@ def python_value(value: Any) -> Any:
 
 
 def take_python_values(spec: Any) -> None:
-    """Convert the fields of a frozen dataclass from NumPy's numbers and arrays to Python's, in place."""
+    """Convert the fields of a frozen dataclass in place, so that equal specs are equal, can be hashed and have the same JSON.
+
+    NumPy's numbers and arrays become Python's, options pairs, and, where a field holds several values, a list a tuple and one
+    value a tuple of one. Raises InputError for a value that cannot be any of these; numbers and words are not checked.
+    """
+    hints = _hints(spec.__class__)
     for f in dataclasses.fields(spec):
-        object.__setattr__(spec, f.name, python_value(getattr(spec, f.name)))
+        object.__setattr__(spec, f.name, _taken(hints[f.name], python_value(getattr(spec, f.name)), f.name))
+
+
+@lru_cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _taken(hint: Any, value: Any, what: str) -> Any:
+    """Convert a value for `take_python_values`; `what` names it in errors."""
+    if hint == Options:
+        return named_values(value, what)
+    if dataclasses.is_dataclass(hint):
+        part = typing.cast(type, hint)
+        need(isinstance(value, part), f"{what} {value!r} is not allowed: give a {part.__name__}")
+        return value
+    hints = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    several = next((each for each in hints if typing.get_origin(each) is tuple), None)
+    if several is None or (value is None and types.NoneType in hints):
+        return value
+    item, *more = typing.get_args(several)
+    if isinstance(value, (list, tuple)):
+        return tuple(_taken(item, each, what) for each in value)
+    single = value is None and types.NoneType in typing.get_args(item)
+    need(
+        more == [...] and (single or isinstance(value, (int, float, str)) or dataclasses.is_dataclass(value)),
+        f"{what} {value!r} is not allowed: give {'one value, or ' * (more == [...])}a list of values",
+    )
+    return value if {int, float} & {*hints} else (_taken(item, value, what),)
+
+
+def named_values(value: Any, what: str) -> Options:
+    """Return options, given as a dictionary or as pairs, as pairs sorted by name; InputError, which names `what`, for others."""
+    several = isinstance(value, (list, tuple))
+    named = isinstance(value, dict) or (several and all(isinstance(v, (list, tuple)) and len(v) == 2 for v in value))
+    need(named, f"{what} {value!r} is not allowed: give values by name, as in {{name: value}}")
+    return pairs(value)
 
 
 def pairs(values: Any) -> Options:
@@ -179,11 +221,7 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
         hints = [arg for arg in typing.get_args(hint) if arg is not types.NoneType]
         return _convert(next((h for h in hints if several and typing.get_origin(h) is tuple), hints[0]), value, what)
     if hint == Options:
-        named = isinstance(value, dict) or (
-            several and all(isinstance(v, (list, tuple)) and len(v) == 2 for v in value)
-        )
-        need(named, f"{what} {value!r} is not allowed: give values by name, as in {{name: value}}")
-        return pairs(value)
+        return named_values(value, what)
     if typing.get_origin(hint) is tuple:
         item, *more = typing.get_args(hint)
         need(several or more == [...], f"{what} {value!r} is not allowed: give a list")

@@ -63,7 +63,7 @@ def budgets(
         spec = dataclasses.replace(base, **arm.parts(base))
         depth, images = spec.stack.depth, len(splits.train)
         cost_of_phases = cost_function(spec, splits, images, equal, device, threads)
-        given = spec.budget.in_updates(depth, spec.updates_per_epoch(images))
+        given = spec.budget.in_updates(depth, spec.updates_per_epoch(images, arm.policy_name))
         return given, lambda updates: cost_of_phases(POLICIES[arm.policy_name](depth, updates))
 
     given, cost = given_updates_and_cost(budget_arm)

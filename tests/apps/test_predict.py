@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
-from stacked import StackSpec
+from stacked import Classification, DataSpec, RunSpec, StackSpec, load_classifier
 from stacked.apps.predict import main
 from stacked.data.scaling import Scaling
 from stacked.data.sources.folder import named_images
 from stacked.model.classifier import Classifier, save_classifier
 from stacked.model.stack import build
+from stacked.runs.run import load, run
+from stacked.spec import Evaluation
 
 SPEC = StackSpec.of("conv", 4, 6)
 CLASSES = ("cat", "=dog", "bird")
@@ -58,6 +61,40 @@ def test_each_image_has_its_class_and_all_probabilities(classifier: Classifier, 
     for row, probabilities in zip(rows, expected, strict=True):
         assert row[1].removeprefix("'") == CLASSES[int(probabilities.argmax())]
         torch.testing.assert_close(torch.tensor([float(cell) for cell in row[2:]]), probabilities, rtol=1e-5, atol=1e-6)
+
+
+def test_16_bit_files_are_read_with_the_white_level_of_the_training(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for k in range(10):
+            path = tmp_path / "dark" / name / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(k).integers(0, 1000, (8, 8)) + 2000 * (name == "b")
+            Image.fromarray(pixels.astype(np.uint16)).save(path)
+    given = DataSpec("folder:dark", image_size=8, grey=True, white_level=4095)
+    spec = RunSpec(
+        "random",
+        data=given,
+        stack=SPEC,
+        evaluation=Evaluation(probes=()),
+        classification=Classification(labels=(None,), updates=2, checks=1),
+    )
+    run(spec, load(spec, tmp_path), work=tmp_path)
+    (tmp_path / "classifier-all.safetensors").rename(tmp_path / "classifier.safetensors")
+    tables = []
+    for words in ((), ("--white-level", "4095"), ("--white-level", "65535")):
+        assert predicted(tmp_path, "--force", *words, data="dark") == 0
+        tables.append((tmp_path / "table.csv").read_text())
+    assert tables[0] == tables[1] != tables[2]
+    old = load_classifier(tmp_path / "classifier.safetensors")
+    save_classifier(tmp_path / "classifier.safetensors", old, SPEC)  # which does not say it
+    assert predicted(tmp_path, "--force", data="dark") == 0
+    assert (tmp_path / "table.csv").read_text() == tables[2]
+
+
+@pytest.mark.usefixtures("classifier", "images")
+def test_a_white_level_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predicted(tmp_path, "--white-level", "0") == 2
+    assert "white level 0 is not allowed: give an integer of at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("classifier", "images")

@@ -154,6 +154,8 @@ def test_a_weight_of_zero_is_no_label_and_equal_weights_are_none(few: Rows, kind
     missing[off] = -1 if kind == "classes" else np.nan
     weighted = clone(estimator).fit(rows, given, sample_weight=np.where(off, 0, 3.7))
     assert same_weights(weighted.model_, clone(estimator).fit(rows, missing).model_)
+    number = clone(estimator).fit(rows, given, sample_weight=2.0)
+    assert same_weights(number.model_, clone(estimator).fit(rows, given).model_)
     some = clone(estimator).fit(rows, given, sample_weight=np.where(off, 1, 3))
     assert not same_weights(some.model_, clone(estimator).fit(rows, given).model_)
     assert same_weights(some.stack_, weighted.stack_)
@@ -188,7 +190,22 @@ def test_classes_may_be_anything_with_an_order(few: Rows) -> None:
     assert named.classes_.tolist() == words.tolist()
     assert np.array_equal(named.predict(rows), words[plain.predict(rows)])
     assert named.model_.classes == tuple(words)
-    assert classifier().fit(rows, labels.astype(float) - 1).classes_.tolist() == list(range(-1, 9))  # no integers
+    assert classifier().fit(rows, (labels - 1).astype(str)).classes_.tolist() == sorted(map(str, range(-1, 9)))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.float64, np.float32, "Int64", "Float64"])
+def test_minus_1_is_no_label_in_numbers_of_any_type(few: Rows, kind: Any) -> None:
+    rows, labels = few
+    given = np.where(np.arange(150) < 100, labels, -1)
+    plain, same = classifier(fine_tune_epochs=1), classifier(fine_tune_epochs=1)
+    plain.fit(rows, given)
+    same.fit(rows, pd.Series(given, dtype=kind) if isinstance(kind, str) else given.astype(kind))
+    assert same.classes_.tolist() == plain.classes_.tolist() == list(range(10))
+    assert same_weights(same.model_, plain.model_)
+
+
+def test_one_width_is_one_stage(few: Rows) -> None:
+    assert same_weights(classifier(widths=8).fit(*few).model_, classifier(widths=(8,)).fit(*few).model_)
 
 
 def test_two_classes_have_one_decision(few: Rows) -> None:
@@ -303,11 +320,12 @@ ONE, SOME = np.zeros(150, dtype=int), np.arange(150) % 3
     ("y", "more", "says"),
     [
         (ONE, {}, "y has one class, 0, in the labelled rows with a weight above 0, and two are needed"),
-        (np.where(SOME == 1, 1, -1), {}, "y has one class, 1, .*integers of -1 mark rows without a label"),
+        (np.where(SOME == 1, 1, -1), {}, "y has one class, 1, .*numbers of -1 mark rows without a label"),
         (ONE - 1, {}, "y has no labelled row: give at least one"),
         (SOME, {"sample_weight": np.zeros(150)}, "sample_weight is zero in all labelled rows"),
         (SOME, {"sample_weight": (SOME == 1) * 1.0}, "y has one class, 1,"),
         (SOME, {"sample_weight": -1.0 * SOME}, "sample_weight -2 is not allowed: give 0 or more"),
+        (SOME, {"sample_weight": -2}, "sample_weight -2 is not allowed: give 0 or more"),
         (SOME, {"sample_weight": np.ones(149)}, r"sample_weight of shape \[149\] does not fit 150 rows"),
         (SOME[:-1], {}, "inconsistent numbers of samples"),
         (SOME + 0.5, {}, "Unknown label type: continuous"),
@@ -325,6 +343,11 @@ def test_labels_that_cannot_be_learnt_are_said(few: Rows, y: Any, more: dict[str
         (np.full(150, np.inf), "Input y contains infinity"),
         (np.full((150, 2), [1, np.nan]), r"NaN in some but not all of its 2 columns in 150 rows \(first: 0\)"),
         (np.array([1e200, -1e200] * 75), "are too large"),
+        (
+            np.array([1e-200, -1e-200] * 75),
+            "differ by 2e-200 at most are too close together: multiply them by a number",
+        ),
+        (np.array([[1, 1e-158], [0, 0]] * 75), "differ by 1e-158 at most are too close together"),
         (np.zeros(149), "inconsistent numbers of samples"),
         (None, "requires y to be passed"),
     ],
@@ -343,6 +366,12 @@ def test_numbers_that_cannot_be_learnt_are_said(few: Rows, y: Any, says: str) ->
         ({"dropout": 1.0}, "dropout 1.0 is not allowed"),
         ({"validation_fraction": 1.0}, "validation_fraction 1.0 is not allowed: give a number between 0 and 1"),
         ({"validation_fraction": 0.01}, "validation_fraction 0.01 does not split 150 labelled rows"),
+        ({"validation_fraction": "a"}, "validation_fraction 'a' is not allowed: give a number between 0 and 1"),
+        ({"dropout": "a"}, "dropout 'a' is not allowed"),
+        ({"freeze": "a"}, "freeze 'a' is not allowed: give True or False"),
+        ({"widths": None}, "widths None is not allowed: give the width of each stage"),
+        ({"image_shape": 8}, r"image_shape 8 is not allowed: give \(C, H, W\)"),
+        ({"image_shape": (1, 8, "a")}, "image_shape .* does not fit rows of 64 features"),
         ({"patience": 0}, "patience of the classifier 0 is not allowed"),
         ({"policy": "supervised"}, "policy 'supervised' learns classes"),
         ({"image_shape": (1, 8, 9)}, "image_shape"),
@@ -351,6 +380,12 @@ def test_numbers_that_cannot_be_learnt_are_said(few: Rows, y: Any, says: str) ->
 def test_parameters_that_are_not_allowed_are_said(few: Rows, given: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         classifier(**given).fit(*few)
+
+
+def test_small_numbers_are_learnt_as_large_ones_are(few: Rows) -> None:
+    rows, targets = few[0], numbers_of(few[0])[:, 1]
+    plain, small = (regressor().fit(rows, targets * unit) for unit in (1, 2.0**-300))
+    np.testing.assert_allclose(small.predict(rows) * 2.0**300, plain.predict(rows))
 
 
 def test_a_batch_norm_needs_two_labelled_rows(few: Rows) -> None:

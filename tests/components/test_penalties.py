@@ -75,12 +75,11 @@ def test_contractive_is_the_norm_of_the_whole_jacobian(activation: str) -> None:
 def test_contractive_knows_the_slope_of_every_activation_it_does_not_refuse() -> None:
     refuses = PENALTIES["contractive"].refuses
     for activation in ACTIVATIONS:
-        assert (refuses("dense", activation, "none") is None) == (activation in SLOPES)
-    assert set(SLOPES) <= set(ACTIVATIONS)
+        assert refuses("dense", activation, "none") is None
+    assert SLOPES.keys() == ACTIVATIONS.keys()  # so that none has to be refused
     shape = "its closed form holds for a dense stage without norm, not for {}; use 'contractive-estimate'"
     assert refuses("conv", "relu", "none") == shape.format("a conv stage")
     assert refuses("dense", "relu", "batch") == shape.format("a stage with norm 'batch'")
-    assert refuses("dense", "gelu", "none") == shape.format("activation 'gelu'")
 
 
 @pytest.mark.parametrize("name", ["dense", "conv"])

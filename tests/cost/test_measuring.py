@@ -6,11 +6,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from stacked import RunSpec, StackSpec, estimate_cost
+from stacked.cost.forecast import tuning_classifiers
 from stacked.cost.measuring_cost import Measured, budgets, classifier_cost, measuring_seconds
 from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import Machine
@@ -56,6 +58,21 @@ def test_a_classifier_is_counted_as_it_is_trained(labels: int, monkeypatch: pyte
     assert cost.updates == phase.updates == max(3, 2 * (labels // 16))
     real_stack = build(SPEC.stack, SHAPE).to(memory_format=torch.channels_last)
     assert cost.update.flop == update_flops(real_stack, phase, Optimisation(batch_size=16), 4, 16)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"corruption": "block-masking", "corruption_level": 0.3},  # of images: the codes are vectors
+        {"encoder": "frozen", "batch_size": 1},
+    ],
+)
+def test_every_valid_recipe_is_counted(recipe: dict[str, Any]) -> None:
+    for stack in (StackSpec.of("dense", 8, 4), StackSpec.of("dense", 8, 4, norm="batch")):
+        spec = RunSpec(stack=stack, classification=replace(SPEC.classification, **recipe))
+        _, cost = classifier_cost(stack, spec.classification, SHAPE, 20, 4)
+        assert cost.flops > 0
+        assert tuning_classifiers(stack, spec.classification, SHAPE, 20, 4).efficiency > 0
 
 
 def test_each_number_of_labels_adds_its_classifier() -> None:

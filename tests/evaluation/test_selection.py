@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from stacked import RunSpec, StackSpec
+from stacked import InputError, RunSpec, StackSpec
 from stacked.data import Splits
 from stacked.data.formats.split import Split
 from stacked.evaluation.classify import FineTuning
@@ -19,6 +19,7 @@ from stacked.model.stack import build
 from stacked.runs import classifiers
 from stacked.runs.checkpoint import Checkpoints
 from stacked.runs.classifiers import Classifiers
+from stacked.runs.run import check, run
 from stacked.spec import Classification
 from stacked.tracking.null_tracker import NullTracker
 from stacked.util.serialization import to_json
@@ -72,6 +73,39 @@ def test_unlabelled_validation_images_never_select(splits: Splits) -> None:
         for budget, index in selecting(spec, some).items():
             assert (labels[index] >= 0).all()
             assert len(index) == min(spec.classification.checked(budget), int((labels >= 0).sum()))
+
+
+def test_numbers_too_small_for_the_classes_are_called_by_their_names(splits: Splits) -> None:
+    n = len(splits.valid)
+    for spec, message in (
+        (
+            of(SPEC, images=3),
+            f"images 3 of the classification does not fit {n} labelled validation images in 4 classes: ",
+        ),
+        (
+            of(SPEC, labels=(3,)),
+            f"a budget of 3 labels does not fit {len(splits.train)} labelled images in 4 classes: ",
+        ),
+        (probing(probe_labels=3), f"probe_labels 3 does not fit {len(splits.train)} labelled images in 4 classes: "),
+        (probing(probe_images=3), "3 probe_images are too few for 4 classes: give at least as many"),
+    ):
+        with pytest.raises(InputError) as error:
+            check(spec, splits)
+        assert str(error.value).startswith(message)
+
+
+def test_what_nothing_reads_is_not_refused(splits: Splits) -> None:
+    one = replace(splits, train=Split(splits.train.inputs, torch.zeros_like(splits.train.labels)))
+    for given in (splits, one):
+        check(of(probing(probe_labels=3, probe_images=3, probes=()), labels=()), given)
+    with pytest.raises(InputError, match="only 1 of 4 classes"):
+        check(of(SPEC, labels=()), one)
+    result = run(of(probing(probe_labels=3, probe_images=3, probes=(), images=20), labels=()), splits)
+    assert "final/recon_mse" in result.row
+
+
+def probing(**changes: Any) -> RunSpec:
+    return replace(SPEC, evaluation=replace(SPEC.evaluation, **changes))
 
 
 def test_these_images_and_no_others_select(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,9 @@ def test_a_classifier_needs_two_images_at_a_time_too(policy: str) -> None:
     alone = replace(given, classification=Classification(labels=(4,), batch_size=1))
     with pytest.raises(InputError, match="give a batch_size of the classification of 2 or more, or use another norm"):
         check(alone, TOY)
+    check(
+        replace(alone, classification=replace(alone.classification, encoder="frozen")), TOY
+    )  # its norms are in eval mode
     parts = {name: getattr(TOY, name) for name in ("train", "valid", "test")}
     zeros = {name: replace(part, labels=torch.zeros_like(part.labels)) for name, part in parts.items()}
     one_class = replace(TOY, classes=("nw",), **zeros)

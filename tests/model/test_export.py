@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from stacked import InputError, StackSpec, load_encoder, save_stack
+from stacked.model.classifier import Classifier, save_classifier
 from stacked.model.encoder import save_encoder
 from stacked.model.export import FORMATS, OPSET, PARTS, export, main
 from stacked.model.halves import Half
+from stacked.model.regressor import Regressor
 from stacked.model.stack import StackedAutoencoder, build
 
 #: every kind of stage, on images it must round to fit where it can
@@ -39,8 +41,10 @@ def by_onnx(path: Path, images: Tensor, name: str = "images") -> Tensor:
     return torch.from_numpy(onnxruntime.InferenceSession(path).run(None, {name: images.numpy()})[0])
 
 
-def part(stack: StackedAutoencoder, name: str) -> Half | StackedAutoencoder:
-    return {"encoder": stack.encoder, "decoder": stack.decoder, "autoencoder": stack}[name]
+def part(stack: StackedAutoencoder, name: str) -> Half | StackedAutoencoder | Classifier:
+    torch.manual_seed(1)
+    found = {"encoder": stack.encoder, "decoder": stack.decoder, "autoencoder": stack}
+    return found[name] if name in found else Classifier(stack, ("a", "b", "c"), "mlp", 5).eval()
 
 
 @torch.no_grad()
@@ -53,6 +57,8 @@ def part(stack: StackedAutoencoder, name: str) -> Half | StackedAutoencoder:
             for kind in STACKS
         ),
         ("conv", "decoder"),
+        ("conv", "classifier"),
+        ("dense", "classifier"),
     ],
 )
 def test_both_formats_give_what_the_model_gives(kind: str, name: str, tmp_path: Path) -> None:
@@ -129,9 +135,46 @@ def test_the_command_exports_each_part_of_a_stack(name: str, says: str, tmp_path
     torch.testing.assert_close(torch.export.load(path).module()(read), part(whole, name)(read), rtol=0, atol=1e-6)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "images [N, 1, 8, 8], floats in 0..1, to logits of the classes a, b, c"),
+        (["--part", "classifier"], "images [N, 1, 8, 8], floats in 0..1, to logits of the classes a, b, c"),
+        (["--part", "encoder"], "images [N, 1, 8, 8], floats in 0..1, to codes"),
+    ],
+)
+def test_the_command_exports_a_classifier_of_a_run(words: list[str], says: str, tmp_path: Path, capsys: Any) -> None:
+    made, path = part(stack("dense"), "classifier"), tmp_path / "classifier-20.safetensors"
+    assert isinstance(made, Classifier)
+    save_classifier(path, made, STACKS["dense"][0])
+    assert main([str(path), str(tmp_path / "c.pt2"), *words]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'c.pt2'}: {says}\n"
+    images = torch.rand(3, 1, 8, 8)
+    expected = made.encoder(images) if "encoder" in words else made(images)
+    found = torch.export.load(tmp_path / "c.pt2").module()(images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_other_modules_are_refused(tmp_path: Path) -> None:
+    whole = stack("dense")
+    for module in (torch.nn.Linear(3, 2), Regressor(whole, torch.zeros(1), torch.ones(1))):
+        with pytest.raises(
+            InputError, match=f"a {type(module).__name__} cannot be exported: give a StackedAutoencoder"
+        ):
+            export(module, tmp_path / "e.pt2")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_exported_is_said_in_a_line(tmp_path: Path, capsys: Any) -> None:
     save_encoder(tmp_path / "encoder.safetensors", stack("dense"), STACKS["dense"][0])
+    save_classifier(tmp_path / "classifier-1.safetensors", Classifier(stack("dense"), "ab"), STACKS["dense"][0])
     for words, says in (
+        (
+            ["classifier-1.safetensors", "e.onnx", "--part", "autoencoder"],
+            "holds a classifier and no autoencoder: give a file that save_stack wrote, or --part classifier",
+        ),
+        (["encoder.safetensors", "e.onnx", "--part", "classifier"], "is not a classifier"),
         (
             ["encoder.safetensors", "e.onnx", "--part", "decoder"],
             "holds an encoder and no decoder: give a file that save_stack",
@@ -145,7 +188,7 @@ def test_what_cannot_be_exported_is_said_in_a_line(tmp_path: Path, capsys: Any) 
         told = capsys.readouterr().err
         assert says in told
         assert told.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classifier-1.safetensors", "encoder.safetensors"]
 
 
 def test_without_onnx_its_extra_is_named(tmp_path: Path, monkeypatch: Any) -> None:

@@ -6,6 +6,7 @@ import copy
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,11 @@ from stacked.data.stream import Order
 from stacked.evaluation.classify import FineTuning, Selected, fine_tuned
 from stacked.evaluation.scores import accuracy
 from stacked.model.batch_norm import norms
-from stacked.model.classifier import Classifier, load_with_training
+from stacked.model.classifier import Classifier, load_with_training, save_classifier
+from stacked.model.regressor import Regressor
 from stacked.model.stack import grow
+from stacked.runs import run as run_module
+from stacked.runs.classifiers import log_check
 from stacked.runs.run import Result, run
 from stacked.runtime.rng import derive, generator, seeded
 from stacked.spec import Classification, from_json
@@ -145,6 +149,19 @@ def test_recipes_learn(optimiser: str, stack: StackedAutoencoder, splits: Splits
     assert accuracy(found.classifier, splits.test.inputs, splits.test.labels) > 0.6
 
 
+def test_schedules_and_line_searches_have_their_options(stack: StackedAutoencoder, splits: Splits) -> None:
+    recipe = {"encoder": "frozen", "optimiser": "sgd", "schedule": "step", "updates": 4, "checks": 1}
+    stays, stops = (tuned(stack, splits, schedule_options={"factor": f, "every": 1}, **recipe) for f in (0.99, 1e-9))
+    one = tuned(stack, splits, **recipe | {"updates": 1, "schedule": "constant"})
+    torch.testing.assert_close(stops.classifier.head.weight, one.classifier.head.weight)
+    assert not torch.allclose(stays.classifier.head.weight, one.classifier.head.weight)
+    recipe = {"encoder": "frozen", "optimiser": "lbfgs", "lrs": (1.0,), "updates": 1, "checks": 1}
+    few, many = (tuned(stack, splits, lbfgs_iterations=count, **recipe).classifier for count in (1, 20))
+    x, labels = splits.train.images[:20] / 255, splits.train.labels[:20]
+    with torch.no_grad():
+        assert nn.functional.cross_entropy(many(x), labels) < nn.functional.cross_entropy(few(x), labels)
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
@@ -159,6 +176,12 @@ def test_recipes_learn(optimiser: str, stack: StackedAutoencoder, splits: Splits
         ({"corruption_level": 1.5}, "1.5"),
         ({"corruption_level": (0.1, 0.1)}, "0.1"),
         ({"warmup": -1}, "warmup -1 is not allowed"),
+        (
+            {"optimiser": "lbfgs", "rate_decay": 2.6},
+            "rate_decay 2.6 does not fit optimiser 'lbfgs', which has one step",
+        ),
+        ({"schedule_options": {"decay": 0.1}}, "option 'decay' does not fit schedule 'constant', which has none"),
+        ({"lbfgs_iterations": 0}, "lbfgs_iterations 0 is not allowed"),
     ],
 )
 def test_bad_recipes_are_refused(recipe: dict[str, Any], message: str) -> None:
@@ -214,6 +237,26 @@ def test_predictions_are_those_of_the_logits(kept: tuple[Path, Result], splits: 
         classifier.predict(images[..., :6, :6])
     with pytest.raises(InputError, match="cannot be classified"):
         classifier.predict(images.int())
+    three = images.expand(-1, 3, -1, -1)
+    for call in (lambda: classifier.predict(three), lambda: classifier(three / 255)):
+        with pytest.raises(
+            InputError, match=r"12\] cannot be classified: give floats in 0..1 of shape \[N, 1, 12, 12\]$"
+        ):
+            call()
+    with pytest.raises(
+        InputError, match=r"uint8 .* cannot be classified by a call: .*; predict\(images\) takes uint8$"
+    ):
+        classifier(images)
+    with pytest.raises(
+        InputError, match=r"in a ndarray cannot be classified by a call: .*, or call predict\(images\)$"
+    ):
+        classifier(images.numpy())
+
+
+def test_what_a_regressor_cannot_read_is_said(stack: StackedAutoencoder, splits: Splits) -> None:
+    regressor = Regressor(stack, torch.zeros(1), torch.ones(1))
+    with pytest.raises(InputError, match=r"uint8 .* cannot be predicted from by a call: give floats [^;]*$"):
+        regressor(splits.test.images)
 
 
 def test_what_is_kept_is_not_trained_again(
@@ -263,6 +306,76 @@ def test_a_classifier_of_other_data_is_not_taken(splits: Splits, tmp_path: Path)
     assert not same_weights(mine.classifiers["20"], first.classifiers["20"])
 
 
+def copied(work: Path, folder: Path, **renamed: str) -> None:
+    """Copy classifier files into a folder without checkpoints, under other names."""
+    for name, new in renamed.items():
+        (folder / f"classifier-{new}.safetensors").write_bytes(
+            (work / f"classifier-{name.strip('_')}.safetensors").read_bytes()
+        )
+
+
+BOTH = replace(SPEC, classification=replace(CONFIG, labels=(20, None)))
+
+
+def test_a_classifier_of_another_encoder_is_not_taken(
+    kept: tuple[Path, Result], splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same run on another machine can end with other weights."""
+    real, count = run_module.train_phases, []
+
+    def differently(stack: StackedAutoencoder, *given: Any, **more: Any) -> Any:
+        count.append(real(stack, *given, **more))
+        with torch.no_grad():
+            next(stack.encoder.parameters()).mul_(0.5)
+
+    copied(kept[0], tmp_path, _20="20", all="all")
+    monkeypatch.setattr(run_module, "train_phases", differently)
+    mine, clean = run(BOTH, splits, work=tmp_path), run(BOTH, splits)
+    assert all(same_weights(mine.classifiers[name], clean.classifiers[name]) for name in ("20", "all"))
+    assert not same_weights(mine.classifiers["20"], kept[1].classifiers["20"])
+
+
+def test_a_classifier_of_an_earlier_version_is_trained_again(
+    kept: tuple[Path, Result], splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file does not say which encoder it came from."""
+    for name in ("20", "all"):
+        classifier, told = load_with_training(kept[0] / f"classifier-{name}.safetensors")
+        del told["encoder"]
+        save_classifier(tmp_path / f"classifier-{name}.safetensors", classifier, SPEC.stack, told)
+    trained, real = [], FineTuning.train
+    monkeypatch.setattr(FineTuning, "train", lambda self, *given: trained.append(1) or real(self, *given))
+    again = run(BOTH, splits, work=tmp_path)
+    assert len(trained) == 2
+    assert all(same_weights(again.classifiers[name], kept[1].classifiers[name]) for name in ("20", "all"))
+
+
+def test_a_classifier_of_another_label_budget_is_not_taken(
+    kept: tuple[Path, Result], splits: Splits, tmp_path: Path
+) -> None:
+    copied(kept[0], tmp_path, _20="all", all="20")
+    again = run(BOTH, splits, work=tmp_path)
+    assert all(same_weights(again.classifiers[name], kept[1].classifiers[name]) for name in ("20", "all"))
+    assert [again.row[f"final/classifier_acc_{name}"] for name in ("20", "all")] == [
+        kept[1].row[f"final/classifier_acc_{name}"] for name in ("20", "all")
+    ]
+
+
+def test_curves_have_names_that_mlflow_accepts(stack: StackedAutoencoder, splits: Splits) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    found: list[str] = []
+    child = SimpleNamespace(log=lambda values, step: found.extend(values))
+    for lr in (1e-5, 0.003, 1.0, 1e6, 2.5e20):
+        train = splits.train.images[:20], splits.train.labels[:20]
+        recipe = replace(CONFIG, lrs=(lr,))
+        log_check(child, FineTuning(stack, train, held(splits), splits.classes, recipe, 3), 0.5)
+    for name in found:
+        _validate_metric_name(name)
+    assert len(set(found)) == 5
+    assert found[:3] == [f"classifier/accuracy/lr {lr}" for lr in ("1e-05", "0.003", "1")]
+
+
 def test_a_classifier_of_a_path_that_is_none_is_refused(kept: tuple[Path, Result], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not a classifier .*: give the classifier-\*\.safetensors of a run"):
         load_classifier(kept[0] / "encoder.safetensors")
@@ -271,8 +384,6 @@ def test_a_classifier_of_a_path_that_is_none_is_refused(kept: tuple[Path, Result
 
 
 def test_heads_of_both_kinds_are_kept(stack: StackedAutoencoder, tmp_path: Path) -> None:
-    from stacked.model.classifier import save_classifier
-
     for head, width in (("linear", 0), ("mlp", 5)):
         made = Classifier(stack, ("a", "b"), head, width)
         save_classifier(tmp_path / head, made, SPEC.stack)

@@ -197,6 +197,8 @@ def test_what_the_data_cannot_serve_is_refused_before_training(splits: Splits) -
             device_of(device)
     with pytest.raises(InputError, match="device 'gpu' is not known: give cpu, cuda"):
         device_of("gpu")
+    with pytest.raises(InputError, match="device None is not known"):
+        device_of(None)  # type: ignore[arg-type]
 
 
 def test_without_labels_a_run_measures_reconstruction_alone(splits: Splits) -> None:

@@ -23,7 +23,15 @@ def trained(spec: StackSpec, shape: tuple[int, ...]) -> StackedAutoencoder:
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [("conv", {}), ("conv", {"kernel": 5}), ("conv-pool", {}), ("conv", {"tied": True})]
+    ("kind", "options"),
+    [
+        ("conv", {}),
+        ("conv", {"kernel": 5}),
+        ("conv-pool", {}),
+        ("conv", {"tied": True}),
+        ("conv", {"norm": "group"}),
+        ("conv-pool", {"norm": "layer"}),
+    ],
 )
 def test_the_filters_of_a_first_convolution_are_its_weights(kind: str, options: dict[str, object]) -> None:
     stack = trained(StackSpec.of(kind, 6, 4, **options), (1, 16, 16))
@@ -105,6 +113,7 @@ def test_what_has_no_filters_is_said() -> None:
         (stack, 3, "activation", "depth 3 is not allowed: give an integer of at most 2"),
         (stack, 0, "activation", "depth 0 is not allowed: give an integer of at least 1"),
         (stack, 1, "gradient", "method 'gradient' is not known: choose from linear, activation"),
+        (build(StackSpec.of("conv", 8, 8, norm="group"), (1, 8, 8)), 2, "linear", "stage 1 has a layer GroupNorm"),
         (build(StackSpec.of("dense", 3), (12,)), 1, "linear", "cannot be drawn: they need images"),
     ):
         with pytest.raises(InputError, match=says):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from stacked import InputError, StackSpec
+from stacked import Classification, InputError, RunSpec, StackSpec
 from stacked.spec import StageSpec
 from tests.helpers.trainable import ADVICE, CONV, DENSE, LINEAR, MIXED, SIGMOID, named, of, spec, trains
 
@@ -312,3 +313,23 @@ def test_a_combination_that_cannot_be_trained_is_refused_and_its_neighbour_is_no
     assert str(error.value) == message
     assert any(word in message for word in ADVICE)
     trains(spec(**accepted))
+
+
+BLOCKS = Classification(corruption="block-masking", corruption_level=0.3)
+
+
+@pytest.mark.parametrize("policy", ["greedy", "supervised", "random"])
+def test_a_corruption_of_maps_is_refused_for_classifiers_that_read_vectors(policy: str) -> None:
+    with pytest.raises(InputError) as error:
+        RunSpec(policy, stack=DENSE, classification=replace(BLOCKS, encoder="frozen"))
+    assert str(error.value) == (
+        "corruption 'block-masking' needs maps, and phase 'classifier' corrupts the code of a dense stage: give it level 0 at "
+        "that depth"
+    )
+    for stack, recipe in (
+        (DENSE, BLOCKS),  # which corrupts the images
+        (DENSE, replace(BLOCKS, encoder="frozen", labels=())),
+        (DENSE, replace(BLOCKS, encoder="frozen", corruption_level=0.0)),
+        (CONV, replace(BLOCKS, encoder="frozen")),
+    ):
+        RunSpec(policy, stack=stack, classification=recipe)

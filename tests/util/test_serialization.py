@@ -64,6 +64,8 @@ LATER = {
     (Classification, "head"): "linear",
     (Classification, "head_width"): 256,
     (Classification, "dropout"): 0.0,
+    (Classification, "schedule_options"): (),
+    (Classification, "lbfgs_iterations"): 20,
 }
 #: What a recorded spec did before it had the field, and the default since.
 ADDED = {(Classification, "selection"): ("images", "budget")}
@@ -209,7 +211,9 @@ def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
     elif cls is DataSpec:
         given = dataclasses.replace(given, **changed)
     elif cls in OTHER_OF:
-        more = {cls.__name__.lower(): cls(**changed)}
+        given_with = WITH.get(name, {})
+        plain = dataclasses.replace(plain, **{cls.__name__.lower(): cls(**given_with)})
+        more = {cls.__name__.lower(): cls(**given_with, **changed)}
     else:
         how = dataclasses.replace(how, **changed)
     other = RunSpec("joint", data=given, stack=stack, optimisation=how, **more)
