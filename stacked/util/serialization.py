@@ -80,7 +80,7 @@ def _hints(cls: type) -> dict[str, Any]:
 def to_dict(spec: Any) -> Any:
     """Return a spec as plain JSON values."""
     if dataclasses.is_dataclass(spec):
-        hints = _hints(type(spec))
+        hints = _hints(typing.cast(Any, type(spec)))
         values = {}
         for f in dataclasses.fields(spec):
             value = getattr(spec, f.name)
@@ -144,7 +144,7 @@ def _whole(digits: str) -> int:
 def from_dict(cls: type[T], values: Any) -> T:
     """Return the spec of class `cls` with these plain values; InputError for an unknown, missing or invalid field."""
     need(isinstance(values, dict), f"{values!r} is not a {cls.__name__}: give its fields by name")
-    values, hints = _by_field_name(cls, values), _hints(cls)
+    values, hints = _by_field_name(cls, values), _hints(typing.cast(Any, cls))
     fields = dataclasses.fields(typing.cast(Any, cls))
     for f in fields:
         given = f.name in values or f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
@@ -168,7 +168,7 @@ def _by_field_name(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def merged(spec: T, values: dict[str, Any]) -> T:
     """Return the spec with these fields changed, given as plain values; raises the errors of `from_dict`."""
-    hints = _hints(type(spec))
+    hints = _hints(typing.cast(Any, type(spec)))
     given = _by_field_name(type(spec), values)
     changed = {name: _convert(hints[name], value, name) for name, value in given.items()}
     return typing.cast(T, dataclasses.replace(typing.cast(Any, spec), **changed))
