@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run two at a time
 
 import pytest
-import torch
-from hypothesis import HealthCheck, settings
 
-from stacked.data.formats.split import Splits
-from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
-from tests.helpers.splits import toy_splits
+if TYPE_CHECKING:
+    from stacked.data.formats.split import Splits
 
-# the same examples every time, and few: thousands of new ones a test with HYPOTHESIS_PROFILE=thorough
-patient = settings(database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", patient, derandomize=True, max_examples=60)
-settings.register_profile("thorough", patient, max_examples=2000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+# torch and hypothesis are imported where they are used: pytest-xdist's first process, which runs no test and which the others
+# wait for, loads this file too
+
+
+def pytest_collection() -> None:
+    """The same examples every time, and few: thousands of new ones a test with HYPOTHESIS_PROFILE=thorough."""
+    from hypothesis import HealthCheck, settings
+
+    gc.disable()  # while all is imported, of which nothing becomes garbage
+    patient = settings(database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("quick", patient, derandomize=True, max_examples=60)
+    settings.register_profile("thorough", patient, max_examples=2000)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is not searched for garbage again and again: that takes a fifth of the time of importing it."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that at the end no process has one of them left while the other has none."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)
 def one_seed() -> None:
     """Tests start from the same global random state."""
+    import torch
+
     torch.manual_seed(0)
 
 
@@ -70,6 +91,8 @@ def one_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def new_patience() -> None:
     """No test waits for a store that failed in another."""
+    from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+
     circuit_breaker_for.cache_clear()
 
 
@@ -88,4 +111,6 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def toy() -> Splits:
     """The tiny dataset."""
+    from tests.helpers.splits import toy_splits
+
     return toy_splits()

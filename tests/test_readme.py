@@ -74,6 +74,8 @@ def test_the_examples_run(
             default_spec(), budget=Budget((20.0,), 20.0, "updates")
         )  # a detector trains for a minute by default
         monkeypatch.setattr("stacked.apps.anomaly.default_spec", lambda: quick)
+        assert "Budget(stages=200, end_to_end=400, " in code
+        code = code.replace("Budget(stages=200, end_to_end=400, ", "Budget(stages=20, end_to_end=40, ")
     exec(compile(code, "example", "exec"), {"__name__": "example"})
     if "folder:photos" in code:
         predicted, p_values = capsys.readouterr().out.splitlines()[-2:]

@@ -13,7 +13,7 @@ import types
 import typing
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -66,11 +66,6 @@ def take_python_values(spec: Any) -> None:
         object.__setattr__(spec, f.name, _taken(hints[f.name], python_value(getattr(spec, f.name)), f.name))
 
 
-@lru_cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
 def _taken(hint: Any, value: Any, what: str) -> Any:
     """Convert a value for `take_python_values`; `what` names it in errors."""
     if hint == Options:
@@ -112,10 +107,16 @@ def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields, which `typing` evaluates anew from their text every time."""
+    return typing.get_type_hints(cls)
+
+
 def to_dict(spec: Any) -> Any:
     """Return a spec as plain JSON values."""
     if dataclasses.is_dataclass(spec):
-        hints = typing.get_type_hints(type(spec))
+        hints = _hints(typing.cast(Any, type(spec)))
         values = {}
         for f in dataclasses.fields(spec):
             value = getattr(spec, f.name)
@@ -179,7 +180,7 @@ def _whole(digits: str) -> int:
 def from_dict(cls: type[T], values: Any) -> T:
     """Return the spec of class `cls` with these plain values; InputError for an unknown, missing or invalid field."""
     need(isinstance(values, dict), f"{values!r} is not a {cls.__name__}: give its fields by name")
-    values, hints = _by_field_name(cls, values), typing.get_type_hints(cls)
+    values, hints = _by_field_name(cls, values), _hints(typing.cast(Any, cls))
     fields = dataclasses.fields(typing.cast(Any, cls))
     for f in fields:
         given = f.name in values or f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
@@ -203,7 +204,7 @@ def _by_field_name(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def merged(spec: T, values: dict[str, Any]) -> T:
     """Return the spec with these fields changed, given as plain values; raises the errors of `from_dict`."""
-    hints = typing.get_type_hints(type(spec))
+    hints = _hints(typing.cast(Any, type(spec)))
     given = _by_field_name(type(spec), values)
     changed = {name: _convert(hints[name], value, name) for name, value in given.items()}
     return typing.cast(T, dataclasses.replace(typing.cast(Any, spec), **changed))

@@ -67,6 +67,8 @@ def png(figure: Figure) -> bytes:
 
     from stacked.data.formats.image_file import open_image
 
+    _lay_out(figure)
+    figure.set_layout_engine(None)  # with a layout engine, matplotlib draws a figure twice to save it
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
     if drawn.tell() < _LARGE:
@@ -85,7 +87,7 @@ def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()
+    _lay_out(figure)
     transform = axes.transData
     line = FONT * 1.25 * figure.dpi / 72
     wanted = [(transform.transform((x, y))[1], text, colour) for y, text, colour in labels]
@@ -101,6 +103,13 @@ def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -
             color=ink(colour),
             annotation_clip=False,
         )
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the axes, which takes half the time of `figure.draw_without_rendering`."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
 
 
 def _apart(heights: Sequence[float], gap: float) -> list[float]:

@@ -212,7 +212,7 @@ def test_tuning_goes_on_chooses_and_is_taken_by_later_runs(
 def test_what_a_wider_space_draws_again_counts_and_is_not_made_again(tmp_path: Path, splits: Splits) -> None:
     sizes = Among((8, 16, 32, 64, 128, 256))  # 8 at some of the points where it was before
     wider = dataclasses.replace(TOY, search={**TOY.search, "optimisation.batch_size": sizes})
-    options_ = given(tmp_path)
+    options_ = given(tmp_path, equal="updates")
     for one in (TOY, wider, wider):
         tune(one, options_, splits)
     rows = load_trials(tmp_path / "out")
@@ -226,7 +226,8 @@ def test_what_a_wider_space_draws_again_counts_and_is_not_made_again(tmp_path: P
 
 @pytest.mark.slow
 def test_further_trials_are_drawn_around_the_best_of_each_arm(tmp_path: Path, splits: Splits) -> None:
-    options_, out = given(tmp_path, arms=("greedy+finetune", "joint", "random"), tune=3, refine=2), tmp_path / "out"
+    arms, out = ("greedy+finetune", "joint", "random"), tmp_path / "out"
+    options_ = given(tmp_path, arms=arms, tune=3, refine=2, equal="updates")
     with pytest.raises(KeyboardInterrupt):
         tune(TOY, options_, splits, lambda: (out / "trials.csv").exists() and len(load_trials(out)) == 8)
     tune(TOY, options_, splits)  # continues

@@ -33,11 +33,21 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a study that nobody stopped."""
-    out = tmp_path_factory.mktemp("whole")
+def growing(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, bytes]]:
+    """The files after each run of a study that nobody stopped."""
+    out, found = tmp_path_factory.mktemp("growing"), []
     for spec in RUNS:
         add(out, spec)
+        found.append(contents(out))
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(growing: list[dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a study that nobody stopped, sorted."""
+    out = tmp_path_factory.mktemp("whole")
+    for name, content in growing[-1].items():
+        (out / name).write_bytes(content)
     record.sort_rows(out, ARMS)
     return contents(out)
 
@@ -56,7 +66,7 @@ def written() -> int:
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="reads from /proc what a process has written")
 def test_what_recording_writes_grows_with_the_number_of_runs(tmp_path: Path) -> None:
     costs = []
-    for number in (60, 240):
+    for number in (15, 60):
         before = written()
         for seed in range(number):
             add(tmp_path / str(number), replace(RUNS[0], seed=seed))
@@ -101,25 +111,21 @@ def test_a_failed_run_is_replaced_by_the_same_run_finished(whole: dict[str, byte
 @given(kept=st.integers(1, len(RUNS) - 1), cut=st.floats(0, 1), file=st.sampled_from(FILES))
 @pytest.mark.filterwarnings("ignore:.*the last line is incomplete")
 def test_a_kill_while_a_run_is_recorded_leaves_what_is_gone_on_from(
-    kept: int, cut: float, file: str, whole: dict[str, bytes], place: Path
+    kept: int, cut: float, file: str, growing: list[dict[str, bytes]], whole: dict[str, bytes], place: Path
 ) -> None:
     """Of the run that was being recorded any part may be there: of its curve, or all of that and of its row."""
-    shutil.rmtree(place)
-    for spec in RUNS[:kept]:
-        add(place, spec)
-    before = contents(place)
-    add(place, RUNS[kept])
-    torn = {
-        name: content[: len(before[name]) + int(cut * (len(content) - len(before[name])))]
-        for name, content in contents(place).items()
-    }
+    before, after = growing[kept - 1], growing[kept]
+    for name in FILES:
+        (place / name).write_bytes(after[name])
     if file == "curves.csv":
         (place / "runs.csv").write_bytes(before["runs.csv"])
-    (place / file).write_bytes(torn[file])
+    added = int(cut * (len(after[file]) - len(before[file])))
+    (place / file).write_bytes(after[file][: len(before[file]) + added])
     record._table.cache_clear()
-    assert {spec.id for spec in RUNS[:kept]} <= record.finished(place)
+    finished = record.finished(place)
+    assert {spec.id for spec in RUNS[:kept]} <= finished
     for spec in RUNS[kept:]:
-        if spec.id not in record.finished(place):
+        if spec.id not in finished:
             add(place, spec)
     record.sort_rows(place, ARMS)
     assert contents(place) == whole

@@ -73,7 +73,7 @@ TINY = RunSpec(
 
 def made(home: Path) -> dict[str, str]:
     """Digests of all that a run of WHOLE gives but for times: weights and state of checkpoints, row, curve, samples."""
-    result = run(WHOLE, toy_splits(150), work=home)
+    result = run(WHOLE, toy_splits(80), work=home)  # 2 batches of 32 and a rest
     found = {
         f"samples/{name}": f"{array.dtype} {array.shape} {array.tobytes()!r}" for name, array in result.samples.items()
     }
