@@ -231,8 +231,8 @@ def test_only_a_study_that_is_started_ends_at_once() -> None:
 PLAIN = """
 import sys
 from types import SimpleNamespace
-from stacked.data import load
 from studies.execution import pool
+from tests.helpers.splits import toy_splits
 pool.run_in_worker = vars
 jobs = [
     SimpleNamespace(spec=SimpleNamespace(id=str(k)), arm="joint", label=f"joint, seed {k}", number=k, status="finished")
@@ -243,14 +243,14 @@ jobs = [
 
 @pytest.mark.slow
 def test_a_program_that_is_typed_has_workers_too() -> None:
-    code = PLAIN + "print(sorted(row['number'] for row in pool.run_jobs(jobs, 2, load('digits'))))"
+    code = PLAIN + "print(sorted(row['number'] for row in pool.run_jobs(jobs, 2, toy_splits())))"
     done = subprocess.run([sys.executable, "-"], input=code, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "[0, 1, 2]\n"), done.stderr
 
 
 @pytest.mark.slow
 def test_a_script_that_starts_a_study_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(PLAIN + "print(list(pool.run_jobs(jobs, 2, load('digits'))))")
+    (tmp_path / "script.py").write_text(PLAIN + "print(list(pool.run_jobs(jobs, 2, toy_splits())))")
     words = [sys.executable, str(tmp_path / "script.py")]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
