@@ -76,8 +76,6 @@ def check_classification(stack: StackSpec, recipe: Classification) -> None:
     config, phase = recipe.optimisation(recipe.lrs[0]), recipe.phase(stack.depth, 1)
     if recipe.labels:
         check_corruption(stack, config, phase, phase.input_depth + 1)
-        if recipe.encoder == "learning":
-            check_left_out(stack, config, 1, "the classification")
 
 
 def check_use(config: Optimisation, phases: list[Phase]) -> None:
@@ -166,6 +164,8 @@ def check_left_out(stack: StackSpec, config: Optimisation, stage: int, what: str
 
     what: what corrupts the input, at the beginning of the message.
     """
+    if stage > stack.depth:  # the head of a classifier reads the code of the last stage
+        return
     spec, levels = stack.stages[stage - 1], config.levels_at(stage - 1)
     option = kinds()[spec.kind].leaves_out
     options = kinds()[spec.kind].defaults() | dict(spec.options)

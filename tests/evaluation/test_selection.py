@@ -80,13 +80,13 @@ def test_numbers_too_small_for_the_classes_are_called_by_their_names(splits: Spl
     for spec, message in (
         (
             of(SPEC, images=3),
-            f"images 3 of the classification does not fit {n} labelled validation images in 4 classes: ",
+            f"images 3 of the classification does not fit {n} labelled validation examples in 4 classes: ",
         ),
         (
             of(SPEC, labels=(3,)),
-            f"a budget of 3 labels does not fit {len(splits.train)} labelled images in 4 classes: ",
+            f"a budget of 3 labels does not fit {len(splits.train)} labelled examples in 4 classes: ",
         ),
-        (probing(probe_labels=3), f"probe_labels 3 does not fit {len(splits.train)} labelled images in 4 classes: "),
+        (probing(probe_labels=3), f"probe_labels 3 does not fit {len(splits.train)} labelled examples in 4 classes: "),
         (probing(probe_images=3), "3 probe_images are too few for 4 classes: give at least as many"),
     ):
         with pytest.raises(InputError) as error:

@@ -157,7 +157,7 @@ def test_schedules_and_line_searches_have_their_options(stack: StackedAutoencode
     assert not torch.allclose(stays.classifier.head.weight, one.classifier.head.weight)
     recipe = {"encoder": "frozen", "optimiser": "lbfgs", "lrs": (1.0,), "updates": 1, "checks": 1}
     few, many = (tuned(stack, splits, lbfgs_iterations=count, **recipe).classifier for count in (1, 20))
-    x, labels = splits.train.images[:20] / 255, splits.train.labels[:20]
+    x, labels = splits.train.inputs[:20] / 255, splits.train.labels[:20]
     with torch.no_grad():
         assert nn.functional.cross_entropy(many(x), labels) < nn.functional.cross_entropy(few(x), labels)
 
@@ -256,7 +256,7 @@ def test_predictions_are_those_of_the_logits(kept: tuple[Path, Result], splits: 
 def test_what_a_regressor_cannot_read_is_said(stack: StackedAutoencoder, splits: Splits) -> None:
     regressor = Regressor(stack, torch.zeros(1), torch.ones(1))
     with pytest.raises(InputError, match=r"uint8 .* cannot be predicted from by a call: give floats [^;]*$"):
-        regressor(splits.test.images)
+        regressor(splits.test.inputs)
 
 
 def test_what_is_kept_is_not_trained_again(
@@ -367,7 +367,7 @@ def test_curves_have_names_that_mlflow_accepts(stack: StackedAutoencoder, splits
     found: list[str] = []
     child = SimpleNamespace(log=lambda values, step: found.extend(values))
     for lr in (1e-5, 0.003, 1.0, 1e6, 2.5e20):
-        train = splits.train.images[:20], splits.train.labels[:20]
+        train = splits.train.inputs[:20], splits.train.labels[:20]
         recipe = replace(CONFIG, lrs=(lr,))
         log_check(child, FineTuning(stack, train, held(splits), splits.classes, recipe, 3), 0.5)
     for name in found:

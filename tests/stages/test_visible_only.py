@@ -109,7 +109,7 @@ def test_other_corruptions_are_refused_and_a_plain_stage_takes_all() -> None:
     assert torch.equal(plain.encode_corrupted(x, hidden)[0], plain.encode(x))
     classification = Classification(labels=(20,), corruption="masking", corruption_level=0.1)
     with pytest.raises(
-        InputError, match=r"^the classification corrupts the input of stage 1, a transformer stage with visib"
+        InputError, match=r"^phase 'classifier' corrupts the input of stage 1, a transformer stage with visib"
     ):
         RunSpec(stack=StackSpec.of("transformer", 8, visible_only=True), classification=classification)
 
