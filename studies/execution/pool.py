@@ -87,6 +87,7 @@ def run_in_pool(
     start: called first in each process, to make it a worker.
     """
     spawning = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())  # of the program that calls this, which are not to be stopped
     with ProcessPoolExecutor(processes, spawning, initializer=start) as pool:
         running: dict[Future[Row], tuple[Job, int]] = {}
         broken = False
@@ -115,7 +116,8 @@ def run_in_pool(
             if stop() and (running or waiting):
                 raise Interrupted("stopped as asked")
         except BaseException:
-            stop_workers(multiprocessing.active_children(), list(running))
+            workers = [process for process in multiprocessing.active_children() if process not in others]
+            stop_workers(workers, list(running))
             raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -74,8 +75,15 @@ def test_other_data_than_those_of_the_record_are_refused_and_nothing_is_recorded
     processes: int, jobs: list[Job], tmp_path: Path
 ) -> None:
     told = rf"^the images of toy changed while the study ran: they differ from those of {tmp_path / 'out' / 'configuration.json'}"
-    with pytest.raises(InputError, match=told):
-        list(run_jobs(telling(jobs, "another"), processes, toy_splits()))
+    other = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    other.start()
+    try:
+        with pytest.raises(InputError, match=told):
+            list(run_jobs(telling(jobs, "another"), processes, toy_splits()))
+        assert other.is_alive()  # only workers are stopped
+    finally:
+        other.kill()
+        other.join()
     assert not (tmp_path / "out" / "runs.csv").exists()
 
 

@@ -139,7 +139,8 @@ def test_what_is_no_encoder_is_refused_and_runs_nothing(tmp_path: Path) -> None:
         '"188"',
         "[1.9, 8, 8]",
         "[true, 8, 8]",
-        "[8, 8]",
+        "[8, 9]",
+        "[1, 1, 1, 1, 64]",
         "[1, 0, 8]",
     )
     for name, value in (("stack", "["), ("stack", "[]"), *(("input_shape", shape) for shape in shapes)):
