@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -21,10 +22,11 @@ GROWTH = 10
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 
 
-def read_csv(path: Path, target: str | None = None) -> pd.DataFrame:
+def read_csv(path: Path, target: str | None = None, numbers: Collection[str] | None = None) -> pd.DataFrame:
     """Return the table in a CSV file: columns as Int64, float64 or text, rows numbered from 1.
 
-    target: a column in which numbers beside text are classes and no mistake. Raises InputError for a file that is missing, empty
+    target: a column in which numbers beside text are classes and no mistake. numbers: the columns of numbers; others are text
+    (None: columns that hold nothing but numbers). Raises InputError for a file that is missing, empty
     or not UTF-8, and for rows of other lengths, columns without a name or with the name of another, and columns in which most
     values, but not all, are numbers.
     """
@@ -43,7 +45,9 @@ def read_csv(path: Path, target: str | None = None) -> pd.DataFrame:
         raise InputError(f"{path} is not a CSV table ({error}): save it again as CSV") from error
     need(len(found) > 0, f"{path} has a header and no rows: give at least one")
     found.index = pd.RangeIndex(1, len(found) + 1)
-    return pd.DataFrame({name: typed(found[name], path, name == target) for name in header})
+    for name in header if numbers is None else [name for name in header if name in numbers]:
+        found[name] = typed(found[name], path, name == target, numbers is not None)
+    return found
 
 
 def checked_header(file: IO[bytes], path: Path) -> list[str]:
@@ -68,8 +72,11 @@ def checked_header(file: IO[bytes], path: Path) -> list[str]:
     return header
 
 
-def typed(column: pd.Series, path: Path, is_target: bool) -> pd.Series:
-    """Return a column of texts as Int64 or float64 if all its values are numbers; InputError if only most of them are."""
+def typed(column: pd.Series, path: Path, is_target: bool, is_number: bool = False) -> pd.Series:
+    """Return a column of texts as Int64 or float64 if all its values are numbers; InputError if only most of them are.
+
+    is_number: whether it has to be numbers.
+    """
     import pandas as pd
 
     present = column.dropna()
@@ -80,7 +87,7 @@ def typed(column: pd.Series, path: Path, is_target: bool) -> pd.Series:
         return pd.to_numeric(column).astype("float64")
     wrong = present[values.isna()]
     need(
-        is_target or len(wrong) > len(present) / 2,
+        not is_number and (is_target or len(wrong) > len(present) / 2),
         f"column {column.name!r} of {path} has {len(wrong):,} value{'s' * (len(wrong) != 1)} that "
         f"{'are' if len(wrong) != 1 else 'is'} not a number among {len(present):,}, the first {str(wrong.iloc[0])[:30]!r} in row "
         f"{wrong.index[0]}: correct them, or leave these cells empty",
