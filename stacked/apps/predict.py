@@ -5,10 +5,10 @@
 
 CLASSIFIER is a classifier-*.safetensors of a run. FILE is a CSV table: for each example its name, the most probable class, and
 the probability of every class. Images are read as for training: at the size and with the channels that the classifier was
-trained on, and 16-bit grey files with the white level that it was trained with, unless --white-level gives another. Tables (csv:PATH,
-parquet:PATH) need the columns of the training, in any order, and are filled in, encoded and scaled by what was fitted to the
-training rows; other columns are not read. npz:PATH holds an array X. Rows are named by their numbers from 1, by the index of a
-Parquet file, or by the column that --names gives.
+trained on, and 16-bit grey files with the white level that it was trained with, unless --white-level gives another. Tables
+(csv:PATH, parquet:PATH) need the columns of the training, in any order, and are filled in, encoded and scaled by what was
+fitted to the training rows; other columns are not read. npz:PATH holds an array X. Rows are named by their numbers from 1, by
+the index of a Parquet file, or by the column that --names gives.
 """
 
 from __future__ import annotations
