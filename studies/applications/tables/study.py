@@ -40,7 +40,7 @@ PROTOCOL = f"""\
   convolutional stages of 16 and 32 channels and a dense one of {CODE} for signals; ReLU, the code linear; {{updates:,}} updates
   in each phase of `greedy+finetune` with Adam, learning rate 0.003 with a cosine schedule, batches of 32 and a tenth of the
   values masked. `greedy` and `joint` have the same number of training FLOPs. They are pretrained on all training rows, without
-  labels. `random` is not pretrained. No setting was tuned.
+  labels. `random` is not pretrained. No setting was tuned, so that differences between policies do not show which is better.
 - **Probe**: logistic regression on standardised codes of the labelled training rows. **Classifier**: a linear head and the
   encoder, fine-tuned with Adam for 200 updates or an epoch, whichever is more; learning rate (0.001 or 0.003) and number of
   updates are selected by accuracy on at most as many validation rows as there are labels, which no other arm uses.
