@@ -194,8 +194,9 @@ def as_numbers(columns: Sequence[Column], frame: pd.DataFrame, what: str) -> NDA
     """
     given = [str(name) for name in frame.columns]
     frame = frame.set_axis(given, axis=1)
+    counts = Counter(given)
     for column in columns:
-        count = given.count(column.name)
+        count = counts[column.name]
         need(
             count > 0, f"{what} has no column {column.name!r}, which was trained on: add it{meant(column.name, given)}"
         )

@@ -72,10 +72,22 @@ BAD = {
     "empty": ("", "is empty: give a table"),
     "blank": ("\n\n", "is empty: give a CSV table with a first line of column names"),
     "header alone": ("age,kind\n", "has a header and no rows: give at least one"),
-    "ragged": ("age,kind\n1,2\n3\n", "line 3 of {path} has 1 cells, and its header 2: give as many in all lines"),
+    "ragged": ("age,kind\n1,2\n3\n", "line 3 of {path} has 1 cell, and its header 2: give as many in all lines"),
     "too long": ("age,kind\n1,2,3\n", "line 2 of {path} has 3 cells, and its header 2"),
     "a name twice": ("age,age,kind\n1,2,3\n", "has several columns 'age': give each column a name of its own"),
     "no name": ("age,,kind\n1,2,3\n", "column 2 of {path} has no name: give it one"),
+    "an index": (
+        ",age,kind\n0,1,2\n",
+        "column 1 of {path} has no name: give it one (pandas writes its index without a name",
+    ),
+    "no header": (
+        "1.5,0\n2.5,1\n",
+        "the first line of {path} holds numbers (1.5, 0), not names of columns: add a first line",
+    ),
+    "too many classes": (
+        "age,kind\n" + "".join(f"{k},{2 * k}\n" for k in range(9)),
+        "target 'kind' of {path} has 9 different integers in 9 rows, too many to be classes: write them as decimal numbers",
+    ),
     "semicolons": ("age;kind\n1;2\n", "has one column, 'age;kind': separate columns by commas, not by ';'"),
     "tabs": ("age\tkind\n1\t2\n", "separate columns by commas, not by tabs"),
     "quote": ('age,kind\n"1,2\n', "is not a CSV table"),

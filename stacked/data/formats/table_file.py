@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: bytes of memory that a byte of CSV takes while it is read, about
 GROWTH = 10
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
 
 def read_csv(path: Path, target: str | None = None, numbers: Collection[str] | None = None) -> pd.DataFrame:
@@ -45,9 +46,11 @@ def read_csv(path: Path, target: str | None = None, numbers: Collection[str] | N
         raise InputError(f"{path} is not a CSV table ({error}): save it again as CSV") from error
     need(len(found) > 0, f"{path} has a header and no rows: give at least one")
     found.index = pd.RangeIndex(1, len(found) + 1)
-    for name in header if numbers is None else [name for name in header if name in numbers]:
-        found[name] = typed(found[name], path, name == target, numbers is not None)
-    return found
+    if numbers is None:
+        return pd.DataFrame({name: typed(found[name], path, name == target) for name in header})
+    return pd.DataFrame(
+        {name: typed(found[name], path, False, True) if name in numbers else found[name] for name in header}
+    )
 
 
 def checked_header(file: IO[bytes], path: Path) -> list[str]:
@@ -61,13 +64,21 @@ def checked_header(file: IO[bytes], path: Path) -> list[str]:
         f"{path} has one column, {header[0][:40]!r}: separate columns by commas, not by "
         f"{'tabs' if other == chr(9) else repr(other)}",
     )
-    need("" not in header, f"column {header.index('') + 1 if '' in header else 0} of {path} has no name: give it one")
+    nameless = header.index("") + 1 if "" in header else 0
+    hint = " (pandas writes its index without a name: to_csv(index=False) leaves it out)" if nameless == 1 else ""
+    need(not nameless, f"column {nameless} of {path} has no name: give it one{hint}")
+    counted = header == [str(k) for k in range(len(header))]
+    need(
+        counted or not all(map(_NUMBER.fullmatch, header)),
+        f"the first line of {path} holds numbers ({', '.join(header)[:40]}), not names of columns: add a first line of names",
+    )
     twice = next((name for name, count in Counter(header).items() if count > 1), None)
     need(twice is None, f"{path} has several columns {twice!r}: give each column a name of its own")
     for row in rows:
         need(
             len(row) in (0, len(header)),
-            f"line {rows.line_num} of {path} has {len(row)} cells, and its header {len(header)}: give as many in all lines",
+            f"line {rows.line_num} of {path} has {len(row)} cell{'s' * (len(row) != 1)}, and its header {len(header)}: give as "
+            "many in all lines",
         )
     return header
 

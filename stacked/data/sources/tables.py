@@ -9,11 +9,26 @@ from typing import TYPE_CHECKING
 from stacked.data.formats.dataset import DataSource, Source, check_below
 from stacked.data.formats.split import Splits
 from stacked.data.formats.table_file import read_csv, read_parquet
+from stacked.util.checks import need
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEST = 1 / 6
+
+
+def check_classes(frame: pd.DataFrame, target: str | None, path: Path) -> None:
+    """Raise InputError if a target of integers has so many values that they are no classes."""
+    import pandas as pd
+
+    if target is None or list(frame.columns).count(target) != 1 or not pd.api.types.is_integer_dtype(frame[target]):
+        return
+    different, rows = frame[target].nunique(), int(frame[target].count())
+    need(
+        different <= max(2, rows / 3),
+        f"target {target!r} of {path} has {different:,} different integers in {rows:,} rows, too many to be classes: write them "
+        "as decimal numbers, such as 3.0, if they are to be predicted",
+    )
 
 
 class Table(DataSource):
@@ -37,6 +52,7 @@ class Table(DataSource):
 
         path = source.data_dir / source.argument
         frame = self.read(path, source.target)
+        check_classes(frame, source.target, path)
         return splits_of(frame, None, valid, TEST, source.target, None, None, name, source.missing, str(path))
 
     @staticmethod
