@@ -82,12 +82,13 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
                 f"more, in batches of {batches} (--epochs, --finetune, --unit and --batch-size set them)"
             )
     if not given.typed & LABEL_OPTIONS:
-        labelled = int((splits.train.labels >= 0).sum()) if splits.classes else 0
+        labelled = int((splits.train.marks >= 0).sum()) if splits.outputs else 0
         budgets = base.classification.labels
-        possible = tuple(budget for budget in budgets if budget is None or budget <= labelled or not splits.classes)
+        possible = tuple(budget for budget in budgets if budget is None or budget <= labelled or not splits.outputs)
         if possible != budgets:
             left_out = ", ".join(f"{budget:,}" for budget in budgets if budget not in possible)
-            say(f"{labelled:,} training images have labels: classifiers with {left_out} labels are left out")
+            models = "classifiers" if splits.classes else "regressors"
+            say(f"{labelled:,} training images have labels: {models} with {left_out} labels are left out")
             base = dataclasses.replace(base, classification=dataclasses.replace(base.classification, labels=possible))
     return dataclasses.replace(given, base=base)
 

@@ -211,3 +211,11 @@ def test_signals_get_a_linear_output_and_images_of_bytes_keep_theirs() -> None:
     signals = data.Splits.of(VECTORS.reshape(800, 1, 5).repeat(4, 2))
     assert fit_to_data(given, signals, OWN).base.stack == replace(given.base.stack, output="linear")
     assert fit_to_data(given, toy_splits(800), OWN).base.stack == given.base.stack
+
+
+def test_label_budgets_of_numbers_to_predict_are_those_that_exist(capsys: Any) -> None:
+    splits = data.Splits.of(VECTORS[:200], VECTORS[:200, 0] * 2.0)
+    found = fit_to_data(LAYERWISE.given(["--data", "csv:t.csv"]), splits, OWN)
+    assert found.base.classification.labels == (100, None)
+    assert "training images have labels: regressors with 1,000 labels are left out" in capsys.readouterr().err
+    check(found.base, splits)
