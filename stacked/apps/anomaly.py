@@ -1,4 +1,4 @@
-"""Anomaly detection: a stack trained only on normal images scores how much an image differs from them."""
+"""Anomaly detection: a stack trained only on normal examples scores how much an example differs from them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stacked.apps.calibration import SCORES, Calibration, Values, fewest, vary
-from stacked.data.pixels import Pixels, bytes_of
+from stacked.apps.own_data import Data, as_stages_read, check_spec, new_examples, output_for, read_examples
 from stacked.evaluation.evaluate import varies
-from stacked.model.model_file import reading, write
+from stacked.model.model_file import ANY, reading, write
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
 from stacked.runtime.rng import generator
 from stacked.runtime.settings import own_settings
 from stacked.runtime.unlogged import unlogged
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec
+from stacked.stages.stage import Shape
 from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from stacked.util.checks import choice, finite, need
@@ -37,15 +38,19 @@ LEAST = 1e-9
 MOST_VALUES = 1024
 
 
-def default_spec() -> RunSpec:
-    """Return the default spec: two convolutional stages and a code of 32, with a fifth of the pixels masked.
+def default_spec(shape: Shape | None = None, output: str = "sigmoid") -> RunSpec:
+    """Return the default spec: two convolutional stages and a code of 32, with a fifth of the values masked.
 
-    A code large enough to hold the image would reconstruct anomalies as well. The budget is in updates, so that few images
-    suffice.
+    shape: that of an example (None: of an image); vectors [D] get dense stages of 64 and of at most D/2 and 32 units. output: the
+    activation of the reconstruction. A code large enough to hold the example would reconstruct anomalies as well. The budget is
+    in updates, so that few examples suffice.
     """
-    stages = *StackSpec.of("conv", 16, 32).stages, *StackSpec.of("dense", 32, activation="linear").stages
+    is_vector = shape is not None and len(shape) == 1
+    first = StackSpec.of("dense", 64) if is_vector else StackSpec.of("conv", 16, 32)
+    code = min(32, max(1, math.prod(shape or ()) // 2)) if is_vector else 32
+    stages = *first.stages, *StackSpec.of("dense", code, activation="linear").stages
     return RunSpec(
-        stack=StackSpec(stages),
+        stack=StackSpec(stages, output),
         budget=Budget((600.0,), 600.0, "updates"),
         optimisation=Optimisation(batch_size=64, corruption="masking", corruption_level=(0.2,)),
     )
@@ -63,15 +68,17 @@ def check_count(images: int, held_out: float, false_alarms: float, what: str = "
 
 
 class Detector:
-    """Detects images that differ from those it was fitted to, with the interface of scikit-learn's detectors.
+    """Detects examples that differ from those it was fitted to, with the interface of scikit-learn's detectors.
 
-    Images are uint8 [N, C, H, W], as tensors or NumPy arrays.
+    Examples are images, uint8 [N, C, H, W], or bytes or floats in any units: vectors [N, D], signals [N, C, L], images or volumes
+    [N, C, D, H, W], as tensors or NumPy arrays, or rows of a pandas DataFrame with numbers and categories. Below, an image stands
+    for any example, and a pixel for any value. Errors of floats are in the scale in which the stack reads them.
 
-    spec: the stack and its training (None: `default_spec`). score: "reconstruction": mean squared error per pixel. "density":
-    squared Mahalanobis distance of the code from those of the training images, divided by its number of values, with the
-    shrunk covariance of Ledoit & Wolf 2004 (maps of more than 1,024 values are averaged over positions). "both": the larger of
-    the two, after the logarithm of each was standardised by its mean and standard deviation over the calibration images, so that
-    either alone can raise an alarm. false_alarms: fraction of normal images that `predict` may call anomalous, in (0, 1).
+    spec: the stack and its training (None: `default_spec` for the data). score: "reconstruction": mean squared error per pixel.
+    "density": squared Mahalanobis distance of the code from those of the training images, divided by its number of values, with
+    the shrunk covariance of Ledoit & Wolf 2004 (maps of more than 1,024 values are averaged over positions). "both": the larger
+    of the two, after the logarithm of each was standardised by its mean and standard deviation over the calibration images, so
+    that either alone can raise an alarm. false_alarms: fraction of normal images that `predict` may call anomalous, in (0, 1).
     held_out: fraction of the images of `fit` that calibrate p-values and are not trained on. device: device to train on.
 
     Raises InputError for invalid parameters.
@@ -92,28 +99,34 @@ class Detector:
                 finite(value) and LEAST < value < 1,
                 f"{name} {value} is not allowed: give a number between {LEAST} and 1",
             )
-        self.spec = spec or default_spec()
+        self._given, self.spec = spec, spec or default_spec()
         self.kind, self.device = score, device
         self.false_alarms, self.held_out = float(false_alarms), float(held_out)
         self.stack: StackedAutoencoder | None = None
 
     @own_settings()
-    def fit(self, images: Pixels) -> Detector:
+    def fit(self, images: Data, *, scale: str | None = None, missing: str | None = None) -> Detector:
         """Train on normal images, and calibrate on a held-out fraction of them, drawn with the spec's seed.
 
-        Raises InputError if there are too few images for the false-alarm rate, or if scores of normal images are useless (as
-        for copies of one image, or codes that do not vary), and Diverged if a loss is not finite.
+        scale: how floats are scaled, and missing: how missing values of a DataFrame are filled in, both as in `Splits.of` and
+        fitted to the images that are trained on; they are kept with the detector. Raises InputError if there are too few images
+        for the false-alarm rate, or if scores of normal images are useless (as for copies of one image, or codes that do not
+        vary), and Diverged if a loss is not finite.
         """
-        images = bytes_of(images, "cannot be read")
+        images = read_examples(images)
         count = check_count(len(images), self.held_out, self.false_alarms)
+        order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
+        images, scaling = as_stages_read(images, order[count:], scale, missing)
         need(
             self.kind == "reconstruction" or varies(images),
             f"the {len(images)} normal images are all equal, so that their codes have no density: give images that differ, or "
             "score 'reconstruction'",
         )
-        order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
+        self.spec = self._given or default_spec(tuple(images.shape[1:]), output_for(images))
+        check_spec(self.spec, images, scaling)
         normal, held = (StoredInputs(images, rows=rows) for rows in (order[count:], order[:count]))
         self.stack = pretrain(self.spec, normal, tuple(images.shape[1:]), device=self.device).cpu()
+        self.stack.scaling = scaling
         self._fit_density(normal)
         self._calibrate(self._parts(held))
         return self
@@ -146,11 +159,14 @@ class Detector:
         return self.stack
 
     @torch.no_grad()
-    def _by_batch(self, images: Pixels | StoredInputs, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+    def _by_batch(self, images: Data | StoredInputs, function: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         stack = self._fitted
-        wanted = f"uint8 images of {list(stack.input_shape)}, like those that this detector was fitted to"
+        kind = "uint8 images" if stack.scaling is None else "numbers"
+        wanted = f"{kind} of {list(stack.input_shape)}, like those that this detector was fitted to"
         floats = (
-            images if isinstance(images, StoredInputs) else StoredInputs(bytes_of(images, "cannot be scored", wanted))
+            images
+            if isinstance(images, StoredInputs)
+            else StoredInputs(new_examples(stack, images, "cannot be scored", wanted))
         )
         need(
             floats.shape == stack.input_shape,
@@ -161,11 +177,17 @@ class Detector:
         return torch.cat(parts).numpy() if parts else np.zeros(0)
 
     @own_settings()
-    def heat_map(self, images: Pixels) -> NDArray[np.float32]:
-        """Return the squared error at each pixel, averaged over channels, [N, H, W]."""
-        return self._by_batch(images, lambda x: (self._fitted.reconstruct(x) - x).square().mean(1))
+    def heat_map(self, images: Data) -> NDArray[np.float32]:
+        """Return the squared error at each pixel, averaged over channels, [N, H, W]; of vectors that of each value, [N, D]."""
+        is_map = len(self._fitted.input_shape) > 1
 
-    def _parts(self, images: Pixels | StoredInputs) -> Values:
+        def errors(x: Tensor) -> Tensor:
+            found = (self._fitted.reconstruct(x) - x).square()
+            return found.mean(1) if is_map else found
+
+        return self._by_batch(images, errors)
+
+    def _parts(self, images: Data | StoredInputs) -> Values:
         """Return reconstruction errors and densities [2, N], from one pass."""
 
         def both(x: Tensor) -> Tensor:
@@ -178,7 +200,7 @@ class Detector:
         return self._by_batch(images, both).reshape(-1, 2).T
 
     @own_settings()
-    def score(self, images: Pixels) -> Values:
+    def score(self, images: Data) -> Values:
         """Return anomaly scores, float64 [N]: the greater, the less like normal images; infinite where they are not finite.
 
         Raises InputError for images of another shape.
@@ -196,7 +218,7 @@ class Detector:
         return other
 
     @own_settings()
-    def p_value(self, images: Pixels) -> Values:
+    def p_value(self, images: Data) -> Values:
         """Return the conformal p-values [N] in (0, 1]: the fraction of calibration images, and itself, that score as high.
 
         For a normal image that is exchangeable with the calibration images it is at most a with a probability of at most a
@@ -206,13 +228,13 @@ class Detector:
         return self.calibration.p_value(parts)
 
     @own_settings()
-    def score_and_p_value(self, images: Pixels) -> tuple[Values, Values]:
+    def score_and_p_value(self, images: Data) -> tuple[Values, Values]:
         """Return what `score` and `p_value` return, in one pass over the images."""
         parts = self._parts(images)
         return self.calibration.score(parts), self.calibration.p_value(parts)
 
     @own_settings()
-    def predict(self, images: Pixels) -> NDArray[np.bool_]:
+    def predict(self, images: Data) -> NDArray[np.bool_]:
         """Return which images [N] are anomalous; on average over calibrations at most `false_alarms` of normal ones."""
         return self.p_value(images) <= self.false_alarms
 
@@ -223,14 +245,14 @@ class Detector:
         arrays = {"mean": self.mean, "precision": self.precision, "held": self.calibration.held}
         tensors |= {name: torch.from_numpy(np.asarray(array, dtype=np.float64)) for name, array in arrays.items()}
         header = {"score": self.kind, "false_alarms": self.false_alarms, "held_out": self.held_out}
-        write(Path(path), FORMAT, tensors, self.spec.stack, self._fitted.input_shape, header)
+        write(Path(path), FORMAT, tensors, self.spec.stack, self._fitted.input_shape, header, self._fitted.scaling)
 
     @classmethod
     @own_settings()
     def load(cls, path: str | Path) -> Detector:
         """Return a detector that `save` wrote; the file need not be trusted. Raises InputError if it is invalid."""
         what = "a detector {reason}: give a file that Detector.save wrote"
-        with reading(path, FORMAT, what, ("score", "false_alarms", "held_out")) as content:
+        with reading(path, FORMAT, what, ("score", "false_alarms", "held_out"), ANY) as content:
             detector = cls(RunSpec(stack=content.spec), **content.header)
             content.tensors.pop("scale", None)  # of files written before scores were standardised
             mean, precision, held = (content.tensors.pop(name).numpy() for name in ("mean", "precision", "held"))
@@ -257,4 +279,4 @@ class Detector:
 def summary(code: Tensor) -> Tensor:
     """Return the values [B, n] of a code whose density is estimated."""
     flat = code.flatten(1)
-    return flat if flat.shape[1] <= MOST_VALUES or code.dim() == 2 else code.mean((2, 3))
+    return flat if flat.shape[1] <= MOST_VALUES or code.dim() == 2 else code.mean(tuple(range(2, code.dim())))

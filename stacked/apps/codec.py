@@ -16,6 +16,7 @@ from stacked.apps.codec_format import ID_BYTES, MOST_VALUES, most_images, pack, 
 from stacked.apps.entropy_coding import Symbols, compress, decompress
 from stacked.apps.tiles import grid, some_tiles, tiled
 from stacked.data.pixels import Pixels, bytes_of
+from stacked.data.table import is_table
 from stacked.evaluation.evaluate import varies
 from stacked.model.model_file import reading, write
 from stacked.model.stack import StackedAutoencoder
@@ -354,6 +355,12 @@ def _check_step(step: float, shape: Shape) -> None:
 def _checked(images: Pixels, channels: int | None = None) -> Tensor:
     """Return images as a tensor; InputError unless they are uint8 [N, C, H, W] with so many `channels` (None: any)."""
     wanted = f"uint8 [N, {'C' if channels is None else channels}, H, W]"
+    kind = "table" if is_table(images) else str(getattr(images, "dtype", ""))
+    need(
+        not ("float" in kind or kind == "table"),
+        f"a codec stores images of bytes, and these are {'a table' if kind == 'table' else kind}: give {wanted}, or keep the "
+        "codes that an encoder makes of other data",
+    )
     found = bytes_of(images, "cannot be compressed", wanted)
     need(
         channels in (None, found.shape[1]) and found.numel() > 0,

@@ -1,4 +1,4 @@
-"""Datasets as training, validation and test splits: named sources of images, and data of any kind in memory.
+"""Datasets as training, validation and test splits: named sources of images and tables, and data of any kind in memory.
 
     from stacked import data
     splits = data.load("mnist", limit=1000)
@@ -14,25 +14,24 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
 from pkgutil import iter_modules
 
 from stacked.data import sources
-from stacked.data.formats.dataset import Dataset, Source, is_below, plain_path
+from stacked.data.formats.dataset import VALID, DataSource, Source, is_below, plain_path
 from stacked.data.formats.files import at_home
 from stacked.data.formats.image import WHITE
-from stacked.data.formats.split import Split, Splits, hold_out
-from stacked.util.checks import positive, whole
+from stacked.data.formats.split import Split, Splits
+from stacked.data.table import MISSING
+from stacked.util.checks import choice, positive, utf8, whole
 from stacked.util.errors import InputError
 
-__all__ = ["Split", "Splits", "apart", "check_name", "load", "names", "recorded_name"]
-
-#: the fraction of a training set that is held out for validation, where there is no official validation set
-VALID = 1 / 12
+__all__ = ["Split", "Splits", "apart", "check_name", "check_table_options", "load", "names", "recorded_name"]
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all datasets, sorted; for "folder:PATH" and "amat:PATH" give a path in the place of PATH."""
+    """Return the names of all datasets, sorted; for "folder:PATH", "csv:PATH" and others give a path in the place of PATH."""
     return tuple(sorted(_datasets()))
 
 
@@ -45,6 +44,22 @@ def check_name(name: str, data_dir: str | Path | None = None) -> None:
     _find(name, data_dir)
 
 
+def check_table_options(name: str, target: str | None, missing: str | None) -> None:
+    """Raise InputError unless target (the column of a table with the labels) and missing apply to the dataset of this name."""
+    dataset, _ = _find(name)
+    for option, value in (("target", target), ("missing", missing)):
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value:
+            raise InputError(f"{option} {value!r} is not allowed: give a text")
+        if not dataset.is_table:
+            kinds = " or ".join(known for known, each in sorted(_datasets().items()) if each.is_table)
+            raise InputError(f"{option} does not apply to {name!r}, which is no table ({kinds}): leave it out")
+    utf8(target or "", "target")
+    if missing is not None:
+        choice(missing, MISSING, "missing")
+
+
 def recorded_name(name: str) -> str:
     """Return the recorded form of a dataset's name, in which each path has one spelling."""
     kind, colon, argument = name.partition(":")
@@ -54,7 +69,7 @@ def recorded_name(name: str) -> str:
 def apart(name: str, data_dir: str | None) -> tuple[str, str | None]:
     """Split the name and data directory given by a user into the recorded name and the data directory.
 
-    If the PATH of "folder:PATH" or "amat:PATH" is absolute, begins with ~, leads upwards or is ".", its last part becomes the
+    If the PATH of "folder:PATH" and others is absolute, begins with ~, leads upwards or is ".", its last part becomes the
     recorded path and everything before it the data directory.
     """
     kind, _, argument = name.partition(":")
@@ -79,6 +94,8 @@ def load(
     grey: bool = False,
     white_level: int | None = None,
     max_megapixels: float | None = None,
+    target: str | None = None,
+    missing: str | None = None,
 ) -> Splits:
     """Load a dataset's splits.
 
@@ -87,11 +104,13 @@ def load(
     limit: number of remaining training images to keep, balanced by class; a smaller limit is a subset of a larger one.
     Validation and test sets do not depend on it.
     data_dir: folder of the datasets that are not bundled (default: the environment variable STACKED_DATA, else
-    ~/.cache/stacked); for "folder:PATH" and "amat:PATH" the folder that PATH is relative to (default: the current folder).
+    ~/.cache/stacked); for "folder:PATH", "csv:PATH" and others the folder that PATH is relative to (default: the current folder).
     download: whether missing files may be downloaded.
     image_size, grey: side in pixels and number of channels of "folder:PATH" and "photographs".
     white_level: value of white in 16-bit grey files of "folder:PATH" (None: 65,535).
     max_megapixels: largest image that is read from "folder:PATH" (None: Pillow's limit of 89).
+    target: the column of "csv:PATH" and "parquet:PATH" that holds the labels (None: there are no labels).
+    missing: how their missing values are filled in, see `Splits.of` (None: they are refused).
 
     Raises InputError for an unknown name, an option outside its range, and missing or corrupt files.
     """
@@ -115,18 +134,13 @@ def load(
     for option, value in (("white_level", white_level), ("max_megapixels", max_megapixels)):
         if value is not None and not dataset.decodes:
             raise InputError(f"{option} does not apply to {name!r}, which is not a folder of images: leave it out")
+    check_table_options(name, target, missing)
     from stacked.runtime.settings import own_settings
 
     folder = at_home(data_dir or ".") if argument else _data_dir(data_dir)
     with own_settings():
-        source = Source(folder, download, argument, int(image_size), grey, white_level, max_megapixels)
-        official = dataset().load(source)
-        if official.valid is not None and valid != VALID:
-            raise InputError(
-                f"valid={valid} does not apply to {name!r}, which has its own validation set: leave it out"
-            )
-        train, held = (official.train, official.valid) if official.valid else hold_out(official.train, valid)
-        splits = Splits(name, train, held, official.test, official.classes)
+        source = Source(folder, download, argument, int(image_size), grey, white_level, max_megapixels, target, missing)
+        splits = dataset().splits(source, name, valid)
         return splits if limit is None else splits.limited(limit)
 
 
@@ -134,7 +148,7 @@ def _data_dir(given: str | Path | None) -> Path:
     return at_home(given or os.environ.get("STACKED_DATA") or "~/.cache/stacked")
 
 
-def _find(name: str, data_dir: str | Path | None = None) -> tuple[type[Dataset], str]:
+def _find(name: str, data_dir: str | Path | None = None) -> tuple[type[DataSource], str]:
     """Return the class of the dataset with this name, and the argument after the name's colon."""
     kind, colon, argument = name.partition(":")
     stems = {known.partition(":")[0]: known for known in names()}
@@ -152,6 +166,9 @@ def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> s
     path = at_home(data_dir or ".") / name
     if name and os.path.isdir(path):
         return f"; did you mean 'folder:{name}'?"
+    kind = path.suffix.lower().removeprefix(".")
+    if name and f"{kind}:PATH" in stems.values() and os.path.isfile(path):
+        return f"; did you mean '{kind}:{name}'?"
     if is_archive(path):
         return f"; {name} is an archive: unpack it, and give folder: with the path of the folder"
     near = get_close_matches(name.partition(":")[0].lower(), stems, n=1, cutoff=0.6)
@@ -159,13 +176,14 @@ def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> s
 
 
 @cache
-def _datasets() -> dict[str, type[Dataset]]:
+def _datasets() -> dict[str, type[DataSource]]:
     """Return all dataset classes of this package by name."""
-    found: dict[str, type[Dataset]] = {}
+    found: dict[str, type[DataSource]] = {}
     for info in iter_modules(sources.__path__):
         module = import_module(f"{sources.__name__}.{info.name}")
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Dataset) and value.__module__ == module.__name__:
+            is_source = isinstance(value, type) and issubclass(value, DataSource) and not isabstract(value)
+            if is_source and value.__module__ == module.__name__:
                 if value.name in found:
                     raise TypeError(f"{value} and {found[value.name]} have the same name {value.name!r}")
                 found[value.name] = value

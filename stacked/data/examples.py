@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from stacked.data.pixels import MOST_DIMENSIONS, stored
+from stacked.data.table import is_table, with_target
 from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.progress import each
-from stacked.util.checks import layout_hint, meant, need
+from stacked.util.checks import layout_hint, need
 from stacked.util.chunks import chunks
 from stacked.util.errors import InputError
 
@@ -30,45 +31,38 @@ WANTED = (
 class Given:
     """Examples as a user gave them, in the units of the data.
 
-    values: uint8 or floats [N, ...] of 2 to 5 dimensions. labels: whatever was given as labels (None: nothing). columns: names
-    of the columns of a table (empty: none are known).
+    values: uint8 or floats [N, ...] of 2 to 5 dimensions, or a table (a pandas DataFrame) of numbers and categories. labels:
+    whatever was given as labels (None: nothing).
     """
 
-    values: NDArray[Any]
+    values: Any
     labels: Any = None
-    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
 
 
 def read(X: Any, y: Any = None, target: str | None = None, what: str = "X") -> Given:  # noqa: N803
-    """Return examples X with labels y as one array of uint8 or of finite floats.
+    """Return examples X with labels y as one array of uint8 or of finite floats, or as a table.
 
     X: a NumPy array, a tensor, nested lists, a pandas DataFrame, or a dataset with a length whose items are x or (x, y). target:
     the column of a DataFrame that holds the labels. what: the name of X in messages. Raises InputError, with the first place
-    that is wrong, for data of another kind: text, dates, complex numbers, NaN or infinite values, examples of different
+    that is wrong, for data of another kind: text in arrays, dates, complex numbers, NaN or infinite values, examples of different
     shapes, no examples, labels given twice.
     """
     if is_table(X):
-        values, columns, labels = table(X, target, what)
+        frame, labels = with_target(X, target, what)
         need(labels is None or y is None, f"labels of {what} are given twice: as target {target!r} and as y: give one")
-        found = Given(values, y if labels is None else labels, columns)
+        return Given(frame, y if labels is None else labels)
+    need(target is None, f"target {target!r} is a column of a DataFrame, and {what} is none: give the labels as y")
+    if is_dataset(X):
+        values, labels = gathered(X, what)
+        need(labels is None or y is None, f"labels of {what} are given twice: by its items and as y: give one")
+        found = Given(values, y if labels is None else labels)
     else:
-        need(target is None, f"target {target!r} is a column of a DataFrame, and {what} is none: give the labels as y")
-        if is_dataset(X):
-            values, labels = gathered(X, what)
-            need(labels is None or y is None, f"labels of {what} are given twice: by its items and as y: give one")
-            found = Given(values, y if labels is None else labels)
-        else:
-            found = Given(array(X, what), y)
+        found = Given(array(X, what), y)
     check(found, what)
     return found
-
-
-def is_table(X: Any) -> bool:  # noqa: N803
-    """Whether X is a pandas DataFrame, without importing pandas."""
-    return type(X).__module__.partition(".")[0] == "pandas" and hasattr(X, "columns")
 
 
 def is_dataset(X: Any) -> bool:  # noqa: N803
@@ -77,35 +71,6 @@ def is_dataset(X: Any) -> bool:  # noqa: N803
         return True
     known = isinstance(X, np.ndarray | Tensor | list | tuple | str | bytes | dict | set) or hasattr(X, "__array__")
     return not known and hasattr(X, "__getitem__") and hasattr(X, "__len__")
-
-
-def table(frame: Any, target: str | None, what: str) -> tuple[NDArray[Any], tuple[str, ...], Any]:
-    """Return the numbers [N, D] of a DataFrame, the names of their columns, and the column `target` (None: there is none)."""
-    names = [str(name) for name in frame.columns]
-    need(
-        target is None or names.count(str(target)) == 1,
-        f"target {target!r} is not the name of one column of {what}: choose from {', '.join(names[:50])}"
-        f"{meant(target, names)}",
-    )
-    kept = [k for k, name in enumerate(names) if target is None or name != str(target)]
-    labels = None if target is None else frame.iloc[:, names.index(str(target))]
-    need(len(kept) > 0, f"{what} has no column of numbers beside {target!r}: give at least one")
-    values = np.empty((len(frame), len(kept)))
-    for place, k in enumerate(kept):
-        column = frame.iloc[:, k]
-        need(
-            column.dtype.kind in "biuf",
-            f"column {names[k]!r} of {what} holds {column.dtype}, not numbers{example(column)}: leave it out, convert it to "
-            "numbers (pandas.get_dummies), or name it as the target",
-        )
-        values[:, place] = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return values, tuple(names[k] for k in kept), labels
-
-
-def example(column: Any) -> str:
-    """Return a value of a column, as the remark of a message; "" if there is none."""
-    present = column.dropna()
-    return f" (such as {str(present.iloc[0])[:30]!r})" if len(present) else ""
 
 
 def array(X: Any, what: str) -> NDArray[Any]:  # noqa: N803
@@ -220,9 +185,7 @@ def check(given: Given, what: str) -> None:
         bad += int(wrong.sum())
         if bad and not first:
             row, *place = np.argwhere(wrong)[0].tolist()
-            value = values[int(index[row])][tuple(place)]
-            where = f"column {given.columns[place[0]]!r}" if given.columns else f"at {place}"
-            first = f"{value} in row {int(index[row])}, {where}"
+            first = f"{values[int(index[row])][tuple(place)]} in row {int(index[row])}, at {place}"
     need(
         not bad,
         f"{what} has {bad:,} value{'s' * (bad != 1)} that {'are' if bad != 1 else 'is'} not finite, the first {first}: fill "

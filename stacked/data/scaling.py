@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stacked.data.table import Column, as_numbers, names_of
 from stacked.util.checks import choice, need
-from stacked.util.serialization import take_python_values
+from stacked.util.serialization import omit_if_default, take_python_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -29,13 +31,16 @@ class Scaling:
 
     kind: "standard": offset and factor are mean and standard deviation of the training rows (with divisor N); "minmax": minimum
     and range, so that training rows lie in [0, 1]; "none": values are read as they are. offset, factor: one for each column of
-    vectors [N, D] or each channel of signals, maps and volumes [N, C, ...]; empty for "none". Raises InputError for another
-    kind, and for numbers that are not finite or factors that are not above 0.
+    vectors [N, D] or each channel of signals, maps and volumes [N, C, ...]; empty for "none". columns: how the columns of a table
+    become the D numbers of a row (empty: the data were numbers); columns of 0 and 1, for categories, have the offset 0 and the
+    factor 1. Raises InputError for another kind, for numbers that are not finite or factors that are not above 0, and for
+    columns of another number.
     """
 
     kind: str = "none"
     offset: tuple[float, ...] = ()
     factor: tuple[float, ...] = ()
+    columns: tuple[Column, ...] = omit_if_default(())
 
     def __post_init__(self) -> None:
         take_python_values(self)
@@ -47,6 +52,17 @@ class Scaling:
         )
         right = all(map(math.isfinite, self.offset)) and all(0 < value < math.inf for value in self.factor)
         need(right, "offsets and factors of a scaling are not all finite, with factors above 0: give such numbers")
+        names = {column.name for column in self.columns}
+        need(len(names) == len(self.columns), "two columns of a scaling have one name: give each its own")
+        need(
+            not self.columns or self.kind == "none" or self.width == len(self.offset),
+            f"{len(self.offset)} offsets do not fit columns of a table that become {self.width}: give as many",
+        )
+
+    @property
+    def width(self) -> int:
+        """The number of values of a row that `columns` become; 0 without columns."""
+        return sum(column.width for column in self.columns)
 
     @classmethod
     def fit(cls, kind: str, rows: NDArray[Any], names: Sequence[str] = ()) -> Scaling:
@@ -79,11 +95,44 @@ class Scaling:
         )
         return cls(kind, tuple(offset.tolist()), tuple(factor.tolist()))
 
+    @classmethod
+    def fit_table(cls, kind: str, rows: NDArray[np.float64], columns: tuple[Column, ...]) -> Scaling:
+        """Return the scaling of the training rows [N, D] of a table, read as `columns` say; errors as of `fit`.
+
+        Columns of 0 and 1, for categories, are left as they are.
+        """
+        is_number = np.repeat([not column.categories for column in columns], [column.width for column in columns])
+        if kind == "none" or not is_number.any():
+            return cls(columns=columns)
+        found = cls.fit(
+            kind, np.ascontiguousarray(rows[:, is_number]), [column.name for column in columns if not column.categories]
+        )
+        offset, factor = np.zeros(len(is_number)), np.ones(len(is_number))
+        offset[is_number], factor[is_number] = found.offset, found.factor
+        return cls(kind, tuple(offset.tolist()), tuple(factor.tolist()), columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the values of a row that `columns` become; empty without columns."""
+        return names_of(self.columns)
+
+    def numbers_of(self, frame: pd.DataFrame, what: str) -> NDArray[np.float64]:
+        """Return a table as the numbers [N, D] that its columns become, not scaled; errors as of `table.as_numbers`."""
+        need(
+            bool(self.columns),
+            f"{what} is a table, and the training data had no columns with names: give an array, such as frame.to_numpy()",
+        )
+        return as_numbers(self.columns, frame, what)
+
     def check(self, shape: Sequence[int]) -> None:
         """Raise InputError unless this scaling fits examples of `shape`."""
         need(
             self.kind == "none" or len(self.offset) == shape[0],
             f"a scaling of {len(self.offset)} columns or channels does not fit examples of shape {list(shape)}",
+        )
+        need(
+            not self.columns or [self.width] == list(shape),
+            f"columns of a table that become {self.width} values do not fit examples of shape {list(shape)}",
         )
 
     def scaled(self, values: Tensor) -> Tensor:

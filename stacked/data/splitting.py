@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from stacked.data.classes import class_labels
 from stacked.data.examples import Given, read
 from stacked.data.formats.split import Split, Splits, check_splits, division
 from stacked.data.scaling import Scaling
+from stacked.data.table import as_numbers, check_missing, fitted, is_table, names_of
 from stacked.data.targets import are_targets, target_values
 from stacked.util.checks import finite, need
 from stacked.util.chunks import chunks
@@ -31,16 +32,25 @@ def splits_of(
     classes: Sequence[str] | None,
     scale: str | None,
     name: str,
+    missing: str | None = None,
+    what: str = "X",
 ) -> Splits:
-    """Return the splits of a user's data; arguments and errors as of `Splits.of`."""
-    given = [part(X, y, target, "X")]
-    for what, held in (("test", test), ("valid", valid)):
+    """Return the splits of a user's data; arguments and errors as of `Splits.of`.
+
+    what: the name of the data in messages.
+    """
+    given = [part(X, y, target, what)]
+    for role, held in (("test", test), ("valid", valid)):
         if finite(held):
-            need(0 < held < 1, f"{what} {held!r} is not a fraction: give a number between 0 and 1, exclusive, or data")
+            need(0 < held < 1, f"{role} {held!r} is not a fraction: give a number between 0 and 1, exclusive, or data")
         else:
-            given.append(part(held, None, target, what))
-            check_alike(given[0], given[-1], what)
-    pieces, names = labelled(given, classes)
+            given.append(part(held, None, target, role))
+            check_alike(given[0], given[-1], what, role)
+    has_columns = is_table(given[0].values)
+    need(has_columns or missing is None, f"missing {missing!r} is for tables, and {what} is none: leave it out")
+    if has_columns:
+        check_missing([each.values for each in given], missing, what)
+    pieces, names = labelled(given, classes, "y" if target is None else f"target {target!r}")
     train, held_out = pieces.pop(0), []
     for held in (test, valid):
         if finite(held):
@@ -55,9 +65,14 @@ def splits_of(
         f"the training examples have labels of {different} of {len(names)} classes, and two are needed: give examples of more "
         "classes, or leave y out",
     )
+    columns = fitted(train.values, missing, what) if has_columns else ()
+    if has_columns:
+        train, *held_out = (replace(each, values=as_numbers(columns, each.values, what)) for each in (train, *held_out))
     scaling = None
-    if train.values.dtype != np.uint8:
-        scaling = Scaling.fit(scale or default_scale(train.values), train.values, given[0].columns)
+    if columns:
+        scaling = Scaling.fit_table(scale or "standard", train.values, columns)
+    elif train.values.dtype != np.uint8:
+        scaling = Scaling.fit(scale or default_scale(train.values), train.values)
     else:
         need(
             scale in (None, "none"),
@@ -73,16 +88,16 @@ def splits_of(
         )
         for each in (train, *held_out)
     )
-    splits = Splits(name, train_split, valid_split, test_split, names, scaling, given[0].columns)
+    splits = Splits(name, train_split, valid_split, test_split, names, scaling, names_of(columns))
     check_splits(splits)
     return splits
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Examples in the units of the data, with the numbers of their classes [N] and their targets [N, K] (None: none)."""
+    """Examples, an array or a table in the units of the data, with their classes [N] and their targets [N, K] (None: none)."""
 
-    values: NDArray[Any]
+    values: Any
     labels: NDArray[np.int64]
     targets: NDArray[np.float64] | None
 
@@ -93,21 +108,22 @@ class Part:
 
     def take(self, rows: NDArray[np.int64]) -> Part:
         """Return the examples at these rows."""
-        return Part(self.values[rows], self.labels[rows], None if self.targets is None else self.targets[rows])
+        values = self.values.iloc[rows] if is_table(self.values) else self.values[rows]
+        return Part(values, self.labels[rows], None if self.targets is None else self.targets[rows])
 
 
-def labelled(given: Sequence[Given], classes: Sequence[str] | None) -> tuple[list[Part], tuple[str, ...]]:
-    """Return the parts of the data with their classes or targets, and the names of the classes."""
+def labelled(given: Sequence[Given], classes: Sequence[str] | None, what: str) -> tuple[list[Part], tuple[str, ...]]:
+    """Return the parts of the data, whose labels are called `what`, with classes or targets, and the names of the classes."""
     labels, counts = [each.labels for each in given], [len(each) for each in given]
     if not are_targets(labels):
-        coded, names = class_labels(labels, counts, classes)
+        coded, names = class_labels(labels, counts, classes, what)
         return [Part(each.values, mine, None) for each, mine in zip(given, coded, strict=True)], names
     need(
         classes is None,
-        "y has floats, which are numbers to predict, and classes are named: give classes as integers or text",
+        f"{what} has floats, which are numbers to predict, and classes are named: give classes as integers or text",
     )
-    what = ["X", *("the held-out data" for _ in given[1:])]
-    targets = [target_values(*each) for each in zip(labels, counts, what, strict=True)]
+    parts = ["X", *("the held-out data" for _ in given[1:])]
+    targets = [target_values(*each) for each in zip(labels, counts, parts, strict=True)]
     return [Part(each.values, np.full(len(each), -1), mine) for each, mine in zip(given, targets, strict=True)], ()
 
 
@@ -119,24 +135,32 @@ def part(X: Any, y: Any, target: str | None, what: str) -> Given:  # noqa: N803
     return read(X, y, target, what)
 
 
-def check_alike(train: Given, other: Given, what: str) -> None:
+def check_alike(train: Given, other: Given, what: str, role: str) -> None:
     """Raise InputError unless `other` holds examples of the same shape, type and columns as the training data."""
+    tables = [is_table(each.values) for each in (train, other)]
+    need(
+        tables[0] == tables[1],
+        f"{role} is {'a table' if tables[1] else 'no table'}, and {what} is {'one' if tables[0] else 'none'}: give both as "
+        "tables, or both as arrays",
+    )
     shapes = [list(each.values.shape[1:]) for each in (train, other)]
     need(
         shapes[0] == shapes[1],
-        f"examples of {what} have the shape {shapes[1]}, and those of X {shapes[0]}: give one shape",
+        f"examples of {role} have the shape {shapes[1]}, and those of {what} {shapes[0]}: give one shape",
     )
+    if tables[0]:
+        pairs = zip(train.values.columns, other.values.columns, strict=True)
+        differing = next(((mine, yours) for mine, yours in pairs if mine != yours), None)
+        need(
+            differing is None,
+            f"{role} has a column {differing and differing[1]!r} in the place of column {differing and differing[0]!r} of "
+            f"{what}: give the same columns in the same order",
+        )
+        return
     types = [each.values.dtype == np.uint8 for each in (train, other)]
     need(
         types[0] == types[1],
-        f"{what} holds {other.values.dtype}, and X {train.values.dtype}: give bytes (uint8) or floats for both",
-    )
-    pairs = zip(train.columns, other.columns, strict=False)
-    differing = next(((mine, yours) for mine, yours in pairs if mine != yours), None)
-    need(
-        differing is None,
-        f"{what} has a column {differing and differing[1]!r} in the place of column {differing and differing[0]!r} of X: give "
-        "the same columns in the same order",
+        f"{role} holds {other.values.dtype}, and {what} {train.values.dtype}: give bytes (uint8) or floats for both",
     )
 
 

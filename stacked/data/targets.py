@@ -21,6 +21,8 @@ def are_targets(given: Sequence[Any]) -> bool:
 
 def is_float(labels: Any) -> bool:
     """Whether labels hold a float that is not NaN."""
+    if type(labels).__module__.partition(".")[0] == "pandas":  # which turns integers with gaps into floats for NumPy
+        labels = labels.astype(object)
     values = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
     if values.dtype.kind == "f":
         return bool((~np.isnan(values)).any())

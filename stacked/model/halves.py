@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stacked.data.pixels import Pixels, as_numbers, floats_of, scaled_images
 from stacked.data.scaling import Scaling
+from stacked.data.table import is_table
 from stacked.runtime.settings import own_settings
 from stacked.stages import Stage
 from stacked.stages.stage import Shape, shapes
@@ -98,7 +99,8 @@ class Encoder(Half):
     def encode(self, images: Pixels) -> Tensor:
         """Return the codes [N, ...] of values [N, ...], a tensor or NumPy array of examples of the `input_shape`.
 
-        An encoder with a `scaling` takes any real numbers in the units of the data, and scales them. Other encoders take uint8,
+        An encoder with a `scaling` takes any real numbers in the units of the data, and scales them; one that was trained on a
+        pandas DataFrame also takes another with the same columns, in any order. Other encoders take uint8,
         or floats as they were trained on: images [N, C, H, W] on a scale of 0 to 1. It encodes in eval mode, without gradients
         and in batches, on the device of the encoder, and returns the codes on the CPU. Raises InputError for other types, shapes
         and scales, and for values that are not finite.
@@ -124,6 +126,10 @@ class Encoder(Half):
 
     def tensor_of(self, values: Pixels, cannot: str) -> Tensor:
         """Return data of the encoder's kind as a tensor, in their own units; InputError for another type."""
+        if is_table(values):
+            need(self.scaling is not None, f"a table {cannot}: give {self._wanted()}")
+            assert self.scaling is not None
+            return torch.from_numpy(self.scaling.numbers_of(values, "the table"))
         if self.scaling is None and len(self.input_shape) == 3:
             return scaled_images(values, cannot)
         shape = f"[N, {', '.join(map(str, self.input_shape))}]"

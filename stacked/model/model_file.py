@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from stacked.data.scaling import Scaling
+from stacked.data.table import Column
 from stacked.model.stack import StackedAutoencoder, empty_stack, laid_out
 from stacked.model.tensor_file import open_tensors, read, to_bytes
 from stacked.spec import StackSpec
@@ -31,6 +32,8 @@ from stacked.util.serialization import from_dict, parsed, to_json
 COMMON = ("format", "stack", "input_shape")
 #: field that a header has if the stack has a scaling, and the beginning of the names of its tensors
 SCALING = "scaling"
+#: name of the tensor with the columns of a table, as the bytes of JSON
+COLUMNS = f"{SCALING}.columns"
 #: the numbers of dimensions of an example: vectors, signals, images and volumes
 ANY = (1, 2, 3, 4)
 #: blocks of a stack that may be built even without tensors for them, because they are cheap
@@ -86,12 +89,15 @@ def write(
 ) -> None:
     """Write a file of this `kind` with additional `header` fields; InputError if it cannot be written.
 
-    The numbers of a scaling are kept as tensors, because those of a wide table do not fit a header.
+    The numbers and columns of a scaling are kept as tensors, because those of a wide table do not fit a header.
     """
     fields = {name: json.dumps(value) for name, value in header.items()}
     if scaling is not None:
         fields[SCALING] = json.dumps(scaling.kind)
         tensors = {**tensors, **{name: torch.tensor(each, dtype=torch.float64) for name, each in numbers_of(scaling)}}
+        if scaling.columns:
+            written = to_json(scaling.columns).encode()
+            tensors[COLUMNS] = torch.frombuffer(bytearray(written), dtype=torch.uint8)
     stack = {"format": kind, "stack": to_json(spec), "input_shape": json.dumps(list(shape))}
     write_atomically(path, to_bytes(tensors, fields | stack))
 
@@ -108,7 +114,15 @@ def scaling_in(tensors: dict[str, Tensor], kind: Any, shape: Shape) -> Scaling:
         all(each.dtype == torch.float64 and each.dim() == 1 for each in found),
         "its scaling is not of float64 [columns]",
     )
-    scaling = Scaling(kind, *(tuple(each.tolist()) for each in found))
+    columns: tuple[Column, ...] = ()
+    if COLUMNS in tensors:
+        written = tensors.pop(COLUMNS)
+        need(written.dtype == torch.uint8 and written.dim() == 1, "the columns of its table are not of uint8 [bytes]")
+        listed = parsed(written.numpy().tobytes().decode())
+        need(isinstance(listed, list), "the columns of its table are not a list")
+        columns = tuple(from_dict(Column, each) for each in listed)
+    offset, factor = (tuple(each.tolist()) for each in found)
+    scaling = Scaling(kind, offset, factor, columns)
     scaling.check(shape)
     return scaling
 

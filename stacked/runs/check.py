@@ -16,8 +16,7 @@ from stacked.model.stack import StackedAutoencoder, empty_stack
 from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec, StackSpec
-from stacked.spec.growth import Phase
-from stacked.stages.activations import RANGES
+from stacked.spec.compatibility import check_range, reconstructs_data
 from stacked.stages.stage import Shape
 from stacked.util.checks import need
 from stacked.util.errors import InputError
@@ -60,7 +59,7 @@ def check(spec: RunSpec, splits: Splits) -> Checked:
 def check_values(spec: RunSpec, splits: Splits) -> None:
     """Raise InputError unless loss and output of stage 1 suit the values that it reconstructs, the training examples'."""
     config, shape, inputs = spec.optimisation, splits.input_shape, splits.train.inputs
-    name, output = config.loss_at(0), spec.stack.decoder_activation(1)
+    name = config.loss_at(0)
     phases = [phase for phase in spec.phases() if phase.updates and reconstructs_data(phase)]
     side = min(shape[1:]) if len(shape) == 3 else 0
     need(
@@ -70,27 +69,7 @@ def check_values(spec: RunSpec, splits: Splits) -> None:
     )
     if not phases or splits.scaling is None:
         return
-    low, high = inputs.min().item(), inputs.max().item()
-    scaled = "" if splits.scaling.kind == "none" else f" (as scaled by {splits.scaling.kind!r})"
-    values = f"the training examples hold values from {low:.4g} to {high:.4g}{scaled}"
-    need(
-        not LOSSES[name].unit_targets or (low >= 0 and high <= 1),
-        f"loss {name!r} needs values from 0 to 1, and {values}: use loss 'mse' or 'l1', or scale 'minmax'",
-    )
-    least, most = RANGES[output]
-    reached = (least <= low and high <= most) or all(config.linear_decoder and phase.is_local for phase in phases)
-    need(
-        reached,
-        f"output {output!r} gives values from {least:.4g} to {most:.4g}, and {values}: use output 'linear'"
-        + (", or scale 'minmax'" if least <= 0 and most >= 1 else ""),
-    )
-
-
-def reconstructs_data(phase: Phase) -> bool:
-    """Whether a phase reconstructs what stage 1 reads: at depth 0, or by a local loss of stage 1."""
-    if phase.local_loss != "none" and phase.trainable[0] == 1:
-        return True
-    return phase.target != "labels" and phase.local_loss != "alone" and phase.target_depth == 0
+    check_range(spec.stack, config, phases, inputs.min().item(), inputs.max().item(), splits.scaling.kind)
 
 
 def check_maps(spec: RunSpec, stack: StackedAutoencoder) -> None:

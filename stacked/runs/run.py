@@ -75,6 +75,8 @@ def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = Fal
         grey=data_spec.grey,
         white_level=data_spec.white_level,
         max_megapixels=data_spec.max_megapixels,
+        target=data_spec.target,
+        missing=data_spec.missing,
     )
 
 

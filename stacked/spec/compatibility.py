@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from stacked.components.corruption import CORRUPTIONS, parts
 from stacked.components.objectives import LOSSES
 from stacked.components.penalties import PENALTIES
@@ -69,6 +71,36 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
             "use 'lifetime'",
         )
     check_switches(stack, phase)
+
+
+def reconstructs_data(phase: Phase) -> bool:
+    """Whether a phase reconstructs what stage 1 reads: at depth 0, or by a local loss of stage 1."""
+    if phase.local_loss != "none" and phase.trainable[0] == 1:
+        return True
+    return phase.target != "labels" and phase.local_loss != "alone" and phase.target_depth == 0
+
+
+def check_range(
+    stack: StackSpec, config: Optimisation, phases: Sequence[Phase], low: float, high: float, scale: str
+) -> None:
+    """Raise InputError unless loss and output of stage 1 suit training examples with values from `low` to `high`.
+
+    phases: those that reconstruct the data. scale: the kind of scaling by which the values were scaled.
+    """
+    name, output = config.loss_at(0), stack.decoder_activation(1)
+    scaled = "" if scale == "none" else f" (as scaled by {scale!r})"
+    values = f"the training examples hold values from {low:.4g} to {high:.4g}{scaled}"
+    need(
+        not LOSSES[name].unit_targets or (low >= 0 and high <= 1),
+        f"loss {name!r} needs values from 0 to 1, and {values}: use loss 'mse' or 'l1', or scale 'minmax'",
+    )
+    least, most = RANGES[output]
+    reached = (least <= low and high <= most) or all(config.linear_decoder and phase.is_local for phase in phases)
+    need(
+        reached,
+        f"output {output!r} gives values from {least:.4g} to {most:.4g}, and {values}: use output 'linear'"
+        + (", or scale 'minmax'" if least <= 0 and most >= 1 else ""),
+    )
 
 
 def check_classification(stack: StackSpec, recipe: Classification) -> None:

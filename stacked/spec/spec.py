@@ -30,10 +30,12 @@ class DataSpec:
 
     limit: size of a stratified subset of the training images (None: all). valid: fraction of the official training set that is
     held out for validation. For image folders only: image_size (side in pixels), grey, white_level (the value of white in
-    16-bit grey files; None: 65,535) and max_megapixels (of the largest image that is read; None: Pillow's limit of 89).
+    16-bit grey files; None: 65,535) and max_megapixels (of the largest image that is read; None: Pillow's limit of 89). For
+    tables only: target (the column with the labels; None: no labels) and missing (how missing values are filled in, "mean",
+    "median" or "most_frequent"; None: they are refused).
 
-    A folder of images is named "folder:PATH", with a PATH relative to the data directory, which is not part of a spec because
-    it depends on the machine.
+    A folder of images is named "folder:PATH", a table "csv:PATH" or "parquet:PATH" and a file of arrays "npz:PATH", with a PATH
+    relative to the data directory, which is not part of a spec because it depends on the machine.
     """
 
     name: str = "mnist"
@@ -43,6 +45,8 @@ class DataSpec:
     grey: bool = False
     white_level: int | None = omit_if_default(None)
     max_megapixels: float | None = omit_if_default(None)
+    target: str | None = omit_if_default(None)
+    missing: str | None = omit_if_default(None)
 
     def __post_init__(self) -> None:
         take_python_values(self)
@@ -50,6 +54,7 @@ class DataSpec:
         data.check_name(self.name)
         utf8(self.name, "name")
         object.__setattr__(self, "name", data.recorded_name(self.name))
+        data.check_table_options(self.name, self.target, self.missing)
         if self.limit is not None:
             whole(self.limit, "limit")
         whole(self.image_size, "image_size")

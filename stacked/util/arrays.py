@@ -16,8 +16,8 @@ from stacked.util.reading import check_regular
 MOST_ARRAYS, MOST_BYTES = 10_000, 2**28
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an .npz file by name.
+def read_arrays(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an .npz file by name, which take at most `most_bytes` together.
 
     Raises one of `errors.UNREADABLE` if the file is not an .npz archive, is damaged, or exceeds the limits.
     """
@@ -26,7 +26,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         members = archive.infolist()
         need(len(members) <= MOST_ARRAYS, f"it has {len(members):,} arrays, more than {MOST_ARRAYS:,}")
         size = sum(member.file_size for member in members)  # zipfile unpacks no more than the size a member declares
-        need(size <= MOST_BYTES, f"its arrays take {size:,} bytes, more than {MOST_BYTES:,}")
+        need(size <= most_bytes, f"its arrays take {size:,} bytes, more than {most_bytes:,}")
         damaged = archive.testzip()  # check all members first: NumPy misreads a damaged header
         need(damaged is None, f"{damaged} is damaged")
     with np.load(path, allow_pickle=False) as file:

@@ -62,7 +62,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         type=str,
         default="mnist",
         metavar="NAME",
-        help="dataset, such as digits or folder:PATH; an unknown name lists all (mnist)",
+        help="dataset, such as digits, folder:PATH or csv:PATH; an unknown name lists all (mnist)",
     )
     what.add_argument(
         "--limit", type=int | None, default=None, metavar="N", help="train on a stratified subset of N images (all)"
@@ -86,11 +86,25 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
         help="largest allowed image of a folder, in megapixels (89)",
     )
     what.add_argument(
+        "--target",
+        type=str | None,
+        default=None,
+        metavar="COLUMN",
+        help="column of a table that holds the labels (none)",
+    )
+    what.add_argument(
+        "--missing",
+        type=str | None,
+        default=None,
+        metavar="HOW",
+        help="fill in missing values of a table: mean, median or most_frequent (refused)",
+    )
+    what.add_argument(
         "--data-dir",
         type=str | None,
         default=None,
         metavar="DIR",
-        help="folder of datasets that are not bundled, and base of a relative folder:PATH",
+        help="folder of datasets that are not bundled, and base of a relative PATH",
     )
     what.add_argument("--download", action="store_true", help="download a missing dataset to --data-dir")
     what.add_argument(

@@ -30,7 +30,7 @@ MOST_TRIALS = 1000
 #: most characters of the name of a registered model: MLflow allows 256, and the name of its classifier is longer
 LONGEST_REGISTERED = 200
 #: options that are fields of DataSpec with the same name
-OF_DATA = ("limit", "image_size", "grey", "white_level", "max_megapixels")
+OF_DATA = ("limit", "image_size", "grey", "white_level", "max_megapixels", "target", "missing")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Settings for few images: limits and label budgets that exist, enough updates to train, and batches smaller than an epoch."""
+"""Settings that suit the data: a stack that reads them, label budgets that exist, enough updates and small enough batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from stacked.runtime.progress import say
-from stacked.spec import Budget
+from stacked.spec import Budget, StackSpec
 from stacked.spec.optimisation import as_tuple
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ SMALLEST_BATCH = 16
 #: Options that set the length of training, and label budgets; if one of them is given, these are not changed.
 BUDGET_OPTIONS = {"--epochs", "--finetune", "--unit", "--batch-size", "--optimisation", "--config"}
 LABEL_OPTIONS = {"--labels", "--classification", "--config"}
+#: Options that describe the stack; one that is given is not changed.
+STACK_OPTIONS = {"--kind", "--channels", "--stack", "--config"}
+#: Units of the stages for vectors.
+VECTOR_WIDTHS = (64, 32, 16)
 
 
 def load_data(given: Options, own: DataSpec) -> tuple[Options, Splits]:
@@ -54,11 +58,12 @@ def at_most(limit: int, splits: Splits) -> Splits:
 
 
 def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
-    """Return the options with a budget, a batch size and label budgets that suit the number of images, and print what changed.
+    """Return the options with stack, budget, batch size and label budgets that suit the data, and print what changed.
 
-    Values that the user gave are kept; if the shortest phase then has fewer than 100 updates, a warning is printed. Nothing is
-    changed in smoke runs, and for `own`, the data for which the defaults of the study were made.
+    Values that the user gave are kept; if the shortest phase then has fewer than 100 updates, a warning is printed. Budgets and
+    batches are not changed in smoke runs, and nothing for `own`, the data for which the defaults of the study were made.
     """
+    given = with_fitting_stack(given, splits)
     if "--smoke" in given.typed or given.base.data == own:
         return given
     base, images = given.base, len(splits.train)
@@ -77,14 +82,34 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
                 f"more, in batches of {batches} (--epochs, --finetune, --unit and --batch-size set them)"
             )
     if not given.typed & LABEL_OPTIONS:
-        labelled = int((splits.train.labels >= 0).sum()) if splits.classes else 0
+        labelled = int((splits.train.marks >= 0).sum()) if splits.outputs else 0
         budgets = base.classification.labels
-        possible = tuple(budget for budget in budgets if budget is None or budget <= labelled or not splits.classes)
+        possible = tuple(budget for budget in budgets if budget is None or budget <= labelled or not splits.outputs)
         if possible != budgets:
             left_out = ", ".join(f"{budget:,}" for budget in budgets if budget not in possible)
-            say(f"{labelled:,} training images have labels: classifiers with {left_out} labels are left out")
+            models = "classifiers" if splits.classes else "regressors"
+            say(f"{labelled:,} training images have labels: {models} with {left_out} labels are left out")
             base = dataclasses.replace(base, classification=dataclasses.replace(base.classification, labels=possible))
     return dataclasses.replace(given, base=base)
+
+
+def with_fitting_stack(given: Options, splits: Splits) -> Options:
+    """Return the options with dense stages for vectors and linear outputs for values outside 0..1, and print what changed."""
+    stack, inputs = given.base.stack, splits.train.inputs
+    if inputs.dim() == 2 and not given.typed & STACK_OPTIONS:
+        activation = stack.stages[0].activation
+        stack = StackSpec.of("dense", *VECTOR_WIDTHS, activation=activation, output=stack.output)
+    is_unit = splits.scaling is None or (inputs.min().item() >= 0 and inputs.max().item() <= 1)
+    if not is_unit and not given.typed & {"--stack", "--config"}:
+        stack = dataclasses.replace(stack, output="linear")
+    if stack == given.base.stack:
+        return given
+    widths = " ".join(str(stage.width) for stage in stack.stages)
+    say(
+        f"the stack for these data: {stack.stages[0].kind} stages of {widths} with output {stack.output!r} (--kind, --channels "
+        "and --stack set it)"
+    )
+    return dataclasses.replace(given, base=dataclasses.replace(given.base, stack=stack))
 
 
 def shortest_phase(base: RunSpec, images: int) -> int:

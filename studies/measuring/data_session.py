@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from stacked.cli.command import called
 from stacked.data import apart
 from stacked.runtime.progress import say
+from stacked.util.checks import need
 from studies.design.measurements import Context, Measurement
 from studies.measuring import page
 from studies.measuring.session import MeasurementSession, means
@@ -53,6 +55,14 @@ class DataSession(MeasurementSession):
             grey=given.grey,
             white_level=given.white_level,
             max_megapixels=given.max_megapixels,
+            target=getattr(given, "target", None),
+            missing=getattr(given, "missing", None),
+        )
+        are_images = splits.scaling is None and len(splits.input_shape) == 3
+        need(
+            are_images or self.study.reads_any,
+            f"{self.study.prog} reads images of bytes, and {name} holds {'bytes' if splits.scaling is None else 'floats'} of "
+            f"shape {list(splits.input_shape)}: give images, or use {called('studies.tables')}",
         )
         if is_default:
             splits = at_most(given.limit, splits)

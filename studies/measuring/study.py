@@ -31,7 +31,8 @@ class MeasurementStudy(Study):
     function of the rows that returns the answer in a sentence or two. options: function that adds options to the parser. smoke:
     values of options for the smoke run. instead: function that runs another task if the options ask for it, and returns its exit
     code (None: measure). check: function that raises InputError, before anything is measured, if a method cannot run with the
-    data or options. extras: optional packages by the method that needs them; a method without its package is left out.
+    data or options. reads_any: whether methods read vectors, signals, volumes and floats, and not only images of bytes. extras:
+    optional packages by the method that needs them; a method without its package is left out.
     """
 
     methods: Mapping[str, Method]
@@ -46,6 +47,7 @@ class MeasurementStudy(Study):
     smoke: Mapping[str, Any] = field(default_factory=dict)
     instead: Callable[[Context], int | None] = lambda context: None
     check: Callable[[Context, Sequence[str]], None] = lambda context, methods: None
+    reads_any: bool = False
     extras: Mapping[str, str] = field(default_factory=dict)
 
     def parser(self) -> argparse.ArgumentParser:
@@ -90,6 +92,16 @@ class MeasurementStudy(Study):
             "--store", type=Path, default=Path("mlruns"), metavar="DIR", help="folder of the MLflow store (mlruns)"
         )
         command.add_argument("--smoke", action="store_true", help="test that the study runs: tiny data and one seed")
+        if self.reads_any:
+            command.add_argument(
+                "--target", default=None, metavar="COLUMN", help="column of a table (csv:PATH) that holds the labels"
+            )
+            command.add_argument(
+                "--missing",
+                default=None,
+                metavar="HOW",
+                help="fill in missing values of a table: mean, median or most_frequent (refused)",
+            )
         self.options(command)
         return command
 

@@ -111,7 +111,10 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["classifier.safetensors", "mnist", "table.csv"], "'mnist' is not a folder of images: give folder:PATH"),
+        (
+            ["classifier.safetensors", "mnist", "table.csv"],
+            "'mnist' is neither a folder of images nor a file with rows: give folder:PATH, csv:PATH, parquet:PATH or npz:PATH",
+        ),
         (["none.safetensors", "folder:new", "table.csv"], "none.safetensors is not a classifier"),
         (["classifier.safetensors", "folder:none", "table.csv"], "none"),
         (["classifier.safetensors", "folder:new", "classifier.safetensors"], "is an input and cannot be overwritten"),

@@ -45,6 +45,11 @@ def test_the_same_labels_give_the_same_splits(labels: Any) -> None:
     assert Splits.of(X, labels).digest == Splits.of(X, Y).digest
 
 
+def test_integers_with_gaps_are_classes_and_no_numbers_to_predict() -> None:
+    labels = pd.Series(Y, dtype="Int64").mask(np.arange(N) < 4)
+    assert Splits.of(X, labels).digest == Splits.of(X, np.where(np.arange(N) < 4, -1, Y)).digest
+
+
 def test_a_table_knows_its_columns_and_its_target() -> None:
     splits = Splits.of(FRAME, target="kind")
     assert splits.columns == ("age", "height", "weight", "dose")
@@ -198,11 +203,12 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "infinite": (
         lambda: Splits.of(FRAME.assign(age=spoiled(np.inf)[:, 2]), target="kind"),
-        "X has 1 value that is not finite, the first inf in row 7, column 'age'",
+        "column 'age' of X has 1 infinite value, the first in row 7: give numbers",
     ),
     "missing in a table": (
         lambda: Splits.of(FRAME.assign(age=pd.array([None] * 3 + [1] * 57, dtype="Int64"))),
-        "X has 3 values that are not finite, the first nan in row 0, column 'age'",
+        "X has missing values, 3 in column 'age': leave these rows or columns out, or give missing "
+        "(--missing), which fills them in by mean, median or most_frequent",
     ),
     "constant": (
         lambda: Splits.of(FRAME.assign(age=3), target="kind"),
@@ -211,11 +217,11 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "all equal": (lambda: Splits.of(np.ones((N, 4)), scale="none"), "all training examples are equal"),
     "text column": (
         lambda: Splits.of(FRAME.assign(name="Ann"), target="kind"),
-        "column 'name' of X holds str, not numbers (such as 'Ann'): leave it out",
+        "column 'name' of X has the same value 'Ann' in all 46 training rows and says nothing: leave it out",
     ),
     "dates": (
         lambda: Splits.of(FRAME.assign(day=pd.Timestamp("2020-01-01"))),
-        "column 'day' of X holds datetime64[us], not numbers (such as '2020-01-01 00:00:00')",
+        "column 'day' of X holds datetime64[us], neither numbers nor categories (such as '2020-01-01 00:00:00')",
     ),
     "text": (lambda: Splits.of(np.array([["a", "b"]] * N)), "X holds text (such as 'a'), not real numbers"),
     "mixed": (lambda: Splits.of(np.array([[1, "a"]] * N, object)), "X holds 'a', which is not a number"),
@@ -241,7 +247,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "empty": (lambda: Splits.of(X[:0]), "X has no rows (shape [0, 4]): give at least one"),
     "empty dataset": (lambda: Splits.of(Items([])), "X has no examples: give at least one"),
     "no columns": (lambda: Splits.of(X[:, :0]), "X has rows without values (shape [60, 0])"),
-    "only a target": (lambda: Splits.of(FRAME[["kind"]], target="kind"), "X has no column of numbers beside 'kind'"),
+    "only a target": (lambda: Splits.of(FRAME[["kind"]], target="kind"), "X has no column beside 'kind'"),
     "one axis": (lambda: Splits.of(X[:, 0]), "; a single column is X[:, None]"),
     "six axes": (lambda: Splits.of(np.zeros((2,) * 6)), "X has the shape [2, 2, 2, 2, 2, 2]: give numbers"),
     "sparse": (lambda: Splits.of(scipy.sparse.eye(9)), "X is a sparse matrix: give X.toarray()"),
@@ -304,7 +310,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "another target": (
         lambda: Splits.of(FRAME, target="kinds"),
-        "target 'kinds' is not the name of one column of X: choose from",
+        "target 'kinds' is not a column of X: choose from",
     ),
     "a target of an array": (
         lambda: Splits.of(X, target="kind"),

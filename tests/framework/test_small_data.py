@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stacked import InputError, RunSpec, StackSpec, data
-from stacked.runs.run import load
+from stacked.runs.run import check, load
 from stacked.spec import Budget, Optimisation
 from studies.cli.options import Options
 from studies.design.arms import Arm
@@ -179,3 +180,42 @@ def test_tuning_warns_of_unequal_costs_once_for_all_trials(capsys: Any) -> None:
     given = LAYERWISE.given(["--tune", "8", "--data", "digits", "--channels", "4", "8", "--epochs", "1"])
     list(plan_trials(LAYERWISE, given, toy_splits(), 1))
     assert capsys.readouterr().err.count("because updates are whole numbers") == 1
+
+
+VECTORS = np.random.default_rng(0).normal(size=(800, 5))
+
+
+def test_vectors_get_dense_stages_and_a_linear_output(capsys: Any) -> None:
+    given = LAYERWISE.given(["--data", "csv:t.csv", "--target", "y", "--missing", "mean"])
+    assert (given.base.data.target, given.base.data.missing) == ("y", "mean")
+    found = fit_to_data(given, data.Splits.of(VECTORS), OWN)
+    assert found.base.stack == StackSpec.of("dense", 64, 32, 16, output="linear")
+    assert (
+        "the stack for these data: dense stages of 64 32 16 with output 'linear' (--kind, " in capsys.readouterr().err
+    )
+    check(LAYERWISE.arm("greedy+finetune").spec(found.base), data.Splits.of(VECTORS))
+
+
+def test_a_stack_that_was_typed_is_kept_and_a_conv_stage_refuses_vectors() -> None:
+    splits = data.Splits.of(VECTORS)
+    found = fit_to_data(LAYERWISE.given(["--data", "csv:t.csv", "--kind", "conv"]), splits, OWN)
+    assert [stage.kind for stage in found.base.stack.stages] == ["conv"] * 4
+    with pytest.raises(InputError, match=r"a conv stage cannot read \(5,\): .*; use dense stages for these examples"):
+        check(found.base, splits)
+    typed = LAYERWISE.given(["--data", "csv:t.csv", "--kind", "dense", "--stack", "{output: relu}"])
+    assert fit_to_data(typed, splits, OWN).base.stack == typed.base.stack
+
+
+def test_signals_get_a_linear_output_and_images_of_bytes_keep_theirs() -> None:
+    given = LAYERWISE.given(["--data", "npz:t.npz", "--channels", "4", "8"])
+    signals = data.Splits.of(VECTORS.reshape(800, 1, 5).repeat(4, 2))
+    assert fit_to_data(given, signals, OWN).base.stack == replace(given.base.stack, output="linear")
+    assert fit_to_data(given, toy_splits(800), OWN).base.stack == given.base.stack
+
+
+def test_label_budgets_of_numbers_to_predict_are_those_that_exist(capsys: Any) -> None:
+    splits = data.Splits.of(VECTORS[:200], VECTORS[:200, 0] * 2.0)
+    found = fit_to_data(LAYERWISE.given(["--data", "csv:t.csv"]), splits, OWN)
+    assert found.base.classification.labels == (100, None)
+    assert "training images have labels: regressors with 1,000 labels are left out" in capsys.readouterr().err
+    check(found.base, splits)

@@ -23,6 +23,8 @@ SPECS: tuple[type, ...] = (RunSpec, DataSpec, StackSpec, StageSpec, Budget, Opti
 LATER = {
     (DataSpec, "white_level"): None,
     (DataSpec, "max_megapixels"): None,
+    (DataSpec, "target"): None,
+    (DataSpec, "missing"): None,
     (StageSpec, "decoder"): None,
     (StackSpec, "norm"): None,
     (StackSpec, "init"): "torch",
@@ -75,6 +77,8 @@ STORED = {"winner_take_all": "winners", "winner_take_all_rate": "winners_rate", 
 OTHER: dict[str, Any] = {
     "white_level": 4095,
     "max_megapixels": 200.0,
+    "target": "kind",
+    "missing": "mean",
     "decoder": "linear",
     "norm": "group",
     "init": "he",
@@ -133,6 +137,8 @@ def other_value(cls: type, name: str) -> Any:
 WITH: dict[str, dict[str, Any]] = {
     "schedule_options": {"schedule": "inverse"},
     "end_schedule_options": {"end_schedule": "step"},
+    "target": {"name": "csv:t.csv"},
+    "missing": {"name": "csv:t.csv"},
 }
 
 
@@ -201,8 +207,11 @@ def test_a_spec_without_an_added_field_means_what_was_done_before() -> None:
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
 def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
     stack = StackSpec.of("dense", 4, activation="sigmoid", output="linear")
-    given, how, changed = DataSpec(), Optimisation(**WITH.get(name, {})), {name: other_value(cls, name)}
-    plain = RunSpec("joint", stack=stack, optimisation=how)
+    of_data = cls is DataSpec
+    given = DataSpec(**WITH.get(name, {}) if of_data else {})
+    how = Optimisation(**{} if of_data else WITH.get(name, {}))
+    changed = {name: other_value(cls, name)}
+    plain = RunSpec("joint", data=given, stack=stack, optimisation=how)
     more = {}
     if cls is StageSpec:
         stack = dataclasses.replace(stack, stages=(dataclasses.replace(stack.stages[0], **changed),))

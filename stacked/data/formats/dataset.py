@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import ClassVar
 
-from stacked.data.formats.split import Split
+from stacked.data.formats.split import Split, Splits, hold_out
 from stacked.util.errors import InputError
 
 
@@ -21,7 +21,8 @@ class Source:
 
     data_dir: folder of the datasets that are not bundled, and of a user's own images. download: whether missing files may be
     downloaded. argument: the part of the name after the colon, as in "folder:PATH". image_size (side in pixels), grey,
-    white_level (of 16-bit files) and max_megapixels: how a user's own images are decoded.
+    white_level (of 16-bit files) and max_megapixels: how a user's own images are decoded. target and missing: the column of a
+    table that holds the labels, and how its missing values are filled in.
     """
 
     data_dir: Path
@@ -31,6 +32,18 @@ class Source:
     grey: bool = False
     white_level: int | None = None
     max_megapixels: float | None = None
+    target: str | None = None
+    missing: str | None = None
+
+
+#: the fraction of a training set that is held out for validation, where there is no official validation set
+VALID = 1 / 12
+
+
+def check_own_valid(name: str, valid: float) -> None:
+    """Raise InputError if a fraction is given for the validation set of data that have their own."""
+    if valid != VALID:
+        raise InputError(f"valid={valid} does not apply to {name!r}, which has its own validation set: leave it out")
 
 
 def plain_path(path: str) -> str:
@@ -66,16 +79,39 @@ class Official:
     valid: Split | None = None
 
 
-class Dataset(ABC):
-    """A named source of images. `name` is what users type; a name that ends in ":WORD" takes an argument after the colon."""
+class DataSource(ABC):
+    """A named source of splits. `name` is what users type; a name that ends in ":WORD" takes an argument after the colon."""
 
     name: ClassVar[str]
     #: whether it decodes a user's image files, to which grey, white_level and max_megapixels apply
     decodes: ClassVar[bool] = False
+    #: whether it reads tables, to which target and missing apply
+    is_table: ClassVar[bool] = False
 
     @classmethod  # noqa: B027 (most datasets take no argument)
     def check(cls, argument: str) -> None:
         """Raise InputError unless `argument`, which is recorded as part of the name, is valid for this dataset."""
+
+    @abstractmethod
+    def splits(self, source: Source, name: str, valid: float) -> Splits:
+        """Read the splits, which get this name; valid: the fraction of the training set that is held out, VALID by default.
+
+        Raises InputError if files are missing or invalid; never returns part of a dataset.
+        """
+
+
+class Dataset(DataSource):
+    """A named source of images, with a training and a test set."""
+
+    def splits(self, source: Source, name: str, valid: float) -> Splits:
+        """Read the official splits, and hold out a validation set unless one was published; errors as of `load`."""
+        official = self.load(source)
+        if official.valid is None:
+            train, held = hold_out(official.train, valid)
+        else:
+            check_own_valid(name, valid)
+            train, held = official.train, official.valid
+        return Splits(name, train, held, official.test, official.classes)
 
     @abstractmethod
     def load(self, source: Source) -> Official:

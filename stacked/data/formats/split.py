@@ -117,12 +117,14 @@ class Splits:
         target: str | None = None,
         classes: Sequence[str] | None = None,
         scale: str | None = None,
+        missing: str | None = None,
         name: str = "arrays",
     ) -> Splits:
         """Return the splits of data in memory, copied, in the shape and the units that they have.
 
         X: vectors [N, D], signals [N, C, L], images [N, C, H, W] or volumes [N, C, D, H, W], uint8 or any real numbers, as a
-        NumPy array, a tensor, nested lists, a pandas DataFrame (a row is an example), or a map-style torch Dataset with items x
+        NumPy array, a tensor, nested lists, a pandas DataFrame (a row is an example; text, truth values and pandas categories
+        become a column of 0 and 1 for each category), or a map-style torch Dataset with items x
         or (x, y); or a pair of any of them with its labels, (X, y).
         y: labels [N]: integers or text are classes; floats, [N] or [N, K], are numbers to predict. An integer of -1, None or NaN
         marks an example without a label. None: no labels.
@@ -133,13 +135,15 @@ class Splits:
         scale: for floats: "standard" (to a mean of 0 and a standard deviation of 1), "minmax" (to 0..1) or "none", by column or
         channel, fitted on the training rows; None: "none" for maps and volumes in [0, 1], "standard" for all others. Bytes
         (uint8) are read as 0..1.
+        missing: how missing numbers of a DataFrame are filled in: by "mean", "median" or "most_frequent" of their column in the
+        training rows, and categories by the most frequent one; None: missing values are refused.
 
-        Raises InputError, in one sentence, for what cannot be trained on: text, NaN or infinite values, constant columns that are
-        to be scaled, examples of different shapes, no examples, labels of another number, a single class.
+        Raises InputError, in one sentence, for what cannot be trained on: text in arrays, NaN or infinite values, constant
+        columns that are to be scaled, examples of different shapes, no examples, labels of another number, a single class.
         """
         from stacked.data.splitting import splits_of
 
-        return splits_of(X, y, valid, test, target, classes, scale, name)
+        return splits_of(X, y, valid, test, target, classes, scale, name, missing)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -161,7 +165,8 @@ class Splits:
         """The SHA-256 (hex) of the shapes, inputs and labels of all three splits; of floats, of their scaling too."""
         digest = hashlib.sha256()
         if self.scaling is not None:
-            digest.update(f"{self.train.inputs.dtype} {to_json(self.scaling)}".encode())
+            numbers = replace(self.scaling, columns=())  # a table has the digest of its numbers in an array
+            digest.update(f"{self.train.inputs.dtype} {to_json(numbers)}".encode())
         for split in (self.train, self.valid, self.test):
             digest.update(str(tuple(split.inputs.shape)).encode())
             digest.update(split.inputs.numpy().data)

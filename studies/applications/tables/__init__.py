@@ -1,0 +1,1 @@
+"""Tables and signals: are codes of an autoencoder worth having there?"""
