@@ -20,6 +20,7 @@ from studies.applications.denoising import study as denoising
 from studies.applications.linear import study as linear
 from studies.applications.photographs import study as photographs
 from studies.applications.projection import study as projection
+from studies.applications.tables import study as tables
 from studies.benchmark import page as benchmark
 from studies.benchmark.study import STUDY as BENCHMARK
 from studies.framework.training_session import block
@@ -42,7 +43,8 @@ GUIDES = (
 )
 STUDIES = (LAYERWISE, POLICIES, HINTON)
 USES = {
-    one.STUDY.name: one.STUDY for one in (anomaly, capacity, compression, denoising, linear, photographs, projection)
+    one.STUDY.name: one.STUDY
+    for one in (anomaly, capacity, compression, denoising, linear, photographs, projection, tables)
 }
 #: The records that the index shows, and those that are committed: others are their user's.
 EVERY_BLOCK = re.findall(r"^<!-- begin: (\S+) -->$", INDEX.read_text(encoding="utf-8"), re.MULTILINE)
@@ -73,7 +75,7 @@ def test_the_examples_run(
         quick = replace(
             default_spec(), budget=Budget((20.0,), 20.0, "updates")
         )  # a detector trains for a minute by default
-        monkeypatch.setattr("stacked.apps.anomaly.default_spec", lambda: quick)
+        monkeypatch.setattr("stacked.apps.anomaly.default_spec", lambda *_: quick)
         assert "Budget(stages=200, end_to_end=400, " in code
         code = code.replace("Budget(stages=200, end_to_end=400, ", "Budget(stages=20, end_to_end=40, ")
     exec(compile(code, "example", "exec"), {"__name__": "example"})
