@@ -83,7 +83,7 @@ def is_unread() -> bool:
 
 
 def open_streams() -> None:
-    """Open closed standard streams on the null device, and let stdout escape characters that its encoding lacks.
+    """Open closed standard streams on the null device, let stdout escape characters that its encoding lacks, unbuffer stderr.
 
     A newly opened file takes the lowest free descriptor. If that were the number of a closed stream, other code and child
     processes would write into the file.
@@ -98,3 +98,7 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        # without a buffer, because what a full disk has not taken would be written again at the exit, with another exit code
+        raw = open(sys.stderr.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115
+        sys.stderr = io.TextIOWrapper(raw, sys.stderr.encoding, sys.stderr.errors, write_through=True)

@@ -29,7 +29,7 @@ def shell(line: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProces
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "", **env},
         capture_output=True,
         check=False,
     )
