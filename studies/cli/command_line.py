@@ -49,7 +49,9 @@ class Parser(ArgumentParser):
                 formatter.start_section(group.title)
                 formatter.add_arguments(actions)
                 formatter.end_section()
-        return formatter.format_help()
+        # groups begin at the left edge, and need no empty line before them
+        first, *others = formatter.format_help().split("\n\n")
+        return "\n\n".join([first, "\n".join(others)])
 
 
 def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:

@@ -65,6 +65,10 @@ def test_seconds_are_measured_with_the_threads_of_a_run(asked: list[int]) -> Non
 
 @pytest.mark.slow
 def test_a_dry_run_foretells_with_the_threads_of_a_run(asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
-    assert main(STUDY, ["--smoke", "--dry-run", "--jobs", "3"]) == 0
+    before = now()
+    with monkeypatch.context() as pretended:
+        pretended.setattr(torch, "get_num_threads", lambda: 6)
+        assert main(STUDY, ["--smoke", "--dry-run", "--jobs", "3"]) == 0
+    torch.set_num_threads(before[0])  # contexts have given back the six of above
     assert asked == [2]
+    assert now() == before
