@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -70,7 +71,7 @@ class Trained:
 M = TypeVar("M", Classifier, Regressor)
 
 
-class SupervisedEnd(Generic[M]):
+class SupervisedEnd(ABC, Generic[M]):
     """Fine-tunes the models of a run, all of one kind, from its trained `stack`.
 
     number: that of the last phase; models are numbered after it. saved: the checkpoint that the run resumes from. A subclass
@@ -96,25 +97,38 @@ class SupervisedEnd(Generic[M]):
         self.stack, self.spec, self.splits, self.labels, self.state = stack, spec, splits, labels, state
         self.checkpoints, self.saved, self.tracker, self.number = checkpoints, saved, tracker, number
 
+    @abstractmethod
     def path(self, work: Path, name: str) -> Path:
         """Return the path of the model of a label budget."""
-        raise NotImplementedError
 
+    @abstractmethod
     def save(self, path: Path, model: M, trained: Any) -> None:
         """Write a model and what is known of its training, a dataclass with `metrics`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, path: Path) -> tuple[M, Any]:
         """Return a model and what is known of its training; InputError if the file is damaged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def labels_of(self, split: Split) -> Tensor:
         """Return the labels of a split that the models learn."""
-        raise NotImplementedError
 
+    @abstractmethod
     def trained(self, selected: Selected, name: str, rows: ClassifierRows) -> tuple[M, Any]:
         """Test a model, and return it and what its file says of its training."""
-        raise NotImplementedError
+
+    def facts(self, selected: Selected, name: str, rows: ClassifierRows) -> dict[str, Any]:
+        """Return what the files of all kinds of models say of their training."""
+        return {
+            "run": self.spec.id,
+            "data": self.splits.digest,
+            "labels": name,
+            "valid_labels": len(rows.valid),
+            "lr": selected.lr,
+            "updates": selected.updates,
+            "gflop": self.gflop(selected, rows),
+            "encoder": self.encoder,
+        }
 
     def fine_tune(self) -> tuple[dict[str, M], dict[str, float]]:
         """Return the model of each label budget by its name, "all" or a number, and the final metrics of all of them.
@@ -215,17 +229,10 @@ class Classifiers(SupervisedEnd[Classifier]):
 
     def trained(self, selected: Selected, name: str, rows: ClassifierRows) -> tuple[Classifier, Trained]:
         return selected.classifier, Trained(
-            self.spec.id,
-            self.splits.digest,
-            name,
-            tested_accuracy(selected.classifier, self.splits),
-            selected.valid_score,
-            len(rows.valid),
-            selected.lr,
-            selected.updates,
-            self.gflop(selected, rows),
-            self.encoder,
-            self.spec.data.white_level,
+            **self.facts(selected, name, rows),
+            accuracy=tested_accuracy(selected.classifier, self.splits),
+            valid_accuracy=selected.valid_score,
+            white_level=self.spec.data.white_level,
         )
 
 

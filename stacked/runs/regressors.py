@@ -66,15 +66,6 @@ class Regressors(SupervisedEnd[Regressor]):
     def trained(self, selected: Selected, name: str, rows: ClassifierRows) -> tuple[Regressor, TrainedRegressor]:
         regressor = selected.model
         assert isinstance(regressor, Regressor)
-        return regressor, TrainedRegressor(
-            self.spec.id,
-            self.splits.digest,
-            name,
-            *tested_regressor(regressor, self.splits),
-            selected.valid_score,
-            len(rows.valid),
-            selected.lr,
-            selected.updates,
-            self.gflop(selected, rows),
-            self.encoder,
-        )
+        r2, mse = tested_regressor(regressor, self.splits)
+        facts = self.facts(selected, name, rows)
+        return regressor, TrainedRegressor(**facts, r2=r2, mse=mse, valid_r2=selected.valid_score)
