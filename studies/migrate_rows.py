@@ -6,7 +6,6 @@ load of the machine becomes a measure. Command: python -m studies.migrate_rows F
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from stacked.util.checks import need
 from studies.benchmark.questions import LOAD
 from studies.benchmark.study import STUDY, method_name
 from studies.record.lock import locked_record
+from studies.statistics.checksums import object_text
 from studies.statistics.measurement_rows import FIELDS, text
 from studies.statistics.reading import Columns, check_unique, table
 
@@ -65,7 +65,7 @@ def migrate(out: Path) -> int:
     )
     alike = old.groupby(["question", "arm", "repeat"])[["load", "commit"]].nunique().le(1).all(axis=None)
     need(bool(alike), f"{path} has different loads or commits for one measurement: restore it")
-    write_atomically(out / "configuration.json", json.dumps({"study": STUDY.name}, indent=1) + "\n")
+    write_atomically(out / "configuration.json", object_text({"study": STUDY.name}))
     write_atomically(path, text(migrated(old)))
     return len(old.drop_duplicates(["question", "arm", "repeat"]))
 

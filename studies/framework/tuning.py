@@ -19,6 +19,7 @@ from studies.design.search import Space, refined
 from studies.execution.job import Row
 from studies.execution.pool import run_jobs
 from studies.framework.trials import TRIAL_SEED, Trial, plan_trials, search_space
+from studies.statistics.checksums import object_text
 from studies.statistics.trials import CHOICES, FILE, best, edges, load_choices, load_trials
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def choose(study: TrainingStudy, out: Path, base: RunSpec) -> None:
             "values": values,
             "edges": at_edge,
         }
-    write_atomically(out / CHOICES, json.dumps({"trials": most, "seed": TRIAL_SEED, "arms": choices}, indent=1) + "\n")
+    write_atomically(out / CHOICES, object_text({"trials": most, "seed": TRIAL_SEED, "arms": choices}))
 
 
 def tried_space(study: TrainingStudy, arm: str, base: RunSpec, rows: pd.DataFrame) -> Space:

@@ -23,6 +23,7 @@ from stacked.util.errors import Interrupted
 from studies.design.measurements import Measurement
 from studies.design.study import Session
 from studies.record.samples import load_arrays
+from studies.statistics.checksums import object_text
 from studies.statistics.measurement_rows import FIELDS, LAST, check_arms, read, text
 from studies.statistics.reading import json_object
 
@@ -78,7 +79,7 @@ class MeasurementSession(Session):
         mine = json.loads(json.dumps(options | self.facts(), default=str))
         path = self.out / "configuration.json"
         if not path.exists():
-            write_atomically(path, json.dumps(mine, indent=1) + "\n")
+            write_atomically(path, object_text(mine))
         theirs = json_object(path)
         defaults = vars(self.study.parser().parse_args([]))
         added = {name: value for name, value in defaults.items() if name not in {*self.passing, *theirs}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from stacked.util.atomic import write_atomically
 from studies.record.samples import write_arrays
+from studies.statistics.checksums import object_text
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -43,7 +43,7 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
         pca = pca_reference(train, test, components, splits.scaling)
         found |= {"pca_mse": pca.mse, "pca_sse": pca.sse, "pca_components": components}
         write_arrays(out / "samples" / "pca-s0.npz", pca_samples(splits, components))
-    write_atomically(path, json.dumps(found, indent=1) + "\n")
+    write_atomically(path, object_text(found))
 
 
 def pca_samples(splits: Splits, components: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Files are written atomically. Rows are appended to CSV files; a last line that a
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from stacked.util.serialization import from_dict, to_dict, to_json
 from studies.record.backup import RecordRemoved
 from studies.record.samples import write_arrays
 from studies.record.table_file import Table
+from studies.statistics.checksums import object_text
 from studies.statistics.reading import json_object
 from studies.statistics.rows import curves_so_far, rows_so_far
 from studies.statistics.trials import FILE, stored_trials
@@ -56,7 +56,7 @@ def prepare(out: Path, base: RunSpec, equal: str, digest: str) -> None:
     mine = {"equal": equal, "data": digest, "base": to_json(base)}
     if not os.path.exists(path):  # unlike Path.exists it never raises; an invalid path is reported when it is written
         check_own(False, below(out, *FILES, *PICTURES))
-        write_atomically(path, json.dumps(mine, indent=1) + "\n")
+        write_atomically(path, object_text(mine))
         return
     theirs = _configuration(path)
     if theirs.get("data") != digest and theirs["base"] == mine["base"]:
@@ -105,8 +105,7 @@ def load_budgets(out: Path) -> dict[str, Budget]:
 
 def save_budgets(out: Path, budgets: dict[str, Budget]) -> None:
     """Write the budgets to budgets.json for later runs."""
-    text = json.dumps({arm: to_dict(budget) for arm, budget in budgets.items()}, indent=1)
-    write_atomically(out / "budgets.json", text + "\n")
+    write_atomically(out / "budgets.json", object_text({arm: to_dict(budget) for arm, budget in budgets.items()}))
 
 
 def finished(out: Path) -> set[str]:

@@ -1,16 +1,18 @@
-"""A checksum in every row of a table, by which a changed cell is noticed."""
+"""A checksum in every row of a table and in every JSON object of a record, by which a changed value is noticed."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from stacked.util.errors import InputError
 
-#: the column of the checksums, the last one
+#: the column of the checksums, and the key of an object's checksum: the last one
 COLUMN = "checksum"
 
 
@@ -55,3 +57,33 @@ def without_checksums(path: Path, records: list[list[str]]) -> list[list[str]]:
                 "that line, which is then computed again"
             )
     return [header, *rows]
+
+
+def object_text(values: Mapping[str, Any]) -> str:
+    """Return the text of a JSON file that holds an object, with its checksum as the last value."""
+    return json.dumps({**values, COLUMN: _object_checksum(values)}, indent=1) + "\n"
+
+
+def object_without_checksum(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object without its checksum, which an object of an older record need not have.
+
+    Raises InputError if the object has another checksum, or if the key of the checksum has another name.
+    """
+    rest = {name: value for name, value in values.items() if name != COLUMN}
+    if COLUMN not in values:
+        *names, last = rest or [""]
+        if names and rest[last] == _object_checksum({name: rest[name] for name in names}):
+            raise InputError(f"{path} has the key {last!r} in the place of {COLUMN!r}: restore it")
+        return rest
+    given, found = values[COLUMN], _object_checksum(rest)
+    if given != found:
+        raise InputError(
+            f"{path} was changed: its checksum is {given!r} and should be {found!r}. Restore it, or, if you changed it on "
+            f"purpose, remove {COLUMN!r}"
+        )
+    return rest
+
+
+def _object_checksum(values: Mapping[str, Any]) -> str:
+    """Return the CRC-32 of an object, as 8 hexadecimal digits; it does not depend on the order of keys."""
+    return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"

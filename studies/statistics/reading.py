@@ -19,7 +19,7 @@ from stacked.util.arrays import read_arrays
 from stacked.util.errors import UNREADABLE, InputError
 from stacked.util.reading import content_of, text_of
 from stacked.util.serialization import parsed
-from studies.statistics.checksums import without_checksums
+from studies.statistics.checksums import object_without_checksum, without_checksums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,14 +93,17 @@ def table(path: Path, columns: Columns) -> pd.DataFrame:
 
 
 def json_object(path: Path, remedy: str = RESTORE) -> dict[str, Any]:
-    """Read a JSON object; raise InputError, which ends with `remedy`, if the file is missing or invalid."""
+    """Read a JSON object, without its checksum.
+
+    Raises InputError, which ends with `remedy`, if the file is missing or invalid, and InputError if its checksum is wrong.
+    """
     try:
         found = parsed(text_of(path))
         if not isinstance(found, dict):
             raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
-    return found
+    return object_without_checksum(path, found)
 
 
 def check_unique(path: Path, rows: pd.DataFrame, of: list[str]) -> None:

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from stacked.spec import from_json
 from stacked.util.checks import finite
 from stacked.util.errors import InputError
-from stacked.util.reading import text_of
-from stacked.util.serialization import parsed
-from studies.statistics.reading import Arrays, Columns, arrays, check_unique, table
+from studies.statistics.reading import Arrays, Columns, arrays, check_unique, json_object, table
 from studies.statistics.run_columns import WHOLE_NUMBERS, is_number, limits
 
 if TYPE_CHECKING:
@@ -123,11 +121,8 @@ def load_reference(out: Path) -> dict[str, float]:
     path = out / "reference.json"
     if not path.exists():
         return {}
-    try:
-        found = parsed(text_of(path))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} must hold one JSON object of numbers ({error}): delete it or run again") from error
-    known = {name: found.get(name) for name in _REFERENCES} if isinstance(found, dict) else {"": found}
+    found = json_object(path, "delete it, and the next run of the study writes it again")
+    known = {name: found.get(name) for name in _REFERENCES}
     wrong = [value for value in known.values() if value is not None and not finite(value)]
     if wrong:
         raise InputError(f"{path} must hold one JSON object of numbers, not {wrong[0]!r}: delete it or run again")
