@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.formats.split import SPLIT_SEED
+from stacked.data.formats.division import SPLIT_SEED
 from stacked.util.errors import InputError
 
 if TYPE_CHECKING:

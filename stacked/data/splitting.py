@@ -1,4 +1,4 @@
-"""Splits of data that a user gives: held-out parts, classes, and a scaling fitted on the training rows."""
+"""The division of data that a user gives: held-out parts, classes, and a scaling fitted on the training rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from stacked.data.classes import class_labels
 from stacked.data.examples import Given, read
-from stacked.data.formats.split import Split, Splits, check_splits, division
+from stacked.data.formats.division import division
 from stacked.data.scaling import Scaling
 from stacked.data.table import as_numbers, check_missing, fitted, is_table, names_of
 from stacked.data.targets import are_targets, target_values
@@ -23,7 +23,42 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def splits_of(
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Examples (an array, a table or a tensor) with their classes [N] and their targets [N, K] (None: none)."""
+
+    values: Any
+    labels: NDArray[np.int64]
+    targets: NDArray[np.float64] | None
+
+    @property
+    def marks(self) -> NDArray[np.int64]:
+        """What is stratified by: the classes, or whether an example has targets."""
+        return self.labels if self.targets is None else -np.isnan(self.targets).any(1).astype(np.int64)
+
+    def take(self, rows: NDArray[np.int64]) -> Part:
+        """Return the examples at these rows."""
+        values = self.values.iloc[rows] if is_table(self.values) else self.values[rows]
+        return Part(values, self.labels[rows], None if self.targets is None else self.targets[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """The parts of a user's data, their values as tensors that are read by a stack.
+
+    classes: names of the classes (empty: there are none). scaling: how floats were scaled (None: bytes). columns: names of the
+    columns of a table (empty: it is no table).
+    """
+
+    train: Part
+    valid: Part
+    test: Part
+    classes: tuple[str, ...]
+    scaling: Scaling | None
+    columns: tuple[str, ...]
+
+
+def divided(
     X: Any,  # noqa: N803
     y: Any,
     valid: Any,
@@ -31,11 +66,10 @@ def splits_of(
     target: str | None,
     classes: Sequence[str] | None,
     scale: str | None,
-    name: str,
     missing: str | None = None,
     what: str = "X",
-) -> Splits:
-    """Return the splits of a user's data; arguments and errors as of `Splits.of`.
+) -> Division:
+    """Return the division of a user's data into training, validation and test examples; arguments and errors as of `Splits.of`.
 
     what: the name of the data in messages.
     """
@@ -80,36 +114,9 @@ def splits_of(
         )
     varies = any(not np.array_equal(row, train.values[0]) for row in train.values[1:])
     need(varies, "all training examples are equal: give examples that differ")
-    train_split, test_split, valid_split = (
-        Split(
-            as_read(each.values, scaling),
-            torch.from_numpy(each.labels),
-            None if each.targets is None else torch.from_numpy(each.targets),
-        )
-        for each in (train, *held_out)
-    )
-    splits = Splits(name, train_split, valid_split, test_split, names, scaling, names_of(columns))
-    check_splits(splits)
-    return splits
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Examples, an array or a table in the units of the data, with their classes [N] and their targets [N, K] (None: none)."""
-
-    values: Any
-    labels: NDArray[np.int64]
-    targets: NDArray[np.float64] | None
-
-    @property
-    def marks(self) -> NDArray[np.int64]:
-        """What is stratified by: the classes, or whether an example has targets."""
-        return self.labels if self.targets is None else -np.isnan(self.targets).any(1).astype(np.int64)
-
-    def take(self, rows: NDArray[np.int64]) -> Part:
-        """Return the examples at these rows."""
-        values = self.values.iloc[rows] if is_table(self.values) else self.values[rows]
-        return Part(values, self.labels[rows], None if self.targets is None else self.targets[rows])
+    as_tensors = [replace(each, values=as_read(each.values, scaling)) for each in (train, *held_out)]
+    train, test_part, valid_part = as_tensors
+    return Division(train, valid_part, test_part, names, scaling, names_of(columns))
 
 
 def labelled(given: Sequence[Given], classes: Sequence[str] | None, what: str) -> tuple[list[Part], tuple[str, ...]]:

@@ -21,14 +21,14 @@ from studies.statistics.measurement_rows import load
 from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
-    from studies.benchmark.study import Benchmark
+    from studies.measuring.design import MeasurementDesign
 
 
-def report(study: Benchmark, out: Path, command: str) -> str:
+def report(study: MeasurementDesign, questions: Sequence[Question], out: Path, command: str) -> str:
     """Write the figures and README.md from the rows in `out`; return the page."""
     rows = load(out, LOAD)
     figures = draw(study, rows, out)
-    questions = with_rows(rows, study.questions)
+    questions = with_rows(rows, questions)
     parts = [
         f"# {study.title}",
         study.protocol,
@@ -52,18 +52,18 @@ def report(study: Benchmark, out: Path, command: str) -> str:
     return page
 
 
-def ending(study: Benchmark, out: Path) -> str:
+def ending(questions: Sequence[Question], out: Path) -> str:
     """Return the targets with the measurements, and the paths of the page and the figures, as text for a terminal."""
     rows = load(out, LOAD)
-    return f"\n{plain(claims_table(rows, with_rows(rows, study.questions)))}\n\n{places(out)}"
+    return f"\n{plain(claims_table(rows, with_rows(rows, questions)))}\n\n{places(out)}"
 
 
-def block(study: Benchmark, out: Path, root: Path) -> str:
+def block(questions: Sequence[Question], out: Path, root: Path) -> str:
     """Return the section of the record in `out` for results/README.md, as Markdown. root: the folder of that file."""
     rows, link = load(out, LOAD), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     parts = [
         f"[![measurements relative to their targets]({link}/figures/targets.png)]({link}/README.md)",
-        claims_table(rows, with_rows(rows, study.questions)),
+        claims_table(rows, with_rows(rows, questions)),
         f"Medians of {repeats(rows)} repeats, with their range; ratios are computed within a repeat. All measurements, the "
         f"machine and the command are on the page [{link}]({link}/README.md).",
     ]

@@ -99,17 +99,20 @@ class BenchmarkSession(MeasurementSession):
         names = [one.name for one in self.study.questions if one.name in measured_questions]
         all_of_them = len(names) == len(self.study.questions)
         page.report(
-            self.study, self.out, self.study.prog if all_of_them else f"{self.study.prog} --only {' '.join(names)}"
+            self.study,
+            self.study.questions,
+            self.out,
+            self.study.prog if all_of_them else f"{self.study.prog} --only {' '.join(names)}",
         )
         return True
 
     def block(self, root: Path) -> str:
         """Return this record's section for results/README.md, as Markdown. root: the folder of that file."""
-        return page.block(self.study, self.out, root)
+        return page.block(self.study.questions, self.out, root)
 
     def end(self) -> int:
         """Print the aims with what was measured, and where the page is."""
-        print(page.ending(self.study, self.out))
+        print(page.ending(self.study.questions, self.out))
         return 0
 
 

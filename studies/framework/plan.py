@@ -16,13 +16,13 @@ from studies.statistics.trials import CHOICES
 if TYPE_CHECKING:
     from stacked.data import Splits
     from studies.cli.options import Options
-    from studies.framework.training_study import TrainingStudy
+    from studies.framework.training_design import TrainingDesign
 
 #: Points of the longest curve of a study; all arms are measured at multiples of the same number of updates.
 POINTS = 200
 
 
-def tuned_settings(study: TrainingStudy, given: Options) -> Mapping[str, Mapping[str, Any]]:
+def tuned_settings(study: TrainingDesign, given: Options) -> Mapping[str, Mapping[str, Any]]:
     """Return the values that tuning chose for each arm: those in the folder of results, else those committed with the study.
 
     The committed values were chosen for the study's default stack, budget and optimisation; they are used only if all three are
@@ -48,7 +48,7 @@ def tuned_settings(study: TrainingStudy, given: Options) -> Mapping[str, Mapping
     return study.chosen if is_default else {}
 
 
-def plan(study: TrainingStudy, given: Options, splits: Splits) -> Iterator[Job]:
+def plan(study: TrainingDesign, given: Options, splits: Splits) -> Iterator[Job]:
     """Yield the jobs seed by seed, so that an interrupted study has complete pairs of arms."""
     from stacked.runtime.determinism import strict
     from stacked.viewing.group_colours import group_tags

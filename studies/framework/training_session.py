@@ -21,13 +21,13 @@ from studies.record.names import experiment_name
 
 if TYPE_CHECKING:
     from studies.cli.options import Options
-    from studies.framework.training_study import TrainingStudy
+    from studies.framework.training_design import TrainingDesign
 
 
 class TrainingSession(Session):
     """Runs every arm with every seed; a failed run is repeated only with --retry-failed."""
 
-    def __init__(self, study: TrainingStudy, given: Options) -> None:
+    def __init__(self, study: TrainingDesign, given: Options) -> None:
         self.study, self.given, self.out = study, given, given.out
         self.started = time.perf_counter()
         self.n_runs = self.n_failed = 0
@@ -204,7 +204,7 @@ class TuningSession(TrainingSession):
         return 0
 
 
-def block(study: TrainingStudy, out: Path, root: Path) -> str:
+def block(study: TrainingDesign, out: Path, root: Path) -> str:
     """Return the section of the record in `out` for results/README.md, as Markdown. root: the folder of that file."""
     from studies.report import headline
 

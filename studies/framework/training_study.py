@@ -3,78 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
-from stacked.spec.growth import POLICIES
-from stacked.util.checks import choice
 from studies.cli.command_line import parser
 from studies.cli.options import Options, options
 from studies.cli.parsing import parse
 from studies.cli.typed import typed_options
-from studies.design.arms import Arm
-from studies.design.claims import Claim
-from studies.design.search import Among, LogRange, Search, Times
-from studies.design.study import Session, Study
-
-if TYPE_CHECKING:
-    from studies.design.drawing import Drawing
-    from studies.figures.panels import Record
-    from studies.report.page import Quote
-
-#: The default search space of tuning: for every arm, and the addition for arms that grow and then train end to end.
-SEARCH: Search = {
-    "optimisation.lr": LogRange(1e-3, 0.2),
-    "optimisation.batch_size": Among((8, 16, 32, 64, 128)),
-    "optimisation.schedule": Among(("cosine", "onecycle")),
-}
-SEARCH_SPLIT: Search = {"budget.end_to_end": Times(0.25, 32.0)}
+from studies.design.study import Session
+from studies.framework.training_design import TrainingDesign
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingStudy(Study):
-    """A question and the arms that answer it; every arm is trained with every seed.
-
-    Attributes:
-
-    arms: the arms. reference: the arm that the other arms are compared with. budget_arm: the arm that has the budget of the
-    command line; every other arm has the same cost. defaults: values of options that differ from the general defaults. smoke:
-    values of options for the smoke run. claims: results of a paper that the rows are compared with. comparisons: further
-    comparisons, in a table of their own. quote: function of the rows and the reference that returns the answer in a few
-    sentences (None: the answer has one line for each metric). drawings: figures that only this study has, by name, the most
-    important first. figures: names of the figures to show of those that any training study can show (None: all of them).
-
-    search: search space of `--tune` for every arm that is trained. search_split: addition to it for arms that grow and then
-    train end to end. tuning_measure: measure on validation images by which trials are compared. chosen: values of each arm that
-    tuning chose, committed with the study; they are used with the study's default settings only.
-    """
-
-    arms: tuple[Arm, ...]
-    reference: str = "joint"
-    budget_arm: str = "greedy+finetune"
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    smoke: Mapping[str, Any] = field(default_factory=dict)
-    claims: tuple[Claim, ...] = ()
-    comparisons: tuple[Claim, ...] = ()
-    quote: Quote | None = None
-    drawings: Mapping[str, Drawing[[Record]]] = field(default_factory=dict)
-    figures: tuple[str, ...] | None = None
-    search: Search = field(default_factory=lambda: SEARCH)
-    search_split: Search = field(default_factory=lambda: SEARCH_SPLIT)
-    tuning_measure: str = "recon_mse"
-    chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def arm_names(self) -> tuple[str, ...]:
-        """The names of the arms."""
-        return tuple(arm.name for arm in self.arms)
-
-    def arm(self, name: str) -> Arm:
-        """Return the arm called `name`, or an arm with the policy of that name; raise InputError if there is neither."""
-        known = {arm.name: arm for arm in self.arms}
-        choice(name, [*known, *(policy for policy in POLICIES if policy not in known)], "arm")
-        return known.get(name) or Arm(name)
+class TrainingStudy(TrainingDesign):
+    """A question, the arms that answer it, and the command that trains every arm with every seed."""
 
     def given(self, argv: list[str]) -> Options:
         """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
@@ -87,7 +28,8 @@ class TrainingStudy(Study):
 
     def session(self, argv: list[str]) -> Session:
         """Return the session of the command-line arguments `argv`; raises as `given`."""
+        given = self.given(argv)
+        # imports torch, which takes seconds that `--help` and wrong options need not wait
         from studies.framework.training_session import TrainingSession, TuningSession
 
-        given = self.given(argv)
         return (TuningSession if given.tune else TrainingSession)(self, given)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stacked.spec import RunSpec
     from studies.cli.options import Options
     from studies.design.arms import Arm
-    from studies.framework.training_study import TrainingStudy
+    from studies.framework.training_design import TrainingDesign
 
 #: The seed of all trials; the seeds of runs are smaller.
 TRIAL_SEED = MOST_SEEDS
@@ -118,7 +118,7 @@ class Trial(Job):
 
 
 def plan_trials(
-    study: TrainingStudy, given: Options, splits: Splits, threads: int, best: Mapping[str, Row] | None = None
+    study: TrainingDesign, given: Options, splits: Splits, threads: int, best: Mapping[str, Row] | None = None
 ) -> Iterator[Trial]:
     """Yield the trials of all tuned arms by number, so that an interruption leaves about the same number of trials per arm.
 
@@ -183,7 +183,7 @@ def plan_trials(
         )
 
 
-def search_space(study: TrainingStudy, arm: Arm, base: RunSpec) -> Space:
+def search_space(study: TrainingDesign, arm: Arm, base: RunSpec) -> Space:
     """Return the search space of an arm: that of the study without the fields that the arm sets, and that of the arm.
 
     For arms that grow and then train end to end, it includes the study's `search_split`. It is empty if the arm is not trained.
@@ -212,6 +212,6 @@ def is_trained(arm: Arm) -> bool:
     return any(phase.updates for phase in policy_phases(arm))
 
 
-def is_tuned(study: TrainingStudy, arm: Arm, base: RunSpec) -> bool:
+def is_tuned(study: TrainingDesign, arm: Arm, base: RunSpec) -> bool:
     """Return whether the arm is to be tuned and has a search space."""
     return arm.tuned and bool(search_space(study, arm, base))

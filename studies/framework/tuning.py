@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from stacked.data import Splits
     from stacked.spec import RunSpec
     from studies.cli.options import Options
-    from studies.framework.training_study import TrainingStudy
+    from studies.framework.training_design import TrainingDesign
 
 
 def tune(
-    study: TrainingStudy,
+    study: TrainingDesign,
     given: Options,
     splits: Splits,
     threads: int,
@@ -59,7 +59,7 @@ def tune(
 
 
 def run_trials(
-    study: TrainingStudy, given: Options, splits: Splits, trials: Sequence[Trial], stop: Callable[[], bool]
+    study: TrainingDesign, given: Options, splits: Splits, trials: Sequence[Trial], stop: Callable[[], bool]
 ) -> Generator[None, None, None]:
     """Run the trials that are missing and yield after each; raise Interrupted if `stop` returns True."""
     need(bool(trials), "--tune has nothing to tune: none of these arms has a search space; give other --arms")
@@ -84,7 +84,7 @@ def run_trials(
         raise Interrupted("stopped as asked")
 
 
-def best_of_search(study: TrainingStudy, given: Options) -> dict[str, Row]:
+def best_of_search(study: TrainingDesign, given: Options) -> dict[str, Row]:
     """Return the row of the best trial of each arm in the search space of the study; raise InputError if none finished."""
     rows, found = load_trials(given.out), dict[str, Row]()
     for arm in map(study.arm, given.arms):
@@ -95,7 +95,7 @@ def best_of_search(study: TrainingStudy, given: Options) -> dict[str, Row]:
     return found
 
 
-def best_row(study: TrainingStudy, out: Path, rows: pd.DataFrame, arm: str) -> pd.Series:
+def best_row(study: TrainingDesign, out: Path, rows: pd.DataFrame, arm: str) -> pd.Series:
     """Return the best of these trials of an arm; raise InputError if none finished."""
     row = best(rows, arm, *tuning_measure(study, arm))
     if row is None:
@@ -116,13 +116,13 @@ def recorded_rows(out: Path) -> tuple[dict[tuple[str, str], Row], dict[str, Row]
     return rows, first_rows
 
 
-def tuning_measure(study: TrainingStudy, arm: str) -> tuple[str, bool]:
+def tuning_measure(study: TrainingDesign, arm: str) -> tuple[str, bool]:
     """Return the validation measure by which the trials of an arm are compared, and whether higher is better."""
     measure = study.arm(arm).tuning_measure or study.tuning_measure
     return measure, measure.endswith("_acc")
 
 
-def choose(study: TrainingStudy, out: Path, base: RunSpec) -> None:
+def choose(study: TrainingDesign, out: Path, base: RunSpec) -> None:
     """Write the values of each arm's best trial to choices.json, with those that lie at an edge of their range.
 
     Raises InputError if the arms have different numbers of trials, or if no trial of an arm finished.
@@ -150,7 +150,7 @@ def choose(study: TrainingStudy, out: Path, base: RunSpec) -> None:
     write_atomically(out / CHOICES, object_text({"trials": most, "seed": TRIAL_SEED, "arms": choices}))
 
 
-def tried_space(study: TrainingStudy, arm: str, base: RunSpec, rows: pd.DataFrame) -> Space:
+def tried_space(study: TrainingDesign, arm: str, base: RunSpec, rows: pd.DataFrame) -> Space:
     """Return the search space of an arm, extended by the ranges of its trials of `--refine`."""
     space = tried = search_space(study, study.arm(arm), base)
     centres = set(rows.loc[rows["arm"] == arm, "centre"]) - {""}

@@ -15,8 +15,8 @@ from stacked.runtime.progress import say
 from stacked.util.checks import need
 from studies.design.measurements import Context, Measurement
 from studies.measuring import page
+from studies.measuring.design import MeasurementDesign
 from studies.measuring.session import MeasurementSession, means
-from studies.measuring.study import MeasurementStudy
 from studies.record.names import slug
 from studies.report.origin import origin
 
@@ -31,7 +31,9 @@ class DataSession(MeasurementSession):
         {"methods", "seeds", "device", "out", "store", "data_dir", "download"}
     )
 
-    def __init__(self, study: MeasurementStudy, given: argparse.Namespace, typed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, study: MeasurementDesign, given: argparse.Namespace, typed: frozenset[str] = frozenset()
+    ) -> None:
         self.typed = typed
         name, _ = apart(given.data, given.data_dir)
         out = given.out or Path("results") / study.name / (slug(name) + ("-smoke" if given.smoke else ""))

@@ -22,7 +22,7 @@ from studies.statistics.pairing import mean_interval, paired
 from studies.statistics.rows import FINISHED
 
 if TYPE_CHECKING:
-    from studies.measuring.study import MeasurementStudy
+    from studies.measuring.design import MeasurementDesign
 
 #: Note for studies that compare ways of training with the same settings.
 NOT_TUNED = (
@@ -31,7 +31,7 @@ NOT_TUNED = (
 )
 
 
-def undefined(study: MeasurementStudy, out: Path) -> str:
+def undefined(study: MeasurementDesign, out: Path) -> str:
     """Return a sentence on the measures that are not defined for some arms; "" if all are defined."""
     blank = read(out / "rows.csv").query("value.isna()")
     names = [
@@ -41,7 +41,7 @@ def undefined(study: MeasurementStudy, out: Path) -> str:
     return f"Values that are not defined are left out: {'; '.join(names)}." if names else ""
 
 
-def draw(study: MeasurementStudy, rows: pd.DataFrame, out: Path) -> list[str]:
+def draw(study: MeasurementDesign, rows: pd.DataFrame, out: Path) -> list[str]:
     """Write the figures of a study to the folder of its record; return each with its caption, as Markdown."""
     shown = []
     with style():
@@ -56,7 +56,7 @@ def draw(study: MeasurementStudy, rows: pd.DataFrame, out: Path) -> list[str]:
     return shown
 
 
-def report(study: MeasurementStudy, out: Path, command: str, made_with: str, used: Mapping[str, Any]) -> str:
+def report(study: MeasurementDesign, out: Path, command: str, made_with: str, used: Mapping[str, Any]) -> str:
     """Write the figures and README.md from the rows in `out`; return the page.
 
     made_with: sentence on versions and machine. used: values that the protocol can name in braces.
@@ -95,7 +95,7 @@ def report(study: MeasurementStudy, out: Path, command: str, made_with: str, use
     return page
 
 
-def ending(study: MeasurementStudy, out: Path) -> str:
+def ending(study: MeasurementDesign, out: Path) -> str:
     """The table of arms, the answer, and where page and figures are, for a terminal."""
     rows = load(out)
     found = plain("\n\n".join(filter(None, [summary(study, rows), note(study, rows), answered(study, rows)])))
@@ -121,7 +121,7 @@ def fitting(out: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def block(study: MeasurementStudy, out: Path, root: Path) -> str:
+def block(study: MeasurementDesign, out: Path, root: Path) -> str:
     """Return the section of the record in `out` for results/README.md, as Markdown. root: the folder of that file."""
     rows, link = load(out), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     first = next(iter(study.drawings))
@@ -134,7 +134,7 @@ def block(study: MeasurementStudy, out: Path, root: Path) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def answered(study: MeasurementStudy, rows: pd.DataFrame) -> str:
+def answered(study: MeasurementDesign, rows: pd.DataFrame) -> str:
     """Return the answer of the study as a Markdown quotation; "" if it has none."""
     text = study.answer(rows)
     return f"> {text}" if text else ""
@@ -158,7 +158,7 @@ def wide(rows: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(arms_and_seeds).reset_index().assign(status=FINISHED)
 
 
-def present(study: MeasurementStudy, rows: pd.DataFrame) -> list[str]:
+def present(study: MeasurementDesign, rows: pd.DataFrame) -> list[str]:
     """Return the measured arms in the order of the study."""
     measured = set(rows["arm"])
     return [*(arm for arm in study.arms if arm in measured), *sorted(measured - set(study.arms))]
@@ -174,7 +174,7 @@ def interval(values: pd.Series, measure: Measure) -> str:
     return f"{shown} ({lower} to {upper})" if low < high and not shown == lower == upper else shown
 
 
-def summary(study: MeasurementStudy, rows: pd.DataFrame) -> str:
+def summary(study: MeasurementDesign, rows: pd.DataFrame) -> str:
     """Return a Markdown table with a line for each arm and a column for each measure."""
     table, lines = wide(rows), []
     for arm in present(study, rows):
@@ -189,7 +189,7 @@ def summary(study: MeasurementStudy, rows: pd.DataFrame) -> str:
     return markdown(["", "seeds", *heads, "training GFLOP", "seconds per seed"], lines)
 
 
-def within(study: MeasurementStudy, rows: pd.DataFrame, name: str) -> str:
+def within(study: MeasurementDesign, rows: pd.DataFrame, name: str) -> str:
     """Return the conditions over which the means of a measure are taken, as text; "" if these are all conditions."""
     mine = rows[(rows["measure"] == name) & (rows["condition"] != "")]
     every, common = (list(dict.fromkeys(part["condition"])) for part in (mine, shared(mine)))
@@ -198,7 +198,7 @@ def within(study: MeasurementStudy, rows: pd.DataFrame, name: str) -> str:
     return f"; {study.conditions}: {', '.join(map(verbatim, common)) or 'none in common'}"
 
 
-def note(study: MeasurementStudy, rows: pd.DataFrame) -> str:
+def note(study: MeasurementDesign, rows: pd.DataFrame) -> str:
     """Return the note that explains the numbers of the tables."""
     return (
         f"{means(study, rows)} A seed changes {study.varies}. Seconds and GFLOP are those of one seed with all its conditions; "
@@ -207,12 +207,12 @@ def note(study: MeasurementStudy, rows: pd.DataFrame) -> str:
     )
 
 
-def tuning(study: MeasurementStudy) -> str:
+def tuning(study: MeasurementDesign) -> str:
     """Return a sentence for studies that compare ways of training with the same settings; "" for others."""
     return NOT_TUNED if {"layer-wise", "joint"} <= {arm.partition(",")[0] for arm in study.arms} else ""
 
 
-def means(study: MeasurementStudy, rows: pd.DataFrame) -> str:
+def means(study: MeasurementDesign, rows: pd.DataFrame) -> str:
     """Return the sentence that says over what the means of the tables are."""
     mine = rows[(rows["condition"] != "") & rows["measure"].isin(list(study.measures))]
     conditions = mine["condition"].nunique()
@@ -227,7 +227,7 @@ def means(study: MeasurementStudy, rows: pd.DataFrame) -> str:
     return f"Means over seeds{over}, with 95 % t intervals over seeds in brackets where seeds differ."
 
 
-def differences(study: MeasurementStudy, rows: pd.DataFrame) -> str:
+def differences(study: MeasurementDesign, rows: pd.DataFrame) -> str:
     """Return a Markdown table of the paired differences of each arm from the first, for the first measure."""
     arms, (name, measure) = present(study, rows), next(iter(study.measures.items()))
     table, lines = wide(rows), []
@@ -249,7 +249,7 @@ def differences(study: MeasurementStudy, rows: pd.DataFrame) -> str:
     return markdown(head, lines)
 
 
-def by_condition(study: MeasurementStudy, rows: pd.DataFrame, name: str) -> str:
+def by_condition(study: MeasurementDesign, rows: pd.DataFrame, name: str) -> str:
     """Return a Markdown table of a measure, with a line for each condition and a column for each arm."""
     mine = rows[(rows["measure"] == name) & (rows["condition"] != "")]
     if mine["condition"].nunique() < 2:

@@ -28,7 +28,7 @@ from studies.statistics.measurement_rows import FIELDS, LAST, check_arms, read, 
 from studies.statistics.reading import json_object
 
 if TYPE_CHECKING:
-    from studies.measuring.study import MeasurementStudy
+    from studies.measuring.design import MeasurementDesign
 
 #: Patterns of the files that a study of measurements writes, besides configuration.json.
 FILES = ("README.md", "rows.csv", "figures/*.png", "samples/*.npz", "codec.safetensors")
@@ -45,7 +45,7 @@ class MeasurementSession(Session):
     last: ClassVar[str] = LAST
 
     def __init__(
-        self, study: MeasurementStudy, given: argparse.Namespace, methods: Sequence[str], seeds: int, out: Path
+        self, study: MeasurementDesign, given: argparse.Namespace, methods: Sequence[str], seeds: int, out: Path
     ) -> None:
         self.study, self.given, self.methods, self.seeds, self.out = study, given, methods, seeds, out
         self.context: Any = None

@@ -16,8 +16,9 @@ import torch
 from stacked import data
 from stacked.data import Split, Splits
 from stacked.data.formats.dataset import Source
+from stacked.data.formats.division import MOVED, division
 from stacked.data.formats.idx import STEMS, IdxFolder, parse
-from stacked.data.formats.split import MOVED, division, hold_out
+from stacked.data.formats.split import hold_out
 from stacked.data.sources import mnist
 from stacked.util.errors import InputError
 

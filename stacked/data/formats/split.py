@@ -1,4 +1,4 @@
-"""Splits in memory (uint8 or floats, int64 labels), and the choice of held-out examples."""
+"""Splits in memory: uint8 or floats, and int64 labels."""
 
 from __future__ import annotations
 
@@ -7,24 +7,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from stacked.data.formats.stratified import stratified
+from stacked.data.formats.division import division, move_to_end
 from stacked.data.scaling import Scaling
 from stacked.util.checks import need
-from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
-SPLIT_SEED = 20061204
-"""Seed of every fixed division (valid, limit, a missing test set), so that they do not depend on a run's seed."""
-MOVED = 256
-"""Number of rows that are moved at a time."""
+    from stacked.data.splitting import Division
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +134,26 @@ class Splits:
         Raises InputError, in one sentence, for what cannot be trained on: text in arrays, NaN or infinite values, constant
         columns that are to be scaled, examples of different shapes, no examples, labels of another number, a single class.
         """
-        from stacked.data.splitting import splits_of
+        from stacked.data.splitting import divided
 
-        return splits_of(X, y, valid, test, target, classes, scale, name, missing)
+        return cls.from_division(name, divided(X, y, valid, test, target, classes, scale, missing))
+
+    @classmethod
+    def from_division(cls, name: str, found: Division) -> Splits:
+        """Return the splits with this name that hold the parts of a division; InputError if they cannot be trained on."""
+        import torch
+
+        train, valid, test = (
+            Split(
+                part.values,
+                torch.from_numpy(part.labels),
+                None if part.targets is None else torch.from_numpy(part.targets),
+            )
+            for part in (found.train, found.valid, found.test)
+        )
+        splits = cls(name, train, valid, test, found.classes, found.scaling, found.columns)
+        check_splits(splits)
+        return splits
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -240,35 +250,3 @@ def hold_out(split: Split, fraction: float) -> tuple[Split, Split]:
     move_to_end(split.labels.numpy(), held)
     n = len(rest)
     return Split(split.inputs[:n], split.labels[:n]), Split(split.inputs[n:], split.labels[n:])
-
-
-def division(labels: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the ascending indices of the examples that `hold_out` keeps, and of those it holds out."""
-    labelled = np.flatnonzero(labels >= 0)
-    candidates = labelled if len(labelled) else np.arange(len(labels))
-    held = np.zeros(len(labels), dtype=bool)
-    held[candidates[_chosen(labels[candidates], fraction)]] = True
-    return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def move_to_end(values: NDArray[Any], chosen: NDArray[np.int64]) -> None:
-    """Move the rows at the ascending indices `chosen` to the end of an array, in place; both parts keep their order."""
-    moved = values[chosen]
-    stay = np.delete(np.arange(len(values)), chosen)
-    for start in range(0, len(stay), MOVED):  # rows move towards the beginning, over rows that have moved already
-        part = stay[start : start + MOVED]
-        values[start : start + len(part)] = values[part]
-    values[len(stay) :] = moved
-
-
-def _chosen(labels: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
-    """Return the positions of the held-out examples; `labels` are either all -1 or all classes."""
-    present, counts = np.unique(labels, return_counts=True)
-    held = max(round(fraction * len(labels)), len(present))
-    if not len(labels) or counts.min() < 2 or len(labels) - held < len(present):
-        rarest = f" ({counts.min()} in the rarest of {len(present)} classes)" if len(present) > 1 else ""
-        raise InputError(
-            f"{len(labels)} examples{rarest} are too few to hold out {fraction:.3g} of them and have every "
-            "class on both sides: add examples or hold out another part"
-        )
-    return stratified(labels, held, SPLIT_SEED)

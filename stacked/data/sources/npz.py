@@ -37,7 +37,7 @@ class Npz(DataSource):
 
     def splits(self, source: Source, name: str, valid: float) -> Splits:
         """Read and divide the arrays; InputError, in one sentence, for what cannot be read or trained on."""
-        from stacked.data.splitting import splits_of
+        from stacked.data.splitting import divided
 
         path = source.data_dir / source.argument
         arrays = arrays_of(path)
@@ -47,7 +47,9 @@ class Npz(DataSource):
             (arrays[f"X_{part}"], arrays.get(f"y_{part}")) if f"X_{part}" in arrays else fraction
             for part, fraction in (("test", TEST), ("valid", valid))
         )
-        return splits_of(arrays["X"], arrays.get("y"), held, test, None, None, None, name, what=f"X of {path}")
+        return Splits.from_division(
+            name, divided(arrays["X"], arrays.get("y"), held, test, None, None, None, what=f"X of {path}")
+        )
 
 
 def arrays_of(path: Path) -> dict[str, NDArray[Any]]:

@@ -48,12 +48,14 @@ class Table(DataSource):
 
     def splits(self, source: Source, name: str, valid: float) -> Splits:
         """Read and divide the table; InputError, in one sentence, for what cannot be read or trained on."""
-        from stacked.data.splitting import splits_of
+        from stacked.data.splitting import divided
 
         path = source.data_dir / source.argument
         frame = self.read(path, source.target)
         check_classes(frame, source.target, path)
-        return splits_of(frame, None, valid, TEST, source.target, None, None, name, source.missing, str(path))
+        return Splits.from_division(
+            name, divided(frame, None, valid, TEST, source.target, None, None, source.missing, str(path))
+        )
 
     @staticmethod
     @abstractmethod
