@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stacked.apps.anomaly import Detector as Detector
-    from stacked.apps.codec import Codec as Codec
+    from stacked.apps.codec.codec import Codec as Codec
     from stacked.apps.denoise import Denoiser as Denoiser
     from stacked.apps.estimator import StackedAutoencoderTransformer as StackedAutoencoderTransformer
     from stacked.apps.map_page import map_page as map_page
@@ -43,7 +43,7 @@ _HOME = {
     "Budget": "stacked.spec",
     "Classification": "stacked.spec",
     "Classifier": "stacked.model.classifier",
-    "Codec": "stacked.apps.codec",
+    "Codec": "stacked.apps.codec.codec",
     "DataSpec": "stacked.spec",
     "Denoiser": "stacked.apps.denoise",
     "Detector": "stacked.apps.anomaly",

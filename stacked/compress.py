@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from stacked.apps.compress import main
+from stacked.apps.codec.compress import main
 
 if __name__ == "__main__":
     sys.exit(main())

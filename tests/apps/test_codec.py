@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from stacked import data
-from stacked.apps import codec as codecs
-from stacked.apps.codec import Codec
-from stacked.apps.codec_format import FREE_IMAGES, ID_BYTES, MAGIC, MOST_VALUES, pack, unpack
-from stacked.apps.compress import main
+from stacked.apps.codec import codec as codecs
+from stacked.apps.codec.codec import Codec
+from stacked.apps.codec.compress import main
+from stacked.apps.codec.format import FREE_IMAGES, ID_BYTES, MAGIC, MOST_VALUES, pack, unpack
 from stacked.apps.tiles import tiled
 from stacked.model.stack import build
 from stacked.spec import Budget, Optimisation, RunSpec, StackSpec

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stacked.apps import compress
+from stacked.apps.codec import compress
 from stacked.cli.command import UNREAD, Command, misspelt
 from stacked.doctor.__main__ import main as doctor
 from stacked.model import export

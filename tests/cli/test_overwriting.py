@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from stacked import RunSpec, StackSpec, data
-from stacked.apps import compress
-from stacked.apps.codec import Codec
+from stacked.apps.codec import compress
+from stacked.apps.codec.codec import Codec
 from stacked.apps.denoise import Denoiser
 from stacked.cli.overwriting import check_new
 from stacked.model import export

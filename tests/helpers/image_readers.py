@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stacked.apps.compress import read
+from stacked.apps.codec.compress import read
 from stacked.data.formats.image import at_own_size, decode_all
 from stacked.data.sources.folder import named_images
 

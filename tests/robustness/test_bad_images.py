@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from stacked import InputError, data
-from stacked.apps import compress
+from stacked.apps.codec import compress
 from stacked.data.formats.image import decode, decode_all
 from stacked.data.sources.folder import named_images, named_paths
 from studies.framework.main import main

@@ -19,8 +19,8 @@ from PIL import Image
 
 from stacked import RunSpec, StackSpec
 from stacked.apps.anomaly import Detector
-from stacked.apps.codec import Codec
-from stacked.apps.codec_format import pack
+from stacked.apps.codec.codec import Codec
+from stacked.apps.codec.format import pack
 from stacked.model.encoder import FORMAT as ENCODER
 from stacked.model.stack_file import FORMAT as STACK
 from stacked.model.tensor_file import MOST_HEADER, read, to_bytes
@@ -39,8 +39,8 @@ import json, sys, time
 from pathlib import Path
 from stacked import InputError, load_encoder, load_stack
 from stacked.apps.anomaly import Detector
-from stacked.apps.codec import Codec
-from stacked.apps.compress import read
+from stacked.apps.codec.codec import Codec
+from stacked.apps.codec.compress import read
 from stacked.data.formats.image import decode_all
 from studies.record import samples
 from studies.statistics.rows import load_table

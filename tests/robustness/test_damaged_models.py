@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stacked import InputError, RunSpec, StackSpec, load_classifier, load_encoder, load_stack, save_stack
 from stacked.apps.anomaly import Detector
-from stacked.apps.codec import Codec
+from stacked.apps.codec.codec import Codec
 from stacked.apps.denoise import Denoiser
 from stacked.model.classifier import Classifier, save_classifier
 from stacked.model.encoder import save_encoder

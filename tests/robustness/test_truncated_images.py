@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from stacked import InputError, StackSpec
-from stacked.apps.codec import Codec
-from stacked.apps.compress import main, read
+from stacked.apps.codec.codec import Codec
+from stacked.apps.codec.compress import main, read
 from stacked.data.formats.image import decode_all
 from stacked.data.formats.image_file import open_image
 from stacked.data.formats.truncated import load_whole

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stacked import InputError, RunSpec, StackSpec, data, estimate_cost, load_encoder
 from stacked.apps.anomaly import Detector
-from stacked.apps.codec import Codec
+from stacked.apps.codec.codec import Codec
 from stacked.apps.denoise import Denoiser
 from stacked.apps.estimator import StackedAutoencoderTransformer
 from stacked.apps.supervised_estimators import StackedAutoencoderClassifier, StackedAutoencoderRegressor

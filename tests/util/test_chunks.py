@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stacked import AutoEncoder224, StackSpec
 from stacked.apps.anomaly import Detector
-from stacked.apps.codec import Codec
+from stacked.apps.codec.codec import Codec
 from stacked.apps.denoise import Denoiser
 from stacked.apps.estimator import through
 from stacked.apps.map_page import SHEET, thumbnails

@@ -1,4 +1,4 @@
-"""Image files: which formats are read, and how Pillow opens one.
+"""Image files: which formats are read, how Pillow opens one, and PNG files.
 
 Pillow reads more, but of the others some start another program (PostScript), are decoded by slow code (FITS), or are containers
 whose image may end early without an error (ICO, ICNS).
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
+    from torch import Tensor
 
 #: Pillow's names of the formats that are read: those of torchvision's ImageFolder, and GIF
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -57,3 +58,13 @@ def regular(path: Path) -> None:
     """Raise ValueError unless the path is a regular file: reading from a pipe would block."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is not a file")
+
+
+def png(image: Tensor) -> bytes:
+    """Return an image, uint8 [C, H, W], as the bytes of a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    pixels = image.permute(1, 2, 0).squeeze(2) if image.shape[0] == 1 else image.permute(1, 2, 0)
+    Image.fromarray(pixels.numpy()).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -37,7 +37,7 @@ from studies.statistics.measures import Measure
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stacked.apps.codec import Codec
+    from stacked.apps.codec.codec import Codec
     from stacked.model.stack import StackedAutoencoder
     from stacked.spec import RunSpec, StackSpec
 
@@ -81,7 +81,7 @@ class Point(NamedTuple):
 
 def base_spec(seed: int, given: argparse.Namespace) -> RunSpec:
     """Return the default spec of the codec with the seed, the width of the code and the number of updates."""
-    from stacked.apps.codec import default_spec
+    from stacked.apps.codec.codec import default_spec
     from stacked.spec import Budget, StackSpec
 
     first = default_spec()
@@ -148,7 +148,7 @@ def our_codec(way: str) -> Callable[[Context, int], Iterator[Measurement]]:
     """Return the method that measures `stacked.Codec`, trained in a `way`."""
 
     def found(context: Context, seed: int) -> Iterator[Measurement]:
-        from stacked.apps.codec import Codec
+        from stacked.apps.codec.codec import Codec
 
         images = context.splits.train.inputs
         made = train_stack(context, base_spec(seed, context.given), way)
@@ -200,7 +200,7 @@ def check(context: Context, methods: Sequence[str]) -> None:
 
 def pca(context: Context, seed: int) -> Iterator[Measurement]:
     """Measure PCA with the same quantiser and entropy coder."""
-    from stacked.apps.codec import Codec
+    from stacked.apps.codec.codec import Codec
 
     train, count = context.splits.train.inputs, context.given.code
     stack, spec = linear_of(train, count)

@@ -23,9 +23,9 @@ def restore_folder(context: Context, spec: RunSpec) -> int:
     """Train a denoiser of `spec` on the images of --data, restore and write those of --noisy, and return the exit code."""
     import torch
 
-    from stacked.apps.compress import png
     from stacked.apps.denoise import FORMAT, Denoiser
     from stacked.cli.overwriting import check_own
+    from stacked.data.formats.image_file import png
     from stacked.data.sources.folder import named_paths
     from stacked.model.model_file import kind_of
     from stacked.model.stack import check_size

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stacked.apps.codec_format import ID_BYTES, MAGIC, MOST_IMAGES, VERSION
+from stacked.apps.codec.format import ID_BYTES, MAGIC, MOST_IMAGES, VERSION
 from stacked.model.encoder import FORMAT as ENCODER
 from stacked.model.tensor_file import read, to_bytes
 from stacked.spec import StackSpec

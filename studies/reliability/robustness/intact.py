@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from stacked import data
 from stacked.apps.anomaly import Detector
-from stacked.apps.codec import Codec
-from stacked.apps.compress import png, read
+from stacked.apps.codec.codec import Codec
+from stacked.apps.codec.compress import read
 from stacked.apps.denoise import Denoiser
-from stacked.data.formats.image_file import open_image
+from stacked.data.formats.image_file import open_image, png
 from stacked.model.classifier import load_classifier
 from stacked.model.encoder import load_encoder
 from stacked.model.stack_file import load_stack, save_stack

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from stacked import data
 from stacked.apps.anomaly import Detector
-from stacked.apps.codec import Codec
-from stacked.apps.compress import read
+from stacked.apps.codec.codec import Codec
+from stacked.apps.codec.compress import read
 from stacked.apps.denoise import Denoiser
 from stacked.data.formats.idx import STEMS
 from stacked.model.classifier import load_classifier

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stacked.apps.codec_format import ID_BYTES, MOST_VALUES, most_images, pack, too_much, unpack
-from stacked.apps.entropy_coding import Symbols, compress, decompress
+from stacked.apps.codec.entropy_coding import Symbols, compress, decompress
+from stacked.apps.codec.format import ID_BYTES, MOST_VALUES, most_images, pack, too_much, unpack
 from stacked.apps.tiles import grid, some_tiles, tiled
 from stacked.data.pixels import Pixels, bytes_of
 from stacked.data.table import is_table

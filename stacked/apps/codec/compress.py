@@ -29,7 +29,7 @@ def encode(codec: Path, images: Sequence[Path], file: Path, force: bool = False)
     Raises InputError for an image that cannot be read or does not have the codec's channels, and if `file` exists, unless
     `force`.
     """
-    from stacked.apps.codec import Codec
+    from stacked.apps.codec.codec import Codec
     from stacked.util.atomic import sweep, write_atomically
 
     check_not_read(file, [codec, *images], "FILE")
@@ -50,8 +50,8 @@ def decode(codec: Path, file: Path, folder: Path, force: bool = False, max_megap
     max_megapixels: limit for all images together (None: 89). Raises InputError for a file that cannot be read, and if an image
     exists, unless `force`.
     """
-    from stacked.apps.codec import Codec
-    from stacked.data.formats.image_file import regular
+    from stacked.apps.codec.codec import Codec
+    from stacked.data.formats.image_file import png, regular
     from stacked.util.atomic import sweep, write_atomically
 
     model = Codec.load(codec)
@@ -95,18 +95,6 @@ def read(path: Path, channels: int) -> Tensor:
     )
     pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     return torch.from_numpy(pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def png(image: Tensor) -> bytes:
-    """Return an image, uint8 [C, H, W], as the bytes of a PNG file."""
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    pixels = image.permute(1, 2, 0).squeeze(2) if image.shape[0] == 1 else image.permute(1, 2, 0)
-    Image.fromarray(pixels.numpy()).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def main(words: Sequence[str] | None = None) -> int:
