@@ -1,13 +1,18 @@
-"""The design of a study of training runs: arms, seeds, search space, and what its page shows."""
+"""The design of a study of training runs: arms, search space, options, and what its page shows."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stacked.spec.growth import POLICIES
 from stacked.util.checks import choice
+from studies.cli.command_line import parser
+from studies.cli.options import Options, options
+from studies.cli.parsing import parse
+from studies.cli.typed import typed_options
 from studies.design.arms import Arm
 from studies.design.claims import Claim
 from studies.design.search import Among, LogRange, Search, Times
@@ -70,3 +75,12 @@ class TrainingDesign(Study):
         known = {arm.name: arm for arm in self.arms}
         choice(name, [*known, *(policy for policy in POLICIES if policy not in known)], "arm")
         return known.get(name) or Arm(name)
+
+    def given(self, argv: list[str]) -> Options:
+        """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
+        command_line = parser(self.prog, self.question, self.arm_names)
+        given = options(self.name, parse(command_line, argv, self.defaults, self.smoke))
+        given = dataclasses.replace(given, typed=typed_options(argv))
+        for name in given.arms:
+            self.arm(name)
+        return given
