@@ -48,9 +48,9 @@ def findings(attempts: Sequence[Attempt]) -> list[str]:
         "![Outcomes of all attempts by subject](figures/robustness.png)",
         f"*{CAPTION}*",
         markdown(["test", "subject", "attempts", *OUTCOMES, "longest time (s)", "peak memory (MB)"], lines),
-        "The outcome “believed” is possible only for formats without a checksum: JSON settings, which people edit, and JPEG. A "
-        "changed value in such a file cannot be noticed. The data of a record are identified by their digest, and each row of a "
-        "table has a checksum; a table that is cut off between two rows is read as one whose study was stopped there.",
+        "The outcome “believed” is possible only for a format without a checksum, which is JPEG. The data of a record are "
+        "identified by their digest, and each row of a table and each file of settings (JSON) has a checksum; a table that is "
+        "cut off between two rows is read as one whose study was stopped there.",
         *([markdown(["failed subject", "case", "message"], failures)] if failures else []),
     ]
 
