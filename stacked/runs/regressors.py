@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,10 @@ class TrainedRegressor:
     target: str | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Return the final metrics of the regressor; their names end in the label budget."""
+        """Return the final metrics of the regressor, with the root of its MSE; their names end in the label budget."""
         names = ("r2", "mse", "valid_r2", "lr", "updates", "valid_labels", "gflop")
-        return {f"regressor_{name}_{self.labels}": getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in names} | {"rmse": math.sqrt(self.mse)}
+        return {f"regressor_{name}_{self.labels}": value for name, value in values.items()}
 
 
 class Regressors(SupervisedEnd[Regressor]):

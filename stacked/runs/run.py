@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stacked import data
 from stacked.cost.disk import check_room, check_writable, work_room
+from stacked.data.formats.split import kind_of
 from stacked.evaluation.curves import Curves, State
 from stacked.evaluation.final_metrics import measured
 from stacked.evaluation.pictures import pictures
@@ -223,6 +224,7 @@ def run(
         "arm": arm or spec.policy,
         "seed": spec.seed,
         "status": "finished",
+        **({} if kind_of(splits.input_shape) == "images" else {"examples": kind_of(splits.input_shape)}),
         "commit": ", ".join(state.commits),
         "updates": state.updates,
         "images_seen": state.images_seen,

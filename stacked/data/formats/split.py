@@ -25,6 +25,13 @@ SPLIT_SEED = 20061204
 """Seed of every fixed division (valid, limit, a missing test set), so that they do not depend on a run's seed."""
 MOVED = 256
 """Number of rows that are moved at a time."""
+#: what examples are called by their number of dimensions
+KINDS = {1: "rows", 2: "signals", 3: "images", 4: "volumes"}
+
+
+def kind_of(shape: Sequence[int]) -> str:
+    """Return what examples of this shape are called: "rows", "signals", "images" or "volumes"."""
+    return KINDS[len(shape)]
 
 
 @dataclass(frozen=True, eq=False)
