@@ -29,7 +29,11 @@ BENDING = cast("tuple[type[nn.Module], ...]", tuple(ACTIVATIONS.values()))
 #: layers that "linear" passes through: maps that are linear but for a constant
 AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Flatten)
 #: max pooling, and the average in its place
-AVERAGES = {nn.MaxPool1d: nn.AvgPool1d, nn.MaxPool2d: nn.AvgPool2d, nn.MaxPool3d: nn.AvgPool3d}
+AVERAGES: dict[type[nn.Module], Any] = {
+    nn.MaxPool1d: nn.AvgPool1d,
+    nn.MaxPool2d: nn.AvgPool2d,
+    nn.MaxPool3d: nn.AvgPool3d,
+}
 #: layers behind the weights of a stage, which are not part of its filters
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm)
 BEHIND = (*BENDING, *NORMS, *AVERAGES, *AVERAGES.values())
@@ -137,7 +141,8 @@ def responses(layers: list[nn.Module], images: Tensor, units: Tensor) -> tuple[T
     for layer in layers:
         code = layer(code)
     rows = torch.arange(len(units))
-    values = code[(rows, units, *(side // 2 for side in code.shape[2:]))]
+    centres: Any = (rows, units, *(side // 2 for side in code.shape[2:]))
+    values = code[centres]
     values.sum().backward()
     assert images.grad is not None
     return values.detach(), images.grad

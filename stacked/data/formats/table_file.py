@@ -61,7 +61,7 @@ def checked_header(file: IO[bytes], path: Path) -> list[str]:
 
 def checked_lines(rows: Any, path: Path) -> list[str]:
     """Return the column names in the lines of a csv.reader; errors as of `checked_header`."""
-    header = next((row for row in rows if row), [])
+    header: list[str] = next((row for row in rows if row), [])
     need(bool(header), f"{path} is empty: give a CSV table with a first line of column names")
     other = next((mark for mark in (";", "\t") if mark in header[0]), "")
     need(
