@@ -1,4 +1,4 @@
-"""Classification of a folder of images with a trained classifier (`python -m stacked.predict`)."""
+"""Predictions of a trained classifier or regressor for images or rows (`python -m stacked.predict`)."""
 
 from __future__ import annotations
 

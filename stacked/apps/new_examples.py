@@ -1,4 +1,4 @@
-"""New examples for a trained classifier: images of a folder, rows of a table or of an array, each with a name."""
+"""New examples for a trained classifier or regressor: images of a folder, rows of a table or of an array, each with a name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from stacked.util.checks import meant, need, whole
 if TYPE_CHECKING:
     import pandas as pd
 
-    from stacked.model.classifier import Classifier
+    from stacked.model.head import EncoderWithHead
 
-#: kinds of data that can be classified, as in "folder:PATH"
+#: kinds of data that are predicted from, as in "folder:PATH"
 KINDS = ("folder", "csv", "parquet", "npz")
 #: those of them that are tables
 TABLES = ("csv", "parquet")
@@ -41,15 +41,15 @@ def located(data: str) -> tuple[str, Path]:
 
 
 def images_of(
-    folder: Path, classifier: Classifier, file: Path, white_level: int | None, max_megapixels: float | None
+    folder: Path, model: EncoderWithHead, file: Path, white_level: int | None, max_megapixels: float | None
 ) -> NewExamples:
-    """Return the images of a folder, named by their files and read as the classifier of `file` needs them."""
+    """Return the images of a folder, named by their files and read as the model of `file` needs them."""
     from stacked.data.formats.image import WHITE
     from stacked.data.sources.folder import named_images
 
     if white_level is not None:
         whole(white_level, "white level", most=WHITE)
-    shape, is_bytes = classifier.input_shape, classifier.encoder.scaling is None
+    shape, is_bytes = model.input_shape, model.encoder.scaling is None
     need(
         is_bytes and len(shape) == 3 and shape[0] in (1, 3) and shape[1] == shape[2],
         f"{file} reads {'images' if is_bytes else 'floats'} of {' x '.join(map(str, shape))}, as which folders are not read: "
@@ -59,18 +59,18 @@ def images_of(
     return NewExamples("file", [path.relative_to(folder).as_posix() for path in paths], images)
 
 
-def rows_of_table(kind: str, path: Path, classifier: Classifier, file: Path, names: str | None) -> NewExamples:
-    """Return the rows of a CSV or Parquet file, read as the table that the classifier of `file` was trained on.
+def rows_of_table(kind: str, path: Path, model: EncoderWithHead, file: Path, names: str | None) -> NewExamples:
+    """Return the rows of a CSV or Parquet file, read as the table that the model of `file` was trained on.
 
     names: the column with the names of the rows (None: the index of a Parquet file, else row numbers from 1).
     """
     from stacked.data.formats.table_file import read_csv, read_parquet
 
-    scaling = classifier.encoder.scaling
+    scaling = model.encoder.scaling
     columns = scaling.columns if scaling is not None else ()
     need(
         scaling is not None and bool(columns),
-        f"{file} was not trained on a table with names of columns: give examples of {list(classifier.input_shape)} as npz:PATH",
+        f"{file} was not trained on a table with names of columns: give examples of {list(model.input_shape)} as npz:PATH",
     )
     assert scaling is not None
     numbers = {column.name for column in columns if not column.categories}

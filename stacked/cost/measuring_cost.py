@@ -59,7 +59,10 @@ def budgets(spec: RunSpec, images: Measured) -> Iterable[int]:
     """Return the numbers of labels that classifiers are fine-tuned with, as `runs.classifiers.SupervisedEnd` chooses them."""
     supervised = any(phase.target == "labels" for phase in spec.phases())
     seen = (spec.optimisation.labels or images.train) if supervised else 0
-    counts = [images.train if budget is None else min(budget, images.train) for budget in spec.classification.labels]
+    counts = [
+        images.train if budget is None else min(budget, images.train)
+        for budget in spec.classification.budgets(images.train, images.classes)
+    ]
     return [count for count in counts if count >= seen]
 
 

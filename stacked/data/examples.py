@@ -169,7 +169,7 @@ def check(given: Given, what: str) -> None:
     """Raise InputError unless these are examples of a shape that stacks can read, all of finite values."""
     values = given.values
     shape = list(values.shape)
-    column = f"; a single column is {what}[:, None]" if values.ndim == 1 else ""
+    column = "; a single column is X[:, None]" if values.ndim == 1 else ""
     need(2 <= values.ndim <= MOST_DIMENSIONS, f"{what} has the shape {shape}: give {WANTED}{column}")
     need(len(values) > 0, f"{what} has no rows (shape {shape}): give at least one")
     need(math.prod(shape) > 0, f"{what} has rows without values (shape {shape}): give at least one value in each")

@@ -18,6 +18,7 @@ from stacked.data.table import as_numbers, check_missing, fitted, is_table, name
 from stacked.data.targets import are_targets, target_values
 from stacked.util.checks import finite, need
 from stacked.util.chunks import chunks
+from stacked.util.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,6 +86,10 @@ def divided(
     if has_columns:
         check_missing([each.values for each in given], missing, what)
     pieces, names = labelled(given, classes, "y" if target is None else f"target {target!r}")
+    need(
+        target is None or bool(names) or pieces[0].targets is not None,
+        f"target {target!r} of {what} has no value in any row: leave target out, or give labels to some rows",
+    )
     train, held_out = pieces.pop(0), []
     for held in (test, valid):
         if finite(held):
@@ -99,6 +104,8 @@ def divided(
         f"the training examples have labels of {different} of {len(names)} classes, and two are needed: give examples of more "
         "classes, or leave y out",
     )
+    if train.targets is not None:
+        check_varying(train.targets, "y" if target is None else f"target {target!r}")
     columns = fitted(train.values, missing, what) if has_columns else ()
     if has_columns:
         train, *held_out = (replace(each, values=as_numbers(columns, each.values, what)) for each in (train, *held_out))
@@ -119,6 +126,18 @@ def divided(
     return Division(train, valid_part, test_part, names, scaling, names_of(columns))
 
 
+def check_varying(targets: NDArray[np.float64], what: str) -> None:
+    """Raise InputError if one of the targets [N, K], called `what`, has the same value in all training rows."""
+    known = targets[~np.isnan(targets).any(1)]
+    constant = np.flatnonzero((known == known[:1]).all(0)).tolist() if len(known) else []
+    for k in constant[:1]:
+        column = f", column {k}," if targets.shape[1] > 1 else ""
+        raise InputError(
+            f"{what}{column} has the same value {known[0, k]:g} in all {len(known):,} training rows that have one, so that there "
+            "is nothing to predict: leave it out"
+        )
+
+
 def labelled(given: Sequence[Given], classes: Sequence[str] | None, what: str) -> tuple[list[Part], tuple[str, ...]]:
     """Return the parts of the data, whose labels are called `what`, with classes or targets, and the names of the classes."""
     labels, counts = [each.labels for each in given], [len(each) for each in given]
@@ -129,7 +148,7 @@ def labelled(given: Sequence[Given], classes: Sequence[str] | None, what: str) -
         classes is None,
         f"{what} has floats, which are numbers to predict, and classes are named: give classes as integers or text",
     )
-    parts = ["X", *("the held-out data" for _ in given[1:])]
+    parts = [f"{what} of X" if what == "y" else what, *(f"{what} of the held-out data" for _ in given[1:])]
     targets = [target_values(*each) for each in zip(labels, counts, parts, strict=True)]
     return [Part(each.values, np.full(len(each), -1), mine) for each, mine in zip(given, targets, strict=True)], ()
 

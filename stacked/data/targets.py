@@ -34,7 +34,7 @@ def is_float(labels: Any) -> bool:
 def target_values(labels: Any, count: int, what: str) -> NDArray[np.float64]:
     """Return numbers [count] or [count, K] as float64 [count, K], NaN where there is none; labels None: none at all.
 
-    what: the name of the part in messages. Raises InputError for another number of them, and for text and infinite values.
+    what: the name of the labels in messages. Raises InputError for another number of them, and for text and infinite values.
     """
     if labels is None:
         return np.full((count, 1), np.nan)
@@ -46,18 +46,18 @@ def target_values(labels: Any, count: int, what: str) -> NDArray[np.float64]:
         text = next((value for value in np.asarray(labels, object).flat if isinstance(value, str)), None)
         held = "" if text is None else f", such as {text!r}"
         raise InputError(
-            f"y of {what} holds floats beside values that are no numbers{held}: give floats, or classes as integers or text"
+            f"{what} holds floats beside values that are no numbers{held}: give floats, or classes as integers or text"
         ) from error
     values = values[:, None] if values.ndim == 1 else values
     need(
         values.ndim == 2 and values.shape[1] > 0,
-        f"y of {what} has the shape {list(values.shape)}: give numbers of shape [N] or [N, K]",
+        f"{what} has the shape {list(values.shape)}: give numbers of shape [N] or [N, K]",
     )
     need(
         len(values) == count,
-        f"y of {what} has {len(values):,} labels, and there are {count:,} examples: give one for each",
+        f"{what} has {len(values):,} labels, and there are {count:,} examples: give one for each",
     )
     ones = values.shape[1] > 1 and bool(np.isin(values, (0, 1)).all()) and bool((values.sum(1) == 1).all())
-    need(not ones, f"y of {what} has rows with a 1 at the class, which are no numbers to predict: give y.argmax(1)")
-    need(not np.isinf(values).any(), f"y of {what} has infinite values: give numbers, or NaN where there is none")
+    need(not ones, f"{what} has rows with a 1 at the class, which are no numbers to predict: give y.argmax(1)")
+    need(not np.isinf(values).any(), f"{what} has infinite values: give numbers, or NaN where there is none")
     return values

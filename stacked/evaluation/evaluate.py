@@ -57,20 +57,21 @@ def evaluating(stack: StackedAutoencoder) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Reconstruction errors of examples, in the units of the data (of bytes: on a scale of 0 to 1).
+    """Reconstruction errors of examples as stacks read them: bytes on a scale of 0 to 1, floats as they were scaled.
+
+    In scaled values all columns or channels count alike, whatever their units.
 
     mse: mean squared error per value. sse: squared error summed over the values of an example, averaged over examples (Hinton &
     Salakhutdinov 2006). fvu: fraction of variance unexplained, the squared error divided by that of the mean example; NaN if all
-    examples are equal. psnr: peak signal-to-noise ratio of the mean squared error, in dB; NaN unless the data lie in [0, 1].
-    scaled_fvu: fvu of the values as they are scaled for training, in which all columns or channels count alike whatever their
-    units (None: the data are not scaled).
+    examples are equal. psnr: peak signal-to-noise ratio of the mean squared error, in dB; NaN if the data were scaled, or do
+    not lie in [0, 1]. mse_in_units: mean squared error per value in the units of the data (None: the data were not scaled).
     """
 
     mse: float
     sse: float
     fvu: float
     psnr: float
-    scaled_fvu: float | None = None
+    mse_in_units: float | None = None
 
 
 def errors(squared: float, variance: float, values: int) -> Reconstruction:
@@ -96,30 +97,27 @@ def reconstruction(
 def compared(
     read: StoredInputs, restore: Callable[[Tensor], Tensor], widest: int = 0, scaling: Scaling | None = None
 ) -> Reconstruction:
-    """Return the errors of `restore` on inputs, chunk by chunk, in the units of the data.
+    """Return the errors of `restore` on inputs, chunk by chunk.
 
     widest: the most values of an intermediate result per example. scaling: how the inputs were scaled (None: they were not).
     """
-    values = math.prod(read.shape)
-    scaled = Squares(values, read.device)
+    values, squared_in_units = math.prod(read.shape), 0.0
+    squares = Squares(values, read.device)
     is_scaled = scaling is not None and scaling.kind != "none"
-    in_units = Squares(values, read.device) if is_scaled else scaled
     low, high = (0.0, 1.0) if read.is_uint8 else (math.inf, -math.inf)
     for index in chunks(len(read), max(values, widest)):
         x = read(index)
         difference = restore(x) - x
-        scaled.add(x, difference)
+        squares.add(x, difference)
         if is_scaled:
             assert scaling is not None
-            # without the offset, which changes no error and no variance, and would cost digits
-            in_units.add(scaling.difference_in_units(x), scaling.difference_in_units(difference))
+            squared_in_units += scaling.difference_in_units(difference).square().sum().item()
         if not read.is_uint8:
             low, high = min(low, x.min().item()), max(high, x.max().item())
     n, differ = len(read), varies(read)
-    found = errors(in_units.squared / n, in_units.variance(n) if differ else 0.0, values)
+    found = errors(squares.squared / n, squares.variance(n) if differ else 0.0, values)
     if is_scaled:
-        fvu = errors(scaled.squared / n, scaled.variance(n) if differ else 0.0, values).fvu
-        return replace(found, psnr=math.nan, scaled_fvu=fvu)
+        return replace(found, psnr=math.nan, mse_in_units=squared_in_units / n / values)
     return found if low >= 0 and high <= 1 else replace(found, psnr=math.nan)
 
 

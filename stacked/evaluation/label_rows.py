@@ -65,9 +65,15 @@ def label_rows(spec: RunSpec, splits: Splits) -> LabelRows:
     config, valid = spec.classification, splits.valid.marks
     fine_tuned = tuple(
         ClassifierRows(budget, label_subset(labels, budget, seed), selecting(config, valid, budget, seed))
-        for budget in config.labels
+        for budget in possible_budgets(config, splits)
     )
     return LabelRows(learned, probed, fine_tuned)
+
+
+def possible_budgets(config: Classification, splits: Splits) -> tuple[int | None, ...]:
+    """Return the label budgets of a run on these data, without those of the default that the data do not have."""
+    labels = splits.train.labels
+    return config.budgets(int((splits.train.marks >= 0).sum()), len(labels[labels >= 0].unique()))
 
 
 def selecting(config: Classification, labels: Tensor, budget: int | None, seed: int) -> Tensor:

@@ -15,6 +15,7 @@ from stacked.evaluation import evaluate, plots
 from stacked.evaluation.evaluate import spread
 from stacked.model.stack import StackedAutoencoder
 from stacked.training.codes import StoredInputs
+from stacked.util.chunks import chunks
 
 #: Number of images in a picture of reconstructions.
 SHOWN = 14
@@ -22,6 +23,8 @@ SHOWN = 14
 ROWS = 500
 #: The most filters that are stored for a first layer that reads whole images.
 FILTERS = 64
+#: The most letters of a feature's name that are stored.
+NAME = 30
 #: Number of values of a code that is drawn as a map.
 MAP = 2
 
@@ -97,8 +100,10 @@ def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any
 
     These are pictures of test examples and of their reconstructions from each depth, uint8 [N, H, W, C]: the images themselves,
     or small pictures of lines for signals and rows of tables (see `plots.tiles`). Of floats, "values" and "values_depth1" ...
-    are the numbers [N, ...] in the units of the data. Further the first stage's filters [F, C, k, k]; and, if the bottleneck
-    has two values, the codes [N, 2] of all test examples with their labels [N].
+    are the numbers [N, ...] in the units of the data. Of rows [N, D], "feature_mse" [D] is the mean squared error of each
+    feature over all test rows, scaled as for training, and "features" [D] are the names, if they are known. Further the first
+    stage's filters [F, C, k, k]; and, if the bottleneck has two values, the codes [N, 2] of all test examples with their
+    labels [N].
     """
     inputs = splits.test.inputs[spread(len(splits.test), SHOWN)]
     found: dict[str, NDArray[Any]] = {}
@@ -109,6 +114,8 @@ def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any
         if stack.scaling is not None:
             values = stack.scaling.in_units(restored).float().numpy()
             found[f"values_depth{depth}" if depth else "values"] = values
+    if splits.test.inputs.dim() == 2:
+        found |= of_features(stack, splits)
     if (first := filters(stack)) is not None:
         found["filters"] = first.detach().cpu().numpy()
     if torch.Size(stack.latent_shape).numel() == MAP:
@@ -117,12 +124,27 @@ def pictures(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any
     return found
 
 
+def of_features(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[Any]]:
+    """Return the mean squared error [D] of each feature of test rows [N, D], scaled as for training, and the names."""
+    inputs = splits.test.inputs
+    total = torch.zeros(inputs.shape[1], dtype=torch.float64)
+    for index in chunks(len(inputs), stack.widest(splits.input_shape)):
+        part = inputs[index]
+        difference = as_floats(evaluate.reconstructed(stack, part, stack.depth)) - as_floats(part)
+        total += difference.double().square().sum(0)
+    found: dict[str, NDArray[Any]] = {"feature_mse": (total / len(inputs)).numpy()}
+    if splits.columns:
+        found["features"] = np.array([name[:NAME] for name in splits.columns])
+    return found
+
+
 def samples_bytes(splits: Splits) -> int:
     """Return the most bytes that the shown examples, or their reconstructions from one depth, take among the `pictures`."""
     values = torch.Size(splits.input_shape).numel()
+    of_each = (8 + 4 * NAME) * values if len(splits.input_shape) == 1 else 0
     picture = values if len(splits.input_shape) > 2 else 3 * plots.TILE[0] * plots.TILE[1]
     numbers = 0 if splits.scaling is None else 4 * values
-    return SHOWN * (picture + numbers)
+    return SHOWN * (picture + numbers) + of_each
 
 
 def sample(inputs: Tensor, restored: Tensor | None = None) -> NDArray[np.uint8]:

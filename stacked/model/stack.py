@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from stacked.data.formats.split import kind_of
 from stacked.data.pixels import Pixels
 from stacked.data.scaling import Scaling
 from stacked.model.halves import Decoder, Encoder
@@ -262,9 +263,11 @@ def check_size(spec: StackSpec, input_shape: Shape) -> None:
     halvings = sum(kinds()[stage.kind].halves_with(**dict(stage.options)) for stage in spec.stages)
     if halvings and min(input_shape[1:], default=0) < 2**halvings:
         size, least = (" x ".join(map(str, each)) for each in (input_shape[1:], [2**halvings] * len(input_shape[1:])))
+        examples = kind_of(input_shape)
+        values = {"images": "pixels", "volumes": "voxels"}.get(examples, "values")
         raise InputError(
-            f"images of {size} pixels are too small for {halvings} conv stages, which need at least "
-            f"{least or 2**halvings}: use fewer stages or larger images"
+            f"{examples} of {size} {values} are too small for {halvings} conv stages, which need at least "
+            f"{least or 2**halvings}: use fewer stages or larger {examples}"
         )
 
 

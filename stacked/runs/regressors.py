@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ class TrainedRegressor:
     """What a regressor's file says of its training.
 
     run: the id of the run. data: the digest of its data. labels: the label budget. encoder: the digest of the weights that
-    fine-tuning began from ("" in a file of an earlier version). r2, mse: R² and the mean squared error on test
-    examples, in squared units of the targets, means over the targets. The others are the results of selection.
+    fine-tuning began from ("" in a file of an earlier version). target: that of the `DataSpec`. r2, mse: R² and the mean
+    squared error on test examples, in squared units of the targets, means over the targets. The others are the results of
+    selection.
     """
 
     run: str
@@ -37,11 +39,13 @@ class TrainedRegressor:
     updates: int
     gflop: float
     encoder: str = ""
+    target: str | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Return the final metrics of the regressor; their names end in the label budget."""
+        """Return the final metrics of the regressor, with the root of its MSE; their names end in the label budget."""
         names = ("r2", "mse", "valid_r2", "lr", "updates", "valid_labels", "gflop")
-        return {f"regressor_{name}_{self.labels}": getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in names} | {"rmse": math.sqrt(self.mse)}
+        return {f"regressor_{name}_{self.labels}": value for name, value in values.items()}
 
 
 class Regressors(SupervisedEnd[Regressor]):
@@ -68,4 +72,6 @@ class Regressors(SupervisedEnd[Regressor]):
         assert isinstance(regressor, Regressor)
         r2, mse = tested_regressor(regressor, self.splits)
         facts = self.facts(selected, name, rows)
-        return regressor, TrainedRegressor(**facts, r2=r2, mse=mse, valid_r2=selected.valid_score)
+        return regressor, TrainedRegressor(
+            **facts, r2=r2, mse=mse, valid_r2=selected.valid_score, target=self.spec.data.target
+        )

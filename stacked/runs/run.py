@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from stacked import data
 from stacked.cost.disk import check_room, check_writable, work_room
+from stacked.data.formats.split import kind_of
 from stacked.evaluation.curves import Curves, State
 from stacked.evaluation.final_metrics import measured
+from stacked.evaluation.label_rows import possible_budgets
 from stacked.evaluation.pictures import pictures
 from stacked.model.classifier import Classifier
 from stacked.model.encoder import save_encoder
@@ -88,6 +90,21 @@ def splits_of(spec: RunSpec, given: Any = None, target: str | None = None) -> da
     return data.Splits.of(given, target=target)
 
 
+def tell_left_out(spec: RunSpec, splits: data.Splits) -> None:
+    """Warn, in one line, of label budgets of the default that the data do not have."""
+    budgets = possible_budgets(spec.classification, splits) if splits.outputs else spec.classification.labels
+    left_out = [f"{budget:,}" for budget in spec.classification.labels if budget not in budgets]
+    if left_out:
+        models = "classifiers" if splits.classes else "regressors"
+        labelled = int((splits.train.marks >= 0).sum())
+        warnings.warn(
+            f"{labelled:,} training examples have labels: {models} with {' and '.join(left_out)} labels are left out "
+            "(Classification(labels=...) chooses others)",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
 @own_settings()
 def run(
     spec: RunSpec,
@@ -121,6 +138,7 @@ def run(
     began = time.perf_counter()
     splits = splits_of(spec, splits, target)
     checked = check(spec, splits)
+    tell_left_out(spec, splits)
     torch_device = device_of(device)
     tracker = tracker or NullTracker()
     environment_tags = environment(torch_device)
@@ -223,6 +241,7 @@ def run(
         "arm": arm or spec.policy,
         "seed": spec.seed,
         "status": "finished",
+        **({} if kind_of(splits.input_shape) == "images" else {"examples": kind_of(splits.input_shape)}),
         "commit": ", ".join(state.commits),
         "updates": state.updates,
         "images_seen": state.images_seen,

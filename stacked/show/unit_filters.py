@@ -1,11 +1,11 @@
-"""What the units of a stage respond to, as images: linear combinations of filters, and maximised activations."""
+"""What the units of a stage respond to, as inputs: linear combinations of filters, and maximised activations."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from stacked.runtime.rng import generator
 from stacked.runtime.settings import own_settings
 from stacked.show.mosaic import MOST_TILES, draw_tiles, tiles_of
 from stacked.show.style import FONT, new_figure, style
+from stacked.show.unit_lines import draw_filters
 from stacked.stages.activations import ACTIVATIONS
 from stacked.util.checks import choice, need, positive, whole
 
@@ -26,9 +27,16 @@ METHODS = ("linear", "activation")
 #: layers that "linear" leaves out, because they only bend the response of a unit
 BENDING = cast("tuple[type[nn.Module], ...]", tuple(ACTIVATIONS.values()))
 #: layers that "linear" passes through: maps that are linear but for a constant
-AFFINE = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Flatten)
+AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Flatten)
+#: max pooling, and the average in its place
+AVERAGES: dict[type[nn.Module], Any] = {
+    nn.MaxPool1d: nn.AvgPool1d,
+    nn.MaxPool2d: nn.AvgPool2d,
+    nn.MaxPool3d: nn.AvgPool3d,
+}
 #: layers behind the weights of a stage, which are not part of its filters
-BEHIND = (*BENDING, nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.MaxPool2d, nn.AvgPool2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm)
+BEHIND = (*BENDING, *NORMS, *AVERAGES, *AVERAGES.values())
 #: size of a step of gradient ascent, as a fraction of the norm of the image
 STEP = 0.1
 
@@ -44,24 +52,29 @@ def filters(
 ) -> Figure:
     """Return a figure of what the units of the code at `depth` respond to, at most 64 of them.
 
-    Red is above 0 and blue below, with one scale for all; of images of three channels, colours around grey. Of a map, the unit
-    is the central value of a channel, and its filter is cut to the pixels that it depends on. Arguments and errors as in
-    `unit_filters`.
+    Red is above 0 and blue below, with one scale for all; of images of three channels, colours around grey. Of volumes the
+    middle slice is drawn, of signals a line for each channel, of rows [N, D] a bar for each feature, in the order of the columns.
+    Of a map, the unit is the central value of a channel, and its filter is cut to the values that it depends on. Arguments and
+    errors as in `unit_filters`.
     """
     found = unit_filters(stack, depth, method=method, norm=norm, steps=steps, seed=seed)
-    tiles = tiles_of(found.cpu().numpy())
-    columns = min(16, len(tiles))
+    shown_values = found[:, :, found.shape[2] // 2] if found.dim() == 5 else found
+    is_map = shown_values.dim() == 4
+    tiles = tiles_of(shown_values.numpy()) if is_map else shown_values.numpy()
+    columns = min(16 if is_map else 8, len(tiles))
     with style():
-        figure = new_figure(0.53 + 0.5 * math.ceil(len(tiles) / columns) * found.shape[2] / found.shape[3])
+        sides = shown_values.shape[2] / shown_values.shape[3] if is_map else 1.2
+        figure = new_figure(0.53 + 0.5 * math.ceil(len(tiles) / columns) * sides)
         axes = figure.subplots()
-        draw_tiles(axes, tiles, columns)
+        (draw_tiles if is_map else draw_filters)(axes, tiles, columns)
         what = {
             "linear": "filters" if depth == 1 else "linear combinations of filters",
             "activation": "maximised activations",
         }
         units = stack.shapes(stack.input_shape)[depth][0]
         shown = f"{len(found)} of {units} units" if len(found) < units else f"{units} units"
-        axes.set_title(f"depth {depth}: {what[method]}, {shown}", fontsize=FONT)
+        slices = ", middle slices" if found.dim() == 5 else ""
+        axes.set_title(f"depth {depth}: {what[method]}, {shown}{slices}", fontsize=FONT)
     return figure
 
 
@@ -75,7 +88,9 @@ def unit_filters(
     steps: int = 200,
     seed: int = 0,
 ) -> Tensor:
-    """Return images [n, C, h, w] of what units of the code at `depth` respond to, evenly spread over at most 64 tiles.
+    """Return inputs [n, ...] that units of the code at `depth` respond to, evenly spread over at most 64 tiles.
+
+    They are images [n, C, h, w], volumes [n, C, d, h, w], signals [n, C, l] or rows [n, D], as the stack reads.
 
     method: "linear": the filters of the units, combined from those of the stages below with the weights between them, without
     activations and biases (Lee et al. 2008; Erhan et al. 2009). At depth 1 these are the weights themselves; batch norms
@@ -84,7 +99,7 @@ def unit_filters(
     2009). norm: Euclidean norm of that image (None: a third of that of a white image, which is about that of a
     handwritten digit).
 
-    Raises InputError for a depth that is not in the stack, for a stack that reads no images, and for "linear" if a stage has
+    Raises InputError for a depth that is not in the stack, and for "linear" if a stage has
     other layers than convolutions, linear layers, batch norms and pooling; behind the weights at `depth` there can be any norm.
     """
     choice(method, METHODS, "method")
@@ -92,14 +107,11 @@ def unit_filters(
     whole(steps, "steps")
     if norm is not None:
         positive(norm, "norm")
-    need(
-        len(stack.input_shape) == 3,
-        f"filters of a stack that reads {stack.input_shape} cannot be drawn: they need images [C, H, W]",
-    )
     copied = copy.deepcopy(stack).cpu().float().freeze()
     layers = list(linear_layers(copied, depth) if method == "linear" else bent_layers(copied, depth))
     shape = stack.shapes(stack.input_shape)[depth]
-    units = spread(shape[0], MOST_TILES if stack.input_shape[0] == 3 else max(1, MOST_TILES // stack.input_shape[0]))
+    channels = stack.input_shape[0] if len(stack.input_shape) > 2 else 1  # each of which has a tile
+    units = spread(shape[0], MOST_TILES if channels == 3 else max(1, MOST_TILES // channels))
     size = len(units), *stack.input_shape
     if method == "linear":
         _, found = responses(layers, torch.zeros(size), units)
@@ -117,19 +129,20 @@ def ascended(
     for _ in range(steps):
         values, gradient = responses(layers, images, units)
         better = values > best
-        best, found = torch.where(better, values, best), torch.where(better[:, None, None, None], images, found)
+        best, found = torch.where(better, values, best), torch.where(beside(better, images), images, found)
         images = scaled(images + scaled(gradient, STEP * radius), radius)
     return found, gradient
 
 
 def responses(layers: list[nn.Module], images: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the value [n] of unit `units[i]` for image i, and the gradient [n, C, H, W] of each in its image."""
+    """Return the value [n] of unit `units[i]` for image i, and the gradient [n, ...] of each in its image."""
     images = images.clone().requires_grad_()
     code = images
     for layer in layers:
         code = layer(code)
     rows = torch.arange(len(units))
-    values = code[rows, units] if code.dim() == 2 else code[rows, units, code.shape[2] // 2, code.shape[3] // 2]
+    centres: Any = (rows, units, *(side // 2 for side in code.shape[2:]))
+    values = code[centres]
     values.sum().backward()
     assert images.grad is not None
     return values.detach(), images.grad
@@ -152,10 +165,11 @@ def linear_layers(stack: StackedAutoencoder, depth: int) -> Iterator[nn.Module]:
     for k, layer in layers:
         if isinstance(layer, BENDING):
             continue
-        if isinstance(layer, nn.MaxPool2d):
-            layer = nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode)
+        if type(layer) in AVERAGES:
+            pool: Any = layer
+            layer = AVERAGES[type(layer)](pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode)
         need(
-            isinstance(layer, (*AFFINE, nn.AvgPool2d)),
+            isinstance(layer, (*AFFINE, *AVERAGES.values())),
             f"stage {k} has a layer {type(layer).__name__}, which is not linear: give method 'activation'",
         )
         yield layer
@@ -164,13 +178,18 @@ def linear_layers(stack: StackedAutoencoder, depth: int) -> Iterator[nn.Module]:
 def scaled(images: Tensor, norm: Tensor) -> Tensor:
     """Return images [n, ...] with this Euclidean norm; images of zeros stay as they are."""
     length = images.flatten(1).norm(dim=1).clamp_min(torch.finfo(images.dtype).tiny)
-    return images * (norm / length)[:, None, None, None]
+    return images * beside(norm / length, images)
+
+
+def beside(values: Tensor, images: Tensor) -> Tensor:
+    """Return values [n] as a view [n, 1, ...] with the dimensions of images [n, ...]."""
+    return values.view(-1, *(1,) * (images.dim() - 1))
 
 
 def cut(images: Tensor, gradient: Tensor) -> Tensor:
-    """Return images [n, C, H, W] cut to the rows and columns in which a gradient [n, C, H, W] is not zero."""
-    for axis in (2, 3):
-        used = gradient.abs().amax([other for other in range(4) if other != axis]).nonzero().flatten()
+    """Return images [n, C, ...] cut to the positions on each axis in which a gradient [n, C, ...] is not zero."""
+    for axis in range(2, images.dim()):
+        used = gradient.abs().amax([other for other in range(images.dim()) if other != axis]).nonzero().flatten()
         if len(used):
             images = images.narrow(axis, int(used[0]), int(used[-1] - used[0]) + 1)
     return images

@@ -11,6 +11,8 @@ from stacked.util.serialization import Options, omit_if_default, take_python_val
 
 #: kinds of heads
 HEADS = ("linear", "mlp")
+#: the label budgets of a classification that names none
+LABELS = (100, 1000, None)
 #: the most hidden units of a head
 MOST_UNITS = 2**20
 
@@ -24,6 +26,8 @@ class Classification:
     Each learning rate in `lrs` trains a classifier on batches of at most `batch_size`, for `updates` updates or `epochs` epochs,
     whichever is more. Accuracy on labelled validation images is measured `checks` times, and the best result is kept.
 
+    labels: the label budgets. Of the default, a run leaves out those that the data do not have, and says so; a budget that is
+    named otherwise is refused if there are too few labels.
     images: the most validation images used for this. selection: "budget": a budget of n labels uses at most n validation
     images too; "images": every budget uses as many as there are (the protocol of specs that do not name one).
     optimiser, lbfgs_iterations, schedule, schedule_options, warmup, weight_decay, momentum, clip: as in `Optimisation`.
@@ -36,7 +40,7 @@ class Classification:
     dropout: fraction of the values of the code that are set to 0 before the head while training; the others are scaled up.
     """
 
-    labels: tuple[int | None, ...] = (100, 1000, None)
+    labels: tuple[int | None, ...] = LABELS
     lrs: tuple[float, ...] = (1e-3, 3e-3)
     updates: int = 150
     epochs: float = 1.0
@@ -121,6 +125,12 @@ class Classification:
         if self.encoder == "frozen":
             return Phase("classifier", (depth + 1, depth), depth, updates, target="labels")
         return Phase("classifier", (1, depth), 0, updates, target="labels", layerwise_lr_decay=self.rate_decay != 1)
+
+    def budgets(self, labelled: int, classes: int) -> tuple[int | None, ...]:
+        """Return the label budgets of data with so many labelled training examples of so many classes (0: numbers to predict)."""
+        if self.labels != LABELS:
+            return self.labels
+        return tuple(budget for budget in LABELS if budget is None or classes <= budget <= labelled)
 
     def checked(self, budget: int | None) -> int:
         """The most validation images used to select for this label budget."""

@@ -52,8 +52,8 @@ ATTRIBUTES = ("attributes.`Source`", "attributes.`Version`")
 MAX_TAG = 20_000  # MLflow's limit of the characters in an experiment's tag
 
 # Titles of sections name the axes, because MLflow writes "Step" at them or the metric's name, and no title of a chart's own.
-UPDATES = "Validation images, once all stages are grown, against updates (Step)"
-COST = "Validation images, once all stages are grown, against GFLOP or seconds of training"
+UPDATES = "Validation data, once all stages are grown, against updates (Step)"
+COST = "Validation data, once all stages are grown, against GFLOP or seconds of training"
 STAGES, PICTURES = "Stages: validation error of those grown so far, their number, training loss", "Reconstructions"
 # MLflow adds charts of all other metrics to the section of their prefix
 THE_REST = ("eval", "final", "progress", "system", "train")

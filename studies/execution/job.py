@@ -102,6 +102,7 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
     from stacked.tracking.work_folder import held
     from stacked.util.serialization import flat
     from studies.execution.threads import thread_limit
+    from studies.statistics.words import Words
     from studies.viewing.descriptions import NOTE, of_run
 
     spec, given, name = job.spec, job.given, f"{job.arm}/s{job.spec.seed}"
@@ -113,7 +114,7 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
         "seed": spec.seed,
         "study": job.study,
         "spec": spec.id,
-        NOTE: of_run(spec),
+        NOTE: of_run(spec, Words.of_splits(splits)),
         **job.tags,
     }
     # a worker of a killed study needs up to about GRACE_SECONDS to release the folder

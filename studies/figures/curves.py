@@ -11,6 +11,7 @@ import pandas as pd
 from studies.figures.scales import DASHES, REFERENCES, accuracy_axis, log_axis, reference_label
 from studies.figures.style import FONT, GREY, label_ends, new_figure, seeds_of
 from studies.statistics.pairing import LEAST_SEEDS, mean_interval
+from studies.statistics.words import Words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,11 @@ LOGARITHMIC = ("eval/recon_mse",)
 
 
 def draw_curves(
-    curves: pd.DataFrame, arms: Sequence[str], colours: dict[str, str], reference: dict[str, float]
+    curves: pd.DataFrame,
+    arms: Sequence[str],
+    colours: dict[str, str],
+    reference: dict[str, float],
+    words: Words,
 ) -> Figure | None:
     """Return a grid of panels with a row for each measurement and a column for each cost; None without data.
 
@@ -54,7 +59,7 @@ def draw_curves(
             for arm in arms:
                 summary = over_seeds(curves[curves["arm"] == arm], metric, cost)
                 _draw_arm(axes, summary, scale, colours[arm], _line_style(curves, arm))
-        line[0].set_ylabel(label)
+        line[0].set_ylabel(words.said(label))
         values = scale * curves[metric].dropna().to_numpy()
         if metric == "eval/recon_mse":
             log_axis(line[0], np.array([*values, *(reference[name] for name in REFERENCES if name in reference)]))
@@ -65,7 +70,7 @@ def draw_curves(
     figure.align_ylabels(grid[:, 0])
     _legend(figure, arms, colours, curves)
     if "eval/recon_mse" in rows:
-        _reference_levels(grid[0], reference)
+        _reference_levels(grid[0], reference, words)
     return figure
 
 
@@ -111,13 +116,13 @@ def _draw_arm(axes: Axes, summary: pd.DataFrame, scale: float, colour: str, line
             axes.fill_between(part["x"], low[at], high[at], color=colour, alpha=0.18, linewidth=0, zorder=2)
 
 
-def _reference_levels(line: Sequence[Axes], reference: dict[str, float]) -> None:
+def _reference_levels(line: Sequence[Axes], reference: dict[str, float], words: Words) -> None:
     """Draw dashed reference levels through a row of panels, with their labels at the right end."""
     names = [name for name in REFERENCES if name in reference]
     for axes in line:
         for name in names:
             axes.axhline(reference[name], color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
-    labels = [(reference[name], reference_label(name, reference, short=True), GREY) for name in names]
+    labels = [(reference[name], words.said(reference_label(name, reference, short=True)), GREY) for name in names]
     label_ends(line[-1], line[-1].get_xlim()[1], labels)
 
 

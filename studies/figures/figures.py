@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from studies.figures.curves import draw_curves
+from studies.figures.features import draw_features
 from studies.figures.panels import (
     Record,
     budget_difference_panel,
@@ -15,6 +16,7 @@ from studies.figures.panels import (
     reconstructing,
 )
 from studies.figures.pictures import draw_filters, draw_reconstructions
+from studies.figures.regression import r2_panel, rmse_panel
 from studies.figures.style import ARM_COLOURS, arm_colours, footnote, new_figure, png, seeds_of, style
 from studies.statistics.pairing import LEAST_SEEDS
 from studies.statistics.rows import finished
@@ -49,6 +51,56 @@ CAPTIONS = {
 }
 
 
+#: captions of figures that differ for other data than images: by name, and what the examples are, or "regression"
+OTHERS = {
+    (
+        "reconstructions",
+        "signals",
+    ): "Test signals (grey) and their reconstructions (orange) by each arm from each depth, for one "
+    "seed; each channel is a line. At the right: the mean test MSE over seeds from that depth (lower is better).",
+    (
+        "reconstructions",
+        "rows",
+    ): "Mean squared error of each feature over all test rows, reconstructed by each arm from its "
+    "bottleneck (lower is better), for one seed; features are scaled as for training.",
+    (
+        "reconstructions",
+        "volumes",
+    ): "Middle slices of test volumes and of their reconstructions by each arm from each depth, for "
+    "one seed. At the right: the mean test MSE over seeds from that depth (lower is better).",
+    (
+        "headline",
+        "regression",
+    ): "Left: reconstruction error on the test set at full depth (lower is better); dashed: PCA. "
+    "Right: R² of the regressor on the test set (higher is better), by number of labels; 0 is that of the mean. Small dots are "
+    f"single seeds; bars are {_INTERVAL}. A number at an edge belongs to an arm beyond it.",
+    (
+        "label_budget",
+        "regression",
+    ): "R² (left, higher is better) and root mean squared error in units of the target (right, "
+    "lower is better) of the regressor on the test set, by number of labels. Small dots are single seeds; bars are "
+    f"{_INTERVAL}.",
+}
+#: figures that only images and volumes have
+OF_MAPS = ("filters",)
+
+
+def caption(name: str, study: Record) -> str:
+    """Return the caption of a general figure for these data."""
+    if study.budgets_of("regressor_r2") and (name, "regression") in OTHERS:
+        return OTHERS[name, "regression"]
+    if study.budgets_of("regressor_r2") and name == "curves":
+        return CAPTIONS[name].replace(" and linear probe accuracy (higher is better)", "")
+    return OTHERS.get((name, study.words.examples), CAPTIONS[name])
+
+
+def names(study: Record) -> list[str]:
+    """Return the names of the general figures that these data can have."""
+    of_classes = ("probe_by_depth",) if study.budgets_of("regressor_r2") else ()
+    of_maps = OF_MAPS if study.words.examples in ("rows", "signals") else ()
+    return [name for name in CAPTIONS if name not in (*of_classes, *of_maps)]
+
+
 def draw(name: str, study: Record) -> bytes | None:
     """Return the PNG of the figure `name` (a key of CAPTIONS); None if the study has no data for it."""
     functions: dict[str, Callable[[Record], Figure | None]] = {
@@ -74,7 +126,7 @@ def _curves(study: Record) -> Figure | None:
         return None
     runs = finished(study.rows)[["run", "arm", "seed"]]
     curves = study.curves.merge(runs, on=["run", "arm", "seed"])
-    return draw_curves(curves, study.arms, study.colours, study.reference)
+    return draw_curves(curves, study.arms, study.colours, study.reference, study.words)
 
 
 def _reconstructions(study: Record) -> Figure | None:
@@ -83,7 +135,9 @@ def _reconstructions(study: Record) -> Figure | None:
     def error(arm: str, depth: int) -> float:
         return float(study.values(arm, f"final/recon_mse_depth{depth}").mean())
 
-    return draw_reconstructions(samples, study.colours, error)
+    if study.words.examples == "rows":
+        return draw_features(samples, study.colours)
+    return draw_reconstructions(samples, study.colours, error, study.words)
 
 
 def _filters(study: Record) -> Figure | None:
@@ -93,6 +147,7 @@ def _filters(study: Record) -> Figure | None:
 
 def _headline(study: Record) -> Figure | None:
     right = budget_panel if study.budgets else depth_panel if study.depths else None
+    right = r2_panel if study.budgets_of("regressor_r2") else right
     panels = [panel for panel in (recon_panel if study.measured(["final/recon_mse"]) else None, right) if panel]
     if not panels:
         return None
@@ -101,9 +156,8 @@ def _headline(study: Record) -> Figure | None:
     for axes, panel in zip(grid[0], panels, strict=True):
         panel(axes, study)
     edge = len(reconstructing(study, study.arms)) < len(study.arms)
-    explain(
-        figure, study, "small dots: single seeds", "number at the edge: not better than the mean image" if edge else ""
-    )
+    beyond = study.words.said("number at the edge: not better than the mean image")
+    explain(figure, study, "small dots: single seeds", beyond if edge else "")
     return figure
 
 
@@ -125,15 +179,21 @@ def _probe_by_depth(study: Record) -> Figure | None:
         return None
     figure = new_figure(3.8)
     depth_panel(figure.subplots(), study)
-    explain(figure, study, lines="dashed: the pixels themselves" if 0 in study.depths else "")
+    explain(figure, study, lines=study.words.said("dashed: the pixels themselves") if 0 in study.depths else "")
     return figure
 
 
 def _label_budget(study: Record) -> Figure | None:
-    if not study.budgets:
+    regressed = study.budgets_of("regressor_r2")
+    if not study.budgets and not regressed:
         return None
     figure = new_figure(3.8)
     left, right = figure.subplots(1, 2)
+    if regressed:
+        r2_panel(left, study)
+        rmse_panel(right, study)
+        explain(figure, study, "small dots: single seeds")
+        return figure
     budget_panel(left, study)
     budget_difference_panel(right, study)
     explain(figure, study, "small dots: single seeds; right: differences paired by seed")

@@ -16,6 +16,7 @@ from studies.figures.style import GREY, arm_colours, label_ends
 from studies.statistics.measures import budgets, depths
 from studies.statistics.pairing import by_seed, mean_interval, pairs
 from studies.statistics.rows import Samples, arms_of, finished, trained_arms
+from studies.statistics.words import Words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,9 +56,18 @@ class Record:
         return [arm for arm in self.arms if any(len(self.values(arm, metric)) for metric in metrics)]
 
     @cached_property
+    def words(self) -> Words:
+        """What the examples and their values are called."""
+        return Words.of(self.rows)
+
+    @cached_property
     def budgets(self) -> list[str]:
-        """The measured label budgets, ascending with "all" last."""
-        return [name for name in budgets(self.rows.columns) if self.measured([f"final/classifier_acc_{name}"])]
+        """The measured label budgets of classifiers, ascending with "all" last."""
+        return self.budgets_of("classifier_acc")
+
+    def budgets_of(self, metric: str) -> list[str]:
+        """Return the label budgets for which a metric, such as "regressor_r2", was measured, ascending with "all" last."""
+        return [name for name in budgets(self.rows.columns, metric) if self.measured([f"final/{metric}_{name}"])]
 
     @cached_property
     def depths(self) -> list[int]:
@@ -86,8 +96,8 @@ def recon_panel(axes: Axes, study: Record) -> None:
             top: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top", "color": GREY}
             axes.annotate(f"↑\n{measured.mean():.3g}", (position, 0.99), **top)
             continue
-        _seeds(axes, position - 0.14, 0.16, measured, study.colours[arm])
-        _mean_and_interval(axes, position + 0.16, measured, study.colours[arm])
+        seed_dots(axes, position - 0.14, 0.16, measured, study.colours[arm])
+        mean_and_interval(axes, position + 0.16, measured, study.colours[arm])
     log_axis(
         axes,
         np.append(np.concatenate([study.values(arm, metric) for arm in shown]), study.reference.get("pca_mse", np.nan)),
@@ -99,7 +109,7 @@ def recon_panel(axes: Axes, study: Record) -> None:
     axes.set_xticks(range(len(arms)), arms if long else labels, **slanted)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
-    axes.set_ylabel("test MSE per pixel (log scale)")
+    axes.set_ylabel(study.words.said("test MSE per pixel (log scale)"))
     axes.set_title("Reconstruction error, lower is better")
     if "pca_mse" in study.reference:
         _pca_level(axes, study.reference, [float(measured.mean()) for measured in values])
@@ -113,24 +123,26 @@ def depth_panel(axes: Axes, study: Record) -> None:
         pixels = pd.concat([100 * study.values(arm, columns[0.0]) for arm in study.arms])
         axes.axhline(pixels.mean(), color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
         axes.plot([0.0], [pixels.mean()], "o", color=GREY, markersize=6, zorder=4)
-    axes.set_xticks(list(columns), ["0: pixels" if depth == 0 else f"{depth}" for depth in study.depths])
+    axes.set_xticks(
+        list(columns), [study.words.said("0: pixels") if depth == 0 else f"{depth}" for depth in study.depths]
+    )
     axes.set_xlabel("depth of the code")
     axes.set_title("Linear probe accuracy, higher is better")
 
 
 def budget_panel(axes: Axes, study: Record) -> None:
     """Draw the classifier accuracy by number of labels."""
-    columns = _budget_columns(study)
-    _accuracy_lines(axes, study, columns, dodge=0.025 * _extent(columns), dots=True)
-    _budget_axis(axes, study, columns)
+    columns = budget_columns(study)
+    _accuracy_lines(axes, study, columns, dodge=0.025 * extent(columns), dots=True)
+    budget_axis(axes, study, columns)
     axes.set_title("Classifier accuracy, higher is better")
 
 
 def budget_difference_panel(axes: Axes, study: Record) -> None:
     """Draw differences in classifier accuracy from the reference arm, paired by seed, for arms that are trained."""
-    columns = _budget_columns(study)
+    columns = budget_columns(study)
     others = [arm for arm in study.arms if arm != study.reference_arm and arm in trained_arms(study.rows)]
-    step = 0.07 * _extent(columns)
+    step = 0.07 * extent(columns)
     axes.axhline(0.0, color=GREY, linewidth=1.0, zorder=1)
     labels = []
     for rank, arm in enumerate(others if study.reference_arm in study.arms else []):
@@ -140,12 +152,12 @@ def budget_difference_panel(axes: Axes, study: Record) -> None:
             both = pairs(study.rows, metric, arm, study.reference_arm)
             if len(both):
                 difference = 100 * (both["arm"] - both["reference"])
-                _seeds(axes, x + shift, 0.1 * step, difference, study.colours[arm])
-                _mean_and_interval(axes, x + shift + 0.4 * step, difference, study.colours[arm])
+                seed_dots(axes, x + shift, 0.1 * step, difference, study.colours[arm])
+                mean_and_interval(axes, x + shift + 0.4 * step, difference, study.colours[arm])
                 means.append(float(difference.mean()))
         if means:
             labels.append((means[-1], arm, study.colours[arm]))
-    _budget_axis(axes, study, columns)
+    budget_axis(axes, study, columns)
     axes.set_ylabel("difference in test accuracy, percentage points")
     axes.set_title(f"Difference from {study.reference_arm}, higher is better")
     label_ends(axes, axes.get_xlim()[1], labels)
@@ -164,15 +176,15 @@ def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dod
         axes.plot([x for x, _ in points], [values.mean() for _, values in points], color=colour, linewidth=1.2)
         for x, values in points:
             if dots:
-                _seeds(axes, x, 0.0, values, colour)
-            _mean_and_interval(axes, x, values, colour)
+                seed_dots(axes, x, 0.0, values, colour)
+            mean_and_interval(axes, x, values, colour)
         everything += [values for _, values in points]
         labels.append((float(points[-1][1].mean()), arm, colour))
     accuracy_axis(axes, np.concatenate(everything))
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("test accuracy, %" + (" (log scale of error)" if axes.get_yscale() == "function" else ""))
     left, right = min(columns), max(columns)
-    margin = 0.08 * _extent(columns)
+    margin = 0.08 * extent(columns)
     axes.set_xlim(left - margin, right + margin)
     label_ends(axes, right + margin, labels)
 
@@ -194,12 +206,14 @@ def _pca_level(axes: Axes, reference: dict[str, float], means: Sequence[float]) 
     )
 
 
-def _seeds(axes: Axes, x: float, spread: float, values: pd.Series, colour: str) -> None:
+def seed_dots(axes: Axes, x: float, spread: float, values: pd.Series, colour: str) -> None:
+    """Draw a small dot for each seed, spread around `x`."""
     offsets = np.linspace(-spread, spread, len(values)) if len(values) > 1 else np.zeros(len(values))
     axes.plot(x + offsets, values, "o", color=colour, markersize=4, alpha=0.5, markeredgewidth=0, zorder=2)
 
 
-def _mean_and_interval(axes: Axes, x: float, values: pd.Series, colour: str) -> None:
+def mean_and_interval(axes: Axes, x: float, values: pd.Series, colour: str, size: float = 5.0) -> None:
+    """Draw the mean over seeds at `x`, with its 95 % t interval."""
     mean, low, high = mean_interval(values)
     axes.errorbar(
         [x],
@@ -207,31 +221,35 @@ def _mean_and_interval(axes: Axes, x: float, values: pd.Series, colour: str) -> 
         yerr=[[mean - low], [high - mean]] if np.isfinite(low) else None,
         fmt="o",
         color=colour,
-        markersize=5,
-        capsize=3.5,
+        markersize=size,
+        capsize=0.7 * size,
         elinewidth=1.6,
         capthick=1.6,
         zorder=3,
     )
 
 
-def _budget_columns(study: Record) -> dict[float, str]:
-    """Return the metric by position, log10 of the number of labels; "all" is at train_labels, or a decade to the right."""
-    largest = max((float(budget) for budget in study.budgets if budget != "all"), default=100.0)
+def budget_columns(study: Record, metric: str = "classifier_acc") -> dict[float, str]:
+    """Return the column of a metric by position, log10 of the number of labels; "all" is at train_labels, or a decade right."""
+    known = study.budgets_of(metric)
+    largest = max((float(budget) for budget in known if budget != "all"), default=100.0)
     beyond = max(study.reference.get("train_labels", 10 * largest), 1.5 * largest)  # must not coincide with a budget
-    places = {budget: log10(beyond if budget == "all" else float(budget)) for budget in study.budgets}
-    return {place: f"final/classifier_acc_{budget}" for budget, place in places.items()}
+    places = {budget: log10(beyond if budget == "all" else float(budget)) for budget in known}
+    return {place: f"final/{metric}_{budget}" for budget, place in places.items()}
 
 
-def _budget_axis(axes: Axes, study: Record, columns: Mapping[float, str]) -> None:
-    names = [budget if budget == "all" else f"{int(budget):,}" for budget in study.budgets]
+def budget_axis(axes: Axes, study: Record, columns: Mapping[float, str]) -> None:
+    """Set the axis of the numbers of labels, at the positions of `columns`."""
+    budgets = [column.rpartition("_")[2] for column in columns.values()]
+    names = [budget if budget == "all" else f"{int(budget):,}" for budget in budgets]
     known = study.reference.get("train_labels")
     axes.set_xticks(list(columns), [f"all {known:,.0f}" if name == "all" and known else name for name in names])
-    margin = 0.12 * _extent(columns)
+    margin = 0.12 * extent(columns)
     axes.set_xlim(min(columns) - margin, max(columns) + margin)
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("number of training labels (log scale)")
 
 
-def _extent(columns: Mapping[float, str]) -> float:
+def extent(columns: Mapping[float, str]) -> float:
+    """Return the distance of the outer positions; 1 if there is one."""
     return (max(columns) - min(columns)) or 1.0

@@ -14,6 +14,7 @@ from stacked.show.mosaic import Pixels, draw_tiles, mosaic, show_image, tiles_of
 from studies.figures.style import FONT, WIDTH, ink, new_figure
 from studies.statistics.measures import measure
 from studies.statistics.rows import Samples
+from studies.statistics.words import Words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,10 @@ def by_value(line: Line) -> tuple[bool, float]:
 
 
 def draw_reconstructions(
-    samples: Mapping[str, Samples], colours: Mapping[str, str], error: Callable[[str, int], float]
+    samples: Mapping[str, Samples],
+    colours: Mapping[str, str],
+    error: Callable[[str, int], float],
+    words: Words,
 ) -> Figure | None:
     """Return a figure of the test images and, for each depth, a row of reconstructions by each arm; None without data.
 
@@ -44,7 +48,7 @@ def draw_reconstructions(
     depths = sorted({depth for arrays in shown.values() for depth in depths_of(arrays)})
     if not depths:
         return None
-    groups: dict[str, list[Line]] = {"test images": [("", next(iter(shown.values()))["originals"], np.nan)]}
+    groups: dict[str, list[Line]] = {words.said("test images"): [("", next(iter(shown.values()))["originals"], np.nan)]}
     for depth in depths:
         arms = [arm for arm, arrays in shown.items() if depth in depths_of(arrays)]
         groups[f"depth {depth}"] = [(arm, shown[arm][f"depth{depth}"], error(arm, depth)) for arm in arms]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from stacked.runtime.progress import say
 from stacked.spec import Budget, StackSpec
 from stacked.spec.optimisation import as_tuple
+from studies.statistics.words import Words
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -53,7 +54,8 @@ def at_most(limit: int, splits: Splits) -> Splits:
     """Return the data with `limit` training images, or with all of them if they are fewer, which is printed."""
     images = len(splits.train)
     if images < limit:
-        say(f"all {images:,} training images are used, fewer than the {limit:,} that this study takes by default")
+        used = f"all {images:,} training images are used, fewer than the {limit:,} that this study takes by default"
+        say(Words.of_splits(splits).said(used))
     return splits.limited(min(limit, images))
 
 
@@ -63,7 +65,7 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
     Values that the user gave are kept; if the shortest phase then has fewer than 100 updates, a warning is printed. Budgets and
     batches are not changed in smoke runs, and nothing for `own`, the data for which the defaults of the study were made.
     """
-    given = with_fitting_stack(given, splits)
+    given, words = with_fitting_stack(given, splits), Words.of_splits(splits)
     if "--smoke" in given.typed or given.base.data == own:
         return given
     base, images = given.base, len(splits.train)
@@ -78,8 +80,9 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
             base = with_enough_updates(base, images)
             batches = " or ".join(map(str, as_tuple(base.optimisation.batch_size)))
             say(
-                f"{images:,} training images are few: each part of the budget has {shortest_phase(base, images)} updates or "
-                f"more, in batches of {batches} (--epochs, --finetune, --unit and --batch-size set them)"
+                words.said(f"{images:,} training images are few: ")
+                + f"each part of the budget has {shortest_phase(base, images)} updates or more, in batches of {batches} "
+                "(--epochs, --finetune, --unit and --batch-size set them)"
             )
     if not given.typed & LABEL_OPTIONS:
         labelled = int((splits.train.marks >= 0).sum()) if splits.outputs else 0
@@ -88,7 +91,7 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
         if possible != budgets:
             left_out = ", ".join(f"{budget:,}" for budget in budgets if budget not in possible)
             models = "classifiers" if splits.classes else "regressors"
-            say(f"{labelled:,} training images have labels: {models} with {left_out} labels are left out")
+            say(words.said(f"{labelled:,} training images have labels: {models} with {left_out} labels are left out"))
             base = dataclasses.replace(base, classification=dataclasses.replace(base.classification, labels=possible))
     return dataclasses.replace(given, base=base)
 

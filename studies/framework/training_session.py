@@ -18,6 +18,8 @@ from studies.framework.small_data import fit_to_data, load_data
 from studies.record import reference
 from studies.record import runs as record
 from studies.record.names import experiment_name
+from studies.statistics.measures import budgets
+from studies.statistics.words import Words
 
 if TYPE_CHECKING:
     from studies.cli.options import Options
@@ -56,7 +58,9 @@ class TrainingSession(Session):
             if not varies(split.inputs):
                 count = f"{len(split):,} image{'s' * (len(split) > 1)}"
                 say(
-                    f"FVU is not defined on the {name} images, because they are all equal ({count}): its cells are blank"
+                    Words.of_splits(splits).said(
+                        f"FVU is not defined on the {name} images, because they are all equal ({count}): its cells are blank"
+                    )
                 )
         if given.dry_run:
             from studies.framework import dry_run
@@ -110,7 +114,7 @@ class TrainingSession(Session):
     def report(self, command: str) -> bool:
         """Sort the rows, and write the references, the figures and the page."""
         from studies.report import write_report
-        from studies.report.protocol import facts
+        from studies.report.protocol import protocol
 
         study, out = self.study, self.out
         record.sort_rows(out, study.arm_names)
@@ -120,7 +124,7 @@ class TrainingSession(Session):
             title=study.title,
             question=study.question,
             command=command,
-            protocol=study.protocol.format(**facts(self.given.base, self.splits)),
+            protocol=protocol(study.protocol, self.given.base, self.splits),
             reference=study.reference,
             claims=study.claims,
             comparisons=study.comparisons,
@@ -226,4 +230,8 @@ def summary(row: dict[str, Any]) -> str:
         return str(row["status"])
     shown = [f"test MSE {row['final/recon_mse']:.5f}"]
     shown += [f"probe {100 * row['final/probe_acc']:.2f} %"] if "final/probe_acc" in row else []
+    shown += [
+        f"R² {row[f'final/regressor_r2_{labels}']:.3f} ({labels} labels)"
+        for labels in budgets(row, "regressor_r2")[-1:]
+    ]
     return ", ".join([*shown, f"{row['gflop']:.3g} GFLOP, {row['seconds']:.0f} s"])

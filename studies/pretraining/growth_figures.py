@@ -51,7 +51,7 @@ def draw_growth(study: Record) -> Figure | None:
     for axes in [legend, *panels[len(families) :]]:
         axes.set_axis_off()
     for axes in grid[:, 0]:
-        axes.set_ylabel("validation MSE per pixel")
+        axes.set_ylabel(study.words.said("validation MSE per pixel"))
     for axes in grid[-1]:
         axes.set_xlabel("training GFLOP")
     log_axis(grid[0, 0], curves.loc[curves["full"], ERROR].to_numpy())

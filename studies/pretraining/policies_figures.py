@@ -112,7 +112,7 @@ def mse_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
             label, (pca, 0.0), xycoords=("data", "axes fraction"), xytext=(3, 4), textcoords="offset points", color=GREY
         )
     level(axes, study, MSE)
-    axes.set_xlabel("test MSE per pixel (log scale)")
+    axes.set_xlabel(study.words.said("test MSE per pixel (log scale)"))
     axes.set_title("Reconstruction, lower is better")
 
 
@@ -211,9 +211,8 @@ def explain(figure: Figure, study: Record, arms: Sequence[str]) -> None:
     counts = sorted({len(study.values(arm, MSE)) for arm in arms})
     interval = " with its 95 % t interval" if counts[-1] >= LEAST_SEEDS else ""
     title = f"mean over {seeds_of(counts)}{interval}; small dots: single seeds" if counts[-1] > 1 else "a single seed"
-    further = (
-        ["number at the edge: not better than the mean image"] if len(reconstructing(study, arms)) < len(arms) else []
-    )
+    beyond = study.words.said("number at the edge: not better than the mean image")
+    further = [beyond] if len(reconstructing(study, arms)) < len(arms) else []
     further += ["* pretrains with all labels"] if taught_arms(study.rows) & set(arms) else []
     title += f"\n{'; '.join(further)}" if further else ""
     legend = figure.legend(
@@ -238,7 +237,7 @@ def draw_restored(study: Record) -> Figure | None:
     lines.sort(key=lambda line: by_value(line[1]))
     colours = {line[0]: GREY if arm == "pca" else colour(arm) for arm, line in lines}
     groups = {
-        "test images": [("", study.samples[lines[0][0]]["originals"], np.nan)],
+        study.words.said("test images"): [("", study.samples[lines[0][0]]["originals"], np.nan)],
         "reconstructions from the bottleneck, lowest error first": [line for _, line in lines],
     }
     return draw_lines(groups, colours, "test MSE", measure(MSE).number)

@@ -36,7 +36,7 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
     found: dict[str, float] = {
         "mean_mse": mean.mse,
         "mean_sse": mean.sse,
-        "train_labels": int((splits.train.labels >= 0).sum()),
+        "train_labels": int((splits.train.marks >= 0).sum()),
     }
     components = int(np.prod(build(base.stack, splits.input_shape).latent_shape))
     if components < min(len(train), train[0].numel()) and train[0].numel() <= MOST_PCA_VALUES:

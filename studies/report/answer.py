@@ -15,6 +15,7 @@ from stacked.spec.growth import POLICIES, Updates
 from studies.statistics.measures import measure, p_text
 from studies.statistics.pairing import by_seed, paired
 from studies.statistics.rows import arms_of, finished, trained_arms
+from studies.statistics.words import Words
 
 MSE, PROBE = "final/recon_mse", "final/probe_acc"
 #: The fraction of the reference's FLOPs by which an arm may differ and still count as equal.
@@ -37,7 +38,7 @@ def quote(rows: pd.DataFrame, reference: str) -> str:
     if reference not in field.arms or len(field.arms) < 2:
         return f"No answer: there is no arm to compare with {reference}."
     sentences = (reconstruction(field), probe(field), caveat(field), memory(field), left_out(field))
-    return " ".join(filter(None, sentences))
+    return Words.of(done).said(" ".join(filter(None, sentences)))
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,21 @@ import pandas as pd
 from stacked.util.atomic import write_atomically
 from studies.design.claims import Claim
 from studies.design.drawing import Drawing
-from studies.figures.figures import CAPTIONS, Record, draw, drawn
+from studies.figures.figures import CAPTIONS, Record, caption, draw, drawn, names
 from studies.report.claims import claims_table, comparisons_table
-from studies.report.tables import MARGINS, failures, main_metrics, means, selection_note, spread_note, table, verdicts
+from studies.report.tables import (
+    failures,
+    main_metrics,
+    margins,
+    means,
+    selection_note,
+    spread_note,
+    supervised,
+    table,
+    verdicts,
+)
 from studies.report.tuning import draw_tuning, tuning_note
 from studies.report.verbatim import code_block
-from studies.statistics.measures import budgets
 from studies.statistics.rows import load_curves, load_reference, load_rows, load_samples, trained_arms
 
 TUNING_CAPTION = (
@@ -54,8 +63,11 @@ def write_report(
     curves = load_curves(out) if (out / "curves.csv").exists() else None
     study = Record(rows, curves, load_reference(out), load_samples(out), reference)
     own = dict(drawings or {})
-    general = [name for name in CAPTIONS if name not in own and (figures is None or name in figures)]
-    captions = {name: drawing.caption for name, drawing in own.items()} | {name: CAPTIONS[name] for name in general}
+    general = [name for name in names(study) if name not in own and (figures is None or name in figures)]
+    captions = {name: drawing.caption for name, drawing in own.items()} | {
+        name: caption(name, study) for name in general
+    }
+    captions = {name: study.words.said(text) for name, text in captions.items()}
     shown = []
     for name in {**captions, **CAPTIONS}:
         path = out / "figures" / f"{name}.png"
@@ -120,7 +132,7 @@ def headline(
         claims_table(rows, load_reference(out), claims) or means(rows, metrics, costs),
         comparisons_table(rows, load_reference(out), comparisons),
         f"{spread_note(rows)} Intervals and p-values are of differences paired by seed; the p-values are not "
-        f"corrected for the number of comparisons. {MARGINS} {selection_note(rows)}"
+        f"corrected for the number of comparisons. {margins(rows)} {selection_note(rows)}"
         f"All metrics, intervals, figures and the command are on the page [{link}]({link}/README.md). {_made(rows)}",
         "" if claims or quote else verdicts(rows, metrics, reference, trained_arms(rows)),
         failures(rows),
@@ -138,8 +150,7 @@ def _made(rows: pd.DataFrame) -> str:
 
 
 def _headline_metrics(rows: pd.DataFrame) -> list[str]:
-    known = budgets(rows.columns)
-    wanted = ["final/recon_mse", "final/probe_acc", *(f"final/classifier_acc_{budget}" for budget in known)]
+    wanted = ["final/recon_mse", "final/probe_acc", *supervised(rows)]
     return [metric for metric in main_metrics(rows) if metric in wanted]
 
 

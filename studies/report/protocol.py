@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from studies.statistics.words import Words
+
+#: how the items of a protocol begin that are about classes
+OF_CLASSES = ("**Linear probe**", "**Classifier**")
+REGRESSOR = """\
+**Regressor**: a linear head on the bottleneck, which learns the target standardised by its mean and standard deviation on the
+  training labels. Head and encoder are trained on the squared error with Adam for {updates} updates or {epochs} epochs,
+  whichever is more. Learning rate ({lrs}) and number of updates are selected by R² on {checked}. `random` is the same network
+  with random initial weights. R² is 0 for the mean of the test labels, and at most 1."""
+SCALED = """\
+**Scaling**: values are scaled as fitted to the training images, and errors are those of scaled values."""
+
 if TYPE_CHECKING:
     from stacked.data import Splits
     from stacked.spec import RunSpec
@@ -14,7 +26,7 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
     from stacked.evaluation.evaluate import PROBED
     from stacked.model.stack import empty_stack
 
-    labelled, tuned = int((splits.train.labels >= 0).sum()), base.classification
+    labelled, tuned = int((splits.train.marks >= 0).sum()), base.classification
     wide = empty_stack(base.stack, splits.input_shape).widest(splits.input_shape) > PROBED
     return {
         "averaged": f" (codes of more than {PROBED:,} values are average-pooled first)" if wide else "",
@@ -35,6 +47,23 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
     }
 
 
+def protocol(text: str, base: RunSpec, splits: Splits) -> str:
+    """Return the protocol of a study for these runs: with the values of `facts`, and only about what these data have.
+
+    text: list items in Markdown, written for images with classes. Data without classes have neither probes nor classifiers, and
+    those with numbers to predict have regressors.
+    """
+    found = facts(base, splits)
+    items = ("\n" + text.strip("\n")).split("\n- ")[1:]
+    if not splits.classes:
+        items = [item for item in items if not item.startswith(OF_CLASSES)]
+        items = [item.replace(", stratified by class", "") for item in items]
+    if splits.train.targets is not None:
+        items.append(REGRESSOR)
+    items += [SCALED] if Words.of_splits(splits).is_scaled else []
+    return Words.of_splits(splits).said("".join(f"- {item}\n" for item in items).format(**found))
+
+
 def listed(values: float | tuple[float, ...], form: str) -> str:
     """Return one value, or those of all stages, as text."""
     from stacked.spec.optimisation import as_tuple
@@ -44,7 +73,7 @@ def listed(values: float | tuple[float, ...], form: str) -> str:
 
 def selection(base: RunSpec, splits: Splits) -> str:
     """Return the number of labelled validation images that select the classifiers' settings, as text."""
-    how, labelled = base.classification, int((splits.valid.labels >= 0).sum())
+    how, labelled = base.classification, int((splits.valid.marks >= 0).sum())
     most = min(how.images, labelled)
     if how.selection == "images":
         return f"{most:,} labelled validation images, also for small label budgets"

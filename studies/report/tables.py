@@ -10,9 +10,10 @@ from math import floor, isnan, log10
 import pandas as pd
 
 from studies.report.verbatim import verbatim
-from studies.statistics.measures import PROBES, Measure, budget_name, budgets, measure, p_text
+from studies.statistics.measures import PROBES, Measure, budget_name, budgets, p_text
 from studies.statistics.pairing import Paired, by_seed, paired, pairs
 from studies.statistics.rows import FINISHED, arms_of, finished
+from studies.statistics.words import Words
 
 VARIES = "the initial weights, the data order, the corruption and the label subset"
 _COSTS = {
@@ -35,12 +36,29 @@ FVU = "final/recon_fvu"
 _MULTIPLES = (FVU, "final/recon_sse")
 
 
+def margins(rows: pd.DataFrame) -> str:
+    """Return the sentence that says which differences count as equal, for the metrics of these rows."""
+    if not budgets(rows.columns, "regressor_r2"):
+        return MARGINS
+    return MARGINS.replace("accuracies;", "accuracies and ±0.01 for R²;")
+
+
 def main_metrics(rows: pd.DataFrame) -> list[str]:
-    """Return the measured ones of the main metrics: reconstruction, probes, classifier for each label budget."""
+    """Return the measured ones of the main metrics: reconstruction, probes, classifier or regressor for each label budget."""
     wanted = ["final/recon_mse", FVU, "final/recon_sse", "final/probe_acc", *(f"final/{name}" for name in PROBES)]
-    wanted += [f"final/classifier_acc_{budget}" for budget in budgets(rows.columns)]
+    if (words := Words.of(rows)).is_scaled and words.examples != "rows":  # columns of a table have different units
+        wanted.insert(1, "final/recon_mse_in_units")
+    wanted += supervised(rows)
     done = finished(rows)
     return [metric for metric in wanted if metric in done and done[metric].notna().any()]
+
+
+def supervised(rows: pd.DataFrame) -> list[str]:
+    """Return the metrics of classifiers, or of regressors, among the columns, by ascending label budget."""
+    found = [f"final/classifier_acc_{budget}" for budget in budgets(rows.columns)]
+    for budget in budgets(rows.columns, "regressor_r2"):
+        found += [f"final/regressor_rmse_{budget}", f"final/regressor_r2_{budget}"]
+    return [metric for metric in found if metric in rows]
 
 
 def table(rows: pd.DataFrame, metrics: Sequence[str], reference: str = "joint") -> str:
@@ -61,11 +79,12 @@ def table(rows: pd.DataFrame, metrics: Sequence[str], reference: str = "joint") 
 
 def means(rows: pd.DataFrame, metrics: Sequence[str], costs: Sequence[str] = ()) -> str:
     """Return a Markdown table with a row for each arm: number of seeds, mean ± s.d. of each metric, and costs."""
+    words = Words.of(rows)
     header = [
         "arm",
         "seeds",
-        *(measure(metric).title_with_direction for metric in metrics),
-        *(_COSTS[name] for name in costs),
+        *(words.measure(metric).title_with_direction for metric in metrics),
+        *(words.said(_COSTS[name]) for name in costs),
     ]
     lines = []
     for arm in arms_of(rows):
@@ -77,7 +96,7 @@ def means(rows: pd.DataFrame, metrics: Sequence[str], costs: Sequence[str] = ())
 
 def verdict(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
     """Return a sentence on the difference between `arm` and `reference` in a metric: interval, number of pairs and p."""
-    return f"{_first_upper(measure(metric).label)}: {_finding(rows, metric, arm, reference)}."
+    return f"{_first_upper(Words.of(rows).measure(metric).label)}: {_finding(rows, metric, arm, reference)}."
 
 
 def verdicts(rows: pd.DataFrame, metrics: Sequence[str], reference: str, arms: Sequence[str] | None = None) -> str:
@@ -91,7 +110,7 @@ def verdicts(rows: pd.DataFrame, metrics: Sequence[str], reference: str, arms: S
     lines = []
     for metric in metrics:
         findings = "; ".join(_finding(rows, metric, arm, reference) for arm in others)
-        lines.append(f"- **{_first_upper(measure(metric).label)}:** {findings}.")
+        lines.append(f"- **{_first_upper(Words.of(rows).measure(metric).label)}:** {findings}.")
     return "\n".join(lines) if others else f"No answer: no arm to compare with {reference}."
 
 
@@ -114,14 +133,15 @@ def spread_note(rows: pd.DataFrame) -> str:
 
 
 def selection_note(rows: pd.DataFrame) -> str:
-    """Return how many labelled validation images selected the classifiers of each label budget; "" without classifiers.
+    """Return how many labelled validation images selected the models of each label budget; "" without classifiers or regressors.
 
     Old rows without these columns used all labelled validation images, up to the number in their specs.
     """
-    done, found = finished(rows), []
-    for budget in budgets(rows.columns):
-        if done[f"final/classifier_acc_{budget}"].notna().any():
-            column = f"final/classifier_valid_labels_{budget}"
+    done, found, words = finished(rows), [], Words.of(rows)
+    kind, score = ("classifier", "acc") if budgets(rows.columns) else ("regressor", "r2")
+    for budget in budgets(rows.columns, f"{kind}_{score}"):
+        if done[f"final/{kind}_{score}_{budget}"].notna().any():
+            column = f"final/{kind}_valid_labels_{budget}"
             counts = done[column].dropna() if column in done else _images_of(done)
             count = (
                 " to ".join(f"{int(count):,}" for count in sorted({counts.min(), counts.max()})) if len(counts) else "?"
@@ -129,7 +149,7 @@ def selection_note(rows: pd.DataFrame) -> str:
             found.append(f"{count} for {budget_name(budget)} labels")
     if not found:
         return ""
-    return f"The classifiers' settings were selected on labelled validation images: {', '.join(found)}. "
+    return words.said(f"The {kind}s' settings were selected on labelled validation images: {', '.join(found)}. ")
 
 
 def _images_of(rows: pd.DataFrame) -> pd.Series:
@@ -141,7 +161,10 @@ def _images_of(rows: pd.DataFrame) -> pd.Series:
 def _note(rows: pd.DataFrame) -> str:
     text = spread_note(rows) + " All metrics are of the test set, at full depth unless a depth is named."
     if FVU in rows and len(done := finished(rows)) and done[FVU].isna().all():
-        text += f" {_first_upper(measure(FVU).label)} is not defined, because all test images are equal."
+        words = Words.of(rows)
+        text += words.said(
+            f" {_first_upper(words.measure(FVU).label)} is not defined, because all test images are equal."
+        )
     return f"{text} {selection_note(rows)}".strip()
 
 
@@ -153,25 +176,27 @@ def _differences(rows: pd.DataFrame, metrics: Sequence[str], reference: str) -> 
         return ""
     if len(others) > _MANY:
         metrics = [metric for metric in metrics if metric not in _MULTIPLES or "final/recon_mse" not in metrics]
-        header = ["arm", "pairs", *(_with_better(metric) for metric in metrics)]
+        header = ["arm", "pairs", *(_with_better(Words.of(rows).measure(metric)) for metric in metrics)]
         lines = [_differences_of(rows, metrics, arm, reference) for arm in others]
     else:
         header = ["metric", "direction", "arm", "pairs", f"difference from {reference}", "95 % interval", "p"]
         lines = [
-            _difference_line(metric, arm, paired(rows, metric, arm, reference)) for metric in metrics for arm in others
+            _difference_line(Words.of(rows).measure(metric), arm, paired(rows, metric, arm, reference))
+            for metric in metrics
+            for arm in others
         ]
     note = (
         f"**Differences from {reference}, paired by seed.** The interval is the 95 % t interval of the mean "
         "difference over seeds; p is that of the two-sided paired t-test. The p-values are not corrected for the "
-        f"number of comparisons ({len(metrics) * len(others)} here). {MARGINS} “–”: not defined, because there are fewer than "
-        "two pairs or all differences are equal."
+        f"number of comparisons ({len(metrics) * len(others)} here). {margins(rows)} “–”: not defined, because there are fewer "
+        "than two pairs or all differences are equal."
     )
     return f"{note}\n\n{markdown(header, lines)}"
 
 
 def _finding(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> str:
     """Return the part of a verdict that follows the name of the metric."""
-    shown = measure(metric)
+    shown = Words.of(rows).measure(metric)
     difference = paired(rows, metric, arm, reference)
     if difference.n == 0:
         return f"no seed was measured for both {arm} and {reference}, so they cannot be compared"
@@ -204,16 +229,15 @@ def is_equal(shown: Measure, difference: Paired, level: float) -> bool:
 def possible_differences(shown: Measure, difference: Paired, level: float, reference: str) -> str:
     """Return the bounds of the interval in percent of `level`, the mean of the reference, as text.
 
-    Return "" for accuracies, whose interval is in percentage points already.
+    Return "" for accuracies, whose interval is in percentage points already, and for R².
     """
-    if shown.is_share or not difference.has_interval or not level:
+    if shown.is_share or shown.is_absolute or not difference.has_interval or not level:
         return ""
     low, high = (f"{100 * value / abs(level):+.1f} %".replace("-", "−") for value in (difference.low, difference.high))
     return f"a difference of {low} to {high} of {reference} is possible"
 
 
-def _with_better(metric: str) -> str:
-    shown = measure(metric)
+def _with_better(shown: Measure) -> str:
     return f"{shown.label} ({shown.better} is better)" if shown.better else shown.label
 
 
@@ -222,13 +246,12 @@ def _differences_of(rows: pd.DataFrame, metrics: Sequence[str], arm: str, refere
     found = {metric: paired(rows, metric, arm, reference) for metric in metrics}
     cells = []
     for metric, difference in found.items():
-        _, _, _, _, amount, interval, p = _difference_line(metric, arm, difference)
+        _, _, _, _, amount, interval, p = _difference_line(Words.of(rows).measure(metric), arm, difference)
         cells.append(f"{amount} ({interval}), p {p if p.startswith('<') else f'= {p}'}" if interval != "–" else amount)
     return [arm, str(max((difference.n for difference in found.values()), default=0)), *cells]
 
 
-def _difference_line(metric: str, arm: str, difference: Paired) -> list[str]:
-    shown = measure(metric)
+def _difference_line(shown: Measure, arm: str, difference: Paired) -> list[str]:
     amount, low, high = _difference_texts(shown, difference)
     interval = f"{low} to {high}" if difference.has_interval else "–"
     p = "–" if isnan(difference.p) else p_text(difference.p).removeprefix("p = ").removeprefix("p ")
@@ -249,14 +272,15 @@ def _costs(rows: pd.DataFrame) -> str:
     for arm in arms_of(rows):
         done = _done(rows, arm)
         lines.append([arm, *(_cost_cell(done, name) for name in names), *(_values(done[name]) for name in machine)])
-    return markdown(["arm", *(_COSTS[name] for name in names), *machine], lines)
+    titles = (Words.of(rows).said(_COSTS[name]) for name in names)
+    return markdown(["arm", *titles, *machine], lines)
 
 
 def _mean_cell(rows: pd.DataFrame, arm: str, metric: str, seeds: int) -> str:
     values = by_seed(rows, arm, metric)
     if values.empty:
         return "–"
-    text = measure(metric).mean_sd(values.mean(), values.std(ddof=1))
+    text = Words.of(rows).measure(metric).mean_sd(values.mean(), values.std(ddof=1))
     return text if len(values) == seeds else f"{text} (n = {len(values)})"
 
 

@@ -35,7 +35,8 @@ _SPREAD = re.compile(r" (?:± [\d.,e−-]+|\([^()]* to [^()]*\))")
 def ending(out: Path, work: Path, reference: str, quote: Quote | None = None, claims: Sequence[Claim] = ()) -> str:
     """What the record in `out` says: table and answer, and the paths of the best encoder and classifier in `work`."""
     rows = load_rows(out)
-    paths = "\n".join(filter(None, [best_encoder(rows, work), best_classifier(rows, work)]))
+    models = (best_supervised(rows, work, kind) for kind in ("classifier", "regressor"))
+    paths = "\n".join(filter(None, [best_encoder(rows, work), *models]))
     return "\n\n".join(filter(None, [outcome(rows, reference, quote, claims, load_reference(out)), paths]))
 
 
@@ -68,14 +69,18 @@ def best_encoder(rows: pd.DataFrame, work: Path) -> str:
     return f"{which}: {_place(work / str(row['run']) / 'encoder.safetensors', work)}"
 
 
-def best_classifier(rows: pd.DataFrame, work: Path) -> str:
-    """Where the classifier of most labels with the highest validation accuracy lies, as `best_encoder`; "" without one."""
-    found = best.best_classifier(rows)
+def best_supervised(rows: pd.DataFrame, work: Path, kind: str) -> str:
+    """Where the model of most labels with the highest validation score lies, as `best_encoder`; "" without one.
+
+    kind: "classifier", scored by accuracy, or "regressor", by R².
+    """
+    found = best.best_supervised(rows, kind)
     if found is None:
         return ""
     row, labels = found
-    which = f"Best classifier by validation accuracy ({row['arm']}, seed {row['seed']}, {labels} labels)"
-    return f"{which}: {_place(work / str(row['run']) / f'classifier-{labels}.safetensors', work)}"
+    score = {"classifier": "accuracy", "regressor": "R²"}[kind]
+    which = f"Best {kind} by validation {score} ({row['arm']}, seed {row['seed']}, {labels} labels)"
+    return f"{which}: {_place(work / str(row['run']) / f'{kind}-{labels}.safetensors', work)}"
 
 
 def _place(path: Path, work: Path) -> str:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 #: The measure on validation images by which the best encoder of a study is chosen.
 SELECTED_BY = "final/valid_recon_mse"
-#: The beginning of the measure by which the best classifier of a label budget is chosen.
-ACCURACY = "final/classifier_valid_acc_"
+#: The beginnings of the measures by which the best classifier and the best regressor of a label budget are chosen.
+SCORES = {"classifier": "final/classifier_valid_acc_", "regressor": "final/regressor_valid_r2_"}
 
 
 def best_run(rows: pd.DataFrame) -> pd.Series | None:
@@ -24,14 +24,14 @@ def best_run(rows: pd.DataFrame) -> pd.Series | None:
     return done.loc[done[SELECTED_BY].idxmin()]
 
 
-def best_classifier(rows: pd.DataFrame) -> tuple[pd.Series, str] | None:
-    """Return the row with the highest validation accuracy of a classifier of most labels, and these labels as in its name.
+def best_supervised(rows: pd.DataFrame, kind: str) -> tuple[pd.Series, str] | None:
+    """Return the row with the highest validation score of a model of most labels, and these labels as in its name.
 
-    The labels are a number or "all". None if there is no classifier.
+    kind: "classifier", scored by accuracy, or "regressor", by R². The labels are a number or "all". None if there is no model.
     """
-    done = finished(rows)
-    found = [name.removeprefix(ACCURACY) for name in done if name.startswith(ACCURACY) and done[name].notna().any()]
+    done, score = finished(rows), SCORES[kind]
+    found = [name.removeprefix(score) for name in done if name.startswith(score) and done[name].notna().any()]
     if not found:
         return None
     labels = "all" if "all" in found else max(found, key=int)
-    return done.loc[done[ACCURACY + labels].idxmax()], labels
+    return done.loc[done[score + labels].idxmax()], labels

@@ -16,7 +16,8 @@ class Measure:
 
     label: name in tables. better: "lower", "higher" or "" (neither). scale: factor for printing (100 for fractions shown in %).
     decimals: number of decimals (None: three significant digits). unit: printed after the number. margin: difference up to which
-    two arms count as equal: a fraction of the value, or an absolute difference for fractions shown in %.
+    two arms count as equal: a fraction of the value, or an absolute difference for fractions shown in % and if is_absolute, for
+    measures whose 0 is not their least value, so that a difference in percent says nothing.
     """
 
     label: str
@@ -25,6 +26,7 @@ class Measure:
     decimals: int | None = None
     unit: str = ""
     margin: float = 0.05
+    is_absolute: bool = False
 
     @property
     def is_share(self) -> bool:
@@ -33,11 +35,13 @@ class Measure:
 
     def margin_at(self, level: float) -> float:
         """Return the difference from the value `level` up to which two arms count as equal."""
-        return self.margin if self.is_share else self.margin * abs(level)
+        return self.margin if self.is_share or self.is_absolute else self.margin * abs(level)
 
     @property
     def margin_text(self) -> str:
-        """The margin as text: "5 %" or "1 point"."""
+        """The margin as text: "5 %", "1 point" or, of an absolute difference, "0.01"."""
+        if self.is_absolute:
+            return f"{self.margin:g}"
         if not self.is_share:
             return f"{100 * self.margin:g} %"
         return f"{self.scale * self.margin:g} point{'s' * (self.scale * self.margin != 1)}"
@@ -114,20 +118,22 @@ def measure(metric: str) -> Measure:
         return _accuracy("linear probe accuracy" + _on_depth(match["depth"]))
     if match := re.fullmatch(r"classifier_acc_(?P<budget>\d+|all)", name):
         return _accuracy(f"classifier accuracy, {budget_name(match['budget'])} labels")
-    if match := re.fullmatch(r"regressor_(?P<what>r2|mse)_(?P<budget>\d+|all)", name):
-        label = f"regressor, {budget_name(match['budget'])} labels, test " + ("R²" if match["what"] == "r2" else "MSE")
-        return Measure(label, "higher", decimals=3) if match["what"] == "r2" else Measure(label, "lower")
+    if match := re.fullmatch(r"regressor_(?P<what>r2|mse|rmse)_(?P<budget>\d+|all)", name):
+        of = f"of the regressor, {budget_name(match['budget'])} labels"
+        if match["what"] == "r2":
+            return Measure(f"R² {of}", "higher", decimals=3, margin=0.01, is_absolute=True)
+        return Measure(f"{match['what'].upper()} {of}, in units of the target", "lower")
     return PROBES.get(name) or {
-        "recon_scaled_fvu": Measure("test FVU of scaled values", "lower"),
+        "recon_mse_in_units": Measure("test MSE in the units of the data", "lower"),
         "recon_fvu": Measure("test FVU", "lower"),
         "recon_psnr": Measure("test PSNR", "higher", decimals=2, unit=" dB"),
         "recon_sse": Measure("test squared error per image", "lower", decimals=2),
     }.get(name, Measure(name))
 
 
-def budgets(columns: Iterable[str]) -> list[str]:
-    """Return the label budgets among the columns, ascending with "all" last: ["100", "1000", "all"]."""
-    found = [match[1] for name in columns if (match := re.fullmatch(r"final/classifier_acc_(\d+|all)", name))]
+def budgets(columns: Iterable[str], metric: str = "classifier_acc") -> list[str]:
+    """Return the label budgets of a metric among the columns, ascending with "all" last: ["100", "1000", "all"]."""
+    found = [match[1] for name in columns if (match := re.fullmatch(rf"final/{metric}_(\d+|all)", name))]
     return sorted(found, key=lambda budget: (budget == "all", int(budget) if budget != "all" else 0))
 
 

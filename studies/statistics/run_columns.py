@@ -10,11 +10,12 @@ from studies.statistics.reading import FINITE
 _COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
 _NUMBERS = {"seed", "trial", "step", "phase_step"} | _COST_NUMBERS
 WHOLE_NUMBERS = {"seed", "trial", "step", "phase_step", "updates", "images_seen", "threads"}
-#: metrics that cannot be negative: errors, accuracies, and what a classifier was fitted with
-_ERROR = re.compile(r"\w+/(recon_|valid_recon_)?(mse|sse|fvu)(_depth\d+)?")
+#: metrics that cannot be negative: errors, accuracies, and what a classifier or regressor was fitted with
+_ERROR = re.compile(r"\w+/(recon_|valid_recon_)?(mse|sse|fvu)(_depth\d+|_in_units)?|\w+/regressor_r?mse_\w+")
 _ACCURACY = re.compile(r"\w+/((probe|classifier|classifier_valid)_acc(_\w+)?|\w+_(acc|nmi))")
+_DETERMINATION = re.compile(r"\w+/regressor_(valid_)?r2_\w+")
 _RAND_INDEX = re.compile(r"\w+/\w+_ari")
-_FITTED = re.compile(r"\w+/(classifier_(lr|updates|valid_labels)_\w+|lr|grad_norm)")
+_FITTED = re.compile(r"\w+/((classifier|regressor)_(lr|updates|valid_labels)_\w+|lr|grad_norm)")
 
 
 def is_number(name: str) -> bool:
@@ -26,6 +27,8 @@ def limits(name: str) -> tuple[float, float]:
     """Return the least and the largest number that a column may hold."""
     if _ACCURACY.fullmatch(name):
         return 0.0, 1.0
+    if _DETERMINATION.fullmatch(name):
+        return FINITE[0], 1.0
     if _RAND_INDEX.fullmatch(name):
         return -1.0, 1.0
     if name in _NUMBERS or name.startswith("progress/") or _ERROR.fullmatch(name) or _FITTED.fullmatch(name):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from studies.statistics.words import Words
+
 if TYPE_CHECKING:
     from stacked.spec import RunSpec
 
@@ -14,14 +16,15 @@ NOTE = "mlflow.note.content"
 BEGINNING = "Autoencoders trained layer by layer or jointly"
 
 
-def of_run(spec: RunSpec) -> str:
+def of_run(spec: RunSpec, words: Words) -> str:
     """Return the description of a run: what its metrics are measured on."""
     config, share = spec.evaluation, f"{100 * spec.data.valid:.3g} %"
-    return "\n".join(
+    scale = ", pixels in [0, 1]" if words == Words() else ""
+    described = "\n".join(
         [
             f"- `eval/*`: while training, on at most {config.images:,} images of the validation split, {share} of the official "
             "training images, on which nothing is trained. `eval/recon_mse` is the mean squared error per pixel of their "
-            "reconstructions by all stages so far, pixels in [0, 1], and `eval/full_depth_mse` the same once all stages are "
+            f"reconstructions by all stages so far{scale}, and `eval/full_depth_mse` the same once all stages are "
             "grown; `eval/fvu` is the fraction of variance unexplained; "
             f"`eval/probe_acc` the accuracy of a ridge regression that is fitted to the codes of at most {config.probe_images:,} "
             "training images, on as many validation images.",
@@ -30,9 +33,12 @@ def of_run(spec: RunSpec) -> str:
             "- The step is the number of updates over all phases; `final/*` are at step 0.",
         ]
     )
+    return words.said(described)
 
 
-def of_experiment(base: RunSpec, reports: Mapping[str, str], views: Sequence[tuple[str, str, str]]) -> str:
+def of_experiment(
+    base: RunSpec, reports: Mapping[str, str], views: Sequence[tuple[str, str, str]], words: Words
+) -> str:
     """Return the description of an experiment. reports: address by study. views: (study, what the view shows, its address).
 
     The most important facts are in the first line, because MLflow shows only this line by default.
@@ -43,12 +49,13 @@ def of_experiment(base: RunSpec, reports: Mapping[str, str], views: Sequence[tup
         links.setdefault(study, []).append(f"[{title}]({address})")
     return "\n".join(
         [
-            f"{BEGINNING}, on {base.data.name}; stages: {stages}. Curves (`eval/*`) are of validation images, `final/*` of test "
-            f"images. Tables and figures: {', '.join(f'[{study}]({address})' for study, address in reports.items())}.",
+            f"{BEGINNING}, on {base.data.name}; stages: {stages}. "
+            + words.said("Curves (`eval/*`) are of validation images, `final/*` of test images. ")
+            + f"Tables and figures: {', '.join(f'[{study}]({address})' for study, address in reports.items())}.",
             "",
             *(f"- **{study}**: {', '.join(found)}" for study, found in links.items()),
             "",
-            of_run(base),
+            of_run(base, words),
             "- Runs tagged `kind = arm` are arms with a seed; each has child runs, one per phase.",
         ]
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from studies.record.names import experiment_name
 from studies.statistics.rows import load_rows
+from studies.statistics.words import Words
 from studies.viewing.descriptions import BEGINNING, NOTE, of_experiment
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def save(
     from stacked.viewing.views import save_views
     from studies.report.html import html_page
 
-    experiment, columns = experiment or experiment_name(base), set(load_rows(out).columns)
+    rows = load_rows(out)
+    experiment, columns = experiment or experiment_name(base), set(rows.columns)
     with study_run(store, experiment, study) as run:
         if (out / "README.md").exists():
             run.text(html_page(out / "README.md"), REPORT)
@@ -48,18 +50,18 @@ def save(
     final_metrics = [
         "final/recon_mse",
         "final/probe_acc",
-        *(f"final/classifier_acc_{count}" for count in label_counts),
+        *(f"final/{metric}_{count}" for count in label_counts for metric in ("classifier_acc", "regressor_r2")),
     ]
     final_metrics = [metric for metric in final_metrics if metric in columns]
     has_probe = "final/probe_acc" in columns
     keys = save_views(store, experiment, study, probe=has_probe, images=pictures, outcomes=final_metrics)
     client = StoreClient(store, experiment)
     if keys:
-        _describe(client, base)
+        _describe(client, base, Words.of(rows))
     return [(f"{study}: {name}", key, client.experiment_id) for name, key in keys.items()]
 
 
-def _describe(client: StoreClient, base: RunSpec) -> None:
+def _describe(client: StoreClient, base: RunSpec, words: Words) -> None:
     """Describe the experiment, with the addresses of what its studies saved there, unless its user has described it."""
     from stacked.tracking.backend.circuit_breaker import ATTEMPT_SECONDS
     from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
@@ -74,4 +76,4 @@ def _describe(client: StoreClient, base: RunSpec) -> None:
             reports[study] = f"#/experiments/{experiment}/runs/{run.info.run_id}/artifacts/{REPORT}"
             links += [(study, name, address.removeprefix("/")) for name, address in views.items()]
         if client.experiment_tags().get(NOTE, BEGINNING).startswith(BEGINNING):
-            client.tag_experiment(NOTE, of_experiment(base, reports, links))
+            client.tag_experiment(NOTE, of_experiment(base, reports, links, words))

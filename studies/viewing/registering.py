@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stacked.util.errors import InputError
-from studies.statistics.best import best_classifier, best_run
+from studies.statistics.best import SCORES, best_run, best_supervised
 from studies.statistics.rows import load_rows
 
 if TYPE_CHECKING:
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
 
 
 def register_best(name: str, study: str, out: Path, store: Store, experiment: str) -> str:
-    """Register the best encoder of the record in `out` as `name`, and the best classifier as `name`-classifier.
+    """Register the best encoder of the record in `out` as `name`, and the best classifier (regressor) as `name`-classifier (...).
 
     Each becomes a version with the alias "best"; one that is registered already keeps its version. The best encoder is that of
     the trained run with the lowest error on validation images, the best classifier that of most labels with the highest
-    validation accuracy. Returns a sentence that names the versions. Raises InputError if a model is not in the store, and one of
-    `OUTAGES` if the store fails.
+    validation accuracy, the best regressor that with the highest validation R². Returns a sentence that names the versions.
+    Raises InputError if a model is not in the store, and one of `OUTAGES` if the store fails.
     """
     from stacked.tracking.backend.registry import ALIAS, Registry
 
     registry, rows = Registry(store, experiment), load_rows(out)
-    run, classifier = best_run(rows), best_classifier(rows)
+    run = best_run(rows)
     if run is None:
         raise InputError(f"no run of {out} was trained and finished: there is nothing to register")
     models = [(name, "encoder", run, "")]
-    if classifier is not None:
-        row, labels = classifier
-        models.append((f"{name}-classifier", f"classifier-{labels}", row, f", {labels} labels"))
+    for kind in SCORES:
+        if (found := best_supervised(rows, kind)) is not None:
+            row, labels = found
+            models.append((f"{name}-{kind}", f"{kind}-{labels}", row, f", {labels} labels"))
     done = []
     for registered, model, row, what in models:
         version = _register(registry, registered, model, row, study)

@@ -12,6 +12,7 @@ from stacked.util.errors import InputError
 from studies.record.names import configuration, experiment_name
 from studies.record.runs import recorded
 from studies.statistics.rows import arms_of, finished, load_curves, load_rows
+from studies.statistics.words import Words
 from studies.viewing.descriptions import NOTE, of_run
 from studies.viewing.mlflow_page import View, save
 
@@ -67,7 +68,7 @@ def replay(study: str, out: Path, store: Store, source: str = "record") -> list[
         if not work.exists():
             tags = {key: row[key] for key in TAGS} | groups[row["arm"]]
             tags |= {"kind": "arm", "study": copy_name, "spec": row["run"], "replayed": "true"}
-            _copy(row, curves[curves["run"] == row["run"]], tags, store, experiment, work)
+            _copy(row, curves[curves["run"] == row["run"]], tags, store, experiment, work, Words.of(rows))
     return save(copy_name, base, out, store, experiment, pictures=False)
 
 
@@ -103,7 +104,13 @@ def at_full_depth(point: Mapping[Any, Any], depth: int) -> dict[str, float]:
 
 
 def _copy(
-    row: dict[Any, Any], points: pd.DataFrame, tags: Mapping[str, object], store: Store, experiment: str, work: Path
+    row: dict[Any, Any],
+    points: pd.DataFrame,
+    tags: Mapping[str, object],
+    store: Store,
+    experiment: str,
+    work: Path,
+    words: Words,
 ) -> None:
     """Log a recorded run: its points, a child run for each phase that was trained, and its final metrics."""
     from stacked.spec import from_json
@@ -111,7 +118,7 @@ def _copy(
     from stacked.util.serialization import flat
 
     spec, name = from_json(row["spec"]), f"{row['arm']}/s{row['seed']}"
-    all_tags: dict[str, object] = {**tags, NOTE: f"Copied from a record, not trained here.\n\n{of_run(spec)}"}
+    all_tags: dict[str, object] = {**tags, NOTE: f"Copied from a record, not trained here.\n\n{of_run(spec, words)}"}
     if re.fullmatch("[0-9a-f]{40}", str(row["commit"])):
         all_tags["mlflow.source.git.commit"] = row["commit"]
     with Tracker(store, experiment, name=name, work=work, tags=all_tags, params=flat(spec)) as tracker:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -23,6 +24,7 @@ from studies.design.measurements import Context
 from studies.framework.main import main
 from studies.statistics.measurement_rows import load
 
+ROOT = Path(__file__).resolve().parents[2]
 N = 120
 RANDOM = np.random.default_rng(0)
 CLASSES = np.arange(N) % 2
@@ -99,9 +101,63 @@ def test_the_answer_names_the_best_with_and_without_an_autoencoder(tmp_path: Pat
         "with 20 labels 72.0 % (joint, probe) and 75.0 % (logistic regression); with all labels 95.0 % (joint, probe) and "
         "90.0 % (gradient boosting)" in answer(rows)
     )
+    assert "One comparison" not in answer(rows)  # one of its arms is missing
     figure = draw_accuracy(rows, tmp_path)
     assert figure is not None
-    assert [len(axes.lines) for axes in figure.axes] == [6, 6]
+    for axes, arms in zip(figure.axes, (3, 3), strict=True):
+        assert (
+            sum(len(line.get_xdata()) == 2 for line in axes.lines) == arms
+        )  # a line through the means of both budgets
+        assert not axes.collections  # a single seed has no interval
+
+
+RECORDS = ("breast_cancer", "digits", "italy-power")
+
+
+def differences(rows: pd.DataFrame, labels: str) -> tuple[float, float, float]:
+    """Mean and 95 % t interval of the paired differences of the comparison that was named before, in points."""
+    mine = rows[(rows["measure"] == "accuracy") & (rows["condition"] == labels)]
+    values = mine.pivot_table(index="seed", columns="arm", values="value")
+    found = (values["greedy+finetune, classifier"] - values["logistic regression"]).to_numpy()
+    low, high = stats.t.interval(0.95, len(found) - 1, found.mean(), stats.sem(found))
+    return float(found.mean()), float(low), float(high)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_comparison_named_before_is_the_paired_t_interval_of_the_rows(name: str) -> None:
+    rows, said = (
+        load(ROOT / "results" / "tables" / name),
+        (ROOT / "results" / "tables" / name / "README.md").read_text(),
+    )
+    assert answer(rows) in said
+    assert answer(rows) in (ROOT / "results" / "README.md").read_text()
+    for labels in ("20", "50", "all"):
+        mean, low, high = (f"{value:+.1f}".replace("-", "−") for value in differences(rows, labels))
+        assert f"{mean} ({low} to {high}) with {labels} labels" in answer(rows)
+
+
+def test_the_classifier_is_not_shown_to_be_better_than_logistic_regression_anywhere() -> None:
+    lows = [
+        differences(load(ROOT / "results" / "tables" / name), labels)[1]
+        for name in RECORDS
+        for labels in ("20", "50", "all")
+    ]
+    assert len(lows) == 9
+    assert max(lows) <= 0
+    index = " ".join((ROOT / "results" / "README.md").read_text().split())
+    assert "It is not shown to be better anywhere." in index
+
+
+def test_the_figure_has_the_interval_of_every_mean(tmp_path: Path) -> None:
+    rows = load(ROOT / "results" / "tables" / "digits")
+    figure = draw_accuracy(rows, tmp_path)
+    assert figure is not None
+    for axes in figure.axes:
+        drawn = [tuple(segment[:, 1]) for bars in axes.collections for segment in bars.get_segments()]  # type: ignore[attr-defined]
+        assert len(drawn) == 7 * 3  # arms, numbers of labels; bars of no length for equal seeds
+        values = rows.query("measure == 'accuracy' and arm == 'logistic regression' and condition == '50'")["value"]
+        expected = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+        assert any(np.allclose(each, expected) for each in drawn)
 
 
 @pytest.mark.slow

@@ -294,6 +294,14 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Splits.of(X, np.r_[np.inf, X[1:, 0]]),
         "y of X has infinite values: give numbers, or NaN",
     ),
+    "a constant target": (
+        lambda: Splits.of(X, np.full(len(X), 1.5)),
+        "y has the same value 1.5 in all 46 training rows that have one, so that there is nothing to predict: leave it out",
+    ),
+    "one constant target of two": (
+        lambda: Splits.of(X, np.c_[X[:, 0], np.full(len(X), 1.5)]),
+        "y, column 1, has the same value 1.5 in all",
+    ),
     "targets of another length": (lambda: Splits.of(X, X[:50, 0]), "y of X has 50 labels, and there are 60 examples"),
     "names of numbers": (
         lambda: Splits.of(X, X[:, 0], classes=["a"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from stacked import DataSpec, InputError, RunSpec, data
 from stacked.data import Splits
+from stacked.data.formats.table_file import read_csv
 from stacked.spec import from_json
 from stacked.util.serialization import to_json
 
@@ -98,6 +101,22 @@ BAD = {
     "infinite": ("age,kind\n" + "1,0\n2,1\n" * 9 + "inf,1\n" * 9, "column 'age' of {path} has"),
     "missing": ("age,kind\n" + "1,0\n2,1\n" * 9 + ",1\n", "has missing values, 1 in column 'age'"),
     "one class": ("age,kind\n" + "1,0\n2,0\n" * 9, "target 'kind' has one class, 0, and two are needed"),
+    "no labels": (
+        "age,kind\n" + "1,\n2,\n" * 9,
+        "target 'kind' of {path} has no value in any row: leave target out, or give labels to some rows",
+    ),
+    "numbers to predict beside text": (
+        "age,kind\n" + "".join(f"{k},{k + 0.5}\n" for k in range(18)) + "9,?\n",
+        "column 'kind' of {path} has 1 value that is not a number among 19, the first '?' in row 19",
+    ),
+    "an infinite target": (
+        "age,kind\n" + "1,0.5\n2,1.5\n" * 9 + "3,inf\n",
+        "target 'kind' has infinite values: give numbers, or NaN where there is none",
+    ),
+    "a constant target": (
+        "age,kind\n" + "1,2.5\n2,2.5\n" * 9,
+        "target 'kind' has the same value 2.5 in all 14 training rows that have one, so that there is nothing to predict",
+    ),
     "misspelt": (
         "age,kinds\n1,0\n",
         "target 'kind' is not a column of {path}: choose from age, kinds; did you mean 'kinds'?",
@@ -118,6 +137,20 @@ def test_bad_tables_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         load(tmp_path, "csv:t.csv")
     assert expected.format(path=path) in str(refused.value)
+
+
+def test_numbers_beside_text_are_classes_where_they_are_few(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("age,kind\n" + "1,0.5\n2,?\n3,0.5\n" * 9, encoding="utf-8")
+    assert load(tmp_path, "csv:t.csv").classes == ("0.5", "?")
+
+
+def test_no_file_is_left_open(tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / "t.csv", index=False)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        read_csv(tmp_path / "t.csv")
+        gc.collect()
+    assert not [each for each in told if issubclass(each.category, ResourceWarning)]
 
 
 def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""References on floats: the errors of PCA and of the mean example are scikit-learn's and NumPy's, in the units of the data."""
+"""References on floats: the errors of PCA and of the mean example are scikit-learn's and NumPy's, of scaled values."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from tests.helpers.floats import KINDS, LABELS, examples
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_references_are_in_the_units_of_the_data(kind: str) -> None:
+def test_references_are_those_of_scaled_values_and_of_the_units_of_the_data(kind: str) -> None:
     splits = Splits.of(examples(*KINDS[kind][0]), LABELS)
     assert splits.scaling is not None
     train, test = (part.inputs.double().flatten(1).numpy() for part in (splits.train, splits.test))
 
-    def squared(restored: np.ndarray) -> float:
+    def squared(restored: np.ndarray, scaled: bool = True) -> float:
         difference = (restored - test).reshape(splits.test.inputs.shape)
-        factor = np.array(splits.scaling.factor).reshape(-1, *(1,) * (difference.ndim - 2))  # type: ignore[union-attr]
+        factor = 1.0 if scaled else np.array(splits.scaling.factor).reshape(-1, *(1,) * (difference.ndim - 2))  # type: ignore[union-attr]
         return float(np.mean((difference * factor) ** 2))
 
     pca = PCA(2).fit(train)
     ours = pca_reference(splits.train.inputs, splits.test.inputs, 2, splits.scaling)
     assert ours.mse == pytest.approx(squared(pca.inverse_transform(pca.transform(test))), rel=1e-6)
+    assert ours.mse_in_units == pytest.approx(squared(pca.inverse_transform(pca.transform(test)), False), rel=1e-6)
     mean = mean_reference(splits.train.inputs, splits.test.inputs, splits.scaling)
     assert mean.mse == pytest.approx(squared(np.broadcast_to(train.mean(0), test.shape)), rel=1e-6)
 

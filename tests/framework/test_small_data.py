@@ -217,5 +217,5 @@ def test_label_budgets_of_numbers_to_predict_are_those_that_exist(capsys: Any) -
     splits = data.Splits.of(VECTORS[:200], VECTORS[:200, 0] * 2.0)
     found = fit_to_data(LAYERWISE.given(["--data", "csv:t.csv"]), splits, OWN)
     assert found.base.classification.labels == (100, None)
-    assert "training images have labels: regressors with 1,000 labels are left out" in capsys.readouterr().err
+    assert "training rows have labels: regressors with 1,000 labels are left out" in capsys.readouterr().err
     check(found.base, splits)

@@ -241,6 +241,10 @@ def test_is_an_ordinary_module() -> None:
 
 
 def test_images_too_small_are_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"signals of 5 values are too small for 3 conv stages.* 8: .*or larger signals"
+    ):
+        build(StackSpec.of("conv", 2, 2, 2), (1, 5))
     with pytest.raises(InputError, match=r"images of 28 x 28 pixels are too small for 5 conv stages.* 32 x 32"):
         build(StackSpec.of("conv", 1, 2, 3, 4, 5), (1, 28, 28))
 

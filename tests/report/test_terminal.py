@@ -15,7 +15,7 @@ from studies.design.claims import Claim
 from studies.measuring import page
 from studies.reliability.session import ReliabilitySession, ReliabilityStudy
 from studies.report.answer import quote
-from studies.report.terminal import best_classifier, best_encoder, outcome, plain
+from studies.report.terminal import best_encoder, best_supervised, outcome, plain
 
 ROOT = Path(__file__).parents[2]
 TABLE = """\
@@ -104,18 +104,18 @@ def test_the_best_encoder_is_chosen_on_validation_images_and_its_path_can_be_pas
 
 def test_the_best_classifier_is_that_of_most_labels_with_the_highest_validation_accuracy(tmp_path: Path) -> None:
     rows = made_up()
-    assert best_classifier(rows, tmp_path) == ""
+    assert best_supervised(rows, tmp_path, "classifier") == ""
     rows["final/classifier_valid_acc_100"] = [0.9, 0.1, 0.2, 0.3, 0.4]
     rows["final/classifier_valid_acc_1000"] = [0.1, 0.2, 0.8, 0.8, 0.99]  # the last run has not finished
     row = rows.iloc[2]
     told = f"Best classifier by validation accuracy ({row['arm']}, seed {row['seed']}, 1000 labels): "
-    assert best_classifier(rows, tmp_path) == f"{told}not in {tmp_path}, trained elsewhere"
+    assert best_supervised(rows, tmp_path, "classifier") == f"{told}not in {tmp_path}, trained elsewhere"
     path = tmp_path / str(row["run"]) / "classifier-1000.safetensors"
     path.parent.mkdir()
     path.touch()
-    assert best_classifier(rows, tmp_path) == f"{told}{path}"
+    assert best_supervised(rows, tmp_path, "classifier") == f"{told}{path}"
     rows["final/classifier_valid_acc_all"] = [0.5, 0.1, 0.2, 0.3, 0.4]
-    assert "all labels" in best_classifier(rows, tmp_path)
+    assert "all labels" in best_supervised(rows, tmp_path, "classifier")
 
 
 def test_a_study_of_measurements_ends_with_its_table_and_where_the_page_is() -> None:

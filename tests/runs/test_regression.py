@@ -137,6 +137,21 @@ def test_policies_that_learn_classes_are_refused() -> None:
         run(replace(RUN, policy="supervised"), SPLITS)
 
 
+def test_label_budgets_of_the_default_that_do_not_exist_are_left_out_with_a_line() -> None:
+    spec = replace(RUN, classification=Classification(updates=2, checks=1))
+    assert spec.id == replace(spec, classification=Classification(labels=(100, 1000, None), updates=2, checks=1)).id
+    few = int((SPLITS.train.marks >= 0).sum())
+    with pytest.warns(
+        RuntimeWarning, match=f"^{few} training examples have labels: regressors with 100 and 1,000 labels"
+    ):
+        result = run(spec, SPLITS)
+    assert [*result.regressors] == ["all"]
+    assert result.row["run"] == spec.id
+    classes = Splits.of(X, np.arange(len(X)) % 2)
+    with pytest.warns(RuntimeWarning, match="classifiers with 100 and 1,000 labels are left out"):
+        assert [*run(spec, classes).classifiers] == ["all"]
+
+
 def test_more_labels_than_targets_are_refused() -> None:
     with pytest.raises(
         InputError, match=r"a budget of 80 labels does not fit [0-9]+ labelled examples: choose a number from 1"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +20,7 @@ def trained(spec: StackSpec, shape: tuple[int, ...]) -> StackedAutoencoder:
     stack = build(spec, shape)
     stack.train()(torch.rand(16, *shape))
     for module in stack.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.normal_(module.weight)
     return stack.eval()
 
@@ -36,6 +39,32 @@ def trained(spec: StackSpec, shape: tuple[int, ...]) -> StackedAutoencoder:
 def test_the_filters_of_a_first_convolution_are_its_weights(kind: str, options: dict[str, object]) -> None:
     stack = trained(StackSpec.of(kind, 6, 4, **options), (1, 16, 16))
     assert torch.equal(unit_filters(stack, 1), next(stack.stages[0].encoder.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("conv", (2, 16)), ("conv-pool", (2, 16)), ("conv", (2, 6, 8, 8)), ("dense", (12,))]
+)
+def test_filters_of_signals_volumes_and_rows_are_the_weights(kind: str, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    stack = trained(StackSpec.of(kind, 5, 4), shape)
+    found = unit_filters(stack, 1)
+    assert torch.equal(found, next(stack.stages[0].encoder.parameters()))
+    figure = show.filters(stack)
+    slices = ", middle slices" if len(shape) == 4 else ""
+    assert figure.axes[0].get_title("left") == f"depth 1: filters, 5 units{slices}"
+    if kind == "dense":
+        zero, *tiles = (collection.get_segments() for collection in figure.axes[0].collections)
+        ends = torch.tensor(np.array([[bar[1][1] for bar in tile] for tile in tiles]))  # one row of tiles, around 0
+        torch.testing.assert_close(ends, 0.42 * found.double() / found.abs().max().double())
+        assert len(zero) == 5
+    elif len(shape) == 2:
+        _, *tiles = (collection.get_segments() for collection in figure.axes[0].collections)
+        lines = torch.tensor(np.array([[line[:, 1] for line in tile] for tile in tiles]))
+        torch.testing.assert_close(lines, 0.42 * found.double() / found.abs().max().double())
+    deeper = unit_filters(stack, 2)
+    assert deeper.shape[:2] == (4, *found.shape[1:2])
+    more = unit_filters(stack, 2, method="activation", steps=3)
+    assert more.flatten(1).norm(dim=1).max() <= math.sqrt(math.prod(shape)) / 3 + 1e-4
 
 
 def test_filters_of_dense_stages_are_products_of_their_weights() -> None:
@@ -114,7 +143,6 @@ def test_what_has_no_filters_is_said() -> None:
         (stack, 0, "activation", "depth 0 is not allowed: give an integer of at least 1"),
         (stack, 1, "gradient", "method 'gradient' is not known: choose from linear, activation"),
         (build(StackSpec.of("conv", 8, 8, norm="group"), (1, 8, 8)), 2, "linear", "stage 1 has a layer GroupNorm"),
-        (build(StackSpec.of("dense", 3), (12,)), 1, "linear", "cannot be drawn: they need images"),
     ):
         with pytest.raises(InputError, match=says):
             show.filters(of, depth, method=method)

@@ -73,9 +73,9 @@ def test_the_mean_groups_by_arm_and_shows_no_pictures(store: Store) -> None:
     assert not any(chart["showRunParams"] for chart in pictures)  # a page of them would stand above each picture
     opened = [section["name"] for section in state["compareRunSections"] if section["display"]]
     assert opened == [
-        "Validation images, once all stages are grown, against updates (Step)",
+        "Validation data, once all stages are grown, against updates (Step)",
         "Reconstructions",
-        "Validation images, once all stages are grown, against GFLOP or seconds of training",
+        "Validation data, once all stages are grown, against GFLOP or seconds of training",
         "Stages: validation error of those grown so far, their number, training loss",
     ]
 
@@ -91,11 +91,10 @@ def test_titles_of_sections_say_what_is_measured_and_name_the_axes(store: Store)
         }
         first = state["compareRunCharts"][0]["metricKey"]
         assert first == "eval/full_depth_mse"  # the error of which arms can be compared
-        assert sections[first] == "Validation images, once all stages are grown, against updates (Step)"
+        assert sections[first] == "Validation data, once all stages are grown, against updates (Step)"
         cost = "progress/gflop_at_full_depth" if name == MEAN else "progress/gflop"
         assert (
-            sections[first + cost]
-            == "Validation images, once all stages are grown, against GFLOP or seconds of training"
+            sections[first + cost] == "Validation data, once all stages are grown, against GFLOP or seconds of training"
         )
         assert sections["eval/recon_mse"].startswith("Stages: validation error of those grown so far")
 

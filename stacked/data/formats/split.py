@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
     from stacked.data.splitting import Division
 
+#: what examples are called by their number of dimensions
+KINDS = {1: "rows", 2: "signals", 3: "images", 4: "volumes"}
+
+
+def kind_of(shape: Sequence[int]) -> str:
+    """Return what examples of this shape are called: "rows", "signals", "images" or "volumes"."""
+    return KINDS[len(shape)]
+
 
 @dataclass(frozen=True, eq=False)
 class Split:

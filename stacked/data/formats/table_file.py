@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from stacked.util.checks import need
 from stacked.util.errors import InputError
@@ -55,8 +55,13 @@ def read_csv(path: Path, target: str | None = None, numbers: Collection[str] | N
 
 def checked_header(file: IO[bytes], path: Path) -> list[str]:
     """Return the column names of a CSV file; InputError for a table without names or with rows of other lengths."""
-    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
-    header = next((row for row in rows if row), [])
+    with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        return checked_lines(csv.reader(text, strict=True), path)
+
+
+def checked_lines(rows: Any, path: Path) -> list[str]:
+    """Return the column names in the lines of a csv.reader; errors as of `checked_header`."""
+    header: list[str] = next((row for row in rows if row), [])
     need(bool(header), f"{path} is empty: give a CSV table with a first line of column names")
     other = next((mark for mark in (";", "\t") if mark in header[0]), "")
     need(
@@ -97,6 +102,8 @@ def typed(column: pd.Series, path: Path, is_target: bool, is_number: bool = Fals
     if values.notna().all():
         return pd.to_numeric(column).astype("float64")
     wrong = present[values.isna()]
+    if is_target and len(wrong) < len(present) / 2 and not present[values.notna()].str.fullmatch(_INTEGER).all():
+        is_target = present.nunique() <= max(2, len(present) / 3)  # else decimal numbers beside text, and no classes
     need(
         not is_number and (is_target or len(wrong) > len(present) / 2),
         f"column {column.name!r} of {path} has {len(wrong):,} value{'s' * (len(wrong) != 1)} that "

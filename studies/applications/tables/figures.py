@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from studies.figures.panels import mean_and_interval
 from studies.figures.style import arm_colours, footnote, new_figure, seeds_of
+from studies.statistics.measures import Measure
+from studies.statistics.pairing import LEAST_SEEDS, paired
+from studies.statistics.rows import FINISHED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: arms that learn no code of an autoencoder
 USUAL = ("gradient boosting", "logistic regression", "PCA + logistic regression")
+#: an arm and the arm that it is compared with, which were named before any test result
+COMPARED = ("greedy+finetune, classifier", "logistic regression")
+ACCURACY = Measure("test accuracy (%)", "higher", decimals=1)
 #: what follows the comma in the names of the other arms, with the title of a panel
 ENDS = {"probe": "linear probe of the codes", "classifier": "fine-tuned classifier"}
 
@@ -25,8 +32,28 @@ def means_of(rows: pd.DataFrame) -> pd.DataFrame:
     return table[list(dict.fromkeys(mine["condition"]))]
 
 
+def compared(rows: pd.DataFrame) -> str:
+    """Return the paired differences of `COMPARED` for each number of labels as a sentence; "" if an arm was not measured."""
+    mine = rows[rows["measure"] == "accuracy"].assign(status=FINISHED)
+    if not {*COMPARED} <= {*mine["arm"]}:
+        return ""
+    parts = []
+    for labels in dict.fromkeys(mine["condition"]):
+        table = mine[mine["condition"] == labels].rename(columns={"value": "accuracy"})
+        found = paired(table, "accuracy", *COMPARED)
+        half = (found.high - found.low) / 2
+        amount, low, high = ACCURACY.differences(half, found.difference, found.low, found.high)
+        interval = f" ({low} to {high})" if found.has_interval else ""
+        parts.append(f"{amount}{interval} with {labels} labels")
+    arm, reference = COMPARED
+    return (
+        f"One comparison that no test result chose is {arm}, minus {reference}: its differences in points of accuracy, with 95 % "
+        f"t intervals paired by seed, are {'; '.join(parts)}."
+    )
+
+
 def answer(rows: pd.DataFrame) -> str:
-    """Return, for each number of labels, the best arm with an autoencoder and the best without one."""
+    """Return one comparison with intervals, and for each number of labels the best arm with an autoencoder and without one."""
     means = means_of(rows)
     usual = means[means.index.isin(USUAL)]
     learnt = means[~means.index.isin(USUAL)]
@@ -37,36 +64,41 @@ def answer(rows: pd.DataFrame) -> str:
         f"({usual[labels].idxmax()})"
         for labels in means
     ]
-    return (
+    best = (
         "The highest mean accuracy on test rows with an autoencoder and without one is, with "
         f"{'; with '.join(parts)}. The best of several arms is chosen here by test accuracy, which flatters both sides."
     )
+    return " ".join(filter(None, [compared(rows), best]))
 
 
 def draw_accuracy(rows: pd.DataFrame, out: Path) -> Figure | None:
-    """Return a figure of the accuracy by number of labels: a panel for probes and one for fine-tuned classifiers."""
+    """Return a figure of the accuracy by number of labels: a panel for probes and one for fine-tuned classifiers.
+
+    Means over seeds have 95 % t intervals, if there are at least three seeds. Arms are drawn beside each other.
+    """
     mine, means = rows[rows["measure"] == "accuracy"], means_of(rows)
     colours, figure = arm_colours(list(means.index)), new_figure(3.4)
     panels = figure.subplots(1, 2, sharey=True)
     labels = list(means.columns)
     for axes, (end, title) in zip(panels, ENDS.items(), strict=True):
-        for arm in means.index:
-            if arm not in USUAL and not arm.endswith(f", {end}"):
-                continue
-            name = arm.partition(",")[0]
-            each = mine[mine["arm"] == arm]
-            places = [labels.index(condition) for condition in each["condition"]]
-            axes.plot(places, each["value"], "o", color=colours[arm], markersize=3, alpha=0.35)
+        arms = [arm for arm in means.index if arm in USUAL or arm.endswith(f", {end}")]
+        for rank, arm in enumerate(arms):
+            name, each = arm.partition(",")[0], mine[mine["arm"] == arm]
+            shift = 0.7 * ((rank + 0.5) / len(arms) - 0.5)
             line = "--" if arm in USUAL else "-"
-            axes.plot(range(len(labels)), means.loc[arm], line, color=colours[arm], linewidth=1.2, label=name)
+            places = [place + shift for place in range(len(labels))]
+            axes.plot(places, means.loc[arm], line, color=colours[arm], linewidth=1.0, label=name)
+            for place, condition in zip(places, labels, strict=True):
+                values = each.loc[each["condition"] == condition, "value"]
+                axes.plot([place] * len(values), values, "o", color=colours[arm], markersize=2.5, alpha=0.3)
+                mean_and_interval(axes, place, values, colours[arm], size=3.5)
         axes.set_xticks(range(len(labels)), labels)
         axes.set_xlabel("labels")
         axes.set_title(title)
     panels[0].set_ylabel("test accuracy (%), higher is better")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4)
-    footnote(
-        figure,
-        f"dots: single seeds; lines: mean over {seeds_of([rows['seed'].nunique()])}; dashed: without an autoencoder",
-    )
+    seeds = rows["seed"].nunique()
+    bars = "; bars: 95 % t interval of the mean" if seeds >= LEAST_SEEDS else ""
+    footnote(figure, f"mean over {seeds_of([seeds])}{bars}; small dots: single seeds; dashed: without an autoencoder")
     return figure

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.runtime.progress import each
 from stacked.util.checks import need, wholes
-from studies.applications.tables.figures import USUAL, answer, draw_accuracy
+from studies.applications.tables.figures import ACCURACY, USUAL, answer, draw_accuracy
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
 from studies.measuring.study import MeasurementStudy
-from studies.statistics.measures import Measure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -238,12 +237,13 @@ STUDY = MeasurementStudy(
         **{policy: pretrained(policy) for policy in POLICIES},
     },
     arms=(*USUAL, *(f"{policy}, {end}" for policy in POLICIES for end in ("probe", "classifier"))),
-    measures={"accuracy": Measure("test accuracy (%)", "higher", decimals=1)},
+    measures={"accuracy": ACCURACY},
     conditions="labels",
     drawings={
         "accuracy": Drawing(
             "Accuracy on test rows by number of labelled training rows (higher is better), of linear probes of the codes and of "
-            "fine-tuned classifiers, beside what needs no autoencoder.",
+            "fine-tuned classifiers, beside what needs no autoencoder. Small dots are single seeds; bars are 95 % t intervals of "
+            "the mean over seeds (none for fewer than three).",
             draw_accuracy,
         ),
     },
