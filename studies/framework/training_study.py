@@ -15,7 +15,6 @@ class TrainingStudy(TrainingDesign):
     def session(self, argv: list[str]) -> Session:
         """Return the session of the command-line arguments `argv`; raises as `given`."""
         given = self.given(argv)
-        # imports torch, which takes seconds that `--help` and wrong options need not wait
-        from studies.framework.training_session import TrainingSession, TuningSession
+        from studies.framework.training_session import TrainingSession, TuningSession  # which take seconds to load
 
         return (TuningSession if given.tune else TrainingSession)(self, given)

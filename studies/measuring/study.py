@@ -25,7 +25,6 @@ class MeasurementStudy(MeasurementDesign):
             choice(name, self.methods, "method")
         for name in ("out", "store", "data_dir"):
             utf8(str(getattr(given, name) or ""), name)
-        # imports torch, which takes seconds that `--help` and wrong options need not wait
-        from studies.measuring.data_session import DataSession
+        from studies.measuring.data_session import DataSession  # which takes seconds to load
 
         return DataSession(self, given, typed_options(argv))
