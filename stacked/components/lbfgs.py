@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stacked.components.eager import Eager
 
-class LBFGS(torch.optim.LBFGS):
+
+class LBFGS(Eager, torch.optim.LBFGS):
     """torch's L-BFGS, which starts anew in every update.
 
     An update minimises the loss of one batch in several iterations, as Hinton & Salakhutdinov 2006 do by conjugate gradients. Its

@@ -6,6 +6,7 @@ is the mean of the whole map. To add a loss, write the function and name it in L
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,10 @@ class RectifiedMSE(torch.autograd.Function):
         linear, target = ctx.saved_tensors
         difference = F.relu(linear).sub_(target).mul_(grads[0] * (2 / linear.numel()))
         return torch.ops.aten.threshold_backward.grad_input(difference, linear, 0, grad_input=difference), None
+
+
+# torch asks for the signature in every call, and makes it anew each time unless the function has one
+RectifiedMSE.forward.__signature__ = inspect.signature(RectifiedMSE.forward)  # type: ignore[attr-defined]
 
 
 def rectified_mse(linear: Tensor, target: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from stacked.components.eager import SGD, Adam, AdamW
 from stacked.components.lbfgs import LBFGS
 
 #: parameter groups, each {"params": [...], ...}
@@ -14,15 +15,15 @@ Groups = Iterable[dict[str, Any]]
 
 
 def _adam(params: Groups, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(params, weight_decay=weight_decay, fused=True)
+    return Adam(params, weight_decay=weight_decay, fused=True)
 
 
 def _adamw(params: Groups, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(params, weight_decay=weight_decay, fused=True)
+    return AdamW(params, weight_decay=weight_decay, fused=True)
 
 
 def _sgd(params: Groups, weight_decay: float, momentum: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(params, lr=1e-3, weight_decay=weight_decay, momentum=momentum, fused=True)
+    return SGD(params, lr=1e-3, weight_decay=weight_decay, momentum=momentum, fused=True)
 
 
 def _lbfgs(params: Groups, weight_decay: float, momentum: float) -> torch.optim.Optimizer:

@@ -15,7 +15,10 @@ from stacked.runtime.settings import own_settings
 
 #: overhead of an operation in seconds
 EACH = 5e-6
+#: side of the matrices whose product is timed, and number of floats that are copied
 SIDE, COPIED = 2048, 1 << 26
+#: the same for a forecast, in which a few updates are timed too and correct the rates; half a second
+SMALL_SIDE, FEW_COPIED = 1024, 1 << 25
 
 
 @dataclass(frozen=True)
@@ -44,29 +47,35 @@ H100 = Machine("an H100-class GPU", 67_000.0, 3350.0, 0.5)
 
 @own_settings()
 def measured() -> Machine:
-    """Measure this machine's processor with torch's current number of threads; it takes seconds, once in a process."""
+    """Measure this machine's processor with torch's current number of threads, once in a process."""
     return _measured(torch.get_num_threads())
 
 
 #: repetitions of a measurement, of which the median counts
 TIMES = 3
+#: the same of the smaller measurements for a forecast
+MORE_TIMES = 7
 
 
 @cache
 def _measured(threads: int) -> Machine:
-    return Machine(f"this machine, {threads} thread{'s' * (threads > 1)}", product_rate(), copy_rate())
+    return Machine(
+        f"this machine, {threads} thread{'s' * (threads > 1)}",
+        product_rate(SMALL_SIDE, MORE_TIMES),
+        copy_rate(FEW_COPIED, MORE_TIMES),
+    )
 
 
-def product_rate() -> float:
-    """Return the GFLOP/s of the fp32 product of two square matrices of side 2,048."""
-    a, b, out = (torch.rand(SIDE, SIDE) for _ in range(3))
-    return 2e-9 * SIDE**3 / seconds_of(lambda: torch.mm(a, b, out=out))
+def product_rate(side: int = SIDE, times: int = TIMES) -> float:
+    """Return the GFLOP/s of the fp32 product of two square matrices of this side."""
+    a, b, out = (torch.rand(side, side) for _ in range(3))
+    return 2e-9 * side**3 / seconds_of(lambda: torch.mm(a, b, out=out), times)
 
 
-def copy_rate() -> float:
-    """Return the GB/s, reading and writing, of copying 256 MiB."""
-    source, target = torch.ones(COPIED), torch.zeros(COPIED).fill_(1)  # every page is there
-    return 2e-9 * source.nbytes / seconds_of(lambda: target.copy_(source))
+def copy_rate(count: int = COPIED, times: int = TIMES) -> float:
+    """Return the GB/s, reading and writing, of copying so many floats (by default 256 MiB)."""
+    source, target = torch.ones(count), torch.zeros(count).fill_(1)  # every page is there
+    return 2e-9 * source.nbytes / seconds_of(lambda: target.copy_(source), times)
 
 
 def seconds_of(do: Callable[[], object], times: int = TIMES) -> float:

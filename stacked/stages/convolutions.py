@@ -8,6 +8,7 @@ replaced, the last two for images alone, and equal torch's up to rounding; every
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -150,6 +151,10 @@ class Convolution(torch.autograd.Function):
                 grad, x, weight, None, stride, padding, (1,) * len(spatial), *transposed, 1, wanted
             )
         return dx, dw, grad.sum((0, *spatial)) if ctx.needs_input_grad[2] else None, None, None, None
+
+
+# torch asks for the signature in every call, and makes it anew each time unless the function has one
+Convolution.forward.__signature__ = inspect.signature(Convolution.forward)  # type: ignore[attr-defined]
 
 
 def extra_rows(x: Tensor, weight: Tensor, size: list[int], stride: Sizes, padding: Sizes) -> Sizes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from stacked import InputError, RunSpec, StackSpec, estimate_cost
+from stacked.cost import roofline
 from stacked.cost.fake_execution import Operation, encoding, update
 from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import H100, Machine, measured
@@ -141,3 +143,27 @@ def test_data_of_other_ranks_have_a_forecast(shape: tuple[int, ...]) -> None:
     forecast = estimate_cost(spec, shape, 200)
     assert forecast.gflop > 0
     assert forecast.seconds > 0
+
+
+def test_a_forecast_measures_the_machine_in_a_fraction_of_a_benchmarks_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rates need to be right in proportion only, because the updates that it times correct them."""
+    sizes = dict[str, tuple[int, int]]()
+
+    def noted(name: str) -> Callable[[int, int], float]:
+        def rate(size: int, times: int) -> float:
+            sizes[name] = size, times
+            return 1.0
+
+        return rate
+
+    monkeypatch.setattr(roofline, "product_rate", noted("product"))
+    monkeypatch.setattr(roofline, "copy_rate", noted("copy"))
+    roofline._measured.cache_clear()
+    try:
+        measured()
+    finally:
+        roofline._measured.cache_clear()
+    (side, products), (count, copies) = sizes["product"], sizes["copy"]
+    assert (products + 1) * side**3 < 0.3 * (roofline.TIMES + 1) * roofline.SIDE**3
+    assert min(products, copies) > roofline.TIMES
+    assert 4 * 2 * count >= 2**28  # both tensors together are larger than the caches of most processors

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stacked.stages.convolutions import Conv2d, ConvTranspose2d
+from stacked.stages.convolutions import Conv2d, Convolution, ConvTranspose2d
 
 #: channels read and given, kernel, stride, height and width
 SHAPES = [(1, 4, 3, 2, (7, 6)), (3, 5, 3, 2, (8, 9)), (4, 1, 3, 2, (4, 3)), (4, 3, 5, 2, (4, 4)), (2, 1, 2, 2, (3, 3))]
@@ -128,3 +130,8 @@ def test_precision_is_that_of_torchs_with_and_without_autocast(
         found.append([output, *torch.autograd.grad(output, [read, *layer.parameters()], of)])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_torch_makes_the_signature_once() -> None:
+    """It asks for it in every call, and making it takes longer than the rest of what Python does there."""
+    assert inspect.signature(Convolution.forward) is inspect.signature(Convolution.forward)

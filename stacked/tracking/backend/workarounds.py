@@ -13,11 +13,13 @@ import linecache
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stacked.tracking.backend.kept_exports import kept_exports
 
 if TYPE_CHECKING:
     from mlflow.models import Model
+    from torch import nn
 
 
 def forget_connections(uri: str) -> None:
@@ -35,20 +37,13 @@ def forget_artifact_repository(owner: str | None) -> None:
     utils._artifact_repos_cache.pop(owner, None)
 
 
-def save_model(path: str, mlflow_model: Model, **options: Any) -> None:
+def save_model(path: str, mlflow_model: Model, pytorch_model: nn.Module, **options: Any) -> None:
     """Save a model as `mlflow.pytorch.save_model` does in the format pt2, without absolute paths of artifacts or source files."""
     import mlflow.pytorch
-    import torch
 
     mlflow_model.artifact_path = "encoder"
-    mlflow.pytorch.save_model(path=path, mlflow_model=mlflow_model, **options)
-    [file] = Path(path).rglob("*.pt2")
-    program = torch.export.load(file)
-    for module in program.graph_module.modules():
-        if isinstance(module, torch.fx.GraphModule):
-            for node in module.graph.nodes:
-                node.meta.pop("stack_trace", None)
-    torch.export.save(program, file)
+    with kept_exports(pytorch_model):
+        mlflow.pytorch.save_model(path=path, mlflow_model=mlflow_model, pytorch_model=pytorch_model, **options)
 
 
 def shape_environments() -> list[Any]:
