@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, isfinite, isnan, log10
 
 _DEPTH = r"(?:_depth(?P<depth>\d+))?"
@@ -108,6 +108,8 @@ PROBES = {
 def measure(metric: str) -> Measure:
     """Return the Measure of a final metric; an unknown metric has its name as label."""
     name = metric.removeprefix("final/")
+    if "_error" in name and (accuracy := measure(name.replace("_error", "_acc"))).is_share:
+        return replace(accuracy, label=accuracy.label.replace("accuracy", "error"), better="lower")
     if match := re.fullmatch(rf"recon_mse{_DEPTH}", name):
         return Measure("test MSE per pixel" + _to_depth(match["depth"]), "lower")
     if match := re.fullmatch(rf"probe_acc{_DEPTH}", name):
@@ -147,6 +149,11 @@ def p_text(p: float) -> str:
     if isnan(p):
         return "p undefined"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def p_cell(p: float) -> str:
+    """Return a p-value as the cell of a column of p-values: "0.031", "< 0.001", or "–" for NaN."""
+    return "–" if isnan(p) else p_text(p).removeprefix("p = ").removeprefix("p ")
 
 
 def _to_depth(depth: str | None) -> str:
