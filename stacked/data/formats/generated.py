@@ -7,7 +7,7 @@ import io
 import warnings
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -80,11 +80,10 @@ class Generated(Dataset):
         if digest(images, labels) != self.sha256:
             raise InputError(
                 f"{self.name} was generated with SHA-256 {digest(images, labels)}, and {self.sha256} is expected: this machine "
-                "computes otherwise; copy the file of another machine"
-                f" to {path}"
+                f"computes otherwise; copy the file of another machine to {path}"
             )
         content, ends = io.BytesIO(), np.cumsum(self.sizes)[:-1]
-        arrays = {f"X{part}": each for part, each in zip(PARTS, np.split(images, ends), strict=True)}
+        arrays: dict[str, Any] = {f"X{part}": each for part, each in zip(PARTS, np.split(images, ends), strict=True)}
         arrays |= {f"y{part}": each for part, each in zip(PARTS, np.split(labels, ends), strict=True)}
         np.savez(content, **arrays)
         try:
@@ -100,6 +99,6 @@ class Generated(Dataset):
 
 def digest(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
     """Return the SHA-256 of the bytes of images, and of their labels as bytes, in hexadecimal digits."""
-    found = hashlib.sha256(np.ascontiguousarray(images))
-    found.update(labels.astype(np.uint8))
+    found = hashlib.sha256(images.tobytes())
+    found.update(labels.astype(np.uint8).tobytes())
     return found.hexdigest()

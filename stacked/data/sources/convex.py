@@ -78,15 +78,15 @@ def half_planes(n: int, draws: Draws) -> NDArray[np.bool_]:
 
 def unions(n: int, draws: Draws) -> NDArray[np.bool_]:
     """Return n unions [n, 28, 28] of two to four intersections that are not convex."""
-    found, count = [], 0
+    found: list[NDArray[np.bool_]] = []
+    count = 0
     while count < n:
         parts = intersections(MOST_PARTS * BATCH, draws, *PART).reshape(BATCH, MOST_PARTS, SIDE, SIDE)
         numbers = 2 + draws.integers(BATCH, MOST_PARTS - 1)
         taken = np.arange(MOST_PARTS) < numbers[:, None]
-        batch = (parts & taken[:, :, None, None]).any(1)
-        batch = batch[~is_convex(batch)]
-        found.append(batch)
-        count += len(batch)
+        batch: NDArray[np.bool_] = np.logical_or.reduce(parts & taken[:, :, None, None], axis=1)
+        found.append(batch[~is_convex(batch)])
+        count += len(found[-1])
     return np.concatenate(found)[:n]
 
 
@@ -94,4 +94,5 @@ def is_convex(sets: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return for each set [n, 28, 28] whether it holds the pixel halfway between any two of its pixels, if there is one."""
     spectra = np.fft.rfft2(sets.astype(np.float64), (2 * SIDE, 2 * SIDE))
     pairs = np.fft.irfft2(spectra * spectra, (2 * SIDE, 2 * SIDE))[:, ::2, ::2]  # the number of pairs around each pixel
-    return ~((pairs > 0.5) & ~sets).any((1, 2))
+    missing: NDArray[np.bool_] = np.logical_or.reduce((pairs > 0.5) & ~sets, axis=(1, 2))
+    return ~missing
