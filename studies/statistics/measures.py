@@ -119,7 +119,10 @@ def measure(metric: str) -> Measure:
     if match := re.fullmatch(r"regressor_(?P<what>r2|mse)_(?P<budget>\d+|all)", name):
         label = f"regressor, {budget_name(match['budget'])} labels, test " + ("R²" if match["what"] == "r2" else "MSE")
         return Measure(label, "higher", decimals=3) if match["what"] == "r2" else Measure(label, "lower")
-    return PROBES.get(name) or {
+    if (match := re.fullmatch(rf"(?P<probe>[a-z0-9]+_[a-z]+?){_DEPTH}", name)) and match["probe"] in PROBES:
+        probe = PROBES[match["probe"]]
+        return replace(probe, label=probe.label + _on_depth(match["depth"]))
+    return {
         "recon_scaled_fvu": Measure("test FVU of scaled values", "lower"),
         "recon_fvu": Measure("test FVU", "lower"),
         "recon_psnr": Measure("test PSNR", "higher", decimals=2, unit=" dB"),

@@ -12,8 +12,8 @@ _NUMBERS = {"seed", "trial", "step", "phase_step"} | _COST_NUMBERS
 WHOLE_NUMBERS = {"seed", "trial", "step", "phase_step", "updates", "images_seen", "threads"}
 #: metrics that cannot be negative: errors, accuracies, and what a classifier was fitted with
 _ERROR = re.compile(r"\w+/(recon_|valid_recon_)?(mse|sse|fvu)(_depth\d+)?")
-_ACCURACY = re.compile(r"\w+/((probe|classifier|classifier_valid)_acc(_\w+)?|\w+_(acc|nmi))")
-_RAND_INDEX = re.compile(r"\w+/\w+_ari")
+_ACCURACY = re.compile(r"\w+/((probe|classifier|classifier_valid)_acc(_\w+)?|\w+_(acc|nmi)(_depth\d+)?)")
+_RAND_INDEX = re.compile(r"\w+/\w+_ari(_depth\d+)?")
 _FITTED = re.compile(r"\w+/(classifier_(lr|updates|valid_labels)_\w+|lr|grad_norm)")
 
 
