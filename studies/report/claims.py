@@ -34,7 +34,7 @@ RULES = (
     "t-tests (Schuirmann 1987), each at 2.5 %: p is the smallest α for which the whole (1 − α) interval over seeds lies within "
     "the margin (or outside), so that p < 0.05 where the 95 % interval does. An *effect* is reproduced if the mean difference "
     "paired by seed has the claimed sign and p < 0.05 in a two-sided t-test; it is “direction only” if only the sign is as "
-    "claimed. Verdicts are by p with Holm's (1979) correction for the number of claims tested in this table. A verdict is about "
+    "claimed. Verdicts are by p with Holm's (1979) correction for the number of claims that a record tests. A verdict is about "
     "the paper's claim in our setting, whose differences stand beside it."
 )
 
@@ -57,20 +57,26 @@ class Tested:
 
 
 def claims_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
-    """Return a Markdown table with the paper's value, ours and the verdict of each claim; "" without claims."""
+    """Return a Markdown table with the paper's value, ours and the verdict of each claim on these data; "" without claims."""
     if not claims:
         return ""
-    known = with_references(rows, reference)
+    known, claims = with_references(rows, reference), on_same_data(rows, claims)
     header = ["claim", "paper", "margin", "here (95 % interval)", "seeds", "p", "p, Holm", "verdict", "what differs"]
     lines = []
     for claim, found in zip(claims, check_claims(known, claims), strict=True):
-        effect = f"{claim.arm} {'higher' if claim.higher else 'lower'} than {claim.against}"
-        stated = f"{claim.arm} as {claim.stays_at}" if claim.stays_at else effect
-        shown = measure(claim.metric)
-        paper = f"{claim.paper}{shown.unit}" if claim.paper else stated
         tested = [found.here, found.seeds, p_cell(found.p), p_cell(found.corrected), f"**{found.verdict}**"]
-        lines.append([f"{claim.text} ({shown.label})", paper, found.margin, *tested, claim.differs or "–"])
+        text = f"{claim.text} ({measure(claim.metric).label})"
+        lines.append([text, stated(claim), found.margin, *tested, claim.differs or "–"])
     return f"{markdown(header, lines)}\n\n{RULES}"
+
+
+def stated(claim: Claim) -> str:
+    """Return what the paper states: a number with its unit, or how an arm compares with another."""
+    if claim.paper:
+        return f"{claim.paper}{measure(claim.metric).unit}"
+    if claim.stays_at:
+        return f"{claim.arm} as {claim.stays_at}"
+    return f"{claim.arm} {'higher' if claim.higher else 'lower'} than {claim.against}"
 
 
 def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
@@ -214,6 +220,17 @@ def holm(values: Sequence[float]) -> list[float]:
         so_far = max(so_far, min(1.0, (len(order) - rank) * values[index]))
         found[index] = so_far
     return found
+
+
+def datasets_of(rows: pd.DataFrame) -> set[str]:
+    """Return the names of the datasets of the rows; empty if they hold no specs."""
+    return {json.loads(spec)["data"]["name"] for spec in rows["spec"].dropna()} if "spec" in rows else set()
+
+
+def on_same_data(rows: pd.DataFrame, claims: Sequence[Claim]) -> Sequence[Claim]:
+    """Return the claims on the dataset of the rows, or on a part of it; all claims if there are none."""
+    names = datasets_of(rows)
+    return [claim for claim in claims if claim.data in names] or claims
 
 
 def on_other_data(rows: pd.DataFrame, name: str) -> bool:

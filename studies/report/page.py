@@ -24,7 +24,10 @@ TUNING_CAPTION = (
     "Expected best validation result of k trials against k, one line for each arm. Where a line still improves at the right end, "
     "more trials may find better settings."
 )
-UNCORRECTED = "Intervals and p-values are of differences paired by seed; the p-values are not corrected for the number of comparisons. "
+UNCORRECTED = (
+    "Intervals and p-values are of differences paired by seed; the p-values are not corrected for the number of "
+    + "comparisons. "
+)
 #: returns the answer of a study in a few sentences, from its rows and the name of its reference arm
 Quote: TypeAlias = Callable[[pd.DataFrame, str], str]
 

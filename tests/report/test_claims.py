@@ -268,6 +268,15 @@ def test_runs_on_other_data_or_on_a_part_of_it_test_nothing(name: str, limit: in
     assert on("mnist", None) == "reproduced"
 
 
+def test_a_record_shows_the_claims_on_its_data_and_all_where_there_are_none() -> None:
+    rows = rows_of(a=around(3.0, 0.01)).assign(spec=json.dumps({"data": {"name": "mnist-rot", "limit": None}}))
+    claims = [Claim("on rot", "a", SSE, "3.00", data="mnist-rot"), Claim("on basic", "a", SSE, "3.00")]
+    shown = claims_table(rows, {}, claims)
+    assert "on rot" in shown
+    assert "on basic" not in shown
+    assert claims_table(rows, {}, claims[1:]).count("not tested here (other data)") == 1
+
+
 def test_effects_are_paired_by_the_seeds_that_both_finished() -> None:
     rows = rows_of(a=[1.0, 2.0, None, 9.0], b=[2.0, 3.1, 0.0, None])
     assert check_claim(rows, EFFECT).seeds == "2"
