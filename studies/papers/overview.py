@@ -16,6 +16,10 @@ from studies.statistics.measures import measure, p_cell
 from studies.statistics.rows import load_reference, load_rows
 
 TITLE = "# Papers\n\nWhat papers report, what was found here, and a verdict by a fixed rule."
+FIGURE = (
+    "![variations](figures/variations.png)\n\nTraining images of the generated sets of Larochelle et al. 2007, with their "
+    "classes, drawn by `python -m studies.papers.variations`."
+)
 HEADER = [
     *("paper", "claim", "data", "paper's value", "here (95 % interval)", "seeds"),
     *("p, Holm", "verdict", "what differs", "hours"),
@@ -50,7 +54,8 @@ def page(results: Path) -> str:
             missing.append(f"- {study.title}: {len(left)} claims, `{study.prog}`")
     note = "Not run yet:\n\n" + "\n".join(missing) if missing else ""
     table = markdown(HEADER, lines) if lines else ""
-    return "\n\n".join(part for part in (TITLE, table, note, RULES if lines else "") if part) + "\n"
+    figure = FIGURE if (results / "papers" / "figures" / "variations.png").exists() else ""
+    return "\n\n".join(part for part in (TITLE, table, note, RULES if lines else "", figure) if part) + "\n"
 
 
 def lines_of(study: TrainingStudy, folder: Path, results: Path, told: set[Claim]) -> list[list[str]]:
