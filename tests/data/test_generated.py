@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from stacked import data
 from stacked.data.formats.draws import ONE, Draws
-from stacked.data.formats.generated import digest
-from stacked.data.formats.mnist_variation import turned, turned_by, with_background
+from stacked.data.formats.generated import Generated, digest
 from stacked.data.sources import convex, rect
+from stacked.data.sources.mnist_variation import drawn, patches, turned, turned_by, with_background
 from stacked.data.sources.rect import Rect
 from stacked.util.errors import InputError
 
@@ -105,7 +105,7 @@ def halves(region: NDArray[np.bool_]) -> bool:
 
 
 def test_convex_regions_are_convex_and_others_are_not() -> None:
-    from scipy.spatial import Delaunay
+    from scipy.spatial import ConvexHull
 
     random = Draws(0)
     regular, others = convex.intersections(60, random, *convex.CONVEX), convex.unions(40, random)
@@ -115,7 +115,9 @@ def test_convex_regions_are_convex_and_others_are_not() -> None:
         pixels = np.argwhere(region)
         assert halves(region)
         if np.linalg.matrix_rank(pixels - pixels[0]) == 2:  # no line
-            inside = Delaunay(pixels).find_simplex(np.argwhere(np.ones_like(region))) >= 0
+            every = np.argwhere(np.ones_like(region))
+            normals, offsets = np.split(ConvexHull(pixels).equations, [2], axis=1)
+            inside = (every @ normals.T + offsets.T <= 1e-9).all(1)
             assert inside.sum() == len(pixels)  # the hull holds no other pixel
     assert not any(map(halves, others[:20]))
     assert convex.is_convex(regular).all()
@@ -209,3 +211,40 @@ def test_generated_data_are_the_published_ones(name: str, tmp_path: Path) -> Non
         found = [hashlib.sha256(image.numpy().tobytes()).digest() for image in splits.train.inputs]
         assert len({*found}) > 9_990
         assert (name == "mnist-basic") == (set(found) <= known)
+
+
+@pytest.mark.parametrize("name", ["mnist-bg-img", "mnist-rot-bg-img"])
+def test_digits_stand_in_front_of_the_photographs_of_a_user(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.setattr(Generated, "sizes", (40, 10, 20))
+    for k in (1, 2):  # of one shade each
+        Image.new("RGB", (90, 60), (100 * k, 100 * k, 100 * k)).save(tmp_path / f"{k}.png")
+    splits = data.load(f"{name}:{tmp_path.name}", data_dir=tmp_path.parent, image_size=32)
+    assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [40, 10, 20]
+    corners = set(splits.train.inputs[:, 0, 0, 0].tolist())
+    assert corners == {100, 200}
+    assert int(splits.train.inputs.max()) > 250
+    draws = Draws(Generated.seed)
+    plain, labels = drawn(70, draws)
+    assert splits.train.labels.tolist() == labels[:40].tolist()
+    digits = (plain if name == "mnist-bg-img" else turned(plain, draws))[:40]
+    shown = splits.train.inputs.numpy()
+    assert (shown[digits > 0] == digits[digits > 0]).all()
+    for wrong, message in (({"image_size": 27}, "is smaller than a digit"), ({"valid": 0.1}, "own validation set")):
+        with pytest.raises(InputError, match=message):
+            data.load(f"{name}:{tmp_path.name}", data_dir=tmp_path.parent, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="is not a folder"):
+        data.load(f"{name}:nowhere", data_dir=tmp_path)
+
+
+def test_patches_are_parts_of_photographs() -> None:
+    photographs = np.arange(2 * 40 * 40, dtype=np.int64).reshape(2, 1, 40, 40)
+    found = patches(photographs, 50, Draws(0))  # type: ignore[arg-type]
+    assert found.shape == (50, 1, 28, 28)
+    for patch in found[:, 0]:
+        assert (np.diff(patch, axis=1) == 1).all()
+        assert (np.diff(patch, axis=0) == 40).all()
+    assert len({int(patch[0, 0, 0]) for patch in found}) > 40

@@ -49,16 +49,8 @@ class Generated(Dataset):
 
     def load(self, source: Source) -> Official:
         """Read the images, or generate and keep them; InputError if their SHA-256 is not the published one."""
-        import torch
-
         path = source.data_dir / FOLDER / f"{self.name}.npz"
-        images, labels = self.kept(path) if path.exists() else self.made(path)
-        ends = np.cumsum(self.sizes)[:-1]
-        parts = [
-            Split(torch.from_numpy(np.ascontiguousarray(part)), torch.from_numpy(marks))
-            for part, marks in zip(np.split(images, ends), np.split(labels, ends), strict=True)
-        ]
-        return Official(parts[0], parts[2], self.classes, parts[1])
+        return divided(*(self.kept(path) if path.exists() else self.made(path)), self.sizes, self.classes)
 
     def kept(self, path: Path) -> Images:
         """Return the images and labels in a file; InputError if it is damaged."""
@@ -95,6 +87,20 @@ class Generated(Dataset):
                 stacklevel=2,
             )
         return images, labels
+
+
+def divided(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], sizes: tuple[int, int, int], classes: tuple[str, ...]
+) -> Official:
+    """Return images and labels as splits: the first for training, the next for validation, the last for testing."""
+    import torch
+
+    ends = np.cumsum(sizes)[:-1]
+    train, valid, test = (
+        Split(torch.from_numpy(np.ascontiguousarray(part)), torch.from_numpy(marks))
+        for part, marks in zip(np.split(images, ends), np.split(labels, ends), strict=True)
+    )
+    return Official(train, test, classes, valid)
 
 
 def digest(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIDE = 28
+CLASSES = tuple("0123456789")
 #: images that are turned at a time
 CHUNK = 2_000
 #: bits of the weights of neighbouring pixels
@@ -29,20 +30,33 @@ class MnistVariation(Generated):
     the same for all variations.
     """
 
-    classes = tuple("0123456789")
+    classes = CLASSES
 
     def generate(self, draws: Draws) -> Images:
         """Draw images of MNIST and vary them."""
-        official = IdxFolder(mnist.bundled(), mnist.SHA256, "reinstall the package").read(self.classes)
-        images = np.concatenate([official.train.inputs.numpy(), official.test.inputs.numpy()])
-        labels = np.concatenate([official.train.labels.numpy(), official.test.labels.numpy()])
-        chosen = Draws(self.seed).permutation(len(images))[: sum(self.sizes)]
-        draws.permutation(len(images))  # other draws than those of the choice
-        return self.vary(images[chosen], draws), labels[chosen]
+        images, labels = drawn(sum(self.sizes), draws)
+        return self.vary(images, draws), labels
 
     @abstractmethod
     def vary(self, images: NDArray[np.uint8], draws: Draws) -> NDArray[np.uint8]:
         """Return the varied images [N, 1, 28, 28]."""
+
+
+def drawn(n: int, draws: Draws) -> Images:
+    """Return n images of MNIST [n, 1, 28, 28] and their labels, drawn from training and test images together."""
+    official = IdxFolder(mnist.bundled(), mnist.SHA256, "reinstall the package").read(CLASSES)
+    images = np.concatenate([official.train.inputs.numpy(), official.test.inputs.numpy()])
+    labels = np.concatenate([official.train.labels.numpy(), official.test.labels.numpy()])
+    chosen = draws.permutation(len(images))[:n]
+    return images[chosen], labels[chosen]
+
+
+def patches(photographs: NDArray[np.uint8], n: int, draws: Draws) -> NDArray[np.uint8]:
+    """Return n patches [n, 1, 28, 28] at uniform places of uniformly drawn grey photographs [N, 1, S, S]."""
+    places = photographs.shape[-1] - SIDE + 1
+    chosen, top, left = draws.integers(n, len(photographs)), draws.integers(n, places), draws.integers(n, places)
+    windows = np.lib.stride_tricks.sliding_window_view(photographs, (SIDE, SIDE), axis=(2, 3))
+    return windows[chosen, :, top, left]
 
 
 def turned(images: NDArray[np.uint8], draws: Draws) -> NDArray[np.uint8]:
