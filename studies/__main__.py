@@ -42,10 +42,9 @@ def folder_of(package: str) -> Path:
 
 
 def command_files(top: Path) -> Iterator[Path]:
-    """Yield the files of a package that are commands; of a subpackage with a `__main__`, only that file."""
+    """Yield the files of a package that are commands, without this one."""
     for path in top.rglob("*.py"):
-        inner = path.parent != top and (path.parent / "__main__.py").exists()
-        if (path.name == "__main__.py") == inner and STARTS in path.read_text(encoding="utf-8"):
+        if path != Path(__file__) and STARTS in path.read_text(encoding="utf-8"):
             yield path
 
 

@@ -36,12 +36,16 @@ def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> Non
 
 
 def measured(
-    stack: StackedAutoencoder, splits: Splits, labels: LabelRows, probes: Sequence[str] = ("logistic",)
+    stack: StackedAutoencoder,
+    splits: Splits,
+    labels: LabelRows,
+    probes: Sequence[str] = ("logistic",),
+    every_depth: bool = False,
 ) -> dict[str, float]:
     """Return the final metrics of a stack, which are not used for training or selection.
 
     labels: the rows that probes use. probes: names of probes of the bottleneck; "logistic", the linear probe, also reads the
-    pixels and all other codes.
+    pixels and all other codes, and with `every_depth` all probes do.
     """
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     selected = evaluate.reconstruction(stack, valid.inputs)
@@ -69,7 +73,11 @@ def measured(
         found["probe_acc"] = found[f"probe_acc_depth{depth}"]
     others = [name for name in probes if name != "logistic"]
     for name in each(others, "other probes", "probes") if others else ():
-        found |= {f"{name}_{what}": value for what, value in probed(name, depth).items()}
+        of_code = probed(name, depth)
+        found |= {f"{name}_{what}": value for what, value in of_code.items()}
+        for k in range(depth + 1) if every_depth else ():
+            of_depth = probed(name, k) if k < depth else of_code
+            found |= {f"{name}_{what}_depth{k}": value for what, value in of_depth.items()}
 
     return found
 

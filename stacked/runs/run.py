@@ -216,7 +216,8 @@ def run(
         curves.record_untrained(stack)
     curves.record_final_picture(stack)
 
-    found = measured(stack, splits, checked.labels, spec.evaluation.probes)
+    how = spec.evaluation
+    found = measured(stack, splits, checked.labels, how.probes, how.probe_depths == "all")
     ends = stack, spec, splits, checked.labels, state, checkpoints, saved, tracker, len(phases)
     classifiers, classified = Classifiers(*ends).fine_tune() if splits.classes else ({}, {})
     regressors, regressed = Regressors(*ends).fine_tune() if splits.train.targets is not None else ({}, {})

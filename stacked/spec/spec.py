@@ -124,7 +124,8 @@ class Evaluation:
     images, scored on as many validation images. probe_labels: most training labels of the final probes. until: the update up
     to which the constant curve of an arm without training is drawn. probes: names of the final probes, of
     `evaluation.probes.NAMES`, whose protocols their docstrings state; "logistic" is the linear probe; empty: no
-    probes, in the curve either.
+    probes, in the curve either. probe_depths: what those other than "logistic", which reads the pixels and every code, read:
+    "code", the bottleneck alone, or "all", as "logistic" does.
     """
 
     every: int = 40
@@ -134,9 +135,11 @@ class Evaluation:
     probe_labels: int = 3000
     until: int = 0
     probes: tuple[str, ...] = omit_if_default(("logistic",))
+    probe_depths: str = omit_if_default("code")
 
     def __post_init__(self) -> None:
         take_python_values(self)
+        choice(self.probe_depths, ("code", "all"), "probe_depths")
         if self.probes != ("logistic",):
             # imported here so that a command line shows its help without loading torch
             from stacked.evaluation.probes import NAMES

@@ -54,8 +54,11 @@ class Parser(ArgumentParser):
         return "\n\n".join([first, "\n".join(others)])
 
 
-def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
-    """Return the parser of a study: `prog` is the name of the command, `question` its description, `arms` the default arms."""
+def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, ...] = ()) -> Parser:
+    """Return the parser of a study: `prog` is the name of the command, `question` its description, `arms` the default arms.
+
+    scales: names of the scales at which it can be run; empty: it has no --scale.
+    """
     yaml_validation.install()
     p = Parser(prog=prog, description=question, add_help=False, exit_on_error=False, allow_abbrev=False)
     what = p.add_argument_group("what is trained")
@@ -158,6 +161,14 @@ def parser(prog: str, question: str, arms: tuple[str, ...]) -> Parser:
     how.add_argument(
         "--arms", type=str, nargs="+", default=list(arms), metavar="ARM", help=f"arms to compare ({' '.join(arms)})"
     )
+    if scales:
+        how.add_argument(
+            "--scale",
+            type=str,
+            default=scales[0],
+            metavar="NAME",
+            help=f"how much is trained: {', '.join(scales)}; later options override it ({scales[0]})",
+        )
     how.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds, paired between arms (3)")
     how.add_argument(
         "--epochs",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from stacked.data import apart, check_name
@@ -88,8 +90,11 @@ def parse_level(text: float | str) -> float | tuple[float, ...]:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-def options(study: str, given: Namespace) -> Options:
-    """Return the checked options of parsed arguments; raise InputError for a value that is not allowed."""
+def options(study: str, given: Namespace, valid: Mapping[str, float] = MappingProxyType({})) -> Options:
+    """Return the checked options of parsed arguments; raise InputError for a value that is not allowed.
+
+    valid: fraction of the training set that is held out for validation, by name of the dataset (others: the default).
+    """
     values = vars(given)
     choice(values["equal"], EQUAL, "equal")
     choice(values["codes"], ("auto", "memory", "recompute"), "codes")
@@ -135,7 +140,7 @@ def options(study: str, given: Namespace) -> Options:
     )
     base = RunSpec(
         policy="joint",  # the policy that allows most losses; the spec of each arm is checked before it runs
-        data=DataSpec(data, **{name: values[name] for name in OF_DATA}),
+        data=DataSpec(data, valid=valid.get(data, DataSpec.valid), **{name: values[name] for name in OF_DATA}),
         stack=merged(stack, to_plain(values["stack"])),
         budget=Budget(tuple(values["epochs"]), values["finetune"], values["unit"]),
         optimisation=merged(optimisation, to_plain(values["optimisation"])),

@@ -10,17 +10,23 @@ from typing import Any
 from jsonargparse import ArgumentError, Namespace
 
 from stacked.cli.command import misspelt, options_of
+from stacked.util.checks import choice
 from stacked.util.errors import InputError
 from studies.cli import yaml_validation
 from studies.cli.command_line import LISTS, MAPPINGS, SMOKE, Parser, check_flags, to_plain
 
 
 def parse(
-    command_line: Parser, argv: list[str], defaults: Mapping[str, Any], smoke: Mapping[str, Any] = MappingProxyType({})
+    command_line: Parser,
+    argv: list[str],
+    defaults: Mapping[str, Any],
+    smoke: Mapping[str, Any] = MappingProxyType({}),
+    scales: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Namespace:
     """Return the parsed arguments `argv`; raise InputError for arguments that are not allowed.
 
-    defaults: values of the study that differ from the general defaults. smoke: values of its smoke run.
+    defaults: values of the study that differ from the general defaults. smoke: values of its smoke run. scales: for each name
+    that --scale takes, the values that differ from those defaults.
     """
     check_lists(argv)
     yaml_validation.check_arguments(argv)
@@ -30,6 +36,11 @@ def parse(
         command_line.set_defaults(dict(defaults))
         given = command_line.parse_args(argv)
         check_flags(given)
+        if scales:
+            choice(given.scale, scales, "scale")
+            defaults = scaled(defaults, scales[given.scale])
+            command_line.set_defaults(dict(defaults))
+            given = command_line.parse_args(argv)
         if given.smoke:
             command_line.set_defaults(SMOKE | dict(smoke))
             given = command_line.parse_args(argv)
@@ -54,6 +65,12 @@ def parse(
     for part in MAPPINGS:  # fields that the user does not give keep the study's values
         given[part] = {**defaults.get(part, {}), **to_plain(given[part])}
     return given
+
+
+def scaled(defaults: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a study at a scale; of a mapping, only the fields that the scale names differ."""
+    parts = {name: {**defaults.get(name, {}), **scale[name]} for name in MAPPINGS if name in scale}
+    return {**defaults, **scale, **parts}
 
 
 def check_lists(argv: list[str]) -> None:

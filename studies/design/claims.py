@@ -17,8 +17,8 @@ class Claim:
     fraction `margin`.
 
     plus_minus: the ± of the paper, in the same unit. images: number of test images of the paper, which determines the margin of
-    an accuracy without ±. differs: differences between the paper's setting and ours. data: dataset of the paper; runs on other
-    data, or on a part of it, do not test the claim.
+    an accuracy or error rate without ±. The margin is thus stated with the claim, before any run. differs: differences between
+    the paper's setting and ours. data: dataset of the paper; runs on other data, or on a part of it, do not test the claim.
     """
 
     text: str

@@ -63,10 +63,11 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
     """Return the options with stack, budget, batch size and label budgets that suit the data, and print what changed.
 
     Values that the user gave are kept; if the shortest phase then has fewer than 100 updates, a warning is printed. Budgets and
-    batches are not changed in smoke runs, and nothing for `own`, the data for which the defaults of the study were made.
+    batches are not changed in smoke runs and with --scale, and nothing for `own`, the data for which the defaults of the study
+    were made.
     """
     given, words = with_fitting_stack(given, splits), Words.of_splits(splits)
-    if "--smoke" in given.typed or given.base.data == own:
+    if given.typed & {"--smoke", "--scale"} or given.base.data == own:
         return given
     base, images = given.base, len(splits.train)
     shortest = shortest_phase(base, images)

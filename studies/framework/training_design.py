@@ -40,10 +40,13 @@ class TrainingDesign(Study):
 
     arms: the arms. reference: the arm that the other arms are compared with. budget_arm: the arm that has the budget of the
     command line; every other arm has the same cost. defaults: values of options that differ from the general defaults. smoke:
-    values of options for the smoke run. claims: results of a paper that the rows are compared with. comparisons: further
-    comparisons, in a table of their own. quote: function of the rows and the reference that returns the answer in a few
-    sentences (None: the answer has one line for each metric). drawings: figures that only this study has, by name, the most
-    important first. figures: names of the figures to show of those that any training study can show (None: all of them).
+    values of options for the smoke run. scales: for each name that --scale takes, the first by default, the values of options
+    that differ from those defaults (empty: there is no --scale). valid: fraction of the official training set that is held out
+    for validation, by name of the dataset (others: 1/12, or their own validation set). claims: results of a paper that the rows
+    are compared with. comparisons: further comparisons, in a table of their own. quote: function of the rows and the reference
+    that returns the answer in a few sentences (None: the answer has one line for each metric). drawings: figures that only this
+    study has, by name, the most important first. figures: names of the figures to show of those that any training study can
+    show (None: all of them).
 
     search: search space of `--tune` for every arm that is trained. search_split: addition to it for arms that grow and then
     train end to end. tuning_measure: measure on validation images by which trials are compared. chosen: values of each arm that
@@ -55,6 +58,8 @@ class TrainingDesign(Study):
     budget_arm: str = "greedy+finetune"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     smoke: Mapping[str, Any] = field(default_factory=dict)
+    scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    valid: Mapping[str, float] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     comparisons: tuple[Claim, ...] = ()
     quote: Quote | None = None
@@ -78,8 +83,8 @@ class TrainingDesign(Study):
 
     def given(self, argv: list[str]) -> Options:
         """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
-        command_line = parser(self.prog, self.question, self.arm_names)
-        given = options(self.name, parse(command_line, argv, self.defaults, self.smoke))
+        command_line = parser(self.prog, self.question, self.arm_names, tuple(self.scales))
+        given = options(self.name, parse(command_line, argv, self.defaults, self.smoke, self.scales), self.valid)
         given = dataclasses.replace(given, typed=typed_options(argv))
         for name in given.arms:
             self.arm(name)

@@ -184,6 +184,11 @@ STUDY = TrainingStudy(
         "seeds": 5,
         "labels": [],
     },
+    scales={
+        "default": {},
+        "quick": {"limit": 2000, "epochs": [0.5], "finetune": 2.0, "seeds": 2},
+        "paper": {"epochs": [50.0], "finetune": 200.0},
+    },
     claims=CLAIMS,
     comparisons=COMPARISONS,
     chosen={

@@ -12,9 +12,10 @@ import pandas as pd
 
 from studies.design.claims import Claim
 from studies.report.tables import is_equal, markdown, possible_differences
-from studies.statistics.measures import Measure, measure, p_text
+from studies.statistics.equivalence import p_outside, p_within
+from studies.statistics.measures import Measure, measure, p_cell
 from studies.statistics.pairing import CONFIDENCE, Paired, by_seed, mean_interval, paired
-from studies.statistics.rows import FINISHED, arms_of
+from studies.statistics.rows import FINISHED, arms_of, with_error_rates
 
 REPRODUCED, DIRECTION, NOT, UNTESTED = "reproduced", "direction only", "not reproduced", "not tested here"
 UNDECIDED = "undecided (more seeds)"
@@ -27,11 +28,14 @@ MARGIN = 0.05
 NORMAL = 1.959964
 
 RULES = (
-    "A *number* is reproduced if our 95 % interval over seeds lies within the margin around the paper's value. The margin is the "
-    "± of the paper; if it gives none, the half width of the binomial 95 % interval on its test set for an accuracy, and 5 % of "
-    "the value for other numbers. The number is different if the interval lies outside the margin, and undecided otherwise. An "
-    "*effect* is reproduced if the mean difference paired by seed has the claimed sign and p < 0.05 after Holm's correction for "
-    "the number of effects in this table; it is “direction only” if only the sign is as claimed."
+    "A *number* is reproduced if our mean was shown to lie within the margin around the paper's value, different if it was shown "
+    "to lie outside, and else undecided. The margin is the ± of the paper; if it gives none, the half width of the binomial 95 % "
+    "interval on its test set for an accuracy or error rate, and 5 % of the value for other numbers. The tests are two one-sided "
+    "t-tests (Schuirmann 1987), each at 2.5 %: p is the smallest α for which the whole (1 − α) interval over seeds lies within "
+    "the margin (or outside), so that p < 0.05 where the 95 % interval does. An *effect* is reproduced if the mean difference "
+    "paired by seed has the claimed sign and p < 0.05 in a two-sided t-test; it is “direction only” if only the sign is as "
+    "claimed. Verdicts are by p with Holm's (1979) correction for the number of claims that a record tests. A verdict is about "
+    "the paper's claim in our setting, whose differences stand beside it."
 )
 
 
@@ -39,29 +43,40 @@ RULES = (
 class Tested:
     """The result of a claim.
 
-    verdict: as in the table. here: the measured value. seeds: number of seeds. margin: as text. p: of an effect (NaN: no test).
+    verdict: as in the table. otherwise: the verdict if the test, whose p is given, does not show it. here: the measured value.
+    seeds: number of seeds. margin: as text. p, corrected: of the test, without and with Holm's correction (NaN: no test).
     """
 
     verdict: str
     here: str = "–"
     seeds: str = "–"
     margin: str = "–"
+    otherwise: str = ""
     p: float = nan
+    corrected: float = nan
 
 
 def claims_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
-    """Return a Markdown table with the paper's value, ours and the verdict of each claim; "" without claims."""
+    """Return a Markdown table with the paper's value, ours and the verdict of each claim on these data; "" without claims."""
     if not claims:
         return ""
-    known = with_references(rows, reference)
-    header = ["claim", "paper", "margin", "here (95 % interval)", "seeds", "verdict", "what differs"]
+    known, claims = with_references(rows, reference), on_same_data(rows, claims)
+    header = ["claim", "paper", "margin", "here (95 % interval)", "seeds", "p", "p, Holm", "verdict", "what differs"]
     lines = []
     for claim, found in zip(claims, check_claims(known, claims), strict=True):
-        effect = f"{claim.arm} {'higher' if claim.higher else 'lower'} than {claim.against}"
-        paper = claim.paper or (f"{claim.arm} as {claim.stays_at}" if claim.stays_at else effect)
+        tested = [found.here, found.seeds, p_cell(found.p), p_cell(found.corrected), f"**{found.verdict}**"]
         text = f"{claim.text} ({measure(claim.metric).label})"
-        lines.append([text, paper, found.margin, found.here, found.seeds, f"**{found.verdict}**", claim.differs or "–"])
+        lines.append([text, stated(claim), found.margin, *tested, claim.differs or "–"])
     return f"{markdown(header, lines)}\n\n{RULES}"
+
+
+def stated(claim: Claim) -> str:
+    """Return what the paper states: a number with its unit, or how an arm compares with another."""
+    if claim.paper:
+        return f"{claim.paper}{measure(claim.metric).unit}"
+    if claim.stays_at:
+        return f"{claim.arm} as {claim.stays_at}"
+    return f"{claim.arm} {'higher' if claim.higher else 'lower'} than {claim.against}"
 
 
 def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
@@ -69,12 +84,11 @@ def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims
     if not claims:
         return ""
     known = with_references(rows, reference)
-    found = [check_claim(known, claim) for claim in claims]
     lines = []
-    for claim, one, p in zip(claims, found, holm([one.p for one in found]), strict=True):
-        shown = measure(claim.metric)
-        lines.append([f"{claim.text} ({shown.label})", one.here, one.seeds, p_text(p), finding(known, claim, p)])
-    header = ["our own comparison", "difference (95 % interval)", "seeds", "p, Holm's correction", "finding"]
+    for claim, one in zip(claims, check_claims(known, claims), strict=True):
+        text, found = f"{claim.text} ({measure(claim.metric).label})", finding(known, claim, one.corrected)
+        lines.append([text, one.here, one.seeds, p_cell(one.p), p_cell(one.corrected), found])
+    header = ["our own comparison", "difference (95 % interval)", "seeds", "p", "p, Holm", "finding"]
     return markdown(header, lines)
 
 
@@ -95,7 +109,8 @@ def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
 
 
 def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:
-    """Return the rows plus the arms "pca" and "mean image" of reference.json, with the same values for every seed."""
+    """Return the rows with error rates, and with the arms "pca" and "mean image" of reference.json, the same for every seed."""
+    rows = with_error_rates(rows)
     added = []
     for arm, key in EXACT.items():
         values = {f"final/recon_{name}": reference.get(f"{key}_{name}", np.nan) for name in ("mse", "sse")}
@@ -104,17 +119,22 @@ def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.Da
 
 
 def check_claims(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Tested]:
-    """Return the results of all claims of a paper, with Holm's correction for the number of effects."""
-    found = [check_claim(rows, claim) for claim in claims]
+    """Return the results of all claims of a paper, with Holm's correction for the number of those that were tested."""
+    found = [tested(rows, claim) for claim in claims]
     corrected = holm([one.p for one in found])
     return [
-        one if isnan(p) else replace(one, p=p, verdict=REPRODUCED if p < 1 - CONFIDENCE else DIRECTION)
+        replace(one, corrected=p, verdict=one.otherwise if p >= 1 - CONFIDENCE else one.verdict)
         for one, p in zip(found, corrected, strict=True)
     ]
 
 
 def check_claim(rows: pd.DataFrame, claim: Claim) -> Tested:
-    """Return the result of one claim without correction; `p` is NaN unless it is an effect with the claimed sign."""
+    """Return the result of a claim that is the only one."""
+    return check_claims(rows, [claim])[0]
+
+
+def tested(rows: pd.DataFrame, claim: Claim) -> Tested:
+    """Return the result of a claim before correction: the verdict if its test is significant, and the one otherwise."""
     reason = untested(rows, claim)
     if reason:
         return Tested(reason)
@@ -145,11 +165,13 @@ def number(rows: pd.DataFrame, claim: Claim) -> Tested:
     seeds = "exact" if claim.arm in EXACT else str(len(values))
     if isnan(low):
         return Tested(FEW, here, seeds, margin_text)
-    if paper - within <= low and high <= paper + within:
-        return Tested(REPRODUCED, here, seeds, margin_text)
-    if high < paper - within or low > paper + within:
-        return Tested(f"different ({'lower' if mean < paper else 'higher'})", here, seeds, margin_text)
-    return Tested(UNDECIDED, here, seeds, margin_text)
+    is_within = abs(mean - paper) <= within
+    verdict = REPRODUCED if is_within else f"different ({'lower' if mean < paper else 'higher'})"
+    if claim.arm in EXACT:
+        return Tested(verdict, here, seeds, margin_text)
+    error = float(values.std(ddof=1)) / sqrt(len(values))
+    p = (p_within if is_within else p_outside)(mean - paper, error, len(values), within)
+    return Tested(verdict, here, seeds, margin_text, UNDECIDED, p)
 
 
 def margin(claim: Claim) -> float:
@@ -176,18 +198,18 @@ def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
     if found.n < 2 and not exact:
         return Tested(FEW, here, seeds)
     if claim.stays_at:
-        within = claim.margin * float(by_seed(rows, other, claim.metric).mean())
-        low, high = (found.low, found.high) if found.has_interval else (found.difference, found.difference)
-        margin_text = f"±{100 * claim.margin:g} %"
-        if -within < low and high < within:
-            return Tested(REPRODUCED, here, seeds, margin_text)
-        return Tested(NOT if low > within or high < -within else UNDECIDED, here, seeds, margin_text)
+        within = claim.margin * abs(float(by_seed(rows, other, claim.metric).mean()))
+        is_within = abs(found.difference) <= within
+        p = (p_within if is_within else p_outside)(found.difference, found.standard_error, found.n, within)
+        verdict = REPRODUCED if is_within else NOT
+        return Tested(verdict, here, seeds, f"±{100 * claim.margin:g} %", UNDECIDED, nan if exact else p)
     as_claimed = found.difference > 0 if claim.higher else found.difference < 0
-    if exact or not as_claimed:
+    if exact:
         return Tested(REPRODUCED if as_claimed else NOT, here, seeds)
     if not found.has_interval:
-        return Tested(DIRECTION, here, seeds)
-    return Tested(REPRODUCED if found.p < 1 - CONFIDENCE else DIRECTION, here, seeds, p=found.p)
+        return Tested(DIRECTION if as_claimed else NOT, here, seeds)
+    verdict, otherwise = (REPRODUCED, DIRECTION) if as_claimed else (NOT, NOT)
+    return Tested(verdict, here, seeds, otherwise=otherwise, p=found.p)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -200,6 +222,17 @@ def holm(values: Sequence[float]) -> list[float]:
     return found
 
 
+def datasets_of(rows: pd.DataFrame) -> set[str]:
+    """Return the names of the datasets of the rows; empty if they hold no specs."""
+    return {json.loads(spec)["data"]["name"] for spec in rows["spec"].dropna()} if "spec" in rows else set()
+
+
+def on_same_data(rows: pd.DataFrame, claims: Sequence[Claim]) -> Sequence[Claim]:
+    """Return the claims on the dataset of the rows, or on a part of it; all claims if there are none."""
+    names = datasets_of(rows)
+    return [claim for claim in claims if claim.data in names] or claims
+
+
 def on_other_data(rows: pd.DataFrame, name: str) -> bool:
     """Return whether any run used another dataset than `name`, or a part of it; False if the rows hold no specs."""
     specs = [json.loads(spec) for spec in rows["spec"].dropna()] if "spec" in rows else []
@@ -207,7 +240,7 @@ def on_other_data(rows: pd.DataFrame, name: str) -> bool:
 
 
 def difference(shown: Measure, found: Paired) -> str:
-    """Return a paired difference with its interval and p-value as text."""
+    """Return a paired difference with its interval as text."""
     half_width = (found.high - found.low) / 2
     amount, low, high = shown.differences(half_width, found.difference, found.low, found.high)
-    return f"{amount} ({low} to {high}, {p_text(found.p)})" if found.has_interval else f"{amount} (no interval)"
+    return f"{amount} ({low} to {high})" if found.has_interval else f"{amount} (no interval)"

@@ -33,6 +33,10 @@ TUNING_CAPTION = (
     "Expected best validation result of k trials against k, one line for each arm. Where a line still improves at the right end, "
     "more trials may find better settings."
 )
+UNCORRECTED = (
+    "Intervals and p-values are of differences paired by seed; the p-values are not corrected for the number of "
+    + "comparisons. "
+)
 #: returns the answer of a study in a few sentences, from its rows and the name of its reference arm
 Quote: TypeAlias = Callable[[pd.DataFrame, str], str]
 
@@ -131,8 +135,7 @@ def headline(
         f"[![{link}: results by arm]({link}/figures/{figure}.png)]({link}/README.md)",
         claims_table(rows, load_reference(out), claims) or means(rows, metrics, costs),
         comparisons_table(rows, load_reference(out), comparisons),
-        f"{spread_note(rows)} Intervals and p-values are of differences paired by seed; the p-values are not "
-        f"corrected for the number of comparisons. {margins(rows)} {selection_note(rows)}"
+        f"{spread_note(rows)} {'' if claims else UNCORRECTED}{margins(rows)} {selection_note(rows)}"
         f"All metrics, intervals, figures and the command are on the page [{link}]({link}/README.md). {_made(rows)}",
         "" if claims or quote else verdicts(rows, metrics, reference, trained_arms(rows)),
         failures(rows),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from math import floor, isnan, log10
+from math import floor, log10
 
 import pandas as pd
 
 from studies.report.verbatim import verbatim
-from studies.statistics.measures import PROBES, Measure, budget_name, budgets, p_text
+from studies.statistics.measures import PROBES, Measure, budget_name, budgets, p_cell, p_text
 from studies.statistics.pairing import Paired, by_seed, paired, pairs
 from studies.statistics.rows import FINISHED, arms_of, finished
 from studies.statistics.words import Words
@@ -254,10 +254,9 @@ def _differences_of(rows: pd.DataFrame, metrics: Sequence[str], arm: str, refere
 def _difference_line(shown: Measure, arm: str, difference: Paired) -> list[str]:
     amount, low, high = _difference_texts(shown, difference)
     interval = f"{low} to {high}" if difference.has_interval else "–"
-    p = "–" if isnan(difference.p) else p_text(difference.p).removeprefix("p = ").removeprefix("p ")
     unit = "" if difference.n == 0 else shown.difference_unit
     better = f"{shown.better} is better" if shown.better else "–"
-    return [shown.label, better, arm, str(difference.n), amount + unit, interval, p]
+    return [shown.label, better, arm, str(difference.n), amount + unit, interval, p_cell(difference.p)]
 
 
 def _difference_texts(shown: Measure, difference: Paired) -> list[str]:

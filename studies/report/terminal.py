@@ -12,7 +12,7 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.report.claims import check_claims, with_references
+from studies.report.claims import check_claims, on_same_data, with_references
 from studies.report.tables import failures, main_metrics, means, spread_note, verdicts
 from studies.statistics import best
 from studies.statistics.rows import load_reference, load_rows, trained_arms
@@ -51,7 +51,8 @@ def outcome(
     metrics = [name for name in main_metrics(rows) if "recon" not in name or name == MSE]
     costs = [name for name in ("gflop", "seconds") if name in rows]
     if claims:
-        counts = Counter(one.verdict for one in check_claims(with_references(rows, levels or {}), claims))
+        found = check_claims(with_references(rows, levels or {}), on_same_data(rows, claims))
+        counts = Counter(one.verdict for one in found)
         answer = f"Claims of the paper: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}."
     else:
         answer = quote(rows, reference) if quote else verdicts(rows, metrics[:2], reference, trained_arms(rows))

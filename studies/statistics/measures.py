@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, isfinite, isnan, log10
 
 _DEPTH = r"(?:_depth(?P<depth>\d+))?"
@@ -112,6 +112,8 @@ PROBES = {
 def measure(metric: str) -> Measure:
     """Return the Measure of a final metric; an unknown metric has its name as label."""
     name = metric.removeprefix("final/")
+    if "_error" in name and (accuracy := measure(name.replace("_error", "_acc"))).is_share:
+        return replace(accuracy, label=accuracy.label.replace("accuracy", "error"), better="lower")
     if match := re.fullmatch(rf"recon_mse{_DEPTH}", name):
         return Measure("test MSE per pixel" + _to_depth(match["depth"]), "lower")
     if match := re.fullmatch(rf"probe_acc{_DEPTH}", name):
@@ -123,7 +125,10 @@ def measure(metric: str) -> Measure:
         if match["what"] == "r2":
             return Measure(f"R² {of}", "higher", decimals=3, margin=0.01, is_absolute=True)
         return Measure(f"{match['what'].upper()} {of}, in units of the target", "lower")
-    return PROBES.get(name) or {
+    if (match := re.fullmatch(rf"(?P<probe>[a-z0-9]+_[a-z]+?){_DEPTH}", name)) and match["probe"] in PROBES:
+        probe = PROBES[match["probe"]]
+        return replace(probe, label=probe.label + _on_depth(match["depth"]))
+    return {
         "recon_mse_in_units": Measure("test MSE in the units of the data", "lower"),
         "recon_fvu": Measure("test FVU", "lower"),
         "recon_psnr": Measure("test PSNR", "higher", decimals=2, unit=" dB"),
@@ -153,6 +158,11 @@ def p_text(p: float) -> str:
     if isnan(p):
         return "p undefined"
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def p_cell(p: float) -> str:
+    """Return a p-value as the cell of a column of p-values: "0.031", "< 0.001", or "–" for NaN."""
+    return "–" if isnan(p) else p_text(p).removeprefix("p = ").removeprefix("p ")
 
 
 def _to_depth(depth: str | None) -> str:

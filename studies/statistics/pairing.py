@@ -33,6 +33,11 @@ class Paired:
     p: float
 
     @property
+    def standard_error(self) -> float:
+        """The standard error of the mean difference; 0 if there is no interval."""
+        return (self.high - self.low) / 2.0 / _t_quantile(self.n) if self.has_interval else 0.0
+
+    @property
     def has_interval(self) -> bool:
         """Whether an interval is defined."""
         return not isnan(self.low)

@@ -157,6 +157,13 @@ def arms_of(rows: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(rows["arm"]))
 
 
+def with_error_rates(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with a column of error rates, 1 - accuracy, for each column of accuracies: "_error" for "_acc"."""
+    accuracies = [name for name in rows.columns if re.search(r"_acc(_|$)", name) and "/" in name]
+    errors = {re.sub(r"_acc(?=_|$)", "_error", name): 1.0 - rows[name] for name in accuracies}
+    return rows.assign(**errors)
+
+
 def trained_arms(rows: pd.DataFrame) -> list[str]:
     """Return the arms that made updates; all arms if the rows have no column "updates"."""
     done = finished(rows)

@@ -127,8 +127,29 @@ def test_the_probes_of_a_spec_are_columns_of_its_row(toy: Splits) -> None:
     assert not [name for name in alone if name.startswith("final/probe_acc")]
 
 
+def test_all_probes_read_every_depth_where_a_spec_says_so(toy: Splits) -> None:
+    def measured(depths: str) -> dict[str, float]:
+        row = run(replace(SPEC, evaluation=replace(SPEC.evaluation, probes=("svm",), probe_depths=depths)), toy)
+        return {name: value for name, value in row.row.items() if name.startswith("final/svm")}
+
+    found, rows = measured("all"), label_rows(SPEC, toy).probed
+    assert set(found) == {"final/svm_acc", *(f"final/svm_acc_depth{k}" for k in range(3))}
+    assert found["final/svm_acc_depth2"] == found["final/svm_acc"] == measured("code")["final/svm_acc"]
+    pixels = (toy.train.inputs[rows], toy.test.inputs)
+    train, test = (images.flatten(1).float() / 255 for images in pixels)
+    assert found["final/svm_acc_depth0"] == probe("svm", train, toy.train.labels[rows], test, toy.test.labels)["acc"]
+    assert limits("final/svm_acc_depth0") == (0, 1)
+    assert measure("final/svm_acc_depth0").label == "linear SVM accuracy on pixels"
+    assert measure("final/svm_error_depth2").label == "linear SVM error at depth 2"
+    assert measure("final/svm_error_depth2").better == "lower"
+
+
 def test_specs_stay_as_they_are_without_other_probes() -> None:
-    assert "probes" not in to_json(SPEC)
+    assert "probe" not in to_json(SPEC).replace("probe_every", "").replace("probe_images", "").replace(
+        "probe_labels", ""
+    )
+    with pytest.raises(InputError, match="probe_depths 'every' is not known: choose from code, all"):
+        Evaluation(probe_depths="every")
     other = replace(SPEC, evaluation=Evaluation(probes=("logistic", "svm")))
     assert from_json(to_json(other)) == other
     assert other.id != SPEC.id

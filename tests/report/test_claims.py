@@ -172,9 +172,74 @@ def test_holms_correction_counts_the_effects_of_the_paper() -> None:
         "reproduced",
         "direction only",
     ]
-    # what has another sign, and what is no effect, is not counted
-    alone = check_claims(rows, [EFFECT, NUMBER, replace(EFFECT, higher=True)])
-    assert alone[0].verdict == "reproduced"
+
+
+def test_every_tested_claim_counts_in_holms_correction_whatever_its_kind_and_sign() -> None:
+    base = np.array([5.0, 50.0, 500.0])
+    nearly = base + np.array([-1.0, 0.0, 1.0]) * 0.999 / HALF - 1.0  # p just below 0.05
+    rows = with_references(rows_of(a=list(nearly), b=list(base), c=around(3.0, 0.149 / HALF)), REFERENCE)
+    near = replace(NUMBER, arm="c")  # p just below 0.05, too: the interval is nearly as wide as the margin
+    for alone in (EFFECT, near):
+        assert [one.verdict for one in check_claims(rows, [alone])] == ["reproduced"]
+    assert [one.verdict for one in check_claims(rows, [EFFECT, near])] == ["direction only", "undecided (more seeds)"]
+    # the claim that a is higher than b is wrong in sign, and was tested all the same
+    wrong = replace(EFFECT, higher=True)
+    assert [one.verdict for one in check_claims(rows, [EFFECT, wrong])] == ["direction only", "not reproduced"]
+    untested = [replace(EFFECT, arm="d"), Claim("t", "pca", SSE, "13.87")]  # no such arm, and nothing to test
+    found = check_claims(rows, [EFFECT, *untested])
+    assert [one.verdict for one in found] == ["reproduced", "not tested here", "reproduced"]
+    assert found[0].corrected == found[0].p < 0.05
+    assert [isnan(one.p) for one in found] == [False, True, True]
+
+
+def test_p_of_a_number_is_that_of_schuirmanns_tests() -> None:
+    """By scipy's one-sample t-test: of the mean against the two ends of the margin, one-sided, twice the larger p."""
+    values = np.array([2.95, 3.02, 3.11, 3.07])
+    ends = [stats.ttest_1samp(values, 2.85, alternative="greater"), stats.ttest_1samp(values, 3.15, alternative="less")]
+    found = check_claim(rows_of(a=list(values)), NUMBER)
+    assert found.p == found.corrected == pytest.approx(2 * max(one.pvalue for one in ends))
+    assert found.p == pytest.approx(0.04707, abs=5e-6)
+    assert found.verdict == "reproduced"
+    above = check_claim(rows_of(a=list(values + 0.3)), NUMBER)
+    other = stats.ttest_1samp(values + 0.3, 3.15, alternative="greater")
+    assert above.p == pytest.approx(2 * other.pvalue)
+    assert (above.verdict, above.p < 0.05) == ("different (higher)", True)
+
+
+def test_p_of_a_value_that_no_seed_changes_is_0() -> None:
+    for value in (3.1, 3.2):
+        assert check_claim(rows_of(a=[value] * 3), NUMBER).p == pytest.approx(0, abs=1e-20)
+
+
+def test_the_verdict_reproduced_becomes_more_frequent_with_seeds() -> None:
+    """A true difference of half the margin, seeds with a spread of twice the margin, 400 draws of each number of seeds."""
+    drawn = np.random.default_rng(0).normal(3.0 + 0.075, 0.3, (400, 300))
+
+    def share(n: int, verdict_: str = "reproduced", shift: float = 0.0) -> float:
+        found = [check_claim(rows_of(a=list(values[:n] + shift)), NUMBER).verdict for values in drawn]
+        return found.count(verdict_) / len(found)
+
+    shares = [share(n) for n in (5, 50, 150, 300)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.05
+    assert shares[-1] > 0.95
+    # at the edge of the margin, where "reproduced" is an error, it has its level: 2.5 % on this side
+    assert share(300, shift=0.075) < 0.05
+    assert share(300, "different (higher)", 0.075) < 0.05
+    # and beyond it the other verdict becomes the frequent one
+    assert share(300, "different (higher)", 0.225) > 0.95
+
+
+def test_error_rates_are_those_of_the_accuracies() -> None:
+    """98.8 % right are 1.2 % wrong, uncertain by 1.96 * sqrt(0.012 * 0.988 / 10,000) = 0.213 points."""
+    claim = Claim("t", "a", "final/classifier_error_all", "1.20")
+    rows = with_references(rows_of("final/classifier_acc_all", a=[0.9881, 0.9882, 0.9883]), REFERENCE)
+    found = check_claim(rows, claim)
+    assert (found.verdict, found.here, found.margin) == ("reproduced", "1.18 % (1.16 % to 1.20 %)", "±0.21 %")
+    higher = rows_of("final/classifier_acc_all", a=[0.9849, 0.9850, 0.9851])
+    assert check_claim(with_references(higher, {}), claim).verdict == "different (higher)"
+    assert check_claim(with_references(higher, {}), replace(claim, images=2_000)).verdict == "reproduced"
+    assert "| t (classifier error, all labels) | 1.20 % |" in claims_table(higher, {}, [claim])
 
 
 def test_an_arm_stays_where_its_whole_interval_lies_within_the_margin() -> None:
@@ -203,10 +268,20 @@ def test_runs_on_other_data_or_on_a_part_of_it_test_nothing(name: str, limit: in
     assert on("mnist", None) == "reproduced"
 
 
+def test_a_record_shows_the_claims_on_its_data_and_all_where_there_are_none() -> None:
+    rows = rows_of(a=around(3.0, 0.01)).assign(spec=json.dumps({"data": {"name": "mnist-rot", "limit": None}}))
+    claims = [Claim("on rot", "a", SSE, "3.00", data="mnist-rot"), Claim("on basic", "a", SSE, "3.00")]
+    shown = claims_table(rows, {}, claims)
+    assert "on rot" in shown
+    assert "on basic" not in shown
+    assert claims_table(rows, {}, claims[1:]).count("not tested here (other data)") == 1
+
+
 def test_effects_are_paired_by_the_seeds_that_both_finished() -> None:
     rows = rows_of(a=[1.0, 2.0, None, 9.0], b=[2.0, 3.1, 0.0, None])
     assert check_claim(rows, EFFECT).seeds == "2"
     assert check_claim(rows, EFFECT).here.startswith("a minus b: −1.05 (")
+    assert check_claim(rows, EFFECT).p == pytest.approx(stats.ttest_rel([1.0, 2.0], [2.0, 3.1]).pvalue)
 
 
 def test_an_effect_against_a_reference_is_that_of_a_constant() -> None:
@@ -252,22 +327,31 @@ def test_the_table_shows_paper_here_and_verdict() -> None:
         for line in claims_table(rows, REFERENCE, claims).splitlines()
         if line.startswith("|")
     ]
-    assert lines[0] == ["claim", "paper", "margin", "here (95 % interval)", "seeds", "verdict", "what differs"]
+    assert lines[0] == [
+        *("claim", "paper", "margin", "here (95 % interval)", "seeds"),
+        *("p", "p, Holm", "verdict", "what differs"),
+    ]
     cells = {line[0].partition(" (")[0]: line[1:] for line in lines[2:]}
     assert len(cells) == 6
-    assert cells["deep"] == ["3.00", "±0.15", "4.00 (3.75 to 4.25)", "3", "**different (higher)**", "other data"]
-    assert cells["deep is better"][2:5] == ["a minus pca: −9.87 (−10.11 to −9.62, p < 0.001)", "3", "**reproduced**"]
+    p, corrected = "0.005", "0.005"
+    assert cells["deep"] == [
+        *("3.00", "±0.15", "4.00 (3.75 to 4.25)", "3"),
+        *(p, corrected, "**different (higher)**", "other data"),
+    ]
+    assert cells["deep is better"][2:6] == ["a minus pca: −9.87 (−10.11 to −9.62)", "3", "< 0.001", "< 0.001"]
+    assert cells["deep is better"][6] == "**reproduced**"
     assert cells["a before b"] == [
         "a lower than b",
         "–",
         "a minus b: −5.00 (no interval)",
         "3",
+        *("–", "–"),
         "**direction only**",
         "–",
     ]
     assert cells["b above a"][0] == "b higher than a"
-    assert cells["PCA"][2:] == ["13.87", "exact", "**reproduced**", "–"]
-    assert cells["unheard of"] == ["1.0", "–", "–", "–", "**not tested here**", "–"]
+    assert cells["PCA"][2:] == ["13.87", "exact", "–", "–", "**reproduced**", "–"]
+    assert cells["unheard of"] == ["1.0", "–", "–", "–", "–", "–", "**not tested here**", "–"]
     assert "test squared error per image" in lines[2][0]
     assert "Holm" in claims_table(rows, REFERENCE, claims)
     assert claims_table(rows, REFERENCE, ()) == ""
@@ -283,12 +367,14 @@ def test_our_own_comparisons_say_what_they_leave_possible() -> None:
     )
     claims = [Claim(f"a and {other}", "a", SSE, against=other) for other in ("b", "c", "d", "e")]
     lines = [line.split("|") for line in comparisons_table(rows, REFERENCE, claims).splitlines()[2:]]
-    found = [line[5].strip() for line in lines]
+    found = [line[6].strip() for line in lines]
     assert found[:2] == ["a is lower than b", "equal within 5 %"]
     assert re.fullmatch(
         r"no difference was shown, a difference of −\d\d\.\d % to \+\d\d\.\d % of d is possible", found[2]
     )
     assert found[3] == "not tested here"
+    turned = comparisons_table(rows, REFERENCE, [Claim("b and a", "b", SSE, against="a")])
+    assert turned.splitlines()[2].split("|")[4:7] == [" < 0.001 ", " < 0.001 ", " b is higher than a "]
     assert comparisons_table(rows, REFERENCE, ()) == ""
 
 

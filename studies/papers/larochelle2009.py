@@ -1,0 +1,136 @@
+"""Larochelle, Bengio, Louradour & Lamblin 2009, "Exploring strategies for training deep neural networks", JMLR 10:1.
+
+Claim (the table of depths): from random weights a deeper network is no better, or worse; after pretraining as stacked
+autoencoders it is better with more layers, up to about three, on mnist-basic and mnist-rot.
+
+Results of the paper: test error in % with 1, 2, 3 and 4 layers of 500 units. On mnist-basic, random 4.14, 4.03, 4.24, 4.47 and
+pretrained 3.87, 3.38, 3.37, 3.39 (each ± 0.16 to 0.18); on mnist-rot, random 15.22, 10.63, 11.98, 11.73 and pretrained 11.43,
+9.88, 9.22, 9.20 (± 0.25 to 0.31).
+
+Protocol: 10,000 training, 2,000 validation and 50,000 test images; logistic units with tied weights, cross-entropy, gradient
+descent with learning rate lr0 / (1 + t decay); validation images stop fine-tuning early and choose its learning rate.
+
+Deviations: our own draw of the variations of MNIST, with linear interpolation; batches of 20, not single images; the decay is
+fixed; the rates of pretraining are tuned by a linear probe, not after fine-tuning.
+
+Command: python -m studies.papers.larochelle2009 --data mnist-rot --tune 8 --out results/larochelle2009/mnist-rot
+         python -m studies.papers.larochelle2009 --data mnist-rot --out results/larochelle2009/mnist-rot
+         and the same with mnist-basic
+Expected and cost: results/larochelle2009/*/README.md, generated from the rows, once it was run. Estimated before: --scale quick
+takes minutes, default an hour for each dataset on two cores, paper several.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from studies.design.arms import Arm
+from studies.design.claims import Claim
+from studies.design.search import LogRange
+from studies.framework.main import main
+from studies.framework.training_study import TrainingStudy
+from studies.papers.period import DEFAULTS, classification, layers
+
+ERROR = "final/classifier_error_all"
+DEPTHS = (1, 2, 3, 4)
+UNITS = 500
+#: dataset -> test errors and their ± of random and of pretrained networks, by depth
+TABLE = {
+    "mnist-basic": (
+        (("4.14", "0.17"), ("4.03", "0.17"), ("4.24", "0.18"), ("4.47", "0.18")),
+        (("3.87", "0.17"), ("3.38", "0.16"), ("3.37", "0.16"), ("3.39", "0.16")),
+    ),
+    "mnist-rot": (
+        (("15.22", "0.31"), ("10.63", "0.27"), ("11.98", "0.28"), ("11.73", "0.29")),
+        (("11.43", "0.28"), ("9.88", "0.26"), ("9.22", "0.25"), ("9.20", "0.25")),
+    ),
+}
+OURS = "our own draw of the data; batches of 20"
+
+
+def arm(kind: str, depth: int) -> str:
+    """Return the name of an arm: "random, 2 layers"."""
+    return f"{kind}, {depth} layer{'s' * (depth > 1)}"
+
+
+def claims(data: str) -> list[Claim]:
+    """Return the claims on a dataset: the numbers of the table, and what the text says of them."""
+    random, pretrained = TABLE[data]
+    shared: dict[str, Any] = {"differs": OURS, "data": data, "images": 50_000}
+    numbers = [
+        Claim(f"table of depths, {arm(kind, depth)}", arm(kind, depth), ERROR, error, plus_minus=margin, **shared)
+        for kind, column in (("random", random), ("pretrained", pretrained))
+        for depth, (error, margin) in zip(DEPTHS, column, strict=True)
+    ]
+    effects = [
+        Claim(
+            f"pretraining helps with depth {depth}",
+            arm("pretrained", depth),
+            ERROR,
+            against=arm("random", depth),
+            **shared,
+        )
+        for depth in DEPTHS
+    ]
+    three, one = arm("pretrained", 3), arm("pretrained", 1)
+    deeper = Claim("three pretrained layers are better than one", three, ERROR, against=one, **shared)
+    return [*numbers, *effects, deeper]
+
+
+PROTOCOL = """\
+- **Arms**: 1 to 4 layers of 500 logistic units, `random` or `pretrained`: each layer learns to reconstruct the code of the frozen
+  layers below it.
+- **Fine-tuning**: all layers with a linear layer on top learn the classes of all {train} training images. A rate of several, and
+  an epoch, are selected on the {valid} validation images; training at a rate stops early.
+- **Optimisation**: gradient descent without momentum in batches of {batch}, with a learning rate lr0 / (1 + t decay); initial
+  weights uniform within ±1/sqrt(fan-in); cross-entropy at every depth, and tied weights.
+- **Budgets**: each layer is pretrained for the same number of epochs, whatever the depth, as in the paper.
+- **Deviations** from the paper: our own draw of the variations of MNIST; batches of {batch}, not single images; a fixed decay;
+  rates of pretraining are tuned by a linear probe, not after fine-tuning.
+"""
+
+STUDY = TrainingStudy(
+    name="larochelle2009",
+    module="papers.larochelle2009",
+    title="Larochelle et al. 2009: exploring strategies for training deep neural networks",
+    question="Does a deeper network have a lower error, from random weights and after pretraining?",
+    protocol=PROTOCOL,
+    arms=tuple(
+        Arm(arm(kind, depth), policy, {"stack.stages": layers(*[UNITS] * depth)}, own_budget=True)
+        for kind, policy in (("random", "random"), ("pretrained", "greedy"))
+        for depth in DEPTHS
+    ),
+    reference=arm("random", 1),
+    budget_arm=arm("pretrained", DEPTHS[-1]),
+    search={"optimisation.lr": LogRange(0.3, 30.0)},
+    search_split={},
+    tuning_measure="probe_acc",
+    defaults={
+        **DEFAULTS,
+        "data": "mnist-basic",
+        "stack": {"init": "uniform", "stages": layers(*[UNITS] * DEPTHS[-1])},
+        "epochs": [20.0],
+        "seeds": 3,
+        "classification": classification(40, (0.03, 0.1), patience=5),
+    },
+    scales={
+        "default": {},
+        "quick": {
+            "limit": 2000,
+            "epochs": [2.0],
+            "seeds": 2,
+            "classification": classification(4, (0.1,), patience=3, updates=20),
+        },
+        "paper": {
+            "epochs": [100.0],
+            "seeds": 10,
+            "classification": classification(200, (0.01, 0.03, 0.1), patience=20),
+        },
+    },
+    claims=tuple(claim for data in TABLE for claim in claims(data)),
+    figures=("headline", "probe_by_depth"),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(STUDY))

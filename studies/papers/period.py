@@ -1,0 +1,51 @@
+"""What studies of papers of 2007 to 2011 share: their networks and the gradient descent of the time, as values of a spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: gradient descent without momentum from weights uniform within 1/sqrt(fan-in) of 0, lr0 / (1 + t decay), on small batches
+PLAIN = {"momentum": 0.0, "schedule_options": {"decay": 1e-5}}
+#: fine-tuning of classifiers by it, of which validation images choose the rate and the epoch
+FINE_TUNING = {
+    "optimiser": "sgd",
+    "momentum": 0.0,
+    "schedule": "inverse",
+    "schedule_options": {"decay": 1e-5},
+    "batch_size": 20,
+    "images": 10_000,
+}
+#: a deep network as one would train it today, without pretraining: rectifiers, He's initialisation, AdamW and a cosine schedule
+MODERN_FINE_TUNING = {
+    "classification.optimiser": "adamw",
+    "classification.lrs": [3e-4, 1e-3],
+    "classification.schedule": "cosine",
+    "classification.schedule_options": {},
+    "classification.weight_decay": 0.01,
+    "classification.batch_size": 64,
+}
+#: options of a study with such a network
+DEFAULTS: dict[str, Any] = {
+    "loss": ["bce"],
+    "optimiser": "sgd",
+    "lr": 3.0,
+    "schedule": "inverse",
+    "batch_size": 20,
+    "optimisation": PLAIN,
+    "labels": ["all"],
+}
+
+
+def layers(*widths: int, activation: str = "sigmoid", tied: bool = True) -> list[dict[str, Any]]:
+    """Return dense stages with these widths, whose decoders use the transposed weights if `tied`."""
+    options = {"tied": True} if tied else {}
+    return [{"kind": "dense", "width": width, "activation": activation, "options": options} for width in widths]
+
+
+def classification(epochs: int, lrs: tuple[float, ...], patience: int, updates: int = 150) -> dict[str, Any]:
+    """Return the recipe of fine-tuning: `epochs`, with a check after each, and early stopping after `patience` checks.
+
+    lrs: learning rates, of which validation images select one. updates: the fewest of a rate.
+    """
+    recipe = {"epochs": float(epochs), "checks": epochs, "lrs": list(lrs), "patience": patience}
+    return {**FINE_TUNING, **recipe, "updates": max(updates, epochs)}

@@ -1,0 +1,28 @@
+"""The command that generates the variations of MNIST and draws examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stacked.data.formats.draws import Draws
+from stacked.data.formats.generated import digest
+from stacked.data.sources import rect
+from studies.papers import variations
+
+
+def test_the_command_generates_the_sets_and_draws_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(variations, "NAMES", ("rect",))
+    monkeypatch.setattr(rect.Rect, "sizes", (20, 6, 12))
+    monkeypatch.setattr(rect.Rect, "sha256", digest(*rect.rectangles(38, Draws(rect.Rect.seed))))
+    figure = tmp_path / "figures" / "samples.png"
+    assert variations.main(["--data-dir", str(tmp_path), "--out", str(figure)]) == 0
+    assert "rect: 20, 6, 12 images for training, validation and testing" in capsys.readouterr().out
+    assert (tmp_path / "generated" / "rect.npz").exists()
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "generated" / "rect.npz").write_bytes(b"")
+    assert variations.main(["--data-dir", str(tmp_path), "--out", str(figure)]) == 2
+    assert "delete it, and it is generated again" in capsys.readouterr().err
