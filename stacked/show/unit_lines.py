@@ -29,9 +29,10 @@ def draw_filters(axes: Axes, filters: NDArray[Any], columns: int) -> None:
     scale = float(np.abs(values).max()) or 1.0
     places = np.arange(len(values))
     left, level = places % columns, -(places // columns).astype(np.float64)
-    zero = [[(x + 0.04, y), (x + 0.96, y)] for x, y in zip(left, level, strict=True)]
+    edge = 0.06 if values.ndim == 3 else 0.12  # bars need wider gaps between tiles than lines
+    zero = [[(x + edge - 0.03, y), (x + 1.03 - edge, y)] for x, y in zip(left, level, strict=True)]
     axes.add_collection(LineCollection(zero, colors=GREY, linewidths=0.5))
-    x = np.linspace(0.06, 0.94, values.shape[-1])
+    x = np.linspace(edge, 1 - edge, values.shape[-1])
     for tile, start, y in zip(values, left, level, strict=True):
         heights = y + 0.42 * tile / scale
         if tile.ndim == 2:
