@@ -56,7 +56,7 @@ def do(parser: Command, words: Sequence[str] | None) -> int:
 
 def examine(root: Path, checks: Sequence[str], *, dry: bool) -> int:
     """Run the checks, print their findings and return the exit code."""
-    from stacked.doctor import CHECKS
+    from stacked.doctor.checks import CHECKS
     from stacked.doctor.finding import NotRepaired
     from stacked.tracking.backend.store import OUTAGES, open_store
     from stacked.util.errors import InputError, printable

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import stacked.doctor.stale
-from stacked.doctor import CHECKS
 from stacked.doctor.__main__ import CHOICES, main
+from stacked.doctor.checks import CHECKS
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
@@ -270,3 +270,11 @@ def test_what_the_doctor_does_not_know_is_named(
 
 def test_the_help_names_every_check() -> None:
     assert list(CHECKS) == CHOICES
+
+
+def test_the_help_loads_no_mlflow() -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "stacked.doctor", "--help"]
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "stacked.doctor" in loaded
+    assert not loaded & {"mlflow", "torch"}
