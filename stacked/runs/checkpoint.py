@@ -21,10 +21,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from stacked.model import tensor_file
-from stacked.spec import RunSpec, from_json
+from stacked.spec import RunSpec
+from stacked.spec.differences import stored_spec_differences
 from stacked.util.atomic import sweep, write_atomically
 from stacked.util.errors import InputError, Interrupted
-from stacked.util.serialization import flat, parsed, to_json
+from stacked.util.serialization import parsed, to_json
 
 FORMAT = "stacked checkpoint 2"
 #: names of checkpoint files
@@ -206,21 +207,6 @@ def position_in(header: dict[str, str], path: Path) -> tuple[int, int]:
 def checksum(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
     """Return the SHA-256 of a checkpoint: of names, dtypes, shapes and bytes of its tensors, and of its header."""
     return tensor_file.checksum(tensors, {name: header.get(name) for name in ("format", "spec", POSITION_KEY, "state")})
-
-
-def stored_spec_differences(written: str, here: RunSpec) -> str:
-    """Describe the differences between a spec stored as JSON and another one, in one line."""
-    try:
-        return spec_differences(from_json(written), here)
-    except InputError as error:
-        return f"this version cannot read it ({error})"
-
-
-def spec_differences(there: RunSpec, here: RunSpec) -> str:
-    """Describe the fields in which two specs differ, in one line."""
-    a, b = flat(there), flat(here)
-    both = [(name, a.get(name, "left out"), b.get(name, "left out")) for name in {**a, **b}]
-    return "; ".join(f"{name} is {mine!r} there and {yours!r} here" for name, mine, yours in both if mine != yours)
 
 
 def phase_path(folder: Path, number: int) -> Path:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from stacked.cli.overwriting import below, check_own
-from stacked.runs.checkpoint import stored_spec_differences
 from stacked.spec import Budget, RunSpec, from_json
+from stacked.spec.differences import stored_spec_differences
 from stacked.util.atomic import write_atomically, writing
 from stacked.util.checks import need
 from stacked.util.errors import InputError
