@@ -87,7 +87,7 @@ class TrainingStudy(Study):
 
     def session(self, argv: list[str]) -> Session:
         """Return the session of the command-line arguments `argv`; raises as `given`."""
-        from studies.framework.training_session import TrainingSession, TuningSession
-
         given = self.given(argv)
+        from studies.framework.training_session import TrainingSession, TuningSession  # which take seconds to load
+
         return (TuningSession if given.tune else TrainingSession)(self, given)

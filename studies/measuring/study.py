@@ -107,8 +107,6 @@ class MeasurementStudy(Study):
 
     def session(self, argv: list[str]) -> Session:
         """Return the session of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
-        from studies.measuring.data_session import DataSession
-
         command = self.parser()
         if "--smoke" in argv:
             command.set_defaults(**{"data": "digits", "seeds": 1, **self.smoke})
@@ -118,4 +116,6 @@ class MeasurementStudy(Study):
             choice(name, self.methods, "method")
         for name in ("out", "store", "data_dir"):
             utf8(str(getattr(given, name) or ""), name)
+        from studies.measuring.data_session import DataSession  # which takes seconds to load
+
         return DataSession(self, given, typed_options(argv))

@@ -10,14 +10,15 @@ import pytest
 
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
-from tests.helpers.layerwise import HARDLY_CLASSIFIED, ROOT, layerwise
+from tests.helpers.layerwise import HARDLY_CLASSIFIED, ROOT
 
 
-@pytest.mark.slow
-def test_help_fits_one_screen() -> None:
-    done = layerwise("--help")
-    assert done.returncode == 0
-    lines = done.stdout.splitlines()
+def test_help_fits_one_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(STUDY, ["--help"])
+    help_text = capsys.readouterr().out
+    lines = help_text.splitlines()
     assert len(lines) <= 60
     assert max(map(len, lines)) <= 120
     for word in [
@@ -34,14 +35,31 @@ def test_help_fits_one_screen() -> None:
         "smoke",
         "config",
     ]:
-        assert f"--{word}" in done.stdout
+        assert f"--{word}" in help_text
 
 
-def test_the_help_loads_no_torch() -> None:
-    code = "import sys, studies.layerwise; from studies.cli.command_line import parser; parser('p', 'q', ()); "
-    code += "print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+#: Shows the help of both kinds of studies and refuses an option; prints the exit codes, and whether torch was loaded for any.
+WITHOUT_TORCH = """
+import sys
+from studies.applications.denoising.study import STUDY as measuring
+from studies.framework.main import main
+from studies.pretraining.layerwise import STUDY as training
+
+def code(study, *words):
+    try:
+        return main(study, list(words))
+    except SystemExit as end:
+        return end.code
+
+print([code(study, word) for study in (training, measuring) for word in ("--help", "--chanels")], "torch" in sys.modules)
+"""
+
+
+def test_the_help_and_refused_options_load_no_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--channels" in done.stdout
+    assert "--methods" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[0, 2, 0, 2] False"
 
 
 def test_options_come_from_a_yaml_file_and_later_words_override_it(tmp_path: Path) -> None:
