@@ -88,6 +88,14 @@ def one_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database, to be copied into the store of a process that a test starts: making one takes seconds."""
+    from stacked.tracking.backend.store import open_store
+
+    return open_store(tmp_path_factory.mktemp("empty")).root / "mlflow.db"
+
+
 @pytest.fixture(autouse=True)
 def new_patience() -> None:
     """No test waits for a store that failed in another."""

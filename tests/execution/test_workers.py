@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from studies.execution.job import GRACE_SECONDS
 from studies.execution.pool import run_jobs, stop_workers
 from studies.execution.worker import prepare_worker
 from tests.helpers.splits import toy_splits
+from tests.helpers.working import is_stuck, trains
 
 ROOT = Path(__file__).parents[2]
 STUDY = (
@@ -76,31 +78,22 @@ def places(home: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.fixture
-def studies(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Starts the study in `tmp_path`, anew or from where it was left; nothing of it is left running."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "studies.layerwise", *STUDY]
-        words += ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
-        with (tmp_path / "log").open("ab") as log:
-            started.append(subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log, start_new_session=True))
-        return started[-1]
-
-    yield start
-    for process in started:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+def process(tmp_path: Path, empty_database: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The first process of the study in `tmp_path`; nothing of it is left running."""
+    (tmp_path / "store").mkdir()
+    shutil.copy(empty_database, tmp_path / "store")
+    words = [sys.executable, "-m", "studies.layerwise", *STUDY]
+    words += ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    with (tmp_path / "log").open("wb") as log:
+        started = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    yield started
+    with suppress(ProcessLookupError):
+        os.killpg(started.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
 @linux
-def test_workers_are_replaced_asked_and_not_left_behind(
-    studies: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
-    process = studies()
+def test_workers_are_replaced_and_asked(process: subprocess.Popen[bytes], tmp_path: Path) -> None:
     wait_for(lambda: len(places(tmp_path)) == 2)
     before = workers(process.pid)
     assert len(before) == 2
@@ -122,30 +115,37 @@ def test_workers_are_replaced_asked_and_not_left_behind(
         assert {status for (status,) in store.execute("select status from runs")} == {"KILLED"}
     assert b"the same command continues from there" in (tmp_path / "log").read_bytes()
 
-    # the first process is killed: its workers do not outlive it by much
-    reached, process = places(tmp_path), studies()
-    wait_for(lambda: all(places(tmp_path)[run] > reached[run] for run in reached))
-    now = workers(process.pid)
-    assert len(now) == 2
-    process.kill()
-    process.wait()
+
+#: Has two workers that train for it in the folder that it is given.
+TRAINING = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from studies.execution import pool
+from tests.helpers.splits import toy_splits
+from tests.helpers.working import trains_in
+pool.run_in_worker = trains_in
+jobs = [
+    SimpleNamespace(spec=SimpleNamespace(id=name), arm="joint", label=name, folder=Path(sys.argv[1]))
+    for name in ("one", "other")
+]
+list(pool.run_jobs(jobs, 2, toy_splits()))
+"""
+
+
+@pytest.mark.slow
+@linux
+def test_workers_keep_their_place_and_do_not_outlive_a_process_that_is_killed(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", TRAINING, str(tmp_path)], cwd=ROOT)
+    try:
+        wait_for(lambda: {"one begun", "other begun"} <= {path.name for path in tmp_path.iterdir()})
+        now = workers(process.pid)
+        assert len(now) == 2
+    finally:
+        process.kill()
+        process.wait()
     wait_for(lambda: not any(map(alive, now)), seconds=15)
-    assert not (tmp_path / "out" / "runs.csv").exists()
-
-
-def trains(begun: Path) -> str:
-    """A run as far as ending goes: it keeps its place when asked."""
-    with Interruption((signal.SIGTERM,)) as asked:
-        begun.touch()
-        while not asked():
-            time.sleep(0.01)
-    return "kept"
-
-
-def is_stuck(begun: Path) -> None:
-    """A run that does not end when asked."""
-    begun.touch()
-    time.sleep(120)
+    assert {"one kept", "other kept"} <= {path.name for path in tmp_path.iterdir()}
 
 
 @contextmanager
