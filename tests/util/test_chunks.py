@@ -255,6 +255,7 @@ def test_chunks_change_nothing_of_uses(
     np.testing.assert_allclose(uses[what](), at_once, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "an_image"), BYTES_OF_AN_IMAGE.items())
 def test_uses_take_no_more_than_what_they_give(what: str, an_image: int, taken: dict[str, int]) -> None:
     """Bytes an image: of float32 it has 1,024, its code 128 and twice that as float64.
