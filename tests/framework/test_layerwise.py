@@ -17,12 +17,12 @@ from studies.pretraining.layerwise import STUDY
 from studies.record import runs as record
 from studies.statistics.rows import load_curves, load_rows
 from studies.viewing.replay import replay
-from tests.helpers.layerwise import HARDLY_CLASSIFIED, Smoke, layerwise
+from tests.helpers.layerwise import HARDLY_CLASSIFIED, Smoke
 
 
 @pytest.mark.slow
 def test_the_smoke_study_leaves_its_record(smoke: Smoke) -> None:
-    out, _, done = smoke
+    out = smoke.out
     rows, curves = load_rows(out), load_curves(out)
     assert list(rows["arm"]) == ["greedy", "greedy+finetune", "joint", "random"]
     assert set(rows["status"]) == {"finished"}
@@ -37,23 +37,23 @@ def test_the_smoke_study_leaves_its_record(smoke: Smoke) -> None:
     assert {"headline.png", "curves.png", "reconstructions.png", "filters.png", "probe_by_depth.png"} <= drawn
     page = (out / "README.md").read_text()
     assert "python -m studies.layerwise --smoke" in page
-    assert "stage 1: " in done.stderr  # progress in plain lines, since this is no terminal
-    assert "left" in done.stderr
-    assert done.stdout.count("viewStateShareKey=") == 2
-    found = re.search(r"^Best encoder by validation error \(\S+, seed 0\): (\S+)$", done.stdout, re.MULTILINE)
+    assert "stage 1: " in smoke.stderr  # progress in plain lines, since this is no terminal
+    assert "left" in smoke.stderr
+    assert smoke.stdout.count("viewStateShareKey=") == 2
+    found = re.search(r"^Best encoder by validation error \(\S+, seed 0\): (\S+)$", smoke.stdout, re.MULTILINE)
     assert found
     assert Path(found[1]).exists()
     parts = ("test MSE", "- Test MSE per pixel: ", found[1], f"{out / 'README.md'}", "--ui", "viewStateShareKey=")
-    assert [done.stdout.index(part) for part in parts] == sorted(done.stdout.index(part) for part in parts)
-    assert re.search(r"^run 2 of 4 \(greedy\+finetune, seed 0\)", done.stderr, re.MULTILINE)
-    assert "mlflow server" in done.stdout
+    assert [smoke.stdout.index(part) for part in parts] == sorted(smoke.stdout.index(part) for part in parts)
+    assert re.search(r"^run 2 of 4 \(greedy\+finetune, seed 0\)", smoke.stderr, re.MULTILINE)
+    assert "mlflow server" in smoke.stdout
 
 
 @pytest.mark.slow
 def test_mlflow_has_arms_at_the_root_and_stages_below(
     smoke: Smoke,
 ) -> None:
-    out, store, _ = smoke
+    out, store = smoke.out, smoke.store
     mlflow.set_tracking_uri(open_store(store).uri)
     runs = mlflow.search_runs(search_all_experiments=True)
     arms = runs[runs["tags.kind"] == "arm"]
@@ -84,7 +84,7 @@ def test_mlflow_has_arms_at_the_root_and_stages_below(
 def test_mlflow_says_what_runs_are_and_what_they_were_measured_on(
     smoke: Smoke,
 ) -> None:
-    out, store, _ = smoke
+    out, store = smoke.out, smoke.store
     mlflow.set_tracking_uri(open_store(store).uri)
     client = mlflow.MlflowClient()
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
@@ -113,19 +113,19 @@ def test_mlflow_says_what_runs_are_and_what_they_were_measured_on(
 
 
 @pytest.mark.slow
-def test_the_same_command_trains_nothing_again(smoke: Smoke) -> None:
-    out, store, _ = smoke
+def test_the_same_command_trains_nothing_again(smoke: Smoke, capsys: pytest.CaptureFixture[str]) -> None:
+    out, store = smoke.out, smoke.store
     before = (out / "runs.csv").read_bytes()
-    again = layerwise("--smoke", "--out", str(out), "--store", str(store))
-    assert again.returncode == 0
-    assert "4 finished already" in again.stderr
-    assert "arms are not tuned for these settings: --tune N tunes them, with N trials for each arm\n" in again.stderr
+    assert main(STUDY, ["--smoke", "--jobs", "1", "--out", str(out), "--store", str(store)]) == 0
+    told = capsys.readouterr().err
+    assert "4 finished already" in told
+    assert "arms are not tuned for these settings: --tune N tunes them, with N trials for each arm\n" in told
     assert (out / "runs.csv").read_bytes() == before
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_models", "no_page")
-def test_done_anew_a_run_replaces_the_old_one_everywhere(smoke: Smoke, tmp_path: Path) -> None:
+def test_done_anew_a_run_replaces_the_old_one_everywhere(tmp_path: Path) -> None:
     words = [
         "--smoke",
         "--arms",
@@ -168,14 +168,14 @@ def test_a_failure_does_not_replace_a_finished_row(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_another_configuration_does_not_mix_with_it(smoke: Smoke, capsys: pytest.CaptureFixture[str]) -> None:
-    out, store, _ = smoke
+    out, store = smoke.out, smoke.store
     assert main(STUDY, ["--smoke", "--lr", "0.02", "--out", str(out), "--store", str(store)]) == 2
     assert "optimisation.lr is 0.01 there and 0.02 here" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_record_is_replayed_into_a_fresh_store(smoke: Smoke, tmp_path: Path) -> None:
-    out, _, _ = smoke
+    out = smoke.out
     store = open_store(tmp_path)
     views = replay("layerwise", out, store)
     assert len(views) == 2
@@ -195,7 +195,7 @@ def test_a_record_is_replayed_into_a_fresh_store(smoke: Smoke, tmp_path: Path) -
 @pytest.mark.usefixtures("no_models", "no_page")
 def test_a_run_trained_here_is_of_another_experiment_than_a_replayed_one(smoke: Smoke, tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
-    replay("layerwise", smoke[0], store)
+    replay("layerwise", smoke.out, store)
     words = [
         "--smoke",
         "--arms",
@@ -216,7 +216,7 @@ def test_a_run_trained_here_is_of_another_experiment_than_a_replayed_one(smoke: 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_models")
+@pytest.mark.usefixtures("no_models", "no_page")
 def test_a_run_that_fails_has_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     words = ["--smoke", "--optimiser", "sgd", "--lr", "1e30", "--arms", "joint", "random", "--jobs", "1"]
     assert main(STUDY, [*words, "--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]) == 1

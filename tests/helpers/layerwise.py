@@ -1,9 +1,7 @@
-"""The main job in a process of its own, and what a smoke run of it leaves."""
+"""What a smoke run of the main job leaves, and options that make runs of it short."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +16,5 @@ class Smoke(NamedTuple):
 
     out: Path
     store: Path
-    done: subprocess.CompletedProcess[str]
-
-
-def layerwise(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "studies.layerwise", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    stdout: str
+    stderr: str
