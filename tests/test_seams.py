@@ -92,6 +92,9 @@ phases = list(dict.fromkeys(point["phase"] for point in result.curve if point["s
 print(json.dumps({"stages": stages, "updates": result.row["updates"], "phases": phases}))
 """
 
+#: An option for each thing that was added and that a command line names.
+ADDED = {"arms": "alternate+unfreeze", "kind": "average", "corruption": "inverting", "data": "bars"}
+
 #: What a study says where a name is not known: a line an option.
 LISTS = """
 import sys
@@ -133,11 +136,17 @@ def python(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], cwd=copy, env=env, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
-def test_all_that_was_added_trains_in_one_run(copy: Path) -> None:
-    done = python(copy, "-c", RUN)
+@pytest.fixture(scope="module")
+def used(copy: Path) -> subprocess.CompletedProcess[str]:
+    """What a run of all that was added prints, and what is said of unknown names; in one process, since it loads torch."""
+    done = python(copy, "-c", RUN + LISTS, *ADDED)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {
+    return done
+
+
+@pytest.mark.slow
+def test_all_that_was_added_trains_in_one_run(used: subprocess.CompletedProcess[str]) -> None:
+    assert json.loads(used.stdout) == {
         "stages": ["stacked.stages.average"] * 2,
         "updates": 8,
         "phases": ["stage 1", "fine-tuning 1", "stage 2", "fine-tuning 2"],
@@ -145,7 +154,9 @@ def test_all_that_was_added_trains_in_one_run(copy: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_study_is_a_command_that_runs_them(copy: Path, tmp_path: Path) -> None:
+def test_the_study_is_a_command_that_runs_them(copy: Path, tmp_path: Path, empty_database: Path) -> None:
+    (tmp_path / "store").mkdir()
+    shutil.copy(empty_database, tmp_path / "store")
     assert "\n  striped      Do bars need stages that learn alone?\n" in python(copy, "-m", "studies").stdout
     out = tmp_path / "out"
     words = ("--smoke", "--jobs", "1", "--classification", "{updates: 5, checks: 1}")
@@ -160,14 +171,10 @@ def test_the_study_is_a_command_that_runs_them(copy: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_command_lines_of_other_studies_list_them(copy: Path) -> None:
-    """By what they say of a name that is not known; in one process, since each loads torch."""
-    added = {"arms": "alternate+unfreeze", "kind": "average", "corruption": "inverting", "data": "bars"}
-    done = python(copy, "-c", LISTS, *added)
-    assert done.returncode == 0, done.stderr
-    said = done.stderr.splitlines()
-    assert len(said) == len(added)
-    for line, name in zip(said, added.values(), strict=True):
+def test_the_command_lines_of_other_studies_list_them(used: subprocess.CompletedProcess[str]) -> None:
+    """By what they say of a name that is not known."""
+    said = [line for line in used.stderr.splitlines() if line.startswith("python -m studies.layerwise: ")]
+    for line, name in zip(said, ADDED.values(), strict=True):
         assert re.search(rf" (choose from|choose one of) .*(?<![\w+]){re.escape(name)}(?![\w+])", line), line
 
 

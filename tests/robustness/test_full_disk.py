@@ -213,21 +213,15 @@ def test_a_store_that_cannot_be_made_leaves_nothing(small: Path) -> None:
     assert list((small / "store").glob("*.db*")) == []
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database, which takes seconds to make."""
-    return open_store(tmp_path_factory.mktemp("empty")).root / "mlflow.db"
-
-
 @mounts
 def test_a_full_database_is_an_outage_while_the_work_folder_takes_what_is_measured(
     small: Path,
-    database: Path,
+    empty_database: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copy(database, small)
+    shutil.copy(empty_database, small)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{small}/mlflow.db")
     store = open_store(tmp_path / "store")
     made = {"name": "joint/s0", "work": tmp_path / "work", "tags": {"kind": "arm"}, "params": {"lr": 0.1}}
@@ -259,9 +253,9 @@ def test_a_full_database_is_an_outage_while_the_work_folder_takes_what_is_measur
 @mounts
 @pytest.mark.parametrize("what", ["--out", "--store"])
 def test_a_disk_that_is_read_only_is_refused_before_training(
-    what: str, small: Path, database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    what: str, small: Path, empty_database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(database, small)
+    shutil.copy(empty_database, small)
     (small / "runs.csv").write_text("")
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
     with pytest.raises(
@@ -272,7 +266,7 @@ def test_a_disk_that_is_read_only_is_refused_before_training(
         write_atomically(small / "x", "")
     other = {"--out": "--store", "--store": "--out"}[what]
     (tmp_path / "store").mkdir()
-    shutil.copy(database, tmp_path / "store")
+    shutil.copy(empty_database, tmp_path / "store")
     words = ["--smoke", "--jobs", "1", what, str(small), other, str(tmp_path / other.strip("-"))]
     assert main(STUDY, words) == 2
     [said] = capsys.readouterr().err.strip().splitlines()
@@ -284,7 +278,7 @@ def test_a_disk_that_is_read_only_is_refused_before_training(
 
 WORDS = (
     *("--data", "digits", "--channels", "4", "8", "--batch-size", "64", "--seeds", "1", "--labels", "100"),
-    *("--arms", "greedy", "--epochs", "8", "--finetune", "8", "--checkpoint-every", "10"),
+    *("--arms", "greedy", "--epochs", "2", "--finetune", "2", "--checkpoint-every", "10"),
     *("--classification", "{updates: 5, checks: 1}", "--evaluation", "{probe_labels: 300}"),
 )
 
@@ -306,13 +300,13 @@ def start(home: Path) -> subprocess.Popen[str]:
 
 @mounts
 @pytest.mark.usefixtures("no_models", "no_page")
-def test_a_study_on_a_disk_that_fills_up_goes_on_when_there_is_space(database: Path, tmp_path: Path) -> None:
+def test_a_study_on_a_disk_that_fills_up_goes_on_when_there_is_space(empty_database: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     (alone / "store").mkdir(parents=True)
-    shutil.copy(database, alone / "store")
+    shutil.copy(empty_database, alone / "store")
     with mounted(tmp_path / "small", "16m") as home:
         (home / "store").mkdir()
-        shutil.copy(database, home / "store")
+        shutil.copy(empty_database, home / "store")
         running = start(home)
         deadline = time.monotonic() + 900
         while not list(home.glob("store/work/*/update-1.safetensors")):

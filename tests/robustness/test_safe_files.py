@@ -32,6 +32,9 @@ from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from studies.statistics.rows import load_rows
 
+import mlflow  # isort: skip
+from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION  # isort: skip
+
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("stacked/**/*.py"), *ROOT.glob("studies/**/*.py")])
 #: Calls that can run what a file says, and modules that are for nothing else.
@@ -191,7 +194,7 @@ socket.gethostname = lambda: {HOST!r}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
     """The home folder of a user with a telling name, with a finished study and one whose run failed, under absolute paths."""
     home = tmp_path_factory.mktemp("homes") / SECRET
     for label in ("cat", "dog"):
@@ -204,6 +207,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ROOT, home / "code", ignore=shutil.ignore_patterns(".*", "results", "mlruns", "mnist", "__pycache__")
     )
     (home / "code" / "sitecustomize.py").write_text(RENAMED)
+    (home / "store").mkdir()
+    shutil.copy(empty_database, home / "store")
     words = ["--smoke", "--arms", "joint", "--jobs", "1", "--data", f"folder:{home}/photos", "--image-size", "16"]
     words += ["--config", str(home / "my.yaml"), "--store", str(home / "store")]
     code = f"""
@@ -291,15 +296,11 @@ def test_checkpoints_and_results_tell_nothing_of_their_user(home: Path) -> None:
     assert load_rows(home / "failed")["status"][0].startswith("failed: the loss became")
 
 
-def test_the_exported_model_loads_where_mlflow_allows_no_pickle(home: Path) -> None:
+def test_the_exported_model_loads_where_mlflow_allows_no_pickle(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [str(path.parent) for path in home.glob("store/artifacts/models/*/artifacts/MLmodel")]
-    code = f"""
-import mlflow, torch
-for folder in {folders!r}:
-    print(list(mlflow.pytorch.load_model(folder)(torch.rand(3, 3, 16, 16)).shape))
-"""
-    env = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    shapes = done.stdout.splitlines()
-    assert shapes.count("[3, 8, 4, 4]") == 1, done.stderr  # the encoder; the others are classifiers
-    assert len(shapes) == len(folders) > 1
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    assert not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get()
+    images = torch.rand(3, 3, 16, 16)
+    shapes = [tuple(mlflow.pytorch.load_model(folder)(images).shape) for folder in folders]
+    assert shapes.count((3, 8, 4, 4)) == 1  # the encoder; the others are classifiers
+    assert len(shapes) > 1
