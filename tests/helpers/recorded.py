@@ -28,3 +28,13 @@ def curve(spec: RunSpec) -> list[dict[str, Any]]:
 
 def add(out: Path, spec: RunSpec) -> None:
     record.add(out, row(spec), curve(spec), {}, ARMS)
+
+
+def add_missing(out: Path) -> None:
+    """Record each run that is not recorded yet, with an empty line on stdout when it is; then sort the rows."""
+    done = record.finished(out)
+    for spec in RUNS:
+        if spec.id not in done:
+            add(out, spec)
+            print(flush=True)
+    record.sort_rows(out, ARMS)
