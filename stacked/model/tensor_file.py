@@ -21,6 +21,8 @@ from stacked.util.reading import check_regular, opened
 
 #: the most bytes of a header, about those of 100,000 tensors, and the most characters of one text
 MOST_HEADER, MOST_TEXT = 2**24, 2**18
+#: torch gives memory at multiples of so many bytes
+ALIGNMENT = 64
 #: name of the text that holds the checksum
 SEAL = "sha256"
 
@@ -68,9 +70,14 @@ def read(path: str | Path) -> Sealed:
     need(length <= MOST_HEADER, f"its header has {length:,} bytes, more than {MOST_HEADER:,}")
     with open_tensors(path) as found:
         texts: dict[str, str] = dict(sorted((found.metadata() or {}).items()))
-        tensors = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
+        tensors = {name: aligned(found.get_tensor(name)) for name in found.keys()}  # noqa: SIM118
     for name, text in texts.items():
         need(len(text) <= MOST_TEXT, f"its {name[:20]!r} has {len(text):,} characters, more than {MOST_TEXT:,}")
     seal = texts.pop(SEAL, None)
     need(seal in (None, checksum(tensors, texts)), "its content does not match its checksum")
     return Sealed(tensors, texts, seal is not None)
+
+
+def aligned(tensor: Tensor) -> Tensor:
+    """Return the tensor in memory as torch gives it: in a file it can begin anywhere, and kernels then can round differently."""
+    return tensor.clone() if tensor.data_ptr() % ALIGNMENT else tensor

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from stacked import estimate_cost
+from stacked.components import eager
 from stacked.cost.roofline import H100
 from stacked.evaluation.classify import FineTuning
 from stacked.model.stack import StackedAutoencoder, grow
@@ -149,13 +150,16 @@ def test_the_loop_and_the_package_train_the_same_stack_as_often(what: str, monke
     images, batch = (12 * 16, 2) if WORKS[what].layout == "volumes" else (600, 100)
     work = replace(WORKS[what], images=images, batch=batch, epochs=2)
     steps: list[int] = []
-    step = torch.optim.Adam.step
 
-    def counted(self: torch.optim.Adam, *args: Any) -> Any:
-        steps.append(sum(p.numel() for group in self.param_groups for p in group["params"]))
-        return step(self, *args)
+    def counting(step: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(self: torch.optim.Adam, *args: Any) -> Any:
+            steps.append(sum(p.numel() for group in self.param_groups for p in group["params"]))
+            return step(self, *args)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", counted)
+        return counted
+
+    for optimiser in (torch.optim.Adam, eager.Adam):  # of the loop, and of the package
+        monkeypatch.setattr(optimiser, "step", counting(optimiser.step))
     train, _ = pixels(work)
     assert train.shape[1:] == work.shape
     floats = train.float() / 255
@@ -191,13 +195,16 @@ def test_the_loop_and_the_package_fine_tune_the_same_classifier_as_often(monkeyp
     """And measure it: with as many parameters, better than chance after a few updates."""
     monkeypatch.setitem(WORKS, "tiny", Work("dense", (20, 10), batch=50, lr=1e-2))
     steps: list[int] = []
-    step = torch.optim.Adam.step
 
-    def counted(self: torch.optim.Adam, *args: Any) -> Any:
-        steps.append(sum(p.numel() for group in self.param_groups for p in group["params"]))
-        return step(self, *args)
+    def counting(step: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(self: torch.optim.Adam, *args: Any) -> Any:
+            steps.append(sum(p.numel() for group in self.param_groups for p in group["params"]))
+            return step(self, *args)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", counted)
+        return counted
+
+    for optimiser in (torch.optim.Adam, eager.Adam):  # of the loop, and of the package
+        monkeypatch.setattr(optimiser, "step", counting(optimiser.step))
     found = []
     for who in ("loop", "ours"):
         measured = classifying(who, "tiny", seed=0, epochs=4, images=300)

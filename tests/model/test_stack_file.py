@@ -48,6 +48,15 @@ def used(spec: StackSpec, shape: tuple[int, ...]) -> StackedAutoencoder:
     return stack.freeze()
 
 
+def test_weights_of_a_file_are_aligned_in_memory_as_torch_aligns_them(tmp_path: Path) -> None:
+    """In the file they begin anywhere: an odd number of bytes stands before a matrix."""
+    tensors = {"a": torch.zeros(3, dtype=torch.uint8), "b": torch.rand(3, 5), "c": torch.rand(7), "d": torch.rand(4, 4)}
+    (tmp_path / "file").write_bytes(to_bytes(tensors, {}))
+    found = read(tmp_path / "file").tensors
+    assert [tensor.data_ptr() % 64 for tensor in found.values()] == [0] * 4
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
 def check_same(stack: StackedAutoencoder, loaded: StackedAutoencoder) -> None:
     images = torch.rand(5, *stack.input_shape)
     assert same_weights(stack, loaded)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stacked import doctor
 from stacked.doctor.__main__ import main as doctor_command
+from stacked.doctor.checks import CHECKS
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
 from stacked.tracking.pending_uploads import PendingUpload, store_upload, stored_uploads
@@ -80,7 +80,7 @@ def test_the_doctor_tells_of_links_and_deletes_what_is_in_the_store_alone(elsewh
     train(arm(store, work))
     (elsewhere / ".stacked-0123456789abcdef.part").write_text(SECRET)
     (work / "unsent").symlink_to(elsewhere)
-    found = [finding for check in doctor.CHECKS.values() for finding in check(store)]
+    found = [finding for check in CHECKS.values() for finding in check(store)]
     assert any("unsent is a link that leads out of" in finding.line for finding in found)
     assert (elsewhere / ".stacked-0123456789abcdef.part").exists()
     (elsewhere / ".stacked-0123456789abcdef.part").unlink()
@@ -117,7 +117,7 @@ def test_the_doctor_leaves_a_work_folder_that_is_a_link_alone(
     shutil.copytree(tmp_path / "other", elsewhere / "run", dirs_exist_ok=True)
     for path in (elsewhere / "run").iterdir():  # a whole run, whose checkpoints are not needed
         path.rename(elsewhere / path.name)
-    assert [finding.line for check in doctor.CHECKS.values() for finding in check(store)] == [
+    assert [finding.line for check in CHECKS.values() for finding in check(store)] == [
         told.removeprefix("records: ") + ": move it away"
     ]
     assert all((elsewhere / name).read_text() == "precious" for name in names)

@@ -52,6 +52,7 @@ LATER = {
     (Optimisation, "lbfgs_iterations"): 20,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
     (Evaluation, "probes"): ("logistic",),
+    (Evaluation, "probe_depths"): "code",
     (Classification, "optimiser"): "adam",
     (Classification, "schedule"): "constant",
     (Classification, "warmup"): 0,
@@ -109,7 +110,7 @@ OTHER: dict[str, Any] = {
 }
 #: The same for fields whose names other classes use too, or that only a classifier has.
 OTHER_OF: dict[type, dict[str, Any]] = {
-    Evaluation: {"probes": ("logistic", "knn5")},
+    Evaluation: {"probes": ("logistic", "knn5"), "probe_depths": "all"},
     Classification: {
         "optimiser": "sgd",
         "schedule": "cosine",
