@@ -128,7 +128,7 @@ def test_the_page_says_which_aims_are_reached(asked: list[tuple[str, int]], tmp_
     lines = claims_table(rows, [TWO]).splitlines()
     assert "dense: time, relative to loop | 0.636 × | 0.600 to 0.667 | ≤ 0.7 | yes" in lines[2]
     assert "≥ 0.5 | **no**" in lines[4]
-    page = report(benchmark.benchmark((TWO,)), tmp_path, "python -m studies.benchmark")
+    page = report(benchmark.benchmark((TWO,)), (TWO,), tmp_path, "python -m studies.benchmark")
     assert (tmp_path / "README.md").read_text() == page
     for name in ("targets", "error"):
         assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -295,7 +295,7 @@ def test_exponents_are_those_of_the_rows(tmp_path: Path) -> None:
     assert exponent(curve(frame, axis, "joint", "cpu_seconds")) == pytest.approx((1.5, 1.5, 1.5))
     assert "| stages | greedy | 1.50 (1.50 to 1.50) | 0.50 (0.50 to 0.50) |" in exponents_table(frame, [axis])
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    report(benchmark.benchmark((axis,)), tmp_path, "python -m studies.benchmark")
+    report(benchmark.benchmark((axis,)), (axis,), tmp_path, "python -m studies.benchmark")
     assert (tmp_path / "figures" / "scaling.png").exists()
     assert not (tmp_path / "figures" / "targets.png").exists()
 
