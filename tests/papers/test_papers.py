@@ -138,10 +138,11 @@ HARDLY = "{epochs: 1, checks: 1, updates: 2, lrs: [0.1], images: 20}"
 @pytest.mark.parametrize("study", [bengio2007.STUDY, larochelle2009.STUDY, vincent2010.STUDY], ids=lambda one: one.name)
 def test_a_paper_runs_to_its_page(study: TrainingStudy, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = (*TINY, "--seeds", "1", "--out", str(out), "--store", str(tmp_path / "store"))
+    arms = study.arm_names if study is bengio2007.STUDY else study.arm_names[:3]
+    words = (*TINY, "--seeds", "1", "--arms", *arms, "--out", str(out), "--store", str(tmp_path / "store"))
     assert main(study, [*words, "--evaluation", "{probe_labels: 50}", "--classification", HARDLY]) == 0
     rows = load_rows(out)
-    assert set(rows["arm"]) == set(study.arm_names)
+    assert set(rows["arm"]) == set(arms)
     assert (rows["status"] == "finished").all()
     text = (out / "README.md").read_text(encoding="utf-8")
     assert text.count("**not tested here (other data)**") == len(study.claims)
