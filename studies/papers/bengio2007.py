@@ -27,10 +27,9 @@ import sys
 
 from studies.design.arms import Arm
 from studies.design.claims import Claim
-from studies.design.search import LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.period import DEFAULTS, MODERN_FINE_TUNING, classification, layers
+from studies.papers.period import DEFAULTS, MODERN_FINE_TUNING, QUICK, RATE, classification, layers
 
 ERROR = "final/classifier_error_all"
 AUTO, CONTINUOUS, SUPERVISED, NONE = "autoencoders", "continuous", "supervised greedy", "no pretraining"
@@ -96,9 +95,6 @@ PROTOCOL = """\
 - **Deviations** from the paper: no restricted Boltzmann machines; batches of {batch}, not single images; other validation images;
   the decay is fixed; rates of pretraining are tuned by a linear probe, not after fine-tuning.
 """
-#: of the mean over 784 pixels
-RATE = LogRange(0.3, 30.0)
-
 STUDY = TrainingStudy(
     name="bengio2007",
     module="papers.bengio2007",
@@ -121,12 +117,7 @@ STUDY = TrainingStudy(
     },
     scales={
         "default": {},
-        "quick": {
-            "limit": 2000,
-            "epochs": [2.0],
-            "seeds": 2,
-            "classification": classification(4, (0.1,), patience=3, updates=20),
-        },
+        "quick": QUICK,
         "paper": {
             "epochs": [50.0],
             "seeds": 10,

@@ -27,10 +27,9 @@ from typing import Any
 
 from studies.design.arms import Arm
 from studies.design.claims import Claim
-from studies.design.search import LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.period import DEFAULTS, classification, layers
+from studies.papers.period import DEFAULTS, QUICK, RATE, classification, layers
 
 ERROR = "final/classifier_error_all"
 DEPTHS = (1, 2, 3, 4)
@@ -103,7 +102,7 @@ STUDY = TrainingStudy(
     ),
     reference=arm("random", 1),
     budget_arm=arm("pretrained", DEPTHS[-1]),
-    search={"optimisation.lr": LogRange(0.3, 30.0)},
+    search={"optimisation.lr": RATE},
     search_split={},
     tuning_measure="probe_acc",
     defaults={
@@ -116,12 +115,7 @@ STUDY = TrainingStudy(
     },
     scales={
         "default": {},
-        "quick": {
-            "limit": 2000,
-            "epochs": [2.0],
-            "seeds": 2,
-            "classification": classification(4, (0.1,), patience=3, updates=20),
-        },
+        "quick": QUICK,
         "paper": {
             "epochs": [100.0],
             "seeds": 10,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from studies.design.search import LogRange
+
 #: gradient descent without momentum from weights uniform within 1/sqrt(fan-in) of 0, lr0 / (1 + t decay), on small batches
 PLAIN = {"momentum": 0.0, "schedule_options": {"decay": 1e-5}}
 #: fine-tuning of classifiers by it, of which validation images choose the rate and the epoch
@@ -49,3 +51,14 @@ def classification(epochs: int, lrs: tuple[float, ...], patience: int, updates: 
     """
     recipe = {"epochs": float(epochs), "checks": epochs, "lrs": list(lrs), "patience": patience}
     return {**FINE_TUNING, **recipe, "updates": max(updates, epochs)}
+
+
+#: options of --scale quick of a study with such a network
+QUICK: dict[str, Any] = {
+    "limit": 2000,
+    "epochs": [2.0],
+    "seeds": 2,
+    "classification": classification(4, (0.1,), patience=3, updates=20),
+}
+#: the range of the learning rate of pretraining, of the mean over all pixels
+RATE = LogRange(0.3, 30.0)

@@ -31,7 +31,7 @@ from studies.design.claims import Claim
 from studies.design.search import Among, LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.period import DEFAULTS, classification, layers
+from studies.papers.period import DEFAULTS, QUICK, RATE, classification, layers
 
 ERROR = "final/classifier_error_all"
 SAE, SDAE, RANDOM = "SAE-3", "SDAE-3", "random"
@@ -135,7 +135,7 @@ STUDY = TrainingStudy(
     ),
     reference=SAE,
     budget_arm=SAE,
-    search={"optimisation.lr": LogRange(0.3, 30.0)},
+    search={"optimisation.lr": RATE},
     search_split={},
     tuning_measure="probe_acc",
     valid={"mnist": 1 / 6},
@@ -150,13 +150,7 @@ STUDY = TrainingStudy(
     },
     scales={
         "default": {},
-        "quick": {
-            "limit": 2000,
-            "epochs": [2.0],
-            "seeds": 2,
-            "evaluation": {"probe_labels": 1000},
-            "classification": classification(4, (0.1,), patience=3, updates=20),
-        },
+        "quick": {**QUICK, "evaluation": {"probe_labels": 1000}},
         "paper": {
             "epochs": [100.0],
             "seeds": 10,
