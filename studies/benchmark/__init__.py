@@ -1,1 +1,1 @@
-"""How fast is training, compared with a hand-written loop, with ClustPy, and with the peak rate of the machine?"""
+"""How fast is training, compared with a hand-written loop, with ClustPy and JAX, and with the peak rate of the machine?"""

@@ -1,4 +1,4 @@
-"""How fast is training, compared with a hand-written loop, with ClustPy, and with the peak rate of the machine?"""
+"""How fast is training, compared with a hand-written loop, with ClustPy and JAX, and with the peak rate of the machine?"""
 
 from __future__ import annotations
 

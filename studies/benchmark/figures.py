@@ -19,6 +19,7 @@ COLOURS = {
     "loop": "#D55E00",
     "loop, randperm": "#E69F00",
     "ClustPy": "#CC79A7",
+    "JAX": "#56B4E9",
     "stacked": "#0072B2",
     "stacked, own recipe": "#009E73",
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from studies.benchmark.workloads.scaling import AXES, WAYS
 from studies.benchmark.workloads.seeds import NETS, SEEDS
+from studies.benchmark.workloads.works import WORKS
 
 Call = tuple[str, Mapping[str, Any]]
 
@@ -15,6 +16,8 @@ TOGETHER = "as one batched model"
 LOOP = "a hand-written loop"
 #: the arm whose loop indexes the images by torch.randperm, and its description in claims; that of LOOP has a DataLoader
 INDEXED, INDEXED_LOOP = "loop, randperm", "a hand-written loop without a DataLoader"
+#: the arm that trains dense workloads with JAX
+JAX = "JAX"
 #: the measure of the load average of the machine in the minute before a measurement
 LOAD = "load"
 
@@ -66,13 +69,15 @@ def work(who: str, what: str, recipe: str | None = None, **more: Any) -> Call:
 
 
 def beside_loops(name: str, what: str, title: str) -> Question:
-    """Return the question of the time and error of a workload, beside the hand-written loops with and without a DataLoader."""
+    """Return the question of the time and error of a workload, beside hand-written loops, and beside JAX if it is dense."""
+    jax = {JAX: work("jax", what)} if WORKS[what].kind == "dense" else {}
     return Question(
         name,
         f"{title}, masking 20 %, 5 epochs per stage + 5 end to end, one thread",
-        {"loop": work("loop", what), INDEXED: work("indexed loop", what), "stacked": work("ours", what)},
+        {"loop": work("loop", what), INDEXED: work("indexed loop", what), **jax, "stacked": work("ours", what)},
         (
             Claim("CPU time", "cpu_seconds", "stacked", INDEXED, most=1.0, versus=INDEXED_LOOP),
+            *(Claim("CPU time", "cpu_seconds", "stacked", arm, most=1.0) for arm in jax),
             Claim("test error", "mse", "stacked", INDEXED, most=1.05, versus=INDEXED_LOOP),
         ),
         seeded=True,
@@ -89,6 +94,7 @@ def questions() -> tuple[Question, ...]:
                 "loop": work("loop", "dense"),
                 INDEXED: work("indexed loop", "dense"),
                 "ClustPy": work("clustpy", "dense"),
+                JAX: work("jax", "dense"),
                 "stacked": work("ours", "dense"),
                 "stacked, own recipe": work("ours", "dense", "dense"),
             },
@@ -96,6 +102,7 @@ def questions() -> tuple[Question, ...]:
                 Claim("CPU time", "cpu_seconds", "stacked", "loop", most=0.70, versus=LOOP),
                 Claim("CPU time", "cpu_seconds", "stacked", INDEXED, most=1.0, versus=INDEXED_LOOP),
                 Claim("CPU time", "cpu_seconds", "stacked", "ClustPy", most=1.0),
+                Claim("CPU time", "cpu_seconds", "stacked", JAX, most=1.0),
                 Claim("test error", "mse", "stacked", "loop", most=1.0, versus=LOOP),
                 Claim("CPU time, other settings", "cpu_seconds", "stacked, own recipe", "loop", most=1.0, versus=LOOP),
                 Claim("test error, other settings", "mse", "stacked, own recipe", most=0.024, unit="MSE per pixel"),

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from stacked.cost.roofline import copy_rate, product_rate
-from studies.benchmark.workloads import large, loops, ours, peers, photos, seeds, starts, whole
+from studies.benchmark.workloads import jax_loop, large, loops, ours, peers, photos, seeds, starts, whole
 from studies.benchmark.workloads.classifiers import classifying
 from studies.benchmark.workloads.predicted import prediction_error
 from studies.benchmark.workloads.scaling import scaling
@@ -30,19 +30,22 @@ TRAINERS: dict[str, Callable[..., torch.nn.Module]] = {
     "indexed loop": partial(loops.train, batches=loops.indexed),
     "ours": ours.train,
     "clustpy": peers.train,
+    "jax": jax_loop.train,
 }
 
 
 def training(who: str, what: str, seed: int, epochs: int, images: int, **recipe: str) -> Measured:
     """Train a workload greedily and fine-tune it; return CPU seconds, wall seconds, growth of memory and test error.
 
-    Before that, it is trained on one batch, so that libraries are loaded and initialised.
+    Before that, it is trained on one batch, so that libraries are loaded and initialised; JAX on all images, because it compiles
+    for their number.
     """
     work = replace(WORKS[what], epochs=epochs, images=images)
     train, test = pixels(work)
     if who != "ours" or work.layout != "images":
         train = train.float().div(255)  # the other implementations store images as floats, and ours what is no image
-    TRAINERS[who](replace(work, epochs=1, images=work.batch), seed, train[: work.batch].clone(), **recipe)
+    first = train if who == "jax" else train[: work.batch].clone()
+    TRAINERS[who](replace(work, epochs=1, images=len(first)), seed, first, **recipe)
     with Spent() as spent:
         model = TRAINERS[who](work, seed, train, **recipe)
     return spent.measured() | {"mse": error(model, test.float().div(255))}

@@ -19,7 +19,7 @@ from stacked.util.errors import InputError, Interrupted
 from studies.benchmark import __doc__ as question
 from studies.benchmark import page
 from studies.benchmark.figures import errors, scaling, targets
-from studies.benchmark.questions import LOAD, Call, Question, questions
+from studies.benchmark.questions import JAX, LOAD, Call, Question, questions
 from studies.benchmark.workloads.spent import MEMORY
 from studies.design.drawing import Drawing
 from studies.design.measurements import Measurement, Method
@@ -30,6 +30,8 @@ from studies.record.index import ROOT
 from studies.statistics.measurement_rows import load
 from studies.statistics.measures import Measure
 
+#: the packages that arms need beside those of the project
+PACKAGES = {"ClustPy": "clustpy", JAX: "jax"}
 #: default number of repeats; with fewer the median is unreliable
 LEAST = 5
 
@@ -181,9 +183,9 @@ def benchmark(selected: tuple[Question, ...]) -> Benchmark:
         title="Speed and memory",
         question=(question or "").strip(),
         protocol=(
-            "The baselines are a hand-written loop in plain PyTorch (`studies/benchmark/workloads/loops.py`), ClustPy, and the "
-            "peak rates of the machine. Every measurement runs in its own process. Arms are measured alternately, and ratios are "
-            "computed within a repeat."
+            "The baselines are a hand-written loop in plain PyTorch (`studies/benchmark/workloads/loops.py`), ClustPy, JAX, "
+            "and the peak rates of the machine. Every measurement runs in its own process. Arms are measured alternately, and "
+            "ratios are computed within a repeat."
         ),
         questions=selected,
         methods={method_name(one.name, arm): method(one, arm, call) for one, arm, call in arms},
@@ -207,7 +209,7 @@ def benchmark(selected: tuple[Question, ...]) -> Benchmark:
                 lambda rows, out: errors(rows, selected),
             ),
         },
-        extras={method_name(one.name, arm): "clustpy" for one, arm, _ in arms if arm == "ClustPy"},
+        extras={method_name(one.name, arm): PACKAGES[arm] for one, arm, _ in arms if arm in PACKAGES},
     )
 
 

@@ -30,7 +30,7 @@ from studies.benchmark.findings import claim_values, curve, exponent, is_met
 from studies.benchmark.page import claims_table, exponents_table, report
 from studies.benchmark.questions import LOAD, Claim, Question, questions
 from studies.benchmark.run_one import PROGRAMS, training
-from studies.benchmark.workloads import classifiers, loops, ours, photos
+from studies.benchmark.workloads import classifiers, jax_loop, loops, ours, photos
 from studies.benchmark.workloads.classifiers import classifying
 from studies.benchmark.workloads.predicted import prediction_error
 from studies.benchmark.workloads.scaling import AXES, WAYS, scaling, spec_of
@@ -182,6 +182,23 @@ def test_both_loops_read_every_image_once_an_epoch() -> None:
         for epoch in (parts[:3], parts[3:]):
             assert sorted(torch.cat(epoch).flatten().tolist()) == list(range(10))
         assert not torch.equal(torch.cat(parts[:3]), images)
+
+
+def test_jax_trains_as_the_loop_does() -> None:
+    """On batches of all images, whose order does not matter, and without masking, which each draws for itself."""
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    work = Work("dense", (20, 10, 5), images=60, batch=60, epochs=3, masking=0.0, lr=1e-2)
+    images = pixels(work)[0].float() / 255
+    by_hand, found = loops.train(work, 0, images), jax_loop.train(work, 0, images)
+    for name, value in by_hand.state_dict().items():
+        assert (value - found.state_dict()[name]).abs().max() < 1e-4, name
+    untrained = loops.train(replace(work, epochs=0), 0, images)
+    assert error(found, images) < 0.9 * error(untrained, images)
+    # the last batch of an epoch is smaller, and every image is read once
+    layers = [(jax.numpy.eye(2), jax.numpy.zeros(2))]
+    state = (layers, *[jax.tree.map(jax.numpy.zeros_like, layers)] * 2, jax.numpy.float32(0))
+    epoch = jax_loop.compiled_epoch(4, 0.0, 1e-3, ("linear",))
+    assert epoch(state, jax.numpy.ones((10, 2)), jax.random.key(0))[3] == 3
 
 
 def test_volumes_are_images_in_their_order() -> None:
