@@ -76,12 +76,14 @@ def model_in(path: Path) -> tuple[Classifier | Regressor, dict[str, Any]]:
     from stacked.model import classifier, regressor
     from stacked.model.model_file import kind_of
 
+    wanted = "give the classifier-*.safetensors or regressor-*.safetensors of a run"
+    need(path.is_file(), f"{path} is no file: {wanted}")
     kind = kind_of(path)
     if kind == regressor.FORMAT:
         return regressor.load_with_training(path)
     need(
         kind in ("", classifier.FORMAT),
-        f"{path} holds a {kind!r}, which predicts nothing: give the classifier-*.safetensors or regressor-*.safetensors of a run",
+        f"{path} holds a {kind!r}, which predicts nothing: {wanted}",
     )
     return classifier.load_with_training(path)
 

@@ -115,7 +115,7 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
             ["classifier.safetensors", "mnist", "table.csv"],
             "'mnist' is neither a folder of images nor a file with rows: give folder:PATH, csv:PATH, parquet:PATH or npz:PATH",
         ),
-        (["none.safetensors", "folder:new", "table.csv"], "none.safetensors is not a classifier"),
+        (["none.safetensors", "folder:new", "table.csv"], "none.safetensors is no file: give the classifier-"),
         (["classifier.safetensors", "folder:none", "table.csv"], "none"),
         (["classifier.safetensors", "folder:new", "classifier.safetensors"], "is an input and cannot be overwritten"),
     ],

@@ -98,7 +98,11 @@ REFUSED = {
         "area,town\n1,b\n",
         "stack.safetensors holds a 'stacked autoencoder 1', which predicts nothing",
     ),
-    "no file": ("regressor-7", "area,town\n1,b\n", "regressor-7.safetensors is not a classifier"),
+    "no file": (
+        "regressor-7",
+        "area,town\n1,b\n",
+        "regressor-7.safetensors is no file: give the classifier-*.safetensors or regressor-*",
+    ),
 }
 
 
