@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -60,6 +61,25 @@ def no_tracking_server() -> Iterator[None]:
     """`mlflow.set_tracking_uri` writes this variable, which the processes that a test starts would follow."""
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power, so nothing has to have reached the disk: waiting for it takes a third of the time of small runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        if "stacked.tracking.backend.store" not in sys.modules:  # no test that was collected has a store
+            yield
+            return
+        from sqlalchemy import Engine, event
+
+        def without_waiting(connection: Any, record: object) -> None:
+            if isinstance(connection, sqlite3.Connection):
+                connection.execute("PRAGMA synchronous = OFF")
+
+        event.listen(Engine, "connect", without_waiting)
+        yield
+        event.remove(Engine, "connect", without_waiting)
 
 
 @pytest.fixture(scope="session", autouse=True)
