@@ -109,6 +109,7 @@ def phase_cost(
     )
 
 
+@lru_cache(1024)
 def kind_of(phase: Phase, config: Optimisation) -> Phase:
     """Return a phase with the same cost per update, whatever the name, the length and the place among others of `phase`."""
     kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False)
@@ -117,6 +118,7 @@ def kind_of(phase: Phase, config: Optimisation) -> Phase:
     return other if alike else kind
 
 
+@lru_cache(1024)
 def like(config: Optimisation) -> Optimisation:
     """Return the settings without those that change the size of a step and not its cost."""
     default = Optimisation()

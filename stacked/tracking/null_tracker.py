@@ -42,7 +42,9 @@ class NullTracker:
     def flush(self) -> bool:
         return True
 
-    def phase(self, index: int, name: str, params: Mapping[str, object]) -> NullTracker:
+    def phase(
+        self, index: int, name: str, params: Mapping[str, object], tags: Mapping[str, object] | None = None
+    ) -> NullTracker:
         return self
 
     def dataset(

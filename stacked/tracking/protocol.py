@@ -38,7 +38,9 @@ class RecordsRun(RecordsPhase, Protocol):
 
     def flush(self) -> bool: ...
 
-    def phase(self, index: int, name: str, params: Mapping[str, object]) -> RecordsPhase: ...
+    def phase(
+        self, index: int, name: str, params: Mapping[str, object], tags: Mapping[str, object] | None = None
+    ) -> RecordsPhase: ...
 
     def dataset(
         self, name: str, digest: str, *, rows: int, shape: Sequence[int], context: str, dtype: str = "uint8"

@@ -142,6 +142,7 @@ class SyncedRun:
             record.save(self._folder)
         parent_tag = {"mlflow.parentRunId": parent} if parent else {}
         run_id = self._client.create_run(record.name, record.started, record.tags | parent_tag | {KEY_TAG: record.key})
+        record.tags_sent = True
         if lost and self._client.adopt_files(lost, run_id):
             record.done = [label for label in done if label.startswith("image ")]
         self._pending, self._in_database = self._in_database + self._pending, []

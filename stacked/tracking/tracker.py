@@ -182,8 +182,10 @@ class Tracker(Family):
         finally:
             self._holding.__exit__(kind, error, trace)
 
-    def phase(self, index: int, name: str, params: Mapping[str, object]) -> Run:
-        """Return the child run of a phase, for a `with` statement; `index` is unique within the run.
+    def phase(
+        self, index: int, name: str, params: Mapping[str, object], tags: Mapping[str, object] | None = None
+    ) -> Run:
+        """Return the child run of a phase with these tags, for a `with` statement; `index` is unique within the run.
 
         It has no tag or parameter named arm, because the view that averages over seeds groups by it. Where it is
         stored, a phase is called a stage: in the tag kind=stage and the folder `stages`.
@@ -191,11 +193,12 @@ class Tracker(Family):
         if "arm" in params:
             raise InputError("a phase has no parameter named 'arm'; leave it to the arm's run")
         own = self._record.tags
-        tags: dict[str, object] = {"kind": "stage", "stage_index": index, "stage_of": own.get("arm", "")}
-        tags |= {key: own[key] for key in ("study", "mlflow.runColor") if key in own}
+        all_tags: dict[str, object] = {"kind": "stage", "stage_index": index, "stage_of": own.get("arm", "")}
+        all_tags |= {key: own[key] for key in ("study", "mlflow.runColor") if key in own}
+        all_tags |= tags or {}
         folder = self._folder / "stages" / str(index)
         record = open_record(
-            folder, self._client.store.name, self._client.experiment, f"{self._record.name} {name}", tags, params
+            folder, self._client.store.name, self._client.experiment, f"{self._record.name} {name}", all_tags, params
         )
         self._phases[index] = Run(self._client, folder, record, self)
         self._uploader.flush()

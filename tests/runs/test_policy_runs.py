@@ -59,7 +59,7 @@ class Noting(NullTracker):
         self.phases: list[dict[str, Any]] = []
         self.valid: list[float] = []
 
-    def phase(self, number: int, name: str, params: dict[str, Any]) -> Noting:
+    def phase(self, number: int, name: str, params: dict[str, Any], tags: dict[str, Any]) -> Noting:
         self.phases.append({"name": name, **params})
         return self
 
