@@ -142,8 +142,9 @@ class StackedAutoencoderTransformer(AutoencoderEstimator):
     widths: units or channels of the stages; the last is the bottleneck. kind: kind of the stages, as in a spec. image_shape:
     (C, H, W) of the image in a row, for convolutional stages (None: rows are vectors). activation, bottleneck: activations of
     the codes, and of the deepest one. output: activation of the reconstruction. policy: a growth policy that needs no labels.
-    epochs: epochs of each phase of growth. end_epochs: epochs of end-to-end training (None: the same). corruption,
-    corruption_level: corruption of the stages' inputs. random_state: determines initial weights, order and corruption (None:
+    epochs: epochs of each phase of growth. end_epochs: epochs of end-to-end training (None: the same). lr: peak learning rate of
+    Adam. batch_size: rows in an update. loss: reconstruction loss, as in a spec. corruption, corruption_level: corruption of the
+    stages' inputs. device: device to train on, such as "cpu" or "cuda". random_state: determines initial weights, order and corruption (None:
     drawn).
 
     Attributes after `fit`: `stack_`, the trained StackedAutoencoder, and `spec_`, its RunSpec.

@@ -51,7 +51,8 @@ def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: in
     curve += in_curve * timed.ridge(depth, quick, min(images.valid, quick)) if names else 0
     fitted = min(images.train, spec.evaluation.probe_labels)
     probes = sum(timed.probe(k, fitted, images.test, images.classes) for k in range(depth + 1) if "logistic" in names)
-    probes += sum(timed.ridge(depth, fitted, images.test) for name in names if name != "logistic")
+    read = range(depth + 1) if spec.evaluation.probe_depths == "all" else (depth,)
+    probes += sum(timed.ridge(k, fitted, images.test) for name in names if name != "logistic" for k in read)
     return curve + errors + probes + sum(timed.classifier(n, images) for n in budgets(spec, images))
 
 

@@ -128,10 +128,11 @@ def of_features(stack: StackedAutoencoder, splits: Splits) -> dict[str, NDArray[
     """Return the mean squared error [D] of each feature of test rows [N, D], scaled as for training, and the names."""
     inputs = splits.test.inputs
     total = torch.zeros(inputs.shape[1], dtype=torch.float64)
-    for index in chunks(len(inputs), stack.widest(splits.input_shape)):
-        part = inputs[index]
-        difference = as_floats(evaluate.reconstructed(stack, part, stack.depth)) - as_floats(part)
-        total += difference.double().square().sum(0)
+    read = StoredInputs.of(inputs, evaluate.device_of(stack))
+    with evaluate.evaluating(stack):
+        for index in chunks(len(read), stack.widest(splits.input_shape)):
+            part = read(index)
+            total += (stack.reconstruct(part, stack.depth) - part).double().square().sum(0).cpu()
     found: dict[str, NDArray[Any]] = {"feature_mse": (total / len(inputs)).numpy()}
     if splits.columns:
         found["features"] = np.array([name[:NAME] for name in splits.columns])

@@ -24,6 +24,7 @@ from stacked.model import tensor_file
 from stacked.spec import RunSpec
 from stacked.spec.differences import stored_spec_differences
 from stacked.util.atomic import sweep, write_atomically
+from stacked.util.checks import finite, need
 from stacked.util.errors import InputError, Interrupted
 from stacked.util.serialization import parsed, to_json
 
@@ -34,6 +35,8 @@ NAME = re.compile(r"(phase-\d+|update-[01])\.safetensors")
 MAX_TIME_FRACTION, MIN_INTERVAL_SECONDS = 0.02, 5.0
 #: Key of the header that holds a checkpoint's position: the numbers of finished phases, and of updates in the next one.
 POSITION_KEY = "place"
+#: Key of the state that holds the seconds that the run took until then.
+ELAPSED_KEY = "elapsed"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,15 @@ class Saved:
     update: int
     tensors: dict[str, Tensor]
     state: dict[str, Any]
+
+    @property
+    def elapsed(self) -> float:
+        """The seconds that the run had taken; 0 in a checkpoint of an earlier version, which does not hold them."""
+        found = self.state.get(ELAPSED_KEY, 0.0)
+        need(
+            finite(found) and found >= 0, f"{self.path} does not fit its run ({ELAPSED_KEY} is {found!r}): move it away"
+        )
+        return float(found)
 
     @property
     def is_classifier(self) -> bool:
@@ -71,7 +83,12 @@ class Checkpoints:
     ) -> None:
         self.folder, self.spec, self.every, self.stop = folder, spec, every, stop
         self.wrote_at, self.seconds_to_write, self.stopping = time.monotonic(), 0.0, False
+        self.began, self.earlier_seconds = time.monotonic(), 0.0
         self.slot = 0  # checkpoints inside a phase alternate between two files
+
+    def elapsed(self) -> float:
+        """Return the seconds of the run so far, with those of earlier processes until their last checkpoint."""
+        return self.earlier_seconds + time.monotonic() - self.began
 
     def due(self, update: int) -> bool:
         """Whether a checkpoint is due after `update` of a phase, by time or because the run is asked to stop."""
@@ -88,6 +105,7 @@ class Checkpoints:
         """Write a checkpoint inside a phase over the older of the last two; raises Interrupted if the run is asked to stop."""
         if self.folder is not None:
             began = time.monotonic()
+            state = state | {ELAPSED_KEY: self.elapsed()}
             save_checkpoint(slot_path(self.folder, self.slot), self.spec, phases, update, tensors, state)
             self.slot = 1 - self.slot
             self.wrote_at = time.monotonic()
@@ -99,6 +117,7 @@ class Checkpoints:
         """Write a checkpoint after so many finished phases; returns its path."""
         if self.folder is None:
             return None
+        state = state | {ELAPSED_KEY: self.elapsed()}
         save_checkpoint(phase_path(self.folder, phases), self.spec, phases, 0, tensors, state)
         self.wrote_at = time.monotonic()
         return phase_path(self.folder, phases)
@@ -120,6 +139,7 @@ class Checkpoints:
             with skip_damaged():
                 saved = load_checkpoint(path, self.spec)
                 self.slot = 1 - int(path.stem[-1]) if path.name.startswith("update-") else 0
+                self.earlier_seconds = saved.elapsed
                 return saved
         return None
 

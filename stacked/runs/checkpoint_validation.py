@@ -15,7 +15,7 @@ from stacked.components.optim import OPTIMISERS
 from stacked.evaluation.classify import FineTuning
 from stacked.evaluation.curves import State
 from stacked.model.stack import StackedAutoencoder
-from stacked.runs.checkpoint import Saved
+from stacked.runs.checkpoint import ELAPSED_KEY, Saved
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.training.fit import Training, without_prefix
@@ -77,7 +77,7 @@ def restore_stack(saved: Saved, stack: StackedAutoencoder) -> State:
         need(saved.update > 0 or own.keys() == saved.tensors.keys(), "it has tensors of a checkpoint inside a phase")
         inside = {"training", "classifier"} & saved.state.keys()
         need(len(inside) == (saved.update > 0), "it lacks the state of training inside a phase")
-        state = State.of({name: value for name, value in saved.state.items() if name not in inside})
+        state = State.of({name: value for name, value in saved.state.items() if name not in {*inside, ELAPSED_KEY}})
     stack.load_state_dict(own)
     return state
 

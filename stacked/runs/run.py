@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -97,8 +96,9 @@ def tell_left_out(spec: RunSpec, splits: data.Splits) -> None:
     if left_out:
         models = "classifiers" if splits.classes else "regressors"
         labelled = int((splits.train.marks >= 0).sum())
+        of_classes = f" of {len(splits.classes):,} classes" if splits.classes else ""
         warnings.warn(
-            f"{labelled:,} training examples have labels: {models} with {' and '.join(left_out)} labels are left out "
+            f"{labelled:,} training examples{of_classes} have labels: {models} with {' and '.join(left_out)} labels are left out "
             "(Classification(labels=...) chooses others)",
             RuntimeWarning,
             stacklevel=4,
@@ -135,7 +135,7 @@ def run(
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
     or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
     """
-    began = time.perf_counter()
+    checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     splits = splits_of(spec, splits, target)
     checked = check(spec, splits)
     tell_left_out(spec, splits)
@@ -161,7 +161,6 @@ def run(
         check_writable(work)
         room = work_room(spec, checked.stack, phases, splits.outputs, work)
         check_room([(work, room.kept + room.temporary)], "the run", "free some space, or choose another folder")
-    checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
     saved = checkpoints.newest()
     stack, state = StackedAutoencoder(splits.input_shape, scaling=splits.scaling), State()
     if saved:
@@ -248,7 +247,7 @@ def run(
         "images_seen": state.images_seen,
         "gflop": state.flop / 1e9,
         "train_seconds": state.seconds,
-        "seconds": time.perf_counter() - began,
+        "seconds": checkpoints.elapsed(),
         "peak_mb": state.peak_bytes / 1e6,
         "codes_mb": state.codes_bytes / 1e6,
         **(

@@ -17,6 +17,11 @@ LABELS = (100, 1000, None)
 MOST_UNITS = 2**20
 
 
+def fitting_budgets(budgets: tuple[int | None, ...], labelled: int, classes: int) -> tuple[int | None, ...]:
+    """Return the label budgets that so many labelled training examples of so many classes (0: numbers to predict) have."""
+    return tuple(budget for budget in budgets if budget is None or classes <= budget <= labelled)
+
+
 @dataclass(frozen=True)
 class Classification:
     """The recipe of fine-tuned classifiers: label budgets (None: all labels), training, and selection on the validation split.
@@ -128,9 +133,7 @@ class Classification:
 
     def budgets(self, labelled: int, classes: int) -> tuple[int | None, ...]:
         """Return the label budgets of data with so many labelled training examples of so many classes (0: numbers to predict)."""
-        if self.labels != LABELS:
-            return self.labels
-        return tuple(budget for budget in LABELS if budget is None or classes <= budget <= labelled)
+        return self.labels if self.labels != LABELS else fitting_budgets(LABELS, labelled, classes)
 
     def checked(self, budget: int | None) -> int:
         """The most validation images used to select for this label budget."""

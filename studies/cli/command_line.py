@@ -95,7 +95,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         type=str | None,
         default=None,
         metavar="COLUMN",
-        help="column of a table that holds the labels (none)",
+        help="column of a table with the classes or the numbers to predict (none)",
     )
     what.add_argument(
         "--missing",
@@ -167,7 +167,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
             type=str,
             default=scales[0],
             metavar="NAME",
-            help=f"how much is trained: {', '.join(scales)}; later options override it ({scales[0]})",
+            help=f"how much is trained: {', '.join(scales)}; options that are given override it ({scales[0]})",
         )
     how.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds, paired between arms (3)")
     how.add_argument(
@@ -280,9 +280,9 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
     )
     run.add_argument(
         "--resume",
-        action=ActionYesNo,
+        action=ActionYesNo(no_prefix="no-"),
         default=True,
-        help="keep finished runs and continue unfinished ones; --no_resume trains all again (yes)",
+        help="keep finished runs and continue unfinished ones; --no-resume trains all again (yes)",
     )
     run.add_argument(
         "--retry-failed", action="store_true", help="repeat failed runs (by default they are not repeated)"

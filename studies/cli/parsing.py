@@ -14,6 +14,7 @@ from stacked.util.checks import choice
 from stacked.util.errors import InputError
 from studies.cli import yaml_validation
 from studies.cli.command_line import LISTS, MAPPINGS, SMOKE, Parser, check_flags, to_plain
+from studies.cli.shown_defaults import show_defaults
 
 
 def parse(
@@ -34,6 +35,7 @@ def parse(
     needed = [name for name, value in vars(command_line.get_defaults()).items() if value is not None]
     try:
         command_line.set_defaults(dict(defaults))
+        show_defaults(command_line, shown_values(defaults))
         given = command_line.parse_args(argv)
         check_flags(given)
         if scales:
@@ -65,6 +67,14 @@ def parse(
     for part in MAPPINGS:  # fields that the user does not give keep the study's values
         given[part] = {**defaults.get(part, {}), **to_plain(given[part])}
     return given
+
+
+def shown_values(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a study that its help shows; options that its stack makes ineffective refer to --stack."""
+    by_stack = ("kind", "channels", "activation") if "stages" in defaults.get("stack", {}) else ()
+    return {name: value for name, value in defaults.items() if name not in MAPPINGS} | dict.fromkeys(
+        by_stack, "see --stack"
+    )
 
 
 def scaled(defaults: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:

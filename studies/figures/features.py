@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 #: the most features that are shown, those with the largest error
 MOST = 40
-#: the most letters of a feature's name
-LONGEST = 30
 
 
 def draw_features(samples: Mapping[str, Samples], colours: Mapping[str, str]) -> Figure | None:
@@ -31,7 +29,7 @@ def draw_features(samples: Mapping[str, Samples], colours: Mapping[str, str]) ->
     errors = np.array([samples[arm]["feature_mse"] for arm in arms], dtype=np.float64)
     shown = np.sort(np.argsort(-errors.max(0), kind="stable")[:MOST])
     known = samples[arms[0]]
-    names = [str(known["features"][k])[:LONGEST] if "features" in known else str(k) for k in shown.tolist()]
+    names = [str(known["features"][k]) if "features" in known else str(k) for k in shown.tolist()]
     figure = new_figure(0.95 + 0.19 * len(shown))
     axes = figure.subplots()
     for place, arm in enumerate(arms):
@@ -44,7 +42,7 @@ def draw_features(samples: Mapping[str, Samples], colours: Mapping[str, str]) ->
     axes.grid(visible=False, axis="y")
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(left=0)
-    axes.set_xlabel("mean squared error on the test set")
+    axes.set_xlabel("mean squared error of scaled features on the test set")
     few = (
         f"the {len(shown)} of {errors.shape[1]:,} features with the largest error"
         if len(shown) < errors.shape[1]

@@ -30,8 +30,8 @@ _INTERVAL = "the 95 % t interval of the mean over seeds (none for fewer than thr
 
 CAPTIONS = {
     "headline": "Left: reconstruction error on the test set at full depth (lower is better); dashed: PCA. "
-    "Right: test accuracy from the bottleneck (higher is better), on a logarithmic scale of the "
-    f"error. Small dots are single seeds; bars are {_INTERVAL}. A number at the upper edge belongs to an arm that is not better "
+    "Right: test accuracy from the bottleneck (higher is better); if error rates differ by a factor of 3 or more, the axis is "
+    f"logarithmic in the error rate. Small dots are single seeds; bars are {_INTERVAL}. A number at the upper edge belongs to an arm that is not better "
     "than the mean image.",
     "curves": "Reconstruction error (lower is better) and linear probe accuracy (higher is better) on "
     "validation images during training, at the current depth, against updates, compute and time. "

@@ -59,7 +59,7 @@ def forecast_table(forecasts: dict[str, Forecast], given: Options) -> list[str]:
         "",
         f"All runs, {how}: {duration(seconds / at_once)}, of which {duration(training / at_once)} are training, predicted "
         f"for {machine.name}. GFLOP are those of training. Measuring: the curve, linear probes, and classifiers with each "
-        "number of labels; loading, MLflow, pictures and the page are not counted. Memory is the peak of an update plus "
-        "cached codes, without the images. Nothing was trained or written.",
+        "number of labels; regressors, loading, MLflow, pictures and the page are not counted. Memory is the peak of an "
+        "update plus cached codes, without the images. Nothing was trained or written.",
     ]
     return lines

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from stacked.runtime.progress import say
 from stacked.spec import Budget, StackSpec
+from stacked.spec.classification import fitting_budgets
 from stacked.spec.optimisation import as_tuple
 from studies.statistics.words import Words
 
@@ -87,12 +88,14 @@ def fit_to_data(given: Options, splits: Splits, own: DataSpec) -> Options:
             )
     if not given.typed & LABEL_OPTIONS:
         labelled = int((splits.train.marks >= 0).sum()) if splits.outputs else 0
-        budgets = base.classification.labels
-        possible = tuple(budget for budget in budgets if budget is None or budget <= labelled or not splits.outputs)
+        budgets, classes = base.classification.labels, len(splits.classes)
+        possible = fitting_budgets(budgets, labelled, classes) if splits.outputs else budgets
         if possible != budgets:
             left_out = ", ".join(f"{budget:,}" for budget in budgets if budget not in possible)
             models = "classifiers" if splits.classes else "regressors"
-            say(words.said(f"{labelled:,} training images have labels: {models} with {left_out} labels are left out"))
+            of_classes = f" of {classes:,} classes" if classes else ""
+            labels = f"{labelled:,} training images{of_classes} have labels"
+            say(words.said(f"{labels}: {models} with {left_out} labels are left out"))
             base = dataclasses.replace(base, classification=dataclasses.replace(base.classification, labels=possible))
     return dataclasses.replace(given, base=base)
 

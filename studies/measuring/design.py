@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.cli.command import Command
+from studies.cli.shown_defaults import show_defaults
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Method
 from studies.design.study import Study
@@ -92,7 +93,7 @@ class MeasurementDesign(Study):
         command.add_argument("--smoke", action="store_true", help="test that the study runs: tiny data and one seed")
         if self.reads_any:
             command.add_argument(
-                "--target", default=None, metavar="COLUMN", help="column of a table (csv:PATH) that holds the labels"
+                "--target", default=None, metavar="COLUMN", help="column of a table (csv:PATH) with the classes"
             )
             command.add_argument(
                 "--missing",
@@ -100,5 +101,8 @@ class MeasurementDesign(Study):
                 metavar="HOW",
                 help="fill in missing values of a table: mean, median or most_frequent (refused)",
             )
+        general = {action.dest: action.default for action in command._actions}
         self.options(command)
+        changed = {name: command.get_default(name) for name in general}
+        show_defaults(command, {name: value for name, value in changed.items() if value != general[name]})
         return command

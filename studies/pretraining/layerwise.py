@@ -24,8 +24,8 @@ PROTOCOL = """\
 - **Linear probe**: logistic regression (scikit-learn, L2, C = 0.1, lbfgs, at most 200 iterations) on standardised codes of
   {probe_labels} labelled training images{averaged}; no hyperparameter is selected. The probe of the curves is a ridge regression
   on {probe_images} images.
-- **Classifier**: a linear head on the bottleneck. Head and encoder are trained with Adam for {updates} updates or {epochs}
-  epochs, whichever is more; label subsets are stratified and nested. Learning rate ({lrs}) and number of updates are selected
+- **Classifier**: a linear head on the bottleneck. Head and encoder are trained with Adam for {updates} updates or {epochs},
+  whichever is more; label subsets are stratified and nested. Learning rate ({lrs}) and number of updates are selected
   on {checked}. `random` is the same network with random initial weights.
 """
 

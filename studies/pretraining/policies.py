@@ -55,8 +55,8 @@ PROTOCOL = """\
   selection use validation images only. The test set is read once, after training.
 - **Linear probe**: logistic regression (scikit-learn, L2, C = 0.1, lbfgs, at most 200 iterations) on standardised codes of
   {probe_labels} labelled training images{averaged}; no hyperparameter is selected.
-- **Classifier**: a linear head on the bottleneck. Head and encoder are trained with Adam for {updates} updates or {epochs}
-  epochs, whichever is more; learning rate ({lrs}) and number of updates are selected on {checked}.
+- **Classifier**: a linear head on the bottleneck. Head and encoder are trained with Adam for {updates} updates or {epochs},
+  whichever is more; learning rate ({lrs}) and number of updates are selected on {checked}.
 """
 
 #: a stage ends at the third check in a row without improvement

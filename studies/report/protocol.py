@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from studies.statistics.words import Words
 
 #: how the items of a protocol begin that are about classes
-OF_CLASSES = ("**Linear probe**", "**Classifier**")
+OF_CLASSES = ("**Linear probe**", "**Classifier**", "**Fine-tuning**", "**Layers without fine-tuning**")
 REGRESSOR = """\
 **Regressor**: a linear head on the bottleneck, which learns the target standardised by its mean and standard deviation on the
-  training labels. Head and encoder are trained on the squared error with Adam for {updates} updates or {epochs} epochs,
-  whichever is more. Learning rate ({lrs}) and number of updates are selected by R² on {checked}. `random` is the same network
-  with random initial weights. R² is 0 for the mean of the test labels, and at most 1."""
+  training labels. Head and encoder are trained on the squared error with {tuned_optimiser} for {updates} updates or {epochs},
+  whichever is more. Learning rate ({lrs}) and number of updates are selected by R² on {checked}. The arm `random`, if there is
+  one, is the same network with random initial weights. R² is 0 for the mean of the test labels, and at most 1."""
 SCALED = """\
-**Scaling**: values are scaled as fitted to the training images, and errors are those of scaled values."""
+**Scaling**: values are scaled as fitted to the training images. Reconstruction errors are those of scaled values."""
+OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "lbfgs": "L-BFGS"}
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -34,14 +35,15 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
         "probe_labels": f"{min(base.evaluation.probe_labels, labelled):,}",
         "probe_images": f"{min(base.evaluation.probe_images, labelled):,}",
         "updates": tuned.updates,
-        "epochs": f"{tuned.epochs:g}",
+        "epochs": f"{tuned.epochs:g} epoch{'s' * (tuned.epochs != 1)}",
+        "tuned_optimiser": OPTIMISERS[tuned.optimiser],
         "lrs": " or ".join(f"{lr:g}" for lr in tuned.lrs),
         "checked": selection(base, splits),
         "lr": listed(base.optimisation.lr, "g"),
         "end_lr": listed(base.optimisation.end_lr or base.optimisation.lr, "g"),
         "weight_decay": f"{base.optimisation.weight_decay:g}",
         "schedule": base.optimisation.schedule,
-        "optimiser": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "lbfgs": "L-BFGS"}[base.optimisation.optimiser],
+        "optimiser": OPTIMISERS[base.optimisation.optimiser],
         "batch": listed(base.optimisation.batch_size, ","),
         "train": f"{len(splits.train):,}",
     }

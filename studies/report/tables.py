@@ -27,7 +27,7 @@ _COSTS = {
 }
 MARGINS = (
     "Two arms are called equal if the whole 95 % interval of their difference lies within ±5 % of the reference's value, or "
-    "within ±1 percentage point for accuracies; these margins are the same for all studies."
+    "within ±1 percentage point for accuracies{others}; these margins are the same for all studies."
 )
 #: With more arms than this, the table of differences has one line for each arm and one column for each metric. Metrics that are
 #: multiples of the mean squared error are then left out, because their p-values are the same.
@@ -38,9 +38,9 @@ _MULTIPLES = (FVU, "final/recon_sse")
 
 def margins(rows: pd.DataFrame) -> str:
     """Return the sentence that says which differences count as equal, for the metrics of these rows."""
-    if not budgets(rows.columns, "regressor_r2"):
-        return MARGINS
-    return MARGINS.replace("accuracies;", "accuracies and ±0.01 for R²;")
+    named = {"regressor_r2": "±0.01 for R²", "kmeans_ari": "±0.01 for ARI"}
+    found = [text for name, text in named.items() if any(each.startswith(f"final/{name}") for each in rows.columns)]
+    return MARGINS.format(others="".join(f", {text}" for text in found))
 
 
 def main_metrics(rows: pd.DataFrame) -> list[str]:

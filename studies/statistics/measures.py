@@ -41,7 +41,7 @@ class Measure:
     def margin_text(self) -> str:
         """The margin as text: "5 %", "1 point" or, of an absolute difference, "0.01"."""
         if self.is_absolute:
-            return f"{self.margin:g}"
+            return f"{self.margin:g}{self.unit}"
         if not self.is_share:
             return f"{100 * self.margin:g} %"
         return f"{self.scale * self.margin:g} point{'s' * (self.scale * self.margin != 1)}"
@@ -58,7 +58,9 @@ class Measure:
         if isnan(sd):
             return _fixed(scaled, decimals)
         printed = _fixed(spread, decimals)
-        if spread > 0.0 and float(printed) == 0.0:  # a spread below the mean's last digit is not zero
+        if spread > 0.0 and not any(
+            digit in printed for digit in "123456789"
+        ):  # a spread below the mean's last digit is not zero
             printed = f"{spread:.1g}"
         return f"{_fixed(scaled, decimals)} ± {printed}"
 
@@ -105,7 +107,7 @@ PROBES = {
     "knn20_acc": _accuracy("20 nearest neighbours, accuracy"),
     "kmeans_acc": _accuracy("k-means accuracy"),
     "kmeans_nmi": Measure("k-means NMI", "higher", decimals=3),
-    "kmeans_ari": Measure("k-means ARI", "higher", decimals=3),
+    "kmeans_ari": Measure("k-means ARI", "higher", decimals=3, margin=0.01, is_absolute=True),
 }
 
 
@@ -124,14 +126,15 @@ def measure(metric: str) -> Measure:
         of = f"of the regressor, {budget_name(match['budget'])} labels"
         if match["what"] == "r2":
             return Measure(f"R² {of}", "higher", decimals=3, margin=0.01, is_absolute=True)
-        return Measure(f"{match['what'].upper()} {of}, in units of the target", "lower")
+        units = "squared units" if match["what"] == "mse" else "units"
+        return Measure(f"{match['what'].upper()} {of}, in {units} of the target", "lower")
     if (match := re.fullmatch(rf"(?P<probe>[a-z0-9]+_[a-z]+?){_DEPTH}", name)) and match["probe"] in PROBES:
         probe = PROBES[match["probe"]]
         return replace(probe, label=probe.label + _on_depth(match["depth"]))
     return {
-        "recon_mse_in_units": Measure("test MSE in the units of the data", "lower"),
+        "recon_mse_in_units": Measure("test MSE in squared units of the data", "lower"),
         "recon_fvu": Measure("test FVU", "lower"),
-        "recon_psnr": Measure("test PSNR", "higher", decimals=2, unit=" dB"),
+        "recon_psnr": Measure("test PSNR", "higher", decimals=2, unit=" dB", margin=0.2, is_absolute=True),
         "recon_sse": Measure("test squared error per image", "lower", decimals=2),
     }.get(name, Measure(name))
 

@@ -52,7 +52,7 @@ def _register(registry: Registry, name: str, model: str, row: pd.Series, study: 
     if not found:
         raise InputError(
             f"the {model} of the best run ({row['arm']}, seed {row['seed']}) is not in MLflow, so that it cannot be registered: "
-            "it was trained with another --store, or MLflow failed meanwhile; --no_resume trains all runs again"
+            "it was trained with another --store, or MLflow failed meanwhile; --no-resume trains all runs again"
         )
     tags = {"study": study, "arm": str(row["arm"]), "seed": str(row["seed"]), "spec": str(row["run"])}
     return registry.register(found, name, tags)

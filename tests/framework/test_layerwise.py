@@ -139,7 +139,7 @@ def test_done_anew_a_run_replaces_the_old_one_everywhere(tmp_path: Path) -> None
         *HARDLY_CLASSIFIED,
     ]
     assert main(STUDY, words) == 0
-    assert main(STUDY, [*words, "--no_resume", "--codes", "recompute"]) == 0
+    assert main(STUDY, [*words, "--no-resume", "--codes", "recompute"]) == 0
     assert len(load_rows(tmp_path / "out")) == 1
     mlflow.set_tracking_uri(open_store(tmp_path / "store").uri)
     runs = mlflow.search_runs(search_all_experiments=True)

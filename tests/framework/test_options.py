@@ -49,7 +49,7 @@ MEANINGS: list[tuple[str, str, Any]] = [
     ("--codes recompute", "codes", "recompute"),
     ("--out here", "out", Path("here")),
     ("--store kept", "store", Path("kept")),
-    ("--no_resume", "resume", False),
+    ("--no-resume", "resume", False),
     ("--deterministic", "deterministic", True),
     ("--ui", "ui", True),
     ("--port 7000", "port", 7000),

@@ -40,14 +40,14 @@ def answer(rows: pd.DataFrame) -> str:
         as_wide = ""
         if arm in wide.index:
             as_wide = (
-                f"; with as many units as pixels {wide.loc[arm, 'wide_denoised_fvu']:.3f}, and "
-                f"{wide.loc[arm, 'wide_copied']:.0%} of the noise is copied"
+                f"; with as many units as pixels, FVU {wide.loc[arm, 'wide_denoised_fvu']:.3f} and "
+                f"{100 * wide.loc[arm, 'wide_copied']:.0f} % of the noise copied"
             )
-        parts.append(f"{arm}: {noisy[arm].idxmin():,} ({noisy[arm].min():.3f}{as_wide})")
+        parts.append(f"{arm}: {noisy[arm].idxmin():,} units (FVU {noisy[arm].min():.3f}{as_wide})")
     if not parts:
         return ""
     return (
-        "Of the widths tried, that with the lowest FVU (fraction of variance unexplained) of noisy images is, for each arm: "
+        "The width with the lowest FVU (fraction of variance unexplained) of noisy images, of the widths tried, is for each arm: "
         f"{'; '.join(parts)}."
     )
 
