@@ -219,10 +219,10 @@ class Detector:
 
     @own_settings()
     def p_value(self, images: Data) -> Values:
-        """Return the conformal p-values [N] in (0, 1]: the fraction of calibration images, with the image itself, that score as high.
+        """Return the conformal p-values [N] in (0, 1]: the fraction of calibration images and the image that score as high.
 
-        For a normal image that is exchangeable with the calibration images, the probability of a p-value of at most α is at most α,
-        for every α (Vovk, Gammerman & Shafer 2005, section 2.2).
+        For a normal image that is exchangeable with the calibration images, the probability of a p-value of at most α is at most
+        α, for every α (Vovk, Gammerman & Shafer 2005, section 2.2).
         """
         parts = self._parts(images)
         return self.calibration.p_value(parts)

@@ -144,8 +144,8 @@ class StackedAutoencoderTransformer(AutoencoderEstimator):
     the codes, and of the deepest one. output: activation of the reconstruction. policy: a growth policy that needs no labels.
     epochs: epochs of each phase of growth. end_epochs: epochs of end-to-end training (None: the same). lr: peak learning rate of
     Adam. batch_size: rows in an update. loss: reconstruction loss, as in a spec. corruption, corruption_level: corruption of the
-    stages' inputs. device: device to train on, such as "cpu" or "cuda". random_state: determines initial weights, order and corruption (None:
-    drawn).
+    stages' inputs. device: device to train on, such as "cpu" or "cuda". random_state: determines initial weights, order and
+    corruption (None: drawn).
 
     Attributes after `fit`: `stack_`, the trained StackedAutoencoder, and `spec_`, its RunSpec.
     """

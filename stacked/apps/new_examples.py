@@ -91,7 +91,13 @@ def named(frame: pd.DataFrame, path: Path, names: str | None) -> tuple[str, list
             given.count(names) == 1,
             f"names {names!r} is not a column of {path}: choose from {', '.join(given[:50])}{meant(names, given)}",
         )
-        return names, [str(value) for value in frame.iloc[:, given.index(names)]]
+        column = frame.iloc[:, given.index(names)]
+        blank = [row for row, is_blank in enumerate(column.isna(), start=1) if is_blank]
+        need(
+            not blank,
+            f"names {names!r} has no value in row {blank[0] if blank else 0} of {path}: fill it in, or choose another column",
+        )
+        return names, [str(value) for value in column]
     if isinstance(frame.index, pd.RangeIndex):
         return "row", [str(row) for row in range(1, len(frame) + 1)]
     return str(frame.index.name or "row"), [str(value) for value in frame.index]

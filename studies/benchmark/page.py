@@ -139,9 +139,10 @@ def origin(rows: pd.DataFrame) -> str:
     """Return commit, versions, machine and load average as one line."""
     import torch
 
-    commits, loads = ", ".join(sorted(set(rows["commit"]))), rows[rows["measure"] == LOAD]["value"]
+    found = sorted(set(rows["commit"]))
+    commits, loads = f"commit{'s' * (len(found) > 1)} {', '.join(found)}", rows[rows["measure"] == LOAD]["value"]
     return (
-        f"The rows were measured with commit {commits}; Python {platform.python_version()}, torch {torch.__version__}; "
+        f"The rows were measured with {commits}; Python {platform.python_version()}, torch {torch.__version__}; "
         f"{platform.system()} {platform.machine()} ({processor()}), {os.cpu_count()} cores; load average before a measurement "
         f"{loads.median():.2f} ({loads.min():.2f} to {loads.max():.2f}). Generated from rows.csv."
     )

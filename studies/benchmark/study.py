@@ -185,7 +185,8 @@ def benchmark(selected: tuple[Question, ...]) -> Benchmark:
         protocol=(
             "The baselines are a hand-written loop in plain PyTorch (`studies/benchmark/workloads/loops.py`), ClustPy, JAX, "
             "and the peak rates of the machine. Every measurement runs in its own process. Arms are measured alternately, and "
-            "ratios are computed within a repeat."
+            "ratios are computed within a repeat. Arms with `own recipe` train the same network with settings chosen for this "
+            "package, all others with those of the loop."
         ),
         questions=selected,
         methods={method_name(one.name, arm): method(one, arm, call) for one, arm, call in arms},

@@ -12,8 +12,8 @@ def show_defaults(command: argparse.ArgumentParser, values: Mapping[str, Any]) -
     """Replace the default in brackets at the end of the help text of each option that `values` names."""
     for action in command._actions:
         if action.dest in values and action.help:
-            shown = shown_default(values[action.dest]).replace("%", "%%")
-            action.help = re.sub(r"\([^()]*\)$", lambda _: f"({shown})", action.help)
+            shown = shown_default(values[action.dest]).replace("%", "%%").replace("\\", r"\\")
+            action.help = re.sub(r"\([^()]*\)$", f"({shown})", action.help)
 
 
 def shown_default(value: Any) -> str:

@@ -31,8 +31,8 @@ _INTERVAL = "the 95 % t interval of the mean over seeds (none for fewer than thr
 CAPTIONS = {
     "headline": "Left: reconstruction error on the test set at full depth (lower is better); dashed: PCA. "
     "Right: test accuracy from the bottleneck (higher is better); if error rates differ by a factor of 3 or more, the axis is "
-    f"logarithmic in the error rate. Small dots are single seeds; bars are {_INTERVAL}. A number at the upper edge belongs to an arm that is not better "
-    "than the mean image.",
+    f"logarithmic in the error rate. Small dots are single seeds; bars are {_INTERVAL}. A number at the upper edge belongs to an "
+    "arm that is not better than the mean image.",
     "curves": "Reconstruction error (lower is better) and linear probe accuracy (higher is better) on "
     "validation images during training, at the current depth, against updates, compute and time. "
     f"Bands are {_INTERVAL}; seconds are means over seeds at the same step. A thin, nearly vertical "
@@ -81,17 +81,26 @@ OTHERS = {
     "lower is better) of the regressor on the test set, by number of labels. Small dots are single seeds; bars are "
     f"{_INTERVAL}.",
 }
+#: the parts of captions that are about accuracies
+OF_LABELS = (
+    " and linear probe accuracy (higher is better)",
+    "Right: test accuracy from the bottleneck (higher is better); if error rates differ by a factor of 3 or more, the axis is "
+    "logarithmic in the error rate. ",
+)
 #: figures that only images and volumes have
 OF_MAPS = ("filters",)
 
 
 def caption(name: str, study: Record) -> str:
     """Return the caption of a general figure for these data."""
-    if study.budgets_of("regressor_r2") and (name, "regression") in OTHERS:
+    has_numbers = bool(study.budgets_of("regressor_r2"))
+    if has_numbers and (name, "regression") in OTHERS:
         return OTHERS[name, "regression"]
-    if study.budgets_of("regressor_r2") and name == "curves":
-        return CAPTIONS[name].replace(" and linear probe accuracy (higher is better)", "")
-    return OTHERS.get((name, study.words.examples), CAPTIONS[name])
+    text = OTHERS.get((name, study.words.examples), CAPTIONS[name])
+    if has_numbers or not (study.depths or study.budgets):
+        for part in OF_LABELS:
+            text = text.replace(part, "")
+    return text
 
 
 def names(study: Record) -> list[str]:

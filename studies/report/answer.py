@@ -193,7 +193,8 @@ def caveat(field: Field) -> str:
     if not other:
         return ""
     verb = "differs" if len(other) == 1 else "differ"
-    return f"But {listed(other)} also {verb} from {field.reference} in learning rate or schedule, not only in growth."
+    differing = f"{listed(other)} also {verb} from {field.reference} in learning rate or schedule"
+    return f"{differing}, so that growth alone may not be the reason."
 
 
 def learning_rates(rows: pd.DataFrame) -> dict[str, tuple[object, ...]]:

@@ -312,7 +312,7 @@ def _done(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; columns of text are aligned left, columns of numbers right. Cells must be escaped before."""
-    is_text = [any(line[column].lstrip("*")[:1].isalpha() for line in lines) for column in range(len(header))]
+    is_text = [any(line[column].lstrip("*[`")[:1].isalpha() for line in lines) for column in range(len(header))]
     rule = ["---" if left else "--:" for left in is_text]
     return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in [header, rule, *lines])
 

@@ -49,12 +49,12 @@ def without_checksums(path: Path, records: list[list[str]]) -> list[list[str]]:
         return records
     place = names.index(COLUMN)
     header, *rows = ([*cells[:place], *cells[place + 1 :]] for cells in records)
-    for line, (cells, record) in enumerate(zip(rows, records[1:], strict=True), start=2):
+    for row, (cells, record) in enumerate(zip(rows, records[1:], strict=True), start=1):
         given, found = record[place], checksum(header, cells)
         if given != found:
             raise InputError(
-                f"{path} was changed in line {line}, whose checksum is {given!r} and should be {found!r}: restore it, or remove "
-                "that line, which is then computed again"
+                f"{path} was changed in row {row} below its header, whose checksum is {given!r} and should be {found!r}: restore "
+                "it, or remove that row, which is then computed again"
             )
     return [header, *rows]
 

@@ -46,9 +46,10 @@ def _same_tensors(one: Path, other: Path) -> bool:
     """Return whether names, shapes, types and bits of all tensors are equal; the metadata hold times and are ignored."""
     with open_tensors(one, "np") as a, open_tensors(other, "np") as b:
         names = sorted(a.keys())
-        return names == sorted(b.keys()) and all(
-            a.get_tensor(name).tobytes() == b.get_tensor(name).tobytes() for name in names
-        )
+        if names != sorted(b.keys()):
+            return False
+        both = ((a.get_tensor(name), b.get_tensor(name)) for name in names)
+        return all((x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes()) for x, y in both)
 
 
 def _same_picture(one: Path, other: Path) -> bool:

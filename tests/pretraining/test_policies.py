@@ -371,7 +371,9 @@ def test_quote_says_whose_compute_or_rate_differs() -> None:
     assert said.startswith(
         "At equal compute (400 GFLOP of training; converge 250; 5 seeds), converge reconstructs best"
     )
-    assert said.endswith("But converge also differs from joint in learning rate or schedule, not only in growth.")
+    assert said.endswith(
+        "converge also differs from joint in learning rate or schedule, so that growth alone may not be the reason."
+    )
     many = {f"arm {k}": JOINT for k in range(6)} | {"joint": JOINT}
     spent = {f"arm {k}": 100.0 + k for k in range(6)}
     assert quote(made_up(many, gflop=spent), "joint").startswith("With 100 to 400 GFLOP of training (5 seeds), ")

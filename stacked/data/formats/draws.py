@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: one, and a full turn's cosine of 1, in fixed-point numbers: integers, whose arithmetic no machine rounds otherwise
+#: the number 1 in fixed point with 20 bits after the point: arithmetic of integers gives the same on all machines
 ONE = 1 << 20
 
 

@@ -30,9 +30,10 @@ class Convex(Generated):
     0.195, and has 19 pixels or more. Another region is a union of two to four such intersections, with parameter 0.07 and 10
     pixels or more each, that holds two pixels without the pixel halfway between them.
 
-    The authors reject an intersection that is too small. That leaves those of few half-planes, and regions of unequal size (275
-    pixels if convex, 470 if not), but theirs have equal sizes; so here a half-plane that would leave too few pixels is drawn
-    again. Nor do they say how many images are convex, here half, nor which condition they check for each pair of pixels.
+    The authors reject a whole intersection that is too small. If that is done here, mostly intersections of few half-planes
+    remain, and regions are of 275 pixels on average if convex and of 470 if not, whereas those in the authors' images are about
+    equal. Therefore a half-plane that would leave too few pixels is drawn again. The authors do not say which share of the
+    images is convex, which is half here, nor which condition they check for each pair of pixels.
     """
 
     name = "convex"

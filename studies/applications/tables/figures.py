@@ -47,8 +47,8 @@ def compared(rows: pd.DataFrame) -> str:
         parts.append(f"{amount}{interval} with {labels} labels")
     arm, reference = COMPARED
     return (
-        f"The comparison that was fixed before any test result is {arm}, minus {reference}. Its differences in points of accuracy, "
-        f"with 95 % t intervals paired by seed, are {'; '.join(parts)}."
+        f"The comparison that was fixed before any test result is {arm}, minus {reference}. Its differences in points of "
+        f"accuracy, with 95 % t intervals paired by seed, are {'; '.join(parts)}."
     )
 
 
