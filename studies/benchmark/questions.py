@@ -13,9 +13,9 @@ from studies.benchmark.workloads.works import WORKS
 Call = tuple[str, Mapping[str, Any]]
 
 TOGETHER = "as one batched model"
-LOOP = "a hand-written loop with a DataLoader"
+LOOP = "a loop with a DataLoader"
 #: the arm whose loop indexes the images by torch.randperm, and its description in claims; that of LOOP has a DataLoader
-INDEXED, INDEXED_LOOP = "loop, randperm", "a hand-written loop without a DataLoader"
+INDEXED, INDEXED_LOOP = "loop, randperm", "a loop without a DataLoader"
 #: the arm that trains dense workloads with JAX
 JAX = "JAX"
 #: the measure of the load average of the machine in the minute before a measurement
