@@ -52,6 +52,14 @@ def predicted(folder: Path, data: str, out: Path, *more: str) -> tuple[int, list
         return code, list(csv.reader(file))
 
 
+def test_a_row_without_a_name_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = FRAME.drop(columns="kind")[:4].assign(id=["a", None, "c", "d"])
+    new.to_csv(tmp_path / "new.csv", index=False)
+    assert predicted(folder, f"csv:{tmp_path / 'new.csv'}", tmp_path / "out.csv", "--names", "id")[0] == 2
+    assert "names 'id' has no value in row 2 of " in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_rows_have_names_classes_and_probabilities(folder: Path, tmp_path: Path) -> None:
     new = FRAME.drop(columns="kind")[:8].assign(age=[np.nan, *FRAME.age[1:8]], id=[f"p{k}" for k in range(8)])[::-1]
     new[["id", "code", "age"]].to_csv(tmp_path / "new.csv", index=False)

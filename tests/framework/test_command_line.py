@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from studies.capacity import STUDY as CAPACITY
 from studies.framework.main import main
+from studies.papers import hinton2006
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.layerwise import HARDLY_CLASSIFIED, ROOT
 
@@ -36,6 +39,24 @@ def test_help_fits_one_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         "config",
     ]:
         assert f"--{word}" in help_text
+
+
+def test_help_shows_the_defaults_of_the_study(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where they differ from those of other studies, too; options that the stack of a study makes ineffective name it."""
+    monkeypatch.setenv("COLUMNS", "120")
+    shown = {}
+    for study in (STUDY, hinton2006.STUDY, CAPACITY):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(study, ["--help"])
+        found = re.findall(r"^ *--([a-z-]+) .*\(([^()]*)\)$", capsys.readouterr().out, re.MULTILINE)
+        shown[study.name] = dict(found)
+    assert shown["layerwise"]["seeds"] == "3"
+    expected = {"seeds": "5", "optimiser": "adamw", "lr": "0.0005", "batch-size": "64", "epochs": "2", "labels": "none"}
+    assert {name: shown["hinton2006"][name] for name in expected} == expected
+    assert shown["hinton2006"]["channels"] == "see --stack"
+    assert shown["capacity"]["limit"] == "10000"
 
 
 #: Shows the help of both kinds of studies and refuses an option; prints the exit codes, and whether torch was loaded for any.

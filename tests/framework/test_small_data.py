@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from stacked import InputError, RunSpec, StackSpec, data
+from stacked.data.formats.split import Split
 from stacked.runs.run import check, load
 from stacked.spec import Budget, Optimisation
 from studies.cli.options import Options
@@ -136,9 +138,20 @@ def test_the_smoke_run_and_a_studys_own_data_are_left_alone(capsys: Any) -> None
 
 def test_label_budgets_that_the_images_do_not_have_are_left_out(capsys: Any) -> None:
     assert fitted("", 46)[1].base.classification.labels == (None,)
-    assert "46 training images have labels: classifiers with 100, 1,000 labels are left out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "46 training images of 4 classes have labels: classifiers with 100, 1,000 labels are left out" in said
     assert fitted("", 200)[1].base.classification.labels == (100, None)
     assert fitted("--labels=100", 46)[1].base.classification.labels == (100,)  # refused where it is checked
+
+
+def test_label_budgets_below_the_number_of_classes_are_left_out(capsys: Any) -> None:
+    few, labels = toy_splits(300), torch.arange(300) % 150
+    splits = replace(few, train=Split(few.train.inputs, labels), classes=tuple(map(str, range(150))))
+    study = replace(LAYERWISE, defaults={**LAYERWISE.defaults, "labels": ["100", "200", "all"]})
+    given = study.given(["--data", "digits", "--channels", "4", "8"])
+    assert fit_to_data(given, splits, OWN).base.classification.labels == (200, None)
+    said = capsys.readouterr().err
+    assert "300 training images of 150 classes have labels: classifiers with 100 labels are left out" in said
 
 
 def test_arms_whose_cost_differs_by_rounding_are_named(capsys: Any) -> None:

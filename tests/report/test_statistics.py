@@ -12,6 +12,7 @@ from scipy import stats
 from stacked.util.errors import InputError
 from studies.figures.curves import over_seeds
 from studies.report import paired, verdict
+from studies.statistics.measures import measure
 from studies.statistics.pairing import mean_interval
 
 
@@ -121,3 +122,25 @@ def test_curves_average_cost_at_the_same_step_and_skip_steps_a_seed_lacks() -> N
     two = over_seeds(curves[curves["seed"] < 2].assign(phase="joint", phase_step=curves["step"]), "mse", "seconds")
     assert two["mean"].tolist() == pytest.approx([0.6, 0.25])
     assert two["high"].isna().all()
+
+
+def test_a_spread_is_printed_whatever_its_size() -> None:
+    rmse = measure("final/regressor_rmse_all")
+    assert rmse.mean_sd(50_000.0, 1_234.0) == "50,000 ± 1,234"
+    assert rmse.mean_sd(50_000.0, 0.0123) == "50,000 ± 0.01"
+    assert rmse.mean_sd(50_000.0, 0.0) == "50,000 ± 0"
+    assert measure("final/probe_acc").mean_sd(0.91234, 0.00001) == "91.23 ± 0.001"
+
+
+@pytest.mark.parametrize(
+    ("metric", "label", "margin"),
+    [
+        ("final/regressor_mse_all", "MSE of the regressor, all labels, in squared units of the target", "5 %"),
+        ("final/regressor_rmse_100", "RMSE of the regressor, 100 labels, in units of the target", "5 %"),
+        ("final/recon_mse_in_units", "test MSE in squared units of the data", "5 %"),
+        ("final/kmeans_ari", "k-means ARI", "0.01"),  # whose 0 is chance
+        ("final/recon_psnr", "test PSNR", "0.2 dB"),
+    ],
+)
+def test_measures_have_units_and_margins(metric: str, label: str, margin: str) -> None:
+    assert (measure(metric).label, measure(metric).margin_text) == (label, margin)

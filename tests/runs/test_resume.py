@@ -210,6 +210,35 @@ def test_checkpoints_by_time_cost_their_share(tmp_path: Path, monkeypatch: pytes
     assert len(gaps) >= 2
 
 
+def test_a_run_counts_the_seconds_of_all_its_processes(splits: Splits, tmp_path: Path) -> None:
+    """Those until the last checkpoint of a process, whatever was done after it."""
+    stopped = []
+
+    def stop() -> bool:
+        stopped.append(None)
+        return len(stopped) == 5
+
+    with pytest.raises(Interrupted):
+        run(SPEC, splits, work=tmp_path, stop=stop)
+    newest = Checkpoints(tmp_path, SPEC).newest()
+    assert newest is not None
+    assert newest.elapsed >= newest.state["seconds"] > 0
+    others = {name: value for name, value in newest.state.items() if name != "elapsed"}
+    save_checkpoint(newest.path, SPEC, newest.phases, newest.update, newest.tensors, others | {"elapsed": 1000.0})
+    row = run(SPEC, splits, work=tmp_path).row
+    assert 1000 < row["seconds"] < 1100
+    # a checkpoint of an earlier version does not say how long its process ran
+    alone = tmp_path / "alone" / newest.path.name
+    save_checkpoint(alone, SPEC, newest.phases, newest.update, newest.tensors, others)
+    again = Checkpoints(alone.parent, SPEC)
+    assert again.newest() is not None
+    assert again.elapsed() < 100
+    for wrong in (-1.0, "long", None):
+        save_checkpoint(alone, SPEC, newest.phases, newest.update, newest.tensors, others | {"elapsed": wrong})
+        with pytest.raises(InputError, match=r"does not fit its run \(elapsed is "):
+            Checkpoints(alone.parent, SPEC).newest()
+
+
 # The file
 
 
