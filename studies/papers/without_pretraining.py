@@ -46,7 +46,8 @@ PROTOCOL = """\
   Glorot's initialisation times a gain. `joint, batch norm`: the same without a gain, with batch normalisation before every
   activation but that of the pixels. `joint, Nesterov`: gradient descent with Nesterov's momentum from sparse initial weights,
   which connect each unit to 15 random units of the layer below by weights from N(0, 1), with biases of 0 (Sutskever et al.
-  2013). `joint, L-BFGS`: L-BFGS with a line search on large batches from the same weights, as in Martens 2010 but for the method.
+  2013). `joint, L-BFGS`: L-BFGS with a line search on large batches, from such weights times a gain, as in Martens 2010 but for
+  the gain and the method.
 - **Equal budgets**: every arm gets the training FLOPs of 2 epochs for each stage and 8 epochs of fine-tuning. Those of
   `joint, L-BFGS` are the most that its line searches can need; the table lists those that they needed.
 - **Optimisation**: binary cross-entropy at every depth. {optimiser} with a {schedule} schedule for the first three arms,
@@ -94,6 +95,7 @@ STUDY = TrainingStudy(
             search={
                 "optimisation.batch_size": Among((256, 512, 1024, 2048)),
                 "optimisation.lbfgs_iterations": Among((3, 6, 12, 24)),
+                "stack.gain": LogRange(0.5, 2.0),
             },
         ),
     ),
