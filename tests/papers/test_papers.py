@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stacked.spec import StackSpec
+from stacked.spec import StackSpec, from_json
 from stacked.util.errors import InputError
+from studies.design.search import LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
 from studies.framework.trials import search_space
@@ -18,6 +19,7 @@ from studies.papers.overview import page, papers, records
 from studies.record.index import ROOT
 from studies.report.claims import claims_table
 from studies.statistics.rows import load_reference, load_rows
+from studies.statistics.trials import load_choices, load_trials
 
 PAPERS = papers()
 NAMES = [study.name for study in PAPERS]
@@ -157,6 +159,7 @@ def test_ways_without_pretraining_are_those_of_their_papers() -> None:
     for arm in study.arms:
         space = search_space(study, arm, base)
         assert "optimisation.batch_size" in space
+        assert any(isinstance(within, LogRange) for within in space.values())  # so that no two trials are the same run
         for place in (0.0, 0.5, 1.0):
             arm.with_values({name: within.at(place) for name, within in space.items()}).spec(base)
     momenta = search_space(study, study.arm(without_pretraining.NESTEROV), base)["optimisation.momentum"]
@@ -194,3 +197,21 @@ def test_ways_without_pretraining_run_to_their_page(tmp_path: Path) -> None:
     assert set(rows["arm"]) == set(study.arm_names)
     assert (rows["status"] == "finished").all()
     assert (out / "README.md").read_text(encoding="utf-8").count("| not tested here |") == len(study.comparisons)
+
+
+@pytest.mark.slow
+def test_a_paper_is_tuned_by_its_classifier_with_and_without_pretraining(tmp_path: Path) -> None:
+    study, out, arms = larochelle2009.STUDY, tmp_path / "out", ("random, 1 layer", "pretrained, 1 layer")
+    words = [*TINY, "--seeds", "1", "--arms", *arms, "--out", str(out), "--store", str(tmp_path / "store")]
+    words += ["--evaluation", "{probe_labels: 50}", "--classification", HARDLY]
+    assert main(study, [*words, "--tune", "2"]) == 0
+    trials, choices = load_trials(out), load_choices(out)
+    assert dict(trials["arm"].value_counts()) == dict.fromkeys(arms, 2)
+    assert trials["valid/classifier_acc_all"].between(0, 1).all()
+    assert main(study, words) == 0
+    for row in load_rows(out).to_dict("records"):
+        tuned = choices[row["arm"]]["values"]
+        assert from_json(row["spec"]).classification.lrs == (tuned["classification.lrs"],)
+        assert row["final/classifier_lr_all"] == tuned["classification.lrs"]
+    page_of_record = (out / "README.md").read_text(encoding="utf-8")
+    assert "| random, 1 layer | validation classifier_acc_all | 0 |" in page_of_record
