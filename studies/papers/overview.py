@@ -63,7 +63,7 @@ def claims_of(study: TrainingStudy, results: Path) -> list[tuple[Path, Claim, Te
 
     All of them are one family of Holm's correction, whatever dataset they are on.
     """
-    found = []
+    found: list[tuple[Path, Claim, Tested]] = []
     for folder in records(study, results):
         rows = load_rows(folder)
         known = with_references(rows, load_reference(folder))
