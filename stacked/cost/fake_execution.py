@@ -116,7 +116,7 @@ class DryRunUpdate:
         )
         self.objective = PhaseLoss(stack, phase, config, head=head_of(stack, phase, classes, head))
         groups = parameter_groups(stack, phase, config, list(self.objective.parameters()))
-        self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
+        self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum, config.nesterov)
 
     def update(self) -> None:
         """Run the forward pass, the backward pass and the optimiser's step; for L-BFGS one evaluation of loss and gradient."""

@@ -165,7 +165,7 @@ def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> No
         {**group, "params": [all_of[name_of[id(p)]] for p in group["params"]]}
         for group in parameter_groups(one.stack, phase, config, list(one.objective.parameters()))
     ]
-    optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
+    optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum, config.nesterov)
 
     def loss_of(tensors: dict[str, Tensor], *batch: Tensor | None) -> Tensor:
         loss: Tensor = functional_call(one, tensors, batch)

@@ -182,7 +182,9 @@ def optimiser_keys(config: Optimisation) -> dict[str, bool]:
     """Return the names of an optimiser's tensors per updated parameter, and whether each has the parameter's shape."""
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.zeros(2)
-    optimiser = OPTIMISERS[config.optimiser]([{"params": [parameter]}], config.weight_decay, config.momentum)
+    optimiser = OPTIMISERS[config.optimiser](
+        [{"params": [parameter]}], config.weight_decay, config.momentum, config.nesterov
+    )
     if isinstance(optimiser, LBFGS):
         return {}
     optimiser.step()

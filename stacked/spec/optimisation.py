@@ -26,6 +26,9 @@ class Optimisation:
     optimiser: "adam", "adamw", "sgd" or "lbfgs". An update by "lbfgs" makes up to `lbfgs_iterations` iterations on its
         batch, each with a line search that evaluates the loss once or more. `lr` is the step length that it tries first, usually
         1; in the first iteration of every update that is `lr` * min(1, 1 / sum |g|), with g the gradient.
+    momentum, nesterov: of "sgd": the factor of the velocity v, which an update makes v = momentum * v + g, with g the gradient,
+        before it subtracts lr * v from the weights. With `nesterov` it subtracts lr * (g + momentum * v), which is Nesterov's
+        accelerated gradient, in the weights at which the gradient is taken (Sutskever et al. 2013, equations 3 and 4).
     lr: peak learning rate. A phase that trains several stages trains each at its own; a head has that of the deepest stage.
     schedule, schedule_options: the learning rate's course over a phase, after `warmup` updates of linear increase, one of
         `components.schedules.SCHEDULES`, and its options by name.
@@ -93,6 +96,7 @@ class Optimisation:
     end_batch_size: int | None = omit_if_default(None)
     sparsity_target: float | tuple[float, ...] = omit_if_default(0.05)
     lbfgs_iterations: int = omit_if_default(20)
+    nesterov: bool = omit_if_default(False)
     # a spec recorded without this field kept the statistics of corrupted training, and its id stands for those numbers
     recalibrate: bool = omit_if_default(True, if_absent=lambda config: not config.corruptive)
 
@@ -139,7 +143,7 @@ class Optimisation:
                 )
         for rate in (*self.dropout, *(self.end_dropout or ())):
             need(finite(rate) and 0 <= rate < 1, f"dropout {rate!r} is not allowed: give 0 or more, below 1")
-        for name in ("linear_decoder", "recalibrate"):
+        for name in ("linear_decoder", "recalibrate", "nesterov"):
             given = getattr(self, name)
             need(isinstance(given, bool), f"{name} {given!r} is not allowed: give True or False")
         for lr in as_tuple(self.lr):
@@ -165,6 +169,12 @@ class Optimisation:
             finite(self.momentum) and 0 <= self.momentum < 1,
             f"momentum {self.momentum} is not allowed: give 0 or more, below 1",
         )
+        if self.nesterov:
+            need(
+                self.optimiser == "sgd",
+                f"nesterov True has no effect on optimiser {self.optimiser!r}: leave it out, or use optimiser 'sgd'",
+            )
+            need(self.momentum > 0, "nesterov True needs a momentum above 0: give one, or leave nesterov out")
         for what in ("patience", "end_patience", "check_every", "labels", "end_batch_size"):
             if getattr(self, what) is not None:
                 whole(getattr(self, what), what)

@@ -19,6 +19,8 @@ from stacked.util.checks import choice
 
 WEIGHTED = (nn.Linear, *CONVS, *TRANSPOSED)
 TIED = (TiedLinear, TiedConvTranspose)  # layers that use the weight of an encoder layer
+#: the connections of a unit with sparse initial weights (Martens 2010, section 5; Sutskever et al. 2013, section 3.1)
+CONNECTIONS = 15
 
 
 def _uniform(weight: Tensor) -> None:
@@ -30,6 +32,13 @@ def _he(weight: Tensor) -> None:
     nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
+def _sparse(weight: Tensor) -> None:
+    inputs = weight.flatten(1)  # a view
+    # the positions of the largest of independent numbers are a random subset, without repetition
+    chosen = torch.rand_like(inputs).topk(min(CONNECTIONS, inputs.shape[1]), dim=1).indices
+    inputs.zero_().scatter_(1, chosen, torch.randn(chosen.shape, dtype=weight.dtype))
+
+
 #: name -> function that fills a weight [outputs, inputs, ...]; fan-in is the number of weights of a unit, ignoring strides
 INITS: dict[str, Callable[[Tensor], object]] = {
     "torch": lambda weight: weight,  # torch's own initialisation, biases too
@@ -37,6 +46,8 @@ INITS: dict[str, Callable[[Tensor], object]] = {
     "xavier": nn.init.xavier_uniform_,  # Glorot & Bengio 2010
     "he": _he,  # normal, with the fan-in and the gain of rectifiers (He et al. 2015)
     "orthogonal": nn.init.orthogonal_,  # Saxe et al. 2014
+    # N(0, 1) for 15 random inputs of each unit, or for all if it has fewer, and 0 for the others (Martens 2010)
+    "sparse": _sparse,
 }
 
 

@@ -100,7 +100,7 @@ class Training:
         named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
         self.params = {name: p for name, p in named.items() if p.requires_grad}
         groups = parameter_groups(stack, phase, config, list(self.objective.parameters()))
-        self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum)
+        self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum, config.nesterov)
         device = next(iter(self.params.values())).device
         # read only for metrics, to avoid synchronising with the device in between
         self.losses = torch.zeros(min(every, phase.updates), device=device)

@@ -10,6 +10,7 @@ from stacked.spec.growth import POLICIES
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 from studies.execution.job import Job
+from studies.framework.tuning_measures import label_budget, tuning_measure
 from studies.record.names import experiment_name
 from studies.statistics.trials import CHOICES
 
@@ -25,8 +26,9 @@ POINTS = 200
 def tuned_settings(study: TrainingDesign, given: Options) -> Mapping[str, Mapping[str, Any]]:
     """Return the values that tuning chose for each arm: those in the folder of results, else those committed with the study.
 
-    The committed values were chosen for the study's default stack, budget and optimisation; they are used only if all three are
-    the defaults. Raises InputError if choices.json does not fit the study.
+    The committed values were chosen for the study's default stack, budget and optimisation, and, where trials fine-tune
+    classifiers, for its default classification; they are used only if all of these are the defaults. Raises InputError if
+    choices.json does not fit the study.
     """
     from studies.framework import tuning
 
@@ -42,9 +44,9 @@ def tuned_settings(study: TrainingDesign, given: Options) -> Mapping[str, Mappin
     if found or not study.chosen:
         return found
     default = study.given([]).base
-    is_default = all(
-        getattr(default, part) == getattr(given.base, part) for part in ("stack", "budget", "optimisation")
-    )
+    classified = any(label_budget(tuning_measure(study, arm))[0] for arm in study.arms)
+    parts = ("stack", "budget", "optimisation", *(["classification"] if classified else []))
+    is_default = all(getattr(default, part) == getattr(given.base, part) for part in parts)
     return study.chosen if is_default else {}
 
 

@@ -17,6 +17,7 @@ from studies.design.arms import Arm
 from studies.design.claims import Claim
 from studies.design.search import Among, LogRange, Search, Times
 from studies.design.study import Study
+from studies.framework.tuning_measures import MEASURES, check_measure, tuning_measure
 
 if TYPE_CHECKING:
     from studies.design.drawing import Drawing
@@ -49,8 +50,10 @@ class TrainingDesign(Study):
     show (None: all of them).
 
     search: search space of `--tune` for every arm that is trained. search_split: addition to it for arms that grow and then
-    train end to end. tuning_measure: measure on validation images by which trials are compared. chosen: values of each arm that
-    tuning chose, committed with the study; they are used with the study's default settings only.
+    train end to end. tuning_measure: measure on validation images by which trials are compared: "recon_mse", "recon_fvu",
+    "recon_sse", "probe_acc", or "classifier_acc_all" or "classifier_acc_N", the accuracy of the classifier that is fine-tuned
+    with all or N labels; arms without pretraining then have trials too, of the fields of `classification` and `stack`. chosen:
+    values of each arm that tuning chose, committed with the study; they are used with the study's default settings only.
     """
 
     arms: tuple[Arm, ...]
@@ -67,8 +70,12 @@ class TrainingDesign(Study):
     figures: tuple[str, ...] | None = None
     search: Search = field(default_factory=lambda: SEARCH)
     search_split: Search = field(default_factory=lambda: SEARCH_SPLIT)
-    tuning_measure: str = "recon_mse"
+    tuning_measure: str = MEASURES[0]
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for measure in dict.fromkeys(tuning_measure(self, arm) for arm in self.arms):
+            check_measure(measure)
 
     @property
     def arm_names(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The trials of tuning: the values that each trial gets, and the row that is recorded for it.
 
 A trial draws values from the search space, trains the arm with the budget of a run and with a seed that no run has, and is
-evaluated on validation images only. No trial reads a test image.
+evaluated on validation images only. No trial reads a test image. Where trials are compared by the accuracy of a fine-tuned
+classifier, each trial fine-tunes one as a run does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from stacked.util.serialization import flat
 from studies.cli.options import MOST_SEEDS
 from studies.design.search import Space, Times, refined, sobol_points
 from studies.execution.job import Job, Row
+from studies.framework.tuning_measures import MEASURES, check_classes, label_budget, measured, tuning_measure
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 TRIAL_SEED = MOST_SEEDS
 #: Points of the curve of a trial. They serve to detect a loss that is not finite; the curve is not recorded.
 POINTS = 10
-#: Columns of the row of a run that the row of a trial has as well, and the measures on validation images.
+#: Columns of the row of a run that the row of a trial has as well, beside the measures on validation images.
 ROW_COLUMNS = (
     "run",
     "arm",
@@ -43,17 +45,18 @@ ROW_COLUMNS = (
     "seconds",
     "threads",
 )
-MEASURES = ("recon_mse", "recon_fvu", "recon_sse", "probe_acc")
 
 
 @dataclass(frozen=True)
 class Trial(Job):
     """One trial of an arm.
 
-    number: from 0. values: the drawn values by field. space: the range of each field as text. centre: id of the trial's run on
-    whose values the ranges are centred, empty for the search space of the study.
+    measure: the measure by which trials of the arm are compared. number: from 0. values: the drawn values by field. space: the
+    range of each field as text. centre: id of the trial's run on whose values the ranges are centred, empty for the search
+    space of the study.
     """
 
+    measure: str = MEASURES[0]
     number: int = 0
     values: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, str] = field(default_factory=dict)
@@ -89,8 +92,7 @@ class Trial(Job):
                 checkpoint_every=given.checkpoint_every,
                 stop=stop,
             )
-        measures = {f"valid/{name}": done.row[f"final/{name}"] for name in MEASURES if f"final/{name}" in done.row}
-        row = self.record_row({name: done.row[name] for name in ROW_COLUMNS} | measures)
+        row = self.record_row({name: done.row[name] for name in ROW_COLUMNS} | measured(done.row, self.measure))
         shutil.rmtree(folder, ignore_errors=True)  # only the row of a trial is kept
         return row
 
@@ -129,6 +131,8 @@ def plan_trials(
     from studies.record.names import experiment_name
 
     arms = [arm for arm in map(study.arm, given.arms) if is_tuned(study, arm, given.base)]
+    for measure in dict.fromkeys(tuning_measure(study, arm) for arm in arms):
+        check_classes(measure, splits)
     every = [study.arm(name) for name in dict.fromkeys([*study.arm_names, *given.arms])]
     fields = list(dict.fromkeys(name for arm in every for name in search_space(study, arm, given.base)))
     spaces = {arm.name: search_space(study, arm, given.base) for arm in arms}
@@ -153,11 +157,14 @@ def plan_trials(
     )
     digest = splits.without_test().digest  # trials get no test images
     for number, arm, values, tried in numbered:
+        spec, measure = tried.spec(given.base), tuning_measure(study, arm)
+        is_classified, labels = label_budget(measure)
+        recipe = spec.classification if is_classified else given.base.classification
         spec = dataclasses.replace(
-            tried.spec(given.base),
+            spec,
             budget=arm_budgets[tried.name],
             seed=TRIAL_SEED,
-            classification=dataclasses.replace(given.base.classification, labels=()),
+            classification=dataclasses.replace(recipe, labels=(labels,) if is_classified else ()),
         )
         updates = sum(phase.updates for phase in spec.phases(spec.updates_per_epoch(len(splits.train))))
         short_curve = Evaluation(
@@ -165,6 +172,7 @@ def plan_trials(
             images=given.base.evaluation.images,
             probe_every=LONGEST,  # no probes between the first and the last point of the curve
             probe_labels=given.base.evaluation.probe_labels,
+            probes=() if is_classified else ("logistic",),
         )
         yield Trial(
             spec=dataclasses.replace(spec, evaluation=short_curve),
@@ -176,6 +184,7 @@ def plan_trials(
             threads=threads,
             arms=study.arm_names,
             data=digest,
+            measure=measure,
             number=number,
             values=values,
             space={name: str(range_) for name, range_ in spaces[arm.name].items()},
@@ -186,14 +195,18 @@ def plan_trials(
 def search_space(study: TrainingDesign, arm: Arm, base: RunSpec) -> Space:
     """Return the search space of an arm: that of the study without the fields that the arm sets, and that of the arm.
 
-    For arms that grow and then train end to end, it includes the study's `search_split`. It is empty if the arm is not trained.
+    For arms that grow and then train end to end, it includes the study's `search_split`. It holds only fields that can change
+    the arm's tuning measure: those of `classification` if that is the accuracy of a classifier, those of `optimisation` and
+    `budget` if the arm is trained before, and those of `stack` in either case. So an arm without pretraining has the fields of
+    fine-tuning, or an empty space.
     """
-    if not is_trained(arm):
-        return {}
+    is_classified, trains = label_budget(tuning_measure(study, arm))[0], is_trained(arm)
+    effective = {"classification": is_classified, "stack": is_classified or trains}
     phases = policy_phases(arm)
     has_split = any(phase.is_finetuning for phase in phases) and not all(phase.is_finetuning for phase in phases)
     shared = {**study.search, **(study.search_split if has_split else {})}
     searched = {name: range_ for name, range_ in shared.items() if name not in arm.changes} | dict(arm.search)
+    searched = {name: range_ for name, range_ in searched.items() if effective.get(name.partition(".")[0], trains)}
     default = flat(dataclasses.replace(base, **arm.parts(base)))
     return {
         name: range_.of(default[name]) if isinstance(range_, Times) else range_ for name, range_ in searched.items()

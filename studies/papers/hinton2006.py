@@ -19,6 +19,8 @@ logistic PCA with an encoder instead of optimised codes.
 Command: python -m studies.papers.hinton2006 --out results/hinton2006 --tune 8
          python -m studies.papers.hinton2006 --out results/hinton2006
 Expected and cost: results/hinton2006/README.md, generated from the rows.
+
+`studies.papers.without_pretraining` compares further ways to train the same network end to end.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -10,7 +11,7 @@ import studies.papers
 from studies.design.claims import Claim
 from studies.framework.training_study import TrainingStudy
 from studies.record.names import slug
-from studies.report.claims import RULES, Tested, check_claims, datasets_of, stated, with_references
+from studies.report.claims import RULES_OF_PAPER, Tested, corrected, datasets_of, stated, tested, with_references
 from studies.report.tables import markdown
 from studies.statistics.measures import measure, p_cell
 from studies.statistics.rows import load_reference, load_rows
@@ -46,33 +47,43 @@ def page(results: Path) -> str:
     """Return the page with the table, as Markdown; links are relative to results/papers."""
     lines, missing = [], []
     for study in papers():
-        folders = records(study, results)
-        told = set[Claim]()
-        for folder in folders:
-            lines += lines_of(study, folder, results, told)
+        found = claims_of(study, results)
+        lines += lines_of(study, found, results)
+        told = {claim for _, claim, _ in found}
         if left := [claim for claim in study.claims if claim not in told]:
             missing.append(f"- {study.title}: {len(left)} claims, `{study.prog}`")
     note = "Not run yet:\n\n" + "\n".join(missing) if missing else ""
     table = markdown(HEADER, lines) if lines else ""
     figure = FIGURE if (results / "papers" / "figures" / "variations.png").exists() else ""
-    return "\n\n".join(part for part in (TITLE, table, note, RULES if lines else "", figure) if part) + "\n"
+    return "\n\n".join(part for part in (TITLE, table, note, RULES_OF_PAPER if lines else "", figure) if part) + "\n"
 
 
-def lines_of(study: TrainingStudy, folder: Path, results: Path, told: set[Claim]) -> list[list[str]]:
-    """Return a line for each claim on the data of a record, and add these claims to `told`."""
-    rows = load_rows(folder)
-    known = with_references(rows, load_reference(folder))
-    claims = [claim for claim in study.claims if claim.data in datasets_of(rows)]
-    hours = f"{float(rows['seconds'].sum()) / 3600:.1f}"
-    link = f"[{study.name}](../{folder.relative_to(results).as_posix()}/README.md)"
-    told.update(claims)
-    return [
-        [link, *cells(claim, found), hours] for claim, found in zip(claims, check_claims(known, claims), strict=True)
-    ]
+def claims_of(study: TrainingStudy, results: Path) -> list[tuple[Path, Claim, Tested]]:
+    """Return the claims on the data of each record of a paper: the record's folder, the claim and its result.
+
+    All of them are one family of Holm's correction, whatever dataset they are on.
+    """
+    found: list[tuple[Path, Claim, Tested]] = []
+    for folder in records(study, results):
+        rows = load_rows(folder)
+        known = with_references(rows, load_reference(folder))
+        found += [(folder, claim, tested(known, claim)) for claim in study.claims if claim.data in datasets_of(rows)]
+    family = corrected([result for *_, result in found])
+    return [(folder, claim, result) for (folder, claim, _), result in zip(found, family, strict=True)]
+
+
+def lines_of(study: TrainingStudy, found: Sequence[tuple[Path, Claim, Tested]], results: Path) -> list[list[str]]:
+    """Return a line of the table for each result that `claims_of` returns."""
+    lines = []
+    for folder, claim, result in found:
+        hours = f"{float(load_rows(folder)['seconds'].sum()) / 3600:.1f}"
+        link = f"[{study.name}](../{folder.relative_to(results).as_posix()}/README.md)"
+        lines.append([link, *cells(claim, result), hours])
+    return lines
 
 
 def cells(claim: Claim, found: Tested) -> list[str]:
     """Return the cells of a claim, from its text to what differs."""
-    tested = [found.here, found.seeds, p_cell(found.corrected), f"**{found.verdict}**"]
+    result = [found.here, found.seeds, p_cell(found.corrected), f"**{found.verdict}**"]
     text = f"{claim.text} ({measure(claim.metric).label})"
-    return [text, claim.data, stated(claim), *tested, claim.differs or "–"]
+    return [text, claim.data, stated(claim), *result, claim.differs or "–"]

@@ -8,17 +8,17 @@ table 5, a linear support vector machine on layers 0 to 3 without fine-tuning. T
 
 Protocol: three layers of as many logistic units; tied weights, cross-entropy; corruption of the input of the layer that is
 trained, a clean target, and clean codes for the next layer; masking never rescales. "Emphasis" weights the loss of corrupted
-values. Gradient descent; validation images stop fine-tuning early and choose its learning rate.
+values. Gradient descent; validation images stop fine-tuning early. The rates of pretraining and of fine-tuning and the level of
+the noise are chosen by the accuracy of the fine-tuned classifier on validation images, each arm with the same number of trials.
 
-Deviations: 1,000 units a layer, where the authors chose 1,000 to 3,000; masking of 25 % unless tuning chooses another level,
-where they chose the level after fine-tuning; our own draw of the variations; batches of 20; the support vector machine's C is
-fixed.
+Deviations: 1,000 units a layer, where the authors chose 1,000 to 3,000; a fixed number of epochs of pretraining, where they chose
+5 to 300; our own draw of the variations; batches of 20; the support vector machine's C is fixed.
 
 Command: python -m studies.papers.vincent2010 --data mnist-rot --tune 8 --out results/vincent2010/mnist-rot
          python -m studies.papers.vincent2010 --data mnist-rot --out results/vincent2010/mnist-rot
          and the same with mnist, mnist-basic, mnist-bg-rand, rect and convex
 Expected and cost: results/vincent2010/*/README.md, generated from the rows, once it was run. Estimated before: --scale quick
-takes minutes, default two hours for each variation on two cores, paper a day.
+takes minutes, default three hours of tuning and two of runs for each variation on two cores, paper two days.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from studies.design.claims import Claim
 from studies.design.search import Among, LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.period import DEFAULTS, QUICK, RATE, classification, layers
+from studies.papers.period import DEFAULTS, JUDGED_BY, QUICK, RATES, classification, layers
 
 ERROR = "final/classifier_error_all"
 SAE, SDAE, RANDOM = "SAE-3", "SDAE-3", "random"
@@ -99,13 +99,16 @@ PROTOCOL = """\
 - **Arms**: `SAE-3`: each of three layers of 1,000 logistic units learns to reconstruct the code of the frozen layers below it.
   `SDAE-3`: from a copy with values set to 0 (masking). The others have another noise, with “emphasis” a loss that counts
   corrupted values twice and others half. `random`: the same network untrained.
-- **Fine-tuning**: all layers with a linear layer on top learn the classes of all {train} training images. A rate of several, and
-  an epoch, are selected on the {valid} validation images; training at a rate stops early.
+- **Fine-tuning**: all layers with a linear layer on top learn the classes of all {train} training images. Its learning rate and
+  the epoch are selected on the {valid} validation images; training at a rate stops early.
+- **Tuning**: `--tune` chooses the rates of pretraining and of fine-tuning, and the level of the noise, by the accuracy of the
+  fine-tuned classifier on the validation images. Every arm has the same number of trials; those of `random` are of its
+  fine-tuning.
 - **Layers without fine-tuning**: a linear support vector machine on standardised codes of at most {probe_labels} training images.
 - **Optimisation**: gradient descent without momentum in batches of {batch}, with a learning rate lr0 / (1 + t decay); initial
   weights uniform within ±1/sqrt(fan-in); cross-entropy at every depth, and tied weights. All pretrained arms have the same FLOPs.
-- **Deviations** from the paper: 1,000 units a layer; levels of noise that a linear probe chose, or defaults; our own draw of the
-  variations of MNIST; batches of {batch}; the support vector machine's C is fixed.
+- **Deviations** from the paper: 1,000 units a layer; a fixed number of epochs of pretraining; our own draw of the variations
+  of MNIST; batches of {batch}; the support vector machine's C is fixed.
 """
 
 
@@ -135,9 +138,9 @@ STUDY = TrainingStudy(
     ),
     reference=SAE,
     budget_arm=SAE,
-    search={"optimisation.lr": RATE},
+    search=RATES,
     search_split={},
-    tuning_measure="probe_acc",
+    tuning_measure=JUDGED_BY,
     valid={"mnist": 1 / 6},
     defaults={
         **DEFAULTS,

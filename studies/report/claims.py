@@ -27,16 +27,19 @@ MARGIN = 0.05
 #: The 97.5 % quantile of the standard normal distribution.
 NORMAL = 1.959964
 
-RULES = (
+_RULES = (
     "A *number* is reproduced if our mean was shown to lie within the margin around the paper's value, different if it was shown "
     "to lie outside, and else undecided. The margin is the ± of the paper; if it gives none, the half width of the binomial 95 % "
     "interval on its test set for an accuracy or error rate, and 5 % of the value for other numbers. The tests are two one-sided "
     "t-tests (Schuirmann 1987), each at 2.5 %: p is the smallest α for which the whole (1 − α) interval over seeds lies within "
     "the margin (or outside), so that p < 0.05 where the 95 % interval does. An *effect* is reproduced if the mean difference "
     "paired by seed has the claimed sign and p < 0.05 in a two-sided t-test; it is “direction only” if only the sign is as "
-    "claimed. Verdicts are by p with Holm's (1979) correction for the number of claims that a record tests. A verdict is about "
-    "the paper's claim in our setting, whose differences stand beside it."
+    "claimed. Verdicts are by p with Holm's (1979) correction for the number of claims that {family}. A verdict is about the "
+    "paper's claim in our setting, whose differences stand beside it."
 )
+#: The rules of the table of one record, and of the table of all records of each paper.
+RULES_OF_RECORD = _RULES.format(family="this record tests")
+RULES_OF_PAPER = _RULES.format(family="all records of the same paper test together, on all its datasets")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def claims_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Seq
         tested = [found.here, found.seeds, p_cell(found.p), p_cell(found.corrected), f"**{found.verdict}**"]
         text = f"{claim.text} ({measure(claim.metric).label})"
         lines.append([text, stated(claim), found.margin, *tested, claim.differs or "–"])
-    return f"{markdown(header, lines)}\n\n{RULES}"
+    return f"{markdown(header, lines)}\n\n{RULES_OF_RECORD}"
 
 
 def stated(claim: Claim) -> str:
@@ -119,12 +122,15 @@ def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.Da
 
 
 def check_claims(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Tested]:
-    """Return the results of all claims of a paper, with Holm's correction for the number of those that were tested."""
-    found = [tested(rows, claim) for claim in claims]
-    corrected = holm([one.p for one in found])
+    """Return the results of claims on one record, with Holm's correction for the number of those that were tested."""
+    return corrected([tested(rows, claim) for claim in claims])
+
+
+def corrected(found: Sequence[Tested]) -> list[Tested]:
+    """Return the results of a family of claims with Holm's correction for the number of tests, and the verdicts by it."""
     return [
         replace(one, corrected=p, verdict=one.otherwise if p >= 1 - CONFIDENCE else one.verdict)
-        for one, p in zip(found, corrected, strict=True)
+        for one, p in zip(found, holm([one.p for one in found]), strict=True)
     ]
 
 

@@ -16,7 +16,14 @@ from studies.figures.scales import accuracy_axis, log_axis
 from studies.figures.style import arm_colours, label_ends, new_figure
 from studies.report.tables import markdown
 from studies.statistics.rows import FINISHED
-from studies.statistics.trials import CHOICES, FILE, load_choices, load_trials, validation_results
+from studies.statistics.trials import (
+    CHOICES,
+    FILE,
+    is_higher_better,
+    load_choices,
+    load_trials,
+    validation_results,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +47,12 @@ def tuning_note(out: Path) -> str:
         "without `--tune` reads them. “Best of k” is the expected best result of k trials: the mean over all subsets of k "
         "trials. Where it still improves much at the largest k, more trials may find better settings."
     )
+    if any(choice["judged_by"].startswith("classifier") for choice in choices.values()):
+        text += (
+            " Where arms are compared by the accuracy of a classifier, a trial also fine-tunes the classifier by the recipe of a "
+            "run, and its result is the accuracy on the validation images that select the classifier's number of updates. An arm "
+            "without pretraining has trials of its fine-tuning."
+        )
     if searched < trials:
         text += (
             f" The first {searched} trials of an arm are drawn from the search space of the study. The others (`--refine "
@@ -52,9 +65,9 @@ def tuning_note(out: Path) -> str:
     lines = []
     for arm, choice in choices.items():
         measure, mine = choice["judged_by"], rows[rows["arm"] == arm]
-        higher = measure.endswith("_acc")
+        higher = is_higher_better(measure)
         is_refined = mine["centre"] != ""
-        results = validation_results(rows, arm, measure, higher)
+        results = validation_results(rows, arm, measure)
         expected = list(expected_best(results[~is_refined].to_numpy(), higher)[[k - 1 for k in shown]])
         expected += [results.max() if higher else results.min()] * (searched < trials)
         chosen = ", ".join(
@@ -91,9 +104,9 @@ def draw_tuning(out: Path) -> Figure | None:
     panels = figure.subplots(1, len(measures), squeeze=False, width_ratios=[3, *[1] * (len(measures) - 1)])[0]
     for axes, name in zip(panels, measures, strict=True):
         labels = []
-        share = name.endswith("_acc")
+        share = is_higher_better(name)  # an accuracy
         for arm in [arm for arm, choice in choices.items() if choice["judged_by"] == name]:
-            results = validation_results(rows, arm, name, share) * (100 if share else 1)
+            results = validation_results(rows, arm, name) * (100 if share else 1)
             values = expected_best(results[rows["centre"] == ""].to_numpy(), share)
             k = np.arange(1, len(values) + 1)
             axes.plot(

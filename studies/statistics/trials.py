@@ -13,6 +13,7 @@ from stacked.util.checks import finite, need
 from stacked.util.errors import InputError
 from stacked.util.serialization import parsed
 from studies.design.search import LogRange, Space
+from studies.statistics.measures import measure as metric
 from studies.statistics.reading import RESTORE, json_object
 from studies.statistics.rows import FINISHED, check_specs, load_table
 
@@ -76,7 +77,12 @@ def load_choices(out: Path) -> dict[str, dict[str, Any]]:
     return dict(arms)
 
 
-def validation_results(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Series:
+def is_higher_better(measure: str) -> bool:
+    """Return whether a higher value of a validation measure is better, as of accuracies; of errors a lower one is."""
+    return metric(measure).better == "higher"
+
+
+def validation_results(rows: pd.DataFrame, arm: str, measure: str) -> pd.Series:
     """Return the validation measure of each trial of an arm; infinitely bad if the trial failed or it is not finite."""
     import pandas as pd
 
@@ -84,15 +90,15 @@ def validation_results(rows: pd.DataFrame, arm: str, measure: str, higher: bool)
     column = f"valid/{measure}"
     values = mine[column] if column in mine else pd.Series(np.nan, index=mine.index)
     good = (mine["status"] == FINISHED) & np.isfinite(values)
-    return values.where(good, -math.inf if higher else math.inf)
+    return values.where(good, -math.inf if is_higher_better(measure) else math.inf)
 
 
-def best(rows: pd.DataFrame, arm: str, measure: str, higher: bool) -> pd.Series | None:
+def best(rows: pd.DataFrame, arm: str, measure: str) -> pd.Series | None:
     """Return the row of the best trial of an arm (the first of equals); None if no trial finished."""
-    values = validation_results(rows, arm, measure, higher)
+    values = validation_results(rows, arm, measure)
     if not np.isfinite(values).any():
         return None
-    return rows.loc[values.idxmax() if higher else values.idxmin()]
+    return rows.loc[values.idxmax() if is_higher_better(measure) else values.idxmin()]
 
 
 def edges(space: Space, values: Mapping[str, Any]) -> dict[str, str]:

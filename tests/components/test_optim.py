@@ -18,6 +18,8 @@ TORCHS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adamw": lambda groups: torch.optim.AdamW(groups, weight_decay=0.01, fused=True),
     "sgd": lambda groups: torch.optim.SGD(groups, weight_decay=0.01, momentum=0.9, fused=True),
 }
+NESTEROV = "sgd, nesterov"
+TORCHS[NESTEROV] = lambda groups: torch.optim.SGD(groups, weight_decay=0.01, momentum=0.9, nesterov=True, fused=True)
 WITHOUT_COMPILER = """
 import sys
 import torch
@@ -60,10 +62,29 @@ def updated(make: Callable[[Any], torch.optim.Optimizer]) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", TORCHS)
 def test_updates_are_those_of_torchs_optimiser(name: str) -> None:
-    ours, torchs = updated(lambda groups: OPTIMISERS[name](groups, 0.01, 0.9)), updated(TORCHS[name])
+    own = OPTIMISERS[name.partition(",")[0]]
+    ours, torchs = updated(lambda groups: own(groups, 0.01, 0.9, name == NESTEROV)), updated(TORCHS[name])
     assert len(ours) == len(torchs) > 2
     for mine, other in zip(ours, torchs, strict=True):
         assert torch.equal(mine, other)
+
+
+def test_nesterovs_momentum_is_that_of_sutskever_et_al() -> None:
+    """v' = m v - e f'(w + m v), w' = w + v' (2013, equations 3 and 4); the optimiser's weights are w + m v."""
+    draw = torch.Generator().manual_seed(0)
+    start = torch.randn(5, generator=draw, dtype=torch.float64)
+    curvature = torch.rand(5, generator=draw, dtype=torch.float64)
+    weights = torch.nn.Parameter(start.clone())
+    optimiser = OPTIMISERS["sgd"]([{"params": [weights], "lr": 0.02}], 0.0, 0.95, True)
+    w, v = start.clone(), torch.zeros(5, dtype=torch.float64)
+    for _ in range(20):
+        optimiser.zero_grad()
+        (curvature * weights**4).sum().backward()
+        optimiser.step()
+        v = 0.95 * v - 0.02 * 4 * curvature * (w + 0.95 * v) ** 3
+        w = w + v
+        assert w.isfinite().all()
+        torch.testing.assert_close(weights.detach(), w + 0.95 * v, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.slow

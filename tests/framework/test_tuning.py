@@ -334,13 +334,16 @@ def rows_of(**arms: list[float | None]) -> pd.DataFrame:
 
 def test_a_trial_that_failed_or_is_not_finite_is_the_worst() -> None:
     rows = rows_of(a=[None, math.nan, 0.3, 0.2, math.inf])
-    assert list(validation_results(rows, "a", "recon_mse", False)) == [math.inf, math.inf, 0.3, 0.2, math.inf]
-    found = best(rows, "a", "recon_mse", False)
+    assert list(validation_results(rows, "a", "recon_mse")) == [math.inf, math.inf, 0.3, 0.2, math.inf]
+    found = best(rows, "a", "recon_mse")
     assert found is not None
     assert found["trial"] == 3
-    assert best(rows, "a", "recon_mse", True)["trial"] == 2  # type: ignore[index]
-    assert best(rows_of(a=[None, math.nan]), "a", "recon_mse", False) is None
-    assert best(rows, "a", "probe_acc", True) is None  # which nothing measured
+    for accuracy in ("probe_acc", "classifier_acc_all", "classifier_acc_100"):  # of which the highest is the best
+        shares = rows.rename(columns={"valid/recon_mse": f"valid/{accuracy}"})
+        assert list(validation_results(shares, "a", accuracy)) == [-math.inf, -math.inf, 0.3, 0.2, -math.inf]
+        assert best(shares, "a", accuracy)["trial"] == 2  # type: ignore[index]
+    assert best(rows_of(a=[None, math.nan]), "a", "recon_mse") is None
+    assert best(rows, "a", "probe_acc") is None  # which nothing measured
 
 
 @pytest.mark.parametrize("higher", [False, True])

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from stacked.spec import StackSpec
+from stacked.spec import StackSpec, from_json
 from stacked.util.errors import InputError
+from studies.design.search import LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers import bengio2007, hinton2006, larochelle2009, vincent2010
+from studies.framework.trials import search_space
+from studies.papers import bengio2007, hinton2006, larochelle2009, vincent2010, without_pretraining
 from studies.papers.__main__ import main as overview_main
 from studies.papers.overview import page, papers, records
 from studies.record.index import ROOT
 from studies.report.claims import claims_table
 from studies.statistics.rows import load_reference, load_rows
+from studies.statistics.trials import load_choices, load_trials
 
 PAPERS = papers()
 NAMES = [study.name for study in PAPERS]
@@ -129,6 +132,40 @@ def test_papers_without_a_record_are_listed_with_their_command(
     assert "is no folder" in capsys.readouterr().err
 
 
+def test_ways_without_pretraining_share_data_budget_and_loss_with_hinton2006() -> None:
+    """With the same settings, arms of both studies are the same runs."""
+    ours, theirs = without_pretraining.STUDY, hinton2006.STUDY
+    for scale in theirs.scales:
+        mine, base = (study.given(["--scale", scale]).base for study in (ours, theirs))
+        assert mine == base
+    for name in (hinton2006.PRETRAINED, hinton2006.JOINT):
+        assert ours.arm(name).spec(base).id == theirs.arm(name).spec(base).id
+    assert without_pretraining.STUDY not in PAPERS  # compares, and claims nothing
+    assert {claim.against for claim in ours.comparisons} == {*ours.arm_names} - {hinton2006.PRETRAINED}
+    assert {claim.arm for claim in ours.comparisons} == {hinton2006.PRETRAINED}
+
+
+def test_ways_without_pretraining_are_those_of_their_papers() -> None:
+    study = without_pretraining.STUDY
+    base = study.given([]).base
+    nesterov, lbfgs, norm = (
+        study.arm(name).spec(base)
+        for name in (without_pretraining.NESTEROV, without_pretraining.LBFGS, without_pretraining.BATCH_NORM)
+    )
+    assert [spec.stack.init for spec in (nesterov, lbfgs, norm)] == ["sparse", "sparse", "xavier"]
+    assert (nesterov.optimisation.optimiser, nesterov.optimisation.nesterov) == ("sgd", True)
+    assert (lbfgs.optimisation.optimiser, lbfgs.optimisation.lr) == ("lbfgs", 1.0)
+    assert {norm.stack.norm_of(stage) for stage in (1, 2, 3, 4)} == {"batch"}
+    for arm in study.arms:
+        space = search_space(study, arm, base)
+        assert "optimisation.batch_size" in space
+        assert any(isinstance(within, LogRange) for within in space.values())  # so that no two trials are the same run
+        for place in (0.0, 0.5, 1.0):
+            arm.with_values({name: within.at(place) for name, within in space.items()}).spec(base)
+    momenta = search_space(study, study.arm(without_pretraining.NESTEROV), base)["optimisation.momentum"]
+    assert (momenta.at(0.0), momenta.at(1.0)) == (0.9, 0.99)
+
+
 #: A few updates of everything on the smallest data.
 TINY = ("--scale", "quick", "--data", "digits", "--limit", "100", "--jobs", "1", "--unit", "updates", "--epochs", "2")
 HARDLY = "{epochs: 1, checks: 1, updates: 2, lrs: [0.1], images: 20}"
@@ -149,3 +186,32 @@ def test_a_paper_runs_to_its_page(study: TrainingStudy, tmp_path: Path) -> None:
     if study is vincent2010.STUDY:
         assert {f"final/svm_acc_depth{k}" for k in range(4)} <= set(rows.columns)
         assert (rows["final/svm_acc_depth3"] == rows["final/svm_acc"]).all()
+
+
+@pytest.mark.slow
+def test_ways_without_pretraining_run_to_their_page(tmp_path: Path) -> None:
+    study, out = without_pretraining.STUDY, tmp_path / "out"
+    tiny = [*TINY, "--finetune", "2", "--equal", "updates", "--seeds", "1", "--evaluation", "{probe_labels: 50}"]
+    assert main(study, [*tiny, "--out", str(out), "--store", str(tmp_path / "store")]) == 0
+    rows = load_rows(out)
+    assert set(rows["arm"]) == set(study.arm_names)
+    assert (rows["status"] == "finished").all()
+    assert (out / "README.md").read_text(encoding="utf-8").count("| not tested here |") == len(study.comparisons)
+
+
+@pytest.mark.slow
+def test_a_paper_is_tuned_by_its_classifier_with_and_without_pretraining(tmp_path: Path) -> None:
+    study, out, arms = larochelle2009.STUDY, tmp_path / "out", ("random, 1 layer", "pretrained, 1 layer")
+    words = [*TINY, "--seeds", "1", "--arms", *arms, "--out", str(out), "--store", str(tmp_path / "store")]
+    words += ["--evaluation", "{probe_labels: 50}", "--classification", HARDLY]
+    assert main(study, [*words, "--tune", "2"]) == 0
+    trials, choices = load_trials(out), load_choices(out)
+    assert dict(trials["arm"].value_counts()) == dict.fromkeys(arms, 2)
+    assert trials["valid/classifier_acc_all"].between(0, 1).all()
+    assert main(study, words) == 0
+    for row in load_rows(out).to_dict("records"):
+        tuned = choices[row["arm"]]["values"]
+        assert from_json(row["spec"]).classification.lrs == (tuned["classification.lrs"],)
+        assert row["final/classifier_lr_all"] == tuned["classification.lrs"]
+    page_of_record = (out / "README.md").read_text(encoding="utf-8")
+    assert "| random, 1 layer | validation classifier_acc_all | 0 |" in page_of_record

@@ -27,6 +27,7 @@ DENSE = StackSpec((StageSpec("conv-pool", 4, options={"tied": True, "unpool": "s
 SPECS = {
     "greedy+finetune": SPEC,
     "sgd": replace(SPEC, optimisation=replace(SPEC.optimisation, optimiser="sgd")),
+    "sgd, nesterov": replace(SPEC, optimisation=replace(SPEC.optimisation, optimiser="sgd", nesterov=True)),
     "adamw, clipped": replace(
         SPEC, optimisation=replace(SPEC.optimisation, optimiser="adamw", clip=0.1, weight_decay=0.1)
     ),

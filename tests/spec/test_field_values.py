@@ -77,8 +77,8 @@ FIELDS: list[tuple[Any, str, Any]] = [
     ),
     (
         lambda: of("conv", init="zeros"),
-        "init 'zeros' is not known: choose from torch, uniform, xavier, he, orthogonal",
-        lambda: of("conv", init="he"),
+        "init 'zeros' is not known: choose from torch, uniform, xavier, he, orthogonal, sparse",
+        lambda: of("conv", init="sparse"),
     ),
     (
         lambda: Optimisation(patience=0),
@@ -231,6 +231,24 @@ FIELDS: list[tuple[Any, str, Any]] = [
                 "than once: use 'stop' or 'rollback'",
             ),
         )
+    ),
+    *(
+        (
+            lambda name=name: Optimisation(name, nesterov=True),
+            f"nesterov True has no effect on optimiser {name!r}: leave it out, or use optimiser 'sgd'",
+            lambda: Optimisation("sgd", nesterov=True),
+        )
+        for name in ("adam", "adamw", "lbfgs")
+    ),
+    (
+        lambda: Optimisation("sgd", momentum=0.0, nesterov=True),
+        "nesterov True needs a momentum above 0: give one, or leave nesterov out",
+        lambda: Optimisation("sgd", momentum=1e-9, nesterov=True),
+    ),
+    (
+        lambda: Optimisation("sgd", nesterov=1),  # type: ignore[arg-type]
+        "nesterov 1 is not allowed: give True or False",
+        lambda: Optimisation("sgd", nesterov=True),
     ),
     (
         lambda: Optimisation(lbfgs_iterations=0),

@@ -81,6 +81,44 @@ def test_orthogonal_is_orthogonal(layer: nn.Module, fan_in: int, fan_out: int) -
     assert not layer.get_parameter("bias").any()
 
 
+@every_layer
+def test_sparse_connects_each_unit_to_15_inputs_by_standard_normal_weights(
+    layer: nn.Module, fan_in: int, fan_out: int
+) -> None:
+    torch.manual_seed(0)
+    initialise(layer, "sparse")
+    weight = outputs_first(layer)
+    assert weight.shape[1] == fan_in
+    assert torch.equal((weight != 0).sum(1), torch.full((len(weight),), 15))
+    drawn = weight[weight != 0].double()
+    # 15 for each of 20 units or more: the mean, the variance and the share within 1 of N(0, 1), within four standard errors
+    n = len(drawn)
+    assert drawn.mean().abs() < 4 / math.sqrt(n)
+    assert drawn.var() == pytest.approx(1, abs=4 * math.sqrt(2 / n))
+    assert (drawn.abs() < 1).double().mean() == pytest.approx(0.6827, abs=4 * math.sqrt(0.6827 * 0.3173 / n))
+    assert not layer.get_parameter("bias").any()
+
+
+def test_sparse_draws_each_input_as_often_as_the_others() -> None:
+    """20,000 units of 30 inputs: each input has 15 of 30 units' connections, and each pair of inputs 15 * 14 / (30 * 29)."""
+    torch.manual_seed(0)
+    layer = nn.Linear(30, 20_000)
+    initialise(layer, "sparse")
+    chosen = (layer.weight.detach() != 0).double()
+    together = chosen.T @ chosen / len(chosen)
+    pairs = together[~torch.eye(30, dtype=torch.bool)]
+    assert together.diagonal().sub(15 / 30).abs().max() < 5 * math.sqrt(0.25 / 20_000)
+    share = 15 * 14 / (30 * 29)
+    assert pairs.sub(share).abs().max() < 5 * math.sqrt(share * (1 - share) / 20_000)
+
+
+def test_sparse_connects_units_of_15_inputs_or_fewer_to_all_of_them() -> None:
+    for inputs in (1, 6, 15):
+        layer = nn.Linear(inputs, 40)
+        initialise(layer, "sparse")
+        assert (layer.weight != 0).all()
+
+
 @pytest.mark.parametrize("name", INITS)
 @pytest.mark.parametrize("kind", ["conv", "residual", "transformer", "dense"])
 def test_the_gain_of_a_spec_multiplies_the_weights_and_nothing_else(name: str, kind: str) -> None:
@@ -139,7 +177,7 @@ def test_a_tied_layer_has_its_weight_drawn_once_and_its_bias_zeroed() -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(
-        InputError, match="init 'zeros' is not known: choose from torch, uniform, xavier, he, orthogonal"
+        InputError, match="init 'zeros' is not known: choose from torch, uniform, xavier, he, orthogonal, sparse"
     ):
         initialise(nn.Linear(2, 2), "zeros")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,17 +39,19 @@ def train(stack: StackedAutoencoder, phase: Phase, how: Optimisation, **more: ob
 HOW = Optimisation(batch_size=32, lr=1e-2)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "sgd, nesterov"])
 def test_equals_a_plain_loop_bit_for_bit(name: str) -> None:
     """Stage 2 of a stack, masked: the input is corrupted, the target is clean, nothing is rescaled."""
+    name, _, nesterov = name.partition(", ")
     how = replace(HOW, optimiser=name, corruption_level=(0.3,), schedule="cosine", clip=0.1, weight_decay=0.01)
+    how = replace(how, nesterov=bool(nesterov))
     how = replace(how, recalibrate=False)
     ours, plain = stack_of(4, 6, kind="conv"), stack_of(4, 6, kind="conv")
     train(ours, Phase("stage 2", (2, 2), 1, 20), how, done=7)
 
     stage, first = plain.stages[1], plain.stages[0].eval()
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-    more = {"momentum": 0.9} if name == "sgd" else {}
+    more: dict[str, Any] = {"momentum": 0.9, "nesterov": bool(nesterov)} if name == "sgd" else {}
     optimiser = kinds[name](stage.parameters(), lr=1e-2, weight_decay=0.01, fused=True, **more)
     for update in range(20):
         permutation = torch.randperm(256, generator=generator(0, "order", (7 + update) // 8))

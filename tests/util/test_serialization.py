@@ -50,6 +50,7 @@ LATER = {
     (Optimisation, "end_batch_size"): None,
     (Optimisation, "sparsity_target"): 0.05,
     (Optimisation, "lbfgs_iterations"): 20,
+    (Optimisation, "nesterov"): False,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
     (Evaluation, "probes"): ("logistic",),
     (Evaluation, "probe_depths"): "code",
@@ -106,6 +107,7 @@ OTHER: dict[str, Any] = {
     "end_batch_size": 64,
     "sparsity_target": 0.1,
     "lbfgs_iterations": 3,
+    "nesterov": True,
     "recalibrate": False,
 }
 #: The same for fields whose names other classes use too, or that only a classifier has.
@@ -140,6 +142,7 @@ WITH: dict[str, dict[str, Any]] = {
     "end_schedule_options": {"end_schedule": "step"},
     "target": {"name": "csv:t.csv"},
     "missing": {"name": "csv:t.csv"},
+    "nesterov": {"optimiser": "sgd"},
 }
 
 
