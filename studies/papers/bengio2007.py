@@ -1,7 +1,7 @@
 """Bengio, Lamblin, Popovici & Larochelle 2007, "Greedy layer-wise training of deep networks", NIPS 19.
 
-Claim: greedy layer-wise pretraining without labels helps deep networks, more than pretraining that is greedy with labels, and
-most of all where the top layer is small, so that the lower layers have to learn something.
+Claim: greedy layer-wise pretraining without labels lowers the test error of a deep network, and more than pretraining that is
+greedy with labels, also if the top layer has only 20 units.
 
 Results of the paper, experiments 2 and 3: test error on MNIST in %, and with 20 units in the top layer. Pretraining of
 autoencoders 1.41 and 1.65, supervised greedy pretraining 2.04 and 1.89, none 2.40 and 2.20, shallow network 1.93 and 5.00;
@@ -18,8 +18,8 @@ Deviations: no restricted Boltzmann machines; batches of 20, not single images; 
 
 Command: python -m studies.papers.bengio2007 --tune 8 --out results/bengio2007
          python -m studies.papers.bengio2007 --out results/bengio2007
-Expected and cost: results/bengio2007/README.md, generated from the rows, once it was run. Estimated before: --scale quick takes
-minutes, default about five hours of tuning and three of runs on two cores, paper several days.
+Expected and cost: results/bengio2007/README.md, generated from the rows, once it has been run. Estimated: --scale quick
+takes minutes, default about five hours of tuning and three of runs on two cores, paper several days.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ ARMS = (
     Arm(small(NONE), "random", SMALL),
     Arm(small(SHALLOW), "random", {"stack.stages": layers(20)}),
 )
-SETTING = "batches of 20; other validation images"
+SETTING = "batches of 20; few epochs, see the protocol; other validation images"
 CLAIMS = (
     Claim("experiment 2, deep belief network", DBN, ERROR, "1.20", differs="no RBMs here"),
     Claim("experiment 2, pretrained autoencoders", AUTO, ERROR, "1.41", differs=SETTING),
@@ -94,15 +94,17 @@ COMPARISONS = (
 PROTOCOL = """\
 - **Arms**: `autoencoders`: each layer learns to reconstruct the code of the frozen layers below. `continuous`: all layers do so
   at once, without gradients between them. `supervised greedy`: each layer learns the classes through a linear layer of its own.
-  `no pretraining`: the same weights untrained. `shallow`: one hidden layer of 500 units. `modern`: rectifiers, He's
-  initialisation, AdamW with a cosine schedule, without pretraining. “20 units”: 500-500-20 (shallow: 20).
+  `no pretraining`: the same initial weights, fine-tuned without pretraining. `shallow`: one hidden layer of 500 units.
+  `modern, no pretraining`: rectifiers, He's initialisation, AdamW with a cosine schedule. “20 units”: 500-500-20 (shallow: 20).
 - **Fine-tuning**: of every arm, all layers with a linear layer on top learn the classes of all {train} training images. Its
-  learning rate and the epoch are selected on the {valid} validation images; training at a rate stops early.
+  learning rate and the number of epochs are selected on the {valid} validation images; training with each learning rate stops
+  early.
 - **Tuning**: `--tune` chooses the rates of pretraining and of fine-tuning, and for `modern` the weight decay, by the accuracy of
   the fine-tuned classifier on the validation images. Every arm has the same number of trials, with or without pretraining.
 - **Optimisation**: except of `modern`, gradient descent without momentum in batches of {batch}, with a learning rate
   lr0 / (1 + t decay); initial weights uniform within ±1/sqrt(fan-in); cross-entropy at every depth, and tied weights.
-- **Equal budgets**: pretrained arms have the training FLOPs of `autoencoders` before fine-tuning. An arm without pretraining
+- **Equal budgets**: `autoencoders` is pretrained for {stage_epochs} for each layer; other pretrained arms have as many training
+  FLOPs before fine-tuning. An arm without pretraining
   has fewer in total.
 - **Splits**: {valid} of MNIST's training images are held out for validation, stratified by class. The test set is read once.
 - **Deviations** from the paper: no restricted Boltzmann machines; batches of {batch}, not single images; other validation images;

@@ -8,9 +8,9 @@ Results of the paper, as the squared error summed over the 784 pixels in [0, 1] 
 deep autoencoder 3.00, logistic PCA 8.01, PCA 13.87 (all with 30 values). The mean image gives 52.90.
 
 Protocol: each stage is pretrained as an autoencoder of the codes of the stage below, then all stages are fine-tuned on the
-pixels. The loss is cross-entropy throughout, as in the paper. All arms except logistic PCA and the 2-D code get the FLOPs of 2
-epochs for each stage and 8 epochs of fine-tuning. All arms except the 2-D code are tuned with the same number of trials on
-validation images.
+pixels. The loss is cross-entropy throughout, as in the paper. At the default scale, all arms except logistic PCA and the 2-D
+code get the FLOPs of 2 epochs for each stage and 8 epochs of fine-tuning. All arms except the 2-D code are tuned with the same
+number of trials on validation images.
 
 Deviations: stacked autoencoders instead of restricted Boltzmann machines trained by contrastive divergence; AdamW and a cosine
 schedule instead of 200 epochs of nonlinear conjugate gradients on batches of 1,000; 55,000 of the 60,000 training images;
@@ -75,8 +75,8 @@ PROTOCOL = """\
   `sgd-2006`: logistic units, initial weights uniform within ±1/sqrt(fan-in), gradient descent without momentum, no pretraining.
   `sgd-2006 pretrained`: the same with pretraining. `logistic PCA`: one stage of 30 linear units with a logistic decoder.
   `pretrained, 2-D code`: 784-1000-500-250-2, used only for the map.
-- **Equal budgets**: every arm gets the training FLOPs of 2 epochs for each stage and 8 epochs of fine-tuning, except
-  `logistic PCA` and `pretrained, 2-D code`, which are trained for these numbers of epochs (an epoch of `logistic PCA`, with 30
+- **Equal budgets**: every arm gets the training FLOPs of {stage_epochs} for each stage and {finetune_epochs} of fine-tuning,
+  except `logistic PCA` and `pretrained, 2-D code`, which are trained for these numbers of epochs (an epoch of `logistic PCA`, with 30
   hidden units, needs so few FLOPs that equal FLOPs would be many epochs). The table lists updates and seconds.
 - **Optimisation**: binary cross-entropy at every depth; {schedule} schedule in every phase; {optimiser}, except for the
   `sgd-2006` arms. The other settings are tuned, each arm with the same number of trials (see Tuning). `pretrained, 2-D code` is

@@ -6,9 +6,9 @@ from typing import Any
 
 from studies.design.search import LogRange
 
-#: gradient descent without momentum from weights uniform within 1/sqrt(fan-in) of 0, lr0 / (1 + t decay), on small batches
+#: gradient descent without momentum, and the decay of its learning rate lr0 / (1 + t decay)
 PLAIN = {"momentum": 0.0, "schedule_options": {"decay": 1e-5}}
-#: fine-tuning of classifiers by it, of which validation images choose the rate and the epoch
+#: fine-tuning of classifiers by gradient descent; validation images select the learning rate and the epoch
 FINE_TUNING = {
     "optimiser": "sgd",
     "momentum": 0.0,
@@ -38,10 +38,9 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def layers(*widths: int, activation: str = "sigmoid", tied: bool = True) -> list[dict[str, Any]]:
-    """Return dense stages with these widths, whose decoders use the transposed weights if `tied`."""
-    options = {"tied": True} if tied else {}
-    return [{"kind": "dense", "width": width, "activation": activation, "options": options} for width in widths]
+def layers(*widths: int, activation: str = "sigmoid") -> list[dict[str, Any]]:
+    """Return dense stages with these widths, whose decoders use the transposed weights of their encoders."""
+    return [{"kind": "dense", "width": width, "activation": activation, "options": {"tied": True}} for width in widths]
 
 
 def classification(epochs: int, lrs: tuple[float, ...], patience: int, updates: int = 150) -> dict[str, Any]:
@@ -60,7 +59,7 @@ QUICK: dict[str, Any] = {
     "seeds": 2,
     "classification": classification(4, (0.1,), patience=3, updates=20),
 }
-#: the range of the learning rate of pretraining, of the mean over all pixels
+#: range of the learning rate of pretraining; the loss is a mean over all pixels
 RATE = LogRange(0.3, 30.0)
 #: the ranges that `--tune` searches where the fine-tuned classifier judges: rates of pretraining and of fine-tuning by gradient
 #: descent; arms without pretraining have the latter alone (Vincent et al. 2010 search 5e-4 to 0.2, on single images)

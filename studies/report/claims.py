@@ -14,7 +14,7 @@ from studies.design.claims import Claim
 from studies.report.tables import is_equal, markdown, possible_differences
 from studies.statistics.equivalence import p_outside, p_within
 from studies.statistics.measures import Measure, measure, p_cell
-from studies.statistics.pairing import CONFIDENCE, Paired, by_seed, mean_interval, paired
+from studies.statistics.pairing import CONFIDENCE, LEAST_SEEDS, Paired, by_seed, mean_interval, paired
 from studies.statistics.rows import FINISHED, arms_of, with_error_rates
 
 REPRODUCED, DIRECTION, NOT, UNTESTED = "reproduced", "direction only", "not reproduced", "not tested here"
@@ -34,7 +34,10 @@ _RULES = (
     "t-tests (Schuirmann 1987), each at 2.5 %: p is the smallest α for which the whole (1 − α) interval over seeds lies within "
     "the margin (or outside), so that p < 0.05 where the 95 % interval does. An *effect* is reproduced if the mean difference "
     "paired by seed has the claimed sign and p < 0.05 in a two-sided t-test; it is “direction only” if only the sign is as "
-    "claimed. Verdicts are by p with Holm's (1979) correction for the number of claims that {family}. A verdict is about the "
+    "claimed, and “not reproduced” if the sign is the opposite. A claim that an arm stays at a reference has the margin named "
+    "beside it and the tests of a number; it is “not reproduced” if the mean was shown to lie outside. Numbers need three seeds, "
+    "effects two. Values that do not depend on a seed are not tested: they are reproduced if they agree in all printed digits. "
+    "Verdicts are by p with Holm's (1979) correction for the number of claims that {family}. A verdict is about the "
     "paper's claim in our setting, whose differences stand beside it."
 )
 #: The rules of the table of one record, and of the table of all records of each paper.
@@ -78,8 +81,13 @@ def stated(claim: Claim) -> str:
     if claim.paper:
         return f"{claim.paper}{measure(claim.metric).unit}"
     if claim.stays_at:
-        return f"{claim.arm} as {claim.stays_at}"
-    return f"{claim.arm} {'higher' if claim.higher else 'lower'} than {claim.against}"
+        return f"{named(claim.arm)} equal to {named(claim.stays_at)}"
+    return f"{named(claim.arm)} {'higher' if claim.higher else 'lower'} than {named(claim.against or '')}"
+
+
+def named(arm: str) -> str:
+    """Return the name of an arm or of a reference in texts."""
+    return "PCA" if arm == "pca" else arm
 
 
 def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
@@ -98,9 +106,13 @@ def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims
 def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
     """Return the finding of a comparison in words; if no difference was shown, the range that the interval allows."""
     assert claim.against is not None
-    if untested(rows, claim):
-        return UNTESTED
+    if reason := untested(rows, claim):
+        return reason
     found = paired(rows, claim.metric, claim.arm, claim.against)
+    if found.n < 2:
+        return FEW
+    if not found.has_interval:
+        return "no test is possible, because all differences are equal"
     if p < 1 - CONFIDENCE:
         return f"{claim.arm} is {'lower' if found.difference < 0 else 'higher'} than {claim.against}"
     shown, level = measure(claim.metric), float(by_seed(rows, claim.against, claim.metric).mean())
@@ -165,7 +177,7 @@ def number(rows: pd.DataFrame, claim: Claim) -> Tested:
     mean, low, high = mean_interval(values)
     if claim.arm in EXACT:
         low = high = mean
-    margin_text = "±" + shown.number(within).lstrip("+")
+    margin_text = f"±{shown.scale * within:.2g}{shown.difference_unit}"
     interval = f" ({shown.number(low)} to {shown.number(high)})" if not isnan(low) else " (no interval)"
     here = shown.number(mean) + ("" if claim.arm in EXACT else interval)
     seeds = "exact" if claim.arm in EXACT else str(len(values))
@@ -199,16 +211,16 @@ def margin(claim: Claim) -> float:
 def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
     """Return the result of a claim that an arm is higher or lower than `other`, or equal to it within a margin."""
     shown, found = measure(claim.metric), paired(rows, claim.metric, claim.arm, other)
-    here, seeds = f"{claim.arm} minus {other}: {difference(shown, found)}", str(found.n)
+    here, seeds = f"{named(claim.arm)} minus {named(other)}: {difference(shown, found)}", str(found.n)
     exact = claim.arm in EXACT and other in EXACT
-    if found.n < 2 and not exact:
+    if found.n < (LEAST_SEEDS if claim.stays_at else 2) and not exact:
         return Tested(FEW, here, seeds)
     if claim.stays_at:
         within = claim.margin * abs(float(by_seed(rows, other, claim.metric).mean()))
         is_within = abs(found.difference) <= within
         p = (p_within if is_within else p_outside)(found.difference, found.standard_error, found.n, within)
         verdict = REPRODUCED if is_within else NOT
-        return Tested(verdict, here, seeds, f"±{100 * claim.margin:g} %", UNDECIDED, nan if exact else p)
+        return Tested(verdict, here, seeds, f"±{100 * claim.margin:g} % of {other}", UNDECIDED, nan if exact else p)
     as_claimed = found.difference > 0 if claim.higher else found.difference < 0
     if exact:
         return Tested(REPRODUCED if as_claimed else NOT, here, seeds)

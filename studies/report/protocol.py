@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from studies.statistics.words import Words
@@ -46,6 +47,8 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
         "optimiser": OPTIMISERS[base.optimisation.optimiser],
         "batch": listed(base.optimisation.batch_size, ","),
         "train": f"{len(splits.train):,}",
+        "stage_epochs": length(base.budget.stages or (), base.budget.unit),
+        "finetune_epochs": length((base.budget.end_to_end,), base.budget.unit),
     }
 
 
@@ -64,6 +67,12 @@ def protocol(text: str, base: RunSpec, splits: Splits) -> str:
         items.append(REGRESSOR)
     items += [SCALED] if Words.of_splits(splits).is_scaled else []
     return Words.of_splits(splits).said("".join(f"- {item}\n" for item in items).format(**found))
+
+
+def length(values: Sequence[float | None], unit: str) -> str:
+    """Return the length of a part of a budget, or of each stage, as text: "2 epochs"."""
+    known = [value for value in values if value is not None]
+    return f"{', '.join(f'{value:,g}' for value in known) or 'no'} {unit.rstrip('s') if known == [1.0] else unit}"
 
 
 def listed(values: float | tuple[float, ...], form: str) -> str:

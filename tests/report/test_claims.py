@@ -99,7 +99,7 @@ def test_the_margin_of_an_accuracy_is_that_of_its_test_set() -> None:
     assert verdict(rows_of(ACC, a=around(0.9782, 1e-6)), claim) == "different (higher)"
     assert verdict(rows_of(ACC, a=around(0.9782, 1e-6)), replace(claim, images=5_000)) == "reproduced"
     found = check_claim(rows_of(ACC, a=around(0.9757, 1e-5)), claim)
-    assert (found.here, found.margin) == ("97.57 % (97.57 % to 97.57 %)", "±0.31 %")
+    assert (found.here, found.margin) == ("97.57 % (97.57 % to 97.57 %)", "±0.31 points")
 
 
 def test_one_seed_tests_no_number_and_no_effect() -> None:
@@ -235,7 +235,7 @@ def test_error_rates_are_those_of_the_accuracies() -> None:
     claim = Claim("t", "a", "final/classifier_error_all", "1.20")
     rows = with_references(rows_of("final/classifier_acc_all", a=[0.9881, 0.9882, 0.9883]), REFERENCE)
     found = check_claim(rows, claim)
-    assert (found.verdict, found.here, found.margin) == ("reproduced", "1.18 % (1.16 % to 1.20 %)", "±0.21 %")
+    assert (found.verdict, found.here, found.margin) == ("reproduced", "1.18 % (1.16 % to 1.20 %)", "±0.21 points")
     higher = rows_of("final/classifier_acc_all", a=[0.9849, 0.9850, 0.9851])
     assert check_claim(with_references(higher, {}), claim).verdict == "different (higher)"
     assert check_claim(with_references(higher, {}), replace(claim, images=2_000)).verdict == "reproduced"
