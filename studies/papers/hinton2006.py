@@ -76,8 +76,8 @@ PROTOCOL = """\
   `sgd-2006 pretrained`: the same with pretraining. `logistic PCA`: one stage of 30 linear units with a logistic decoder.
   `pretrained, 2-D code`: 784-1000-500-250-2, used only for the map.
 - **Equal budgets**: every arm gets the training FLOPs of {stage_epochs} for each stage and {finetune_epochs} of fine-tuning,
-  except `logistic PCA` and `pretrained, 2-D code`, which are trained for these numbers of epochs (an epoch of `logistic PCA`, with
-  30 hidden units, needs so few FLOPs that equal FLOPs would be many epochs). The table lists updates and seconds.
+  except `logistic PCA` and `pretrained, 2-D code`, which are trained for these numbers of epochs (an epoch of `logistic PCA`,
+  with 30 hidden units, needs so few FLOPs that equal FLOPs would be many epochs). The table lists updates and seconds.
 - **Optimisation**: binary cross-entropy at every depth; {schedule} schedule in every phase; {optimiser}, except for the
   `sgd-2006` arms. The other settings are tuned, each arm with the same number of trials (see Tuning). `pretrained, 2-D code` is
   not tuned.
