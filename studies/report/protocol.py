@@ -44,6 +44,8 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
         "optimiser": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "lbfgs": "L-BFGS"}[base.optimisation.optimiser],
         "batch": listed(base.optimisation.batch_size, ","),
         "train": f"{len(splits.train):,}",
+        "stage_budget": f"{listed(base.budget.stages or (), 'g')} {base.budget.unit}",
+        "end_budget": f"{base.budget.end_to_end or 0:g} {base.budget.unit}",
     }
 
 
