@@ -9,7 +9,7 @@ train without it.
 Protocol: 1, 2, 3, 5, 7 and 10 layers of 128 units on 10,000 images of MNIST; a classifier of each kind and depth, and an
 autoencoder with as many layers in its encoder and in its decoder, of which the curve has the norm of the gradient of each layer.
 Everything is trained by the same gradient descent without momentum and for the same number of updates; pretraining comes in
-addition to these, and an arm without pretraining gets at least as many FLOPs as pretraining and fine-tuning together.
+addition to these, and an arm without pretraining gets as many FLOPs as pretraining and fine-tuning together, or more.
 
 Deviations from the papers: our own widths, depths and number of images; one layer in a residual block; a constant learning rate,
 which validation images select from three values for classifiers, and which is fixed for autoencoders unless --tune is used.
@@ -111,7 +111,7 @@ def comparisons() -> tuple[Claim, ...]:
             higher=measure(metric).better == "higher",
         )
         for metric, name_of in MEASURED.items()
-        for other, what in ((PLAIN, "equal updates of fine-tuning"), (LONGER, "at least as many FLOPs"))
+        for other, what in ((PLAIN, "equal updates of fine-tuning"), (LONGER, "as many FLOPs or more"))
         for depth in DEPTHS
     )
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from studies.pretraining.depth_arms import LONGER, METHODS, PRETRAINED, autoencoder, classifier, place
-from studies.report.claims import difference
-from studies.statistics.measures import measure
-from studies.statistics.pairing import by_seed, paired
+from studies.statistics.measures import Measure, measure, p_text
+from studies.statistics.pairing import Paired, by_seed, paired
 from studies.statistics.rows import arms_of, finished
 
 ACCURACY, MSE = "final/classifier_acc_all", "final/recon_mse"
@@ -31,7 +30,7 @@ def depths_of(rows: pd.DataFrame, metric: str) -> dict[str, list[int]]:
 def answer(rows: pd.DataFrame, reference: str) -> str:
     """Return what becomes of accuracy and error with depth, and what pretraining changes in the deepest network.
 
-    The last is compared with the arm without pretraining that has at least as many FLOPs; reference is not used.
+    The last is compared with the arm without pretraining that has as many FLOPs or more; reference is not used.
     """
     done = finished(rows)
     sentences = [sentence for metric in MEASURED for sentence in sentences_of(done, metric)]
@@ -57,6 +56,15 @@ def sentences_of(done: pd.DataFrame, metric: str) -> list[str]:
     if compared:
         deepest = compared[-1]
         one = paired(done, metric, name_of(PRETRAINED, deepest), name_of(LONGER, deepest))
-        what = f"With {deepest} layer{'s' * (deepest > 1)}, {PRETRAINED} minus {LONGER}, which has at least as many FLOPs, is"
-        found.append(f"{what} {difference(shown, one)}{shown.difference_unit}.")
+        flops = "at least as many FLOPs" if metric == ACCURACY else "as many FLOPs"
+        what = f"With {deepest} layer{'s' * (deepest > 1)}, {PRETRAINED} minus {LONGER}, which has {flops}, is"
+        found.append(f"{what} {difference(shown, one)}.")
     return found
+
+
+def difference(shown: Measure, found: Paired) -> str:
+    """Return a paired difference with its unit, and its interval if it has one."""
+    amount, low, high = shown.differences((found.high - found.low) / 2, found.difference, found.low, found.high)
+    if found.has_interval:
+        return f"{amount}{shown.difference_unit} (95 % interval {low} to {high}, {p_text(found.p)})"
+    return f"{amount}{shown.difference_unit} in {'a single seed' if found.n == 1 else 'every seed'}"

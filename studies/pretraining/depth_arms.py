@@ -10,8 +10,8 @@ from studies.design.arms import Arm
 from studies.design.search import LogRange
 
 PLAIN, LONGER, PRETRAINED = "logistic", "logistic, longer", "logistic, pretrained"
-#: Updates of a classifier of LONGER for each update of the others. The FLOPs of pretraining are 1.7 times (ten layers) to 2.5 times
-#: (one layer) those of fine-tuning a classifier for as many epochs.
+#: Updates of a classifier of LONGER for each update of the others. The FLOPs of pretraining are 1.7 times (ten layers) to 2.5
+#: times (one layer) those of fine-tuning a classifier for as many epochs.
 MORE = 3.5
 #: the range of the learning rate of autoencoders for --tune, of the mean loss over 784 pixels
 RATE = LogRange(0.1, 30.0)

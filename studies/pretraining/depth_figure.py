@@ -110,7 +110,9 @@ def by_depth(axes: Axes, study: Record, metric: str, scale: float = 1.0) -> npt.
         )
         every += values
         ticks |= set(depths)
-    axes.set_xticks(sorted(ticks))
+    if ticks:
+        axes.set_xticks(sorted(ticks))
+        axes.set_xlim(min(ticks) - 0.6, max(ticks) + 0.6)
     axes.set_xlabel("layers")
     axes.grid(visible=False, axis="x")
     return np.concatenate(every)
