@@ -205,21 +205,23 @@ def unexported(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("unexported")
 def test_the_study_runs_to_its_page_and_figure(tmp_path: Path) -> None:
-    out, methods = tmp_path / "out", (PLAIN, PRETRAINED, "ReLU, batch norm, residual")
-    arms = [name_of(method, 3) for method in methods for name_of in (classifier, autoencoder)]
+    out, methods = tmp_path / "out", (PRETRAINED, "ReLU, batch norm, residual")
+    arms = [name_of(method, 2) for method in methods for name_of in (classifier, autoencoder)]
     assert main(STUDY, [*TINY, "--arms", *arms, "--out", str(out), "--store", str(tmp_path / "store")]) == 0
     rows, curves = load_rows(out), load_curves(out)
     assert list(rows["arm"]) == [arm for arm in STUDY.arm_names if arm in arms]
     assert set(rows["status"]) == {"finished"}
     of_classes = rows["final/classifier_acc_all"].notna()
-    assert list(rows["arm"][of_classes]) == [classifier(method, 3) for method in methods]
+    assert list(rows["arm"][of_classes]) == [classifier(method, 2) for method in methods]
     for method in methods:
-        mine = curves[curves["arm"] == autoencoder(method, 3)].dropna(subset=["eval/grad_norm_encoder1"])
+        mine = curves[curves["arm"] == autoencoder(method, 2)].dropna(subset=["eval/grad_norm_encoder1"])
         assert list(mine["phase_step"][:1]) == [0]
-        assert (mine[[f"eval/grad_norm_{half}{k}" for half in ("encoder", "decoder") for k in (1, 2, 3)]] > 0).all(None)
+        assert (mine[[f"eval/grad_norm_{half}{k}" for half in ("encoder", "decoder") for k in (1, 2)]] > 0).all(
+            axis=None
+        )
     assert set(curves.loc[curves["eval/grad_norm_encoder1"].notna(), "phase"]) == {"joint", "fine-tuning"}
     page = (out / "README.md").read_text(encoding="utf-8")
-    assert "Classifier accuracy, all labels with 3 layers: logistic " in page
+    assert "Classifier accuracy, all labels with 2 layers: logistic, pretrained " in page
     assert "for 3 updates. `ReLU`" in page
     assert "4 updates of an autoencoder" in page
     assert (out / "figures" / "depth.png").stat().st_size > 10_000
