@@ -95,6 +95,14 @@ def defaults(width: int, deepest: int, epochs: float) -> dict[str, Any]:
     }
 
 
+#: options of the smoke run: a classifier and an autoencoder of two layers, with and without pretraining
+SMOKE: dict[str, Any] = {
+    "labels": ["all"],
+    "arms": [name_of(method, 2) for method in (PLAIN, PRETRAINED) for name_of in (classifier, autoencoder)],
+    "classification": {"lrs": [0.2], "epochs": 1.0},
+}
+
+
 def names(depths: tuple[int, ...]) -> list[str]:
     """Return the names of the arms of these depths."""
     return [arm.name for arm in arms(UNITS, depths, EPOCHS)]
@@ -127,12 +135,7 @@ STUDY = TrainingStudy(
     search={},
     search_split={},
     defaults={**defaults(UNITS, DEPTHS[-1], EPOCHS), "limit": 10_000, "seeds": 3},
-    smoke={
-        "labels": ["all"],
-        "arms": names((1, 3)),
-        "classification": {"lrs": [0.2], "epochs": 1.0},
-        "evaluation": {"probes": [], "gradients": True},
-    },
+    smoke=SMOKE,
     scales={
         "default": {},
         "quick": {"limit": 2000, "seeds": 1, "arms": names((1, 3, 10))},

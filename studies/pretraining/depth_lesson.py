@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from studies.design.drawing import Drawing
 from studies.design.study import Session
 from studies.framework.training_study import TrainingStudy
-from studies.pretraining.depth import defaults, protocol
+from studies.pretraining.depth import SMOKE, defaults, protocol
 from studies.pretraining.depth_answer import answer
 from studies.pretraining.depth_arms import PLAIN, PRETRAINED, arms, autoencoder, classifier
 from studies.pretraining.depth_figure import CAPTION, FIGURE, draw_depth
@@ -52,11 +52,7 @@ LESSON = Lesson(
     search={},
     search_split={},
     defaults={**defaults(UNITS, DEPTHS[-1], EPOCHS), "limit": 2000, "seeds": 1},
-    smoke={
-        "labels": ["all"],
-        "classification": {"lrs": [0.2], "epochs": 1.0},
-        "evaluation": {"probes": [], "gradients": True},
-    },
+    smoke=SMOKE,
     quote=answer,
     drawings={FIGURE: Drawing(CAPTION, draw_depth)},
     figures=(),
