@@ -6,10 +6,13 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from stacked.data import Splits
 from stacked.evaluation import evaluate, probes
 from stacked.evaluation.evaluate import spread
 from stacked.evaluation.final_metrics import labelled
+from stacked.evaluation.gradients import gradient_norms, reaches_all_layers
 from stacked.evaluation.pictures import grid, shown_of
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.system_metrics import SystemMetrics
@@ -80,7 +83,7 @@ class Curves:
         state: State,
         tracker: RecordsRun,
     ) -> None:
-        self.config, self.state, self.tracker = spec.evaluation, state, tracker
+        self.spec, self.config, self.state, self.tracker = spec, spec.evaluation, state, tracker
         self.full_depth = spec.stack.depth
         self.system_metrics = SystemMetrics()
         valid, train = splits.valid, splits.train
@@ -100,7 +103,7 @@ class Curves:
         if step % self.config.every and not last:
             return
         probing = step % (self.config.every * self.config.probe_every) == 0 or last
-        values = self.measure(stack, probing)
+        values = self.measure(stack, probing) | self.gradients(stack, phase)
         if trained is not None:
             values |= {
                 "train/loss": trained.loss,
@@ -110,6 +113,11 @@ class Curves:
         self.record(step, phase.name, trained.update if trained else 0, phase.depth, values)
         if probing:
             self.tracker.image("recon_grid", grid(stack, self.shown, self.columns), step)
+
+    def begin(self, stack: StackedAutoencoder, phase: Phase) -> None:
+        """Record the stack before the first update of a later phase, if the curve holds gradients there."""
+        if found := self.gradients(stack, phase):
+            self.record(self.state.updates, phase.name, 0, phase.depth, self.measure(stack, False) | found)
 
     def record_final_picture(self, stack: StackedAutoencoder) -> None:
         """Record the picture of the trained stack, at step 0: MLflow compares pictures of runs at one step."""
@@ -133,6 +141,14 @@ class Curves:
             values["eval/probe_acc"] = probes.quick_probe(both[0], labels, both[1], valid_labels)
         # undefined and non-finite values leave a gap in the curve
         return {name: value for name, value in values.items() if math.isfinite(value)}
+
+    def gradients(self, stack: StackedAutoencoder, phase: Phase) -> dict[str, float]:
+        """Return the norms of the gradients by layer; empty if the spec has none, or the phase trains only some layers."""
+        if not (self.config.gradients and reaches_all_layers(phase, self.full_depth)):
+            return {}
+        read = StoredInputs.of(self.images, evaluate.device_of(stack))
+        found = gradient_norms(stack, phase, self.spec.optimisation, read(torch.arange(len(read))), seed=self.spec.seed)
+        return {f"eval/{name}": norm for name, norm in found.items() if math.isfinite(norm)}
 
     def record(self, step: int, phase: str, phase_step: int, depth: int, values: dict[str, float]) -> None:
         values = values | {

@@ -83,6 +83,8 @@ class Recording(TrainingHooks):
         state.codes_bytes = max(state.codes_bytes, cost.cache.bytes)
         if not state.curve:
             self.curves.evaluate(self.stack, phase, None)
+        elif not self.is_inside(number):
+            self.curves.begin(self.stack, phase)
         tags = {"codes": prepared.cache.mode, "codes_why": prepared.cache.why, "peak_bytes": cost.peak_bytes}
         with self.curves.tracker.phase(number, phase.name, stage_parameters(phase, config), tags) as phase_run:
             began = time.perf_counter()

@@ -87,6 +87,8 @@ class StackSpec:
                 f"a {above.kind} stage needs maps and cannot read the vectors of a {below.kind} stage: use stages of another "
                 "kind above it",
             )
+            if not kinds()[below.kind].maps:
+                kinds()[above.kind].check_vector(below.width, above.width, **dict(above.options))
         choice(self.output, ACTIVATIONS, "output activation")
         choice(self.init, INITS, "init")
         positive(self.gain, "gain")

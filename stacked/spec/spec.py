@@ -125,7 +125,9 @@ class Evaluation:
     to which the constant curve of an arm without training is drawn. probes: names of the final probes, of
     `evaluation.probes.NAMES`, whose protocols their docstrings state; "logistic" is the linear probe; empty: no
     probes, in the curve either. probe_depths: what those other than "logistic", which reads the pixels and every code, read:
-    "code", the bottleneck alone, or "all", as "logistic" does.
+    "code", the bottleneck alone, or "all", as "logistic" does. gradients: whether the curve has the norm of the gradient of each
+    encoder and decoder wherever all stages learn to reconstruct the examples, and before the first update of such a phase (see
+    `evaluation.gradients`).
     """
 
     every: int = 40
@@ -136,10 +138,12 @@ class Evaluation:
     until: int = 0
     probes: tuple[str, ...] = omit_if_default(("logistic",))
     probe_depths: str = omit_if_default("code")
+    gradients: bool = omit_if_default(False)
 
     def __post_init__(self) -> None:
         take_python_values(self)
         choice(self.probe_depths, ("code", "all"), "probe_depths")
+        need(isinstance(self.gradients, bool), f"gradients {self.gradients!r} is not allowed: give True or False")
         if self.probes != ("logistic",):
             # imported here so that a command line shows its help without loading torch
             from stacked.evaluation.probes import NAMES

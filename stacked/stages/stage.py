@@ -130,6 +130,10 @@ class Stage(nn.Module):
         whole(width, f"width of a {cls.kind} stage")
 
     @classmethod
+    def check_vector(cls, values: int, width: int, **options: Any) -> None:
+        """Raise InputError for options that are invalid for a stage of this width that reads so many values."""
+
+    @classmethod
     def halves_with(cls, **options: Any) -> bool:
         """Whether a stage with these options halves height and width; those that are not given have their defaults."""
         return cls.halves

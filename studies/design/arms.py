@@ -25,15 +25,16 @@ class Arm:
 
     policy: name of the policy ("": the name of the arm). changes: plain values by dotted field name, such as
     {"optimisation.optimiser": "sgd", "stack.init": "uniform"}. own_budget: whether the arm keeps the budget of the study;
-    otherwise it has the same cost as the study's `budget_arm`. search: search space of tuning, in addition to that of the
-    study. tuned: whether the arm is tuned. tuning_measure: measure on validation images by which its trials are compared,
-    as of a study ("": that of the study).
+    otherwise it has the same cost as the study's `budget_arm`. cost_of: name of the arm of the study whose cost it has instead
+    ("": that of `budget_arm`). search: search space of tuning, in addition to that of the study. tuned: whether the arm is
+    tuned. tuning_measure: measure on validation images by which its trials are compared, as of a study ("": that of the study).
     """
 
     name: str
     policy: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     own_budget: bool = False
+    cost_of: str = ""
     search: Search = field(default_factory=dict)
     tuned: bool = True
     tuning_measure: str = ""

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -26,6 +27,9 @@ from stacked.util.checks import need
 from stacked.util.errors import InputError
 from studies.design.arms import Arm
 from studies.execution.threads import thread_limit
+
+if TYPE_CHECKING:
+    from studies.framework.training_design import TrainingDesign
 
 Cost = Callable[[list[Phase]], float]
 #: Updates timed for each phase if seconds are to be equal; the same number is run before, to warm up.
@@ -87,6 +91,23 @@ def budgets(
     updates = {arm.name: equal_updates(arm) for arm in arms}
     warn_of_unequal_costs(ratios, equal, budget_arm.name)
     return {name: Budget(found.stages, found.end_to_end, "updates") for name, found in updates.items()}
+
+
+def budgets_of(
+    study: TrainingDesign,
+    base: RunSpec,
+    splits: Splits,
+    arms: Sequence[Arm],
+    equal: str,
+    device: str = "cpu",
+    threads: int = 1,
+) -> dict[str, Budget]:
+    """Return the budget of each arm of a study, as `budgets`: an arm has the cost of its `cost_of`, or of the `budget_arm`."""
+    found: dict[str, Budget] = {}
+    for name in dict.fromkeys(arm.cost_of or study.budget_arm for arm in arms):
+        alike = [arm for arm in arms if (arm.cost_of or study.budget_arm) == name]
+        found |= budgets(base, splits, alike, equal, study.arm(name), device, threads)
+    return {arm.name: found[arm.name] for arm in arms}
 
 
 def warn_of_unequal_costs(ratios: Mapping[str, float], equal: str, budget_arm: str) -> None:

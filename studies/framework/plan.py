@@ -56,7 +56,7 @@ def plan(study: TrainingDesign, given: Options, splits: Splits) -> Iterator[Job]
     from stacked.viewing.group_colours import group_tags
     from studies.execution.threads import threads_per_process
     from studies.figures.style import arm_colours
-    from studies.framework.compute_budget import budgets
+    from studies.framework.compute_budget import budgets_of
     from studies.record import runs as record
 
     threads = threads_per_process(given.jobs)
@@ -67,9 +67,8 @@ def plan(study: TrainingDesign, given: Options, splits: Splits) -> Iterator[Job]
     arm_budgets = record.load_budgets(given.out)
     missing = [arm for name, arm in arms.items() if name not in arm_budgets]
     if missing:
-        budget_arm = study.arm(study.budget_arm)
         with strict(given.device, given.deterministic):
-            arm_budgets |= budgets(given.base, splits, missing, given.equal, budget_arm, given.device, threads)
+            arm_budgets |= budgets_of(study, given.base, splits, missing, given.equal, given.device, threads)
     record.save_budgets(given.out, arm_budgets)
     specs = {}
     for name, arm in arms.items():

@@ -127,7 +127,7 @@ def plan_trials(
     best: for each arm the row of its best trial so far; then the trials of `--refine` are planned, in ranges around its values.
     """
     from stacked.spec.spec import LONGEST, Evaluation
-    from studies.framework.compute_budget import budgets
+    from studies.framework.compute_budget import budgets_of
     from studies.record.names import experiment_name
 
     arms = [arm for arm in map(study.arm, given.arms) if is_tuned(study, arm, given.base)]
@@ -146,14 +146,8 @@ def plan_trials(
             values = {name: range_.at(point[name]) for name, range_ in spaces[arm.name].items()}
             tried = dataclasses.replace(arm, name=f"{arm.name}, trial {number}", policy=arm.policy_name)
             numbered.append((number, arm, values, tried.with_values(values)))
-    arm_budgets = budgets(
-        given.base,
-        splits,
-        [tried for *_, tried in numbered],
-        given.equal,
-        study.arm(study.budget_arm),
-        given.device,
-        threads,
+    arm_budgets = budgets_of(
+        study, given.base, splits, [tried for *_, tried in numbered], given.equal, given.device, threads
     )
     digest = splits.without_test().digest  # trials get no test images
     for number, arm, values, tried in numbered:

@@ -15,7 +15,7 @@ _ERROR = re.compile(r"\w+/(recon_|valid_recon_)?(mse|sse|fvu)(_depth\d+|_in_unit
 _ACCURACY = re.compile(r"\w+/((probe|classifier|classifier_valid)_acc(_\w+)?|\w+_(acc|nmi)(_depth\d+)?)")
 _DETERMINATION = re.compile(r"\w+/regressor_(valid_)?r2_\w+")
 _RAND_INDEX = re.compile(r"\w+/\w+_ari(_depth\d+)?")
-_FITTED = re.compile(r"\w+/((classifier|regressor)_(lr|updates|valid_labels)_\w+|lr|grad_norm)")
+_FITTED = re.compile(r"\w+/((classifier|regressor)_(lr|updates|valid_labels)_\w+|lr|grad_norm(_(encoder|decoder)\d+)?)")
 
 
 def is_number(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ ANY_SIZE = {"dense", "conv", "conv-pool", "residual"}
 SIZES = [(28, 28), (7, 7), (13, 9), (2, 3), (9, 15), (2, 2), (8, 6)]  # other kinds may refuse some
 SMALL = [(3, 4), (4, 6), (6, 3)]
 
-#: kind -> options beside its defaults -> (its parameters for (3, 6, 6) -> 8, of them in norms of the reconstruction)
+#: kind -> options beside its defaults -> (its parameters for (3, 6, 6) -> 8, of them in norms of the reconstruction); a residual
+#: dense stage has as many units as it reads values, 108
 VARIANTS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
     "dense": [
         ({}, 108 * 8 + 8 + 8 * 108 + 108, 0),
@@ -27,6 +29,9 @@ VARIANTS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
         ({"norm": "batch"}, 108 * 8 + 8 + 8 * 108 + 108 + 2 * 8 + 2 * 108, 2 * 108),
         ({"norm": "group"}, 108 * 8 + 8 + 8 * 108 + 108 + 2 * 8 + 2 * 108, 2 * 108),
         ({"norm": "layer", "tied": True}, 108 * 8 + 8 + 108 + 2 * 8 + 2 * 108, 2 * 108),
+        ({"residual": True}, 2 * (108 * 108 + 108), 0),
+        ({"residual": True, "norm": "batch"}, 2 * (108 * 108 + 3 * 108), 2 * 108),
+        ({"residual": True, "tied": True, "norm": "layer"}, 108 * 108 + 6 * 108, 2 * 108),
     ],
     "conv": [
         ({}, 2 * 216 + 8 + 3 + 2 * 8 + 2 * 3, 2 * 3),
@@ -77,6 +82,7 @@ every_variant = pytest.mark.parametrize("case", CASES, ids=case_name)
 
 def make(case: str | Variant, shape: tuple[int, ...] = (3, 6, 6), width: int = 8, **options: Any) -> Stage:
     kind, own = (case, {}) if isinstance(case, str) else case
+    width = math.prod(shape) if own.get("residual") else width
     return kinds()[kind].of(shape, width, **own, **options)
 
 
