@@ -17,7 +17,7 @@ which validation images select from three values for classifiers, and which is f
 Command: python -m studies.depth
          python -m studies.depth --tune 6 --out results/depth, then python -m studies.depth --out results/depth
          python -m studies.depth --lesson
-Expected and cost: results/depth/README.md, generated from the rows, once it was run. Estimated before: --scale quick takes
+Expected and cost: results/depth/README.md, generated from the rows, once it has been run. Estimated: --scale quick takes
 minutes, default between one and two hours on two cores, paper (all images, ten seeds) a day or more, --lesson under five minutes.
 """
 
@@ -47,8 +47,8 @@ PROTOCOL = """\
 - **Classifiers** are all layers with a linear head. **Autoencoders** have as many layers in the decoder as in the encoder, and a
   code as wide as the layers, whatever the depth. These are separate runs: no classifier begins from an autoencoder that was
   trained end to end, and the reconstruction error of an arm of classifiers is that before it learns classes.
-- **What is equal**: optimiser, batches of {batch}, and the number of updates after pretraining: {epochs} epochs of a classifier,
-  {finetune_epochs} of an autoencoder. **What is not equal**: pretraining adds {stage_epochs} of updates for each layer. So
+- **What is equal**: optimiser, batches of {batch}, and the number of updates after pretraining: {epochs} of a classifier,
+  {finetune_epochs} of an autoencoder. **What is not equal**: pretraining adds {stage_epochs} for each layer. So
   `logistic, longer` has no pretraining, but LONGER epochs in a classifier, which are at least as many FLOPs as those of
   pretraining and fine-tuning at one learning rate, and as many FLOPs in an autoencoder as with pretraining. Deeper networks have
   more FLOPs in an update.
