@@ -185,6 +185,10 @@ def test_early_stopping_stops_and_restores_the_best() -> None:
     assert len(best) - 1 - least == 2
     assert all(torch.equal(v, states[least][k]) for k, v in stack.state_dict().items())
     assert images(torch.arange(2)).dtype == torch.float32
+    clean = valid(torch.arange(len(valid)))
+    with torch.no_grad():
+        error = (stack.eval()(clean) - clean).square().flatten(1).mean(1)
+    assert min(best) == pytest.approx(error.double().mean().item(), rel=1e-6)
 
 
 def places(training: Training) -> dict[str, dict[str, tuple[torch.device, torch.dtype, tuple[int, ...]]]]:
