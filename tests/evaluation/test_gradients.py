@@ -137,7 +137,7 @@ def test_the_point_before_joint_training_is_that_of_the_initial_weights() -> Non
 def test_an_interrupted_run_has_the_same_points(stopped: int, tmp_path: Path) -> None:
     """After the last update of growth, and inside fine-tuning."""
     splits, calls = toy_splits(150), 0
-    spec = replace(MEASURED, budget=Budget(4, 6, "updates"))
+    spec = replace(MEASURED, budget=Budget((4,), 6, "updates"))
 
     def stop() -> bool:
         nonlocal calls
