@@ -26,8 +26,8 @@ class Arm:
     policy: name of the policy ("": the name of the arm). changes: plain values by dotted field name, such as
     {"optimisation.optimiser": "sgd", "stack.init": "uniform"}. own_budget: whether the arm keeps the budget of the study;
     otherwise it has the same cost as the study's `budget_arm`. search: search space of tuning, in addition to that of the
-    study. tuned: whether the arm is tuned. tuning_measure: measure on validation images by which its trials are compared,
-    as of a study ("": that of the study).
+    study. tuned: whether the arm is tuned. tuning_measure: measure on validation images by which its trials are compared
+    ("": that of the study).
     """
 
     name: str
