@@ -27,7 +27,7 @@ class Arm:
     {"optimisation.optimiser": "sgd", "stack.init": "uniform"}. own_budget: whether the arm keeps the budget of the study;
     otherwise it has the same cost as the study's `budget_arm`. cost_of: name of the arm of the study whose cost it has instead
     ("": that of `budget_arm`). search: search space of tuning, in addition to that of the study. tuned: whether the arm is
-    tuned. tuning_measure: measure on validation images by which its trials are compared, as of a study ("": that of the study).
+    tuned. tuning_measure: measure on validation images by which its trials are compared ("": that of the study).
     """
 
     name: str
