@@ -176,7 +176,7 @@ def layers_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
         if method == LONGER or points.empty:
             continue
         values = points[columns].to_numpy(dtype=np.float64)
-        draw_line(axes, method, np.arange(1, 2 * depth + 1), list(values.T), marked=True)
+        draw_line(axes, method, np.arange(1.0, 2 * depth + 1), list(values.T), marked=True)
         every.append(values.ravel())
     norm_axis(axes, np.concatenate(every))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
