@@ -45,10 +45,12 @@ def test_the_answer_names_the_best_width_and_what_is_copied() -> None:
     for arm, values in {"plain": (0.3, 0.5), "masking": (0.2, 0.125)}.items():
         rows += [row(arm, "", f"wide_{name}", v) for name, v in zip(capacity.WIDE, values, strict=True)]
     told = answer(pd.DataFrame(rows))
-    assert "plain: 64 (0.250; with as many units as pixels 0.300, and 50% of the noise is copied)" in told
+    assert "plain: 64 units (FVU 0.250; with as many units as pixels, FVU 0.300 and 50 % of the noise copied)" in told
     rows += [row("PCA", "64", "denoised_fvu", 0.5)]
-    assert answer(pd.DataFrame(rows)).endswith("; PCA: 64 (0.500).")
-    assert "masking: 256 (0.125; with as many units as pixels 0.200, and 12% of the noise is copied)" in told
+    assert answer(pd.DataFrame(rows)).endswith("; PCA: 64 units (FVU 0.500).")
+    assert (
+        "masking: 256 units (FVU 0.125; with as many units as pixels, FVU 0.200 and 12 % of the noise copied)" in told
+    )
 
 
 def test_the_noise_that_is_copied_is_the_trace_of_a_linear_autoencoder() -> None:

@@ -254,7 +254,7 @@ def test_an_arm_stays_where_its_whole_interval_lies_within_the_margin() -> None:
     assert verdict(rows_of(a=[52.0] * 3), claim) == "reproduced"  # the same in every seed
     assert verdict(rows_of(a=[51.0] * 3), claim) == "not reproduced"
     assert verdict(rows_of(a=[52.0]), claim) == "not tested here (too few seeds)"
-    assert "| a as mean image |" in claims_table(rows_of(a=[52.0] * 3), REFERENCE, [claim])
+    assert "| a equal to mean image |" in claims_table(rows_of(a=[52.0] * 3), REFERENCE, [claim])
 
 
 @pytest.mark.parametrize(("name", "limit"), [("digits", None), ("mnist", 100)])
@@ -338,7 +338,7 @@ def test_the_table_shows_paper_here_and_verdict() -> None:
         *("3.00", "±0.15", "4.00 (3.75 to 4.25)", "3"),
         *(p, corrected, "**different (higher)**", "other data"),
     ]
-    assert cells["deep is better"][2:6] == ["a minus pca: −9.87 (−10.11 to −9.62)", "3", "< 0.001", "< 0.001"]
+    assert cells["deep is better"][2:6] == ["a minus PCA: −9.87 (−10.11 to −9.62)", "3", "< 0.001", "< 0.001"]
     assert cells["deep is better"][6] == "**reproduced**"
     assert cells["a before b"] == [
         "a lower than b",

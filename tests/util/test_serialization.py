@@ -54,6 +54,7 @@ LATER = {
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
     (Evaluation, "probes"): ("logistic",),
     (Evaluation, "probe_depths"): "code",
+    (Evaluation, "gradients"): False,
     (Classification, "optimiser"): "adam",
     (Classification, "schedule"): "constant",
     (Classification, "warmup"): 0,
