@@ -113,7 +113,7 @@ OTHER: dict[str, Any] = {
 }
 #: The same for fields whose names other classes use too, or that only a classifier has.
 OTHER_OF: dict[type, dict[str, Any]] = {
-    Evaluation: {"probes": ("logistic", "knn5"), "probe_depths": "all"},
+    Evaluation: {"probes": ("logistic", "knn5"), "probe_depths": "all", "gradients": True},
     Classification: {
         "optimiser": "sgd",
         "schedule": "cosine",
