@@ -21,7 +21,7 @@ SPEC = RunSpec(
     classification=Classification(labels=()),
 )
 #: what depends on the clock, or on who edits the code while tests run
-TIMES = ("train_seconds", "seconds", "progress/train_seconds", "commit", "commits")
+TIMES = ("train_seconds", "seconds", "elapsed", "progress/train_seconds", "commit", "commits")
 
 
 def numbers(result: Result) -> list[dict[str, Any]]:

@@ -196,7 +196,9 @@ def test_ways_without_pretraining_run_to_their_page(tmp_path: Path) -> None:
     rows = load_rows(out)
     assert set(rows["arm"]) == set(study.arm_names)
     assert (rows["status"] == "finished").all()
-    assert (out / "README.md").read_text(encoding="utf-8").count("| not tested here |") == len(study.comparisons)
+    assert (out / "README.md").read_text(encoding="utf-8").count("| not tested here (other data) |") == len(
+        study.comparisons
+    )
 
 
 @pytest.mark.slow

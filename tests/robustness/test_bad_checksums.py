@@ -35,7 +35,7 @@ def test_a_changed_row_is_said(made: Path, tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(content.replace(",0.5,", ",0.4,", 1))
     refused = refusal(lambda: load_rows(tmp_path))[1]
     assert refused.startswith(f"{tmp_path / 'runs.csv'} was changed in row 1 below its header, whose checksum is ")
-    assert refused.endswith(": restore it, or remove that line, which is then computed again")
+    assert refused.endswith(": restore it, or remove that row, which is then computed again")
     (tmp_path / "runs.csv").write_text(content.replace("checksum", "checksun", 1))
     refused = refusal(lambda: load_rows(tmp_path))[1]
     assert refused == f"{tmp_path / 'runs.csv'} has the column 'checksun' in the place of 'checksum': restore it"
