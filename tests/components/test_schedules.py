@@ -12,7 +12,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from stacked import InputError
-from stacked.components.schedules import SCHEDULES, learning_rate
+from stacked.components.schedules import SCHEDULES, learning_rate, onecycle
 from stacked.data.stream import Order
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
@@ -69,6 +69,8 @@ def test_cosine_and_onecycle_are_torchs() -> None:
     theirs = torchs(lambda o: lr_scheduler.OneCycleLR(o, 0.1, UPDATES + 1, cycle_momentum=False))
     # torch's phases are 0.3 * 101 - 1 and the rest long: one step of difference at most
     assert np.abs(np.array(ours("onecycle")) - np.array(theirs)).max() < 0.004
+    # its ends and its peak are those of torch exactly
+    assert [onecycle(update, 1000) for update in (0, 300, 1000)] == pytest.approx([1 / 25, 1, 1e-4 / 25], rel=1e-9)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

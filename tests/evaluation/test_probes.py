@@ -24,7 +24,7 @@ from stacked.data import Splits
 from stacked.evaluation.clustering import agreement
 from stacked.evaluation.evaluate import codes
 from stacked.evaluation.label_rows import label_rows
-from stacked.evaluation.probes import NAMES, PROBES, probe, quick_probe
+from stacked.evaluation.probes import NAMES, PROBES, Scale, probe, quick_probe
 from stacked.spec import Evaluation, from_json
 from stacked.util.errors import Diverged
 from stacked.util.serialization import to_json
@@ -64,6 +64,17 @@ def test_a_probe_is_the_model_of_scikit_learn(name: str, data: Data, monkeypatch
     assert 0.4 < expected < 1
     monkeypatch.setattr("stacked.evaluation.probes.chunks", lambda n, *_, **__: torch.arange(n).split(10))
     assert probe(name, train, labels, test, theirs) == {"acc": expected}  # however many codes are read at a time
+
+
+def test_codes_are_standardised_by_all_training_codes(data: Data) -> None:
+    """The first ones are on other scales."""
+    train, labels, test, theirs = data
+    train = train.clone()
+    train[:50] *= torch.logspace(2, -2, 7)
+    expected = StandardScaler().fit(train.numpy()).transform(test.numpy())
+    assert np.abs(Scale(train)(test) - expected).max() < 1e-5
+    model = THEIRS["logistic"].fit(train.numpy(), labels.numpy())
+    assert probe("logistic", train, labels, test, theirs) == {"acc": model.score(test.numpy(), theirs.numpy())}
 
 
 def test_neighbours_are_at_most_the_training_codes() -> None:

@@ -149,6 +149,8 @@ def test_the_order_is_a_permutation_resumable_anywhere() -> None:
     order = Order(100, 32, seed=3)
     epoch = torch.cat([order.batch(u) for u in range(3)])
     assert len(epoch.unique()) == 96
+    assert order.updates_per_epoch == 3
+    assert {len(order.batch(u)) for u in range(9)} == {32}  # also the last of an epoch
     assert torch.equal(Order(100, 32, seed=3).batch(7), order.batch(7))
     assert not torch.equal(order.batch(0), order.batch(3))
     assert not torch.equal(order.batch(0), Order(100, 32, seed=4).batch(0))
