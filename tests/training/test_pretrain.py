@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -11,9 +12,13 @@ import torch
 
 import stacked.training.pretrain as pretraining
 from stacked import InputError, RunSpec, StackSpec, data
+from stacked.model.stack import build
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
+from stacked.spec.growth import Phase
 from stacked.training.codes import StoredInputs
+from stacked.training.examples import Examples
+from stacked.training.prepare import prepare_phase
 from stacked.training.pretrain import pretrain
 
 
@@ -161,3 +166,17 @@ def test_arrays_are_trained_on_without_their_shape() -> None:
     one, other = pretrain(dense, rows), pretrain(dense, StoredInputs(rows), (6,))
     assert one.input_shape == (6,)
     assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_weights_are_resampled_where_a_phase_begins_and_not_where_it_is_resumed(digits: data.Splits) -> None:
+    """Weights from inside such a phase are trained ones; no policy of the package trains in it."""
+    given = spec("resampled")
+    phase = Phase("resampled training", (1, 2), 0, 5, resamples=True)
+    stack = build(given.stack, digits.input_shape)
+    examples = Examples(StoredInputs(digits.train.inputs), digits.train.labels)
+    before = copy.deepcopy(stack.state_dict())
+    prepare_phase(stack, given, phase, examples, resumed=True)
+    assert all(torch.equal(value, before[name]) for name, value in stack.state_dict().items())
+    prepare_phase(stack, given, phase, examples)
+    weights = {name: value for name, value in stack.state_dict().items() if value.dim() > 1}
+    assert not any(torch.equal(value, before[name]) for name, value in weights.items())
