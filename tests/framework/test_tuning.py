@@ -32,6 +32,7 @@ from studies.pretraining.policies import STUDY as POLICY_STUDY
 from studies.record import runs as record
 from studies.report.tuning import draw_tuning, expected_best, tuning_note
 from studies.statistics.trials import best, edges, load_choices, load_trials, validation_results
+from tests.helpers.options import options_of
 from tests.helpers.splits import toy_splits
 
 BASE = RunSpec(
@@ -64,23 +65,7 @@ def tune(one: TrainingStudy, given: Options, splits: Splits, stop: Callable[[], 
 
 
 def given(out: Path, **changes: Any) -> Options:
-    values = {
-        "arms": TOY.arm_names,
-        "seeds": (0, 1),
-        "equal": "flops",
-        "data_dir": None,
-        "download": False,
-        "device": "cpu",
-        "jobs": 1,
-        "codes": "auto",
-        "out": out / "out",
-        "store": out / "store",
-        "resume": True,
-        "ui": False,
-        "port": 5000,
-        "tune": 3,
-    }
-    return Options(BASE, **values | changes)
+    return options_of(TOY, BASE, out, **{"seeds": (0, 1), "tune": 3} | changes)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from studies.papers import bengio2007, larochelle2009, vincent2010
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.report.tuning import draw_tuning, tuning_note
 from studies.statistics.trials import load_choices, load_trials
+from tests.helpers.options import options_of
 from tests.helpers.splits import toy_splits
 
 RECIPE = Classification(labels=(100, None), lrs=(1e-3, 1e-2), updates=4, checks=2, batch_size=16, images=20)
@@ -63,23 +64,7 @@ FINE_TUNING = ["classification.lrs", "classification.batch_size"]
 
 
 def given(out: Path, **changes: Any) -> Options:
-    values = {
-        "arms": STUDY.arm_names,
-        "seeds": (0,),
-        "equal": "updates",
-        "data_dir": None,
-        "download": False,
-        "device": "cpu",
-        "jobs": 1,
-        "codes": "auto",
-        "out": out / "out",
-        "store": out / "store",
-        "resume": True,
-        "ui": False,
-        "port": 5000,
-        "tune": 2,
-    }
-    return Options(BASE, **values | changes)
+    return options_of(STUDY, BASE, out, **{"equal": "updates", "tune": 2} | changes)
 
 
 @pytest.fixture
