@@ -44,8 +44,8 @@ def images_of(
     folder: Path, model: EncoderWithHead, file: Path, white_level: int | None, max_megapixels: float | None
 ) -> NewExamples:
     """Return the images of a folder, named by their files and read as the model of `file` needs them."""
-    from stacked.data.formats.image import WHITE
-    from stacked.data.sources.folder import named_images
+    from stacked.data.image_files.image import WHITE
+    from stacked.data.sources.images.folder import named_images
 
     if white_level is not None:
         whole(white_level, "white level", most=WHITE)
@@ -105,7 +105,7 @@ def named(frame: pd.DataFrame, path: Path, names: str | None) -> tuple[str, list
 
 def rows_of_array(path: Path) -> NewExamples:
     """Return the examples X of a .npz file, named by their numbers from 1."""
-    from stacked.data.sources.npz import arrays_of
+    from stacked.data.sources.tables.npz import arrays_of
 
     values = arrays_of(path)["X"]
     need(values.dtype.kind in "biuf" and values.ndim > 0, f"X of {path} holds {values.dtype}: give numbers")

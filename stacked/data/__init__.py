@@ -16,13 +16,13 @@ from functools import cache
 from importlib import import_module
 from inspect import isabstract
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 from stacked.data import sources
 from stacked.data.formats.dataset import VALID, DataSource, Source, is_below, plain_path
 from stacked.data.formats.files import at_home
-from stacked.data.formats.image import WHITE
 from stacked.data.formats.split import Split, Splits
+from stacked.data.image_files.image import WHITE
 from stacked.data.table import MISSING
 from stacked.util.checks import choice, positive, utf8, whole
 from stacked.util.errors import InputError
@@ -161,7 +161,7 @@ def _find(name: str, data_dir: str | Path | None = None) -> tuple[type[DataSourc
 
 def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> str:
     """Suggest a folder, an archive or a known dataset for an unknown name; `stems` maps names without argument to full names."""
-    from stacked.data.sources.folder import is_archive
+    from stacked.data.sources.images.folder import is_archive
 
     path = at_home(data_dir or ".") / name
     if name and os.path.isdir(path):
@@ -179,8 +179,8 @@ def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> s
 def _datasets() -> dict[str, type[DataSource]]:
     """Return all dataset classes of this package by name."""
     found: dict[str, type[DataSource]] = {}
-    for info in iter_modules(sources.__path__):
-        module = import_module(f"{sources.__name__}.{info.name}")
+    for info in walk_packages(sources.__path__, f"{sources.__name__}."):
+        module = import_module(info.name)
         for value in vars(module).values():
             is_source = isinstance(value, type) and issubclass(value, DataSource) and not isabstract(value)
             if is_source and value.__module__ == module.__name__:

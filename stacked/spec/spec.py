@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stacked import data
-from stacked.data.formats.image import WHITE
+from stacked.data.image_files.image import WHITE
 from stacked.spec.architecture import StackSpec as StackSpec
 from stacked.spec.architecture import StageSpec as StageSpec
 from stacked.spec.classification import Classification as Classification

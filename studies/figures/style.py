@@ -65,7 +65,7 @@ def png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes, which are equal for equal figures; large figures are reduced to 256 colours."""
     from PIL import Image
 
-    from stacked.data.formats.image_file import open_image
+    from stacked.data.image_files.image_file import open_image
 
     _lay_out(figure)
     figure.set_layout_engine(None)  # with a layout engine, matplotlib draws a figure twice to save it

@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_image
 
 from stacked import data
 from stacked.cost.phase_cost import phase_cost
-from stacked.data.sources import photographs as module
+from stacked.data.sources.images import photographs as module
 from stacked.model.stack import AutoEncoder224, build
 from stacked.spec import StackSpec
 from stacked.spec.growth import Phase

@@ -20,7 +20,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from stacked import data, load_encoder
 from stacked.apps.map_page import map_page, scaled, sheet
-from stacked.data.sources.folder import named_images
+from stacked.data.sources.images.folder import named_images
 from stacked.util.errors import InputError
 from studies.applications.projection import study as projection
 from studies.framework.main import main

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from stacked import InputError, data
 from stacked.apps.anomaly import Detector
-from stacked.data.sources.folder import named_images
+from stacked.data.sources.images.folder import named_images
 from stacked.runtime.rng import generator
 from stacked.runtime.time_left import RunProgress
 from studies.applications.anomaly import study as anomaly

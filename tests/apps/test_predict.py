@@ -14,7 +14,7 @@ from torch import Tensor
 from stacked import Classification, DataSpec, RunSpec, StackSpec, load_classifier
 from stacked.apps.predict import main
 from stacked.data.scaling import Scaling
-from stacked.data.sources.folder import named_images
+from stacked.data.sources.images.folder import named_images
 from stacked.model.classifier import Classifier, save_classifier
 from stacked.model.stack import build
 from stacked.runs.run import load, run

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stacked.data.formats.idx import STEMS
-from stacked.data.sources import fashion_mnist, kmnist
+from stacked.data.sources.images import fashion_mnist, kmnist
 from tests.helpers.idx import idx_bytes
 
 

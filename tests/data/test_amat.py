@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from stacked import data
-from stacked.data.sources import amat
+from stacked.data.sources.tables import amat
 from stacked.util.errors import InputError
 
 Numbers = NDArray[np.float64]

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from stacked import InputError, data
-from stacked.data.sources import italy_power
+from stacked.data.sources.tables import italy_power
 
 
 def test_breast_cancer_is_scikit_learns_table() -> None:

@@ -19,7 +19,7 @@ from stacked.data.formats.dataset import Source
 from stacked.data.formats.division import MOVED, division
 from stacked.data.formats.idx import STEMS, IdxFolder, parse
 from stacked.data.formats.split import hold_out
-from stacked.data.sources import mnist
+from stacked.data.sources.images import mnist
 from stacked.util.errors import InputError
 
 #: datasets that specs of records name, and so must not be lost; all that there are: data.names()

@@ -19,7 +19,7 @@ import torch
 
 from stacked import data
 from stacked.data.formats.files import read_archive
-from stacked.data.sources import cifar10, fashion_mnist, kmnist, stl10
+from stacked.data.sources.images import cifar10, fashion_mnist, kmnist, stl10
 from stacked.util.errors import InputError
 from tests.helpers.idx import idx_bytes
 

@@ -14,8 +14,8 @@ from PIL import Image, features
 from torchvision.transforms import v2
 
 from stacked import data
-from stacked.data.formats.image import decode, decode_all
-from stacked.data.formats.image_file import extensions
+from stacked.data.image_files.image import decode, decode_all
+from stacked.data.image_files.image_file import extensions
 from stacked.spec import DataSpec
 from stacked.util.errors import InputError
 from tests.helpers.images import BLUE, GREEN, RED, STORED, UPRIGHT, WHITE, chunk, corners, quarters

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from stacked import data
 from stacked.data.formats.files import fetch
 from stacked.data.formats.idx import STEMS
-from stacked.data.sources import cifar10, fashion_mnist, kmnist, stl10
+from stacked.data.sources.images import cifar10, fashion_mnist, kmnist, stl10
 from stacked.util.errors import InputError
 
 Answers = dict[str, tuple[int, dict[str, str], bytes]]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from stacked import data
-from stacked.data.sources.folder import named_images
+from stacked.data.sources.images.folder import named_images
 from stacked.spec import DataSpec
 from stacked.util.errors import InputError
 from studies.cli.command_line import parser

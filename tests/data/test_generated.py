@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from stacked import data
 from stacked.data.formats.draws import ONE, Draws
 from stacked.data.formats.generated import Generated, digest
-from stacked.data.sources import convex, rect
-from stacked.data.sources.mnist_variation import drawn, patches, turned, turned_by, with_background
-from stacked.data.sources.rect import Rect
+from stacked.data.sources.generated import convex, rect
+from stacked.data.sources.generated.mnist_variation import drawn, patches, turned, turned_by, with_background
+from stacked.data.sources.generated.rect import Rect
 from stacked.util.errors import InputError
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stacked.data.formats import image
-from stacked.data.formats.pixel_budget import PixelBudget
+from stacked.data.image_files import image
+from stacked.data.image_files.pixel_budget import PixelBudget
 
 
 @pytest.mark.parametrize(("pixels", "together"), [(4, 2), (5, 2), (6, 1), (11, 1)])

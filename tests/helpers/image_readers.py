@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stacked.apps.codec.compress import read
-from stacked.data.formats.image import at_own_size, decode_all
-from stacked.data.sources.folder import named_images
+from stacked.data.image_files.image import at_own_size, decode_all
+from stacked.data.sources.images.folder import named_images
 
 
 def readers(path: Path) -> tuple[Callable[[], Any], ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from stacked.data.formats.draws import Draws
 from stacked.data.formats.generated import digest
-from stacked.data.sources import rect
+from stacked.data.sources.generated import rect
 from studies.papers import variations
 
 

@@ -21,8 +21,8 @@ from PIL import Image, features
 
 from stacked import InputError, data
 from stacked.apps.codec import compress
-from stacked.data.formats.image import decode, decode_all
-from stacked.data.sources.folder import named_images, named_paths
+from stacked.data.image_files.image import decode, decode_all
+from stacked.data.sources.images.folder import named_images, named_paths
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.folders import load, refusal

@@ -41,7 +41,7 @@ from stacked import InputError, load_encoder, load_stack
 from stacked.apps.anomaly import Detector
 from stacked.apps.codec.codec import Codec
 from stacked.apps.codec.compress import read
-from stacked.data.formats.image import decode_all
+from stacked.data.image_files.image import decode_all
 from studies.record import samples
 from studies.statistics.rows import load_table
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from stacked import InputError
-from stacked.data.formats.image import decode_all
-from stacked.data.sources.folder import named_images
+from stacked.data.image_files.image import decode_all
+from stacked.data.sources.images.folder import named_images
 from tests.helpers.image_readers import readers
 from tests.helpers.images import paint, quarters
 
@@ -101,4 +101,4 @@ def test_images_are_opened_in_one_place() -> None:
         for path in (ROOT / package).rglob("*.py")
         if re.search(r"\bImage\.open\(|\bimread\(", path.read_text(encoding="utf-8"))
     ]
-    assert found == ["stacked/data/formats/image_file.py"]
+    assert found == ["stacked/data/image_files/image_file.py"]

@@ -16,9 +16,9 @@ from PIL import Image
 from stacked import InputError, StackSpec
 from stacked.apps.codec.codec import Codec
 from stacked.apps.codec.compress import main, read
-from stacked.data.formats.image import decode_all
-from stacked.data.formats.image_file import open_image
-from stacked.data.formats.truncated import load_whole
+from stacked.data.image_files.image import decode_all
+from stacked.data.image_files.image_file import open_image
+from stacked.data.image_files.truncated import load_whole
 from stacked.model.stack import build
 from tests.helpers.image_readers import readers
 from tests.helpers.images import chunk, png

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from stacked.cli.command import Command, called, carried_out
 from stacked.cli.overwriting import FORCE, check_new, check_not_read
-from stacked.data.formats.image_file import NAMES
+from stacked.data.image_files.image_file import NAMES
 from stacked.runtime.progress import say_warnings
 from stacked.util.errors import InputError, printable
 
@@ -51,7 +51,7 @@ def decode(codec: Path, file: Path, folder: Path, force: bool = False, max_megap
     exists, unless `force`.
     """
     from stacked.apps.codec.codec import Codec
-    from stacked.data.formats.image_file import png, regular
+    from stacked.data.image_files.image_file import png, regular
     from stacked.util.atomic import sweep, write_atomically
 
     model = Codec.load(codec)
@@ -76,8 +76,8 @@ def read(path: Path, channels: int) -> Tensor:
     import numpy as np
     import torch
 
-    from stacked.data.formats.image import reason_of, upright
-    from stacked.data.formats.image_file import open_image
+    from stacked.data.image_files.image import reason_of, upright
+    from stacked.data.image_files.image_file import open_image
     from stacked.util.checks import need
 
     try:
@@ -122,7 +122,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if given.max_megapixels is not None:
             positive(given.max_megapixels, "max_megapixels")
         if given.way == "encode":
-            from stacked.data.formats.image import pixel_limit
+            from stacked.data.image_files.image import pixel_limit
 
             with pixel_limit(given.max_megapixels):
                 summary = encode(given.codec, given.images, given.file, given.force)

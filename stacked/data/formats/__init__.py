@@ -1,1 +1,1 @@
-"""Splits in memory and the file formats they are read from: image files, IDX, archives."""
+"""Splits in memory and the file formats they are read from: IDX, archives, tables."""

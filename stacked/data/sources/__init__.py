@@ -1,1 +1,1 @@
-"""The datasets, one module each."""
+"""The datasets, one module each; `stacked.data` finds them by themselves."""

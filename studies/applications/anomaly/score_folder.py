@@ -141,7 +141,7 @@ def folder_of(name: str, context: Context) -> Path:
 
 def images_of(name: str, context: Context) -> tuple[list[Path], Tensor]:
     """Return the paths of the files of "folder:PATH", and their images, uint8 [N, C, H, W]."""
-    from stacked.data.sources.folder import named_images
+    from stacked.data.sources.images.folder import named_images
 
     given = context.given
     return named_images(folder_of(name, context), given.image_size, given.grey, given.white_level, given.max_megapixels)

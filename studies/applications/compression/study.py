@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stacked.data.formats.image_file import open_image
+from stacked.data.image_files.image_file import open_image
 from stacked.runtime.progress import each, through
 from stacked.util.checks import need, whole
 from studies.applications.compression.figures import draw_curves, draw_images

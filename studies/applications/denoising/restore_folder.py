@@ -25,8 +25,8 @@ def restore_folder(context: Context, spec: RunSpec) -> int:
 
     from stacked.apps.denoise import FORMAT, Denoiser
     from stacked.cli.overwriting import check_own
-    from stacked.data.formats.image_file import png
-    from stacked.data.sources.folder import named_paths
+    from stacked.data.image_files.image_file import png
+    from stacked.data.sources.images.folder import named_paths
     from stacked.model.model_file import kind_of
     from stacked.model.stack import check_size
     from stacked.util.atomic import sweep, write_atomically
@@ -62,7 +62,7 @@ def restore_folder(context: Context, spec: RunSpec) -> int:
 
 def noisy_images(paths: list[Path], given: argparse.Namespace) -> Iterable[NDArray[np.uint8]]:
     """Return the noisy images, uint8 [C, H, W], at --image-size, or with --own-size each at its own size."""
-    from stacked.data.formats.image import at_own_size, decode_all
+    from stacked.data.image_files.image import at_own_size, decode_all
 
     if given.own_size:
         return at_own_size(paths, given.grey, given.white_level, given.max_megapixels)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stacked.data.formats.dataset import Source
-from stacked.data.sources.mnist import Mnist
+from stacked.data.sources.images.mnist import Mnist
 from stacked.evaluation.classify import fine_tuned
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.spec import Classification

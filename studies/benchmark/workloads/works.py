@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stacked.data.formats.dataset import Source
-from stacked.data.sources.mnist import Mnist
+from stacked.data.sources.images.mnist import Mnist
 
 
 @dataclass(frozen=True)

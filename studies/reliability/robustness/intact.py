@@ -21,7 +21,7 @@ from stacked.apps.anomaly import Detector
 from stacked.apps.codec.codec import Codec
 from stacked.apps.codec.compress import read
 from stacked.apps.denoise import Denoiser
-from stacked.data.formats.image_file import open_image, png
+from stacked.data.image_files.image_file import open_image, png
 from stacked.model.classifier import load_classifier
 from stacked.model.encoder import load_encoder
 from stacked.model.stack_file import load_stack, save_stack

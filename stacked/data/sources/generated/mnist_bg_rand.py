@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.sources.mnist_variation import MnistVariation, with_background
+from stacked.data.sources.generated.mnist_variation import MnistVariation, with_background
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stacked.data.formats.dataset import Dataset, Official, Source
-from stacked.data.formats.image_file import open_image
 from stacked.data.formats.split import Split
-from stacked.data.formats.truncated import load_whole
+from stacked.data.image_files.image_file import open_image
+from stacked.data.image_files.truncated import load_whole
 from stacked.util.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stacked.data.formats.image_file import open_image
-from stacked.data.formats.truncated_jpeg import jpeg_lacks_data
+from stacked.data.image_files.image_file import open_image
+from stacked.data.image_files.truncated_jpeg import jpeg_lacks_data
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile

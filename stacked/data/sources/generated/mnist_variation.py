@@ -10,7 +10,7 @@ import numpy as np
 from stacked.data.formats.draws import ONE, Draws
 from stacked.data.formats.generated import Generated, Images
 from stacked.data.formats.idx import IdxFolder
-from stacked.data.sources import mnist
+from stacked.data.sources.images import mnist
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stacked.data.sources.mnist_variation import MnistVariation
+from stacked.data.sources.generated.mnist_variation import MnistVariation
 
 if TYPE_CHECKING:
     import numpy as np

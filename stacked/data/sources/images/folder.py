@@ -16,9 +16,9 @@ import numpy as np
 
 from stacked.data.formats.dataset import Dataset, Official, Source, check_below
 from stacked.data.formats.division import division
-from stacked.data.formats.image import decode_all
-from stacked.data.formats.image_file import NAMES, extensions, special_kind
 from stacked.data.formats.split import Split
+from stacked.data.image_files.image import decode_all
+from stacked.data.image_files.image_file import NAMES, extensions, special_kind
 from stacked.util.errors import InputError, printable
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from stacked.data.formats.dataset import Dataset, Official, Source, check_below
 from stacked.data.formats.draws import Draws
 from stacked.data.formats.generated import Generated, divided
-from stacked.data.sources.folder import named_images
-from stacked.data.sources.mnist_variation import CLASSES, SIDE, drawn, patches, with_background
+from stacked.data.sources.generated.mnist_variation import CLASSES, SIDE, drawn, patches, with_background
+from stacked.data.sources.images.folder import named_images
 from stacked.util.checks import need
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from stacked.data.formats.image_file import open_image
+from stacked.data.image_files.image_file import open_image
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile

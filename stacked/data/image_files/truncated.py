@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.formats.image_file import open_image
-from stacked.data.formats.truncated_jpeg import jpeg_lacks_data
-from stacked.data.formats.truncated_tiff import tiff_lacks_data
+from stacked.data.image_files.image_file import open_image
+from stacked.data.image_files.truncated_jpeg import jpeg_lacks_data
+from stacked.data.image_files.truncated_tiff import tiff_lacks_data
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stacked.data.sources.mnist_on_photographs import MnistOnPhotographs
+from stacked.data.sources.generated.mnist_on_photographs import MnistOnPhotographs
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stacked.data.sources.mnist_on_photographs import MnistOnPhotographs
-from stacked.data.sources.mnist_variation import turned
+from stacked.data.sources.generated.mnist_on_photographs import MnistOnPhotographs
+from stacked.data.sources.generated.mnist_variation import turned
 
 if TYPE_CHECKING:
     import numpy as np

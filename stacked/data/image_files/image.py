@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.formats.image_file import open_image
-from stacked.data.formats.pixel_budget import PixelBudget
-from stacked.data.formats.truncated import load_whole
+from stacked.data.image_files.image_file import open_image
+from stacked.data.image_files.pixel_budget import PixelBudget
+from stacked.data.image_files.truncated import load_whole
 from stacked.runtime.malloc import return_freed_memory
 from stacked.runtime.progress import shown, through
 from stacked.util.errors import InputError, printable

@@ -1,0 +1,1 @@
+"""Datasets that are drawn from seeds, one module each: shapes, and variations of MNIST."""

@@ -1,0 +1,1 @@
+"""Tables and arrays, bundled or in a user's own files, one module each."""
