@@ -97,7 +97,7 @@ class OperationLog(TorchDispatchMode):
 
 
 class DryRunUpdate:
-    """Updates of `phase` on random examples, which change the stack."""
+    """Updates of `phase` on examples without values, of which only the operations are recorded."""
 
     def __init__(
         self,

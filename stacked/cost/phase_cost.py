@@ -111,7 +111,7 @@ def phase_cost(
 
 @lru_cache(1024)
 def kind_of(phase: Phase, config: Optimisation) -> Phase:
-    """Return a phase with the same cost per update, whatever the name, the length and the place among others of `phase`."""
+    """Return `phase` without its name, length and position: phases with the same cost per update become equal."""
     kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False)
     other = dataclasses.replace(kind, is_finetuning=False)
     alike = config.patience_of(other) == config.patience_of(kind) and config.end_dropout is None

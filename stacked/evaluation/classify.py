@@ -48,7 +48,7 @@ class Selected:
 
     @property
     def classifier(self) -> Classifier:
-        """The model, of labels that are classes."""
+        """The model as a classifier, for labels that are classes."""
         assert isinstance(self.model, Classifier)
         return self.model
 

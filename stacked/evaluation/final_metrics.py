@@ -1,4 +1,4 @@
-"""The final metrics of a run. Only this module and `pictures` read test images, and only after training."""
+"""The final metrics of a run. In a run, only this module and `pictures` read test images, and only after training."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def measured(
     probes: Sequence[str] = ("logistic",),
     every_depth: bool = False,
 ) -> dict[str, float]:
-    """Return the final metrics of a stack, which are not used for training or selection.
+    """Return the final metrics of a stack: those of test images select nothing, the validation error may.
 
     labels: the rows that probes use. probes: names of probes of the bottleneck; "logistic", the linear probe, also reads the
     pixels and all other codes, and with `every_depth` all probes do.

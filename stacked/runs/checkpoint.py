@@ -63,7 +63,7 @@ class Saved:
 
     @property
     def is_classifier(self) -> bool:
-        """Whether it was written while a classifier was fine-tuned, after all phases, each of which counts as a phase."""
+        """Whether it was written while a classifier or regressor was fine-tuned; these are numbered after the last phase."""
         return "classifier" in self.state
 
 

@@ -143,7 +143,7 @@ def check_training(training: Training, tensors: Tensors, state: TrainingState) -
 
 @dataclass(frozen=True)
 class FineTuningState:
-    """The plain values of `FineTuning.state` in a checkpoint inside the fine-tuning of a classifier."""
+    """The plain values of `FineTuning.state` in a checkpoint inside the fine-tuning of a classifier or regressor."""
 
     training: dict[str, Any]
     recalibrated: int

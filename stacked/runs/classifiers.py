@@ -1,4 +1,4 @@
-"""The supervised end of a run: a model for each label budget, kept in the work folder and resumed inside fine-tuning."""
+"""Fine-tuning after the last phase of a run: a model for each label budget, kept in the work folder; it can be resumed."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class SupervisedEnd(ABC, Generic[M]):
         models, metrics, work = dict[str, M](), dict[str, float](), self.checkpoints.folder
         for index, rows in enumerate(self.labels.classifiers):
             if len(rows.train) < len(self.labels.learned):
-                continue  # fewer labels than the encoder was trained with would not be honest
+                continue  # its name would hide that the encoder has already used more labels
             name = "all" if rows.budget is None else str(rows.budget)
             found = self.kept(name)
             if found is None:

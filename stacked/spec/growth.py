@@ -21,8 +21,8 @@ LONGEST = 10**9
 class Phase:
     """Training of fixed stages with one loss.
 
-    Stages `trainable[0]` to `trainable[1]` (counted from 1, inclusive) are trained, all others are frozen. They read the code
-    at depth `input_depth` (0: the images), for `updates` optimiser steps.
+    Stages `trainable[0]` to `trainable[1]` (counted from 1, inclusive) are trained for `updates` optimiser steps, all others are
+    frozen. The trained stages read the code at depth `input_depth` (0: the images).
 
     target: "input": reconstruct the code at `input_depth`. "pixels": reconstruct the images through the frozen decoders
         below. "labels": predict labels from the code with a head: classes with a linear one that is dropped after the phase, and

@@ -1,7 +1,8 @@
-"""Run specs: immutable descriptions of everything that a run's numbers depend on.
+"""Run specs: immutable descriptions of what a run does.
 
-They can be compared, hashed and stored as JSON. They are validated on construction, so that every spec that exists can be run.
-How a run executes (device, threads, folders, caching of codes) is not part of its spec.
+They can be compared, hashed and stored as JSON. They are validated on construction, so that a spec is consistent in itself;
+`stacked.runs.check` compares it with the data before training. How a run executes (device, threads, folders, caching of codes)
+is not part of its spec; device, threads and versions of libraries change only the rounding of its numbers.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One arm with one seed: everything that a run's numbers depend on. Its `id` is a hash of its content."""
+    """One arm with one seed: all settings of a run. Its `id` is a hash of its content."""
 
     policy: str = "greedy+finetune"
     seed: int = 0

@@ -121,8 +121,9 @@ class Training:
         """Train to the end of the phase; yield metrics when the run's update count is a multiple of `every`, and at the end.
 
         Training pauses until the caller asks for the next metrics. Running statistics are recalibrated before the last ones
-        (see `recalibrate`). `after_update` is called after every update, and after its metrics; an exception from it ends
-        the training with the `state` of the last update. Raises Diverged if a loss or a gradient is NaN or infinite, unless
+        (see `recalibrate`). `after_update` is called after every update, and after its metrics, except after one that is
+        undone (see `on_nonfinite`) and after the last one of an early stop; an exception from it ends the training with the
+        `state` of the last update. Raises Diverged if a loss or a gradient is NaN or infinite, unless
         `on_nonfinite` handles it.
         """
         config, phase = self.config, self.phase

@@ -50,7 +50,7 @@ class TrainingHooks:
     This base class does nothing at events, keeps the lengths and trains from the start.
     """
 
-    #: number of updates made before training starts or resumes
+    #: number of updates made before the phase in which training starts or resumes
     done = 0
 
     def n_updates(self, number: int, phase: Phase, examples: Examples) -> int:

@@ -1,1 +1,1 @@
-"""Helpers that every room may use: errors, input checks, serialization, atomic file writes and paths."""
+"""Helpers that every package may use: errors, input checks, serialization, atomic file writes and paths."""

@@ -22,7 +22,7 @@ from studies.report.origin import origin
 
 
 class DataSession(MeasurementSession):
-    """Measures on the dataset of the command line; `context` is a Context.
+    """Measures on the dataset of the command line; `context` holds its data, the options and the folder.
 
     typed: options that were typed, as "--limit". A limit that was not typed is lowered to the number of training images.
     """

@@ -1,1 +1,1 @@
-"""Studies of pretraining: layer-wise against joint training, and growth policies."""
+"""Studies of pretraining: layer-wise against joint training, growth policies, and depth."""

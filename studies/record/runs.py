@@ -136,7 +136,7 @@ def _table(path: Path) -> Table:
 def add(
     out: Path, row: dict[str, Any], curve: list[dict[str, Any]], samples: dict[str, Any], arms: Sequence[str] = ()
 ) -> None:
-    """Write the samples of a run, then its curve, then its row; the row shows that the others are complete.
+    """Write the samples of a run with seed 0, then its curve, then its row; the row shows that the others are complete.
 
     An older row of the same run is replaced, except that the row of a failure does not replace that of a finished run. arms: the
     order of arms, as in `sort_rows`.

@@ -49,7 +49,7 @@ RULES_OF_PAPER = _RULES.format(family="all records of the same paper test togeth
 class Tested:
     """The result of a claim.
 
-    verdict: as in the table. otherwise: the verdict if the test, whose p is given, does not show it. here: the measured value.
+    verdict: as in the table. otherwise: the verdict if p is not significant. here: the measured value.
     seeds: number of seeds. margin: as text. p, corrected: of the test, without and with Holm's correction (NaN: no test).
     """
 

@@ -74,7 +74,7 @@ def tuning_note(out: Path) -> str:
             f"{_short(name)} {value}{' (at the edge)' if name in choice['edges'] else ''}"
             for name, value in choice["values"].items()
         )
-        spaces = [_ranges(mine[part]) for part in (~is_refined, is_refined) if part.any()]
+        spaces = [_ranges(space) for space in dict.fromkeys(mine["space"])]  # several if it was widened or refined
         lines.append(
             [
                 arm,
@@ -181,10 +181,9 @@ def _searched(rows: pd.DataFrame) -> int:
     return int(rows[rows["centre"] == ""]["arm"].value_counts().max())
 
 
-def _ranges(trials: pd.DataFrame) -> str:
-    """Return the ranges of the fields in these trials as text."""
-    ranges = {_short(name): within for space in trials["space"] for name, within in json.loads(space).items()}
-    return "; ".join(f"{name} {within}" for name, within in ranges.items())
+def _ranges(space: str) -> str:
+    """Return the ranges of the fields in a search space, given as JSON, as text."""
+    return "; ".join(f"{_short(name)} {within}" for name, within in json.loads(space).items())
 
 
 def _short(name: str) -> str:

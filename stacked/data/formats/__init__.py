@@ -1,1 +1,1 @@
-"""Splits in memory and the file formats they are read from: IDX, archives, tables."""
+"""Splits in memory, how they are divided, the interface of a dataset, and the formats of files: IDX, archives, tables."""
