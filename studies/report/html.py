@@ -25,7 +25,10 @@ th, td { padding: 0.2rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
-_CODE = re.compile(r"(`+)(.+?)\1")
+#: an escaped character, which opens no code, or code, in which nothing is escaped
+_LITERAL = re.compile(r"\\([\\`*_\[\]<>|$~&#])|(`+)(.+?)\2")
+#: no script runs and nothing is loaded, whatever the page holds
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def html_page(page: Path) -> str:
@@ -33,7 +36,8 @@ def html_page(page: Path) -> str:
     text = page.read_text(encoding="utf-8")
     title = next((line[2:] for line in text.splitlines() if line.startswith("# ")), page.parent.name)
     body = "\n".join(_blocks(text.splitlines(), lambda path: _embedded(page.parent / path)))
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    head = f'<meta charset="utf-8">{policy}<title>{html.escape(title)}</title><style>{STYLE}</style>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
@@ -95,12 +99,15 @@ def _cells(line: str) -> list[str]:
 
 
 def _inline(text: str, address: Callable[[str], str | None]) -> str:
-    """HTML of a text; what stands in code spans is left as it is."""
+    """HTML of a text; escaped characters and what stands in code spans are left as they are."""
     kept: list[str] = []
 
     def keep(made: str) -> str:
         kept.append(made)
         return f"\0{len(kept) - 1}\0"
+
+    def literal(match: re.Match[str]) -> str:
+        return keep(html.escape(match[1]) if match[1] else f"<code>{html.escape(match[3].strip())}</code>")
 
     def picture(match: re.Match[str]) -> str:
         source = address(match[2])
@@ -112,9 +119,9 @@ def _inline(text: str, address: Callable[[str], str | None]) -> str:
             return match[1]
         return keep(f'<a href="{html.escape(match[2], quote=True)}">') + match[1] + keep("</a>")
 
-    text = _CODE.sub(lambda match: keep(f"<code>{html.escape(match[2].strip())}</code>"), text.replace("\0", ""))
+    text = _LITERAL.sub(literal, text.replace("\0", ""))
     text = _LINK.sub(link, _IMAGE.sub(picture, text))
-    text = _BOLD.sub(r"<strong>\1</strong>", html.escape(text, quote=False).replace("\\|", "|"))
+    text = _BOLD.sub(r"<strong>\1</strong>", html.escape(text, quote=False))
     while "\0" in text:
         text = re.sub(r"\0(\d+)\0", lambda match: kept[int(match[1])], text)
     return text

@@ -119,7 +119,7 @@ def failures(rows: pd.DataFrame) -> str:
     failed = rows[rows["status"] != FINISHED]
     if failed.empty:
         return ""
-    listed = [f"- {row.arm}, seed {row.seed}: {verbatim(row.status)}" for row in failed.itertuples()]
+    listed = [f"- {verbatim(row.arm)}, seed {row.seed}: {verbatim(row.status)}" for row in failed.itertuples()]
     left_out = "is left out" if len(failed) == 1 else "are left out"
     count = f"{len(failed)} of {len(rows)} runs did not finish and {left_out}:"
     return "\n".join([f"**{count}**", "", *listed])

@@ -12,6 +12,7 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stacked.util.errors import printable
 from studies.report.claims import check_claims, on_same_data, with_references
 from studies.report.tables import failures, main_metrics, means, spread_note, verdicts
 from studies.statistics import best
@@ -99,7 +100,8 @@ def plain(text: str, width: int | None = None) -> str:
     """
     width = width or shutil.get_terminal_size((UNKNOWN, 24)).columns
     parts = []
-    for is_table, lines in groupby(text.splitlines(), lambda line: line.startswith("|")):
+    shown = (printable(line) for line in text.split("\n"))  # records of others may hold control characters
+    for is_table, lines in groupby(shown, lambda line: line.startswith("|")):
         if is_table:
             cells = [[_unmarked(cell) for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])] for line in lines]
             parts.append(_aligned(cells[0], cells[2:], width))

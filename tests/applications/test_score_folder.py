@@ -20,7 +20,7 @@ from stacked.data.sources.images.folder import named_images
 from stacked.runtime.rng import generator
 from stacked.runtime.time_left import RunProgress
 from studies.applications.anomaly import study as anomaly
-from studies.applications.anomaly.score_folder import supported
+from studies.applications.anomaly.score_folder import Verdict, folder_auroc, supported
 from studies.framework.main import main
 from tests.helpers.images import folder_of_classes
 
@@ -221,3 +221,12 @@ def test_the_rate_and_the_share_that_are_asked_for_are_kept(folders: Path, tmp_p
     assert "of normal images at most 20 % would be" in capsys.readouterr().out
     detector = Detector.load(tmp_path / "out" / "detector.safetensors")
     assert (detector.false_alarms, detector.calibration.held.shape) == (0.2, (2, 15))
+
+
+def test_names_of_folders_do_not_control_a_terminal() -> None:
+    found = Verdict(np.array([0.0, 1.0]), np.array([1.0, 0.1]), np.array([False, True]), {})
+    for good in ("good", "other"):
+        paths = [Path("x", good, "a.png"), Path("x", "bad\x1b[2J\n", "b.png")]
+        said = folder_auroc(paths, Path("x"), found)
+        assert "bad\\x1b[2J\\n" in said
+        assert said.isprintable()

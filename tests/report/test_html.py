@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.report.html import html_page
+from studies.report.html import POLICY, html_page
+from studies.report.verbatim import verbatim
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -122,3 +123,17 @@ def test_the_committed_reports_lose_no_word() -> None:
         source = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", source)
         missing = {word for word in re.findall(r"[\w.,%]{3,}", source) if word not in told}
         assert not missing, path
+
+
+@pytest.mark.parametrize("text", ["[x](https://a.example/y)", "`b`", "a|b `c` [d](http://e)", "\\", "**f** <i> & #"])
+def test_escaped_text_stays_as_it_is(text: str, page: Path) -> None:
+    page.write_text(f"{verbatim(text)}\n\n| a |\n| --- |\n| {verbatim(text)} |\n", encoding="utf-8")
+    read = Texts()
+    read.feed(html_page(page))
+    assert [found for found in read.texts if found[0] in ("p", "td")] == [("p", text), ("td", text)]
+    assert {tag for tag, _ in read.texts} == {"title", "style", "p", "th", "td"}
+
+
+def test_no_script_runs_and_nothing_is_loaded(page: Path) -> None:
+    assert f'http-equiv="Content-Security-Policy" content="{POLICY}"' in html_page(page)
+    assert POLICY.startswith("default-src 'none';")

@@ -156,3 +156,10 @@ def test_a_study_of_reliability_ends_with_its_findings(
         assert "All is well." in said
         assert "kills       3" in said
         assert said.endswith(f"{tmp_path / 'out' / 'README.md'}\n")
+
+
+def test_what_a_record_says_does_not_control_a_terminal() -> None:
+    rows = made_up().assign(arm=lambda rows: rows["arm"].replace("greedy", "greedy\x1b[2J\r"))
+    told = outcome(rows, "joint")
+    assert "greedy\\x1b[2J\\r" in told
+    assert [character for character in told if not character.isprintable() and character != "\n"] == []

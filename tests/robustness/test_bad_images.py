@@ -26,7 +26,7 @@ from stacked.data.sources.images.folder import named_images, named_paths
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from tests.helpers.folders import load, refusal
-from tests.helpers.images import BLUE, GREEN, STORED, UPRIGHT, WHITE, chunk, classes, corners, paint, quarters
+from tests.helpers.images import BLUE, GREEN, STORED, UPRIGHT, WHITE, chunk, classes, corners, paint, png, quarters
 from tests.helpers.refused import damaged, note
 from tests.helpers.refused import refusal as refused
 
@@ -313,3 +313,11 @@ def test_a_study_says_one_line_and_ends_with_2(tmp_path: Path, capsys: pytest.Ca
     assert told.startswith(f"python -m studies.layerwise: {tmp_path}/a/new\\nline\\udcff.png cannot be read (")
     assert told.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("kind", "values"), [(2, 3), (0, 1)])
+def test_a_codec_does_not_halve_the_bits_of_an_image(kind: int, values: int, tmp_path: Path) -> None:
+    raw = zlib.compress((b"\0" + b"\x12\x34" * 8 * values) * 8)
+    (tmp_path / "deep.png").write_bytes(png(8, 8, 16, kind, chunk(b"IDAT", raw)))
+    with pytest.raises(InputError, match=r"deep\.png has .*8 bits"):
+        compress.read(tmp_path / "deep.png", values)

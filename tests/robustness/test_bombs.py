@@ -166,17 +166,30 @@ def run_length(side: int) -> bytes:
     return b"BM" + header + b"".join(bytes((k, k, k, 0)) for k in range(256)) + rows
 
 
+def tiles(side: int) -> bytes:
+    """A TIFF of JPEG tiles of one pixel, as many as its size asks for, with the place of one."""
+    short = {322: 1, 323: 1, 256: side, 257: side, 258: 8, 259: 7, 262: 1, 277: 1}
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in sorted(short.items()))
+    entries += struct.pack("<HHII", 324, 4, 1, 8) + struct.pack("<HHII", 325, 4, 1, 4)
+    parts = sorted(entries[k : k + 12] for k in range(0, len(entries), 12))
+    return b"II*\0" + struct.pack("<I", 12) + bytes(4) + struct.pack("<H", len(parts)) + b"".join(parts) + bytes(4)
+
+
 def pictures() -> dict[str, bytes]:
     row = b"\0" + bytes(9000 // 8)
     short = packed(9000, 9000, 1, 0, row)
     assert len(short) < 100
     deep = packed(4000, 4000, 16, 0, (b"\0" + bytes(8000)) * 4000)
+    narrow = packed(1, 4_000_000, 8, 4, b"\0\7\7" * 4_000_000)
     return {
         "image - one row of 9,000": short,
         "to be compressed - one row of 9,000": short,
         "image - 16 bits": deep,
         "image - many scans": scans(2000),
         "image - run lengths": run_length(9000),
+        "image - many tiles": tiles(9000),
+        "image - narrow": narrow,
+        "to be compressed - narrow": narrow,
         "to be compressed - grey": packed(3000, 3000, 8, 0, (b"\0" + bytes(3000)) * 3000),
     }
 
@@ -249,6 +262,9 @@ def test_all_but_whole_images_are_refused_in_a_line(taken: dict[str, Taken]) -> 
         ("to be compressed - one row of 9,000", "truncated"),
         ("image - many scans", "scans, more than"),
         ("image - run lengths", "a run-length encoded BMP of 81,000,000 pixels, more than 4,194,304; save it as PNG"),
+        ("image - many tiles", "it has 81,000,000 JPEG parts, more than 10,000; save it as PNG"),
+        ("image - narrow", "it has 1 x 4,000,000 pixels, and a side may have 262,144; cut it into parts"),
+        ("to be compressed - narrow", "it has 1 x 4,000,000 pixels, and a side may have 262,144; cut it into parts"),
         ("samples - zeros", "bytes, more than"),
         ("samples - a long array", "cannot be read"),
         ("table - long", "bytes, more than"),

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ import pytest
 
 from stacked import RunSpec, StackSpec, run
 from stacked.runtime import progress, time_left
-from stacked.runtime.progress import CLEAR, LINE_EVERY, Bar, Screen, each, say, shown
+from stacked.runtime.progress import CLEAR, LINE_EVERY, Bar, Screen, each, say, say_warnings, shown
 from stacked.runtime.time_left import RunProgress
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from studies.execution.shared_text import SIZE, SharedText
@@ -276,3 +277,9 @@ def test_a_worker_that_is_ended_leaves_no_semaphore(tmp_path: Path) -> None:
     os.close(leader)
     assert done.stdout == b"['run, stage 1 10 %']\n", told
     assert b"leaked" not in told
+
+
+def test_a_warning_is_one_line_that_does_not_control_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # restored after the test
+    say_warnings()
+    assert warnings.formatwarning("a\nb \x1b[2J", UserWarning, "x.py", 1) == "warning: a b \\x1b[2J\n"

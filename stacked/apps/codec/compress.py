@@ -82,6 +82,7 @@ def read(path: Path, channels: int) -> Tensor:
 
     try:
         with open_image(path) as opened:
+            is_deep = ";16" in str(opened.tile)  # of 16-bit colours Pillow reads the upper 8 bits
             image = upright(path, opened)
     except Exception as error:  # Pillow's decoders raise many types of errors on broken files
         raise InputError(f"{path} cannot be read ({reason_of(error)}): give an image in {NAMES}") from error
@@ -89,6 +90,7 @@ def read(path: Path, channels: int) -> Tensor:
     need(not clear, f"{path} has transparency, which cannot be stored: put it on a background first")
     grey = image.mode in ("1", "L")
     need(grey or image.mode in ("RGB", "P", "YCbCr", "CMYK"), f"{path} has pixels of mode {image.mode}: give 8 bits")
+    need(not is_deep, f"{path} has 16 bits for each value, of which a codec stores 8: save it with 8 bits")
     need(
         grey or channels == 3,
         f"{path} is in colour and this codec is for grey images: convert it, or give another codec",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Pillow's names of the formats that are read: those of torchvision's ImageFolder, and GIF
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 NAMES = "BMP, GIF, JPEG, PNG, PPM, TIFF or WebP"
+#: longest side that is read, in pixels: a row takes memory besides its pixels, so that narrow images take several times more
+MOST_SIDE = 2**18
 
 
 @cache
@@ -32,16 +34,21 @@ def extensions() -> frozenset[str]:
 def open_image(source: Path | io.BytesIO) -> ImageFile:
     """Open an image of one of the FORMATS, whatever its name, without reading its pixels.
 
-    Raises Pillow's errors, and ValueError for a path that is not a regular file.
+    Raises Pillow's errors, and ValueError for a path that is not a regular file and for a side above MOST_SIDE.
     """
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(source, Path):
         regular(source)
     try:
-        return Image.open(source, formats=FORMATS)
+        opened = Image.open(source, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise UnidentifiedImageError(f"cannot identify image file as {NAMES}") from error
+    if max(opened.size) > MOST_SIDE:
+        opened.close()
+        width, height = opened.size
+        raise ValueError(f"it has {width:,} x {height:,} pixels, and a side may have {MOST_SIDE:,}; cut it into parts")
+    return opened
 
 
 def special_kind(path: Path) -> str | None:

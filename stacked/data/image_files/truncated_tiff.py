@@ -47,12 +47,12 @@ def _jpegs_lack_data(
     content: bytes, tags: ImageFileDirectory_v2, starts: Sequence[int], lengths: Sequence[int]
 ) -> bool:
     """Return whether there are too few parts, or one of them, as a JPEG file with the tables of all, lacks data or rows."""
-    sizes, tables = _sizes(tags), tags.get(JPEG_TABLES, b"")
-    if len(sizes) > MOST_PARTS:
-        raise ValueError(f"it has {len(sizes):,} JPEG parts, more than {MOST_PARTS:,}; save it as PNG")
-    if len(starts) < len(sizes):
+    parts, tables = _number_of_parts(tags), tags.get(JPEG_TABLES, b"")
+    if parts > MOST_PARTS:  # before their sizes are listed, since a small file can name any number
+        raise ValueError(f"it has {parts:,} JPEG parts, more than {MOST_PARTS:,}; save it as PNG")
+    if len(starts) < parts:
         return True
-    for start, length, (width, least, most) in zip(starts, lengths, sizes, strict=False):
+    for start, length, (width, least, most) in zip(starts, lengths, _sizes(tags), strict=False):
         part = content[start : start + length]
         whole = tables[:-2] + part[2:] if tables else part  # without the end of the one and the start of the other
         with open_image(io.BytesIO(whole)) as opened:
@@ -60,6 +60,14 @@ def _jpegs_lack_data(
             if opened.width != width or not least <= opened.height <= most or jpeg_lacks_data(whole, opened):
                 return True
     return False
+
+
+def _number_of_parts(tags: ImageFileDirectory_v2) -> int:
+    """Return the number of strips or tiles of the image, in all planes."""
+    width, height, planes = tags[WIDTH], tags[HEIGHT], tags.get(CHANNELS, 1) if tags.get(PLANES) == APART else 1
+    if TILES in tags:
+        return planes * -(-width // tags[TILE_WIDTH]) * -(-height // tags[TILE_HEIGHT])
+    return planes * -(-height // min(tags.get(STRIP_ROWS, height), height))
 
 
 def _sizes(tags: ImageFileDirectory_v2) -> list[tuple[int, int, int]]:

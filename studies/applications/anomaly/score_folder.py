@@ -118,13 +118,14 @@ def folder_auroc(paths: list[Path], root: Path, found: Verdict) -> str:
     good = [name for name in names if name.lower() in GOOD]
     if len(names) < 2 or "" in names:
         return ""
+    shown = [printable(name) for name in names]
     if len(good) != 1:
-        return f"No AUROC: exactly one of the folders {', '.join(names)} must be called {', '.join(GOOD[:-1])} or {GOOD[-1]}"
+        return f"No AUROC: exactly one of the folders {', '.join(shown)} must be called {', '.join(GOOD[:-1])} or {GOOD[-1]}"
     bad = np.array([name != good[0] for name in tops])
     auroc = float(roc_auc_score(bad, rankdata(found.score)))
     return (
         f"AUROC {auroc:.4f} (higher is better): {found.anomalous[bad].mean():.0%} of {int(bad.sum())} images in "
-        f"{', '.join(name for name in names if name != good[0])} are called anomalous, and {found.anomalous[~bad].mean():.0%} of "
+        f"{', '.join(name for name in shown if name != good[0])} are called anomalous, and {found.anomalous[~bad].mean():.0%} of "
         f"{int((~bad).sum())} images in {good[0]}"
     )
 
