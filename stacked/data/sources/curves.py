@@ -35,8 +35,8 @@ class Curves(Generated):
     straight. A round pen is set down at 257 places of the curve; its ink is 1 - (d / 1.5)² at a distance of d < 1.5 pixels, and a
     pixel has the most ink that reaches its centre.
 
-    This is our own draw: of the authors' images, it is known that they are 28 x 28 pixels in [0, 1], and that each is a curve
-    given by three random points, 20,000 for training and 10,000 for testing; not which curve, nor how wide its stroke is.
+    This is our own draw from a short description: images of 28 x 28 pixels in [0, 1], each a curve given by three random points,
+    20,000 for training and 10,000 for testing. Which points and curves, the pen and the validation images are our choice.
     """
 
     name = "curves"
