@@ -35,6 +35,7 @@ from studies.design.claims import Claim
 from studies.design.drawing import Drawing
 from studies.design.search import Among, LogRange, Times
 from studies.figures.pictures import Line, depths_of, draw_lines
+from studies.figures.scales import reference_label
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
 from studies.papers.hinton2006 import JOINT, JOINT_RELU, PRETRAINED, RATE, SGD, SGD_2006, SGD_PRETRAINED, SSE, stages
@@ -107,17 +108,17 @@ COMPARISONS = (
     Claim("joint training with rectifiers against logistic units", JOINT_RELU, SSE, against=JOINT, data="curves"),
 )
 #: what the figure shows, from top to bottom as in the paper, and PCA with as many values as the code has
-SHOWN = {PRETRAINED: PRETRAINED, LOGISTIC_6: LOGISTIC_6, LOGISTIC_18: LOGISTIC_18, PCA_18: PCA_18, "pca": "PCA"}
+SHOWN = (PRETRAINED, LOGISTIC_6, LOGISTIC_18, PCA_18, "pca")
 
 
 def comparison(study: Record) -> Figure | None:
     """Return figure 2 A of the paper: test images and their reconstructions by each method; None without data."""
     errors = {PCA_18: f"{PCA_18}/{SSE}", "pca": "pca_sse"}
     lines: list[Line] = []
-    for name, label in SHOWN.items():
+    for name in SHOWN:
         if name not in study.samples:
             continue
-        arrays = study.samples[name]
+        arrays, label = study.samples[name], reference_label("pca_mse", study.reference) if name == "pca" else name
         known = study.reference.get(errors[name], np.nan) if name in errors else float(study.values(name, SSE).mean())
         lines.append((label, arrays[f"depth{max(depths_of(arrays))}"], known))
     if not lines:
