@@ -18,8 +18,8 @@ was reported for any; the support vector machine reads at most 10,000 images at 
 Command: python -m studies.papers.hinton2006_classification --tune 8 --out results/hinton2006_classification
          python -m studies.papers.hinton2006_classification --out results/hinton2006_classification
 Expected and cost: results/hinton2006_classification/README.md, generated from the rows, once it has been run. Estimated: --scale
-quick takes minutes, default an hour and a half of tuning and as much of runs on two cores, paper a day. The support vector machine
-takes a few minutes more, after the runs.
+quick takes minutes, default an hour and a half of tuning and as much of runs on two cores, paper a day. The support vector
+machine takes a few minutes more, after the runs.
 """
 
 from __future__ import annotations
