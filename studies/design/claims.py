@@ -12,13 +12,15 @@ class Claim:
     """A claim on a metric of an arm: its value, or its order or equality relative to another arm.
 
     text: the claim, with its table or figure. arm: the arm. metric: a column of the rows. Exactly one of `paper`, `against` and
-    `stays_at` is given. paper: the value as the paper prints it. against: an arm, "pca" or "mean image"; `arm` is claimed lower
-    than `against`, or higher if `higher` is True. stays_at: the arm or reference from whose value `arm` differs by less than the
-    fraction `margin`.
+    `stays_at` is given. paper: the value as the paper prints it. against: an arm, "pca", "mean image" or another reference of the
+    study; `arm` is claimed lower than `against`, or higher if `higher` is True. stays_at: the arm or reference from whose value
+    `arm` differs by less than the fraction `margin`.
 
     plus_minus: the ± of the paper, in the same unit. images: number of test images of the paper, which determines the margin of
     an accuracy or error rate without ±. The margin is thus stated with the claim, before any run. differs: differences between
     the paper's setting and ours. data: dataset of the paper; runs on other data, or on a part of it, do not test the claim.
+    own_draw: whether these data are our own draw of data that the paper describes in part only, so that no number can be
+    compared and the verdict on an effect is "direction only" at best.
     """
 
     text: str
@@ -33,6 +35,7 @@ class Claim:
     data: str = "mnist"
     plus_minus: str = ""
     images: int = 10_000
+    own_draw: bool = False
 
     def __post_init__(self) -> None:
         given = [bool(self.paper), self.against is not None, self.stays_at is not None]

@@ -15,6 +15,7 @@ from studies.cli.parsing import parse
 from studies.cli.typed import typed_options
 from studies.design.arms import Arm
 from studies.design.claims import Claim
+from studies.design.references import Reference
 from studies.design.search import Among, LogRange, Search, Times
 from studies.design.study import Study
 from studies.framework.tuning_measures import MEASURES, check_measure, tuning_measure
@@ -44,10 +45,12 @@ class TrainingDesign(Study):
     values of options for the smoke run. scales: for each name that --scale takes, the first by default, the values of options
     that differ from those defaults (empty: there is no --scale). valid: fraction of the official training set that is held out
     for validation, by name of the dataset (others: 1/12, or their own validation set). claims: results of a paper that the rows
-    are compared with. comparisons: further comparisons, in a table of their own. quote: function of the rows and the reference
-    that returns the answer in a few sentences (None: the answer has one line for each metric). drawings: figures that only this
-    study has, by name, the most important first. figures: names of the figures to show of those that any training study can
-    show (None: all of them).
+    are compared with. paper: name of the paper, whose claims are one family of Holm's correction in the table of all papers if
+    several studies reproduce it ("": the name of the study). comparisons: further comparisons, in a table of their own.
+    references: methods that claims and comparisons can name beside the arms, "pca" and "mean image". quote: function of the rows
+    and the reference that returns the answer in a few sentences (None: the answer has one line for each metric). drawings:
+    figures that only this study has, by name, the most important first. figures: names of the figures to show of those that any
+    training study can show (None: all of them).
 
     search: search space of `--tune` for every arm that is trained. search_split: addition to it for arms that grow and then
     train end to end. tuning_measure: measure on validation images by which trials are compared: "recon_mse", "recon_fvu",
@@ -64,7 +67,9 @@ class TrainingDesign(Study):
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     valid: Mapping[str, float] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    paper: str = ""
     comparisons: tuple[Claim, ...] = ()
+    references: Mapping[str, Reference] = field(default_factory=dict)
     quote: Quote | None = None
     drawings: Mapping[str, Drawing[[Record]]] = field(default_factory=dict)
     figures: tuple[str, ...] | None = None

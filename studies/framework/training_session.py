@@ -118,7 +118,7 @@ class TrainingSession(Session):
 
         study, out = self.study, self.out
         record.sort_rows(out, study.arm_names)
-        reference.write_reference(out, self.splits, self.given.base)
+        reference.write_reference(out, self.splits, self.given.base, study.references)
         write_report(
             out,
             title=study.title,

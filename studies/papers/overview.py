@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -11,7 +12,7 @@ import studies.papers
 from studies.design.claims import Claim
 from studies.framework.training_study import TrainingStudy
 from studies.record.names import slug
-from studies.report.claims import RULES_OF_PAPER, Tested, corrected, datasets_of, stated, tested, with_references
+from studies.report.claims import RULES_OF_PAPER, Tested, corrected, datasets_of, rules, stated, tested, with_references
 from studies.report.tables import markdown
 from studies.statistics.measures import measure, p_cell
 from studies.statistics.rows import load_reference, load_rows
@@ -19,7 +20,7 @@ from studies.statistics.rows import load_reference, load_rows
 TITLE = "# Papers\n\nWhat papers report, what was found here, and a verdict by a fixed rule."
 FIGURE = (
     "![variations](figures/variations.png)\n\nTraining images of the generated sets of Larochelle et al. 2007, with their "
-    "classes, drawn by `python -m studies.papers.variations`."
+    "classes, and of Hinton & Salakhutdinov 2006 (curves), drawn by `python -m studies.papers.variations`."
 )
 HEADER = [
     *("paper", "claim", "data", "paper's value", "here (95 % interval)", "seeds"),
@@ -28,12 +29,17 @@ HEADER = [
 
 
 def papers() -> list[TrainingStudy]:
-    """Return the studies of papers, found in their modules, by name."""
+    """Return the studies of papers, found in their modules, by the name of the paper and their own."""
     modules = (
         import_module(f"{studies.papers.__name__}.{info.name}") for info in iter_modules(studies.papers.__path__)
     )
     found = [study for module in modules if isinstance(study := getattr(module, "STUDY", None), TrainingStudy)]
-    return sorted((study for study in found if study.claims), key=lambda study: study.name)
+    return sorted((study for study in found if study.claims), key=lambda study: (paper_of(study), study.name))
+
+
+def paper_of(study: TrainingStudy) -> str:
+    """Return the name of the paper that a study reproduces, which several studies may share."""
+    return study.paper or study.name
 
 
 def records(study: TrainingStudy, results: Path) -> list[Path]:
@@ -45,37 +51,42 @@ def records(study: TrainingStudy, results: Path) -> list[Path]:
 
 def page(results: Path) -> str:
     """Return the page with the table, as Markdown; links are relative to results/papers."""
-    lines, missing = [], []
-    for study in papers():
-        found = claims_of(study, results)
-        lines += lines_of(study, found, results)
-        told = {claim for _, claim, _ in found}
-        if left := [claim for claim in study.claims if claim not in told]:
-            missing.append(f"- {study.title}: {len(left)} claims, `{study.prog}`")
+    lines, missing, shown = [], [], list[Claim]()
+    for _, of_paper in groupby(papers(), key=paper_of):
+        studies = list(of_paper)
+        found = claims_of(studies, results)
+        lines += lines_of(found, results)
+        shown += [claim for *_, claim, _ in found]
+        for study in studies:
+            told = {claim for one, _, claim, _ in found if one is study}
+            if left := [claim for claim in study.claims if claim not in told]:
+                missing.append(f"- {study.title}: {len(left)} claims, `{study.prog}`")
     note = "Not run yet:\n\n" + "\n".join(missing) if missing else ""
     table = markdown(HEADER, lines) if lines else ""
     figure = FIGURE if (results / "papers" / "figures" / "variations.png").exists() else ""
-    return "\n\n".join(part for part in (TITLE, table, note, RULES_OF_PAPER if lines else "", figure) if part) + "\n"
+    of_rules = rules(RULES_OF_PAPER, shown) if lines else ""
+    return "\n\n".join(part for part in (TITLE, table, note, of_rules, figure) if part) + "\n"
 
 
-def claims_of(study: TrainingStudy, results: Path) -> list[tuple[Path, Claim, Tested]]:
-    """Return the claims on the data of each record of a paper: the record's folder, the claim and its result.
+def claims_of(studies: Sequence[TrainingStudy], results: Path) -> list[tuple[TrainingStudy, Path, Claim, Tested]]:
+    """Return the claims on the data of each record of the studies of a paper, with its folder, and their results.
 
-    All of them are one family of Holm's correction, whatever dataset they are on.
+    All of them are one family of Holm's correction, whatever study and dataset they are of.
     """
-    found: list[tuple[Path, Claim, Tested]] = []
-    for folder in records(study, results):
-        rows = load_rows(folder)
-        known = with_references(rows, load_reference(folder))
-        found += [(folder, claim, tested(known, claim)) for claim in study.claims if claim.data in datasets_of(rows)]
+    found: list[tuple[TrainingStudy, Path, Claim, Tested]] = []
+    for study in studies:
+        for folder in records(study, results):
+            rows = load_rows(folder)
+            known, names = with_references(rows, load_reference(folder)), datasets_of(rows)
+            found += [(study, folder, claim, tested(known, claim)) for claim in study.claims if claim.data in names]
     family = corrected([result for *_, result in found])
-    return [(folder, claim, result) for (folder, claim, _), result in zip(found, family, strict=True)]
+    return [(study, folder, claim, result) for (study, folder, claim, _), result in zip(found, family, strict=True)]
 
 
-def lines_of(study: TrainingStudy, found: Sequence[tuple[Path, Claim, Tested]], results: Path) -> list[list[str]]:
+def lines_of(found: Sequence[tuple[TrainingStudy, Path, Claim, Tested]], results: Path) -> list[list[str]]:
     """Return a line of the table for each result that `claims_of` returns."""
     lines = []
-    for folder, claim, result in found:
+    for study, folder, claim, result in found:
         hours = f"{float(load_rows(folder)['seconds'].sum()) / 3600:.1f}"
         link = f"[{study.name}](../{folder.relative_to(results).as_posix()}/README.md)"
         lines.append([link, *cells(claim, result), hours])

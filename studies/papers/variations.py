@@ -1,9 +1,9 @@
-"""The data of Larochelle et al. 2007 that are generated: their files, and a figure of examples.
+"""The data of papers that are generated: their files, and a figure of examples.
 
 Larochelle, Erhan, Courville, Bergstra & Bengio 2007, "An empirical evaluation of deep architectures on problems with many factors
-of variation", ICML: mnist-basic, mnist-rot, mnist-bg-rand, rect and convex. Each is generated once, from a fixed seed, and kept
-as an .npz file, which is verified by SHA-256 whenever it is read. The sets with photographs behind the digits cannot be made
-without the photographs.
+of variation", ICML: mnist-basic, mnist-rot, mnist-bg-rand, rect and convex. Hinton & Salakhutdinov 2006: curves. Each is
+generated once, from a fixed seed, and kept as an .npz file, which is verified by SHA-256 whenever it is read. The sets with
+photographs behind the digits cannot be made without the photographs.
 
 Command: python -m studies.papers.variations
 Cost: about two minutes of processor time at the first time, then seconds.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from stacked.data import Splits
 
-NAMES = ("mnist-basic", "mnist-rot", "mnist-bg-rand", "rect", "convex")
+NAMES = ("mnist-basic", "mnist-rot", "mnist-bg-rand", "rect", "convex", "curves")
 #: examples of a set in the figure
 SHOWN = 16
 
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def draw(sets: dict[str, Splits]) -> Figure:
-    """Return a figure with the first training images of each set in a line, with their classes."""
+    """Return a figure with the first training images of each set in a line, with their classes if there are any."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -71,8 +71,8 @@ def draw(sets: dict[str, Splits]) -> Figure:
             vmin=0,
             vmax=255,
         )
-        classes = ", ".join(splits.classes[k] for k in splits.train.labels[:SHOWN].tolist())
-        axes.set_title(f"{name}: {classes}", fontsize=7, loc="left")
+        classes = ", ".join(splits.classes[k] for k in splits.train.labels[:SHOWN].tolist() if k >= 0)
+        axes.set_title(": ".join(filter(None, [name, classes])), fontsize=7, loc="left")
         axes.axis("off")
     return figure
 

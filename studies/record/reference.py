@@ -1,17 +1,22 @@
-"""The references of a study of training runs: the reconstruction errors of PCA and of the mean image."""
+"""The references of a study of training runs: the errors of PCA, of the mean image, and of methods that the study names."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stacked.runtime.progress import Bar
 from stacked.util.atomic import write_atomically
+from studies.design.references import Found, Reference
 from studies.record.samples import write_arrays
 from studies.statistics.checksums import object_text
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from stacked.data import Splits
     from stacked.spec import RunSpec
 
@@ -19,11 +24,13 @@ if TYPE_CHECKING:
 MOST_PCA_VALUES = 4096
 
 
-def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
-    """Write reference.json with the errors of PCA and of the mean image, unless the file exists.
+def write_reference(
+    out: Path, splits: Splits, base: RunSpec, references: Mapping[str, Reference] | None = None
+) -> None:
+    """Write reference.json with the errors of PCA, of the mean image and of `references` by name, unless the file exists.
 
     PCA has as many components as the bottleneck has values. For the figures, samples/pca-s0.npz holds its reconstructions and
-    the first two components of the test images.
+    the first two components of the test images; the samples of other references are files of their names.
     """
     from stacked.evaluation.references import mean_reference, pca_reference
     from stacked.model.stack import build
@@ -39,11 +46,38 @@ def write_reference(out: Path, splits: Splits, base: RunSpec) -> None:
         "train_labels": int((splits.train.marks >= 0).sum()),
     }
     components = int(np.prod(build(base.stack, splits.input_shape).latent_shape))
-    if components < min(len(train), train[0].numel()) and train[0].numel() <= MOST_PCA_VALUES:
-        pca = pca_reference(train, test, components, splits.scaling)
-        found |= {"pca_mse": pca.mse, "pca_sse": pca.sse, "pca_components": components}
+    if has_pca(train, components):
+        errors = pca_reference(train, test, components, splits.scaling)
+        found |= {"pca_mse": errors.mse, "pca_sse": errors.sse, "pca_components": components}
         write_arrays(out / "samples" / "pca-s0.npz", pca_samples(splits, components))
+    for name, measure in (references or {}).items():
+        with Bar(name, None):
+            of_method = measure(splits, base)
+        found |= {f"{name}/{metric}": value for metric, value in of_method.metrics.items()}
+        if of_method.samples:
+            write_arrays(out / "samples" / f"{name}-s0.npz", dict(of_method.samples))
     write_atomically(path, object_text(found))
+
+
+def has_pca(train: Tensor, components: int) -> bool:
+    """Return whether PCA with so many components is fitted to training inputs [N, ...]."""
+    values = train[0].numel()
+    return components < min(len(train), values) and values <= MOST_PCA_VALUES
+
+
+def pca(components: int) -> Reference:
+    """Return the reference PCA with another number of components than the bottleneck has values."""
+
+    def measure(splits: Splits, base: RunSpec) -> Found:
+        from stacked.evaluation.references import pca_reference
+
+        train = splits.train.inputs
+        if not has_pca(train, components):
+            return Found()
+        errors = pca_reference(train, splits.test.inputs, components, splits.scaling)
+        return Found({"final/recon_mse": errors.mse, "final/recon_sse": errors.sse}, pca_samples(splits, components))
+
+    return measure
 
 
 def pca_samples(splits: Splits, components: int) -> dict[str, Any]:

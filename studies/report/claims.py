@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan, sqrt
 
@@ -15,11 +15,12 @@ from studies.report.tables import is_equal, markdown, possible_differences
 from studies.statistics.equivalence import p_outside, p_within
 from studies.statistics.measures import Measure, measure, p_cell
 from studies.statistics.pairing import CONFIDENCE, LEAST_SEEDS, Paired, by_seed, mean_interval, paired
-from studies.statistics.rows import FINISHED, arms_of, with_error_rates
+from studies.statistics.rows import FINISHED, OF_METRIC, arms_of, with_error_rates
 
 REPRODUCED, DIRECTION, NOT, UNTESTED = "reproduced", "direction only", "not reproduced", "not tested here"
 UNDECIDED = "undecided (more seeds)"
 FEW, OTHER_DATA = f"{UNTESTED} (too few seeds)", f"{UNTESTED} (other data)"
+OWN_DRAW = f"{UNTESTED} (our own draw of the data)"
 #: Arms that do not depend on a seed, by their name in claims, with the prefix of their keys in reference.json.
 EXACT = {"pca": "pca", "mean image": "mean"}
 #: The relative margin of a number that is no accuracy and for which the paper gives no ±.
@@ -43,6 +44,11 @@ _RULES = (
 #: The rules of the table of one record, and of the table of all records of each paper.
 RULES_OF_RECORD = _RULES.format(family="this record tests")
 RULES_OF_PAPER = _RULES.format(family="all records of the same paper test together, on all its datasets")
+#: The rule that is added if there are such claims.
+RULE_OF_OWN_DRAW = (
+    "Where the data are our own draw of what the paper describes in part only, a number is not compared, and an effect is "
+    "“direction only” at best."
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,12 @@ def claims_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Seq
         tested = [found.here, found.seeds, p_cell(found.p), p_cell(found.corrected), f"**{found.verdict}**"]
         text = f"{claim.text} ({measure(claim.metric).label})"
         lines.append([text, stated(claim), found.margin, *tested, claim.differs or "–"])
-    return f"{markdown(header, lines)}\n\n{RULES_OF_RECORD}"
+    return f"{markdown(header, lines)}\n\n{rules(RULES_OF_RECORD, claims)}"
+
+
+def rules(text: str, claims: Iterable[Claim]) -> str:
+    """Return the rules below a table of these claims."""
+    return f"{text} {RULE_OF_OWN_DRAW}" if any(claim.own_draw for claim in claims) else text
 
 
 def stated(claim: Claim) -> str:
@@ -124,13 +135,29 @@ def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
 
 
 def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:
-    """Return the rows with error rates, and with the arms "pca" and "mean image" of reference.json, the same for every seed."""
-    rows = with_error_rates(rows)
-    added = []
-    for arm, key in EXACT.items():
-        values = {f"final/recon_{name}": reference.get(f"{key}_{name}", np.nan) for name in ("mse", "sse")}
-        added += [{"arm": arm, "seed": seed, "status": FINISHED, **values} for seed in sorted(set(rows["seed"]))]
-    return pd.concat([rows, pd.DataFrame(added)], ignore_index=True)
+    """Return the rows with error rates, and with the references of reference.json as arms, the same for every seed.
+
+    Their names are "pca", "mean image", and those that the study gives them. Column "exact": True in their rows.
+    """
+    values = {
+        arm: {f"final/recon_{name}": reference.get(f"{key}_{name}", np.nan) for name in ("mse", "sse")}
+        for arm, key in EXACT.items()
+    }
+    for key, value in reference.items():
+        arm, separator, metric = key.partition(OF_METRIC)
+        if separator:
+            values.setdefault(arm, {})[f"{separator[1:]}{metric}"] = value
+    added = [
+        {"arm": arm, "seed": seed, "status": FINISHED, "exact": True, **found}
+        for arm, found in values.items()
+        for seed in sorted(set(rows["seed"]))
+    ]
+    return with_error_rates(pd.concat([rows, pd.DataFrame(added)], ignore_index=True))
+
+
+def is_exact(rows: pd.DataFrame, arm: str) -> bool:
+    """Return whether an arm of `with_references` does not depend on a seed."""
+    return "exact" in rows and bool(rows["exact"][rows["arm"] == arm].eq(True).any())
 
 
 def check_claims(rows: pd.DataFrame, claims: Sequence[Claim]) -> list[Tested]:
@@ -172,36 +199,38 @@ def untested(rows: pd.DataFrame, claim: Claim) -> str:
 
 def number(rows: pd.DataFrame, claim: Claim) -> Tested:
     """Return the result of a claim on a number."""
-    shown, values = measure(claim.metric), by_seed(rows, claim.arm, claim.metric)
-    paper, within = float(claim.paper) / shown.scale, margin(claim)
+    shown, values, exact = measure(claim.metric), by_seed(rows, claim.arm, claim.metric), is_exact(rows, claim.arm)
+    paper, within = float(claim.paper) / shown.scale, margin(claim, exact)
     mean, low, high = mean_interval(values)
-    if claim.arm in EXACT:
+    if exact:
         low = high = mean
     margin_text = f"±{shown.scale * within:.2g}{shown.difference_unit}"
     interval = f" ({shown.number(low)} to {shown.number(high)})" if not isnan(low) else " (no interval)"
-    here = shown.number(mean) + ("" if claim.arm in EXACT else interval)
-    seeds = "exact" if claim.arm in EXACT else str(len(values))
+    here = shown.number(mean) + ("" if exact else interval)
+    seeds = "exact" if exact else str(len(values))
+    if claim.own_draw:
+        return Tested(OWN_DRAW, here, seeds)
     if isnan(low):
         return Tested(FEW, here, seeds, margin_text)
     is_within = abs(mean - paper) <= within
     verdict = REPRODUCED if is_within else f"different ({'lower' if mean < paper else 'higher'})"
-    if claim.arm in EXACT:
+    if exact:
         return Tested(verdict, here, seeds, margin_text)
     error = float(values.std(ddof=1)) / sqrt(len(values))
     p = (p_within if is_within else p_outside)(mean - paper, error, len(values), within)
     return Tested(verdict, here, seeds, margin_text, UNDECIDED, p)
 
 
-def margin(claim: Claim) -> float:
+def margin(claim: Claim, exact: bool) -> float:
     """Return the largest difference from the paper's number that counts as reproduced, in the unit of the rows.
 
-    For arms that do not depend on a seed it is half a unit of the last printed digit.
+    For arms that do not depend on a seed (`exact`) it is half a unit of the last printed digit.
     """
     shown = measure(claim.metric)
     value, decimals = float(claim.paper) / shown.scale, len(claim.paper.partition(".")[2])
     if claim.plus_minus:
         return float(claim.plus_minus) / shown.scale
-    if claim.arm in EXACT:
+    if exact:
         return 0.5 / 10**decimals / shown.scale * (1 + 1e-9)
     if shown.is_share:
         return NORMAL * sqrt(value * (1 - value) / claim.images)
@@ -212,21 +241,22 @@ def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
     """Return the result of a claim that an arm is higher or lower than `other`, or equal to it within a margin."""
     shown, found = measure(claim.metric), paired(rows, claim.metric, claim.arm, other)
     here, seeds = f"{named(claim.arm)} minus {named(other)}: {difference(shown, found)}", str(found.n)
-    exact = claim.arm in EXACT and other in EXACT
+    exact = is_exact(rows, claim.arm) and is_exact(rows, other)
+    reproduced = DIRECTION if claim.own_draw else REPRODUCED
     if found.n < (LEAST_SEEDS if claim.stays_at else 2) and not exact:
         return Tested(FEW, here, seeds)
     if claim.stays_at:
         within = claim.margin * abs(float(by_seed(rows, other, claim.metric).mean()))
         is_within = abs(found.difference) <= within
         p = (p_within if is_within else p_outside)(found.difference, found.standard_error, found.n, within)
-        verdict = REPRODUCED if is_within else NOT
+        verdict = reproduced if is_within else NOT
         return Tested(verdict, here, seeds, f"±{100 * claim.margin:g} % of {other}", UNDECIDED, nan if exact else p)
     as_claimed = found.difference > 0 if claim.higher else found.difference < 0
     if exact:
-        return Tested(REPRODUCED if as_claimed else NOT, here, seeds)
+        return Tested(reproduced if as_claimed else NOT, here, seeds)
     if not found.has_interval:
         return Tested(DIRECTION if as_claimed else NOT, here, seeds)
-    verdict, otherwise = (REPRODUCED, DIRECTION) if as_claimed else (NOT, NOT)
+    verdict, otherwise = (reproduced, DIRECTION) if as_claimed else (NOT, NOT)
     return Tested(verdict, here, seeds, otherwise=otherwise, p=found.p)
 
 

@@ -23,6 +23,8 @@ Samples: TypeAlias = Arrays
 
 FINISHED = "finished"
 _REFERENCES = ("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels", "train_labels")
+#: what separates the name of another reference from that of its metric: "PCA, 18 components/final/recon_sse"
+OF_METRIC = "/final/"
 _RUN_COLUMNS = ("run", "arm", "seed", "status", "spec")
 _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
 
@@ -116,13 +118,14 @@ def curves_so_far(out: Path) -> pd.DataFrame:
 def load_reference(out: Path) -> dict[str, float]:
     """Read reference.json: errors of PCA and of the mean image (pca_mse, mean_sse ...) and the number of training labels.
 
-    The result is empty if the file does not exist; unknown keys are ignored. Raises InputError for values that are no numbers.
+    Metrics of other references have the name of the reference before theirs: "PCA, 18 components/final/recon_sse". The result is
+    empty if the file does not exist; unknown keys are ignored. Raises InputError for values that are no numbers.
     """
     path = out / "reference.json"
     if not path.exists():
         return {}
     found = json_object(path, "delete it, and the next run of the study writes it again")
-    known = {name: found.get(name) for name in _REFERENCES}
+    known = {name: found.get(name) for name in [*_REFERENCES, *(key for key in found if OF_METRIC in key)]}
     wrong = [value for value in known.values() if value is not None and not finite(value)]
     if wrong:
         raise InputError(f"{path} must hold one JSON object of numbers, not {wrong[0]!r}: delete it or run again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import pi, tan
 from pathlib import Path
 
@@ -105,3 +106,19 @@ def test_a_record_more_of_a_paper_can_change_its_verdicts_and_those_of_no_other(
     assert "- two: 1 claims, `" in alone
     record(tmp_path / "two" / "mnist", "mnist", greedy=better, joint=level)
     assert set(cells(overview.page(tmp_path)).values()) == {("0.080", "**direction only**")}
+
+
+def test_the_studies_of_a_paper_are_one_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    level = [5.0, 50.0]
+    better = [here + d for here, d in zip(level, away(0.04), strict=True)]
+    studies = [paper(name, ("mnist", "greedy", "joint")) for name in ("one", "one_more", "two")]
+    studies[1] = replace(studies[1], paper="one")
+    monkeypatch.setattr(overview, "papers", lambda: studies)
+    for study in studies:
+        record(tmp_path / study.name, "mnist", greedy=better, joint=level)
+    found = {name: p for name, (p, _) in cells(overview.page(tmp_path)).items()}
+    assert found == {
+        "one: greedy on mnist": "0.080",
+        "one_more: greedy on mnist": "0.080",
+        "two: greedy on mnist": "0.040",
+    }

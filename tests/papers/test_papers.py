@@ -63,7 +63,7 @@ def test_every_arm_is_valid_at_every_scale_and_the_default_comes_first(study: Tr
 
 @pytest.mark.parametrize("study", PAPERS, ids=NAMES)
 def test_claims_are_on_arms_of_the_study_or_say_why_they_cannot_be_tested(study: TrainingStudy) -> None:
-    known = {*study.arm_names, "pca", "mean image"}
+    known = {*study.arm_names, *study.references, "pca", "mean image"}
     for claim in study.claims:
         named = {claim.arm, claim.against or claim.arm, claim.stays_at or claim.arm}
         assert named <= known or claim.differs == "no RBMs here", claim

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from stacked.data.formats.draws import Draws
 from stacked.data.formats.generated import digest
 from stacked.data.sources.generated import rect
 from studies.papers import variations
+from tests.helpers.splits import toy_splits
 
 
 def test_the_command_generates_the_sets_and_draws_examples(
@@ -26,3 +28,11 @@ def test_the_command_generates_the_sets_and_draws_examples(
     (tmp_path / "generated" / "rect.npz").write_bytes(b"")
     assert variations.main(["--data-dir", str(tmp_path), "--out", str(figure)]) == 2
     assert "delete it, and it is generated again" in capsys.readouterr().err
+
+
+def test_a_set_without_classes_is_titled_by_its_name_alone() -> None:
+    toy = toy_splits(16)
+    train = replace(toy.train, labels=toy.train.labels * 0 - 1)
+    figure = variations.draw({"named": toy, "unnamed": replace(toy, train=train, classes=())})
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["named: " + ", ".join(["nw", "ne", "sw", "se"] * 4), "unnamed"]

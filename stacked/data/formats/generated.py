@@ -35,7 +35,8 @@ class Generated(Dataset):
     """Grey images 1x28x28 that are generated, with their own validation set.
 
     They are kept as NAME.npz in `generated` below the data directory, which `--data npz:PATH` and numpy.load read as well: X, y,
-    X_valid, y_valid, X_test and y_test. sizes: numbers of training, validation and test images. sha256: of all of them.
+    X_valid, y_valid, X_test and y_test. sizes: numbers of training, validation and test images. classes: names of the labels;
+    without any, all labels are -1, and the file has no y. sha256: of all images and labels.
     """
 
     sizes: ClassVar[tuple[int, int, int]] = (10_000, 2_000, 50_000)
@@ -58,7 +59,7 @@ class Generated(Dataset):
         try:
             found = read_arrays(path)
             images = np.concatenate([found[f"X{part}"] for part in PARTS])
-            labels = np.concatenate([found[f"y{part}"] for part in PARTS])
+            labels = np.concatenate([found[f"y{part}"] for part in PARTS]) if self.classes else np.full(len(images), -1)
         except (*UNREADABLE, KeyError) as error:
             raise corrupt(path, "arrays of generated images", remedy) from error
         if digest(images, labels) != self.sha256:
@@ -76,7 +77,8 @@ class Generated(Dataset):
             )
         content, ends = io.BytesIO(), np.cumsum(self.sizes)[:-1]
         arrays: dict[str, Any] = {f"X{part}": each for part, each in zip(PARTS, np.split(images, ends), strict=True)}
-        arrays |= {f"y{part}": each for part, each in zip(PARTS, np.split(labels, ends), strict=True)}
+        if self.classes:
+            arrays |= {f"y{part}": each for part, each in zip(PARTS, np.split(labels, ends), strict=True)}
         np.savez(content, **arrays)
         try:
             write_atomically(path, content.getvalue())
@@ -104,7 +106,7 @@ def divided(
 
 
 def digest(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    """Return the SHA-256 of the bytes of images, and of their labels as bytes, in hexadecimal digits."""
+    """Return the SHA-256 of the bytes of images, and of their labels as bytes (-1 as 255), in hexadecimal digits."""
     found = hashlib.sha256(images.tobytes())
     found.update(labels.astype(np.uint8).tobytes())
     return found.hexdigest()
