@@ -38,6 +38,7 @@ def fine_tune_seeds(
     seed is not finite.
     """
     check_seeds(seeds)
+    need(len(stacks) == len(seeds), f"{len(stacks)} stacks do not fit {len(seeds)} seeds: give a seed for each stack")
     check_batchable_recipe(stacks, config)
     need(not train[1].is_floating_point(), "labels of floats are numbers to predict: give classes, int64")
     tunings = [FineTuning(stack, train, None, classes, config, seed) for stack, seed in zip(stacks, seeds, strict=True)]

@@ -40,6 +40,7 @@ class TrajectorySession(TrainingSession):
 
     def __init__(self, study: TrajectoryStudy, given: Options) -> None:
         need(not given.tune, f"{OPTION} trains with the settings that were chosen: leave out --tune")
+        need(not given.register, f"--register registers a trained run, and {OPTION} trains none: leave out one of them")
         need(len(given.seeds) > 1, f"{OPTION} compares seeds: give --seeds 2 or more")
         super().__init__(study, dataclasses.replace(given, arms=study.trajectories))
 

@@ -279,6 +279,8 @@ def test_trajectories_need_seeds_and_do_not_tune() -> None:
         STUDY.session(["--trajectories", "--seeds", "1"])
     with pytest.raises(InputError, match="--trajectories trains with the settings that were chosen: leave out --tune"):
         STUDY.session(["--trajectories", "--tune", "2"])
+    with pytest.raises(InputError, match="--register registers a trained run, and --trajectories trains none"):
+        STUDY.session(["--trajectories", "--register", "best"])
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def stacks(spec: StackSpec, shape: tuple[int, ...] = (FEATURES,)) -> list[Stacke
         ({}, {"corruption_level": 0.2, "clip": 0.05, "schedule": "cosine", "warmup": 3, "weight_decay": 0.01}),
         ({}, {"head": "mlp", "head_width": 7, "encoder": "frozen"}),
         ({}, {"rate_decay": 2.0}),
-        # whose statistics are those of training although classifiers are asked in eval mode meanwhile
+        # whose statistics are those of training although classifiers are in eval mode after a check
         ({"norm": "batch"}, {**SGD, "corruption_level": 0.2}),
         ({"norm": "batch"}, SGD),
     ],
@@ -54,7 +54,7 @@ def test_each_classifier_ends_as_the_one_that_is_fine_tuned_alone(
 
     def after_check(update: int, classifiers: Sequence[Classifier]) -> None:
         updates.append(update)
-        outputs.append([each.predict_proba(IMAGES) for each in classifiers])
+        outputs.append([each.eval().predict_proba(IMAGES) for each in classifiers])
 
     found = fine_tune_seeds(ours, TRAIN, "abc", config, SEEDS, after_check)
     assert updates == [0, 4, 8, 12]
@@ -96,6 +96,8 @@ def test_stacks_labels_and_seeds_that_cannot_be_batched_are_refused() -> None:
         fine_tune_seeds(dense, (IMAGES, IMAGES[:, :1]), "abc", RECIPE, SEEDS)
     with pytest.raises(InputError, match="give distinct seeds"):
         fine_tune_seeds(dense, TRAIN, "abc", RECIPE, (1, 1, 2))
+    with pytest.raises(InputError, match="3 stacks do not fit 2 seeds: give a seed for each stack"):
+        fine_tune_seeds(dense, TRAIN, "abc", RECIPE, (1, 2))
 
 
 def test_the_seed_that_diverged_is_named() -> None:
