@@ -8,7 +8,7 @@ dominates and nothing is gained; train such seeds in parallel processes instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from stacked.components.corruption import Corrupted
 from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
 from stacked.components.schedules import learning_rate
+from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.check import check
 from stacked.runs.run import splits_of
@@ -27,6 +28,7 @@ from stacked.runtime.environment import device_of
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
 from stacked.spec.growth import Phase
+from stacked.training.codes import Inputs, Targets
 from stacked.training.examples import examples_of
 from stacked.training.fit import parameter_groups
 from stacked.training.phase_loss import PhaseLoss
@@ -74,7 +76,7 @@ def train_seeds(
         ]
         if phase.updates:
             classes = len(splits.classes)
-            members = [Member(each, one, classes, done) for each, one in zip(prepared, specs, strict=True)]
+            members = [member_of(each, one, classes, done) for each, one in zip(prepared, specs, strict=True)]
             train_phase(members, spec.optimisation, phase)
             done += phase.updates
     for stack, one in zip(stacks, specs, strict=True):
@@ -90,9 +92,7 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     seed; another `on_nonfinite` than "stop"; or random draws inside a forward pass: the corruption of local losses, dropout, and
     the contractive estimate.
     """
-    for seed in seeds:
-        whole(seed, "seed", 0)
-    need(len(seeds) > 0 and len(set(seeds)) == len(seeds), f"seeds {list(seeds)} are not allowed: give distinct seeds")
+    check_seeds(seeds)
     config, phases = spec.optimisation, spec.phases()
     alone = "train one seed at a time, with run"
     need(
@@ -127,15 +127,25 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
         )
 
 
-class Member(nn.Module):
-    """One seed in one phase: its stack, its loss and its inputs."""
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise InputError unless these are distinct seeds, one or more."""
+    for seed in seeds:
+        whole(seed, "seed", 0)
+    need(len(seeds) > 0 and len(set(seeds)) == len(seeds), f"seeds {list(seeds)} are not allowed: give distinct seeds")
 
-    def __init__(self, prepared: PreparedPhase, spec: RunSpec, classes: int, done: int) -> None:
+
+class Member(nn.Module):
+    """One seed in one phase: its stack, its loss and its inputs.
+
+    objective: the loss, whose stack has only the weights that the phase trains unfrozen. done: updates before the phase.
+    """
+
+    def __init__(
+        self, objective: PhaseLoss, order: Order, inputs: Inputs, targets: Targets | None, done: int = 0
+    ) -> None:
         super().__init__()
-        stack, phase = prepared.stack, prepared.phase
-        self.order, self.done, self.inputs, self.targets = prepared.order, done, prepared.inputs, prepared.targets
-        self.stack = stack.learn_only(*phase.trainable).train()
-        self.objective = PhaseLoss(stack, phase, spec.optimisation, seed=spec.seed, classes=classes)
+        self.stack, self.objective = objective.stack, objective
+        self.order, self.inputs, self.targets, self.done = order, inputs, targets, done
 
     def batch(self, update: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """Return the clean inputs of an update, their targets, the corrupted inputs, and the mask of corrupted elements."""
@@ -154,8 +164,26 @@ class Member(nn.Module):
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
 
-def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> None:
-    """Train all members through one phase, in place."""
+def member_of(prepared: PreparedPhase, spec: RunSpec, classes: int, done: int) -> Member:
+    """Return the seed of `spec` in a phase that is prepared."""
+    stack, phase = prepared.stack, prepared.phase
+    stack.learn_only(*phase.trainable).train()
+    objective = PhaseLoss(stack, phase, spec.optimisation, seed=spec.seed, classes=classes)
+    return Member(objective, prepared.order, prepared.inputs, prepared.targets, done)
+
+
+def train_phase(
+    members: Sequence[Member],
+    config: Optimisation,
+    phase: Phase,
+    checks: Collection[int] = (),
+    after_check: Callable[[int], None] = lambda update: None,
+) -> None:
+    """Train all members through one phase, in place.
+
+    after_check: called with the number of updates after each of the `checks`, numbers of updates, and at the end of the phase;
+    the members have their weights then.
+    """
     one = members[0]
     all_of = {name: torch.stack([member.tensors()[name].detach() for member in members]) for name in one.tensors()}
     for name, p in one.named_parameters():
@@ -186,10 +214,19 @@ def train_phase(members: list[Member], config: Optimisation, phase: Phase) -> No
         optimiser.step()
         if (update + 1) % CHECKED == 0 or update + 1 == phase.updates:
             check_finite(losses, members, phase, update + 1)
+        if update + 1 in checks or update + 1 == phase.updates:
+            give_back(members, all_of, phase)
+            after_check(update + 1)
+            for member in members:  # which may be in eval mode now
+                member.train()
+
+
+def give_back(members: Sequence[Member], tensors: Mapping[str, Tensor], phase: Phase) -> None:
+    """Copy the tensors [K, ...] of all members to each of them; raise Diverged if they are not finite."""
     for k, member in enumerate(members):
         with torch.no_grad():
             for name, value in member.tensors().items():
-                value.copy_(all_of[name][k])
+                value.copy_(tensors[name][k])
         recalibrate(member.objective, member.inputs, member.targets, member.order)
         if not all(bool(value.isfinite().all()) for value in member.tensors().values()):
             raise Diverged(f"weights of seed {member.objective.seed} became non-finite in phase {phase.name!r}")
@@ -203,7 +240,7 @@ def clip_each(grads: list[Tensor], most: float) -> None:
         grad.mul_(factors.view(-1, *[1] * (grad.dim() - 1)))
 
 
-def check_finite(losses: Tensor, members: list[Member], phase: Phase, update: int) -> None:
+def check_finite(losses: Tensor, members: Sequence[Member], phase: Phase, update: int) -> None:
     """Raise Diverged for the first member whose loss is not finite."""
     for loss, member in zip(losses.tolist(), members, strict=True):
         if not math.isfinite(loss):

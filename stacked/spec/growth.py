@@ -98,6 +98,18 @@ def greedy(depth: int, budget: Updates) -> list[Phase]:
     return [Phase(f"stage {k}", (k, k), k - 1, updates[k - 1]) for k in range(1, depth + 1)]
 
 
+def greedy_first(depth: int, budget: Updates) -> list[Phase]:
+    """Stage 1 alone is trained, as in `greedy`; the stages above keep their initial weights (Erhan et al. 2009)."""
+    updates = budget.of_stages("greedy-first")
+    return [Phase("stage 1", (1, 1), 0, updates[0])]
+
+
+def greedy_last(depth: int, budget: Updates) -> list[Phase]:
+    """The deepest stage alone is trained, to reconstruct the code of untrained stages below it (Erhan et al. 2009)."""
+    updates = budget.of_stages("greedy-last")
+    return [Phase(f"stage {depth}", (depth, depth), depth - 1, updates[depth - 1])]
+
+
 def greedy_pixels(depth: int, budget: Updates) -> list[Phase]:
     """Stage k learns to reconstruct the pixels through the frozen decoders below it (Paine et al. 2014)."""
     updates = budget.of_stages("greedy-pixels")
@@ -248,4 +260,10 @@ POLICIES: dict[str, Policy] = {
         (growth, function),
         *((f"{growth}+{end}", concatenate(function, after)) for end, after in ENDS.items()),
     ]
-} | {"joint": joint, "joint-local": joint_local, "random": random}
+} | {
+    "joint": joint,
+    "joint-local": joint_local,
+    "random": random,
+    "greedy-first": greedy_first,
+    "greedy-last": greedy_last,
+}

@@ -15,7 +15,7 @@ from studies.report.tables import is_equal, markdown, possible_differences
 from studies.statistics.equivalence import p_outside, p_within
 from studies.statistics.measures import Measure, measure, p_cell
 from studies.statistics.pairing import CONFIDENCE, LEAST_SEEDS, Paired, by_seed, mean_interval, paired
-from studies.statistics.rows import FINISHED, OF_METRIC, arms_of, with_error_rates
+from studies.statistics.rows import FINISHED, OF_METRIC, arms_of, with_deviations, with_error_rates
 
 REPRODUCED, DIRECTION, NOT, UNTESTED = "reproduced", "direction only", "not reproduced", "not tested here"
 UNDECIDED = "undecided (more seeds)"
@@ -102,10 +102,10 @@ def named(arm: str) -> str:
 
 
 def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
-    """Return a Markdown table of the study's own comparisons, with Holm's correction; "" without comparisons."""
+    """Return a Markdown table of the study's own comparisons on these data, with Holm's correction; "" without comparisons."""
     if not claims:
         return ""
-    known = with_references(rows, reference)
+    known, claims = with_references(rows, reference), on_same_data(rows, claims)
     lines = []
     for claim, one in zip(claims, check_claims(known, claims), strict=True):
         text, found = f"{claim.text} ({measure(claim.metric).label})", finding(known, claim, one.corrected)
@@ -135,7 +135,7 @@ def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
 
 
 def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:
-    """Return the rows with error rates, and with the references of reference.json as arms, the same for every seed.
+    """Return the rows with error rates and their deviations, and with the references of reference.json as arms, the same for every seed.
 
     Their names are "pca", "mean image", and those that the study gives them. Column "exact": True in their rows.
     """
@@ -152,7 +152,7 @@ def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.Da
         for arm, found in values.items()
         for seed in sorted(set(rows["seed"]))
     ]
-    return with_error_rates(pd.concat([rows, pd.DataFrame(added)], ignore_index=True))
+    return with_deviations(with_error_rates(pd.concat([rows, pd.DataFrame(added)], ignore_index=True)))
 
 
 def is_exact(rows: pd.DataFrame, arm: str) -> bool:

@@ -116,6 +116,8 @@ def measure(metric: str) -> Measure:
     name = metric.removeprefix("final/")
     if "_error" in name and (accuracy := measure(name.replace("_error", "_acc"))).is_share:
         return replace(accuracy, label=accuracy.label.replace("accuracy", "error"), better="lower")
+    if "_deviation" in name and (error := measure(name.replace("_deviation", "_error"))).is_share:
+        return replace(error, label=f"{error.label}, distance from the median of the arm")
     if match := re.fullmatch(rf"recon_mse{_DEPTH}", name):
         return Measure("test MSE per pixel" + _to_depth(match["depth"]), "lower")
     if match := re.fullmatch(rf"probe_acc{_DEPTH}", name):

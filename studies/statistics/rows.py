@@ -26,6 +26,8 @@ _REFERENCES = ("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "
 #: what separates the name of another reference from that of its metric: "PCA, 18 components/final/recon_sse"
 OF_METRIC = "/final/"
 _RUN_COLUMNS = ("run", "arm", "seed", "status", "spec")
+#: where the name of a column says that it holds error rates
+_ERROR = r"_error(?=_|$)"
 _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
 
 
@@ -165,6 +167,19 @@ def with_error_rates(rows: pd.DataFrame) -> pd.DataFrame:
     accuracies = [name for name in rows.columns if re.search(r"_acc(_|$)", name) and "/" in name]
     errors = {re.sub(r"_acc(?=_|$)", "_error", name): 1.0 - rows[name] for name in accuracies}
     return rows.assign(**errors)
+
+
+def with_deviations(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with a column "_deviation" for each column "_error" of error rates.
+
+    It is the absolute difference from the median of the arm's finished runs, a measure of the spread over seeds: a t-test on it
+    compares the variances of two arms (Brown and Forsythe 1974).
+    """
+    errors = [name for name in rows.columns if re.search(_ERROR, name) and "/" in name]
+    if not errors:
+        return rows
+    medians = finished(rows).groupby("arm")[errors].transform("median")  # rows of failed runs get NaN
+    return rows.assign(**{re.sub(_ERROR, "_deviation", name): (rows[name] - medians[name]).abs() for name in errors})
 
 
 def trained_arms(rows: pd.DataFrame) -> list[str]:
