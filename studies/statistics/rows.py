@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 Samples: TypeAlias = Arrays
 
 FINISHED = "finished"
-_REFERENCES = ("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels", "train_labels")
+_REFERENCES = (
+    *("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels"),
+    *("train_images", "train_labels"),
+)
 _RUN_COLUMNS = ("run", "arm", "seed", "status", "spec")
 _CURVE_COLUMNS = ("run", "arm", "seed", "phase", "step", "phase_step")
 
@@ -114,7 +117,7 @@ def curves_so_far(out: Path) -> pd.DataFrame:
 
 
 def load_reference(out: Path) -> dict[str, float]:
-    """Read reference.json: errors of PCA and of the mean image (pca_mse, mean_sse ...) and the number of training labels.
+    """Read reference.json: errors of PCA and of the mean image (pca_mse, mean_sse ...), numbers of training images and labels.
 
     The result is empty if the file does not exist; unknown keys are ignored. Raises InputError for values that are no numbers.
     """
