@@ -91,10 +91,10 @@ def named(arm: str) -> str:
 
 
 def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims: Sequence[Claim]) -> str:
-    """Return a Markdown table of the study's own comparisons, with Holm's correction; "" without comparisons."""
+    """Return a Markdown table of the study's own comparisons on these data, with Holm's correction; "" without comparisons."""
     if not claims:
         return ""
-    known = with_references(rows, reference)
+    known, claims = with_references(rows, reference), on_same_data(rows, claims)
     lines = []
     for claim, one in zip(claims, check_claims(known, claims), strict=True):
         text, found = f"{claim.text} ({measure(claim.metric).label})", finding(known, claim, one.corrected)
