@@ -99,7 +99,7 @@ def gain_panel(axes: Axes, study: Record, kinds: Kinds, known: Mapping[str, floa
         mean_and_interval(axes, log10(ratio), points, colour)
         means.append((log10(ratio), float(points.mean())))
     axes.plot(*zip(*means, strict=True), color=colour, linewidth=1.2)
-    axes.set_ylabel("difference in test accuracy, percentage points")
+    axes.set_ylabel("gain in test accuracy, percentage points")
     axes.set_title("Gain by pretraining, higher is better")
 
 

@@ -14,14 +14,15 @@ pretraining and of fine-tuning are chosen by the accuracy on validation images, 
 
 Deviations: half of the filters at the default scale, and 5 epochs of pretraining for each layer; pixels in 0 to 1;
 convolutions that keep the size of the maps, with zeros around them; the 300 units are rectifiers; batches of 20, not single
-images; a sixth of the 60,000 images of MNIST, and a tenth of the 50,000 of CIFAR-10, are
-held out for validation, so that "all labels" are 50,000 and 45,000.
+images; a sixth of the 60,000 images of MNIST, and a tenth of the 50,000 of CIFAR-10, are held out for validation, so that "all
+labels" are 50,000 and 45,000.
 
 Command: python -m studies.papers.masci2011 --tune 8 --out results/masci2011/mnist
          python -m studies.papers.masci2011 --out results/masci2011/mnist
          and the same with --data cifar10 and --out results/masci2011/cifar10 (--download fetches CIFAR-10)
          --scale paper has the filters of the paper, and arms with all labels too
-Expected and cost: results/masci2011/*/README.md, generated from the rows, once it has been run. Estimated: COST
+Expected and cost: results/masci2011/*/README.md, generated from the rows, once it has been run. Estimated for MNIST from the
+processor time of updates: --scale quick takes minutes, default three hours of tuning and one of runs on two cores, paper weeks.
 """
 
 from __future__ import annotations
