@@ -43,6 +43,7 @@ def write_reference(
     found: dict[str, float] = {
         "mean_mse": mean.mse,
         "mean_sse": mean.sse,
+        "train_images": len(splits.train),
         "train_labels": int((splits.train.marks >= 0).sum()),
     }
     components = int(np.prod(build(base.stack, splits.input_shape).latent_shape))

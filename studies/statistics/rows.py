@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 Samples: TypeAlias = Arrays
 
 FINISHED = "finished"
-_REFERENCES = ("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels", "train_labels")
+_REFERENCES = (
+    *("pca_mse", "pca_sse", "pca_components", "mean_mse", "mean_sse", "probe_pixels"),
+    *("train_images", "train_labels"),
+)
 #: what separates the name of another reference from that of its metric: "PCA, 18 components/final/recon_sse"
 OF_METRIC = "/final/"
 _RUN_COLUMNS = ("run", "arm", "seed", "status", "spec")
@@ -118,7 +121,7 @@ def curves_so_far(out: Path) -> pd.DataFrame:
 
 
 def load_reference(out: Path) -> dict[str, float]:
-    """Read reference.json: errors of PCA and of the mean image (pca_mse, mean_sse ...) and the number of training labels.
+    """Read reference.json: errors of PCA and of the mean image (pca_mse, mean_sse ...), numbers of training images and labels.
 
     Metrics of other references have the name of the reference before theirs: "PCA, 18 components/final/recon_sse". The result is
     empty if the file does not exist; unknown keys are ignored. Raises InputError for values that are no numbers.

@@ -136,6 +136,7 @@ def test_references_are_fitted_on_training_images(splits: Splits, tmp_path: Path
     axes = torch.linalg.svd(train - mean, full_matrices=False).Vh[:5]
     left = (test - mean) - (test - mean) @ axes.T @ axes
     assert found["pca_components"] == 5
+    assert (found["train_images"], found["train_labels"]) == (len(splits.train), len(splits.train))
     assert found["pca_mse"] == pytest.approx(left.square().mean().item(), rel=1e-6)
     assert found["mean_mse"] == pytest.approx((test - mean).square().mean().item(), rel=1e-9)
 
