@@ -1,4 +1,4 @@
-"""The measures on validation images by which trials are compared: reconstruction errors, the linear probe, a classifier."""
+"""The measures on validation images by which trials are compared: reconstruction errors, linear probes, a classifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from studies.framework.training_design import TrainingDesign
 
 #: measures that need no classifier; the first is the default
-MEASURES = ("recon_mse", "recon_fvu", "recon_sse", "probe_acc")
+MEASURES = ("recon_mse", "recon_fvu", "recon_sse", "probe_acc", "svm_acc")
 #: the accuracy of the classifier that is fine-tuned with so many labels
 CLASSIFIER = re.compile(r"classifier_acc_(?P<labels>all|[1-9]\d*)")
 
@@ -45,6 +45,13 @@ def label_budget(measure: str) -> tuple[bool, int | None]:
     """Return whether a measure is the accuracy of a classifier, and with how many labels it is trained (None: all)."""
     match = CLASSIFIER.fullmatch(measure)
     return match is not None, None if match is None or match["labels"] == "all" else int(match["labels"])
+
+
+def probes_of(measure: str) -> tuple[str, ...]:
+    """Return the probes that a trial makes: the one that is its measure, none for a classifier, and else the linear probe."""
+    if label_budget(measure)[0]:
+        return ()
+    return ("svm",) if measure == "svm_acc" else ("logistic",)
 
 
 def measured(row: Mapping[str, Any], measure: str) -> dict[str, float]:
