@@ -85,7 +85,10 @@ def test_an_arm_may_have_a_stack_of_its_own() -> None:
             "changed part 'evaluation' is not known: choose from ",
         ),
         (Arm("a", "joint", {"optimisation.lr.of": 1}), "lr 0.01 is not allowed: give values by name"),
-        (Arm("a", "joint", {"optimisation.leaning.of": 1}), "field of Optimisation 'leaning' is not known: choose from "),
+        (
+            Arm("a", "joint", {"optimisation.leaning.of": 1}),
+            "field of Optimisation 'leaning' is not known: choose from ",
+        ),
         (Arm("a", "joint", {"optimisation.penalties.l3": 1}), "penalty 'l3' is not known: choose from "),
         (Arm("a", "joint", {"optimisation": {}}), "field of Optimisation '' is not known: choose from "),
         (Arm("a", "greedy", {"optimisation.loss": "bce"}), "loss 'bce' cannot be used in phase 'stage 2', which "),

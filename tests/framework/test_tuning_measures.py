@@ -20,7 +20,7 @@ from studies.framework import trials, tuning
 from studies.framework.plan import plan, tuned_settings
 from studies.framework.training_study import TrainingStudy
 from studies.framework.tuning_measures import label_budget
-from studies.papers import bengio2007, larochelle2009, vincent2010
+from studies.papers import bengio2007, larochelle2009, rifai2011, vincent2010
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.report.tuning import draw_tuning, tuning_note
 from studies.statistics.trials import load_choices, load_trials
@@ -192,7 +192,11 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, splits: Splits) -> N
         next(trials.plan_trials(STUDY, given(tmp_path), unlabelled, 1))
 
 
-@pytest.mark.parametrize("study", [bengio2007.STUDY, larochelle2009.STUDY, vincent2010.STUDY], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "study",
+    [bengio2007.STUDY, larochelle2009.STUDY, rifai2011.STUDY, vincent2010.STUDY],
+    ids=lambda one: one.name,
+)
 def test_papers_on_classification_tune_every_arm_by_its_classifier(study: TrainingStudy) -> None:
     """With a rate of fine-tuning for each arm, and one of pretraining for those that have it."""
     base = study.given([]).base
