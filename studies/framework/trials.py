@@ -166,7 +166,7 @@ def plan_trials(
             images=given.base.evaluation.images,
             probe_every=LONGEST,  # no probes between the first and the last point of the curve
             probe_labels=given.base.evaluation.probe_labels,
-            probes=probes_of(measure),
+            probes=probes_of(measure, given.base.evaluation.probes),
         )
         yield Trial(
             spec=dataclasses.replace(spec, evaluation=short_curve),

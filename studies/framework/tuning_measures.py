@@ -47,11 +47,16 @@ def label_budget(measure: str) -> tuple[bool, int | None]:
     return match is not None, None if match is None or match["labels"] == "all" else int(match["labels"])
 
 
-def probes_of(measure: str) -> tuple[str, ...]:
-    """Return the probes that a trial makes: the one that is its measure, none for a classifier, and else the linear probe."""
+def probes_of(measure: str, probes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the probes of a trial: the one that is its measure, none for a classifier, else the linear probe, for information.
+
+    probes: those of the study's runs; if they are others than the linear probe, which can take long, it is left out.
+    """
     if label_budget(measure)[0]:
         return ()
-    return ("svm",) if measure == "svm_acc" else ("logistic",)
+    if measure == "svm_acc":
+        return ("svm",)
+    return () if measure != "probe_acc" and probes and "logistic" not in probes else ("logistic",)
 
 
 def measured(row: Mapping[str, Any], measure: str) -> dict[str, float]:

@@ -17,7 +17,7 @@ images, of which the support vector machine reads 10,000 at the default scale, w
 Command: python -m studies.papers.makhzani2015 --tune 8 --out results/makhzani2015
          python -m studies.papers.makhzani2015 --out results/makhzani2015
 Expected and cost: results/makhzani2015/README.md, generated from the rows, once it has been run. Estimated: --scale quick
-takes minutes, default three hours of tuning and an hour and a quarter of runs on two cores, paper several days.
+takes minutes, default two and a half hours of tuning and an hour of runs on two cores, paper several days.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ cross-entropy is the mean over the 784 pixels, so that our weight of the penalty
 Command: python -m studies.papers.rifai2011 --tune 8 --out results/rifai2011
          python -m studies.papers.rifai2011 --out results/rifai2011
 Expected and cost: results/rifai2011/README.md, generated from the rows, once it has been run. Estimated: --scale quick
-takes minutes, default three hours of tuning and an hour and a half of runs on two cores, paper several days.
+takes minutes, default four hours of tuning and under two of runs on two cores, paper a week.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ STUDY = TrainingStudy(
     defaults={
         **DEFAULTS,
         "stack": {"init": "uniform", "stages": layers(1000)},
-        "epochs": [15.0],
-        "seeds": 5,
-        "classification": classification(20, (0.03, 0.1), patience=4),
+        "epochs": [10.0],
+        "seeds": 3,
+        "classification": classification(15, (0.03, 0.1), patience=3),
     },
     scales={
         "default": {},

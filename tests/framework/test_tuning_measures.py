@@ -19,7 +19,7 @@ from studies.design.search import Among, LogRange
 from studies.framework import trials, tuning
 from studies.framework.plan import plan, tuned_settings
 from studies.framework.training_study import TrainingStudy
-from studies.framework.tuning_measures import label_budget
+from studies.framework.tuning_measures import label_budget, probes_of
 from studies.papers import bengio2007, larochelle2009, rifai2011, vincent2010
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.report.tuning import draw_tuning, tuning_note
@@ -130,6 +130,15 @@ def test_trials_may_be_compared_by_a_support_vector_machine_on_the_code(tmp_path
     row, again = trial.run(splits, lambda: False), run(trial.spec, splits.without_test()).row
     assert row["valid/svm_acc"] == again["final/svm_acc"]
     assert "valid/probe_acc" not in row
+    assert [
+        probes_of(measure, ("kmeans",)) for measure in ("recon_mse", "probe_acc", "svm_acc", "classifier_acc_all")
+    ] == [
+        (),
+        ("logistic",),
+        ("svm",),
+        (),
+    ]
+    assert probes_of("recon_mse", ()) == probes_of("recon_mse", ("svm", "logistic")) == ("logistic",)
 
 
 def test_the_settings_of_the_best_classifier_are_chosen_and_taken_by_runs(tmp_path: Path, splits: Splits) -> None:
