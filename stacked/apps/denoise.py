@@ -79,7 +79,9 @@ class Denoiser:
         """Return the spec with the noise of this denoiser."""
         # a denoiser reads corrupted images, so it needs the running statistics of corrupted training
         kind, level = self._noise
-        config = replace(spec.optimisation, corruption=kind, corruption_level=(level,), recalibrate=False)
+        config = replace(
+            spec.optimisation, corruption=kind, corruption_level=(level,), end_corruption_level=None, recalibrate=False
+        )
         return replace(spec, optimisation=config)
 
     @own_settings()

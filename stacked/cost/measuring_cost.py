@@ -12,6 +12,7 @@ from stacked.cost.phase_cost import PhaseCost, phase_cost
 from stacked.cost.roofline import Machine
 from stacked.data.stream import Order
 from stacked.evaluation.classify import classifier_updates
+from stacked.evaluation.deep_clustering import BATCH, DEEP_CLUSTERINGS, EPOCHS
 from stacked.evaluation.evaluate import PROBED
 from stacked.evaluation.probes import PROBE_ITERATIONS
 from stacked.model.stack import empty_stack
@@ -37,7 +38,8 @@ class Measured:
 def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: int, machine: Machine) -> float:
     """Return the seconds that a machine takes to measure a run of `spec` that makes so many `updates`.
 
-    Every linear probe is counted with as many iterations as its protocol allows, other probes as ridge regressions.
+    Every linear probe is counted with as many iterations as its protocol allows, deep clustering with as many epochs, and other
+    probes as ridge regressions.
     """
     timed = Timed(spec, shape, machine)
     depth, points = spec.stack.depth, updates // spec.evaluation.every + 1
@@ -51,8 +53,10 @@ def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: in
     curve += in_curve * timed.ridge(depth, quick, min(images.valid, quick)) if names else 0
     fitted = min(images.train, spec.evaluation.probe_labels)
     probes = sum(timed.probe(k, fitted, images.test, images.classes) for k in range(depth + 1) if "logistic" in names)
-    read = range(depth + 1) if spec.evaluation.probe_depths == "all" else (depth,)
-    probes += sum(timed.ridge(k, fitted, images.test) for name in names if name != "logistic" for k in read)
+    read = {"code": (depth,), "ends": (0, depth), "all": range(depth + 1)}[spec.evaluation.probe_depths]
+    others = [name for name in names if name != "logistic" and name not in DEEP_CLUSTERINGS]
+    probes += sum(timed.ridge(k, fitted, images.test) for _ in others for k in read)
+    probes += sum(timed.deep_clustering(fitted, images) for name in names if name in DEEP_CLUSTERINGS)
     return curve + errors + probes + sum(timed.classifier(n, images) for n in budgets(spec, images))
 
 
@@ -128,6 +132,20 @@ class Timed:
         values = self.values[depth]
         one = Operation("mm", 2 * train * values * min(train, values), 4 * train * values)
         return self.machine.seconds([one]) + self.encoding(depth, train + valid)
+
+    def deep_clustering(self, train: int, images: Measured) -> float:
+        """Return the seconds of training a copy of the encoder to cluster `train` images, which are encoded before every epoch.
+
+        An update is that of a classifier with a linear head, whose weights are as many as the values of the centres.
+        """
+        config = Classification(epochs=EPOCHS, updates=1, checks=1, batch_size=BATCH)
+        _, cost = classifier_cost(self.spec.stack, config, self.shape, train, images.classes)
+        training = cost.updates * self.machine.seconds(cost.update.operations)
+        return (
+            training
+            + self.encoding(self.spec.stack.depth, images.test)
+            + (EPOCHS + 1) * self.encoding(self.spec.stack.depth, train)
+        )
 
     def classifier(self, labels: int, images: Measured) -> float:
         """Return the seconds of fine-tuning with so many labels at every learning rate, checked, and tested once."""

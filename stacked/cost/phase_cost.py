@@ -114,7 +114,8 @@ def kind_of(phase: Phase, config: Optimisation) -> Phase:
     """Return `phase` without its name, length and position: phases with the same cost per update become equal."""
     kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False)
     other = dataclasses.replace(kind, is_finetuning=False)
-    alike = config.patience_of(other) == config.patience_of(kind) and config.end_dropout is None
+    own = (config.end_dropout, config.end_corruption_level)
+    alike = config.patience_of(other) == config.patience_of(kind) and own == (None, None)
     return other if alike else kind
 
 

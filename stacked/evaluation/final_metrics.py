@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stacked.data import Split, Splits
 from stacked.evaluation import evaluate
+from stacked.evaluation.deep_clustering import DEEP_CLUSTERINGS
 from stacked.evaluation.evaluate import spread
 from stacked.evaluation.label_rows import LabelRows
 from stacked.evaluation.probes import probe
@@ -40,12 +41,13 @@ def measured(
     splits: Splits,
     labels: LabelRows,
     probes: Sequence[str] = ("logistic",),
-    every_depth: bool = False,
+    depths: str = "code",
 ) -> dict[str, float]:
     """Return the final metrics of a stack: those of test images select nothing, the validation error may.
 
     labels: the rows that probes use. probes: names of probes of the bottleneck; "logistic", the linear probe, also reads the
-    pixels and all other codes, and with `every_depth` all probes do.
+    pixels and all other codes. depths: what the others read besides, as `Evaluation.probe_depths`, except clusterings that train
+    a copy of the encoder.
     """
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     selected = evaluate.reconstruction(stack, valid.inputs)
@@ -71,11 +73,15 @@ def measured(
         for k in each(range(depth + 1), "linear probe", "depths"):
             found[f"probe_acc_depth{k}"] = probed("logistic", k)["acc"]
         found["probe_acc"] = found[f"probe_acc_depth{depth}"]
-    others = [name for name in probes if name != "logistic"]
+    clusters = int(train.labels[labels.probed].unique().numel())
+    for name in (name for name in probes if name in DEEP_CLUSTERINGS):
+        agreement = DEEP_CLUSTERINGS[name](stack, fitted, clusters, tested, test_labels)
+        found |= {f"{name}_{what}": value for what, value in asdict(agreement).items()}
+    others = [name for name in probes if name != "logistic" and name not in DEEP_CLUSTERINGS]
     for name in each(others, "other probes", "probes") if others else ():
         of_code = probed(name, depth)
         found |= {f"{name}_{what}": value for what, value in of_code.items()}
-        for k in range(depth + 1) if every_depth else ():
+        for k in {"code": (), "ends": (0, depth), "all": range(depth + 1)}[depths]:
             of_depth = probed(name, k) if k < depth else of_code
             found |= {f"{name}_{what}_depth{k}": value for what, value in of_depth.items()}
 

@@ -75,9 +75,9 @@ def check_values(spec: RunSpec, splits: Splits) -> None:
 def check_maps(spec: RunSpec, stack: StackedAutoencoder) -> None:
     """Raise InputError if a corruption that needs maps acts on vectors that stage 1 reads."""
     config = spec.optimisation
-    reads = any(phase.updates and (phase.input_depth == 0 or phase.trainable[0] == 1) for phase in spec.phases())
+    reads = [phase for phase in spec.phases() if phase.updates and (phase.input_depth == 0 or phase.trainable[0] == 1)]
     fine_tuned = spec.classification.encoder == "learning" and bool(spec.classification.labels)
-    acting = [(config.corruption, config.levels_at(0))] * reads
+    acting = [(config.corruption, config.levels_at(0, phase)) for phase in reads]
     recipe = spec.classification.optimisation(spec.classification.lrs[0])
     acting += [(recipe.corruption, recipe.levels_at(0))] * fine_tuned
     for names, levels in acting:

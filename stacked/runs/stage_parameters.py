@@ -14,5 +14,5 @@ def stage_parameters(phase: Phase, config: Optimisation) -> dict[str, object]:
         "target": phase.target,
         "updates": phase.updates,
         "loss": "cross-entropy" if phase.target == "labels" else config.loss_at(phase.target_depth),
-        "corruption_level": "+".join(f"{level:g}" for level in config.levels_at(phase.input_depth)),
+        "corruption_level": "+".join(f"{level:g}" for level in config.levels_at(phase.input_depth, phase)),
     }

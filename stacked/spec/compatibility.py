@@ -45,7 +45,7 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
             phase.target == "labels"
             or config.emphasis is None
             or config.emphasis[1] > 0
-            or any(config.levels_at(stage - 1)),
+            or any(config.levels_at(stage - 1, phase)),
             f"emphasis {config.emphasis} leaves phase {phase.name!r} nothing to learn, because the input of stage {stage} is not "
             "corrupted there: give a corruption level above 0 at that depth, or a second weight above 0",
         )
@@ -182,23 +182,24 @@ def covers(output: str, read: str | None) -> bool:
 def check_corruption(stack: StackSpec, config: Optimisation, phase: Phase, stage: int) -> None:
     """Raise InputError if a corruption that needs maps acts on the vectors that stage `stage` reads."""
     below = stack.stages[stage - 2] if stage > 1 else None
-    for name, level in zip(parts(config.corruption), config.levels_at(stage - 1), strict=True):
+    levels = config.levels_at(stage - 1, phase)
+    for name, level in zip(parts(config.corruption), levels, strict=True):
         need(
             not level or not CORRUPTIONS[name].maps or below is None or kinds()[below.kind].maps,
             f"corruption {name!r} needs maps, and phase {phase.name!r} corrupts the code of a {below and below.kind} stage: "
             "give it level 0 at that depth",
         )
-    check_left_out(stack, config, stage, f"phase {phase.name!r}")
+    check_left_out(stack, config, stage, levels, f"phase {phase.name!r}")
 
 
-def check_left_out(stack: StackSpec, config: Optimisation, stage: int, what: str) -> None:
+def check_left_out(stack: StackSpec, config: Optimisation, stage: int, levels: tuple[float, ...], what: str) -> None:
     """Raise InputError if `stage` leaves out hidden blocks and the corruption of its input does not hide its own patches.
 
-    what: what corrupts the input, at the beginning of the message.
+    levels: those of the corruption of its input. what: what corrupts the input, at the beginning of the message.
     """
     if stage > stack.depth:  # the head of a classifier reads the code of the last stage
         return
-    spec, levels = stack.stages[stage - 1], config.levels_at(stage - 1)
+    spec = stack.stages[stage - 1]
     option = kinds()[spec.kind].leaves_out
     options = kinds()[spec.kind].defaults() | dict(spec.options)
     if option is None or not options[option] or not any(levels):

@@ -20,8 +20,9 @@ MOST_ITERATIONS = 100_000
 class Optimisation:
     """How phases are trained.
 
-    Some settings are one value for all stages, or one for each: `lr`, `end_lr`, `batch_size`, `corruption_level` and `loss` (of
-    what the stage reads), `dropout`, `end_dropout`, `sparsity_target` and the weight of each penalty.
+    Some settings are one value for all stages, or one for each: `lr`, `end_lr`, `batch_size`, `corruption_level`,
+    `end_corruption_level` and `loss` (of what the stage reads), `dropout`, `end_dropout`, `sparsity_target` and the weight of
+    each penalty.
 
     optimiser: "adam", "adamw", "sgd" or "lbfgs". An update by "lbfgs" makes up to `lbfgs_iterations` iterations on its
         batch, each with a line search that evaluates the loss once or more. `lr` is the step length that it tries first, usually
@@ -43,6 +44,7 @@ class Optimisation:
         out and count it, at most ten in a row. "rollback": return to the last evaluation and halve the learning rate, at
         most ten times in a phase.
     corruption: a name, or several joined by "+"; a level is then a tuple with a number for each.
+    end_corruption_level: the levels in phases after growth (None: the same).
     corruption_patch: side of the blocks of block-masking and patch-masking, in positions of the map that is read.
     emphasis: weights (alpha, beta) of the loss on corrupted and on uncorrupted elements (None: 1 and 1).
     penalties: weights of penalty terms by name, applied to every trained stage with a weight above 0.
@@ -93,6 +95,7 @@ class Optimisation:
     end_schedule_options: Options = omit_if_default(())
     dropout: tuple[float, ...] = omit_if_default((0.0,))
     end_dropout: tuple[float, ...] | None = omit_if_default(None)
+    end_corruption_level: tuple[float | tuple[float, ...], ...] | None = omit_if_default(None)
     end_batch_size: int | None = omit_if_default(None)
     sparsity_target: float | tuple[float, ...] = omit_if_default(0.05)
     lbfgs_iterations: int = omit_if_default(20)
@@ -109,9 +112,10 @@ class Optimisation:
         from stacked.components.schedules import check_schedule
         from stacked.components.winner_take_all import WINNER_TAKE_ALL
 
-        level = python_value(self.corruption_level)
-        if isinstance(level, (int, float)):
-            object.__setattr__(self, "corruption_level", (float(level),))
+        for name in ("corruption_level", "end_corruption_level"):
+            level = python_value(getattr(self, name))
+            if isinstance(level, (int, float)):
+                object.__setattr__(self, name, (float(level),))
         take_python_values(self)
         for name in ("lr", "end_lr", "batch_size", "sparsity_target"):
             object.__setattr__(self, name, one_or_each(getattr(self, name), name))
@@ -129,7 +133,7 @@ class Optimisation:
         given = isinstance(self.corruption, str)
         need(given, f"corruption {self.corruption!r} is not allowed: give a name, or several joined by '+'")
         names = parts(self.corruption)
-        for levels in map(as_tuple, self.corruption_level):
+        for levels in map(as_tuple, (*self.corruption_level, *(self.end_corruption_level or ()))):
             need(
                 len(levels) == len(names),
                 f"corruption level {levels} does not fit {self.corruption!r}: give a number for each of {len(names)} parts",
@@ -224,13 +228,13 @@ class Optimisation:
     @property
     def corruptive(self) -> bool:
         """Whether the input is corrupted at any depth."""
-        return any(any(as_tuple(level)) for level in self.corruption_level)
+        return any(any(as_tuple(level)) for level in (*self.corruption_level, *(self.end_corruption_level or ())))
 
     def corrupts(self, phase: Phase) -> bool:
         """Whether corrupted inputs or dropped codes enter the running statistics of the stages that a phase trains."""
         read = range(*phase.trainable) if phase.local_loss == "alone" else ()
         drops = any(self.dropout_of(phase, stage) for stage in range(phase.trainable[0], phase.depth + 1))
-        return drops or any(any(self.levels_at(depth)) for depth in {phase.input_depth, *read})
+        return drops or any(any(self.levels_at(depth, phase)) for depth in {phase.input_depth, *read})
 
     def lr_of(self, phase: Phase, stage: int | None = None) -> float:
         """The peak learning rate of a stage (counted from 1; None: the deepest one) in this phase."""
@@ -262,9 +266,13 @@ class Optimisation:
         """The number of checks without improvement that ends this phase (None: early stopping is off)."""
         return self.end_patience if phase.is_finetuning else self.patience
 
-    def levels_at(self, depth: int) -> tuple[float, ...]:
-        """The corruption levels of the input at `depth` (0: pixels), one for each part of the corruption."""
-        return as_tuple(of_stage(self.corruption_level, depth + 1))
+    def levels_at(self, depth: int, phase: Phase | None = None) -> tuple[float, ...]:
+        """The corruption levels of the input at `depth` (0: pixels) in a phase, one for each part of the corruption.
+
+        phase: None for the phases of growth.
+        """
+        is_end = phase is not None and phase.is_finetuning and self.end_corruption_level is not None
+        return as_tuple(of_stage(self.end_corruption_level if is_end else self.corruption_level, depth + 1))
 
     def dropout_of(self, phase: Phase, stage: int) -> float:
         """The dropout of the code of a stage (counted from 1) in a phase: 0 unless the phase trains it."""

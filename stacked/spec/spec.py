@@ -24,6 +24,9 @@ from stacked.util.checks import choice, finite, need, positive, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict, omit_if_default, parsed, take_python_values, to_json
 
+#: what probes may read, see `Evaluation`
+PROBE_DEPTHS = ("code", "ends", "all")
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -124,9 +127,10 @@ class Evaluation:
     probe_every: number of evaluations between two quick probes, ridge regressions on the codes of `probe_images` training
     images, scored on as many validation images. probe_labels: most training labels of the final probes. until: the update up
     to which the constant curve of an arm without training is drawn. probes: names of the final probes, of
-    `evaluation.probes.NAMES`, whose protocols their docstrings state; "logistic" is the linear probe; empty: no
+    `evaluation.probes.ALL_NAMES`, whose protocols their docstrings state; "logistic" is the linear probe; empty: no
     probes, in the curve either. probe_depths: what those other than "logistic", which reads the pixels and every code, read:
-    "code", the bottleneck alone, or "all", as "logistic" does. gradients: whether the curve has the norm of the gradient of each
+    "code", the bottleneck alone, "ends", the pixels and the bottleneck, or "all", as "logistic" does ("dec", which trains the
+    encoder, has the bottleneck alone). gradients: whether the curve has the norm of the gradient of each
     encoder and decoder wherever all stages learn to reconstruct the examples, and before the first update of such a phase (see
     `evaluation.gradients`).
     """
@@ -143,14 +147,14 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         take_python_values(self)
-        choice(self.probe_depths, ("code", "all"), "probe_depths")
+        choice(self.probe_depths, PROBE_DEPTHS, "probe_depths")
         need(isinstance(self.gradients, bool), f"gradients {self.gradients!r} is not allowed: give True or False")
         if self.probes != ("logistic",):
             # imported here so that a command line shows its help without loading torch
-            from stacked.evaluation.probes import NAMES
+            from stacked.evaluation.probes import ALL_NAMES
 
             for name in self.probes:
-                choice(name, NAMES, "probe")
+                choice(name, ALL_NAMES, "probe")
                 need(self.probes.count(name) == 1, f"probe {name!r} is not allowed twice: give it once")
         whole(self.until, "until", 0, LONGEST)
         for name in ("every", "images", "probe_every", "probe_images", "probe_labels"):
@@ -179,6 +183,7 @@ class RunSpec:
         how = self.optimisation
         for what, values in (
             ("corruption levels", how.corruption_level),
+            ("end_corruption levels", how.end_corruption_level),
             ("losses", how.loss),
             ("dropouts", how.dropout),
             ("end_dropouts", how.end_dropout),

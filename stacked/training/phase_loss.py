@@ -136,7 +136,7 @@ class PhaseLoss(nn.Module):
             local = self.target_loss(noisy, codes, switches, k, k - 1, clean, step)
             total = total + local + self.penalties(codes, step)
             if k < self.phase.depth:
-                is_corrupted = any(self.config.levels_at(k - 1))
+                is_corrupted = any(self.config.levels_at(k - 1, self.phase))
                 # do not update batch-norm statistics a second time for this batch
                 with torch.no_grad(), frozen_statistics(stack.stages[k - 1]):
                     clean = stack.stages[k - 1].encode(clean) if is_corrupted else codes[0][2].detach()
@@ -148,7 +148,7 @@ class PhaseLoss(nn.Module):
         The next stage reads a code after dropout; those returned are before it.
         """
         stack, codes, switches, x = self.stack, Codes(), Switches(), noisy.x
-        is_corrupted = any(self.config.levels_at(first - 1))
+        is_corrupted = any(self.config.levels_at(first - 1, self.phase))
         if self.needs_input_gradient and not x.requires_grad:
             # a view, because torch's FLOP counter does not support gradients with respect to a leaf
             x = x.detach().requires_grad_().view_as(x)
@@ -226,7 +226,7 @@ class PhaseLoss(nn.Module):
 
     def corrupt(self, clean: Tensor, stage: int, step: int) -> Corrupted:
         """Return the clean input of stage `stage`, corrupted for update `step`."""
-        levels = self.config.levels_at(stage - 1)
+        levels = self.config.levels_at(stage - 1, self.phase)
         # the draw for the phase's own input depends only on the update, so that arms with the same input share it
         place = () if stage == self.phase.input_depth + 1 else (stage,)
         drawn = generator(self.seed, "corruption", step, *place, device=clean.device)

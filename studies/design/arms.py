@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.util.checks import choice
 from stacked.util.errors import InputError
-from stacked.util.serialization import merged
+from stacked.util.serialization import merged, named_values
 from studies.design.search import Search
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class Arm:
     """A way to train: a policy, and the fields in which its spec differs from that of the study.
 
     policy: name of the policy ("": the name of the arm). changes: plain values by dotted field name, such as
-    {"optimisation.optimiser": "sgd", "stack.init": "uniform"}. own_budget: whether the arm keeps the budget of the study;
+    {"optimisation.optimiser": "sgd", "stack.init": "uniform"}; a field of values by name also takes one of them, as
+    {"optimisation.penalties.l1": 0.1}, and keeps the others. own_budget: whether the arm keeps the budget of the study;
     otherwise it has the same cost as the study's `budget_arm`. cost_of: name of the arm of the study whose cost it has instead
     ("": that of `budget_arm`). search: search space of tuning, in addition to that of the study. tuned: whether the arm is
     tuned. tuning_measure: measure on validation images by which its trials are compared ("": that of the study).
@@ -69,5 +70,10 @@ class Arm:
         for name, value in self.changes.items():
             part, _, inner = name.partition(".")
             choice(part, CHANGEABLE, "changed part")
-            parts.setdefault(part, {})[inner] = value
+            field_name, _, option = inner.partition(".")
+            fields = parts.setdefault(part, {})
+            if option:
+                others = fields.get(field_name, getattr(getattr(base, part), field_name, ()))
+                value = dict(named_values(others, field_name)) | {option: value}
+            fields[field_name] = value
         return {part: merged(getattr(base, part), fields) for part, fields in parts.items()}

@@ -13,8 +13,9 @@ class Claim:
 
     text: the claim, with its table or figure. arm: the arm. metric: a column of the rows. Exactly one of `paper`, `against` and
     `stays_at` is given. paper: the value as the paper prints it. against: an arm, "pca", "mean image" or another reference of the
-    study; `arm` is claimed lower than `against`, or higher if `higher` is True. stays_at: the arm or reference from whose value
-    `arm` differs by less than the fraction `margin`.
+    study; `arm` is claimed lower than `against`, or higher if `higher` is True. against_metric: the column of `against` ("":
+    `metric`), so that two results of one arm can be compared, as of two of its layers. stays_at: the arm or reference from whose
+    value `arm` differs by less than the fraction `margin`.
 
     plus_minus: the ± of the paper, in the same unit. images: number of test images of the paper, which determines the margin of
     an accuracy or error rate without ±. The margin is thus stated with the claim, before any run. differs: differences between
@@ -28,6 +29,7 @@ class Claim:
     metric: str
     paper: str = ""
     against: str | None = None
+    against_metric: str = ""
     higher: bool = False
     differs: str = ""
     stays_at: str | None = None
@@ -40,3 +42,12 @@ class Claim:
     def __post_init__(self) -> None:
         given = [bool(self.paper), self.against is not None, self.stays_at is not None]
         need(sum(given) == 1, f"claim {self.text!r} needs one of paper, against and stays_at: give exactly one")
+        need(
+            not self.against_metric or self.against is not None,
+            f"claim {self.text!r} has against_metric {self.against_metric!r} and no arm to compare with: give against, too",
+        )
+
+    @property
+    def metric_of_other(self) -> str:
+        """The column of the arm or reference that the claim compares with."""
+        return self.against_metric or self.metric

@@ -54,9 +54,10 @@ class TrainingDesign(Study):
 
     search: search space of `--tune` for every arm that is trained. search_split: addition to it for arms that grow and then
     train end to end. tuning_measure: measure on validation images by which trials are compared: "recon_mse", "recon_fvu",
-    "recon_sse", "probe_acc", or "classifier_acc_all" or "classifier_acc_N", the accuracy of the classifier that is fine-tuned
-    with all or N labels; arms without pretraining then have trials too, of the fields of `classification` and `stack`. chosen:
-    values of each arm that tuning chose, committed with the study; they are used with the study's default settings only.
+    "recon_sse", "probe_acc", "svm_acc" (a linear support vector machine on the code), or "classifier_acc_all" or
+    "classifier_acc_N", the accuracy of the classifier that is fine-tuned with all or N labels; arms without pretraining then have
+    trials too, of the fields of `classification` and `stack`. chosen: values of each arm that tuning chose, committed with the
+    study; they are used with the study's default settings only.
     """
 
     arms: tuple[Arm, ...]

@@ -18,7 +18,7 @@ from stacked.util.serialization import flat
 from studies.cli.options import MOST_SEEDS
 from studies.design.search import Space, Times, refined, sobol_points
 from studies.execution.job import Job, Row
-from studies.framework.tuning_measures import MEASURES, check_classes, label_budget, measured, tuning_measure
+from studies.framework.tuning_measures import MEASURES, check_classes, label_budget, measured, probes_of, tuning_measure
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -166,7 +166,7 @@ def plan_trials(
             images=given.base.evaluation.images,
             probe_every=LONGEST,  # no probes between the first and the last point of the curve
             probe_labels=given.base.evaluation.probe_labels,
-            probes=() if is_classified else ("logistic",),
+            probes=probes_of(measure, given.base.evaluation.probes),
         )
         yield Trial(
             spec=dataclasses.replace(spec, evaluation=short_curve),

@@ -1,4 +1,4 @@
-"""The measures on validation images by which trials are compared: reconstruction errors, the linear probe, a classifier."""
+"""The measures on validation images by which trials are compared: reconstruction errors, linear probes, a classifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from studies.framework.training_design import TrainingDesign
 
 #: measures that need no classifier; the first is the default
-MEASURES = ("recon_mse", "recon_fvu", "recon_sse", "probe_acc")
+MEASURES = ("recon_mse", "recon_fvu", "recon_sse", "probe_acc", "svm_acc")
 #: the accuracy of the classifier that is fine-tuned with so many labels
 CLASSIFIER = re.compile(r"classifier_acc_(?P<labels>all|[1-9]\d*)")
 
@@ -45,6 +45,18 @@ def label_budget(measure: str) -> tuple[bool, int | None]:
     """Return whether a measure is the accuracy of a classifier, and with how many labels it is trained (None: all)."""
     match = CLASSIFIER.fullmatch(measure)
     return match is not None, None if match is None or match["labels"] == "all" else int(match["labels"])
+
+
+def probes_of(measure: str, probes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the probes of a trial: the one that is its measure, none for a classifier, else the linear probe, for information.
+
+    probes: those of the study's runs; if they are others than the linear probe, which can take long, it is left out.
+    """
+    if label_budget(measure)[0]:
+        return ()
+    if measure == "svm_acc":
+        return ("svm",)
+    return () if measure != "probe_acc" and probes and "logistic" not in probes else ("logistic",)
 
 
 def measured(row: Mapping[str, Any], measure: str) -> dict[str, float]:

@@ -93,7 +93,13 @@ def stated(claim: Claim) -> str:
         return f"{claim.paper}{measure(claim.metric).unit}"
     if claim.stays_at:
         return f"{named(claim.arm)} equal to {named(claim.stays_at)}"
-    return f"{named(claim.arm)} {'higher' if claim.higher else 'lower'} than {named(claim.against or '')}"
+    return f"{named(claim.arm)} {'higher' if claim.higher else 'lower'} than {named_other(claim)}"
+
+
+def named_other(claim: Claim) -> str:
+    """Return the name of what an arm is compared with, and its metric if that is another one."""
+    metric = f" ({measure(claim.against_metric).label})" if claim.against_metric else ""
+    return named(claim.against or claim.stays_at or "") + metric
 
 
 def named(arm: str) -> str:
@@ -119,19 +125,17 @@ def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
     assert claim.against is not None
     if reason := untested(rows, claim):
         return reason
-    found = paired(rows, claim.metric, claim.arm, claim.against)
+    found, other = paired(rows, claim.metric, claim.arm, claim.against, claim.against_metric), named_other(claim)
     if found.n < 2:
         return FEW
     if not found.has_interval:
         return "no test is possible, because all differences are equal"
     if p < 1 - CONFIDENCE:
-        return f"{claim.arm} is {'lower' if found.difference < 0 else 'higher'} than {claim.against}"
-    shown, level = measure(claim.metric), float(by_seed(rows, claim.against, claim.metric).mean())
+        return f"{claim.arm} is {'lower' if found.difference < 0 else 'higher'} than {other}"
+    shown, level = measure(claim.metric), float(by_seed(rows, claim.against, claim.metric_of_other).mean())
     if is_equal(shown, found, level):
         return f"equal within {shown.margin_text}"
-    return ", ".join(
-        filter(None, ["no difference was shown", possible_differences(shown, found, level, claim.against)])
-    )
+    return ", ".join(filter(None, ["no difference was shown", possible_differences(shown, found, level, other)]))
 
 
 def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:
@@ -192,9 +196,9 @@ def untested(rows: pd.DataFrame, claim: Claim) -> str:
     other = claim.against or claim.stays_at
     if on_other_data(rows, claim.data):
         return OTHER_DATA
-    named = [claim.arm, *([other] if other else [])]
-    known = [arm in arms_of(rows) and claim.metric in rows for arm in named]
-    return "" if all(known) and all(len(by_seed(rows, arm, claim.metric)) for arm in named) else UNTESTED
+    named = [(claim.arm, claim.metric), *([(other, claim.metric_of_other)] if other else [])]
+    known = [arm in arms_of(rows) and metric in rows for arm, metric in named]
+    return "" if all(known) and all(len(by_seed(rows, arm, metric)) for arm, metric in named) else UNTESTED
 
 
 def number(rows: pd.DataFrame, claim: Claim) -> Tested:
@@ -239,8 +243,8 @@ def margin(claim: Claim, exact: bool) -> float:
 
 def compared(rows: pd.DataFrame, claim: Claim, other: str) -> Tested:
     """Return the result of a claim that an arm is higher or lower than `other`, or equal to it within a margin."""
-    shown, found = measure(claim.metric), paired(rows, claim.metric, claim.arm, other)
-    here, seeds = f"{named(claim.arm)} minus {named(other)}: {difference(shown, found)}", str(found.n)
+    shown, found = measure(claim.metric), paired(rows, claim.metric, claim.arm, other, claim.against_metric)
+    here, seeds = f"{named(claim.arm)} minus {named_other(claim)}: {difference(shown, found)}", str(found.n)
     exact = is_exact(rows, claim.arm) and is_exact(rows, other)
     reproduced = DIRECTION if claim.own_draw else REPRODUCED
     if found.n < (LEAST_SEEDS if claim.stays_at else 2) and not exact:

@@ -38,8 +38,9 @@ _MULTIPLES = (FVU, "final/recon_sse")
 
 def margins(rows: pd.DataFrame) -> str:
     """Return the sentence that says which differences count as equal, for the metrics of these rows."""
-    named = {"regressor_r2": "±0.01 for R²", "kmeans_ari": "±0.01 for ARI"}
-    found = [text for name, text in named.items() if any(each.startswith(f"final/{name}") for each in rows.columns)]
+    named = {"regressor_r2": "±0.01 for R²", "kmeans_ari": "±0.01 for ARI", "dec_ari": "±0.01 for ARI"}
+    measured = [text for name, text in named.items() if any(each.startswith(f"final/{name}") for each in rows.columns)]
+    found = dict.fromkeys(measured)
     return MARGINS.format(others="".join(f", {text}" for text in found))
 
 

@@ -99,7 +99,7 @@ def _accuracy(label: str) -> Measure:
     return Measure(label, "higher", scale=100.0, decimals=2, unit=" %", margin=0.01)
 
 
-#: results of the probes of `stacked.evaluation.probes` beside the linear probe
+#: results of the probes and clusterings of `stacked.evaluation.probes` beside the linear probe
 PROBES = {
     "svm_acc": _accuracy("linear SVM accuracy"),
     "ridge_acc": _accuracy("ridge regression accuracy"),
@@ -108,6 +108,9 @@ PROBES = {
     "kmeans_acc": _accuracy("k-means accuracy"),
     "kmeans_nmi": Measure("k-means NMI", "higher", decimals=3),
     "kmeans_ari": Measure("k-means ARI", "higher", decimals=3, margin=0.01, is_absolute=True),
+    "dec_acc": _accuracy("deep embedded clustering accuracy"),
+    "dec_nmi": Measure("deep embedded clustering NMI", "higher", decimals=3),
+    "dec_ari": Measure("deep embedded clustering ARI", "higher", decimals=3, margin=0.01, is_absolute=True),
 }
 
 

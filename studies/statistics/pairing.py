@@ -65,15 +65,18 @@ def by_seed(rows: pd.DataFrame, arm: str, metric: str) -> pd.Series:
     return values
 
 
-def pairs(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> pd.DataFrame:
-    """Return a frame with columns `arm` and `reference` and a row for each common seed; raises as `by_seed`."""
-    both = {"arm": by_seed(rows, arm, metric), "reference": by_seed(rows, reference, metric)}
+def pairs(rows: pd.DataFrame, metric: str, arm: str, reference: str, reference_metric: str = "") -> pd.DataFrame:
+    """Return a frame with columns `arm` and `reference` and a row for each common seed; raises as `by_seed`.
+
+    reference_metric: the metric of the reference ("": `metric`).
+    """
+    both = {"arm": by_seed(rows, arm, metric), "reference": by_seed(rows, reference, reference_metric or metric)}
     return pd.concat(both, axis=1, join="inner")
 
 
-def paired(rows: pd.DataFrame, metric: str, arm: str, reference: str) -> Paired:
-    """Return the mean difference arm - reference over common seeds, its 95 % t interval and p; raises as `by_seed`."""
-    both = pairs(rows, metric, arm, reference)
+def paired(rows: pd.DataFrame, metric: str, arm: str, reference: str, reference_metric: str = "") -> Paired:
+    """Return the mean difference arm - reference over common seeds, its 95 % t interval and p; arguments as of `pairs`."""
+    both = pairs(rows, metric, arm, reference, reference_metric)
     differences = (both["arm"] - both["reference"]).to_numpy(dtype=np.float64)
     n = len(differences)
     if n == 0:

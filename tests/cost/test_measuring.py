@@ -13,7 +13,7 @@ import torch
 
 from stacked import RunSpec, StackSpec, estimate_cost
 from stacked.cost.forecast import tuning_classifiers
-from stacked.cost.measuring_cost import Measured, budgets, classifier_cost, measuring_seconds
+from stacked.cost.measuring_cost import Measured, Timed, budgets, classifier_cost, measuring_seconds
 from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import Machine
 from stacked.evaluation import classify
@@ -89,6 +89,19 @@ def test_probes_are_counted_where_there_are_classes() -> None:
     assert 0 < without < seconds(labelled())
     fewer = replace(labelled(), evaluation=replace(SPEC.evaluation, probe_labels=10))
     assert seconds(fewer) < seconds(labelled())
+
+
+def test_deep_clustering_is_counted_with_its_epochs() -> None:
+    """20 epochs of one batch: the update of a classifier, and the codes of all images; then once more, and of test images."""
+    plain = replace(labelled(), evaluation=replace(SPEC.evaluation, probes=("kmeans",)))
+    both = replace(plain, evaluation=replace(plain.evaluation, probes=("kmeans", "dec")))
+    added = seconds(both) - seconds(plain)
+    recipe, timed = replace(SPEC.classification, batch_size=256), Timed(SPEC, SHAPE, MACHINE)
+    update = MACHINE.seconds(classifier_cost(SPEC.stack, recipe, SHAPE, 100, 4)[1].update.operations)
+    assert added == pytest.approx(20 * update + 21 * timed.encoding(2, 100) + timed.encoding(2, 80))
+    ends = replace(plain, evaluation=replace(plain.evaluation, probe_depths="ends"))
+    every = replace(plain, evaluation=replace(plain.evaluation, probe_depths="all"))
+    assert seconds(plain) < seconds(ends) < seconds(every)
 
 
 def test_a_machine_twice_as_quick_takes_half_the_time() -> None:

@@ -146,6 +146,8 @@ def test_all_probes_read_every_depth_where_a_spec_says_so(toy: Splits) -> None:
     found, rows = measured("all"), label_rows(SPEC, toy).probed
     assert set(found) == {"final/svm_acc", *(f"final/svm_acc_depth{k}" for k in range(3))}
     assert found["final/svm_acc_depth2"] == found["final/svm_acc"] == measured("code")["final/svm_acc"]
+    ends = ("final/svm_acc", "final/svm_acc_depth0", "final/svm_acc_depth2")
+    assert measured("ends") == {name: found[name] for name in ends}
     pixels = (toy.train.inputs[rows], toy.test.inputs)
     train, test = (images.flatten(1).float() / 255 for images in pixels)
     assert found["final/svm_acc_depth0"] == probe("svm", train, toy.train.labels[rows], test, toy.test.labels)["acc"]
@@ -159,13 +161,13 @@ def test_specs_stay_as_they_are_without_other_probes() -> None:
     assert "probe" not in to_json(SPEC).replace("probe_every", "").replace("probe_images", "").replace(
         "probe_labels", ""
     )
-    with pytest.raises(InputError, match="probe_depths 'every' is not known: choose from code, all"):
+    with pytest.raises(InputError, match="probe_depths 'every' is not known: choose from code, ends, all"):
         Evaluation(probe_depths="every")
     other = replace(SPEC, evaluation=Evaluation(probes=("logistic", "svm")))
     assert from_json(to_json(other)) == other
     assert other.id != SPEC.id
     with pytest.raises(
-        InputError, match="probe 'svn' is not known: choose from logistic, svm, ridge, knn5, knn20, kmeans; did"
+        InputError, match="probe 'svn' is not known: choose from logistic, svm, ridge, knn5, knn20, kmeans, dec; did"
     ):
         Evaluation(probes=("svn",))
     with pytest.raises(InputError, match="probe 'svm' is not allowed twice: give it once"):

@@ -25,6 +25,9 @@ BASE = RunSpec(
 )
 
 
+SIGMOID = [{"kind": "conv", "width": width, "activation": "sigmoid"} for width in (4, 6)]
+
+
 def test_an_arm_is_the_policy_of_its_name_or_the_one_it_says() -> None:
     assert Arm("greedy").spec(BASE) == replace(BASE, policy="greedy")
     assert Arm("of the period", "greedy+finetune").spec(BASE) == replace(BASE, policy="greedy+finetune")
@@ -49,6 +52,17 @@ def test_dotted_names_change_fields_and_nothing_else() -> None:
     )
 
 
+def test_an_arm_changes_one_option_by_its_name_and_keeps_the_others() -> None:
+    """As tuning does: values that it draws come after those of the arm."""
+    arm = Arm("a", "greedy", {"optimisation.penalties": {"l1": 0.1, "kl": 0.2}, "stack.stages": SIGMOID})
+    tried = arm.with_values({"optimisation.penalties.l1": 0.3}).spec(BASE)
+    assert tried.optimisation.penalties == (("kl", 0.2), ("l1", 0.3))
+    assert arm.spec(BASE).optimisation.penalties == (("kl", 0.2), ("l1", 0.1))
+    base = replace(BASE, optimisation=replace(BASE.optimisation, penalties=(("l1", 0.5),)))
+    one = Arm("b", "greedy", {"optimisation.penalties.weight-decay": 0.1}).spec(base)
+    assert one.optimisation.penalties == (("l1", 0.5), ("weight-decay", 0.1))
+
+
 def test_an_arm_may_have_a_stack_of_its_own() -> None:
     arm = Arm("linear", "joint", {"stack.stages": [{"kind": "dense", "width": 3, "activation": "linear"}]})
     assert arm.spec(BASE).stack == StackSpec((StageSpec("dense", 3, "linear"),))
@@ -70,6 +84,12 @@ def test_an_arm_may_have_a_stack_of_its_own() -> None:
             Arm("a", "joint", {"evaluation.every": 1}),
             "changed part 'evaluation' is not known: choose from ",
         ),
+        (Arm("a", "joint", {"optimisation.lr.of": 1}), "lr 0.01 is not allowed: give values by name"),
+        (
+            Arm("a", "joint", {"optimisation.leaning.of": 1}),
+            "field of Optimisation 'leaning' is not known: choose from ",
+        ),
+        (Arm("a", "joint", {"optimisation.penalties.l3": 1}), "penalty 'l3' is not known: choose from "),
         (Arm("a", "joint", {"optimisation": {}}), "field of Optimisation '' is not known: choose from "),
         (Arm("a", "greedy", {"optimisation.loss": "bce"}), "loss 'bce' cannot be used in phase 'stage 2', which "),
     ],

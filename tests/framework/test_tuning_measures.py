@@ -19,8 +19,8 @@ from studies.design.search import Among, LogRange
 from studies.framework import trials, tuning
 from studies.framework.plan import plan, tuned_settings
 from studies.framework.training_study import TrainingStudy
-from studies.framework.tuning_measures import label_budget
-from studies.papers import bengio2007, larochelle2009, vincent2010
+from studies.framework.tuning_measures import label_budget, probes_of
+from studies.papers import bengio2007, larochelle2009, rifai2011, vincent2010
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.report.tuning import draw_tuning, tuning_note
 from studies.statistics.trials import load_choices, load_trials
@@ -120,6 +120,27 @@ def test_a_trial_records_the_accuracy_by_which_its_classifier_was_selected(tmp_p
     assert not list((tmp_path / "store" / "work").glob("*/*.safetensors"))
 
 
+def test_trials_may_be_compared_by_a_support_vector_machine_on_the_code(tmp_path: Path, splits: Splits) -> None:
+    study = dataclasses.replace(STUDY, tuning_measure="svm_acc", arms=STUDY.arms[:1])
+    (tmp_path / "out").mkdir()
+    options_ = options_of(study, BASE, tmp_path, equal="updates", tune=1)
+    (trial,) = trials.plan_trials(study, options_, splits, 1)
+    assert list(trial.values) == ["optimisation.lr", "budget.stages", "stack.gain"]  # nothing of fine-tuning
+    assert (trial.spec.evaluation.probes, trial.spec.classification.labels) == (("svm",), ())
+    row, again = trial.run(splits, lambda: False), run(trial.spec, splits.without_test()).row
+    assert row["valid/svm_acc"] == again["final/svm_acc"]
+    assert "valid/probe_acc" not in row
+    assert [
+        probes_of(measure, ("kmeans",)) for measure in ("recon_mse", "probe_acc", "svm_acc", "classifier_acc_all")
+    ] == [
+        (),
+        ("logistic",),
+        ("svm",),
+        (),
+    ]
+    assert probes_of("recon_mse", ()) == probes_of("recon_mse", ("svm", "logistic")) == ("logistic",)
+
+
 def test_the_settings_of_the_best_classifier_are_chosen_and_taken_by_runs(tmp_path: Path, splits: Splits) -> None:
     options_, out = given(tmp_path, arms=("greedy", "random")), tmp_path / "out"
     out.mkdir()
@@ -164,7 +185,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, splits: Splits) -> N
     assert label_budget("classifier_acc_250") == (True, 250)
     assert label_budget("probe_acc") == (False, None)
     message = (
-        "is not known: choose from recon_mse, recon_fvu, recon_sse, probe_acc, classifier_acc_all and classifier_acc_N"
+        "is not known: choose from recon_mse, recon_fvu, recon_sse, probe_acc, svm_acc, classifier_acc_all and "
+        "classifier_acc_N"
     )
     for measure in ("classifier_acc_0", "classifier_acc", "classifier_acc_x", "accuracy", ""):
         with pytest.raises(InputError, match=f"tuning measure {measure!r} {message}"):
@@ -179,7 +201,11 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, splits: Splits) -> N
         next(trials.plan_trials(STUDY, given(tmp_path), unlabelled, 1))
 
 
-@pytest.mark.parametrize("study", [bengio2007.STUDY, larochelle2009.STUDY, vincent2010.STUDY], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "study",
+    [bengio2007.STUDY, larochelle2009.STUDY, rifai2011.STUDY, vincent2010.STUDY],
+    ids=lambda one: one.name,
+)
 def test_papers_on_classification_tune_every_arm_by_its_classifier(study: TrainingStudy) -> None:
     """With a rate of fine-tuning for each arm, and one of pretraining for those that have it."""
     base = study.given([]).base

@@ -13,7 +13,16 @@ from studies.design.search import LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
 from studies.framework.trials import search_space
-from studies.papers import bengio2007, hinton2006, larochelle2009, vincent2010, without_pretraining
+from studies.papers import (
+    bengio2007,
+    hinton2006,
+    larochelle2009,
+    makhzani2015,
+    rifai2011,
+    vincent2010,
+    without_pretraining,
+    xie2016,
+)
 from studies.papers.__main__ import main as overview_main
 from studies.papers.overview import page, papers, records
 from studies.record.index import ROOT
@@ -172,7 +181,14 @@ HARDLY = "{epochs: 1, checks: 1, updates: 2, lrs: [0.1], images: 20}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("study", [bengio2007.STUDY, larochelle2009.STUDY, vincent2010.STUDY], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "study",
+    [
+        *(bengio2007.STUDY, larochelle2009.STUDY, vincent2010.STUDY),
+        *(makhzani2015.STUDY, rifai2011.STUDY, xie2016.STUDY),
+    ],
+    ids=lambda one: one.name,
+)
 def test_a_paper_runs_to_its_page(study: TrainingStudy, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arms = study.arm_names if study is bengio2007.STUDY else study.arm_names[:3]
@@ -186,6 +202,8 @@ def test_a_paper_runs_to_its_page(study: TrainingStudy, tmp_path: Path) -> None:
     if study is vincent2010.STUDY:
         assert {f"final/svm_acc_depth{k}" for k in range(4)} <= set(rows.columns)
         assert (rows["final/svm_acc_depth3"] == rows["final/svm_acc"]).all()
+    if study is xie2016.STUDY:
+        assert {"final/kmeans_acc_depth0", "final/kmeans_acc", "final/dec_acc"} <= set(rows.columns)
 
 
 @pytest.mark.slow

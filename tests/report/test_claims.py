@@ -86,6 +86,22 @@ def test_a_number_is_reproduced_where_the_interval_lies_within_the_margin(side: 
     assert check_claim(rows[0.0], own).margin == "±0.25"
 
 
+def test_an_effect_may_be_of_two_metrics_of_one_arm() -> None:
+    """As of two layers: the differences are paired by seed, and the other metric is named."""
+    rows = rows_of(ACC, a=[0.80, 0.84, 0.81]).assign(**{"final/svm_acc": [0.60, 0.65, 0.62]})
+    claim = Claim("t", "a", ACC, against="a", against_metric="final/svm_acc", higher=True)
+    found = check_claim(rows, claim)
+    assert found.p == pytest.approx(stats.ttest_rel(rows[ACC], rows["final/svm_acc"]).pvalue)
+    assert (found.verdict, found.seeds) == ("reproduced", "3")
+    assert found.here.startswith("a minus a (linear SVM accuracy): +19.33 (")
+    turned = replace(claim, metric="final/svm_acc", against_metric=ACC)
+    assert verdict(rows, turned) == "not reproduced"
+    assert verdict(rows, replace(claim, against_metric="final/kmeans_acc")) == "not tested here"
+    assert "a is higher than a (linear SVM accuracy)" in comparisons_table(rows, {}, [claim])
+    with pytest.raises(InputError, match="has against_metric 'final/svm_acc' and no arm to compare with: give against"):
+        Claim("t", "a", ACC, "80", against_metric="final/svm_acc")
+
+
 def test_more_seeds_do_not_make_a_verdict_rarer() -> None:
     """A value near the paper's but not at it stays reproduced however narrow the interval is."""
     for sd in (0.05, 0.01, 1e-3, 1e-9):

@@ -98,6 +98,11 @@ REFUSED = [
     (lambda: Optimisation(dropout=1.0), "dropout 1.0 is not allowed: give 0 or more, below 1"),
     (lambda: Optimisation(dropout=(0.1, float("nan"))), "dropout nan is not allowed: give 0 or more, below 1"),
     (lambda: Optimisation(end_dropout=-0.1), "dropout -0.1 is not allowed: give 0 or more, below 1"),
+    (lambda: Optimisation(end_corruption_level=1.5), "corruption level 1.5 of masking is not allowed: give 0 to 1"),
+    (
+        lambda: RunSpec(optimisation=Optimisation(end_corruption_level=(0.1, 0.2))),
+        "2 end_corruption levels do not fit 4 stages",
+    ),
     (lambda: RunSpec(optimisation=Optimisation(dropout=(0.1, 0.2))), "2 dropouts do not fit 4 stages"),
     (lambda: RunSpec(optimisation=Optimisation(end_dropout=(0.1, 0.2))), "2 end_dropouts do not fit 4 stages"),
     (lambda: RunSpec(policy="joint", budget=Budget((1,), None)), "give the budget an end_to_end part"),

@@ -215,3 +215,26 @@ def test_supervised_phases_learn_classes_by_a_head_of_their_own(tied: bool) -> N
         assert mine.grad is not None
         assert mine.grad.any()
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-12, atol=0)
+
+
+def test_phases_after_growth_may_have_a_corruption_of_their_own(stack: StackedAutoencoder) -> None:
+    """As of stacked denoising autoencoders that are fine-tuned on clean images (Xie et al. 2016, section 3.3)."""
+    end, x = replace(JOINT, is_finetuning=True), pixels()
+    clean_end, noisy_end = (
+        replace(MASKED, end_corruption_level=(0.0,)),
+        replace(PLAIN, end_corruption_level=(0.0, 0.3, 0.3)),
+    )
+
+    def loss(phase: Phase, how: Optimisation) -> float:
+        return PhaseLoss(stack.learn_only(*phase.trainable), phase, how, seed=SEED)(x, None, STEP).item()
+
+    assert loss(JOINT, clean_end) == loss(JOINT, MASKED) != loss(JOINT, PLAIN)
+    assert loss(end, clean_end) == loss(end, PLAIN) != loss(end, MASKED)
+    assert loss(end, noisy_end) == loss(end, PLAIN)  # whose images are clean
+    assert loss(end, replace(PLAIN, end_corruption_level=0.3)) == loss(end, MASKED)
+    local = replace(LOCAL, is_finetuning=True)
+    assert loss(local, noisy_end) != loss(local, PLAIN)  # stages above the first reconstruct corrupted codes
+    only_end = replace(PLAIN, end_corruption_level=0.3)
+    assert (clean_end.corrupts(JOINT), clean_end.corrupts(end)) == (True, False)
+    assert (only_end.corrupts(JOINT), only_end.corrupts(end)) == (False, True)
+    assert noisy_end.corruptive
