@@ -21,6 +21,10 @@ from stacked.util.links import check_inside, leads_out, left_out
 from stacked.util.serialization import from_dict, parsed
 
 FOLDER = "unsent"
+#: The most bytes of an upload that is stored; a larger one is sent by the process that made it, or not at all.
+MOST_BYTES = 2**24
+#: The most characters of a stored upload's arguments, and of its label, that stay in memory until it is sent.
+KEPT = 2**12
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class PendingUpload:
     """A call of a method of the store's client: its name, and its arguments after the run's id, by name.
 
     plain: arguments that JSON can hold. arrays: NumPy arrays. live: objects of this process; an upload that has some cannot be
-    stored. once: a label for what is done only once for a run. path: the file that stores the upload.
+    stored. once: a label for what is done only once for a run. path: the file that stores the upload. is_read: whether the
+    arguments are here, and not only in that file.
     """
 
     what: str
@@ -82,16 +87,20 @@ class PendingUpload:
     live: dict[str, Any] = field(default_factory=dict)
     once: str = ""
     path: Path | None = None
+    is_read: bool = True
 
     def do(self, client: object, run_id: str, folder: Path) -> None:
         """Perform the upload for a run with this work folder, to which paths are relative, and delete the file that stores it."""
         method: Callable[..., None] = getattr(client, self.what)
-        plain = {name: str(folder / value) if name == "path" else value for name, value in self.plain.items()}
-        path = self.plain.get("path", "")
+        whole = self if self.is_read or self.path is None else _read(self.path)
+        plain = {name: str(folder / value) if name == "path" else value for name, value in whole.plain.items()}
+        path = whole.plain.get("path", "")
         if Path(path).is_absolute() or not leads_out(folder / path, folder):
-            method(run_id, **plain, **self.arrays, **self.live)
+            method(run_id, **plain, **whole.arrays, **self.live)
         else:
             left_out(folder / path)
+        if self.what == "log_dataset":
+            self.plain, self.is_read = whole.plain, True  # it is sent again if the database is removed
         if self.path is not None:
             self.path.unlink(missing_ok=True)
             shutil.rmtree(self.path.with_suffix(""), ignore_errors=True)
@@ -100,6 +109,7 @@ class PendingUpload:
 def store_upload(folder: Path, upload: PendingUpload) -> None:
     """Store an upload in a run's work folder for a later process, with a copy of any file from outside of it.
 
+    One that has more than MOST_BYTES is not stored.
     Raises InputError if the copy would be written through a link that leads elsewhere.
     """
     if upload.path is not None or upload.live:
@@ -112,6 +122,8 @@ def store_upload(folder: Path, upload: PendingUpload) -> None:
     words = json.dumps({"what": upload.what, "plain": upload.plain, "once": upload.once}).encode()
     content = io.BytesIO()
     np.savez(content, errand=np.frombuffer(words, np.uint8), **upload.arrays)  # type: ignore[arg-type]  # a stored name
+    if content.tell() > MOST_BYTES:
+        return
     write_atomically(path, content.getvalue())
     upload.path = path
 
@@ -119,6 +131,7 @@ def store_upload(folder: Path, upload: PendingUpload) -> None:
 def stored_uploads(folder: Path) -> list[PendingUpload]:
     """Return the uploads stored in a run's work folder, in their order; InputError for an invalid file or a link.
 
+    Pictures and long texts are not kept in memory: they are read again when they are sent.
     What killed processes left, incomplete files and copies without an upload, is removed.
     """
     check_inside(folder, folder / FOLDER)
@@ -128,7 +141,7 @@ def stored_uploads(folder: Path) -> list[PendingUpload]:
             shutil.rmtree(copied, ignore_errors=True)
     found = sorted((folder / FOLDER).glob("*.npz"))
     check_inside(folder, *found)
-    return [_read(path) for path in found]
+    return [_put_off(_read(path)) for path in found]
 
 
 def _copied(there: Path, into: Path) -> Path:
@@ -145,17 +158,27 @@ def _copied(there: Path, into: Path) -> Path:
 
 def _read(path: Path) -> PendingUpload:
     try:
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, MOST_BYTES)
         words = parsed(arrays.pop("errand").tobytes().decode())
         need(isinstance(words, dict) and words.keys() == {"what", "plain", "once"}, "it does not name a method to call")
         choice(words["what"], tuple(ARGUMENTS), "upload")
-        need(isinstance(words["once"], str), f"label {words['once']!r} is not a word")
+        once = words["once"]
+        need(
+            isinstance(once, str) and len(once) <= KEPT, f"label {once!r} is not a word of at most {KEPT:,} characters"
+        )
         plain = asdict(from_dict(ARGUMENTS[words["what"]], words["plain"]))
         need(arrays.keys() == ({"image"} if words["what"] == "log_image" else set()), "it has other arrays")
         need(all(is_picture(array) for array in arrays.values()), "its picture is not uint8 [H, W] or [H, W, 3]")
-        return PendingUpload(words["what"], plain, arrays, once=words["once"], path=path)
+        return PendingUpload(words["what"], plain, arrays, once=once, path=path)
     except (KeyError, *UNREADABLE) as error:
         raise InputError(f"{path} is not a pending upload of a run: move it away") from error
+
+
+def _put_off(upload: PendingUpload) -> PendingUpload:
+    """Return an upload that a file stores, without arguments that take much memory."""
+    if upload.arrays or sum(len(str(value)) for value in upload.plain.values()) > KEPT:
+        upload.plain, upload.arrays, upload.is_read = {}, {}, False
+    return upload
 
 
 def is_picture(array: NDArray[Any]) -> bool:

@@ -128,6 +128,7 @@ class SyncedRun:
                 self._client.reopen_run(stored, [FAILURE_TAG])
         else:
             run_id = (self._client.find_by_key(record.key) if same else None) or self._create()
+            self._client.check_artifacts(run_id)
         record.run_id = run_id
         record.save(self._folder)
         self._client.log_params(run_id, record.params)

@@ -14,6 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stacked.tracking.backend.addresses import check_addresses
 from stacked.util.errors import InputError
 from stacked.util.links import check_inside, outward
 from stacked.util.loopback import HOST, NAMES, is_loopback, unproxied
@@ -104,12 +105,14 @@ def serve(store: Store, port: int = 5000, timeout: float = 60, host: str = HOST)
     """Start the server and return when it is healthy; its output goes to `server.log` in the store's folder.
 
     Raises `InputError` if host or port cannot be used, the server ends, or it is not healthy after `timeout` seconds, and if a
-    link among the artifacts leads out of them: the server would show the file behind it to every user of this machine.
+    link among the artifacts, or an address in the database, leads out of them: the server would show the file behind it to every
+    user of this machine.
     """
     _check_free(port, host)
     log = store.root / "server.log"
     check_inside(store.root, log, store.artifacts)
     check_inside(store.artifacts, *outward(store.artifacts))
+    check_addresses(store)
     with log.open("ab") as output:  # append, because another program may have written a file of this name
         server = subprocess.Popen(
             command(store, port, host),

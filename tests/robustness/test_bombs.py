@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from stacked import RunSpec, StackSpec
@@ -42,10 +43,18 @@ from stacked.apps.anomaly import Detector
 from stacked.apps.codec.codec import Codec
 from stacked.apps.codec.compress import read
 from stacked.data.image_files.image import decode_all
+from stacked.tracking.pending_uploads import stored_uploads
 from studies.record import samples
 from studies.statistics.rows import load_table
 
 folder = Path(sys.argv[1])
+class Client:
+    log_image = log_text = staticmethod(lambda *_, **__: None)
+
+def send(work):
+    for upload in stored_uploads(work):
+        upload.do(Client(), "run", work)
+
 codec = Codec.load(folder / "codec")
 certain = Codec.load(folder / "certain")
 decode_all([folder / "small.png"], 8, False)  # what is loaded for it alone is there then
@@ -60,6 +69,7 @@ WAYS = {
     "to be compressed": lambda path: codec.encode([read(path, 1)]),
     "samples": samples.load_arrays,
     "table": lambda path: load_table(path, ("seed",)),
+    "unsent": send,
 }
 
 def memory(which):
@@ -194,6 +204,17 @@ def pictures() -> dict[str, bytes]:
     }
 
 
+def uploads(work: Path, number: int, what: str, plain: dict[str, object], **arrays: NDArray[np.uint8]) -> None:
+    """So many uploads of a run, each a file of little that holds much."""
+    (work / "unsent").mkdir(parents=True)
+    words = json.dumps({"what": what, "plain": plain, "once": ""}).encode()
+    np.savez_compressed(work / "unsent" / "000001.npz", errand=np.frombuffer(words, np.uint8), **arrays)  # type: ignore[arg-type]
+    content = (work / "unsent" / "000001.npz").read_bytes()
+    assert len(content) < 50_000
+    for other in range(2, number + 1):
+        (work / "unsent" / f"{other:06d}.npz").write_bytes(content)
+
+
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Taken]:
     """What reading each bomb takes, in a process of its own."""
@@ -219,6 +240,11 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Taken]:
         archive.open("images.npy", "w") as file,
     ):
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (2**36,)})
+    picture, name = {"key": "k", "step": 0, "at": 0}, {"artifact_file": "t.txt"}
+    uploads(bombs / "unsent - pictures", 40, "log_image", picture, image=np.zeros((4000, 4000), np.uint8))
+    uploads(bombs / "unsent - texts", 40, "log_text", {"text": "t" * 16_000_000, **name})
+    uploads(bombs / "unsent - large picture", 1, "log_image", picture, image=np.zeros((5000, 5000), np.uint8))
+    uploads(bombs / "unsent - large text", 1, "log_text", {"text": "t" * 25_000_000, **name})
     with (bombs / "table - long").open("wb") as file:
         file.truncate(2**27)
     done = subprocess.run(
@@ -235,6 +261,7 @@ def test_none_takes_much(taken: dict[str, Taken]) -> None:
 
 def test_all_but_whole_images_are_refused_in_a_line(taken: dict[str, Taken]) -> None:
     read = {"image - 16 bits", "to be compressed - grey", "certain stk - large image"}
+    read |= {"unsent - pictures", "unsent - texts"}
     assert {name for name, each in taken.items() if not each.said} == read
     assert taken["certain stk - large image"].seconds < 2  # its tiles are all the same
     assert [name for name, each in taken.items() if "\n" in each.said] == []
@@ -268,6 +295,8 @@ def test_all_but_whole_images_are_refused_in_a_line(taken: dict[str, Taken]) -> 
         ("samples - zeros", "bytes, more than"),
         ("samples - a long array", "cannot be read"),
         ("table - long", "bytes, more than"),
+        ("unsent - large picture", "000001.npz is not a pending upload of a run: move it away"),
+        ("unsent - large text", "000001.npz is not a pending upload of a run: move it away"),
     ],
 )
 def test_the_line_says_why(name: str, says: str, taken: dict[str, Taken]) -> None:

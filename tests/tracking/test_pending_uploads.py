@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 
-from stacked.tracking.pending_uploads import PendingUpload, store_upload, stored_uploads
+from stacked.tracking.pending_uploads import MOST_BYTES, PendingUpload, store_upload, stored_uploads
 from stacked.util.errors import InputError
 from tests.helpers.refused import damaged, note, refusal
 
@@ -55,6 +55,44 @@ def test_an_errand_names_no_file_elsewhere(tmp_path: Path) -> None:
         upload.do(client, "r", tmp_path / "work")
     assert sent == [str(tmp_path / "work" / upload.plain["path"]) for upload in (file, folder)]
     assert list((tmp_path / "work" / "unsent").iterdir()) == []
+
+
+def test_what_takes_much_memory_is_read_again_when_it_is_sent(tmp_path: Path) -> None:
+    text, picture = {"text": "t" * 10_000, "artifact_file": "t.txt"}, {"key": "k", "step": 0, "at": 0}
+    store_upload(tmp_path, PendingUpload("log_text", text, once="text"))
+    store_upload(tmp_path, PendingUpload("log_image", picture, {"image": np.eye(4, dtype=np.uint8)}))
+    long, pictured = stored_uploads(tmp_path)
+    assert (long.plain, long.once, pictured.arrays) == ({}, "text", {})
+    sent: list[dict[str, object]] = []
+    client = SimpleNamespace(
+        log_text=lambda _, **given: sent.append(given), log_image=lambda _, **given: sent.append(given)
+    )
+    for upload in (long, pictured):
+        upload.do(client, "r", tmp_path)
+    assert sent[0] == text
+    np.testing.assert_array_equal(sent[1].pop("image"), np.eye(4))  # type: ignore[arg-type]
+    assert sent[1] == picture
+    assert list((tmp_path / "unsent").iterdir()) == []
+
+
+def test_a_dataset_that_was_sent_can_be_sent_again(tmp_path: Path) -> None:
+    plain = {"name": "d" * 5000, "digest": "d", "rows": 1, "shape": (1,), "context": "c", "dtype": "uint8"}
+    store_upload(tmp_path, PendingUpload("log_dataset", plain))
+    [upload] = stored_uploads(tmp_path)
+    sent: list[dict[str, object]] = []
+    for _ in range(2):
+        upload.do(SimpleNamespace(log_dataset=lambda _, **given: sent.append(given)), "r", tmp_path)
+    assert sent == [plain] * 2
+
+
+def test_what_is_too_large_to_be_read_again_is_not_stored(tmp_path: Path) -> None:
+    upload = PendingUpload("log_text", {"text": "t" * MOST_BYTES, "artifact_file": "t.txt"})
+    store_upload(tmp_path, upload)
+    assert upload.path is None
+    assert stored_uploads(tmp_path) == []
+    upload.plain["text"] = "t" * (MOST_BYTES - 1000)
+    store_upload(tmp_path, upload)
+    assert [each.path for each in stored_uploads(tmp_path)] == [upload.path]
 
 
 def archive(**words: object) -> bytes:

@@ -34,6 +34,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 
+from stacked.tracking.backend.addresses import checked_place
 from stacked.tracking.backend.answers import checked_id, server_errors
 from stacked.tracking.backend.logged_metrics import LoggedMetrics
 from stacked.tracking.backend.model_description import DIGEST, ModelDescription
@@ -62,18 +63,26 @@ class StoreClient(StoreQueries):
         return new
 
     def check_artifacts(self, run_id: str) -> None:
-        """Raise InputError if a link among the artifacts of a run in a local store leads out of them: MLflow would follow it."""
+        """Raise InputError if MLflow would write a run's files outside of a local store, by their address or by a link."""
         if self.store.is_local:
-            folder = self.store.artifacts / checked_id(run_id)
-            check_inside(self.store.artifacts, folder)
-            check_inside(folder, *outward(folder))
+            self._check_place(self._client.get_run(run_id).info.artifact_uri, f"run {run_id}")
+            self._check_links(run_id)
+
+    def _check_place(self, address: object, what: str) -> None:
+        place = checked_place(self.store, address, what)
+        check_inside(place, *outward(place))
+
+    def _check_links(self, run_id: str) -> None:
+        folder = self.store.artifacts / checked_id(run_id)
+        check_inside(self.store.artifacts, folder)
+        check_inside(folder, *outward(folder))
 
     def adopt_files(self, run_id: str, by: str) -> bool:
         """Move the files of a run that a local store lost to another, new run; returns whether there were any."""
         old, new = (self.store.artifacts / each for each in (checked_id(run_id), by))
         if not self.store.is_local or not old.is_dir() or new.exists() or not self.lacks(run_id):
             return False
-        self.check_artifacts(run_id)
+        self._check_links(run_id)
         old.rename(new)
         if (new / "artifacts" / PICTURES).is_dir():
             self._client.set_tag(by, MLFLOW_LOGGED_IMAGES, True)
@@ -118,6 +127,7 @@ class StoreClient(StoreQueries):
 
     def log_image(self, run_id: str, image: NDArray[np.uint8], key: str, step: int, at: int) -> None:
         """Log a picture of a series with a step (`at` in ms since 1970), replacing what a killed process left of it."""
+        self.check_artifacts(run_id)
         file_name = key.replace("/", "~")  # MLflow's own encoding
         pattern = re.compile(rf"{re.escape(f'{PICTURES}/{file_name}')}[+%]step[+%]{step}[+%]timestamp[+%].*")
         for path in filter(pattern.fullmatch, self._pictures_before(run_id)):
@@ -140,6 +150,7 @@ class StoreClient(StoreQueries):
         if not Path(path).exists():
             warnings.warn(f"{path} was removed before MLflow had it: it is skipped", RuntimeWarning, stacklevel=2)
             return
+        self.check_artifacts(run_id)
         files = [Path(path)]
         if Path(path).is_dir():
             files = [file for file in sorted(Path(path).iterdir()) if not file.name.startswith(".")]
@@ -151,6 +162,7 @@ class StoreClient(StoreQueries):
 
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
         """Write a text as an artifact."""
+        self.check_artifacts(run_id)
         self._client.log_text(run_id, text, artifact_file)
 
     def log_dataset(
@@ -176,6 +188,8 @@ class StoreClient(StoreQueries):
             self.experiment_id, name=logged.name, source_run_id=run_id, params=logged.parameters
         )
         model_id = checked_id(made.model_id)
+        if self.store.is_local:
+            self._check_place(made.artifact_location, f"model {model_id}")
         outputs = self._client.get_run(run_id).outputs
         if model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
             self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=logged.step)])

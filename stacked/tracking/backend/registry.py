@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from stacked.tracking.backend.addresses import checked_place
 from stacked.tracking.backend.store import OUTAGES
 from stacked.util.errors import InputError
 
@@ -47,7 +48,10 @@ class Registry(StoreQueries):
         """Return the version of the registered model `name` that is this logged model, after giving it the alias.
 
         The registered model, the version (with these tags) and the alias are written only where they are missing.
+        Raises InputError if the model's files are outside of a local store.
         """
+        if self.store.is_local:
+            checked_place(self.store, model.artifact_location, f"model {model.model_id}")
         self._create(name)
         version = self._find_version(name, model) or self._client.create_model_version(
             name,

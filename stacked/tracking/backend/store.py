@@ -28,6 +28,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.runtime.interruption import end_if_asked
+from stacked.tracking.backend.addresses import check_passive
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.tracking.backend.workarounds import forget_connections
 from stacked.util.checks import need
@@ -93,8 +94,8 @@ def open_store(root: Path = Path("mlruns")) -> Store:
     """Open the local store in `root`, creating it if missing, or the store that MLFLOW_TRACKING_URI names.
 
     Any number of processes may open a new store at once. A server is not contacted here, because training does not depend on
-    it. Raises `InputError` if the folder cannot be written, a database cannot be opened, or a part of the store is a link that
-    leads out of it; `root` itself may be reached through a link.
+    it. Raises `InputError` if the folder cannot be written, a database cannot be opened or has a trigger, or a part of the
+    store is a link that leads out of it; `root` itself may be reached through a link.
     """
     os.environ.update(unproxied(os.environ))  # a proxy cannot reach servers on this machine's loopback
     root = root.resolve()
@@ -173,6 +174,7 @@ def _prepare(store: Store) -> None:
             if not breaker.allows():
                 return
             check_unlocked(store.root / "mlflow.db")
+            check_passive(store.root / "mlflow.db")
             _first_use(store.uri)
         else:
             with _locked(store.root):
