@@ -25,8 +25,9 @@ from studies.record.backup import RecordRemoved
 from studies.record.samples import write_arrays
 from studies.record.table_file import Table
 from studies.statistics.checksums import object_text
+from studies.statistics.lost_points import POINTS
 from studies.statistics.reading import json_object
-from studies.statistics.rows import curves_so_far, rows_so_far
+from studies.statistics.rows import FINISHED, curves_so_far, rows_so_far
 from studies.statistics.trials import FILE, stored_trials
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ def add(
 ) -> None:
     """Write the samples of a run with seed 0, then its curve, then its row; the row shows that the others are complete.
 
-    An older row of the same run is replaced, except that the row of a failure does not replace that of a finished run. arms: the
-    order of arms, as in `sort_rows`.
+    The row of a finished run counts the points of its curve. An older row of the same run is replaced, except that the row of a
+    failure does not replace that of a finished run. arms: the order of arms, as in `sort_rows`.
     """
     with writing(out), FileLock(out / ".lock"):
         runs = _table(out / "runs.csv")
@@ -149,7 +150,7 @@ def add(
             write_arrays(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", samples)
         if curve:
             _table(out / "curves.csv").add(curve, arms)
-        runs.add([row], arms)
+        runs.add([row | ({POINTS: len(curve)} if row["status"] == FINISHED else {})], arms)
 
 
 def add_trial(out: Path, row: dict[str, Any], arms: Sequence[str] = ()) -> None:
