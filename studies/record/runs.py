@@ -5,8 +5,9 @@ Files are written atomically. Rows are appended to CSV files; a last line that a
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -25,8 +26,9 @@ from studies.record.backup import RecordRemoved
 from studies.record.samples import write_arrays
 from studies.record.table_file import Table
 from studies.statistics.checksums import object_text
+from studies.statistics.lost_points import POINTS
 from studies.statistics.reading import json_object
-from studies.statistics.rows import curves_so_far, rows_so_far
+from studies.statistics.rows import FINISHED, curves_so_far, rows_so_far
 from studies.statistics.trials import FILE, stored_trials
 
 if TYPE_CHECKING:
@@ -138,8 +140,8 @@ def add(
 ) -> None:
     """Write the samples of a run with seed 0, then its curve, then its row; the row shows that the others are complete.
 
-    An older row of the same run is replaced, except that the row of a failure does not replace that of a finished run. arms: the
-    order of arms, as in `sort_rows`.
+    The row of a finished run counts the points of its curve. An older row of the same run is replaced, except that the row of a
+    failure does not replace that of a finished run. arms: the order of arms, as in `sort_rows`.
     """
     with writing(out), FileLock(out / ".lock"):
         runs = _table(out / "runs.csv")
@@ -149,7 +151,7 @@ def add(
             write_arrays(out / "samples" / f"{row['arm']}-s{row['seed']}.npz", samples)
         if curve:
             _table(out / "curves.csv").add(curve, arms)
-        runs.add([row], arms)
+        runs.add([row | ({POINTS: len(curve)} if row["status"] == FINISHED else {})], arms)
 
 
 def add_trial(out: Path, row: dict[str, Any], arms: Sequence[str] = ()) -> None:
@@ -177,6 +179,33 @@ def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
             mine == row.run,
             f"{out} holds a run of {row.arm!r} with seed {row.seed} and other settings of that arm: choose another --out",
         )
+
+
+def check_other_seeds(out: Path, specs: dict[str, RunSpec]) -> None:
+    """Raise InputError if a finished run of an arm in `specs` differs in more than its seed, whatever seed it has.
+
+    So it is if budgets.json or choices.json was lost or changed: measured budgets would be measured again, and differ.
+    """
+    rows = _rows(out)
+    for row in [] if rows is None else rows[rows["status"] == FINISHED].itertuples():
+        mine = specs.get(row.arm)
+        need(
+            mine is None or dataclasses.replace(from_json(row.spec), seed=mine.seed).id == mine.id,
+            f"{out} holds a run of {row.arm!r} with seed {row.seed} and other settings or another budget of that arm: restore "
+            "budgets.json and choices.json, or choose another --out",
+        )
+
+
+def check_budgets(out: Path, missing: Collection[str]) -> None:
+    """Raise InputError if an arm whose budget is missing, and would be measured again, has finished runs."""
+    rows = _rows(out)
+    known = set() if rows is None else set(rows["arm"][rows["status"] == FINISHED])
+    lost = next((arm for arm in missing if arm in known), None)
+    need(
+        lost is None,
+        f"{out / 'budgets.json'} lacks the measured budget of arm {lost!r}, which has finished runs: restore it, or choose "
+        "another --out",
+    )
 
 
 def check_recorded(out: Path, ids: set[str]) -> None:

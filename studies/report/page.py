@@ -27,7 +27,7 @@ from studies.report.tables import (
 )
 from studies.report.tuning import draw_tuning, tuning_note
 from studies.report.verbatim import code_block
-from studies.statistics.rows import load_curves, load_reference, load_rows, load_samples, trained_arms
+from studies.statistics.rows import curves_of, load_reference, load_rows, load_samples, trained_arms
 
 TUNING_CAPTION = (
     "Expected best validation result of k trials against k, one line for each arm. Where a line still improves at the right end, "
@@ -64,7 +64,7 @@ def write_report(
     InputError for missing or malformed rows.
     """
     rows = load_rows(out)
-    curves = load_curves(out) if (out / "curves.csv").exists() else None
+    curves = curves_of(out)
     study = Record(rows, curves, load_reference(out), load_samples(out), reference)
     own = dict(drawings or {})
     general = [name for name in names(study) if name not in own and (figures is None or name in figures)]

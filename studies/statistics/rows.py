@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from stacked.spec import from_json
 from stacked.util.checks import finite
 from stacked.util.errors import InputError
+from studies.statistics.lost_points import check_points, runs_with_curves
 from studies.statistics.reading import Arrays, Columns, arrays, check_unique, json_object, table
 from studies.statistics.run_columns import WHOLE_NUMBERS, is_number, limits
 
@@ -78,12 +79,13 @@ def load_curves(out: Path) -> pd.DataFrame:
     """Read curves.csv: one row for each measured step (NaN: not measured), of runs that runs.csv has, if it exists.
 
     The curve of a run that was killed before its row was written is dropped with a warning. Raises as `load_rows`, and if the
-    arm or the seed of a run is not that of its row, or a curve is of a run that runs.csv has under another id.
+    arm or the seed of a run is not that of its row, a curve is of a run that runs.csv has under another id, or a finished run
+    lacks points.
     """
-    curves = curves_so_far(out)
     if not (out / "runs.csv").exists():
-        return curves
-    path, rows = out / "curves.csv", rows_so_far(out)
+        return curves_so_far(out)
+    rows = rows_so_far(out)  # before the curves: a study that goes on meanwhile writes the curve of a run first
+    path, curves = out / "curves.csv", curves_so_far(out)
     known = {row.run: (row.arm, row.seed) for row in rows.itertuples()}
     done = set(zip(finished(rows)["arm"], finished(rows)["seed"], strict=True))
     for run, *of in curves[["run", "arm", "seed"]].drop_duplicates().itertuples(index=False):
@@ -98,12 +100,35 @@ def load_curves(out: Path) -> pd.DataFrame:
                 f"{path} has a curve of run {run!r}, but runs.csv has another run of arm {arm!r} and seed {seed}: restore it, or "
                 "remove that curve"
             )
+    check_points(path, finished(rows), curves["run"].value_counts().to_dict())
     killed = ~curves["run"].isin(known)
     if killed.any():
         warnings.warn(
             f"{path}: {curves['run'][killed].nunique()} curves without a row in runs.csv were dropped", stacklevel=2
         )
     return curves[~killed].reset_index(drop=True)
+
+
+def curves_of(out: Path) -> pd.DataFrame | None:
+    """Read curves.csv as `load_curves`; None if the file does not exist, which is an InputError if runs.csv counts points."""
+    path = out / "curves.csv"
+    if path.exists():
+        return load_curves(out)
+    known = runs_with_curves(finished(rows_so_far(out)))
+    if known:
+        raise InputError(
+            f"{path} does not exist, and runs.csv has {known} run{'s' * (known != 1)} with curves: restore it, or remove the "
+            "rows of these runs in runs.csv, which are then trained again"
+        )
+    return None
+
+
+def check_curves(out: Path) -> None:
+    """Raise as `curves_of` if the record has rows; what a killed run left is no fault, and nothing is warned of."""
+    if (out / "runs.csv").exists():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            curves_of(out)
 
 
 def curves_so_far(out: Path) -> pd.DataFrame:
@@ -140,9 +165,12 @@ def load_reference(out: Path) -> dict[str, float]:
 def load_samples(out: Path) -> dict[str, Samples]:
     """Read samples/<arm>-s<seed>.npz of the smallest seed of each arm; return arrays by arm and name.
 
-    Raises InputError if a file cannot be read.
+    Raises InputError if a file cannot be read, or if runs.csv has a finished run of seed 0 whose arm has no file, and another
+    one whose arm has one.
     """
     found = [(match["arm"], int(match["seed"]), path) for path, match in _sample_files(out / "samples")]
+    if found and (out / "runs.csv").exists():
+        _check_samples(out, {arm for arm, *_ in found})
     samples: dict[str, Samples] = {}
     for arm, _, path in sorted(found):
         if arm not in samples:
@@ -189,6 +217,17 @@ def trained_arms(rows: pd.DataFrame) -> list[str]:
     """Return the arms that made updates; all arms if the rows have no column "updates"."""
     done = finished(rows)
     return [arm for arm in arms_of(rows) if "updates" not in rows or (done[done["arm"] == arm]["updates"] > 0).any()]
+
+
+def _check_samples(out: Path, present: Collection[str]) -> None:
+    rows = finished(rows_so_far(out))
+    arms = list(dict.fromkeys(rows["arm"][rows["seed"] == 0]))
+    lost = [arm for arm in arms if arm not in present]
+    if lost and len(lost) < len(arms):
+        raise InputError(
+            f"{out / 'samples' / f'{lost[0]}-s0.npz'} does not exist, and other arms have such a file: restore it, or remove "
+            f"the row of arm {lost[0]!r} and seed 0 in runs.csv, whose run is then trained again"
+        )
 
 
 def _sample_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from stacked.data.formats.parquet_size import check_parquet_size
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 from stacked.util.reading import check_regular, opened
@@ -43,6 +44,11 @@ def read_csv(path: Path, target: str | None = None, numbers: Collection[str] | N
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a table in UTF-8 ({error.reason}): save it as CSV in UTF-8") from error
     except (pd.errors.ParserError, csv.Error) as error:
+        most = csv.field_size_limit()
+        need(
+            "field larger" not in str(error),
+            f"{path} has a cell of more than {most:,} characters: shorten it, leave its column out, or close an open quote",
+        )
         raise InputError(f"{path} is not a CSV table ({error}): save it again as CSV") from error
     need(len(found) > 0, f"{path} has a header and no rows: give at least one")
     found.index = pd.RangeIndex(1, len(found) + 1)
@@ -114,17 +120,16 @@ def typed(column: pd.Series, path: Path, is_target: bool, is_number: bool = Fals
 
 
 def read_parquet(path: Path, target: str | None = None) -> pd.DataFrame:
-    """Return the table in a Parquet file; InputError if it is missing, damaged, or larger than the free memory."""
+    """Return the table in a Parquet file; InputError if it is missing or damaged, or takes much more memory than its size."""
     import pandas as pd
 
     check_size(path, 1)
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import ArrowException
     except ImportError as error:
         raise InputError(f"{path} needs pyarrow to be read: pip install pyarrow") from error
     try:
-        known = parquet.read_metadata(path)
-        check_memory(path, 8 * known.num_rows * known.num_columns)
+        check_parquet_size(path, check_memory)
         found = pd.read_parquet(path, engine="pyarrow")
     except InputError:
         raise
