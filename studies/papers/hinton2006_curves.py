@@ -12,8 +12,8 @@ all stages are fine-tuned on the pixels, by cross-entropy throughout. At the def
 FLOPs of 10 epochs for each stage and 40 epochs of fine-tuning. All arms are tuned with the same number of trials on validation
 images.
 
-Deviations: our own draw of the curves from a short description (see `stacked.data.sources.curves`), so that no number can be
-compared, and the verdict on an effect is "direction only" at best; stacked autoencoders instead of restricted Boltzmann machines
+Deviations: our own draw of the curves from a short description (see `stacked.data.sources.generated.curves`), so that no number
+can be compared, and the verdict on an effect is "direction only" at best; stacked autoencoders instead of restricted Boltzmann machines
 trained by contrastive divergence; AdamW and a cosine schedule instead of conjugate gradients; logistic PCA with an encoder
 instead of optimised codes; 2,000 more images, for validation.
 

@@ -89,7 +89,7 @@ def claims_of(studies: Sequence[TrainingStudy], results: Path) -> list[tuple[Tra
         for folder in records(study, results):
             rows = load_rows(folder)
             claimed = [claim for claim in study.claims if claim.data in datasets_of(rows)]
-            exact = {arm for claim in claimed for arm in (claim.arm, claim.against, claim.stays_at)} & set(EXACT)
+            exact = {arm for claim in claimed for arm in (claim.arm, claim.against, claim.stays_at) if arm in EXACT}
             need(
                 not exact or (folder / "reference.json").exists(),
                 f"{folder / 'reference.json'} does not exist, and claims compare with {' and '.join(sorted(exact))}: restore it, "

@@ -11,8 +11,8 @@ from scipy.interpolate import BPoly, CubicSpline
 from stacked import data
 from stacked.data.formats.draws import Draws
 from stacked.data.formats.generated import digest
-from stacked.data.sources import curves
-from stacked.data.sources.curves import Curves
+from stacked.data.sources.generated import curves
+from stacked.data.sources.generated.curves import Curves
 
 T = np.linspace(0, 2, 257)
 

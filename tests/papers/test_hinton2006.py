@@ -14,8 +14,8 @@ from sklearn.svm import SVC
 from stacked.data import Split, Splits
 from stacked.data.formats.draws import Draws
 from stacked.data.formats.generated import digest
-from stacked.data.sources import curves as strokes
-from stacked.data.sources.curves import Curves
+from stacked.data.sources.generated import curves as strokes
+from stacked.data.sources.generated.curves import Curves
 from stacked.spec import Evaluation, RunSpec, StackSpec
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
