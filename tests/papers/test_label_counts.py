@@ -39,7 +39,9 @@ def of_masci(*widths: int) -> StackSpec:
     pooled = (("kernel", 5), ("tied", True), ("unpool", "zeros"))
     options = (pooled, pooled, (("kernel", 3), ("stride", 1), ("tied", True)))
     kinds = ("conv-pool", "conv-pool", "conv")
-    stages = [StageSpec(kind, *rest) for kind, *rest in zip(kinds, widths, ["scaled-tanh"] * 3, options, strict=True)]
+    stages = [
+        StageSpec(kind, width, "scaled-tanh", each) for kind, width, each in zip(kinds, widths, options, strict=True)
+    ]
     return StackSpec(tuple(stages), output="scaled-tanh", norm="none", init="uniform")
 
 
