@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ from stacked.runtime.rng import derive
 from stacked.runtime.settings import own_settings
 from stacked.runtime.unlogged import unlogged
 from stacked.training.codes import StoredInputs
+from stacked.util.chunks import chunks
 
 #: Protocol of deep embedded clustering: starts of k-means, the settings of gradient descent, the fraction of examples that change
 #: their cluster in an epoch at which training ends, and the most epochs.
@@ -63,6 +65,13 @@ def initial_centres(codes: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(model.cluster_centers_).to(codes.dtype), torch.from_numpy(model.labels_).long()
 
 
+def root_mean_square(images: StoredInputs) -> float:
+    """Return the root of the mean square of all values of images [N, ...], and 1 if all are 0."""
+    values = math.prod(images.shape)
+    squares = (images(index).double().square().sum().item() for index in chunks(len(images), values))
+    return math.sqrt(math.fsum(squares) / (len(images) * values)) or 1.0
+
+
 @own_settings()
 def refined(
     stack: StackedAutoencoder,
@@ -79,18 +88,23 @@ def refined(
     with learning rate 0.01 and momentum 0.9 in batches of 256, until at most a fraction `tolerance` of the images (0.1 %) changes
     its cluster in an epoch, for at most `epochs` epochs (20); nothing is selected, and labels are not read. Raises Diverged if
     codes are not finite.
+
+    The kernel compares distances with 1, so the scale of codes matters. Xie et al. scale images to a mean square of 1, which
+    multiplies the codes of rectifiers without biases by the same number. Here codes and centres are multiplied by it while they
+    are trained, and the centres are returned in the units of the codes.
     """
     stack = copy.deepcopy(stack)
     stack.learn_only(1, stack.depth)
     device, order = device_of(stack), Order(len(images), BATCH, derive(SEED, "deep clustering"))
     read = StoredInputs.of(images, device)
-    start, before = initial_centres(Codes(stack, read, stack.depth).all(), clusters)
+    scale = 1 / root_mean_square(read)
+    start, before = initial_centres(scale * Codes(stack, read, stack.depth).all(), clusters)
     centres = start.to(device).requires_grad_()
     weights = [p for stage in stack.stages for p in stage.encoder.parameters()]
     optimiser = torch.optim.SGD([*weights, centres], LR, MOMENTUM)
     with Bar("deep clustering", epochs, "epochs") as bar:
         for epoch in range(epochs):
-            q = soft_assignment(Codes(stack, read, stack.depth).all(), centres.detach().cpu())
+            q = soft_assignment(scale * Codes(stack, read, stack.depth).all(), centres.detach().cpu())
             check_finite(q)
             now = q.argmax(1)
             if epoch and (now != before).double().mean() <= tolerance:
@@ -100,11 +114,11 @@ def refined(
             for update in range(order.updates_per_epoch):
                 index = order.batch(epoch * order.updates_per_epoch + update)
                 optimiser.zero_grad()
-                code = stack.encode(read(index)).flatten(1)
+                code = scale * stack.encode(read(index)).flatten(1)
                 divergence(soft_assignment(code, centres), target[index.to(device)]).backward()
                 optimiser.step()
             bar.to(epoch + 1)
-    return stack.eval(), centres.detach().cpu()
+    return stack.eval(), centres.detach().cpu() / scale
 
 
 def dec(

@@ -54,6 +54,8 @@ PROTOCOL = f"""\
   of each layer on the codes of the layers below it and {{finetune}} of all layers, both with {DROPPED:.0%} of what is read set to
   0; then at most {{clustering_epochs}} epochs of DEC by gradient descent with learning rate 0.01 and momentum 0.9 in batches of
   {BATCH}.
+- **Scale**: deep embedded clustering depends on the scale of codes. ClustPy reads pixels that are scaled to a mean square of 1;
+  here pixels are in [0, 1], and the codes are multiplied by the same scale for it.
 - **What differs**: ClustPy computes the target distribution from each batch and makes all epochs of DEC; here it is computed from
   all images before every epoch, and training ends when no image changes its cluster. ClustPy's batches have another order.
 - **Measures**: clusters are fitted to the training images of {{data}}, without their labels, into as many clusters as there are
@@ -119,10 +121,13 @@ def clustpy(context: Context, seed: int) -> Iterator[Measurement]:
 
     from stacked.evaluation.clustering import agreement, k_means
     from stacked.evaluation.deep_clustering import LR as RATE
-    from stacked.evaluation.deep_clustering import MOMENTUM, STARTS, soft_assignment
+    from stacked.evaluation.deep_clustering import MOMENTUM, STARTS, root_mean_square, soft_assignment
+    from stacked.training.codes import StoredInputs
 
     given, clusters = context.given, len(context.splits.classes)
     train, test, labels = rows_of(context)
+    scale = 1 / root_mean_square(StoredInputs(train))
+    train, test = scale * train, scale * test
 
     def corrupted(x: Tensor) -> Tensor:
         return x * (torch.rand_like(x) >= DROPPED)  # a copy, because the input is also the target
@@ -154,7 +159,7 @@ def clustpy(context: Context, seed: int) -> Iterator[Measurement]:
     with torch.no_grad():
         codes = fitted.neural_network_trained_.encode(test)
         centres = torch.from_numpy(fitted.dec_cluster_centers_).to(codes.dtype)
-    nearest = soft_assignment(codes, centres).argmax(1)
+        nearest = soft_assignment(codes, centres).argmax(1)
     yield from measurements(CLUSTPY_DEC, agreement(nearest.numpy(), labels.numpy()))
 
 

@@ -14,8 +14,9 @@ are trained on clean images. `stacked.evaluation.deep_clustering` states the pro
 the Hungarian method. Learning rates are chosen by the reconstruction error of validation images; labels choose nothing.
 
 Deviations: Adam with a cosine schedule and a budget of few epochs instead of gradient descent with steps for 50,000 updates a
-layer and 100,000 of all layers; pixels in [0, 1]; clusters are fitted to 55,000 training images, and their accuracy is that on
-the 10,000 test images, where the paper clusters all 70,000; DEC ends after 20 epochs at the latest.
+layer and 100,000 of all layers; pixels in [0, 1], and codes multiplied for DEC as the paper's scaling of pixels would; clusters
+are fitted to 55,000 training images, and their accuracy is that on the 10,000 test images, where the paper clusters all 70,000;
+DEC ends after 20 epochs at the latest.
 
 Command: python -m studies.papers.xie2016 --tune 8 --out results/xie2016/mnist
          python -m studies.papers.xie2016 --out results/xie2016/mnist
@@ -58,8 +59,9 @@ PROTOCOL = """\
 - **Tuning**: `--tune` chooses learning rates by the reconstruction error of validation images, each arm with the same number of
   trials; labels choose nothing.
 - **Splits**: {valid} training images are held out for validation, stratified by class. The test set is read once.
-- **Deviations** from the paper: {optimiser}, few epochs; pixels in [0, 1]; clusters are fitted to training images and judged on
-  test images, where the paper clusters all images.
+- **Deviations** from the paper: {optimiser}, few epochs; pixels in [0, 1], where the paper scales them to a mean square of 1 (the
+  codes are multiplied by that scale for deep embedded clustering); clusters are fitted to training images and judged on test
+  images, where the paper clusters all images.
 """
 
 OURS = "Adam, few epochs; fitted to 55,000 images, judged on 10,000 others (paper: all 70,000)"

@@ -22,6 +22,7 @@ from stacked.evaluation.deep_clustering import (
     divergence,
     initial_centres,
     refined,
+    root_mean_square,
     soft_assignment,
     target_distribution,
 )
@@ -114,12 +115,15 @@ def test_training_is_a_plain_loop(stack: StackedAutoencoder, toy: Splits, monkey
     found, centres = refined(stack, images, 4, epochs=3, tolerance=-1.0)
     assert same_weights(stack, before)
     x = toy.train.inputs.flatten(1).float() / 255
+    scale = x.double().square().mean().sqrt().item() ** -1
+    assert root_mean_square(images) == pytest.approx(1 / scale, rel=1e-12)
+    assert scale > 2  # which makes a difference
     layers = [stage.encoder[1] for stage in before.stages]
     weights = [p.detach().clone().requires_grad_() for layer in layers for p in (layer.weight, layer.bias)]
 
     def encode(rows: Tensor) -> Tensor:
         w1, b1, w2, b2 = weights
-        return (rows @ w1.T + b1).relu() @ w2.T + b2
+        return ((rows @ w1.T + b1).relu() @ w2.T + b2) * scale
 
     with torch.no_grad():
         start = KMeans(4, n_init=20, random_state=0).fit(encode(x).numpy()).cluster_centers_
@@ -136,7 +140,7 @@ def test_training_is_a_plain_loop(stack: StackedAutoencoder, toy: Splits, monkey
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    torch.testing.assert_close(centres, mu.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(centres * scale, mu.detach(), rtol=1e-4, atol=1e-5)
     for stage, weight, old in zip(found.stages, weights[::2], layers, strict=True):
         torch.testing.assert_close(stage.encoder[1].weight.detach(), weight.detach(), rtol=1e-4, atol=1e-5)
         assert not torch.equal(stage.encoder[1].weight, old.weight)
@@ -154,6 +158,12 @@ def test_training_ends_where_clusters_hardly_change(stack: StackedAutoencoder, t
 
     assert torch.equal(weight(1.0, 5), weight(-1.0, 1))
     assert not torch.equal(weight(-1.0, 2), weight(-1.0, 1))
+
+
+def test_images_without_any_light_are_not_scaled() -> None:
+    assert root_mean_square(StoredInputs(torch.zeros(3, 1, 2, 2, dtype=torch.uint8))) == 1
+    assert root_mean_square(StoredInputs(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))) == 2.5
+    assert root_mean_square(StoredInputs(torch.tensor([[3.0], [5.0]]), rows=torch.tensor([0]))) == 3
 
 
 def test_codes_that_are_not_finite_end_it(stack: StackedAutoencoder, toy: Splits) -> None:

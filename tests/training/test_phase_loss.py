@@ -218,7 +218,7 @@ def test_supervised_phases_learn_classes_by_a_head_of_their_own(tied: bool) -> N
 
 
 def test_phases_after_growth_may_have_a_corruption_of_their_own(stack: StackedAutoencoder) -> None:
-    """As of stacked denoising autoencoders that are fine-tuned on clean images (Xie et al. 2016, section 3.3)."""
+    """As of stacked denoising autoencoders that are fine-tuned on clean images (Xie et al. 2016)."""
     end, x = replace(JOINT, is_finetuning=True), pixels()
     clean_end, noisy_end = (
         replace(MASKED, end_corruption_level=(0.0,)),
