@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+from stacked.util.errors import printable
+
 T = TypeVar("T")
 
 #: Seconds between two plain lines, and between two drawings of the line on a terminal.
@@ -50,7 +52,9 @@ def write(text: str) -> None:
 
 def say_warnings() -> None:
     """Print each warning of this process as one line, without its place in the code."""
-    warnings.formatwarning = lambda message, *_, **__: f"{CLEAR if has_terminal() else ''}warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: (
+        f"{CLEAR if has_terminal() else ''}warning: {printable(str(message))}\n"
+    )
 
 
 def duration(seconds: float) -> str:
