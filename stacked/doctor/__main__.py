@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stacked.cli.command import Command, called, carried_out
+from stacked.runtime.progress import say_warnings
 from stacked.util.checks import meant
 
 HELP = """\
@@ -22,6 +23,7 @@ CHOICES = [line.split()[0] for line in HELP.splitlines()]
 
 def main(words: Sequence[str] | None = None) -> int:
     """Check a store and repair it; returns 0 if nothing is left to repair, 1 if something is, 2 for invalid input."""
+    say_warnings()
     parser = Command(
         prog=called("stacked.doctor"),
         description="Check and repair a store of runs after crashes. Run with --dry-run first.",

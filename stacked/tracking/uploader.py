@@ -10,6 +10,7 @@ from stacked.tracking.backend import circuit_breaker as limits
 from stacked.tracking.backend.circuit_breaker import CircuitBreaker, circuit_breaker_for
 from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
 from stacked.tracking.backend.store import OUTAGES, Unusable, reason_of
+from stacked.util.errors import printable
 from stacked.util.paths import without_login
 
 BATCH_ENTRIES = 100
@@ -69,9 +70,8 @@ class Uploader:
             self.send()
 
     def _warn(self, what: str) -> None:
-        warnings.warn(
+        message = (
             f"MLflow at {without_login(self.address)} {what}; training goes on, and metrics are kept in {self.kept_in} and "
-            "sent when the store answers: in this run, or later by python -m stacked.doctor",
-            RuntimeWarning,
-            stacklevel=2,
+            "sent when the store answers: in this run, or later by python -m stacked.doctor"
         )
+        warnings.warn(printable(message), RuntimeWarning, stacklevel=2)

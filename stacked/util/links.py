@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stacked.util.checks import need
+from stacked.util.errors import printable
 
 
 def leads_out(path: Path, folder: Path) -> bool:
@@ -35,4 +36,5 @@ def outward(folder: Path) -> Iterator[Path]:
 
 def left_out(path: Path) -> None:
     """Warn that a link is not uploaded to MLflow, since it may lead to any file of this machine."""
-    warnings.warn(f"{path} is a link that leads elsewhere: it is not sent to MLflow", RuntimeWarning, stacklevel=2)
+    message = f"{path} is a link that leads elsewhere: it is not sent to MLflow"
+    warnings.warn(printable(message), RuntimeWarning, stacklevel=2)

@@ -20,7 +20,7 @@ from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
 from stacked.tracking.backend.store import OUTAGES, Store, reason_of
-from stacked.util.errors import InputError
+from stacked.util.errors import InputError, printable
 from stacked.viewing.group_colours import GROUP_TAG
 
 MEAN = "mean over seeds"
@@ -140,7 +140,8 @@ def _save(client: StoreClient, key: str, title: str, page: dict[str, Any]) -> bo
             reason = reason_of(error)
         else:
             return True
-    warnings.warn(f"the MLflow view {title!r} was not saved: {reason}", RuntimeWarning, stacklevel=3)
+    message = f"the MLflow view {title!r} was not saved: {reason}"
+    warnings.warn(printable(message), RuntimeWarning, stacklevel=3)
     return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stacked.util.errors import InputError
+from stacked.util.errors import InputError, printable
 from studies.statistics.best import SCORES, best_run, best_supervised
 from studies.statistics.rows import load_rows
 
@@ -39,7 +39,7 @@ def register_best(name: str, study: str, out: Path, store: Store, experiment: st
     for registered, model, row, what in models:
         version = _register(registry, registered, model, row, study)
         done.append(f"{registered} version {version} ({row['arm']}, seed {row['seed']}{what})")
-    return f"Registered in MLflow with the alias {ALIAS!r}: {' and '.join(done)}"
+    return printable(f"Registered in MLflow with the alias {ALIAS!r}: {' and '.join(done)}")
 
 
 def _register(registry: Registry, name: str, model: str, row: pd.Series, study: str) -> str:

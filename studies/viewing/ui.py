@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stacked.util.errors import InputError
+from stacked.util.errors import InputError, printable
 from studies.record.index import INDEX, ROOT, committed_as, has_block
 from studies.viewing.mlflow_page import View
 
@@ -25,10 +25,9 @@ def print_addresses(views: Sequence[View], store: Store, port: int, host: str, r
 
     if views and not running and not store.is_server:
         print("In the MLflow UI, which --ui starts:")
+    server = without_login(store.uri) if store.is_server else address(port, host)
     for name, key, experiment_id in views:
-        print(
-            f"  {name}: {view_url(without_login(store.uri) if store.is_server else address(port, host), experiment_id, key)}"
-        )
+        print(printable(f"  {name}: {view_url(server, experiment_id, key)}"))
     if not running and not store.is_server:
         print(f"Without --ui it is started by: {typed_command(store, port, host)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 
 from stacked.doctor.__main__ import main as doctor_command
 from stacked.doctor.checks import CHECKS
+from stacked.tracking.backend.circuit_breaker import CircuitBreaker
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
 from stacked.tracking.pending_uploads import PendingUpload, store_upload, stored_uploads
 from stacked.tracking.tracker import set_aside
+from stacked.tracking.uploader import Uploader
 from stacked.util.errors import InputError
 from stacked.viewing.server import serve
+from studies.viewing.ui import print_addresses
 from tests.helpers.tracked import arm, train
 
 from mlflow import MlflowClient  # isort: skip
@@ -167,6 +171,51 @@ def test_files_of_an_outage_are_not_copied_into_a_link(elsewhere: Path, tmp_path
     with pytest.raises(InputError, match="unsent/000001 is a link that leads out of"):
         store_upload(tmp_path / "work", upload)
     assert is_whole(elsewhere)
+
+
+CONTROL = "a\x1b[31m\x07\nb"
+
+
+def test_what_is_said_of_a_foreign_store_does_nothing_to_a_terminal(
+    elsewhere: Path, tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = store.root / "work" / CONTROL
+    with arm(store, work):
+        pass
+    (work / f"{CONTROL}.png").symlink_to(elsewhere / "secret")
+    (work / f"{CONTROL}s").mkdir()
+    (work / f"{CONTROL}s" / CONTROL).symlink_to(elsewhere / "secret")
+    for name in (f"{CONTROL}.png", f"{CONTROL}s", f"{CONTROL} gone"):
+        store_upload(work, PendingUpload("log_file", {"path": name, "folder": None}))
+    before = warnings.formatwarning
+    try:
+        with pytest.warns(RuntimeWarning) as told:
+            assert doctor_command(["--store", str(store.root), "unsent"]) == 0
+        shown = [warnings.formatwarning(each.message, each.category, each.filename, each.lineno) for each in told]
+        shown.append(warnings.formatwarning(f"from elsewhere: {CONTROL}", RuntimeWarning, "x.py", 1))
+    finally:
+        warnings.formatwarning = before
+    said = [str(each.message) for each in told if each.category is RuntimeWarning]
+    assert len(said) == 3
+    assert [line for line in said if not line.isprintable()] == []
+    assert [line for line in shown if not line.removesuffix("\n").isprintable()] == []
+    out = capsys.readouterr()
+    assert [line for line in (out.out + out.err).split("\n") if not line.isprintable()] == []
+    shutil.rmtree(work)
+
+
+def test_an_outage_is_told_of_without_what_a_folder_does_to_a_terminal() -> None:
+    def fail() -> None:
+        raise ConnectionError(CONTROL)
+
+    with pytest.warns(RuntimeWarning, match=r"kept in a\\x1b\[31m") as told:
+        Uploader(fail, f"http://{CONTROL}", CONTROL, CircuitBreaker()).flush()
+    assert str(told[0].message).isprintable()
+
+
+def test_the_name_of_a_view_does_nothing_to_a_terminal(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    print_addresses([(CONTROL, "key", "1")], store, 5000, "127.0.0.1", running=True)
+    assert capsys.readouterr().out.startswith(r"  a\x1b[31m\x07\nb: http://127.0.0.1:5000/#/experiments/1/runs")
 
 
 def test_a_log_and_a_database_that_are_links_are_not_written(elsewhere: Path, tmp_path: Path, store: Store) -> None:

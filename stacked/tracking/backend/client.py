@@ -39,6 +39,7 @@ from stacked.tracking.backend.answers import checked_id, server_errors
 from stacked.tracking.backend.logged_metrics import LoggedMetrics
 from stacked.tracking.backend.model_description import DIGEST, ModelDescription
 from stacked.tracking.backend.workarounds import forget_artifact_repository, release_exports, save_model
+from stacked.util.errors import printable
 from stacked.util.links import check_inside, leads_out, left_out, outward
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ class StoreClient(StoreQueries):
     def log_file(self, run_id: str, path: str, folder: str | None) -> None:
         """Copy a file, or the files in a folder except hidden ones, into a folder of the run's artifacts (None: the top one)."""
         if not Path(path).exists():
-            warnings.warn(f"{path} was removed before MLflow had it: it is skipped", RuntimeWarning, stacklevel=2)
+            message = f"{path} was removed before MLflow had it: it is skipped"
+            warnings.warn(printable(message), RuntimeWarning, stacklevel=2)
             return
         self.check_artifacts(run_id)
         files = [Path(path)]

@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from stacked.tracking.backend.store import BUSY_SECONDS, Store, make_database
 from stacked.tracking.backend.workarounds import forget_connections
+from stacked.util.errors import printable
 
 
 def recreate_if_removed(store: Store) -> bool:
@@ -21,12 +22,11 @@ def recreate_if_removed(store: Store) -> bool:
     with FileLock(store.root / ".lock", timeout=BUSY_SECONDS):
         if _is_gone(path):  # another process may have created it meanwhile
             make_database(path)
-            warnings.warn(
+            message = (
                 f"{path} was removed while runs were recorded in it: it is created again, and this run is sent again; "
-                f"runs that had ended are sent by 'python -m stacked.doctor unsent --store {store.root}'",
-                RuntimeWarning,
-                stacklevel=2,
+                f"runs that had ended are sent by 'python -m stacked.doctor unsent --store {store.root}'"
             )
+            warnings.warn(printable(message), RuntimeWarning, stacklevel=2)
     forget_connections(store.uri)
     return True
 

@@ -188,12 +188,11 @@ def _prepare(store: Store) -> None:
         reason = without_logins(str(error).strip().splitlines()[0])
         if "database is locked" in reason:
             if breaker.failed(time.monotonic() - start):
-                warnings.warn(
+                message = (
                     f"another process has locked {without_login(store.uri)}; training goes on, and its records are sent "
-                    "when the lock is released",
-                    RuntimeWarning,
-                    stacklevel=3,
+                    "when the lock is released"
                 )
+                warnings.warn(printable(message), RuntimeWarning, stacklevel=3)
             return
         raise InputError(
             f"{without_login(store.uri)} cannot be opened as an MLflow store ({reason}); "
