@@ -67,6 +67,8 @@ def plan(study: TrainingDesign, given: Options, splits: Splits) -> Iterator[Job]
     arm_budgets = record.load_budgets(given.out)
     missing = [arm for name, arm in arms.items() if name not in arm_budgets]
     if missing:
+        if given.equal == "seconds":
+            record.check_budgets(given.out, {arm.name for arm in missing})
         with strict(given.device, given.deterministic):
             arm_budgets |= budgets_of(study, given.base, splits, missing, given.equal, given.device, threads)
     record.save_budgets(given.out, arm_budgets)

@@ -19,6 +19,7 @@ from studies.record import reference
 from studies.record import runs as record
 from studies.record.names import experiment_name
 from studies.statistics.measures import budgets
+from studies.statistics.rows import check_curves
 from studies.statistics.words import Words
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class TrainingSession(Session):
         with Bar("equal budgets", None):
             jobs = list(plan(study, given, self.splits))
         record.check_same_arms(out, {(job.arm, job.spec.seed): job.spec.id for job in jobs})
+        record.check_other_seeds(out, {job.arm: job.spec for job in jobs})
+        if given.resume:
+            check_curves(out)
         done = record.finished(out) if given.resume else set()
         failed_before = record.failed(out) - done if given.resume and not given.retry_failed else set()
         todo = [job for job in jobs if job.spec.id not in done | failed_before]

@@ -8,10 +8,11 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 import studies.papers
+from stacked.util.checks import need
 from studies.design.claims import Claim
 from studies.framework.training_study import TrainingStudy
 from studies.record.names import slug
-from studies.report.claims import RULES_OF_PAPER, Tested, corrected, datasets_of, stated, tested, with_references
+from studies.report.claims import EXACT, RULES_OF_PAPER, Tested, corrected, datasets_of, stated, tested, with_references
 from studies.report.tables import markdown
 from studies.statistics.measures import measure, p_cell
 from studies.statistics.rows import load_reference, load_rows
@@ -66,8 +67,15 @@ def claims_of(study: TrainingStudy, results: Path) -> list[tuple[Path, Claim, Te
     found: list[tuple[Path, Claim, Tested]] = []
     for folder in records(study, results):
         rows = load_rows(folder)
+        claimed = [claim for claim in study.claims if claim.data in datasets_of(rows)]
+        exact = {arm for claim in claimed for arm in (claim.arm, claim.against, claim.stays_at)} & set(EXACT)
+        need(
+            not exact or (folder / "reference.json").exists(),
+            f"{folder / 'reference.json'} does not exist, and claims compare with {' and '.join(sorted(exact))}: restore it, or "
+            "give the command of the study again, which writes it",
+        )
         known = with_references(rows, load_reference(folder))
-        found += [(folder, claim, tested(known, claim)) for claim in study.claims if claim.data in datasets_of(rows)]
+        found += [(folder, claim, tested(known, claim)) for claim in claimed]
     family = corrected([result for *_, result in found])
     return [(folder, claim, result) for (folder, claim, _), result in zip(found, family, strict=True)]
 

@@ -5,8 +5,9 @@ Files are written atomically. Rows are appended to CSV files; a last line that a
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -178,6 +179,33 @@ def check_same_arms(out: Path, ids: dict[tuple[str, int], str]) -> None:
             mine == row.run,
             f"{out} holds a run of {row.arm!r} with seed {row.seed} and other settings of that arm: choose another --out",
         )
+
+
+def check_other_seeds(out: Path, specs: dict[str, RunSpec]) -> None:
+    """Raise InputError if a finished run of an arm in `specs` differs in more than its seed, whatever seed it has.
+
+    So it is if budgets.json or choices.json was lost or changed: measured budgets would be measured again, and differ.
+    """
+    rows = _rows(out)
+    for row in [] if rows is None else rows[rows["status"] == FINISHED].itertuples():
+        mine = specs.get(row.arm)
+        need(
+            mine is None or dataclasses.replace(from_json(row.spec), seed=mine.seed).id == mine.id,
+            f"{out} holds a run of {row.arm!r} with seed {row.seed} and other settings or another budget of that arm: restore "
+            "budgets.json and choices.json, or choose another --out",
+        )
+
+
+def check_budgets(out: Path, missing: Collection[str]) -> None:
+    """Raise InputError if an arm whose budget is missing, and would be measured again, has finished runs."""
+    rows = _rows(out)
+    known = set() if rows is None else set(rows["arm"][rows["status"] == FINISHED])
+    lost = next((arm for arm in missing if arm in known), None)
+    need(
+        lost is None,
+        f"{out / 'budgets.json'} lacks the measured budget of arm {lost!r}, which has finished runs: restore it, or choose "
+        "another --out",
+    )
 
 
 def check_recorded(out: Path, ids: set[str]) -> None:

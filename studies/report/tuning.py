@@ -19,6 +19,7 @@ from studies.statistics.rows import FINISHED
 from studies.statistics.trials import (
     CHOICES,
     FILE,
+    chosen_among,
     is_higher_better,
     load_choices,
     load_trials,
@@ -156,6 +157,11 @@ def _chosen_of(out: Path) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
             f"{out / CHOICES} does not fit {FILE}, which has {len(mine)} trials of arm {arm!r} (other arms: {most}) and must "
             f"have the chosen run and the measure {choice['judged_by']!r}: restore both, or tune again",
         )
+    tried = chosen_among(out)
+    need(
+        most >= tried,
+        f"{out / FILE} has {most} trials of each arm, and {CHOICES} was chosen among {tried}: restore both, or tune again",
+    )
     return choices, rows
 
 

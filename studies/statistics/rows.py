@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -110,10 +110,18 @@ def curves_of(out: Path) -> pd.DataFrame | None:
     known = runs_with_curves(finished(rows_so_far(out)))
     if known:
         raise InputError(
-            f"{path} does not exist, and runs.csv has {known} run{'s' * (known != 1)} with curves: restore it, or remove the rows "
-            "of these runs in runs.csv, which are then trained again"
+            f"{path} does not exist, and runs.csv has {known} run{'s' * (known != 1)} with curves: restore it, or remove the "
+            "rows of these runs in runs.csv, which are then trained again"
         )
     return None
+
+
+def check_curves(out: Path) -> None:
+    """Raise as `curves_of` if the record has rows; what a killed run left is no fault, and nothing is warned of."""
+    if (out / "runs.csv").exists():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            curves_of(out)
 
 
 def curves_so_far(out: Path) -> pd.DataFrame:
@@ -149,9 +157,12 @@ def load_reference(out: Path) -> dict[str, float]:
 def load_samples(out: Path) -> dict[str, Samples]:
     """Read samples/<arm>-s<seed>.npz of the smallest seed of each arm; return arrays by arm and name.
 
-    Raises InputError if a file cannot be read.
+    Raises InputError if a file cannot be read, or if runs.csv has a finished run of seed 0 whose arm has no file, and another
+    one whose arm has one.
     """
     found = [(match["arm"], int(match["seed"]), path) for path, match in _sample_files(out / "samples")]
+    if found and (out / "runs.csv").exists():
+        _check_samples(out, {arm for arm, *_ in found})
     samples: dict[str, Samples] = {}
     for arm, _, path in sorted(found):
         if arm not in samples:
@@ -185,6 +196,17 @@ def trained_arms(rows: pd.DataFrame) -> list[str]:
     """Return the arms that made updates; all arms if the rows have no column "updates"."""
     done = finished(rows)
     return [arm for arm in arms_of(rows) if "updates" not in rows or (done[done["arm"] == arm]["updates"] > 0).any()]
+
+
+def _check_samples(out: Path, present: Collection[str]) -> None:
+    rows = finished(rows_so_far(out))
+    arms = list(dict.fromkeys(rows["arm"][rows["seed"] == 0]))
+    lost = [arm for arm in arms if arm not in present]
+    if lost and len(lost) < len(arms):
+        raise InputError(
+            f"{out / 'samples' / f'{lost[0]}-s0.npz'} does not exist, and other arms have such a file: restore it, or remove "
+            f"the row of arm {lost[0]!r} and seed 0 in runs.csv, whose run is then trained again"
+        )
 
 
 def _sample_files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:

@@ -77,6 +77,16 @@ def load_choices(out: Path) -> dict[str, dict[str, Any]]:
     return dict(arms)
 
 
+def chosen_among(out: Path) -> int:
+    """Return the number of trials of each arm among which choices.json chose; 0 if it does not say."""
+    path = out / CHOICES
+    count = json_object(path).get("trials", 0)
+    need(
+        isinstance(count, int) and count >= 0, f"{path} has {count!r} for 'trials', which must be an integer: {RESTORE}"
+    )
+    return int(count)
+
+
 def is_higher_better(measure: str) -> bool:
     """Return whether a higher value of a validation measure is better, as of accuracies; of errors a lower one is."""
     return metric(measure).better == "higher"

@@ -94,7 +94,8 @@ def copied(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("lines", "run", "count"), [((3,), 1, "1 of the 2 points"), ((1, 2), 0, "2 of the 2 points"), ((6,), 2, "1 of the 2")]
+    ("lines", "run", "count"),
+    [((3,), 1, "1 of the 2 points"), ((1, 2), 0, "2 of the 2 points"), ((6,), 2, "1 of the 2")],
 )
 def test_lost_points_are_said(lines: tuple[int, ...], run: int, count: str, copied: Path) -> None:
     lose(copied / "curves.csv", lines)

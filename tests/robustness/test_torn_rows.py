@@ -15,6 +15,7 @@ import studies.viewing.mlflow_page
 import studies.viewing.ui
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
+from stacked.util.errors import InputError
 from studies.execution.job import Job
 from studies.framework import training_session
 from studies.framework.main import main
@@ -64,11 +65,11 @@ def test_a_first_row_that_was_torn_is_recorded_again(made: Path, tmp_path: Path)
     lines = (made / "runs.csv").read_bytes().splitlines(keepends=True)
     (tmp_path / "runs.csv").write_bytes(lines[0] + lines[1][:50])
     with pytest.warns(UserWarning, match="the last line is incomplete"):
-        record.add(tmp_path, row(SPECS[0]), [], {})
+        record.add(tmp_path, row(SPECS[0]), curve(SPECS[0]), {})
     assert (tmp_path / "runs.csv").read_bytes() == b"".join(lines[:2])
 
 
-def test_a_curve_whose_row_a_kill_prevented_is_dropped_and_one_may_be_missing(made: Path, tmp_path: Path) -> None:
+def test_a_curve_whose_row_a_kill_prevented_is_dropped_and_none_may_be_missing(made: Path, tmp_path: Path) -> None:
     whole = load_curves(made)
     (tmp_path / "curves.csv").write_bytes((made / "curves.csv").read_bytes())
     (tmp_path / "runs.csv").write_bytes(b"".join((made / "runs.csv").read_bytes().splitlines(keepends=True)[:3]))
@@ -77,7 +78,8 @@ def test_a_curve_whose_row_a_kill_prevented_is_dropped_and_one_may_be_missing(ma
     record.add(tmp_path, row(SPECS[2]), curve(SPECS[2]), {})
     assert len(load_curves(tmp_path)) == len(whole)
     (tmp_path / "curves.csv").write_bytes(b"".join((made / "curves.csv").read_bytes().splitlines(keepends=True)[:3]))
-    assert set(load_curves(tmp_path)["run"]) == {SPECS[0].id}
+    with pytest.raises(InputError, match=f"lacks 2 of the 2 points of run '{SPECS[1].id}'"):
+        load_curves(tmp_path)
 
 
 def test_a_study_goes_on_from_a_torn_row(
