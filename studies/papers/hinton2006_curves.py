@@ -13,9 +13,9 @@ FLOPs of 10 epochs for each stage and 40 epochs of fine-tuning. All arms are tun
 images.
 
 Deviations: our own draw of the curves from a short description (see `stacked.data.sources.generated.curves`), so that no number
-can be compared, and the verdict on an effect is "direction only" at best; stacked autoencoders instead of restricted Boltzmann machines
-trained by contrastive divergence; AdamW and a cosine schedule instead of conjugate gradients; logistic PCA with an encoder
-instead of optimised codes; 2,000 more images, for validation.
+can be compared, and the verdict on an effect is "direction only" at best; stacked autoencoders instead of restricted Boltzmann
+machines trained by contrastive divergence; AdamW and a cosine schedule instead of conjugate gradients; logistic PCA with an
+encoder instead of optimised codes; 2,000 more images, for validation.
 
 Command: python -m studies.papers.hinton2006_curves --tune 8 --out results/hinton2006_curves
          python -m studies.papers.hinton2006_curves --out results/hinton2006_curves

@@ -141,7 +141,7 @@ def finding(rows: pd.DataFrame, claim: Claim, p: float) -> str:
 def with_references(rows: pd.DataFrame, reference: Mapping[str, float]) -> pd.DataFrame:
     """Return the rows with error rates and their deviations, and with the references of reference.json as arms.
 
-    References are the same for every seed: "pca", "mean image", and those that the study names. Column "exact": True in their rows.
+    References ("pca", "mean image", and those that the study names) are the same for every seed; "exact" is True in their rows.
     """
     values = {
         arm: {f"final/recon_{name}": reference.get(f"{key}_{name}", np.nan) for name in ("mse", "sse")}
