@@ -28,7 +28,7 @@ from typing import Any
 
 from studies.design.arms import Arm
 from studies.design.claims import Claim
-from studies.design.search import Among, LogRange
+from studies.design.search import Among, LogRange, Search
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
 from studies.papers.period import JUDGED_BY, layers
@@ -46,22 +46,22 @@ def arm(how: str, depth: int, denoising: bool = False) -> str:
     return f"{depth} layers, {how}" + (", denoising" if denoising else "")
 
 
-DENOISING = {"optimisation.corruption": "masking", "optimisation.corruption_level": [0.25]}
-LEVELS = {"optimisation.corruption_level": Among((0.1, 0.25, 0.4))}
+DENOISING: dict[str, Any] = {"optimisation.corruption": "masking", "optimisation.corruption_level": [0.25]}
+LEVELS: Search = {"optimisation.corruption_level": Among((0.1, 0.25, 0.4))}
 #: the weight of the sum of local losses, which are cross-entropies as the loss of the pixels is
-WEIGHTS = {"optimisation.local_weight": LogRange(0.01, 1.0)}
+WEIGHTS: Search = {"optimisation.local_weight": LogRange(0.01, 1.0)}
 
 
 def arms(depth: int) -> tuple[Arm, ...]:
     """Return the arms of a depth; all that learn have the training FLOPs of layer-wise training."""
-    stack, same = {"stack.stages": layers(*[UNITS] * depth)}, {"cost_of": arm(LAYER_WISE, depth)}
-    local = stack | {"optimisation.local_weight": 0.1}
+    stack: dict[str, Any] = {"stack.stages": layers(*[UNITS] * depth)}
+    local, same = stack | {"optimisation.local_weight": 0.1}, arm(LAYER_WISE, depth)
     return (
-        Arm(arm(LAYER_WISE, depth), "greedy", stack, own_budget=True),
-        Arm(arm(LAYER_WISE, depth, True), "greedy", stack | DENOISING, **same, search=LEVELS),
-        Arm(arm(JOINT, depth), "joint-local", local, **same, search=WEIGHTS),
-        Arm(arm(JOINT, depth, True), "joint-local", local | DENOISING, **same, search=LEVELS | WEIGHTS),
-        Arm(arm(UNREGULARISED, depth), "joint", stack, **same),
+        Arm(same, "greedy", stack, own_budget=True),
+        Arm(arm(LAYER_WISE, depth, True), "greedy", stack | DENOISING, cost_of=same, search=LEVELS),
+        Arm(arm(JOINT, depth), "joint-local", local, cost_of=same, search=WEIGHTS),
+        Arm(arm(JOINT, depth, True), "joint-local", local | DENOISING, cost_of=same, search={**LEVELS, **WEIGHTS}),
+        Arm(arm(UNREGULARISED, depth), "joint", stack, cost_of=same),
         Arm(arm(RANDOM, depth), "random", stack, tuning_measure=JUDGED_BY),
     )
 
