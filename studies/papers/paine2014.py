@@ -14,7 +14,7 @@ Gradient descent with a momentum of 0.9 in batches of 128, as many updates with 
 standard deviation of k / sqrt(fan-in); the authors draw k from 0.2 to 1.2, and here tuning chooses it from this range.
 
 Deviations: their code selects among checkpoints by the test set, and here validation images alone select; MNIST and Fashion-MNIST
-unless CIFAR-10 or STL-10 are at hand; a third of the filters, 2 epochs for each stage and 2,000 updates of fine-tuning at the
+unless CIFAR-10 or STL-10 are at hand; a third of the filters, 2 epochs for each stage and 4,000 updates of fine-tuning at the
 default scale; pixels in 0 to 1, not normalised by their neighbourhood; initial filters that are not orthogonal; neither dropout
 nor augmentation.
 
@@ -117,7 +117,7 @@ CLASSIFICATION: dict[str, Any] = {
     "lrs": [0.01],
     "batch_size": 128,
     "epochs": 1.0,
-    "updates": 2000,
+    "updates": 4000,
     "checks": 20,
     "images": 5000,
     "head": "mlp",
