@@ -30,7 +30,7 @@ from studies.design.arms import Arm
 from studies.design.claims import Claim
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.period import (
+from studies.papers.shared.period import (
     DEFAULTS,
     JUDGED_BY,
     MODERN_FINE_TUNING,

@@ -33,7 +33,7 @@ from studies.design.claims import Claim
 from studies.design.search import LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.period import JUDGED_BY, QUICK, classification, layers
+from studies.papers.shared.period import JUDGED_BY, QUICK, classification, layers
 
 RECTIFIER, TANH, SOFTPLUS = "rectifier", "tanh", "softplus"
 #: units -> test errors of table 1, with and without pretraining

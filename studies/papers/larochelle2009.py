@@ -30,7 +30,7 @@ from studies.design.arms import Arm
 from studies.design.claims import Claim
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.period import DEFAULTS, JUDGED_BY, QUICK, RATES, classification, layers
+from studies.papers.shared.period import DEFAULTS, JUDGED_BY, QUICK, RATES, classification, layers
 
 ERROR = "final/classifier_error_all"
 DEPTHS = (1, 2, 3, 4)

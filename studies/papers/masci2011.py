@@ -36,9 +36,9 @@ from studies.design.drawing import Drawing
 from studies.design.search import LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.gain_figure import CAPTION, draw_gain
-from studies.papers.label_counts import Kinds, answer, arms, error, key, name_of
-from studies.papers.period import DEFAULTS, classification
+from studies.papers.shared.gain_figure import CAPTION, draw_gain
+from studies.papers.shared.label_counts import Kinds, answer, arms, error, key, name_of
+from studies.papers.shared.period import DEFAULTS, classification
 from studies.statistics.measures import budget_name
 
 KINDS = Kinds("CAE", "random")

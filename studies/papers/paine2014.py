@@ -6,12 +6,12 @@ those with labels (50 to 1), and hurts if they are as many (1 to 1).
 Results of the paper: the claim, as two other texts state it. Another text lists accuracies of 86.7 % on CIFAR-10 and 70.2 % on
 STL-10, without the augmentation and the number of labels with which they were measured; they are not compared.
 
-Protocol, as in the authors' code: 96 filters of 5 x 5 and max pooling, 144 of 5 x 5 and max pooling, 192 of 3 x 3 without
+Protocol: as in the authors' code, 96 filters of 5 x 5 and max pooling, 144 of 5 x 5 and max pooling, 192 of 3 x 3 without
 pooling, 300 rectified units, softmax. The autoencoders have no biases, linear decoders with the filters of their encoders, and
-unpooling that puts a value back to the place of the maximum. Each stage learns to reconstruct the pixels, which the frozen stages
-below it encode and decode. 50,000 images without labels; 1,000, 5,000, 10,000 or 50,000 labels, hence ratios of 50, 10, 5 and 1.
-Gradient descent with a momentum of 0.9 in batches of 128, as many updates with any number of labels. Initial weights have a
-standard deviation of k / sqrt(fan-in); the authors draw k from 0.2 to 1.2, and here tuning chooses it from this range.
+unpooling that puts a value back to the place of the maximum. Each stage learns to reconstruct the pixels, which the frozen
+stages below it encode and decode. 50,000 images without labels; 1,000, 5,000, 10,000 or 50,000 labels, hence ratios of 50, 10,
+5 and 1. Gradient descent with a momentum of 0.9 in batches of 128, as many updates with any number of labels. Initial weights
+have a standard deviation of k / sqrt(fan-in); the authors draw k from 0.2 to 1.2, and here tuning chooses it from this range.
 
 Deviations: their code selects among checkpoints by the test set, and here validation images alone select; MNIST and Fashion-MNIST
 unless CIFAR-10 or STL-10 are at hand; a third of the filters, 2 epochs for each stage and 4,000 updates of fine-tuning at the
@@ -38,8 +38,8 @@ from studies.design.drawing import Drawing
 from studies.design.search import LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.gain_figure import CAPTION, draw_gain
-from studies.papers.label_counts import Kinds, answer, arms, error, name_of
+from studies.papers.shared.gain_figure import CAPTION, draw_gain
+from studies.papers.shared.label_counts import Kinds, answer, arms, error, name_of
 
 KINDS = Kinds("pretrained", "random")
 WIDTHS = (96, 144, 192)

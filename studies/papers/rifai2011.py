@@ -29,7 +29,7 @@ from studies.design.claims import Claim
 from studies.design.search import Among, LogRange
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.period import DEFAULTS, JUDGED_BY, QUICK, RATES, classification, layers
+from studies.papers.shared.period import DEFAULTS, JUDGED_BY, QUICK, RATES, classification, layers
 
 ERROR = "final/classifier_error_all"
 AE, DAE, CAE, MASKING, RANDOM = "AE", "DAE", "CAE", "DAE, masking", "random"

@@ -31,7 +31,7 @@ from studies.design.claims import Claim
 from studies.design.search import Among, LogRange, Search
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
-from studies.papers.period import JUDGED_BY, layers
+from studies.papers.shared.period import JUDGED_BY, layers
 
 DATA = "mnist-rot"
 UNITS = 500

@@ -20,8 +20,8 @@ from studies.framework.training_study import TrainingStudy
 from studies.framework.trials import search_space
 from studies.framework.tuning_measures import label_budget, tuning_measure
 from studies.papers import masci2011, paine2014
-from studies.papers.gain_figure import draw_gain, ratios
-from studies.papers.label_counts import answer, error, measured, name_of, named
+from studies.papers.shared.gain_figure import draw_gain, ratios
+from studies.papers.shared.label_counts import answer, error, measured, name_of, named
 from studies.report.claims import comparisons_table
 from studies.statistics.rows import load_reference, load_rows
 

@@ -12,7 +12,7 @@ from studies.figures.figures import explain
 from studies.figures.panels import extent, mean_and_interval, seed_dots
 from studies.figures.scales import accuracy_axis
 from studies.figures.style import ARM_COLOURS, GREY, label_ends, new_figure
-from studies.papers.label_counts import Kinds, measured, named
+from studies.papers.shared.label_counts import Kinds, measured, named
 from studies.statistics.measures import budget_name
 from studies.statistics.pairing import pairs
 
