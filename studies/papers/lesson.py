@@ -1,8 +1,9 @@
-"""A lesson of two minutes: gradient descent as of 2006 needs layer-wise pretraining.
+"""A lesson of two minutes: how layer-wise pretraining helps gradient descent as of 2006.
 
 The two arms are those of `studies.papers.hinton2006` with gradient descent: logistic units, small uniform weights, no momentum,
 no normalisation. The network is smaller, 784-256-128-64-16, and is trained on 5,000 images of MNIST. Neither arm is tuned; both
-have the same learning rate. The full study tunes its arms.
+have the same learning rate. The full study tunes its arms, and there gradient descent without pretraining leaves the mean image at
+a higher rate; its error stays far above that with pretraining.
 
 Command: python -m studies.papers.lesson
 Expected: the test error of `sgd-2006` stays at that of the mean image, 0.0675; that of `sgd-2006 pretrained` is 0.0320 (seed 0).
