@@ -6,7 +6,7 @@ those with labels (50 to 1), and hurts if they are as many (1 to 1).
 Results of the paper: the claim, as two other texts state it. Another text lists accuracies of 86.7 % on CIFAR-10 and 70.2 % on
 STL-10, without the augmentation and the number of labels with which they were measured; they are not compared.
 
-Protocol, as in the authors' code: 96 filters of 5 x 5 and max pooling, 144 of 5 x 5 and max pooling, 192 of 3 x 3 without
+Protocol: as in the authors' code, 96 filters of 5 x 5 and max pooling, 144 of 5 x 5 and max pooling, 192 of 3 x 3 without
 pooling, 300 rectified units, softmax. The autoencoders have no biases, linear decoders with the filters of their encoders, and
 unpooling that puts a value back to the place of the maximum. Each stage learns to reconstruct the pixels, which the frozen stages
 below it encode and decode. 50,000 images without labels; 1,000, 5,000, 10,000 or 50,000 labels, hence ratios of 50, 10, 5 and 1.
