@@ -169,7 +169,8 @@ STUDY = TrainingStudy(
     },
     scales={
         "default": {},
-        "quick": {**QUICK, "labels": ["1000", "all"], "classification": recipe(4, (0.03,), patience=3, updates=400)},
+        # softplus units without pretraining classify 19 % of validation images after 300 updates, and 83 % after 1,500
+        "quick": {**QUICK, "labels": ["1000", "all"], "classification": recipe(4, (0.03,), patience=3, updates=1500)},
         "paper": {
             "epochs": [50.0],
             "seeds": 10,
