@@ -111,7 +111,10 @@ def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims
     """Return a Markdown table of the study's own comparisons on these data, with Holm's correction; "" without comparisons."""
     if not claims:
         return ""
-    known, claims = with_references(rows, reference), on_same_data(rows, claims)
+    known, names = with_references(rows, reference), datasets_of(rows)
+    if any(claim.data in names for claim in claims):
+        # unlike a claim of a paper, a comparison may be made on a part of the dataset
+        claims, known = on_same_data(rows, claims), known.drop(columns="spec", errors="ignore")
     lines = []
     for claim, one in zip(claims, check_claims(known, claims), strict=True):
         text, found = f"{claim.text} ({measure(claim.metric).label})", finding(known, claim, one.corrected)

@@ -394,6 +394,21 @@ def test_our_own_comparisons_say_what_they_leave_possible() -> None:
     assert comparisons_table(rows, REFERENCE, ()) == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "limit", "finding"),
+    [
+        ("mnist", 2000, "a is lower than b"),
+        ("mnist-rot", None, "not tested here (other data)"),
+    ],
+)
+def test_a_comparison_may_be_on_a_part_of_its_data(name: str, limit: int | None, finding: str) -> None:
+    rows = rows_of(a=around(3.0, 0.01), b=around(9.0, 0.02))
+    rows = rows.assign(spec=json.dumps({"data": {"name": name, "limit": limit}}))
+    claims = [Claim("a and b", "a", SSE, against="b")]
+    assert comparisons_table(rows, REFERENCE, claims).splitlines()[-1].split("|")[-2].strip() == finding
+    assert check_claims(with_references(rows, REFERENCE), claims)[0].verdict == "not tested here (other data)"
+
+
 def test_claims_stand_in_the_report_and_in_the_projects_readme(tmp_path: Path) -> None:
     rows = rows_of(a=around(4.0, 0.1), b=[9.0, 8.0, 9.5])
     specs = [RunSpec(seed=seed) for seed in rows["seed"]]
