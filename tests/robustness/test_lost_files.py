@@ -103,7 +103,7 @@ def test_the_references_of_claims_must_be_there(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("runs.csv", "reference.json"):
         shutil.copy(ROOT / "results" / PAPER.name / name, folder)
-    assert overview.claims_of(PAPER, tmp_path)
+    assert overview.claims_of([PAPER], tmp_path)
     (folder / "reference.json").unlink()
-    told = refusal(lambda: overview.claims_of(PAPER, tmp_path))[1]
+    told = refusal(lambda: overview.claims_of([PAPER], tmp_path))[1]
     assert told.startswith(f"{folder / 'reference.json'} does not exist, and claims compare with ")
