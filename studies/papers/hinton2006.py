@@ -16,7 +16,7 @@ Deviations: stacked autoencoders instead of restricted Boltzmann machines traine
 schedule instead of 200 epochs of nonlinear conjugate gradients on batches of 1,000; 55,000 of the 60,000 training images;
 logistic PCA with an encoder instead of optimised codes.
 
-Command: python -m studies.papers.hinton2006 --out results/hinton2006 --tune 8
+Command: python -m studies.papers.hinton2006 --out results/hinton2006 --tune 8 --refine 8
          python -m studies.papers.hinton2006 --out results/hinton2006
 Expected and cost: results/hinton2006/README.md, generated from the rows.
 
@@ -195,34 +195,37 @@ STUDY = TrainingStudy(
     comparisons=COMPARISONS,
     chosen={
         PRETRAINED: {
-            "optimisation.lr": 0.00393,
-            "optimisation.batch_size": 32,
-            "optimisation.weight_decay": 0.0271,
-            "budget.end_to_end": 30.2,
-            "optimisation.end_lr": 0.00407,
+            "optimisation.lr": 0.00332,
+            "optimisation.batch_size": 16,
+            "optimisation.weight_decay": 0.0255,
+            "budget.end_to_end": 42.2,
+            "optimisation.end_lr": 0.00435,
         },
         JOINT: {
-            "optimisation.lr": 0.00151,
-            "optimisation.batch_size": 64,
-            "optimisation.weight_decay": 0.00814,
-            "stack.gain": 3.53,
+            "optimisation.lr": 0.00196,
+            "optimisation.batch_size": 32,
+            "optimisation.weight_decay": 0.016,
+            "stack.gain": 3.87,
         },
         JOINT_RELU: {
             "optimisation.lr": 0.00151,
             "optimisation.batch_size": 64,
             "optimisation.weight_decay": 0.00814,
         },
-        SGD: {"optimisation.lr": 21.2, "optimisation.batch_size": 32},
+        SGD: {
+            "optimisation.lr": 30.8,
+            "optimisation.batch_size": 16,
+        },
         SGD_PRETRAINED: {
-            "optimisation.lr": 5.43,
-            "optimisation.batch_size": 64,
-            "budget.end_to_end": 2.2,
-            "optimisation.end_lr": 3.7,
+            "optimisation.lr": 7.91,
+            "optimisation.batch_size": 32,
+            "budget.end_to_end": 1.88,
+            "optimisation.end_lr": 1.44,
         },
         LOGISTIC_PCA: {
-            "optimisation.lr": 0.00393,
+            "optimisation.lr": 0.008,
             "optimisation.batch_size": 32,
-            "optimisation.weight_decay": 0.0271,
+            "optimisation.weight_decay": 0.0105,
         },
     },
     figures=("curves", "filters", "probe_by_depth"),
