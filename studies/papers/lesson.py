@@ -2,7 +2,7 @@
 
 The two arms are those of `studies.papers.hinton2006` with gradient descent: logistic units, small uniform weights, no momentum,
 no normalisation. The network is smaller, 784-256-128-64-16, and is trained on 5,000 images of MNIST. Neither arm is tuned; both
-have the same learning rate. The full study tunes its arms, and there gradient descent without pretraining leaves the mean image at
+have the same learning rate. The full study tunes its arms: there gradient descent without pretraining leaves the mean image at
 a higher rate; its error stays far above that with pretraining.
 
 Command: python -m studies.papers.lesson
