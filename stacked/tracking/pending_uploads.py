@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from stacked.util.arrays import read_arrays
 from stacked.util.atomic import sweep, write_atomically, writing
 from stacked.util.checks import choice, need
-from stacked.util.errors import UNREADABLE, InputError
+from stacked.util.errors import UNREADABLE, InputError, printable
 from stacked.util.links import check_inside, leads_out, left_out
 from stacked.util.serialization import from_dict, parsed
 
@@ -109,7 +110,7 @@ class PendingUpload:
 def store_upload(folder: Path, upload: PendingUpload) -> None:
     """Store an upload in a run's work folder for a later process, with a copy of any file from outside of it.
 
-    One that has more than MOST_BYTES is not stored.
+    One that has more than MOST_BYTES is not stored, with a warning.
     Raises InputError if the copy would be written through a link that leads elsewhere.
     """
     if upload.path is not None or upload.live:
@@ -123,6 +124,11 @@ def store_upload(folder: Path, upload: PendingUpload) -> None:
     content = io.BytesIO()
     np.savez(content, errand=np.frombuffer(words, np.uint8), **upload.arrays)  # type: ignore[arg-type]  # a stored name
     if content.tell() > MOST_BYTES:
+        message = (
+            f"{upload.what} has {content.tell() / 2**20:,.0f} MiB, and uploads of at most {MOST_BYTES // 2**20} MiB are kept for "
+            "later: if MLflow does not answer before this run ends, it is lost"
+        )
+        warnings.warn(printable(message), RuntimeWarning, stacklevel=2)
         return
     write_atomically(path, content.getvalue())
     upload.path = path

@@ -85,9 +85,10 @@ def test_a_dataset_that_was_sent_can_be_sent_again(tmp_path: Path) -> None:
     assert sent == [plain] * 2
 
 
-def test_what_is_too_large_to_be_read_again_is_not_stored(tmp_path: Path) -> None:
+def test_what_is_too_large_to_be_read_again_is_not_stored_and_said_so(tmp_path: Path) -> None:
     upload = PendingUpload("log_text", {"text": "t" * MOST_BYTES, "artifact_file": "t.txt"})
-    store_upload(tmp_path, upload)
+    with pytest.warns(RuntimeWarning, match="log_text has 16 MiB, and uploads of at most 16 MiB are kept for later"):
+        store_upload(tmp_path, upload)
     assert upload.path is None
     assert stored_uploads(tmp_path) == []
     upload.plain["text"] = "t" * (MOST_BYTES - 1000)
