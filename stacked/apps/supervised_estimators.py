@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
 from stacked.apps.estimator import FLOATS, AutoencoderEstimator
-from stacked.evaluation.classify import fine_tuned
+from stacked.evaluation.fine_tuning import fine_tuned
 from stacked.evaluation.scores import Labelled
 from stacked.model.batch_norm import check_batch
 from stacked.model.regressor import Regressor

@@ -11,9 +11,9 @@ from stacked.cost.fake_execution import Operation, Work, encoding, reconstructio
 from stacked.cost.phase_cost import PhaseCost, phase_cost
 from stacked.cost.roofline import Machine
 from stacked.data.stream import Order
-from stacked.evaluation.classify import classifier_updates
 from stacked.evaluation.deep_clustering import BATCH, DEEP_CLUSTERINGS, EPOCHS
 from stacked.evaluation.evaluate import PROBED
+from stacked.evaluation.fine_tuning import classifier_updates
 from stacked.evaluation.probes import PROBE_ITERATIONS
 from stacked.model.stack import empty_stack
 from stacked.spec import Classification, RunSpec, StackSpec

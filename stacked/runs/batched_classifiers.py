@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from stacked.evaluation.classify import FineTuning
+from stacked.evaluation.fine_tuning import FineTuning
 from stacked.evaluation.scores import Data
 from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from stacked.components.corruption import CORRUPTIONS, parts
-from stacked.components.objectives import LOSSES
+from stacked.components.losses import LOSSES
 from stacked.data import Splits
 from stacked.data.formats.split import check_splits
 from stacked.evaluation.label_rows import LabelRows, label_rows

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from stacked.components.lbfgs import LBFGS
 from stacked.components.optim import OPTIMISERS
-from stacked.evaluation.classify import FineTuning
 from stacked.evaluation.curves import State
+from stacked.evaluation.fine_tuning import FineTuning
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import ELAPSED_KEY, Saved
 from stacked.spec import Optimisation

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from stacked.cost.measuring_cost import classifier_cost
 from stacked.data import Split, Splits
-from stacked.evaluation.classify import FineTuning, Selected
 from stacked.evaluation.curves import State
 from stacked.evaluation.final_metrics import tested_accuracy
+from stacked.evaluation.fine_tuning import FineTuning, Selected
 from stacked.evaluation.label_rows import ClassifierRows, LabelRows
 from stacked.model.classifier import Classifier, classifier_path, load_with_training, save_classifier
 from stacked.model.regressor import Regressor

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from stacked.data import Split
-from stacked.evaluation.classify import Selected
 from stacked.evaluation.final_metrics import tested_regressor
+from stacked.evaluation.fine_tuning import Selected
 from stacked.evaluation.label_rows import ClassifierRows
 from stacked.model.regressor import Regressor, load_with_training, regressor_path, save_regressor
 from stacked.runs.classifiers import SupervisedEnd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stacked.components.corruption import CORRUPTIONS, parts
-from stacked.components.objectives import LOSSES
+from stacked.components.losses import LOSSES
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.spec.architecture import StackSpec

@@ -105,8 +105,8 @@ class Optimisation:
 
     def __post_init__(self) -> None:
         from stacked.components.corruption import CORRUPTIONS, parts
+        from stacked.components.losses import LOSSES
         from stacked.components.nonfinite import ON_NONFINITE
-        from stacked.components.objectives import LOSSES
         from stacked.components.optim import OPTIMISERS
         from stacked.components.penalties import PENALTIES
         from stacked.components.schedules import check_schedule

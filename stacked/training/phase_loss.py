@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from stacked.components.corruption import Corrupted, corrupt
 from stacked.components.dropout import dropout
 from stacked.components.head_loss import head_loss, head_loss_per_example
-from stacked.components.objectives import LOSSES, Loss, emphasised, mse, per_example, rectified_mse
+from stacked.components.losses import LOSSES, Loss, emphasised, mse, per_example, rectified_mse
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.model.batch_norm import frozen_statistics

@@ -26,7 +26,7 @@ from stacked import (
     StackedAutoencoderRegressor,
     StackedAutoencoderTransformer,
 )
-from stacked.evaluation.classify import FineTuning
+from stacked.evaluation.fine_tuning import FineTuning
 from stacked.training.codes import StoredInputs
 from stacked.training.pretrain import pretrain
 from tests.helpers.runs import same_weights

@@ -19,7 +19,7 @@ import torch
 from stacked import estimate_cost
 from stacked.components import eager
 from stacked.cost.roofline import H100
-from stacked.evaluation.classify import FineTuning
+from stacked.evaluation.fine_tuning import FineTuning
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.spec import Budget
 from stacked.training.codes import StoredInputs

@@ -16,8 +16,8 @@ from stacked.cost.forecast import tuning_classifiers
 from stacked.cost.measuring_cost import Measured, Timed, budgets, classifier_cost, measuring_seconds
 from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import Machine
-from stacked.evaluation import classify
-from stacked.evaluation.classify import fine_tuned
+from stacked.evaluation import fine_tuning
+from stacked.evaluation.fine_tuning import fine_tuned
 from stacked.model.stack import build
 from stacked.spec import Classification, Optimisation
 from stacked.spec.growth import Phase
@@ -47,9 +47,9 @@ def labelled(*labels: int | None) -> RunSpec:
 def test_a_classifier_is_counted_as_it_is_trained(labels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     phase, cost = classifier_cost(SPEC.stack, SPEC.classification, SHAPE, labels, 4)
     made: list[Phase] = []
-    real = classify.Training
+    real = fine_tuning.Training
     monkeypatch.setattr(
-        classify, "Training", lambda stack, phase, *a, **k: made.append(phase) or real(stack, phase, *a, **k)
+        fine_tuning, "Training", lambda stack, phase, *a, **k: made.append(phase) or real(stack, phase, *a, **k)
     )
     splits, stack = toy_splits(), build(SPEC.stack, SHAPE)
     part = splits.train.inputs[:labels], splits.train.labels[:labels]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stacked import Classification, InputError, RunSpec, StackedAutoencoder, StackSpec
 from stacked.data.stream import Order
-from stacked.evaluation.classify import FineTuning, Selected, fine_tuned
+from stacked.evaluation.fine_tuning import FineTuning, Selected, fine_tuned
 from stacked.evaluation.scores import accuracy, r2
 from stacked.model.regressor import Regressor, mean_and_scale
 from stacked.model.stack import grow

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from stacked import RunSpec, StackSpec
-from stacked.components.objectives import LOSSES, bce, per_example
+from stacked.components.losses import LOSSES, bce, per_example
 from stacked.data.formats.split import Split, Splits
 from stacked.data.labels import label_subset
 from stacked.data.stream import Order
 from stacked.evaluation import evaluate, probes
-from stacked.evaluation.classify import FineTuning, fine_tuned
+from stacked.evaluation.fine_tuning import FineTuning, fine_tuned
 from stacked.evaluation.probes import linear_probe
 from stacked.evaluation.scores import accuracy
 from stacked.model.stack import StackedAutoencoder, grow

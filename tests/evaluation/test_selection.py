@@ -12,8 +12,8 @@ import torch
 from stacked import InputError, RunSpec, StackSpec
 from stacked.data import Splits
 from stacked.data.formats.split import Split
-from stacked.evaluation.classify import FineTuning
 from stacked.evaluation.curves import State
+from stacked.evaluation.fine_tuning import FineTuning
 from stacked.evaluation.label_rows import label_rows
 from stacked.model.stack import build
 from stacked.runs import classifiers

@@ -8,7 +8,7 @@ from typing import Any
 
 from stacked import RunSpec, StackSpec
 from stacked.components.corruption import CORRUPTIONS
-from stacked.components.objectives import LOSSES
+from stacked.components.losses import LOSSES
 from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
 from stacked.components.schedules import SCHEDULES

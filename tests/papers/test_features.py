@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stacked import InputError, StackSpec
-from stacked.components.objectives import bce
+from stacked.components.losses import bce
 from stacked.model.stack import build
 from stacked.runtime.rng import seeded
 from stacked.spec import StageSpec

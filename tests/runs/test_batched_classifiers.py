@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stacked import Classification, InputError, RunSpec, StackedAutoencoder, StackSpec
-from stacked.evaluation.classify import fine_tuned
+from stacked.evaluation.fine_tuning import fine_tuned
 from stacked.model.classifier import Classifier
 from stacked.model.stack import grow
 from stacked.runs.batched_classifiers import fine_tune_seeds

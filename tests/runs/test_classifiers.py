@@ -18,7 +18,7 @@ from stacked import InputError, StackedAutoencoder, load_classifier
 from stacked.components.dropout import dropout
 from stacked.data import Splits
 from stacked.data.stream import Order
-from stacked.evaluation.classify import FineTuning, Selected, fine_tuned
+from stacked.evaluation.fine_tuning import FineTuning, Selected, fine_tuned
 from stacked.evaluation.scores import accuracy
 from stacked.model.batch_norm import norms
 from stacked.model.classifier import Classifier, load_with_training, save_classifier

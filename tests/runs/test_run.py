@@ -17,8 +17,8 @@ import stacked.runs.run
 from stacked import InputError, RunSpec, StackSpec, load_stack
 from stacked.data.formats.split import Split, Splits
 from stacked.evaluation import evaluate, probes, references
-from stacked.evaluation.classify import fine_tuned
 from stacked.evaluation.curves import Curves, State
+from stacked.evaluation.fine_tuning import fine_tuned
 from stacked.evaluation.probes import PROBE_C, PROBE_ITERATIONS, linear_probe
 from stacked.evaluation.scores import accuracy
 from stacked.model.classifier import Classifier
@@ -336,7 +336,7 @@ def spoiled(splits: Splits) -> StackedAutoencoder:
 
 
 def test_of_equal_classifiers_the_first_is_chosen(done: Any, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stacked.evaluation.classify.score", lambda *_: 0.5)
+    monkeypatch.setattr("stacked.evaluation.fine_tuning.score", lambda *_: 0.5)
     both = ((splits.train.inputs, splits.train.labels),) * 2
     tuned = fine_tuned(
         done.stack, *both, CLASSES, Classification(lrs=(1e-3, 1e-2), updates=8, checks=4, batch_size=32), seed=0

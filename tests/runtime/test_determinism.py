@@ -19,8 +19,8 @@ from safetensors import safe_open
 from stacked import InputError, RunSpec, StackSpec
 from stacked.components import corruption
 from stacked.components.corruption import CORRUPTIONS, Corrupted, Corruption
+from stacked.components.losses import LOSSES
 from stacked.components.nonfinite import ON_NONFINITE
-from stacked.components.objectives import LOSSES
 from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
 from stacked.components.schedules import SCHEDULES

@@ -10,7 +10,7 @@ import pytest
 
 from stacked import InputError, StackSpec
 from stacked.components.corruption import CORRUPTIONS
-from stacked.components.objectives import LOSSES
+from stacked.components.losses import LOSSES
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.spec import StageSpec

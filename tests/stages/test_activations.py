@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from stacked import InputError, StackSpec
-from stacked.components.objectives import LOSSES
+from stacked.components.losses import LOSSES
 from stacked.spec.compatibility import covers
 from stacked.stages.activations import ACTIVATIONS, RANGES
 from stacked.stages.dense import Dense

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stacked.data.formats.dataset import Source
 from stacked.data.sources.images.mnist import Mnist
-from stacked.evaluation.classify import fine_tuned
+from stacked.evaluation.fine_tuning import fine_tuned
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.spec import Classification
 from stacked.training.codes import StoredInputs

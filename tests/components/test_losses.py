@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 
 from stacked.components.corruption import corrupt
-from stacked.components.objectives import (
+from stacked.components.losses import (
     LOSSES,
     RectifiedMSE,
     bce,
