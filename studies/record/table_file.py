@@ -57,7 +57,7 @@ class Table:
         """
         import pandas as pd
 
-        new = typed(pd.DataFrame(rows))
+        new = typed(pd.DataFrame(rows, columns=_names_in(rows)))
         if self.status(rows[0]) is not None or not set(new) <= set(self.columns):
             self._rewrite(new, rows[0], arms)
             return
@@ -148,6 +148,21 @@ class Table:
     def _text(self, rows: pd.DataFrame) -> bytes:
         text = typed(rows).to_csv(index=False, lineterminator="\n")
         return (with_checksums(text) if self.has_checksums else text).encode()
+
+
+def _names_in(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the columns of a run in one order, whichever of its rows lack some of them.
+
+    It is the order of the longest row; a name that this row lacks follows the name before it in its own row.
+    """
+    names = max(map(list, rows), key=len)
+    for row in rows:
+        place = 0
+        for name in row:
+            if name not in names:
+                names.insert(place, name)
+            place = names.index(name) + 1
+    return names
 
 
 def _ordered(rows: pd.DataFrame, sort_by: str, arms: Sequence[str]) -> pd.DataFrame:

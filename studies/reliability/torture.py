@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from studies.reliability.kills import PROMPT, Ended, Kill
 from studies.reliability.session import ReliabilitySession, ReliabilityStudy
 from studies.reliability.torture_report import findings
 from studies.statistics.compare_records import differences
+from studies.statistics.rows import FINISHED, load_rows
 
 WORDS = (
     *("--data", "digits", "--channels", "4", "8", "--batch-size", "64", "--seeds", "1", "--labels", "100"),
@@ -101,8 +103,7 @@ def torture(folder: Path, count: int, dice: random.Random) -> Iterator[Kill | En
             try:
                 code = process.wait(wait)
                 if code:
-                    last = (home / "log").read_text(errors="replace").splitlines()[-1:]
-                    raise InputError(f"the study ended by itself with exit code {code}: {''.join(last)}")
+                    raise InputError(f"the study ended by itself with exit code {code}: {reason(home)}")
                 break
             except subprocess.TimeoutExpired:
                 found = kill(process, dice, at, number, home, every, jobs)
@@ -122,6 +123,15 @@ def torture(folder: Path, count: int, dice: random.Random) -> Iterator[Kill | En
 def undisturbed(folder: Path, jobs: int) -> Path:
     """Return the folder of the undisturbed study; each value of `jobs` has its own, because the number of threads differs."""
     return folder / f"undisturbed-{jobs}"
+
+
+def reason(home: Path) -> str:
+    """Return why the study in `home` failed: the status of its runs that failed, or else the last line that it printed."""
+    failed: list[str] = []
+    with suppress(InputError):
+        rows = load_rows(home / "out")
+        failed = [f"{row.arm}: {row.status}" for row in rows[rows["status"] != FINISHED].itertuples()]
+    return "; ".join(failed) or "".join((home / "log").read_text(errors="replace").splitlines()[-1:])
 
 
 def start(home: Path, every: int | None, jobs: int) -> subprocess.Popen[bytes]:

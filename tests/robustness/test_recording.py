@@ -194,6 +194,20 @@ def test_columns_that_come_later_are_added(tmp_path: Path) -> None:
     assert rows["final/more1"].isna().tolist() == [True, False, True]
 
 
+def test_columns_do_not_depend_on_which_run_ends_first(tmp_path: Path) -> None:
+    """A stage that is grown has no error at full depth before all stages stand."""
+    growing = [{"eval/fvu": 1.0, "train/lr": 0.1}, {"eval/fvu": 0.5, "eval/full_depth_mse": 0.2, "train/lr": 0.1}]
+    of_arm = {"greedy": growing, "joint": growing[1:]}
+    for name, specs in (("one", RUNS[:2]), ("other", RUNS[1::-1])):
+        for spec in specs:
+            known = {"run": spec.id, "arm": spec.policy, "seed": spec.seed, "phase": "p"}
+            points = [known | {"step": k, "phase_step": k, **more} for k, more in enumerate(of_arm[spec.policy])]
+            record.add(tmp_path / name, row(spec), points, {}, ARMS)
+        record.sort_rows(tmp_path / name, ARMS)
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+    assert list(load_curves(tmp_path / "one"))[-3:] == ["eval/fvu", "eval/full_depth_mse", "train/lr"]
+
+
 def test_trials_are_added_too(tmp_path: Path) -> None:
     known = {"values": "{}", "space": "{}"}
     for number, spec in ((1, RUNS[1]), (0, RUNS[0]), (1, RUNS[1])):
