@@ -47,8 +47,8 @@ from studies.figures.boxes import Group, Panel, draw_boxes
 from studies.figures.trajectories import CAPTION as TRAJECTORIES
 from studies.figures.trajectories import draw_trajectories
 from studies.framework.main import main
-from studies.framework.trajectory_study import TrajectoryStudy
 from studies.papers.shared.period import DEFAULTS, JUDGED_BY, QUICK, RATES, classification, layers
+from studies.papers.shared.trajectory_study import TrajectoryStudy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -27,10 +27,10 @@ from stacked.util.atomic import write_atomically
 from stacked.util.checks import whole
 from stacked.util.errors import InputError, Interrupted
 from studies.record.index import ROOT
+from studies.reliability.compare_records import differences
 from studies.reliability.kills import PROMPT, Ended, Kill
 from studies.reliability.session import ReliabilitySession, ReliabilityStudy
 from studies.reliability.torture_report import findings
-from studies.statistics.compare_records import differences
 from studies.statistics.rows import FINISHED, load_rows
 
 WORDS = (

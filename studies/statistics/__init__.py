@@ -1,1 +1,1 @@
-"""Reads and checks the rows of records, computes means, intervals and paired differences, and compares records."""
+"""Reads and checks the rows of records, and computes means, intervals and paired differences."""

@@ -36,7 +36,7 @@ from studies.execution import job as working
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
 from studies.record import runs as record
-from studies.statistics.compare_records import differences
+from studies.reliability.compare_records import differences
 from studies.statistics.rows import load_rows
 
 from mlflow import MlflowClient  # isort: skip

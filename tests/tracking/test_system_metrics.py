@@ -10,7 +10,7 @@ from stacked.runs.run import run
 from stacked.runtime import system_metrics
 from stacked.runtime.system_metrics import PREFIX, SystemMetrics
 from stacked.tracking.tracker import Store, Tracker, open_store
-from studies.statistics.compare_mlflow import mlflow_differences
+from studies.reliability.compare_mlflow import mlflow_differences
 from tests.helpers.runs import SPEC
 from tests.helpers.splits import toy_splits
 from tests.helpers.tracked import arm, history, run_of, train

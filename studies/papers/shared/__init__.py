@@ -1,1 +1,1 @@
-"""What several studies of papers share: settings of the period, arms by number of labels, and the figure of their gain."""
+"""What studies of papers share: settings of the period, arms by number of labels, figures of gains and of trajectories."""

@@ -13,7 +13,7 @@ import pytest
 
 from studies.framework.main import main
 from studies.pretraining.layerwise import STUDY
-from studies.statistics.compare_records import differences
+from studies.reliability.compare_records import differences
 from tests.helpers.layerwise import HARDLY_CLASSIFIED
 
 

@@ -24,6 +24,6 @@ class TrajectoryStudy(TrainingStudy):
         if OPTION not in argv:
             return super().session(argv)
         given = self.given([word for word in argv if word != OPTION])
-        from studies.framework.trajectory_session import TrajectorySession  # which takes seconds to load
+        from studies.papers.shared.trajectory_session import TrajectorySession  # which takes seconds to load
 
         return TrajectorySession(self, given)

@@ -25,7 +25,7 @@ from studies.figures.figures import Record, drawn
 from studies.figures.trajectories import SAMPLES, alike, embedded
 from studies.framework.plan import plan
 from studies.framework.training_session import TrainingSession
-from studies.framework.trajectory_study import OPTION, TrajectoryStudy
+from studies.papers.shared.trajectory_study import OPTION, TrajectoryStudy
 from studies.record.samples import write_arrays
 
 if TYPE_CHECKING:

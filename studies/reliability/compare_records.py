@@ -12,7 +12,7 @@ import numpy as np
 
 from stacked.model.tensor_file import open_tensors
 from stacked.util.atomic import PARTS
-from studies.statistics.compare_mlflow import TIMES, mlflow_differences
+from studies.reliability.compare_mlflow import TIMES, mlflow_differences
 from studies.statistics.reading import arrays
 from studies.statistics.rows import load_curves, load_rows
 
