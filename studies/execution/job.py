@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stacked.runtime.interruption import Interruption
 from stacked.util.atomic import REFUSED, unwritable
 from stacked.util.checks import need
-from stacked.util.errors import Diverged, InputError, Unwritable
+from stacked.util.errors import Diverged, InputError, Interrupted, Unwritable
 from stacked.util.paths import without_folders
 from studies.cli.options import Options
 
@@ -71,9 +71,9 @@ class Job:
 def run_job(job: Job, splits: Splits, stop: Callable[[], bool] | None = None) -> Row:
     """Run one job in this process, record it and return its row; the row of a failed run holds the reason.
 
-    stop: returns True once the run is to end (None: a SIGTERM to this process ends it). Raises Unwritable if a file cannot be
-    written; the run then does not count as failed, and the same command continues it. Raises InputError, and records nothing,
-    if `splits` are not the data of the job.
+    stop: returns True once the run is to end (None: a SIGTERM to this process ends it). Raises Interrupted if it is to end, and
+    Unwritable if a file cannot be written; the run then does not count as failed, and the same command continues it. Raises
+    InputError, and records nothing, if `splits` are not the data of the job.
     """
     need(
         job.data in ("", splits.digest),
@@ -82,7 +82,13 @@ def run_job(job: Job, splits: Splits, stop: Callable[[], bool] | None = None) ->
     )
     try:
         with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as should_stop:
-            return job.run(splits, should_stop)
+            try:
+                return job.run(splits, should_stop)
+            except Exception as error:
+                # ended in the middle of an import, say, the library fails when the tracker uses it again to end the run
+                if should_stop() and not isinstance(error, Unwritable):
+                    raise Interrupted("stopped as asked") from error
+                raise
     except Unwritable:
         raise
     except (Diverged, InputError) as error:

@@ -6,11 +6,13 @@ import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from stacked.tracking.backend import client
 from stacked.tracking.tracker import Store, Tracker
 from stacked.util.errors import InputError
 from tests.helpers.tracked import arm, run_of
@@ -133,6 +135,21 @@ def test_a_model_is_named_without_what_mlflow_refuses(store: Store, tmp_path: Pa
         tracker.model(torch.nn.Flatten(), torch.zeros(2, 1, 2, 2), 0)
     [output] = run_of(store, tracker).outputs.model_outputs
     assert MlflowClient(store.uri).get_logged_model(output.model_id).name == "encoder-lr 0-1- 50 -s0"
+
+
+def test_a_model_waits_for_space_in_the_temporary_folder(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk torch's writer would end the process; so an export that does not fit is an outage."""
+    with arm(store, tmp_path / "work") as tracker:
+        monkeypatch.setattr(client.shutil, "disk_usage", lambda path: SimpleNamespace(free=2**20))
+        with pytest.warns(RuntimeWarning, match="model to log needs up to"):
+            tracker.model(torch.nn.Flatten(), torch.zeros(2, 1, 2, 2), 0)
+        monkeypatch.undo()
+        [output] = run_of(store, tracker).outputs.model_outputs
+        assert MlflowClient(store.uri).get_logged_model(output.model_id).status == "PENDING"
+    assert run_of(store, tracker).info.status == "FINISHED"
+    assert MlflowClient(store.uri).get_logged_model(output.model_id).status == "READY"
 
 
 def test_what_is_sent_again_after_a_kill_is_there_once(store: Store, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -197,6 +199,7 @@ class StoreClient(StoreQueries):
             self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=logged.step)])
         self._log_batches(run_id, logged.metrics_of(model_id, run_id))
         with release_exports(), tempfile.TemporaryDirectory() as folder:
+            check_space(Path(folder), model, example)
             save_model(
                 f"{folder}/model",
                 Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
@@ -209,6 +212,16 @@ class StoreClient(StoreQueries):
             self._client.log_model_artifacts(model_id, f"{folder}/model")
         self._client.finalize_logged_model(model_id, "READY")
         forget_artifact_repository(model_id)
+
+
+def check_space(folder: Path, model: nn.Module, example: NDArray[np.generic]) -> None:
+    """Raise OSError if a folder may be too small for an exported model and its example, which MLflow writes as text, twice.
+
+    On a full disk torch's own writer would end the process.
+    """
+    needed = 2**22 + 20 * example.nbytes + 2 * sum(value.nbytes for value in model.state_dict().values())
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise OSError(errno.ENOSPC, f"a model to log needs up to {needed:,} bytes, and {free:,} are free", str(folder))
 
 
 def named_dataset(name: str, digest: str, rows: int, shape: Sequence[int], dtype: str = "uint8") -> Dataset:
