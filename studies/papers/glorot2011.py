@@ -88,7 +88,9 @@ ARMS = tuple(
     for units, (rate, within) in RATES.items()
     for name, policy in ((pretrained(units), "greedy"), (units, "random"))
 )
-SETTING = "few epochs and batches of 32 by default, see the protocol; no penalty on the activations; other validation images"
+SETTING = (
+    "few epochs and batches of 32 by default, see the protocol; no penalty on the activations; other validation images"
+)
 #: The paper's error of rectifiers without pretraining is 19 % above that with it, that of tanh units 35 %, softplus 51 %.
 LITTLE = 0.25
 CLAIMS = (
