@@ -16,10 +16,10 @@ fine-tuning; fine-tuning is the same for all arms.
 Deviations: no restricted Boltzmann machines; batches of 20, not single images; validation images drawn by class, not the last
 10,000; the decay is fixed.
 
-Command: python -m studies.papers.bengio2007 --tune 8 --out results/bengio2007
+Command: python -m studies.papers.bengio2007 --tune 4 --out results/bengio2007
          python -m studies.papers.bengio2007 --out results/bengio2007
 Expected and cost: results/bengio2007/README.md, generated from the rows, once it has been run. Estimated: --scale quick
-takes minutes, default about five hours of tuning and three of runs on two cores, paper several days.
+takes minutes, default 35 minutes of tuning and half an hour of runs on two cores, paper several days.
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ STUDY = TrainingStudy(
     defaults={
         **DEFAULTS,
         "stack": {"init": "uniform", "stages": layers(500, 500, 2000)},
-        "epochs": [5.0],
+        "epochs": [4.0],
         "seeds": 3,
-        "classification": classification(15, (0.03, 0.1), patience=3),
+        "classification": classification(10, (0.03, 0.1), patience=3),
     },
     scales={
         "default": {},

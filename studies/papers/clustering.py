@@ -7,8 +7,8 @@ clustering (DEC) of the codes, with the same epochs, batches and learning rates 
 
 Command: python -m studies.papers.clustering --out results/clustering/mnist
          and the same with --data fashion-mnist
-Expected and cost: results/clustering/*/README.md, generated from the rows, once it has been run. Estimated: two hours for each
-dataset on one core. ClustPy is optional: pip install '.[clustering]'.
+Expected and cost: results/clustering/*/README.md, generated from the rows, once it has been run. Estimated: forty minutes
+for each dataset on one core. ClustPy is optional: pip install '.[clustering]'.
 """
 
 from __future__ import annotations

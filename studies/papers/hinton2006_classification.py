@@ -15,11 +15,11 @@ Deviations: stacked autoencoders instead of restricted Boltzmann machines traine
 training images; few epochs at the default scale; the same network from random weights, where the paper quotes the best error that
 was reported for any; the support vector machine reads at most 10,000 images at the default scale.
 
-Command: python -m studies.papers.hinton2006_classification --tune 8 --out results/hinton2006_classification
+Command: python -m studies.papers.hinton2006_classification --tune 5 --out results/hinton2006_classification
          python -m studies.papers.hinton2006_classification --out results/hinton2006_classification
 Expected and cost: results/hinton2006_classification/README.md, generated from the rows, once it has been run. Estimated: --scale
-quick takes minutes, default an hour and a half of tuning and as much of runs on two cores, paper a day. The support vector
-machine takes a few minutes more, after the runs.
+quick takes minutes, default 25 minutes of tuning and as much of runs on two cores, paper a day. The support vector machine takes
+a few minutes more, after the runs.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ STUDY = TrainingStudy(
         "epochs": [5.0],
         "seeds": 5,
         "evaluation": {"probes": [], "probe_labels": 10_000},
-        "classification": classification(15, (0.03, 0.1), patience=3),
+        "classification": classification(12, (0.03, 0.1), patience=3),
     },
     scales={
         "default": {},

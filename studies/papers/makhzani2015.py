@@ -14,10 +14,10 @@ trials.
 Deviations: Adam with a cosine schedule and a budget of few epochs; batches of 100; untied weights; 55,000 of the 60,000 training
 images, of which the support vector machine reads 10,000 at the default scale, with a fixed C. The sparsity of 5 % is not tuned.
 
-Command: python -m studies.papers.makhzani2015 --tune 8 --out results/makhzani2015
+Command: python -m studies.papers.makhzani2015 --tune 5 --out results/makhzani2015
          python -m studies.papers.makhzani2015 --out results/makhzani2015
 Expected and cost: results/makhzani2015/README.md, generated from the rows, once it has been run. Estimated: --scale quick
-takes minutes, default two and a half hours of tuning and an hour of runs on two cores, paper several days.
+takes minutes, default half an hour of tuning and as much of runs on two cores, paper several days.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ STUDY = TrainingStudy(
         "lr": 1e-3,
         "schedule": "cosine",
         "batch_size": 100,
-        "epochs": [15.0],
+        "epochs": [10.0],
         "seeds": 3,
         "labels": [],
         "evaluation": evaluation(10_000),

@@ -14,10 +14,10 @@ images, each arm with the same number of trials.
 Deviations: 1,000 units and the kinds of noise are our choice; a fixed number of epochs of pretraining, batches of 20; our
 cross-entropy is the mean over the 784 pixels, so that our weight of the penalty is lambda / 784; 50,000 training images.
 
-Command: python -m studies.papers.rifai2011 --tune 8 --out results/rifai2011
+Command: python -m studies.papers.rifai2011 --tune 5 --out results/rifai2011
          python -m studies.papers.rifai2011 --out results/rifai2011
 Expected and cost: results/rifai2011/README.md, generated from the rows, once it has been run. Estimated: --scale quick
-takes minutes, default four hours of tuning and under two of runs on two cores, paper a week.
+takes minutes, default half an hour of tuning and as much of runs on two cores, paper a week.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ STUDY = TrainingStudy(
     defaults={
         **DEFAULTS,
         "stack": {"init": "uniform", "stages": layers(1000)},
-        "epochs": [10.0],
-        "seeds": 3,
+        "epochs": [8.0],
+        "seeds": 5,
         "classification": classification(15, (0.03, 0.1), patience=3),
     },
     scales={

@@ -18,11 +18,11 @@ layer and 100,000 of all layers; pixels in [0, 1], and codes multiplied for DEC 
 are fitted to 55,000 training images, and their accuracy is that on the 10,000 test images, where the paper clusters all 70,000;
 DEC ends after 20 epochs at the latest.
 
-Command: python -m studies.papers.xie2016 --tune 8 --out results/xie2016/mnist
+Command: python -m studies.papers.xie2016 --tune 6 --out results/xie2016/mnist
          python -m studies.papers.xie2016 --out results/xie2016/mnist
          and the same with --data fashion-mnist; `studies.papers.clustering` is beside ClustPy
 Expected and cost: results/xie2016/*/README.md, generated from the rows, once it has been run. Estimated: --scale quick
-takes minutes, default an hour and a half of tuning and over two of runs for each dataset on two cores, paper several weeks.
+takes minutes, default 20 minutes of tuning and 40 of runs for each dataset on two cores, paper several weeks.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Glorot & Bengio 2010; Erhan et al. 2010, figure 1: from random weights, no conve
 initialisation (Glorot et al. 2011; He et al. 2015), batch norm (Ioffe & Szegedy 2015) and residual connections (He et al. 2016)
 train without it.
 
-Protocol: 1, 2, 3, 5, 7 and 10 layers of 128 units on 10,000 images of MNIST; a classifier of each kind and depth, and an
+Protocol: 1, 2, 3, 5 and 10 layers of 128 units on 10,000 images of MNIST; a classifier of each kind and depth, and an
 autoencoder with as many layers in its encoder and in its decoder, of which the curve has the norm of the gradient of each layer.
 Everything is trained by the same gradient descent without momentum and for the same number of updates; pretraining comes in
 addition to these, and an arm without pretraining gets as many FLOPs as pretraining and fine-tuning together, or more.
@@ -14,11 +14,12 @@ addition to these, and an arm without pretraining gets as many FLOPs as pretrain
 Deviations from the papers: our own widths, depths and number of images; one layer in a residual block; a constant learning rate,
 which validation images select from three values for classifiers, and which is fixed for autoencoders unless --tune is used.
 
-Command: python -m studies.depth
-         python -m studies.depth --tune 6 --out results/depth, then python -m studies.depth --out results/depth
+Command: python -m studies.depth --tune 4 --out results/depth
+         python -m studies.depth --out results/depth
          python -m studies.depth --lesson
 Expected and cost: results/depth/README.md, generated from the rows, once it has been run. Estimated: --scale quick takes
-minutes, default between one and two hours on two cores, paper (all images, ten seeds) a day or more, --lesson under five minutes.
+minutes, default half an hour of tuning and three quarters of an hour of runs on two cores, paper (all images, ten seeds) a day or
+more, --lesson under five minutes.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from studies.pretraining.depth_arms import LONGER, MORE, PLAIN, PRETRAINED, arms
 from studies.pretraining.depth_figure import CAPTION, draw_depth
 from studies.statistics.measures import measure
 
-DEPTHS = (1, 2, 3, 5, 7, 10)
+DEPTHS = (1, 2, 3, 5, 10)
 UNITS = 128
 #: epochs of pretraining for each layer, and of all that is trained end to end
-EPOCHS = 30.0
+EPOCHS = 20.0
 
 PROTOCOL = """\
 - **Arms**: networks of equal layers; with the same seed, all arms have the same order of training images and, where they draw

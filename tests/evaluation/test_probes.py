@@ -21,11 +21,12 @@ from torch import Tensor
 
 from stacked import InputError, run
 from stacked.data import Splits
+from stacked.evaluation import final_metrics
 from stacked.evaluation.clustering import agreement
 from stacked.evaluation.evaluate import codes
 from stacked.evaluation.label_rows import label_rows
 from stacked.evaluation.probes import NAMES, PROBES, Scale, probe, quick_probe
-from stacked.spec import Evaluation, from_json
+from stacked.spec import Evaluation, RunSpec, StackSpec, from_json
 from stacked.util.errors import Diverged
 from stacked.util.serialization import to_json
 from studies.report.tables import main_metrics, means
@@ -155,6 +156,36 @@ def test_all_probes_read_every_depth_where_a_spec_says_so(toy: Splits) -> None:
     assert measure("final/svm_acc_depth0").label == "linear SVM accuracy on pixels"
     assert measure("final/svm_error_depth2").label == "linear SVM error at depth 2"
     assert measure("final/svm_error_depth2").better == "lower"
+
+
+def test_runs_on_the_same_data_and_rows_share_the_probes_of_the_inputs(
+    toy: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[tuple[str, int]] = []
+
+    def counted(name: str, train: Tensor, *others: Any) -> dict[str, float]:
+        counts.append((name, train.shape[1]))
+        return probe(name, train, *others)
+
+    monkeypatch.setattr(final_metrics, "probe", counted)
+    monkeypatch.setattr(final_metrics, "_of_inputs", {})
+    how = replace(SPEC.evaluation, probes=("logistic", "ridge"), probe_depths="ends")
+    spec = replace(SPEC, evaluation=how, stack=StackSpec.of("conv", 3, 5))
+    pixels = toy.train.inputs[0].numel()  # more than any code has
+
+    def fitted(one: RunSpec, splits: Splits) -> tuple[dict[str, Any], list[str]]:
+        counts.clear()
+        return run(one, splits).row, [name for name, values in counts if values == pixels]
+
+    first, both = fitted(spec, toy)
+    again, none = fitted(replace(spec, policy="joint"), toy)
+    assert (both, none) == (["logistic", "ridge"], [])
+    for name in ("final/probe_acc_depth0", "final/ridge_acc_depth0"):
+        assert again[name] == first[name]
+    # other rows, other data
+    assert fitted(replace(spec, seed=1), toy)[1] == both
+    fewer = replace(toy, test=replace(toy.test, inputs=toy.test.inputs[:50], labels=toy.test.labels[:50]))
+    assert fitted(spec, fewer)[1] == both
 
 
 def test_specs_stay_as_they_are_without_other_probes() -> None:

@@ -33,6 +33,7 @@ from studies.papers.erhan2010 import (
     ERROR,
     FIRST,
     KINDS,
+    LEFT_OUT,
     MARGINALS,
     PRETRAINED,
     RANDOM,
@@ -74,6 +75,12 @@ def test_arms_are_those_of_depths_widths_and_of_what_is_pretrained() -> None:
     assert space.get("optimisation.corruption_level", Among((0.1, 0.25, 0.4))) == Among((0.1, 0.25, 0.4))
     assert STUDY.given(["--scale", "paper"]).base.data == DataSpec("mnist", valid=1 / 6)
     assert len(STUDY.given(["--scale", "paper"]).seeds) == 400
+    assert STUDY.given(["--scale", "paper"]).arms == STUDY.arm_names
+    left_out = {name(kind, *of) for kind in (RANDOM, PRETRAINED) for of in LEFT_OUT}
+    assert set(STUDY.given([]).arms) == set(STUDY.arm_names) - left_out
+    assert len(STUDY.given([]).arms) == 24
+    tested = {*STUDY.given([]).arms, name(PRETRAINED, 3, 800)}
+    assert {claim.arm for claim in STUDY.claims if claim.data == BASIC} <= tested
 
 
 def test_one_of_two_stages_is_pretrained_and_the_other_keeps_its_initial_weights() -> None:

@@ -60,9 +60,9 @@ def of_paine(*widths: int) -> StackSpec:
     ("study", "scale", "stack"),
     [
         (masci2011.STUDY, "paper", of_masci(100, 150, 200)),
-        (masci2011.STUDY, "default", of_masci(50, 75, 100)),
+        (masci2011.STUDY, "default", of_masci(33, 50, 66)),
         (paine2014.STUDY, "paper", of_paine(96, 144, 192)),
-        (paine2014.STUDY, "default", of_paine(32, 48, 64)),
+        (paine2014.STUDY, "default", of_paine(24, 36, 48)),
     ],
     ids=lambda value: getattr(value, "name", value if isinstance(value, str) else ""),
 )
@@ -110,7 +110,8 @@ def test_the_arms_have_the_numbers_of_labels_of_the_papers() -> None:
     assert masci.given([]).arms == masci.arm_names[:4]
     assert masci.given(["--scale", "paper"]).arms == masci.arm_names
     paine = paine2014.STUDY
-    assert paine.given([]).arms == paine.arm_names
+    assert set(paine.arm_names) - set(paine.given([]).arms) == {name_of(kind, 10_000) for kind in KINDS}
+    assert paine.given(["--scale", "paper"]).arms == paine.arm_names
     assert {labels: 50_000 / (labels or 50_000) for labels in paine2014.RATIOS} == paine2014.RATIOS
     assert {arm.spec(paine.given([]).base).classification.labels[0] for arm in paine.arms} == set(paine2014.RATIOS)
 

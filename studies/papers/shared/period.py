@@ -60,10 +60,11 @@ QUICK: dict[str, Any] = {
     "classification": classification(4, (0.1,), patience=3, updates=20),
 }
 #: range of the learning rate of pretraining; the loss is a mean over all pixels
-RATE = LogRange(0.3, 30.0)
+RATE = LogRange(1.0, 30.0)
 #: the ranges that `--tune` searches where the fine-tuned classifier judges: rates of pretraining and of fine-tuning by gradient
-#: descent; arms without pretraining have the latter alone (Vincent et al. 2010 search 5e-4 to 0.2, on single images)
-RATES = {"optimisation.lr": RATE, "classification.lrs": LogRange(0.01, 1.0)}
+#: descent; arms without pretraining have the latter alone (Vincent et al. 2010 search 5e-4 to 0.2, on single images). They span a
+#: decade and a half, so that four trials come near the best values.
+RATES = {"optimisation.lr": RATE, "classification.lrs": LogRange(0.03, 1.0)}
 #: the ranges of `MODERN_FINE_TUNING`
 MODERN_RATES = {"classification.lrs": LogRange(1e-4, 3e-3), "classification.weight_decay": LogRange(1e-3, 0.1)}
 #: the measure by which trials are compared: the accuracy of the fine-tuned classifier on validation images
