@@ -18,8 +18,6 @@ from stacked.util.checks import choice, need, whole
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from stacked.spec.architecture import StackSpec
-
 Shape = tuple[int, ...]
 
 #: the most blocks of a stage: more are a typing mistake, and would be built before anything else could be checked
@@ -78,8 +76,8 @@ class Stage(nn.Module):
     in_shape: Shape
     width: int
     frozen: bool
-    #: the spec that the stage was made from, and its number in it (from 1); None for a stage made by hand
-    origin: tuple[StackSpec, int] | None = None
+    #: the StackSpec that the stage was made from, and its number in it (from 1); None for a stage made by hand
+    origin: tuple[Any, int] | None = None
 
     def __init__(self, settings: StageSettings, **options: Any) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from studies.figures.style import style
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
 from studies.framework.trials import search_space
-from studies.framework.tuning_measures import label_budget, tuning_measure
+from studies.framework.tuning_measures import label_budget
 from studies.papers import masci2011, paine2014
 from studies.papers.shared.gain_figure import draw_gain, ratios
 from studies.papers.shared.label_counts import answer, error, measured, name_of, named
@@ -94,7 +94,7 @@ def test_arms_of_a_pair_differ_in_pretraining_alone_and_are_tuned_by_their_own_l
         assert other == dataclasses.replace(one, policy="random")
         (labels,) = one.classification.labels
         for arm in (pretrained, plain):
-            assert label_budget(tuning_measure(study, arm)) == (True, labels)
+            assert label_budget(study.tuning_measure_of(arm)) == (True, labels)
         spaces = [search_space(study, arm, base) for arm in (pretrained, plain)]
         assert {*spaces[0]} - {*spaces[1]} == {"optimisation.lr"}
         assert "classification.lrs" in spaces[1]
