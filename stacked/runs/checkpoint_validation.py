@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from stacked.components.lbfgs import LBFGS
 from stacked.components.optim import OPTIMISERS
-from stacked.evaluation.curves import State
 from stacked.evaluation.fine_tuning import FineTuning
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import ELAPSED_KEY, Saved
+from stacked.runs.run_state import RunState
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.training.fit import Training, without_prefix
@@ -69,7 +69,7 @@ def phase_of(saved: Saved, phases: list[Phase]) -> Phase:
     return phases[number - 1]
 
 
-def restore_stack(saved: Saved, stack: StackedAutoencoder) -> State:
+def restore_stack(saved: Saved, stack: StackedAutoencoder) -> RunState:
     """Load the weights of a checkpoint into a stack of its depth and return the run's state; InputError if they do not fit."""
     with fitting(saved):
         own = {name: value for name, value in saved.tensors.items() if name.startswith("stages.")}
@@ -77,7 +77,7 @@ def restore_stack(saved: Saved, stack: StackedAutoencoder) -> State:
         need(saved.update > 0 or own.keys() == saved.tensors.keys(), "it has tensors of a checkpoint inside a phase")
         inside = {"training", "classifier"} & saved.state.keys()
         need(len(inside) == (saved.update > 0), "it lacks the state of training inside a phase")
-        state = State.of({name: value for name, value in saved.state.items() if name not in {*inside, ELAPSED_KEY}})
+        state = RunState.of({name: value for name, value in saved.state.items() if name not in {*inside, ELAPSED_KEY}})
     stack.load_state_dict(own)
     return state
 

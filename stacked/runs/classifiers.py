@@ -14,7 +14,6 @@ from torch import Tensor
 
 from stacked.cost.measuring_cost import classifier_cost
 from stacked.data import Split, Splits
-from stacked.evaluation.curves import State
 from stacked.evaluation.final_metrics import tested_accuracy
 from stacked.evaluation.fine_tuning import FineTuning, Selected
 from stacked.evaluation.label_rows import ClassifierRows, LabelRows
@@ -24,6 +23,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.model.tensor_file import checksum
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_fine_tuning
+from stacked.runs.run_state import RunState
 from stacked.spec import RunSpec
 from stacked.training.codes import StoredInputs
 from stacked.util.errors import InputError
@@ -88,7 +88,7 @@ class SupervisedEnd(ABC, Generic[M]):
         spec: RunSpec,
         splits: Splits,
         labels: LabelRows,
-        state: State,
+        state: RunState,
         checkpoints: Checkpoints,
         saved: Saved | None,
         tracker: RecordsRun,

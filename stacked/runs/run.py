@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from stacked import data
 from stacked.cost.disk import check_room, check_writable, work_room
 from stacked.data.formats.split import kind_of
-from stacked.evaluation.curves import Curves, State
 from stacked.evaluation.final_metrics import measured
 from stacked.evaluation.label_rows import possible_budgets
 from stacked.evaluation.pictures import pictures
@@ -29,8 +28,10 @@ from stacked.runs.check import check as check
 from stacked.runs.checkpoint import Checkpoints, phase_path
 from stacked.runs.checkpoint_validation import phase_of, restore_stack
 from stacked.runs.classifiers import Classifiers
-from stacked.runs.recording import Recording
+from stacked.runs.curves import Curves
+from stacked.runs.observer import RunObserver
 from stacked.runs.regressors import Regressors
+from stacked.runs.run_state import RunState
 from stacked.runtime.determinism import is_strict
 from stacked.runtime.environment import device_of, environment
 from stacked.runtime.settings import own_settings
@@ -162,7 +163,7 @@ def run(
         room = work_room(spec, checked.stack, phases, splits.outputs, work)
         check_room([(work, room.kept + room.temporary)], "the run", "free some space, or choose another folder")
     saved = checkpoints.newest()
-    stack, state = StackedAutoencoder(splits.input_shape, scaling=splits.scaling), State()
+    stack, state = StackedAutoencoder(splits.input_shape, scaling=splits.scaling), RunState()
     if saved:
         depth = spec.stack.depth if saved.is_classifier else phase_of(saved, phases).depth
         grow(stack, spec, depth, torch_device)
@@ -198,14 +199,14 @@ def run(
     for number in range(1, first_phase):  # upload again, in case the last upload was incomplete
         if work and phase_path(work, number).exists():
             tracker.artifact(phase_path(work, number), "checkpoints")
-    recording = Recording(stack, spec, phases, len(splits.classes), curves, checkpoints, saved)
+    observer = RunObserver(stack, spec, phases, len(splits.classes), curves, checkpoints, saved)
     train_phases(
         stack,
         spec,
         phases,
         lambda phase: examples_of(splits, phase, checked.labels.of(phase), torch_device),
         torch_device,
-        recording,
+        observer,
         first_phase=first_phase,
         classes=len(splits.classes),
         codes=codes,
