@@ -26,7 +26,7 @@ PASSES = 2
 
 
 @dataclass(frozen=True)
-class Measured:
+class ImageCounts:
     """The numbers of images that a run is measured with, and of the classes that they have (0: none)."""
 
     train: int
@@ -35,7 +35,7 @@ class Measured:
     classes: int = 0
 
 
-def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: int, machine: Machine) -> float:
+def measuring_seconds(spec: RunSpec, shape: Shape, images: ImageCounts, updates: int, machine: Machine) -> float:
     """Return the seconds that a machine takes to measure a run of `spec` that makes so many `updates`.
 
     Every linear probe is counted with as many iterations as its protocol allows, deep clustering with as many epochs, and other
@@ -60,7 +60,7 @@ def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: in
     return curve + errors + probes + sum(timed.classifier(n, images) for n in budgets(spec, images))
 
 
-def budgets(spec: RunSpec, images: Measured) -> Iterable[int]:
+def budgets(spec: RunSpec, images: ImageCounts) -> Iterable[int]:
     """Return the numbers of labels that classifiers are fine-tuned with, as `runs.classifiers.SupervisedEnd` chooses them."""
     supervised = any(phase.target == "labels" for phase in spec.phases())
     seen = (spec.optimisation.labels or images.train) if supervised else 0
@@ -133,7 +133,7 @@ class Timed:
         one = Operation("mm", 2 * train * values * min(train, values), 4 * train * values)
         return self.machine.seconds([one]) + self.encoding(depth, train + valid)
 
-    def deep_clustering(self, train: int, images: Measured) -> float:
+    def deep_clustering(self, train: int, images: ImageCounts) -> float:
         """Return the seconds of training a copy of the encoder to cluster `train` images, which are encoded before every epoch.
 
         An update is that of a classifier with a linear head, whose weights are as many as the values of the centres.
@@ -147,7 +147,7 @@ class Timed:
             + (EPOCHS + 1) * self.encoding(self.spec.stack.depth, train)
         )
 
-    def classifier(self, labels: int, images: Measured) -> float:
+    def classifier(self, labels: int, images: ImageCounts) -> float:
         """Return the seconds of fine-tuning with so many labels at every learning rate, checked, and tested once."""
         config, depth = self.spec.classification, self.spec.stack.depth
         _, cost = classifier_cost(self.spec.stack, config, self.shape, labels, images.classes)

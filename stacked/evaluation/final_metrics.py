@@ -36,7 +36,7 @@ def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> Non
         raise Diverged(f"the {split} examples' reconstruction from depth {depth} has an error of {errors.mse}")
 
 
-def measured(
+def final_metrics(
     stack: StackedAutoencoder,
     splits: Splits,
     labels: LabelRows,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stacked import data
 from stacked.cost.disk import check_room, check_writable, work_room
 from stacked.data.formats.split import kind_of
-from stacked.evaluation.final_metrics import measured
+from stacked.evaluation.final_metrics import final_metrics
 from stacked.evaluation.label_rows import possible_budgets
 from stacked.evaluation.pictures import pictures
 from stacked.model.classifier import Classifier
@@ -217,7 +217,7 @@ def run(
     curves.record_final_picture(stack)
 
     how = spec.evaluation
-    found = measured(stack, splits, checked.labels, how.probes, how.probe_depths)
+    found = final_metrics(stack, splits, checked.labels, how.probes, how.probe_depths)
     ends = stack, spec, splits, checked.labels, state, checkpoints, saved, tracker, len(phases)
     classifiers, classified = Classifiers(*ends).fine_tune() if splits.classes else ({}, {})
     regressors, regressed = Regressors(*ends).fine_tune() if splits.train.targets is not None else ({}, {})

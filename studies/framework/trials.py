@@ -18,7 +18,7 @@ from stacked.util.serialization import flat
 from studies.cli.options import MOST_SEEDS
 from studies.design.search import Space, Times, refined, sobol_points
 from studies.execution.job import Job, Row
-from studies.framework.tuning_measures import MEASURES, check_classes, label_budget, measured, probes_of
+from studies.framework.tuning_measures import MEASURES, check_classes, label_budget, probes_of, validation_measures
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -92,7 +92,9 @@ class Trial(Job):
                 checkpoint_every=given.checkpoint_every,
                 stop=stop,
             )
-        row = self.record_row({name: done.row[name] for name in ROW_COLUMNS} | measured(done.row, self.measure))
+        row = self.record_row(
+            {name: done.row[name] for name in ROW_COLUMNS} | validation_measures(done.row, self.measure)
+        )
         shutil.rmtree(folder, ignore_errors=True)  # only the row of a trial is kept
         return row
 

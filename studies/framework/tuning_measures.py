@@ -52,7 +52,7 @@ def probes_of(measure: str, probes: tuple[str, ...]) -> tuple[str, ...]:
     return () if measure != "probe_acc" and probes and "logistic" not in probes else ("logistic",)
 
 
-def measured(row: Mapping[str, Any], measure: str) -> dict[str, float]:
+def validation_measures(row: Mapping[str, Any], measure: str) -> dict[str, float]:
     """Return the measures of a finished trial, as columns of trials.csv: of `MEASURES` those that `row` has, and `measure`.
 
     row: that of a run on validation images in place of test images. The accuracy of a classifier is that on the validation images
