@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from stacked.evaluation.pictures import SHOWN
-from stacked.model.classifier import classifier_path
 from stacked.model.head import build_head
 from stacked.model.stack import StackedAutoencoder
 from stacked.model.stack_file import NAME as STACK_FILE
+from stacked.model.supervised_file import model_path
 from stacked.spec import Classification, RunSpec
 from stacked.spec.growth import Phase
 from stacked.util.atomic import writing
@@ -118,7 +118,7 @@ def finished_phases(work: Path) -> int:
 def classifiers_left(spec: RunSpec, classes: int, work: Path) -> int:
     """Return the number of classifiers that a run has yet to write into its work folder; none without classes."""
     names = ["all" if budget is None else str(budget) for budget in spec.classification.labels] if classes else []
-    return sum(not classifier_path(work, name).exists() for name in names)
+    return sum(not model_path(work, "classifier", name).exists() for name in names)
 
 
 def check_room(needs: Iterable[tuple[Path, int]], what: str, remedy: str) -> None:

@@ -61,7 +61,7 @@ def measuring_seconds(spec: RunSpec, shape: Shape, images: ImageCounts, updates:
 
 
 def budgets(spec: RunSpec, images: ImageCounts) -> Iterable[int]:
-    """Return the numbers of labels that classifiers are fine-tuned with, as `runs.classifiers.SupervisedEnd` chooses them."""
+    """Return the numbers of labels that classifiers are fine-tuned with, as `runs.supervised_end.SupervisedEnd` chooses them."""
     supervised = any(phase.target == "labels" for phase in spec.phases())
     seen = (spec.optimisation.labels or images.train) if supervised else 0
     counts = [
