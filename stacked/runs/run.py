@@ -66,20 +66,7 @@ class Result:
 @own_settings()
 def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = False) -> data.Splits:
     """Return the splits that `spec` describes, with arguments as in `stacked.data.load`."""
-    data_spec = spec.data
-    return data.load(
-        data_spec.name,
-        limit=data_spec.limit,
-        valid=data_spec.valid,
-        data_dir=data_dir,
-        download=download,
-        image_size=data_spec.image_size,
-        grey=data_spec.grey,
-        white_level=data_spec.white_level,
-        max_megapixels=data_spec.max_megapixels,
-        target=data_spec.target,
-        missing=data_spec.missing,
-    )
+    return data.load(**vars(spec.data), data_dir=data_dir, download=download)
 
 
 def splits_of(spec: RunSpec, given: Any = None, target: str | None = None) -> data.Splits:
