@@ -87,11 +87,12 @@ def estimate_cost(
     test: int = 0,
     machine: Machine | None = None,
 ) -> Forecast:
-    """Estimate the cost of `spec` on so many training `images` of `shape`, such as (C, H, W), with so many `classes`.
+    """Estimate the cost of a run of `spec` on training images of `shape`, such as (C, H, W).
 
-    valid, test: the numbers of validation and test images that the run is measured on. machine: the machine to estimate for
-    (None: this machine's processor with torch's current number of threads; its rates are measured, with a few updates of the
-    costliest phase). Nothing is stored. Raises InputError if the images are too small or too few for the stack.
+    images, classes: their number, and that of their classes (0: there are none). valid, test: the numbers of validation and test
+    images that the run is measured on. machine: the machine to estimate for (None: this machine's processor with torch's current
+    number of threads; its rates are measured, with a few updates of the costliest phase). Nothing is stored. Raises InputError
+    if the images are too small or too few for the stack.
     """
     check_size(spec.stack, shape)
     all_phases, stack = spec.phases(spec.updates_per_epoch(images)), empty_stack(spec.stack, shape)

@@ -73,7 +73,7 @@ def product_rate(side: int = SIDE, times: int = TIMES) -> float:
 
 
 def copy_rate(count: int = COPIED, times: int = TIMES) -> float:
-    """Return the GB/s, reading and writing, of copying so many floats (by default 256 MiB)."""
+    """Return the GB/s, reading and writing, of copying this number of floats (by default 256 MiB)."""
     source, target = torch.ones(count), torch.zeros(count).fill_(1)  # every page is there
     return 2e-9 * source.nbytes / seconds_of(lambda: target.copy_(source), times)
 

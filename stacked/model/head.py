@@ -12,7 +12,7 @@ from stacked.util.checks import choice, need
 
 
 def build_head(values: int, outputs: int, kind: str = "linear", width: int = 0) -> nn.Module:
-    """Return a head that reads so many values: a linear layer ("linear"), or a layer of `width` ReLU units and one ("mlp")."""
+    """Return a head on so many values: a linear layer ("linear"), or a layer of `width` ReLU units and a linear one ("mlp")."""
     choice(kind, HEADS, "head")
     if kind == "linear":
         return nn.Linear(values, outputs)

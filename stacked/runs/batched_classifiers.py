@@ -69,7 +69,7 @@ def check_batchable_recipe(stacks: Sequence[StackedAutoencoder], config: Classif
     )
     need(
         config.optimiser != "lbfgs",
-        f"a line search ends for each seed elsewhere: choose another optimiser than 'lbfgs', or {alone}",
+        f"a line search takes another number of evaluations for each seed: choose another optimiser than 'lbfgs', or {alone}",
     )
     need(config.dropout == 0, f"dropout draws random numbers inside a forward pass: leave it out, or {alone}")
     for stage in (stage for stack in stacks for stage in stack.stages):

@@ -109,15 +109,15 @@ def run(
 ) -> Result:
     """Train and evaluate a run as `spec` describes.
 
-    splits: the data: `Splits`, or what `Splits.of` makes splits of with its defaults: an array or tensor [N, ...], a pair (X, y),
-    a pandas DataFrame, or a map-style torch Dataset (None: the data that the spec names are loaded). target: the column of a
-    DataFrame that holds the labels. arm: recorded name (default: the policy). device: device to train on. codes:
-    "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
-    trained encoder (see `load_encoder`), the whole stack (see `load_stack`) and the classifiers or regressors (see
-    `load_classifier`, `load_regressor`); a run resumes from the checkpoints in it, and ends as if it had not been interrupted.
-    tracker: where the run is logged (default: nowhere). checkpoint_every: updates between checkpoints inside a phase (default: by
-    time, so that they take at most 2 % of the run time). stop: called after every update; the run ends if it returns True. Its
-    progress is shown inside the context
+    splits: the data: `Splits`, or data for `Splits.of`: an array or tensor [N, ...], a pair (X, y), a pandas DataFrame, or a
+    map-style torch Dataset (None: the data that the spec names are loaded). target: the column of a DataFrame that holds the
+    labels. arm: recorded name (default: the policy). device: device to train on. codes: whether the codes of frozen stages are
+    kept ("memory") or computed again for each batch ("recompute"), which gives the same numbers; "auto": kept where this saves
+    time and fits in memory. work: folder for checkpoints and, at the end, the trained encoder (see `load_encoder`), the whole
+    stack (see `load_stack`) and the classifiers or regressors (see `load_classifier`, `load_regressor`); a run resumes from the
+    checkpoints in it, and ends as if it had not been interrupted. tracker: where the run is logged (default: nowhere).
+    checkpoint_every: updates between checkpoints inside a phase (default: by time, so that they take at most 2 % of the run
+    time). stop: called after every update; the run ends if it returns True. Its progress is shown inside the context
     `stacked.runtime.progress.shown`.
 
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written

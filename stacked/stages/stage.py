@@ -42,7 +42,7 @@ class StageSettings:
 
 
 class Hidden(NamedTuple):
-    """The blocks of maps that a corruption hides, as many in every example.
+    """The blocks of maps that a corruption hides, the same number in every example.
 
     blocks: bool [B, rows, columns], True where a block is hidden. visible: number of blocks of each example that are not.
     """
@@ -68,7 +68,7 @@ class Stage(nn.Module):
     any_size: ClassVar[bool] = False  # whether it reads maps of another size than it was built for
     #: whether input and code are maps [C, ...]; False: the code is a vector
     maps: ClassVar[bool] = True
-    #: the option by which a stage leaves out the blocks that a corruption hides (None: it cannot)
+    #: the option that lets a stage leave out the blocks that a corruption hides (None: it has no such option)
     leaves_out: ClassVar[str | None] = None
     ranks: ClassVar[tuple[int, ...]] = (2,)  # the numbers of spatial dimensions of the maps that it reads
     encoder: nn.Sequential
@@ -156,8 +156,8 @@ class Stage(nn.Module):
     def encode_corrupted(self, x: Tensor, hidden: Hidden | None) -> tuple[Tensor, Tensor | None]:
         """Return the code of a corrupted x and the mask for the decoder, as `encode_with_switches`.
 
-        hidden: the blocks that the corruption hid (None: it hides none, or not as many in every example). Only stages that
-        leave hidden blocks out need it.
+        hidden: the blocks that the corruption hid (None: it hid none, or not the same number in every example). Only stages
+        that leave hidden blocks out need it.
         """
         return self.encode_with_switches(x)
 

@@ -243,7 +243,7 @@ class PhaseLoss(nn.Module):
         return total
 
     def loss_per_example(self, clean: Tensor, target: Tensor | None) -> Tensor:
-        """Return the loss of each example [B] without all that is for training alone.
+        """Return the loss of each example [B] without what only training has.
 
         That is corruption, dropout, emphasis, penalties, winner-take-all and added local losses. Early stopping and
         the recalibration of running statistics use it.

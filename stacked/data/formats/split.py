@@ -140,7 +140,7 @@ class Splits:
         training rows, and categories by the most frequent one; None: missing values are refused.
 
         Raises InputError, in one sentence, for what cannot be trained on: text in arrays, NaN or infinite values, constant
-        columns that are to be scaled, examples of different shapes, no examples, labels of another number, a single class.
+        columns that are to be scaled, examples of different shapes, no examples, a wrong number of labels, a single class.
         """
         from stacked.data.splitting import divided
 

@@ -1,4 +1,4 @@
-"""CSV and Parquet files as pandas tables; a file that cannot be read wholly is refused with its first bad line."""
+"""CSV and Parquet files as pandas tables; a file that cannot be read completely is refused, with its first bad line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what an MLflow server answers: an answer that MLflow would not give is an outage."""
+"""Checks of what an MLflow server answers: an answer that MLflow would not give is treated as an outage."""
 
 from __future__ import annotations
 
