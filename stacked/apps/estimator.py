@@ -34,7 +34,7 @@ FLOATS = (np.float64, np.float32)
 
 @dataclass(eq=False, repr=False)
 class AutoencoderEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """The parameters that all estimators of this package have, pretraining by them, and the codes of rows as features.
+    """The parameters that all estimators of this package have, pretraining with them, and codes of rows as features.
 
     A dataclass, so that a subclass adds parameters without repeating these.
     """

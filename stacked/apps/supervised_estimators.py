@@ -34,7 +34,7 @@ EPOCHS, UPDATES = 20, 500
 
 @dataclass(eq=False, repr=False)
 class SupervisedEstimator(AutoencoderEstimator):
-    """The parameters of the supervised end, and fine-tuning by them."""
+    """The parameters of fine-tuning, and fine-tuning with them."""
 
     _: KW_ONLY
     fine_tune_epochs: float | None = None

@@ -235,7 +235,7 @@ def check_targets(splits: Splits, part: Split, name: str) -> None:
     need(not splits.classes and bool((part.labels == -1).all()), "there are classes and targets: give one of them")
     need(
         targets.shape[1] == splits.outputs,
-        f"{name} examples have {targets.shape[1]} targets each, and training examples {splits.outputs}: give as many",
+        f"{name} examples have {targets.shape[1]} targets each, and training examples {splits.outputs}: give the same number",
     )
     need(
         not bool(targets.isinf().any()),
