@@ -15,7 +15,7 @@ from stacked.data.formats.split import Split
 from stacked.evaluation.fine_tuning import FineTuning
 from stacked.evaluation.label_rows import label_rows
 from stacked.model.stack import build
-from stacked.runs import classifiers
+from stacked.runs import supervised_end
 from stacked.runs.checkpoint import Checkpoints
 from stacked.runs.classifiers import Classifiers
 from stacked.runs.run import check, run
@@ -115,7 +115,7 @@ def test_these_images_and_no_others_select(splits: Splits, monkeypatch: pytest.M
         seen.append((len(train[1]), valid[0](torch.arange(len(valid[0]))), valid[1]))
         return FineTuning(stack, train, valid, *more)
 
-    monkeypatch.setattr(classifiers, "FineTuning", tuning)
+    monkeypatch.setattr(supervised_end, "FineTuning", tuning)
     stack, labels = build(SPEC.stack, splits.input_shape).eval(), label_rows(SPEC, splits)
     end = Classifiers(stack, SPEC, splits, labels, RunState(), Checkpoints(None, SPEC), None, NullTracker(), 0)
     _, row = end.fine_tune()
