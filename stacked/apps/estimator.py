@@ -34,7 +34,7 @@ FLOATS = (np.float64, np.float32)
 
 @dataclass(eq=False, repr=False)
 class AutoencoderEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """The parameters that all estimators of this package have, pretraining by them, and the codes of rows as features.
+    """The parameters that all estimators of this package have, pretraining with them, and codes of rows as features.
 
     A dataclass, so that a subclass adds parameters without repeating these.
     """
@@ -127,10 +127,10 @@ class AutoencoderEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         """What encodes rows, on the CPU."""
         return self.stack_.encoder
 
-    def through(self, module: nn.Module, way: str, rows: NDArray[Any]) -> NDArray[Any]:
+    def through(self, module: nn.Module, method: str, rows: NDArray[Any]) -> NDArray[Any]:
         """Apply a method of a module of this stack to rows [n, values]; the result has the dtype of the rows."""
-        shape = self.stack_.latent_shape if way == "decode" else self.stack_.input_shape
-        return through(module, way, rows, shape, self.stack_.widest(self.stack_.input_shape))
+        shape = self.stack_.latent_shape if method == "decode" else self.stack_.input_shape
+        return through(module, method, rows, shape, self.stack_.widest(self.stack_.input_shape))
 
 
 class StackedAutoencoderTransformer(AutoencoderEstimator):
@@ -183,13 +183,13 @@ class StackedAutoencoderTransformer(AutoencoderEstimator):
 
 
 @torch.no_grad()
-def through(module: nn.Module, way: str, rows: NDArray[Any], shape: Shape, widest: int) -> NDArray[Any]:
+def through(module: nn.Module, method: str, rows: NDArray[Any], shape: Shape, widest: int) -> NDArray[Any]:
     """Apply a method of a module, such as "encode", to rows [n, values], each of `shape`; the result has the rows' dtype.
 
     widest: the most values of an intermediate result of a row.
     """
     # in the precision of the rows, so that a row's result hardly depends on the other rows of its batch
-    apply = getattr(module if rows.dtype == np.float32 else copy.deepcopy(module).double(), way)
+    apply = getattr(module if rows.dtype == np.float32 else copy.deepcopy(module).double(), method)
     found = None
     for index in chunks(len(rows), 2 * widest, ROWS):
         part = apply(torch.tensor(rows[index.numpy()]).view(-1, *shape)).flatten(1).numpy()

@@ -34,7 +34,7 @@ EPOCHS, UPDATES = 20, 500
 
 @dataclass(eq=False, repr=False)
 class SupervisedEstimator(AutoencoderEstimator):
-    """The parameters of the supervised end, and fine-tuning by them."""
+    """The parameters of fine-tuning, and fine-tuning with them."""
 
     _: KW_ONLY
     fine_tune_epochs: float | None = None
@@ -78,7 +78,7 @@ class SupervisedEstimator(AutoencoderEstimator):
     ) -> None:
         """Pretrain on rows [n, features], and set `model_` to the one fine-tuned on those with known labels.
 
-        labels: codes int64 [n], or floats [n, K]. known: whether a row has a label. classes: names of the classes.
+        labels: numbers of classes, int64 [n], or floats [n, K]. known: whether a row has a label. classes: names of the classes.
         """
         weights = weights_of(sample_weight, len(rows))
         need(
@@ -126,9 +126,12 @@ class SupervisedEstimator(AutoencoderEstimator):
         self.validation_score_ = None if valid is None else selected.valid_score
 
     def split(
-        self, used: NDArray[np.int64], codes: NDArray[np.int64] | None
+        self, used: NDArray[np.int64], labels: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-        """Return the rows to fine-tune on, ascending, and those to select on (None: there are none)."""
+        """Return the rows to fine-tune on, ascending, and those to select on (None: there are none).
+
+        used: the labelled rows. labels: numbers of classes, int64 [n] (None: numbers are predicted).
+        """
         share = self.validation_fraction
         if share is None:
             return used, None
@@ -136,15 +139,15 @@ class SupervisedEstimator(AutoencoderEstimator):
             finite(share) and 0 < share < 1,
             f"validation_fraction {share!r} is not allowed: give a number between 0 and 1, exclusive, or None",
         )
-        held, least = round(share * len(used)), 2 if codes is None else len(np.unique(codes[used]))
-        fewest = 2 if codes is None else np.unique(codes[used], return_counts=True)[1].min()
+        held, least = round(share * len(used)), 2 if labels is None else len(np.unique(labels[used]))
+        fewest = 2 if labels is None else np.unique(labels[used], return_counts=True)[1].min()
         need(
             fewest > 1 and least <= held <= len(used) - least,
             f"validation_fraction {share!r} does not split {len(used)} labelled rows, of which either part needs one of each "
             "class, or two numbers: give more rows, or validation_fraction None",
         )
         train, valid = train_test_split(
-            used, test_size=held, random_state=self.spec_.seed, stratify=None if codes is None else codes[used]
+            used, test_size=held, random_state=self.spec_.seed, stratify=None if labels is None else labels[used]
         )
         return np.sort(train), np.sort(valid)
 
@@ -184,7 +187,7 @@ class StackedAutoencoderClassifier(ClassifierMixin, SupervisedEstimator):  # typ
     gives the codes of the fine-tuned encoder.
     """
 
-    # classes bear a wider code and larger steps than numbers do: measured on digits, breast cancer and diabetes
+    # a classifier gains from a wider code and a larger learning rate than a regressor (digits, breast cancer and diabetes)
     widths: Sequence[int] = (128, 64)
     _: KW_ONLY
     fine_tune_lr: float = 2e-3

@@ -25,7 +25,7 @@ def check_not_read(path: Path, read: Sequence[Path], what: str) -> None:
 
 
 def check_own(own: bool, paths: Iterable[Path]) -> None:
-    """Raise InputError for the first of `paths` that exists, unless the folder is the command's `own`."""
+    """Raise InputError for the first of `paths` that exists, unless this command wrote the folder (`own`)."""
     for path in () if own else paths:
         need(
             not _there(path),

@@ -24,8 +24,8 @@ from stacked.util.checks import need
 class Corrupted(NamedTuple):
     """A corrupted copy `x`, and the boolean mask `hit` of its corrupted elements, which broadcasts to x (None: all of them).
 
-    The mask is what was drawn, not what changed: a zero that was masked counts as hit. hidden: the blocks that were hidden, if as
-    many were in every example (else None).
+    The mask is what was drawn, not what changed: a zero that was masked counts as hit. hidden: the blocks that were hidden, if
+    their number is the same in every example (else None).
     """
 
     x: Tensor
@@ -41,7 +41,7 @@ class Corruption:
     most: the largest level allowed.
     maps: whether it accepts maps [B, C, ...] only, of 1 to 3 spatial dimensions.
     chooses: whether it corrupts only some elements and returns a mask of them.
-    hides: whether it hides as many blocks in every example and returns them.
+    hides: whether it hides the same number of blocks in every example and returns them.
     """
 
     of: Callable[..., Corrupted]
@@ -170,8 +170,8 @@ def corrupt(name: str, x: Tensor, levels: tuple[float, ...], generator: torch.Ge
     """Return x after the corruptions that `name` joins with "+", from left to right, each with its level.
 
     They draw one after the other from the one generator. A part of level 0 is skipped and draws nothing; if all are skipped, x
-    itself is returned. An element is hit if any part hits it; the hidden blocks are those of the one part that hides as many in
-    every example. `patch` is the side of a block, in positions.
+    itself is returned. An element is hit if any part hits it; the hidden blocks are those of the one part that hides the same
+    number in every example. `patch` is the side of a block, in positions.
     """
     names = parts(name)
     need(

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from stacked.evaluation.pictures import SHOWN
-from stacked.model.classifier import classifier_path
 from stacked.model.head import build_head
 from stacked.model.stack import StackedAutoencoder
 from stacked.model.stack_file import NAME as STACK_FILE
+from stacked.model.supervised_file import model_path
 from stacked.spec import Classification, RunSpec
 from stacked.spec.growth import Phase
 from stacked.util.atomic import writing
@@ -28,14 +28,14 @@ from stacked.util.errors import Unwritable
 
 #: Bytes of a block of the file system: the least size of a file.
 BLOCK = 4096
-#: Bytes of one evaluation: in the state of a checkpoint and in points.jsonl; and of a stage's metrics there.
+#: Bytes of one evaluation in the state of a checkpoint, of one in points.jsonl, and of a stage's metrics in points.jsonl.
 STATE_EVALUATION, LINE, STAGE_LINE = 530, 730, 170
-#: Bytes in MLflow's database of a metric, with its indices, and of a run; metrics of an evaluation, and of a stage.
+#: In MLflow's database: bytes of a metric, with its indices, and of a run. Number of metrics of an evaluation, and of a stage.
 METRIC, RUN, METRICS, STAGE_METRICS = 330, 24_000, 15, 2
 #: Metrics of the encoder in MLflow: the last ones of its run.
 MODEL_METRICS = 40
-#: Bytes of a tensor's name and offset in a file, of the spec and the record of a run, and of a layer in an exported graph; and of
-#: one value of an example, stored as text in two files.
+#: Bytes of a tensor's name and offset in a file, of the spec and the record of a run, of a layer in an exported graph, and of one
+#: value of an example, which is stored as text in two files.
 TENSOR, RECORD, LAYER, AS_TEXT = 200, 3000, 4000, 26
 #: Bytes of a picture per value of its images; pixels are enlarged, and grey images are written in three colours.
 PIXEL = 36 / (2 * SHOWN)
@@ -118,7 +118,7 @@ def finished_phases(work: Path) -> int:
 def classifiers_left(spec: RunSpec, classes: int, work: Path) -> int:
     """Return the number of classifiers that a run has yet to write into its work folder; none without classes."""
     names = ["all" if budget is None else str(budget) for budget in spec.classification.labels] if classes else []
-    return sum(not classifier_path(work, name).exists() for name in names)
+    return sum(not model_path(work, "classifier", name).exists() for name in names)
 
 
 def check_room(needs: Iterable[tuple[Path, int]], what: str, remedy: str) -> None:

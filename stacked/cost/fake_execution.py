@@ -96,8 +96,8 @@ class OperationLog(TorchDispatchMode):
         return result
 
 
-class DryRunUpdate:
-    """Updates of `phase` on examples without values, of which only the operations are recorded."""
+class FakeUpdate:
+    """Updates of `phase` by fake execution: examples have no values, and only the operations are recorded."""
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ def update(
 ) -> Work:
     """Return the work of an update of `phase`, without the frozen stages: forward and backward pass, and optimiser step."""
     with fake_stack(spec, shape, phase.depth) as stack:
-        return DryRunUpdate(stack, phase, config, batch, classes, head).work()
+        return FakeUpdate(stack, phase, config, batch, classes, head).work()
 
 
 def recalibration(

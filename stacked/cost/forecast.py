@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from stacked.cost.disk import work_room
-from stacked.cost.measuring_cost import Measured, as_classifier, classifier_cost, measuring_seconds
+from stacked.cost.measuring_cost import ImageCounts, as_classifier, classifier_cost, measuring_seconds
 from stacked.cost.phase_cost import PhaseCost, kind_of, like, phase_cost
-from stacked.cost.roofline import Machine, measured, seconds_of
+from stacked.cost.roofline import Machine, seconds_of, this_machine
 from stacked.model.batch_norm import check_batch
 from stacked.model.stack import StackedAutoencoder, check_size, empty_stack
 from stacked.runtime.settings import own_settings
@@ -87,11 +87,12 @@ def estimate_cost(
     test: int = 0,
     machine: Machine | None = None,
 ) -> Forecast:
-    """Estimate the cost of `spec` on so many training `images` of `shape`, such as (C, H, W), with so many `classes`.
+    """Estimate the cost of a run of `spec` on training images of `shape`, such as (C, H, W).
 
-    valid, test: the numbers of validation and test images that the run is measured on. machine: the machine to estimate for
-    (None: this machine's processor with torch's current number of threads; its rates are measured, with a few updates of the
-    costliest phase). Nothing is stored. Raises InputError if the images are too small or too few for the stack.
+    images, classes: their number, and that of their classes (0: there are none). valid, test: the numbers of validation and test
+    images that the run is measured on. machine: the machine to estimate for (None: this machine's processor with torch's current
+    number of threads; its rates are measured, with a few updates of the costliest phase). Nothing is stored. Raises InputError
+    if the images are too small or too few for the stack.
     """
     check_size(spec.stack, shape)
     all_phases, stack = spec.phases(spec.updates_per_epoch(images)), empty_stack(spec.stack, shape)
@@ -99,12 +100,13 @@ def estimate_cost(
     if phases:
         check_batch(stack, min(map(spec.optimisation.batch_size_of, phases)), images)
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
-    tuning = machine
-    if machine is None and classes:  # batches of a classifier, not those of training, say how efficient measuring is
-        tuning = tuning_classifiers(spec.stack, spec.classification, shape, images, classes)
-    machine = machine or (calibrated(spec, shape, costs, classes) if costs else tuning or measured())
+    measuring_machine = machine
+    if machine is None and classes:  # its efficiency is that of a classifier's batches, not of training's
+        measuring_machine = calibrated_by_classifier(spec.stack, spec.classification, shape, images, classes)
+    machine = machine or (calibrated(spec, shape, costs, classes) if costs else measuring_machine or this_machine())
     updates = sum(phase.updates for phase in phases)
-    measuring = measuring_seconds(spec, shape, Measured(images, valid, test, classes), updates, tuning or machine)
+    counts = ImageCounts(images, valid, test, classes)
+    measuring = measuring_seconds(spec, shape, counts, updates, measuring_machine or machine)
     with tempfile.TemporaryDirectory() as nothing:  # an empty work folder: nothing is written yet
         room = work_room(spec, stack, all_phases, classes, Path(nothing))
     estimates = tuple(forecast(phase, cost, machine) for phase, cost in costs)
@@ -125,7 +127,7 @@ def calibrated(spec: RunSpec, shape: Shape, costs: list[tuple[Phase, PhaseCost]]
 
     Equal updates are measured once in a process, so that arms that share them have the same efficiency.
     """
-    machine, config = measured(), spec.optimisation
+    machine, config = this_machine(), spec.optimisation
     phase, cost = max(costs, key=lambda each: machine.seconds(each[1].update.operations))
     kind, threads = kind_of(phase, config), torch.get_num_threads()
     key = (spec.stack, like(config), tuple(shape), kind, cost.batch, classes, threads)
@@ -166,7 +168,9 @@ def update_seconds(spec: RunSpec, shape: Shape, phase: Phase, batch: int, classe
     return seconds_of(lambda: next(metrics), TRIAL_UPDATES - 1)
 
 
-def tuning_classifiers(stack: StackSpec, config: Classification, shape: Shape, images: int, classes: int) -> Machine:
+def calibrated_by_classifier(
+    stack: StackSpec, config: Classification, shape: Shape, images: int, classes: int
+) -> Machine:
     """Return this machine with the efficiency measured in a few updates of a classifier."""
     spec = as_classifier(stack, config)
     return calibrated(spec, shape, [classifier_cost(stack, config, shape, images, classes)], classes)

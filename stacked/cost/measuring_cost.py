@@ -26,8 +26,8 @@ PASSES = 2
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The numbers of images that a run is measured with, and of the classes that they have (0: none)."""
+class ImageCounts:
+    """The numbers of images of each split, and of their classes (0: there are none)."""
 
     train: int
     valid: int = 0
@@ -35,8 +35,8 @@ class Measured:
     classes: int = 0
 
 
-def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: int, machine: Machine) -> float:
-    """Return the seconds that a machine takes to measure a run of `spec` that makes so many `updates`.
+def measuring_seconds(spec: RunSpec, shape: Shape, images: ImageCounts, updates: int, machine: Machine) -> float:
+    """Return the seconds that a machine takes to measure a run of `spec` with this number of `updates`.
 
     Every linear probe is counted with as many iterations as its protocol allows, deep clustering with as many epochs, and other
     probes as ridge regressions.
@@ -60,8 +60,8 @@ def measuring_seconds(spec: RunSpec, shape: Shape, images: Measured, updates: in
     return curve + errors + probes + sum(timed.classifier(n, images) for n in budgets(spec, images))
 
 
-def budgets(spec: RunSpec, images: Measured) -> Iterable[int]:
-    """Return the numbers of labels that classifiers are fine-tuned with, as `runs.classifiers.SupervisedEnd` chooses them."""
+def budgets(spec: RunSpec, images: ImageCounts) -> Iterable[int]:
+    """Return the numbers of labels that classifiers are fine-tuned with, as `runs.supervised_end.SupervisedEnd` chooses them."""
     supervised = any(phase.target == "labels" for phase in spec.phases())
     seen = (spec.optimisation.labels or images.train) if supervised else 0
     counts = [
@@ -74,7 +74,7 @@ def budgets(spec: RunSpec, images: Measured) -> Iterable[int]:
 def classifier_cost(
     stack: StackSpec, config: Classification, shape: Shape, labels: int, classes: int
 ) -> tuple[Phase, PhaseCost]:
-    """Return the phase in which a classifier is fine-tuned with so many labels at one learning rate, and its cost."""
+    """Return the phase in which a classifier is fine-tuned at one learning rate, and its cost. labels: their number."""
     per_epoch = Order(labels, config.batch_size, 0).updates_per_epoch
     phase = config.phase(stack.depth, classifier_updates(config, per_epoch))
     head = (config.head, config.head_width)
@@ -99,18 +99,18 @@ class Timed:
         self.values = [min(PROBED, math.prod(each)) for each in empty.shapes(shape)]
 
     def passing(self, count: int, work: Work, chunk: int) -> float:
-        """Return the seconds of that `work` on `count` images, of which a chunk has so many."""
+        """Return the seconds of `work` on `count` images; `work` is that of one chunk of this number of images."""
         return self.machine.seconds(work.operations) * count / chunk
 
     def reconstructing(self, depth: int, count: int) -> float:
-        """Return the seconds of reconstructing so many images from a depth."""
+        """Return the seconds of reconstructing `count` images from a depth."""
         if not count:
             return 0.0
         chunk = self.chunk(count)
         return self.passing(count, _reconstruction(self.spec.stack, self.shape, depth, chunk), chunk)
 
     def encoding(self, depth: int, count: int) -> float:
-        """Return the seconds of encoding so many images to a depth."""
+        """Return the seconds of encoding `count` images to a depth."""
         if not (depth and count):
             return 0.0
         chunk = self.chunk(count)
@@ -133,7 +133,7 @@ class Timed:
         one = Operation("mm", 2 * train * values * min(train, values), 4 * train * values)
         return self.machine.seconds([one]) + self.encoding(depth, train + valid)
 
-    def deep_clustering(self, train: int, images: Measured) -> float:
+    def deep_clustering(self, train: int, images: ImageCounts) -> float:
         """Return the seconds of training a copy of the encoder to cluster `train` images, which are encoded before every epoch.
 
         An update is that of a classifier with a linear head, whose weights are as many as the values of the centres.
@@ -147,8 +147,8 @@ class Timed:
             + (EPOCHS + 1) * self.encoding(self.spec.stack.depth, train)
         )
 
-    def classifier(self, labels: int, images: Measured) -> float:
-        """Return the seconds of fine-tuning with so many labels at every learning rate, checked, and tested once."""
+    def classifier(self, labels: int, images: ImageCounts) -> float:
+        """Return the seconds of fine-tuning on this number of labels at every learning rate, with the checks and one test."""
         config, depth = self.spec.classification, self.spec.stack.depth
         _, cost = classifier_cost(self.spec.stack, config, self.shape, labels, images.classes)
         training = cost.updates * self.machine.seconds(cost.update.operations)
@@ -156,6 +156,6 @@ class Timed:
         return len(config.lrs) * (training + checking) + self.encoding(depth, images.test)
 
 
-#: as many results are kept as of phases, so that arms and seeds that share a stack are counted once in a process
+#: cached, as the cost of phases is: arms and seeds that share a stack are counted once in a process
 _encoding = lru_cache(512)(encoding)
 _reconstruction = lru_cache(512)(reconstruction)

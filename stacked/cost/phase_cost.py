@@ -87,7 +87,7 @@ class PhaseCost:
 def phase_cost(
     spec: RunSpec, shape: Shape, phase: Phase, images: int, classes: int = 0, head: Head = LINEAR
 ) -> PhaseCost:
-    """Return the cost of `phase` in a run of `spec` on so many `images` of `shape` [C, H, W].
+    """Return the cost of `phase` in a run of `spec` on this number of `images` of `shape` [C, H, W].
 
     classes, head: number of classes, and kind and width of the head, of a phase that learns labels.
     """

@@ -46,9 +46,9 @@ H100 = Machine("an H100-class GPU", 67_000.0, 3350.0, 0.5)
 
 
 @own_settings()
-def measured() -> Machine:
+def this_machine() -> Machine:
     """Measure this machine's processor with torch's current number of threads, once in a process."""
-    return _measured(torch.get_num_threads())
+    return _this_machine(torch.get_num_threads())
 
 
 #: repetitions of a measurement, of which the median counts
@@ -58,7 +58,7 @@ MORE_TIMES = 7
 
 
 @cache
-def _measured(threads: int) -> Machine:
+def _this_machine(threads: int) -> Machine:
     return Machine(
         f"this machine, {threads} thread{'s' * (threads > 1)}",
         product_rate(SMALL_SIDE, MORE_TIMES),
@@ -73,7 +73,7 @@ def product_rate(side: int = SIDE, times: int = TIMES) -> float:
 
 
 def copy_rate(count: int = COPIED, times: int = TIMES) -> float:
-    """Return the GB/s, reading and writing, of copying so many floats (by default 256 MiB)."""
+    """Return the GB/s, reading and writing, of copying this number of floats (by default 256 MiB)."""
     source, target = torch.ones(count), torch.zeros(count).fill_(1)  # every page is there
     return 2e-9 * source.nbytes / seconds_of(lambda: target.copy_(source), times)
 

@@ -23,7 +23,7 @@ def class_labels(
 
     given: the labels of each part [N] (None: it has none): integers, of which -1 is "no label", truth values, or text, of which
     None and NaN are "no label". counts: number of examples of each part. classes: the names of the classes 0..K-1 (None: the
-    sorted distinct labels). what: the name of the labels in messages. Raises InputError for labels of another number or kind,
+    sorted distinct labels). what: the name of the labels in messages. Raises InputError for a wrong number or kind of labels,
     for labels outside `classes`, and for a single class.
     """
     read = [values(labels, count, what) for labels, count in zip(given, counts, strict=True)]
@@ -62,7 +62,7 @@ def class_labels(
 
 
 def values(labels: Any, count: int, what: str = "y") -> NDArray[np.object_]:
-    """Return labels [count] as integers and texts, None where there is none; InputError for labels of another number or kind."""
+    """Return labels [count] as integers and texts, None where there is none; InputError for a wrong number or kind of labels."""
     import pandas as pd
 
     if labels is None:

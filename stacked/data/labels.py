@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def label_subset(labels: Tensor, n: int | None, seed: int, what: str = "", examples: str = "examples") -> Tensor:
     """Return the indices (int64, ascending) of `n` labelled examples, or of all of them if `n` is None.
 
-    labels: int64 [N], -1 for unlabelled examples, which are never chosen. Class counts differ by at most one as long as no
-    class runs out. For one seed a smaller subset is contained in every larger one. Raises InputError if `n` is larger than
-    the number of labelled examples or smaller than the number of classes; it calls the number `what` (a budget of labels, by
-    default), and the examples `examples`.
+    labels: int64 [N], -1 for unlabelled examples, which are never chosen. Class counts differ by at most one as long as no class
+    runs out. For one seed a smaller subset is contained in every larger one. what, examples: how error messages call the number
+    (default: a budget of labels) and the examples. Raises InputError if `n` is larger than the number of labelled examples or
+    smaller than the number of classes.
     """
     import torch
 

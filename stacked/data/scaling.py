@@ -34,7 +34,7 @@ class Scaling:
     vectors [N, D] or each channel of signals, maps and volumes [N, C, ...]; empty for "none". columns: how the columns of a table
     become the D numbers of a row (empty: the data were numbers); columns of 0 and 1, for categories, have the offset 0 and the
     factor 1. Raises InputError for another kind, for numbers that are not finite or factors that are not above 0, and for
-    columns of another number.
+    a number of columns that does not fit.
     """
 
     kind: str = "none"
@@ -56,7 +56,7 @@ class Scaling:
         need(len(names) == len(self.columns), "two columns of a scaling have one name: give each its own")
         need(
             not self.columns or self.kind == "none" or self.width == len(self.offset),
-            f"{len(self.offset)} offsets do not fit columns of a table that become {self.width}: give as many",
+            f"{len(self.offset)} offsets do not fit columns of a table that become {self.width} values: give one for each",
         )
 
     @property
@@ -164,7 +164,7 @@ class Scaling:
 
 
 def columns(indices: NDArray[Any], names: Sequence[str], dimensions: int) -> str:
-    """Return a subject and its verb for columns, or channels, of data with so many dimensions: "column 'age' has"."""
+    """Return the subject and verb of a message on columns, or channels if there are more dimensions: "column 'age' has"."""
     what = "column" if dimensions == 2 else "channel"
     shown = [repr(names[k]) if names else str(k) for k in indices[:NAMED].tolist()]
     more = f" and {len(indices) - NAMED:,} more" if len(indices) > NAMED else ""

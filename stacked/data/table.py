@@ -140,7 +140,7 @@ def fitted(frame: pd.DataFrame, missing: str | None, what: str) -> tuple[Column,
 
     missing: how missing numbers are filled in, as scikit-learn's SimpleImputer does ("mean", "median" or "most_frequent", of the
     training rows; categories always by the most frequent one); None: they are refused. Raises InputError for a column that has
-    no value, one category, or so many that they are no categories.
+    no value, a single category, or too many of them.
     """
     return tuple(fitted_column(frame[name], missing, what) for name in frame.columns)
 

@@ -34,7 +34,7 @@ def is_float(labels: Any) -> bool:
 def target_values(labels: Any, count: int, what: str) -> NDArray[np.float64]:
     """Return numbers [count] or [count, K] as float64 [count, K], NaN where there is none; labels None: none at all.
 
-    what: the name of the labels in messages. Raises InputError for another number of them, and for text and infinite values.
+    what: the name of the labels in messages. Raises InputError for a wrong number of labels, and for text and infinite values.
     """
     if labels is None:
         return np.full((count, 1), np.nan)

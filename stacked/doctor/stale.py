@@ -10,7 +10,7 @@ from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store
 from stacked.tracking.run_record import now
 
-#: A run without a work folder here may be trained elsewhere, unless it has logged nothing for so many hours.
+#: A run without a work folder here may be trained elsewhere, unless it has logged nothing for this number of hours.
 SILENT_HOURS = 24.0
 
 

@@ -1,1 +1,1 @@
-"""Evaluation of a trained stack: reconstruction errors, probes, fine-tuning of classifiers, curves and pictures."""
+"""Evaluation of a trained stack: reconstruction errors, probes, fine-tuning of classifiers, and pictures."""

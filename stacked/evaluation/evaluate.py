@@ -122,7 +122,7 @@ def compared(
 
 
 class Squares:
-    """Sums over examples, of which a squared error and a variance are computed; in float64."""
+    """Sums over examples in float64, from which a squared error and a variance are computed."""
 
     def __init__(self, values: int, device: torch.device) -> None:
         self.total = torch.zeros(values, dtype=torch.float64, device=device)

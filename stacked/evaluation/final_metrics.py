@@ -41,18 +41,16 @@ def check_finite(errors: evaluate.Reconstruction, depth: int, split: str) -> Non
         raise Diverged(f"the {split} examples' reconstruction from depth {depth} has an error of {errors.mse}")
 
 
-def measured(
+def final_metrics(
     stack: StackedAutoencoder,
     splits: Splits,
     labels: LabelRows,
     probes: Sequence[str] = ("logistic",),
     depths: str = "code",
 ) -> dict[str, float]:
-    """Return the final metrics of a stack: those of test images select nothing, the validation error may.
+    """Return the final metrics of a stack. The validation error may be used to select among runs, metrics of test images never.
 
-    labels: the rows that probes use. probes: names of probes of the bottleneck; "logistic", the linear probe, also reads the
-    pixels and all other codes. depths: what the others read besides, as `Evaluation.probe_depths`, except clusterings that train
-    a copy of the encoder.
+    labels: the rows that probes use. probes: names of probes; depths: what they read, as `Evaluation.probe_depths`.
     """
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     selected = evaluate.reconstruction(stack, valid.inputs)

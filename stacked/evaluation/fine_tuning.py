@@ -238,7 +238,7 @@ class FineTuning:
 
 
 class _Converged(Exception):
-    """The score of a learning rate has not improved for as many checks as the recipe's patience."""
+    """The score of a learning rate has not improved for `patience` checks."""
 
 
 @own_settings()

@@ -1,4 +1,4 @@
-"""The labels that a run uses: which images it learns classes from, probes, and fine-tunes and selects classifiers on."""
+"""The labels that a run uses: in phases that learn classes, for probes, and to fine-tune and select classifiers."""
 
 from __future__ import annotations
 

@@ -30,16 +30,16 @@ MAP = 2
 
 
 def shown_of(inputs: Tensor) -> Tensor:
-    """Return the examples that a `grid` shows of inputs [N, ...], evenly spread; of a table, those that errors are means of."""
+    """Return the examples that a `grid` shows of inputs [N, ...], evenly spread; of tables, those whose errors it averages."""
     return inputs[spread(len(inputs), ROWS if inputs.dim() == 2 else SHOWN)]
 
 
 def grid(stack: StackedAutoencoder, inputs: Tensor, columns: Sequence[str] = ()) -> NDArray[np.uint8]:
     """Return a picture [H, W, 3] of inputs, as splits hold them, and of their reconstructions.
 
-    Images are above their reconstructions, enlarged if they are small; of maps of other than one or three channels the first
-    is shown, of volumes the middle slice. Signals are lines, input and reconstruction over each other. Of tables, it is the
-    mean squared error of each column; columns: their names.
+    Images are above their reconstructions, enlarged if they are small; of maps with another number of channels than one or three
+    the first is shown, of volumes the middle slice. Signals are lines, input and reconstruction over each other. Of tables, it
+    is the mean squared error of each column; columns: their names.
     """
     if inputs.dim() > 3:
         return rows_of_images(

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stacked.evaluation.clustering import CLUSTERINGS
-from stacked.evaluation.deep_clustering import DEEP_CLUSTERINGS
 from stacked.evaluation.evaluate import Codes, check_finite
 from stacked.runtime.unlogged import unlogged
 from stacked.util.checks import choice
@@ -105,14 +104,12 @@ PROBES: dict[str, Callable[[Tensor, Tensor, Tensor | Codes, Tensor], float]] = {
     "knn5": partial(neighbour_probe, neighbours=5),
     "knn20": partial(neighbour_probe, neighbours=20),
 }
-#: names of what reads codes: classifiers, and clusterings, which are fitted without labels
+#: names of the probes that read codes: classifiers, and clusterings, which are fitted without labels
 NAMES = (*PROBES, *CLUSTERINGS)
-#: names that a spec can give: these, and clusterings that train a copy of the encoder
-ALL_NAMES = (*NAMES, *DEEP_CLUSTERINGS)
 
 
 def probe(name: str, train: Tensor, labels: Tensor, test: Tensor | Codes, test_labels: Tensor) -> dict[str, float]:
-    """Return the results on test codes [M, D] of a probe fitted to training codes [N, D]: "acc", of a clustering others too.
+    """Return the results on test codes [M, D] of a probe fitted to training codes [N, D]: "acc", or the fields of `Agreement`.
 
     Raises InputError for a name that is not in NAMES, and Diverged if codes are not finite.
     """

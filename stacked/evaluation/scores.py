@@ -52,8 +52,8 @@ def accuracy(model: Classifier, data: Data, labels: Tensor, weights: Tensor | No
 def r2(model: Regressor, data: Data, targets: Tensor, weights: Tensor | None = None) -> float:
     """Return the coefficient of determination R² of the predictions, at most 1, a mean over the K targets [N, K].
 
-    0 is that of the mean, and of a constant target that is not predicted exactly, as in scikit-learn. weights: of the examples
-    [N] (None: all the same). Raises Diverged if outputs are not finite.
+    Predicting the mean gives 0, and so does a constant target that is not predicted exactly, as in scikit-learn. weights: of the
+    examples [N] (None: all the same). Raises Diverged if outputs are not finite.
     """
     outputs, wanted = outputs_of(model, data).double(), model.standardised(targets)
     share = torch.ones(len(wanted), 1).double() if weights is None else weights.cpu().double()[:, None]

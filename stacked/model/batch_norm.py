@@ -55,7 +55,7 @@ def cumulative_statistics(batch_norms: list[BatchNorm]) -> Iterator[None]:
 def check_batch(
     stack: StackedAutoencoder, batch_size: int, n: int, what: str = "images", of: str = "of the optimisation"
 ) -> None:
-    """Raise InputError if batches of n images hold one image, for which a batch norm has one value per channel.
+    """Raise InputError if a batch of n images would hold one image, and a batch norm then one value per channel.
 
     stack: on the device "meta". what, of: how the message names the n images and the batch size.
     """

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from stacked.data.pixels import Pixels
 from stacked.model.head import EncoderWithHead
-from stacked.model.model_file import ANY, reading, write
 from stacked.model.stack import StackedAutoencoder
+from stacked.model.supervised_file import reading_supervised, write_supervised
 from stacked.runtime.settings import own_settings
 from stacked.spec import StackSpec
-from stacked.spec.classification import MOST_UNITS
-from stacked.util.checks import need, whole
+from stacked.util.checks import need
 from stacked.util.errors import Diverged
 
 FORMAT = "stacked classifier 1"
@@ -52,30 +51,23 @@ class Classifier(EncoderWithHead):
         return self.predict_proba(images).argmax(1)
 
 
-def classifier_path(work: Path, labels: str) -> Path:
-    """Return the path, in a run's work folder, of the classifier of a label budget, a number or "all"."""
-    return work / f"classifier-{labels}.safetensors"
-
-
 @own_settings()
 def save_classifier(
     path: Path, classifier: Classifier, spec: StackSpec, training: Mapping[str, Any] | None = None
 ) -> None:
     """Write a classifier, whose stack was built from `spec`, to `path`; InputError if the file cannot be written.
 
-    training: what is to be known of its training, as plain values (in a run: the fields of `runs.classifiers.Trained`).
+    training: metadata of its training, plain values (in a run: the fields of `runs.classifiers.ClassifierMetadata`).
     """
-    head = {"kind": classifier.head_kind, "width": classifier.head_width}
-    header = {"classes": list(classifier.classes), "head": head, "training": dict(training or {})}
-    write(path, FORMAT, classifier.state_dict(), spec, classifier.input_shape, header, classifier.encoder.scaling)
+    write_supervised(path, FORMAT, classifier, spec, training, {"classes": list(classifier.classes)}, {})
 
 
 @own_settings()
 def load_classifier(path: str | Path) -> Classifier:
     """Return the classifier in a run's classifier-*.safetensors, on the CPU and in eval mode.
 
-    Called, it gives logits [N, classes] of floats [N, ...], scaled as in training (images: to 0..1); `predict` and
-    `predict_proba` take data in their own units, tensors or NumPy arrays, any number of them; `classes` are the names of the
+    Called, it gives logits [N, classes] of floats [N, ...], scaled as in training (images: to 0..1). `predict` and
+    `predict_proba` take data in their own units, tensors or NumPy arrays, any number of them. `classes` are the names of the
     classes.
 
     The file need not be trusted: it is read as safetensors and JSON, and takes at most twice its size in memory. Raises
@@ -85,17 +77,13 @@ def load_classifier(path: str | Path) -> Classifier:
 
 
 def load_with_training(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
-    """Return the classifier in a file, as `load_classifier`, and what is known of its training."""
-    what = "a classifier {reason}: give the classifier-*.safetensors of a run"
-    with reading(path, FORMAT, what, ("classes", "head", "training"), ANY) as content:
-        classes, head, training = (content.header[name] for name in ("classes", "head", "training"))
+    """Return the classifier in a file, as `load_classifier`, and the metadata of its training."""
+    with reading_supervised(path, FORMAT, "classifier", ("classes",)) as (content, head, training):
+        classes = content.header["classes"]
         need(isinstance(classes, list) and all(isinstance(name, str) for name in classes), "its classes are not names")
         need(2 <= len(classes) <= MOST_CLASSES, f"it has {len(classes):,} classes")
-        need(isinstance(head, dict) and head.keys() == {"kind", "width"}, "its head has no kind and width")
-        need(isinstance(training, dict), "its training is not a JSON object")
-        whole(head["width"], "width of its head", 0, MOST_UNITS)
         stack = content.empty()
         with torch.device("meta"):
-            classifier = Classifier(stack, classes, head["kind"], head["width"])
+            classifier = Classifier(stack, classes, *head)
         content.fill(classifier)
     return classifier.eval(), training

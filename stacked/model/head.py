@@ -1,4 +1,4 @@
-"""Heads on the code of an encoder, and an encoder with one, which is what supervised models are made of."""
+"""Heads on the code of an encoder, and an encoder with a head: the base class of classifiers and regressors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stacked.util.checks import choice, need
 
 
 def build_head(values: int, outputs: int, kind: str = "linear", width: int = 0) -> nn.Module:
-    """Return a head from so many values: a linear layer ("linear"), or a layer of `width` rectified units before it ("mlp")."""
+    """Return a head on so many values: a linear layer ("linear"), or a layer of `width` ReLU units and a linear one ("mlp")."""
     choice(kind, HEADS, "head")
     if kind == "linear":
         return nn.Linear(values, outputs)
@@ -26,7 +26,7 @@ class EncoderWithHead(nn.Module):
     drawn from torch's global generator.
     """
 
-    #: what is said of images that it does not read, and the method that takes images of other types ("": there is none)
+    #: for error messages: what cannot be done with other images, and the method that takes images of other types ("": none)
     cannot, method = "cannot be predicted from", ""
 
     def __init__(self, stack: StackedAutoencoder, outputs: int, head: str = "linear", width: int = 0) -> None:

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from stacked.data.pixels import Pixels
 from stacked.model.head import EncoderWithHead
-from stacked.model.model_file import ANY, reading, write
 from stacked.model.stack import StackedAutoencoder
+from stacked.model.supervised_file import reading_supervised, write_supervised
 from stacked.runtime.settings import own_settings
 from stacked.spec import StackSpec
-from stacked.spec.classification import MOST_UNITS
-from stacked.util.checks import need, whole
+from stacked.util.checks import need
 from stacked.util.errors import Diverged
 
 FORMAT = "stacked regressor 1"
@@ -59,23 +58,15 @@ class Regressor(EncoderWithHead):
         return found
 
 
-def regressor_path(work: Path, labels: str) -> Path:
-    """Return the path, in a run's work folder, of the regressor of a label budget, a number or "all"."""
-    return work / f"regressor-{labels}.safetensors"
-
-
 @own_settings()
 def save_regressor(
     path: Path, regressor: Regressor, spec: StackSpec, training: Mapping[str, Any] | None = None
 ) -> None:
     """Write a regressor, whose stack was built from `spec`, to `path`; InputError if the file cannot be written.
 
-    training: what is to be known of its training, as plain values (in a run: the fields of `runs.regressors.TrainedRegressor`).
+    training: metadata of its training, plain values (in a run: the fields of `runs.regressors.RegressorMetadata`).
     """
-    head = {"kind": regressor.head_kind, "width": regressor.head_width}
-    tensors = regressor.state_dict() | {MEAN: regressor.mean, SCALE: regressor.scale}
-    header = {"head": head, "training": dict(training or {})}
-    write(path, FORMAT, tensors, spec, regressor.input_shape, header, regressor.encoder.scaling)
+    write_supervised(path, FORMAT, regressor, spec, training, {}, {MEAN: regressor.mean, SCALE: regressor.scale})
 
 
 @own_settings()
@@ -89,13 +80,8 @@ def load_regressor(path: str | Path) -> Regressor:
 
 
 def load_with_training(path: str | Path) -> tuple[Regressor, dict[str, Any]]:
-    """Return the regressor in a file, as `load_regressor`, and what is known of its training."""
-    what = "a regressor {reason}: give the regressor-*.safetensors of a run"
-    with reading(path, FORMAT, what, ("head", "training"), ANY) as content:
-        head, training = content.header["head"], content.header["training"]
-        need(isinstance(head, dict) and head.keys() == {"kind", "width"}, "its head has no kind and width")
-        need(isinstance(training, dict), "its training is not a JSON object")
-        whole(head["width"], "width of its head", 0, MOST_UNITS)
+    """Return the regressor in a file, as `load_regressor`, and the metadata of its training."""
+    with reading_supervised(path, FORMAT, "regressor") as (content, head, training):
         mean, scale = (content.tensors.pop(name) for name in (MEAN, SCALE))
         need(
             mean.dtype == scale.dtype == torch.float64 and mean.dim() == 1 and mean.shape == scale.shape,
@@ -106,7 +92,7 @@ def load_with_training(path: str | Path) -> tuple[Regressor, dict[str, Any]]:
         need(fine, "mean and scale of its targets are not finite, with scales above 0")
         stack = content.empty()
         with torch.device("meta"):
-            regressor = Regressor(stack, mean, scale, head["kind"], head["width"])
+            regressor = Regressor(stack, mean, scale, *head)
         content.fill(regressor)
     return regressor.eval(), training
 

@@ -59,7 +59,8 @@ class StackedAutoencoder(nn.Module):
         origin = self.stages[0].origin if self.depth else None
         if origin is None or any(stage.origin != (origin[0], k) for k, stage in enumerate(self.stages, start=1)):
             return None
-        return origin[0].first(self.depth)
+        spec: StackSpec = origin[0]
+        return spec.first(self.depth)
 
     @property
     def latent_shape(self) -> Shape:

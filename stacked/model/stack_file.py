@@ -41,7 +41,7 @@ def save_stack(stack: StackedAutoencoder, path: str | Path, spec: StackSpec | No
     try:
         again = content.empty()
         content.fill(again)  # what could not be loaded is refused now
-        need(str(again) == str(stack), "its modules or activations are others")
+        need(str(again) == str(stack), "its modules or activations differ")
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(

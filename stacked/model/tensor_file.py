@@ -21,7 +21,7 @@ from stacked.util.reading import check_regular, opened
 
 #: the most bytes of a header, about those of 100,000 tensors, and the most characters of one text
 MOST_HEADER, MOST_TEXT = 2**24, 2**18
-#: torch gives memory at multiples of so many bytes
+#: torch allocates memory at multiples of this number of bytes
 ALIGNMENT = 64
 #: name of the text that holds the checksum
 SEAL = "sha256"

@@ -1,1 +1,1 @@
-"""A complete run, which combines data, stack, training, evaluation and records; checkpoints and resuming."""
+"""A complete run, which combines data, stack, training, evaluation and records; its curves, checkpoints and resuming."""

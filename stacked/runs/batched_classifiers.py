@@ -41,18 +41,19 @@ def fine_tune_seeds(
     need(len(stacks) == len(seeds), f"{len(stacks)} stacks do not fit {len(seeds)} seeds: give a seed for each stack")
     check_batchable_recipe(stacks, config)
     need(not train[1].is_floating_point(), "labels of floats are numbers to predict: give classes, int64")
-    tunings = [FineTuning(stack, train, None, classes, config, seed) for stack, seed in zip(stacks, seeds, strict=True)]
-    one = tunings[0]
-    models: list[Any] = [tuning.model for tuning in tunings]  # classifiers, because the labels are classes
-    members = [
-        Member(each.objective, each.order, each.inputs, each.targets)
-        for each in (tuning.training for tuning in tunings)
+    fine_tunings = [
+        FineTuning(stack, train, None, classes, config, seed) for stack, seed in zip(stacks, seeds, strict=True)
     ]
-    checks = {round(one.updates * (k + 1) / config.checks) for k in range(config.checks)}
+    first = fine_tunings[0]
+    models: list[Any] = [each.model for each in fine_tunings]  # classifiers, because the labels are classes
+    members = [
+        Member(each.objective, each.order, each.inputs, each.targets) for each in (one.training for one in fine_tunings)
+    ]
+    checks = {round(first.updates * (k + 1) / config.checks) for k in range(config.checks)}
     after_check(0, models)
     for member in members:
         member.train()
-    train_phase(members, config.optimisation(one.lr), one.phase, checks, lambda update: after_check(update, models))
+    train_phase(members, config.optimisation(first.lr), first.phase, checks, lambda update: after_check(update, models))
     return [model.eval() for model in models]
 
 
@@ -68,7 +69,7 @@ def check_batchable_recipe(stacks: Sequence[StackedAutoencoder], config: Classif
     )
     need(
         config.optimiser != "lbfgs",
-        f"a line search ends for each seed elsewhere: choose another optimiser than 'lbfgs', or {alone}",
+        f"a line search takes another number of evaluations for each seed: choose another optimiser than 'lbfgs', or {alone}",
     )
     need(config.dropout == 0, f"dropout draws random numbers inside a forward pass: leave it out, or {alone}")
     for stage in (stage for stack in stacks for stage in stack.stages):

@@ -88,9 +88,9 @@ def train_seeds(
 def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     """Raise InputError for missing or equal seeds, and for a spec whose seeds cannot be trained as one model.
 
-    Such specs use early stopping, which ends seeds at different updates; L-BFGS, whose line searches end elsewhere for each
-    seed; another `on_nonfinite` than "stop"; or random draws inside a forward pass: the corruption of local losses, dropout, and
-    the contractive estimate.
+    Such specs use early stopping, which ends seeds at different updates; L-BFGS, whose line searches take another number of
+    evaluations for each seed; another `on_nonfinite` than "stop"; or random draws inside a forward pass: the corruption of local
+    losses, dropout, and the contractive estimate.
     """
     check_seeds(seeds)
     config, phases = spec.optimisation, spec.phases()
@@ -101,7 +101,7 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     )
     need(
         config.optimiser != "lbfgs",
-        f"a line search ends for each seed elsewhere: choose another optimiser than 'lbfgs', or {alone}",
+        f"a line search takes another number of evaluations for each seed: choose another optimiser than 'lbfgs', or {alone}",
     )
     need(
         config.on_nonfinite == "stop",
@@ -137,7 +137,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
 class Member(nn.Module):
     """One seed in one phase: its stack, its loss and its inputs.
 
-    objective: the loss, whose stack has only the weights that the phase trains unfrozen. done: updates before the phase.
+    objective: the loss; of its stack only the weights that the phase trains are not frozen. done: updates before the phase.
     """
 
     def __init__(

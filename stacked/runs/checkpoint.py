@@ -114,7 +114,7 @@ class Checkpoints:
             raise Interrupted("stopped as asked" + (", after a checkpoint was written" if self.folder else ""))
 
     def save_after_phase(self, phases: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path | None:
-        """Write a checkpoint after so many finished phases; returns its path."""
+        """Write the checkpoint after phase number `phases`; returns its path."""
         if self.folder is None:
             return None
         state = state | {ELAPSED_KEY: self.elapsed()}
@@ -166,7 +166,7 @@ def skip_damaged() -> Iterator[None]:
 def save_checkpoint(
     path: Path, spec: RunSpec, phases: int, update: int, tensors: dict[str, Tensor], state: dict[str, Any]
 ) -> None:
-    """Write a checkpoint of a run of `spec` after so many finished phases and `update` updates of the next one."""
+    """Write a checkpoint of a run of `spec` after a number of finished phases and `update` updates of the next one."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {
         "format": FORMAT,

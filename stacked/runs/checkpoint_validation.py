@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from stacked.components.lbfgs import LBFGS
 from stacked.components.optim import OPTIMISERS
-from stacked.evaluation.curves import State
 from stacked.evaluation.fine_tuning import FineTuning
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import ELAPSED_KEY, Saved
+from stacked.runs.run_state import RunState
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.training.fit import Training, without_prefix
@@ -69,7 +69,7 @@ def phase_of(saved: Saved, phases: list[Phase]) -> Phase:
     return phases[number - 1]
 
 
-def restore_stack(saved: Saved, stack: StackedAutoencoder) -> State:
+def restore_stack(saved: Saved, stack: StackedAutoencoder) -> RunState:
     """Load the weights of a checkpoint into a stack of its depth and return the run's state; InputError if they do not fit."""
     with fitting(saved):
         own = {name: value for name, value in saved.tensors.items() if name.startswith("stages.")}
@@ -77,7 +77,7 @@ def restore_stack(saved: Saved, stack: StackedAutoencoder) -> State:
         need(saved.update > 0 or own.keys() == saved.tensors.keys(), "it has tensors of a checkpoint inside a phase")
         inside = {"training", "classifier"} & saved.state.keys()
         need(len(inside) == (saved.update > 0), "it lacks the state of training inside a phase")
-        state = State.of({name: value for name, value in saved.state.items() if name not in {*inside, ELAPSED_KEY}})
+        state = RunState.of({name: value for name, value in saved.state.items() if name not in {*inside, ELAPSED_KEY}})
     stack.load_state_dict(own)
     return state
 
@@ -159,23 +159,23 @@ class FineTuningState:
             whole(getattr(self, name), name, 0)
 
 
-def restore_fine_tuning(saved: Saved, tuning: FineTuning) -> None:
+def restore_fine_tuning(saved: Saved, fine_tuning: FineTuning) -> None:
     """Resume the fine-tuning of a classifier; InputError, before anything is changed, if the checkpoint does not fit it."""
     tensors = without_prefix("classifier/", saved.tensors)
     with fitting(saved):
         plain = saved.state["classifier"]
         state = from_dict(FineTuningState, plain)
-        need(state.rate < len(tuning.config.lrs), f"it has learning rate number {state.rate}")
-        training = from_dict(TrainingState, state.training | {"updates": tuning.updates})
-        need(saved.update == state.rate * tuning.updates + training.update, f"it is of update {saved.update}")
+        need(state.rate < len(fine_tuning.config.lrs), f"it has learning rate number {state.rate}")
+        training = from_dict(TrainingState, state.training | {"updates": fine_tuning.updates})
+        need(saved.update == state.rate * fine_tuning.updates + training.update, f"it is of update {saved.update}")
         groups = {name.partition("/")[0] for name in tensors}
         need(groups <= {"training", "trained", "kept"}, f"it has tensors of {', '.join(sorted(groups))}")
         kept = without_prefix("kept/", tensors)
         need(bool(kept) == (state.best is not None), "it has a best classifier or its accuracy, and not both")
-        same_kind(kept, tuning.model.state_dict() if kept else {})
-        same_kind(without_prefix("trained/", tensors), tuning.training.stack.state_dict())
-        check_training(tuning.training, without_prefix("training/", tensors), training)
-    tuning.restore(tensors, plain)
+        same_kind(kept, fine_tuning.model.state_dict() if kept else {})
+        same_kind(without_prefix("trained/", tensors), fine_tuning.training.stack.state_dict())
+        check_training(fine_tuning.training, without_prefix("training/", tensors), training)
+    fine_tuning.restore(tensors, plain)
 
 
 def optimiser_keys(config: Optimisation) -> dict[str, bool]:

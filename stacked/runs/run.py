@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from stacked import data
 from stacked.cost.disk import check_room, check_writable, work_room
 from stacked.data.formats.split import kind_of
-from stacked.evaluation.curves import Curves, State
-from stacked.evaluation.final_metrics import measured
+from stacked.evaluation.final_metrics import final_metrics
 from stacked.evaluation.label_rows import possible_budgets
 from stacked.evaluation.pictures import pictures
 from stacked.model.classifier import Classifier
@@ -29,8 +28,10 @@ from stacked.runs.check import check as check
 from stacked.runs.checkpoint import Checkpoints, phase_path
 from stacked.runs.checkpoint_validation import phase_of, restore_stack
 from stacked.runs.classifiers import Classifiers
-from stacked.runs.recording import Recording
+from stacked.runs.curves import Curves
+from stacked.runs.observer import RunObserver
 from stacked.runs.regressors import Regressors
+from stacked.runs.run_state import RunState
 from stacked.runtime.determinism import is_strict
 from stacked.runtime.environment import device_of, environment
 from stacked.runtime.settings import own_settings
@@ -65,20 +66,7 @@ class Result:
 @own_settings()
 def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = False) -> data.Splits:
     """Return the splits that `spec` describes, with arguments as in `stacked.data.load`."""
-    data_spec = spec.data
-    return data.load(
-        data_spec.name,
-        limit=data_spec.limit,
-        valid=data_spec.valid,
-        data_dir=data_dir,
-        download=download,
-        image_size=data_spec.image_size,
-        grey=data_spec.grey,
-        white_level=data_spec.white_level,
-        max_megapixels=data_spec.max_megapixels,
-        target=data_spec.target,
-        missing=data_spec.missing,
-    )
+    return data.load(**vars(spec.data), data_dir=data_dir, download=download)
 
 
 def splits_of(spec: RunSpec, given: Any = None, target: str | None = None) -> data.Splits:
@@ -121,15 +109,15 @@ def run(
 ) -> Result:
     """Train and evaluate a run as `spec` describes.
 
-    splits: the data: `Splits`, or what `Splits.of` makes splits of with its defaults: an array or tensor [N, ...], a pair (X, y),
-    a pandas DataFrame, or a map-style torch Dataset (None: the data that the spec names are loaded). target: the column of a
-    DataFrame that holds the labels. arm: recorded name (default: the policy). device: device to train on. codes:
-    "auto", "memory" or "recompute", which all give the same numbers. work: folder for checkpoints and, at the end, the
-    trained encoder (see `load_encoder`), the whole stack (see `load_stack`) and the classifiers or regressors (see
-    `load_classifier`, `load_regressor`); a run resumes from the checkpoints in it, and ends as if it had not been interrupted.
-    tracker: where the run is logged (default: nowhere). checkpoint_every: updates between checkpoints inside a phase (default: by
-    time, so that they take at most 2 % of the run time). stop: called after every update; the run ends if it returns True. Its
-    progress is shown inside the context
+    splits: the data: `Splits`, or data for `Splits.of`: an array or tensor [N, ...], a pair (X, y), a pandas DataFrame, or a
+    map-style torch Dataset (None: the data that the spec names are loaded). target: the column of a DataFrame that holds the
+    labels. arm: recorded name (default: the policy). device: device to train on. codes: whether the codes of frozen stages are
+    kept ("memory") or computed again for each batch ("recompute"), which gives the same numbers; "auto": kept where this saves
+    time and fits in memory. work: folder for checkpoints and, at the end, the trained encoder (see `load_encoder`), the whole
+    stack (see `load_stack`) and the classifiers or regressors (see `load_classifier`, `load_regressor`); a run resumes from the
+    checkpoints in it, and ends as if it had not been interrupted. tracker: where the run is logged (default: nowhere).
+    checkpoint_every: updates between checkpoints inside a phase (default: by time, so that they take at most 2 % of the run
+    time). stop: called after every update; the run ends if it returns True. Its progress is shown inside the context
     `stacked.runtime.progress.shown`.
 
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
@@ -162,7 +150,7 @@ def run(
         room = work_room(spec, checked.stack, phases, splits.outputs, work)
         check_room([(work, room.kept + room.temporary)], "the run", "free some space, or choose another folder")
     saved = checkpoints.newest()
-    stack, state = StackedAutoencoder(splits.input_shape, scaling=splits.scaling), State()
+    stack, state = StackedAutoencoder(splits.input_shape, scaling=splits.scaling), RunState()
     if saved:
         depth = spec.stack.depth if saved.is_classifier else phase_of(saved, phases).depth
         grow(stack, spec, depth, torch_device)
@@ -198,14 +186,14 @@ def run(
     for number in range(1, first_phase):  # upload again, in case the last upload was incomplete
         if work and phase_path(work, number).exists():
             tracker.artifact(phase_path(work, number), "checkpoints")
-    recording = Recording(stack, spec, phases, len(splits.classes), curves, checkpoints, saved)
+    observer = RunObserver(stack, spec, phases, len(splits.classes), curves, checkpoints, saved)
     train_phases(
         stack,
         spec,
         phases,
         lambda phase: examples_of(splits, phase, checked.labels.of(phase), torch_device),
         torch_device,
-        recording,
+        observer,
         first_phase=first_phase,
         classes=len(splits.classes),
         codes=codes,
@@ -216,7 +204,7 @@ def run(
     curves.record_final_picture(stack)
 
     how = spec.evaluation
-    found = measured(stack, splits, checked.labels, how.probes, how.probe_depths)
+    found = final_metrics(stack, splits, checked.labels, how.probes, how.probe_depths)
     ends = stack, spec, splits, checked.labels, state, checkpoints, saved, tracker, len(phases)
     classifiers, classified = Classifiers(*ends).fine_tune() if splits.classes else ({}, {})
     regressors, regressed = Regressors(*ends).fine_tune() if splits.train.targets is not None else ({}, {})

@@ -8,7 +8,7 @@ import torch
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory available on `device`, in bytes; 2^62 where the system does not tell."""
+    """Return the memory available on `device`, in bytes; 2^62 if the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")

@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> None:
-    """Give freed memory back to the system, which glibc keeps for each thread where blocks in use lie behind it."""
+    """Return freed memory to the system: glibc keeps it, in each thread's heap, if a block in use lies behind it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
     if trim is not None:
         trim(0)

@@ -70,7 +70,8 @@ def duration(seconds: float) -> str:
 class Bar:
     """Context manager of a part of the work, which has `total` steps of a `unit` (None: their number is not known).
 
-    Its progress is shown inside the context `shown`, and nowhere else. ends: where there is no terminal, its end is a line.
+    Its progress is shown inside the context `shown`, and nowhere else. ends: whether its end is told by a line where there is no
+    terminal.
     """
 
     def __init__(self, label: str, total: int | None, unit: str = "", *, ends: bool = False) -> None:
@@ -109,13 +110,13 @@ class Bar:
         return f"{self.label} {100 * self.done / self.total:.0f} %" if self.total else self.label
 
     def count(self) -> str:
-        """Return how much is done: "40/100 updates"; "" while a number of which no total is known is 0."""
+        """Return how much is done: "40/100 updates"; "" if nothing is done yet and the total is not known."""
         if self.total is None:
             return f"{self.done} {self.unit}".rstrip() if self.done else ""
         return f"{self.done}/{self.total} {self.unit}".rstrip()
 
     def told(self, drawn: bool) -> str:
-        """Return how much is done, with the loss and the time; with a `drawn` bar, or as a line that stays."""
+        """Return how much is done, with the loss and the time. drawn: whether with a bar, for a line that is rewritten."""
         full = min(WIDE, WIDE * self.done // self.total) if self.total else 0
         drawing = f"[{'#' * full}{'.' * (WIDE - full)}]" if drawn and self.total else ""
         parts = " ".join(filter(None, [drawing, self.count()]))
@@ -169,7 +170,7 @@ class Screen:
         self.is_drawn = False
 
     def refresh(self) -> None:
-        """Show how far everything is, where the last time is long enough ago."""
+        """Show how far everything is, unless this was done a moment ago."""
         now = time.perf_counter()
         if self.terminal and now - self.drawn_at >= DRAW_EVERY:
             self.drawn_at = now
@@ -203,7 +204,7 @@ class Screen:
         self.is_drawn = bool(text)
 
     def line(self, text: str) -> None:
-        """Print a line that stays where there is no terminal; on one, draw anew."""
+        """Print a line where there is no terminal; on a terminal, rewrite its line."""
         if self.terminal:
             self.drawn_at = -DRAW_EVERY
             self.refresh()
@@ -234,7 +235,7 @@ SCREENS: list[Screen] = []
 
 @contextmanager
 def shown(screen: Screen | None = None) -> Iterator[Screen]:
-    """Show on stderr the bars made in this context; without a screen of its own, inside another one, nothing changes."""
+    """Context in which bars are shown on a screen (None: that of the enclosing context, or else a new one on stderr)."""
     if screen is None and SCREENS:
         yield SCREENS[-1]
         return

@@ -16,7 +16,7 @@ PROC = Path("/proc")
 
 
 class SystemMetrics:
-    """Reads the load of the machine and the memory of this process; only Linux tells them, elsewhere there are no values."""
+    """Reads the load of the machine and the memory of this process; only Linux reports them, elsewhere there are no values."""
 
     def __init__(self) -> None:
         self._idle, self._total = 0, 0

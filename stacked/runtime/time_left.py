@@ -66,7 +66,7 @@ class RunProgress:
             self.took.setdefault(kind, []).append(time.perf_counter() - began)
 
     def lost(self, number: int) -> None:
-        """Note that a run that had begun waits again."""
+        """Note that a run that had begun is lost and will be started again."""
         _, kind, _ = self.running.pop(number)
         self.waiting[kind] += 1
         self.numbers.append(number)

@@ -19,7 +19,7 @@ from stacked.stages.stage import Shape
 def receptive_fields(stack: StackedAutoencoder) -> list[tuple[int, int] | None]:
     """Return, for each depth from 1 on, height and width of the pixels that the code's central value depends on.
 
-    They are at most those of the image, where padding begins. None for a stack that reads vectors, signals or volumes. What a
+    They are at most those of the image; beyond it is padding. None for a stack that reads vectors, signals or volumes. What a
     value depends on is found by setting columns and rows of an image to NaN, which every operation passes on, and so it holds for
     stages of any kind.
     """

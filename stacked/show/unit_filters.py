@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = ("linear", "activation")
-#: layers that "linear" leaves out, because they only bend the response of a unit
+#: activations, which "linear" leaves out: they bend the response of a unit
 BENDING = cast("tuple[type[nn.Module], ...]", tuple(ACTIVATIONS.values()))
-#: layers that "linear" passes through: maps that are linear but for a constant
+#: affine layers, which "linear" passes through
 AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Flatten)
 #: max pooling, and the average in its place
 AVERAGES: dict[type[nn.Module], Any] = {
@@ -158,7 +158,7 @@ def bent_layers(stack: StackedAutoencoder, depth: int) -> Iterator[nn.Module]:
 
 
 def linear_layers(stack: StackedAutoencoder, depth: int) -> Iterator[nn.Module]:
-    """Yield the layers of the encoders up to `depth` that are linear but for a constant; of stage `depth`, up to its weights."""
+    """Yield the affine layers of the encoders up to `depth`; of stage `depth` itself, those up to its weights."""
     layers = [(k, layer) for k, stage in enumerate(stack.stages[:depth], start=1) for layer in stage.encoder]
     while layers and layers[-1][0] == depth and isinstance(layers[-1][1], BEHIND):
         layers.pop()

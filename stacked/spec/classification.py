@@ -18,7 +18,10 @@ MOST_UNITS = 2**20
 
 
 def fitting_budgets(budgets: tuple[int | None, ...], labelled: int, classes: int) -> tuple[int | None, ...]:
-    """Return the label budgets that so many labelled training examples of so many classes (0: numbers to predict) have."""
+    """Return the label budgets that fit data with this number of labelled training examples.
+
+    classes: number of classes (0: numbers to predict).
+    """
     return tuple(budget for budget in budgets if budget is None or classes <= budget <= labelled)
 
 
@@ -34,7 +37,7 @@ class Classification:
     labels: the label budgets. Of the default, a run leaves out those that the data do not have, and says so; a budget that is
     named otherwise is refused if there are too few labels.
     images: the most validation images used for this. selection: "budget": a budget of n labels uses at most n validation
-    images too; "images": every budget uses as many as there are (the protocol of specs that do not name one).
+    images too; "images": every budget uses as many as there are (the protocol of specs that were recorded without this field).
     optimiser, lbfgs_iterations, schedule, schedule_options, warmup, weight_decay, momentum, clip: as in `Optimisation`.
     corruption, corruption_level: of what is read: the images, or with a frozen encoder the code. A level is a number, or one for
         each part of the corruption.
@@ -132,7 +135,7 @@ class Classification:
         return Phase("classifier", (1, depth), 0, updates, target="labels", layerwise_lr_decay=self.rate_decay != 1)
 
     def budgets(self, labelled: int, classes: int) -> tuple[int | None, ...]:
-        """Return the label budgets of data with so many labelled training examples of so many classes (0: numbers to predict)."""
+        """Return the label budgets of a run; arguments as of `fitting_budgets`."""
         return self.labels if self.labels != LABELS else fitting_budgets(LABELS, labelled, classes)
 
     def checked(self, budget: int | None) -> int:

@@ -1,4 +1,4 @@
-"""Checks that stack, objective and phases fit together; a combination that cannot be trained is refused with its spec."""
+"""Checks that stack, losses and phases fit together: a spec with a combination that cannot be trained is refused."""
 
 from __future__ import annotations
 
@@ -210,8 +210,8 @@ def check_left_out(stack: StackSpec, config: Optimisation, stage: int, levels: t
     need(
         len(hiding) == 1 and config.corruption_patch == options["patch"],
         f"{what} corrupts the input of stage {stage}, a {spec.kind} stage with {option}, by {'+'.join(acting)!r} with "
-        f"corruption_patch {config.corruption_patch}: use corruption {names}, which hides as many blocks in every image, once, "
-        f"with corruption_patch {options['patch']}",
+        f"corruption_patch {config.corruption_patch}: use corruption {names}, which hides the same number of blocks in every "
+        f"image, once, with corruption_patch {options['patch']}",
     )
 
 

@@ -52,8 +52,8 @@ class Optimisation:
     winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training
         (None: no constraint), at rate `winner_take_all_rate`. Evaluation uses the unconstrained code.
     dropout: fraction of a trained stage's code that is dropped before the stage above, the decoder or the head reads it, with the
-        rest scaled up; with local losses alone (policy "simultaneous") only the decoder reads what is left, and the stage above
-        the whole code. Frozen stages and evaluation drop nothing.
+        rest scaled up; with local losses alone (policy "simultaneous") only the decoder reads what is left, and the stage
+        above reads the whole code. Frozen stages and evaluation drop nothing.
     end_dropout: that of phases after growth (None: the same).
     linear_decoder: phases that train a dense stage on its own input leave out the decoder's activation.
     local_weight: weight of the local losses that a phase adds to its loss.

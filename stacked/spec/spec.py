@@ -24,6 +24,8 @@ from stacked.util.checks import choice, finite, need, positive, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict, omit_if_default, parsed, take_python_values, to_json
 
+#: names of the final probes: classifiers on codes, k-means on codes, and clusterings that train a copy of the encoder
+PROBE_NAMES = ("logistic", "svm", "ridge", "knn5", "knn20", "kmeans", "dec")
 #: what probes may read, see `Evaluation`
 PROBE_DEPTHS = ("code", "ends", "all")
 
@@ -125,14 +127,15 @@ class Evaluation:
 
     every: updates between two evaluations, the same for all compared arms. images: validation images of an evaluation.
     probe_every: number of evaluations between two quick probes, ridge regressions on the codes of `probe_images` training
-    images, scored on as many validation images. probe_labels: most training labels of the final probes. until: the update up
-    to which the constant curve of an arm without training is drawn. probes: names of the final probes, of
-    `evaluation.probes.ALL_NAMES`, whose protocols their docstrings state; "logistic" is the linear probe; empty: no
-    probes, in the curve either. probe_depths: what those other than "logistic", which reads the pixels and every code, read:
-    "code", the bottleneck alone, "ends", the pixels and the bottleneck, or "all", as "logistic" does ("dec", which trains the
-    encoder, has the bottleneck alone). gradients: whether the curve has the norm of the gradient of each
-    encoder and decoder wherever all stages learn to reconstruct the examples, and before the first update of such a phase (see
-    `evaluation.gradients`).
+    images, scored on the same number of validation images. probe_labels: most training labels of the final probes. until: the
+    update up to which the constant curve of an arm without training is drawn.
+    probes: names of the final probes, of PROBE_NAMES; the docstrings of `evaluation.probes` state their protocols. "logistic" is
+        the linear probe. Empty: no probes, in the curve either.
+    probe_depths: what the probes read. "logistic" always reads the pixels and every code, and "dec", which trains the encoder,
+        always reads the bottleneck. The others read the bottleneck ("code"), the pixels and the bottleneck ("ends"), or the
+        pixels and every code ("all").
+    gradients: whether the curve has the norm of the gradient of each encoder and decoder, wherever all stages learn to
+        reconstruct the examples and before the first update of such a phase (see `evaluation.gradients`).
     """
 
     every: int = 40
@@ -149,13 +152,9 @@ class Evaluation:
         take_python_values(self)
         choice(self.probe_depths, PROBE_DEPTHS, "probe_depths")
         need(isinstance(self.gradients, bool), f"gradients {self.gradients!r} is not allowed: give True or False")
-        if self.probes != ("logistic",):
-            # imported here so that a command line shows its help without loading torch
-            from stacked.evaluation.probes import ALL_NAMES
-
-            for name in self.probes:
-                choice(name, ALL_NAMES, "probe")
-                need(self.probes.count(name) == 1, f"probe {name!r} is not allowed twice: give it once")
+        for name in self.probes:
+            choice(name, PROBE_NAMES, "probe")
+            need(self.probes.count(name) == 1, f"probe {name!r} is not allowed twice: give it once")
         whole(self.until, "until", 0, LONGEST)
         for name in ("every", "images", "probe_every", "probe_images", "probe_labels"):
             whole(getattr(self, name), name, most=LONGEST)

@@ -18,11 +18,11 @@ MOST_KERNEL = 999
 
 
 class Halving(Stage):
-    """A stage of maps that halves them, whatever their size: its code is [width, ceil(H/2), ceil(W/2)], unless it says otherwise.
+    """A stage that halves height and width of maps of any size: its code is [width, ceil(H/2), ceil(W/2)].
 
-    `halves` is False for a stage whose options keep the size (conv with stride 1), and its `output_shape` then says so. With
-    another number of spatial dimensions, all of them are halved. A `kernel` is odd, so that (kernel - 1) / 2 values of
-    padding centre it. The default norm is batch norm.
+    A stage whose options keep the size (conv with stride 1) sets `halves` to False and overrides `output_shape`. With another
+    number of spatial dimensions, all of them are halved. A `kernel` is odd, so that (kernel - 1) / 2 values of padding centre
+    it. The default norm is batch norm.
     """
 
     norms: ClassVar[tuple[str, ...]] = ("batch", "group", "layer", "none")

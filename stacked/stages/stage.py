@@ -18,8 +18,6 @@ from stacked.util.checks import choice, need, whole
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from stacked.spec.architecture import StackSpec
-
 Shape = tuple[int, ...]
 
 #: the most blocks of a stage: more are a typing mistake, and would be built before anything else could be checked
@@ -44,7 +42,7 @@ class StageSettings:
 
 
 class Hidden(NamedTuple):
-    """The blocks of maps that a corruption hides, as many in every example.
+    """The blocks of maps that a corruption hides, the same number in every example.
 
     blocks: bool [B, rows, columns], True where a block is hidden. visible: number of blocks of each example that are not.
     """
@@ -70,7 +68,7 @@ class Stage(nn.Module):
     any_size: ClassVar[bool] = False  # whether it reads maps of another size than it was built for
     #: whether input and code are maps [C, ...]; False: the code is a vector
     maps: ClassVar[bool] = True
-    #: the option by which a stage leaves out the blocks that a corruption hides (None: it cannot)
+    #: the option that lets a stage leave out the blocks that a corruption hides (None: it has no such option)
     leaves_out: ClassVar[str | None] = None
     ranks: ClassVar[tuple[int, ...]] = (2,)  # the numbers of spatial dimensions of the maps that it reads
     encoder: nn.Sequential
@@ -78,8 +76,8 @@ class Stage(nn.Module):
     in_shape: Shape
     width: int
     frozen: bool
-    #: the spec that the stage was made from, and its number in it (from 1); None for a stage made by hand
-    origin: tuple[StackSpec, int] | None = None
+    #: the StackSpec that the stage was made from, and its number in it (from 1); None for a stage made by hand
+    origin: tuple[Any, int] | None = None
 
     def __init__(self, settings: StageSettings, **options: Any) -> None:
         super().__init__()
@@ -158,8 +156,8 @@ class Stage(nn.Module):
     def encode_corrupted(self, x: Tensor, hidden: Hidden | None) -> tuple[Tensor, Tensor | None]:
         """Return the code of a corrupted x and the mask for the decoder, as `encode_with_switches`.
 
-        hidden: the blocks that the corruption hid (None: it hides none, or not as many in every example). Only stages that
-        leave hidden blocks out need it.
+        hidden: the blocks that the corruption hid (None: it hid none, or not the same number in every example). Only stages
+        that leave hidden blocks out need it.
         """
         return self.encode_with_switches(x)
 

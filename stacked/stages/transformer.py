@@ -84,7 +84,7 @@ class Blocks(nn.Module):
         tokens = maps.flatten(2).transpose(1, 2) + positions(height, width, features, maps)
         if hidden is None or hidden.visible == tokens.shape[1]:
             return self.blocks(tokens).transpose(1, 2).unflatten(2, (height, width))
-        # the visible tokens first, in their order: as many in every example, so that shapes do not depend on values
+        # the visible tokens first, in their order; every example has the same number, so that shapes do not depend on values
         shown = hidden.blocks.flatten(1).to(torch.uint8).argsort(dim=1, stable=True)[:, : hidden.visible]
         example = torch.arange(len(tokens), device=tokens.device)[:, None]
         seen = self.blocks(tokens[example, shown])
@@ -174,8 +174,8 @@ class Transformer(Stage):
         if hidden is None or tuple(hidden.blocks.shape[1:]) != grid:
             given = "none such" if hidden is None else " x ".join(map(str, hidden.blocks.shape[1:]))
             raise InputError(
-                f"a {self.kind} stage with visible_only reads {' x '.join(map(str, grid))} patches, as many of them hidden in "
-                f"every image, and was given {given}: use corruption 'patch-masking' with corruption_patch {self.patch}"
+                f"a {self.kind} stage with visible_only reads {' x '.join(map(str, grid))} patches, with the same number "
+                f"hidden in every image, and was given {given}: use corruption 'patch-masking' with corruption_patch {self.patch}"
             )
         is_hidden = hidden.blocks[:, None]
         code = activation(blocks(embedded, hidden))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from stacked.runtime.interruption import end_if_asked
 from stacked.tracking.backend import circuit_breaker as limits
 from stacked.tracking.backend.circuit_breaker import CircuitBreaker, circuit_breaker_for
-from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
+from stacked.tracking.backend.remote.http import ANSWER_SECONDS, bounded
 from stacked.tracking.backend.store import OUTAGES, Unusable, reason_of
 from stacked.util.errors import printable
 from stacked.util.paths import without_login

@@ -66,7 +66,7 @@ class Training:
     linear one). dropout: fraction of the head's inputs that are set to 0.
 
     Attributes: losses, of which the first `n_losses` are those since the last metrics. skipped: number of batches left out for a
-    non-finite loss or gradient; skipped_in_a_row: of the latest ones, without an update between them. rollbacks: number of
+    non-finite loss or gradient; skipped_in_a_row: number of those since the last update. rollbacks: number of
     rollbacks; updates_rolled_back: number of updates that they undid; rollback_snapshot: the state that the next one restores.
     further_evaluations: number of evaluations of loss and gradient by line searches, beyond one for each update, that this
     object has made.

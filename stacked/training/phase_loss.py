@@ -25,7 +25,7 @@ from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 
 #: (stage number, its input, its code) for each stage that a batch has passed through
-Codes = list[tuple[int, Tensor, Tensor]]
+StageCodes = list[tuple[int, Tensor, Tensor]]
 
 
 class PhaseLoss(nn.Module):
@@ -142,12 +142,12 @@ class PhaseLoss(nn.Module):
                     clean = stack.stages[k - 1].encode(clean) if is_corrupted else codes[0][2].detach()
         return total
 
-    def encode(self, noisy: Corrupted, first: int, last: int, step: int) -> tuple[Codes, Switches]:
+    def encode(self, noisy: Corrupted, first: int, last: int, step: int) -> tuple[StageCodes, Switches]:
         """Encode a corrupted input by stages `first` to `last`; return the codes of all of them, and the masks for decoders.
 
         The next stage reads a code after dropout; those returned are before it.
         """
-        stack, codes, switches, x = self.stack, Codes(), Switches(), noisy.x
+        stack, codes, switches, x = self.stack, StageCodes(), Switches(), noisy.x
         is_corrupted = any(self.config.levels_at(first - 1, self.phase))
         if self.needs_input_gradient and not x.requires_grad:
             # a view, because torch's FLOP counter does not support gradients with respect to a leaf
@@ -172,7 +172,7 @@ class PhaseLoss(nn.Module):
     def target_loss(
         self,
         noisy: Corrupted,
-        codes: Codes,
+        codes: StageCodes,
         switches: Switches,
         from_depth: int,
         to_depth: int,
@@ -232,7 +232,7 @@ class PhaseLoss(nn.Module):
         drawn = generator(self.seed, "corruption", step, *place, device=clean.device)
         return corrupt(self.config.corruption, clean, levels, drawn, self.config.corruption_patch)
 
-    def penalties(self, codes: Codes, step: int) -> Tensor:
+    def penalties(self, codes: StageCodes, step: int) -> Tensor:
         """Return the weighted sum of the penalties of all trained stages."""
         total = codes[0][2].new_zeros(())
         for k, x, code in codes:
@@ -243,7 +243,7 @@ class PhaseLoss(nn.Module):
         return total
 
     def loss_per_example(self, clean: Tensor, target: Tensor | None) -> Tensor:
-        """Return the loss of each example [B] without all that is for training alone.
+        """Return the loss of each example [B] without what only training has.
 
         That is corruption, dropout, emphasis, penalties, winner-take-all and added local losses. Early stopping and
         the recalibration of running statistics use it.

@@ -58,8 +58,9 @@ def python_value(value: Any) -> Any:
 def take_python_values(spec: Any) -> None:
     """Convert the fields of a frozen dataclass in place, so that equal specs are equal, can be hashed and have the same JSON.
 
-    NumPy's numbers and arrays become Python's, options pairs, and, where a field holds several values, a list a tuple and one
-    value a tuple of one. Raises InputError for a value that cannot be any of these; numbers and words are not checked.
+    NumPy's numbers and arrays become Python's, and options become pairs. Where a field holds several values, a list becomes a
+    tuple, and a single value a tuple of one. Raises InputError for a value that cannot be any of these; numbers and words are
+    not checked.
     """
     hints = _hints(spec.__class__)
     for f in dataclasses.fields(spec):

@@ -1,8 +1,9 @@
 """Groups of runs that MLflow's page draws in the same colours as the runs themselves.
 
 A view cannot set the colour of a group. The page (MLflow 3.17) takes it from a palette, by a hash of the group's id, which holds
-the value of the tag that runs are grouped by. Spaces at the end of that value, which the page does not show, change the hash: so
-many are added that the group gets the wanted colour. With another version of MLflow groups may have other colours, nothing else.
+the value of the tag that runs are grouped by. Spaces at the end of that value, which the page does not show, change the hash:
+spaces are added until the group gets the wanted colour. With another version of MLflow groups may have other colours, nothing
+else.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def group_tags(colours: Mapping[str, str]) -> dict[str, dict[str, str]]:
 def grouped(colours: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return for each arm (name of its group, colour) from its wanted colour (#RRGGBB).
 
-    The colour is the nearest of the page's palette that no arm before it has, as long as there are such; a run's own colour is
+    The colour is the nearest of the page's palette that no earlier arm has, as long as one is left; a run's own colour is
     free, and should be this one too.
     """
     found: dict[str, tuple[str, str]] = {}

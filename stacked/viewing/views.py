@@ -18,7 +18,7 @@ from typing import Any
 from stacked.tracking.backend import circuit_breaker as limits
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.tracking.backend.client import StoreClient
-from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
+from stacked.tracking.backend.remote.http import ANSWER_SECONDS, bounded
 from stacked.tracking.backend.store import OUTAGES, Store, reason_of
 from stacked.util.errors import InputError, printable
 from stacked.viewing.group_colours import GROUP_TAG

@@ -48,7 +48,7 @@ def training(who: str, what: str, seed: int, epochs: int, images: int, **recipe:
     TRAINERS[who](replace(work, epochs=1, images=len(first)), seed, first, **recipe)
     with Spent() as spent:
         model = TRAINERS[who](work, seed, train, **recipe)
-    return spent.measured() | {"mse": error(model, test.float().div(255))}
+    return spent.values() | {"mse": error(model, test.float().div(255))}
 
 
 PROGRAMS: dict[str, Callable[..., Measured]] = {

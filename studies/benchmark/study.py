@@ -89,7 +89,7 @@ class BenchmarkSession(MeasurementSession):
         """Return the name of the study, by which its folder is recognised."""
         return {"study": self.study.name}
 
-    def measured(self, method: str, seed: int) -> list[Measurement]:
+    def measurements(self, method: str, seed: int) -> list[Measurement]:
         """Return the measurements of a process, and the load average of the machine before it."""
         load_average = os.getloadavg()[0]
         found = list(self.study.methods[method](None, seed))
@@ -127,13 +127,13 @@ def method(one: Question, arm: str, call: Call) -> Method:
     """Return the method that measures an arm of a question in its own process."""
 
     def found(context: None, seed: int) -> Iterator[Measurement]:
-        for name, value in measured(call, {"seed": seed} if one.seeded else {}).items():
+        for name, value in measure_in_process(call, {"seed": seed} if one.seeded else {}).items():
             yield Measurement(arm, one.name, name, value)
 
     return found
 
 
-def measured(call: Call, more: dict[str, int]) -> dict[str, float]:
+def measure_in_process(call: Call, more: dict[str, int]) -> dict[str, float]:
     """Run a measurement in its own process and return its values; raise InputError if it fails."""
     program, arguments = call
     words = [f"{name}={json.dumps(value)}" for name, value in {**arguments, **more}.items()]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from typing import Any, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
+from stacked.spec import DataSpec
 from stacked.util.checks import need
 from studies.cli import yaml_validation
 
@@ -18,6 +19,16 @@ PARTS = {
     "optimisation": "the optimisation",
     "evaluation": "the curves and the linear probe",
     "classification": "the fine-tuned classifier",
+}
+#: options that are fields of `DataSpec`, with the same names, types and defaults -> what stands for a value, and the help text
+OF_DATA = {
+    "limit": ("N", "train on a stratified subset of N images (all)"),
+    "image_size": ("N", "side in pixels to which images of a folder are cropped (224)"),
+    "grey": ("", "read images of a folder as greyscale"),
+    "white_level": ("N", "value of white in 16-bit files (65535)"),
+    "max_megapixels": ("X", "largest allowed image of a folder, in megapixels (89)"),
+    "target": ("COLUMN", "column of a table with the classes or the numbers to predict (none)"),
+    "missing": ("HOW", "fill in missing values of a table: mean, median or most_frequent (refused)"),
 }
 #: options that are true or false; a YAML file could give another value
 FLAGS = ("dry_run", "grey", "download", "resume", "retry_failed", "deterministic", "smoke", "ui")
@@ -69,41 +80,13 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         metavar="NAME",
         help="dataset, such as digits, folder:PATH or csv:PATH; an unknown name lists all (mnist)",
     )
-    what.add_argument(
-        "--limit", type=int | None, default=None, metavar="N", help="train on a stratified subset of N images (all)"
-    )
-    what.add_argument(
-        "--image-size",
-        type=int,
-        default=224,
-        metavar="N",
-        help="side in pixels to which images of a folder are cropped (224)",
-    )
-    what.add_argument("--grey", action="store_true", help="read images of a folder as greyscale")
-    what.add_argument(
-        "--white-level", type=int | None, default=None, metavar="N", help="value of white in 16-bit files (65535)"
-    )
-    what.add_argument(
-        "--max-megapixels",
-        type=float | None,
-        default=None,
-        metavar="X",
-        help="largest allowed image of a folder, in megapixels (89)",
-    )
-    what.add_argument(
-        "--target",
-        type=str | None,
-        default=None,
-        metavar="COLUMN",
-        help="column of a table with the classes or the numbers to predict (none)",
-    )
-    what.add_argument(
-        "--missing",
-        type=str | None,
-        default=None,
-        metavar="HOW",
-        help="fill in missing values of a table: mean, median or most_frequent (refused)",
-    )
+    types = get_type_hints(DataSpec)
+    for name, (metavar, text) in OF_DATA.items():
+        option, default = f"--{name.replace('_', '-')}", getattr(DataSpec, name)
+        if types[name] is bool:
+            what.add_argument(option, action="store_true", help=text)
+        else:
+            what.add_argument(option, type=types[name], default=default, metavar=metavar, help=text)
     what.add_argument(
         "--data-dir",
         type=str | None,
@@ -295,9 +278,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         help="updates between checkpoints inside a phase (such that they take at most 2 %% of the time)",
     )
     run.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="raise an error at an operation that is not deterministic",
+        "--deterministic", action="store_true", help="raise an error at an operation that is not deterministic"
     )
     run.add_argument(
         "--smoke", action="store_true", help="test that the study runs: tiny data, one seed, about half a minute"

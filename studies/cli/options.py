@@ -14,7 +14,7 @@ from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisat
 from stacked.util.checks import choice, need, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import merged
-from studies.cli.command_line import to_plain
+from studies.cli.command_line import OF_DATA, to_plain
 from studies.record.names import configuration, slug
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ MOST_JOBS = 1000
 MOST_TRIALS = 1000
 #: most characters of the name of a registered model: MLflow allows 256, and the name of its classifier is longer
 LONGEST_REGISTERED = 200
-#: options that are fields of DataSpec with the same name
-OF_DATA = ("limit", "image_size", "grey", "white_level", "max_megapixels", "target", "missing")
 
 
 @dataclass(frozen=True)

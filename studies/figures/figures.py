@@ -157,7 +157,7 @@ def _filters(study: Record) -> Figure | None:
 def _headline(study: Record) -> Figure | None:
     right = budget_panel if study.budgets else depth_panel if study.depths else None
     right = r2_panel if study.budgets_of("regressor_r2") else right
-    panels = [panel for panel in (recon_panel if study.measured(["final/recon_mse"]) else None, right) if panel]
+    panels = [panel for panel in (recon_panel if study.arms_with(["final/recon_mse"]) else None, right) if panel]
     if not panels:
         return None
     figure = new_figure(3.7)

@@ -51,7 +51,7 @@ class Record:
         """Return the values of a metric of an arm, indexed by seed; empty if the metric does not exist."""
         return by_seed(self.rows, arm, metric) if metric in self.rows else pd.Series(dtype="float64")
 
-    def measured(self, metrics: Sequence[str]) -> list[str]:
+    def arms_with(self, metrics: Sequence[str]) -> list[str]:
         """Return the arms for which at least one of the metrics was measured."""
         return [arm for arm in self.arms if any(len(self.values(arm, metric)) for metric in metrics)]
 
@@ -67,13 +67,13 @@ class Record:
 
     def budgets_of(self, metric: str) -> list[str]:
         """Return the label budgets for which a metric, such as "regressor_r2", was measured, ascending with "all" last."""
-        return [name for name in budgets(self.rows.columns, metric) if self.measured([f"final/{metric}_{name}"])]
+        return [name for name in budgets(self.rows.columns, metric) if self.arms_with([f"final/{metric}_{name}"])]
 
     @cached_property
     def depths(self) -> list[int]:
         """The depths with a linear probe, ascending; 0 is the pixels."""
         known = depths(self.rows.columns, "final/probe_acc")
-        return [depth for depth in known if self.measured([f"final/probe_acc_depth{depth}"])]
+        return [depth for depth in known if self.arms_with([f"final/probe_acc_depth{depth}"])]
 
 
 def reconstructing(study: Record, arms: Sequence[str]) -> list[str]:
@@ -88,7 +88,7 @@ def reconstructing(study: Record, arms: Sequence[str]) -> list[str]:
 def recon_panel(axes: Axes, study: Record) -> None:
     """Draw the test MSE of each arm at full depth on a log scale, with that of PCA as a dashed line."""
     metric = "final/recon_mse"
-    arms = study.measured([metric])
+    arms = study.arms_with([metric])
     shown = reconstructing(study, arms)
     values = [study.values(arm, metric) for arm in arms]
     for position, (arm, measured) in enumerate(zip(arms, values, strict=True)):
@@ -165,7 +165,7 @@ def budget_difference_panel(axes: Axes, study: Record) -> None:
 
 def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dodge: float, dots: bool = False) -> None:
     """Draw a line through the means of each arm in percent, shifted so that intervals do not overlap."""
-    arms = study.measured(list(columns.values()))
+    arms = study.arms_with(list(columns.values()))
     everything: list[pd.Series] = []
     labels = []
     for rank, arm in enumerate(arms):

@@ -44,7 +44,7 @@ def number_panel(axes: Axes, study: Record, metric: str, least: float = -np.inf)
     Returns the values and the ends of the intervals; means below `least` are numbers at the lower edge, and not among them.
     """
     columns, everything = budget_columns(study, metric), []
-    arms = study.measured(list(columns.values()))
+    arms = study.arms_with(list(columns.values()))
     for rank, arm in enumerate(arms):
         shift = 0.025 * extent(columns) * (rank - (len(arms) - 1) / 2)
         points = [(x + shift, study.values(arm, column)) for x, column in columns.items()]

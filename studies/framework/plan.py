@@ -10,7 +10,7 @@ from stacked.spec.growth import POLICIES
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 from studies.execution.job import Job
-from studies.framework.tuning_measures import label_budget, tuning_measure
+from studies.framework.tuning_measures import label_budget
 from studies.record.names import experiment_name
 from studies.statistics.trials import CHOICES
 
@@ -44,7 +44,7 @@ def tuned_settings(study: TrainingDesign, given: Options) -> Mapping[str, Mappin
     if found or not study.chosen:
         return found
     default = study.given([]).base
-    classified = any(label_budget(tuning_measure(study, arm))[0] for arm in study.arms)
+    classified = any(label_budget(study.tuning_measure_of(arm))[0] for arm in study.arms)
     parts = ("stack", "budget", "optimisation", *(["classification"] if classified else []))
     is_default = all(getattr(default, part) == getattr(given.base, part) for part in parts)
     return study.chosen if is_default else {}

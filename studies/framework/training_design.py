@@ -18,7 +18,7 @@ from studies.design.claims import Claim
 from studies.design.references import Reference
 from studies.design.search import Among, LogRange, Search, Times
 from studies.design.study import Study
-from studies.framework.tuning_measures import MEASURES, check_measure, tuning_measure
+from studies.framework.tuning_measures import MEASURES, check_measure
 
 if TYPE_CHECKING:
     from studies.design.drawing import Drawing
@@ -80,7 +80,7 @@ class TrainingDesign(Study):
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for measure in dict.fromkeys(tuning_measure(self, arm) for arm in self.arms):
+        for measure in dict.fromkeys(self.tuning_measure_of(arm) for arm in self.arms):
             check_measure(measure)
 
     @property
@@ -93,6 +93,10 @@ class TrainingDesign(Study):
         known = {arm.name: arm for arm in self.arms}
         choice(name, [*known, *(policy for policy in POLICIES if policy not in known)], "arm")
         return known.get(name) or Arm(name)
+
+    def tuning_measure_of(self, arm: Arm) -> str:
+        """Return the measure by which the trials of an arm are compared: its own, or that of the study."""
+        return arm.tuning_measure or self.tuning_measure
 
     def given(self, argv: list[str]) -> Options:
         """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed."""

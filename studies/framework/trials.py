@@ -18,7 +18,7 @@ from stacked.util.serialization import flat
 from studies.cli.options import MOST_SEEDS
 from studies.design.search import Space, Times, refined, sobol_points
 from studies.execution.job import Job, Row
-from studies.framework.tuning_measures import MEASURES, check_classes, label_budget, measured, probes_of, tuning_measure
+from studies.framework.tuning_measures import MEASURES, check_classes, label_budget, probes_of, validation_measures
 
 if TYPE_CHECKING:
     from stacked.data import Splits
@@ -92,7 +92,9 @@ class Trial(Job):
                 checkpoint_every=given.checkpoint_every,
                 stop=stop,
             )
-        row = self.record_row({name: done.row[name] for name in ROW_COLUMNS} | measured(done.row, self.measure))
+        row = self.record_row(
+            {name: done.row[name] for name in ROW_COLUMNS} | validation_measures(done.row, self.measure)
+        )
         shutil.rmtree(folder, ignore_errors=True)  # only the row of a trial is kept
         return row
 
@@ -131,7 +133,7 @@ def plan_trials(
     from studies.record.names import experiment_name
 
     arms = [arm for arm in map(study.arm, given.arms) if is_tuned(study, arm, given.base)]
-    for measure in dict.fromkeys(tuning_measure(study, arm) for arm in arms):
+    for measure in dict.fromkeys(study.tuning_measure_of(arm) for arm in arms):
         check_classes(measure, splits)
     every = [study.arm(name) for name in dict.fromkeys([*study.arm_names, *given.arms])]
     fields = list(dict.fromkeys(name for arm in every for name in search_space(study, arm, given.base)))
@@ -151,7 +153,7 @@ def plan_trials(
     )
     digest = splits.without_test().digest  # trials get no test images
     for number, arm, values, tried in numbered:
-        spec, measure = tried.spec(given.base), tuning_measure(study, arm)
+        spec, measure = tried.spec(given.base), study.tuning_measure_of(arm)
         is_classified, labels = label_budget(measure)
         recipe = spec.classification if is_classified else given.base.classification
         spec = dataclasses.replace(
@@ -194,7 +196,7 @@ def search_space(study: TrainingDesign, arm: Arm, base: RunSpec) -> Space:
     `budget` if the arm is trained before, and those of `stack` in either case. So an arm without pretraining has the fields of
     fine-tuning, or an empty space.
     """
-    is_classified, trains = label_budget(tuning_measure(study, arm))[0], is_trained(arm)
+    is_classified, trains = label_budget(study.tuning_measure_of(arm))[0], is_trained(arm)
     effective = {"classification": is_classified, "stack": is_classified or trains}
     phases = policy_phases(arm)
     has_split = any(phase.is_finetuning for phase in phases) and not all(phase.is_finetuning for phase in phases)

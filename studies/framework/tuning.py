@@ -19,7 +19,6 @@ from studies.design.search import Space, refined
 from studies.execution.job import Row
 from studies.execution.pool import run_jobs
 from studies.framework.trials import TRIAL_SEED, Trial, plan_trials, search_space
-from studies.framework.tuning_measures import tuning_measure
 from studies.statistics.checksums import object_text
 from studies.statistics.trials import CHOICES, FILE, best, edges, load_choices, load_trials
 
@@ -77,7 +76,7 @@ def run_trials(
     ]
     say(f"{study.title}: {len(trials)} trials, {len(trials) - len(todo)} made already; results in {given.out / FILE}")
     for row in run_jobs(todo, given.jobs, splits.without_test(), stop):
-        measure = tuning_measure(study, study.arm(row["arm"]))
+        measure = study.tuning_measure_of(study.arm(row["arm"]))
         result = f"validation {measure} {row[f'valid/{measure}']:.5g}" if row["status"] == "finished" else row["status"]
         say(f"{row['arm']}, trial {row['trial']}: {result}; {row['values']}")
         yield
@@ -98,7 +97,7 @@ def best_of_search(study: TrainingDesign, given: Options) -> dict[str, Row]:
 
 def best_row(study: TrainingDesign, out: Path, rows: pd.DataFrame, arm: str) -> pd.Series:
     """Return the best of these trials of an arm; raise InputError if none finished."""
-    row = best(rows, arm, tuning_measure(study, study.arm(arm)))
+    row = best(rows, arm, study.tuning_measure_of(study.arm(arm)))
     if row is None:
         raise InputError(
             f"no trial of arm {arm!r} finished: see the reasons in {out / FILE}, or widen its search space"
@@ -137,7 +136,7 @@ def choose(study: TrainingDesign, out: Path, base: RunSpec) -> None:
         at_edge = edges(tried_space(study, arm, base, rows), values)
         # "judged_by" is the stored key of the tuning measure
         choices[arm] = {
-            "judged_by": tuning_measure(study, study.arm(arm)),
+            "judged_by": study.tuning_measure_of(study.arm(arm)),
             "run": row["run"],
             "values": values,
             "edges": at_edge,

@@ -10,18 +10,11 @@ from stacked.util.checks import need
 
 if TYPE_CHECKING:
     from stacked.data import Splits
-    from studies.design.arms import Arm
-    from studies.framework.training_design import TrainingDesign
 
 #: measures that need no classifier; the first is the default
 MEASURES = ("recon_mse", "recon_fvu", "recon_sse", "probe_acc", "svm_acc")
 #: the accuracy of the classifier that is fine-tuned with so many labels
 CLASSIFIER = re.compile(r"classifier_acc_(?P<labels>all|[1-9]\d*)")
-
-
-def tuning_measure(study: TrainingDesign, arm: Arm) -> str:
-    """Return the measure by which the trials of an arm are compared: its own, or that of the study."""
-    return arm.tuning_measure or study.tuning_measure
 
 
 def check_measure(measure: str) -> None:
@@ -59,7 +52,7 @@ def probes_of(measure: str, probes: tuple[str, ...]) -> tuple[str, ...]:
     return () if measure != "probe_acc" and probes and "logistic" not in probes else ("logistic",)
 
 
-def measured(row: Mapping[str, Any], measure: str) -> dict[str, float]:
+def validation_measures(row: Mapping[str, Any], measure: str) -> dict[str, float]:
     """Return the measures of a finished trial, as columns of trials.csv: of `MEASURES` those that `row` has, and `measure`.
 
     row: that of a run on validation images in place of test images. The accuracy of a classifier is that on the validation images

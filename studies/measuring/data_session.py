@@ -81,7 +81,7 @@ class DataSession(MeasurementSession):
         """Return the name and the digest of the data."""
         return {"data": self.context.splits.name, "digest": self.context.splits.digest}
 
-    def measured(self, method: str, seed: int) -> list[Measurement]:
+    def measurements(self, method: str, seed: int) -> list[Measurement]:
         """Return the measurements of a method with a seed, and the seconds of the call as a measurement of each arm."""
         started = time.perf_counter()
         found = list(self.study.methods[method](self.context, seed))

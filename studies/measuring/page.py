@@ -129,7 +129,7 @@ def block(study: MeasurementDesign, out: Path, root: Path) -> str:
         answered(study, rows),
         f"[![{study.title}]({link}/figures/{first}.png)]({link}/README.md)",
         summary(study, rows),
-        f"{means(study, rows)}{tuning(study)} Differences, conditions, protocol and command: [{link}]({link}/README.md).",
+        f"{means(study, rows)}{not_tuned(study)} Differences, conditions, protocol and command: [{link}]({link}/README.md).",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -203,11 +203,11 @@ def note(study: MeasurementDesign, rows: pd.DataFrame) -> str:
     return (
         f"{means(study, rows)} A seed changes {study.varies}. Seconds and GFLOP are those of one seed with all its conditions; "
         "methods that use the same network report the same training. GFLOP are counted only for training with this package."
-        f"{tuning(study)}"
+        f"{not_tuned(study)}"
     )
 
 
-def tuning(study: MeasurementDesign) -> str:
+def not_tuned(study: MeasurementDesign) -> str:
     """Return a sentence for studies that compare ways of training with the same settings; "" for others."""
     return NOT_TUNED if {"layer-wise", "joint"} <= {arm.partition(",")[0] for arm in study.arms} else ""
 

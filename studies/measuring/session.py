@@ -55,7 +55,7 @@ class MeasurementSession(Session):
         """Return what all rows of a folder share in addition to the options of the command."""
 
     @abstractmethod
-    def measured(self, method: str, seed: int) -> list[Measurement]:
+    def measurements(self, method: str, seed: int) -> list[Measurement]:
         """Return the measurements of a method with a seed, which include the measure `last` for each arm."""
 
     def record(self, method: str, seed: int, found: Sequence[Measurement]) -> None:
@@ -140,7 +140,7 @@ class MeasurementSession(Session):
         """Measure a method with a seed, and write all its rows together."""
         old = self.rows()
         started, mine = time.perf_counter(), this_commit()
-        found = self.measured(method, seed)
+        found = self.measurements(method, seed)
         seconds = time.perf_counter() - started
         # before the row is written: if this fails, the method has no row, is measured again and replaces the MLflow run
         self.record(method, seed, found)

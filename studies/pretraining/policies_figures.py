@@ -65,11 +65,11 @@ def draw_policies(study: Record) -> Figure | None:
 
     A vertical line in each panel is the mean of the reference arm.
     """
-    arms = sorted(study.measured([MSE]), key=lambda arm: float(study.values(arm, MSE).mean()))
+    arms = sorted(study.arms_with([MSE]), key=lambda arm: float(study.values(arm, MSE).mean()))
     if not arms:
         return None
     panels: list[Callable[[Axes, Record, Sequence[str]], None]] = [mse_panel]
-    panels += [probe_panel] if study.measured([PROBE]) else []
+    panels += [probe_panel] if study.arms_with([PROBE]) else []
     panels += [memory_panel] if any((study.values(arm, PEAK) > 0).any() for arm in arms) else []
     figure = new_figure(1.35 + 0.265 * len(arms))
     widths = [1.15, 1.0, 0.95][: len(panels)]

@@ -207,7 +207,7 @@ def memory(field: Field) -> str:
     """Return the sentence on the training memory of greedy growth and of the reference; "" if it was not measured."""
     reference, whole = field.reference, field.mean(field.reference, "peak_mb")
     peak, codes = field.mean("greedy", "peak_mb"), field.mean("greedy", "codes_mb")
-    tuned = field.mean("greedy+finetune", "peak_mb")
+    finetuned = field.mean("greedy+finetune", "peak_mb")
     if not (whole > 0 and peak > 0):
         return ""
     text = (
@@ -215,7 +215,7 @@ def memory(field: Field) -> str:
         f"({megabytes(peak)} against {megabytes(whole)} MB{batches(field, 'greedy')})"
     )
     text += f", plus {megabytes(codes)} MB for cached codes" if codes > 0 else ""
-    text += f"; with fine-tuning it needs {100 * tuned / whole:.0f} %" if tuned > 0 else ""
+    text += f"; with fine-tuning it needs {100 * finetuned / whole:.0f} %" if finetuned > 0 else ""
     return f"{text}."
 
 

@@ -28,17 +28,17 @@ def facts(base: RunSpec, splits: Splits) -> dict[str, Any]:
     from stacked.evaluation.evaluate import PROBED
     from stacked.model.stack import empty_stack
 
-    labelled, tuned = int((splits.train.marks >= 0).sum()), base.classification
+    labelled, recipe = int((splits.train.marks >= 0).sum()), base.classification
     wide = empty_stack(base.stack, splits.input_shape).widest(splits.input_shape) > PROBED
     return {
         "averaged": f" (codes of more than {PROBED:,} values are average-pooled first)" if wide else "",
         "valid": f"{len(splits.valid):,}",
         "probe_labels": f"{min(base.evaluation.probe_labels, labelled):,}",
         "probe_images": f"{min(base.evaluation.probe_images, labelled):,}",
-        "updates": tuned.updates,
-        "epochs": f"{tuned.epochs:g} epoch{'s' * (tuned.epochs != 1)}",
-        "tuned_optimiser": OPTIMISERS[tuned.optimiser],
-        "lrs": " or ".join(f"{lr:g}" for lr in tuned.lrs),
+        "updates": recipe.updates,
+        "epochs": f"{recipe.epochs:g} epoch{'s' * (recipe.epochs != 1)}",
+        "tuned_optimiser": OPTIMISERS[recipe.optimiser],
+        "lrs": " or ".join(f"{lr:g}" for lr in recipe.lrs),
         "checked": selection(base, splits),
         "lr": listed(base.optimisation.lr, "g"),
         "end_lr": listed(base.optimisation.end_lr or base.optimisation.lr, "g"),

@@ -64,7 +64,7 @@ def save(
 def _describe(client: StoreClient, base: RunSpec, words: Words) -> None:
     """Describe the experiment, with the addresses of what its studies saved there, unless its user has described it."""
     from stacked.tracking.backend.circuit_breaker import ATTEMPT_SECONDS
-    from stacked.tracking.backend.http import ANSWER_SECONDS, bounded
+    from stacked.tracking.backend.remote.http import ANSWER_SECONDS, bounded
     from stacked.viewing.views import EVERY, MEAN, view_key, view_url
 
     reports, links = {}, []

@@ -65,7 +65,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         slow = call[1]["who"] == "loop"
         return {"cpu_seconds": (10.0 if slow else 6.0) + more["seed"], "mse": 0.03 if slow else 0.01, "share": 0.25}
 
-    monkeypatch.setattr(benchmark, "measured", measured)
+    monkeypatch.setattr(benchmark, "measure_in_process", measured)
     return calls
 
 
@@ -272,11 +272,11 @@ def test_what_a_context_takes_is_seen() -> None:
     with mmap.mmap(-1, 60_000_000) as filled:  # new pages: those of the heap may be here already
         with Spent() as spent:
             filled.write(bytes(60_000_000))
-        assert 50 < spent.measured()["growth_mb"] < 200
+        assert 50 < spent.values()["growth_mb"] < 200
         assert resident("VmRSS") > len(filled) / 1e6
     with Spent() as nothing:
         pass
-    assert nothing.measured()["growth_mb"] < 5
+    assert nothing.values()["growth_mb"] < 5
 
 
 def test_bad_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from stacked import RunSpec, StackSpec, estimate_cost
 from stacked.cost import fake_execution, forecast
-from stacked.cost.fake_execution import DryRunUpdate, Work, encoding, update
+from stacked.cost.fake_execution import FakeUpdate, Work, encoding, update
 from stacked.spec import Optimisation
 from stacked.spec.growth import POLICIES, Updates
 from stacked.stages import kinds
@@ -27,9 +27,9 @@ def test_two_updates_are_enough_unless_there_is_attention(
     kind: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The matrix products of attention are counted in a third update: they take more memory than its kernel."""
-    made: list[DryRunUpdate] = []
-    real = DryRunUpdate.update
-    monkeypatch.setattr(DryRunUpdate, "update", lambda self: made.append(self) or real(self))
+    made: list[FakeUpdate] = []
+    real = FakeUpdate.update
+    monkeypatch.setattr(FakeUpdate, "update", lambda self: made.append(self) or real(self))
     update(StackSpec.of(kind, 8), SHAPE, PHASES[0], HOW, 8)
     assert len(made) == expected
 

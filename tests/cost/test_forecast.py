@@ -13,7 +13,7 @@ from stacked import InputError, RunSpec, StackSpec, estimate_cost
 from stacked.cost import roofline
 from stacked.cost.fake_execution import Operation, encoding, update
 from stacked.cost.phase_cost import phase_cost
-from stacked.cost.roofline import H100, Machine, measured
+from stacked.cost.roofline import H100, Machine, this_machine
 from stacked.model.stack import StackedAutoencoder, build
 from stacked.runs.run import run
 from stacked.runtime.progress import duration
@@ -93,11 +93,11 @@ def test_another_machine_and_millions_of_images_take_no_time_to_tell() -> None:
 
 
 def test_this_machine_is_measured() -> None:
-    machine = measured()
+    machine = this_machine()
     assert machine.gflops > 1
     assert machine.gb_per_second > 0.1
     assert str(torch.get_num_threads()) in machine.name
-    assert measured() is machine  # a dry run of many arms measures once
+    assert this_machine() is machine  # a dry run of many arms measures once
 
 
 def test_a_dry_run_writes_nothing(
@@ -158,11 +158,11 @@ def test_a_forecast_measures_the_machine_in_a_fraction_of_a_benchmarks_work(monk
 
     monkeypatch.setattr(roofline, "product_rate", noted("product"))
     monkeypatch.setattr(roofline, "copy_rate", noted("copy"))
-    roofline._measured.cache_clear()
+    roofline._this_machine.cache_clear()
     try:
-        measured()
+        this_machine()
     finally:
-        roofline._measured.cache_clear()
+        roofline._this_machine.cache_clear()
     (side, products), (count, copies) = sizes["product"], sizes["copy"]
     assert (products + 1) * side**3 < 0.3 * (roofline.TIMES + 1) * roofline.SIDE**3
     assert min(products, copies) > roofline.TIMES

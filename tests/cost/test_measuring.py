@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from stacked import RunSpec, StackSpec, estimate_cost
-from stacked.cost.forecast import tuning_classifiers
-from stacked.cost.measuring_cost import Measured, Timed, budgets, classifier_cost, measuring_seconds
+from stacked.cost.forecast import calibrated_by_classifier
+from stacked.cost.measuring_cost import ImageCounts, Timed, budgets, classifier_cost, measuring_seconds
 from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import Machine
 from stacked.evaluation import fine_tuning
@@ -32,10 +32,10 @@ SPEC = RunSpec(
     stack=StackSpec.of("conv", 4, 6),
     classification=Classification(labels=(20, None), updates=3, epochs=2.0, batch_size=16, checks=2, lrs=(1e-3, 3e-3)),
 )
-IMAGES = Measured(train=100, valid=50, test=80, classes=4)
+IMAGES = ImageCounts(train=100, valid=50, test=80, classes=4)
 
 
-def seconds(spec: RunSpec = SPEC, images: Measured = IMAGES, machine: Machine = MACHINE) -> float:
+def seconds(spec: RunSpec = SPEC, images: ImageCounts = IMAGES, machine: Machine = MACHINE) -> float:
     return measuring_seconds(spec, SHAPE, images, 200, machine)
 
 
@@ -72,7 +72,7 @@ def test_every_valid_recipe_is_counted(recipe: dict[str, Any]) -> None:
         spec = RunSpec(stack=stack, classification=replace(SPEC.classification, **recipe))
         _, cost = classifier_cost(stack, spec.classification, SHAPE, 20, 4)
         assert cost.flops > 0
-        assert tuning_classifiers(stack, spec.classification, SHAPE, 20, 4).efficiency > 0
+        assert calibrated_by_classifier(stack, spec.classification, SHAPE, 20, 4).efficiency > 0
 
 
 def test_each_number_of_labels_adds_its_classifier() -> None:

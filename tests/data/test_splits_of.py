@@ -309,7 +309,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "targets of other width": (
         lambda: Splits.of(X, X[:, :2], test=(X, X[:, 0])),
-        "test examples have 1 targets each, and training examples 2: give as many",
+        "test examples have 1 targets each, and training examples 2: give the same number",
     ),
     "test data without targets": (lambda: Splits.of(X, X[:, 0], test=X), "none of the 60 test examples has targets"),
     "labels twice": (

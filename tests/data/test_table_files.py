@@ -75,7 +75,10 @@ BAD = {
     "empty": ("", "is empty: give a table"),
     "blank": ("\n\n", "is empty: give a CSV table with a first line of column names"),
     "header alone": ("age,kind\n", "has a header and no rows: give at least one"),
-    "ragged": ("age,kind\n1,2\n3\n", "line 3 of {path} has 1 cell, and its header 2: give as many in all lines"),
+    "ragged": (
+        "age,kind\n1,2\n3\n",
+        "line 3 of {path} has 1 cell, and its header 2: give the same number in all lines",
+    ),
     "too long": ("age,kind\n1,2,3\n", "line 2 of {path} has 3 cells, and its header 2"),
     "a name twice": ("age,age,kind\n1,2,3\n", "has several columns 'age': give each column a name of its own"),
     "no name": ("age,,kind\n1,2,3\n", "column 2 of {path} has no name: give it one"),

@@ -24,7 +24,7 @@ from stacked.evaluation.fine_tuning import FineTuning, fine_tuned
 from stacked.evaluation.probes import linear_probe
 from stacked.evaluation.scores import accuracy
 from stacked.model.stack import StackedAutoencoder, grow
-from stacked.runs import classifiers
+from stacked.runs import supervised_end
 from stacked.runs.run import Result, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.spec.growth import Phase
@@ -273,7 +273,7 @@ def test_seeds_differ_in_order_and_labels_and_arms_share_them(splits: Splits, mo
         return FineTuning(stack, train, valid, classes, how, seed)
 
     monkeypatch.setattr(pretrain, "Training", training)
-    monkeypatch.setattr(classifiers, "FineTuning", tuning)
+    monkeypatch.setattr(supervised_end, "FineTuning", tuning)
     cheap = replace(SPEC, budget=Budget((0.25,), 0.25), classification=replace(SPEC.classification, updates=4))
     for policy, seed in (("greedy", 0), ("joint", 0), ("joint", 1)):
         drawn = seen[policy, seed] = {}

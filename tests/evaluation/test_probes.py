@@ -23,10 +23,12 @@ from stacked import InputError, run
 from stacked.data import Splits
 from stacked.evaluation import final_metrics
 from stacked.evaluation.clustering import agreement
+from stacked.evaluation.deep_clustering import DEEP_CLUSTERINGS
 from stacked.evaluation.evaluate import codes
 from stacked.evaluation.label_rows import label_rows
 from stacked.evaluation.probes import NAMES, PROBES, Scale, probe, quick_probe
 from stacked.spec import Evaluation, RunSpec, StackSpec, from_json
+from stacked.spec.spec import PROBE_NAMES
 from stacked.util.errors import Diverged
 from stacked.util.serialization import to_json
 from studies.report.tables import main_metrics, means
@@ -54,6 +56,10 @@ THEIRS: dict[str, Any] = {
     "knn5": KNeighborsClassifier(5),
     "knn20": KNeighborsClassifier(20),
 }
+
+
+def test_a_spec_can_name_every_probe_and_no_other() -> None:
+    assert (*NAMES, *DEEP_CLUSTERINGS) == PROBE_NAMES
 
 
 @pytest.mark.parametrize("name", PROBES)

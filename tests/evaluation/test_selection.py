@@ -12,14 +12,14 @@ import torch
 from stacked import InputError, RunSpec, StackSpec
 from stacked.data import Splits
 from stacked.data.formats.split import Split
-from stacked.evaluation.curves import State
 from stacked.evaluation.fine_tuning import FineTuning
 from stacked.evaluation.label_rows import label_rows
 from stacked.model.stack import build
-from stacked.runs import classifiers
+from stacked.runs import supervised_end
 from stacked.runs.checkpoint import Checkpoints
 from stacked.runs.classifiers import Classifiers
 from stacked.runs.run import check, run
+from stacked.runs.run_state import RunState
 from stacked.spec import Classification
 from stacked.tracking.null_tracker import NullTracker
 from stacked.util.serialization import to_json
@@ -115,9 +115,9 @@ def test_these_images_and_no_others_select(splits: Splits, monkeypatch: pytest.M
         seen.append((len(train[1]), valid[0](torch.arange(len(valid[0]))), valid[1]))
         return FineTuning(stack, train, valid, *more)
 
-    monkeypatch.setattr(classifiers, "FineTuning", tuning)
+    monkeypatch.setattr(supervised_end, "FineTuning", tuning)
     stack, labels = build(SPEC.stack, splits.input_shape).eval(), label_rows(SPEC, splits)
-    end = Classifiers(stack, SPEC, splits, labels, State(), Checkpoints(None, SPEC), None, NullTracker(), 0)
+    end = Classifiers(stack, SPEC, splits, labels, RunState(), Checkpoints(None, SPEC), None, NullTracker(), 0)
     _, row = end.fine_tune()
     assert [count for count, *_ in seen] == [8, 16, len(splits.train)]
     for index, (_, images, classes) in zip(selecting(SPEC, splits).values(), seen, strict=True):

@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from stacked.cost.fake_execution import DryRunUpdate, examples
+from stacked.cost.fake_execution import FakeUpdate, examples
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation
@@ -50,4 +50,4 @@ def training_bytes(
     stack: StackedAutoencoder, phase: Phase, how: Optimisation, batch_size: int, classes: int = 0
 ) -> int:
     """The most bytes alive in an update of `phase`."""
-    return DryRunUpdate(copy.deepcopy(stack).cpu(), phase, how, batch_size, classes).work().peak_bytes
+    return FakeUpdate(copy.deepcopy(stack).cpu(), phase, how, batch_size, classes).work().peak_bytes

@@ -119,7 +119,7 @@ def test_stages_made_by_hand_need_a_spec_that_fits_them(tmp_path: Path) -> None:
     for spec, reason in (
         (StackSpec.of("conv", 5), "size mismatch"),
         (StackSpec.of("conv", 4, 4), "Missing key"),
-        (StackSpec.of("conv", 4, activation="tanh"), "its modules or activations are others"),
+        (StackSpec.of("conv", 4, activation="tanh"), "its modules or activations differ"),
     ):
         with pytest.raises(InputError, match=f"cannot be saved with this spec .*{reason}"):
             save_stack(stack, path, spec)
@@ -138,7 +138,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     for stack, reason in (
         (broken, "values that are not finite"),
         (build(StackSpec.of("conv", 4), (1, 8, 8)).double(), "is of torch.float64, not torch.float32"),
-        (changed, "its modules or activations are others"),
+        (changed, "its modules or activations differ"),
     ):
         with pytest.raises(InputError, match=reason):
             save_stack(stack, tmp_path / "stack")

@@ -18,10 +18,10 @@ from studies.figures.style import style
 from studies.framework.main import main
 from studies.framework.training_study import TrainingStudy
 from studies.framework.trials import search_space
-from studies.framework.tuning_measures import label_budget, tuning_measure
+from studies.framework.tuning_measures import label_budget
 from studies.papers import masci2011, paine2014
 from studies.papers.shared.gain_figure import draw_gain, ratios
-from studies.papers.shared.label_counts import answer, error, measured, name_of, named
+from studies.papers.shared.label_counts import answer, error, measured_budgets, name_of, named
 from studies.report.claims import comparisons_table
 from studies.statistics.rows import load_reference, load_rows
 
@@ -94,7 +94,7 @@ def test_arms_of_a_pair_differ_in_pretraining_alone_and_are_tuned_by_their_own_l
         assert other == dataclasses.replace(one, policy="random")
         (labels,) = one.classification.labels
         for arm in (pretrained, plain):
-            assert label_budget(tuning_measure(study, arm)) == (True, labels)
+            assert label_budget(study.tuning_measure_of(arm)) == (True, labels)
         spaces = [search_space(study, arm, base) for arm in (pretrained, plain)]
         assert {*spaces[0]} - {*spaces[1]} == {"optimisation.lr"}
         assert "classification.lrs" in spaces[1]
@@ -191,7 +191,7 @@ def test_the_answer_has_both_errors_and_their_difference_for_each_number_of_labe
     rows = made()
     assert answer(rows.assign(status="failed: it"), "", kinds=KINDS) == "No answer: no pair of arms finished."
     one_sided = rows[rows["arm"] != "random, 5,000 labels"]
-    assert measured(one_sided, KINDS) == ["1000", "10000", "all"]
+    assert measured_budgets(one_sided, KINDS) == ["1000", "10000", "all"]
     other_seeds = rows[(rows["arm"] != "random, 5,000 labels") | (rows["seed"] > 5)]
     assert "5,000" not in answer(other_seeds, "", kinds=KINDS)
 
@@ -279,7 +279,7 @@ def test_a_paper_runs_to_its_page_and_figure(
     rows, reference = load_rows(out), load_reference(out)
     assert tuple(rows["arm"]) == arms
     assert set(rows["status"]) == {"finished"}
-    budgets = measured(rows, paine2014.KINDS if study is paine2014.STUDY else masci2011.KINDS)
+    budgets = measured_budgets(rows, paine2014.KINDS if study is paine2014.STUDY else masci2011.KINDS)
     assert len(budgets) == len(arms) / 2
     assert reference["train_images"] == reference["train_labels"] == 1300
     page = (out / "README.md").read_text(encoding="utf-8")

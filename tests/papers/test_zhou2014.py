@@ -12,7 +12,6 @@ from stacked.spec import DataSpec, RunSpec
 from studies.framework.compute_budget import budgets_of, cost_function
 from studies.framework.main import main
 from studies.framework.trials import search_space
-from studies.framework.tuning_measures import tuning_measure
 from studies.papers.zhou2014 import (
     DEEP,
     DEPTHS,
@@ -68,7 +67,7 @@ def test_arms_differ_in_their_way_alone(depth: int, scale: str) -> None:
         own = {"optimisation.corruption_level"} if is_masked else set()
         own |= {"optimisation.local_weight"} if is_local else set()
         assert space == (set() if how == RANDOM else {"optimisation.lr"} | own)
-        assert tuning_measure(STUDY, one) == ("classifier_acc_all" if how == RANDOM else "probe_acc")
+        assert STUDY.tuning_measure_of(one) == ("classifier_acc_all" if how == RANDOM else "probe_acc")
 
 
 def test_joint_arms_have_the_flops_of_layer_wise_training() -> None:

@@ -287,7 +287,7 @@ def test_what_is_changed_here_is_taken_before(
 STATES: list[tuple[dict[str, Any], str]] = [
     ({"updates": "4"}, "updates '4' is not allowed: give a whole number"),
     ({"updates": -4}, "updates -4 is below 0"),
-    ({"more": 1}, "field of State 'more' is not known: choose from updates, images_seen"),
+    ({"more": 1}, "field of RunState 'more' is not known: choose from updates, images_seen"),
     ({"curve": 3}, "curve 3 is not allowed: give a list"),
     ({"curve": [{"step": 1}]}, "{'step': 1} is not an evaluation of a curve"),
     ({"commits": [1]}, "commits 1 is not allowed: give a word"),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,21 @@ def test_a_kill_while_a_run_is_recorded_leaves_what_is_gone_on_from(
             add(place, spec)
     record.sort_rows(place, ARMS)
     assert contents(place) == whole
+
+
+def test_a_kill_between_curve_and_row_leaves_no_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row without its curve would be taken for a finished run, which is not trained again."""
+    written = Table.add
+
+    def killed(table: Table, *given: Any) -> None:
+        written(table, *given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Table, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        add(tmp_path, RUNS[0])
+    assert not record.finished(tmp_path)
+    assert (tmp_path / "curves.csv").exists()
 
 
 RECORDING = """

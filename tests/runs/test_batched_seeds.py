@@ -75,7 +75,7 @@ def test_each_seed_ends_as_its_single_run(given: RunSpec, digits: data.Splits) -
         (spec(), (1, 1), r"seeds \[1, 1\] are not allowed: give distinct seeds"),
         (spec(), (-1,), "seed"),
         (spec("converge", patience=2), SEEDS, "early stopping"),
-        (spec(optimiser="lbfgs"), SEEDS, "a line search ends for each seed elsewhere: choose another optimiser"),
+        (spec(optimiser="lbfgs"), SEEDS, "a line search takes another number of evaluations for each seed: choose"),
         (spec(on_nonfinite="rollback"), SEEDS, "on_nonfinite 'rollback'"),
         (spec("simultaneous"), SEEDS, "policy 'simultaneous'"),
         (spec("joint-local"), SEEDS, "policy 'joint-local'"),

@@ -25,8 +25,8 @@ from stacked.model.classifier import Classifier, load_with_training, save_classi
 from stacked.model.regressor import Regressor
 from stacked.model.stack import grow
 from stacked.runs import run as run_module
-from stacked.runs.classifiers import log_check
 from stacked.runs.run import Result, run
+from stacked.runs.supervised_end import log_check
 from stacked.runtime.rng import derive, generator, seeded
 from stacked.spec import Classification, from_json
 from stacked.util.serialization import to_json

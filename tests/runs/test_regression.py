@@ -75,7 +75,7 @@ def test_a_run_that_is_given_again_takes_its_regressors_from_their_files(
     def trained_again(*given: object) -> None:
         raise AssertionError("a kept regressor was fine-tuned again")
 
-    monkeypatch.setattr("stacked.runs.classifiers.SupervisedEnd.select", trained_again)
+    monkeypatch.setattr("stacked.runs.supervised_end.SupervisedEnd.select", trained_again)
     again = run(RUN, SPLITS, work=home)
     assert numbers(again) == numbers(done)
     assert same_weights(again.regressors["all"], done.regressors["all"])

@@ -17,14 +17,15 @@ import stacked.runs.run
 from stacked import InputError, RunSpec, StackSpec, load_stack
 from stacked.data.formats.split import Split, Splits
 from stacked.evaluation import evaluate, probes, references
-from stacked.evaluation.curves import Curves, State
 from stacked.evaluation.fine_tuning import fine_tuned
 from stacked.evaluation.probes import PROBE_C, PROBE_ITERATIONS, linear_probe
 from stacked.evaluation.scores import accuracy
 from stacked.model.classifier import Classifier
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.checkpoint import phase_path
+from stacked.runs.curves import Curves
 from stacked.runs.run import run
+from stacked.runs.run_state import RunState
 from stacked.runtime.environment import device_of
 from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from stacked.tracking.null_tracker import NullTracker
@@ -322,7 +323,7 @@ def test_a_stack_that_restores_no_numbers_ends_the_run(splits: Splits, monkeypat
     with pytest.raises(Diverged, match="the validation examples' reconstruction from depth 2 has an error of nan"):
         run(SPEC, splits)
     monkeypatch.undo()
-    gap = Curves(SPEC, splits, State(), NullTracker()).measure(spoiled(splits), True)
+    gap = Curves(SPEC, splits, RunState(), NullTracker()).measure(spoiled(splits), True)
     assert gap == {}
 
 

@@ -268,14 +268,14 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     (
         {"stack": VISIBLE, "corruption": "block-masking", "corruption_level": 0.5, "corruption_patch": 2},
         "phase 'stage 1' corrupts the input of stage 1, a transformer stage with visible_only, by 'block-masking' with "
-        "corruption_patch 2: use corruption 'patch-masking', which hides as many blocks in every image, once, with "
+        "corruption_patch 2: use corruption 'patch-masking', which hides the same number of blocks in every image, once, with "
         "corruption_patch 2",
         {"stack": VISIBLE, "corruption": "patch-masking", "corruption_level": 0.5, "corruption_patch": 2},
     ),
     (
         {"stack": VISIBLE, "corruption": "patch-masking", "corruption_level": 0.5, "policy": "joint"},
         "phase 'joint' corrupts the input of stage 1, a transformer stage with visible_only, by 'patch-masking' with "
-        "corruption_patch 4: use corruption 'patch-masking', which hides as many blocks in every image, once, with "
+        "corruption_patch 4: use corruption 'patch-masking', which hides the same number of blocks in every image, once, with "
         "corruption_patch 2",
         {"stack": VISIBLE, "corruption": "block-masking", "corruption_level": 0.0, "policy": "joint"},
     ),

@@ -14,7 +14,7 @@ import pytest
 
 from stacked.tracking.backend import circuit_breaker
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
-from stacked.tracking.backend.http import ANSWER_BYTES
+from stacked.tracking.backend.remote.http import ANSWER_BYTES
 from stacked.tracking.backend.store import open_store
 from stacked.util.errors import InputError
 from stacked.viewing.views import save_views

@@ -59,13 +59,12 @@ def default_spec() -> RunSpec:
 class Codec:
     """Compresses images, uint8 [N, C, H, W] of any height and width (tensors or NumPy arrays), with a trained stack.
 
-    An image is cut into tiles of the size that the stack was trained on; incomplete tiles repeat the last row and column.
-    Each channel of a tile's code (each value, if the code is a vector) is rounded to multiples of a step of its own. The
-    steps are chosen so that
-    rounding any channel changes the pixels equally: a step is `step` divided by the Euclidean norm of the change in pixels
-    per unit of the channel. The rounded values, or symbols, are coded by an asymmetric numeral system (Duda 2013) with their
-    frequencies in the training images, which needs the package constriction. Symbols are restored exactly; pixels are decoded
-    from them, and another CPU or number of threads may round these to a neighbouring grey level.
+    An image is cut into tiles of the size that the stack was trained on; incomplete tiles repeat the last row and column. Each
+    channel of a tile's code (each value, if the code is a vector) is rounded to multiples of a step of its own. The steps are
+    chosen so that rounding any channel changes the pixels equally: a step is `step` divided by the Euclidean norm of the change
+    in pixels per unit of the channel. The rounded values, or symbols, are coded by an asymmetric numeral system (Duda 2013) with
+    their frequencies in the training images, which needs the package constriction. Symbols are restored exactly; pixels are
+    decoded from them, and another CPU or number of threads may round these to a neighbouring grey level.
 
     stack, spec: a trained stack and its spec. images: its training images. step: in units of a pixel's full range; a larger
     step makes smaller files. Raises InputError for invalid parameters, and for a stack that restores all images alike.
@@ -279,7 +278,7 @@ class Codec:
         return images
 
     def decompress_symbols(self, payload: bytes, tiles: int, name: str = "the file") -> Symbols:
-        """Return the symbols of so many tiles; InputError naming the file if the bytes are not those of so many."""
+        """Return the symbols of this number of tiles; InputError naming the file if the bytes do not hold exactly these."""
         return decompress(payload, self.counts, tiles, self._codes_shape[1], name)
 
     @property
@@ -353,7 +352,7 @@ def _check_step(step: float, shape: Shape) -> None:
 
 
 def _checked(images: Pixels, channels: int | None = None) -> Tensor:
-    """Return images as a tensor; InputError unless they are uint8 [N, C, H, W] with so many `channels` (None: any)."""
+    """Return images as a tensor; InputError unless they are uint8 [N, C, H, W] with this number of `channels` (None: any)."""
     wanted = f"uint8 [N, {'C' if channels is None else channels}, H, W]"
     kind = "table" if is_table(images) else str(getattr(images, "dtype", ""))
     need(

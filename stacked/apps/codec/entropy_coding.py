@@ -40,7 +40,7 @@ def compress(symbols: Symbols, counts: Counts) -> bytes:
 
 
 def decompress(payload: bytes, counts: Counts, tiles: int, positions: int, name: str) -> Symbols:
-    """Return the symbols of so many tiles; InputError naming the file if the bytes are not those of so many."""
+    """Return the symbols of this number of tiles; InputError naming the file if the bytes do not hold exactly these."""
     broken = f"{name} does not hold the images that its header declares: encode them again"
     need(len(payload) % 4 == 0, broken)
     # checked before memory is allocated for the symbols

@@ -91,7 +91,7 @@ def unpack(content: bytes, model: bytes, name: str, tile: tuple[int, int, int], 
 
 
 def most_images(payload: int) -> int:
-    """Return the most images of a file whose payload has so many bytes."""
+    """Return the most images of a file whose payload has this number of bytes."""
     return FREE_IMAGES + IMAGES_A_BYTE * payload
 
 

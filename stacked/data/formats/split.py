@@ -140,7 +140,7 @@ class Splits:
         training rows, and categories by the most frequent one; None: missing values are refused.
 
         Raises InputError, in one sentence, for what cannot be trained on: text in arrays, NaN or infinite values, constant
-        columns that are to be scaled, examples of different shapes, no examples, labels of another number, a single class.
+        columns that are to be scaled, examples of different shapes, no examples, a wrong number of labels, a single class.
         """
         from stacked.data.splitting import divided
 
@@ -235,7 +235,7 @@ def check_targets(splits: Splits, part: Split, name: str) -> None:
     need(not splits.classes and bool((part.labels == -1).all()), "there are classes and targets: give one of them")
     need(
         targets.shape[1] == splits.outputs,
-        f"{name} examples have {targets.shape[1]} targets each, and training examples {splits.outputs}: give as many",
+        f"{name} examples have {targets.shape[1]} targets each, and training examples {splits.outputs}: give the same number",
     )
     need(
         not bool(targets.isinf().any()),

@@ -1,4 +1,4 @@
-"""CSV and Parquet files as pandas tables; a file that cannot be read wholly is refused with its first bad line."""
+"""CSV and Parquet files as pandas tables; a file that cannot be read completely is refused, with its first bad line."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def checked_lines(rows: Any, path: Path) -> list[str]:
     for row in rows:
         need(
             len(row) in (0, len(header)),
-            f"line {rows.line_num} of {path} has {len(row)} cell{'s' * (len(row) != 1)}, and its header {len(header)}: give as "
-            "many in all lines",
+            f"line {rows.line_num} of {path} has {len(row)} cell{'s' * (len(row) != 1)}, and its header {len(header)}: give the "
+            "same number in all lines",
         )
     return header
 

@@ -59,7 +59,7 @@ def _decoded(path: Path, size: int | None, grey: bool, white_level: int | None) 
 def _read(
     path: Path, size: int | None, grey: bool, white_level: int | None, hold: Callable[[int], None]
 ) -> tuple[NDArray[np.uint8], int | None]:
-    """Do what `_decoded` does; `hold` waits until an image of so many pixels may be decoded."""
+    """Return what `_decoded` does. hold: function that waits until an image of this number of pixels may be decoded."""
     with open_image(path) as opened:
         hold(opened.width * opened.height)
         deep_grey = opened.mode == "I" and opened.format in ("PNG", "PPM")  # older Pillow's mode for 16-bit grey
@@ -81,7 +81,7 @@ def _read(
 
 
 def _pixels(image: Image, size: int | None, grey: bool) -> NDArray[np.uint8]:
-    """An image of 8 bits as `decode` gives it, or without a `size` at its own."""
+    """Return an image of 8 bits as `decode` does; at its own size if `size` is None."""
     from PIL import Image, ImageOps
 
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

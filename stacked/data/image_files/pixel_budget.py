@@ -23,7 +23,7 @@ class PixelBudget:
             self.change(-turn.held)
 
     def change(self, pixels: int) -> None:
-        """Hold so many pixels more, as soon as they fit, or fewer."""
+        """Change the number of pixels that are held; waits until an increase fits in the budget."""
         with self._changed:
             if pixels > 0:
                 self._changed.wait_for(lambda: not self._held or self._held + pixels <= self._most)
@@ -38,6 +38,6 @@ class Turn:
         self._budget, self.held = budget, 0
 
     def hold(self, pixels: int) -> None:
-        """Wait until an image of so many pixels fits in the budget, and hold them until the turn ends; once a turn."""
+        """Wait until this number of pixels fits in the budget, and hold them until the turn ends; called once in a turn."""
         self._budget.change(pixels)
         self.held = pixels

@@ -82,22 +82,6 @@ def check_addresses(store: Store) -> None:
         raise InputError(f"{path} cannot be read ({error}): try again, or name another store") from error
 
 
-def check_passive(path: Path) -> None:
-    """Raise InputError if a database has a trigger or a view, by which an address could change after it was checked.
-
-    MLflow makes a trigger of its own, for the table `secrets`, which is not used here.
-    """
-    with closing(sqlite3.connect(path)) as database:
-        query = (
-            "SELECT type, name FROM sqlite_master WHERE type = 'view' OR (type = 'trigger' AND tbl_name != 'secrets')"
-        )
-        for kind, name in database.execute(query):
-            raise InputError(
-                f"{path} has the {kind} {name!r}, which MLflow does not make: remove it with 'DROP {kind.upper()}', or name "
-                "another store"
-            )
-
-
 def _refusal(store: Store, address: object, what: str) -> str:
     return (
         f"the address of files {str(address)[:200]!r} of {what} leads out of the store, and only one in "

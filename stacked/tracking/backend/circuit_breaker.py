@@ -10,7 +10,7 @@ from functools import cache
 
 PAUSE_SECONDS = 60.0
 PAUSE_PER_LOST_SECOND = 20.0  # an outage then costs at most 5 % of a run's time
-MOST_LOST, WITHIN = 15.0, 60.0  # at most so many seconds may be lost within so many seconds
+MOST_LOST, WITHIN = 15.0, 60.0  # at most MOST_LOST seconds may be lost within WITHIN seconds
 ATTEMPT_SECONDS = 11.0  # time limit of one attempt
 
 

@@ -37,9 +37,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from numpy.typing import NDArray
 
 from stacked.tracking.backend.addresses import checked_place
-from stacked.tracking.backend.answers import checked_id, server_errors
 from stacked.tracking.backend.logged_metrics import LoggedMetrics
 from stacked.tracking.backend.model_description import DIGEST, ModelDescription
+from stacked.tracking.backend.remote.answers import checked_id, server_errors
 from stacked.tracking.backend.workarounds import forget_artifact_repository, release_exports, save_model
 from stacked.util.errors import printable
 from stacked.util.links import check_inside, leads_out, left_out, outward

@@ -18,8 +18,8 @@ from mlflow.entities import LoggedModel
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 
-from stacked.tracking.backend.answers import ServerClient, checked_id, is_active
-from stacked.tracking.backend.http import BadAnswer
+from stacked.tracking.backend.remote.answers import ServerClient, checked_id, is_active
+from stacked.tracking.backend.remote.http import BadAnswer
 from stacked.tracking.backend.workarounds import forget_artifact_repository, forget_connections
 from stacked.util.paths import without_login
 

@@ -28,7 +28,6 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.runtime.interruption import end_if_asked
-from stacked.tracking.backend.addresses import check_passive
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.tracking.backend.workarounds import forget_connections
 from stacked.util.checks import need
@@ -227,6 +226,22 @@ def check_unlocked(path: Path) -> None:
     """Raise an outage if the database is missing or locked by another process: MLflow would wait twice as long."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)) as database:
         database.execute("BEGIN IMMEDIATE")
+
+
+def check_passive(path: Path) -> None:
+    """Raise InputError if a database has a trigger or a view, by which an address could change after it was checked.
+
+    MLflow makes a trigger of its own, for the table `secrets`, which is not used here.
+    """
+    with closing(sqlite3.connect(path)) as database:
+        query = (
+            "SELECT type, name FROM sqlite_master WHERE type = 'view' OR (type = 'trigger' AND tbl_name != 'secrets')"
+        )
+        for kind, name in database.execute(query):
+            raise InputError(
+                f"{path} has the {kind} {name!r}, which MLflow does not make: remove it with 'DROP {kind.upper()}', or name "
+                "another store"
+            )
 
 
 def _create_database(root: Path) -> None:

@@ -78,4 +78,4 @@ def classifying(who: str, what: str, seed: int, epochs: int, images: int) -> dic
         model = TRAINERS[who](work, seed, pixels, labels)
     with torch.no_grad():
         found = [model(part.float().div(255)).argmax(1) for part in official.test.inputs.split(AT_A_TIME)]
-    return spent.measured() | {"accuracy": (torch.cat(found) == official.test.labels).double().mean().item()}
+    return spent.values() | {"accuracy": (torch.cat(found) == official.test.labels).double().mean().item()}

@@ -46,5 +46,5 @@ def scaling(axis: str, value: int, way: str) -> dict[str, float]:
     with Spent() as spent:
         pretrain(spec, StoredInputs(images), shape)
     epochs = WAYS[way][1]
-    used = spent.measured()
+    used = spent.values()
     return {name: used[name] / epochs for name in ("cpu_seconds", "seconds")} | {"growth_mb": used["growth_mb"]}

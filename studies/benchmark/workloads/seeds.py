@@ -41,5 +41,5 @@ def seeds(net: str, together: bool) -> dict[str, float]:
     train(replace(spec, budget=Budget((2,), 2, "updates")), 2)  # loads the libraries
     with Spent() as spent:
         train(spec, SEEDS)
-    used = spent.measured()
+    used = spent.values()
     return {name: used[name] for name in ("cpu_seconds", "seconds")}

@@ -21,7 +21,7 @@ class Spent:
         self.seconds, self.cpu = time.perf_counter() - self.seconds, time.process_time() - self.cpu
         self.memory = resident("VmHWM") - self.memory
 
-    def measured(self) -> dict[str, float]:
+    def values(self) -> dict[str, float]:
         """Return the measured values by name: cpu_seconds, seconds and growth_mb."""
         return {"cpu_seconds": self.cpu, "seconds": self.seconds, "growth_mb": self.memory}
 

@@ -87,8 +87,8 @@ def run_of_main_job(recorded: bool, seed: int) -> dict[str, float]:
     thread, the CPU time of other threads, and the share of a run in the time that MLflow and torch.export take to load, once for
     each process.
     """
-    from stacked.evaluation.curves import Curves
     from stacked.runs.checkpoint import Checkpoints
+    from stacked.runs.curves import Curves
     from stacked.runs.run import load, run
     from stacked.tracking.tracker import Family, Run, Tracker, open_store
     from studies.cli.command_line import parser

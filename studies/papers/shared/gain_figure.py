@@ -12,7 +12,7 @@ from studies.figures.figures import explain
 from studies.figures.panels import extent, mean_and_interval, seed_dots
 from studies.figures.scales import accuracy_axis
 from studies.figures.style import ARM_COLOURS, GREY, label_ends, new_figure
-from studies.papers.shared.label_counts import Kinds, measured, named
+from studies.papers.shared.label_counts import Kinds, measured_budgets, named
 from studies.statistics.measures import budget_name
 from studies.statistics.pairing import pairs
 
@@ -37,7 +37,10 @@ def ratios(study: Record, kinds: Kinds) -> dict[str, float]:
     images, labelled = (study.reference.get(name) for name in ("train_images", "train_labels"))
     if not images or not labelled:
         return {}
-    return {budget: images / (labelled if budget == "all" else float(budget)) for budget in measured(study.rows, kinds)}
+    return {
+        budget: images / (labelled if budget == "all" else float(budget))
+        for budget in measured_budgets(study.rows, kinds)
+    }
 
 
 def draw_gain(study: Record, *, kinds: Kinds) -> Figure | None:

@@ -59,7 +59,7 @@ def arms(kinds: Kinds, policy: str, counts: tuple[int | None, ...]) -> tuple[Arm
     )
 
 
-def measured(rows: pd.DataFrame, kinds: Kinds) -> list[str]:
+def measured_budgets(rows: pd.DataFrame, kinds: Kinds) -> list[str]:
     """Return the numbers of labels, ascending with "all" last, for which both arms of the pair finished a common seed."""
     done = finished(rows)
     known = set(arms_of(done))
@@ -74,7 +74,7 @@ def measured(rows: pd.DataFrame, kinds: Kinds) -> list[str]:
 def answer(rows: pd.DataFrame, reference: str, *, kinds: Kinds) -> str:
     """Return the test error of both arms and their difference for each number of labels; reference is not used."""
     done, sentences = with_error_rates(finished(rows)), []
-    for budget in measured(rows, kinds):
+    for budget in measured_budgets(rows, kinds):
         metric, pair = f"final/classifier_error_{budget}", [named(kind, budget) for kind in kinds]
         shown, found = measure(metric), paired(done, metric, *pair)
         levels = ", ".join(

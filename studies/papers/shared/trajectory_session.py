@@ -18,31 +18,31 @@ from stacked.runtime.progress import say
 from stacked.spec import RunSpec
 from stacked.training.codes import StoredInputs
 from stacked.util.atomic import write_atomically
-from stacked.util.checks import need
 from stacked.util.errors import Interrupted
 from studies.execution.threads import thread_limit, threads_per_process
 from studies.figures.figures import Record, drawn
 from studies.figures.trajectories import SAMPLES, alike, embedded
 from studies.framework.plan import plan
 from studies.framework.training_session import TrainingSession
-from studies.papers.shared.trajectory_study import OPTION, TrajectoryStudy
 from studies.record.samples import write_arrays
 
 if TYPE_CHECKING:
     from studies.cli.options import Options
+    from studies.framework.training_design import TrainingDesign
 
 #: test images that every network classifies
 IMAGES = 500
 
 
 class TrajectorySession(TrainingSession):
-    """Trains all seeds of the `trajectories` of a study with the settings of its record, and writes their arrays and figure."""
+    """Trains all seeds of the given arms with the settings of the study's record, and writes their arrays and figure.
 
-    def __init__(self, study: TrajectoryStudy, given: Options) -> None:
-        need(not given.tune, f"{OPTION} trains with the settings that were chosen: leave out --tune")
-        need(not given.register, f"--register registers a trained run, and {OPTION} trains none: leave out one of them")
-        need(len(given.seeds) > 1, f"{OPTION} compares seeds: give --seeds 2 or more")
-        super().__init__(study, dataclasses.replace(given, arms=study.trajectories))
+    option: the command-line option that asks for this session.
+    """
+
+    def __init__(self, study: TrainingDesign, given: Options, option: str) -> None:
+        super().__init__(study, given)
+        self.option = option
 
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
         """Train each arm, then write the arrays; raise Interrupted if `stop` returns True, and the same command begins anew."""
@@ -79,7 +79,7 @@ class TrajectorySession(TrainingSession):
     def report(self, command: str) -> bool:
         """Write the page anew if there are runs, else the figure alone; return whether there is a page."""
         if (self.out / "runs.csv").exists():
-            return super().report(command.replace(f" {OPTION}", ""))
+            return super().report(command.replace(f" {self.option}", ""))
         import pandas as pd
 
         from studies.statistics.rows import load_samples

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
+from stacked.util.checks import need
 from studies.design.study import Session
 from studies.framework.training_study import TrainingStudy
 
@@ -24,6 +26,9 @@ class TrajectoryStudy(TrainingStudy):
         if OPTION not in argv:
             return super().session(argv)
         given = self.given([word for word in argv if word != OPTION])
+        need(not given.tune, f"{OPTION} trains with the settings that were chosen: leave out --tune")
+        need(not given.register, f"--register registers a trained run, and {OPTION} trains none: leave out one of them")
+        need(len(given.seeds) > 1, f"{OPTION} compares seeds: give --seeds 2 or more")
         from studies.papers.shared.trajectory_session import TrajectorySession  # which takes seconds to load
 
-        return TrajectorySession(self, given)
+        return TrajectorySession(self, dataclasses.replace(given, arms=self.trajectories), OPTION)

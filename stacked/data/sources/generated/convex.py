@@ -17,9 +17,10 @@ SIDE = 28
 BATCH = 4_096
 #: bits of the fraction of a pixel in the place of a half-plane
 FRACTION = 16
-#: the parameter of the geometric number of half-planes and the fewest pixels of a set, of convex images and of parts of others
+#: for convex regions, and for the parts of other regions: (parameter of the geometric distribution of the number of half-planes,
+#: fewest pixels)
 CONVEX, PART = (0.195, 19), (0.07, 10)
-#: the most sets of which an image that is not convex is the union
+#: the most parts of a region that is not convex
 MOST_PARTS = 4
 
 

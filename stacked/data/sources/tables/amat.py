@@ -27,7 +27,7 @@ COLUMNS = SIDE * SIDE + 1
 VALIDATION = {12_000: 2_000, 8_000: 2_000, 1_200: 200}
 #: lines that are read at a time; the most bytes of a line, and the most classes
 LINES, MOST_BYTES, MOST_CLASSES = 1000, 64 * COLUMNS, 1000
-#: largest difference of a value from a multiple of 1/255 that is no loss
+#: largest difference of a value from a multiple of 1/255 that is not reported as a loss
 EXACT = 1e-6
 _TRAIN, _TEST = "*_train*.amat", "*_test.amat"
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")

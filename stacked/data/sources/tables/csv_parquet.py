@@ -18,7 +18,7 @@ TEST = 1 / 6
 
 
 def check_classes(frame: pd.DataFrame, target: str | None, path: Path) -> None:
-    """Raise InputError if a target of integers has so many values that they are no classes."""
+    """Raise InputError if a target of integers has too many different values to be classes."""
     import pandas as pd
 
     if target is None or list(frame.columns).count(target) != 1 or not pd.api.types.is_integer_dtype(frame[target]):
@@ -35,7 +35,7 @@ class Table(DataSource):
     """A table with a row for each example. Without a test set of its own, a fixed stratified sixth is the test set.
 
     Columns of numbers are standardised, and text, truth values and categories become a column of 0 and 1 for each category
-    (scikit-learn's OneHotEncoder). All that is fitted for this is fitted to the training rows, before a limit. The target's
+    (scikit-learn's OneHotEncoder). All of this is fitted to the training rows, before `limit` is applied. The target's
     integers and texts are classes, its decimal numbers are numbers to predict, and rows without a value have no label.
     """
 

@@ -1,4 +1,4 @@
-"""Checks of what an MLflow server answers: an answer that MLflow would not give is an outage."""
+"""Checks of what an MLflow server answers: an answer that MLflow would not give is treated as an outage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from stacked.tracking.backend.http import BadAnswer, bounded
+from stacked.tracking.backend.remote.http import BadAnswer, bounded
 from stacked.tracking.backend.store import OUTAGES
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 ANSWER_BYTES = 16 * 2**20  # the largest answer; a page of a thousand values of a metric has 0.1 MB
-ANSWER_SECONDS = 1.0  # time of a good answer that does not count as waiting, because a server may be far away
-SENDING_RATE = 100_000  # bytes a second: time in which a server accepts a file at least as fast does not count
-FREE_REQUESTS = 10  # requests of a call for which that holds; a client may request page after page endlessly
+ANSWER_SECONDS = 1.0  # waiting up to this time for a good answer does not count, because a server may be far away
+SENDING_RATE = 100_000  # bytes a second: the time of sending does not count if a server accepts them at least as fast
+FREE_REQUESTS = 10  # number of requests of a call that this applies to; a client may request page after page endlessly
 CALL_BYTES = 8 * ANSWER_BYTES  # the largest total size of the answers to one call
 
 
@@ -74,12 +74,12 @@ class Waiting:
             raise self.late() from None
 
     def read(self, size: int) -> None:
-        """Count an answer of so many bytes."""
+        """Count the bytes of an answer."""
         self._bytes += size
         check_size(self._bytes, CALL_BYTES)
 
     def sent(self, size: int, seconds: float) -> None:
-        """Count bytes that the server accepted in so many seconds."""
+        """Count bytes that the server accepted, and the seconds that this took."""
         self._sending += min(seconds, size / SENDING_RATE)
 
 

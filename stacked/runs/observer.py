@@ -1,4 +1,4 @@
-"""Recording of a run while it trains: costs, curves, checkpoints and MLflow."""
+"""The observer of a run in training, which records its costs, curves and checkpoints, also in MLflow."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from stacked.cost.phase_cost import PhaseCost, phase_cost
-from stacked.evaluation.curves import Curves, State
 from stacked.model.stack import StackedAutoencoder
 from stacked.runs.checkpoint import Checkpoints, Saved
 from stacked.runs.checkpoint_validation import restore_training, training_state
+from stacked.runs.curves import Curves
+from stacked.runs.run_state import RunState
 from stacked.runs.stage_parameters import stage_parameters
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from stacked.tracking.protocol import RecordsPhase
 
 
-class Recording(TrainingHooks):
-    """Records a run of `spec` while it trains, and resumes from the checkpoint `saved`, if there is one.
+class RunObserver(TrainingHooks):
+    """Records a run of `spec` while it trains, and resumes it from the checkpoint `saved`, if there is one.
 
     phases: all phases of the run. classes: number of classes of the data.
     """
@@ -95,9 +96,9 @@ class Recording(TrainingHooks):
             state.seconds += time.perf_counter() - began
             if not self.is_inside(number):
                 state.flop += cost.flops_once
-            recorded = RecordedPhase(self, number, prepared, cost, phase_run)
-            yield recorded
-        state.spare += (phase.updates - recorded.training.update) * cost.flops_per_update
+            observer = PhaseObserver(self, number, prepared, cost, phase_run)
+            yield observer
+        state.spare += (phase.updates - observer.training.update) * cost.flops_per_update
 
     def ended(self, number: int, phase: Phase) -> None:
         kept = self.checkpoints.save_after_phase(number, self.stack.state_dict(), asdict(self.state))
@@ -106,14 +107,14 @@ class Recording(TrainingHooks):
         self.curves.tracker.flush()
 
 
-class RecordedPhase(PhaseHooks):
-    """Records one phase of `run`. phase_run: the child run of the phase in the tracker."""
+class PhaseObserver(PhaseHooks):
+    """Records one phase of the run that `run` observes. phase_run: the child run of the phase in the tracker."""
 
     training: Training
     costs: CostCounter
 
     def __init__(
-        self, run: Recording, number: int, prepared: PreparedPhase, cost: PhaseCost, phase_run: RecordsPhase
+        self, run: RunObserver, number: int, prepared: PreparedPhase, cost: PhaseCost, phase_run: RecordsPhase
     ) -> None:
         self.run, self.number, self.phase, self.size = run, number, prepared.phase, prepared.order.size
         self.cost, self.phase_run = cost, phase_run
@@ -151,7 +152,7 @@ class CostCounter:
     images: images of an update. cost: that of the phase. Evaluations by line searches are counted, not estimated.
     """
 
-    def __init__(self, state: State, training: Training, images: int, cost: PhaseCost) -> None:
+    def __init__(self, state: RunState, training: Training, images: int, cost: PhaseCost) -> None:
         self.state, self.training, self.images, self.cost = state, training, images, cost
         self.flops = cost.flops_per_update - cost.flops_of_line_search
         self.store_counts()

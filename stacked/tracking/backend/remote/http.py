@@ -28,11 +28,11 @@ from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 
 # re-exported, because limits take effect only if this module is imported
-from stacked.tracking.backend.waiting import ANSWER_BYTES as ANSWER_BYTES
-from stacked.tracking.backend.waiting import ANSWER_SECONDS as ANSWER_SECONDS
-from stacked.tracking.backend.waiting import BadAnswer as BadAnswer
-from stacked.tracking.backend.waiting import Waiting, _waiting, check_size
-from stacked.tracking.backend.waiting import bounded as bounded
+from stacked.tracking.backend.remote.waiting import ANSWER_BYTES as ANSWER_BYTES
+from stacked.tracking.backend.remote.waiting import ANSWER_SECONDS as ANSWER_SECONDS
+from stacked.tracking.backend.remote.waiting import BadAnswer as BadAnswer
+from stacked.tracking.backend.remote.waiting import Waiting, _waiting, check_size
+from stacked.tracking.backend.remote.waiting import bounded as bounded
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

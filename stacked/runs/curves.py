@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,62 +14,15 @@ from stacked.evaluation.final_metrics import labelled
 from stacked.evaluation.gradients import gradient_norms, reaches_all_layers
 from stacked.evaluation.pictures import grid, shown_of
 from stacked.model.stack import StackedAutoencoder
+from stacked.runs.run_state import RunState
 from stacked.runtime.system_metrics import SystemMetrics
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
 from stacked.training.codes import StoredInputs
 from stacked.training.fit import TrainingMetrics
-from stacked.util.checks import need
-from stacked.util.serialization import from_dict
 
 if TYPE_CHECKING:
     from stacked.tracking.protocol import RecordsRun
-
-
-@dataclass
-class State:
-    """The state of a run: with the stack, everything that a checkpoint needs.
-
-    flop: FLOPs of training, with frozen stages. seconds: time of training and of computing codes, without evaluation. curve:
-    the evaluations, as rows. commits: commits of the code that trained, several if a resumed run used other code. threads:
-    number of threads of the training process. deterministic: whether training was strictly deterministic from the start.
-    skipped, rollbacks: numbers of batches left out and of rollbacks for non-finite values. spare: unspent FLOPs of phases that
-    converged early, which later phases may spend. peak_bytes: most memory of an update. codes_bytes: most memory of cached codes.
-    data: digest of the images.
-    """
-
-    updates: int = 0
-    images_seen: int = 0
-    flop: int = 0
-    seconds: float = 0.0
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    commits: list[str] = field(default_factory=list)
-    threads: int = 0
-    deterministic: bool = False
-    skipped: int = 0
-    rollbacks: int = 0
-    spare: int = 0
-    peak_bytes: int = 0
-    codes_bytes: int = 0
-    data: str = ""
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> State:
-        """Return the state stored as a dictionary in JSON; InputError unless every field is present and valid."""
-        missing = [f.name for f in fields(cls) if f.name not in values]
-        need(not missing, f"it lacks {', '.join(missing)}")
-        state = from_dict(cls, values)
-        for name, value in vars(state).items():
-            need(isinstance(value, (list, str)) or value >= 0, f"{name} {value!r} is below 0")
-        for point in state.curve:
-            right = isinstance(point.get("phase"), str) and all(
-                type(value) in (int, float) for name, value in point.items() if name != "phase"
-            )
-            need(
-                right and all(type(point.get(name)) is int for name in ("step", "phase_step")),
-                f"{point!r} is not an evaluation of a curve",
-            )
-        return state
 
 
 class Curves:
@@ -80,7 +32,7 @@ class Curves:
         self,
         spec: RunSpec,
         splits: Splits,
-        state: State,
+        state: RunState,
         tracker: RecordsRun,
     ) -> None:
         self.spec, self.config, self.state, self.tracker = spec, spec.evaluation, state, tracker
