@@ -19,7 +19,10 @@ PAGES = sorted(
     [
         (["--store", "/home/alice/runs", "--seeds", "2"], "--seeds 2"),
         (["--store=there", "--data-dir", "../sets", "--out", "results/x"], "--out results/x"),
-        (["--data", "folder:/home/alice/my photos", "--config", "~/my.yaml"], "--data 'folder:my photos' --config my.yaml"),
+        (
+            ["--data", "folder:/home/alice/my photos", "--config", "~/my.yaml"],
+            "--data 'folder:my photos' --config my.yaml",
+        ),
     ],
 )
 def test_a_command_names_no_place_of_the_machine(words: list[str], shown: str) -> None:
