@@ -164,7 +164,8 @@ class StackedAutoencoder(nn.Module):
     @property
     def decoder(self) -> Decoder:
         """All decoders, deepest first, as one `nn.Sequential` that shares their modules."""
-        return Decoder([module for stage in reversed(self.stages) for module in stage.decoder], list(self.stages))
+        modules = [module for stage in reversed(self.stages) for module in stage.decoder]
+        return Decoder(modules, list(self.stages), self.scaling)
 
     def _depth(self, depth: int | None) -> int:
         if depth is None:
