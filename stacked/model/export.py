@@ -27,9 +27,11 @@ from stacked.util.errors import printable
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+    from stacked.data.scaling import Scaling
     from stacked.model.classifier import Classifier
     from stacked.model.halves import Half
     from stacked.model.stack import StackedAutoencoder
+    from stacked.stages.stage import Shape
 
     Model: TypeAlias = Half | StackedAutoencoder | Classifier
 
@@ -173,19 +175,29 @@ def loaded(path: Path, part: str | None) -> Model:
 
 def described(model: Model) -> str:
     """Return what a model reads and returns, in words."""
-    from stacked.data.scaling import Scaling
+    part, shape = part_of(model), ", ".join(map(str, model.input_shape))
+    scaling, example = scaling_of(model)
+    is_image = scaling is None and len(example) == 3
+    examples = "images" if is_image else "examples"
+    scaled = "" if scaling is None else SCALED[scaling.kind]
+    if part == "decoder":
+        return f"codes [N, {shape}], floats, to {examples}{scaled}"
+    to = {
+        "encoder": "to codes",
+        "autoencoder": "to their reconstructions",
+        "classifier": f"to logits of the classes {', '.join(getattr(model, 'classes', ()))}",
+    }[part]
+    return f"{examples} [N, {shape}], floats{' in 0..1' if is_image else scaled}, {to}"
 
-    shape = ", ".join(map(str, model.input_shape))
-    given, to = {
-        "encoder": ("images", "to codes"),
-        "decoder": ("codes", "to images"),
-        "autoencoder": ("images", "to their reconstructions"),
-        "classifier": ("images", f"to logits of the classes {', '.join(getattr(model, 'classes', ()))}"),
-    }[part_of(model)]
-    scaling = getattr(model, "scaling", None)
-    if isinstance(scaling, Scaling):
-        return f"examples [N, {shape}], floats{SCALED[scaling.kind]}, {to.replace('images', 'examples')}"
-    return f"{given} [N, {shape}], floats{' in 0..1' * (given == 'images')}, {to}"
+
+def scaling_of(model: Model) -> tuple[Scaling | None, Shape]:
+    """Return how the examples of a model are scaled (None: they are not), and the shape of one."""
+    from stacked.model.classifier import Classifier
+    from stacked.model.halves import Decoder
+
+    if isinstance(model, Classifier):
+        return model.encoder.scaling, model.input_shape
+    return model.scaling, model.output_shape if isinstance(model, Decoder) else model.input_shape
 
 
 def main(words: Sequence[str] | None = None) -> int:

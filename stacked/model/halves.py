@@ -24,11 +24,16 @@ MOST = 4.0
 
 
 class Half(nn.Sequential):
-    """All encoders, or all decoders, of a stack as one sequence that shares their modules; frozen stages stay in eval mode."""
+    """All encoders, or all decoders, of a stack as one sequence that shares their modules; frozen stages stay in eval mode.
 
-    def __init__(self, modules: list[nn.Module], stages: list[Stage]) -> None:
+    scaling: how the floats that the stages read are scaled from the units of the data (None: images in [0, 1], or floats that
+    were not scaled).
+    """
+
+    def __init__(self, modules: list[nn.Module], stages: list[Stage], scaling: Scaling | None = None) -> None:
         super().__init__(*modules)
         self._stages = tuple(stages)  # in a tuple, so that they are not registered as submodules
+        self.scaling = scaling
 
     @property
     def input_shape(self) -> Shape:
@@ -44,15 +49,7 @@ class Half(nn.Sequential):
 
 
 class Encoder(Half):
-    """The encoders of a stack: inputs [N, ...], floats as the stages read them, to codes; `encode` takes data in their own units.
-
-    scaling: how the floats that the stages read are scaled from the units of the data (None: images in [0, 1], or floats that
-    were not scaled).
-    """
-
-    def __init__(self, modules: list[nn.Module], stages: list[Stage], scaling: Scaling | None = None) -> None:
-        super().__init__(modules, stages)
-        self.scaling = scaling
+    """The encoders of a stack: inputs [N, ...], floats as the stages read them, to codes; `encode` takes data in their units."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():  # a check would become part of an exported program
@@ -147,7 +144,7 @@ class Encoder(Half):
 
 
 class Decoder(Half):
-    """The decoders of a stack, deepest first: codes to reconstructed images.
+    """The decoders of a stack, deepest first: codes to reconstructions, floats as the stages read them.
 
     Stages whose decoders need the positions of maxima beside the code (conv-pool with another `unpool` than "nearest") raise
     InputError.
@@ -157,3 +154,8 @@ class Decoder(Half):
     def input_shape(self) -> Shape:
         """The shape of the bottleneck code, without the batch."""
         return self._stages[-1].code_shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of a reconstruction, without the batch."""
+        return self._stages[0].in_shape

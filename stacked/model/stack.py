@@ -165,7 +165,8 @@ class StackedAutoencoder(nn.Module):
     @property
     def decoder(self) -> Decoder:
         """All decoders, deepest first, as one `nn.Sequential` that shares their modules."""
-        return Decoder([module for stage in reversed(self.stages) for module in stage.decoder], list(self.stages))
+        modules = [module for stage in reversed(self.stages) for module in stage.decoder]
+        return Decoder(modules, list(self.stages), self.scaling)
 
     def _depth(self, depth: int | None) -> int:
         if depth is None:
@@ -262,13 +263,14 @@ def check_size(spec: StackSpec, input_shape: Shape) -> None:
     if first.maps and len(input_shape) - 1 not in first.ranks:
         return  # the stage itself says what it reads
     halvings = sum(kinds()[stage.kind].halves_with(**dict(stage.options)) for stage in spec.stages)
-    if halvings and min(input_shape[1:], default=0) < 2**halvings:
-        size, least = (" x ".join(map(str, each)) for each in (input_shape[1:], [2**halvings] * len(input_shape[1:])))
+    sides = input_shape[1:] or input_shape
+    if halvings and min(sides) < 2**halvings:
+        size, least = (" x ".join(map(str, each)) for each in (sides, [2**halvings] * len(sides)))
         examples = kind_of(input_shape)
         values = {"images": "pixels", "volumes": "voxels"}.get(examples, "values")
         raise InputError(
             f"{examples} of {size} {values} are too small for {halvings} conv stages, which need at least "
-            f"{least or 2**halvings}: use fewer stages or larger {examples}"
+            f"{least}: use fewer stages or larger {examples}"
         )
 
 

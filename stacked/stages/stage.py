@@ -70,7 +70,7 @@ class Stage(nn.Module):
     maps: ClassVar[bool] = True
     #: the option that lets a stage leave out the blocks that a corruption hides (None: it has no such option)
     leaves_out: ClassVar[str | None] = None
-    ranks: ClassVar[tuple[int, ...]] = (2,)  # the numbers of spatial dimensions of the maps that it reads
+    ranks: ClassVar[tuple[int, ...]] = (2,)  # the numbers of spatial dimensions of the maps that it reads (0: vectors)
     encoder: nn.Sequential
     decoder: nn.Sequential
     in_shape: Shape
@@ -87,13 +87,15 @@ class Stage(nn.Module):
         choice(settings.norm, self.norms, f"norm of a {self.kind} stage")
         self.check(settings.width, **options)
         rank, least = len(in_shape) - 1, 2 if self.halves_with(**options) or not self.any_size else 1
+        spatial = " or ".join(str(n) for n in self.ranks if n)
         sides = (
             f"channels x height x width of at least {least} x {least} pixels"
             if rank == 2 or self.ranks == (2,)
-            else f"channels and {' or '.join(map(str, self.ranks))} spatial dimensions of at least {least} values each"
+            else f"{'a vector, or ' if 0 in self.ranks else ''}channels and {spatial} spatial dimensions of at least {least} "
+            "values each"
         )
         need(
-            not self.maps or (rank in self.ranks and min(in_shape[1:]) >= least),
+            not self.maps or (rank in self.ranks and min(in_shape[1:], default=least) >= least),
             f"a {self.kind} stage cannot read {tuple(in_shape)}: it needs {sides}; use "
             + ("fewer stages or larger images" if rank in self.ranks else "dense stages for these examples"),
         )

@@ -1,4 +1,4 @@
-"""Transformer stages: patches become tokens of a map, with self-attention between them."""
+"""Transformer stages: patches become tokens, with self-attention between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stacked.stages.activations import ACTIVATIONS
-from stacked.stages.convolutions import Conv2d, ConvTranspose2d
+from stacked.stages.convolutions import CONVOLUTIONS, Conv1d, Conv2d, Conv3d
 from stacked.stages.stage import MOST_BLOCKS, Hidden, Shape, Stage, StageSettings
 from stacked.util.checks import need, whole
 from stacked.util.errors import InputError
@@ -25,21 +25,24 @@ def need_division(patch: int, size: Shape) -> None:
         raise InputError(f"patch {patch} does not divide {' x '.join(map(str, size))}: choose from {divisors}")
 
 
-def positions(height: int, width: int, features: int, like: Tensor) -> Tensor:
-    """Return sinusoidal encodings of each token's row and column [height * width, features], with dtype and device of `like`.
+def positions(sizes: Shape, features: int, like: Tensor) -> Tensor:
+    """Return sinusoidal encodings of the place of each token of a map [tokens, features], with dtype and device of `like`.
 
-    The first half of the features encodes the row, the second the column, each in features / 4 frequencies from 1 down towards
-    1/10000 (Vaswani et al. 2017, in two dimensions as in He et al. 2022). They have no parameters and work for any size.
+    sizes: those of the map, such as (H, W). Each spatial dimension has an equal number of features, in frequencies from 1 down
+    towards 1/10000 (Vaswani et al. 2017, in two dimensions as in He et al. 2022); features that are left over are 0. They have no
+    parameters and work for any size.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)  # half precision is too coarse for angles
-    count = features // 4
+    count = features // (2 * len(sizes))
     frequencies = 10000.0 ** (-torch.arange(count, dtype=dtype, device=like.device) / count)
     waves = []
-    for n in (height, width):
+    for axis, n in enumerate(sizes):
         angles = torch.arange(n, dtype=dtype, device=like.device)[:, None] * frequencies
-        waves.append(torch.cat([angles.sin(), angles.cos()], dim=1))
-    rows, columns = waves[0][:, None].expand(-1, width, -1), waves[1].expand(height, -1, -1)
-    return torch.cat([rows, columns], dim=2).flatten(0, 1).to(like.dtype)
+        wave = torch.cat([angles.sin(), angles.cos()], dim=1)
+        along = [n if k == axis else 1 for k in range(len(sizes))]
+        waves.append(wave.view(*along, -1).expand(*sizes, -1))
+    found = torch.cat(waves, dim=-1).flatten(0, -2)
+    return F.pad(found, (0, features - found.shape[1])).to(like.dtype)
 
 
 class Block(nn.Module):
@@ -69,7 +72,7 @@ class Block(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Transformer blocks on a map [B, width, h, w], whose positions are the tokens, with position encodings added.
+    """Transformer blocks on a map [B, width, ...], whose positions are the tokens, with position encodings added.
 
     The output of the pre-norm blocks is normalised once at the end (Dosovitskiy et al. 2021, equation 4).
     """
@@ -80,49 +83,78 @@ class Blocks(nn.Module):
 
     def forward(self, maps: Tensor, hidden: Hidden | None = None) -> Tensor:
         """Return a map of the same shape; hidden positions take no part, and are 0 in it."""
-        features, height, width = maps.shape[1:]
-        tokens = maps.flatten(2).transpose(1, 2) + positions(height, width, features, maps)
+        features, *sizes = maps.shape[1:]
+        tokens = maps.flatten(2).transpose(1, 2) + positions(tuple(sizes), features, maps)
         if hidden is None or hidden.visible == tokens.shape[1]:
-            return self.blocks(tokens).transpose(1, 2).unflatten(2, (height, width))
+            return self.blocks(tokens).transpose(1, 2).unflatten(2, sizes)
         # the visible tokens first, in their order; every example has the same number, so that shapes do not depend on values
         shown = hidden.blocks.flatten(1).to(torch.uint8).argsort(dim=1, stable=True)[:, : hidden.visible]
         example = torch.arange(len(tokens), device=tokens.device)[:, None]
         seen = self.blocks(tokens[example, shown])
         all_of = torch.zeros_like(tokens, dtype=seen.dtype).index_put((example, shown), seen)
-        return all_of.transpose(1, 2).unflatten(2, (height, width))
+        return all_of.transpose(1, 2).unflatten(2, sizes)
 
 
-class Patches(Conv2d):
-    """A linear map from each patch to a vector; a size that the patch does not divide is refused instead of cut."""
+class Patches(nn.Module):
+    """A linear map from each patch to a vector; a size that the patch does not divide is refused instead of cut.
+
+    Vectors [B, D] are read as signals of one channel.
+    """
+
+    kernel_size: Any
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x[:, None] if x.dim() == 2 else x
         need_division(self.kernel_size[0], tuple(x.shape[2:]))
-        return super().forward(x)
+        found: Tensor = super().forward(x)
+        return found
+
+
+class Patches1d(Patches, Conv1d):
+    """Patches of signals [B, C, L]."""
+
+
+class Patches2d(Patches, Conv2d):
+    """Patches of maps [B, C, H, W]."""
+
+
+class Patches3d(Patches, Conv3d):
+    """Patches of volumes [B, C, D, H, W]."""
+
+
+#: by the number of spatial dimensions
+PATCHES: dict[int, Any] = {1: Patches1d, 2: Patches2d, 3: Patches3d}
 
 
 class MaskToken(nn.Module):
-    """Puts one learned vector in the place of each hidden position of a code [B, width, h, w] (He et al. 2022, section 3)."""
+    """Puts one learned vector in the place of each hidden position of a code [B, width, ...] (He et al. 2022, section 3)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.token = nn.Parameter(torch.empty(width).normal_(std=0.02))
 
     def forward(self, code: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Return the code with the vector where `hidden` [B, 1, h, w] is True (None: nowhere)."""
+        """Return the code with the vector where `hidden` [B, 1, ...] is True (None: nowhere)."""
         if hidden is None:
             # so that the vector is part of every result, and has a gradient, if only of zeros
-            hidden = code.new_zeros((1, 1, 1, 1), dtype=torch.bool)
-        return torch.where(hidden, self.token.to(code.dtype)[:, None, None], code)
+            hidden = code.new_zeros((1,) * code.dim(), dtype=torch.bool)
+        return torch.where(hidden, self.token.to(code.dtype).view(-1, *(1,) * (code.dim() - 2)), code)
+
+
+def sides_of(in_shape: Shape) -> Shape:
+    """Return the sizes that patches divide: those of a map [C, ...], or the length of a vector [D]."""
+    return in_shape[1:] or in_shape
 
 
 class Transformer(Stage):
     """Patches - transformer blocks - activation, and back: blocks, then a linear map from each token to its patch.
 
     [B, C, H, W] -> [B, width, H/patch, W/patch]. On pixels this is a patch embedding (Dosovitskiy et al. 2021), on the code
-    of a lower stage a merging of neighbouring tokens (Liu et al. 2021, without their windows). The decoder has its own blocks
-    and adds positions to the code again (He et al. 2022). `patch` must divide H and W; `heads` and 4 (for the positions) must
-    divide `width`. Encoder and decoder have `blocks` blocks each. The only norm is the layer norm of each token's features,
-    in the blocks and after them.
+    of a lower stage a merging of neighbouring tokens (Liu et al. 2021, without their windows). Signals [B, C, L] and volumes
+    [B, C, D, H, W] are read alike, and vectors [B, D], such as rows of a table, as signals of one channel. The decoder has its
+    own blocks and adds positions to the code again (He et al. 2022). `patch` must divide the sizes of what is read; `heads` and
+    4 (for the positions) must divide `width`, which is at least 8 for volumes. Encoder and decoder have `blocks` blocks each.
+    The only norm is the layer norm of each token's features, in the blocks and after them.
 
     With `visible_only` the blocks of the encoder take only the patches that the corruption "patch-masking" leaves visible, and
     a learned vector stands for each hidden one in the decoder (He et al. 2022, masked autoencoders). The code of a hidden patch
@@ -132,23 +164,32 @@ class Transformer(Stage):
     kind = "transformer"
     norms = ("layer",)
     leaves_out = "visible_only"
+    ranks = (0, 1, 2, 3)
 
     def __init__(
         self, settings: StageSettings, *, patch: int = 2, heads: int = 4, blocks: int = 1, visible_only: bool = False
     ) -> None:
         super().__init__(settings, patch=patch, heads=heads, blocks=blocks)
-        need_division(patch, tuple(settings.in_shape[1:]))
+        sides = sides_of(tuple(settings.in_shape))
+        need_division(patch, sides)
+        need(
+            settings.width >= 2 * len(sides),
+            f"width {settings.width} of a {self.kind} stage has too few features for places along {len(sides)} dimensions: give "
+            "8 or more",
+        )
         self.patch, self.visible_only = patch, visible_only
-        channels = settings.in_shape[0]
+        is_vector = len(settings.in_shape) == 1
+        channels, rank = 1 if is_vector else settings.in_shape[0], len(sides)
         self.encoder = nn.Sequential(
-            Patches(channels, settings.width, patch, stride=patch),
+            PATCHES[rank](channels, settings.width, patch, stride=patch),
             Blocks(settings.width, heads, blocks),
             ACTIVATIONS[settings.activation](),
         )
         self.decoder = nn.Sequential(
             *([MaskToken(settings.width)] if visible_only else []),
             Blocks(settings.width, heads, blocks),
-            ConvTranspose2d(settings.width, channels, patch, stride=patch),
+            CONVOLUTIONS[rank][1](settings.width, channels, patch, stride=patch),
+            *([nn.Flatten()] if is_vector else []),
             ACTIVATIONS[settings.output](),
         )
 
@@ -187,5 +228,6 @@ class Transformer(Stage):
         return self.decoder[1:-1](self.decoder[0](code, switches))
 
     def output_shape(self, in_shape: Shape) -> Shape:
-        need_division(self.patch, tuple(in_shape[1:]))
-        return (self.width, in_shape[1] // self.patch, in_shape[2] // self.patch)
+        sides = sides_of(tuple(in_shape))
+        need_division(self.patch, sides)
+        return (self.width, *(n // self.patch for n in sides))

@@ -47,7 +47,7 @@ def report(study: MeasurementDesign, questions: Sequence[Question], out: Path, c
         code_block(command),
         origin(rows),
     ]
-    page = "\n\n".join(parts) + "\n"
+    page = "\n\n".join(part for part in parts if part) + "\n"
     write_atomically(out / "README.md", page)
     return page
 

@@ -34,15 +34,16 @@ TRAINERS: dict[str, Callable[..., torch.nn.Module]] = {
 }
 
 
-def training(who: str, what: str, seed: int, epochs: int, images: int, **recipe: str) -> Measured:
+def training(who: str, what: str, seed: int, epochs: int, images: int, floats: bool = False, **recipe: str) -> Measured:
     """Train a workload greedily and fine-tune it; return CPU seconds, wall seconds, growth of memory and test error.
 
-    Before that, it is trained on one batch, so that libraries are loaded and initialised; JAX on all images, because it compiles
-    for their number.
+    floats: whether this package stores images as floats too, as the other implementations do, and not as bytes. Before the
+    measurement, one batch is trained on, so that libraries are loaded and initialised; by JAX all images, because it compiles for
+    their number.
     """
     work = replace(WORKS[what], epochs=epochs, images=images)
     train, test = pixels(work)
-    if who != "ours" or work.layout != "images":
+    if floats or who != "ours" or work.layout != "images":
         train = train.float().div(255)  # the other implementations store images as floats, and ours what is no image
     first = train if who == "jax" else train[: work.batch].clone()
     TRAINERS[who](replace(work, epochs=1, images=len(first)), seed, first, **recipe)

@@ -9,8 +9,8 @@ from contextlib import closing
 from stacked.runtime.interruption import Interruption
 from stacked.runtime.progress import Bar, say_warnings
 from stacked.util.errors import Interrupted
-from stacked.util.paths import command_without_folders
 from studies.cli.exit_codes import exit_code_of
+from studies.cli.reader_command import reader_command
 from studies.design.study import Session, Study
 
 
@@ -27,7 +27,7 @@ def main(study: Study, argv: list[str] | None = None) -> int:
     def run() -> int:
         with closing(study.session(argv)) as session, stop:
             opened.append(session)
-            return run_session(session, command_without_folders([*study.prog.split(), *argv]), stop)
+            return run_session(session, reader_command(study.prog, argv), stop)
 
     def after_interruption() -> str:
         return study.after_interruption if any(session.is_recording for session in opened) else ""

@@ -26,9 +26,9 @@ SMALLEST_BATCH = 16
 #: Options that set the length of training, and label budgets; if one of them is given, these are not changed.
 BUDGET_OPTIONS = {"--epochs", "--finetune", "--unit", "--batch-size", "--optimisation", "--config"}
 LABEL_OPTIONS = {"--labels", "--classification", "--config"}
-#: Options that describe the stack; one that is given is not changed.
-STACK_OPTIONS = {"--kind", "--channels", "--stack", "--config"}
-#: Units of the stages for vectors.
+#: Options that describe the kind of the stages; one that is given is not changed.
+STACK_OPTIONS = {"--kind", "--stack", "--config"}
+#: Units of the stages for vectors, unless --channels gives them.
 VECTOR_WIDTHS = (64, 32, 16)
 
 
@@ -104,16 +104,16 @@ def with_fitting_stack(given: Options, splits: Splits) -> Options:
     """Return the options with dense stages for vectors and linear outputs for values outside 0..1, and print what changed."""
     stack, inputs = given.base.stack, splits.train.inputs
     if inputs.dim() == 2 and not given.typed & STACK_OPTIONS:
-        activation = stack.stages[0].activation
-        stack = StackSpec.of("dense", *VECTOR_WIDTHS, activation=activation, output=stack.output)
+        widths = [stage.width for stage in stack.stages] if "--channels" in given.typed else VECTOR_WIDTHS
+        stack = StackSpec.of("dense", *widths, activation=stack.stages[0].activation, output=stack.output)
     is_unit = splits.scaling is None or (inputs.min().item() >= 0 and inputs.max().item() <= 1)
     if not is_unit and not given.typed & {"--stack", "--config"}:
         stack = dataclasses.replace(stack, output="linear")
     if stack == given.base.stack:
         return given
-    widths = " ".join(str(stage.width) for stage in stack.stages)
+    named = " ".join(str(stage.width) for stage in stack.stages)
     say(
-        f"the stack for these data: {stack.stages[0].kind} stages of {widths} with output {stack.output!r} (--kind, --channels "
+        f"the stack for these data: {stack.stages[0].kind} stages of {named} with output {stack.output!r} (--kind, --channels "
         "and --stack set it)"
     )
     return dataclasses.replace(given, base=dataclasses.replace(given.base, stack=stack))

@@ -111,7 +111,7 @@ def test_the_answer_names_the_best_with_and_without_an_autoencoder(tmp_path: Pat
         assert not axes.collections  # a single seed has no interval
 
 
-RECORDS = ("breast_cancer", "digits", "italy-power")
+RECORDS = ("breast-cancer", "digits", "italy-power")
 
 
 def differences(rows: pd.DataFrame, labels: str) -> tuple[float, float, float]:

@@ -144,6 +144,16 @@ def test_every_question_can_be_asked() -> None:
             assert (claim.most is None) != (claim.least is None)
 
 
+def test_floats_are_trained_on_as_the_bytes_that_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WORKS, "tiny", Work("dense", (20, 5), batch=50))
+    of_bytes, of_floats = (
+        training("ours", "tiny", seed=0, epochs=1, images=100, floats=each) for each in (False, True)
+    )
+    assert of_floats["mse"] == of_bytes["mse"]
+    (claim,) = next(one for one in questions() if one.name == "floats").claims
+    assert (claim.arm, claim.against, claim.most) == ("floats", "bytes", 1.05)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("what", WORKS)
 def test_the_loop_and_the_package_train_the_same_stack_as_often(what: str, monkeypatch: pytest.MonkeyPatch) -> None:

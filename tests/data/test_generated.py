@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stacked import data
 from stacked.data.formats.draws import ONE, Draws
 from stacked.data.formats.generated import Generated, digest
-from stacked.data.sources.generated import convex, rect
+from stacked.data.sources.generated import convex, rect, rect_img
 from stacked.data.sources.generated.mnist_variation import drawn, patches, turned, turned_by, with_background
 from stacked.data.sources.generated.rect import Rect
 from stacked.util.errors import InputError
@@ -240,11 +240,38 @@ def test_digits_stand_in_front_of_the_photographs_of_a_user(
     digits = (plain if name == "mnist-bg-img" else turned(plain, draws))[:40]
     shown = splits.train.inputs.numpy()
     assert (shown[digits > 0] == digits[digits > 0]).all()
-    for wrong, message in (({"image_size": 27}, "is smaller than a digit"), ({"valid": 0.1}, "own validation set")):
+    for wrong, message in (({"image_size": 27}, "is smaller than a patch"), ({"valid": 0.1}, "own validation set")):
         with pytest.raises(InputError, match=message):
             data.load(f"{name}:{tmp_path.name}", data_dir=tmp_path.parent, **wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="is not a folder"):
         data.load(f"{name}:nowhere", data_dir=tmp_path)
+
+
+def test_rectangles_of_a_photograph_lie_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    monkeypatch.setattr(Generated, "sizes", (200, 10, 20))
+    for k in (1, 2):  # of one shade each
+        Image.new("L", (40, 40), 100 * k).save(tmp_path / f"{k}.png")
+    splits = data.load(f"rect-img:{tmp_path.name}", data_dir=tmp_path.parent, image_size=32)
+    assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [200, 10, 20]
+    assert splits.classes == ("wider", "taller")
+    draws = Draws(Generated.seed)
+    _, _, heights, widths = rect.drawn_rectangles(230, draws, rect_img.is_allowed)
+    covered = heights * widths / 28**2
+    assert np.minimum(heights, widths).min() >= 10
+    assert np.abs(heights - widths).min() >= 5
+    assert 0.25 <= covered.min() < 0.3
+    assert 0.7 < covered.max() <= 0.75
+    seen = 0
+    for image, label, high, wide in zip(splits.train.inputs[:, 0], splits.train.labels, heights, widths, strict=False):
+        shades, counts = image.unique(return_counts=True)
+        assert set(shades.tolist()) <= {100, 200}
+        assert label == (high > wide)
+        if len(shades) == 2:  # else both patches are of the same photograph
+            assert high * wide in counts.tolist()
+            seen += 1
+    assert 70 < seen < 130
 
 
 def test_patches_are_parts_of_photographs() -> None:

@@ -207,6 +207,8 @@ def test_vectors_get_dense_stages_and_a_linear_output(capsys: Any) -> None:
         "the stack for these data: dense stages of 64 32 16 with output 'linear' (--kind, " in capsys.readouterr().err
     )
     check(LAYERWISE.arm("greedy+finetune").spec(found.base), data.Splits.of(VECTORS))
+    typed = LAYERWISE.given(["--data", "csv:t.csv", "--channels", "8", "4"])
+    assert fit_to_data(typed, data.Splits.of(VECTORS), OWN).base.stack == StackSpec.of("dense", 8, 4, output="linear")
 
 
 def test_a_stack_that_was_typed_is_kept_and_a_conv_stage_refuses_vectors() -> None:

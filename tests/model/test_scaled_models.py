@@ -151,7 +151,12 @@ def test_exports_say_what_their_floats_are() -> None:
     assert described(stack.encoder).startswith(
         "examples [N, 6], floats less the mean and divided by the standard deviation"
     )
-    assert described(stack.decoder) == "codes [N, 3], floats, to images"
+    standard = " less the mean and divided by the standard deviation of the training rows (the run's scaling.json)"
+    assert described(stack.decoder) == f"codes [N, 3], floats, to examples{standard}"
+    classifier = Classifier(stack, ("a", "b"))
+    assert described(classifier) == f"examples [N, 6], floats{standard}, to logits of the classes a, b"
+    stack.scaling = None  # of floats that were not scaled
+    assert described(stack) == "examples [N, 6], floats, to their reconstructions"
     stack.scaling = Scaling()
     assert described(stack.encoder) == "examples [N, 6], floats, to codes"
     assert described(stack) == "examples [N, 6], floats, to their reconstructions"

@@ -56,15 +56,15 @@ def test_a_block_is_torchs_own_pre_norm_layer(heads: int) -> None:
 
 def test_positions_are_those_of_the_formula_on_every_grid() -> None:
     like = torch.zeros((), dtype=torch.float64)
-    table = positions(3, 5, 8, like).view(3, 5, 8)
+    table = positions((3, 5), 8, like).view(3, 5, 8)
     for i, j in itertools.product(range(3), range(5)):
         row = [math.sin(i), math.sin(i / 100), math.cos(i), math.cos(i / 100)]
         column = [math.sin(j), math.sin(j / 100), math.cos(j), math.cos(j / 100)]
         torch.testing.assert_close(table[i, j], torch.tensor(row + column, dtype=torch.float64))
-    assert torch.equal(positions(2, 4, 8, like).view(2, 4, 8), table[:2, :4])  # of any size, without parameters
-    half = positions(1, 3000, 8, torch.zeros((), dtype=torch.bfloat16))
+    assert torch.equal(positions((2, 4), 8, like).view(2, 4, 8), table[:2, :4])  # of any size, without parameters
+    half = positions((1, 3000), 8, torch.zeros((), dtype=torch.bfloat16))
     assert half.dtype == torch.bfloat16
-    assert torch.equal(half, positions(1, 3000, 8, torch.zeros(())).bfloat16())
+    assert torch.equal(half, positions((1, 3000), 8, torch.zeros(())).bfloat16())
 
 
 def test_tokens_are_told_apart_by_their_place_alone() -> None:

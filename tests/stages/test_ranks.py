@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stacked import Budget, Optimisation, RunSpec, StackedAutoencoder, StackSpec
+from stacked.components.corruption import corrupt
 from stacked.cost.forecast import estimate_cost
 from stacked.cost.roofline import H100
 from stacked.model.batch_norm import norms
@@ -22,9 +24,11 @@ from stacked.stages import Stage, kinds
 from stacked.stages.convolutions import CONVOLUTIONS
 from stacked.stages.initialise import INITS, initialise
 from stacked.stages.norms import NORMS
+from stacked.stages.transformer import Transformer, positions
 from stacked.training.codes import StoredInputs
 from stacked.training.phase_loss import PhaseLoss
 from stacked.training.pretrain import pretrain
+from stacked.util.errors import InputError
 from tests.helpers.runs import same_weights
 
 #: torch's modules by the number of spatial dimensions: convolution, its transpose, batch norm, pooling, unpooling
@@ -109,7 +113,21 @@ def test_a_stage_is_torchs_modules_to_the_bit(case: tuple[str, dict[str, Any]], 
 @every_shape
 def test_the_contract_holds_for_every_rank(case: tuple[str, dict[str, Any]], shape: tuple[int, ...]) -> None:
     kind, options = case
-    stage = kinds()[kind].of(shape, 4, output="sigmoid", **options)
+    holds_the_contract(kinds()[kind].of(shape, 4, output="sigmoid", **options))
+
+
+@pytest.mark.parametrize("options", [{}, {"patch": 1, "blocks": 2}, {"visible_only": True}], ids=str)
+@pytest.mark.parametrize("shape", [(6,), (3, 8), (2, 4, 6), (2, 4, 2, 6)], ids=str)
+def test_the_contract_holds_for_transformers_of_every_rank(shape: tuple[int, ...], options: dict[str, Any]) -> None:
+    stage = Transformer.of(shape, 8, output="sigmoid", **options)
+    holds_the_contract(stage)
+    sizes, patch = shape[1:] or shape, options.get("patch", 2)
+    assert stage.code_shape == (8, *(n // patch for n in sizes))
+
+
+def holds_the_contract(stage: Stage) -> None:
+    """Shapes, gradients, freezing, export and double precision."""
+    shape = stage.in_shape
     x = torch.rand(5, *shape)
     code, switches = stage.encode_with_switches(x)
     assert tuple(code.shape[1:]) == stage.code_shape == stage.output_shape(shape)
@@ -175,6 +193,46 @@ def test_initial_weights_have_the_fan_in_of_a_unit(name: str, rank: int) -> None
         assert not stage.get_parameter("encoder.0.bias").any()
 
 
+def test_transformers_read_vectors_as_signals_of_one_channel() -> None:
+    torch.manual_seed(0)
+    vectors = Transformer.of((12,), 8, output="sigmoid", patch=3)
+    signals = Transformer.of((1, 12), 8, output="sigmoid", patch=3)
+    signals.load_state_dict(vectors.state_dict())
+    x = torch.rand(4, 12)
+    assert torch.equal(vectors.encode(x), signals.encode(x[:, None]))
+    assert torch.equal(vectors(x), signals(x[:, None])[:, 0])
+    with pytest.raises(InputError, match="patch 3 does not divide 10: choose from 1, 2, 5, 10"):
+        Transformer.of((10,), 8, patch=3)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (2, 3), (2, 3, 2)], ids=str)
+def test_positions_tell_the_tokens_of_every_rank_apart(sizes: tuple[int, ...]) -> None:
+    """Of each dimension sines and cosines in the same number of frequencies, in the order of the tokens; the rest is 0."""
+    features = 16
+    table = positions(sizes, features, torch.zeros((), dtype=torch.float64)).view(*sizes, features)
+    count = features // (2 * len(sizes))
+    rates = [10000.0 ** (-k / count) for k in range(count)]
+    for place in itertools.product(*map(range, sizes)):
+        waves = [wave(n * rate) for n in place for wave in (math.sin, math.cos) for rate in rates]
+        expected = torch.tensor(waves + [0.0] * (features - len(waves)), dtype=torch.float64)
+        torch.testing.assert_close(table[place], expected)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 8), (1, 4, 4, 4)], ids=str)
+def test_a_transformer_encodes_visible_blocks_of_every_rank_alone(shape: tuple[int, ...]) -> None:
+    stage = Transformer.of(shape, 8, visible_only=True)
+    x = torch.rand(3, *shape)
+    if len(shape) == 1:  # blocks are hidden in maps alone
+        assert torch.equal(stage.encode(x), stage.encode_with_switches(x)[0])
+        return
+    corrupted = corrupt("patch-masking", x, (0.5,), torch.Generator().manual_seed(0), 2)
+    assert corrupted.hidden is not None
+    code, mask = stage.encode_corrupted(corrupted.x, corrupted.hidden)
+    assert mask is not None
+    assert not code[mask.expand_as(code)].any()
+    assert stage.decode(code, switches=mask).shape == x.shape
+
+
 # Stacks
 
 
@@ -204,6 +262,25 @@ def test_stacks_of_convolutions_read_other_sizes(shapes: tuple[tuple[int, ...], 
     assert torch.equal(stack.encoder(other), stack.encode(other))
     pooled = build(StackSpec.of("conv-pool", 4, unpool="switches"), shapes[0]).eval()
     assert pooled(other).shape == other.shape
+
+
+def test_stacks_of_transformers_are_trained_on_signals_and_tables() -> None:
+    spec = RunSpec(
+        "greedy+finetune",
+        stack=StackSpec(
+            (StageSpec("transformer", 8, options={"patch": 2}), StageSpec("transformer", 8), StageSpec("dense", 5)),  # type: ignore[arg-type]
+            output="linear",
+        ),
+        budget=Budget((20,), 20, "updates"),
+        optimisation=Optimisation(batch_size=16, lr=3e-3),
+    )
+    for shape in ((8,), (2, 8)):
+        values = torch.randn(32, *shape, generator=torch.Generator().manual_seed(0)).cumsum(-1)
+        stack = pretrain(spec, values, shape)
+        assert stack.shapes(shape) == [shape, (8, 4), (8, 2), (5,)]
+        with torch.no_grad():
+            assert (stack(values) - values).square().mean() < 0.9 * values.square().mean()
+        assert estimate_cost(spec, shape, 32, machine=H100).gflop > 0
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_the_visible_patches_attend_to_each_other_alone_at_their_own_places() ->
     patches, blocks, activation = stage.encoder
     nothing = torch.zeros(1, 8, 4, 4, dtype=torch.float64)
     for k, each in enumerate(x):
-        tokens = patches(each[None]).flatten(2).transpose(1, 2) + positions(4, 4, 8, nothing)
+        tokens = patches(each[None]).flatten(2).transpose(1, 2) + positions((4, 4), 8, nothing)
         seen = blocks.blocks(tokens[:, ~hidden.blocks[k].flatten()])
         expected = activation(seen)[0]
         torch.testing.assert_close(code[k].permute(1, 2, 0)[~hidden.blocks[k]], expected, rtol=0, atol=1e-12)

@@ -2,7 +2,7 @@
 
 Claims: no claim of a paper is tested. On tables, gradient boosting is what most would reach for (Grinsztajn et al. 2022).
 
-Commands: python -m studies.tables --out results/tables/breast_cancer
+Commands: python -m studies.tables --out results/tables/breast-cancer
 python -m studies.tables --data digits --out results/tables/digits
 python -m studies.tables --data italy-power --seeds 5 --out results/tables/italy-power (needs the package aeon)
 Expected and cost: results/tables/*/README.md, generated from the rows.

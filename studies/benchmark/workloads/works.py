@@ -45,6 +45,7 @@ WORKS = {
     "conv": Work("conv", (16, 32, 64)),
     "small batches": Work("dense", (500, 500, 2000, 10), batch=64),
     "hinton": Work("dense", (1000, 500, 250, 30)),  # Hinton & Salakhutdinov 2006
+    "wide conv": Work("conv", (24, 48, 96), batch=64),
     "signals": Work("conv", (16, 32, 64), layout="signals"),
     "volumes": Work("conv", (8, 16), batch=25, layout="volumes"),
 }

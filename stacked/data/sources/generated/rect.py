@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stacked.data.formats.draws import Draws
+
+    Whole: TypeAlias = NDArray[np.int64]
+    #: of n rectangles: upper and left edge, height and width
+    Corners: TypeAlias = tuple[Whole, Whole, Whole, Whole]
+    #: function from heights and widths to which rectangles are drawn
+    Allows: TypeAlias = Callable[[Whole, Whole], NDArray[np.bool_]]
 
 SIDE = 28
 #: the least difference between height and width
@@ -37,25 +44,35 @@ class Rect(Generated):
 
 def rectangles(n: int, draws: Draws) -> Images:
     """Return n images [n, 1, 28, 28] and their labels: 1 if taller."""
+    corners = _, _, heights, widths = drawn_rectangles(n, draws, lambda high, wide: np.abs(high - wide) >= LEAST)
+    return border(*corners)[:, None], (heights > widths).astype(np.int64)
+
+
+def drawn_rectangles(n: int, draws: Draws, is_allowed: Allows) -> Corners:
+    """Return n rectangles that are allowed, all equally likely, at places where they fit, all equally likely."""
     heights = widths = np.empty(0, dtype=np.int64)
     while len(heights) < n:
         high, wide = 1 + draws.integers(n, SIDE), 1 + draws.integers(n, SIDE)
-        kept = np.abs(high - wide) >= LEAST
+        kept = is_allowed(high, wide)
         heights, widths = np.concatenate([heights, high[kept]]), np.concatenate([widths, wide[kept]])
     heights, widths = heights[:n], widths[:n]
     # a place of 2**20 that are equally likely, scaled to those where the rectangle fits
     top = draws.integers(n, 1 << 20) * (SIDE + 1 - heights) >> 20
     left = draws.integers(n, 1 << 20) * (SIDE + 1 - widths) >> 20
-    return border(top, left, heights, widths)[:, None], (heights > widths).astype(np.int64)
+    return top, left, heights, widths
 
 
-def border(
-    top: NDArray[np.int64], left: NDArray[np.int64], heights: NDArray[np.int64], widths: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """Return images [n, 28, 28] of the borders of rectangles with these upper left corners."""
+def inside(top: Whole, left: Whole, heights: Whole, widths: Whole) -> NDArray[np.bool_]:
+    """Return masks [n, 28, 28] of the pixels of rectangles with these upper left corners."""
     places = np.arange(SIDE)
     rows, columns = places[None, :, None], places[None, None, :]
-    y, x, below, right = (each[:, None, None] for each in (top, left, top + heights - 1, left + widths - 1))
-    is_inside = (y <= rows) & (rows <= below) & (x <= columns) & (columns <= right)
-    is_edge = (rows == y) | (rows == below) | (columns == x) | (columns == right)
-    return np.where(is_inside & is_edge, 255, 0).astype(np.uint8)
+    y, x, high, wide = (each[:, None, None] for each in (top, left, heights, widths))
+    found: NDArray[np.bool_] = (y <= rows) & (rows < y + high) & (x <= columns) & (columns < x + wide)
+    return found
+
+
+def border(top: Whole, left: Whole, heights: Whole, widths: Whole) -> NDArray[np.uint8]:
+    """Return images [n, 28, 28] of the borders of rectangles with these upper left corners."""
+    one = np.ones_like(top)
+    core = inside(top + one, left + one, heights - 2, widths - 2)
+    return np.where(inside(top, left, heights, widths) & ~core, 255, 0).astype(np.uint8)
