@@ -30,6 +30,24 @@ def inverting(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:
     hit = chosen(x, level, generator)
     return Corrupted(torch.where(hit, -x, x), hit)
 '''
+OBJECTIVE = '''\
+"""Codes of two views agree, and spread."""
+
+from torch import Tensor
+
+from stacked.objectives.objective import EncodedBatch, Objective
+
+
+class Agreement(Objective):
+    """The squared distance of the codes of two views of an example, less the variance of their values."""
+
+    name = "agreement"
+    views = 2
+
+    def per_example(self, batch: EncodedBatch) -> Tensor:
+        one, other = (code.flatten(1) for code in batch.codes)
+        return (one - other).square().mean(1) - one.var(0, correction=0).mean()
+'''
 DATASET = '''\
 from stacked.data.formats.dataset import Dataset, Official, Source
 from stacked.data.formats.split import Split
@@ -75,6 +93,7 @@ if __name__ == "__main__":
 #: A run of all that was added to `stacked`, each by its name.
 RUN = """
 import json
+from dataclasses import replace
 from stacked import Budget, DataSpec, Optimisation, RunSpec, StackSpec, run
 from stacked.spec import Classification, Evaluation
 spec = RunSpec(
@@ -89,6 +108,9 @@ spec = RunSpec(
 result = run(spec)
 stages = [type(stage).__module__ for stage in result.stack.stages]
 phases = list(dict.fromkeys(point["phase"] for point in result.curve if point["step"]))
+how = Optimisation(batch_size=32, corruption_level=0.2, objectives={"agreement": 1.0, "labels": 0.5})
+local = run(replace(spec, policy="local-simultaneous", optimisation=how))
+assert local.row["updates"] == 2
 print(json.dumps({"stages": stages, "updates": result.row["updates"], "phases": phases}))
 """
 
@@ -117,13 +139,14 @@ def add(path: Path, table: str, function: str, entry: str) -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the packages, to which a stage, a corruption, a policy, a dataset and a study were added."""
+    """A folder with the packages, to which a stage, a corruption, a policy, an objective, a dataset and a study were added."""
     folder = tmp_path_factory.mktemp("copy")
     for package in ("stacked", "studies", "tests"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("mnist"))  # 11 MB of images
     stacked = folder / "stacked"
     (stacked / "stages" / "average.py").write_text(IMPORTS_OF_STAGE + STAGE)
     (stacked / "data" / "sources" / "bars.py").write_text(DATASET)
+    (stacked / "objectives" / "agreement.py").write_text(OBJECTIVE)
     (folder / "studies" / "striped.py").write_text(STUDY)
     add(stacked / "components" / "corruption.py", "CORRUPTIONS", CORRUPTION, '"inverting": Corruption(inverting, 1.0)')
     add(stacked / "spec" / "growth.py", "GROWTHS", POLICY, '"alternate": alternate')
@@ -180,9 +203,9 @@ def test_the_command_lines_of_other_studies_list_them(used: subprocess.Completed
 
 @pytest.mark.slow
 def test_the_contract_tests_cover_it(copy: Path) -> None:
-    """Tests of every stage, corruption, policy and dataset."""
-    rooms = ("spec/test_growth.py", "components/test_corruption.py", "stages", "data/test_data.py")
-    names = "alternate or inverting or average or bars"
+    """Tests of every stage, corruption, policy, objective and dataset."""
+    rooms = ("spec/test_growth.py", "components/test_corruption.py", "stages", "data/test_data.py", "objectives")
+    names = "alternate or inverting or average or bars or agreement"
     flags = ("-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-k", names)
     done = python(copy, "-m", "pytest", *flags, *(f"tests/{room}" for room in rooms), "-rA")
     assert done.returncode == 0, done.stdout

@@ -62,7 +62,7 @@ def as_stages_read(
 
 def check_spec(spec: RunSpec, inputs: Tensor, scaling: Scaling | None) -> None:
     """Raise InputError unless the stack of a spec can restore these inputs, which were scaled so."""
-    phases = [phase for phase in spec.phases() if phase.updates and reconstructs_data(phase)]
+    phases = [phase for phase in spec.phases() if phase.updates and reconstructs_data(phase, spec.optimisation)]
     if scaling is not None and phases:
         check_range(spec.stack, spec.optimisation, phases, inputs.min().item(), inputs.max().item(), scaling.kind)
 

@@ -23,6 +23,7 @@ from stacked.model.stack_file import NAME as STACK_FILE
 from stacked.model.supervised_file import model_path
 from stacked.spec import Classification, RunSpec
 from stacked.spec.growth import Phase
+from stacked.training.objective_losses import ObjectiveLosses
 from stacked.util.atomic import writing
 from stacked.util.errors import Unwritable
 
@@ -194,13 +195,22 @@ def _inside(spec: RunSpec, stack: StackedAutoencoder, phase: Phase, classes: int
     """Return the bytes of a checkpoint inside a phase: weights, optimiser state, best weights and the snapshot for rollbacks."""
     config, stack_bytes = spec.optimisation, _weights(stack, phase.depth)
     learning = sum(_weights(stage) for stage in stack.stages[phase.trainable[0] - 1 : phase.trainable[1]])
-    head = 4 * classes * (torch.Size(stack.stages[phase.depth - 1].code_shape).numel() + 1)
-    own = MOMENTS[config.optimiser] * learning + (
-        head * (1 + MOMENTS[config.optimiser]) if phase.target == "labels" else 0
+    own = MOMENTS[config.optimiser] * learning + (1 + MOMENTS[config.optimiser]) * _auxiliary(
+        spec, stack, phase, classes
     )
     own += 4 * spec.evaluation.every
     own += stack_bytes if config.patience_of(phase) else 0
     return stack_bytes + own + (stack_bytes + own if config.on_nonfinite == "rollback" else 0)
+
+
+def _auxiliary(spec: RunSpec, stack: StackedAutoencoder, phase: Phase, classes: int) -> int:
+    """Return the bytes of the parameters that a phase trains beside the stack's: of a head, or of objectives."""
+    if phase.target == "labels":
+        return 4 * classes * (torch.Size(stack.stages[phase.depth - 1].code_shape).numel() + 1)
+    if phase.target == "objectives":
+        with torch.device("meta"):
+            return _weights(ObjectiveLosses(stack, phase, spec.optimisation, classes=classes))
+    return 0
 
 
 def _head(config: Classification, stack: StackedAutoencoder, classes: int) -> int:

@@ -24,9 +24,12 @@ from stacked.components.optim import OPTIMISERS
 from stacked.cost.live_bytes import LiveBytes
 from stacked.model.head import build_head
 from stacked.model.stack import StackedAutoencoder, next_stage
+from stacked.objectives.objective import ObjectiveTargets
 from stacked.spec import Optimisation, StackSpec
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import needs_images, needs_labels
 from stacked.stages.stage import Shape, Stage
+from stacked.training.codes import Target
 from stacked.training.fit import parameter_groups
 from stacked.training.phase_loss import PhaseLoss
 
@@ -114,13 +117,13 @@ class FakeUpdate:
             config,
             batch_size,
         )
-        self.objective = PhaseLoss(stack, phase, config, head=head_of(stack, phase, classes, head))
-        groups = parameter_groups(stack, phase, config, list(self.objective.parameters()))
+        self.objective = PhaseLoss(stack, phase, config, classes=classes, head=head_of(stack, phase, classes, head))
+        groups = parameter_groups(stack, phase, config, self.objective.auxiliary())
         self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum, config.nesterov)
 
     def update(self) -> None:
         """Run the forward pass, the backward pass and the optimiser's step; for L-BFGS one evaluation of loss and gradient."""
-        read, target = examples(self.stack, self.phase, self.batch_size)
+        read, target = examples(self.stack, self.phase, self.config, self.batch_size)
         loss = self.objective(read, target, step=0)
         self.optimiser.zero_grad()
         loss.backward()
@@ -151,12 +154,14 @@ class FakeUpdate:
         return Work(tuple(operations_of(self.update) if has_attention else log.operations), live.peak)
 
 
-def examples(stack: StackedAutoencoder, phase: Phase, n: int) -> tuple[Tensor, Tensor | None]:
+def examples(stack: StackedAutoencoder, phase: Phase, config: Optimisation, n: int) -> tuple[Tensor, Target | None]:
     """Return random inputs in [0, 1) and targets (class 0) with the shapes that `n` images have in `phase`."""
     read = torch.rand(n, *stack.shapes(stack.input_shape)[phase.input_depth])
-    if phase.target == "labels":
-        return read, torch.zeros(n, dtype=torch.int64)
-    return read, torch.rand(n, *stack.input_shape) if phase.target == "pixels" else None
+    images = torch.rand(n, *stack.input_shape) if needs_images(phase, config) else None
+    labels = torch.zeros(n, dtype=torch.int64) if needs_labels(phase, config) else None
+    if phase.target == "objectives":
+        return read, ObjectiveTargets(images, labels)
+    return read, labels if phase.target == "labels" else images
 
 
 @contextmanager
@@ -216,8 +221,8 @@ def recalibration(
     """Return the work of recalibrating the running statistics of `phase` on one batch."""
     with fake_stack(spec, shape, phase.depth) as stack, torch.no_grad():
         stack.learn_only(*phase.trainable).train()
-        objective = PhaseLoss(stack, phase, config, head=head_of(stack, phase, classes, head))
-        read = examples(stack, phase, batch)
+        objective = PhaseLoss(stack, phase, config, classes=classes, head=head_of(stack, phase, classes, head))
+        read = examples(stack, phase, config, batch)
         return Work(tuple(operations_of(lambda: objective.loss_per_example(*read))))
 
 

@@ -18,6 +18,7 @@ from stacked.evaluation.probes import PROBE_ITERATIONS
 from stacked.model.stack import empty_stack
 from stacked.spec import Classification, RunSpec, StackSpec
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import needs_labels
 from stacked.stages.stage import Shape
 from stacked.util.chunks import chunks
 
@@ -62,7 +63,7 @@ def measuring_seconds(spec: RunSpec, shape: Shape, images: ImageCounts, updates:
 
 def budgets(spec: RunSpec, images: ImageCounts) -> Iterable[int]:
     """Return the numbers of labels that classifiers are fine-tuned with, as `runs.supervised_end.SupervisedEnd` chooses them."""
-    supervised = any(phase.target == "labels" for phase in spec.phases())
+    supervised = any(needs_labels(phase, spec.optimisation) for phase in spec.phases())
     seen = (spec.optimisation.labels or images.train) if supervised else 0
     counts = [
         images.train if budget is None else min(budget, images.train)

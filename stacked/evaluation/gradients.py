@@ -18,7 +18,7 @@ STEP = 0
 def reaches_all_layers(phase: Phase, depth: int) -> bool:
     """Return whether a phase trains all of `depth` stages at once to reconstruct the examples."""
     whole = phase.trainable == (1, depth) and phase.input_depth == 0
-    return whole and phase.target != "labels" and phase.local_loss != "alone"
+    return whole and phase.target in ("input", "pixels") and phase.local_loss != "alone"
 
 
 def gradient_norms(

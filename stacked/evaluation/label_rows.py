@@ -10,8 +10,9 @@ from torch import Tensor
 from stacked.data import Splits
 from stacked.data.labels import label_subset
 from stacked.evaluation.evaluate import spread
-from stacked.spec import Classification, RunSpec
+from stacked.spec import Classification, Optimisation, RunSpec
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import needs_labels
 from stacked.util.checks import need
 
 
@@ -32,29 +33,32 @@ class LabelRows:
     """The images whose labels a run uses, as rows (int64, ascending); none where nothing uses labels.
 
     learned: training images of phases that learn classes. probed: training images that linear probes are fitted to.
+    optimisation: how phases are trained, which says whether they learn classes.
     """
 
     learned: Tensor
     probed: Tensor
     classifiers: tuple[ClassifierRows, ...]
+    optimisation: Optimisation
 
     def of(self, phase: Phase) -> Tensor | None:
         """Return the rows of the training images of a phase (None: it uses all images)."""
-        return self.learned if phase.target == "labels" else None
+        return self.learned if needs_labels(phase, self.optimisation) else None
 
 
 def label_rows(spec: RunSpec, splits: Splits) -> LabelRows:
     """Choose the rows of a run; InputError if the data have no classes for its policy, or too few labels for a budget."""
-    labels, seed = splits.train.marks, spec.seed
+    labels, seed, how = splits.train.marks, spec.seed, spec.optimisation
     learned = probed = torch.empty(0, dtype=torch.int64)
-    if any(phase.target == "labels" for phase in spec.phases()):
+    if any(needs_labels(phase, how) for phase in spec.phases()):
+        other = "other objectives" if how.objectives else "another policy"
         need(
             bool(splits.classes),
-            f"policy {spec.policy!r} learns classes, and {splits.name} has none: choose another policy",
+            f"policy {spec.policy!r} learns classes, and {splits.name} has none: choose {other}",
         )
-        learned = label_subset(labels, spec.optimisation.labels, seed)
+        learned = label_subset(labels, how.labels, seed)
     if not splits.outputs:
-        return LabelRows(learned, probed, ())
+        return LabelRows(learned, probed, (), how)
     if splits.classes and spec.evaluation.probes:
         need(
             spec.evaluation.probe_images >= len(splits.classes),
@@ -67,7 +71,7 @@ def label_rows(spec: RunSpec, splits: Splits) -> LabelRows:
         ClassifierRows(budget, label_subset(labels, budget, seed), selecting(config, valid, budget, seed))
         for budget in possible_budgets(config, splits)
     )
-    return LabelRows(learned, probed, fine_tuned)
+    return LabelRows(learned, probed, fine_tuned, how)
 
 
 def possible_budgets(config: Classification, splits: Splits) -> tuple[int | None, ...]:

@@ -22,6 +22,7 @@ from stacked.components.penalties import PENALTIES
 from stacked.components.schedules import learning_rate
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
+from stacked.objectives.objective import ObjectiveTargets
 from stacked.runs.check import check
 from stacked.runs.run import splits_of
 from stacked.runtime.environment import device_of
@@ -68,7 +69,7 @@ def train_seeds(
                 stack,
                 one,
                 phase,
-                examples_of(splits, phase, rows.of(phase), torch_device)[0],
+                examples_of(splits, phase, spec.optimisation, rows.of(phase), torch_device)[0],
                 torch_device,
                 share=1 / len(specs),
             )
@@ -89,8 +90,8 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
     """Raise InputError for missing or equal seeds, and for a spec whose seeds cannot be trained as one model.
 
     Such specs use early stopping, which ends seeds at different updates; L-BFGS, whose line searches take another number of
-    evaluations for each seed; another `on_nonfinite` than "stop"; or random draws inside a forward pass: the corruption of local
-    losses, dropout, and the contractive estimate.
+    evaluations for each seed; another `on_nonfinite` than "stop"; objectives; or random draws inside a forward pass: the
+    corruption of local losses, dropout, and the contractive estimate.
     """
     check_seeds(seeds)
     config, phases = spec.optimisation, spec.phases()
@@ -112,6 +113,10 @@ def check_batchable(spec: RunSpec, seeds: Sequence[int]) -> None:
             stage.kind == "dense",
             f"a stack with a {stage.kind} stage cannot be trained as one model of several seeds: use dense stages, or {alone}",
         )
+    need(
+        all(phase.target != "objectives" for phase in phases),
+        f"policy {spec.policy!r} trains by objectives, which are not batched: choose another policy, or {alone}",
+    )
     need(
         all(phase.local_loss == "none" for phase in phases),
         f"policy {spec.policy!r} draws corruption inside a forward pass: choose another policy, or {alone}",
@@ -153,7 +158,9 @@ class Member(nn.Module):
         index = self.order.batch(step)
         clean = self.inputs(index)
         noisy = self.objective.corrupt_input(clean, step)
-        return clean, self.targets(index) if self.targets else None, noisy.x, noisy.hit
+        target = self.targets(index) if self.targets else None
+        assert not isinstance(target, ObjectiveTargets)  # which `check_batchable` refuses
+        return clean, target, noisy.x, noisy.hit
 
     def forward(self, clean: Tensor, target: Tensor | None, x: Tensor, hit: Tensor | None) -> Tensor:
         """Return the loss of a batch, a scalar."""
@@ -191,7 +198,7 @@ def train_phase(
     name_of = {id(p): name for name, p in one.named_parameters()}
     groups = [
         {**group, "params": [all_of[name_of[id(p)]] for p in group["params"]]}
-        for group in parameter_groups(one.stack, phase, config, list(one.objective.parameters()))
+        for group in parameter_groups(one.stack, phase, config, one.objective.auxiliary())
     ]
     optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum, config.nesterov)
 

@@ -60,7 +60,7 @@ def check_values(spec: RunSpec, splits: Splits) -> None:
     """Raise InputError unless loss and output of stage 1 suit the values that it reconstructs, the training examples'."""
     config, shape, inputs = spec.optimisation, splits.input_shape, splits.train.inputs
     name = config.loss_at(0)
-    phases = [phase for phase in spec.phases() if phase.updates and reconstructs_data(phase)]
+    phases = [phase for phase in spec.phases() if phase.updates and reconstructs_data(phase, spec.optimisation)]
     side = min(shape[1:]) if len(shape) == 3 else 0
     need(
         not phases or side >= LOSSES[name].least_side,

@@ -191,7 +191,7 @@ def run(
         stack,
         spec,
         phases,
-        lambda phase: examples_of(splits, phase, checked.labels.of(phase), torch_device),
+        lambda phase: examples_of(splits, phase, spec.optimisation, checked.labels.of(phase), torch_device),
         torch_device,
         observer,
         first_phase=first_phase,

@@ -1,4 +1,4 @@
-"""Checks that stack, losses and phases fit together: a spec with a combination that cannot be trained is refused."""
+"""Checks that stack, optimisation and phases fit together; a combination that cannot be trained is refused with its spec."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from stacked.components.corruption import CORRUPTIONS, parts
 from stacked.components.losses import LOSSES
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
+from stacked.objectives import objectives
 from stacked.spec.architecture import StackSpec
 from stacked.spec.classification import Classification
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import learned, options_of, trains_decoders
 from stacked.spec.optimisation import Optimisation
 from stacked.stages import kinds
 from stacked.stages.activations import RANGES
@@ -33,16 +35,19 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
         f"optimiser 'lbfgs' has one step length for all weights, and phase {phase.name!r} has a learning rate for each stage: "
         "give one learning rate, and use '+finetune' instead of '+unfreeze'",
     )
-    if phase.target != "labels" and phase.local_loss != "alone":
+    restores = trains_decoders(phase, config)
+    if restores and phase.local_loss != "alone":
         check_loss(stack, config, phase, phase.target_depth + 1)
-    if phase.local_loss != "none":
-        for stage in learning:
+    if restores and phase.local_loss != "none":
+        for stage, _ in phase.ranges:
             check_loss(stack, config, phase, stage)
-    reading = learning if phase.local_loss != "none" else [phase.input_depth + 1]
+    if phase.target == "objectives":
+        check_objectives(stack, config, phase)
+    reading = [first for first, _ in phase.ranges] if phase.local_loss != "none" else [phase.input_depth + 1]
     for stage in reading:
         check_corruption(stack, config, phase, stage)
         need(
-            phase.target == "labels"
+            not restores
             or config.emphasis is None
             or config.emphasis[1] > 0
             or any(config.levels_at(stage - 1, phase)),
@@ -73,11 +78,43 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
     check_switches(stack, phase)
 
 
-def reconstructs_data(phase: Phase) -> bool:
-    """Whether a phase reconstructs what stage 1 reads: at depth 0, or by a local loss of stage 1."""
+def check_objectives(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
+    """Raise InputError unless every block of a phase can have its objectives."""
+    for first, last in phase.ranges:
+        found, kind = config.objectives_of(last), kinds()[stack.stages[last - 1].kind]
+        need(
+            bool(found),
+            f"phase {phase.name!r} has no objective at stage {last}: give one of them a weight above 0 there",
+        )
+        for name, _ in found:
+            objective, which = (
+                objectives()[name],
+                f"objective {name!r} cannot be used on stage {last}, a {kind.kind} stage",
+            )
+            why = objective.refuses(kind, **options_of(name, config.objective_options))
+            need(not why, f"{which}: {why}")
+            need(
+                objective.views == 1 or any(config.levels_at(first - 1, phase)),
+                f"objective {name!r} compares two corrupted versions of what stage {first} reads, which is not corrupted: give a "
+                "corruption level above 0 at that depth",
+            )
+            need(
+                objective.views == 1 or config.patience_of(phase) is None,
+                f"patience watches the loss of clean codes, and objective {name!r} needs corrupted ones: leave one of them out",
+            )
+    if any(objective.restores == "images" for objective in learned(phase, config)):
+        check_loss(stack, config, phase, 1, is_own=False)
+
+
+def reconstructs_data(phase: Phase, config: Optimisation) -> bool:
+    """Whether a phase reconstructs what stage 1 reads: at depth 0, by a local loss of stage 1, or as an objective."""
+    if any(objective.restores == "images" for objective in learned(phase, config)):
+        return True
+    if not trains_decoders(phase, config):
+        return False
     if phase.local_loss != "none" and phase.trainable[0] == 1:
         return True
-    return phase.target != "labels" and phase.local_loss != "alone" and phase.target_depth == 0
+    return phase.local_loss != "alone" and phase.target_depth == 0
 
 
 def check_range(
@@ -95,7 +132,7 @@ def check_range(
         f"loss {name!r} needs values from 0 to 1, and {values}: use loss 'mse' or 'l1', or scale 'minmax'",
     )
     least, most = RANGES[output]
-    reached = (least <= low and high <= most) or all(config.linear_decoder and phase.is_local for phase in phases)
+    reached = (least <= low and high <= most) or all(config.linear_decoder and phase.is_alone(1) for phase in phases)
     need(
         reached,
         f"output {output!r} gives values from {least:.4g} to {most:.4g}, and {values}: use output 'linear'"
@@ -112,7 +149,7 @@ def check_classification(stack: StackSpec, recipe: Classification) -> None:
 
 def check_use(config: Optimisation, phases: list[Phase]) -> None:
     """Raise InputError for an option that no phase of a run would use, so that a spec names no option without effect."""
-    if not phases or any(phase.target != "labels" for phase in phases if phase.updates):
+    if not phases or any(trains_decoders(phase, config) for phase in phases if phase.updates):
         return
     for name, given in (
         ("emphasis", config.emphasis),
@@ -125,12 +162,16 @@ def check_use(config: Optimisation, phases: list[Phase]) -> None:
         )
 
 
-def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int) -> None:
-    """Check the loss of reconstructing what stage `stage` reads against the ranges of its decoder and its target."""
+def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int, is_own: bool = True) -> None:
+    """Check the loss of reconstructing what stage `stage` reads against the ranges of its decoder and its target.
+
+    is_own: whether the stage's own decoder reconstructs it, and not that of an objective with the same output activation.
+    """
     name = config.loss_at(stage - 1)
     loss, output, read = LOSSES[name], stack.decoder_activation(stage), stack.read_activation(stage)
     prefix = f"loss {name!r} cannot be used in phase {phase.name!r}, which reconstructs"
-    if config.linear_decoder and phase.is_local:
+    has_linear_decoder = is_own and config.linear_decoder and phase.is_alone(stage)
+    if has_linear_decoder:
         spec = stack.stages[stage - 1]
         need(
             spec.kind == "dense",
@@ -153,7 +194,7 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int)
         f"{prefix} by a {output} decoder: use 'mse' there, or the decoder activation {allowed}",
     )
     need(
-        (config.linear_decoder and phase.is_local) or covers(output, read),
+        has_linear_decoder or covers(output, read),
         f"a {output} decoder cannot restore what stage {stage} reads in phase {phase.name!r}, values of a {read} activation: "
         f"choose from {', '.join(name for name in RANGES if covers(name, read))}",
     )
@@ -162,10 +203,10 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int)
         f"{prefix} codes: it is for pixels, use 'mse' there",
     )
     need(
-        config.emphasis is None or loss.elementwise,
+        config.emphasis is None or loss.elementwise or not is_own,
         f"emphasis cannot weight loss {name!r} element by element: use 'mse'",
     )
-    if config.emphasis is not None and phase.local_loss == "none":
+    if config.emphasis is not None and phase.local_loss == "none" and is_own:
         need(
             phase.target_depth == phase.input_depth,
             f"emphasis cannot be used in phase {phase.name!r}, whose target is not the clean version of its corrupted input: "

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 
 from stacked.util.errors import InputError
 
@@ -26,10 +27,13 @@ class Phase:
 
     target: "input": reconstruct the code at `input_depth`. "pixels": reconstruct the images through the frozen decoders
         below. "labels": predict labels from the code with a head: classes with a linear one that is dropped after the phase, and
-        in the phase of a classifier or regressor, classes or numbers with its own, which is kept.
-    local_loss: a loss of each trained stage for reconstructing its own input. "none": there is none. "alone": it replaces the
-        loss of the target, and no gradient passes from a stage to the one below. "added": it is added to the loss of the
+        in the phase of a classifier or regressor, classes or numbers with its own, which is kept. "objectives": learn the
+        spec's `objectives`, with parameters that are dropped after the phase; with the local loss "alone" at every block.
+    local_loss: a loss of each trained block for reconstructing its own input. "none": there is none. "alone": it replaces the
+        loss of the target, and no gradient passes from a block to the one below. "added": it is added to the loss of the
         target with the spec's `local_weight`; where the images are corrupted, its targets are codes of corrupted images.
+    blocks: number of stages of each trained block, from the bottom; they matter to a local loss only (empty: each stage is a
+        block).
     layerwise_lr_decay: the learning rate of stage k is divided by `rate_decay` ** (depth - k), with the spec's `rate_decay`.
     inherits_unspent_flops: FLOPs that earlier phases saved by converging early are spent on additional updates.
     resamples: each weight and bias is first replaced by a random entry of its own tensor, drawn with replacement.
@@ -46,6 +50,7 @@ class Phase:
     inherits_unspent_flops: bool = False
     resamples: bool = False
     is_finetuning: bool = False
+    blocks: tuple[int, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -58,13 +63,19 @@ class Phase:
         return 0 if self.target == "pixels" else self.input_depth
 
     @property
-    def is_local(self) -> bool:
-        """Whether each trained stage learns only to reconstruct its own input."""
-        if self.target == "labels" or self.target_depth != self.input_depth:
+    def ranges(self) -> list[tuple[int, int]]:
+        """The first and last stage of each part with a loss of its own: of the blocks with a local loss, else of all."""
+        if self.local_loss == "none":
+            return [self.trainable]
+        first, last = self.trainable
+        ends = accumulate(self.blocks or (1,) * (last - first + 1), initial=first - 1)
+        return [(below + 1, end) for below, end in pairwise(ends)]
+
+    def is_alone(self, stage: int) -> bool:
+        """Whether a stage, counted from 1, learns only to reconstruct its own input."""
+        if self.target == "labels" or self.target_depth != self.input_depth or self.local_loss == "added":
             return False
-        return self.local_loss == "alone" or (
-            self.local_loss == "none" and self.trainable == (self.input_depth + 1, self.input_depth + 1)
-        )
+        return (stage, stage) in self.ranges and (self.local_loss == "alone" or stage == self.input_depth + 1)
 
 
 @dataclass(frozen=True)
@@ -171,6 +182,28 @@ def resampled(depth: int, budget: Updates) -> list[Phase]:
     return [*greedy(depth, budget), Phase("resampling", (1, depth), 0, 0, resamples=True)]
 
 
+def local(depth: int, budget: Updates) -> list[Phase]:
+    """Stage k learns the spec's `objectives` on the frozen stages below it; without objectives this is `greedy`."""
+    updates = budget.of_stages("local")
+    return [Phase(f"stage {k}", (k, k), k - 1, updates[k - 1], target="objectives") for k in range(1, depth + 1)]
+
+
+def local_simultaneous(depth: int, budget: Updates) -> list[Phase]:
+    """All stages learn the spec's `objectives` at once, each on the current code of the stage below, without gradients between.
+
+    Decoupled greedy learning (Belilovsky et al. 2020) without delays between stages. InfoPro (Wang et al. 2021) trains so, with a
+    backward pass for each stage, which saves memory; here one follows the losses of all stages. The number of updates is that of
+    `simultaneous`, which this is without objectives.
+    """
+    updates = max(budget.of_stages("local-simultaneous"))
+    return [Phase("simultaneous", (1, depth), 0, updates, target="objectives", local_loss="alone")]
+
+
+def end_to_end(depth: int, budget: Updates) -> list[Phase]:
+    """All stages are trained at once by the spec's `objectives` at the deepest code: the global arm beside the local ones."""
+    return [Phase("end to end", (1, depth), 0, budget.of_all("end-to-end"), target="objectives")]
+
+
 def joint(depth: int, budget: Updates) -> list[Phase]:
     """All stages are trained at once to reconstruct the pixels, from the start."""
     return [Phase("joint", (1, depth), 0, budget.of_all("joint"))]
@@ -182,6 +215,21 @@ def joint_local(depth: int, budget: Updates) -> list[Phase]:
     Codes, and so their losses, can differ widely in scale from pixels: choose the spec's `local_weight` accordingly.
     """
     return [Phase("joint", (1, depth), 0, budget.of_all("joint-local"), local_loss="added")]
+
+
+def lock(depth: int, budget: Updates) -> list[Phase]:
+    """All stages are trained at once to reconstruct the pixels, and freeze one after another, from the bottom.
+
+    LayerLock (Erdogan et al. 2025), with the pixels as the target of all phases; the reverse of `unfreeze`. Each phase has an
+    equal share of the budget; the first one, which trains all stages, also has the remainder. With the spec's `patience` a phase
+    ends when it has converged. No later phase spends what that saves, since the claim is that locking takes fewer FLOPs.
+    """
+    share, rest = divmod(budget.of_all("lock"), depth)
+    return [
+        Phase(f"stages {k}-{depth}", (k, depth), k - 1, share + (rest if k == 1 else 0), "pixels")
+        for k in range(1, depth + 1)
+        if share or k == 1
+    ]
 
 
 def random(depth: int, budget: Updates) -> list[Phase]:
@@ -248,6 +296,8 @@ GROWTHS: dict[str, Policy] = {
     "supervised": supervised,
     "converge": converge,
     "resampled": resampled,
+    "local": local,
+    "local-simultaneous": local_simultaneous,
 }
 
 #: end-to-end training that can follow any of them, after a "+"
@@ -263,6 +313,8 @@ POLICIES: dict[str, Policy] = {
 } | {
     "joint": joint,
     "joint-local": joint_local,
+    "lock": lock,
+    "end-to-end": end_to_end,
     "random": random,
     "greedy-first": greedy_first,
     "greedy-last": greedy_last,

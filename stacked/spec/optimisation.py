@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ class Optimisation:
 
     Some settings are one value for all stages, or one for each: `lr`, `end_lr`, `batch_size`, `corruption_level`,
     `end_corruption_level` and `loss` (of what the stage reads), `dropout`, `end_dropout`, `sparsity_target` and the weight of
-    each penalty.
+    each penalty and objective.
 
     optimiser: "adam", "adamw", "sgd" or "lbfgs". An update by "lbfgs" makes up to `lbfgs_iterations` iterations on its
         batch, each with a line search that evaluates the loss once or more. `lr` is the step length that it tries first, usually
@@ -48,6 +49,10 @@ class Optimisation:
     corruption_patch: side of the blocks of block-masking and patch-masking, in positions of the map that is read.
     emphasis: weights (alpha, beta) of the loss on corrupted and on uncorrupted elements (None: 1 and 1).
     penalties: weights of penalty terms by name, applied to every trained stage with a weight above 0.
+    objectives: weights of objectives by name, of `stacked.objectives`, for policies whose phases learn them ("local",
+        "local-simultaneous", "end-to-end"); a block has the weights of its last stage, and no objective with the weight 0. None
+        given: "input", the reconstruction of what a block reads.
+    objective_options: options of objectives, "NAME.OPTION" by name, as in {"labels.layers": 2}.
     sparsity_target: mean activation of each unit that penalty "kl" aims at, between 0 and 1.
     winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training
         (None: no constraint), at rate `winner_take_all_rate`. Evaluation uses the unconstrained code.
@@ -100,6 +105,8 @@ class Optimisation:
     sparsity_target: float | tuple[float, ...] = omit_if_default(0.05)
     lbfgs_iterations: int = omit_if_default(20)
     nesterov: bool = omit_if_default(False)
+    objectives: Options = omit_if_default(())
+    objective_options: Options = omit_if_default(())
     # a spec recorded without this field kept the statistics of corrupted training, and its id stands for those numbers
     recalibrate: bool = omit_if_default(True, if_absent=lambda config: not config.corruptive)
 
@@ -111,6 +118,8 @@ class Optimisation:
         from stacked.components.penalties import PENALTIES
         from stacked.components.schedules import check_schedule
         from stacked.components.winner_take_all import WINNER_TAKE_ALL
+        from stacked.objectives import objectives
+        from stacked.spec.objectives import check_options
 
         for name in ("corruption_level", "end_corruption_level"):
             level = python_value(getattr(self, name))
@@ -205,19 +214,9 @@ class Optimisation:
                     CORRUPTIONS[name].chooses,
                     f"emphasis cannot be used with corruption {name}, which changes every element: leave one of them out",
                 )
-        for name, weight in self.penalties:
-            choice(name, PENALTIES, "penalty")
-            need(
-                [other for other, _ in self.penalties].count(name) == 1,
-                f"penalty {name!r} is not allowed twice: give it one weight",
-            )
-            if not isinstance(weight, tuple):
-                positive(weight, f"weight of penalty {name!r}")
-                continue
-            need(
-                all(finite(each) and each >= 0 for each in weight) and any(weight),
-                f"weights {weight} of penalty {name!r} are not allowed: give 0 or more for each stage, not 0 for all",
-            )
+        check_weights(self.penalties, PENALTIES, "penalty")
+        check_weights(self.objectives, objectives(), "objective")
+        check_options([name for name, _ in self.objectives], self.objective_options)
         if self.winner_take_all is not None:
             choice(self.winner_take_all, WINNER_TAKE_ALL, "winner_take_all")
         need(
@@ -232,7 +231,7 @@ class Optimisation:
 
     def corrupts(self, phase: Phase) -> bool:
         """Whether corrupted inputs or dropped codes enter the running statistics of the stages that a phase trains."""
-        read = range(*phase.trainable) if phase.local_loss == "alone" else ()
+        read = [first - 1 for first, _ in phase.ranges] if phase.local_loss == "alone" else []
         drops = any(self.dropout_of(phase, stage) for stage in range(phase.trainable[0], phase.depth + 1))
         return drops or any(any(self.levels_at(depth, phase)) for depth in {phase.input_depth, *read})
 
@@ -248,6 +247,11 @@ class Optimisation:
     def penalties_of(self, stage: int) -> list[tuple[str, float]]:
         """The penalties of a stage (counted from 1) whose weight is above 0, by name, and these weights."""
         weights = [(name, of_stage(weight, stage)) for name, weight in self.penalties]
+        return [(name, weight) for name, weight in weights if weight]
+
+    def objectives_of(self, stage: int) -> list[tuple[str, float]]:
+        """The objectives of a block by its last stage (counted from 1), by name, and their weights, which are above 0."""
+        weights = [(name, of_stage(weight, stage)) for name, weight in self.objectives or (("input", 1.0),)]
         return [(name, weight) for name, weight in weights if weight]
 
     def sparsity_target_of(self, stage: int) -> float:
@@ -282,6 +286,21 @@ class Optimisation:
     def loss_at(self, depth: int) -> str:
         """The name of the loss for reconstructing the input at `depth` (0: pixels)."""
         return of_stage(self.loss, depth + 1)
+
+
+def check_weights(weights: Options, known: Iterable[str], what: str) -> None:
+    """Raise InputError unless each of these is known, given once, and has a weight above 0, or 0 or more for each stage."""
+    names = [name for name, _ in weights]
+    for name, weight in weights:
+        choice(name, known, what)
+        need(names.count(name) == 1, f"{what} {name!r} is not allowed twice: give it one weight")
+        if not isinstance(weight, tuple):
+            positive(weight, f"weight of {what} {name!r}")
+            continue
+        need(
+            all(finite(each) and each >= 0 for each in weight) and any(weight),
+            f"weights {weight} of {what} {name!r} are not allowed: give 0 or more for each stage, not 0 for all",
+        )
 
 
 def as_tuple(values: T | tuple[T, ...]) -> tuple[T, ...]:

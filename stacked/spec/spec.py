@@ -15,6 +15,7 @@ from stacked import data
 from stacked.data.image_files.image import WHITE
 from stacked.spec.architecture import StackSpec as StackSpec
 from stacked.spec.architecture import StageSpec as StageSpec
+from stacked.spec.blocks import Blocks, block_lengths, in_blocks
 from stacked.spec.classification import Classification as Classification
 from stacked.spec.growth import LONGEST as LONGEST
 from stacked.spec.growth import POLICIES, Phase, Updates, spending
@@ -79,9 +80,9 @@ class DataSpec:
 class Budget:
     """The length of training, in `unit` "epochs" or "updates".
 
-    stages: budget of each stage alone (one number for all stages, or one for each). end_to_end: budget for training all stages
-    at once. None where the policy has no such part. An epoch is as many images as the training set has, in batches of the phase
-    that the budget is for.
+    stages: budget of each stage alone, or of each block where the spec has `blocks` (one number for all, or one for each).
+    end_to_end: budget for training all stages at once. None where the policy has no such part. An epoch is as many images as the
+    training set has, in batches of the phase that the budget is for.
     """
 
     stages: tuple[float, ...] | None = (1.0,)
@@ -99,10 +100,11 @@ class Budget:
                 f"budget {value} is not a whole number of updates",
             )
 
-    def in_updates(self, depth: int, updates_per_epoch: int | Sequence[int]) -> Updates:
+    def in_updates(self, depth: int, updates_per_epoch: int | Sequence[int], of: str = "stages") -> Updates:
         """Return the budget in updates for a stack of this depth, at least 1 for each part.
 
-        updates_per_epoch: one number for all parts, or one for each stage and one for the end-to-end part.
+        updates_per_epoch: one number for all parts, or one for each stage and one for the end-to-end part. of: what the depth
+        is counted in, for messages.
         """
         given = [updates_per_epoch] * (depth + 1) if isinstance(updates_per_epoch, int) else updates_per_epoch
         factors = given if self.unit == "epochs" else [1] * (depth + 1)
@@ -111,7 +113,7 @@ class Budget:
             stages = stages * depth if len(stages) == 1 else stages
             need(
                 len(stages) == depth,
-                f"{len(stages)} stage budgets do not fit {depth} stages: give one, or one for each",
+                f"{len(stages)} stage budgets do not fit {depth} {of}: give one, or one for each",
             )
         return Updates(
             None
@@ -162,7 +164,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One arm with one seed: all settings of a run. Its `id` is a hash of its content."""
+    """One arm with one seed: all settings of a run. Its `id` is a hash of its content.
+
+    blocks: what the policy trains as it would train stages (None: stages): blocks of so many stages, the last one of fewer
+    where the number does not divide the depth, or blocks with the given numbers of stages, from the bottom. Settings of stages
+    keep their meaning; `budget.stages` is the budget of each block.
+    """
 
     policy: str = "greedy+finetune"
     seed: int = 0
@@ -172,6 +179,7 @@ class RunSpec:
     optimisation: Optimisation = field(default_factory=Optimisation)
     evaluation: Evaluation = field(default_factory=Evaluation)
     classification: Classification = field(default_factory=Classification)
+    blocks: Blocks = omit_if_default(None)
 
     def __post_init__(self) -> None:
         from stacked.spec.compatibility import check_classification, check_fit, check_use
@@ -191,13 +199,14 @@ class RunSpec:
             ("batch sizes", how.batch_size),
             ("sparsity targets", how.sparsity_target),
             *((f"weights of penalty {name!r}", weight) for name, weight in how.penalties),
+            *((f"weights of objective {name!r}", weight) for name, weight in how.objectives),
         ):
             given = len(as_tuple(values))
             need(
                 given in (1, self.stack.depth),
                 f"{given} {what} do not fit {self.stack.depth} stages: give one, or one for each",
             )
-        phases = self.phases()
+        phases = self.phases()  # which checks that blocks and budget fit the stack
         for phase in phases:
             check_fit(self.stack, self.optimisation, phase)
         check_use(self.optimisation, phases)
@@ -206,7 +215,7 @@ class RunSpec:
             self.updates_per_epoch(1)  # which checks that epochs can be counted
 
     def updates_per_epoch(self, images: int, policy: str | None = None) -> list[int]:
-        """Return the updates of an epoch of so many training images, for each stage and for training all stages at once.
+        """Return the updates of an epoch of so many training images, for each stage or block, and for training all at once.
 
         Each is counted in batches of the phases in which `policy` (None: that of the spec) spends this part of the budget. Raises
         InputError if these have several batch sizes.
@@ -215,11 +224,13 @@ class RunSpec:
         how, name, found = self.optimisation, policy or self.policy, []
         every = {*as_tuple(how.batch_size)} | ({how.end_batch_size} if how.end_batch_size else set())
         if len(every) == 1:  # which takes no time in a deep stack
-            return [images // min(*every, images)] * (self.stack.depth + 1)
-        for stage, phases in enumerate(spending(POLICIES[name], self.stack.depth), start=1):
+            return [images // min(*every, images)] * (len(self.block_lengths) + 1)
+        steps = len(self.block_lengths)
+        for step, phases in enumerate(spending(in_blocks(POLICIES[name], self.block_lengths), steps), start=1):
             # a part that the policy does not use has any size
             sizes = {how.batch_size_of(phase) for phase in phases} or {of_stage(how.batch_size, 1)}
-            part = f"the budget of stage {stage}" if stage <= self.stack.depth else "the end_to_end budget"
+            what = "stage" if self.blocks is None else "block"
+            part = f"the budget of {what} {step}" if step <= steps else "the end_to_end budget"
             listed = ", ".join(map(str, sorted(sizes)))
             need(
                 len(sizes) == 1,
@@ -234,8 +245,22 @@ class RunSpec:
 
         The default number is large enough that no share rounds to 0.
         """
-        budget = self.budget.in_updates(self.stack.depth, updates_per_epoch)
-        return POLICIES[self.policy](self.stack.depth, budget)
+        return self.phases_of(self.updates(updates_per_epoch))
+
+    def updates(self, updates_per_epoch: int | Sequence[int]) -> Updates:
+        """Return the budget in updates, for each stage or block (see `Budget.in_updates`)."""
+        of = "stages" if self.blocks is None else "blocks"
+        return self.budget.in_updates(len(self.block_lengths), updates_per_epoch, of)
+
+    def phases_of(self, updates: Updates, policy: str | None = None) -> list[Phase]:
+        """Return the phases of `policy` (None: that of the spec) for a budget in updates, in blocks where the spec has them."""
+        lengths = self.block_lengths
+        return in_blocks(POLICIES[policy or self.policy], lengths)(len(lengths), updates)
+
+    @property
+    def block_lengths(self) -> tuple[int, ...]:
+        """The number of stages of each block, from the bottom; 1 for each stage without `blocks`."""
+        return block_lengths(self.blocks, self.stack.depth)
 
     @property
     def id(self) -> str:

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from stacked.data.pixels import Pixels, stored
 from stacked.model.stack import StackedAutoencoder
+from stacked.objectives.objective import ObjectiveTargets
 from stacked.runtime.free_memory import free_bytes
 
-#: function from the indices of a batch to its targets
-Targets = Callable[[Tensor], Tensor]
+#: what the outputs of a batch are compared with, and the function from the indices of a batch to it
+Target = Tensor | ObjectiveTargets
+Targets = Callable[[Tensor], Target]
 
 
 class Inputs(Protocol):

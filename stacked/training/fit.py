@@ -26,7 +26,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.malloc import keep_freed_memory
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
-from stacked.training.codes import Inputs, Targets
+from stacked.training.codes import Inputs, Target, Targets
 from stacked.training.early_stopping import EarlyStopping, ValidationLoss
 from stacked.training.phase_loss import PhaseLoss
 from stacked.training.recalibration import recalibrate
@@ -85,7 +85,7 @@ class Training:
         every: int = 20,
         valid: Inputs | None = None,
         targets: Targets | None = None,
-        weights: Targets | None = None,
+        weights: Callable[[Tensor], Tensor] | None = None,
         valid_targets: Targets | None = None,
         classes: int = 0,
         head: nn.Module | None = None,
@@ -99,7 +99,7 @@ class Training:
         self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes, head=head, dropout=dropout)
         named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
         self.params = {name: p for name, p in named.items() if p.requires_grad}
-        groups = parameter_groups(stack, phase, config, list(self.objective.parameters()))
+        groups = parameter_groups(stack, phase, config, self.objective.auxiliary())
         self.optimiser = OPTIMISERS[config.optimiser](groups, config.weight_decay, config.momentum, config.nesterov)
         device = next(iter(self.params.values())).device
         # read only for metrics, to avoid synchronising with the device in between
@@ -137,7 +137,8 @@ class Training:
             index = self.order.batch(step)
             if self.buffers:
                 self.buffers.keep()
-            targets, weights = (each(index) if each else None for each in (self.targets, self.weights))
+            targets = self.targets(index) if self.targets else None
+            weights = self.weights(index) if self.weights else None
             batch = self.inputs(index), targets, step, weights
             loss = self.objective(*batch)
             self.optimiser.zero_grad()
@@ -199,7 +200,7 @@ class Training:
                 after_update()
             began = time.perf_counter()
 
-    def evaluate(self, clean: Tensor, target: Tensor | None, step: int, weight: Tensor | None) -> Tensor:
+    def evaluate(self, clean: Tensor, target: Target | None, step: int, weight: Tensor | None) -> Tensor:
         """Return the loss of a batch again, with its gradients, for a line search; running statistics do not change."""
         self.optimiser.zero_grad()
         with frozen_statistics(self.stack):
@@ -337,20 +338,21 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def parameter_groups(
-    stack: StackedAutoencoder, phase: Phase, config: Optimisation, head_params: list[nn.Parameter]
+    stack: StackedAutoencoder, phase: Phase, config: Optimisation, auxiliary: Mapping[int, list[nn.Parameter]]
 ) -> list[dict[str, Any]]:
     """Return parameter groups with a peak learning rate and a factor of it, one for each stage where stages differ in them.
 
-    The factor is 1, or less for lower stages with layer-wise decay. A head has the learning rate of the deepest stage.
+    The factor is 1, or less for lower stages with layer-wise decay. auxiliary: parameters that are no stage's, of a head or of
+    objectives, by the stage whose learning rate they have.
     """
     stages = range(phase.trainable[0], phase.depth + 1)
     if not phase.layerwise_lr_decay and len({config.lr_of(phase, k) for k in stages}) <= 1:
         params = [p for p in stack.parameters() if p.requires_grad]
-        return [{"params": [*params, *head_params], "peak": config.lr_of(phase), "factor": 1.0}]
+        params += [p for kept in auxiliary.values() for p in kept]
+        return [{"params": params, "peak": config.lr_of(phase), "factor": 1.0}]
     return [
         {
-            "params": [p for p in stack.stages[k - 1].parameters() if p.requires_grad]
-            + (head_params if k == phase.depth else []),
+            "params": [p for p in stack.stages[k - 1].parameters() if p.requires_grad] + auxiliary.get(k, []),
             "peak": config.lr_of(phase, k),
             "factor": config.rate_decay ** (k - phase.depth) if phase.layerwise_lr_decay else 1.0,
         }

@@ -5,8 +5,9 @@ Everything that distinguishes phases is a field of Phase; the training loop only
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,13 @@ from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.model.batch_norm import frozen_statistics
 from stacked.model.stack import StackedAutoencoder, Switches
+from stacked.objectives.objective import EncodedBatch, ObjectiveTargets
 from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import trains_decoders
+from stacked.training.codes import Target
+from stacked.training.objective_losses import ObjectiveLosses
 
 #: (stage number, its input, its code) for each stage that a batch has passed through
 StageCodes = list[tuple[int, Tensor, Tensor]]
@@ -33,10 +38,11 @@ class PhaseLoss(nn.Module):
 
     The target depends on `phase.target`. "input": None, because the phase reconstructs its input, which at depth 0 is the
     images. "pixels": the images [B, C, H, W], which are reconstructed through frozen decoders. "labels": classes, int64 [B], or
-    numbers, floats [B, K].
+    numbers, floats [B, K]. "objectives": `ObjectiveTargets`.
 
-    A phase that learns labels trains a head, which holds the only parameters of this module. For such a phase the constructor
-    freezes the decoders of the trained stages, so that not even penalties train them. classes: number of outputs of the head.
+    A phase that learns labels trains a head, one that learns objectives their parameters; these are the only parameters of this
+    module. If nothing is reconstructed through the decoders of the trained stages, the constructor freezes them, so that not even
+    penalties train them. classes: number of outputs of the head.
     head: the head (None: a new linear one). dropout: fraction of the head's inputs that are set to 0 while training; the others
     are divided by 1 - dropout (Srivastava et al. 2014). Corruption, dropout and random estimates are drawn for the run's update
     `step`.
@@ -57,14 +63,17 @@ class PhaseLoss(nn.Module):
         self._stack = (stack,)  # in a tuple, so that it is not registered as a submodule
         self.phase, self.config, self.seed = phase, config, seed
         self.head, self.dropout = head, dropout
-        if phase.target == "labels":
-            if head is None:
-                values = torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel()
-                with seeded(seed, "auxiliary head", phase.depth):
-                    self.head = nn.Linear(values, classes)
-                device = next(stack.parameters()).device
-                if device.type != "cpu":
-                    self.head.to(device)
+        if phase.target == "labels" and head is None:
+            values = torch.Size(stack.shapes(stack.input_shape)[phase.depth]).numel()
+            with seeded(seed, "auxiliary head", phase.depth):
+                self.head = nn.Linear(values, classes)
+            device = next(stack.parameters()).device
+            if device.type != "cpu":
+                self.head.to(device)
+        self.objectives: ObjectiveLosses | None = None
+        if phase.target == "objectives":
+            self.objectives = ObjectiveLosses(stack, phase, config, seed=seed, classes=classes)
+        if not trains_decoders(phase, config):
             for stage in stack.stages[phase.trainable[0] - 1 : phase.depth]:
                 stage.decoder.requires_grad_(False)
         self.needs_input_gradient = any(
@@ -78,7 +87,13 @@ class PhaseLoss(nn.Module):
         """The stack that is trained."""
         return self._stack[0]
 
-    def forward(self, clean: Tensor, target: Tensor | None, step: int, weight: Tensor | None = None) -> Tensor:
+    def auxiliary(self) -> dict[int, list[nn.Parameter]]:
+        """Return the parameters of the head or of the objectives, by the stage whose code they read."""
+        return (
+            self.objectives.parameters_of_blocks() if self.objectives else {self.phase.depth: list(self.parameters())}
+        )
+
+    def forward(self, clean: Tensor, target: Target | None, step: int, weight: Tensor | None = None) -> Tensor:
         """Return the mean loss over the batch, with penalties, a scalar. weight: of each label [B] (None: all the same)."""
         return self.loss(clean, target, step, self.corrupt_input(clean, step), weight)
 
@@ -87,65 +102,95 @@ class PhaseLoss(nn.Module):
         return self.corrupt(clean, self.phase.input_depth + 1, step)
 
     def loss(
-        self, clean: Tensor, target: Tensor | None, step: int, noisy: Corrupted, weight: Tensor | None = None
+        self, clean: Tensor, target: Target | None, step: int, noisy: Corrupted, weight: Tensor | None = None
     ) -> Tensor:
         """Return the mean loss over the batch, whose corrupted version is `noisy`, with penalties."""
         phase = self.phase
         with twice_differentiable(self.needs_input_gradient):
             if phase.local_loss == "alone":
-                return self.local_losses(clean, step, noisy)
+                return self.local_losses(clean, target, step, noisy)
             first = phase.input_depth + 1
             codes, switches = self.encode(noisy, first, phase.depth, step)
             reads = {first: clean} | {k + 1: code for k, _, code in codes}  # without dropout
             read = codes or [(phase.depth, noisy.x, noisy.x)]  # a head alone reads the code of frozen stages
-            loss = self.target_loss(
-                noisy,
-                read,
-                switches,
-                phase.depth,
-                phase.target_depth,
-                clean if target is None else target,
-                step,
-                weight,
-            )
+            if isinstance(target, ObjectiveTargets):
+                loss = self.objectives_loss(noisy, read, switches, first, clean, target, step)
+            else:
+                restored = clean if target is None else target
+                loss = self.target_loss(noisy, read, switches, phase.depth, phase.target_depth, restored, step, weight)
             codes = [(k, x, code) for k, x, code in codes if k >= phase.trainable[0]]
             loss = loss + self.penalties(codes, step) if codes else loss
             if phase.local_loss == "added":
-                for k, x, code in codes:
-                    corrupted = noisy if k == first else self.corrupt(x, k, step)
-                    # stage k > first: encode again only if its input is corrupted
-                    is_encoded_again = k > first and corrupted.x is not x
-                    with frozen_statistics(self.stack.stages[k - 1]):
+                read_by = {k: x for k, x, _ in codes}
+                for bottom, top in phase.ranges:
+                    x = read_by[bottom]
+                    corrupted = noisy if bottom == first else self.corrupt(x, bottom, step)
+                    # above the first block: encode again only if the input of the block is corrupted
+                    is_encoded_again = bottom > first and corrupted.x is not x
+                    with frozen_statistics(self.block(bottom, top)):
                         local_codes, local_switches = (
-                            self.encode(corrupted, k, k, step) if is_encoded_again else ([(k, x, code)], switches)
+                            self.encode(corrupted, bottom, top, step)
+                            if is_encoded_again
+                            else ([each for each in codes if each[0] <= top], switches)
                         )
-                        local = self.target_loss(corrupted, local_codes, local_switches, k, k - 1, reads[k], step)
+                        local = self.target_loss(
+                            corrupted, local_codes, local_switches, top, bottom - 1, reads[bottom], step
+                        )
                     loss = loss + self.config.local_weight * local
             return loss
 
-    def local_losses(self, clean: Tensor, step: int, noisy: Corrupted) -> Tensor:
-        """Return the sum of the losses of all trained stages, each on the current code of the stage below.
+    def local_losses(self, clean: Tensor, target: Target | None, step: int, noisy: Corrupted) -> Tensor:
+        """Return the sum of the losses of all trained blocks, each on the current code of the block below.
 
-        No gradient passes from a stage to the one below.
+        No gradient passes from a block to the one below.
         """
-        total, stack = torch.zeros((), device=clean.device), self.stack
-        for k in range(self.phase.trainable[0], self.phase.depth + 1):
-            if k > self.phase.trainable[0]:
-                noisy = self.corrupt(clean, k, step)
-            codes, switches = self.encode(noisy, k, k, step)
-            local = self.target_loss(noisy, codes, switches, k, k - 1, clean, step)
+        total, phase = torch.zeros((), device=clean.device), self.phase
+        for first, last in phase.ranges:
+            if first > phase.trainable[0]:
+                noisy = self.corrupt(clean, first, step)
+            codes, switches = self.encode(noisy, first, last, step)
+            if isinstance(target, ObjectiveTargets):
+                local = self.objectives_loss(noisy, codes, switches, first, clean, target, step)
+            else:
+                local = self.target_loss(noisy, codes, switches, last, first - 1, clean, step)
             total = total + local + self.penalties(codes, step)
-            if k < self.phase.depth:
-                is_corrupted = any(self.config.levels_at(k - 1, self.phase))
+            if last < phase.depth:
+                is_clean = not any(self.config.levels_at(first - 1, phase)) and not any(
+                    self.config.dropout_of(phase, k) for k in range(first, last)
+                )
                 # do not update batch-norm statistics a second time for this batch
-                with torch.no_grad(), frozen_statistics(stack.stages[k - 1]):
-                    clean = stack.stages[k - 1].encode(clean) if is_corrupted else codes[0][2].detach()
+                with torch.no_grad(), frozen_statistics(self.block(first, last)):
+                    clean = codes[-1][2].detach() if is_clean else self.stack.encode(clean, last, start=first - 1)
         return total
 
-    def encode(self, noisy: Corrupted, first: int, last: int, step: int) -> tuple[StageCodes, Switches]:
+    def objectives_loss(
+        self,
+        noisy: Corrupted,
+        codes: StageCodes,
+        switches: Switches,
+        first: int,
+        clean: Tensor,
+        target: ObjectiveTargets,
+        step: int,
+    ) -> Tensor:
+        """Return the loss of the objectives of the block that reads `clean` at stage `first` and gives the last of `codes`."""
+        assert self.objectives is not None
+        last = codes[-1][0]
+        views = [self.drop(codes[-1][2], last, step)]
+        for view in range(1, self.objectives.views(last)):
+            others, _ = self.encode(self.corrupt(clean, first, step, view), first, last, step, view)
+            views.append(self.drop(others[-1][2], last, step, view))
+        input_loss = partial(self.target_loss, noisy, codes, switches, last, first - 1, clean, step)
+        return self.objectives.loss(last, EncodedBatch(tuple(views), target, input_loss))
+
+    def block(self, first: int, last: int) -> nn.ModuleList:
+        """Return the stages `first` to `last` (counted from 1) as one module."""
+        return nn.ModuleList(self.stack.stages[first - 1 : last])
+
+    def encode(self, noisy: Corrupted, first: int, last: int, step: int, view: int = 0) -> tuple[StageCodes, Switches]:
         """Encode a corrupted input by stages `first` to `last`; return the codes of all of them, and the masks for decoders.
 
-        The next stage reads a code after dropout; those returned are before it.
+        The next stage reads a code after dropout; those returned are before it. view: number of the corrupted version.
         """
         stack, codes, switches, x = self.stack, StageCodes(), Switches(), noisy.x
         is_corrupted = any(self.config.levels_at(first - 1, self.phase))
@@ -161,13 +206,15 @@ class PhaseLoss(nn.Module):
             )
             codes.append((k, x, code))
             if k < last:
-                x = self.drop(code, k, step)
+                x = self.drop(code, k, step, view)
         return codes, switches
 
-    def drop(self, code: Tensor, stage: int, step: int) -> Tensor:
+    def drop(self, code: Tensor, stage: int, step: int, view: int = 0) -> Tensor:
         """Return the code of a stage after dropout, if the stage is trained and the spec has one for it."""
         rate = self.config.dropout_of(self.phase, stage)
-        return dropout(code, rate, generator(self.seed, "dropout", step, stage, device=code.device)) if rate else code
+        if not rate:
+            return code
+        return dropout(code, rate, generator(self.seed, of_view("dropout", view), step, stage, device=code.device))
 
     def target_loss(
         self,
@@ -213,7 +260,8 @@ class PhaseLoss(nn.Module):
     def reconstruct(self, code: Tensor, from_depth: int, to_depth: int, switches: Switches) -> tuple[Tensor, nn.Module]:
         """Decode a code without the last activation; return the result and the activation that the loss applies to it."""
         stack = self.stack
-        linear = self.loss_at(to_depth).logits or (self.config.linear_decoder and self.phase.is_local)
+        is_alone = from_depth == to_depth + 1 and self.phase.is_alone(from_depth)
+        linear = self.loss_at(to_depth).logits or (self.config.linear_decoder and is_alone)
         activation = nn.Identity() if linear else stack.stages[to_depth].decoder[-1]
         return stack.decode(code, from_depth, stop=to_depth, switches=switches, linear=True), activation
 
@@ -224,12 +272,12 @@ class PhaseLoss(nn.Module):
         output, activation = self.reconstruct(code, from_depth, to_depth, switches)
         return per_example(self.loss_at(to_depth).of(activation(output), target))
 
-    def corrupt(self, clean: Tensor, stage: int, step: int) -> Corrupted:
-        """Return the clean input of stage `stage`, corrupted for update `step`."""
+    def corrupt(self, clean: Tensor, stage: int, step: int, view: int = 0) -> Corrupted:
+        """Return the clean input of stage `stage`, corrupted for update `step`. view: number of the corrupted version."""
         levels = self.config.levels_at(stage - 1, self.phase)
         # the draw for the phase's own input depends only on the update, so that arms with the same input share it
         place = () if stage == self.phase.input_depth + 1 else (stage,)
-        drawn = generator(self.seed, "corruption", step, *place, device=clean.device)
+        drawn = generator(self.seed, of_view("corruption", view), step, *place, device=clean.device)
         return corrupt(self.config.corruption, clean, levels, drawn, self.config.corruption_patch)
 
     def penalties(self, codes: StageCodes, step: int) -> Tensor:
@@ -242,7 +290,7 @@ class PhaseLoss(nn.Module):
                 total = total + weight * penalty.of(self.stack.stages[k - 1], x, code, drawn, *target)
         return total
 
-    def loss_per_example(self, clean: Tensor, target: Tensor | None) -> Tensor:
+    def loss_per_example(self, clean: Tensor, target: Target | None) -> Tensor:
         """Return the loss of each example [B] without what only training has.
 
         That is corruption, dropout, emphasis, penalties, winner-take-all and added local losses. Early stopping and
@@ -251,18 +299,40 @@ class PhaseLoss(nn.Module):
         phase, stack = self.phase, self.stack
         if phase.local_loss == "alone":
             total = torch.zeros(len(clean), device=clean.device)
-            for k in range(phase.trainable[0], phase.depth + 1):
-                code, mask = stack.stages[k - 1].encode_with_switches(clean)
-                total = total + self.reconstruction_loss_per_example(code, clean, k, k - 1, {k: mask})
+            for first, last in phase.ranges:
+                code, switches = stack.encode_with_switches(clean, last, start=first - 1)
+                restored = partial(self.reconstruction_loss_per_example, code, clean, last, first - 1, switches)
+                total = total + self.block_loss_per_example(last, code, target, restored)
                 clean = code
             return total
         code, switches = stack.encode_with_switches(clean, phase.depth, start=phase.input_depth)
         if self.head is not None:
-            assert target is not None
+            assert isinstance(target, Tensor)
             return head_loss_per_example(self.head(code.flatten(1)), target)
-        return self.reconstruction_loss_per_example(
-            code, clean if target is None else target, phase.depth, phase.target_depth, switches
+        restored = partial(
+            self.reconstruction_loss_per_example,
+            code,
+            target if isinstance(target, Tensor) else clean,
+            phase.depth,
+            phase.target_depth,
+            switches,
         )
+        return self.block_loss_per_example(phase.depth, code, target, restored)
+
+    def block_loss_per_example(
+        self, last: int, code: Tensor, target: Target | None, restored: Callable[[], Tensor]
+    ) -> Tensor:
+        """Return the loss of each example [B] of a block by its last stage: of its objectives, or what `restored` returns."""
+        if self.objectives is None:
+            return restored()
+        assert isinstance(target, ObjectiveTargets)
+        codes = (code,) * self.objectives.views(last)  # without corruption all views are the same
+        return self.objectives.loss_per_example(last, EncodedBatch(codes, target, restored))
+
+
+def of_view(name: str, view: int) -> str:
+    """Return the name of a random draw for a corrupted version of the input. view: 0 for the first, which all phases have."""
+    return f"{name} of view {view}" if view else name
 
 
 @contextmanager

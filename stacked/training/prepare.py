@@ -11,7 +11,7 @@ import torch
 from stacked.data.stream import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.free_memory import free_bytes
-from stacked.spec import RunSpec
+from stacked.spec import Optimisation, RunSpec
 from stacked.spec.growth import Phase
 from stacked.stages.initialise import resample
 from stacked.training.code_cache import CodeCache, choose_cache
@@ -24,7 +24,7 @@ class PreparedPhase:
     """A phase that is ready to be trained.
 
     phase: the phase with the number of updates to make. order: the order of its batches. cache: where the codes of frozen stages
-    come from: memory, or computed again for each batch. `inputs` are computed on first access.
+    come from: memory, or computed again for each batch. config: how it is trained. `inputs` are computed on first access.
     """
 
     stack: StackedAutoencoder
@@ -32,6 +32,7 @@ class PreparedPhase:
     examples: Examples
     order: Order
     cache: CodeCache
+    config: Optimisation
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -41,7 +42,7 @@ class PreparedPhase:
     @property
     def targets(self) -> Targets | None:
         """The targets of the phase by index, or None if the target is the input."""
-        return self.examples.targets(self.phase, next(self.stack.parameters()).device)
+        return self.examples.targets(self.phase, self.config, next(self.stack.parameters()).device)
 
     def inputs_of(self, images: Inputs, mode: str) -> Inputs:
         """Return the inputs of the phase for other images. mode: that of a `CodeCache`."""
@@ -72,4 +73,4 @@ def prepare_phase(
     values = math.prod(stack.shapes(stack.input_shape)[phase.input_depth])
     free = share * free_bytes(next(stack.parameters()).device)
     cache = choose_cache(phase.input_depth, values, order.n, phase.updates, order.size, codes, free)
-    return PreparedPhase(stack, phase, examples, order, cache)
+    return PreparedPhase(stack, phase, examples, order, cache, spec.optimisation)

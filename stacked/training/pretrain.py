@@ -19,6 +19,7 @@ from stacked.runtime.progress import Bar
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import needs_labels
 from stacked.stages.stage import Shape
 from stacked.training.codes import Inputs, on_device
 from stacked.training.examples import Examples
@@ -115,7 +116,7 @@ def train_phases(
                     every=every,
                     valid=prepared.inputs_of(validation.images, "recompute") if validation else None,
                     targets=prepared.targets,
-                    valid_targets=validation.targets(phase, device) if validation else None,
+                    valid_targets=validation.targets(phase, config, device) if validation else None,
                     classes=classes,
                 )
                 phase_hooks.begin(training)
@@ -177,7 +178,7 @@ def pretrain(
         f"{layout_hint([len(read), *found])}",
     )
     for phase in phases:
-        need(phase.target != "labels", f"policy {spec.policy!r} learns classes: train it with stacked.run")
+        need(not needs_labels(phase, config), f"policy {spec.policy!r} learns classes: train it with stacked.run")
         need(config.patience_of(phase) is None, "early stopping needs validation images: train with stacked.run")
     smallest = min((config.batch_size_of(phase) for phase in phases if phase.updates), default=2)
     if min(smallest, len(read)) == 1 and any(phase.updates for phase in phases):

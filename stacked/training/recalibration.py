@@ -12,6 +12,7 @@ from stacked.model.batch_norm import BatchNorm, cumulative_statistics, norms
 from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import trains_decoders
 from stacked.training.codes import Inputs, Targets
 from stacked.training.phase_loss import PhaseLoss
 
@@ -24,15 +25,16 @@ def batches(stack: StackedAutoencoder, phase: Phase, config: Optimisation, updat
 
     It is 0 if nothing was corrupted, no batch norm was trained, or the spec turns recalibration off.
     """
-    if not (config.recalibrate and config.corrupts(phase) and trained_norms(stack, phase)):
+    if not (config.recalibrate and config.corrupts(phase) and trained_norms(stack, phase, config)):
         return 0
     return min(MOST, phase.updates, updates_per_epoch)
 
 
-def trained_norms(stack: StackedAutoencoder, phase: Phase) -> list[BatchNorm]:
-    """Return the batch norms that a phase trains: for a phase that learns labels, those of the encoders."""
+def trained_norms(stack: StackedAutoencoder, phase: Phase, config: Optimisation) -> list[BatchNorm]:
+    """Return the batch norms that a phase trains: for a phase that reconstructs nothing by its decoders, those of encoders."""
     stages = stack.stages[phase.trainable[0] - 1 : phase.depth]
-    return [norm for stage in stages for norm in norms(stage.encoder if phase.target == "labels" else stage)]
+    decodes = trains_decoders(phase, config)
+    return [norm for stage in stages for norm in norms(stage if decodes else stage.encoder)]
 
 
 @torch.no_grad()
@@ -45,7 +47,7 @@ def recalibrate(objective: PhaseLoss, inputs: Inputs, targets: Targets | None, o
     stack, phase = objective.stack, objective.phase
     count = batches(stack, phase, objective.config, order.updates_per_epoch)
     if count:
-        batch_norms = trained_norms(stack.train(), phase)
+        batch_norms = trained_norms(stack.train(), phase, objective.config)
         with cumulative_statistics(batch_norms):
             for index in map(order.batch, range(count)):
                 objective.loss_per_example(inputs(index), targets(index) if targets else None)

@@ -33,7 +33,7 @@ OF_DATA = {
 #: options that are true or false; a YAML file could give another value
 FLAGS = ("dry_run", "grey", "download", "resume", "retry_failed", "deterministic", "smoke", "ui")
 #: options that take several values
-LISTS = ("channels", "level", "loss", "arms", "epochs", "labels")
+LISTS = ("channels", "blocks", "level", "loss", "arms", "epochs", "labels")
 #: options that are mappings of a spec's fields
 MAPPINGS = ("stack", *PARTS)
 #: Defaults of a smoke run.
@@ -110,6 +110,14 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         metavar="N",
         help="channels or units of each stage (16 32 64 16)",
     )
+    what.add_argument(
+        "--blocks",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="train blocks of N stages, or of these numbers of stages each (single stages)",
+    )
     what.add_argument("--activation", type=str, default="relu", metavar="NAME", help="activation of the codes (relu)")
     what.add_argument(
         "--stack",
@@ -159,7 +167,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         nargs="+",
         default=[1.0],
         metavar="X",
-        help="epochs of each stage, one for all or one for each (1)",
+        help="epochs of each stage or block, one for all or one for each (1)",
     )
     how.add_argument("--finetune", type=float, default=1.0, metavar="X", help="epochs of fine-tuning (1)")
     how.add_argument(

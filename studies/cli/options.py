@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from stacked.data import apart, check_name
 from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, RunSpec, StackSpec
+from stacked.spec.blocks import Blocks
 from stacked.util.checks import choice, need, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import merged
@@ -88,6 +89,11 @@ def parse_level(text: float | str) -> float | tuple[float, ...]:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
+def one_or_several(numbers: list[int]) -> Blocks:
+    """Return the value of `blocks` for the numbers that were given: None without any, one number, or a tuple of several."""
+    return tuple(numbers) if len(numbers) > 1 else next(iter(numbers), None)
+
+
 def options(study: str, given: Namespace, valid: Mapping[str, float] = MappingProxyType({})) -> Options:
     """Return the checked options of parsed arguments; raise InputError for a value that is not allowed.
 
@@ -144,6 +150,7 @@ def options(study: str, given: Namespace, valid: Mapping[str, float] = MappingPr
         optimisation=merged(optimisation, to_plain(values["optimisation"])),
         evaluation=merged(Evaluation(), to_plain(values["evaluation"])),
         classification=merged(classification, to_plain(values["classification"])),
+        blocks=one_or_several(values["blocks"]),
     )
     if values["classify"] != "full":
         base = replace(base, classification=replace(base.classification, labels=()))

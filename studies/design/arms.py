@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: parts of a spec in which arms may differ; data and evaluation are the same for all arms
 CHANGEABLE = ("stack", "budget", "optimisation", "classification")
+#: fields of a spec that are no parts and in which arms may differ
+WHOLE = ("blocks",)
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,11 @@ class Arm:
 
     policy: name of the policy ("": the name of the arm). changes: plain values by dotted field name, such as
     {"optimisation.optimiser": "sgd", "stack.init": "uniform"}; a field of values by name also takes one of them, as
-    {"optimisation.penalties.l1": 0.1}, and keeps the others. own_budget: whether the arm keeps the budget of the study;
-    otherwise it has the same cost as the study's `budget_arm`. cost_of: name of the arm of the study whose cost it has instead
-    ("": that of `budget_arm`). search: search space of tuning, in addition to that of the study. tuned: whether the arm is
-    tuned. tuning_measure: measure on validation images by which its trials are compared ("": that of the study).
+    {"optimisation.penalties.l1": 0.1}, and keeps the others; "blocks" is a field of the spec itself. own_budget: whether the
+    arm keeps the budget of the study; otherwise it has the same cost as the study's `budget_arm`. cost_of: name of the arm of
+    the study whose cost it has instead ("": that of `budget_arm`). search: search space of tuning, in addition to that of the
+    study. tuned: whether the arm is tuned. tuning_measure: measure on validation images by which its trials are compared ("":
+    that of the study).
     """
 
     name: str
@@ -67,7 +70,10 @@ class Arm:
     def parts(self, base: RunSpec) -> dict[str, Any]:
         """Return the parts of `base` that the arm changes, with its changes; InputError for an unknown field."""
         parts: dict[str, dict[str, Any]] = {}
+        whole = {name: value for name, value in self.changes.items() if name in WHOLE}
         for name, value in self.changes.items():
+            if name in whole:
+                continue
             part, _, inner = name.partition(".")
             choice(part, CHANGEABLE, "changed part")
             field_name, _, option = inner.partition(".")
@@ -76,4 +82,4 @@ class Arm:
                 others = fields.get(field_name, getattr(getattr(base, part), field_name, ()))
                 value = dict(named_values(others, field_name)) | {option: value}
             fields[field_name] = value
-        return {part: merged(getattr(base, part), fields) for part, fields in parts.items()}
+        return whole | {part: merged(getattr(base, part), fields) for part, fields in parts.items()}

@@ -17,7 +17,8 @@ from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.environment import device_of
 from stacked.runtime.progress import say
 from stacked.spec import Budget, RunSpec
-from stacked.spec.growth import POLICIES, Phase, Updates
+from stacked.spec.growth import Phase, Updates
+from stacked.spec.objectives import needs_labels
 from stacked.training.examples import examples_of
 from stacked.training.fit import fit
 from stacked.training.phase_loss import PhaseLoss
@@ -65,10 +66,10 @@ def budgets(
         """Return the arm's budget before it is scaled, and the function from a budget of the arm to its cost."""
         # not `arm.spec`, which refuses a policy that cannot be trained with these losses: `budget_arm` may have such a policy
         spec = dataclasses.replace(base, **arm.parts(base))
-        depth, images = spec.stack.depth, len(splits.train)
+        images = len(splits.train)
         cost_of_phases = cost_function(spec, splits, images, equal, device, threads)
-        given = spec.budget.in_updates(depth, spec.updates_per_epoch(images, arm.policy_name))
-        return given, lambda updates: cost_of_phases(POLICIES[arm.policy_name](depth, updates))
+        given = spec.updates(spec.updates_per_epoch(images, arm.policy_name))
+        return given, lambda updates: cost_of_phases(spec.phases_of(updates, arm.policy_name))
 
     given, cost = given_updates_and_cost(budget_arm)
     target_cost = cost(given)
@@ -201,7 +202,7 @@ def cost_function(base: RunSpec, splits: Splits, images: int, equal: str, device
 
 def learned_rows(base: RunSpec, splits: Splits, phase: Phase) -> torch.Tensor | None:
     """Return the rows of the training images whose labels a phase learns (None: it learns none, and uses all images)."""
-    if phase.target != "labels":
+    if not needs_labels(phase, base.optimisation):
         return None
     return label_subset(splits.train.labels, base.optimisation.labels, base.seed)
 
@@ -228,7 +229,7 @@ class PhaseTimer:
         most = TIMED_UPDATES * min(config.batch_size_of(phase), len(self.splits.train))
         rows = learned_rows(base, self.splits, phase)
         rows = torch.arange(len(self.splits.train)) if rows is None else rows
-        examples, _ = examples_of(self.splits, phase, rows[:most], self.device)
+        examples, _ = examples_of(self.splits, phase, config, rows[:most], self.device)
         began = time.perf_counter()
         prepared = prepare_phase(self.stack, base, phase, examples, self.device, codes="memory")
         prepared.inputs(torch.arange(1)).sum().item()  # synchronises with the GPU

@@ -121,7 +121,7 @@ def with_fitting_stack(given: Options, splits: Splits) -> Options:
 
 def shortest_phase(base: RunSpec, images: int) -> int:
     """Return the number of updates of the shortest part of the budget, on so many training images."""
-    updates = base.budget.in_updates(base.stack.depth, base.updates_per_epoch(images))
+    updates = base.updates(base.updates_per_epoch(images))
     return min([*(updates.stages or ()), *([] if updates.end_to_end is None else [updates.end_to_end])])
 
 

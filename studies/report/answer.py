@@ -98,11 +98,23 @@ class Field:
 
 def taught_arms(rows: pd.DataFrame) -> set[str]:
     """Return the arms that use labels in pretraining; they are not compared with the others."""
-    policies = {arm: arm for arm in arms_of(rows)} | {arm: spec["policy"] for arm, spec in specs(rows).items()}
-    labelled = {
-        name for name, policy in POLICIES.items() if any(p.target == "labels" for p in policy(1, Updates((1,), 1)))
-    }
-    return {arm for arm, policy in policies.items() if policy in labelled}
+    from stacked.objectives import (
+        objectives,  # imported here so that a command line shows its help without loading torch
+    )
+
+    recorded = specs(rows)
+    policies = {arm: recorded[arm]["policy"] if arm in recorded else arm for arm in arms_of(rows)}
+    targets = {name: {p.target for p in policy(1, Updates((1,), 1))} for name, policy in POLICIES.items()}
+
+    def uses_labels(arm: str) -> bool:
+        found = targets.get(policies[arm], set())
+        names = recorded.get(arm, {}).get("optimisation", {}).get("objectives", {})
+        learned = "objectives" in found and any(
+            name in names for name, kind in objectives().items() if kind.needs_labels
+        )
+        return "labels" in found or learned
+
+    return {arm for arm in policies if uses_labels(arm)}
 
 
 def specs(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -63,10 +63,11 @@ def room(spec: RunSpec, splits: Splits, work: Path) -> Room:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("policy", ["greedy+finetune", "supervised+unfreeze", "joint"])
+@pytest.mark.parametrize("policy", ["greedy+finetune", "supervised+unfreeze", "joint", "local-simultaneous"])
 def test_the_largest_checkpoint_inside_a_phase_is_what_was_counted(how: str, policy: str, tmp_path: Path) -> None:
     splits, largest = toy_splits(128), 0
-    spec = replace(SPEC, policy=policy, optimisation=replace(SPEC.optimisation, **HOWS[how]))
+    objectives = {"input": 1.0, "image": 1.0, "labels": 1.0} if policy.startswith("local") else {}
+    spec = replace(SPEC, policy=policy, optimisation=replace(SPEC.optimisation, objectives=objectives, **HOWS[how]))
 
     def look() -> bool:
         nonlocal largest

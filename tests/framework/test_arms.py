@@ -52,6 +52,19 @@ def test_dotted_names_change_fields_and_nothing_else() -> None:
     )
 
 
+def test_an_arm_has_blocks_of_its_own_at_equal_cost() -> None:
+    base = replace(BASE, stack=StackSpec.of("conv", 4, 6, 8), budget=Budget((2.0,), 3.0), blocks=1)
+    single, blocks = Arm("greedy"), Arm("blocks", "greedy", {"blocks": [2, 1]})
+    assert blocks.spec(base) == replace(base, policy="greedy", blocks=(2, 1))
+    splits = toy_splits(300)
+    found = budgets(base, splits, [single, blocks], "flops", single)
+    cost = cost_function(base, splits, 300, "flops", "cpu")
+    spent = [cost(replace(arm.spec(base), budget=found[arm.name]).phases()) for arm in (single, blocks)]
+    assert spent[1] == pytest.approx(spent[0], rel=0.1)  # updates are whole numbers
+    with pytest.raises(InputError, match="arm 'blocks': blocks"):
+        Arm("blocks", "greedy", {"blocks": 4}).spec(base)
+
+
 def test_an_arm_changes_one_option_by_its_name_and_keeps_the_others() -> None:
     """As tuning does: values that it draws come after those of the arm."""
     arm = Arm("a", "greedy", {"optimisation.penalties": {"l1": 0.1, "kl": 0.2}, "stack.stages": SIGMOID})

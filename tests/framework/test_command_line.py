@@ -97,6 +97,17 @@ def test_options_come_from_a_yaml_file_and_later_words_override_it(tmp_path: Pat
     assert not given.resume
 
 
+@pytest.mark.parametrize(
+    ("words", "blocks"), [([], None), (["--blocks", "2"], 2), (["--blocks", "1", "3"], (1, 3))], ids=str
+)
+def test_blocks_are_one_number_or_one_for_each(words: list[str], blocks: int | tuple[int, ...] | None) -> None:
+    from studies.cli.command_line import parser
+    from studies.cli.options import options
+
+    given = options("layerwise", parser("p", "q", STUDY.arm_names).parse_args(words))
+    assert given.base.blocks == blocks
+
+
 @pytest.mark.usefixtures("no_models", "no_page")
 def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
     words = [

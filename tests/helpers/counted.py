@@ -41,7 +41,7 @@ def _update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, cl
     objective = PhaseLoss(clone, phase, how, classes=classes)
     # attention is counted as the products that it consists of, whatever kernel does them
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        objective(*examples(clone, phase, images), step=0).backward()
+        objective(*examples(clone, phase, how, images), step=0).backward()
     return counter.get_total_flops()
 
 

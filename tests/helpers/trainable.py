@@ -8,6 +8,7 @@ import torch
 
 from stacked import RunSpec, StackSpec
 from stacked.model.stack import build
+from stacked.objectives.objective import ObjectiveTargets
 from stacked.spec import Optimisation, StageSpec
 from stacked.training.phase_loss import PhaseLoss
 from tests.helpers.splits import toy_splits
@@ -47,7 +48,9 @@ def trains(what: RunSpec) -> None:
         objective = PhaseLoss(stack, phase, what.optimisation, classes=4)
         with torch.no_grad():
             read = stack.encode(PIXELS, phase.input_depth)
-        target = {"input": None, "pixels": PIXELS, "labels": TOY.train.labels}[phase.target]
+        known = ObjectiveTargets(PIXELS, TOY.train.labels)
+        targets = {"input": None, "pixels": PIXELS, "labels": TOY.train.labels, "objectives": known}
+        target: Any = targets[phase.target]
         loss = objective(read, target, 0)
         loss.backward()
         assert loss.isfinite(), phase.name

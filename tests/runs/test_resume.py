@@ -46,6 +46,18 @@ SPECS = {
     ),
     "simultaneous": replace(SPEC, policy="simultaneous"),
     "joint-local": replace(SPEC, policy="joint-local", stack=DENSE),
+    "objectives": replace(
+        SPEC,
+        policy="local-simultaneous",
+        optimisation=replace(
+            SPEC.optimisation,
+            objectives={"image": 1.0, "labels": 0.5},
+            on_nonfinite="rollback",
+            patience=3,
+            check_every=3,
+        ),
+    ),
+    "a block": replace(SPEC, policy="local+finetune", blocks=2),
     "resampled+finetune": replace(SPEC, policy="resampled+finetune", stack=DENSE),
     "converge+finetune": replace(
         SPEC,

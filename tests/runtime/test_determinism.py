@@ -26,6 +26,7 @@ from stacked.components.penalties import PENALTIES
 from stacked.components.schedules import SCHEDULES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
 from stacked.data.formats.split import Splits
+from stacked.objectives import objectives
 from stacked.runs.run import run
 from stacked.runtime.determinism import WORKSPACE, check_workspace, is_strict, strict
 from stacked.runtime.environment import environment
@@ -158,6 +159,8 @@ def cases() -> dict[str, RunSpec]:
         output = min(loss.outputs or {"sigmoid"})
         stack = StackSpec.of("conv", 4, output=output)
         one[f"loss {name}"] = replace(TINY, stack=stack, optimisation=replace(how, loss=(name,)))
+    for name in objectives():
+        one[f"objective {name}"] = replace(TINY, policy="local", optimisation=replace(how, objectives={name: 1.0}))
     for name in POLICIES:
         patient = replace(how, patience=1, check_every=1) if needs_patience(name) else how
         one[f"policy {name}"] = replace(TINY, policy=name, optimisation=patient)

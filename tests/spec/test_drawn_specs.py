@@ -13,6 +13,7 @@ from stacked.components.corruption import CORRUPTIONS
 from stacked.components.losses import LOSSES
 from stacked.components.penalties import PENALTIES
 from stacked.components.winner_take_all import WINNER_TAKE_ALL
+from stacked.objectives import objectives
 from stacked.spec import StageSpec
 from stacked.spec.growth import POLICIES
 from stacked.stages import kinds
@@ -49,6 +50,7 @@ def drawn(number: int) -> dict[str, Any]:
         "emphasis": dice.choice([None, None, None, None, (1.0, 0.5), (1.0, 0.0)]),
         "linear_decoder": dice.random() < 0.2,
         "dropout": dice.choice([0.0, 0.0, 0.2, (0.0, 0.5)]),
+        "objectives": {name: 1.0 for name in objectives() if dice.random() < 0.2},
     }
 
 

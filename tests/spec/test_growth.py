@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stacked.spec.growth import ENDS, GROWTHS, POLICIES, Phase, Updates
@@ -54,9 +56,17 @@ GOLDEN = {
         Phase("stage 2", (2, 2), 1, 20, inherits_unspent_flops=True),
         Phase("stage 3", (3, 3), 2, 30, inherits_unspent_flops=True),
     ],
+    "local": [replace(phase, target="objectives") for phase in GREEDY],
+    "local-simultaneous": [Phase("simultaneous", (1, 3), 0, 30, "objectives", local_loss="alone")],
     "resampled": [*GREEDY, Phase("resampling", (1, 3), 0, 0, resamples=True)],
     "joint": [Phase("joint", (1, 3), 0, 40)],
+    "end-to-end": [Phase("end to end", (1, 3), 0, 40, "objectives")],
     "joint-local": [Phase("joint", (1, 3), 0, 40, local_loss="added")],
+    "lock": [
+        Phase("stages 1-3", (1, 3), 0, 14, "pixels"),
+        Phase("stages 2-3", (2, 3), 1, 13, "pixels"),
+        Phase("stages 3-3", (3, 3), 2, 13, "pixels"),
+    ],
     "random": [],
 }
 AFTER = {"": [], "+finetune": FINETUNE, "+unfreeze": UNFREEZE}
@@ -93,15 +103,26 @@ def test_the_phases_cover_the_stages_in_order(name: str, depth: int) -> None:
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_the_budget_adds_up(name: str, depth: int) -> None:
     stages, end = tuple(range(3, 3 + depth)), 7 * depth + 1
-    some = {"simultaneous": max(stages), "joint": 0, "joint-local": 0, "greedy-first": 3, "greedy-last": 2 + depth}
+    whole, most = ("joint", "joint-local", "lock", "end-to-end"), max(stages)
+    some = {
+        "simultaneous": most,
+        "local-simultaneous": most,
+        **dict.fromkeys(whole, 0),
+        "greedy-first": 3,
+        "greedy-last": 2 + depth,
+    }
     growing = some.get(name.partition("+")[0], sum(stages))
-    ending = end if "+" in name or name.startswith("joint") else 0
+    ending = end if "+" in name or name in whole else 0
     assert sum(phase.updates for phase in POLICIES[name](depth, Updates(stages, end))) == growing + ending
 
 
 def test_every_growth_is_followed_by_every_end() -> None:
     assert {name for name in POLICIES if "+" in name} == {f"{growth}+{end}" for growth in GROWTHS for end in ENDS}
     assert POLICIES["random"](3, BUDGET) == []
+
+
+def test_a_short_locking_trains_all_stages() -> None:
+    assert POLICIES["lock"](3, Updates(None, 2)) == [Phase("stages 1-3", (1, 3), 0, 2, "pixels")]
 
 
 def test_a_short_unfreezing_ends_with_all_stages() -> None:

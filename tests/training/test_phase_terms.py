@@ -121,7 +121,7 @@ def codes_with_relu(stack: StackedAutoencoder, x: Tensor) -> Tensor:
     ids=lambda value: f"{value.name}-{value.target}-{value.local_loss}" if isinstance(value, Phase) else str(value),
 )
 def test_linear_decoders_are_for_stages_that_learn_on_what_they_read(phase: Phase, linear: bool) -> None:
-    assert phase.is_local == linear
+    assert all(phase.is_alone(k) == linear for k in range(phase.trainable[0], phase.depth + 1))
     if phase.target == "labels":
         return
     stack = relu_stack(False)

@@ -242,5 +242,5 @@ def test_a_penalty_of_one_stage_leaves_the_others_phases_as_they_are() -> None:
 
 def test_unfreezing_with_one_rate_for_each_stage_has_the_decay_too() -> None:
     how = replace(PLAIN, optimiser="sgd", lr=(0.1, 0.2, 0.4))
-    groups = parameter_groups(stack_of(9, 6, 4).learn_only(2, 3), TOP_TWO, how, [])
+    groups = parameter_groups(stack_of(9, 6, 4).learn_only(2, 3), TOP_TWO, how, {})
     assert [(group["peak"], group["factor"]) for group in groups] == [(0.2, 2.6**-1), (0.4, 1.0)]

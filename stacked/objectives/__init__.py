@@ -1,0 +1,11 @@
+"""All objectives of phases with the target "objectives": every subclass of `Objective` in this package, by its `name`."""
+
+from __future__ import annotations
+
+from stacked.objectives.objective import Objective as Objective
+from stacked.util.found import found_classes
+
+
+def objectives() -> dict[str, type[Objective]]:
+    """Return all objective classes by name; a new module of this package is found without being listed."""
+    return found_classes(Objective, "name", __name__, __path__)

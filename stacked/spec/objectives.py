@@ -1,0 +1,61 @@
+"""The objectives of a spec: their checks, and what phases need because of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stacked.objectives import Objective, objectives
+from stacked.spec.growth import Phase
+from stacked.util.checks import choice, need
+from stacked.util.serialization import TYPE_NAMES, Options
+
+if TYPE_CHECKING:
+    from stacked.spec.optimisation import Optimisation
+
+
+def check_options(names: list[str], options: Options) -> None:
+    """Raise InputError unless options, "OBJECTIVE.OPTION" by name, are valid ones of these objectives."""
+    for full, value in options:
+        name, _, option = full.partition(".")
+        need(
+            name in names,
+            f"objective option {full!r} belongs to no objective of {names}: give NAME.OPTION of one of them",
+        )
+        defaults = objectives()[name].defaults()
+        choice(option, defaults, f"option of objective {name!r}")
+        need(
+            isinstance(value, bool) == isinstance(defaults[option], bool),
+            f"objective option {full} {value!r} is not allowed: give {TYPE_NAMES.get(type(defaults[option]), 'a value')}",
+        )
+    for name in names:
+        objectives()[name].check(**options_of(name, options))
+
+
+def options_of(name: str, options: Options) -> dict[str, Any]:
+    """Return the options of an objective, with its defaults where none is given."""
+    given = {full.removeprefix(f"{name}."): value for full, value in options if full.startswith(f"{name}.")}
+    return objectives()[name].defaults() | given
+
+
+def learned(phase: Phase, config: Optimisation) -> list[type[Objective]]:
+    """Return the objectives that a phase learns; none if it has another target."""
+    if phase.target != "objectives":
+        return []
+    return [objectives()[name] for _, last in phase.ranges for name, _ in config.objectives_of(last)]
+
+
+def needs_labels(phase: Phase, config: Optimisation) -> bool:
+    """Whether a phase learns from labels."""
+    return phase.target == "labels" or any(each.needs_labels for each in learned(phase, config))
+
+
+def needs_images(phase: Phase, config: Optimisation) -> bool:
+    """Whether the targets of a phase are, or have, the clean images."""
+    return phase.target == "pixels" or any(each.needs_images for each in learned(phase, config))
+
+
+def trains_decoders(phase: Phase, config: Optimisation) -> bool:
+    """Whether a phase reconstructs something through the decoders of the stages that it trains."""
+    if phase.target == "objectives":
+        return any(each.restores == "input" for each in learned(phase, config))
+    return phase.target != "labels"
