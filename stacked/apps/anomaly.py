@@ -16,7 +16,7 @@ from torch import Tensor
 from stacked.apps.calibration import SCORES, Calibration, Values, fewest, vary
 from stacked.apps.own_data import Data, as_stages_read, check_spec, new_examples, output_for, read_examples
 from stacked.evaluation.evaluate import varies
-from stacked.model.model_file import ANY, reading, write
+from stacked.model.model_file import ANY, kind_of, reading, write
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.progress import each
 from stacked.runtime.rng import generator
@@ -29,7 +29,9 @@ from stacked.training.pretrain import pretrain
 from stacked.util.checks import choice, finite, need
 from stacked.util.chunks import chunks
 
-FORMAT = "stacked detector 1"
+FORMAT = "stacked detector 2"
+#: of files in which score "both" was another one
+FORMER_FORMAT = "stacked detector 1"
 #: the most images that are scored at a time
 BATCH = 250
 #: lower limit of the false-alarm rate and the held-out fraction: one image in a billion
@@ -56,13 +58,20 @@ def default_spec(shape: Shape | None = None, output: str = "sigmoid") -> RunSpec
     )
 
 
-def check_count(images: int, held_out: float, false_alarms: float, what: str = "images") -> int:
-    """Return how many normal images are held out for calibration; InputError if these, or the remaining ones, are too few."""
+def check_count(
+    images: int, held_out: float, false_alarms: float, what: str = "images", is_own_rate: bool = False
+) -> int:
+    """Return how many normal images are held out for calibration; InputError if these, or the remaining ones, are too few.
+
+    is_own_rate: whether the caller can choose another rate, which the message then names.
+    """
     held, least = round(held_out * images), fewest(false_alarms)
+    lowest = math.ceil(1000 / (held + 1)) / 1000
+    other = f", or Detector(false_alarms={lowest:g}) or a larger held_out" if is_own_rate and 0 < held < least else ""
     need(
         least <= held < images,
         f"{held} held-out images are too few for a false-alarm rate of {false_alarms:g}: give at least {least} of them, which "
-        f"takes {math.ceil(least / held_out)} {what} instead of {images}",
+        f"takes {math.ceil(least / held_out)} {what} instead of {images}{other}",
     )
     return held
 
@@ -77,9 +86,11 @@ class Detector:
     spec: the stack and its training (None: `default_spec` for the data). score: "reconstruction": mean squared error per pixel.
     "density": squared Mahalanobis distance of the code from those of the training images, divided by its number of values, with
     the shrunk covariance of Ledoit & Wolf 2004 (maps of more than 1,024 values are averaged over positions). "both": the larger
-    of the two, after the logarithm of each was standardised by its mean and standard deviation over the calibration images, so
+    of the two, after the logarithm of each was standardised by the median and the 90 % quantile of the calibration images, so
     that either alone can raise an alarm. false_alarms: fraction of normal images that `predict` may call anomalous, in (0, 1).
     held_out: fraction of the images of `fit` that calibrate p-values and are not trained on. device: device to train on.
+
+    A detector that was fitted to uint8 images also scores floats on a scale of 0 to 1.
 
     Raises InputError for invalid parameters.
     """
@@ -114,7 +125,7 @@ class Detector:
         vary), and Diverged if a loss is not finite.
         """
         images = read_examples(images)
-        count = check_count(len(images), self.held_out, self.false_alarms)
+        count = check_count(len(images), self.held_out, self.false_alarms, is_own_rate=True)
         order = torch.randperm(len(images), generator=generator(self.spec.seed, "calibration"))
         images, scaling = as_stages_read(images, order[count:], scale, missing)
         need(
@@ -231,7 +242,7 @@ class Detector:
     def score_and_p_value(self, images: Data) -> tuple[Values, Values]:
         """Return what `score` and `p_value` return, in one pass over the images."""
         parts = self._parts(images)
-        return self.calibration.score(parts), self.calibration.p_value(parts)
+        return self.calibration.score_and_p_value(parts)
 
     @own_settings()
     def predict(self, images: Data) -> NDArray[np.bool_]:
@@ -250,9 +261,14 @@ class Detector:
     @classmethod
     @own_settings()
     def load(cls, path: str | Path) -> Detector:
-        """Return a detector that `save` wrote; the file need not be trusted. Raises InputError if it is invalid."""
+        """Return a detector that `save` wrote; the file need not be trusted.
+
+        Raises InputError if it is invalid, and if an earlier version wrote it for score "both", which was another score then.
+        """
         what = "a detector {reason}: give a file that Detector.save wrote"
-        with reading(path, FORMAT, what, ("score", "false_alarms", "held_out"), ANY) as content:
+        is_former = kind_of(Path(path)) == FORMER_FORMAT
+        kind = FORMER_FORMAT if is_former else FORMAT
+        with reading(path, kind, what, ("score", "false_alarms", "held_out"), ANY) as content:
             detector = cls(RunSpec(stack=content.spec), **content.header)
             content.tensors.pop("scale", None)  # of files written before scores were standardised
             mean, precision, held = (content.tensors.pop(name).numpy() for name in ("mean", "precision", "held"))
@@ -273,6 +289,10 @@ class Detector:
             )
             detector.mean, detector.precision = mean, precision
             detector._calibrate(held)
+        need(
+            not is_former or detector.kind != "both",
+            f"{path} has the score 'both' of an earlier version, which is computed in another way today: fit the detector again",
+        )
         return detector
 
 

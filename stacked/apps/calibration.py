@@ -15,6 +15,8 @@ SCORES = ("reconstruction", "density", "both")
 ROUNDING = 2.0**-18
 #: a mean squared error of pixels in 0..1 below this one is rounding in float32
 LEAST_ERROR = float(np.finfo(np.float32).eps) ** 2
+#: the quantile of a part whose distance from the median is its scale
+TAIL = 0.9
 #: values of calibration images and new ones that are held at a time
 MOST_VALUES = 100_000
 Values = NDArray[np.float64]
@@ -24,9 +26,10 @@ Values = NDArray[np.float64]
 class Calibration:
     """Ranks images among n calibration images, which are normal and were not trained on.
 
-    kind: "reconstruction" or "density" ranks by that part; "both" takes the logarithm of each part, standardises it, and ranks by
-    the larger of the two, so that either part alone can raise an alarm. held: reconstruction errors and densities of the
-    calibration images [2, n].
+    kind: "reconstruction" or "density" ranks by that part; "both" takes the logarithm of each part, subtracts the median, divides
+    by the distance of the 90 % quantile above it, and ranks by the larger of the two, so that either part alone can raise an
+    alarm. Low values, and high ones of less than a tenth of the images, do not widen that distance, as they would a standard
+    deviation. held: reconstruction errors and densities of the calibration images [2, n].
 
     Raises InputError where the calibration images give no order.
     """
@@ -36,7 +39,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         choice(self.kind, SCORES, "score")
-        used = self.held if self.kind == "both" else self.score(self.held)
+        used = self.held if self.kind == "both" else self._alone(self.held)
         need(
             bool(np.isfinite(used).all()),
             f"the scores {self.kind!r} of normal images are not all finite: give other images or another spec",
@@ -59,21 +62,8 @@ class Calibration:
         )
 
     def score(self, parts: Values) -> Values:
-        """Return anomaly scores [N] of errors and densities [2, N]; infinite where a part that is used is not a number.
-
-        For "both" each part is standardised by the mean and the standard deviation over the calibration images.
-        """
-        if self.kind == "both":
-            found = np.full(parts.shape[1], -np.inf)
-            for part, held in zip(parts, self.held, strict=True):  # one after the other, to hold few copies
-                held_logs, logs = logarithms(held), logarithms(part)
-                with np.errstate(invalid="ignore"):
-                    logs -= held_logs.mean()
-                    logs /= held_logs.std()
-                np.maximum(found, logs, out=found)  # NaN where either is NaN
-        else:
-            found = parts[SCORES.index(self.kind)]
-        return np.where(np.isnan(found), np.inf, found)
+        """Return anomaly scores [N] of errors and densities [2, N]; infinite where a part that is used is not a number."""
+        return self.score_and_p_value(parts)[0]
 
     def p_value(self, parts: Values) -> Values:
         """Return the conformal p-values [N] in (0, 1] of errors and densities [2, N].
@@ -82,23 +72,58 @@ class Calibration:
         For "both" the image is standardised together with the calibration images, since the guarantee holds for scores that
         treat all n + 1 images alike (Vovk, Gammerman & Shafer 2005, section 2.2).
         """
-        count = self.held.shape[1]
-        if self.kind != "both":
-            held = np.sort(self.score(self.held))
-            return (count - np.searchsorted(held, self.score(parts), side="left") + 1) / (count + 1)
-        at_a_time = max(1, MOST_VALUES // (count + 1))
-        found = [self._p_value_of_both(parts[:, k : k + at_a_time]) for k in range(0, parts.shape[1], at_a_time)]
-        return np.concatenate(found) if found else np.zeros(0)
+        return self.score_and_p_value(parts)[1]
 
-    def _p_value_of_both(self, parts: Values) -> Values:
-        new = logarithms(parts)[:, :, None]
-        is_number = np.isfinite(new).all((0, 2))
-        new[:, ~is_number] = 0.0
-        held = np.broadcast_to(logarithms(self.held)[:, None], (2, new.shape[1], self.held.shape[1]))
-        every = np.concatenate([held, new], 2)  # [2, N, n + 1], the image itself last
-        scores = ((every - every.mean(2, keepdims=True)) / every.std(2, keepdims=True)).max(0)
-        as_high = (scores >= scores[:, -1:]).sum(1)
-        return np.where(is_number, as_high, 1) / scores.shape[1]
+    def score_and_p_value(self, parts: Values) -> tuple[Values, Values]:
+        """Return what `score` and `p_value` return; an image with a lower p-value than another never has a lower score."""
+        count = self.held.shape[1]
+        if self.kind == "both":
+            at_a_time = max(1, MOST_VALUES // (count + 1))
+            starts = range(0, max(1, parts.shape[1]), at_a_time)
+            found = [self._by_both(parts[:, k : k + at_a_time]) for k in starts]
+            scores, as_high = (np.concatenate(each) for each in zip(*found, strict=True))
+        else:
+            scores, held = self._alone(parts), np.sort(self._alone(self.held))
+            as_high = count - np.searchsorted(held, scores, side="left")
+        return scores, (as_high + 1) / (count + 1)
+
+    def _alone(self, parts: Values) -> Values:
+        """Return the part [N] that `kind` names; infinite where it is not a number."""
+        found = parts[SCORES.index(self.kind)]
+        return np.where(np.isnan(found), np.inf, found)
+
+    def _by_both(self, parts: Values) -> tuple[Values, NDArray[np.int64]]:
+        """Return the scores [N] by both parts, and how many calibration images score as high [N].
+
+        The score is that beside the calibration images and an image above all of them. An image that is not above them changes
+        their scores a little: its own is then moved between the two calibration scores between which its p-value puts it.
+        """
+        held, new = logarithms(self.held), logarithms(parts)
+        new[:, ~np.isfinite(new).all(0)] = np.inf
+        ranked, count = np.sort(held), held.shape[1]
+        location, scale = location_and_scale(ranked, new)
+        others = larger(held[:, None], location[:, :, None], scale[:, :, None])  # [N, n]
+        as_high = (others >= larger(new, location, scale)[:, None]).sum(1)
+        above_all = location_and_scale(ranked, np.full((2, 1), np.inf))
+        levels = np.concatenate([[-np.inf], np.sort(larger(held, *above_all)), [np.inf]])
+        return np.clip(larger(new, *above_all), levels[count - as_high], levels[count - as_high + 1]), as_high
+
+
+def location_and_scale(ranked: Values, new: Values) -> tuple[Values, Values]:
+    """Return the median [2, N] of n sorted values [2, n] and one of N new ones [2, N], and the distance of the 90 % quantile."""
+
+    def ordered(rank: int) -> Values:
+        """The value of this rank, from 0 and below n, among the n + 1."""
+        return np.clip(new, ranked[:, rank - 1, None], ranked[:, rank, None])
+
+    count = ranked.shape[1]
+    median = (ordered(count // 2) + ordered((count + 1) // 2)) / 2
+    return median, np.maximum(ordered(int(TAIL * count)) - median, ROUNDING)  # equal values differ by rounding at least
+
+
+def larger(logs: Values, location: Values, scale: Values) -> Values:
+    """Return the larger of two standardised parts [2, ...]."""
+    return ((logs - location) / scale).max(0)
 
 
 def logarithms(parts: Values) -> Values:

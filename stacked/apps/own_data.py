@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stacked.data.examples import read
-from stacked.data.pixels import Pixels, bytes_of, stored
+from stacked.data.pixels import Pixels, stored
 from stacked.data.scaling import Scaling
 from stacked.data.splitting import as_read, default_scale
 from stacked.data.table import as_numbers, check_missing, fitted, is_table
@@ -74,12 +74,13 @@ def output_for(inputs: Tensor) -> str:
 
 
 def new_examples(stack: StackedAutoencoder, data: Data, refused: str, wanted: str) -> Tensor:
-    """Return new data as the stages of a stack read them: uint8 if it was trained on bytes, else float32, scaled.
+    """Return new data as the stages of a stack read them: float32, scaled, or uint8, which they divide by 255.
 
-    refused: the verb phrase of messages; wanted: what is to be given. Raises InputError for data of another kind.
+    A stack that was trained on uint8 images also reads floats on a scale of 0 to 1, as its encoder does. refused: the verb phrase
+    of messages; wanted: what is to be given. Raises InputError for data of another kind.
     """
+    encoder = stack.encoder
     if stack.scaling is not None:
-        encoder = stack.encoder
         found = encoder.tensor_of(data, refused)
         shape, mine = list(found.shape[1:]), stack.input_shape
         # a scaling has numbers for each channel; a denoiser may read another height and width
@@ -87,7 +88,8 @@ def new_examples(stack: StackedAutoencoder, data: Data, refused: str, wanted: st
         need(alike, f"data of shape {shape} {refused}: give {wanted}")
         return encoder.floats_of(found, refused)
     if len(stack.input_shape) == 3:
-        return bytes_of(data, refused, wanted)
+        found = encoder.tensor_of(data, refused)
+        return found if found.dtype == torch.uint8 else encoder.floats_of(found, refused)
     found = stored(data, refused)
     need(found.dtype == torch.uint8, f"data of {found.dtype} {refused}: give {wanted}")
     return found

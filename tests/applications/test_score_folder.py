@@ -20,7 +20,7 @@ from stacked.data.sources.images.folder import named_images
 from stacked.runtime.rng import generator
 from stacked.runtime.time_left import RunProgress
 from studies.applications.anomaly import study as anomaly
-from studies.applications.anomaly.score_folder import Verdict, folder_auroc, supported
+from studies.applications.anomaly.score_folder import Verdict, folder_auroc, shortened, supported
 from studies.framework.main import main
 from tests.helpers.images import folder_of_classes
 
@@ -47,6 +47,8 @@ def test_a_folder_is_judged(folders: Path, tmp_path: Path, capsys: Any) -> None:
     assert sorted(line["file"] for line in lines) == sorted(p.relative_to(folders / "new").as_posix() for p in paths)
     scores = [float(line["score"]) for line in lines]
     assert scores == sorted(scores, reverse=True)
+    p_values = [float(line["p_value"]) for line in lines]
+    assert p_values == sorted(p_values)
     again = Detector.load(tmp_path / "detector.safetensors")
     by_name = dict(zip((p.relative_to(folders / "new").as_posix() for p in paths), again.score(images), strict=True))
     assert [by_name[line["file"]] for line in lines] == pytest.approx(scores, rel=1e-4, abs=1e-5)
@@ -72,18 +74,20 @@ def test_a_folder_is_judged_by_halves_without_another(folders: Path, tmp_path: P
     spec = anomaly.base_spec("greedy+finetune", 0, anomaly.argparse.Namespace(updates=5))
     with RunProgress(["detector"] * 2) as runs:
         found = score_folder.cross_fitted(Detector(spec), images, runs)
-    assert np.sort(found.score)[::-1] == pytest.approx(rows["score"].to_numpy(), rel=1e-4)
-    order = torch.randperm(220, generator=generator(0, "halves"))
-    first, second = order[:110], order[110:]
+    order = np.lexsort((-found.score, found.p_value))  # scores of two detectors are not on one scale
+    assert found.p_value[order] == pytest.approx(rows["p_value"].to_numpy(), rel=1e-4)
+    assert found.score[order] == pytest.approx(rows["score"].to_numpy(), rel=1e-4)
+    halves = torch.randperm(220, generator=generator(0, "halves"))
+    first, second = halves[:110], halves[110:]
     for mine, other in ((first, second), (second, first)):  # by one that has not seen them
         judging = Detector(spec).fit(images[other])
         assert np.array_equal(found.score[mine], judging.score(images[mine]))
-        drawn = sorted(set(mine.tolist()) & set(found.heat), key=lambda k: -found.score[k])
+        drawn = sorted(set(mine.tolist()) & set(found.heat))
         assert len(drawn) == score_folder.SHOWN  # maps of errors are kept of the worst alone
         assert min(found.score[drawn]) >= sorted(found.score[mine])[-score_folder.SHOWN]
         for k in drawn:
             np.testing.assert_allclose(found.heat[k], judging.heat_map(images[k : k + 1])[0], atol=1e-6)
-    assert set(np.argsort(-found.score, kind="stable")[: score_folder.SHOWN]) <= set(found.heat)
+    assert set(order[: score_folder.SHOWN]) <= set(found.heat)
 
 
 def test_a_judge_that_is_no_folder_is_refused(folders: Path, tmp_path: Path, capsys: Any) -> None:
@@ -221,6 +225,11 @@ def test_the_rate_and_the_share_that_are_asked_for_are_kept(folders: Path, tmp_p
     assert "of normal images at most 20 % would be" in capsys.readouterr().out
     detector = Detector.load(tmp_path / "out" / "detector.safetensors")
     assert (detector.false_alarms, detector.calibration.held.shape) == (0.2, (2, 15))
+
+
+def test_a_long_name_has_a_mark_where_it_is_cut() -> None:
+    assert shortened("photograph.png") == "photograph.png"
+    assert shortened("photograph-07.png") == "…ograph-07.png"
 
 
 def test_names_of_folders_do_not_control_a_terminal() -> None:

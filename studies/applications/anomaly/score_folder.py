@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: number of images in the figure
 SHOWN = 8
+#: the most letters of a name in the figure
+MOST_LETTERS = 14
 #: names, in any case, of a folder of images without anomalies
 GOOD = ("good", "normal", "ok")
 FIELDS = ("file", "score", "p_value", "anomalous")
@@ -38,7 +40,7 @@ FIELDS = ("file", "score", "p_value", "anomalous")
 class Verdict:
     """The results of a detector.
 
-    score, p_value, anomalous: arrays [N]. heat: error maps [H, W] of the images with the highest scores, by index.
+    score, p_value, anomalous: arrays [N]. heat: error maps [H, W] of the least normal images, by index.
     """
 
     score: NDArray[Any]
@@ -51,7 +53,7 @@ class Verdict:
         """Return the results of a detector on the images with indices `rows`."""
         mine = images[rows]
         score, p_value = detector.score_and_p_value(mine)
-        first = worst_first(score, rows.numpy())[:SHOWN]
+        first = worst_first(score, p_value, rows.numpy())[:SHOWN]
         heat = dict(zip(first.tolist(), detector.heat_map(images[first]), strict=True))
         return cls(score, p_value, p_value <= detector.false_alarms, heat)
 
@@ -81,7 +83,7 @@ def score_images(context: Context, spec: RunSpec) -> int:
         found = None if halves else Verdict.of(detector, images, torch.arange(len(images)))
         runs.end(number)
         found = found or cross_fitted(detector, images, runs)
-    order = worst_first(found.score, np.arange(len(paths)))
+    order = worst_first(found.score, found.p_value, np.arange(len(paths)))
     above = Path(os.path.commonpath([path.parent for path in paths]))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -208,9 +210,17 @@ def cross_fitted(detector: Detector, images: Tensor, runs: RunProgress) -> Verdi
     return Verdict(score, p_value, anomalous, parts[0].heat | parts[1].heat)
 
 
-def worst_first(score: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-    """Return the indices `rows` by descending score; of equal scores the smaller index is first."""
-    return rows[np.lexsort((rows, -score))]
+def worst_first(score: NDArray[Any], p_value: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """Return the indices `rows` [N] by ascending p-value, then by descending score; of equal ones the smaller index is first.
+
+    By one detector this is the order of the scores; those of two detectors are not on one scale, but their p-values are.
+    """
+    return rows[np.lexsort((rows, -score, p_value))]
+
+
+def shortened(name: str) -> str:
+    """Return the end of a name that is too long for the figure, with a mark where it is cut."""
+    return name if len(name) <= MOST_LETTERS else f"…{name[1 - MOST_LETTERS :]}"
 
 
 def worst(found: Verdict, order: NDArray[Any], paths: list[Path], images: Tensor) -> bytes:
@@ -225,7 +235,7 @@ def worst(found: Verdict, order: NDArray[Any], paths: list[Path], images: Tensor
             shown = images[k].permute(1, 2, 0).numpy()
             grid[0][column].imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255)
             drawn = grid[1][column].imshow(found.heat[k], cmap="viridis", vmin=0, vmax=most)
-            grid[0][column].set_title(printable(paths[k].name[-14:]), fontsize=7)
+            grid[0][column].set_title(shortened(printable(paths[k].name)), fontsize=7)
             grid[1][column].set_xlabel(f"p = {found.p_value[k]:.2g}", fontsize=8)
             for axes in (grid[0][column], grid[1][column]):
                 axes.set_xticks([])
