@@ -44,7 +44,7 @@ def targets(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
                 drawn.append((f"{one.name}: {claim.label}".replace(", relative to ", " / "), ratio))
     if not drawn:
         return None
-    names = [textwrap.fill(name, LETTERS, subsequent_indent="    ") for name, _ in drawn]
+    names = [textwrap.fill(name, LETTERS) for name, _ in drawn]
     figure = new_figure(0.9 + 0.3 * len(drawn))
     axes: Axes = figure.subplots()
     for height, (_, ratio) in enumerate(drawn):
