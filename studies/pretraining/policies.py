@@ -24,7 +24,8 @@ from studies.pretraining.policies_figures import draw_policies, draw_restored
 from studies.report.answer import quote
 
 PROTOCOL = """\
-- **Arms**: with the same seed, all arms have the same initial weights, data order, corruption and label subsets. They differ in
+- **Arms**: with the same seed, all arms have the same initial weights, label subsets and permutation of images in each epoch, and the
+  same batches and corruption where the batch size is equal. They differ in
   which stages are trained when, and on what target. `greedy`: each stage is trained to reconstruct the clean code of the frozen
   stages below it. `greedy-pixels`: each stage is trained to reconstruct the pixels, through the frozen decoders below.
   `progressive`: stages are added one by one, and all stages so far are trained to reconstruct the pixels. `simultaneous`: all
