@@ -16,14 +16,6 @@ import pytest
 from studies.record.index import ROOT
 from tests.helpers.guides import POLICY, STAGE
 
-IMPORTS_OF_STAGE = """\
-from torch import nn
-
-from stacked.stages.activations import ACTIVATIONS
-from stacked.stages.stage import Shape, Stage, StageSettings
-
-
-"""
 CORRUPTION = '''\
 def inverting(x: Tensor, level: float, generator: torch.Generator) -> Corrupted:
     """Change the sign of each element with probability `level`."""
@@ -144,7 +136,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in ("stacked", "studies", "tests"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("mnist"))  # 11 MB of images
     stacked = folder / "stacked"
-    (stacked / "stages" / "average.py").write_text(IMPORTS_OF_STAGE + STAGE)
+    (stacked / "stages" / "average.py").write_text(STAGE)
     (stacked / "data" / "sources" / "bars.py").write_text(DATASET)
     (stacked / "objectives" / "agreement.py").write_text(OBJECTIVE)
     (folder / "studies" / "striped.py").write_text(STUDY)
@@ -172,7 +164,7 @@ def test_all_that_was_added_trains_in_one_run(used: subprocess.CompletedProcess[
     assert json.loads(used.stdout) == {
         "stages": ["stacked.stages.average"] * 2,
         "updates": 8,
-        "phases": ["stage 1", "fine-tuning 1", "stage 2", "fine-tuning 2"],
+        "phases": ["stage 1", "fine-tuning 1-1", "stage 2", "fine-tuning 1-2"],
     }
 
 

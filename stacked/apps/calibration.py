@@ -27,11 +27,12 @@ class Calibration:
     """Ranks images among n calibration images, which are normal and were not trained on.
 
     kind: "reconstruction" or "density" ranks by that part; "both" takes the logarithm of each part, subtracts the median, divides
-    by the distance of the 90 % quantile above it, and ranks by the larger of the two, so that either part alone can raise an
-    alarm. Low values, and high ones of less than a tenth of the images, do not widen that distance, as they would a standard
-    deviation. held: reconstruction errors and densities of the calibration images [2, n].
+    by the distance from the median to the 90 % quantile, and ranks by the larger of the two, so that either part alone can
+    raise an alarm. Low values, and high values of less than a tenth of the images, do not change this scale much, unlike a
+    standard deviation. held: reconstruction errors and densities of the calibration images [2, n].
 
-    Raises InputError where the calibration images give no order.
+    Raises InputError for scores that are not finite; for "both" with a single image or equal errors; for "density" and "both"
+    with equal densities of several images.
     """
 
     kind: str
@@ -95,8 +96,9 @@ class Calibration:
     def _by_both(self, parts: Values) -> tuple[Values, NDArray[np.int64]]:
         """Return the scores [N] by both parts, and how many calibration images score as high [N].
 
-        The score is that beside the calibration images and an image above all of them. An image that is not above them changes
-        their scores a little: its own is then moved between the two calibration scores between which its p-value puts it.
+        Scores are standardised with one more image that is higher than all calibration images. Where the image is not, its
+        p-value comes from its own standardisation; the score is then clipped between the two calibration scores that match this
+        p-value.
         """
         held, new = logarithms(self.held), logarithms(parts)
         new[:, ~np.isfinite(new).all(0)] = np.inf
@@ -113,7 +115,7 @@ def location_and_scale(ranked: Values, new: Values) -> tuple[Values, Values]:
     """Return the median [2, N] of n sorted values [2, n] and one of N new ones [2, N], and the distance of the 90 % quantile."""
 
     def ordered(rank: int) -> Values:
-        """The value of this rank, from 0 and below n, among the n + 1."""
+        """The value of this rank, from 1 to n - 1, among the n + 1 (0 is the lowest)."""
         return np.clip(new, ranked[:, rank - 1, None], ranked[:, rank, None])
 
     count = ranked.shape[1]

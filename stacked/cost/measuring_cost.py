@@ -10,7 +10,7 @@ from functools import lru_cache
 from stacked.cost.fake_execution import Operation, Work, encoding, reconstruction
 from stacked.cost.phase_cost import PhaseCost, phase_cost
 from stacked.cost.roofline import Machine
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.evaluation.deep_clustering import BATCH, DEEP_CLUSTERINGS, EPOCHS
 from stacked.evaluation.evaluate import PROBED
 from stacked.evaluation.fine_tuning import classifier_updates

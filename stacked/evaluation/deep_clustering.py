@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.evaluation.clustering import SEED, Agreement, agreement
 from stacked.evaluation.evaluate import Codes, check_finite, device_of
 from stacked.model.stack import StackedAutoencoder

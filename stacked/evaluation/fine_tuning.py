@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.evaluation.evaluate import device_of
 from stacked.evaluation.scores import Labelled, reading, score
 from stacked.model.classifier import Classifier

@@ -1,4 +1,4 @@
-"""All objectives of phases with the target "objectives": every subclass of `Objective` in this package, by its `name`."""
+"""The objectives that a phase can learn, by name: the subclasses of `Objective` in the modules of this package."""
 
 from __future__ import annotations
 

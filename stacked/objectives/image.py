@@ -17,10 +17,11 @@ from stacked.util.checks import whole
 class Image(Objective):
     """Reconstruction of the image from the block's code by a small decoder of its own (InfoPro, Wang et al. 2021).
 
-    Beside an objective for labels it keeps information that greedily trained blocks would lose early. Maps are enlarged to the
-    size of the image (nearest neighbours) and read by two 3 x 3 convolutions with `width` rectified channels between them; a
-    linear layer reads vectors. Loss and output activation are those of the pixels in the spec. Differences from the paper's code:
-    nearest neighbours instead of bilinear interpolation, whose gradient is not deterministic on a GPU, and no batch norm.
+    Added to an objective for labels, it keeps information that blocks trained one after another would lose early. Maps are
+    enlarged to the size of the image (nearest neighbours) and read by two 3 x 3 convolutions with `width` rectified channels
+    between them; a linear layer reads vectors. Loss and output activation are those of the pixels in the spec. Differences from
+    the paper's code: nearest neighbours instead of bilinear interpolation, whose gradient is not deterministic on a GPU, and no
+    batch norm.
     """
 
     name = "image"

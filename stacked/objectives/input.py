@@ -10,7 +10,7 @@ from stacked.objectives.objective import EncodedBatch, Objective
 class Input(Objective):
     """Reconstruction of what the block reads, through the block's own decoders (Bengio et al. 2007).
 
-    With this objective alone, a block is trained as by policy "greedy", bit for bit. It has no parameters.
+    With this objective alone and with weight 1, a block is trained as by policy "greedy", bit for bit. It has no parameters.
     """
 
     name = "input"

@@ -10,17 +10,19 @@ from torch import Tensor, nn
 from stacked.components.head_loss import head_loss, head_loss_per_example
 from stacked.objectives.objective import EncodedBatch, Objective, ObjectiveSettings
 from stacked.stages.convolutions import CONVOLUTIONS
-from stacked.stages.stage import MOST_BLOCKS, Stage
+from stacked.stages.stage import Stage
 from stacked.util.checks import whole
+
+#: the most hidden layers: more are a typing mistake
+MOST_LAYERS = 1000
 
 
 class Labels(Objective):
     """Cross-entropy of the classes that an auxiliary classifier predicts from the code (Belilovsky et al. 2019).
 
-    layers: hidden layers of the classifier, 3 x 3 convolutions on maps and linear ones on vectors, rectified and as wide as the
-    code; the k of the paper also counts the layer that is trained, so that `layers` is k - 1. pooled: whether the last maps are
-    averaged over all positions before the linear layer, which otherwise reads all their values. The paper averages over quarters,
-    and has batch norms.
+    layers: number of hidden layers; the paper's k also counts the trained layer, so k = layers + 1. They are 3 x 3 convolutions
+    on maps and linear layers on vectors, as wide as the code, each with a rectifier. pooled: average the last maps over all
+    positions before the linear layer (False: it reads all their values). The paper averages over quarters, and has batch norms.
     """
 
     name = "labels"
@@ -39,7 +41,7 @@ class Labels(Objective):
 
     @classmethod
     def check(cls, *, layers: int = 0, **options: Any) -> None:
-        whole(layers, "layers of objective 'labels'", 0, MOST_BLOCKS)
+        whole(layers, "layers of objective 'labels'", 0, MOST_LAYERS)
 
     @classmethod
     def refuses(cls, kind: type[Stage], *, pooled: bool = False, **options: Any) -> str | None:

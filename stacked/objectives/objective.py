@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -14,7 +15,7 @@ from stacked.stages.stage import Shape, Stage
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
-    """What an objective of a block is made for; shapes are without the batch.
+    """What the constructor of an objective needs to know; shapes are without the batch.
 
     code_shape: of the block's code. image_shape: of the examples, images or others. classes: number of classes of the data (0:
     they have none). loss: name of the loss by which examples are reconstructed. output: activation of their reconstruction.
@@ -38,9 +39,10 @@ class ObjectiveTargets(NamedTuple):
 class EncodedBatch:
     """A batch as a block encodes it.
 
-    codes: one code [B, ...] for each view, as many as the objective of the block with the most `views` needs; gradients reach the
-    block through them. targets: what is known of the batch. input_loss: function that returns the loss of reconstructing what the
-    block reads through its own decoders: the mean over the batch, or for `per_example` that of each example [B].
+    codes: the block's code [B, ...] of each view, with gradients to the block. A view is the input with its own random
+    corruption; there are as many as the `views` of the block's most demanding objective. targets: what is known of the batch.
+    input_loss: function that returns the loss of reconstructing, through the block's decoders, what the block reads: a scalar
+    in `forward`, and [B] in `per_example`.
     """
 
     codes: tuple[Tensor, ...]
@@ -65,13 +67,13 @@ class EncodedBatch:
         return self.targets.labels
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A loss of a block's code. Its parameters are trained with the block and dropped after the phase.
 
     A subclass sets `name` (its name in specs) and what it needs, and returns its loss from `per_example`, or from `forward` too
     where that is not the mean over the examples. The constructor takes `ObjectiveSettings` and options as keywords, each with a
-    default. An objective has parameters and no buffers: a norm inside of it is not a batch norm, so that evaluating it changes
-    nothing. It draws no random numbers outside of its constructor.
+    default. An objective has parameters and no buffers: a norm inside it is not a batch norm, so that evaluating it changes
+    nothing. It draws random numbers in its constructor only.
     """
 
     name: ClassVar[str]
@@ -99,9 +101,9 @@ class Objective(nn.Module):
         """Return why a block whose last stage is of this kind cannot have the objective, with what to do (None: it can)."""
         return None
 
+    @abstractmethod
     def per_example(self, batch: EncodedBatch) -> Tensor:
         """Return the loss of each example [B]; early stopping reads their mean over the validation images."""
-        raise NotImplementedError
 
     def forward(self, batch: EncodedBatch) -> Tensor:
         """Return the loss of a batch, a scalar."""

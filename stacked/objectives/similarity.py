@@ -13,12 +13,13 @@ TINY = 1e-8
 
 
 class Similarity(Objective):
-    """Similarity matching (Nøkland & Eidnes 2019, section 2.1): the mean squared difference of two matrices of a batch.
+    """Similarity matching (Nøkland & Eidnes 2019, section 2.1).
 
-    Their entries are the cosine similarities of the centred vectors of two examples: in one the labels, one-hot, in the other
-    features of the code. On vectors the features are the outputs of a linear layer as wide as the code. On maps they are the
-    standard deviations over all positions of the outputs of a 3 x 3 convolution, as in the authors' code, or those outputs where
-    there is a single position. The paper adds "labels" with a weight of 0.01 and this one with 0.99 ("predsim").
+    The loss is the mean squared difference of two matrices [B, B] of cosine similarities between centred vectors: of the one-hot
+    labels of the examples, and of features of their codes. On vectors the features are the outputs of a linear layer as wide as
+    the code. On maps they are the standard deviations over all positions of the outputs of a 3 x 3 convolution, as in the
+    authors' code, or those outputs where there is a single position. The paper adds "labels" with a weight of 0.01 and this one
+    with 0.99 ("predsim").
     """
 
     name = "similarity"

@@ -20,7 +20,7 @@ from stacked.components.corruption import Corrupted
 from stacked.components.optim import OPTIMISERS
 from stacked.components.penalties import PENALTIES
 from stacked.components.schedules import learning_rate
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.objectives.objective import ObjectiveTargets
 from stacked.runs.check import check

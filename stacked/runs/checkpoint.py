@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file with the weights as tensors and the remaining state as JSON in its header.
 
 A run leaves a checkpoint after each phase, and the last two inside the current phase. Files are written atomically and have a
-checksum; nothing is ever unpickled.
+checksum; nothing is ever unpickled. `runs.run` loads the newest; `runs.observer` saves those of phases, `runs.supervised_end`
+those of classifiers; `runs.checkpoint_validation` restores training from them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Blocks: any policy trains blocks of several stages instead of single stages, by a change of its phases alone.
+"""Blocks: any policy trains blocks of several stages instead of single stages, by renumbering its phases.
+
+A block is some neighbouring stages that a policy trains as it otherwise trains one. (The blocks of a residual or transformer
+stage are parts of a single stage.)
 
 Siddiqui et al. 2023 train four blocks of a residual network in this way, Wang et al. 2021 up to sixteen.
 """
@@ -41,7 +44,7 @@ def block_lengths(blocks: Blocks, depth: int) -> tuple[int, ...]:
 def in_blocks(policy: Policy, lengths: tuple[int, ...]) -> Policy:
     """Return the policy that trains blocks of these `lengths` as `policy` trains stages.
 
-    Its depth is the number of blocks, its budget has a part for each block, and its phases are those of the stages.
+    It takes the number of blocks as depth and a budget for each block; its phases count stages.
     """
     if all(length == 1 for length in lengths):
         return policy

@@ -1,8 +1,8 @@
 """Growth policies: pure functions from a depth and a budget to a list of phases.
 
 Everything that distinguishes greedy from joint training is in these lists; the training loop does not know the policy. To
-add a policy, write the function and name it in GROWTHS. "G+E" runs the phases of the growth G, then those of the end-to-end
-training E in ENDS.
+add a policy, write the function and name it in GROWTHS, or in POLICIES if nothing may follow it. "G+E" runs the phases of the
+growth G, then those of the end-to-end training E in ENDS.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Phase:
     Stages `trainable[0]` to `trainable[1]` (counted from 1, inclusive) are trained for `updates` optimiser steps, all others are
     frozen. The trained stages read the code at depth `input_depth` (0: the images).
 
+    name: numbers at its end, as in "stage 2" or "stages 1-2", count trained stages; a spec's `blocks` rewrite them.
     target: "input": reconstruct the code at `input_depth`. "pixels": reconstruct the images through the frozen decoders
         below. "labels": predict labels from the code with a head: classes with a linear one that is dropped after the phase, and
         in the phase of a classifier or regressor, classes or numbers with its own, which is kept. "objectives": learn the
@@ -32,8 +33,8 @@ class Phase:
     local_loss: a loss of each trained block for reconstructing its own input. "none": there is none. "alone": it replaces the
         loss of the target, and no gradient passes from a block to the one below. "added": it is added to the loss of the
         target with the spec's `local_weight`; where the images are corrupted, its targets are codes of corrupted images.
-    blocks: number of stages of each trained block, from the bottom; they matter to a local loss only (empty: each stage is a
-        block).
+    blocks: number of stages of each trained block (see `spec.blocks`), from the bottom; they matter to a local loss only
+        (empty: each stage is a block).
     layerwise_lr_decay: the learning rate of stage k is divided by `rate_decay` ** (depth - k), with the spec's `rate_decay`.
     inherits_unspent_flops: FLOPs that earlier phases saved by converging early are spent on additional updates.
     resamples: each weight and bias is first replaced by a random entry of its own tensor, drawn with replacement.

@@ -1,4 +1,4 @@
-"""The objectives of a spec: their checks, and what phases need because of them."""
+"""The objectives of a spec: checks of their options, and what a phase needs for the objectives that it learns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def options_of(name: str, options: Options) -> dict[str, Any]:
 
 
 def learned(phase: Phase, config: Optimisation) -> list[type[Objective]]:
-    """Return the objectives that a phase learns; none if it has another target."""
+    """Return the objectives that a phase learns; an empty list if its target is not "objectives"."""
     if phase.target != "objectives":
         return []
     return [objectives()[name] for _, last in phase.ranges for name, _ in config.objectives_of(last)]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stacked import data
+from stacked.components.probe_labels import PROBE_NAMES
 from stacked.data.image_files.image import WHITE
 from stacked.spec.architecture import StackSpec as StackSpec
 from stacked.spec.architecture import StageSpec as StageSpec
@@ -25,8 +26,6 @@ from stacked.util.checks import choice, finite, need, positive, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict, omit_if_default, parsed, take_python_values, to_json
 
-#: names of the final probes: classifiers on codes, k-means on codes, and clusterings that train a copy of the encoder
-PROBE_NAMES = ("logistic", "svm", "ridge", "knn5", "knn20", "kmeans", "dec")
 #: what probes may read, see `Evaluation`
 PROBE_DEPTHS = ("code", "ends", "all")
 

@@ -20,7 +20,7 @@ from stacked.components.lbfgs import LBFGS
 from stacked.components.nonfinite import MOST_ROLLBACKS, MOST_SKIPPED, ROLLBACK_LR_DIVISOR, Buffers, finite
 from stacked.components.optim import OPTIMISERS
 from stacked.components.schedules import learning_rate
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.batch_norm import frozen_statistics
 from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.malloc import keep_freed_memory

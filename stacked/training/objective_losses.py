@@ -1,4 +1,4 @@
-"""The objectives of the blocks that a phase trains, with their weights and their own parameters."""
+"""The weighted objectives of each block that a phase trains; they hold the objectives' own parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stacked.spec.objectives import options_of
 class ObjectiveLosses(nn.Module):
     """The weighted objectives of each block of a phase with the target "objectives".
 
-    A block is named by its last stage. The initial parameters of an objective depend on the seed, its name and that stage alone.
+    A block is identified by its last stage. An objective's initial parameters depend only on the seed, its name and that stage.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import torch
 
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.free_memory import free_bytes
 from stacked.spec import Optimisation, RunSpec

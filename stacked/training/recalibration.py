@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.batch_norm import BatchNorm, cumulative_statistics, norms
 from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Optimisation

@@ -1,4 +1,9 @@
-"""`main` of all studies: parses the arguments, locks the folder of the record, measures and writes the report."""
+"""`main` of all studies: parses the arguments, locks the folder of the record, measures and writes the report.
+
+The chain of calls of a study of training runs: main -> TrainingStudy.session -> TrainingDesign.given; run_session ->
+TrainingSession.begin -> prepare -> run: plan -> run_jobs -> run_job -> Job.run -> stacked.runs.run.run -> train_phases ->
+prepare_phase -> Training.train -> PhaseLoss; then studies.record.runs.add -> report -> update_index -> end.
+"""
 
 from __future__ import annotations
 

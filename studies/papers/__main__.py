@@ -1,4 +1,4 @@
-"""The papers that are reproduced, and a table of all their claims."""
+"""The papers that have a study, and a table of all their claims."""
 
 from __future__ import annotations
 

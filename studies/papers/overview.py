@@ -13,7 +13,8 @@ from stacked.util.checks import need
 from studies.design.claims import Claim
 from studies.framework.training_study import TrainingStudy
 from studies.record.names import slug
-from studies.report.claims import (
+from studies.report.tables import markdown
+from studies.report.verdicts import (
     EXACT,
     RULES_OF_PAPER,
     Tested,
@@ -24,7 +25,6 @@ from studies.report.claims import (
     tested,
     with_references,
 )
-from studies.report.tables import markdown
 from studies.statistics.measures import measure, p_cell
 from studies.statistics.rows import load_reference, load_rows
 

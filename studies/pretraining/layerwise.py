@@ -12,9 +12,10 @@ from studies.design.arms import Arm
 from studies.framework.training_study import TrainingStudy
 
 PROTOCOL = """\
-- **Arms**: with the same seed, all arms have the same initial weights, data order, corruption and label subsets. `greedy` trains
-  each stage on the clean codes of the frozen stages below it. `greedy+finetune` then trains all stages together on the pixels.
-  `joint` trains all stages together on the pixels from the start. `random` is not trained.
+- **Arms**: with the same seed, all arms have the same initial weights, label subsets and permutation of images in each epoch,
+  and the same batches and corruption where the batch size is equal. `greedy` trains each stage on the clean codes of the frozen
+  stages below it. `greedy+finetune` then trains all stages together on the pixels. `joint` trains all stages together on the
+  pixels from the start. `random` is not trained.
 - **Equal budgets**: every trained arm gets the same number of training FLOPs as `greedy+finetune` (forward and backward passes
   and the encoding by frozen stages, counted by torch), unless `--equal` says otherwise. The table lists updates and seconds.
 - **Optimisation**: {optimiser}. Learning rate, batch size and schedule of every trained arm, and the split of the budget

@@ -24,16 +24,16 @@ from studies.pretraining.policies_figures import draw_policies, draw_restored
 from studies.report.answer import quote
 
 PROTOCOL = """\
-- **Arms**: with the same seed, all arms have the same initial weights, data order, corruption and label subsets. They differ in
-  which stages are trained when, and on what target. `greedy`: each stage is trained to reconstruct the clean code of the frozen
-  stages below it. `greedy-pixels`: each stage is trained to reconstruct the pixels, through the frozen decoders below.
-  `progressive`: stages are added one by one, and all stages so far are trained to reconstruct the pixels. `simultaneous`: all
-  stages are trained at once, each to reconstruct its own input, without gradients between them. `supervised`: each stage is
-  trained to classify, with a linear head that is dropped afterwards. `converge`: as `greedy`, but a stage ends when its
-  validation loss stops falling. `joint`: all stages are trained together on the pixels from the start. `joint-local`: the same,
-  with the reconstruction error of each stage as a regulariser. `random`: not trained. `+finetune`: followed by `joint` training.
-  `+unfreeze`: followed by training on the pixels in which stages are unfrozen from the top down, lower stages with a lower
-  learning rate.
+- **Arms**: with the same seed, all arms have the same initial weights, label subsets and permutation of images in each epoch,
+  and the same batches and corruption where the batch size is equal. They differ in which stages are trained when, and on what
+  target. `greedy`: each stage is trained to reconstruct the clean code of the frozen stages below it. `greedy-pixels`: each
+  stage is trained to reconstruct the pixels, through the frozen decoders below. `progressive`: stages are added one by one, and
+  all stages so far are trained to reconstruct the pixels. `simultaneous`: all stages are trained at once, each to reconstruct
+  its own input, without gradients between them. `supervised`: each stage is trained to classify, with a linear head that is
+  dropped afterwards. `converge`: as `greedy`, but a stage ends when its validation loss stops falling. `joint`: all stages are
+  trained together on the pixels from the start. `joint-local`: the same, with the reconstruction error of each stage as a
+  regulariser. `random`: not trained. `+finetune`: followed by `joint` training. `+unfreeze`: followed by training on the pixels
+  in which stages are unfrozen from the top down, lower stages with a lower learning rate.
 - **Equal FLOPs**: every trained arm gets the same number of training FLOPs as `greedy+finetune`: forward and backward passes of
   its updates and the encoding by frozen stages, counted by torch, without validation and without the arithmetic of the optimiser.
   A policy with cheaper updates makes more of them. An arm keeps the ratio between growth and what follows.

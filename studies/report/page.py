@@ -13,7 +13,6 @@ from stacked.util.atomic import write_atomically
 from studies.design.claims import Claim
 from studies.design.drawing import Drawing
 from studies.figures.figures import CAPTIONS, Record, caption, draw, drawn, names
-from studies.report.claims import claims_table, comparisons_table
 from studies.report.tables import (
     failures,
     main_metrics,
@@ -27,6 +26,7 @@ from studies.report.tables import (
 )
 from studies.report.tuning import draw_tuning, tuning_note
 from studies.report.verbatim import code_block
+from studies.report.verdicts import claims_table, comparisons_table
 from studies.statistics.rows import curves_of, load_reference, load_rows, load_samples, trained_arms
 
 TUNING_CAPTION = (

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stacked.util.errors import printable
-from studies.report.claims import check_claims, on_same_data, with_references
 from studies.report.tables import failures, main_metrics, means, spread_note, verdicts
+from studies.report.verdicts import check_claims, on_same_data, with_references
 from studies.statistics import best
 from studies.statistics.rows import load_reference, load_rows, trained_arms
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import floor, isfinite, isnan, log10
 
+from stacked.components.probe_labels import CLASSIFIERS, CLUSTERINGS
+
 _DEPTH = r"(?:_depth(?P<depth>\d+))?"
 
 
@@ -99,19 +101,19 @@ def _accuracy(label: str) -> Measure:
     return Measure(label, "higher", scale=100.0, decimals=2, unit=" %", margin=0.01)
 
 
-#: results of the probes and clusterings of `stacked.evaluation.probes` beside the linear probe
-PROBES = {
-    "svm_acc": _accuracy("linear SVM accuracy"),
-    "ridge_acc": _accuracy("ridge regression accuracy"),
-    "knn5_acc": _accuracy("5 nearest neighbours, accuracy"),
-    "knn20_acc": _accuracy("20 nearest neighbours, accuracy"),
-    "kmeans_acc": _accuracy("k-means accuracy"),
-    "kmeans_nmi": Measure("k-means NMI", "higher", decimals=3),
-    "kmeans_ari": Measure("k-means ARI", "higher", decimals=3, margin=0.01, is_absolute=True),
-    "dec_acc": _accuracy("deep embedded clustering accuracy"),
-    "dec_nmi": Measure("deep embedded clustering NMI", "higher", decimals=3),
-    "dec_ari": Measure("deep embedded clustering ARI", "higher", decimals=3, margin=0.01, is_absolute=True),
-}
+def _agreements(name: str, label: str) -> dict[str, Measure]:
+    """Return the measures of a clustering, the fields of `stacked.evaluation.clustering.Agreement`."""
+    return {
+        f"{name}_acc": _accuracy(f"{label} accuracy"),
+        f"{name}_nmi": Measure(f"{label} NMI", "higher", decimals=3),
+        f"{name}_ari": Measure(f"{label} ARI", "higher", decimals=3, margin=0.01, is_absolute=True),
+    }
+
+
+#: results of the final probes beside the linear probe, whose column is "probe_acc"
+PROBES = {f"{name}_acc": _accuracy(label) for name, label in CLASSIFIERS.items() if name != "logistic"}
+for _name, _label in CLUSTERINGS.items():
+    PROBES |= _agreements(_name, _label)
 
 
 def measure(metric: str) -> Measure:
@@ -124,7 +126,7 @@ def measure(metric: str) -> Measure:
     if match := re.fullmatch(rf"recon_mse{_DEPTH}", name):
         return Measure("test MSE per pixel" + _to_depth(match["depth"]), "lower")
     if match := re.fullmatch(rf"probe_acc{_DEPTH}", name):
-        return _accuracy("linear probe accuracy" + _on_depth(match["depth"]))
+        return _accuracy(CLASSIFIERS["logistic"] + _on_depth(match["depth"]))
     if match := re.fullmatch(r"classifier_acc_(?P<budget>\d+|all)", name):
         return _accuracy(f"classifier accuracy, {budget_name(match['budget'])} labels")
     if match := re.fullmatch(r"regressor_(?P<what>r2|mse|rmse)_(?P<budget>\d+|all)", name):

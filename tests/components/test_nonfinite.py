@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stacked import RunSpec, StackSpec, data
 from stacked.components.nonfinite import MOST_ROLLBACKS, finite
 from stacked.data.formats.split import Splits
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.stack import build
 from stacked.runs.batched_seeds import train_seeds
 from stacked.runs.run import run

@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 
 from stacked import InputError
 from stacked.components.schedules import SCHEDULES, learning_rate, onecycle
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.training.codes import StoredInputs

@@ -16,7 +16,7 @@ from stacked import RunSpec, StackSpec
 from stacked.cost import disk
 from stacked.cost.disk import Room, check_room, check_writable, work_room
 from stacked.data.formats.split import Splits
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.stack import empty_stack
 from stacked.runs.run import load, run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stacked import StackSpec, run
 from stacked.data import Splits
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.evaluation import deep_clustering
 from stacked.evaluation.clustering import agreement
 from stacked.evaluation.deep_clustering import (

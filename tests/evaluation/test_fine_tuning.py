@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from torch import Tensor, nn
 
 from stacked import Classification, InputError, RunSpec, StackedAutoencoder, StackSpec
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.evaluation.fine_tuning import FineTuning, Selected, fine_tuned
 from stacked.evaluation.scores import accuracy, r2
 from stacked.model.regressor import Regressor, mean_and_scale

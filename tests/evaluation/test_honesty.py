@@ -18,7 +18,7 @@ from stacked import RunSpec, StackSpec
 from stacked.components.losses import LOSSES, bce, per_example
 from stacked.data.formats.split import Split, Splits
 from stacked.data.labels import label_subset
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.evaluation import evaluate, probes
 from stacked.evaluation.fine_tuning import FineTuning, fine_tuned
 from stacked.evaluation.probes import linear_probe

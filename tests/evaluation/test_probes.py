@@ -20,6 +20,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from stacked import InputError, run
+from stacked.components.probe_labels import CLASSIFIERS, PROBE_NAMES
 from stacked.data import Splits
 from stacked.evaluation import final_metrics
 from stacked.evaluation.clustering import agreement
@@ -28,7 +29,6 @@ from stacked.evaluation.evaluate import codes
 from stacked.evaluation.label_rows import label_rows
 from stacked.evaluation.probes import NAMES, PROBES, Scale, probe, quick_probe
 from stacked.spec import Evaluation, RunSpec, StackSpec, from_json
-from stacked.spec.spec import PROBE_NAMES
 from stacked.util.errors import Diverged
 from stacked.util.serialization import to_json
 from studies.report.tables import main_metrics, means
@@ -59,6 +59,7 @@ THEIRS: dict[str, Any] = {
 
 
 def test_a_spec_can_name_every_probe_and_no_other() -> None:
+    assert tuple(PROBES) == tuple(CLASSIFIERS)
     assert (*NAMES, *DEEP_CLUSTERINGS) == PROBE_NAMES
 
 

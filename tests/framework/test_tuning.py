@@ -118,7 +118,7 @@ def test_trials_differ_in_what_is_drawn_alone_and_cost_the_same(tmp_path: Path) 
 
 
 def study_order(spec: RunSpec, splits: Splits) -> Any:
-    from stacked.data.stream import Order
+    from stacked.data.order import Order
 
     return Order(len(splits.train), spec.optimisation.batch_size, 0)
 

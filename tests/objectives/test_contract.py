@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stacked import RunSpec, StackedAutoencoder, StackSpec
 from stacked.cost.fake_execution import update
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.objectives import objectives
 from stacked.objectives.objective import ObjectiveTargets
 from stacked.runtime.settings import own_settings

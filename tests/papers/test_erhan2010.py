@@ -44,7 +44,7 @@ from studies.papers.erhan2010 import (
     boxes,
     name,
 )
-from studies.report.claims import check_claim, comparisons_table, with_references
+from studies.report.verdicts import check_claim, comparisons_table, with_references
 from studies.statistics.measures import measure
 from studies.statistics.rows import load_rows, load_samples, with_deviations
 

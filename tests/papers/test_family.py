@@ -15,7 +15,7 @@ from studies.design.arms import Arm
 from studies.design.claims import Claim
 from studies.framework.training_study import TrainingStudy
 from studies.papers import overview
-from studies.report.claims import RULES_OF_PAPER, RULES_OF_RECORD, claims_table
+from studies.report.verdicts import RULES_OF_PAPER, RULES_OF_RECORD, claims_table
 from studies.statistics.rows import load_rows
 
 SSE = "final/recon_sse"

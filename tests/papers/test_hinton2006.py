@@ -25,7 +25,7 @@ from studies.papers.hinton2006_classification import PRETRAINED, RANDOM, SVM, ke
 from studies.papers.hinton2006_curves import LOGISTIC_6, LOGISTIC_18, PCA_18
 from studies.papers.overview import paper_of
 from studies.record.reference import pca, write_reference
-from studies.report.claims import check_claim, with_references
+from studies.report.verdicts import check_claim, with_references
 from studies.statistics.rows import load_reference, load_rows, load_samples
 from tests.helpers.splits import toy_splits
 

@@ -22,7 +22,7 @@ from studies.framework.tuning_measures import label_budget
 from studies.papers import masci2011, paine2014
 from studies.papers.shared.gain_figure import draw_gain, ratios
 from studies.papers.shared.label_counts import answer, error, measured_budgets, name_of, named
-from studies.report.claims import comparisons_table
+from studies.report.verdicts import comparisons_table
 from studies.statistics.rows import load_reference, load_rows
 
 STUDIES = (masci2011.STUDY, paine2014.STUDY)

@@ -26,7 +26,7 @@ from studies.papers import (
 from studies.papers.__main__ import main as overview_main
 from studies.papers.overview import page, papers, records
 from studies.record.index import ROOT
-from studies.report.claims import claims_table
+from studies.report.verdicts import claims_table
 from studies.statistics.rows import load_reference, load_rows
 from studies.statistics.trials import load_choices, load_trials
 

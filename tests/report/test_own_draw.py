@@ -8,7 +8,7 @@ from math import isnan
 import pandas as pd
 
 from studies.design.claims import Claim
-from studies.report.claims import RULE_OF_OWN_DRAW, check_claim, check_claims, claims_table, rules, with_references
+from studies.report.verdicts import RULE_OF_OWN_DRAW, check_claim, check_claims, claims_table, rules, with_references
 
 SSE = "final/recon_sse"
 REFERENCE = {"pca_mse": 0.02, "pca_sse": 13.8664, "mean_mse": 0.07, "mean_sse": 52.9}

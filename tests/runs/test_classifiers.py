@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stacked import InputError, StackedAutoencoder, load_classifier
 from stacked.components.dropout import dropout
 from stacked.data import Splits
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.evaluation.fine_tuning import FineTuning, Selected, fine_tuned
 from stacked.evaluation.scores import accuracy
 from stacked.model.batch_norm import norms

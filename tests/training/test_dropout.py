@@ -14,7 +14,7 @@ from stacked import StackedAutoencoder
 from stacked.components.corruption import masking
 from stacked.components.dropout import dropout
 from stacked.components.winner_take_all import lifetime
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.batch_norm import norms
 from stacked.runtime.rng import generator
 from stacked.spec.growth import Phase

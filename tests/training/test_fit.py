@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stacked import StackedAutoencoder, StackSpec
 from stacked.components.corruption import masking
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.stack import build
 from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation

@@ -17,7 +17,7 @@ from stacked.components.lbfgs import most_evaluations, vectors
 from stacked.cost.forecast import estimate_cost
 from stacked.cost.phase_cost import phase_cost
 from stacked.cost.roofline import H100
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.batch_norm import norms
 from stacked.model.stack import build
 from stacked.runs.run import run

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stacked import StackedAutoencoder
 from stacked.components.corruption import masking
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase

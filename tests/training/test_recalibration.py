@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stacked import InputError, RunSpec, StackedAutoencoder, StackSpec, data
 from stacked.data.formats.split import Split
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.evaluation import evaluate
 from stacked.runs.run import run
 from stacked.spec import Budget, Classification, Evaluation, Optimisation

@@ -15,7 +15,7 @@ from stacked import Budget, RunSpec, StackSpec
 from stacked.components.penalties import PENALTIES
 from stacked.cost.forecast import estimate_cost
 from stacked.cost.roofline import H100
-from stacked.data.stream import Order
+from stacked.data.order import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runs.run import run
 from stacked.spec import Classification, Evaluation, Optimisation, from_json

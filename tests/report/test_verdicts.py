@@ -19,7 +19,7 @@ from stacked.util.errors import InputError
 from stacked.util.serialization import to_json
 from studies.design.claims import Claim
 from studies.report import headline, write_report
-from studies.report.claims import check_claim, check_claims, claims_table, comparisons_table, holm, with_references
+from studies.report.verdicts import check_claim, check_claims, claims_table, comparisons_table, holm, with_references
 
 MSE, SSE, ACC = "final/recon_mse", "final/recon_sse", "final/probe_acc"
 REFERENCE = {"pca_mse": 0.02, "pca_sse": 13.8664, "mean_mse": 0.07, "mean_sse": 52.9}

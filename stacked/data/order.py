@@ -14,9 +14,10 @@ from stacked.util.checks import need
 class Order:
     """Batches of `batch_size` indices into `n` images, with each image at most once in an epoch.
 
-    `batch(update)` depends only on the seed and `update`, so that all arms use the same order and a run can resume at any
-    update. All batches have the same size: the last n mod batch_size images of an epoch's permutation are skipped. If n is
-    less than batch_size, every batch holds all images. Raises InputError if n is 0.
+    `batch(update)` depends only on the seed and `update`, so that arms of one batch size have the same batches, those of
+    another size batches of the same permutation of an epoch, and a run can resume at any update. All batches have the same
+    size: the last n mod batch_size images of an epoch's permutation are skipped. If n is less than batch_size, every batch
+    holds all images. Raises InputError if n is 0.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int) -> None:
