@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -50,7 +51,7 @@ def unnamed(figure: Figure) -> list[str]:
         for side in ("x", "y"):
             if getattr(axes, f"get_{side}scale")() != "linear" and "log scale" not in figure.get_supxlabel():
                 group = getattr(axes, f"get_shared_{side}_axes")().get_siblings(axes)
-                if not any("log scale" in text for one in group for text in texts(one, side)):
+                if not any(re.search(r"(log|square-root) scale", text) for one in group for text in texts(one, side)):
                     found.append(f"{side} of {axes.get_title(loc='left')!r}")
     return found
 
