@@ -12,7 +12,7 @@ from stacked.objectives import objectives
 from stacked.spec.architecture import StackSpec
 from stacked.spec.classification import Classification
 from stacked.spec.growth import Phase
-from stacked.spec.objectives import learned, options_of, trains_decoders
+from stacked.spec.objectives import decoded_ranges, learned, options_of
 from stacked.spec.optimisation import Optimisation
 from stacked.stages import kinds
 from stacked.stages.activations import RANGES
@@ -35,17 +35,17 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
         f"optimiser 'lbfgs' has one step length for all weights, and phase {phase.name!r} has a learning rate for each stage: "
         "give one learning rate, and use '+finetune' instead of '+unfreeze'",
     )
-    restores = trains_decoders(phase, config)
-    if restores and phase.local_loss != "alone":
+    decoded = [first for first, _ in decoded_ranges(phase, config)]
+    if decoded and phase.local_loss != "alone":
         check_loss(stack, config, phase, phase.target_depth + 1)
-    if restores and phase.local_loss != "none":
-        for stage, _ in phase.ranges:
-            check_loss(stack, config, phase, stage)
+    for stage in decoded if phase.local_loss != "none" else ():
+        check_loss(stack, config, phase, stage)
     if phase.target == "objectives":
         check_objectives(stack, config, phase)
     reading = [first for first, _ in phase.ranges] if phase.local_loss != "none" else [phase.input_depth + 1]
     for stage in reading:
         check_corruption(stack, config, phase, stage)
+        restores = stage in decoded if phase.local_loss != "none" else bool(decoded)
         need(
             not restores
             or config.emphasis is None
@@ -110,11 +110,10 @@ def reconstructs_data(phase: Phase, config: Optimisation) -> bool:
     """Whether a phase reconstructs what stage 1 reads: at depth 0, by a local loss of stage 1, or as an objective."""
     if any(objective.restores == "images" for objective in learned(phase, config)):
         return True
-    if not trains_decoders(phase, config):
-        return False
-    if phase.local_loss != "none" and phase.trainable[0] == 1:
+    decoded = decoded_ranges(phase, config)
+    if phase.local_loss != "none" and any(first == 1 for first, _ in decoded):
         return True
-    return phase.local_loss != "alone" and phase.target_depth == 0
+    return bool(decoded) and phase.local_loss != "alone" and phase.target_depth == 0
 
 
 def check_range(
@@ -149,7 +148,7 @@ def check_classification(stack: StackSpec, recipe: Classification) -> None:
 
 def check_use(config: Optimisation, phases: list[Phase]) -> None:
     """Raise InputError for an option that no phase of a run would use, so that a spec names no option without effect."""
-    if not phases or any(trains_decoders(phase, config) for phase in phases if phase.updates):
+    if not phases or any(decoded_ranges(phase, config) for phase in phases if phase.updates):
         return
     for name, given in (
         ("emphasis", config.emphasis),
