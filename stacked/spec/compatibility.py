@@ -102,18 +102,23 @@ def check_objectives(stack: StackSpec, config: Optimisation, phase: Phase) -> No
                 objective.views == 1 or config.patience_of(phase) is None,
                 f"patience watches the loss of clean codes, and objective {name!r} needs corrupted ones: leave one of them out",
             )
-    if any(objective.restores == "images" for objective in learned(phase, config)):
+    if restores_images(phase, config):
         check_loss(stack, config, phase, 1, is_own=False)
 
 
 def reconstructs_data(phase: Phase, config: Optimisation) -> bool:
     """Whether a phase reconstructs what stage 1 reads: at depth 0, by a local loss of stage 1, or as an objective."""
-    if any(objective.restores == "images" for objective in learned(phase, config)):
+    if restores_images(phase, config):
         return True
     decoded = decoded_ranges(phase, config)
     if phase.local_loss != "none" and any(first == 1 for first, _ in decoded):
         return True
     return bool(decoded) and phase.local_loss != "alone" and phase.target_depth == 0
+
+
+def restores_images(phase: Phase, config: Optimisation) -> bool:
+    """Whether an objective of a phase reconstructs the images through its own layers, which end with the output of stage 1."""
+    return any(objective.restores == "images" for objective in learned(phase, config))
 
 
 def check_range(
@@ -131,7 +136,9 @@ def check_range(
         f"loss {name!r} needs values from 0 to 1, and {values}: use loss 'mse' or 'l1', or scale 'minmax'",
     )
     least, most = RANGES[output]
-    reached = (least <= low and high <= most) or all(config.linear_decoder and phase.is_alone(1) for phase in phases)
+    reached = (least <= low and high <= most) or all(
+        config.linear_decoder and phase.is_alone(1) and not restores_images(phase, config) for phase in phases
+    )
     need(
         reached,
         f"output {output!r} gives values from {least:.4g} to {most:.4g}, and {values}: use output 'linear'"
