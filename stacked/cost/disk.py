@@ -23,6 +23,7 @@ from stacked.model.stack_file import NAME as STACK_FILE
 from stacked.model.supervised_file import model_path
 from stacked.spec import Classification, RunSpec
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import decoded_stages
 from stacked.training.objective_losses import ObjectiveLosses
 from stacked.util.atomic import writing
 from stacked.util.errors import Unwritable
@@ -194,7 +195,8 @@ def _weights(module: nn.Module, depth: int | None = None) -> int:
 def _inside(spec: RunSpec, stack: StackedAutoencoder, phase: Phase, classes: int) -> int:
     """Return the bytes of a checkpoint inside a phase: weights, optimiser state, best weights and the snapshot for rollbacks."""
     config, stack_bytes = spec.optimisation, _weights(stack, phase.depth)
-    learning = sum(_weights(stage) for stage in stack.stages[phase.trainable[0] - 1 : phase.trainable[1]])
+    decoded, trained = decoded_stages(phase, config), enumerate(stack.stages[: phase.depth], start=1)
+    learning = sum(_weights(s if k in decoded else s.encoder) for k, s in trained if k >= phase.trainable[0])
     own = MOMENTS[config.optimiser] * learning + (1 + MOMENTS[config.optimiser]) * _auxiliary(
         spec, stack, phase, classes
     )

@@ -19,9 +19,9 @@ class Image(Objective):
 
     Added to an objective for labels, it keeps information that blocks trained one after another would lose early. Maps are
     enlarged to the size of the image (nearest neighbours) and read by two 3 x 3 convolutions with `width` rectified channels
-    between them; a linear layer reads vectors. Loss and output activation are those of the pixels in the spec. Differences from
-    the paper's code: nearest neighbours instead of bilinear interpolation, whose gradient is not deterministic on a GPU, and no
-    batch norm.
+    between them; a linear layer reads vectors, and maps with another number of dimensions than the examples (those of a
+    transformer on vectors). Loss and output activation are those of the pixels in the spec. Differences from the paper's code:
+    nearest neighbours instead of bilinear interpolation, whose gradient is not deterministic on a GPU, and no batch norm.
     """
 
     name = "image"
@@ -32,8 +32,9 @@ class Image(Objective):
         super().__init__(settings)
         code, image = settings.code_shape, settings.image_shape
         self.loss, self.activation = LOSSES[settings.loss], ACTIVATIONS[settings.output]()
-        if len(code) == 1:
-            layers = [nn.Linear(code[0], math.prod(image)), nn.Unflatten(1, tuple(image))]
+        if len(code) == 1 or len(code) != len(image):
+            flat = [nn.Flatten()] if len(code) > 1 else []
+            layers = [*flat, nn.Linear(math.prod(code), math.prod(image)), nn.Unflatten(1, tuple(image))]
         else:
             conv, _ = CONVOLUTIONS[len(code) - 1]
             first, last = conv(code[0], width, 3, padding=1), conv(width, image[0], 3, padding=1)

@@ -12,7 +12,7 @@ from stacked.objectives import objectives
 from stacked.spec.architecture import StackSpec
 from stacked.spec.classification import Classification
 from stacked.spec.growth import Phase
-from stacked.spec.objectives import learned, options_of, trains_decoders
+from stacked.spec.objectives import decoded_ranges, learned, options_of
 from stacked.spec.optimisation import Optimisation
 from stacked.stages import kinds
 from stacked.stages.activations import RANGES
@@ -35,17 +35,17 @@ def check_fit(stack: StackSpec, config: Optimisation, phase: Phase) -> None:
         f"optimiser 'lbfgs' has one step length for all weights, and phase {phase.name!r} has a learning rate for each stage: "
         "give one learning rate, and use '+finetune' instead of '+unfreeze'",
     )
-    restores = trains_decoders(phase, config)
-    if restores and phase.local_loss != "alone":
+    decoded = [first for first, _ in decoded_ranges(phase, config)]
+    if decoded and phase.local_loss != "alone":
         check_loss(stack, config, phase, phase.target_depth + 1)
-    if restores and phase.local_loss != "none":
-        for stage, _ in phase.ranges:
-            check_loss(stack, config, phase, stage)
+    for stage in decoded if phase.local_loss != "none" else ():
+        check_loss(stack, config, phase, stage)
     if phase.target == "objectives":
         check_objectives(stack, config, phase)
     reading = [first for first, _ in phase.ranges] if phase.local_loss != "none" else [phase.input_depth + 1]
     for stage in reading:
         check_corruption(stack, config, phase, stage)
+        restores = stage in decoded if phase.local_loss != "none" else bool(decoded)
         need(
             not restores
             or config.emphasis is None
@@ -102,19 +102,23 @@ def check_objectives(stack: StackSpec, config: Optimisation, phase: Phase) -> No
                 objective.views == 1 or config.patience_of(phase) is None,
                 f"patience watches the loss of clean codes, and objective {name!r} needs corrupted ones: leave one of them out",
             )
-    if any(objective.restores == "images" for objective in learned(phase, config)):
+    if restores_images(phase, config):
         check_loss(stack, config, phase, 1, is_own=False)
 
 
 def reconstructs_data(phase: Phase, config: Optimisation) -> bool:
     """Whether a phase reconstructs what stage 1 reads: at depth 0, by a local loss of stage 1, or as an objective."""
-    if any(objective.restores == "images" for objective in learned(phase, config)):
+    if restores_images(phase, config):
         return True
-    if not trains_decoders(phase, config):
-        return False
-    if phase.local_loss != "none" and phase.trainable[0] == 1:
+    decoded = decoded_ranges(phase, config)
+    if phase.local_loss != "none" and any(first == 1 for first, _ in decoded):
         return True
-    return phase.local_loss != "alone" and phase.target_depth == 0
+    return bool(decoded) and phase.local_loss != "alone" and phase.target_depth == 0
+
+
+def restores_images(phase: Phase, config: Optimisation) -> bool:
+    """Whether an objective of a phase reconstructs the images through its own layers, which end with the output of stage 1."""
+    return any(objective.restores == "images" for objective in learned(phase, config))
 
 
 def check_range(
@@ -132,7 +136,9 @@ def check_range(
         f"loss {name!r} needs values from 0 to 1, and {values}: use loss 'mse' or 'l1', or scale 'minmax'",
     )
     least, most = RANGES[output]
-    reached = (least <= low and high <= most) or all(config.linear_decoder and phase.is_alone(1) for phase in phases)
+    reached = (least <= low and high <= most) or all(
+        config.linear_decoder and phase.is_alone(1) and not restores_images(phase, config) for phase in phases
+    )
     need(
         reached,
         f"output {output!r} gives values from {least:.4g} to {most:.4g}, and {values}: use output 'linear'"
@@ -149,7 +155,7 @@ def check_classification(stack: StackSpec, recipe: Classification) -> None:
 
 def check_use(config: Optimisation, phases: list[Phase]) -> None:
     """Raise InputError for an option that no phase of a run would use, so that a spec names no option without effect."""
-    if not phases or any(trains_decoders(phase, config) for phase in phases if phase.updates):
+    if not phases or any(decoded_ranges(phase, config) for phase in phases if phase.updates):
         return
     for name, given in (
         ("emphasis", config.emphasis),

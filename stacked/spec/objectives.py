@@ -54,8 +54,19 @@ def needs_images(phase: Phase, config: Optimisation) -> bool:
     return phase.target == "pixels" or any(each.needs_images for each in learned(phase, config))
 
 
-def trains_decoders(phase: Phase, config: Optimisation) -> bool:
-    """Whether a phase reconstructs something through the decoders of the stages that it trains."""
-    if phase.target == "objectives":
-        return any(each.restores == "input" for each in learned(phase, config))
-    return phase.target != "labels"
+def decoded_ranges(phase: Phase, config: Optimisation) -> list[tuple[int, int]]:
+    """Return the first and last stage of each part of a phase whose loss reconstructs something through its own decoders."""
+    if phase.target == "labels":
+        return []
+    if phase.target != "objectives":
+        return phase.ranges
+    return [
+        (first, last)
+        for first, last in phase.ranges
+        if any(objectives()[name].restores == "input" for name, _ in config.objectives_of(last))
+    ]
+
+
+def decoded_stages(phase: Phase, config: Optimisation) -> set[int]:
+    """Return the trained stages whose decoders a phase trains too."""
+    return {stage for first, last in decoded_ranges(phase, config) for stage in range(first, last + 1)}

@@ -25,7 +25,7 @@ from stacked.objectives.objective import EncodedBatch, ObjectiveTargets
 from stacked.runtime.rng import generator, seeded
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
-from stacked.spec.objectives import trains_decoders
+from stacked.spec.objectives import decoded_stages
 from stacked.training.codes import Target
 from stacked.training.objective_losses import ObjectiveLosses
 
@@ -41,7 +41,7 @@ class PhaseLoss(nn.Module):
     numbers, floats [B, K]. "objectives": `ObjectiveTargets`.
 
     A phase that learns labels trains a head, one that learns objectives their parameters; these are the only parameters of this
-    module. If nothing is reconstructed through the decoders of the trained stages, the constructor freezes them, so that not even
+    module. The constructor freezes the decoders of trained stages through which nothing is reconstructed, so that not even
     penalties train them. classes: number of outputs of the head.
     head: the head (None: a new linear one). dropout: fraction of the head's inputs that are set to 0 while training; the others
     are divided by 1 - dropout (Srivastava et al. 2014). Corruption, dropout and random estimates are drawn for the run's update
@@ -73,9 +73,10 @@ class PhaseLoss(nn.Module):
         self.objectives: ObjectiveLosses | None = None
         if phase.target == "objectives":
             self.objectives = ObjectiveLosses(stack, phase, config, seed=seed, classes=classes)
-        if not trains_decoders(phase, config):
-            for stage in stack.stages[phase.trainable[0] - 1 : phase.depth]:
-                stage.decoder.requires_grad_(False)
+        decoded = decoded_stages(phase, config)
+        for k in range(phase.trainable[0], phase.depth + 1):
+            if k not in decoded:
+                stack.stages[k - 1].decoder.requires_grad_(False)
         self.needs_input_gradient = any(
             PENALTIES[name].differentiates
             for stage in range(phase.trainable[0], phase.depth + 1)

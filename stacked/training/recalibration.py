@@ -12,7 +12,7 @@ from stacked.model.batch_norm import BatchNorm, cumulative_statistics, norms
 from stacked.model.stack import StackedAutoencoder
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
-from stacked.spec.objectives import trains_decoders
+from stacked.spec.objectives import decoded_stages
 from stacked.training.codes import Inputs, Targets
 from stacked.training.phase_loss import PhaseLoss
 
@@ -31,10 +31,10 @@ def batches(stack: StackedAutoencoder, phase: Phase, config: Optimisation, updat
 
 
 def trained_norms(stack: StackedAutoencoder, phase: Phase, config: Optimisation) -> list[BatchNorm]:
-    """Return the batch norms that a phase trains: for a phase that reconstructs nothing by its decoders, those of encoders."""
-    stages = stack.stages[phase.trainable[0] - 1 : phase.depth]
-    decodes = trains_decoders(phase, config)
-    return [norm for stage in stages for norm in norms(stage if decodes else stage.encoder)]
+    """Return the batch norms that a phase trains: of stages by whose decoders it reconstructs nothing, those of the encoder."""
+    decoded, stages = decoded_stages(phase, config), stack.stages
+    trained = range(phase.trainable[0], phase.depth + 1)
+    return [norm for k in trained for norm in norms(stages[k - 1] if k in decoded else stages[k - 1].encoder)]
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stacked import RunSpec, StackedAutoencoder, StackSpec
 from stacked.cost.fake_execution import update
 from stacked.data.order import Order
+from stacked.model.stack import build
 from stacked.objectives import objectives
 from stacked.objectives.objective import ObjectiveTargets
 from stacked.runtime.settings import own_settings
@@ -108,6 +109,21 @@ def test_the_watched_loss_is_the_trained_one_without_corruption(name: str, phase
         each = objective.loss_per_example(made.encode(KNOWN.images, phase.input_depth), KNOWN)
     assert each.shape == (8,)
     torch.testing.assert_close(each.mean(), loss, rtol=1e-5, atol=1e-7)
+
+
+@every_objective
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("dense", (16,)), ("transformer", (16,)), ("dense", (2, 16)), ("conv", (2, 16)), ("transformer", (2, 16))],
+)
+def test_it_is_learned_from_tables_and_signals(name: str, kind: str, shape: tuple[int, ...]) -> None:
+    made = build(StackSpec.of(kind, 8, 8, **({"patch": 2} if kind == "transformer" else {})), shape).train()
+    rows = torch.rand(8, *shape, generator=torch.Generator().manual_seed(SEED))
+    phase = Phase("simultaneous", (1, 2), 0, 6, target="objectives", local_loss="alone")
+    objective, known = PhaseLoss(made, phase, how(name), classes=4), ObjectiveTargets(rows, LABELS[:8])
+    objective(rows, known, STEP).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in made.encoder.parameters())
+    assert objective.loss_per_example(rows, known).shape == (8,)
 
 
 class Stop(Exception):

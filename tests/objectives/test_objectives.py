@@ -278,7 +278,7 @@ def test_arms_that_learn_labels_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"objectives": {"imagee": 1.0}}, "objective 'imagee' is not known: choose from .*image.*did you mean 'image'"),
+        ({"objectives": {"imagee": 1.0}}, r"objective 'imagee' is not known; did you mean 'image'\? Choose from .*image"),
         ({"objectives": {"image": 0}}, "weight of objective 'image' 0 is not allowed"),
         ({"objectives": {"image": (0, 0)}}, r"weights \(0, 0\) of objective 'image' are not allowed"),
         ({"objectives": {"image": (1, 2, 3)}}, "3 weights of objective 'image' do not fit 2 stages"),

@@ -173,6 +173,14 @@ REFUSED: dict[str, tuple[RunSpec, Any, str]] = {
     ),
     "tanh": (spec(StackSpec.of("dense", 3, output="tanh")), examples(6), "use output 'linear', or scale 'minmax'"),
     "relu": (spec(StackSpec.of("dense", 3, output="relu")), examples(6), "output 'relu' gives values from 0 to inf"),
+    "image beside a linear decoder": (
+        replace(
+            spec(StackSpec.of("dense", 3, output="relu"), linear_decoder=True, objectives={"input": 1.0, "image": 1.0}),
+            policy="local",
+        ),
+        examples(6),
+        "output 'relu' gives values from 0 to inf",
+    ),
     "decoder of a stage": (
         spec(StackSpec.of("dense", 3, output="linear", decoder="softplus")),
         examples(6),

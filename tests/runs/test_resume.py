@@ -57,6 +57,11 @@ SPECS = {
             check_every=3,
         ),
     ),
+    "objectives by block": replace(
+        SPEC,
+        policy="local-simultaneous",
+        optimisation=replace(SPEC.optimisation, objectives={"input": (1.0, 0.0), "labels": (0.0, 1.0)}),
+    ),
     "a block": replace(SPEC, policy="local+finetune", blocks=2),
     "resampled+finetune": replace(SPEC, policy="resampled+finetune", stack=DENSE),
     "converge+finetune": replace(

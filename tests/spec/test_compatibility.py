@@ -117,6 +117,22 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         "there: give a corruption level above 0 at that depth, or a second weight above 0",
         {"policy": "joint", "corruption_level": (0.2, 0.0), "emphasis": (1.0, 0.0)},
     ),
+    (  # the block that reads clean codes restores nothing
+        {
+            "policy": "local-simultaneous",
+            "corruption_level": (0.2, 0.0),
+            "emphasis": (1.0, 0.0),
+            "objectives": {"input": (1.0, 1.0), "labels": (0.0, 1.0)},
+        },
+        "emphasis (1.0, 0.0) leaves phase 'simultaneous' nothing to learn, because the input of stage 2 is not corrupted "
+        "there: give a corruption level above 0 at that depth, or a second weight above 0",
+        {
+            "policy": "local-simultaneous",
+            "corruption_level": (0.2, 0.0),
+            "emphasis": (1.0, 0.0),
+            "objectives": {"input": (1.0, 0.0), "labels": (0.0, 1.0)},
+        },
+    ),
     (
         {"stack": CONV, "linear_decoder": True},
         "linear_decoder is for dense stages, and stage 1 is a conv stage: leave it out, or give that stage the decoder "

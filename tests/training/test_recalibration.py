@@ -22,7 +22,7 @@ from stacked.spec.growth import Phase
 from stacked.training.codes import StoredInputs, inputs
 from stacked.training.fit import Training
 from stacked.training.pretrain import pretrain
-from stacked.training.recalibration import MOST
+from stacked.training.recalibration import MOST, trained_norms
 from tests.helpers.phases import IMAGES, PLAIN, stack_of
 from tests.helpers.splits import toy_splits
 
@@ -131,6 +131,12 @@ def test_a_stage_counts_the_same_whether_another_stands_above_it() -> None:
     alone, below = (trained(AS_TRAINED, WAYS[name][0]).stack.stages[0] for name in ("stage 1", "simultaneous"))
     for name, value in alone.state_dict().items():
         assert torch.equal(value, below.state_dict()[name]), name
+
+
+def test_norms_of_decoders_that_restore_nothing_are_left_out() -> None:
+    stack, phase = stack_of(4, 6, kind="conv"), Phase("blocks", (1, 2), 0, 12, "objectives", local_loss="alone")
+    mixed = replace(MASKED, objectives={"input": (1.0, 0.0), "labels": (0.0, 1.0)})
+    assert trained_norms(stack, phase, mixed) == [*norms(stack.stages[0]), *norms(stack.stages[1].encoder)]
 
 
 def test_how_many_batches_there_are() -> None:
