@@ -59,7 +59,7 @@ def findings(attempts: Sequence[Attempt]) -> list[str]:
 def draw(attempts: Sequence[Attempt]) -> Figure:
     """Return a figure with a bar for each subject, divided by outcome."""
     found = counts(attempts)
-    figure = new_figure(1.0 + 0.24 * len(found))
+    figure = new_figure(1.4 + 0.24 * len(found))
     axes = figure.subplots()
     labels, left = [f"{family}: {subject}" for family, subject in found], [0.0] * len(found)
     for outcome, colour in COLOURS.items():
