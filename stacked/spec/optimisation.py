@@ -56,7 +56,8 @@ class Optimisation:
     objective_options: options of objectives, "NAME.OPTION" by name, as in {"labels.layers": 2}.
     sparsity_target: mean activation of each unit that penalty "kl" aims at, between 0 and 1.
     winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training
-        (None: no constraint), at rate `winner_take_all_rate`. Evaluation uses the unconstrained code.
+        (None: no constraint), at rate `winner_take_all_rate`. Only the decoders of the stages read the constrained code:
+        heads, objectives other than "input", and evaluation use the unconstrained one.
     dropout: fraction of a trained stage's code that is dropped before the stage above, the decoder or the head reads it, with the
         rest scaled up; with local losses alone (policy "simultaneous") only the decoder reads what is left, and the stage
         above reads the whole code. Frozen stages and evaluation drop nothing.
