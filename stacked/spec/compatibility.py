@@ -154,7 +154,10 @@ def check_classification(stack: StackSpec, recipe: Classification) -> None:
 
 
 def check_use(config: Optimisation, phases: list[Phase]) -> None:
-    """Raise InputError for an option that no phase of a run would use, so that a spec names no option without effect."""
+    """Raise InputError for an option that no phase of a run would use where only classes are learned.
+
+    Objectives are not checked: other policies ignore them (see `Optimisation`).
+    """
     if not phases or any(decoded_ranges(phase, config) for phase in phases if phase.updates):
         return
     for name, given in (

@@ -51,11 +51,13 @@ class Optimisation:
     penalties: weights of penalty terms by name, applied to every trained stage with a weight above 0.
     objectives: weights of objectives by name, of `stacked.objectives`, for policies whose phases learn them ("local",
         "local-simultaneous", "end-to-end"); a block has the weights of its last stage, and no objective with the weight 0. None
-        given: "input", the reconstruction of what a block reads.
+        given: "input", the reconstruction of what a block reads. Other policies ignore them, because a study gives all its arms,
+        of whatever policy, the same optimisation.
     objective_options: options of objectives, "NAME.OPTION" by name, as in {"labels.layers": 2}.
     sparsity_target: mean activation of each unit that penalty "kl" aims at, between 0 and 1.
     winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training
-        (None: no constraint), at rate `winner_take_all_rate`. Evaluation uses the unconstrained code.
+        (None: no constraint), at rate `winner_take_all_rate`. Only the decoders of the stages read the constrained code:
+        heads, objectives other than "input", and evaluation use the unconstrained one.
     dropout: fraction of a trained stage's code that is dropped before the stage above, the decoder or the head reads it, with the
         rest scaled up; with local losses alone (policy "simultaneous") only the decoder reads what is left, and the stage
         above reads the whole code. Frozen stages and evaluation drop nothing.

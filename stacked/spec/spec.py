@@ -166,8 +166,8 @@ class RunSpec:
     """One arm with one seed: all settings of a run. Its `id` is a hash of its content.
 
     blocks: what the policy trains as it would train stages (None: stages): blocks of so many stages, the last one of fewer
-    where the number does not divide the depth, or blocks with the given numbers of stages, from the bottom. Settings of stages
-    keep their meaning; `budget.stages` is the budget of each block.
+    where the number does not divide the depth, or blocks with the given numbers of stages, from the bottom. Blocks of one stage
+    each are stored as None. Settings of stages keep their meaning; `budget.stages` is the budget of each block.
     """
 
     policy: str = "greedy+finetune"
@@ -206,6 +206,8 @@ class RunSpec:
                 f"{given} {what} do not fit {self.stack.depth} stages: give one, or one for each",
             )
         phases = self.phases()  # which checks that blocks and budget fit the stack
+        if set(self.block_lengths) == {1}:
+            object.__setattr__(self, "blocks", None)  # the same run has the same id
         for phase in phases:
             check_fit(self.stack, self.optimisation, phase)
         check_use(self.optimisation, phases)

@@ -82,6 +82,13 @@ def test_specs_with_blocks_are_stored_and_read(policy: str) -> None:
     assert "blocks" not in to_json(RunSpec(policy, stack=STACK))
 
 
+@pytest.mark.parametrize("blocks", [1, (1,) * 5])
+def test_a_spec_with_blocks_of_one_stage_is_that_without_blocks(blocks: Any) -> None:
+    made, without = RunSpec(stack=STACK, blocks=blocks), RunSpec(stack=STACK)
+    assert (made, made.id) == (without, without.id)
+    assert replace(RunSpec(stack=STACK, blocks=2), blocks=blocks) == without
+
+
 def test_a_budget_is_one_of_each_block() -> None:
     spec = RunSpec("greedy", stack=STACK, blocks=2, budget=Budget((1, 2, 3), None, "updates"))
     assert [phase.updates for phase in spec.phases()] == [1, 2, 3]
