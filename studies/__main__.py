@@ -50,10 +50,12 @@ def command_files(top: Path) -> Iterator[Path]:
 
 def help_text() -> str:
     """Return the help: every command with the first line of its docstring."""
-    lines = ["usage: stacked NAME ..., where NAME is one of these; stacked NAME --help shows its options", ""]
-    for name, (_, path) in commands().items():
+    known = commands()
+    wide = max(map(len, known))
+    lines = ["stacked NAME ... runs one of these commands; stacked NAME --help shows its options", ""]
+    for name, (_, path) in known.items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        lines.append(f"  {name:12} {text.partition(chr(10))[0]}")
+        lines.append(f"  {name:{wide}}  {text.partition(chr(10))[0]}")
     return "\n".join(lines)
 
 

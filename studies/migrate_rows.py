@@ -1,4 +1,4 @@
-"""Converts the rows.csv of an old benchmark record to the table that all studies of measurements have.
+"""For maintainers: converts the rows.csv of an old benchmark record to the table of all studies of measurements.
 
 No number changes. The arm of a question becomes a method, a repeat becomes a seed, the question becomes the condition, and the
 load of the machine becomes a measure. Command: python -m studies.migrate_rows FOLDER

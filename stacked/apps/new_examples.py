@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stacked.util.checks import meant, need, whole
+from stacked.util.checks import choices, meant, need, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def named(frame: pd.DataFrame, path: Path, names: str | None) -> tuple[str, list
         given = [str(name) for name in frame.columns]
         need(
             given.count(names) == 1,
-            f"names {names!r} is not a column of {path}: choose from {', '.join(given[:50])}{meant(names, given)}",
+            f"names {names!r} is not a column of {path}{choices(names, given, meant(names, given))}",
         )
         column = frame.iloc[:, given.index(names)]
         blank = [row for row, is_blank in enumerate(column.isna(), start=1) if is_blank]

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
+from stacked.cli.help_text import help_text, without_types
 from stacked.runtime.progress import say, shown
 from stacked.util.checks import meant
 from stacked.util.errors import InputError
@@ -32,11 +33,22 @@ class Command(argparse.ArgumentParser):
     """An argument parser that suggests the nearest known word for a misspelt one, and takes no abbreviated options."""
 
     def __init__(self, *words: Any, **options: Any) -> None:
-        super().__init__(*words, **{"allow_abbrev": False, **options})
+        super().__init__(*words, **{"allow_abbrev": False, "add_help": False, **options})
+        # whoever reads the help knows this option
+        self.add_argument("--help", "-h", action="help", help=argparse.SUPPRESS)
+
+    def format_help(self) -> str:
+        """Return the help in the style of all commands."""
+        return help_text(self)
 
     def error(self, message: str) -> NoReturn:
-        """Print the message with a suggestion, and exit with code 2."""
-        super().error(message + misspelt(message, options_of(self)))
+        """Raise InputError with the message and a suggestion."""
+        raise InputError(explained(message, self))
+
+
+def explained(message: str, parser: argparse.ArgumentParser) -> str:
+    """Return a parser's message about invalid arguments in one sentence, with a suggestion for a misspelt word."""
+    return f"{without_types(message)}{misspelt(message, options_of(parser))} (--help shows what is allowed)"
 
 
 def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from stacked.stages.stage import Hidden
-from stacked.util.checks import need
+from stacked.util.checks import choice, need
 
 
 class Corrupted(NamedTuple):
@@ -161,8 +161,7 @@ def parts(name: str) -> list[str]:
     """Return the names that a composed name joins with "+", in the order they act; InputError for an unknown one."""
     names = name.split("+")
     for part in names:
-        known = ", ".join(CORRUPTIONS)
-        need(part in CORRUPTIONS, f"corruption {part!r} is not known: choose from {known} (join several with '+')")
+        choice(part, CORRUPTIONS, "corruption")
     return names
 
 

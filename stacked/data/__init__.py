@@ -24,7 +24,7 @@ from stacked.data.formats.files import at_home
 from stacked.data.formats.split import Split, Splits
 from stacked.data.image_files.image import WHITE
 from stacked.data.table import MISSING
-from stacked.util.checks import choice, positive, utf8, whole
+from stacked.util.checks import choice, choices, positive, utf8, whole
 from stacked.util.errors import InputError
 
 __all__ = ["Split", "Splits", "apart", "check_name", "check_table_options", "load", "names", "recorded_name"]
@@ -156,7 +156,7 @@ def _find(name: str, data_dir: str | Path | None = None) -> tuple[type[DataSourc
     if known is not None and (":" in known) == bool(colon) == bool(argument):
         _datasets()[known].check(argument)
         return _datasets()[known], argument
-    raise InputError(f"there is no dataset {name!r}: choose one of {', '.join(names())}{_hint(name, stems, data_dir)}")
+    raise InputError(f"there is no dataset {name!r}{choices(name, names(), _hint(name, stems, data_dir))}")
 
 
 def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> str:
@@ -170,7 +170,7 @@ def _hint(name: str, stems: Mapping[str, str], data_dir: str | Path | None) -> s
     if name and f"{kind}:PATH" in stems.values() and os.path.isfile(path):
         return f"; did you mean '{kind}:{name}'?"
     if is_archive(path):
-        return f"; {name} is an archive: unpack it, and give folder: with the path of the folder"
+        return f"; {name} is an archive: unpack it, and give folder: with the path of the folder."
     near = get_close_matches(name.partition(":")[0].lower(), stems, n=1, cutoff=0.6)
     return f"; did you mean {stems[near[0]]!r}?" if near else ""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stacked.util.checks import choice, finite, meant, need
+from stacked.util.checks import choice, choices, finite, meant, need
 from stacked.util.errors import printable
 from stacked.util.serialization import omit_if_default, take_python_values
 
@@ -69,10 +69,9 @@ def with_target(frame: pd.DataFrame, target: str | None, what: str) -> tuple[pd.
     names = [str(name) for name in frame.columns]
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     need(twice is None, f"{what} has several columns {twice!r}: give each column a name of its own")
-    listed = ", ".join(names[:50]) + f" and {len(names) - 50:,} more" * (len(names) > 50)
     need(
         target is None or str(target) in names,
-        f"target {target!r} is not a column of {what}: choose from {listed}{meant(target, names)}",
+        f"target {target!r} is not a column of {what}{choices(str(target), names, meant(target, names))}",
     )
     frame = frame.set_axis(names, axis=1)
     labels = None if target is None else frame[str(target)]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from stacked.cli.command import Command, called, carried_out
 from stacked.runtime.progress import say_warnings
-from stacked.util.checks import meant
+from stacked.util.checks import choice, need
 
 HELP = """\
 records      records of runs that cannot be read (reported only)
@@ -27,8 +27,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = Command(
         prog=called("stacked.doctor"),
         description="Check and repair a store of runs after crashes. Run with --dry-run first.",
-        epilog=f"checks:\n{HELP}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"checks:\n{textwrap.indent(HELP, '  ')}",
     )
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"{', '.join(CHOICES)} (all)")
     parser.add_argument(
@@ -42,17 +41,15 @@ def do(parser: Command, words: Sequence[str] | None) -> int:
     """Run the command; returns the exit code."""
     given = parser.parse_args(words)
     for name in given.checks:
-        if name not in CHOICES:
-            parser.error(f"check {name!r} is not known: choose from {', '.join(CHOICES)}{meant(name, CHOICES)}")
+        choice(name, CHOICES, "check")
     if not (given.store / "mlflow.db").exists() and not os.environ.get("MLFLOW_TRACKING_URI"):
         there_is_none = f"there is no database in {str(given.store)!r}"
-        if not (given.store / "work").is_dir():
-            parser.error(
-                f"{there_is_none}: give the store's folder with --store, or set MLFLOW_TRACKING_URI if the runs are recorded "
-                "elsewhere"
-            )
-        if given.dry_run:
-            parser.error(f"{there_is_none}: without --dry-run it is created again from the work folders")
+        need(
+            (given.store / "work").is_dir(),
+            f"{there_is_none}: give the store's folder with --store, or set MLFLOW_TRACKING_URI if the runs are recorded "
+            "elsewhere",
+        )
+        need(not given.dry_run, f"{there_is_none}: without --dry-run it is created again from the work folders")
     return examine(given.store, given.checks or CHOICES, dry=given.dry_run)
 
 

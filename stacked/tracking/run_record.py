@@ -110,6 +110,11 @@ def read_record(folder: Path, store: str | None = None) -> RunRecord:
     return record
 
 
+def source_tags(command: str) -> dict[str, str]:
+    """Return the tags that MLflow shows as the source of a run, the command that made it; none if it is not known ("")."""
+    return {"mlflow.source.name": command, "mlflow.source.type": "LOCAL"} if command else {}
+
+
 def now() -> int:
     """Return the milliseconds since 1970."""
     return time.time_ns() // 1_000_000

@@ -27,7 +27,7 @@ from stacked.tracking.backend.client import PICTURES, StoreClient
 from stacked.tracking.backend.model_description import ModelDescription, model_name
 from stacked.tracking.backend.store import OUTAGES, Store, open_store
 from stacked.tracking.pending_uploads import PendingUpload, is_picture
-from stacked.tracking.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record
+from stacked.tracking.run_record import FAILURE_TAG, RunRecord, now, open_record, read_record, source_tags
 from stacked.tracking.run_sync import SyncedRun
 from stacked.tracking.work_folder import check_linked, held
 from stacked.util.errors import InputError, Unwritable
@@ -194,7 +194,8 @@ class Tracker(Family):
             raise InputError("a phase has no parameter named 'arm'; leave it to the arm's run")
         own = self._record.tags
         all_tags: dict[str, object] = {"kind": "stage", "stage_index": index, "stage_of": own.get("arm", "")}
-        all_tags |= {key: own[key] for key in ("study", "mlflow.runColor") if key in own}
+        inherited = ("study", "mlflow.runColor", "mlflow.source.name", "mlflow.source.type")
+        all_tags |= {key: own[key] for key in inherited if key in own}
         all_tags |= tags or {}
         folder = self._folder / "stages" / str(index)
         record = open_record(
@@ -275,10 +276,13 @@ def was_replayed(store: Store, work: Path) -> bool:
     return (work / "run.json").exists() and read_record(work, store.name).tags.get("replayed") == "true"
 
 
-def study_run(store: Store, experiment: str, study: str) -> Tracker:
-    """Return the run of a study as a whole, for artifacts and tags; the same run when the study is repeated."""
+def study_run(store: Store, experiment: str, study: str, command: str = "") -> Tracker:
+    """Return the run of a study as a whole, for artifacts and tags; the same run when the study is repeated.
+
+    command: that of the study, shown as the run's source ("": not known).
+    """
     work = store.root / "work" / f"study-{study}"
-    tags = {"kind": "study", "study": study}
+    tags = {"kind": "study", "study": study, **source_tags(command)}
     return Tracker(store, experiment, name=study, work=work, tags=tags, params={})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from stacked.util.checks import choice
 from stacked.util.errors import InputError
 
 #: Codes larger than this are recomputed in every update. A constant, so that the choice, and with it the FLOPs of a run, do not
@@ -30,8 +31,7 @@ def choose_cache(
     values: number of values in the code of an image. mode: "auto", "memory" or "recompute". free: bytes of free memory. Raises
     InputError if `mode` is "memory" and the codes do not fit.
     """
-    if mode not in MODES:
-        raise InputError(f"codes {mode!r} is not known: choose from {', '.join(MODES)}")
+    choice(mode, MODES, "codes")
     if depth == 0:
         return CodeCache("images", "the phase reads images")
     size, uses = 4 * images * values, updates * min(batch_size, images)

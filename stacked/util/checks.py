@@ -9,6 +9,9 @@ from numbers import Integral, Real
 
 from stacked.util.errors import InputError
 
+#: The most names that the message about an unknown one lists.
+MOST_NAMES = 12
+
 
 def need(ok: bool, message: str) -> None:
     """Raise InputError(message) unless `ok`."""
@@ -20,7 +23,18 @@ def choice(value: str, allowed: Iterable[str], what: str) -> None:
     """Raise InputError unless `value` is one of `allowed`; `what` names the value in the message."""
     names = list(allowed)
     if value not in names:  # `meant` compares letters, which would take most of the time of making a spec
-        raise InputError(f"{what} {value!r} is not known: choose from {', '.join(names)}{meant(value, names)}")
+        raise InputError(f"{what} {value!r} is not known{choices(value, names, meant(value, names))}")
+
+
+def choices(value: str, known: Sequence[str], hint: str) -> str:
+    """Return the end of the message that `value` is none of the `known` names: the hint of `meant`, then names to choose from.
+
+    These are all names if the value is "list", by which users ask for them, and else at most MOST_NAMES.
+    """
+    if value == "list":
+        return f": choose from {', '.join(known)}"
+    rest = f" and {len(known) - MOST_NAMES} others ('list' names all)" if len(known) > MOST_NAMES else ""
+    return f"{f'{hint} Choose' if hint else ': choose'} from {', '.join(known[:MOST_NAMES])}{rest}"
 
 
 def meant(word: object, known: Iterable[str], before: str = "") -> str:

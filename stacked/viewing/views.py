@@ -97,7 +97,7 @@ def _save_all(client: StoreClient, study: str, probe: bool, images: bool, outcom
     hidden = [picture | {"deleted": True} for picture in pictures]
     views = {
         MEAN: _page(study, mean + hidden, outcomes, group_by=group_by),
-        EVERY: _page(study, _after(UPDATES, every, pictures), outcomes, group_by=None),
+        EVERY: _page(study, pictures + every, outcomes, group_by=None),
     }
     keys = {}
     for name, page in views.items():
@@ -105,12 +105,6 @@ def _save_all(client: StoreClient, study: str, probe: bool, images: bool, outcom
         if _save(client, key, f"{study}: {name}", page):
             keys[name] = key
     return keys
-
-
-def _after(section: str, charts: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return charts with `more` of them after those of a section."""
-    end = 1 + max(at for at, chart in enumerate(charts) if chart["metricSectionId"] == section)
-    return [*charts[:end], *more, *charts[end:]]
 
 
 def view_url(base: str, experiment_id: str, key: str, *, table: bool = False) -> str:

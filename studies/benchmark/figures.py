@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import pandas as pd
 
 from studies.benchmark.findings import claim_values, curve, exponent, values, ways, with_rows
 from studies.benchmark.questions import Question
+from studies.figures.notes import footnote
+from studies.figures.scales import scale_name
 from studies.figures.style import GREY, label_ends, new_figure
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ COLOURS = {
     "stacked, own recipe": "#009E73",
 }
 MET, MISSED = "#0072B2", "#D55E00"
+#: the most letters of a line of a claim's name
+LETTERS = 46
 
 
 def targets(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
@@ -39,7 +44,8 @@ def targets(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
                 drawn.append((f"{one.name}: {claim.label}".replace(", relative to ", " / "), ratio))
     if not drawn:
         return None
-    figure = new_figure(0.6 + 0.27 * len(drawn))
+    names = [textwrap.fill(name, LETTERS) for name, _ in drawn]
+    figure = new_figure(0.9 + 0.3 * len(drawn))
     axes: Axes = figure.subplots()
     for height, (_, ratio) in enumerate(drawn):
         colour = MET if ratio.median() <= 1 else MISSED
@@ -52,10 +58,23 @@ def targets(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low * 0.8 <= tick <= max(high, 1) * 1.25]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_yticks(range(len(drawn)), [label for label, _ in drawn])
-    axes.invert_yaxis()
-    axes.set_xlabel("measured / target (1: reached; lower is better)")
+    axes.set_yticks(range(len(drawn)), names, fontsize=8, linespacing=0.95)
+    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    axes.set_xlabel(f"measured / target{scale_name(axes, 'x')}; 1: reached; lower is better")
+    footnote(
+        figure,
+        f"small dots: {repeats_of([len(ratio) for _, ratio in drawn])}",
+        "line: their range",
+        "large dot: median, which reaches the target",
+        "orange diamond: median that misses it",
+    )
     return figure
+
+
+def repeats_of(counts: Sequence[int]) -> str:
+    """Return how many repeats were measured: "n = 5 repeats" or "n = 3 to 5 repeats"."""
+    least, most = min(counts), max(counts)
+    return f"n = {least if least == most else f'{least} to {most}'} repeats"
 
 
 def errors(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
@@ -64,7 +83,7 @@ def errors(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     works = [one for one in works if one.name in ("dense", "conv")]
     if not works:
         return None
-    figure = new_figure(3.1)
+    figure, counts = new_figure(3.3), []
     for axes, one in zip(figure.subplots(1, len(works), squeeze=False)[0], works, strict=True):
         ends = []
         for arm in one.arms:
@@ -78,11 +97,13 @@ def errors(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
             place = cost.median(), error.median()
             axes.annotate(arm, place, xytext=(6, above), textcoords="offset points", color=COLOURS[arm])
             ends.append(cost.max())
+            counts.append(len(cost))
         axes.set_xlim(0, max(ends) * 1.25)
         axes.set_ylim(0, None)
         axes.set_title(one.name)
         axes.set_xlabel("CPU time (s), lower is better")
         axes.set_ylabel("test MSE per pixel, lower is better")
+    footnote(figure, f"small dots: {repeats_of(counts)}, each with its seed", "diamonds: their medians")
     return figure
 
 
@@ -93,7 +114,7 @@ def scaling(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
         return None
     from matplotlib.ticker import LogLocator, NullLocator
 
-    figure = new_figure(5.0)
+    figure, counts = new_figure(5.3), []
     grid = figure.subplots(2, len(swept), squeeze=False)
     for column, one in enumerate(swept):
         for line, (measure, label) in enumerate((("cpu_seconds", "CPU time (s)"), ("growth_mb", "memory (MB)"))):
@@ -103,6 +124,7 @@ def scaling(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
                 if points.empty:
                     continue
                 by = points.groupby("x")["y"]
+                counts += by.size().tolist()
                 axes.plot(by.median(), "o-", color=colour, markersize=3, label=way)
                 axes.fill_between(by.median().index, by.min(), by.max(), color=colour, alpha=0.2)
                 if points["x"].nunique() > 2:
@@ -118,7 +140,14 @@ def scaling(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
             label_ends(axes, places[-1], ends)
             axes.set_xlabel({"pixels": "pixels per side", "channels": "channels of stage 1"}.get(one.axis, one.axis))
             if column == 0:
-                axes.set_ylabel(label)
+                axes.set_ylabel(label + scale_name(axes))
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    footnote(
+        figure,
+        f"dots: median of {repeats_of(counts)}",
+        "bands: their range",
+        "number at the end of a line: exponent p of the fit cost ~ x^p",
+        "all axes are log scales",
+    )
     return figure

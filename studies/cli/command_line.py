@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
+from stacked.cli.help_text import help_text
 from stacked.spec import DataSpec
 from stacked.util.checks import need
 from studies.cli import yaml_validation
@@ -49,20 +50,10 @@ SMOKE: dict[str, Any] = {
 
 
 class Parser(ArgumentParser):
-    """An argument parser whose help starts with the description and has no usage line, so that it fits one screen."""
+    """An argument parser whose help has the style of all commands, and fits one screen."""
 
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
-        formatter = formatter or argparse.HelpFormatter(self.prog, max_help_position=34, width=118)
-        formatter.add_text(self.description)
-        for group in self._action_groups:
-            actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
-            if actions:
-                formatter.start_section(group.title)
-                formatter.add_arguments(actions)
-                formatter.end_section()
-        # groups begin at the left edge, and need no empty line before them
-        first, *others = formatter.format_help().split("\n\n")
-        return "\n\n".join([first, "\n".join(others)])
+        return help_text(self)
 
 
 def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, ...] = ()) -> Parser:
@@ -78,7 +69,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         type=str,
         default="mnist",
         metavar="NAME",
-        help="dataset, such as digits, folder:PATH or csv:PATH; an unknown name lists all (mnist)",
+        help="dataset, such as digits, folder:PATH or csv:PATH; 'list' lists all (mnist)",
     )
     types = get_type_hints(DataSpec)
     for name, (metavar, text) in OF_DATA.items():
@@ -100,7 +91,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         type=str,
         default="conv",
         metavar="NAME",
-        help="kind of the stages, such as dense; an unknown one lists all (conv)",
+        help="kind of the stages, such as dense; 'list' lists all (conv)",
     )
     what.add_argument(
         "--channels",
@@ -131,7 +122,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         type=str,
         default="masking",
         metavar="NAME",
-        help="corruption, such as gaussian, or several as A+B; an unknown one lists all (masking)",
+        help="corruption, such as gaussian, or several as A+B; 'list' lists all (masking)",
     )
     what.add_argument(
         "--level",

@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
 
-from stacked.cli.command import misspelt, options_of
+from stacked.cli.command import explained
 from stacked.util.checks import choice
 from stacked.util.errors import InputError
 from studies.cli import yaml_validation
@@ -48,8 +48,7 @@ def parse(
             given = command_line.parse_args(argv)
     except (ArgumentError, OverflowError) as error:
         reason = yaml_validation.yaml_error(argv) or " ".join(str(error).split())
-        suggestion = misspelt(reason, options_of(command_line))
-        raise InputError(f"{reason}{suggestion} (--help shows what is allowed)") from error
+        raise InputError(explained(reason, command_line)) from error
     except UnicodeDecodeError as error:
         raise InputError(f"the file of --config is not UTF-8 text ({error}): save it as UTF-8") from error
     for name in needed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections import Counter, deque
@@ -13,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from ctypes import c_bool
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawValue
 from types import ModuleType
@@ -95,7 +97,7 @@ def run_in_pool(
             while not stop() and (running or (waiting and not broken)):
                 try:
                     while waiting and len(running) < processes and not broken:
-                        with importable_main():
+                        with importable_main(), without_interrupts():
                             future = pool.submit(run_in_worker, waiting[0])
                         job = waiting.popleft()
                         running[future] = job, progress.begin(job.label, job.arm)
@@ -119,6 +121,23 @@ def run_in_pool(
             workers = [process for process in multiprocessing.active_children() if process not in others]
             stop_workers(workers, list(running))
             raise
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Context that blocks Ctrl-C, in this thread for a moment and in the processes that it starts for good.
+
+    Else a process that a terminal interrupts while it starts, before it ignores Ctrl-C, prints a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which would unblock the signal when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

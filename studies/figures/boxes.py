@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from studies.figures.notes import footnote
 from studies.figures.panels import Record
-from studies.figures.scales import log_axis
-from studies.figures.style import FONT, footnote, new_figure, seeds_of
+from studies.figures.scales import log_axis, scale_name
+from studies.figures.style import FONT, new_figure, seeds_of
 from studies.statistics.measures import measure
 from studies.statistics.pairing import by_seed
 from studies.statistics.rows import arms_of, with_error_rates
@@ -62,8 +63,8 @@ def draw_boxes(study: Record, metric: str, panels: Sequence[Panel], colours: Map
     places = figure.subplots(lines, min(2, len(drawn)), squeeze=False).ravel()
     for axes, panel in zip(places, drawn, strict=False):
         draw_panel(axes, panel, values, colours)
-        log = " (log scale)" if axes.get_yscale() == "log" else ""
-        axes.set_ylabel((f"{shown.label}, {shown.unit.strip()}" if shown.unit else shown.label) + log)
+        label = f"{shown.label}, {shown.unit.strip()}" if shown.unit else shown.label
+        axes.set_ylabel(label + scale_name(axes))
     for axes in places[len(drawn) :]:
         axes.remove()
     figure.legend(
@@ -73,7 +74,7 @@ def draw_boxes(study: Record, metric: str, panels: Sequence[Panel], colours: Map
         fontsize=FONT,
     )
     used = {name for panel in drawn for group in panel.groups for _, name in group.boxes if name in values}
-    footnote(figure, f"{seeds_of([len(values[name]) for name in used])}; boxes: quartiles; dots: single seeds")
+    footnote(figure, seeds_of([len(values[name]) for name in used]), "boxes: quartiles", "dots: single seeds")
     return figure
 
 

@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
-from studies.figures.scales import DASHES, REFERENCES, accuracy_axis, log_axis, reference_label
-from studies.figures.style import FONT, GREY, label_ends, new_figure, seeds_of
-from studies.statistics.pairing import LEAST_SEEDS, mean_interval
+from studies.figures.notes import means_note
+from studies.figures.scales import DASHES, REFERENCES, accuracy_axis, log_axis, reference_label, scale_name
+from studies.figures.style import GREY, label_ends, new_figure
+from studies.statistics.pairing import mean_interval
 from studies.statistics.words import Words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LineStyle: TypeAlias = Literal["-", ":"] | tuple[float, tuple[float, float]]
+LineStyle: TypeAlias = Literal["-", ""] | tuple[float, tuple[float, float]]
 
 _WHOLE: LineStyle = "-"
 _PART: LineStyle = (0, (2.2, 1.3))
-_LEVEL: LineStyle = ":"
+_POINT: LineStyle = ""
+#: a part of a curve with fewer points has a dot at each
+_FEW = 4
 _ROWS = {
     "eval/recon_mse": ("validation MSE per pixel", 1.0),
-    "eval/probe_acc": ("validation probe\naccuracy, % (log error)", 100.0),
+    "eval/probe_acc": ("validation probe accuracy, %", 100.0),
 }
 _COSTS = {
     "step": "updates",
@@ -45,7 +48,7 @@ def draw_curves(
 ) -> Figure | None:
     """Return a grid of panels with a row for each measurement and a column for each cost; None without data.
 
-    curves: points of finished runs. An arm with a single step, which is not trained, is drawn as a dotted level.
+    curves: points of finished runs. An arm that is not trained is a diamond at the left edge.
     """
     rows = [metric for metric in _ROWS if metric in curves and curves[metric].notna().any()]
     costs = [cost for cost in _COSTS if cost in curves and curves[cost].notna().any()]
@@ -59,16 +62,17 @@ def draw_curves(
             for arm in arms:
                 summary = over_seeds(curves[curves["arm"] == arm], metric, cost)
                 _draw_arm(axes, summary, scale, colours[arm], _line_style(curves, arm))
-        line[0].set_ylabel(words.said(label))
         values = scale * curves[metric].dropna().to_numpy()
         if metric == "eval/recon_mse":
             log_axis(line[0], np.array([*values, *(reference[name] for name in REFERENCES if name in reference)]))
         else:
             accuracy_axis(line[0], values)
+        line[0].set_ylabel(f"{words.said(label)}\n{scale_name(line[0]).strip()}".rstrip())
     for axes, cost in zip(grid[-1], costs, strict=True):
         _cost_axis(axes, _COSTS[cost])
     figure.align_ylabels(grid[:, 0])
     _legend(figure, arms, colours, curves)
+    _explain(figure, arms, curves, words)
     if "eval/recon_mse" in rows:
         _reference_levels(grid[0], reference, words)
     return figure
@@ -101,16 +105,15 @@ def _draw_arm(axes: Axes, summary: pd.DataFrame, scale: float, colour: str, line
     if summary.empty:
         return
     mean, low, high = (scale * summary[name] for name in ("mean", "low", "high"))
-    if line == _LEVEL:
-        axes.axhline(mean.iloc[0], color=colour, linestyle=line)
-        if np.isfinite(low.iloc[0]):
-            axes.axhspan(low.iloc[0], high.iloc[0], color=colour, alpha=0.18, linewidth=0)
+    if line == _POINT:
+        interval = [[(mean - low).iloc[0]], [(high - mean).iloc[0]]] if np.isfinite(low.iloc[0]) else None
+        axes.errorbar([0], mean[:1], yerr=interval, fmt="D", color=colour, markersize=4, clip_on=False, zorder=4)
         return
     order = 3.0 if line == _PART else 2.9
     axes.plot(summary["x"], mean, color=colour, linewidth=0.6, alpha=0.5, zorder=order - 0.5)
     for _, part in summary.groupby("phase", sort=False):
         at = part.index
-        marker = "o" if len(part) < 4 else ""
+        marker = "o" if len(part) < _FEW else ""
         axes.plot(part["x"], mean[at], color=colour, linestyle=line, marker=marker, markersize=3, zorder=order)
         if np.isfinite(low[at]).all():
             axes.fill_between(part["x"], low[at], high[at], color=colour, alpha=0.18, linewidth=0, zorder=2)
@@ -136,9 +139,9 @@ def _cost_axis(axes: Axes, label: str) -> None:
 
 
 def _line_style(curves: pd.DataFrame, arm: str) -> LineStyle:
-    """Return the line style of an arm: dotted if it is not trained; dashed if another arm continues its training."""
-    if curves.loc[curves["arm"] == arm, "step"].nunique() == 1:
-        return _LEVEL
+    """Return the line style of an arm: none if it is not trained; dashed if another arm continues its training."""
+    if set(curves.loc[curves["arm"] == arm, "phase"]) == {"untrained"}:
+        return _POINT
     phases = {name: set(rows["phase"]) for name, rows in curves.groupby("arm")}
     mine = phases.get(arm, set())
     return _PART if mine and any(mine < others for others in phases.values()) else _WHOLE
@@ -155,17 +158,29 @@ def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves
             color=colours[arm],
             linewidth=2.5,
             linestyle=_line_style(curves, arm),
+            marker="D" if _line_style(curves, arm) == _POINT else "",
+            markersize=4,
             label=arm,
         )
         for arm in shown
     ]
-    seeds = sorted({int(curves.loc[curves["arm"] == arm, "seed"].nunique()) for arm in shown})
-    if seeds[-1] > 1:
-        band = "; band: 95 % t interval of the mean" if seeds[-1] >= LEAST_SEEDS else ""
-        title = f"mean over {seeds_of(seeds)} (of log MSE){band}"
-    else:
-        title = "a single seed: no interval"
     columns = min(len(handles), max(1, 120 // (6 + max(map(len, shown)))))  # a line has room for 120 letters
-    legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, title=title)
-    legend.set_alignment("left")
-    legend.get_title().set_fontsize(FONT)
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
+
+
+def _explain(figure: Figure, arms: Sequence[str], curves: pd.DataFrame, words: Words) -> None:
+    """Write below the figure what bands, breaks, dots, dashes and diamonds are, as far as there are any."""
+    mine = curves[curves["arm"].isin(arms)]
+    lines = {_line_style(curves, arm) for arm in set(mine["arm"])}
+    grows = mine.groupby("arm")["phase"].nunique().max() > 1
+    means_note(
+        figure,
+        list(mine.groupby("arm")["seed"].nunique()),
+        "bands",
+        "a break, with a thin line: a further stage was added, or another phase began" if grows else "",
+        f"dots: single measurements, in phases with fewer than {_FEW}" if grows else "",
+        "dashed in colour: another arm continues this training" if _PART in lines else "",
+        "diamond at the left edge: not trained" if _POINT in lines else "",
+        words.said("dashed in grey: levels of the mean image and of PCA"),
+        of=" (of log MSE)",
+    )

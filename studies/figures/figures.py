@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from studies.figures.curves import draw_curves
 from studies.figures.features import draw_features
+from studies.figures.notes import cut_note, means_note
 from studies.figures.panels import (
     Record,
     budget_difference_panel,
@@ -17,8 +18,7 @@ from studies.figures.panels import (
 )
 from studies.figures.pictures import draw_filters, draw_reconstructions
 from studies.figures.regression import r2_panel, rmse_panel
-from studies.figures.style import ARM_COLOURS, arm_colours, footnote, new_figure, png, seeds_of, style
-from studies.statistics.pairing import LEAST_SEEDS
+from studies.figures.style import ARM_COLOURS, arm_colours, new_figure, png, style
 from studies.statistics.rows import finished
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ CAPTIONS = {
     "arm that is not better than the mean image.",
     "curves": "Reconstruction error (lower is better) and linear probe accuracy (higher is better) on "
     "validation images during training, at the current depth, against updates, compute and time. "
-    f"Bands are {_INTERVAL}; seconds are means over seeds at the same step. A thin, nearly vertical "
-    "line: a stage was added. Dashed in colour: an arm whose training another arm continues. "
-    "Dotted: an arm that is not trained.",
+    f"Bands are {_INTERVAL}; seconds are means over seeds at the same step. A line breaks, with a thin "
+    "line between its parts, where a stage was added or another phase began. Dashed in colour: an arm whose "
+    "training another arm continues. A diamond at the left edge: an arm that is not trained.",
     "reconstructions": "Test images and their reconstructions by each arm from each depth, for one seed. At the right: "
     "the mean test MSE over seeds from that depth (lower is better).",
     "filters": "Encoder filters of the first stage for one seed; each arm has its own colour scale: "
@@ -166,21 +166,15 @@ def _headline(study: Record) -> Figure | None:
         panel(axes, study)
     edge = len(reconstructing(study, study.arms)) < len(study.arms)
     beyond = study.words.said("number at the edge: not better than the mean image")
-    explain(figure, study, "small dots: single seeds", beyond if edge else "")
+    explain(figure, study, "small dots at the left of a mean: single seeds", beyond if edge else "")
     return figure
 
 
 def explain(figure: Figure, study: Record, dots: str = "", lines: str = "") -> None:
     """Write below a figure over how many seeds its means are, and what its bars, dots and dashed lines are."""
-    counts = [len(set(finished(study.rows).loc[finished(study.rows)["arm"] == arm, "seed"])) for arm in study.arms]
-    most = max(counts)
-    parts = [
-        f"mean over {seeds_of(counts)}" if most > 1 else "a single seed: no interval",
-        "bars: 95 % t interval of the mean" if most >= LEAST_SEEDS else "",
-        dots if most > 1 else "",
-        lines,
-    ]
-    footnote(figure, "; ".join(filter(None, parts)))
+    done = finished(study.rows)
+    counts = [done.loc[done["arm"] == arm, "seed"].nunique() for arm in study.arms]
+    means_note(figure, counts, "bars", dots if max(counts) > 1 else "", lines, cut_note(figure))
 
 
 def _probe_by_depth(study: Record) -> Figure | None:
@@ -205,5 +199,5 @@ def _label_budget(study: Record) -> Figure | None:
         return figure
     budget_panel(left, study)
     budget_difference_panel(right, study)
-    explain(figure, study, "small dots: single seeds; right: differences paired by seed")
+    explain(figure, study, "small dots at the left of a mean: single seeds; right: differences paired by seed")
     return figure

@@ -9,9 +9,11 @@ from math import log10
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from studies.figures.scales import DASHES, accuracy_axis, log_axis, reference_label
+from studies.figures.notes import CUT
+from studies.figures.scales import DASHES, accuracy_axis, log_axis, reference_label, scale_name
 from studies.figures.style import GREY, arm_colours, label_ends
 from studies.statistics.measures import budgets, depths
 from studies.statistics.pairing import by_seed, mean_interval, pairs
@@ -109,7 +111,7 @@ def recon_panel(axes: Axes, study: Record) -> None:
     axes.set_xticks(range(len(arms)), arms if long else labels, **slanted)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
-    axes.set_ylabel(study.words.said("test MSE per pixel (log scale)"))
+    axes.set_ylabel(study.words.said("test MSE per pixel") + scale_name(axes))
     axes.set_title("Reconstruction error, lower is better")
     if "pca_mse" in study.reference:
         _pca_level(axes, study.reference, [float(measured.mean()) for measured in values])
@@ -133,7 +135,7 @@ def depth_panel(axes: Axes, study: Record) -> None:
 def budget_panel(axes: Axes, study: Record) -> None:
     """Draw the classifier accuracy by number of labels."""
     columns = budget_columns(study)
-    _accuracy_lines(axes, study, columns, dodge=0.025 * extent(columns), dots=True)
+    _accuracy_lines(axes, study, columns, dodge=0.04 * extent(columns), dots=True)
     budget_axis(axes, study, columns)
     axes.set_title("Classifier accuracy, higher is better")
 
@@ -166,7 +168,7 @@ def budget_difference_panel(axes: Axes, study: Record) -> None:
 def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dodge: float, dots: bool = False) -> None:
     """Draw a line through the means of each arm in percent, shifted so that intervals do not overlap."""
     arms = study.arms_with(list(columns.values()))
-    everything: list[pd.Series] = []
+    drawn: list[tuple[float, pd.Series, str]] = []
     labels = []
     for rank, arm in enumerate(arms):
         shift = dodge * (rank - (len(arms) - 1) / 2)
@@ -176,13 +178,14 @@ def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dod
         axes.plot([x for x, _ in points], [values.mean() for _, values in points], color=colour, linewidth=1.2)
         for x, values in points:
             if dots:
-                seed_dots(axes, x, 0.0, values, colour)
-            mean_and_interval(axes, x, values, colour)
-        everything += [values for _, values in points]
+                seed_dots(axes, x - 0.45 * dodge, 0.0, values, colour)
+            mean_and_interval(axes, x, values, colour, size=4.0 if dots else 5.0)
+        drawn += [(x, values, colour) for x, values in points]
         labels.append((float(points[-1][1].mean()), arm, colour))
-    accuracy_axis(axes, np.concatenate(everything))
+    accuracy_axis(axes, with_intervals([values for _, values, _ in drawn]))
+    mark_cut(axes, drawn)
     axes.grid(visible=False, axis="x")
-    axes.set_ylabel("test accuracy, %" + (" (log scale of error)" if axes.get_yscale() == "function" else ""))
+    axes.set_ylabel("test accuracy, %" + scale_name(axes))
     left, right = min(columns), max(columns)
     margin = 0.08 * extent(columns)
     axes.set_xlim(left - margin, right + margin)
@@ -227,6 +230,31 @@ def mean_and_interval(axes: Axes, x: float, values: pd.Series, colour: str, size
         capthick=1.6,
         zorder=3,
     )
+
+
+def with_intervals(percent: Sequence[pd.Series]) -> npt.NDArray[np.float64]:
+    """Return the accuracies in percent that an axis shows: those of all seeds, and the ends of the intervals of the means.
+
+    percent: accuracies over seeds, of each mean. An end has at least a third of the smallest error of a seed, or the log scale of
+    the error would be of an interval that reaches 100 %.
+    """
+    seeds = np.concatenate(percent)
+    ends = np.array([mean_interval(values)[1:] for values in percent]).ravel()
+    best = float(seeds.max())
+    return np.append(seeds, np.clip(ends[np.isfinite(ends)], 0.0, max(100.0 - (100.0 - best) / 3, best)))
+
+
+def mark_cut(axes: Axes, drawn: Sequence[tuple[float, pd.Series, str]]) -> None:
+    """Draw a triangle where the interval of a mean goes on beyond the axis, whose limits must be final.
+
+    drawn: place, values over seeds and colour of each mean.
+    """
+    bottom, top = axes.get_ylim()
+    for x, values, colour in drawn:
+        _, low, high = mean_interval(values)
+        for edge, form, is_cut in (top, "^", high > top), (bottom, "v", low < bottom):
+            if is_cut:
+                axes.plot([x], [edge], form, color=colour, markersize=5, clip_on=False, zorder=4, gid=CUT)
 
 
 def budget_columns(study: Record, metric: str = "classifier_acc") -> dict[float, str]:

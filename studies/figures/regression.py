@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studies.figures.panels import Record, budget_axis, budget_columns, extent, mean_and_interval, seed_dots
-from studies.figures.scales import log_axis
+from studies.figures.scales import log_axis, scale_name
 from studies.figures.style import GREY, label_ends
 from studies.statistics.pairing import mean_interval
 
@@ -33,7 +33,7 @@ def r2_panel(axes: Axes, study: Record) -> None:
 def rmse_panel(axes: Axes, study: Record) -> None:
     """Draw the root mean squared error of the regressors of each arm by number of labels, on a log scale."""
     log_axis(axes, number_panel(axes, study, "regressor_rmse"))
-    axes.set_ylabel("test RMSE, in units of the target (log scale)")
+    axes.set_ylabel("test RMSE, in units of the target" + scale_name(axes))
     axes.set_title("RMSE of the regressor, lower is better")
     label_arms(axes, study, "regressor_rmse")
 

@@ -14,6 +14,8 @@ Side = Literal["x", "y"]
 
 REFERENCES = ("mean_mse", "pca_mse")
 DASHES = (0, (4, 3))
+#: what is written after the label of an axis, by matplotlib's name of its scale
+SCALES = {"log": " (log scale)", "function": " (log scale of error)"}
 _SERIES = (1.0, 2.0, 5.0)
 #: Digits of the error at ticks of an axis of accuracies, the most wanted first.
 _DIGITS = (1.0, 5.0, 2.0, 3.0, 7.0, 1.5, 4.0)
@@ -38,7 +40,7 @@ def accuracy_axis(axes: Axes, percent: npt.NDArray[np.float64], side: Side = "y"
     """Set an axis of accuracies in percent, on a log scale of the error if the errors span a factor of 3 or more.
 
     On that scale 98 and 99 % are as far apart as 80 and 90 %. If an accuracy is 100 %, whose log error is infinite, the axis is
-    linear. The limits include all values; wide intervals may be clipped.
+    linear. The limits include all values.
     """
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -57,6 +59,14 @@ def accuracy_axis(axes: Axes, percent: npt.NDArray[np.float64], side: Side = "y"
     axis.set_major_locator(FixedLocator(_accuracy_ticks(bottom, top, 0.06 if side == "y" else 0.12)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def scale_name(axes: Axes, side: Side = "y") -> str:
+    """Return what is written after the label of an axis whose scale is not linear, such as " (log scale)"; "" if it is linear.
+
+    The scale of the axes must be final.
+    """
+    return SCALES.get(getattr(axes, f"get_{side}scale")(), "")
 
 
 def set_up(axes: Axes, side: Side, **settings: Any) -> None:

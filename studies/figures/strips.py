@@ -1,4 +1,4 @@
-"""Figures of rows of images with a label at the left of each row."""
+"""Figures of rows of images with a label at the left of each row, and a number at the right."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def strips(lines: Mapping[str, NDArray[Any]], heads: Sequence[str] = (), inches: float = 0.72) -> Figure:
+def strips(
+    lines: Mapping[str, NDArray[Any]],
+    heads: Sequence[str] = (),
+    inches: float = 0.72,
+    ends: Mapping[str, str] | None = None,
+) -> Figure:
     """Return a figure with a row of images for each label.
 
-    lines: images uint8 [n, C, H, W] with C = 1 or 3, by label. heads: titles of the columns. inches: height of a row. Images are
-    not interpolated.
+    lines: images uint8 [n, C, H, W] with C = 1 or 3, by label. heads: titles of the columns. inches: height of a row. ends: text
+    at the right of a row, by label. Images are not interpolated.
     """
     count = max(map(len, lines.values()))
     figure = new_figure(inches * len(lines) + 0.2 + 0.2 * bool(heads))
@@ -33,6 +38,8 @@ def strips(lines: Mapping[str, NDArray[Any]], heads: Sequence[str] = (), inches:
             axes.grid(False)
             axes.spines[:].set_visible(False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        beside: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
+        line[-1].annotate((ends or {}).get(name, ""), (1.0, 0.5), xytext=(6, 0), annotation_clip=False, **beside)
     for axes, head in zip(grid[0], heads, strict=False):
         axes.set_title(head, fontsize=8, loc="center")
     return figure

@@ -6,7 +6,7 @@ import colorsys
 import io
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stacked.show.style import DPI
 from stacked.show.style import FONT as FONT
@@ -50,11 +50,6 @@ def ink(colour: str) -> str:
     return colour
 
 
-def footnote(figure: Figure, text: str) -> None:
-    """Write below a figure how it is read: what dots, bars, bands and dashed lines are."""
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=FONT - 0.5, color=GREY)
-
-
 def seeds_of(counts: Sequence[int]) -> str:
     """Return how many seeds means are over: "n = 5 seeds", "n = 3 to 5 seeds" or "a single seed"."""
     least, most = min(counts), max(counts)
@@ -83,25 +78,27 @@ def png(figure: Figure) -> bytes:
 def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -> None:
     """Write labels (y, text, colour) to the right of the data coordinate `x`, moved apart so that they do not overlap.
 
-    The limits and the scale of the axes must be final.
+    A label that was moved has a thin line to its place. The limits and the scale of the axes must be final.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
     _lay_out(figure)
-    transform = axes.transData
-    line = FONT * 1.25 * figure.dpi / 72
-    wanted = [(transform.transform((x, y))[1], text, colour) for y, text, colour in labels]
-    wanted.sort(key=lambda label: label[0])
-    for height, (_, text, colour) in zip(_apart([y for y, _, _ in wanted], line), wanted, strict=True):
-        y = transform.inverted().transform((0.0, height))[1]
+    points = 72 / figure.dpi
+    ordered = sorted(labels, key=lambda label: label[0])
+    wanted = [float(axes.transData.transform((x, y))[1]) * points for y, _, _ in ordered]
+    moves = [there - here for there, here in zip(_apart(wanted, 1.25 * FONT), wanted, strict=True)]
+    led = max(map(abs, moves), default=0.0) > 1.5 * FONT
+    for move, (y, text, colour) in zip(moves, ordered, strict=True):
+        leader: dict[str, Any] = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
         axes.annotate(
             text,
             (x, y),
-            xytext=(7, 0),
+            xytext=(22 if led else 7, move),
             textcoords="offset points",
             va="center",
             color=ink(colour),
             annotation_clip=False,
+            arrowprops=leader | {"relpos": (0.0, 0.5)} if led else None,
         )
 
 

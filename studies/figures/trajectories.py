@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from studies.figures.style import FONT, footnote, new_figure
+from studies.figures.notes import footnote
+from studies.figures.style import FONT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -62,4 +63,12 @@ def forecast_table(forecasts: dict[str, Forecast], given: Options) -> list[str]:
         "number of labels; regressors, loading, MLflow, pictures and the page are not counted. Memory is the peak of an "
         "update plus cached codes, without the images. Nothing was trained or written.",
     ]
-    return lines
+    return lines + busy()
+
+
+def busy() -> list[str]:
+    """Return the line that times are those of a busy machine, if more processes compute than there are cores; else none."""
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load <= cores:
+        return []
+    return [f"The machine is busy (load {load:.1f}, {cores} cores): when it is idle, times are shorter."]

@@ -53,6 +53,7 @@ def tuned_settings(study: TrainingDesign, given: Options) -> Mapping[str, Mappin
 def plan(study: TrainingDesign, given: Options, splits: Splits) -> Iterator[Job]:
     """Yield the jobs seed by seed, so that an interrupted study has complete pairs of arms."""
     from stacked.runtime.determinism import strict
+    from stacked.tracking.run_record import source_tags
     from stacked.viewing.group_colours import group_tags
     from studies.execution.threads import threads_per_process
     from studies.figures.style import arm_colours
@@ -90,7 +91,7 @@ def plan(study: TrainingDesign, given: Options, splits: Splits) -> Iterator[Job]
     every = max(1, longest // POINTS)
     evaluation = dataclasses.replace(given.base.evaluation, every=every, until=longest // every * every)
     groups = group_tags(arm_colours([*arms, *POLICIES]))
-    source = {"mlflow.source.name": study.prog, "mlflow.source.type": "LOCAL"}
+    source = source_tags(study.prog)
     for seed in given.seeds:
         for name in given.arms:
             yield Job(

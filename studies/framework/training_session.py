@@ -46,7 +46,7 @@ class TrainingSession(Session):
         if given.ui:
             from studies.viewing import ui
 
-            return ui.show(study.name, given)
+            return ui.show(study.name, given, study.prog)
         with strict(given.device, given.deterministic):  # CUDA starts here
             device_of(given.device)
         own = study.given([]).base.data
@@ -154,7 +154,8 @@ class TrainingSession(Session):
 
         study, given = self.study, self.given
         try:
-            views = mlflow_page.save(f"{study.name}-{given.configuration}", given.base, self.out, self.store)
+            name = f"{study.name}-{given.configuration}"
+            views = mlflow_page.save(name, given.base, self.out, self.store, command=study.prog)
         except OUTAGES as error:
             views = []
             say(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,6 +94,7 @@ class DataSession(MeasurementSession):
 
     def record(self, method: str, seed: int, found: Sequence[Measurement]) -> None:
         """Log an MLflow run for each arm, with the mean of each measure over the conditions."""
+        from stacked.tracking.run_record import source_tags
         from stacked.tracking.tracker import Tracker, set_aside
         from studies.figures.style import arm_colours
 
@@ -104,6 +104,7 @@ class DataSession(MeasurementSession):
             work = self.store.root / "work" / slug(f"{self.experiment}-{self.out.name}-{name}")
             set_aside(self.store, work)
             tags = {"kind": "use", "arm": arm, "seed": seed, "study": self.study.name, "mlflow.runColor": colours[arm]}
+            tags |= source_tags(self.study.prog)
             params = {"method": method, "data": self.context.splits.name, "limit": self.given.limit}
             with Tracker(self.store, self.experiment, name=name, work=work, tags=tags, params=params) as run:
                 mine = [one for one in found if one.arm == arm]
@@ -132,14 +133,14 @@ class DataSession(MeasurementSession):
         print(page.ending(self.study, self.out))
         store, files = self.store, ((name, "report") for name in self.study.files)
         try:
-            with study_run(store, self.experiment, f"{self.study.name}-{self.out.name}") as run:
+            with study_run(store, self.experiment, f"{self.study.name}-{self.out.name}", self.study.prog) as run:
                 for name, folder in (("README.md", "report"), ("figures", "report/figures"), *files):
                     if (self.out / name).exists():
                         run.artifact(self.out / name, folder)
             place = StoreClient(store, self.experiment).experiment_id
             needs = "" if store.is_server else f", whose UI `{typed_command(store)}` starts"
             url = f"{without_login(store.uri) if store.is_server else address()}/#/experiments/{place}"
-            print(f"In MLflow{needs}: {url}", file=sys.stderr)
+            print(f"In MLflow{needs}: {url}")
         except OUTAGES as error:
             say(f"MLflow could not save the report ({reason_of(error)}): give the same command again when MLflow works")
         return 0

@@ -52,55 +52,58 @@ class MeasurementDesign(Study):
     def parser(self) -> argparse.ArgumentParser:
         """Return the argument parser of the command."""
         command = Command(prog=self.prog, description=self.question)
-        command.add_argument(
+        what = command.add_argument_group("what is measured")
+        what.add_argument(
             "--data",
             default="mnist",
             metavar="NAME",
-            help="dataset, such as digits or folder:PATH; an unknown name lists all (mnist)",
+            help="dataset, such as digits or folder:PATH; 'list' lists all (mnist)",
         )
-        command.add_argument("--data-dir", default=None, metavar="DIR", help="folder of datasets that are not bundled")
-        command.add_argument("--download", action="store_true", help="download a missing dataset to --data-dir")
-        command.add_argument("--limit", type=int, default=None, metavar="N", help="number of training images (all)")
-        command.add_argument(
+        what.add_argument("--data-dir", default=None, metavar="DIR", help="folder of datasets that are not bundled")
+        what.add_argument("--download", action="store_true", help="download a missing dataset to --data-dir")
+        what.add_argument("--limit", type=int, default=None, metavar="N", help="number of training images (all)")
+        what.add_argument(
             "--image-size", type=int, default=64, metavar="N", help="side in pixels of images of a folder (64)"
         )
-        command.add_argument("--grey", action="store_true", help="read images of a folder as greyscale")
-        command.add_argument(
+        what.add_argument("--grey", action="store_true", help="read images of a folder as greyscale")
+        what.add_argument(
             "--white-level", type=int, default=None, metavar="N", help="value of white in 16-bit files (65535)"
         )
-        command.add_argument(
+        what.add_argument(
             "--max-megapixels",
             type=float,
             default=None,
             metavar="X",
             help="largest allowed image of a folder, in megapixels (89)",
         )
-        command.add_argument(
+        what.add_argument(
             "--methods",
             nargs="+",
             default=list(self.methods),
             metavar="NAME",
             help=f"methods to measure ({', '.join(self.methods)})".replace("%", "%%"),
         )
-        command.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds (3)")
-        command.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda ... (cpu)")
-        command.add_argument(
-            "--out", type=Path, default=None, metavar="DIR", help="folder of the record (results/STUDY/DATA)"
-        )
-        command.add_argument(
-            "--store", type=Path, default=Path("mlruns"), metavar="DIR", help="folder of the MLflow store (mlruns)"
-        )
-        command.add_argument("--smoke", action="store_true", help="test that the study runs: tiny data and one seed")
+        what.add_argument("--seeds", type=int, default=3, metavar="N", help="number of seeds (3)")
         if self.reads_any:
-            command.add_argument(
+            what.add_argument(
                 "--target", default=None, metavar="COLUMN", help="column of a table (csv:PATH) with the classes"
             )
-            command.add_argument(
+            what.add_argument(
                 "--missing",
                 default=None,
                 metavar="HOW",
                 help="fill in missing values of a table: mean, median or most_frequent (refused)",
             )
+        run = command.add_argument_group("how it runs")
+        run.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda ... (cpu)")
+        run.add_argument(
+            "--out", type=Path, default=None, metavar="DIR", help="folder of the record (results/STUDY/DATA)"
+        )
+        run.add_argument(
+            "--store", type=Path, default=Path("mlruns"), metavar="DIR", help="folder of the MLflow store (mlruns)"
+        )
+        run.add_argument("--smoke", action="store_true", help="test that the study runs: tiny data and one seed")
+        command._optionals.title = "options of this study"
         general = {action.dest: action.default for action in command._actions}
         self.options(command)
         changed = {name: command.get_default(name) for name in general}

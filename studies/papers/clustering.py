@@ -27,7 +27,8 @@ import numpy as np
 from stacked.util.checks import need, whole, wholes
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Measurement
-from studies.figures.style import arm_colours, footnote, new_figure, seeds_of
+from studies.figures.notes import footnote
+from studies.figures.style import arm_colours, new_figure, seeds_of
 from studies.framework.main import main
 from studies.measuring.study import MeasurementStudy
 from studies.papers.xie2016 import DROPPED, WIDTHS, stages

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from studies.figures.notes import footnote
 from studies.figures.scales import DASHES, accuracy_axis, log_axis
-from studies.figures.style import FONT, GREY, footnote, new_figure, seeds_of
+from studies.figures.style import FONT, GREY, new_figure, seeds_of
 from studies.pretraining.depth_answer import ACCURACY, MEASURED, MSE, depths_of
 from studies.pretraining.depth_arms import LONGER, METHODS, PLAIN, PRETRAINED, autoencoder
 from studies.statistics.pairing import LEAST_SEEDS, by_seed, mean_interval

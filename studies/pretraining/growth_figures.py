@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from studies.figures.curves import over_seeds
+from studies.figures.notes import means_note
 from studies.figures.panels import Record
-from studies.figures.scales import log_axis
-from studies.figures.style import FONT, GREY, ink, new_figure, seeds_of
+from studies.figures.scales import log_axis, scale_name
+from studies.figures.style import FONT, GREY, ink, new_figure
 from studies.pretraining.policies_figures import BLACK, ENDS, FAMILIES, YARDSTICKS, colour, end, family
-from studies.statistics.pairing import LEAST_SEEDS
 from studies.statistics.rows import finished
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def draw_growth(study: Record) -> Figure | None:
             learning(axes, curves[curves["arm"] == arm], arm)
     for axes in [legend, *panels[len(families) :]]:
         axes.set_axis_off()
+    log_axis(grid[0, 0], curves.loc[curves["full"], ERROR].to_numpy())
     for axes in grid[:, 0]:
-        axes.set_ylabel(study.words.said("validation MSE per pixel"))
+        axes.set_ylabel(study.words.said("validation MSE per pixel") + f"\n{scale_name(axes).strip()}")
     for axes in grid[-1]:
         axes.set_xlabel("training GFLOP")
-    log_axis(grid[0, 0], curves.loc[curves["full"], ERROR].to_numpy())
     compute_axis(grid[0, 0], curves[COMPUTE].max())
     explain_growth(legend, study, curves)
     return figure
@@ -64,8 +64,7 @@ def learning(axes: Axes, curve: pd.DataFrame, arm: str) -> None:
     """Draw the mean of an arm with a band; if the phases of its seeds differ in length, draw each seed instead."""
     if curve.empty:
         return
-    lengths = curve.groupby(["phase", "seed"], sort=False)["phase_step"].max().groupby("phase").nunique()
-    single = bool((lengths > 1).any())
+    single = of_unequal_lengths(curve)
     if single:
         parts = [seed.assign(mean=seed[ERROR], x=seed[COMPUTE]) for _, seed in curve.groupby("seed")]
     else:
@@ -85,6 +84,12 @@ def learning(axes: Axes, curve: pd.DataFrame, arm: str) -> None:
                 axes.fill_between(phase["x"], phase["low"], phase["high"], color=hue, alpha=0.16, linewidth=0, zorder=1)
 
 
+def of_unequal_lengths(curve: pd.DataFrame) -> bool:
+    """Return whether the phases of the seeds of an arm differ in length, so that there is no mean over them."""
+    lengths = curve.groupby(["phase", "seed"], sort=False)["phase_step"].max().groupby("phase").nunique()
+    return bool((lengths > 1).any())
+
+
 def compute_axis(axes: Axes, most: float) -> None:
     """Set the axis of training compute from 0 to `most`, the largest value of any arm."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -95,7 +100,7 @@ def compute_axis(axes: Axes, most: float) -> None:
 
 
 def explain_growth(axes: Axes, study: Record, curves: pd.DataFrame) -> None:
-    """Draw the legend of the learning curves in its own panel."""
+    """Draw the legend of the learning curves in its own panel, and write below the figure what bands and breaks are."""
     from matplotlib.lines import Line2D
 
     arms = set(curves["arm"])
@@ -107,8 +112,15 @@ def explain_growth(axes: Axes, study: Record, curves: pd.DataFrame) -> None:
     handles.append(Line2D([], [], color=GREY, linewidth=1.0, alpha=0.5, label="before the last stage"))
     if study.reference_arm in arms:
         handles.append(Line2D([], [], color=BLACK, linewidth=1.3, label=f"{study.reference_arm}, in every panel"))
-    counts = sorted(curves.groupby("arm")["seed"].nunique())
-    title = f"mean over {seeds_of(counts)}" + (",\nband: 95 % t interval" if counts[-1] >= LEAST_SEEDS else "")
-    legend = axes.legend(handles=handles, loc="upper left", title=title, borderaxespad=0.0, bbox_to_anchor=(0.0, 1.08))
-    legend.set_alignment("left")
-    legend.get_title().set_fontsize(FONT)
+    axes.legend(handles=handles, loc="upper left", borderaxespad=0.0, bbox_to_anchor=(0.0, 1.08))
+    single = dict.fromkeys(family(arm) for arm, curve in curves.groupby("arm") if of_unequal_lengths(curve))
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    means_note(
+        figure,
+        list(curves.groupby("arm")["seed"].nunique()),
+        "bands",
+        f"{', '.join(single)}: a line for each seed, because their phases end at different updates" if single else "",
+        "errors of fewer stages are lower, and the axis does not show the lowest",
+        of=" (of log MSE)",
+    )

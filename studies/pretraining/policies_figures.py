@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.figures.panels import Record, reconstructing
 from studies.figures.pictures import Line, by_value, depths_of, draw_lines
-from studies.figures.scales import DASHES, accuracy_axis, log_axis, reference_label
+from studies.figures.scales import DASHES, accuracy_axis, log_axis, reference_label, scale_name
 from studies.figures.style import FONT, GREY, ink, new_figure, seeds_of
 from studies.report.answer import MSE, PROBE, megabytes, taught_arms
 from studies.statistics.measures import measure
@@ -112,7 +112,7 @@ def mse_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
             label, (pca, 0.0), xycoords=("data", "axes fraction"), xytext=(3, 4), textcoords="offset points", color=GREY
         )
     level(axes, study, MSE)
-    axes.set_xlabel(study.words.said("test MSE per pixel (log scale)"))
+    axes.set_xlabel(study.words.said("test MSE per pixel") + scale_name(axes, "x"))
     axes.set_title("Reconstruction, lower is better")
 
 
@@ -123,8 +123,7 @@ def probe_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
         seeds_and_mean(axes, arms.index(arm), 100 * study.values(arm, PROBE), arm)
     accuracy_axis(axes, np.concatenate([100 * study.values(arm, PROBE).to_numpy() for arm in measured]), "x")
     level(axes, study, PROBE, 100)
-    spaced = axes.get_xscale() == "function"
-    axes.set_xlabel("probe accuracy, %" + (" (log error)" if spaced else ""))
+    axes.set_xlabel("probe accuracy, %" + scale_name(axes, "x"))
     axes.set_title("Linear probe, higher is better")
 
 
@@ -151,7 +150,7 @@ def memory_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
     left, right = axes.get_xlim()
     axes.set_xlim(left, right * (right / left) ** 0.45)  # room for the numbers
     level(axes, study, PEAK)
-    axes.set_xlabel("peak + cached codes, MB (log scale)")
+    axes.set_xlabel("peak + cached codes, MB" + scale_name(axes, "x"))
     axes.set_title("Memory, lower is better")
 
 

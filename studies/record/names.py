@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,5 +24,6 @@ def experiment_name(base: RunSpec) -> str:
 
 
 def slug(name: str) -> str:
-    """Return a name with every run of characters other than letters and digits replaced by "-"."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+    """Return a name with every run of characters other than letters and digits of any script replaced by "-"."""
+    # composed, because some file systems take letters and their accents apart
+    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", name)).strip("-")

@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stacked.util.checks import need
-from studies.figures.scales import accuracy_axis, log_axis
+from studies.figures.notes import footnote
+from studies.figures.scales import accuracy_axis, log_axis, scale_name
 from studies.figures.style import arm_colours, label_ends, new_figure
 from studies.report.tables import markdown
 from studies.statistics.rows import FINISHED
@@ -99,9 +100,15 @@ def draw_tuning(out: Path) -> Figure | None:
     colours = arm_colours(list(choices))
     measures = list(dict.fromkeys(choice["judged_by"] for choice in choices.values()))
     trials = int(rows["arm"].value_counts().max())
-    figure = new_figure(3.6)
-    refined = " (dotted: with the trials around the best)" if (rows["centre"] != "").any() else ""
-    figure.suptitle(f"Expected best validation result by number of trials{refined}", x=0.01, ha="left")
+    most = max(sum(choice["judged_by"] == name for choice in choices.values()) for name in measures)
+    figure = new_figure(max(3.6, 1.0 + 0.25 * most))  # room for the names of the arms at the right
+    figure.suptitle("Expected best validation result by number of trials", x=0.01, ha="left")
+    refined = (rows["centre"] != "").any()
+    footnote(
+        figure,
+        "dot: mean of the best result over all subsets of so many trials of the arm",
+        "dotted: with the further trials around the best" if refined else "",
+    )
     panels = figure.subplots(1, len(measures), squeeze=False, width_ratios=[3, *[1] * (len(measures) - 1)])[0]
     for axes, name in zip(panels, measures, strict=True):
         labels = []
@@ -133,7 +140,7 @@ def draw_tuning(out: Path) -> Figure | None:
         # the other panels are narrow
         axes.xaxis.set_major_locator(MaxNLocator(10 if axes is panels[0] else 4, integer=True))
         axes.set_xlabel("trials")
-        axes.set_title("accuracy, %" if share else name.replace("recon_", "").upper())
+        axes.set_title(("accuracy, %" if share else name.replace("recon_", "").upper()) + scale_name(axes))
         axes.set_xlim(0.7, trials * 1.02)
         label_ends(axes, trials * 1.02, labels)
     return figure

@@ -22,12 +22,18 @@ View = tuple[str, str, str]
 
 
 def save(
-    study: str, base: RunSpec, out: Path, store: Store, experiment: str | None = None, pictures: bool = True
+    study: str,
+    base: RunSpec,
+    out: Path,
+    store: Store,
+    experiment: str | None = None,
+    pictures: bool = True,
+    command: str = "",
 ) -> list[View]:
     """Save the two views of a study, its report as artifacts of a run of its own, and a description of the experiment.
 
     experiment: MLflow experiment of the runs (None: the one in which runs with this base are trained). pictures: whether the runs
-    have pictures of reconstructions.
+    have pictures of reconstructions. command: that of the study, shown as the source of its run ("": not known).
     """
     from stacked.tracking.backend.client import StoreClient
     from stacked.tracking.tracker import study_run
@@ -36,7 +42,7 @@ def save(
 
     rows = load_rows(out)
     experiment, columns = experiment or experiment_name(base), set(rows.columns)
-    with study_run(store, experiment, study) as run:
+    with study_run(store, experiment, study, command) as run:
         if (out / "README.md").exists():
             run.text(html_page(out / "README.md"), REPORT)
         for path, folder in (

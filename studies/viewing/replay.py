@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stacked.runtime.progress import each
 from stacked.util.errors import InputError
 from studies.record.names import configuration, experiment_name
 from studies.record.runs import recorded
@@ -29,14 +30,15 @@ TAGS = ("arm", "seed", "commit", "device", "threads")
 COMMITTED = "committed record"
 
 
-def replay(study: str, out: Path, store: Store, source: str = "record") -> list[View]:
+def replay(study: str, out: Path, store: Store, source: str = "record", command: str = "") -> list[View]:
     """Save views of the record in `out`, and return them; runs that were trained elsewhere are copied into the store first.
 
     If this store trained every finished run of the record, the views show those runs. Otherwise all runs of the record are
     copied into an experiment of their own, whose name ends with `source`, so that means do not mix two sources. Copies have the
-    tag replayed=true, and the parameters, curves and final metrics of the original runs.
+    tag replayed=true, and the parameters, curves and final metrics of the original runs. command: that of the study, shown as
+    their source ("": not known).
     """
-    from stacked.tracking.run_record import read_record
+    from stacked.tracking.run_record import read_record, source_tags
     from stacked.tracking.tracker import set_aside, was_replayed
     from stacked.viewing.group_colours import group_tags
     from studies.figures.style import arm_colours
@@ -50,7 +52,7 @@ def replay(study: str, out: Path, store: Store, source: str = "record") -> list[
             set_aside(store, work_folders / run)
     study_name = f"{study}-{configuration(base, equal)}"
     if all((work_folders / run).exists() for run in rows["run"]):
-        return save(study_name, base, out, store)
+        return save(study_name, base, out, store, command=command)
     copy_name, experiment = f"{study_name}-{_suffix(source, out)}", f"{experiment_name(base)} ({source})"
     groups = group_tags(arm_colours(arms_of(rows)))
     commits = {
@@ -63,13 +65,13 @@ def replay(study: str, out: Path, store: Store, source: str = "record") -> list[
         is_current = copied.status == "FINISHED" and copied.tags["commit"] == commits.get(work)
         if copied.tags["kind"] == "arm" and not is_current:
             set_aside(store, work)
-    for row in rows.to_dict("records"):
+    for row in each(rows.to_dict("records"), f"runs of {out.name} copied into MLflow", "runs"):
         work = work_folders / f"{copy_name}-{row['run']}"
         if not work.exists():
             tags = {key: row[key] for key in TAGS} | groups[row["arm"]]
-            tags |= {"kind": "arm", "study": copy_name, "spec": row["run"], "replayed": "true"}
+            tags |= {"kind": "arm", "study": copy_name, "spec": row["run"], "replayed": "true", **source_tags(command)}
             _copy(row, curves[curves["run"] == row["run"]], tags, store, experiment, work, Words.of(rows))
-    return save(copy_name, base, out, store, experiment, pictures=False)
+    return save(copy_name, base, out, store, experiment, pictures=False, command=command)
 
 
 def _tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -6,8 +6,10 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from stacked.runtime.progress import say
 from stacked.util.errors import InputError, printable
 from studies.record.index import INDEX, ROOT, committed_as, has_section
 from studies.viewing.mlflow_page import View
@@ -32,19 +34,26 @@ def print_addresses(views: Sequence[View], store: Store, port: int, host: str, r
         print(f"Without --ui it is started by: {typed_command(store, port, host)}")
 
 
-def show(study: str, given: Options) -> int:
-    """Save views of the committed records and of the one in `--out`, start the server, print the addresses, and wait."""
+def show(study: str, given: Options, command: str) -> int:
+    """Save views of the committed records and of the one in `--out`, start the server, print the addresses, and wait.
+
+    study, command: the name of the study and that of its command.
+    """
     from stacked.tracking.tracker import open_store
     from stacked.viewing.server import address, serve, stop, warning
     from studies.viewing.replay import COMMITTED, replay
 
+    say(
+        "loading the committed record and that of --out into MLflow: the first time about a minute, or a few on a busy machine"
+    )
     store = open_store(given.store)
     views: list[View] = []
     kept = ROOT / "results" / study
     committed = [out for out in (kept, *sorted(kept.glob("*/"))) if has_section(INDEX, committed_as(out, ROOT) or "")]
     for out in dict.fromkeys([*committed, given.out.resolve()]):
         if (out / "runs.csv").exists():
-            views += replay(study, out, store, COMMITTED if out in committed else f"record of {out.name}")
+            source = COMMITTED if out in committed else f"record of {out.name}"
+            views += replay(study, out, store, source, command)
     if not views:
         raise InputError(f"there is nothing to show in {given.out}: run the study first")
     if store.is_server:
@@ -58,8 +67,9 @@ def show(study: str, given: Options) -> int:
         print_addresses(views, store, given.port, given.host, running=True)
         print(warning(given.port, given.host), file=sys.stderr)
         sys.stdout.flush()
-        while server.poll() is None:
-            time.sleep(0.5)
+        with suppress(KeyboardInterrupt):  # as users are told to end it
+            while server.poll() is None:
+                time.sleep(0.5)
     finally:
         stop(server)
     return 0

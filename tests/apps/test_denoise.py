@@ -232,6 +232,27 @@ def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert {path.name for path in (tmp_path / "out" / "figures").iterdir()} == {"levels.png", "images.png"}
 
 
+@pytest.mark.parametrize(
+    ("more", "shape"),
+    [([], "[3, 8, 8]"), (["--grey"], "[1, 8, 8]"), (["--own-size"], "[3, 9, 9]")],
+)
+def test_noisy_images_unlike_the_clean_ones_are_refused_before_training(
+    more: list[str], shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(Denoiser, "fit", lambda *_: pytest.fail("it was trained"))
+    (tmp_path / "noisy").mkdir()
+    Image.new("RGB", (9, 9), (9, 99, 200)).save(tmp_path / "noisy" / "0.png")
+    words = ["--noisy", f"folder:{tmp_path / 'noisy'}", "--image-size", "8", "--out", str(tmp_path / "out"), *more]
+    assert main(denoising.STUDY, words) == 2
+    told = capsys.readouterr().err
+    assert (
+        f"are read as {shape} (channels, height, width), and those of mnist are [1, 28, 28]: give --data folder:CLEAN"
+        in told
+    )
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_of_ones_own_are_restored(digits: data.Splits, tmp_path: Path, capsys: Any) -> None:
     for name, images in (("clean", digits.train.inputs[:80]), ("noisy", digits.test.inputs[:3])):
         (tmp_path / name).mkdir()

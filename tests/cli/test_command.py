@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,8 +116,17 @@ def test_the_nearest_word_is_meant() -> None:
     assert meant(3, ["joint"]) == meant("x", []) == ""
     assert misspelt("unrecognized arguments: --chanels=4 8", ["--help", "--channels"]) == "; did you mean '--channels'?"
     assert misspelt("unrecognized arguments: 8", ["--help", "--channels"]) == ""
-    with pytest.raises(InputError, match="stage kind 'cnv' is not known: choose from conv, dense; did you mean 'conv'"):
+    with pytest.raises(
+        InputError, match=r"stage kind 'cnv' is not known; did you mean 'conv'\? Choose from conv, dense$"
+    ):
         choice("cnv", ("conv", "dense"), "stage kind")
+    names = [f"n{number}" for number in range(20)]
+    with pytest.raises(
+        InputError, match=r"arm 'x' is not known: choose from n0, .*, n11 and 8 others \('list' names all\)$"
+    ):
+        choice("x", names, "arm")
+    with pytest.raises(InputError, match=r"arm 'list' is not known: choose from n0, .*, n19$"):
+        choice("list", names, "arm")
 
 
 @pytest.mark.parametrize(
@@ -155,16 +165,34 @@ def test_every_other_command_names_what_was_meant(capsys: pytest.CaptureFixture[
         (compress.main, ["encode", "a", "b", "c", "--forc3"], "did you mean '--force'?"),
         (export.main, ["a", "b.onnx", "--frce"], "did you mean '--force'?"),
     ):
-        with pytest.raises(SystemExit) as stopped:
-            call(words)
-        assert stopped.value.code == 2
-        assert said in capsys.readouterr().err
+        assert call(words) == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == 1
 
 
-def test_a_parser_without_a_near_word_says_no_more(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+def test_a_parser_without_a_near_word_says_no_more() -> None:
+    with pytest.raises(InputError, match=r"^unrecognized arguments: --zzz \(--help shows what is allowed\)$"):
         Command(prog="x").parse_args(["--zzz"])
-    assert capsys.readouterr().err.endswith("x: error: unrecognized arguments: --zzz\n")
+
+
+def test_a_value_of_another_type_is_named_with_its_option() -> None:
+    command = Command(prog="x")
+    command.add_argument("--seeds", type=int)
+    with pytest.raises(InputError, match=r"^--seeds '2\.5' is not allowed: give an integer \(--help shows"):
+        command.parse_args(["--seeds", "2.5"])
+
+
+def test_every_help_has_one_style(capsys: pytest.CaptureFixture[str]) -> None:
+    calls = (partial(main, layerwise.STUDY), partial(main, anomaly.STUDY), doctor, compress.main, export.main)
+    for call in calls:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            call(["--help"])
+        first, blank, *rest = capsys.readouterr().out.splitlines()
+        assert first[0].isupper()
+        assert blank == ""
+        assert all(line.endswith(":") or line.startswith("  ") for line in rest)
+        assert not any("usage:" in line or "--help" in line for line in rest)
 
 
 # One name
@@ -207,18 +235,25 @@ def test_the_command_is_not_hidden_by_a_folder_of_its_name(script: str) -> None:
     )
     listed = shell(f"{script} --help")
     assert listed.returncode == 0, listed.stderr
-    assert b"  layerwise    Does greedy layer-wise pretraining help" in listed.stdout
+    assert b"\n  layerwise  " in listed.stdout
     assert listed.stdout == shell(script).stdout
     asked = shell(f"{script} layerwise --chanels 3")
     told = b"stacked layerwise: unrecognized arguments: --chanels 3; did you mean '--channels'? (--help shows what is allowed)"
     assert (asked.returncode, asked.stderr.strip()) == (2, told)
-    assert shell(f"{script} compress --help").stdout.startswith(b"usage: stacked compress [-h] {encode,decode}")
+    assert shell(f"{script} compress --help").stdout.startswith(b"Compress images with a trained codec")
 
 
 def test_a_command_that_is_none_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert stacked_command.main(["layrwise"]) == 2
     told = "stacked: there is no command 'layrwise'; did you mean 'layerwise'? (--help lists them)\n"
     assert capsys.readouterr().err == told
+
+
+def test_names_of_commands_fit_their_column() -> None:
+    lines = [line for line in stacked_command.help_text().splitlines() if line.startswith("  ")]
+    column = max(len(line.split()[0]) for line in lines) + 4
+    assert {(line[column - 1], line[column] != " ") for line in lines} == {(" ", True)}
+    assert any(line.split()[:3] == ["migrate_rows", "For", "maintainers:"] for line in lines)
 
 
 def test_the_list_of_commands_loads_no_torch() -> None:

@@ -244,7 +244,7 @@ def test_what_is_not_known_is_told_with_the_choices() -> None:
         parts("gaussian+mask")
     assert (
         str(error.value)
-        == f"corruption 'mask' is not known: choose from {', '.join(CORRUPTIONS)} (join several with '+')"
+        == f"corruption 'mask' is not known; did you mean 'masking'? Choose from {', '.join(CORRUPTIONS)}"
     )
     for wrong in ("", "masking+", "masking gaussian"):
         with pytest.raises(InputError, match="is not known"):

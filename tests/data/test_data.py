@@ -20,6 +20,7 @@ from stacked.data.formats.division import MOVED, division
 from stacked.data.formats.idx import STEMS, IdxFolder, parse
 from stacked.data.formats.split import hold_out
 from stacked.data.sources.images import mnist
+from stacked.util.checks import MOST_NAMES
 from stacked.util.errors import InputError
 
 #: datasets that specs of records name, and so must not be lost; all that there are: data.names()
@@ -101,7 +102,12 @@ def test_an_unknown_name_lists_those_allowed_and_the_nearest(name: str, hint: st
     for use in (data.check_name, data.load):
         with pytest.raises(InputError) as error:
             use(name)
-        assert str(error.value) == f"there is no dataset {name!r}: choose one of {', '.join(data.names())}{hint}"
+        first, others = ", ".join(data.names()[:MOST_NAMES]), len(data.names()) - MOST_NAMES
+        start = f"{hint} Choose from" if hint else ": choose from"
+        assert str(error.value) == f"there is no dataset {name!r}{start} {first} and {others} others ('list' names all)"
+    with pytest.raises(InputError) as error:
+        data.check_name("list")
+    assert str(error.value) == f"there is no dataset 'list': choose from {', '.join(data.names())}"
 
 
 # MNIST

@@ -318,7 +318,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "another target": (
         lambda: Splits.of(FRAME, target="kinds"),
-        "target 'kinds' is not a column of X: choose from",
+        "target 'kinds' is not a column of X; did you mean 'kind'? Choose from",
     ),
     "a target of an array": (
         lambda: Splits.of(X, target="kind"),

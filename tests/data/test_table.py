@@ -105,7 +105,7 @@ def test_missing_values_are_refused_and_counted_by_column() -> None:
     with pytest.raises(InputError, match="missing 'mean' is for tables, and X is none: leave it out"):
         Splits.of(np.eye(9), missing="mean")
     with pytest.raises(
-        InputError, match="missing 'means' is not known: choose from mean, median, most_frequent; did you"
+        InputError, match=r"missing 'means' is not known; did you mean 'mean'\? Choose from mean, median, most_frequent"
     ):
         Splits.of(holes(), missing="means")
 

@@ -63,7 +63,7 @@ def test_a_spec_names_the_target_and_earlier_specs_keep_their_id() -> None:
     assert to_json(DataSpec()).count("target") == to_json(DataSpec()).count("missing") == 0
     with pytest.raises(InputError, match="target does not apply to 'mnist', which is no table"):
         DataSpec(target="kind")
-    with pytest.raises(InputError, match="missing 'men' is not known: choose from mean"):
+    with pytest.raises(InputError, match=r"missing 'men' is not known; did you mean 'mean'\? Choose from mean"):
         DataSpec("csv:t.csv", missing="men")
     with pytest.raises(InputError, match="target 3 is not allowed: give a text"):
         DataSpec("csv:t.csv", target=3)  # type: ignore[arg-type]
@@ -122,7 +122,7 @@ BAD = {
     ),
     "misspelt": (
         "age,kinds\n1,0\n",
-        "target 'kind' is not a column of {path}: choose from age, kinds; did you mean 'kinds'?",
+        "target 'kind' is not a column of {path}; did you mean 'kinds'? Choose from age, kinds",
     ),
     "constant": ("age,size,kind\n" + "1,3,0\n2,3,1\n" * 9, "column 'size' has the same value in all"),
     "constant text": (
@@ -168,7 +168,7 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder: give the path of a table"):
         load(tmp_path.parent, f"csv:{tmp_path.name}")
     FRAME.to_csv(tmp_path / "t.csv", index=False)
-    with pytest.raises(InputError, match=r"there is no dataset 't.csv': .*; did you mean 'csv:t.csv'"):
+    with pytest.raises(InputError, match=r"there is no dataset 't.csv'; did you mean 'csv:t.csv'"):
         load(tmp_path, "t.csv")
 
 

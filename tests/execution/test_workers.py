@@ -220,6 +220,34 @@ def test_a_study_that_is_interrupted_while_it_is_loaded_ends(seconds: float, tmp
     assert b"interrupted" in told or process.returncode != 128 + signal.SIGINT
 
 
+@linux
+@pytest.mark.slow
+def test_ctrl_c_while_workers_start_prints_one_sentence(tmp_path: Path, empty_database: Path) -> None:
+    """A terminal sends it to all processes, also to workers that do not ignore it yet."""
+    (tmp_path / "store").mkdir()
+    shutil.copy(empty_database, tmp_path / "store")
+    words = [sys.executable, "-m", "studies.layerwise", *STUDY]
+    words += ["--out", str(tmp_path / "out"), "--store", str(tmp_path / "store")]
+    process = subprocess.Popen(
+        words, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=attended, text=True
+    )
+    wait_for(lambda: len(workers(process.pid)) == 2)
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in told
+    assert told.count("interrupted") == 1
+
+
+def test_processes_that_are_started_without_interrupts_block_them() -> None:
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with pool.without_interrupts():
+        blocked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert blocked.stdout == "True\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_only_a_study_that_is_started_ends_at_once() -> None:
     code = "import signal, studies; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     words = [sys.executable, "-c", code]

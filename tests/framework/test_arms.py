@@ -84,12 +84,12 @@ def test_an_arm_may_have_a_stack_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
-        (Arm("gredy"), "policy 'gredy' is not known: choose from greedy, "),
+        (Arm("gredy"), "policy 'gredy' is not known; did you mean 'greedy'? Choose from greedy, "),
         (Arm("a", "joint", {"optimisation.leaning": 1}), "field of Optimisation 'leaning' is not known: choose from "),
         (Arm("a", "joint", {"optimisation.lr": "fast"}), "lr 'fast' is not allowed: give a number"),
         (
             Arm("a", "joint", {"optimsation.lr": 1}),
-            "changed part 'optimsation' is not known: choose from stack, budget, optimisation, classification",
+            "changed part 'optimsation' is not known; did you mean 'optimisation'? Choose from stack, budget, optimisation",
         ),
         (Arm("a", "joint", {"seed": 1}), "changed part 'seed' is not known: choose from "),
         (Arm("a", "joint", {"data.limit": 100}), "changed part 'data' is not known: choose from "),
@@ -122,7 +122,9 @@ def test_a_study_knows_its_arms_and_all_policies() -> None:
     assert study.arm_names == ("greedy", "period")
     assert study.arm("greedy") is mine
     assert study.arm("converge") == Arm("converge")
-    with pytest.raises(InputError, match="arm 'gredy' is not known: choose from greedy, period, greedy"):
+    with pytest.raises(
+        InputError, match=r"arm 'gredy' is not known; did you mean 'greedy'\? Choose from greedy, period, greedy"
+    ):
         study.arm("gredy")
 
 

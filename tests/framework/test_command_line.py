@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from studies.capacity import STUDY as CAPACITY
+from studies.framework.dry_run import busy
 from studies.framework.main import main
 from studies.papers import hinton2006
 from studies.pretraining.layerwise import STUDY
@@ -130,7 +131,10 @@ def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--data", "mnits"], "there is no dataset 'mnits'"),
-        (["--arms", "gredy"], "arm 'gredy' is not known: choose from greedy, greedy+finetune, joint, random"),
+        (
+            ["--arms", "gredy"],
+            "arm 'gredy' is not known; did you mean 'greedy'? Choose from greedy, greedy+finetune, joint",
+        ),
         (["--data", "cifar10", "--data-dir", "nowhere"], "--download"),
         (["--data", "folder:nowhere"], "nowhere"),
         (["--channels", "0"], "width of a conv stage 0 is not allowed"),
@@ -176,6 +180,14 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "out" / "runs.csv").exists()
+
+
+def test_a_forecast_says_that_the_machine_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (1.9, 9.0, 9.0))
+    assert busy() == []
+    monkeypatch.setattr("os.getloadavg", lambda: (7.3, 1.0, 1.0))
+    assert busy() == ["The machine is busy (load 7.3, 2 cores): when it is idle, times are shorter."]
 
 
 def test_there_may_be_nothing_to_show(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import fields, replace
 from operator import attrgetter
 from pathlib import Path
@@ -16,6 +18,8 @@ from studies.cli.command_line import parser
 from studies.cli.options import Options, options
 from studies.cli.parsing import parse
 from studies.pretraining.layerwise import STUDY
+from studies.record.index import ROOT
+from studies.record.names import slug
 
 MEANINGS: list[tuple[str, str, Any]] = [
     ("--data digits", "base.data.name", "digits"),
@@ -175,11 +179,14 @@ def test_stages_of_one_kind_have_their_words() -> None:
         (["--stack", "{norm: instance}"], "norm of a conv stage 'instance' is not known: choose from batch"),
         (
             ["--stack", "{nrom: group}"],
-            "field of StackSpec 'nrom' is not known: choose from stages, output, norm, init",
+            "field of StackSpec 'nrom' is not known; did you mean 'norm'? Choose from stages, output, norm, init",
         ),
         (["--stack", "{stages: 3}"], "3 is not a StageSpec: give its fields by name"),
         (["--stack", "{stages: [{width: 8, options: {tied: maybe}}]}"], "tied 'maybe' of a conv stage is not allowed"),
-        (["--stack", "{stages: [{knd: conv}]}"], "field of StageSpec 'knd' is not known: choose from kind, width"),
+        (
+            ["--stack", "{stages: [{knd: conv}]}"],
+            "field of StageSpec 'knd' is not known; did you mean 'kind'? Choose from kind",
+        ),
         (["--stack", "{init: 3}"], "init 3 is not allowed: give a word"),
         (["--optimisation", "{emphasis: 0.5}"], "emphasis 0.5 is not allowed: give a list"),
         (["--optimisation", "{emphasis: [1, 2, 3]}"], "emphasis (1, 2, 3) is not allowed: give two weights"),
@@ -187,7 +194,16 @@ def test_stages_of_one_kind_have_their_words() -> None:
         (["--optimisation", "{penalties: {l1: lots}}"], "weight of penalty 'l1' 'lots' is not allowed"),
         (["--optimisation", "{weight_decay: some}"], "weight_decay 'some' is not allowed: give a number"),
         (["--optimisation", "{learning_rate: 0.1}"], "field of Optimisation 'learning_rate' is not known"),
-        (["--optimisation", "3"], "key \"optimisation\": Expected a <class 'dict'>. Got value: 3"),
+        (["--optimisation", "3"], "--optimisation '3' is not allowed: give a mapping, as {field: value}"),
+        (["--seeds", "2.5"], "--seeds '2.5' is not allowed: give an integer (--help"),
+        (["--lr", "abc"], "--lr 'abc' is not allowed: give a number (--help"),
+        (["--channels", "8", "16.5"], "--channels '16.5' is not allowed: give an integer (--help"),
+        (["--patience", "abc"], "--patience 'abc' is not allowed: give an integer (--help"),
+        (["--checkpoint-every", "x"], "--checkpoint-every 'x' is not allowed: give an integer (--help"),
+        (
+            ["--corruption", "gausian"],
+            "corruption 'gausian' is not known; did you mean 'gaussian'? Choose from masking",
+        ),
         (["--optimisation", "{lr: [}"], "'{lr: [}' cannot be read as YAML: while parsing a flow node"),
         (["--evaluation", "{probe_labels: few}"], "probe_labels 'few' is not allowed: give a whole number"),
         (["--classification", "{lrs: []}"], "lrs is empty: give at least one learning rate"),
@@ -196,7 +212,7 @@ def test_stages_of_one_kind_have_their_words() -> None:
             ["--level", "0.1+0.2"],
             "corruption level (0.1, 0.2) does not fit 'masking': give a number for each of 1 parts",
         ),
-        (["--kind", "konv"], "stage kind 'konv' is not known: choose from conv"),
+        (["--kind", "konv"], "stage kind 'konv' is not known; did you mean 'conv'? Choose from conv"),
         (["--activation", "swish"], "activation 'swish' is not known: choose from relu"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -212,7 +228,10 @@ def test_a_bad_mapping_is_named_in_one_line(words: list[str], message: str) -> N
     ("text", "message"),
     [
         ("optimisation: {weight_decay: some}", "weight_decay 'some' is not allowed: give a number"),
-        ("stack:\n  stages:\n    - {kind: konv}", "stage kind 'konv' is not known: choose from conv"),
+        (
+            "stack:\n  stages:\n    - {kind: konv}",
+            "stage kind 'konv' is not known; did you mean 'conv'? Choose from conv",
+        ),
         ("optimisation: 3", "optimisation"),
         ("optimsation: {lr: 3}", "optimsation"),
         ("stack: {", "config"),
@@ -231,6 +250,17 @@ def test_the_path_of_a_folder_is_no_part_of_the_spec() -> None:
     assert (found.base.data.name, found.data_dir) == ("folder:photos", "/home/alice")
     assert found.out.parent == Path("results/layerwise")
     assert found.out.name.startswith("folder-photos-")
+
+
+def test_folders_whose_names_differ_in_umlauts_have_records_of_their_own() -> None:
+    assert slug("folder:Meine Fotos/Blüten") == "folder-Meine-Fotos-Blüten" != slug("folder:Meine Fotos/Blöten")
+    assert slug("Blu\u0308ten") == slug("Bl\u00fcten")  # as a file system may take it apart
+    assert slug("a_b+c") == "a-b-c"  # as before
+    if shutil.which("git") and (ROOT / ".git").exists():
+        for name in ("folder", "npz", "csv", "parquet", "amat"):
+            assert (
+                subprocess.run(["git", "check-ignore", "-q", f"results/denoising/{name}-x/"], cwd=ROOT).returncode == 0
+            )
 
 
 def test_numbers_may_have_an_exponent() -> None:
@@ -292,5 +322,7 @@ def test_labels_are_used_after_training_as_far_as_is_wanted(
 
 
 def test_what_labels_cannot_be_used_for_is_refused() -> None:
-    with pytest.raises(InputError, match="classify 'probes' is not known: choose from none, probe, full"):
+    with pytest.raises(
+        InputError, match=r"classify 'probes' is not known; did you mean 'probe'\? Choose from none, probe, full"
+    ):
         STUDY.given(["--classify", "probes"])

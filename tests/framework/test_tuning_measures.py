@@ -16,6 +16,7 @@ from stacked.spec import Budget, Classification, Evaluation, Optimisation
 from studies.cli.options import Options
 from studies.design.arms import Arm
 from studies.design.search import Among, LogRange
+from studies.figures.scales import scale_name
 from studies.framework import trials, tuning
 from studies.framework.plan import plan, tuned_settings
 from studies.framework.training_study import TrainingStudy
@@ -164,7 +165,7 @@ def test_the_settings_of_the_best_classifier_are_chosen_and_taken_by_runs(tmp_pa
     assert "a trial also fine-tunes the classifier by the recipe of a run" in note
     figure = draw_tuning(out)
     assert figure is not None
-    assert figure.axes[0].get_title() == "accuracy, %"
+    assert figure.axes[0].get_title() == "accuracy, %" + scale_name(figure.axes[0])
 
 
 def test_chosen_settings_of_fine_tuning_are_used_with_its_default_recipe_alone(tmp_path: Path) -> None:

@@ -104,9 +104,14 @@ def restored(arms: list[str], seeds: int) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("alone", "seeds", "note"),
     [
-        (True, 3, "mean over n = 3 seeds; bands: 95 % t interval; dotted: a network trained with Gaussian noise only"),
-        (True, 2, "mean over n = 2 seeds; dotted: a network trained with Gaussian noise only"),
-        (False, 3, "mean over n = 3 seeds; bands: 95 % t interval"),
+        (
+            True,
+            3,
+            "mean over n = 3 seeds; bands: 95 % t interval of the mean; dashed: no network; "
+            "dotted: a network trained with Gaussian noise only",
+        ),
+        (True, 2, "mean over n = 2 seeds; dashed: no network; dotted: a network trained with Gaussian noise only"),
+        (False, 3, "mean over n = 3 seeds; bands: 95 % t interval of the mean; dashed: no network"),
     ],
 )
 def test_the_figure_of_denoising_names_each_method_once_and_tells_what_lines_are(
@@ -118,7 +123,7 @@ def test_the_figure_of_denoising_names_each_method_once_and_tells_what_lines_are
     assert figure is not None
     named = ["layer-wise", "joint", "median", "noisy"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == named
-    assert figure._supxlabel.get_text() == note
+    assert " ".join(figure.get_supxlabel().split()) == note
     assert [axes.get_title() for axes in figure.axes] == ["gaussian", "salt-and-pepper"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["standard deviation", "fraction of pixels"]
     for axes in figure.axes:

@@ -72,7 +72,7 @@ def unplugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(reference, "write_reference", lambda *_: None)
-    monkeypatch.setattr(studies.viewing.mlflow_page, "save", lambda *_: [])
+    monkeypatch.setattr(studies.viewing.mlflow_page, "save", lambda *_, **__: [])
     monkeypatch.setattr(studies.viewing.ui, "print_addresses", lambda *_: None)
     return done
 

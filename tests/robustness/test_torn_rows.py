@@ -97,7 +97,7 @@ def test_a_study_goes_on_from_a_torn_row(
     monkeypatch.setattr(training_session, "run_jobs", work)
     monkeypatch.setattr(tracker, "open_store", lambda _: Store("http://nowhere", tmp_path))
     monkeypatch.setattr(studies.report, "write_report", lambda *_, **__: None)
-    monkeypatch.setattr(studies.viewing.mlflow_page, "save", lambda *_: [])
+    monkeypatch.setattr(studies.viewing.mlflow_page, "save", lambda *_, **__: [])
     monkeypatch.setattr(studies.viewing.ui, "print_addresses", lambda *_: None)
     out = tmp_path / "out"
     words = ["--smoke", "--arms", "greedy", "joint", "--equal", "updates", "--seeds", "2", "--out", str(out)]

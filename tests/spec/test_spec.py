@@ -55,14 +55,17 @@ def test_budgets_count_updates() -> None:
 REFUSED = [
     (
         lambda: RunSpec(policy="greddy"),
-        r"policy 'greddy' is not known: choose from greedy, greedy\+finetune, greedy\+unfreeze, greedy-pixels",
+        r"policy 'greddy' is not known; did you mean 'greedy'\? Choose from greedy, greedy\+finetune, greedy\+unfreeze",
     ),
     (lambda: DataSpec("mnits"), r"'mnits'.*mnist"),
     (lambda: DataSpec(limit=0), "limit 0 is not allowed"),
     (lambda: DataSpec(valid=1.0), "valid 1.0 is not allowed"),
     (lambda: StackSpec.of("conv"), "at least one stage"),
     (lambda: StackSpec.of("conv", 4, 0), "width of a conv stage 0 is not allowed"),
-    (lambda: StackSpec.of("konv", 4), "stage kind 'konv' is not known: choose from .*conv, .*dense"),
+    (
+        lambda: StackSpec.of("konv", 4),
+        r"stage kind 'konv' is not known; did you mean 'conv'\? Choose from .*conv, .*dense",
+    ),
     (
         lambda: StackSpec.of("conv", 4, blocks=2),
         "option of a conv stage 'blocks' is not known: choose from kernel, tied",
@@ -77,7 +80,7 @@ REFUSED = [
     (lambda: Optimisation(corruption="gaussian", corruption_level=-0.1), "level -0.1 of gaussian .*: give 0 or more"),
     (
         lambda: Optimisation(corruption="mask"),
-        "corruption 'mask' is not known: choose from masking, block-masking, patch-masking, salt",
+        r"corruption 'mask' is not known; did you mean 'masking'\? Choose from masking, block-masking, patch-masking, salt",
     ),
     (lambda: Optimisation(lr=0), "learning rate 0 is not allowed"),
     (lambda: Optimisation(loss="huber"), "loss 'huber' is not known"),
@@ -120,7 +123,10 @@ REFUSED = [
     (lambda: StackSpec.of("conv", 4, kernel=1001), "kernel of a conv stage 1001 is not allowed: .* at most 999"),
     (lambda: StageSpec(options=(("kernel", 3), ("kernel", 5))), "kernel of a conv stage is not allowed twice"),  # type: ignore[arg-type]
     (lambda: DataSpec("folder:\ud800"), r"name 'folder:\\ud800' is not allowed: give a name in UTF-8"),
-    (lambda: from_dict(RunSpec, {"sede": 1}), "field of RunSpec 'sede' is not known: choose from policy, seed"),
+    (
+        lambda: from_dict(RunSpec, {"sede": 1}),
+        r"field of RunSpec 'sede' is not known; did you mean 'seed'\? Choose from policy",
+    ),
 ]
 
 

@@ -73,8 +73,8 @@ def test_the_mean_groups_by_arm_and_shows_no_pictures(store: Store) -> None:
     assert not any(chart["showRunParams"] for chart in pictures)  # a page of them would stand above each picture
     opened = [section["name"] for section in state["compareRunSections"] if section["display"]]
     assert opened == [
-        "Validation data, once all stages are grown, against updates (Step)",
         "Reconstructions",
+        "Validation data, once all stages are grown, against updates (Step)",
         "Validation data, once all stages are grown, against GFLOP or seconds of training",
         "Stages: validation error of those grown so far, their number, training loss",
     ]

@@ -130,7 +130,7 @@ def test_codes_are_kept_when_that_pays_and_fits() -> None:
     assert choose_cache(0, 1, 100, 30, 10).mode == "images"
     with pytest.raises(InputError, match="codes at depth 1 need"):
         choose_cache(1, 50, 100, 30, 10, "memory", free=1000)
-    with pytest.raises(InputError, match="codes 'disk' is not known"):
+    with pytest.raises(InputError, match=r"codes 'disk' is not known: choose from auto, memory, recompute$"):
         choose_cache(1, 50, 100, 30, 10, "disk")
 
 

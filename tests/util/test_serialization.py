@@ -340,8 +340,8 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (
         StackSpec(),
         {"stages": [{"wdith": 8}]},
-        "field of StageSpec 'wdith' is not known: choose from kind, width, activation, options, decoder; "
-        "did you mean 'width'?",
+        "field of StageSpec 'wdith' is not known; did you mean 'width'? Choose from kind, width, activation, options, "
+        "decoder",
     ),
     (StackSpec(), {"norm": {"a": 1}}, "norm {'a': 1} is not allowed: give a word"),
     (StackSpec(), {"init": None}, "init None is not allowed: give a word"),

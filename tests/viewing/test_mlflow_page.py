@@ -87,9 +87,12 @@ def test_copied_runs_have_no_empty_chart_of_pictures(shown: tuple[Store, Path]) 
 
 def test_copied_runs_say_that_they_are_and_of_which_commit(shown: tuple[Store, Path]) -> None:
     store, out = shown
-    replay("layerwise", out, store)
+    replay("layerwise", out, store, command="python -m studies.layerwise")
     copies = runs(store, "tags.replayed = 'true'")
     assert len(copies) == 3
+    made = runs(store, f"tags.study = '{copies[0].data.tags['study']}'")
+    assert {run.data.tags["kind"] for run in made} == {"arm", "stage", "study"}
+    assert {run.data.tags["mlflow.source.name"] for run in made} == {"python -m studies.layerwise"}
     for run in copies:
         assert run.data.tags[NOTE].startswith("Copied from a record, not trained here.")
         assert "validation split" in run.data.tags[NOTE]

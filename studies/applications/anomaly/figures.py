@@ -10,13 +10,17 @@ import pandas as pd
 
 from stacked.util.errors import printable
 from studies.applications.anomaly.generated import FALSE_ALARMS, KINDS
+from studies.figures.notes import footnote, means_note
 from studies.figures.strips import strips
-from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
+from studies.figures.style import GREY, arm_colours, new_figure
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import LEAST_SEEDS, mean_interval
+from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: the AUROC of scores that do not depend on the image
+CHANCE = 0.5
 
 
 def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
@@ -46,15 +50,18 @@ def draw_by_class(rows: pd.DataFrame, out: Path) -> Figure | None:
         if low < high:
             axes.plot([low, high], [height, height], color=colours[arm], linewidth=4)
         axes.plot(mean, height, "D", color=colours[arm], markersize=6)
-    axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+    if axes.get_xlim()[0] < CHANCE:
+        axes.axvline(CHANCE, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(order)), order)
     axes.set_ylim(len(order) - 0.5, -0.7)
     axes.set_xlabel("AUROC, higher is better")
-    seeds = mine["seed"].nunique()
-    bars = "; bars: 95 % t interval" if seeds >= LEAST_SEEDS else ""
-    footnote(
+    means_note(
         figure,
-        f"diamonds: mean over normal classes and {seeds_of([seeds])}{bars}; ticks: classes, two named; dotted: chance",
+        [mine["seed"].nunique()],
+        "bars",
+        "diamonds: means over normal classes, too",
+        "vertical marks: normal classes, of which the lowest and the highest are named",
+        f"chance: {CHANCE}" + (" (dotted)" if axes.get_xlim()[0] < CHANCE else ", left of the axis"),
     )
     return figure
 
@@ -81,15 +88,21 @@ def draw_generated(rows: pd.DataFrame, out: Path) -> Figure | None:
     panels[0].set_yticks(range(len(arms)), arms)
     panels[0].set_ylim(len(arms) - 0.5, -0.5)
     panels[len(shown) // 2].set_xlabel("images called anomalous (%), higher is better")
-    seeds = rows["seed"].nunique()
-    bars = "; bars: 95 % t interval over seeds" if seeds >= LEAST_SEEDS else ""
-    footnote(figure, f"mean over normal classes and {seeds_of([seeds])}{bars}; dotted: the chosen rate of false alarms")
+    means_note(
+        figure,
+        [rows["seed"].nunique()],
+        "bars",
+        "diamonds: means over normal classes, too",
+        f"dotted: the chosen rate of false alarms, {100 * FALSE_ALARMS:g} %",
+    )
     return figure
 
 
 def draw_heat(rows: pd.DataFrame, out: Path) -> Figure | None:
     """Return a figure of normal and anomalous images with their error maps, with a column for each normal class."""
     import matplotlib
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import PowerNorm
 
     found = load_arrays(out).get("layer-wise")
     if not found:
@@ -97,4 +110,9 @@ def draw_heat(rows: pd.DataFrame, out: Path) -> Figure | None:
     images, heat = found["images"], found["heat"] / max(float(found["heat"].max()), 1e-12)
     colours = np.uint8(255 * matplotlib.colormaps["viridis"](np.sqrt(heat))[..., :3]).transpose(0, 1, 4, 2, 3)
     lines = {"normal": images[0], "its error map": colours[0], "anomalous": images[1], "its error map ": colours[1]}
-    return strips(lines, [printable(str(name)) for name in found["classes"]])
+    figure = strips(lines, [printable(str(name)) for name in found["classes"]])
+    scale = ScalarMappable(PowerNorm(0.5, 0.0, float(found["heat"].max())), "viridis")
+    bar = figure.colorbar(scale, ax=figure.axes, fraction=0.02, pad=0.02)
+    bar.set_label("squared error (square-root scale)")
+    footnote(figure, "columns: the normal class of a detector", "one seed")
+    return figure

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from studies.figures.scales import log_axis
-from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
+from studies.figures.notes import means_note
+from studies.figures.scales import log_axis, scale_name
+from studies.figures.style import GREY, arm_colours, ink, new_figure
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import LEAST_SEEDS, mean_interval
+from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,13 +65,19 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
     colours, figure = arm_colours(arms), new_figure(5.2)
     grid = figure.subplots(2, 3).flat
     values = int(np.prod(next(iter(load_arrays(out).values()))["filters"].shape[1:])) if load_arrays(out) else None
+    has_exact = False
     for axes, measure in zip(grid, measures, strict=False):
         for arm in arms:
             part = mine[(mine["measure"] == measure) & (mine["arm"] == arm)]
             found = [(width, *mean_interval(each["value"])) for width, each in part.groupby("width")]
             at, mean, low, high = (np.array(each, dtype=float) for each in zip(*found, strict=True))
-            axes.plot(at, mean, "o-", color=colours[arm], markersize=3, linewidth=1.2, label=arm)
-            axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
+            known = (mean > SMALLEST) | (measure in LINEAR)
+            axes.plot(at[known], mean[known], "o-", color=colours[arm], markersize=3, linewidth=1.2, label=arm)
+            axes.fill_between(at[known], low[known], high[known], color=colours[arm], alpha=0.25, linewidth=0)
+            has_exact |= not known.all()
+            for width in at[~known]:
+                below: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "bottom"}
+                axes.annotate(f"{arm}: 0 ↓", (width, 0.01), color=ink(colours[arm]), **below)
         axes.set_xscale("log", base=2)
         every = sorted(set(mine["width"]))
         axes.set_xticks(every, [f"{width}" for width in every], rotation=45)
@@ -80,17 +87,18 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
             log_axis(axes, shown[shown > SMALLEST])
         if values:
             axes.axvline(values, color=GREY, linestyle=":", linewidth=1)
-        axes.set_title(f"{PANELS[measure]},\nlower is better")
-        axes.set_xlabel("width of the code")
+        axes.set_title(f"{PANELS[measure]}{scale_name(axes)},\nlower is better")
+        axes.set_xlabel("width of the code" + scale_name(axes, "x"))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     for axes in figure.axes[len(measures) :]:
         axes.axis("off")
     figure.axes[-1].legend(handles, labels, loc="center")
-    seeds = mine["seed"].nunique()
-    band = "; bands: 95 % t interval" if seeds >= LEAST_SEEDS else ""
-    dotted = "; dotted: as many units as pixels" if values else ""
-    footnote(
-        figure, f"mean over {seeds_of([seeds])}{band}{dotted}; axes are log scales, except for the noise that is copied"
+    means_note(
+        figure,
+        [mine["seed"].nunique()],
+        "bands",
+        "dotted: as many units as pixels" if values else "",
+        "0 ↓: no error, which has no place on a log scale" if has_exact else "",
     )
     return figure
 

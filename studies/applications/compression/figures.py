@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from studies.figures.decibels import DECIBELS, decibels
+from studies.figures.notes import footnote
+from studies.figures.scales import scale_name
 from studies.figures.strips import strips
-from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
+from studies.figures.style import GREY, arm_colours, new_figure, seeds_of
 from studies.record.samples import load_arrays
 
 if TYPE_CHECKING:
@@ -52,11 +55,11 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("bits per pixel")
+        axes.set_xlabel("bits per pixel" + scale_name(axes, "x"))
         axes.set_ylabel(label)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    footnote(figure, f"a line for each seed; {seeds_of([points['seed'].nunique()])}; bits per pixel on a log scale")
+    footnote(figure, f"a line for each seed, {seeds_of([points['seed'].nunique()])}", "dots: settings of a codec")
     return figure
 
 
@@ -69,4 +72,6 @@ def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
     order = [arm for arm in dict.fromkeys(rows["arm"]) if arm in found and arm != LOSSLESS]
     lines = {"original\n8 bit/pixel": original["images"]}
     lines |= {f"{arm}\n{float(found[arm]['bits']):.2f} bit/pixel": found[arm]["images"] for arm in order}
-    return strips(lines)
+    figure = strips(lines, ends=decibels(lines, original["images"]))
+    footnote(figure, DECIBELS, "one seed")
+    return figure

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from studies.figures.decibels import DECIBELS, decibels
+from studies.figures.notes import footnote, means_note
 from studies.figures.strips import strips
-from studies.figures.style import GREY, arm_colours, footnote, new_figure, seeds_of
+from studies.figures.style import GREY, arm_colours, new_figure
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import LEAST_SEEDS, mean_interval
+from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,13 +44,16 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.set_xlabel("standard deviation" if kind == "gaussian" else "fraction of pixels")
         axes.set_xticks(sorted(set(mine.loc[mine["kind"] == kind, "level"])))
     panels[0].set_ylabel("PSNR (dB), higher is better")
-    seeds = mine["seed"].nunique()
     shown = [arm for arm in arms if ", " not in arm or arm.partition(",")[0] not in arms]
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend([handles[labels.index(arm)] for arm in shown], shown, loc="outside upper center", ncols=7)
-    dotted = "; dotted: a network trained with Gaussian noise only" if len(shown) < len(arms) else ""
-    band = "; bands: 95 % t interval" if seeds >= LEAST_SEEDS else ""
-    footnote(figure, f"mean over {seeds_of([seeds])}{band}{dotted}")
+    means_note(
+        figure,
+        [mine["seed"].nunique()],
+        "bands",
+        "dashed: no network" if any(line.get_linestyle() == "--" for line in panels[0].get_lines()) else "",
+        "dotted: a network trained with Gaussian noise only" if len(shown) < len(arms) else "",
+    )
     return figure
 
 
@@ -63,4 +68,7 @@ def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
         f"{' '.join(name.split()[:-1])}\n{name.split()[-1]}".replace("salt-and-pepper", "salt, pepper")
         for name in noises
     ]
-    return strips({name: found[name]["images"] for name in (GIVEN, *arms, CLEAN)}, heads)
+    lines = {name: found[name]["images"] for name in (GIVEN, *arms, CLEAN)}
+    figure = strips(lines, heads, ends=decibels(lines, found[CLEAN]["images"]))
+    footnote(figure, DECIBELS, "one seed", "above: kind and level of the noise")
+    return figure

@@ -44,6 +44,7 @@ def restore_folder(context: Context, spec: RunSpec) -> int:
     sweep(context.out, *{path.parent for path in restored_paths})
     images = noisy_images(paths, given)
     for image in images:  # all images are read before training, so that errors are reported early
+        check_shape(image.shape, context)
         check_size(spec.stack, image.shape)
     denoiser = Denoiser(spec, corruption=given.corruption, level=given.level, device=given.device)
     denoiser.fit(context.splits.train.inputs)
@@ -58,6 +59,17 @@ def restore_folder(context: Context, spec: RunSpec) -> int:
     )
     print(f"{len(paths)} restored images are in {context.out / 'restored'}, {size}; the denoiser is {model_path}")
     return 0
+
+
+def check_shape(shape: tuple[int, ...], context: Context) -> None:
+    """Raise InputError unless noisy images [C, H, W] have the shape of those of --data, with --own-size their channels."""
+    given, clean = context.given, context.splits.input_shape
+    compared = 1 if given.own_size else 3
+    need(
+        shape[:compared] == tuple(clean[:compared]),
+        f"the images of {given.noisy} are read as {list(shape)} (channels, height, width), and those of {given.data} are "
+        f"{list(clean)}: give --data folder:CLEAN, clean images like them",
+    )
 
 
 def noisy_images(paths: list[Path], given: argparse.Namespace) -> Iterable[NDArray[np.uint8]]:

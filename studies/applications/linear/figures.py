@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from studies.figures.style import arm_colours, footnote, new_figure, seeds_of
+from studies.figures.notes import footnote
+from studies.figures.style import arm_colours, new_figure, seeds_of
 from studies.record.samples import load_arrays
 
 if TYPE_CHECKING:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from studies.figures.decibels import DECIBELS, decibels
+from studies.figures.notes import footnote, means_note
 from studies.figures.strips import strips
-from studies.figures.style import arm_colours, footnote, new_figure, seeds_of
+from studies.figures.style import arm_colours, new_figure, seeds_of
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import LEAST_SEEDS, mean_interval
+from studies.statistics.pairing import mean_interval
 from studies.statistics.rows import FINISHED
 
 if TYPE_CHECKING:
@@ -70,8 +72,7 @@ def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.set_ylabel(f"{LABELS[measure]}, higher is better")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    seeds = mine["seed"].nunique()
-    footnote(figure, f"mean over {seeds_of([seeds])}" + ("; bands: 95 % t interval" if seeds >= LEAST_SEEDS else ""))
+    means_note(figure, [mine["seed"].nunique()], "bands")
     return figure
 
 
@@ -120,4 +121,6 @@ def draw_images(rows: pd.DataFrame, out: Path) -> Figure | None:
         for depth in sorted(found[arm]):
             what = f"{depth} stage{'s' * (depth != '1')}"
             lines[f"{arm} to\ncode of {what}" if arm == SMALLER else f"{arm}\n{what}"] = found[arm][depth]
-    return strips(lines, inches=1.05)
+    figure = strips(lines, inches=1.05, ends=decibels(lines, lines["original"]))
+    footnote(figure, DECIBELS, "one seed")
+    return figure

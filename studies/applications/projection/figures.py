@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from stacked.util.errors import printable
 from studies.figures.maps import spread_out
-from studies.figures.scales import log_axis
-from studies.figures.style import GREY, arm_colours, footnote, ink, new_figure, seeds_of
+from studies.figures.notes import footnote, means_note
+from studies.figures.scales import DASHES, log_axis, scale_name
+from studies.figures.style import GREY, arm_colours, ink, new_figure
 from studies.record.samples import load_arrays
-from studies.statistics.pairing import LEAST_SEEDS, mean_interval
+from studies.statistics.pairing import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +28,8 @@ ACROSS = 3
 NAME_SIDE = 0.06
 #: number of images on the interactive page
 ON_PAGE = 1000
+#: the arm whose codes span the space of PCA
+LINEAR = "linear"
 LABELS = {
     "knn": "k-NN accuracy (%), higher is better",
     "trustworthiness": "trustworthiness, higher is better",
@@ -49,11 +52,13 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
             if not found:
                 continue
             at, mean, low, high = (np.array(values, dtype=float) for values in zip(*found, strict=True))
-            style = {"marker": "o", "markersize": 3, "linewidth": 1.2}
+            style: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 1.2}
             if len(at) == 1:
                 style = {"marker": "D", "linestyle": ""}
-            elif arm == "PCA":  # it coincides with the line of a linear autoencoder
-                style |= {"linestyle": "--"}
+            elif arm == "PCA":  # it coincides with the line of a linear autoencoder, which is wide below its dashes
+                style = {"linestyle": DASHES, "linewidth": 1.4, "zorder": 3}
+            elif arm == LINEAR:
+                style = {"linewidth": 4.0, "alpha": 0.7}
             axes.plot(at, mean, color=colours[arm], label=arm, **style)
             axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
         axes.set_xscale("log", base=2)
@@ -62,15 +67,21 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.xaxis.set_minor_locator(NullLocator())
         if measure == "fvu":
             log_axis(axes, mine.loc[mine["measure"] == measure, "value"].to_numpy())
-        axes.set_xlabel("values of the code")
-        axes.set_title(LABELS[measure])
+        axes.set_xlabel("values of the code" + scale_name(axes, "x"))
+        quantity, _, better = LABELS[measure].partition(", ")
+        axes.set_title(f"{quantity}{scale_name(axes)},\n{better}")
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=6)
-    seeds = mine["seed"].nunique()
-    footnote(figure, f"mean over {seeds_of([seeds])}" + ("; bands: 95 % t interval" if seeds >= LEAST_SEEDS else ""))
+    means_note(
+        figure,
+        [mine["seed"].nunique()],
+        "bands",
+        f"{LINEAR} (wide) and PCA (dashed) nearly coincide" if {LINEAR, "PCA"} <= set(arms) else "",
+        "diamonds: methods with two dimensions only" if any("t-SNE" in arm for arm in arms) else "",
+    )
     return figure
 
 
@@ -91,7 +102,16 @@ def maps_of(rows: pd.DataFrame, out: Path, size: int) -> tuple[dict[str, NDArray
 def draw_maps(rows: pd.DataFrame, out: Path) -> Figure | None:
     """Return a figure of the maps in two dimensions; None without samples."""
     maps, labels, classes = maps_of(rows, out, 2)
-    return scatter(maps, labels, classes) if maps else None
+    if not maps:
+        return None
+    figure = scatter(maps, labels, classes)
+    footnote(figure, maps_note(labels), "names: classes, near the medians of their images")
+    return figure
+
+
+def maps_note(labels: NDArray[Any]) -> str:
+    """Return what the dots of maps are, for the line below a figure. labels: of the images, [N]."""
+    return f"dots: {len(labels):,} test images, coloured by class; one seed; the axes have no unit"
 
 
 def scatter(maps: Mapping[str, NDArray[Any]], labels: NDArray[Any], classes: Sequence[str]) -> Figure:
@@ -139,11 +159,11 @@ def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
     maps, labels, classes = maps_of(rows, out, 3)
     if not maps:
         return None
-    figure = new_figure(2.7)
+    figure = new_figure(2.9)
     figure.set_layout_engine("none")  # it would leave half of the height empty
     share = 1 / len(maps)
     for number, (arm, points) in enumerate(maps.items()):
-        axes: Any = figure.add_axes((number * share, 0.13, share, 0.8), projection="3d")
+        axes: Any = figure.add_axes((number * share, 0.18, share, 0.75), projection="3d")
         colours = [COLOURS[label % len(COLOURS)] if label >= 0 else GREY for label in labels]
         axes.scatter(*points.T, s=3, c=colours, linewidths=0, alpha=0.6, depthshade=False)
         axes.set_title(arm, loc="center", y=1.0)
@@ -159,7 +179,8 @@ def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
         for k, n in enumerate(classes)
     ]
     if dots:
-        figure.legend(handles=dots, loc="lower center", ncols=min(10, len(dots)))
+        figure.legend(handles=dots, loc="lower center", ncols=min(10, len(dots)), bbox_to_anchor=(0.5, 0.07))
+    figure.text(0.01, 0.02, maps_note(labels), color=GREY)
     return figure
 
 

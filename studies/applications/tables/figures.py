@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from studies.figures.panels import mean_and_interval
-from studies.figures.style import arm_colours, footnote, new_figure, seeds_of
+from studies.figures.notes import cut_note, means_note
+from studies.figures.panels import mark_cut, mean_and_interval, with_intervals
+from studies.figures.scales import accuracy_axis, scale_name
+from studies.figures.style import arm_colours, new_figure
 from studies.statistics.measures import Measure
-from studies.statistics.pairing import LEAST_SEEDS, paired
+from studies.statistics.pairing import paired
 from studies.statistics.rows import FINISHED
 
 if TYPE_CHECKING:
@@ -74,14 +76,17 @@ def answer(rows: pd.DataFrame) -> str:
 def draw_accuracy(rows: pd.DataFrame, out: Path) -> Figure | None:
     """Return a figure of the accuracy by number of labels: a panel for probes and one for fine-tuned classifiers.
 
-    Means over seeds have 95 % t intervals, if there are at least three seeds. Arms are drawn beside each other.
+    Means over seeds have 95 % t intervals, if there are at least three seeds. Arms are drawn beside each other; each number of
+    labels has its own band of the background.
     """
     mine, means = rows[rows["measure"] == "accuracy"], means_of(rows)
-    colours, figure = arm_colours(list(means.index)), new_figure(3.4)
+    colours, figure = arm_colours(list(means.index)), new_figure(3.8)
     panels = figure.subplots(1, 2, sharey=True)
     labels = list(means.columns)
+    shown: list[list[tuple[float, pd.Series, str]]] = []
     for axes, (end, title) in zip(panels, ENDS.items(), strict=True):
         arms = [arm for arm in means.index if arm in USUAL or arm.endswith(f", {end}")]
+        drawn = []
         for rank, arm in enumerate(arms):
             name, each = arm.partition(",")[0], mine[mine["arm"] == arm]
             shift = 0.7 * ((rank + 0.5) / len(arms) - 0.5)
@@ -90,15 +95,32 @@ def draw_accuracy(rows: pd.DataFrame, out: Path) -> Figure | None:
             axes.plot(places, means.loc[arm], line, color=colours[arm], linewidth=1.0, label=name)
             for place, condition in zip(places, labels, strict=True):
                 values = each.loc[each["condition"] == condition, "value"]
-                axes.plot([place] * len(values), values, "o", color=colours[arm], markersize=2.5, alpha=0.3)
+                axes.plot([place - 0.035] * len(values), values, "o", color=colours[arm], markersize=2.5, alpha=0.4)
                 mean_and_interval(axes, place, values, colours[arm], size=3.5)
+                drawn.append((place, values, colours[arm]))
+        shown.append(drawn)
+        for place in range(0, len(labels), 2):
+            axes.axvspan(place - 0.5, place + 0.5, color="#F2F2F2", linewidth=0, zorder=0)
         axes.set_xticks(range(len(labels)), labels)
-        axes.set_xlabel("labels")
+        axes.tick_params(axis="x", length=0)
+        axes.grid(visible=False, axis="x")
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+        axes.set_xlabel("number of training labels")
         axes.set_title(title)
-    panels[0].set_ylabel("test accuracy (%), higher is better")
+    accuracy_axis(panels[0], with_intervals([values for drawn in shown for _, values, _ in drawn]))
+    for axes, drawn in zip(panels, shown, strict=True):
+        mark_cut(axes, drawn)
+    panels[0].set_ylabel(f"test accuracy (%){scale_name(panels[0])},\nhigher is better")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4)
-    seeds = rows["seed"].nunique()
-    bars = "; bars: 95 % t interval of the mean" if seeds >= LEAST_SEEDS else ""
-    footnote(figure, f"mean over {seeds_of([seeds])}{bars}; small dots: single seeds; dashed: without an autoencoder")
+    seeds = mine["seed"].nunique()
+    means_note(
+        figure,
+        [seeds],
+        "bars",
+        "small dots: single seeds" if seeds > 1 else "",
+        "dashed: without an autoencoder",
+        "all points of a grey or white band have the number of labels below it",
+        cut_note(figure),
+    )
     return figure

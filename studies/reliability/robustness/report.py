@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from studies.figures.notes import footnote
 from studies.figures.style import new_figure
 from studies.reliability.robustness.attempts import BELIEVED, FAILED, NOTICED, OUTCOMES, UNHARMED, Attempt
 from studies.report.tables import markdown
@@ -67,9 +68,11 @@ def draw(attempts: Sequence[Attempt]) -> Figure:
         left = [a + b for a, b in zip(left, shares, strict=True)]
     for row, each in enumerate(found.values()):
         axes.annotate(f"{sum(each.values()):,}", (100, row), xytext=(4, 0), textcoords="offset points", va="center")
-    axes.invert_yaxis()
+    axes.annotate("attempts", (100, -1), xytext=(4, 0), textcoords="offset points", va="center", annotation_clip=False)
+    axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("attempts (%)")
+    axes.set_xlabel("share of the attempts on each subject (%)")
+    footnote(figure, *(f"{name}: {OUTCOMES[name]}" for name in COLOURS))
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside upper right", ncols=len(COLOURS))
     return figure
