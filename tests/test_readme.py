@@ -24,12 +24,12 @@ from studies.applications.projection import study as projection
 from studies.applications.tables import study as tables
 from studies.benchmark import page as benchmark
 from studies.benchmark.study import STUDY as BENCHMARK
-from studies.framework.training_session import block
+from studies.framework.training_session import section
 from studies.measuring import page
 from studies.papers.hinton2006 import STUDY as HINTON
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICIES
-from studies.record.index import INDEX, ROOT, readme_block
+from studies.record.index import INDEX, ROOT, readme_section
 from studies.statistics import measurement_rows
 from studies.statistics.rows import finished, load_rows
 from tests.helpers.guides import POLICY, README, STAGE
@@ -48,9 +48,9 @@ USES = {
     for one in (anomaly, capacity, compression, denoising, linear, photographs, projection, tables)
 }
 #: The records that the index shows, and those that are committed: others are their user's.
-EVERY_BLOCK = re.findall(r"^<!-- begin: (\S+) -->$", INDEX.read_text(encoding="utf-8"), re.MULTILINE)
-BLOCKS = [name for name in EVERY_BLOCK if name.split("/")[0] not in USES and name != "benchmark"]
-BLOCKS_OF_USES = [name for name in EVERY_BLOCK if name.split("/")[0] in USES]
+EVERY_SECTION = re.findall(r"^<!-- begin: (\S+) -->$", INDEX.read_text(encoding="utf-8"), re.MULTILINE)
+SECTIONS = [name for name in EVERY_SECTION if name.split("/")[0] not in USES and name != "benchmark"]
+SECTIONS_OF_USES = [name for name in EVERY_SECTION if name.split("/")[0] in USES]
 COMMITTED = (
     subprocess.run(["git", "-C", ROOT, "ls-files", "results"], capture_output=True, text=True).stdout.split()
     if shutil.which("git")
@@ -123,16 +123,16 @@ def test_links_lead_to_files() -> None:
             assert (guide.parent / link).exists(), (guide, link)
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_a_block_is_that_of_the_committed_rows(name: str) -> None:
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_section_is_that_of_the_committed_rows(name: str) -> None:
     study = next(study for study in STUDIES if name.split("/")[0] == study.name)
-    assert readme_block(INDEX, name) == block(study, ROOT / "results" / name, INDEX.parent)
+    assert readme_section(INDEX, name) == section(study, ROOT / "results" / name, INDEX.parent)
 
 
-@pytest.mark.parametrize("name", BLOCKS_OF_USES)
-def test_the_block_of_a_use_is_that_of_its_committed_rows(name: str) -> None:
+@pytest.mark.parametrize("name", SECTIONS_OF_USES)
+def test_the_section_of_a_use_is_that_of_its_committed_rows(name: str) -> None:
     use, out = USES[name.split("/")[0]], ROOT / "results" / name
-    assert readme_block(INDEX, name) == page.block(use, out, INDEX.parent)
+    assert readme_section(INDEX, name) == page.section(use, out, INDEX.parent)
     rows = measurement_rows.load(out)
     assert set(rows["method"]) == set(use.methods)
     assert (rows.groupby("method")["seed"].nunique() > 1).all()
@@ -140,13 +140,13 @@ def test_the_block_of_a_use_is_that_of_its_committed_rows(name: str) -> None:
     assert not rows["commit"].str.contains("changes").any()
 
 
-def test_the_block_of_the_benchmark_is_that_of_its_rows() -> None:
-    assert readme_block(INDEX, "benchmark") == benchmark.block(
+def test_the_section_of_the_benchmark_is_that_of_its_rows() -> None:
+    assert readme_section(INDEX, "benchmark") == benchmark.section(
         BENCHMARK.questions, ROOT / "results" / "benchmark", INDEX.parent
     )
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", SECTIONS)
 def test_committed_rows_are_whole(name: str) -> None:
     rows = load_rows(ROOT / "results" / name)
     assert len(finished(rows)) == len(rows)
@@ -157,8 +157,8 @@ def test_committed_rows_are_whole(name: str) -> None:
 
 @pytest.mark.skipif(not COMMITTED, reason="asks git what is committed")
 def test_every_record_stands_in_the_index() -> None:
-    assert {path.parent.relative_to(ROOT / "results").as_posix() for path in TRACKED} == set(EVERY_BLOCK)
-    assert "layerwise" in BLOCKS
+    assert {path.parent.relative_to(ROOT / "results").as_posix() for path in TRACKED} == set(EVERY_SECTION)
+    assert "layerwise" in SECTIONS
 
 
 def test_the_two_commands_stand_at_the_top() -> None:

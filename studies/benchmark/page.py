@@ -58,7 +58,7 @@ def ending(questions: Sequence[Question], out: Path) -> str:
     return f"\n{plain(claims_table(rows, with_rows(rows, questions)))}\n\n{places(out)}"
 
 
-def block(questions: Sequence[Question], out: Path, root: Path) -> str:
+def section(questions: Sequence[Question], out: Path, root: Path) -> str:
     """Return the section of the record in `out` for results/README.md, as Markdown. root: the folder of that file."""
     rows, link = load(out, LOAD), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     parts = [

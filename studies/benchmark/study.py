@@ -108,9 +108,9 @@ class BenchmarkSession(MeasurementSession):
         )
         return True
 
-    def block(self, root: Path) -> str:
+    def section(self, root: Path) -> str:
         """Return this record's section for results/README.md, as Markdown. root: the folder of that file."""
-        return page.block(self.study.questions, self.out, root)
+        return page.section(self.study.questions, self.out, root)
 
     def end(self) -> int:
         """Print the aims with what was measured, and where the page is."""

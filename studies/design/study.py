@@ -39,7 +39,7 @@ class Session(ABC):
         """Write the figures and the page, which shows `command`, from the rows; return False if there is no page."""
 
     @abstractmethod
-    def block(self, root: Path) -> str:
+    def section(self, root: Path) -> str:
         """Return this record's section for results/README.md, as Markdown. root: the folder of that file."""
 
     @abstractmethod

@@ -65,5 +65,5 @@ def run_session(session: Session, command: str, stop: Callable[[], bool] = lambd
         with Bar("figures and page", None):
             is_reported = session.report(command)
     if is_reported:
-        update_index(session.out, session.block)
+        update_index(session.out, session.section)
     return session.end()

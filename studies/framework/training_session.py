@@ -138,9 +138,9 @@ class TrainingSession(Session):
         )
         return True
 
-    def block(self, root: Path) -> str:
+    def section(self, root: Path) -> str:
         """Return this record's section for results/README.md, as Markdown. root: the folder of that file."""
-        return block(self.study, self.out, root)
+        return section(self.study, self.out, root)
 
     def end(self) -> int:
         """Save views of the runs in MLflow, print where the results are, and register the best models if that is asked for.
@@ -213,7 +213,7 @@ class TuningSession(TrainingSession):
         return 0
 
 
-def block(study: TrainingDesign, out: Path, root: Path) -> str:
+def section(study: TrainingDesign, out: Path, root: Path) -> str:
     """Return the section of the record in `out` for results/README.md, as Markdown. root: the folder of that file."""
     from studies.report import headline
 

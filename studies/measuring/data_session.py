@@ -118,9 +118,9 @@ class DataSession(MeasurementSession):
         page.report(self.study, self.out, command, origin(), vars(self.given))
         return True
 
-    def block(self, root: Path) -> str:
+    def section(self, root: Path) -> str:
         """Return this record's section for results/README.md, as Markdown. root: the folder of that file."""
-        return page.block(self.study, self.out, root)
+        return page.section(self.study, self.out, root)
 
     def end(self) -> int:
         """Save the report in MLflow, print the answer, the path of the page and the address of the runs."""

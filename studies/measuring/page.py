@@ -121,7 +121,7 @@ def fitting(out: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def block(study: MeasurementDesign, out: Path, root: Path) -> str:
+def section(study: MeasurementDesign, out: Path, root: Path) -> str:
     """Return the section of the record in `out` for results/README.md, as Markdown. root: the folder of that file."""
     rows, link = load(out), Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     first = next(iter(study.drawings))

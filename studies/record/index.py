@@ -1,4 +1,4 @@
-"""The index of the committed records, results/README.md: it has a generated block for each record, between markers."""
+"""The index of the committed records, results/README.md: it has a generated section for each record, between markers."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def committed_as(out: Path, root: Path) -> str | None:
     return out.resolve().relative_to(results).as_posix() if out.resolve().is_relative_to(results) else None
 
 
-def update_readme(readme: Path, name: str, block: str) -> None:
-    """Replace the text between the markers <!-- begin: name --> and <!-- end: name --> by `block`.
+def update_readme(readme: Path, name: str, section: str) -> None:
+    """Replace the text between the markers <!-- begin: name --> and <!-- end: name --> by `section`.
 
     Raises InputError if the file does not hold each marker exactly once, in this order.
     """
     text = _read(readme)
     start, end = _between(text, readme, name)
     sweep(readme.parent)
-    write_atomically(readme, f"{text[:start]}\n{block.strip()}\n{text[end:]}")
+    write_atomically(readme, f"{text[:start]}\n{section.strip()}\n{text[end:]}")
 
 
-def has_block(readme: Path, name: str) -> bool:
-    """Return whether the file has markers for the block `name`."""
+def has_section(readme: Path, name: str) -> bool:
+    """Return whether the file has markers for the section `name`."""
     return readme.exists() and f"<!-- begin: {name} -->" in _read(readme)
 
 
-def readme_block(readme: Path, name: str) -> str:
+def readme_section(readme: Path, name: str) -> str:
     """Return the text between the markers; raises as `update_readme`."""
     text = _read(readme)
     start, end = _between(text, readme, name)
@@ -60,11 +60,11 @@ def _read(readme: Path) -> str:
         raise InputError(f"{readme} cannot be read ({error.strerror}): make it readable") from error
 
 
-def update_index(out: Path, block: Callable[[Path], str]) -> None:
-    """Update the block of a record in the index, if the index has markers for it.
+def update_index(out: Path, section: Callable[[Path], str]) -> None:
+    """Update the section of a record in the index, if the index has markers for it.
 
-    block: function of the folder of the index that returns the text.
+    section: function of the folder of the index that returns the text.
     """
     name = committed_as(out, ROOT)
-    if name and has_block(INDEX, name):
-        update_readme(INDEX, name, block(INDEX.parent))
+    if name and has_section(INDEX, name):
+        update_readme(INDEX, name, section(INDEX.parent))

@@ -63,7 +63,7 @@ class ReliabilitySession(Session):
         write_atomically(self.out / "README.md", self.page)
         return True
 
-    def block(self, root: Path) -> str:
+    def section(self, root: Path) -> str:
         """Return the answer and a link to the page, as Markdown."""
         link = Path(os.path.relpath(self.out.resolve(), root.resolve())).as_posix()
         return f"> {self.answer}\n\nTables, figures and the command are on the page [{link}]({link}/README.md)."

@@ -124,7 +124,7 @@ def headline(
     """Return the section for results/README.md, without its markers: answer, figure, a compact table and notes.
 
     Links are relative to `root` (None: the folder above `out`). figure: name of the figure to show. Without `claims` and
-    `quote` the block ends with a verdict for each metric. Raises InputError for missing or malformed rows.
+    `quote` the section ends with a verdict for each metric. Raises InputError for missing or malformed rows.
     """
     rows = load_rows(out)
     link = Path(os.path.relpath(out, out.parent if root is None else root)).as_posix()

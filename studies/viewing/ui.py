@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stacked.runtime.progress import say
 from stacked.util.errors import InputError, printable
-from studies.record.index import INDEX, ROOT, committed_as, has_block
+from studies.record.index import INDEX, ROOT, committed_as, has_section
 from studies.viewing.mlflow_page import View
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def show(study: str, given: Options, command: str) -> int:
     store = open_store(given.store)
     views: list[View] = []
     kept = ROOT / "results" / study
-    committed = [out for out in (kept, *sorted(kept.glob("*/"))) if has_block(INDEX, committed_as(out, ROOT) or "")]
+    committed = [out for out in (kept, *sorted(kept.glob("*/"))) if has_section(INDEX, committed_as(out, ROOT) or "")]
     for out in dict.fromkeys([*committed, given.out.resolve()]):
         if (out / "runs.csv").exists():
             source = COMMITTED if out in committed else f"record of {out.name}"

@@ -42,7 +42,7 @@ class Steps(Session):
         self.called.append(command)
         return True
 
-    def block(self, root: Path) -> str:
+    def section(self, root: Path) -> str:
         return f"{self.out.relative_to(root)}: {len(self.called)} steps"
 
     def end(self) -> int:

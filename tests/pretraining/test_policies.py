@@ -22,7 +22,7 @@ from studies.figures.figures import CAPTIONS, Record, drawn
 from studies.figures.style import style
 from studies.framework.compute_budget import budgets, cost_function
 from studies.framework.main import main
-from studies.framework.training_session import block
+from studies.framework.training_session import section
 from studies.pretraining.growth_figures import draw_growth
 from studies.pretraining.policies import STUDY
 from studies.pretraining.policies_figures import FAMILIES, draw_policies, draw_restored, family
@@ -133,7 +133,7 @@ def test_the_smoke_study_answers_and_draws(smoke: Path) -> None:
 
 @pytest.mark.slow
 def test_the_block_of_the_readme(smoke: Path) -> None:
-    told = block(STUDY, smoke, INDEX.parent)
+    told = section(STUDY, smoke, INDEX.parent)
     rows = load_rows(smoke)
     assert told.startswith(f"> {quote(rows, 'joint')}\n\n[![")
     assert "figures/policies.png" in told

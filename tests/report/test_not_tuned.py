@@ -15,7 +15,7 @@ from studies.applications.denoising import study as denoising
 from studies.applications.linear import study as linear
 from studies.applications.photographs import study as photographs
 from studies.applications.projection import study as projection
-from studies.measuring.page import NOT_TUNED, block, report
+from studies.measuring.page import NOT_TUNED, report, section
 from studies.record.index import ROOT
 
 STUDIES = {
@@ -42,4 +42,4 @@ def test_a_page_with_a_joint_arm_says_that_arms_were_not_tuned(
         assert LINEAR in page.replace("\n  ", " ")
         return
     assert (NOT_TUNED in page) == is_compared
-    assert (NOT_TUNED in block(study, tmp_path, tmp_path)) == is_compared
+    assert (NOT_TUNED in section(study, tmp_path, tmp_path)) == is_compared

@@ -12,7 +12,7 @@ import pytest
 
 from stacked.util.errors import InputError
 from studies.figures.figures import ARM_COLOURS, CAPTIONS, Record, arm_colours, draw
-from studies.record.index import readme_block, update_readme
+from studies.record.index import readme_section, update_readme
 from studies.report import headline, load_rows, paired, table, verdict, write_report
 from tests.helpers.made_records import ARMS, make_curves, make_rows, write_csv
 
@@ -168,31 +168,31 @@ README = (
 def test_readme_block_round_trips(out: Path, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_bytes(README.encode())
-    block = headline(out)
-    assert readme_block(readme, "layerwise") == "old"
-    update_readme(readme, "layerwise", block)
-    assert readme_block(readme, "layerwise") == block
+    section = headline(out)
+    assert readme_section(readme, "layerwise") == "old"
+    update_readme(readme, "layerwise", section)
+    assert readme_section(readme, "layerwise") == section
     written = readme.read_bytes()
-    update_readme(readme, "layerwise", block)
+    update_readme(readme, "layerwise", section)
     assert readme.read_bytes() == written
     assert written.decode().split("<!-- begin: layerwise -->")[0] == "# Project\r\n\n"
-    assert readme_block(readme, "other") == "x"
+    assert readme_section(readme, "other") == "x"
 
 
 def test_headline_follows_the_rows(out: Path, rows: pd.DataFrame) -> None:
-    block = headline(out)
-    assert f"({out.name}/figures/headline.png)" in block
-    assert verdict(rows, "final/recon_mse", "greedy+finetune", "joint").split(": ")[1].rstrip(".") in block
+    section = headline(out)
+    assert f"({out.name}/figures/headline.png)" in section
+    assert verdict(rows, "final/recon_mse", "greedy+finetune", "joint").split(": ")[1].rstrip(".") in section
     rows["final/recon_mse"] *= 1.5
     write_csv(rows, out / "runs.csv")
-    assert headline(out) != block
+    assert headline(out) != section
 
 
 def test_readme_without_markers_is_refused(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(README)
     with pytest.raises(InputError, match="begin: papers"):
-        update_readme(readme, "papers", "block")
+        update_readme(readme, "papers", "section")
     readme.write_text(README * 2)
     with pytest.raises(InputError, match="once each"):
-        readme_block(readme, "layerwise")
+        readme_section(readme, "layerwise")

@@ -21,7 +21,7 @@ from stacked.tracking.pending_uploads import stored_uploads
 from stacked.tracking.run_record import read_record
 from stacked.util.reading import check_regular
 from studies.record import runs as record
-from studies.record.index import readme_block
+from studies.record.index import readme_section
 from studies.record.lock import locked_record
 from studies.record.samples import load_arrays
 from studies.reliability.endurance_report import load as load_samples_of_endurance
@@ -41,7 +41,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "budgets.json": record.load_budgets,
     "reference.json": rows.load_reference,
     "choices.json": load_choices,
-    "README.md": lambda folder: readme_block(folder / "README.md", "x"),
+    "README.md": lambda folder: readme_section(folder / "README.md", "x"),
     "samples/joint-s0.npz": rows.load_samples,
     "samples/joint.npz": load_arrays,
     "run.json": read_record,

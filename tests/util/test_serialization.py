@@ -14,7 +14,7 @@ import pytest
 from stacked import InputError, RunSpec, StackSpec
 from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, StageSpec, from_json
 from stacked.util.serialization import flat, from_dict, merged, to_dict, to_json
-from studies.record.index import INDEX, ROOT, committed_as, has_block
+from studies.record.index import INDEX, ROOT, committed_as, has_section
 from studies.record.runs import recorded
 
 SPECS: tuple[type, ...] = (RunSpec, DataSpec, StackSpec, StageSpec, Budget, Optimisation, Evaluation, Classification)
@@ -266,7 +266,7 @@ def test_a_recorded_spec_that_corrupts_keeps_its_id_and_what_it_meant() -> None:
 def committed() -> list[Path]:
     """The records that stand in the index."""
     folders = [path.parent for path in (ROOT / "results").rglob("runs.csv")]
-    return sorted(out for out in folders if has_block(INDEX, committed_as(out, ROOT) or ""))
+    return sorted(out for out in folders if has_section(INDEX, committed_as(out, ROOT) or ""))
 
 
 @pytest.mark.parametrize("out", committed(), ids=lambda out: committed_as(out, ROOT))
