@@ -234,7 +234,7 @@ def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     ("more", "shape"),
-    [([], "[3, 8, 8]"), (["--grey"], "[1, 8, 8]"), (["--own-size"], "[3, 9, 9]")],
+    [([], "[3, 8, 8]"), (["--own-size"], "[3, 9, 9]")],
 )
 def test_noisy_images_unlike_the_clean_ones_are_refused_before_training(
     more: list[str], shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
