@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import torch
 from torch import Tensor
 
 from stacked.data import Split, Splits
@@ -23,9 +24,9 @@ from stacked.runtime.progress import each
 from stacked.training.codes import StoredInputs
 from stacked.util.errors import Diverged
 
-#: what a probe of the inputs found, by digest of the data, rows that it was fitted to and name: it does not depend on the stack,
-#: so that all arms of a study share it
-_of_inputs: dict[tuple[str, str, str], dict[str, float]] = {}
+#: what a probe of the inputs found, by digest of the data, rows that it was fitted to, name, number of threads and device: it
+#: does not depend on the stack, so that all arms of a study share it
+_of_inputs: dict[tuple[str, str, str, int, str], dict[str, float]] = {}
 
 
 def labelled(split: Split, most: int | None = None) -> tuple[StoredInputs, Tensor]:
@@ -75,10 +76,11 @@ def final_metrics(
     def probed(name: str, k: int) -> dict[str, float]:
         if k > 0:
             return of_codes(name, k)
-        key = splits.digest, hashlib.sha256(labels.probed.numpy().data).hexdigest(), name
+        rows = hashlib.sha256(labels.probed.numpy().data).hexdigest()
+        key = splits.digest, rows, name, torch.get_num_threads(), str(evaluate.device_of(stack))
         if key not in _of_inputs:
             _of_inputs[key] = of_codes(name, 0)
-        return _of_inputs[key]
+        return dict(_of_inputs[key])
 
     if "logistic" in probes:
         for k in each(range(depth + 1), "linear probe", "depths"):

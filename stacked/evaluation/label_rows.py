@@ -50,8 +50,8 @@ def label_rows(spec: RunSpec, splits: Splits) -> LabelRows:
     """Choose the rows of a run; InputError if the data have no classes for its policy, or too few labels for a budget."""
     labels, seed, how = splits.train.marks, spec.seed, spec.optimisation
     learned = probed = torch.empty(0, dtype=torch.int64)
-    if any(needs_labels(phase, how) for phase in spec.phases()):
-        other = "other objectives" if how.objectives else "another policy"
+    if targets := {phase.target for phase in spec.phases() if needs_labels(phase, how)}:
+        other = "other objectives" if targets == {"objectives"} else "another policy"
         need(
             bool(splits.classes),
             f"policy {spec.policy!r} learns classes, and {splits.name} has none: choose {other}",

@@ -33,6 +33,7 @@ class Similarity(Objective):
         self.classes = settings.classes
 
     def per_example(self, batch: EncodedBatch) -> Tensor:
+        """Return the mean squared difference of each example [B] to all examples of its batch, in evaluation too."""
         found = self.layer(batch.code)
         has_positions = found[0].numel() > found.shape[1]
         features = found.flatten(2).std(2) if has_positions else found.flatten(1)

@@ -80,24 +80,30 @@ def run_job(job: Job, splits: Splits, stop: Callable[[], bool] | None = None) ->
         f"the images of {splits.name} changed while the study ran: they differ from those of "
         f"{job.given.out / 'configuration.json'}; restore them and give the same command again, or choose another --out",
     )
-    try:
-        with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as should_stop:
-            try:
-                return job.run(splits, should_stop)
-            except Exception as error:
-                # ended in the middle of an import, say, the library fails when the tracker uses it again to end the run
-                if should_stop() and not isinstance(error, Unwritable):
-                    raise Interrupted("stopped as asked") from error
-                raise
-    except Unwritable:
-        raise
-    except (Diverged, InputError) as error:
-        return record_failure(job, str(error))
-    except Exception as error:  # a bug in one run must not end the study; the traceback is for its author
-        if isinstance(error, OSError) and error.errno in REFUSED:
-            raise unwritable(error.filename or job.given.store, error) from error
-        traceback.print_exc()
-        return record_failure(job, f"{type(error).__name__}: {error}")
+    with nullcontext(stop) if stop else Interruption((signal.SIGTERM,)) as should_stop:
+        try:
+            return job.run(splits, should_stop)
+        except Unwritable:
+            raise
+        except Exception as error:  # a bug in one run must not end the study
+            failure, asked = error, should_stop()
+    return failed(job, failure, asked)
+
+
+def failed(job: Job, error: Exception, asked: bool) -> Row:
+    """Record that a run ended with this error, and return its row; Interrupted if it was asked to end, Unwritable on a full disk.
+
+    The traceback of an error that is not the user's is printed for the author, also of one that a request to end may have caused.
+    """
+    if not asked and isinstance(error, OSError) and error.errno in REFUSED:
+        raise unwritable(error.filename or job.given.store, error) from error
+    expected = isinstance(error, (Diverged, InputError))
+    if not expected:
+        traceback.print_exception(error)
+    if asked:
+        # ended in the middle of an import, say, the library fails when the tracker uses it again to end the run
+        raise Interrupted("stopped as asked") from error
+    return record_failure(job, str(error) if expected else f"{type(error).__name__}: {error}")
 
 
 def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:

@@ -98,9 +98,8 @@ class Field:
 
 def taught_arms(rows: pd.DataFrame) -> set[str]:
     """Return the arms that use labels in pretraining; they are not compared with the others."""
-    from stacked.objectives import (
-        objectives,  # imported here so that a command line shows its help without loading torch
-    )
+    # imported here so that a command line shows its help without loading torch
+    from stacked.objectives import objectives
 
     recorded = specs(rows)
     policies = {arm: recorded[arm]["policy"] if arm in recorded else arm for arm in arms_of(rows)}

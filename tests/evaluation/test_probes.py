@@ -193,6 +193,13 @@ def test_runs_on_the_same_data_and_rows_share_the_probes_of_the_inputs(
     assert fitted(replace(spec, seed=1), toy)[1] == both
     fewer = replace(toy, test=replace(toy.test, inputs=toy.test.inputs[:50], labels=toy.test.labels[:50]))
     assert fitted(spec, fewer)[1] == both
+    # another number of threads rounds otherwise
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        assert fitted(spec, toy)[1] == both
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_specs_stay_as_they_are_without_other_probes() -> None:

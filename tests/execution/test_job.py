@@ -29,10 +29,13 @@ def job(error: Exception, asked: bool) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("error", [AttributeError("half imported"), InputError("half written"), Diverged("NaN")])
-def test_an_error_after_a_request_to_end_does_not_count_as_a_failure(error: Exception) -> None:
+def test_an_error_after_a_request_to_end_does_not_count_as_a_failure(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Ending a run can fail because of the request, as when an import was interrupted; the run is continued later."""
     with pytest.raises(Interrupted):
         run_job(job(error, asked=True), toy_splits())  # type: ignore[arg-type]
+    assert ("AttributeError: half imported" in capsys.readouterr().err) == isinstance(error, AttributeError)
     assert str(error) in run_job(job(error, asked=False), toy_splits())["status"]  # type: ignore[arg-type]
 
 

@@ -328,6 +328,10 @@ def test_what_cannot_be_trained_with_labels_says_so() -> None:
     parts = [Split(IMAGES[:40], torch.full((40,), -1)) for _ in range(3)]
     with pytest.raises(InputError, match="policy 'local' learns classes, and bare has none: choose other objectives"):
         run(TAUGHT, Splits("bare", *parts, ()))
+    with pytest.raises(
+        InputError, match="policy 'supervised' learns classes, and bare has none: choose another policy"
+    ):
+        run(replace(TAUGHT, policy="supervised"), Splits("bare", *parts, ()))
     dense = with_objectives(stack=StackSpec.of("dense", 7, 5), objectives={"image": 1.0})
     with pytest.raises(InputError, match="policy 'local' trains by objectives, which are not batched"):
         train_seeds(dense, [0, 1], toy_splits(64))

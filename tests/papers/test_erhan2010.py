@@ -204,6 +204,14 @@ def rows_with_errors(rows: pd.DataFrame) -> pd.DataFrame:
     return with_references(rows, {})
 
 
+def test_a_claim_of_an_arm_that_the_default_scale_leaves_out_is_not_tested_there() -> None:
+    rows = rows_with_errors(made(dict.fromkeys(STUDY.given([]).arms, NEAR)))
+    left_out = {name(kind, *of) for kind in (RANDOM, PRETRAINED) for of in LEFT_OUT}
+    claims = [claim for claim in STUDY.claims if claim.data == BASIC and {claim.arm, claim.against} & left_out]
+    assert {claim.arm for claim in claims} == {name(PRETRAINED, 3, 800)}
+    assert [check_claim(rows, claim).verdict for claim in claims] == ["not tested here"]
+
+
 def test_comparisons_are_those_on_the_data_of_the_rows() -> None:
     pair = {"one": NEAR, "two": FAR}
     claims = [Claim(f"on {of}", "two", ERROR, against="one", data=of) for of in (BASIC, "mnist")]

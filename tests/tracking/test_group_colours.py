@@ -46,3 +46,7 @@ def test_more_arms_than_the_page_has_colours_share_them() -> None:
     colours = [colour for _, colour in grouped(many).values()]
     assert set(colours[: len(PALETTE)]) == set(PALETTE)
     assert set(colours[len(PALETTE) :]) == {colours[0]}
+    found = grouped(arm_colours(list(POLICIES)))
+    assert list(found) == list(POLICIES)
+    assert len(POLICIES) > len(PALETTE) == len({colour for _, colour in found.values()})
+    assert all(group.rstrip() == arm and page_colour(group) == colour for arm, (group, colour) in found.items())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from stacked.cost.disk import AS_TEXT
 from stacked.tracking.backend import client
 from stacked.tracking.tracker import Store, Tracker
 from stacked.util.errors import InputError
@@ -150,6 +151,19 @@ def test_a_model_waits_for_space_in_the_temporary_folder(
         assert MlflowClient(store.uri).get_logged_model(output.model_id).status == "PENDING"
     assert run_of(store, tracker).info.status == "FINISHED"
     assert MlflowClient(store.uri).get_logged_model(output.model_id).status == "READY"
+
+
+def test_an_example_is_counted_as_the_text_that_it_becomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the forecast of disk space counts it, whatever the bytes of its values."""
+    assert client.AS_TEXT == AS_TEXT
+    needed = 2**22 + 2 * AS_TEXT * 300
+    for dtype in (np.uint8, np.float32, np.float64):
+        example = np.zeros((3, 100), dtype)
+        monkeypatch.setattr(client.shutil, "disk_usage", lambda path: SimpleNamespace(free=needed))
+        client.check_space(tmp_path, torch.nn.Flatten(), example)
+        monkeypatch.setattr(client.shutil, "disk_usage", lambda path: SimpleNamespace(free=needed - 1))
+        with pytest.raises(OSError, match="a model to log needs up to"):
+            client.check_space(tmp_path, torch.nn.Flatten(), example)
 
 
 def test_what_is_sent_again_after_a_kill_is_there_once(store: Store, tmp_path: Path) -> None:
