@@ -133,6 +133,7 @@ def test_bias_takes_true_or_false_and_stride_a_number() -> None:
     with pytest.raises(InputError, match="stride True of a conv stage is not allowed"):
         StackSpec.of("conv", 4, stride=True)
     with pytest.raises(
-        InputError, match="of a conv-pool stage 'stride' is not known: choose from kernel, tied, unpool, bias"
+        InputError,
+        match="of a conv-pool stage 'stride' is not known; did you mean 'tied'\\? Choose from kernel, tied, unpool, bias",
     ):
         StackSpec.of("conv-pool", 4, stride=1)

@@ -52,6 +52,9 @@ LATER = {
     (Optimisation, "sparsity_target"): 0.05,
     (Optimisation, "lbfgs_iterations"): 20,
     (Optimisation, "nesterov"): False,
+    (Optimisation, "objectives"): (),
+    (Optimisation, "objective_options"): (),
+    (RunSpec, "blocks"): None,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
     (Evaluation, "probes"): ("logistic",),
     (Evaluation, "probe_depths"): "code",
@@ -111,6 +114,9 @@ OTHER: dict[str, Any] = {
     "sparsity_target": 0.1,
     "lbfgs_iterations": 3,
     "nesterov": True,
+    "objectives": (("input", 1.0), ("labels", 0.5)),
+    "objective_options": (("labels.layers", 2),),
+    "blocks": 2,
     "recalibrate": False,
 }
 #: The same for fields whose names other classes use too, or that only a classifier has.
@@ -146,6 +152,7 @@ WITH: dict[str, dict[str, Any]] = {
     "target": {"name": "csv:t.csv"},
     "missing": {"name": "csv:t.csv"},
     "nesterov": {"optimiser": "sgd"},
+    "objective_options": {"objectives": (("labels", 1.0),)},
 }
 
 
@@ -213,7 +220,8 @@ def test_a_spec_without_an_added_field_means_what_was_done_before() -> None:
 
 @pytest.mark.parametrize(("cls", "name"), LATER, ids=lambda value: getattr(value, "__name__", value))
 def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
-    stack = StackSpec.of("dense", 4, activation="sigmoid", output="linear")
+    widths = (4, 3) if cls is RunSpec else (4,)
+    stack = StackSpec.of("dense", *widths, activation="sigmoid", output="linear")
     of_data = cls is DataSpec
     given = DataSpec(**WITH.get(name, {}) if of_data else {})
     how = Optimisation(**{} if of_data else WITH.get(name, {}))
@@ -226,6 +234,8 @@ def test_a_later_field_makes_another_run(cls: type, name: str) -> None:
         stack = dataclasses.replace(stack, **changed)
     elif cls is DataSpec:
         given = dataclasses.replace(given, **changed)
+    elif cls is RunSpec:
+        more = changed
     elif cls in OTHER_OF:
         given_with = WITH.get(name, {})
         plain = dataclasses.replace(plain, **{cls.__name__.lower(): cls(**given_with)})
