@@ -18,7 +18,7 @@ LEAST_ERROR = float(np.finfo(np.float32).eps) ** 2
 #: the quantile of a part whose distance from the median is its scale
 TAIL = 0.9
 #: values of calibration images and new ones that are held at a time
-MOST_VALUES = 100_000
+MOST_VALUES = 8_000
 Values = NDArray[np.float64]
 
 

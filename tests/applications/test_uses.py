@@ -83,7 +83,8 @@ def test_methods_are_measured_once_and_reported(
         ["ours", "3", "12.50", "(10.02", "to", "14.98)", "0.500", "–", "0"],
         ["theirs", "3", "11.75", "(9.27", "to", "14.23)", "0.500", "–", "0"],
     ]
-    assert lines[-1] == f"All tables and the protocol: {tmp_path}/out/README.md; figures: {tmp_path}/out/figures"
+    assert lines[-2] == f"All tables and the protocol: {tmp_path}/out/README.md; figures: {tmp_path}/out/figures"
+    assert lines[-1].startswith("In MLflow, ")
     assert [line for line in told.err.splitlines() if line.startswith("run ")][:2] == [
         "run 1 of 6 (ours, seed 0)",
         "run 2 of 6 (theirs, seed 0)",

@@ -124,5 +124,5 @@ def test_the_study_runs_to_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     page = (out / "README.md").read_text(encoding="utf-8")
     assert page.count("**not tested here (other data)**") == len(STUDY.claims)
     assert page.count("| not tested here (other data) |") == len(STUDY.comparisons)
-    assert "learn the classes of 1,000, 10,000 or all 200 training images" in page
+    assert "learn the classes of all 200 training images, or of 1,000" in page
     assert (out / "figures" / "label_budget.png").exists()

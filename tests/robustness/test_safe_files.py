@@ -292,7 +292,7 @@ def test_checkpoints_and_results_tell_nothing_of_their_user(home: Path) -> None:
     }
     assert {path.name: told(path.read_bytes()) for path in results if told(path.read_bytes())} == {}
     page = (home / "runs" / "README.md").read_text()
-    assert "--data folder:photos --image-size 16 --config my.yaml --store store --out=runs" in page
+    assert "--data folder:photos --image-size 16 --config my.yaml --out=runs" in page
     assert load_rows(home / "failed")["status"][0].startswith("failed: the loss became")
 
 
