@@ -13,6 +13,9 @@ from studies.figures.style import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: what the numbers beside the rows are, for the line below the figure
+DECIBELS = "at the right: mean PSNR of the images of the row in dB (higher is better)"
+
 
 def strips(
     lines: Mapping[str, NDArray[Any]],
@@ -43,3 +46,16 @@ def strips(
     for axes, head in zip(grid[0], heads, strict=False):
         axes.set_title(head, fontsize=8, loc="center")
     return figure
+
+
+def decibels(lines: Mapping[str, NDArray[Any]], originals: NDArray[Any]) -> dict[str, str]:
+    """Return the mean PSNR of each row of images as text, such as "21.4 dB"; rows that equal the originals have none.
+
+    lines: images uint8 [n, C, H, W] by label. originals: uint8 [n, C, H, W].
+    """
+    found = {}
+    for name, images in lines.items():
+        errors = np.square(images / 255.0 - originals / 255.0).mean((1, 2, 3))
+        if errors.any():
+            found[name] = f"{-10 * np.log10(np.maximum(errors, 1e-12)).mean():.1f} dB"
+    return found

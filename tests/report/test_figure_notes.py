@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from studies.benchmark.questions import LOAD
 from studies.benchmark.study import STUDY as BENCHMARK
 from studies.figures import figures as general
-from studies.figures.decibels import decibels
 from studies.figures.figures import Record
 from studies.figures.notes import LETTERS, cut_note, footnote, means_note
 from studies.figures.panels import budget_panel
+from studies.figures.strips import decibels
 from studies.figures.style import label_ends, new_figure, style
 from studies.record.index import ROOT
 from studies.report.tuning import draw_tuning

@@ -1,4 +1,4 @@
-"""Training in blocks of several stages: gradients pass inside of a block, and none from a block to the one below."""
+"""Training in blocks of several stages: gradients pass inside a block, and none from a block to the one below."""
 
 from __future__ import annotations
 

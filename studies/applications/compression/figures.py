@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from studies.figures.decibels import DECIBELS, decibels
 from studies.figures.notes import footnote
 from studies.figures.scales import scale_name
-from studies.figures.strips import strips
+from studies.figures.strips import DECIBELS, decibels, strips
 from studies.figures.style import GREY, arm_colours, new_figure, seeds_of
 from studies.record.samples import load_arrays
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from studies.figures.decibels import DECIBELS, decibels
 from studies.figures.notes import footnote, means_note
-from studies.figures.strips import strips
+from studies.figures.strips import DECIBELS, decibels, strips
 from studies.figures.style import arm_colours, new_figure, seeds_of
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
