@@ -48,7 +48,8 @@ class Command(argparse.ArgumentParser):
 
 def explained(message: str, parser: argparse.ArgumentParser) -> str:
     """Return a parser's message about invalid arguments in one sentence, with a suggestion for a misspelt word."""
-    return f"{without_types(message)}{misspelt(message, options_of(parser))} (--help shows what is allowed)"
+    text = without_types(message)
+    return f"{text[:1].lower()}{text[1:]}{misspelt(message, options_of(parser))} (--help shows what is allowed)"
 
 
 def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:

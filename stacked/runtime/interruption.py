@@ -5,14 +5,14 @@ from __future__ import annotations
 import _thread
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
 from stacked.util.errors import Interrupted
 
-#: Seconds after which Interrupted is raised again.
-AGAIN = 2.0
+#: Seconds from the first signal until code that does not ask is ended; seconds after which Interrupted is raised again.
+GRACE, AGAIN = 4.0, 2.0
 
 
 def again(number: int) -> None:
@@ -36,12 +36,16 @@ class Interruption:
     """Context that records requests to stop (Ctrl-C, SIGTERM); calling it returns whether there was one.
 
     A run takes it as its `stop` argument and ends at the next update. Code that does not ask is ended by Interrupted, a
-    KeyboardInterrupt, `grace` seconds after the first signal, or at once by a second signal. Interrupted is raised again every
-    AGAIN seconds, because an import can swallow it. `number` is the number of the first signal, 0 before. Outside the main
-    thread, the only one to receive signals, it records nothing.
+    KeyboardInterrupt, `grace` seconds after the first signal (a number, or a function that is called then and returns it), or
+    at once by a second signal. Interrupted is raised again every AGAIN seconds, because an import can swallow it. `number` is the
+    number of the first signal, 0 before. Outside the main thread, the only one to receive signals, it records nothing.
     """
 
-    def __init__(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM), grace: float = 4.0) -> None:
+    def __init__(
+        self,
+        signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM),
+        grace: float | Callable[[], float] = GRACE,
+    ) -> None:
         self.signals, self.grace, self.number = signals, grace, 0
         self._before: dict[int, Any] = {}
         self._timer: threading.Timer | None = None
@@ -69,7 +73,7 @@ class Interruption:
         if self.number:
             raise Interrupted("stopped as asked")
         self.number = number
-        self._begin(self.grace)
+        self._begin(self.grace() if callable(self.grace) else self.grace)
 
     def _begin(self, seconds: float) -> None:
         self._timer = threading.Timer(seconds, self._remind)

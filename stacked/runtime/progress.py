@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: Seconds between two plain lines, and between two drawings of the line on a terminal.
 LINE_EVERY, DRAW_EVERY = 20.0, 0.2
+#: The first step also loads and compiles: with at least this number of steps after it, it does not count for the time left.
+WARMED_UP = 10
 #: Columns of a bar.
 WIDE = 10
 #: Moves to the start of a terminal's line and clears it.
@@ -76,7 +78,8 @@ class Bar:
 
     def __init__(self, label: str, total: int | None, unit: str = "", *, ends: bool = False) -> None:
         self.label, self.total, self.unit, self.ends = label, total, unit, ends
-        self.done, self.first, self.began = 0, 0, time.perf_counter()
+        self.done, self.resumed, self.began = 0, 0, time.perf_counter()
+        self.first, self.first_at = 0, self.began  # the steps and the time from which the time left is estimated
         self.loss: float | None = None
         self.screen: Screen | None = None
 
@@ -90,10 +93,12 @@ class Bar:
 
     def resume(self, done: int) -> None:
         """Note that `done` steps were made before, at another time."""
-        self.done = self.first = done
+        self.done = self.resumed = self.first = done
 
     def to(self, done: int, loss: float | None = None) -> None:
         """Show that `done` steps are finished; loss: the latest one (None: that shown before)."""
+        if self.done == self.resumed and done == self.resumed + 1 and self.total and self.total - done >= WARMED_UP:
+            self.first, self.first_at = done, time.perf_counter()
         self.done = done
         self.loss = self.loss if loss is None else loss
         if self.screen is not None:
@@ -122,9 +127,9 @@ class Bar:
         parts = " ".join(filter(None, [drawing, self.count()]))
         shown = self.label + (f"{' ' if drawn else ': '}{parts}" if parts else "")
         shown += f", loss {self.loss:.5f}" if self.loss is not None else ""
-        spent, made = time.perf_counter() - self.began, self.done - self.first
-        shown += "" if drawn or spent < 1 else f", {spent:.0f} s"
-        left = spent * (self.total - self.done) / made if self.total and made > 0 else 0.0
+        now, made = time.perf_counter(), self.done - self.first
+        shown += "" if drawn or now - self.began < 1 else f", {now - self.began:.0f} s"
+        left = (now - self.first_at) * (self.total - self.done) / made if self.total and made > 0 else 0.0
         return shown + (f", {duration(left)} left" if left >= 1 else "")
 
 

@@ -65,6 +65,11 @@ def config_values(argv: list[str]) -> Iterator[str]:
             yield path if given else after
 
 
+def config_files(argv: list[str]) -> list[str]:
+    """Return the paths of the files that are given with --config."""
+    return [path for path in config_values(argv) if os.path.isfile(path)]
+
+
 def check_config_files(argv: list[str], lists: Sequence[str]) -> None:
     """Raise InputError if a file of --config names another file, or gives an option of `lists` a value that is no list.
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 
-from stacked.runtime.interruption import Interruption
+from stacked.runtime.interruption import GRACE, Interruption
 from stacked.runtime.progress import Bar, say_warnings
 from stacked.util.errors import Interrupted
 from studies.cli.exit_codes import exit_code_of
@@ -27,7 +27,13 @@ def main(study: Study, argv: list[str] | None = None) -> int:
     """
     say_warnings()
     argv = sys.argv[1:] if argv is None else argv
-    stop, opened = Interruption(), list[Session]()
+    opened = list[Session]()
+
+    def is_recording() -> bool:
+        return any(session.is_recording for session in opened)
+
+    # before results are recorded, nothing is lost by ending at once, also a --dry-run
+    stop = Interruption(grace=lambda: GRACE if is_recording() else 0.0)
 
     def run() -> int:
         with closing(study.session(argv)) as session, stop:
@@ -35,7 +41,7 @@ def main(study: Study, argv: list[str] | None = None) -> int:
             return run_session(session, reader_command(study.prog, argv), stop)
 
     def after_interruption() -> str:
-        return study.after_interruption if any(session.is_recording for session in opened) else ""
+        return study.after_interruption if is_recording() else ""
 
     return exit_code_of(study.prog, stop, run, after_interruption)
 

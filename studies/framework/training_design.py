@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from stacked.spec.growth import POLICIES
 from stacked.util.checks import choice
+from stacked.util.errors import InputError
 from studies.cli.command_line import parser
 from studies.cli.options import Options, options
 from studies.cli.parsing import parse
 from studies.cli.typed import typed_options
+from studies.cli.yaml_validation import config_files
 from studies.design.arms import Arm
 from studies.design.claims import Claim
 from studies.design.references import Reference
@@ -99,7 +101,22 @@ class TrainingDesign(Study):
         return arm.tuning_measure or self.tuning_measure
 
     def given(self, argv: list[str]) -> Options:
-        """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed."""
+        """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed.
+
+        The message names a file of --config with which alone it would be the same.
+        """
+        try:
+            return self._read(argv)
+        except InputError as error:
+            for path in config_files(argv):
+                try:
+                    self._read(["--config", path])
+                except InputError as alone:
+                    if str(alone) == str(error) and path not in str(error):
+                        raise InputError(f"in the file {path}: {error}") from error
+            raise
+
+    def _read(self, argv: list[str]) -> Options:
         command_line = parser(self.prog, self.question, self.arm_names, tuple(self.scales))
         given = options(self.name, parse(command_line, argv, self.defaults, self.smoke, self.scales), self.valid)
         given = dataclasses.replace(given, typed=typed_options(argv))

@@ -150,10 +150,29 @@ def test_a_study_names_what_was_meant(words: list[str], said: str, capsys: pytes
     assert told.count("\n") == 1
 
 
-def test_a_misspelt_option_in_a_file_is_named_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "my.yaml").write_text("chanels: [4]\n")
-    assert main(layerwise.STUDY, ["--config", str(tmp_path / "my.yaml")]) == 2
-    assert "'chanels' is not accepted; did you mean 'channels'?" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("chanels: [4]", "'chanels' is not accepted; did you mean 'channels'?"),
+        ("lr: fast", "'fast'"),
+        ("channels: [0]", "width of a conv stage 0 is not allowed"),
+        ("arms: [jont]", "arm 'jont' is not known"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named_with_the_file(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my.yaml").write_text(f"{text}\n")
+    assert main(layerwise.STUDY, ["--config", str(tmp_path / "my.yaml"), "--jobs", "1"]) == 2
+    told = capsys.readouterr().err
+    assert f"in the file {tmp_path / 'my.yaml'}: " in told
+    assert said in told
+
+
+def test_what_is_wrong_elsewhere_is_not_said_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my.yaml").write_text("lr: 0.1\n")
+    assert main(layerwise.STUDY, ["--config", str(tmp_path / "my.yaml"), "--channels", "0"]) == 2
+    assert "my.yaml" not in capsys.readouterr().err
 
 
 def test_every_other_command_names_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:

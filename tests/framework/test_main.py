@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,3 +183,29 @@ def test_what_is_kept_is_told_only_where_something_is(tmp_path: Path, capsys: py
     assert capsys.readouterr().err.endswith(
         "interrupted; finished results are saved; the same command continues from there\n"
     )
+
+
+class Slow(Steps):
+    """Gets a signal while it loads, without asking for it."""
+
+    def begin(self) -> int | None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        return 0
+
+
+def test_before_anything_is_recorded_ctrl_c_ends_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    assert main(toy(Slow(tmp_path / "out", nothing)), ["--dry-run"]) == 130
+    assert time.monotonic() - began < 2
+    assert capsys.readouterr().err == "\npython -m studies.toy: interrupted\n"
+
+
+def test_while_results_are_recorded_a_session_has_time_to_end(tmp_path: Path) -> None:
+    def act(out: Path) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+
+    steps = Steps(tmp_path / "out", act)
+    assert main(toy(steps), []) == 130
+    assert steps.called == ["begin", "prepare", "row", "row", "close"]

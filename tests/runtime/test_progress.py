@@ -140,6 +140,26 @@ def test_what_was_done_at_another_time_says_nothing_of_the_time_left(clock: Cloc
     assert bar.told(drawn=False) == "stage 1: 60/100 updates, 10 s, 40 s left"
 
 
+def test_the_first_of_many_steps_does_not_count_for_the_time_left(clock: Clock) -> None:
+    bar = Bar("stage 1", 100, "updates")
+    clock.now += 30  # compiling
+    bar.to(1)
+    assert bar.told(drawn=False) == "stage 1: 1/100 updates, 30 s"
+    clock.now += 2
+    bar.to(2)
+    assert bar.told(drawn=False) == "stage 1: 2/100 updates, 32 s, 3 min left"
+    clock.now += 6
+    bar.to(20)
+    assert bar.told(drawn=False) == "stage 1: 20/100 updates, 38 s, 34 s left"
+
+
+def test_the_first_of_few_steps_counts_for_the_time_left(clock: Clock) -> None:
+    bar = Bar("linear probe", 3, "depths")
+    clock.now += 30
+    bar.to(1)
+    assert bar.told(drawn=False) == "linear probe: 1/3 depths, 30 s, 60 s left"
+
+
 def test_the_time_left_follows_from_runs_of_the_same_kind(clock: Clock) -> None:
     runs = RunProgress(["slow", "quick", "slow", "quick"])
     number = runs.begin("slow, seed 0", "slow")

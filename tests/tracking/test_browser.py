@@ -143,9 +143,10 @@ def show(browser: Any, url: str) -> None:
 
 
 def wait_for_curves(browser: Any, metric: str, curves: int) -> dict[str, Any]:
-    """The first chart of a metric, once at least that many curves are drawn in it."""
+    """The first chart of a metric, which is scrolled to, once at least that many curves are drawn in it."""
 
     def drawn(driver: Any) -> dict[str, Any] | None:
+        driver.execute_script(SCROLL_TO, metric)
         charts = [chart for chart in driver.execute_script(CHARTS) if chart["text"].startswith(metric)]
         return next((chart for chart in charts if chart["curves"] >= curves), None)
 
