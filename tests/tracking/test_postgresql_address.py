@@ -11,10 +11,13 @@ import pytest
 
 from stacked.tracking.backend.remote import postgresql
 from stacked.tracking.backend.remote.waiting import bounded
+from stacked.tracking.backend.store import reason_of
 from stacked.tracking.tracker import Store, open_store
 from stacked.util.errors import InputError
 from stacked.viewing.server import command, database_variable, typed_command
 from studies.cli.reader_command import reader_command
+
+from sqlalchemy.exc import InvalidatePoolError  # isort: skip
 
 ADDRESS = "postgresql://alice:secret@db.org:5433/runs?sslmode=require"
 
@@ -63,6 +66,13 @@ def test_no_command_shows_a_login(tmp_path: Path) -> None:
     for text in (shown, " ".join(command(store)), reader_command("python -m studies.x", ["--store", ADDRESS])):
         assert "alice" not in text
         assert "secret" not in text
+
+
+def test_the_reason_of_an_outage_is_the_first_cause_with_a_message() -> None:
+    """SQLAlchemy's pool raises an error without one when it finds that a connection was closed."""
+    error = ConnectionError("Connection refused")
+    error.__context__ = InvalidatePoolError()
+    assert reason_of(error) == "Connection refused"
 
 
 class Connection:
