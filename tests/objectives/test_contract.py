@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from stacked import InputError, RunSpec, StackedAutoencoder, StackSpec, pretrain
+from stacked import InputError, RunSpec, StackedAutoencoder, StackSpec
 from stacked.cost.fake_execution import update
+from stacked.cost.forecast import estimate_cost
 from stacked.data.order import Order
 from stacked.model.stack import build
 from stacked.objectives import objectives
@@ -219,7 +220,7 @@ def test_batches_of_one_are_refused_where_examples_are_compared(name: str) -> No
     with pytest.raises(InputError, match=rf"objective '{name}' .* batch_size 1 gives it nothing to compare: give 2 or"):
         replace(spec, optimisation=alone)
     with pytest.raises(InputError, match=rf"objective '{name}' .* only 1 can be trained on: give 2 or more"):
-        pretrain(spec, IMAGES[:1])
+        estimate_cost(spec, (1, 12, 12), 1, classes=4)
 
 
 @every_objective
