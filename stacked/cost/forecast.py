@@ -18,6 +18,7 @@ from stacked.model.stack import StackedAutoencoder, check_size, empty_stack
 from stacked.runtime.settings import own_settings
 from stacked.spec import Classification, RunSpec, StackSpec
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import check_data
 from stacked.stages.stage import Shape
 from stacked.training.codes import StoredInputs
 from stacked.training.examples import Examples
@@ -99,6 +100,8 @@ def estimate_cost(
     phases = [phase for phase in all_phases if phase.updates]
     if phases:
         check_batch(stack, min(map(spec.optimisation.batch_size_of, phases)), images)
+    for phase in phases:
+        check_data(phase, spec.optimisation, stack.shapes(shape), images)
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
     measuring_machine = machine
     if machine is None and classes:  # its efficiency is that of a classifier's batches, not of training's

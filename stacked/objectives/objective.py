@@ -81,6 +81,8 @@ class Objective(nn.Module, ABC):
     needs_images: ClassVar[bool] = False
     #: codes of how many independently corrupted versions of the input it compares: 1, or 2 (then the input must be corrupted)
     views: ClassVar[int] = 1
+    #: the fewest examples of a batch: 2 where examples are compared with each other
+    least_batch: ClassVar[int] = 1
     #: what it reconstructs: "input", through the block's own decoders, "images", through its own layers, or "" for nothing
     restores: ClassVar[str] = ""
 
@@ -100,6 +102,10 @@ class Objective(nn.Module, ABC):
     def refuses(cls, kind: type[Stage], **options: Any) -> str | None:
         """Return why a block whose last stage is of this kind cannot have the objective, with what to do (None: it can)."""
         return None
+
+    @classmethod
+    def check_code(cls, code_shape: Shape, **options: Any) -> None:
+        """Raise InputError for the code of a block, whose shape is without the batch, that the objective cannot read."""
 
     @abstractmethod
     def per_example(self, batch: EncodedBatch) -> Tensor:

@@ -93,6 +93,12 @@ def check_objectives(stack: StackSpec, config: Optimisation, phase: Phase) -> No
             )
             why = objective.refuses(kind, **options_of(name, config.objective_options))
             need(not why, f"{which}: {why}")
+            size, least = config.batch_size_of(phase), objective.least_batch
+            need(
+                size >= least,
+                f"objective {name!r} compares the examples of a batch with each other, and batch_size {size} gives it nothing to "
+                f"compare: give {least} or more",
+            )
             need(
                 objective.views == 1 or any(config.levels_at(first - 1, phase)),
                 f"objective {name!r} compares two corrupted versions of what stage {first} reads, which is not corrupted: give a "
