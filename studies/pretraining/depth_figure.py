@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 FIGURE = "depth"
 CAPTION = (
     "Upper left: test accuracy of the classifier by number of layers (higher is better). Upper right: reconstruction error of "
-    "the autoencoder on the test set by number of layers of its encoder (lower is better); dashed: the mean image. Lower left: "
-    "the norm of the gradient of each layer of the deepest autoencoder before the first update of all its layers, from its first "
-    "layer to the code (dotted) and back to the pixels. Lower right: that of its first layer while all layers are trained. Bars "
-    "and bands are the 95 % t interval of the mean (of the logarithm of norms) over seeds (none for fewer than three)."
+    "the autoencoder on the test set by number of layers of its encoder (lower is better); dashed: the mean image, which is what "
+    "an autoencoder answers that does not look at its input. Lower left: the norm of the gradient of each layer of the deepest "
+    "autoencoder, in nats per pixel, before the first update of all its layers (after pretraining, where there is any), from its "
+    "first layer to the code (dotted) and back to the pixels. A line that falls to the left is a gradient that shrinks on its "
+    "way back to the first layer. Lower right: the gradient of the first layer while all layers are trained. Bars and bands are "
+    "the 95 % t interval of the mean (of the logarithm of norms) over seeds (none for fewer than three). Points beside each "
+    "other have the same number of layers."
 )
 
 
@@ -75,7 +78,7 @@ def draw_depth(study: Record) -> Figure | None:
         "; bars, bands: 95 % t interval" if max(counts) >= LEAST_SEEDS else "" if max(counts) > 1 else ": no interval"
     )
     mean = f"mean over {seeds_of(counts)}" if max(counts) > 1 else "a single seed"
-    footnote(figure, f"{mean}{interval}; dashed: mean image; dotted: the code")
+    footnote(figure, f"{mean}{interval}", "points beside each other have the same number of layers")
     return figure
 
 
@@ -134,6 +137,8 @@ def error_panel(axes: Axes, study: Record) -> None:
     log_axis(axes, np.append(values, level))
     if np.isfinite(level):
         axes.axhline(level, color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
+        above = {"xytext": (-2, 2), "textcoords": "offset points", "ha": "right", "va": "bottom", "color": GREY}
+        axes.annotate("mean image", (1.0, level), xycoords=("axes fraction", "data"), **above)
     axes.set_ylabel(study.words.said("test MSE per pixel (log scale)"))
     axes.set_xlabel("layers of the encoder")
     axes.set_title("Autoencoder, lower is better")
@@ -182,8 +187,10 @@ def layers_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     norm_axis(axes, np.concatenate(every))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.axvline(depth + 0.5, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0, zorder=1)
+    beside = {"xytext": (3, 2), "textcoords": "offset points", "ha": "left", "va": "bottom", "color": GREY}
+    axes.annotate("code", (depth + 0.5, 0.0), xycoords=("data", "axes fraction"), **beside)
     axes.set_xlabel("layer, from the pixels to the code and back")
-    axes.set_title("Gradient before all layers are trained" + of_depth(depth))
+    axes.set_title("Gradient as all layers begin to learn" + of_depth(depth))
 
 
 def course_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
@@ -201,7 +208,7 @@ def course_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     norm_axis(axes, np.concatenate(every))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlim(left=0)
-    axes.set_xlabel("updates of all layers")
+    axes.set_xlabel("updates of all layers (pretraining is not counted)")
     axes.set_title("Gradient of the first layer in training" + of_depth(depth))
 
 
@@ -238,4 +245,4 @@ def norm_axis(axes: Axes, values: npt.NDArray[np.float64]) -> None:
         axes.yaxis.set_major_formatter(
             FuncFormatter(lambda value, _: "10" + str(round(np.log10(value))).translate(SUPERSCRIPT))
         )
-    axes.set_ylabel("norm, nats per pixel (log scale)")
+    axes.set_ylabel("norm of the gradient (log scale)")

@@ -173,6 +173,7 @@ def test_the_figure_shows_every_method_in_every_panel(seeds: int) -> None:
     np.testing.assert_allclose(plain.get_ydata(), [mean * 2.0 ** -(20 - place_of) for place_of in range(1, 21)])
     assert len(course.lines) == 6
     assert (len(layers.collections), len(course.collections)) == ((5, 6) if seeds == 3 else (0, 0))
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [[], ["mean image"], ["code"], []]
     assert drawn(draw_depth, made(seeds=seeds)) is not None
 
 
