@@ -55,6 +55,8 @@ LOOKS = {
 #: horizontal distance of the points of two methods at one depth, in layers
 DODGE = 0.09
 FIRST = "eval/grad_norm_encoder1"
+#: how the name of a line is written beside it
+LABEL: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "color": GREY}
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -137,8 +139,7 @@ def error_panel(axes: Axes, study: Record) -> None:
     log_axis(axes, np.append(values, level))
     if np.isfinite(level):
         axes.axhline(level, color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
-        above = {"xytext": (-2, 2), "textcoords": "offset points", "ha": "right", "va": "bottom", "color": GREY}
-        axes.annotate("mean image", (1.0, level), xycoords=("axes fraction", "data"), **above)
+        axes.annotate("mean image", (1.0, level), (-2, 2), ("axes fraction", "data"), ha="right", **LABEL)
     axes.set_ylabel(study.words.said("test MSE per pixel (log scale)"))
     axes.set_xlabel("layers of the encoder")
     axes.set_title("Autoencoder, lower is better")
@@ -187,8 +188,7 @@ def layers_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     norm_axis(axes, np.concatenate(every))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.axvline(depth + 0.5, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0, zorder=1)
-    beside = {"xytext": (3, 2), "textcoords": "offset points", "ha": "left", "va": "bottom", "color": GREY}
-    axes.annotate("code", (depth + 0.5, 0.0), xycoords=("data", "axes fraction"), **beside)
+    axes.annotate("code", (depth + 0.5, 0.0), (3, 2), ("data", "axes fraction"), ha="left", **LABEL)
     axes.set_xlabel("layer, from the pixels to the code and back")
     axes.set_title("Gradient as all layers begin to learn" + of_depth(depth))
 
