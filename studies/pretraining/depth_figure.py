@@ -128,6 +128,8 @@ def accuracy_panel(axes: Axes, study: Record) -> None:
     """Draw the test accuracy of the classifiers against depth."""
     values = by_depth(axes, study, ACCURACY, 100.0)
     accuracy_axis(axes, values)
+    if not len(values):
+        leave_empty(axes)
     axes.set_ylabel("test accuracy, %" + (" (log scale of error)" if axes.get_yscale() == "function" else ""))
     axes.set_title("Classifier, higher is better")
 
@@ -136,13 +138,22 @@ def error_panel(axes: Axes, study: Record) -> None:
     """Draw the test MSE of the autoencoders against depth, and that of the mean image."""
     values = by_depth(axes, study, MSE)
     level = study.reference.get("mean_mse", np.nan)
-    log_axis(axes, np.append(values, level))
-    if np.isfinite(level):
+    if len(values):
+        log_axis(axes, np.append(values, level))
+    else:
+        leave_empty(axes)
+    if len(values) and np.isfinite(level):
         axes.axhline(level, color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
         axes.annotate("mean image", (1.0, level), (-2, 2), ("axes fraction", "data"), ha="right", **LABEL)
     axes.set_ylabel(study.words.said("test MSE per pixel (log scale)"))
     axes.set_xlabel("layers of the encoder")
     axes.set_title("Autoencoder, lower is better")
+
+
+def leave_empty(axes: Axes) -> None:
+    """Write into a panel without values that nothing was measured, in the place of ticks without a meaning."""
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=GREY)
 
 
 def all_layers(study: Record) -> pd.DataFrame:
@@ -176,6 +187,11 @@ def layers_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     """
     from matplotlib.ticker import MaxNLocator
 
+    axes.set_title("Gradient as all layers begin to learn" + of_depth(depth))
+    axes.set_xlabel("layer, from the pixels to the code and back")
+    if not depth:
+        leave_empty(axes)
+        return
     columns, every = columns_of(depth), [np.empty(0)]
     for method in METHODS:
         points = of_method(curves, method, depth)
@@ -189,14 +205,17 @@ def layers_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.axvline(depth + 0.5, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0, zorder=1)
     axes.annotate("code", (depth + 0.5, 0.0), (3, 2), ("data", "axes fraction"), ha="left", **LABEL)
-    axes.set_xlabel("layer, from the pixels to the code and back")
-    axes.set_title("Gradient as all layers begin to learn" + of_depth(depth))
 
 
 def course_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     """Draw the gradient of the first layer against the updates of all layers."""
     from matplotlib.ticker import MaxNLocator
 
+    axes.set_title("Gradient of the first layer in training" + of_depth(depth))
+    axes.set_xlabel("updates of all layers (pretraining is not counted)")
+    if not depth:
+        leave_empty(axes)
+        return
     every = [np.empty(0)]
     for method in METHODS:
         points = of_method(curves, method, depth)
@@ -208,8 +227,6 @@ def course_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     norm_axis(axes, np.concatenate(every))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlim(left=0)
-    axes.set_xlabel("updates of all layers (pretraining is not counted)")
-    axes.set_title("Gradient of the first layer in training" + of_depth(depth))
 
 
 def of_depth(depth: int) -> str:

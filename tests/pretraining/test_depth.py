@@ -181,6 +181,11 @@ def test_the_figure_grows() -> None:
     """In a lesson the first runs are of one depth and method."""
     first = made(methods=(PLAIN,), depths=(1,), seeds=1)
     first = dataclasses.replace(first, rows=first.rows[:1], curves=None, reference={})
+    with style():
+        figure = draw_depth(first)
+    assert figure is not None
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [[], *[["not measured"]] * 3]
+    assert [len(axes.get_xticks()) for axes in figure.axes] == [1, 0, 0, 0]
     assert drawn(draw_depth, first)
     assert drawn(draw_depth, dataclasses.replace(first, rows=first.rows.assign(status="failed: it"))) is None
     later = made(methods=(PLAIN, PRETRAINED), seeds=1)
