@@ -77,6 +77,7 @@ def probe_panel(axes: Axes, found: Diagnosis) -> None:
     axes.set_ylim(
         max(0.0, math.floor(10 * min(found.probe) - 0.5) / 10), min(1.0, math.ceil(10 * max(found.probe)) / 10)
     )
+    axes.locator_params(axis="y", nbins=5)
     axes.set_ylabel("validation accuracy")
     axes.set_title(f"Probe ({found.probe_name}), higher is better")
 
@@ -94,9 +95,10 @@ def alignment_panel(axes: Axes, found: Diagnosis) -> None:
     axes.set_xticks([tick for tick in depth_ticks(len(found.alignment) + 1) if tick])
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("encoder of stage")
-    axes.set_ylabel("cosine")
+    axes.set_yticks([-1, -0.5, 0, 0.5, 1])
+    axes.set_ylabel("cosine of gradients")
     local, against = found.policies
-    axes.set_title(f"Gradients of '{local}' and '{against}'")
+    axes.set_title(f"Alignment of {local} with {against}")
 
 
 def depth_axis(axes: Axes, depths: int) -> None:
