@@ -82,6 +82,7 @@ def check_objectives(stack: StackSpec, config: Optimisation, phase: Phase) -> No
     """Raise InputError unless every block of a phase can have its objectives."""
     for first, last in phase.ranges:
         found, kind = config.objectives_of(last), kinds()[stack.stages[last - 1].kind]
+        read = phase.input_depth + 1 if phase.local_loss == "none" else first
         need(
             bool(found),
             f"phase {phase.name!r} has no objective at stage {last}: give one of them a weight above 0 there",
@@ -91,7 +92,8 @@ def check_objectives(stack: StackSpec, config: Optimisation, phase: Phase) -> No
                 objectives()[name],
                 f"objective {name!r} cannot be used on stage {last}, a {kind.kind} stage",
             )
-            why = objective.refuses(kind, **options_of(name, config.objective_options))
+            options = options_of(name, config.objective_options)
+            why = objective.refuses(kind, **options)
             need(not why, f"{which}: {why}")
             size, least = config.batch_size_of(phase), objective.least_batch
             need(
@@ -99,9 +101,20 @@ def check_objectives(stack: StackSpec, config: Optimisation, phase: Phase) -> No
                 f"objective {name!r} compares the examples of a batch with each other, and batch_size {size} gives it nothing to "
                 f"compare: give {least} or more",
             )
+            if objective.takes_left_out(**options):
+                need(
+                    leaves_out(stack, last),
+                    f"{which}, by the loss of hidden patches alone: it leaves none out; give it the option visible_only, or "
+                    "leave hidden_only out",
+                )
+                need(
+                    LOSSES[config.loss_at(0)].elementwise,
+                    f"{which}, by the loss of hidden patches alone: loss {config.loss_at(0)!r} is not one of single values; use "
+                    "'mse' for the images",
+                )
             need(
-                objective.views == 1 or any(config.levels_at(first - 1, phase)),
-                f"objective {name!r} compares two corrupted versions of what stage {first} reads, which is not corrupted: give a "
+                objective.views == 1 or any(config.levels_at(read - 1, phase)),
+                f"objective {name!r} compares two corrupted versions of what stage {read} reads, which is not corrupted: give a "
                 "corruption level above 0 at that depth",
             )
             need(
@@ -255,11 +268,11 @@ def check_left_out(stack: StackSpec, config: Optimisation, stage: int, levels: t
     """
     if stage > stack.depth:  # the head of a classifier reads the code of the last stage
         return
+    if not leaves_out(stack, stage) or not any(levels):
+        return
     spec = stack.stages[stage - 1]
     option = kinds()[spec.kind].leaves_out
     options = kinds()[spec.kind].defaults() | dict(spec.options)
-    if option is None or not options[option] or not any(levels):
-        return
     acting = [name for name, level in zip(parts(config.corruption), levels, strict=True) if level]
     hiding = [name for name in acting if CORRUPTIONS[name].hides]
     names = " or ".join(repr(name) for name, each in CORRUPTIONS.items() if each.hides)
@@ -267,8 +280,18 @@ def check_left_out(stack: StackSpec, config: Optimisation, stage: int, levels: t
         len(hiding) == 1 and config.corruption_patch == options["patch"],
         f"{what} corrupts the input of stage {stage}, a {spec.kind} stage with {option}, by {'+'.join(acting)!r} with "
         f"corruption_patch {config.corruption_patch}: use corruption {names}, which hides the same number of blocks in every "
-        f"image, once, with corruption_patch {options['patch']}",
+        f"image, once, with corruption_patch {options['patch']}"
+        + (
+            ", or level 0 at that depth, to leave out what the stage below leaves out" * (options["patch"] == 1 < stage)
+        ),
     )
+
+
+def leaves_out(stack: StackSpec, stage: int) -> bool:
+    """Whether a stage (counted from 1) has the option to leave out what a corruption hides."""
+    spec = stack.stages[stage - 1]
+    kind = kinds()[spec.kind]
+    return kind.leaves_out is not None and bool((kind.defaults() | dict(spec.options))[kind.leaves_out])
 
 
 def check_switches(stack: StackSpec, phase: Phase) -> None:

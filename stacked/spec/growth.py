@@ -189,6 +189,17 @@ def local(depth: int, budget: Updates) -> list[Phase]:
     return [Phase(f"stage {k}", (k, k), k - 1, updates[k - 1], target="objectives") for k in range(1, depth + 1)]
 
 
+def local_images(depth: int, budget: Updates) -> list[Phase]:
+    """Stage k learns the spec's `objectives`, on images that all frozen stages below it encode in every update.
+
+    This is `local`, except that corruption acts on the images instead of the code that stage k reads, so that what it hides from
+    stage 1 is hidden from all stages (block-wise masked image modelling, Luo et al. 2023). Without objectives it is
+    `greedy-images`.
+    """
+    updates = budget.of_stages("local-images")
+    return [Phase(f"stage {k}", (k, k), 0, updates[k - 1], target="objectives") for k in range(1, depth + 1)]
+
+
 def local_simultaneous(depth: int, budget: Updates) -> list[Phase]:
     """All stages learn the spec's `objectives` at once, each on the current code of the stage below, without gradients between.
 
@@ -298,6 +309,7 @@ GROWTHS: dict[str, Policy] = {
     "converge": converge,
     "resampled": resampled,
     "local": local,
+    "local-images": local_images,
     "local-simultaneous": local_simultaneous,
 }
 

@@ -159,6 +159,10 @@ class Transformer(Stage):
     With `visible_only` the blocks of the encoder take only the patches that the corruption "patch-masking" leaves visible, and
     a learned vector stands for each hidden one in the decoder (He et al. 2022, masked autoencoders). The code of a hidden patch
     is 0. An input that is not corrupted, as in evaluation, is encoded whole. Sides of patches and of masked blocks are equal.
+
+    Of a stage with `patch` 1 each position is a token. Such a stage with `visible_only`, above another one, leaves out the tokens
+    that the one below left out (Luo et al. 2023, block-wise masked image modelling); larger patches merge them, with the 0 of
+    hidden ones. A decoder that reads the output of the one above has vectors for hidden patches already and adds none.
     """
 
     kind = "transformer"
@@ -177,7 +181,7 @@ class Transformer(Stage):
             f"width {settings.width} of a {self.kind} stage has too few features for places along {len(sides)} dimensions: give "
             "8 or more",
         )
-        self.patch, self.visible_only = patch, visible_only
+        self.patch, self.visible_only, self.follows = patch, visible_only, visible_only and patch == 1
         is_vector = len(settings.in_shape) == 1
         channels, rank = 1 if is_vector else settings.in_shape[0], len(sides)
         self.encoder = nn.Sequential(

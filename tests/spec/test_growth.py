@@ -57,6 +57,7 @@ GOLDEN = {
         Phase("stage 3", (3, 3), 2, 30, inherits_unspent_flops=True),
     ],
     "local": [replace(phase, target="objectives") for phase in GREEDY],
+    "local-images": [replace(phase, input_depth=0, target="objectives") for phase in GREEDY],
     "local-simultaneous": [Phase("simultaneous", (1, 3), 0, 30, "objectives", local_loss="alone")],
     "resampled": [*GREEDY, Phase("resampling", (1, 3), 0, 0, resamples=True)],
     "joint": [Phase("joint", (1, 3), 0, 40)],
