@@ -188,7 +188,8 @@ REFUSED: list[tuple[str, StackSpec, str]] = [
         "progressive-copy",
         StackSpec.of("conv", 4, 6, 8),
         r"phase 'stages 1-3' begins stage 3 as a copy of stage 2, and they differ: stage 2 is a conv stage from 4 to 6, .* "
-        r"and stage 3 is a conv stage from 6 to 8, .*: give both the same kind, activations and options, and stages 1 to 3 the same width, or",
+        r"and stage 3 is a conv stage from 6 to 8, .*: give both the same kind, activations and "
+        "options, and stages 1 to 3 the same width, or use policy 'progressive'$",
     ),
     (
         "progressive-copy+finetune",
