@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,7 +15,6 @@ from stacked.model.stack import StackedAutoencoder, build
 from stacked.runtime.rng import seeded
 from stacked.spec import Optimisation, StageSpec
 from stacked.spec.beginnings import copied_stage
-from stacked.spec.growth import Phase
 from stacked.stages import kinds
 from stacked.stages.initialise import copy_weights, make_identity
 from stacked.stages.stage import Stage
@@ -83,15 +83,18 @@ def spec(policy: str, stack: StackSpec, **more: Any) -> RunSpec:
     )
 
 
-def grown(given: RunSpec) -> tuple[StackedAutoencoder, StackedAutoencoder, Phase]:
-    """The stack after its second phase, that stack ready for the third one, and the third."""
-    kept: list[StackedAutoencoder] = []
-    pretrain(given, IMAGES, after=lambda phase, stack: kept.append(copy.deepcopy(stack)))
-    before, phase = kept[1], given.phases()[2]
-    stack = copy.deepcopy(before)
-    prepare_phase(stack, given, phase, Examples(StoredInputs(IMAGES)))
-    assert (before.depth, stack.depth) == (2, 3)
-    return before, stack, phase
+@cache
+def begun(name: str) -> StackedAutoencoder:
+    """The stack after the first two phases of progressive growth."""
+    return pretrain(spec("progressive", TRUNKS[name].first(2)), IMAGES)
+
+
+def grown(policy: str, name: str) -> tuple[StackedAutoencoder, StackedAutoencoder]:
+    """The stack after the second phase of a policy, and ready for the third one."""
+    given, before, after = spec(policy, TRUNKS[name]), copy.deepcopy(begun(name)), copy.deepcopy(begun(name))
+    prepare_phase(after, given, given.phases()[2], Examples(StoredInputs(IMAGES)))
+    assert (before.depth, after.depth) == (2, 3)
+    return before, after
 
 
 def same(one: Stage, other: Stage) -> bool:
@@ -103,7 +106,7 @@ def same(one: Stage, other: Stage) -> bool:
 @pytest.mark.parametrize("training", [True, False])
 def test_growth_by_the_identity_preserves_the_function(name: str, training: bool) -> None:
     """To the bit: what zeros are added to does not change."""
-    before, after, _ = grown(spec("progressive-identity", TRUNKS[name]))
+    before, after = grown("progressive-identity", name)
     x = IMAGES[:8].float() / 255
     before.learn_only(1, 2).train(training)
     after.learn_only(1, 3).train(training)
@@ -117,8 +120,7 @@ def test_growth_by_the_identity_preserves_the_function(name: str, training: bool
 @pytest.mark.parametrize("name", RESIDUAL)
 def test_a_stage_that_begins_as_the_identity_learns(name: str) -> None:
     """Gradients reach the ends of all of its branches, and other weights have those of a drawn stage."""
-    _, stack, _ = grown(spec("progressive-identity", TRUNKS[name]))
-    _, drawn, _ = grown(spec("progressive", TRUNKS[name]))
+    (_, stack), (_, drawn) = (grown(policy, name) for policy in ("progressive-identity", "progressive"))
     stage, x = stack.stages[2], IMAGES[:8].float() / 255
     stack.learn_only(1, 3).train()
     (stack(x) - x).square().mean().backward()
@@ -132,13 +134,21 @@ def test_a_stage_that_begins_as_the_identity_learns(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRUNKS)
 def test_growth_by_copying_begins_with_the_weights_of_the_stage_below(name: str) -> None:
-    before, stack, _ = grown(spec("progressive-copy", TRUNKS[name]))
+    before, stack = grown("progressive-copy", name)
     assert same(stack.stages[2], stack.stages[1])
     assert all(same(stack.stages[k], before.stages[k]) for k in range(2))
-    trained = pretrain(spec("progressive-copy", TRUNKS[name]), IMAGES)
-    assert not same(trained.stages[2], trained.stages[1])
-    _, drawn, _ = grown(spec("progressive", TRUNKS[name]))
+    _, drawn = grown("progressive", name)
     assert not same(drawn.stages[2], drawn.stages[1])
+
+
+@pytest.mark.parametrize("policy", ["progressive-copy", "progressive-identity"])
+def test_all_stages_learn_after_growth(policy: str) -> None:
+    kept: list[StackedAutoencoder] = []
+    given = spec(policy, TRUNKS["residual, batch, 1"])
+    last = pretrain(given, IMAGES, after=lambda phase, stack: kept.append(copy.deepcopy(stack)))
+    assert [stack.depth for stack in kept] == [1, 2, 3]
+    assert not any(same(last.stages[k], kept[1].stages[k]) for k in range(2))
+    assert not same(last.stages[2], last.stages[1])
 
 
 def test_the_first_two_stages_are_those_of_progressive_growth() -> None:
