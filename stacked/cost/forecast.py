@@ -146,7 +146,7 @@ _update_seconds: dict[tuple[object, ...], float] = {}
 
 def update_seconds(spec: RunSpec, shape: Shape, phase: Phase, batch: int, classes: int) -> float:
     """Return the seconds of an update of a phase, measured in a few updates on random images, or floats of another shape."""
-    phase = dataclasses.replace(phase, updates=2 * TRIAL_UPDATES, resamples=False)
+    phase = dataclasses.replace(phase, updates=2 * TRIAL_UPDATES, resamples=False, begins="drawn")
     is_image = len(shape) == 3
     images = StoredInputs(
         torch.randint(0, 256, (batch, *shape), dtype=torch.uint8) if is_image else torch.rand(batch, *shape)

@@ -15,7 +15,7 @@ from stacked.spec.growth import Phase
 from stacked.spec.objectives import decoded_ranges, learned, options_of
 from stacked.spec.optimisation import Optimisation
 from stacked.stages import kinds
-from stacked.stages.activations import RANGES
+from stacked.stages.activations import RANGES, covers
 from stacked.util.checks import need
 
 
@@ -240,12 +240,6 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int,
             f"emphasis cannot be used in phase {phase.name!r}, whose target is not the clean version of its corrupted input: "
             "leave it out, or use another policy",
         )
-
-
-def covers(output: str, read: str | None) -> bool:
-    """Whether the range of the activation `output` includes that of the activation `read` (None: pixels in [0, 1])."""
-    low, high = RANGES[read] if read else (0, 1)
-    return RANGES[output][0] <= low and high <= RANGES[output][1]
 
 
 def check_corruption(stack: StackSpec, config: Optimisation, phase: Phase, stage: int) -> None:

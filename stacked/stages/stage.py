@@ -138,6 +138,22 @@ class Stage(nn.Module):
         """Raise InputError for options that are invalid for a stage of this width that reads so many values."""
 
     @classmethod
+    def check_channels(cls, channels: int, width: int, **options: Any) -> None:
+        """Raise InputError for options that are invalid for a stage of this width that reads maps of so many channels."""
+
+    @classmethod
+    def adds_input(cls, **options: Any) -> bool:
+        """Whether a stage with these options only adds residual branches to what it reads, in encoder and decoder."""
+        return False
+
+    def branch_ends(self) -> list[nn.Module]:
+        """Return the last layer of each residual branch: while these give zeros, a stage that `adds_input` is the identity.
+
+        It is so for values that its activations do not change.
+        """
+        return []
+
+    @classmethod
     def halves_with(cls, **options: Any) -> bool:
         """Whether a stage with these options halves height and width; those that are not given have their defaults."""
         return cls.halves

@@ -112,7 +112,10 @@ class PhaseLoss(nn.Module):
         phase = self.phase
         with twice_differentiable(self.needs_input_gradient):
             if phase.local_loss == "alone":
-                return self.local_losses(clean, target, step, noisy)
+                total = torch.zeros((), device=clean.device)
+                for local, penalties in self.local_losses(clean, target, step, noisy):
+                    total = total + local + penalties
+                return total
             first = phase.input_depth + 1
             codes, switches = self.encode(noisy, first, phase.depth, step)
             reads = {first: clean} | {k + 1: code for k, _, code in codes}  # without dropout
@@ -143,12 +146,15 @@ class PhaseLoss(nn.Module):
                     loss = loss + self.config.local_weight * local
             return loss
 
-    def local_losses(self, clean: Tensor, target: Target | None, step: int, noisy: Corrupted) -> Tensor:
-        """Return the sum of the losses of all trained blocks, each on the current code of the block below.
+    def local_losses(
+        self, clean: Tensor, target: Target | None, step: int, noisy: Corrupted
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield loss and penalties of each trained block, both scalars, on the current code of the block below.
 
-        No gradient passes from a block to the one below.
+        No gradient passes from a block to the one below. After the backward pass of a block, which may be made before the next
+        one is asked for, only its code is still in memory.
         """
-        total, phase = torch.zeros((), device=clean.device), self.phase
+        phase = self.phase
         for first, last in phase.ranges:
             if first > phase.trainable[0] and first not in self.following:
                 noisy = self.corrupt(clean, first, step)
@@ -157,20 +163,22 @@ class PhaseLoss(nn.Module):
                 local = self.objectives_loss(noisy, codes, switches, first, clean, target, step)
             else:
                 local = self.target_loss(noisy, codes, switches, last, first - 1, clean, step)
-            total = total + local + self.penalties(codes, step)
-            if last == phase.depth:
-                break
-            is_whole = noisy.hidden is None and not any(self.config.levels_at(first - 1, phase))
-            drops = any(self.config.dropout_of(phase, k) for k in range(first, last))
-            # do not update batch-norm statistics a second time for this batch
-            with torch.no_grad(), frozen_statistics(self.block(first, last)):
-                if self.last_clean_read > last:
-                    is_clean = is_whole and not drops
-                    clean = codes[-1][2].detach() if is_clean else self.stack.encode(clean, last, start=first - 1)
-                if last + 1 in self.following:
-                    codes, switches = self.encode(noisy, first, last, step, drops=False) if drops else (codes, switches)
-                    noisy = Corrupted(codes[-1][2].detach(), switches[last], noisy.hidden)
-        return total
+            penalties = self.penalties(codes, step)
+            if last < phase.depth:
+                is_whole = noisy.hidden is None and not any(self.config.levels_at(first - 1, phase))
+                drops = any(self.config.dropout_of(phase, k) for k in range(first, last))
+                # do not update batch-norm statistics a second time for this batch
+                with torch.no_grad(), frozen_statistics(self.block(first, last)):
+                    if self.last_clean_read > last:
+                        is_clean = is_whole and not drops
+                        clean = codes[-1][2].detach() if is_clean else self.stack.encode(clean, last, start=first - 1)
+                    if last + 1 in self.following:
+                        codes, switches = (
+                            self.encode(noisy, first, last, step, drops=False) if drops else (codes, switches)
+                        )
+                        noisy = Corrupted(codes[-1][2].detach(), switches[last], noisy.hidden)
+            del codes, switches
+            yield local, penalties
 
     def objectives_loss(
         self,

@@ -45,6 +45,14 @@ GOLDEN = {
         Phase("stages 1-2", (1, 2), 0, 20),
         Phase("stages 1-3", (1, 3), 0, 30),
     ],
+    **{
+        f"progressive-{begins}": [
+            Phase("stages 1-1", (1, 1), 0, 10, begins=begins),
+            Phase("stages 1-2", (1, 2), 0, 20, begins=begins),
+            Phase("stages 1-3", (1, 3), 0, 30, begins=begins),
+        ]
+        for begins in ("copy", "identity")
+    },
     "simultaneous": [Phase("simultaneous", (1, 3), 0, 30, local_loss="alone")],
     "supervised": [
         Phase("stage 1", (1, 1), 0, 10, "labels"),
