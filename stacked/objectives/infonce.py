@@ -39,7 +39,7 @@ class InfoNCE(Objective):
         self.predictors = nn.ModuleList(nn.Linear(channels, channels, bias=False) for _ in range(count))
 
     @classmethod
-    def check(cls, *, grid: int = 7, steps: int = 5, skip: int = 0) -> None:
+    def check(cls, *, grid: int = 7, steps: int = 5, skip: int = 0, **options: Any) -> None:
         whole(grid, "grid of objective 'infonce'", 2)
         whole(steps, "steps of objective 'infonce'")
         whole(skip, "skip of objective 'infonce'", 0)
