@@ -392,7 +392,7 @@ def test_what_cannot_be_trained_with_labels_says_so() -> None:
 def test_local_objectives_take_less_memory_than_the_same_at_the_end() -> None:
     """Where maps stay large: the activations of one block are kept at a time, and the decoder of an image has few channels.
 
-    Training all blocks at once takes more, because one backward pass follows the losses of all blocks.
+    Training all blocks at once takes more than one after another, because all of them have gradients and optimiser states.
     """
     stack, how = StackSpec.of("conv", 24, 24, 24, 24, stride=1), replace(HOW, objectives={"image": 1.0, "labels": 0.5})
 
@@ -400,4 +400,5 @@ def test_local_objectives_take_less_memory_than_the_same_at_the_end() -> None:
         spec = replace(SPEC, policy=policy, stack=stack, optimisation=how)
         return max(phase_cost(spec, (1, 16, 16), phase, 256, 4).peak_bytes for phase in spec.phases())
 
-    assert peak("local") < 0.7 * peak("end-to-end") < 0.7 * peak("local-simultaneous")
+    assert peak("local") < 0.7 * peak("end-to-end")
+    assert peak("local") < peak("local-simultaneous") < 0.9 * peak("end-to-end")

@@ -25,12 +25,12 @@ FIELDS: list[tuple[Any, str, Any]] = [
     ),
     (
         lambda: of("residual", tied=True),
-        "option of a residual stage 'tied' is not known: choose from blocks",
+        "option of a residual stage 'tied' is not known; did you mean 'stride'? Choose from blocks, stride",
         lambda: of("conv-pool", tied=True),
     ),
     (
         lambda: of("transformer", tied=True),
-        "option of a transformer stage 'tied' is not known: choose from patch, heads, blocks, visible_only",
+        "option of a transformer stage 'tied' is not known: choose from patch, heads, blocks, visible_only, residual",
         lambda: of("transformer", heads=2),
     ),
     (  # what no image makes right is refused before there are any

@@ -21,7 +21,7 @@ from stacked.spec.growth import POLICIES, Phase
 from stacked.stages.transformer import positions
 from stacked.training.phase_loss import PhaseLoss
 from tests.helpers.counted import update_flops
-from tests.helpers.policies import needs_patience
+from tests.helpers.policies import needs_equal_stages, needs_patience
 from tests.helpers.trainable import trains
 
 #: 4 x 4 patches of 2 x 2 pixels, of which 12 are hidden
@@ -314,7 +314,7 @@ def test_what_is_budgeted_is_what_an_update_costs() -> None:
     assert phase_cost(spec, SHAPE, phase, 4).update.flop == update_flops(build(spec.stack, SHAPE), phase, how, images=4)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", [name for name in POLICIES if not needs_equal_stages(name)])
 def test_every_policy_trains_them(policy: str) -> None:
     how = replace(HOW, patience=2 if needs_patience(policy) else None, **IMAGE)
     trains(RunSpec(policy, stack=stack_spec(), optimisation=replace(how, objectives={"image": 1.0, "input": 0.5})))
