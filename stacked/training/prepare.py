@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -37,7 +38,14 @@ class PreparedPhase:
     @cached_property
     def inputs(self) -> Inputs:
         """The inputs of the phase, by index."""
-        return self.inputs_of(self.examples.images, self.cache.mode)
+        return inputs(
+            self.stack,
+            self.phase.input_depth,
+            self.examples.images,
+            self.cache.mode,
+            self.order.size,
+            self.cache.folder,
+        )
 
     @property
     def targets(self) -> Targets | None:
@@ -57,13 +65,15 @@ def prepare_phase(
     device: torch.device | None = None,
     *,
     codes: str = "auto",
+    disk_cache: Path | None = None,
     share: float = 1.0,
     resumed: bool = False,
 ) -> PreparedPhase:
     """Grow `stack` to the depth of `phase`, freeze all stages but its own, and resample the weights if the phase says so.
 
-    codes: "auto", "memory" or "recompute". share: fraction of the free memory that cached codes may use. resumed: whether the
-    stack already has weights from inside the phase. Raises InputError if codes "memory" do not fit.
+    codes: "auto", "memory" or "recompute". disk_cache: folder for codes that are too large for memory (see `choose_cache`).
+    share: fraction of the free memory that cached codes may use. resumed: whether the stack already has weights from inside the
+    phase. Raises InputError if codes "memory" do not fit.
     """
     grow(stack, spec, phase.depth, device)
     stack.learn_only(*phase.trainable).eval()
@@ -72,5 +82,5 @@ def prepare_phase(
     order = Order(len(examples.images), spec.optimisation.batch_size_of(phase), spec.seed)
     values = math.prod(stack.shapes(stack.input_shape)[phase.input_depth])
     free = share * free_bytes(next(stack.parameters()).device)
-    cache = choose_cache(phase.input_depth, values, order.n, phase.updates, order.size, codes, free)
+    cache = choose_cache(phase.input_depth, values, order.n, phase.updates, order.size, codes, free, disk_cache)
     return PreparedPhase(stack, phase, examples, order, cache, spec.optimisation)
