@@ -33,15 +33,15 @@ TURNS = 3
 def folder(images: int) -> dict[str, float]:
     """Decode `images` generated PNG files into a memory-mapped file, and read them from it and from memory.
 
-    Returns the images decoded per second of wall time; the growth of anonymous memory (of no file) while they are decoded and an
+    Returns the images decoded per second of CPU time; the growth of anonymous memory (of no file) while they are decoded and an
     epoch of them is read, and the size of the pixels, in MB; and for each way the images read in random order, and trained on by
     the first of three conv stages, per second of CPU time (medians of alternating turns).
     """
     with tempfile.TemporaryDirectory() as place:
         fill(Path(place) / "images", images)
-        before, started = resident("RssAnon"), time.perf_counter()
+        before, started = resident("RssAnon"), time.process_time()
         splits = data.load("folder:images", data_dir=place, image_size=SIDE, disk_cache=Path(place) / "cache")
-        decoding = time.perf_counter() - started
+        decoding = time.process_time() - started
         mapped = splits.train.inputs
         reading_seconds(mapped)
         growth = resident("RssAnon") - before

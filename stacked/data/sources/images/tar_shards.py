@@ -56,13 +56,14 @@ class TarShards(DataSource):
         """List and decode the images; InputError for files that are missing, no tar files or cut off, and too few images."""
         root = source.data_dir / source.argument
         shards, tested = shards_of(root, ".tar")
-        members, texts = [], []
+        members: list[Member] = []
+        texts: list[str | None] = []
         for number, path in enumerate(shards):
             for member, text in _examples(number, path):
                 members.append(member)
                 texts.append(text)
         need(bool(members), f"{root} holds no images in {NAMES}: give tar files that do")
-        labels, classes = image_classes(texts, f"{root}")
+        labels, classes = image_classes(texts, str(root))
         test = np.flatnonzero([tested[member.shard] for member in members]) if any(tested) else None
         return image_splits(TarImages(shards, members), labels, classes, source, name, valid, test)
 
@@ -133,5 +134,5 @@ def _examples(shard: int, path: Path) -> Iterator[tuple[Member, str | None]]:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path} cannot be read as a tar file without compression ({reason}): repair it") from error
     need(is_whole, f"{path} is broken or cut off after {archive.offset:,} bytes: write it again")
-    for key, member in images.items():
-        yield member, texts.get(key)
+    for key, image in images.items():
+        yield image, texts.get(key)
