@@ -29,6 +29,7 @@ from stacked.spec import Optimisation, StackSpec
 from stacked.spec.growth import Phase
 from stacked.spec.objectives import needs_images, needs_labels
 from stacked.stages.stage import Shape, Stage
+from stacked.training.backward import replace_gradients
 from stacked.training.codes import Target
 from stacked.training.fit import parameter_groups
 from stacked.training.phase_loss import PhaseLoss
@@ -124,9 +125,7 @@ class FakeUpdate:
     def update(self) -> None:
         """Run the forward pass, the backward pass and the optimiser's step; for L-BFGS one evaluation of loss and gradient."""
         read, target = examples(self.stack, self.phase, self.config, self.batch_size)
-        loss = self.objective(read, target, step=0)
-        self.optimiser.zero_grad()
-        loss.backward()
+        replace_gradients(self.objective, self.optimiser, read, target, step=0)
         if not isinstance(self.optimiser, LBFGS):  # whose course depends on values
             self.optimiser.step()
 

@@ -18,6 +18,7 @@ from stacked.model.stack import StackedAutoencoder, check_size, empty_stack
 from stacked.runtime.settings import own_settings
 from stacked.spec import Classification, RunSpec, StackSpec
 from stacked.spec.growth import Phase
+from stacked.spec.objectives import check_data
 from stacked.stages.stage import Shape
 from stacked.training.codes import StoredInputs
 from stacked.training.examples import Examples
@@ -99,6 +100,8 @@ def estimate_cost(
     phases = [phase for phase in all_phases if phase.updates]
     if phases:
         check_batch(stack, min(map(spec.optimisation.batch_size_of, phases)), images)
+    for phase in phases:
+        check_data(phase, spec.optimisation, stack.shapes(shape), images)
     costs = [(phase, phase_cost(spec, shape, phase, images, classes)) for phase in phases]
     measuring_machine = machine
     if machine is None and classes:  # its efficiency is that of a classifier's batches, not of training's
@@ -143,7 +146,7 @@ _update_seconds: dict[tuple[object, ...], float] = {}
 
 def update_seconds(spec: RunSpec, shape: Shape, phase: Phase, batch: int, classes: int) -> float:
     """Return the seconds of an update of a phase, measured in a few updates on random images, or floats of another shape."""
-    phase = dataclasses.replace(phase, updates=2 * TRIAL_UPDATES, resamples=False)
+    phase = dataclasses.replace(phase, updates=2 * TRIAL_UPDATES, resamples=False, begins="drawn")
     is_image = len(shape) == 3
     images = StoredInputs(
         torch.randint(0, 256, (batch, *shape), dtype=torch.uint8) if is_image else torch.rand(batch, *shape)

@@ -112,7 +112,7 @@ def phase_cost(
 @lru_cache(1024)
 def kind_of(phase: Phase, config: Optimisation) -> Phase:
     """Return `phase` without its name, length and position: phases with the same cost per update become equal."""
-    kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False)
+    kind = dataclasses.replace(phase, name="", updates=1, inherits_unspent_flops=False, resamples=False, begins="drawn")
     other = dataclasses.replace(kind, is_finetuning=False)
     own = (config.end_dropout, config.end_corruption_level)
     alike = config.patience_of(other) == config.patience_of(kind) and own == (None, None)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stacked.cli.command import Command, called, carried_out
+from stacked.cli.store_option import STORE_FOLDER, STORE_HELP, store_folder
 from stacked.runtime.progress import say_warnings
 from stacked.util.checks import choice, need
 
@@ -30,9 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
         epilog=f"checks:\n{textwrap.indent(HELP, '  ')}",
     )
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"{', '.join(CHOICES)} (all)")
-    parser.add_argument(
-        "--store", type=Path, default=Path("mlruns"), metavar="DIR", help="folder of the store (mlruns)"
-    )
+    parser.add_argument("--store", type=store_folder, default=Path(STORE_FOLDER), metavar="DIR", help=STORE_HELP)
     parser.add_argument("--dry-run", action="store_true", help="list repairs without making them")
     return carried_out(parser.prog, lambda: do(parser, words))
 

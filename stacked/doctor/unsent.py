@@ -17,7 +17,7 @@ from stacked.util.reading import content_of
 def find(store: Store) -> Iterator[Finding]:
     """Find such parts, to be sent with their original times."""
     elsewhere, client = Counter[str](), StoreClient(store, "")
-    made_at = client.made_at() if store.is_local else 0
+    made_at = client.made_at() if store.keeps_files else 0
     for run in idle(store):
         if run.record.store != store.name:
             elsewhere[run.record.store] += 1

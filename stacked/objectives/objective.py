@@ -42,12 +42,14 @@ class EncodedBatch:
     codes: the block's code [B, ...] of each view, with gradients to the block. A view is the input with its own random
     corruption; there are as many as the `views` of the block's most demanding objective. targets: what is known of the batch.
     input_loss: function that returns the loss of reconstructing, through the block's decoders, what the block reads: a scalar
-    in `forward`, and [B] in `per_example`.
+    in `forward`, and [B] in `per_example`. left_out: bool [B, 1, ...], True at the positions of the first view's code that the
+    block left out because the corruption hid them, whose code is 0 (None: it left none out).
     """
 
     codes: tuple[Tensor, ...]
     targets: ObjectiveTargets
     input_loss: Callable[[], Tensor]
+    left_out: Tensor | None = None
 
     @property
     def code(self) -> Tensor:
@@ -81,6 +83,8 @@ class Objective(nn.Module, ABC):
     needs_images: ClassVar[bool] = False
     #: codes of how many independently corrupted versions of the input it compares: 1, or 2 (then the input must be corrupted)
     views: ClassVar[int] = 1
+    #: the fewest examples of a batch: 2 where examples are compared with each other
+    least_batch: ClassVar[int] = 1
     #: what it reconstructs: "input", through the block's own decoders, "images", through its own layers, or "" for nothing
     restores: ClassVar[str] = ""
 
@@ -100,6 +104,15 @@ class Objective(nn.Module, ABC):
     def refuses(cls, kind: type[Stage], **options: Any) -> str | None:
         """Return why a block whose last stage is of this kind cannot have the objective, with what to do (None: it can)."""
         return None
+
+    @classmethod
+    def check_code(cls, code_shape: Shape, **options: Any) -> None:
+        """Raise InputError for the code of a block, whose shape is without the batch, that the objective cannot read."""
+
+    @classmethod
+    def takes_left_out(cls, **options: Any) -> bool:
+        """Whether its loss is that of what the block leaves out alone; it needs such a block and an elementwise loss."""
+        return False
 
     @abstractmethod
     def per_example(self, batch: EncodedBatch) -> Tensor:

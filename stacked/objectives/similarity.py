@@ -24,6 +24,7 @@ class Similarity(Objective):
 
     name = "similarity"
     needs_labels = True
+    least_batch = 2
 
     def __init__(self, settings: ObjectiveSettings) -> None:
         super().__init__(settings)

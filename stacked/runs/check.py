@@ -17,6 +17,7 @@ from stacked.runtime.free_memory import free_bytes
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec, StackSpec
 from stacked.spec.compatibility import check_range, reconstructs_data
+from stacked.spec.objectives import check_data
 from stacked.stages.stage import Shape
 from stacked.util.checks import need
 from stacked.util.errors import InputError
@@ -43,6 +44,7 @@ def check(spec: RunSpec, splits: Splits) -> Checked:
             rows = labels.of(phase)
             n, what = (len(splits.train), "training examples") if rows is None else (len(rows), "labels")
             check_batch(stack, spec.optimisation.batch_size_of(phase), n, what)
+            check_data(phase, spec.optimisation, stack.shapes(stack.input_shape), n)
     learns = spec.classification.encoder == "learning"  # the norms of a frozen encoder do not read batches
     for classifier in labels.classifiers if learns else ():
         check_batch(stack, spec.classification.batch_size, len(classifier.train), "labels", "of the classification")

@@ -89,6 +89,8 @@ class StackSpec:
             )
             if not kinds()[below.kind].maps:
                 kinds()[above.kind].check_vector(below.width, above.width, **dict(above.options))
+            elif kinds()[above.kind].maps:
+                kinds()[above.kind].check_channels(below.width, above.width, **dict(above.options))
         choice(self.output, ACTIVATIONS, "output activation")
         choice(self.init, INITS, "init")
         positive(self.gain, "gain")

@@ -15,7 +15,7 @@ from stacked.spec.growth import Phase
 from stacked.spec.objectives import decoded_ranges, learned, options_of
 from stacked.spec.optimisation import Optimisation
 from stacked.stages import kinds
-from stacked.stages.activations import RANGES
+from stacked.stages.activations import RANGES, covers
 from stacked.util.checks import need
 
 
@@ -82,6 +82,7 @@ def check_objectives(stack: StackSpec, config: Optimisation, phase: Phase) -> No
     """Raise InputError unless every block of a phase can have its objectives."""
     for first, last in phase.ranges:
         found, kind = config.objectives_of(last), kinds()[stack.stages[last - 1].kind]
+        read = phase.input_depth + 1 if phase.local_loss == "none" else first
         need(
             bool(found),
             f"phase {phase.name!r} has no objective at stage {last}: give one of them a weight above 0 there",
@@ -91,11 +92,29 @@ def check_objectives(stack: StackSpec, config: Optimisation, phase: Phase) -> No
                 objectives()[name],
                 f"objective {name!r} cannot be used on stage {last}, a {kind.kind} stage",
             )
-            why = objective.refuses(kind, **options_of(name, config.objective_options))
+            options = options_of(name, config.objective_options)
+            why = objective.refuses(kind, **options)
             need(not why, f"{which}: {why}")
+            size, least = config.batch_size_of(phase), objective.least_batch
             need(
-                objective.views == 1 or any(config.levels_at(first - 1, phase)),
-                f"objective {name!r} compares two corrupted versions of what stage {first} reads, which is not corrupted: give a "
+                size >= least,
+                f"objective {name!r} compares the examples of a batch with each other, and batch_size {size} gives it nothing to "
+                f"compare: give {least} or more",
+            )
+            if objective.takes_left_out(**options):
+                need(
+                    leaves_out(stack, last),
+                    f"{which}, by the loss of hidden patches alone: it leaves none out; give it the option visible_only, or "
+                    "leave hidden_only out",
+                )
+                need(
+                    LOSSES[config.loss_at(0)].elementwise,
+                    f"{which}, by the loss of hidden patches alone: loss {config.loss_at(0)!r} is not one of single values; use "
+                    "'mse' for the images",
+                )
+            need(
+                objective.views == 1 or any(config.levels_at(read - 1, phase)),
+                f"objective {name!r} compares two corrupted versions of what stage {read} reads, which is not corrupted: give a "
                 "corruption level above 0 at that depth",
             )
             need(
@@ -223,12 +242,6 @@ def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int,
         )
 
 
-def covers(output: str, read: str | None) -> bool:
-    """Whether the range of the activation `output` includes that of the activation `read` (None: pixels in [0, 1])."""
-    low, high = RANGES[read] if read else (0, 1)
-    return RANGES[output][0] <= low and high <= RANGES[output][1]
-
-
 def check_corruption(stack: StackSpec, config: Optimisation, phase: Phase, stage: int) -> None:
     """Raise InputError if a corruption that needs maps acts on the vectors that stage `stage` reads."""
     below = stack.stages[stage - 2] if stage > 1 else None
@@ -249,11 +262,11 @@ def check_left_out(stack: StackSpec, config: Optimisation, stage: int, levels: t
     """
     if stage > stack.depth:  # the head of a classifier reads the code of the last stage
         return
+    if not leaves_out(stack, stage) or not any(levels):
+        return
     spec = stack.stages[stage - 1]
     option = kinds()[spec.kind].leaves_out
     options = kinds()[spec.kind].defaults() | dict(spec.options)
-    if option is None or not options[option] or not any(levels):
-        return
     acting = [name for name, level in zip(parts(config.corruption), levels, strict=True) if level]
     hiding = [name for name in acting if CORRUPTIONS[name].hides]
     names = " or ".join(repr(name) for name, each in CORRUPTIONS.items() if each.hides)
@@ -261,8 +274,18 @@ def check_left_out(stack: StackSpec, config: Optimisation, stage: int, levels: t
         len(hiding) == 1 and config.corruption_patch == options["patch"],
         f"{what} corrupts the input of stage {stage}, a {spec.kind} stage with {option}, by {'+'.join(acting)!r} with "
         f"corruption_patch {config.corruption_patch}: use corruption {names}, which hides the same number of blocks in every "
-        f"image, once, with corruption_patch {options['patch']}",
+        f"image, once, with corruption_patch {options['patch']}"
+        + (
+            ", or level 0 at that depth, to leave out what the stage below leaves out" * (options["patch"] == 1 < stage)
+        ),
     )
+
+
+def leaves_out(stack: StackSpec, stage: int) -> bool:
+    """Whether a stage (counted from 1) has the option to leave out what a corruption hides."""
+    spec = stack.stages[stage - 1]
+    kind = kinds()[spec.kind]
+    return kind.leaves_out is not None and bool((kind.defaults() | dict(spec.options))[kind.leaves_out])
 
 
 def check_switches(stack: StackSpec, phase: Phase) -> None:

@@ -8,7 +8,7 @@ growth G, then those of the end-to-end training E in ENDS.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
@@ -37,6 +37,9 @@ class Phase:
         (empty: each stage is a block).
     layerwise_lr_decay: the learning rate of stage k is divided by `rate_decay` ** (depth - k), with the spec's `rate_decay`.
     inherits_unspent_flops: FLOPs that earlier phases saved by converging early are spent on additional updates.
+    begins: how the stages begin that this phase adds to the stack, from the third on. "drawn": with the initial weights of the
+        spec, as the first two stages always do. "copy": as copies of stages below (see `copied_stage`). "identity": as residual
+        stages that return what they read.
     resamples: each weight and bias is first replaced by a random entry of its own tensor, drawn with replacement.
     is_finetuning: the phase follows the growth of the stack and uses the spec's `end_lr`, `end_schedule` and `end_patience`.
     """
@@ -52,6 +55,7 @@ class Phase:
     resamples: bool = False
     is_finetuning: bool = False
     blocks: tuple[int, ...] = ()
+    begins: str = "drawn"
 
     @property
     def depth(self) -> int:
@@ -144,6 +148,25 @@ def progressive(depth: int, budget: Updates) -> list[Phase]:
     return [Phase(f"stages 1-{k}", (1, k), 0, updates[k - 1]) for k in range(1, depth + 1)]
 
 
+def progressive_copy(depth: int, budget: Updates) -> list[Phase]:
+    """Like `progressive`, but each stage from the third on begins as a copy of the one below.
+
+    Growth by stacking (G_stack, Du et al. 2024; Saunshi et al. 2024 copy blocks from the middle). With `blocks` each block begins
+    as a copy of the block below. The first two stages are drawn: stage 1, which reads the examples, has another shape than those
+    above.
+    """
+    return [replace(phase, begins="copy") for phase in progressive(depth, budget)]
+
+
+def progressive_identity(depth: int, budget: Updates) -> list[Phase]:
+    """Like `progressive`, but each stage from the third on begins as the identity, so that growth does not change the function.
+
+    The zero initialisation of residual branches (Goyal et al. 2017, section 5.1). The first two stages are drawn, as in
+    `progressive-copy`.
+    """
+    return [replace(phase, begins="identity") for phase in progressive(depth, budget)]
+
+
 def simultaneous(depth: int, budget: Updates) -> list[Phase]:
     """All stages are trained at once, each to reconstruct the current code of the stage below, without gradients between them.
 
@@ -189,12 +212,22 @@ def local(depth: int, budget: Updates) -> list[Phase]:
     return [Phase(f"stage {k}", (k, k), k - 1, updates[k - 1], target="objectives") for k in range(1, depth + 1)]
 
 
+def local_images(depth: int, budget: Updates) -> list[Phase]:
+    """Stage k learns the spec's `objectives`, on images that all frozen stages below it encode in every update.
+
+    This is `local`, except that corruption acts on the images instead of the code that stage k reads, so that what it hides from
+    stage 1 is hidden from all stages (block-wise masked image modelling, Luo et al. 2023). Without objectives it is
+    `greedy-images`.
+    """
+    updates = budget.of_stages("local-images")
+    return [Phase(f"stage {k}", (k, k), 0, updates[k - 1], target="objectives") for k in range(1, depth + 1)]
+
+
 def local_simultaneous(depth: int, budget: Updates) -> list[Phase]:
     """All stages learn the spec's `objectives` at once, each on the current code of the stage below, without gradients between.
 
-    Decoupled greedy learning (Belilovsky et al. 2020) without delays between stages. InfoPro (Wang et al. 2021) trains so, with a
-    backward pass for each stage, which saves memory; here one follows the losses of all stages. The number of updates is that of
-    `simultaneous`, which this is without objectives.
+    Decoupled greedy learning (Belilovsky et al. 2020) without delays between stages, with a backward pass for each stage, which
+    saves memory (InfoPro, Wang et al. 2021). The number of updates is that of `simultaneous`, which this is without objectives.
     """
     updates = max(budget.of_stages("local-simultaneous"))
     return [Phase("simultaneous", (1, depth), 0, updates, target="objectives", local_loss="alone")]
@@ -293,11 +326,14 @@ GROWTHS: dict[str, Policy] = {
     "greedy-pixels": greedy_pixels,
     "greedy-images": greedy_images,
     "progressive": progressive,
+    "progressive-copy": progressive_copy,
+    "progressive-identity": progressive_identity,
     "simultaneous": simultaneous,
     "supervised": supervised,
     "converge": converge,
     "resampled": resampled,
     "local": local,
+    "local-images": local_images,
     "local-simultaneous": local_simultaneous,
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from stacked.objectives import Objective, objectives
 from stacked.spec.growth import Phase
+from stacked.stages.stage import Shape
 from stacked.util.checks import choice, need
 from stacked.util.serialization import TYPE_NAMES, Options
 
@@ -35,6 +37,24 @@ def options_of(name: str, options: Options) -> dict[str, Any]:
     """Return the options of an objective, with its defaults where none is given."""
     given = {full.removeprefix(f"{name}."): value for full, value in options if full.startswith(f"{name}.")}
     return objectives()[name].defaults() | given
+
+
+def check_data(phase: Phase, config: Optimisation, shapes: Sequence[Shape], n: int) -> None:
+    """Raise InputError unless the objectives of a phase can be learned from `n` examples.
+
+    shapes: those at each depth, from the input on, without the batch.
+    """
+    if phase.target != "objectives" or not phase.updates:
+        return
+    for _, last in phase.ranges:
+        for name, _ in config.objectives_of(last):
+            objective = objectives()[name]
+            objective.check_code(shapes[last], **options_of(name, config.objective_options))
+            need(
+                n >= objective.least_batch,
+                f"objective {name!r} compares the examples of a batch with each other, and only {n} can be trained on: give "
+                f"{objective.least_batch} or more",
+            )
 
 
 def learned(phase: Phase, config: Optimisation) -> list[type[Objective]]:

@@ -50,9 +50,9 @@ class Optimisation:
     emphasis: weights (alpha, beta) of the loss on corrupted and on uncorrupted elements (None: 1 and 1).
     penalties: weights of penalty terms by name, applied to every trained stage with a weight above 0.
     objectives: weights of objectives by name, of `stacked.objectives`, for policies whose phases learn them ("local",
-        "local-simultaneous", "end-to-end"); a block has the weights of its last stage, and no objective with the weight 0. None
-        given: "input", the reconstruction of what a block reads. Other policies ignore them, because a study gives all its arms,
-        of whatever policy, the same optimisation.
+        "local-images", "local-simultaneous", "end-to-end"); a block has the weights of its last stage, and no objective with
+        the weight 0. None given: "input", the reconstruction of what a block reads. Other policies ignore them, because a study
+        gives all its arms, of whatever policy, the same optimisation.
     objective_options: options of objectives, "NAME.OPTION" by name, as in {"labels.layers": 2}.
     sparsity_target: mean activation of each unit that penalty "kl" aims at, between 0 and 1.
     winner_take_all: constraint on the deepest code of a phase, and on every code with a local loss alone, while training

@@ -189,6 +189,7 @@ class RunSpec:
     blocks: Blocks = omit_if_default(None)
 
     def __post_init__(self) -> None:
+        from stacked.spec.beginnings import check_beginnings
         from stacked.spec.compatibility import check_classification, check_fit, check_use
 
         take_python_values(self)
@@ -218,6 +219,7 @@ class RunSpec:
             object.__setattr__(self, "blocks", None)  # the same run has the same id
         for phase in phases:
             check_fit(self.stack, self.optimisation, phase)
+        check_beginnings(self.stack, phases)
         check_use(self.optimisation, phases)
         check_classification(self.stack, self.classification)
         if self.budget.unit == "epochs":

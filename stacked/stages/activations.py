@@ -46,3 +46,12 @@ RANGES = {
     "saturating-linear": (0, 1),
     "linear": (-inf, inf),
 }
+
+#: those that do not change a value of their own range
+IDEMPOTENT = ("relu", "saturating-linear", "linear")
+
+
+def covers(output: str, read: str | None) -> bool:
+    """Return whether the range of the activation `output` includes that of the activation `read` (None: pixels in [0, 1])."""
+    low, high = RANGES[read] if read else (0, 1)
+    return RANGES[output][0] <= low and high <= RANGES[output][1]

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.convolutions import CONVOLUTIONS
-from stacked.stages.maps import Halving, odd_padding, upsampled
+from stacked.stages.maps import Halving, check_stride, odd_padding, upsampled
 from stacked.stages.norms import normalised
 from stacked.stages.stage import Shape, StageSettings
 from stacked.stages.tied import TiedConvTranspose
-from stacked.util.checks import need
 
 
 class Conv(Halving):
@@ -59,8 +58,7 @@ class Conv(Halving):
     @classmethod
     def check(cls, width: int, *, stride: int = 2, **options: Any) -> None:
         super().check(width, **options)
-        ok = isinstance(stride, int) and not isinstance(stride, bool) and stride in (1, 2)
-        need(ok, f"stride {stride!r} of a {cls.kind} stage is not allowed: give 1 or 2")
+        check_stride(stride, cls.kind)
 
     @classmethod
     def halves_with(cls, **options: Any) -> bool:

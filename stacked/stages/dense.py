@@ -65,5 +65,13 @@ class Dense(Stage):
             f"{values}, or leave residual out",
         )
 
+    @classmethod
+    def adds_input(cls, *, residual: bool = False, **options: Any) -> bool:
+        return residual
+
+    def branch_ends(self) -> list[nn.Module]:
+        branches = (module for module in self.modules() if isinstance(module, Shortcut))
+        return [branch[-1] for branch in branches]
+
     def output_shape(self, in_shape: Shape) -> Shape:
         return (self.width,)

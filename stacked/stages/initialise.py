@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from stacked.runtime.rng import generator
 from stacked.stages.convolutions import CONVS, TRANSPOSED
+from stacked.stages.stage import Stage
 from stacked.stages.tied import TiedConvTranspose, TiedLinear
-from stacked.util.checks import choice
+from stacked.util.checks import choice, need
 
 WEIGHTED = (nn.Linear, *CONVS, *TRANSPOSED)
 TIED = (TiedLinear, TiedConvTranspose)  # layers that use the weight of an encoder layer
@@ -89,6 +90,29 @@ def resample(module: nn.Module, seed: int) -> None:
     for norm in module.modules():
         if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             norm.reset_running_stats()
+
+
+def copy_weights(stage: Stage, source: Stage) -> None:
+    """Copy all weights and running statistics of `source` to `stage`, in place; InputError if their shapes differ."""
+    ours, theirs = ({name: list(value.shape) for name, value in each.state_dict().items()} for each in (stage, source))
+    differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    need(
+        not differing,
+        f"a {stage.kind} stage that reads {stage.in_shape} cannot begin as a copy of a {source.kind} stage that reads "
+        f"{source.in_shape}: {', '.join(differing)} differ in shape; give both the same input and width, or use another policy",
+    )
+    stage.load_state_dict(source.state_dict())
+
+
+def make_identity(stage: Stage) -> None:
+    """Set the last layer of each residual branch of `stage` to zero, in place (Goyal et al. 2017, section 5.1).
+
+    A stage that `adds_input` then returns what it reads, and its other weights stay as they were drawn.
+    """
+    with torch.no_grad():
+        for layer in stage.branch_ends():
+            for parameter in layer.parameters():
+                parameter.zero_()
 
 
 def _layers(module: nn.Module) -> Iterator[Any]:

@@ -20,7 +20,7 @@ MOST_KERNEL = 999
 class Halving(Stage):
     """A stage that halves height and width of maps of any size: its code is [width, ceil(H/2), ceil(W/2)].
 
-    A stage whose options keep the size (conv with stride 1) sets `halves` to False and overrides `output_shape`. With another
+    A stage whose options keep the size (stride 1) sets `halves` to False and overrides `output_shape`. With another
     number of spatial dimensions, all of them are halved. A `kernel` is odd, so that (kernel - 1) / 2 values of padding centre
     it. The default norm is batch norm.
     """
@@ -38,6 +38,12 @@ class Halving(Stage):
 
     def output_shape(self, in_shape: Shape) -> Shape:
         return (self.width, *((n + 1) // 2 for n in in_shape[1:]))
+
+
+def check_stride(stride: int, kind: str) -> None:
+    """Raise InputError unless the stride of a stage of this kind is 1 or 2."""
+    ok = isinstance(stride, int) and not isinstance(stride, bool) and stride in (1, 2)
+    need(ok, f"stride {stride!r} of a {kind} stage is not allowed: give 1 or 2")
 
 
 def odd_padding(in_shape: Shape) -> tuple[int, ...]:

@@ -70,6 +70,10 @@ class Stage(nn.Module):
     maps: ClassVar[bool] = True
     #: the option that lets a stage leave out the blocks that a corruption hides (None: it has no such option)
     leaves_out: ClassVar[str | None] = None
+    #: whether this one does, and the code of what it leaves out is 0
+    visible_only: bool = False
+    #: whether it leaves out what the stage below left out, because each position of its code is one of its input
+    follows: bool = False
     ranks: ClassVar[tuple[int, ...]] = (2,)  # the numbers of spatial dimensions of the maps that it reads (0: vectors)
     encoder: nn.Sequential
     decoder: nn.Sequential
@@ -134,6 +138,22 @@ class Stage(nn.Module):
         """Raise InputError for options that are invalid for a stage of this width that reads so many values."""
 
     @classmethod
+    def check_channels(cls, channels: int, width: int, **options: Any) -> None:
+        """Raise InputError for options that are invalid for a stage of this width that reads maps of so many channels."""
+
+    @classmethod
+    def adds_input(cls, **options: Any) -> bool:
+        """Whether a stage with these options only adds residual branches to what it reads, in encoder and decoder."""
+        return False
+
+    def branch_ends(self) -> list[nn.Module]:
+        """Return the last layer of each residual branch: while these give zeros, a stage that `adds_input` is the identity.
+
+        It is so for values that its activations do not change.
+        """
+        return []
+
+    @classmethod
     def halves_with(cls, **options: Any) -> bool:
         """Whether a stage with these options halves height and width; those that are not given have their defaults."""
         return cls.halves
@@ -158,8 +178,8 @@ class Stage(nn.Module):
     def encode_corrupted(self, x: Tensor, hidden: Hidden | None) -> tuple[Tensor, Tensor | None]:
         """Return the code of a corrupted x and the mask for the decoder, as `encode_with_switches`.
 
-        hidden: the blocks that the corruption hid (None: it hid none, or not the same number in every example). Only stages
-        that leave hidden blocks out need it.
+        hidden: the blocks that the corruption hid (None: it hid none, or not the same number in every example), or the
+        positions that the stage below left out. Only stages that leave hidden blocks out need it.
         """
         return self.encode_with_switches(x)
 

@@ -74,17 +74,22 @@ class Block(nn.Module):
 class Blocks(nn.Module):
     """Transformer blocks on a map [B, width, ...], whose positions are the tokens, with position encodings added.
 
-    The output of the pre-norm blocks is normalised once at the end (Dosovitskiy et al. 2021, equation 4).
+    The output of the pre-norm blocks is normalised once at the end (Dosovitskiy et al. 2021, equation 4). residual: whether there
+    are blocks alone, without position encodings and this norm.
     """
 
-    def __init__(self, width: int, heads: int, blocks: int) -> None:
+    def __init__(self, width: int, heads: int, blocks: int, residual: bool = False) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)), nn.LayerNorm(width))
+        self.residual = residual
+        last = [] if residual else [nn.LayerNorm(width)]
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)), *last)
 
     def forward(self, maps: Tensor, hidden: Hidden | None = None) -> Tensor:
         """Return a map of the same shape; hidden positions take no part, and are 0 in it."""
         features, *sizes = maps.shape[1:]
-        tokens = maps.flatten(2).transpose(1, 2) + positions(tuple(sizes), features, maps)
+        tokens = maps.flatten(2).transpose(1, 2)
+        if not self.residual:
+            tokens = tokens + positions(tuple(sizes), features, maps)
         if hidden is None or hidden.visible == tokens.shape[1]:
             return self.blocks(tokens).transpose(1, 2).unflatten(2, sizes)
         # the visible tokens first, in their order; every example has the same number, so that shapes do not depend on values
@@ -159,6 +164,14 @@ class Transformer(Stage):
     With `visible_only` the blocks of the encoder take only the patches that the corruption "patch-masking" leaves visible, and
     a learned vector stands for each hidden one in the decoder (He et al. 2022, masked autoencoders). The code of a hidden patch
     is 0. An input that is not corrupted, as in evaluation, is encoded whole. Sides of patches and of masked blocks are equal.
+
+    Of a stage with `patch` 1 each position is a token. Such a stage with `visible_only`, above another one, leaves out the tokens
+    that the one below left out (Luo et al. 2023, block-wise masked image modelling); larger patches merge them, with the 0 of
+    hidden ones. A decoder that reads the output of the one above has vectors for hidden patches already and adds none.
+
+    With `residual` encoder and decoder are blocks alone, which add to the tokens that a stage below has embedded, as the layers
+    of a deeper transformer do: [B, width, H, W] -> [B, width, H, W], without patches, positions and the norm after the blocks.
+    It takes `patch` 1, and maps of `width` channels.
     """
 
     kind = "transformer"
@@ -167,9 +180,16 @@ class Transformer(Stage):
     ranks = (0, 1, 2, 3)
 
     def __init__(
-        self, settings: StageSettings, *, patch: int = 2, heads: int = 4, blocks: int = 1, visible_only: bool = False
+        self,
+        settings: StageSettings,
+        *,
+        patch: int = 2,
+        heads: int = 4,
+        blocks: int = 1,
+        visible_only: bool = False,
+        residual: bool = False,
     ) -> None:
-        super().__init__(settings, patch=patch, heads=heads, blocks=blocks)
+        super().__init__(settings, patch=patch, heads=heads, blocks=blocks, residual=residual)
         sides = sides_of(tuple(settings.in_shape))
         need_division(patch, sides)
         need(
@@ -177,24 +197,27 @@ class Transformer(Stage):
             f"width {settings.width} of a {self.kind} stage has too few features for places along {len(sides)} dimensions: give "
             "8 or more",
         )
-        self.patch, self.visible_only = patch, visible_only
+        self.patch, self.visible_only, self.follows = patch, visible_only, visible_only and patch == 1
         is_vector = len(settings.in_shape) == 1
         channels, rank = 1 if is_vector else settings.in_shape[0], len(sides)
+        self.check_channels(channels, settings.width, residual=residual)
         self.encoder = nn.Sequential(
-            PATCHES[rank](channels, settings.width, patch, stride=patch),
-            Blocks(settings.width, heads, blocks),
+            nn.Identity() if residual else PATCHES[rank](channels, settings.width, patch, stride=patch),
+            Blocks(settings.width, heads, blocks, residual),
             ACTIVATIONS[settings.activation](),
         )
         self.decoder = nn.Sequential(
             *([MaskToken(settings.width)] if visible_only else []),
-            Blocks(settings.width, heads, blocks),
-            CONVOLUTIONS[rank][1](settings.width, channels, patch, stride=patch),
+            Blocks(settings.width, heads, blocks, residual),
+            *([] if residual else [CONVOLUTIONS[rank][1](settings.width, channels, patch, stride=patch)]),
             *([nn.Flatten()] if is_vector else []),
             ACTIVATIONS[settings.output](),
         )
 
     @classmethod
-    def check(cls, width: int, *, patch: int = 2, heads: int = 4, blocks: int = 1, **options: Any) -> None:
+    def check(
+        cls, width: int, *, patch: int = 2, heads: int = 4, blocks: int = 1, residual: bool = False, **options: Any
+    ) -> None:
         super().check(width, **options)
         for name, value in (("patch", patch), ("heads", heads)):
             whole(value, f"{name} of a {cls.kind} stage")
@@ -205,6 +228,27 @@ class Transformer(Stage):
             f"width {width} of a {cls.kind} stage with {heads} heads is not allowed: give a multiple of {multiple}, "
             "which both the heads and the 4 parts of the position encoding divide",
         )
+        need(
+            not residual or patch == 1,
+            f"patch {patch} of a residual {cls.kind} stage is not allowed, because it reads tokens: give patch 1, or leave "
+            "residual out",
+        )
+
+    @classmethod
+    def check_channels(cls, channels: int, width: int, *, residual: bool = False, **options: Any) -> None:
+        need(
+            not residual or channels == width,
+            f"a residual {cls.kind} stage of width {width} cannot add the {channels:,} channels that it reads to its code: give "
+            f"it width {channels}, or leave residual out",
+        )
+
+    @classmethod
+    def adds_input(cls, *, residual: bool = False, **options: Any) -> bool:
+        return residual
+
+    def branch_ends(self) -> list[nn.Module]:
+        blocks = (module for module in self.modules() if isinstance(module, Block))
+        return [end for block in blocks for end in (block.mixed, block.perceptron[-1])]
 
     def encode_corrupted(self, x: Tensor, hidden: Hidden | None) -> tuple[Tensor, Tensor | None]:
         if not self.visible_only:

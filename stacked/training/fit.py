@@ -26,6 +26,7 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.malloc import keep_freed_memory
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
+from stacked.training.backward import replace_gradients
 from stacked.training.codes import Inputs, Target, Targets
 from stacked.training.early_stopping import EarlyStopping, ValidationLoss
 from stacked.training.phase_loss import PhaseLoss
@@ -140,9 +141,7 @@ class Training:
             targets = self.targets(index) if self.targets else None
             weights = self.weights(index) if self.weights else None
             batch = self.inputs(index), targets, step, weights
-            loss = self.objective(*batch)
-            self.optimiser.zero_grad()
-            loss.backward()
+            loss = replace_gradients(self.objective, self.optimiser, *batch)
             last, at_metrics = self.update + 1 == phase.updates, (step + 1) % self.every == 0
             if self.buffers and not finite(loss, params):
                 self.buffers.put_back()
@@ -162,7 +161,7 @@ class Training:
                     )
                 else:
                     self.optimiser.step()
-                self.losses[self.n_losses] = loss.detach()
+                self.losses[self.n_losses] = loss
                 self.n_losses += 1
                 self.skipped_in_a_row = 0
             self.update += 1
@@ -202,11 +201,8 @@ class Training:
 
     def evaluate(self, clean: Tensor, target: Target | None, step: int, weight: Tensor | None) -> Tensor:
         """Return the loss of a batch again, with its gradients, for a line search; running statistics do not change."""
-        self.optimiser.zero_grad()
         with frozen_statistics(self.stack):
-            loss: Tensor = self.objective(clean, target, step, weight)
-        loss.backward()
-        return loss
+            return replace_gradients(self.objective, self.optimiser, clean, target, step, weight)
 
     def learning_rate(self, peak: float) -> float:
         """Return the learning rate of the next update, for a peak that rollbacks lower."""

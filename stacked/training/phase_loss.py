@@ -27,6 +27,7 @@ from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
 from stacked.spec.objectives import decoded_stages
 from stacked.training.codes import Target
+from stacked.training.left_out import following_blocks, last_clean_read
 from stacked.training.objective_losses import ObjectiveLosses
 
 #: (stage number, its input, its code) for each stage that a batch has passed through
@@ -73,6 +74,8 @@ class PhaseLoss(nn.Module):
         self.objectives: ObjectiveLosses | None = None
         if phase.target == "objectives":
             self.objectives = ObjectiveLosses(stack, phase, config, seed=seed, classes=classes)
+        self.following = following_blocks(stack, phase, config)
+        self.last_clean_read = last_clean_read(phase, config, self.following)
         decoded = decoded_stages(phase, config)
         for k in range(phase.trainable[0], phase.depth + 1):
             if k not in decoded:
@@ -109,7 +112,10 @@ class PhaseLoss(nn.Module):
         phase = self.phase
         with twice_differentiable(self.needs_input_gradient):
             if phase.local_loss == "alone":
-                return self.local_losses(clean, target, step, noisy)
+                total = torch.zeros((), device=clean.device)
+                for local, penalties in self.local_losses(clean, target, step, noisy):
+                    total = total + local + penalties
+                return total
             first = phase.input_depth + 1
             codes, switches = self.encode(noisy, first, phase.depth, step)
             reads = {first: clean} | {k + 1: code for k, _, code in codes}  # without dropout
@@ -140,29 +146,39 @@ class PhaseLoss(nn.Module):
                     loss = loss + self.config.local_weight * local
             return loss
 
-    def local_losses(self, clean: Tensor, target: Target | None, step: int, noisy: Corrupted) -> Tensor:
-        """Return the sum of the losses of all trained blocks, each on the current code of the block below.
+    def local_losses(
+        self, clean: Tensor, target: Target | None, step: int, noisy: Corrupted
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield loss and penalties of each trained block, both scalars, on the current code of the block below.
 
-        No gradient passes from a block to the one below.
+        No gradient passes from a block to the one below. After the backward pass of a block, which may be made before the next
+        one is asked for, only its code is still in memory.
         """
-        total, phase = torch.zeros((), device=clean.device), self.phase
+        phase = self.phase
         for first, last in phase.ranges:
-            if first > phase.trainable[0]:
+            if first > phase.trainable[0] and first not in self.following:
                 noisy = self.corrupt(clean, first, step)
             codes, switches = self.encode(noisy, first, last, step)
             if isinstance(target, ObjectiveTargets):
                 local = self.objectives_loss(noisy, codes, switches, first, clean, target, step)
             else:
                 local = self.target_loss(noisy, codes, switches, last, first - 1, clean, step)
-            total = total + local + self.penalties(codes, step)
+            penalties = self.penalties(codes, step)
             if last < phase.depth:
-                is_clean = not any(self.config.levels_at(first - 1, phase)) and not any(
-                    self.config.dropout_of(phase, k) for k in range(first, last)
-                )
+                is_whole = noisy.hidden is None and not any(self.config.levels_at(first - 1, phase))
+                drops = any(self.config.dropout_of(phase, k) for k in range(first, last))
                 # do not update batch-norm statistics a second time for this batch
                 with torch.no_grad(), frozen_statistics(self.block(first, last)):
-                    clean = codes[-1][2].detach() if is_clean else self.stack.encode(clean, last, start=first - 1)
-        return total
+                    if self.last_clean_read > last:
+                        is_clean = is_whole and not drops
+                        clean = codes[-1][2].detach() if is_clean else self.stack.encode(clean, last, start=first - 1)
+                    if last + 1 in self.following:
+                        codes, switches = (
+                            self.encode(noisy, first, last, step, drops=False) if drops else (codes, switches)
+                        )
+                        noisy = Corrupted(codes[-1][2].detach(), switches[last], noisy.hidden)
+            del codes, switches
+            yield local, penalties
 
     def objectives_loss(
         self,
@@ -182,32 +198,36 @@ class PhaseLoss(nn.Module):
             others, _ = self.encode(self.corrupt(clean, first, step, view), first, last, step, view)
             views.append(self.drop(others[-1][2], last, step, view))
         input_loss = partial(self.target_loss, noisy, codes, switches, last, first - 1, clean, step)
-        return self.objectives.loss(last, EncodedBatch(tuple(views), target, input_loss))
+        left_out = switches[last] if self.stack.stages[last - 1].visible_only else None
+        return self.objectives.loss(last, EncodedBatch(tuple(views), target, input_loss, left_out))
 
     def block(self, first: int, last: int) -> nn.ModuleList:
         """Return the stages `first` to `last` (counted from 1) as one module."""
         return nn.ModuleList(self.stack.stages[first - 1 : last])
 
-    def encode(self, noisy: Corrupted, first: int, last: int, step: int, view: int = 0) -> tuple[StageCodes, Switches]:
+    def encode(
+        self, noisy: Corrupted, first: int, last: int, step: int, view: int = 0, drops: bool = True
+    ) -> tuple[StageCodes, Switches]:
         """Encode a corrupted input by stages `first` to `last`; return the codes of all of them, and the masks for decoders.
 
-        The next stage reads a code after dropout; those returned are before it. view: number of the corrupted version.
+        The next stage reads a code after dropout, if `drops`; those returned are before it. view: number of the corrupted one.
         """
         stack, codes, switches, x = self.stack, StageCodes(), Switches(), noisy.x
-        is_corrupted = any(self.config.levels_at(first - 1, self.phase))
+        is_corrupted, left_out = any(self.config.levels_at(first - 1, self.phase)), noisy.hidden
         if self.needs_input_gradient and not x.requires_grad:
             # a view, because torch's FLOP counter does not support gradients with respect to a leaf
             x = x.detach().requires_grad_().view_as(x)
         for k in range(first, last + 1):
             stage = stack.stages[k - 1]
-            code, switches[k] = (
-                stage.encode_corrupted(x, noisy.hidden)
-                if k == first and is_corrupted
-                else stage.encode_with_switches(x)
-            )
+            if (k == first and is_corrupted) or (stage.follows and left_out is not None):
+                code, switches[k] = stage.encode_corrupted(x, left_out)
+                left_out = left_out if stage.visible_only else None
+            else:
+                code, switches[k] = stage.encode_with_switches(x)
+                left_out = None
             codes.append((k, x, code))
             if k < last:
-                x = self.drop(code, k, step, view)
+                x = self.drop(code, k, step, view) if drops else code
         return codes, switches
 
     def drop(self, code: Tensor, stage: int, step: int, view: int = 0) -> Tensor:
@@ -264,6 +284,9 @@ class PhaseLoss(nn.Module):
         is_alone = from_depth == to_depth + 1 and self.phase.is_alone(from_depth)
         linear = self.loss_at(to_depth).logits or (self.config.linear_decoder and is_alone)
         activation = nn.Identity() if linear else stack.stages[to_depth].decoder[-1]
+        # a decoder whose input another one restored, hidden positions included, must not replace these
+        decoded_above = {k - 1 for k, mask in switches.items() if mask is not None and stack.stages[k - 1].follows}
+        switches = {k: mask for k, mask in switches.items() if k == from_depth or k not in decoded_above}
         return stack.decode(code, from_depth, stop=to_depth, switches=switches, linear=True), activation
 
     def reconstruction_loss_per_example(

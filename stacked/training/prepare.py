@@ -13,8 +13,9 @@ from stacked.data.order import Order
 from stacked.model.stack import StackedAutoencoder, grow
 from stacked.runtime.free_memory import free_bytes
 from stacked.spec import Optimisation, RunSpec
+from stacked.spec.beginnings import copied_stage
 from stacked.spec.growth import Phase
-from stacked.stages.initialise import resample
+from stacked.stages.initialise import copy_weights, make_identity, resample
 from stacked.training.code_cache import CodeCache, choose_cache
 from stacked.training.codes import Inputs, Targets, inputs
 from stacked.training.examples import Examples
@@ -69,13 +70,15 @@ def prepare_phase(
     share: float = 1.0,
     resumed: bool = False,
 ) -> PreparedPhase:
-    """Grow `stack` to the depth of `phase`, freeze all stages but its own, and resample the weights if the phase says so.
+    """Grow `stack` to the depth of `phase`, freeze all stages but its own, and change weights if the phase says so.
 
     codes: "auto", "memory" or "recompute". disk_cache: folder for codes that are too large for memory (see `choose_cache`).
     share: fraction of the free memory that cached codes may use. resumed: whether the stack already has weights from inside the
     phase. Raises InputError if codes "memory" do not fit.
     """
+    depth = stack.depth
     grow(stack, spec, phase.depth, device)
+    begin_added(stack, phase, depth)
     stack.learn_only(*phase.trainable).eval()
     if phase.resamples and not resumed:
         resample(stack, spec.seed)
@@ -84,3 +87,12 @@ def prepare_phase(
     free = share * free_bytes(next(stack.parameters()).device)
     cache = choose_cache(phase.input_depth, values, order.n, phase.updates, order.size, codes, free, disk_cache)
     return PreparedPhase(stack, phase, examples, order, cache, spec.optimisation)
+
+
+def begin_added(stack: StackedAutoencoder, phase: Phase, depth: int) -> None:
+    """Let the stages above `depth`, which `phase` has added with drawn weights, begin as the phase says."""
+    for k in range(max(3, depth + 1), phase.depth + 1):
+        if phase.begins == "copy":
+            copy_weights(stack.stages[k - 1], stack.stages[copied_stage(k, phase.depth - depth) - 1])
+        elif phase.begins == "identity":
+            make_identity(stack.stages[k - 1])

@@ -20,7 +20,7 @@ from stacked.runtime.progress import Bar
 from stacked.runtime.settings import own_settings
 from stacked.spec import RunSpec
 from stacked.spec.growth import Phase
-from stacked.spec.objectives import needs_labels
+from stacked.spec.objectives import check_data, needs_labels
 from stacked.stages.stage import Shape
 from stacked.training.codes import Inputs, on_device
 from stacked.training.examples import Examples
@@ -183,6 +183,10 @@ def pretrain(
     for phase in phases:
         need(not needs_labels(phase, config), f"policy {spec.policy!r} learns classes: train it with stacked.run")
         need(config.patience_of(phase) is None, "early stopping needs validation images: train with stacked.run")
+    if any(phase.target == "objectives" for phase in phases):
+        shapes = empty_stack(spec.stack, shape).shapes(shape)
+        for phase in phases:
+            check_data(phase, config, shapes, len(read))
     smallest = min((config.batch_size_of(phase) for phase in phases if phase.updates), default=2)
     if min(smallest, len(read)) == 1 and any(phase.updates for phase in phases):
         check_batch(empty_stack(spec.stack, shape), smallest, len(read))

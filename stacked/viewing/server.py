@@ -18,6 +18,7 @@ from stacked.tracking.backend.addresses import check_addresses
 from stacked.util.errors import InputError
 from stacked.util.links import check_inside, outward
 from stacked.util.loopback import HOST, NAMES, is_loopback, unproxied
+from stacked.util.paths import without_login
 
 if TYPE_CHECKING:
     from stacked.tracking.backend.store import Store
@@ -29,15 +30,21 @@ ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TE
 
 
 def command(store: Store, port: int = 5000, host: str = HOST) -> list[str]:
-    """Return the command that starts the server, to be run with the variables of `environment`.
+    """Return the command that starts the server, to be run with the variables of `environment` and `database_variable`.
 
     Raises `InputError` if the store is a server itself.
     """
     if store.is_server:
         raise InputError(f"the runs are recorded at {store.name}, which is a server already: open it in a browser")
-    arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
+    arguments = [sys.executable, "-m", "mlflow", "server"]
+    arguments += [] if store.is_postgresql else ["--backend-store-uri", store.uri]
     arguments += ["--artifacts-destination", str(store.artifacts), "--host", host, "--port", str(port)]
     return [*arguments, "--workers", "1"]
+
+
+def database_variable(store: Store) -> dict[str, str]:
+    """Return the environment variable of the server for a PostgreSQL database: other users see the words of a command."""
+    return {"MLFLOW_BACKEND_STORE_URI": store.uri} if store.is_postgresql else {}
 
 
 def environment(port: int = 5000, host: str = HOST) -> dict[str, str]:
@@ -62,8 +69,9 @@ def _in_requests(port: int, host: str) -> list[str]:
 
 
 def typed_command(store: Store, port: int = 5000, host: str = HOST) -> str:
-    """Return the command with its variables as one line for a shell."""
-    settings = [f"{key}={shlex.quote(value)}" for key, value in environment(port, host).items()]
+    """Return the command with its variables as one line for a shell, without a login: libpq finds it in ~/.pgpass, say."""
+    database = {key: without_login(value) for key, value in database_variable(store).items()}
+    settings = [f"{key}={shlex.quote(value)}" for key, value in (environment(port, host) | database).items()]
     return " ".join([*settings, "python", shlex.join(command(store, port, host)[1:])])
 
 
@@ -116,7 +124,7 @@ def serve(store: Store, port: int = 5000, timeout: float = 60, host: str = HOST)
     with log.open("ab") as output:  # append, because another program may have written a file of this name
         server = subprocess.Popen(
             command(store, port, host),
-            env={**os.environ, **unproxied(os.environ), **environment(port, host)},
+            env={**os.environ, **unproxied(os.environ), **environment(port, host), **database_variable(store)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

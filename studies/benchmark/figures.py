@@ -15,6 +15,7 @@ from studies.figures.scales import scale_name
 from studies.figures.style import GREY, label_ends, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -84,6 +85,7 @@ def errors(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     if not works:
         return None
     figure, counts = new_figure(3.3), []
+    handles: dict[str, Artist] = {}
     for axes, one in zip(figure.subplots(1, len(works), squeeze=False)[0], works, strict=True):
         ends = []
         for arm in one.arms:
@@ -91,11 +93,7 @@ def errors(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
             if cost.empty:
                 continue
             axes.plot(cost, error, "o", color=COLOURS[arm], alpha=0.6, markersize=5)
-            axes.plot(cost.median(), error.median(), "D", color=COLOURS[arm], markersize=7)
-            # the point of our own recipe is below the others, so its label is below the point
-            above = -16 if arm == "stacked, own recipe" else 8
-            place = cost.median(), error.median()
-            axes.annotate(arm, place, xytext=(6, above), textcoords="offset points", color=COLOURS[arm])
+            handles[arm] = axes.plot(cost.median(), error.median(), "D", color=COLOURS[arm], markersize=7)[0]
             ends.append(cost.max())
             counts.append(len(cost))
         axes.set_xlim(0, max(ends) * 1.25)
@@ -103,6 +101,7 @@ def errors(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
         axes.set_title(one.name)
         axes.set_xlabel("CPU time (s), lower is better")
         axes.set_ylabel("test MSE per pixel, lower is better")
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=6)
     footnote(figure, f"small dots: {repeats_of(counts)}, each with its seed", "diamonds: their medians")
     return figure
 

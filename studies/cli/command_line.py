@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from stacked.cli.help_text import help_text
+from stacked.cli.store_option import STORE_FOLDER, STORE_HELP
 from stacked.spec import DataSpec
 from stacked.util.checks import need
 from studies.cli import yaml_validation
@@ -256,7 +257,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         metavar="DIR",
         help="folder for rows, tables and figures (results/STUDY/DATA-ID)",
     )
-    run.add_argument("--store", type=str, default="mlruns", metavar="DIR", help="folder of the MLflow store (mlruns)")
+    run.add_argument("--store", type=str, default=STORE_FOLDER, metavar="DIR", help=STORE_HELP)
     run.add_argument(
         "--register",
         type=str | None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from stacked.cli.store_option import store_folder
 from stacked.data import apart, check_name
 from stacked.spec import Budget, Classification, DataSpec, Evaluation, Optimisation, RunSpec, StackSpec
 from stacked.spec.blocks import Blocks
@@ -171,7 +172,7 @@ def options(study: str, given: Namespace, valid: Mapping[str, float] = MappingPr
         values["jobs"],
         values["codes"],
         Path(out),
-        Path(values["store"]),
+        store_folder(values["store"]),
         values["resume"],
         values["ui"],
         values["port"],

@@ -118,7 +118,7 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
     from studies.viewing.descriptions import NOTE, of_run
 
     spec, given, name = job.spec, job.given, f"{job.arm}/s{job.spec.seed}"
-    store = open_store(given.store)
+    store = open_store(given.store, must_answer=False)  # the study has opened it
     folder = store.root / "work" / spec.id
     tags = {
         "kind": "arm",

@@ -188,7 +188,12 @@ def cost_function(base: RunSpec, splits: Splits, images: int, equal: str, device
             if equal == "seconds":
                 # phases that differ only in name and length have the same cost of an update
                 kind = dataclasses.replace(
-                    phase, name="timed", updates=TIMED_UPDATES, inherits_unspent_flops=False, resamples=False
+                    phase,
+                    name="timed",
+                    updates=TIMED_UPDATES,
+                    inherits_unspent_flops=False,
+                    resamples=False,
+                    begins="drawn",
                 )
                 update, encoding, recalibration = timer.seconds(kind)
                 encoded = n / found.batch if found.cache.mode == "memory" else phase.updates + found.recalibrations

@@ -60,7 +60,7 @@ def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Spli
         # without --resume a run starts in a new folder, which holds no checkpoints yet
         work = store.root / "work" / (spec.id if given.resume else "to be set aside")
         room = work_room(spec, stack, phases, classes, work)
-        if store.is_local:
+        if store.keeps_files:
             room += store_room(spec, stack, phases, classes, work)
         run_rooms.append(room)
         updates = sum(phase.updates for phase in phases)
@@ -74,6 +74,6 @@ def bytes_needed(given: Options, store: Store, jobs: Sequence[Job], splits: Spli
     # only runs in progress have temporary files
     temporary = sum(heapq.nlargest(given.jobs, (room.temporary for room in run_rooms)))
     stored = sum(room.kept for room in run_rooms) + temporary
-    if store.is_local:
+    if store.keeps_files:
         stored += figures + 4 * figures // 3  # the report: the figures as files, and in its page as base64
     return stored, tables + samples + figures

@@ -171,8 +171,9 @@ class TrainingSession(Session):
         except OUTAGES:
             is_incomplete = True
         if is_incomplete:
+            where = "" if self.store.is_local else f"MLFLOW_TRACKING_URI={self.store.name} "
             say(
-                f"MLflow lacks some results because it failed meanwhile: python -m stacked.doctor --store {given.store} "
+                f"MLflow lacks some results because it failed meanwhile: {where}python -m stacked.doctor --store {given.store} "
                 "sends them"
             )
         is_registered = self.register(given.register) if given.register else True

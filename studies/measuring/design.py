@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stacked.cli.command import Command
+from stacked.cli.store_option import STORE_FOLDER, STORE_HELP, store_folder
 from studies.cli.shown_defaults import show_defaults
 from studies.design.drawing import Drawing
 from studies.design.measurements import Context, Method
@@ -99,9 +100,7 @@ class MeasurementDesign(Study):
         run.add_argument(
             "--out", type=Path, default=None, metavar="DIR", help="folder of the record (results/STUDY/DATA)"
         )
-        run.add_argument(
-            "--store", type=Path, default=Path("mlruns"), metavar="DIR", help="folder of the MLflow store (mlruns)"
-        )
+        run.add_argument("--store", type=store_folder, default=Path(STORE_FOLDER), metavar="DIR", help=STORE_HELP)
         run.add_argument("--smoke", action="store_true", help="test that the study runs: tiny data and one seed")
         command._optionals.title = "options of this study"
         general = {action.dest: action.default for action in command._actions}

@@ -3,7 +3,7 @@
 Larochelle, Erhan, Courville, Bergstra & Bengio 2007, "An empirical evaluation of deep architectures on problems with many factors
 of variation", ICML: mnist-basic, mnist-rot, mnist-bg-rand, rect and convex. Hinton & Salakhutdinov 2006: curves. Each is
 generated once, from a fixed seed, and kept as an .npz file, which is verified by SHA-256 whenever it is read. The sets with
-photographs behind the digits cannot be made without the photographs.
+photographs behind the digits need yours: any study makes them with --data mnist-bg-img:FOLDER or mnist-rot-bg-img:FOLDER.
 
 Command: python -m studies.papers.variations
 Cost: about two minutes of processor time at the first time, then seconds.

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 FIGURE = "depth"
 CAPTION = (
     "Upper left: test accuracy of the classifier by number of layers (higher is better). Upper right: reconstruction error of "
-    "the autoencoder on the test set by number of layers of its encoder (lower is better); dashed: the mean image. Lower left: "
-    "the norm of the gradient of each layer of the deepest autoencoder before the first update of all its layers, from its first "
-    "layer to the code (dotted) and back to the pixels. Lower right: that of its first layer while all layers are trained. Bars "
-    "and bands are the 95 % t interval of the mean (of the logarithm of norms) over seeds (none for fewer than three)."
+    "the autoencoder on the test set by number of layers of its encoder (lower is better); dashed: the mean image, which is what "
+    "an autoencoder answers that does not look at its input. Lower left: the norm of the gradient of each layer of the deepest "
+    "autoencoder, in nats per pixel, before the first update of all its layers (after pretraining, where there is any), from its "
+    "first layer to the code (dotted) and back to the pixels. A line that falls to the left is a gradient that shrinks on its "
+    "way back to the first layer. Lower right: the gradient of the first layer while all layers are trained. Bars and bands are "
+    "the 95 % t interval of the mean (of the logarithm of norms) over seeds (none for fewer than three). Points beside each "
+    "other have the same number of layers."
 )
 
 
@@ -52,6 +55,8 @@ LOOKS = {
 #: horizontal distance of the points of two methods at one depth, in layers
 DODGE = 0.09
 FIRST = "eval/grad_norm_encoder1"
+#: how the name of a line is written beside it
+LABEL: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "color": GREY}
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -75,7 +80,7 @@ def draw_depth(study: Record) -> Figure | None:
         "; bars, bands: 95 % t interval" if max(counts) >= LEAST_SEEDS else "" if max(counts) > 1 else ": no interval"
     )
     mean = f"mean over {seeds_of(counts)}" if max(counts) > 1 else "a single seed"
-    footnote(figure, f"{mean}{interval}; dashed: mean image; dotted: the code")
+    footnote(figure, f"{mean}{interval}", "points beside each other have the same number of layers")
     return figure
 
 
@@ -123,6 +128,8 @@ def accuracy_panel(axes: Axes, study: Record) -> None:
     """Draw the test accuracy of the classifiers against depth."""
     values = by_depth(axes, study, ACCURACY, 100.0)
     accuracy_axis(axes, values)
+    if not len(values):
+        leave_empty(axes)
     axes.set_ylabel("test accuracy, %" + (" (log scale of error)" if axes.get_yscale() == "function" else ""))
     axes.set_title("Classifier, higher is better")
 
@@ -131,12 +138,22 @@ def error_panel(axes: Axes, study: Record) -> None:
     """Draw the test MSE of the autoencoders against depth, and that of the mean image."""
     values = by_depth(axes, study, MSE)
     level = study.reference.get("mean_mse", np.nan)
-    log_axis(axes, np.append(values, level))
-    if np.isfinite(level):
+    if len(values):
+        log_axis(axes, np.append(values, level))
+    else:
+        leave_empty(axes)
+    if len(values) and np.isfinite(level):
         axes.axhline(level, color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
+        axes.annotate("mean image", (1.0, level), (-2, 2), ("axes fraction", "data"), ha="right", **LABEL)
     axes.set_ylabel(study.words.said("test MSE per pixel (log scale)"))
     axes.set_xlabel("layers of the encoder")
     axes.set_title("Autoencoder, lower is better")
+
+
+def leave_empty(axes: Axes) -> None:
+    """Write into a panel without values that nothing was measured, in the place of ticks without a meaning."""
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=GREY)
 
 
 def all_layers(study: Record) -> pd.DataFrame:
@@ -170,6 +187,11 @@ def layers_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     """
     from matplotlib.ticker import MaxNLocator
 
+    axes.set_title("Gradient as all layers begin to learn" + of_depth(depth))
+    axes.set_xlabel("layer, from the pixels to the code and back")
+    if not depth:
+        leave_empty(axes)
+        return
     columns, every = columns_of(depth), [np.empty(0)]
     for method in METHODS:
         points = of_method(curves, method, depth)
@@ -182,14 +204,18 @@ def layers_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     norm_axis(axes, np.concatenate(every))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.axvline(depth + 0.5, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0, zorder=1)
-    axes.set_xlabel("layer, from the pixels to the code and back")
-    axes.set_title("Gradient before all layers are trained" + of_depth(depth))
+    axes.annotate("code", (depth + 0.5, 0.0), (3, 2), ("data", "axes fraction"), ha="left", **LABEL)
 
 
 def course_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     """Draw the gradient of the first layer against the updates of all layers."""
     from matplotlib.ticker import MaxNLocator
 
+    axes.set_title("Gradient of the first layer in training" + of_depth(depth))
+    axes.set_xlabel("updates of all layers (pretraining is not counted)")
+    if not depth:
+        leave_empty(axes)
+        return
     every = [np.empty(0)]
     for method in METHODS:
         points = of_method(curves, method, depth)
@@ -201,8 +227,6 @@ def course_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     norm_axis(axes, np.concatenate(every))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlim(left=0)
-    axes.set_xlabel("updates of all layers")
-    axes.set_title("Gradient of the first layer in training" + of_depth(depth))
 
 
 def of_depth(depth: int) -> str:
@@ -238,4 +262,4 @@ def norm_axis(axes: Axes, values: npt.NDArray[np.float64]) -> None:
         axes.yaxis.set_major_formatter(
             FuncFormatter(lambda value, _: "10" + str(round(np.log10(value))).translate(SUPERSCRIPT))
         )
-    axes.set_ylabel("norm, nats per pixel (log scale)")
+    axes.set_ylabel("norm of the gradient (log scale)")

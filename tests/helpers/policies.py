@@ -15,6 +15,11 @@ def makes_updates(policy: str) -> bool:
     return any(phase.updates for phase in phases_of(policy))
 
 
+def needs_equal_stages(policy: str) -> bool:
+    """Whether stages that it adds begin as copies or as the identity, which not every stack of three stages or more can."""
+    return any(phase.begins != "drawn" for phase in POLICIES[policy](3, Updates((2, 2, 2), 6)))
+
+
 def needs_patience(policy: str) -> bool:
     """Whether a phase of its growth ends when it has converged, which the spec's `patience` decides."""
     return any(phase.inherits_unspent_flops and not phase.is_finetuning for phase in phases_of(policy))

@@ -21,7 +21,7 @@ from stacked.stages.activations import ACTIVATIONS
 from stacked.stages.initialise import INITS
 from stacked.stages.norms import NORMS
 from stacked.util.serialization import to_dict
-from tests.helpers.policies import needs_patience
+from tests.helpers.policies import needs_equal_stages, needs_patience
 
 MIXED = RunSpec(
     policy="converge+finetune",
@@ -58,7 +58,11 @@ SIGMOID = RunSpec(
 )
 VALID = [
     *(RunSpec(), MIXED, SIGMOID),
-    *(dataclasses.replace(RunSpec(), policy=policy) for policy in POLICIES if not needs_patience(policy)),
+    *(
+        dataclasses.replace(RunSpec(), policy=policy)
+        for policy in POLICIES
+        if not needs_patience(policy) and not needs_equal_stages(policy)
+    ),
 ]
 #: words that are right somewhere
 WORDS = [

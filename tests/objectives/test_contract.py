@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from stacked import RunSpec, StackedAutoencoder, StackSpec
+from stacked import InputError, RunSpec, StackedAutoencoder, StackSpec
 from stacked.cost.fake_execution import update
+from stacked.cost.forecast import estimate_cost
 from stacked.data.order import Order
 from stacked.model.stack import build
 from stacked.objectives import objectives
@@ -20,6 +21,7 @@ from stacked.objectives.objective import ObjectiveTargets
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
+from stacked.stages import kinds
 from stacked.training.codes import StoredInputs, inputs
 from stacked.training.examples import Examples
 from stacked.training.fit import Training
@@ -32,7 +34,15 @@ STAGE_2 = Phase("stage 2", (2, 2), 1, 6, target="objectives")
 ALL = Phase("simultaneous", (1, 3), 0, 6, target="objectives", local_loss="alone", blocks=(2, 1))
 KNOWN = ObjectiveTargets(IMAGES[:8].float() / 255, LABELS[:8])
 every_objective = pytest.mark.parametrize("name", NAMES)
-every_kind = pytest.mark.parametrize("kind", ["conv", "dense", "transformer"])
+
+
+def reads(name: str, kind: str) -> bool:
+    """Whether the objective reads codes of this kind of stage; a spec in which it does not is refused."""
+    return objectives()[name].refuses(kinds()[kind]) is None
+
+
+KINDS = ["conv", "dense", "transformer"]
+every_kind = pytest.mark.parametrize(("name", "kind"), [(n, kind) for n in NAMES for kind in KINDS if reads(n, kind)])
 
 
 def how(name: str, **more: Any) -> Optimisation:
@@ -45,6 +55,10 @@ def stack(kind: str) -> StackedAutoencoder:
     return stack_of(8, 8, 8, kind=kind, activation="linear", output="sigmoid", **options)
 
 
+def kind_for(name: str) -> str:
+    return "dense" if reads(name, "dense") else "conv"
+
+
 def loss_of(made: StackedAutoencoder, phase: Phase, config: Optimisation, seed: int = SEED) -> tuple[PhaseLoss, Tensor]:
     made.learn_only(*phase.trainable).train()
     with torch.no_grad():
@@ -53,7 +67,6 @@ def loss_of(made: StackedAutoencoder, phase: Phase, config: Optimisation, seed: 
     return objective, objective(read, KNOWN, STEP)
 
 
-@every_objective
 @every_kind
 @pytest.mark.parametrize("phase", [STAGE_2, ALL], ids=["local", "simultaneous"])
 def test_its_gradient_reaches_its_block_and_itself_alone(name: str, kind: str, phase: Phase) -> None:
@@ -78,9 +91,9 @@ def test_no_gradient_passes_from_a_block_to_the_one_below(name: str) -> None:
     """Twice the weights of the upper block change nothing in the lower one."""
 
     def gradients(factor: float) -> list[Tensor]:
-        made = stack("dense")
+        made = stack(kind_for(name))
         with torch.no_grad():
-            made.stages[2].encoder[1].weight.mul_(factor)
+            next(p for p in made.stages[2].encoder.parameters() if p.dim() > 1).mul_(factor)
         _, loss = loss_of(made, ALL, how(name))
         loss.backward()
         return [p.grad for p in made.stages[:2].parameters() if p.grad is not None]  # type: ignore[index]
@@ -103,7 +116,7 @@ def test_its_parameters_are_drawn_from_the_seed_and_it_has_no_buffers(name: str)
 @every_objective
 @pytest.mark.parametrize("phase", [STAGE_2, ALL], ids=["local", "simultaneous"])
 def test_the_watched_loss_is_the_trained_one_without_corruption(name: str, phase: Phase) -> None:
-    made, config = stack("dense"), replace(how(name), corruption_level=(0.0,))
+    made, config = stack(kind_for(name)), replace(how(name), corruption_level=(0.0,))
     objective, loss = loss_of(made, phase, config)
     with torch.no_grad():
         each = objective.loss_per_example(made.encode(KNOWN.images, phase.input_depth), KNOWN)
@@ -111,10 +124,17 @@ def test_the_watched_loss_is_the_trained_one_without_corruption(name: str, phase
     torch.testing.assert_close(each.mean(), loss, rtol=1e-5, atol=1e-7)
 
 
-@every_objective
+TABLES_AND_SIGNALS = [
+    ("dense", (16,)),
+    ("transformer", (16,)),
+    ("dense", (2, 16)),
+    ("conv", (2, 16)),
+    ("transformer", (2, 16)),
+]
+
+
 @pytest.mark.parametrize(
-    ("kind", "shape"),
-    [("dense", (16,)), ("transformer", (16,)), ("dense", (2, 16)), ("conv", (2, 16)), ("transformer", (2, 16))],
+    ("name", "kind", "shape"), [(n, kind, shape) for n in NAMES for kind, shape in TABLES_AND_SIGNALS if reads(n, kind)]
 )
 def test_it_is_learned_from_tables_and_signals(name: str, kind: str, shape: tuple[int, ...]) -> None:
     made = build(StackSpec.of(kind, 8, 8, **({"patch": 2} if kind == "transformer" else {})), shape).train()
@@ -163,7 +183,6 @@ def test_training_resumes_inside_of_a_phase_to_the_bit(name: str, phase: Phase) 
     assert same_weights(halves, whole)
 
 
-@every_objective
 @every_kind
 @pytest.mark.parametrize("phase", [STAGE_2, ALL], ids=["local", "simultaneous"])
 @own_settings()
@@ -183,6 +202,25 @@ def test_its_work_is_counted_as_it_is_done(name: str, kind: str, phase: Phase) -
     assert work.peak_bytes >= held + sum(
         3 * 4 * p.numel() for p in [*objective.parameters(), *made.parameters()] if p.requires_grad
     )
+
+
+@pytest.mark.parametrize(("name", "kind"), [(n, kind) for n in NAMES for kind in KINDS if not reads(n, kind)])
+def test_a_kind_of_stage_whose_codes_it_cannot_read_is_refused(name: str, kind: str) -> None:
+    with pytest.raises(InputError, match=rf"objective '{name}' cannot be used on stage 1, a {kind} stage: .*: use a"):
+        RunSpec("local", stack=StackSpec.of(kind, 8, 8), optimisation=how(name))
+
+
+@every_objective
+def test_batches_of_one_are_refused_where_examples_are_compared(name: str) -> None:
+    spec = RunSpec("local", stack=StackSpec.of("conv", 4, 6), optimisation=how(name))
+    alone = replace(spec.optimisation, batch_size=1)
+    if objectives()[name].least_batch == 1:
+        assert replace(spec, optimisation=alone, stack=StackSpec.of("conv", 4, 6, norm="none"))
+        return
+    with pytest.raises(InputError, match=rf"objective '{name}' .* batch_size 1 gives it nothing to compare: give 2 or"):
+        replace(spec, optimisation=alone)
+    with pytest.raises(InputError, match=rf"objective '{name}' .* only 1 can be trained on: give 2 or more"):
+        estimate_cost(spec, (1, 12, 12), 1, classes=4)
 
 
 @every_objective

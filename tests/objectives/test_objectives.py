@@ -83,6 +83,44 @@ def test_an_image_is_decoded_from_maps_by_two_convolutions_at_its_size() -> None
     torch.testing.assert_close(objective(batch(code)), (expected - pixels()).square().mean(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize(("image", "code"), [((1, 12, 12), (5, 3, 3)), ((2, 16), (5, 4)), ((16,), (5, 8))], ids=str)
+def test_an_image_is_decoded_by_transformer_blocks_from_tokens_at_their_places(
+    image: tuple[int, ...], code: tuple[int, ...]
+) -> None:
+    """Also of signals and vectors. Each position gives its own patch, and what was left out is a learned vector."""
+    torch.manual_seed(0)
+    settings = ObjectiveSettings(code, image, output="linear")
+    made: Any = objectives()["image"](settings, width=8, blocks=2, hidden_only=True).double()
+    given, target = codes(*code), torch.rand(8, *image, dtype=torch.float64)
+    left_out = torch.zeros(8, 1, *code[1:], dtype=torch.bool)
+    left_out[:, :, -1] = True
+    given = torch.where(left_out, 0.0, given)
+    tokens = torch.einsum("ic,bc...->bi...", made.embedding.weight.flatten(1), given)
+    tokens = tokens + made.embedding.bias.view(-1, *[1] * len(code[1:]))
+    tokens = torch.where(left_out, made.mask_token.token.view(-1, *[1] * len(code[1:])), tokens)
+    expected = made.decoder[1:](made.decoder[0](tokens))
+    assert expected.shape == target.shape
+    torch.testing.assert_close(made.restored(given, left_out), expected, rtol=1e-12, atol=0)
+    patch = image[-1] // code[-1]
+    hidden = left_out[:, 0] if len(image) == 1 else left_out
+    for axis in range(1 if len(image) == 1 else 2, hidden.dim()):
+        hidden = hidden.repeat_interleave(patch, axis)
+    squared = (expected - target).square()[hidden.expand_as(target)].view(8, -1).mean(1)
+    batch = EncodedBatch((given,), ObjectiveTargets(target), lambda: given.sum(), left_out)
+    torch.testing.assert_close(made.per_example(batch), squared, rtol=1e-12, atol=0)
+    torch.testing.assert_close(made(batch), squared.mean(), rtol=1e-12, atol=0)
+    whole = (made.restored(given) - target).square().mean()
+    torch.testing.assert_close(made(replace(batch, left_out=None)), whole, rtol=1e-12, atol=0)
+
+
+def test_a_map_whose_positions_do_not_divide_an_image_has_no_patches() -> None:
+    for code in ((5, 5, 5), (5, 3, 4), (5, 9)):
+        with pytest.raises(
+            InputError, match=r"cannot decode codes of .* positions to 12 x 12, .*: choose images of such"
+        ):
+            made("image", *code, blocks=1)
+
+
 def test_the_loss_of_an_image_is_that_of_pixels_in_the_spec() -> None:
     settings = ObjectiveSettings((7,), (1, 12, 12), 4, "bce")
     objective, code = objectives()["image"](settings).double(), codes(7)
@@ -155,7 +193,13 @@ def test_a_phase_adds_its_objectives_by_their_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "same"), [("local", "greedy"), ("local-simultaneous", "simultaneous"), ("end-to-end", "joint")]
+    ("policy", "same"),
+    [
+        ("local", "greedy"),
+        ("local-images", "greedy-images"),
+        ("local-simultaneous", "simultaneous"),
+        ("end-to-end", "joint"),
+    ],
 )
 @pytest.mark.parametrize("given", [{}, {"input": 1.0}], ids=["none", "input"])
 def test_the_objective_input_is_what_was_there_before(policy: str, same: str, given: dict[str, float]) -> None:
@@ -212,7 +256,7 @@ def test_parameters_of_an_objective_have_the_learning_rate_of_their_block() -> N
 # Runs
 
 
-@pytest.mark.parametrize("policy", ["local", "local-simultaneous", "end-to-end", "local+finetune"])
+@pytest.mark.parametrize("policy", ["local", "local-images", "local-simultaneous", "end-to-end", "local+finetune"])
 def test_runs_train_by_objectives_and_resume(policy: str, tmp_path: Path) -> None:
     splits, spec = toy_splits(150), replace(TAUGHT, policy=policy)
     whole = run(spec, splits)
@@ -288,6 +332,11 @@ def test_arms_that_learn_labels_are_told_apart() -> None:
         ({"objectives": {"labels": 1}, "objective_options": {"labels.layers": -1}}, "layers of objective 'labels' -1"),
         ({"objectives": {"labels": 1}, "objective_options": {"labels.pooled": 1}}, "give true or false"),
         ({"objectives": {"image": 1}, "objective_options": {"image.width": 0}}, "width of objective 'image' 0"),
+        ({"objectives": {"image": 1}, "objective_options": {"image.blocks": -1}}, "blocks of objective 'image' -1"),
+        (
+            {"objectives": {"image": 1}, "objective_options": {"image.blocks": 1, "image.width": 10}},
+            "width 10 of objective 'image' with transformer blocks is not allowed: give a multiple of 4",
+        ),
         ({"objectives": {"labels": 1}, "emphasis": (1, 0.5)}, "emphasis .* has no effect"),
         ({"objectives": {"image": 1}, "loss": ("bce", "mse"), "winner_take_all": "lifetime"}, "winner_take_all .* no effect"),
     ],

@@ -173,6 +173,7 @@ def test_the_figure_shows_every_method_in_every_panel(seeds: int) -> None:
     np.testing.assert_allclose(plain.get_ydata(), [mean * 2.0 ** -(20 - place_of) for place_of in range(1, 21)])
     assert len(course.lines) == 6
     assert (len(layers.collections), len(course.collections)) == ((5, 6) if seeds == 3 else (0, 0))
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [[], ["mean image"], ["code"], []]
     assert drawn(draw_depth, made(seeds=seeds)) is not None
 
 
@@ -180,6 +181,11 @@ def test_the_figure_grows() -> None:
     """In a lesson the first runs are of one depth and method."""
     first = made(methods=(PLAIN,), depths=(1,), seeds=1)
     first = dataclasses.replace(first, rows=first.rows[:1], curves=None, reference={})
+    with style():
+        figure = draw_depth(first)
+    assert figure is not None
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [[], *[["not measured"]] * 3]
+    assert [len(axes.get_xticks()) for axes in figure.axes] == [1, 0, 0, 0]
     assert drawn(draw_depth, first)
     assert drawn(draw_depth, dataclasses.replace(first, rows=first.rows.assign(status="failed: it"))) is None
     later = made(methods=(PLAIN, PRETRAINED), seeds=1)

@@ -45,6 +45,7 @@ SPECS = {
         ),
     ),
     "simultaneous": replace(SPEC, policy="simultaneous"),
+    "copies": replace(SPEC, policy="progressive-copy", stack=StackSpec.of("conv", 4, 4, 4)),
     "joint-local": replace(SPEC, policy="joint-local", stack=DENSE),
     "objectives": replace(
         SPEC,

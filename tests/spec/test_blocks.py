@@ -12,7 +12,7 @@ from stacked.spec import Optimisation, from_json
 from stacked.spec.blocks import block_lengths, in_blocks
 from stacked.spec.growth import POLICIES, Phase, Updates
 from stacked.util.serialization import to_json
-from tests.helpers.policies import needs_patience
+from tests.helpers.policies import needs_equal_stages, needs_patience
 
 STACK = StackSpec.of("dense", 9, 8, 7, 6, 5)
 BUDGET = Updates((10, 20, 30), 40)
@@ -73,7 +73,9 @@ def test_one_block_of_all_stages_is_joint_training() -> None:
     assert replace(one, name="joint") == POLICIES["joint"](3, BUDGET)[0]
 
 
-@pytest.mark.parametrize("policy", [name for name in POLICIES if not needs_patience(name)])
+@pytest.mark.parametrize(
+    "policy", [name for name in POLICIES if not needs_patience(name) and not needs_equal_stages(name)]
+)
 def test_specs_with_blocks_are_stored_and_read(policy: str) -> None:
     for blocks in (2, (2, 3)):
         spec = RunSpec(policy, stack=STACK, blocks=blocks)

@@ -12,6 +12,11 @@ from stacked.spec import StageSpec
 from tests.helpers.trainable import ADVICE, CONV, DENSE, LINEAR, MIXED, SIGMOID, named, of, spec, trains
 
 VISIBLE = StackSpec.of("transformer", 8, 8, visible_only=True)
+#: the second stage leaves out what the first one does
+TOKENS = StackSpec(
+    tuple(StageSpec("transformer", 8, options=(("patch", patch), ("visible_only", True))) for patch in (2, 1))
+)
+HIDDEN_ONLY = {"objectives": {"image": 1.0}, "objective_options": {"image.hidden_only": True}}
 #: (what is refused, the message, what is accepted): the two differ in as little as they can
 PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     (
@@ -294,6 +299,43 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         "corruption_patch 4: use corruption 'patch-masking', which hides the same number of blocks in every image, once, with "
         "corruption_patch 2",
         {"stack": VISIBLE, "corruption": "block-masking", "corruption_level": 0.0, "policy": "joint"},
+    ),
+    (
+        {
+            "stack": TOKENS,
+            "corruption": "patch-masking",
+            "corruption_level": 0.5,
+            "corruption_patch": 2,
+            "policy": "simultaneous",
+        },
+        "phase 'simultaneous' corrupts the input of stage 2, a transformer stage with visible_only, by 'patch-masking' with "
+        "corruption_patch 2: use corruption 'patch-masking', which hides the same number of blocks in every image, once, with "
+        "corruption_patch 1, or level 0 at that depth, to leave out what the stage below leaves out",
+        {
+            "stack": TOKENS,
+            "corruption": "patch-masking",
+            "corruption_level": (0.5, 0.0),
+            "corruption_patch": 2,
+            "policy": "simultaneous",
+        },
+    ),
+    (
+        {"stack": of("transformer", patch=1), "policy": "local", **HIDDEN_ONLY},
+        "objective 'image' cannot be used on stage 1, a transformer stage, by the loss of hidden patches alone: it leaves none "
+        "out; give it the option visible_only, or leave hidden_only out",
+        {"stack": VISIBLE, "policy": "local", **HIDDEN_ONLY},
+    ),
+    (
+        {"stack": VISIBLE, "policy": "local-images", "loss": ("ssim-l1", "mse"), **HIDDEN_ONLY},
+        "objective 'image' cannot be used on stage 1, a transformer stage, by the loss of hidden patches alone: loss 'ssim-l1' "
+        "is not one of single values; use 'mse' for the images",
+        {"stack": VISIBLE, "policy": "local-images", "loss": ("ssim-l1", "mse"), "objectives": {"image": 1.0}},
+    ),
+    (
+        {"policy": "local", "objectives": {"image": 1.0}, "objective_options": {"image.blocks": 1}, "stack": DENSE},
+        "objective 'image' cannot be used on stage 1, a dense stage: its code is a vector, without positions for transformer "
+        "blocks: leave blocks out",
+        {"policy": "local", "objectives": {"image": 1.0}, "objective_options": {"image.blocks": 1}, "stack": CONV},
     ),
     *(
         (

@@ -45,6 +45,14 @@ GOLDEN = {
         Phase("stages 1-2", (1, 2), 0, 20),
         Phase("stages 1-3", (1, 3), 0, 30),
     ],
+    **{
+        f"progressive-{begins}": [
+            Phase("stages 1-1", (1, 1), 0, 10, begins=begins),
+            Phase("stages 1-2", (1, 2), 0, 20, begins=begins),
+            Phase("stages 1-3", (1, 3), 0, 30, begins=begins),
+        ]
+        for begins in ("copy", "identity")
+    },
     "simultaneous": [Phase("simultaneous", (1, 3), 0, 30, local_loss="alone")],
     "supervised": [
         Phase("stage 1", (1, 1), 0, 10, "labels"),
@@ -57,6 +65,7 @@ GOLDEN = {
         Phase("stage 3", (3, 3), 2, 30, inherits_unspent_flops=True),
     ],
     "local": [replace(phase, target="objectives") for phase in GREEDY],
+    "local-images": [replace(phase, input_depth=0, target="objectives") for phase in GREEDY],
     "local-simultaneous": [Phase("simultaneous", (1, 3), 0, 30, "objectives", local_loss="alone")],
     "resampled": [*GREEDY, Phase("resampling", (1, 3), 0, 0, resamples=True)],
     "joint": [Phase("joint", (1, 3), 0, 40)],

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 
 from stacked import InputError, StackSpec
 from stacked.components.losses import LOSSES
-from stacked.spec.compatibility import covers
-from stacked.stages.activations import ACTIVATIONS, RANGES
+from stacked.stages.activations import ACTIVATIONS, RANGES, covers
 from stacked.stages.dense import Dense
 from tests.helpers.trainable import spec, trains
 

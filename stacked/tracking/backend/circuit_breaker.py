@@ -45,7 +45,7 @@ class CircuitBreaker:
 
     def _can_afford(self) -> bool:
         now = self.clock()
-        return sum(seconds for at, seconds in self._lost if now - at < WITHIN) + ATTEMPT_SECONDS <= MOST_LOST
+        return sum(seconds for at, seconds in tuple(self._lost) if now - at < WITHIN) + ATTEMPT_SECONDS <= MOST_LOST
 
     def _is_news(self) -> bool:
         news, self._warned = not self._warned, True

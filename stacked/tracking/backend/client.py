@@ -68,8 +68,8 @@ class StoreClient(StoreQueries):
         return new
 
     def check_artifacts(self, run_id: str) -> None:
-        """Raise InputError if MLflow would write a run's files outside of a local store, by their address or by a link."""
-        if self.store.is_local:
+        """Raise InputError if MLflow would write a run's files outside of a store that keeps them, by their address or a link."""
+        if self.store.keeps_files:
             self._check_place(self._client.get_run(run_id).info.artifact_uri, f"run {run_id}")
             self._check_links(run_id)
 
@@ -194,7 +194,7 @@ class StoreClient(StoreQueries):
             self.experiment_id, name=logged.name, source_run_id=run_id, params=logged.parameters
         )
         model_id = checked_id(made.model_id)
-        if self.store.is_local:
+        if self.store.keeps_files:
             self._check_place(made.artifact_location, f"model {model_id}")
         outputs = self._client.get_run(run_id).outputs
         if model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:

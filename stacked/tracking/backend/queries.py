@@ -18,8 +18,9 @@ from mlflow.entities import LoggedModel
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 
-from stacked.tracking.backend.remote.answers import ServerClient, checked_id, is_active
+from stacked.tracking.backend.remote.answers import ServerClient, checked_id, is_active, server_errors
 from stacked.tracking.backend.remote.http import BadAnswer
+from stacked.tracking.backend.remote.postgresql import check_answers
 from stacked.tracking.backend.workarounds import forget_artifact_repository, forget_connections
 from stacked.util.paths import without_login
 
@@ -42,8 +43,17 @@ class StoreQueries:
     @cached_property
     def _client(self) -> MlflowClient:
         recreate_if_removed(self.store)
-        client = MlflowClient(self.store.uri)
-        return cast(MlflowClient, ServerClient(client)) if self.store.is_server else client
+        if not self._is_remote:
+            return MlflowClient(self.store.uri)
+        with server_errors():
+            if self.store.is_postgresql:
+                check_answers(self.store.uri)
+            return cast(MlflowClient, ServerClient(MlflowClient(self.store.uri)))
+
+    @property
+    def _is_remote(self) -> bool:
+        """Whether an answer of the store can take any time."""
+        return self.store.is_server or self.store.is_postgresql
 
     def check_free(self) -> None:
         """Raise an outage if another process has locked the local database."""
@@ -67,10 +77,10 @@ class StoreQueries:
     def experiment_id(self) -> str:
         """The id of the experiment; raises `Unusable` if it is deleted in the store, or the store was moved."""
         # a server needs no lock, and holding one while the server hangs would make other processes wait
-        with nullcontext() if self.store.is_server else FileLock(self.store.root / ".lock", timeout=BUSY_SECONDS):
+        with nullcontext() if self._is_remote else FileLock(self.store.root / ".lock", timeout=BUSY_SECONDS):
             found = self._client.get_experiment_by_name(self.experiment)
             if found is None:
-                location = self.store.artifacts.as_uri() if self.store.is_local else None
+                location = self.store.artifacts.as_uri() if self.store.keeps_files else None
                 try:
                     return checked_id(self._client.create_experiment(self.experiment, artifact_location=location))
                 except MlflowException as error:
@@ -83,6 +93,12 @@ class StoreQueries:
             raise Unusable(
                 f"the store {str(self.store.root)!r} was moved, and MLflow looks for its files in the former place: "
                 f"correct this with 'python -m stacked.doctor relocate --store {self.store.root}'"
+            )
+        if self.store.is_postgresql and found.artifact_location != self.store.artifacts.as_uri():
+            raise Unusable(
+                f"the files of the experiment {self.experiment!r} in {self.store.name} are in "
+                f"{found.artifact_location!r}, not in {self.store.artifacts}: use the folder of that store, or give the "
+                "address http://HOST:PORT of an MLflow server of this database"
             )
         if not is_active(found.lifecycle_stage):
             raise Unusable(

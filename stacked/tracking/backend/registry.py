@@ -50,7 +50,7 @@ class Registry(StoreQueries):
         The registered model, the version (with these tags) and the alias are written only where they are missing.
         Raises InputError if the model's files are outside of a local store.
         """
-        if self.store.is_local:
+        if self.store.keeps_files:
             checked_place(self.store, model.artifact_location, f"model {model.model_id}")
         self._create(name)
         version = self._find_version(name, model) or self._client.create_model_version(

@@ -1,4 +1,4 @@
-"""The store of runs: a local folder with an SQLite database, or the user's own MLflow server."""
+"""The store of runs: a local folder with an SQLite database, a PostgreSQL database, or the user's own MLflow server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from stacked.runtime.interruption import end_if_asked
-from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
+from stacked.tracking.backend.circuit_breaker import ATTEMPT_SECONDS, circuit_breaker_for
+from stacked.tracking.backend.remote import postgresql
+from stacked.tracking.backend.remote.waiting import bounded
 from stacked.tracking.backend.workarounds import forget_connections
 from stacked.util.checks import need
 from stacked.util.errors import InputError, printable
@@ -57,7 +59,7 @@ _MADE: set[Path] = set()
 class Store:
     """An MLflow store: its address, and the local folder (absolute) of work files.
 
-    For the local store that folder also holds the database and the artifacts.
+    For the local store that folder also holds the database and the artifacts, for a PostgreSQL database the artifacts.
     """
 
     uri: str
@@ -65,13 +67,13 @@ class Store:
 
     @property
     def artifacts(self) -> Path:
-        """The folder of the local store's artifacts."""
+        """The folder of the artifacts of a store that is no server."""
         return self.root / "artifacts"
 
     @property
     def name(self) -> str:
         """The name of the store in records of runs: an address without login, or "local", so that a local store can be moved."""
-        return "local" if self.is_local else without_login(self.uri)
+        return "local" if self.is_local else without_login(postgresql.without_driver(self.uri))
 
     @property
     def is_local(self) -> bool:
@@ -84,24 +86,36 @@ class Store:
         return _sqlite_path(self.uri)
 
     @property
+    def is_postgresql(self) -> bool:
+        """Whether the runs are written into a PostgreSQL database, without an MLflow server."""
+        return postgresql.is_postgresql(self.uri)
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether the artifacts are in `root`, and MLflow must not be led out of it."""
+        return self.is_local or self.is_postgresql
+
+    @property
     def is_server(self) -> bool:
         """Whether the store is an MLflow server."""
         return self.uri.startswith(("http://", "https://"))
 
 
-def open_store(root: Path = Path("mlruns")) -> Store:
+def open_store(root: Path = Path("mlruns"), *, must_answer: bool = True) -> Store:
     """Open the local store in `root`, creating it if missing, or the store that MLFLOW_TRACKING_URI names.
 
     Any number of processes may open a new store at once. A server is not contacted here, because training does not depend on
-    it. Raises `InputError` if the folder cannot be written, a database cannot be opened or has a trigger, or a part of the
-    store is a link that leads out of it; `root` itself may be reached through a link.
+    it. must_answer: whether it is an error that a PostgreSQL database does not answer; otherwise a warning tells of the outage,
+    as is right for a store that was opened before. Raises `InputError` if the folder cannot be written, a database cannot be
+    opened or has a trigger, or a part of the store is a link that leads out of it; `root` itself may be reached through a link.
     """
     os.environ.update(unproxied(os.environ))  # a proxy cannot reach servers on this machine's loopback
     root = root.resolve()
     _make_writable(root)
     check_inside(root, root / "work")
-    store = Store(os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(root), root)
-    if store.is_local:
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _local_uri(root)
+    store = Store(postgresql.with_driver(uri) if postgresql.is_postgresql(uri) else uri, root)
+    if store.keeps_files:
         check_inside(root, *root.glob("mlflow.db*"), store.artifacts)
         _make_writable(store.artifacts)
     if store.is_server:
@@ -112,7 +126,7 @@ def open_store(root: Path = Path("mlruns")) -> Store:
             path is None or not path.is_dir(),
             f"{path} is a folder, not a database: set MLFLOW_TRACKING_URI to sqlite:///{path}/mlflow.db, say",
         )
-        _prepare(store)
+        _prepare(store, must_answer)
     return store
 
 
@@ -164,7 +178,7 @@ def _make_writable(folder: Path) -> None:
         ) from error
 
 
-def _prepare(store: Store) -> None:
+def _prepare(store: Store, must_answer: bool) -> None:
     """Make sure that MLflow can open the database; one that another process has locked now is accepted."""
     breaker, start = circuit_breaker_for(store.uri), time.monotonic()
     try:
@@ -175,6 +189,13 @@ def _prepare(store: Store) -> None:
             check_unlocked(store.root / "mlflow.db")
             check_passive(store.root / "mlflow.db")
             _first_use(store.uri)
+        elif store.is_postgresql:
+            if not must_answer and not breaker.allows():
+                return
+            with bounded(ATTEMPT_SECONDS):
+                postgresql.check_answers(store.uri)
+            with bounded(LOCK_SECONDS), postgresql.creating_tables(store.uri):
+                _first_use(store.uri)
         else:
             with _locked(store.root):
                 path = _sqlite_path(store.uri)
@@ -185,6 +206,11 @@ def _prepare(store: Store) -> None:
     except (*OUTAGES, ImportError) as error:  # a database's driver may not be installed
         end_if_asked(error)
         reason = without_logins(str(error).strip().splitlines()[0])
+        if not must_answer and store.is_postgresql and isinstance(error, OUTAGES):
+            if breaker.failed(time.monotonic() - start):
+                message = f"{store.name} cannot be opened ({reason}); training goes on, and its records are sent later"
+                warnings.warn(printable(message), RuntimeWarning, stacklevel=3)
+            return
         if "database is locked" in reason:
             if breaker.failed(time.monotonic() - start):
                 message = (
@@ -194,7 +220,7 @@ def _prepare(store: Store) -> None:
                 warnings.warn(printable(message), RuntimeWarning, stacklevel=3)
             return
         raise InputError(
-            f"{without_login(store.uri)} cannot be opened as an MLflow store ({reason}); "
+            f"{without_login(postgresql.without_driver(store.uri))} cannot be opened as an MLflow store ({reason}); "
             "name another folder, or set MLFLOW_TRACKING_URI to a store that works"
         ) from error
 
@@ -293,7 +319,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 def reason_of(error: BaseException) -> str:
     """Return in one line why the store failed, without the surrounding messages of MLflow and its libraries."""
-    while cause := _cause(error):
+    while (cause := _cause(error)) and cause.args:  # SQLAlchemy's pool raises errors without a message
         error = cause
     lines, kind = str(error)[:5000].strip().splitlines() or [""], type(error).__name__
     known = lines[0] and isinstance(error, OUTAGES)  # the message of another error can be a key, or a part of an answer

@@ -1,0 +1,1 @@
+"""Local learning rules without a loss of a code, in plain torch: baselines of studies."""
