@@ -147,7 +147,6 @@ def load(
         raise InputError(f"image_size={image_size} is not a size in pixels: give 1 or more")
     if grey and not dataset.decodes and name != "photographs":
         raise InputError(f"grey does not apply to {name!r}, whose number of channels is fixed: leave it out")
-
     if white_level is not None:
         whole(white_level, "white_level", most=WHITE)
     if max_megapixels is not None:

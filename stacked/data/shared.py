@@ -54,10 +54,9 @@ def shared(splits: Splits) -> Iterator[Place]:
     """Context in which the inputs and labels of `splits` lie in memory that other processes can map; yields its location.
 
     The arrays of `splits` are replaced by the shared ones, and their former memory is freed; those in memory-mapped files stay
-    there. On Linux the shared memory is
-    anonymous and freed when the last process that maps it ends, however it ends. Elsewhere it is a file in the system's
-    temporary folder, which remains if this process is killed. Raises InputError if there is no room for a second copy of the
-    arrays.
+    there. On Linux the shared memory is anonymous and freed when the last process that maps it ends, however it ends. Elsewhere
+    it is a file in the system's temporary folder, which remains if this process is killed. Raises InputError if there is no room
+    for a second copy of the arrays.
     """
     import torch
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stacked import data
 from stacked.cost.disk import check_room, check_writable, work_room
+from stacked.data.formats.files import at_home
 from stacked.data.formats.split import kind_of
 from stacked.evaluation.final_metrics import final_metrics
 from stacked.evaluation.label_rows import possible_budgets
@@ -113,7 +114,7 @@ def run(
     arm: str | None = None,
     device: str = "cpu",
     codes: str = "auto",
-    disk_cache: Path | None = None,
+    disk_cache: str | Path | None = None,
     work: Path | None = None,
     tracker: RecordsRun | None = None,
     checkpoint_every: int | None = None,
@@ -137,6 +138,7 @@ def run(
     or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
     """
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
+    disk_cache = None if disk_cache is None else at_home(disk_cache)
     splits = splits_of(spec, splits, target, disk_cache)
     checked = check(spec, splits)
     tell_left_out(spec, splits)

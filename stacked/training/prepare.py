@@ -39,23 +39,16 @@ class PreparedPhase:
     @cached_property
     def inputs(self) -> Inputs:
         """The inputs of the phase, by index."""
-        return inputs(
-            self.stack,
-            self.phase.input_depth,
-            self.examples.images,
-            self.cache.mode,
-            self.order.size,
-            self.cache.folder,
-        )
+        return self.inputs_of(self.examples.images, self.cache.mode, self.cache.folder)
 
     @property
     def targets(self) -> Targets | None:
         """The targets of the phase by index, or None if the target is the input."""
         return self.examples.targets(self.phase, self.config, next(self.stack.parameters()).device)
 
-    def inputs_of(self, images: Inputs, mode: str) -> Inputs:
-        """Return the inputs of the phase for other images. mode: that of a `CodeCache`."""
-        return inputs(self.stack, self.phase.input_depth, images, mode, self.order.size)
+    def inputs_of(self, images: Inputs, mode: str, folder: Path | None = None) -> Inputs:
+        """Return the inputs of the phase for other images. mode, folder: those of a `CodeCache`."""
+        return inputs(self.stack, self.phase.input_depth, images, mode, self.order.size, folder)
 
 
 def prepare_phase(

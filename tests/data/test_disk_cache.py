@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
@@ -150,6 +151,24 @@ def test_unreadable_images_are_counted_named_and_left_out_up_to_a_share(on_disk:
         rows = iter(zip(old.inputs, old.labels, strict=True))
         for image, label in zip(new.inputs, new.labels, strict=True):
             assert any(torch.equal(image, kept) and label == mine for kept, mine in rows)
+
+
+def test_an_image_that_can_be_read_again_is_read_again(tmp_path: Path) -> None:
+    """Without a change of its size or time, as after a change of its permissions; after an error, and in a complete file."""
+    folder, cache = noise(tmp_path / "photos"), tmp_path / "cache"
+    path, wanted = folder / "a" / "004.png", load(folder)
+    content, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+
+    def write(given: bytes) -> None:
+        path.write_bytes(given)
+        os.utime(path, ns=times)
+
+    for allowed in (None, 0.1):
+        write(bytes(len(content)))
+        with pytest.raises(InputError) if allowed is None else pytest.warns(UserWarning, match="^1 of 40 images"):
+            load(folder, disk_cache=cache / str(allowed), most_unreadable=allowed)
+        write(content)
+        assert same(load(folder, disk_cache=cache / str(allowed)), wanted)
 
 
 def test_workers_map_the_file_and_no_copy_of_it(tmp_path: Path) -> None:

@@ -126,7 +126,26 @@ def test_tar_files_that_are_no_dataset_are_refused(content: dict[str, bytes], me
         data.load("tar:all.tar", data_dir=tmp_path)
 
 
-def test_links_and_folders_in_a_tar_file_are_no_images(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ({"size": -1024}, r"a\.png has -1,024 bytes"),
+        ({"pax_headers": {"comment": "x" * 2**21}}, "a header of more than 1,048,576 bytes"),
+    ],
+)
+def test_headers_with_sizes_that_are_no_sizes_are_refused(
+    member: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    info = tarfile.TarInfo("a.png")
+    for name, value in member.items():
+        setattr(info, name, value)
+    header = info.tobuf(tarfile.PAX_FORMAT if info.pax_headers else tarfile.GNU_FORMAT)
+    (tmp_path / "all.tar").write_bytes(header + bytes(4096))
+    with pytest.raises(InputError, match=rf"cannot be read as a tar file without compression \({message}\)"):
+        data.load("tar:all.tar", data_dir=tmp_path)
+
+
+def test_links_in_a_tar_file_are_no_images(tmp_path: Path) -> None:
     link = tarfile.TarInfo("b.png")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     with tarfile.open(tmp_path / "all.tar", "w") as archive:
@@ -177,4 +196,17 @@ def test_parquet_tables_without_images_are_refused(tmp_path: Path) -> None:
             data.load("parquet-images:x.parquet", data_dir=tmp_path)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(InputError, match="cannot be read as a Parquet file"):
+        data.load("parquet-images:x.parquet", data_dir=tmp_path)
+
+
+def test_a_row_group_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    images = [path.read_bytes() for path in noise(tmp_path / "photos").rglob("*.*")]
+    parquet.write_table(pyarrow.table({"image": images}), tmp_path / "x.parquet", row_group_size=10)
+    content = bytearray((tmp_path / "x.parquet").read_bytes())
+    content[4:104] = bytes(100)
+    (tmp_path / "x.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.parquet: row 0 of row group 0 cannot be read \(.*\), nor can 9 more"):
         data.load("parquet-images:x.parquet", data_dir=tmp_path)

@@ -23,8 +23,7 @@ class Source:
     downloaded. argument: the part of the name after the colon, as in "folder:PATH". image_size (side in pixels), grey,
     white_level (of 16-bit files) and max_megapixels: how a user's own images are decoded. most_unreadable: the share (0 to 1) of
     them that may be unreadable and is left out. disk_cache: folder of a file of decoded images that is memory-mapped (None: they
-    are in memory). target and missing: the column of a
-    table that holds the labels, and how its missing values are filled in.
+    are in memory). target and missing: the column of a table that holds the labels, and how its missing values are filled in.
     """
 
     data_dir: Path

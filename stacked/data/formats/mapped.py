@@ -49,9 +49,8 @@ class MappedPart:
                 area = mmap.mmap(file.fileno(), 0, flags=flags, prot=access)
             else:
                 area = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        found: Any = torch.frombuffer(area, dtype=dtype, count=math.prod(self.shape), offset=self.offset).view(
-            self.shape
-        )
+        values = torch.frombuffer(area, dtype=dtype, count=math.prod(self.shape), offset=self.offset)
+        found: Any = values.view(self.shape)
         found.mapped_part = self  # of this object alone: copies and views of a tensor do not have its attributes
         return found
 
@@ -83,9 +82,8 @@ def temporary(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> Tenso
         folder.mkdir(parents=True, exist_ok=True)
         check_free(folder, size, "the codes of frozen stages")
         with tempfile.TemporaryFile(prefix="stacked-", dir=folder) as file:
-            if hasattr(
-                os, "posix_fallocate"
-            ):  # a full disk is an error here, and would be a signal at a write to the mapping
+            if hasattr(os, "posix_fallocate"):
+                # a full disk is an error here, and would be a signal at a write to the mapping
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
                 file.truncate(size)

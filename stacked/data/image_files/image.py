@@ -71,6 +71,10 @@ class Report:
             self.sixteen_bit += 1
             self.brightest = max(self.brightest, found.brightest)
 
+    def has_too_many_unreadable(self, most: float, total: int) -> bool:
+        """Whether more than the share `most` (0 to 1) of `total` images are unreadable."""
+        return len(self.unreadable) > most * total
+
 
 def decode(path: Path, size: int, grey: bool, white_level: int | None = None) -> NDArray[np.uint8]:
     """Return the image as uint8 [C, size, size], with C = 1 if `grey`, else 3.
@@ -252,7 +256,7 @@ def check_report(
         numbers = list(order)
         named = [(images.name(numbers[place]), reason) for place, reason in report.unreadable]
         named.sort(key=lambda failure: Path(failure[0]).parts)  # whatever the order of decoding
-        if count > most * total:
+        if report.has_too_many_unreadable(most, total):
             name, reason = named[0]
             others = f", nor can {count - 1} more" if count > 1 else ""
             limit = f" or allow more of them (--most-unreadable, {most:g} of {total:,} images)" if most else ""

@@ -56,7 +56,7 @@ def cached_images(images: EncodedImages, order: Sequence[int], source: Source, f
     side = source.image_size
     shape = (1 if source.grey else 3, side, side)
     stem = folder / key_of(images, order, source)
-    found = _complete(stem, len(order), shape)
+    found = _complete(stem, len(order), shape, source.most_unreadable)
     if found is None:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -67,25 +67,29 @@ def cached_images(images: EncodedImages, order: Sequence[int], source: Source, f
                 say(f"waiting for another process that decodes the same images into {folder}")
                 lock.acquire()
             try:
-                found = _complete(stem, len(order), shape)
+                found = _complete(stem, len(order), shape, source.most_unreadable)
                 if found is None:
                     sweep(folder)
                     _write(stem, images, order, source, shape)
-                    found = _complete(stem, len(order), shape)
+                    found = _complete(stem, len(order), shape, source.most_unreadable)
             finally:
                 lock.release()
     assert found is not None
     return found
 
 
-def _complete(stem: Path, total: int, shape: tuple[int, int, int]) -> CachedImages | None:
-    """Return the file with all readable images of `total` ones; None if it is not there, or has another size."""
+def _complete(stem: Path, total: int, shape: tuple[int, int, int], most: float) -> CachedImages | None:
+    """Return the file with all readable images of `total` ones; None if it is not there, or has another size.
+
+    None too if more than the share `most` were unreadable: they are tried again, as they would be in memory.
+    """
     path, record = stem.with_suffix(".images"), stem.with_suffix(".json")
     if not (path.exists() and record.exists()):
         return None
     report = report_of(json.loads(record.read_text()))
     size = (total - len(report.unreadable)) * shape[0] * shape[1] * shape[2]
-    return CachedImages(path, shape, report) if path.stat().st_size == size else None
+    is_usable = path.stat().st_size == size and not report.has_too_many_unreadable(most, total)
+    return CachedImages(path, shape, report) if is_usable else None
 
 
 def key_of(images: EncodedImages, order: Sequence[int], source: Source) -> str:
@@ -113,7 +117,7 @@ def _write(
     part, progress = stem.with_suffix(".part"), stem.with_suffix(".progress")
     row = shape[0] * shape[1] * shape[2]
     with part.open("ab") as file, shown(), Bar("decoding images", len(order)) as bar:
-        done, report = _resume(file, progress, row)
+        done, report = _resume(file, progress, row, source.most_unreadable, len(order))
         check_free(stem.parent, (len(order) - done) * row, "decoded images")
         bar.resume(done)
         recorded, options = time.perf_counter(), (source.white_level, source.max_megapixels)
@@ -124,7 +128,7 @@ def _write(
                     file.write(each.pixels.data)
                 report.add(place, each)
                 done = place + 1
-                if len(report.unreadable) > source.most_unreadable * len(order):
+                if report.has_too_many_unreadable(source.most_unreadable, len(order)):
                     check_report(images, order, report, source.white_level, source.most_unreadable)
                 bar.to(done)
                 if time.perf_counter() - recorded > EVERY:
@@ -138,14 +142,18 @@ def _write(
     progress.unlink()
 
 
-def _resume(file: IO[bytes], progress: Path, row: int) -> tuple[int, Report]:
-    """Return how many images are done and the report of them, and cut the file after them."""
+def _resume(file: IO[bytes], progress: Path, row: int, most: float, total: int) -> tuple[int, Report]:
+    """Return how many images are done and the report of them, and cut the file after them.
+
+    Decoding starts again if the process ended at more unreadable images than allowed, since they may have become readable
+    without a change of size or time, as by a change of permissions.
+    """
     done, report = 0, Report()
     if progress.exists():
         values = json.loads(progress.read_text())
         done, report = values.pop("done"), report_of(values)
     size = (done - len(report.unreadable)) * row
-    if os.fstat(file.fileno()).st_size < size:
+    if os.fstat(file.fileno()).st_size < size or report.has_too_many_unreadable(most, total):
         done, report, size = 0, Report(), 0
     file.truncate(size)
     return done, report

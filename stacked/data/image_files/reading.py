@@ -41,7 +41,8 @@ def image_splits(
     rest, held = division(labels, TEST) if test is None else (np.setdiff1d(np.arange(len(labels)), test), test)
     train, validation = division(labels[rest], valid)
     parts = [rest[train], rest[validation], held]
-    return Splits(name, *_decoded_parts(images, labels, parts, source), classes)
+    train_split, valid_split, test_split = _decoded_parts(images, labels, parts, source)
+    return Splits(name, train_split, valid_split, test_split, classes)
 
 
 def _decoded_parts(

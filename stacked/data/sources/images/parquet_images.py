@@ -18,8 +18,8 @@ from stacked.util.errors import InputError
 from stacked.util.reading import check_regular
 
 IMAGE, LABEL = "image", "label"
-#: the most bytes of a row group, which is read at once
-MOST_GROUP = 2**32
+#: the most bytes of a row group, which is read at once into one array with 32-bit offsets
+MOST_GROUP = 2**31 - 1
 
 
 class ParquetImages(DataSource):
@@ -75,8 +75,13 @@ class RowImages:
 
     def read(self, number: int) -> bytes:
         """Return the bytes of an image; OSError or ValueError if the row has none, or its group cannot be read."""
+        from pyarrow import ArrowException
+
         file, group, row = self.places[number]
-        value = self._group(file, group)[row].as_py()
+        try:
+            value = self._group(file, group)[row].as_py()
+        except ArrowException as error:  # not all of them are ValueErrors
+            raise ValueError(f"its row group cannot be read: {error}") from error
         if value is None:
             raise ValueError("there is no image in this row")
         return bytes(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -18,9 +19,19 @@ from stacked.data.image_files.reading import image_splits
 from stacked.util.checks import need
 from stacked.util.errors import InputError
 
-#: the most bytes of an image and of the text of a class
-MOST_IMAGE, MOST_CLASS = 2**30, 200
+#: the most bytes of an image, of the text of a class, and of the headers of a member, such as its long name
+MOST_IMAGE, MOST_CLASS, MOST_HEADER = 2**30, 200, 2**20
 BLOCK = tarfile.BLOCKSIZE
+
+
+class Headers(io.FileIO):
+    """A file whose reads are bounded, since tarfile reads headers of any stated size into memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes; OSError for more than MOST_HEADER."""
+        if size is None or not 0 <= size <= MOST_HEADER:
+            raise OSError(f"a header of more than {MOST_HEADER:,} bytes")
+        return super().read(size)
 
 
 @dataclass(frozen=True)
@@ -105,8 +116,11 @@ def _examples(shard: int, path: Path) -> Iterator[tuple[Member, str | None]]:
     images: dict[str, Member] = {}
     texts: dict[str, str] = {}
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with Headers(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
+                archive.members.clear()  # they are listed here, with less memory
+                if member.size < 0:  # older versions of tarfile would read this member again and again
+                    raise tarfile.ReadError(f"{member.name} has {member.size:,} bytes")
                 place = PurePosixPath(member.name)
                 stem, _, ending = place.name.partition(".")
                 key, kind = str(place.with_name(stem)) if stem else "", PurePosixPath(f"a.{ending.lower()}").suffix
