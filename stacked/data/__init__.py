@@ -24,10 +24,20 @@ from stacked.data.formats.files import at_home
 from stacked.data.formats.split import Split, Splits
 from stacked.data.image_files.image import WHITE
 from stacked.data.table import MISSING
-from stacked.util.checks import choice, choices, positive, utf8, whole
+from stacked.util.checks import choice, choices, positive, share, utf8, whole
 from stacked.util.errors import InputError
 
-__all__ = ["Split", "Splits", "apart", "check_name", "check_table_options", "load", "names", "recorded_name"]
+__all__ = [
+    "Split",
+    "Splits",
+    "apart",
+    "can_be_mapped",
+    "check_name",
+    "check_table_options",
+    "load",
+    "names",
+    "recorded_name",
+]
 
 
 def names() -> tuple[str, ...]:
@@ -58,6 +68,11 @@ def check_table_options(name: str, target: str | None, missing: str | None) -> N
     utf8(target or "", "target")
     if missing is not None:
         choice(missing, MISSING, "missing")
+
+
+def can_be_mapped(name: str) -> bool:
+    """Whether the decoded images of the dataset of this name can lie in a `disk_cache`."""
+    return _find(name)[0].can_be_mapped
 
 
 def recorded_name(name: str) -> str:
@@ -96,6 +111,8 @@ def load(
     max_megapixels: float | None = None,
     target: str | None = None,
     missing: str | None = None,
+    most_unreadable: float | None = None,
+    disk_cache: str | Path | None = None,
 ) -> Splits:
     """Load a dataset's splits.
 
@@ -111,6 +128,10 @@ def load(
     max_megapixels: largest image that is read from "folder:PATH" (None: Pillow's limit of 89).
     target: the column of "csv:PATH" and "parquet:PATH" that holds the labels (None: there are no labels).
     missing: how their missing values are filled in, see `Splits.of` (None: they are refused).
+    most_unreadable: the share (0 to 1) of image files that may be unreadable, which are left out with a warning (None: 0 for
+    "folder:PATH", 0.01 for "tar:PATH" and "parquet-images:PATH").
+    disk_cache: folder for a file with the decoded images of these three, which is memory-mapped, so that they need not fit in
+    memory; it is kept and used again while neither images nor options change (None: images are decoded into memory).
 
     Raises InputError for an unknown name, an option outside its range, and missing or corrupt files.
     """
@@ -126,20 +147,38 @@ def load(
         raise InputError(f"image_size={image_size} is not a size in pixels: give 1 or more")
     if grey and not dataset.decodes and name != "photographs":
         raise InputError(f"grey does not apply to {name!r}, whose number of channels is fixed: leave it out")
-
     if white_level is not None:
         whole(white_level, "white_level", most=WHITE)
     if max_megapixels is not None:
         positive(max_megapixels, "max_megapixels")
-    for option, value in (("white_level", white_level), ("max_megapixels", max_megapixels)):
-        if value is not None and not dataset.decodes:
+    if most_unreadable is not None:
+        share(most_unreadable, "most_unreadable")
+    for option, value, applies in (
+        ("white_level", white_level, dataset.decodes),
+        ("max_megapixels", max_megapixels, dataset.decodes),
+        ("most_unreadable", most_unreadable, dataset.can_be_mapped),
+        ("disk_cache", disk_cache, dataset.can_be_mapped),
+    ):
+        if value is not None and not applies:
             raise InputError(f"{option} does not apply to {name!r}, which is not a folder of images: leave it out")
     check_table_options(name, target, missing)
     from stacked.runtime.settings import own_settings
 
     folder = at_home(data_dir or ".") if argument else _data_dir(data_dir)
     with own_settings():
-        source = Source(folder, download, argument, int(image_size), grey, white_level, max_megapixels, target, missing)
+        source = Source(
+            folder,
+            download,
+            argument,
+            int(image_size),
+            grey,
+            white_level,
+            max_megapixels,
+            target,
+            missing,
+            dataset.most_unreadable if most_unreadable is None else most_unreadable,
+            None if disk_cache is None else at_home(disk_cache),
+        )
         splits = dataset().splits(source, name, valid)
         return splits if limit is None else splits.limited(limit)
 

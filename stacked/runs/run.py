@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stacked import data
 from stacked.cost.disk import check_room, check_writable, work_room
+from stacked.data.formats.files import at_home
 from stacked.data.formats.split import kind_of
 from stacked.evaluation.final_metrics import final_metrics
 from stacked.evaluation.label_rows import possible_budgets
@@ -64,16 +65,27 @@ class Result:
 
 
 @own_settings()
-def load(spec: RunSpec, data_dir: str | Path | None = None, download: bool = False) -> data.Splits:
-    """Return the splits that `spec` describes, with arguments as in `stacked.data.load`."""
-    return data.load(**vars(spec.data), data_dir=data_dir, download=download)
+def load(
+    spec: RunSpec,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+    disk_cache: str | Path | None = None,
+) -> data.Splits:
+    """Return the splits that `spec` describes, with arguments as in `stacked.data.load`.
+
+    disk_cache: for decoded image files; data that have none are in memory.
+    """
+    disk_cache = disk_cache if data.can_be_mapped(spec.data.name) else None
+    return data.load(**vars(spec.data), data_dir=data_dir, download=download, disk_cache=disk_cache)
 
 
-def splits_of(spec: RunSpec, given: Any = None, target: str | None = None) -> data.Splits:
+def splits_of(
+    spec: RunSpec, given: Any = None, target: str | None = None, disk_cache: Path | None = None
+) -> data.Splits:
     """Return splits as they are, other data as `Splits.of` divides and scales them, and without data those of the spec."""
     if given is None or isinstance(given, data.Splits):
         need(target is None, f"target {target!r} is a column of a DataFrame: give one, or leave target out")
-        return given or load(spec)
+        return given or load(spec, disk_cache=disk_cache)
     return data.Splits.of(given, target=target)
 
 
@@ -102,6 +114,7 @@ def run(
     arm: str | None = None,
     device: str = "cpu",
     codes: str = "auto",
+    disk_cache: str | Path | None = None,
     work: Path | None = None,
     tracker: RecordsRun | None = None,
     checkpoint_every: int | None = None,
@@ -113,18 +126,20 @@ def run(
     map-style torch Dataset (None: the data that the spec names are loaded). target: the column of a DataFrame that holds the
     labels. arm: recorded name (default: the policy). device: device to train on. codes: whether the codes of frozen stages are
     kept ("memory") or computed again for each batch ("recompute"), which gives the same numbers; "auto": kept where this saves
-    time and fits in memory. work: folder for checkpoints and, at the end, the trained encoder (see `load_encoder`), the whole
-    stack (see `load_stack`) and the classifiers or regressors (see `load_classifier`, `load_regressor`); a run resumes from the
-    checkpoints in it, and ends as if it had not been interrupted. tracker: where the run is logged (default: nowhere).
-    checkpoint_every: updates between checkpoints inside a phase (default: by time, so that they take at most 2 % of the run
-    time). stop: called after every update; the run ends if it returns True. Its progress is shown inside the context
-    `stacked.runtime.progress.shown`.
+    time and fits in memory. disk_cache: folder for memory-mapped files, of decoded images where data are loaded here, and of
+    codes that are to be kept and take more than 1 GiB or do not fit in memory (None: both are in memory). work: folder for
+    checkpoints and, at the end, the trained encoder (see `load_encoder`), the whole stack (see `load_stack`) and the
+    classifiers or regressors (see `load_classifier`, `load_regressor`); a run resumes from the checkpoints in it, and ends as
+    if it had not been interrupted. tracker: where the run is logged (default: nowhere). checkpoint_every: updates between
+    checkpoints inside a phase (default: by time, so that they take at most 2 % of the run time). stop: called after every
+    update; the run ends if it returns True. Its progress is shown inside the context `stacked.runtime.progress.shown`.
 
     Raises InputError for a spec or data that cannot be run, Unwritable (an InputError) if the work folder cannot be written
     or is full, Diverged if a loss is not finite, and Interrupted if `stop` ends the run.
     """
     checkpoints = Checkpoints(work, spec, checkpoint_every, stop)
-    splits = splits_of(spec, splits, target)
+    disk_cache = None if disk_cache is None else at_home(disk_cache)
+    splits = splits_of(spec, splits, target, disk_cache)
     checked = check(spec, splits)
     tell_left_out(spec, splits)
     torch_device = device_of(device)
@@ -197,6 +212,7 @@ def run(
         first_phase=first_phase,
         classes=len(splits.classes),
         codes=codes,
+        disk_cache=disk_cache,
         every=spec.evaluation.every,
     )
     if not phases and not state.curve:

@@ -22,7 +22,7 @@ from stacked.spec.growth import LONGEST as LONGEST
 from stacked.spec.growth import POLICIES, Phase, Updates, spending
 from stacked.spec.optimisation import Optimisation as Optimisation
 from stacked.spec.optimisation import as_tuple, of_stage
-from stacked.util.checks import choice, finite, need, positive, utf8, whole
+from stacked.util.checks import choice, finite, need, positive, share, utf8, whole
 from stacked.util.errors import InputError
 from stacked.util.serialization import from_dict, omit_if_default, parsed, take_python_values, to_json
 
@@ -36,9 +36,10 @@ class DataSpec:
 
     limit: size of a stratified subset of the training images (None: all). valid: fraction of the official training set that is
     held out for validation. For image folders only: image_size (side in pixels), grey, white_level (the value of white in
-    16-bit grey files; None: 65,535) and max_megapixels (of the largest image that is read; None: Pillow's limit of 89). For
-    tables only: target (the column with the labels; None: no labels) and missing (how missing values are filled in, "mean",
-    "median" or "most_frequent"; None: they are refused).
+    16-bit grey files; None: 65,535) and max_megapixels (of the largest image that is read; None: Pillow's limit of 89) and
+    most_unreadable (share of unreadable images, 0 to 1, that are left out; None: 0, and 0.01 of shards). For tables only:
+    target (the column with the labels; None: no labels) and missing (how missing values are filled in, "mean", "median" or
+    "most_frequent"; None: they are refused).
 
     A folder of images is named "folder:PATH", a table "csv:PATH" or "parquet:PATH" and a file of arrays "npz:PATH", with a PATH
     relative to the data directory, which is not part of a spec because it depends on the machine.
@@ -53,6 +54,7 @@ class DataSpec:
     max_megapixels: float | None = omit_if_default(None)
     target: str | None = omit_if_default(None)
     missing: str | None = omit_if_default(None)
+    most_unreadable: float | None = omit_if_default(None)
 
     def __post_init__(self) -> None:
         take_python_values(self)
@@ -68,6 +70,12 @@ class DataSpec:
             whole(self.white_level, "white_level", most=WHITE)
         if self.max_megapixels is not None:
             positive(self.max_megapixels, "max_megapixels")
+        if self.most_unreadable is not None:
+            share(self.most_unreadable, "most_unreadable")
+            need(
+                data.can_be_mapped(self.name),
+                f"most_unreadable does not apply to {self.name!r}, which is no folder or shards of images: leave it out",
+            )
         need(isinstance(self.grey, bool), f"grey {self.grey!r} is not allowed: give True or False")
         need(
             finite(self.valid) and 0 < self.valid < 1,

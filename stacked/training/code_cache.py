@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from stacked.util.checks import choice
 from stacked.util.errors import InputError
@@ -16,30 +17,44 @@ MODES = ("auto", "memory", "recompute")
 
 @dataclass(frozen=True)
 class CodeCache:
-    """How a phase gets its inputs: `mode` "images", "memory" (cached codes) or "recompute", why, and the bytes of the cache."""
+    """How a phase gets its inputs: `mode` "images", "memory" (cached codes) or "recompute", why, and the bytes of the cache.
+
+    folder: where cached codes lie in a memory-mapped file (None: in memory).
+    """
 
     mode: str
     why: str
     bytes: int = 0
+    folder: Path | None = None
 
 
 def choose_cache(
-    depth: int, values: int, images: int, updates: int, batch_size: int, mode: str = "auto", free: float = math.inf
+    depth: int,
+    values: int,
+    images: int,
+    updates: int,
+    batch_size: int,
+    mode: str = "auto",
+    free: float = math.inf,
+    folder: Path | None = None,
 ) -> CodeCache:
     """Choose between caching the codes at `depth` (computed once per image) and recomputing them (once per use).
 
-    values: number of values in the code of an image. mode: "auto", "memory" or "recompute". free: bytes of free memory. Raises
-    InputError if `mode` is "memory" and the codes do not fit.
+    values: number of values in the code of an image. mode: "auto", "memory" or "recompute". free: bytes of free memory. folder:
+    where codes of mode "memory" go, in a memory-mapped file, that exceed MOST_BYTES or do not fit in memory. Raises InputError
+    if `mode` is "memory", there is no such folder and the codes do not fit.
     """
     choice(mode, MODES, "codes")
     if depth == 0:
         return CodeCache("images", "the phase reads images")
     size, uses = 4 * images * values, updates * min(batch_size, images)
     gib = f"{size / 2**30:.1f} GiB"
+    if mode == "memory" and folder is not None and size > min(MOST_BYTES, 0.8 * free):
+        return CodeCache(mode, f"as requested, {gib} in a memory-mapped file", size, folder)
     if mode == "memory" and size > 0.8 * free:
         raise InputError(
-            f"the codes at depth {depth} need {gib} and {free / 2**30:.1f} GiB are free: choose codes 'recompute', or use fewer "
-            "images"
+            f"the codes at depth {depth} need {gib} and {free / 2**30:.1f} GiB are free: choose codes 'recompute', give a "
+            "disk_cache (--disk-cache DIR), or use fewer images"
         )
     if mode != "auto":
         return CodeCache(mode, "as requested", size if mode == "memory" else 0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from stacked.data.formats.mapped import temporary
 from stacked.data.pixels import Pixels, stored
 from stacked.model.stack import StackedAutoencoder
 from stacked.objectives.objective import ObjectiveTargets
@@ -114,35 +116,43 @@ class Recomputed:
 
 
 class InMemory:
-    """Codes of the frozen stages, computed once and kept in memory.
+    """Codes of the frozen stages, computed once and kept in memory, or in a memory-mapped temporary file in `folder`.
 
     They are computed in batches of the training batch size, because kernels can round differently for other sizes, and training
     on cached codes must equal training on recomputed ones bit for bit.
     """
 
-    def __init__(self, source: Recomputed, batch_size: int) -> None:
+    def __init__(self, source: Recomputed, batch_size: int, folder: Path | None = None) -> None:
         n, size = len(source), min(batch_size, len(source))
         first = source(torch.arange(size))
         maps = first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last)
-        layout = (
-            torch.channels_last if maps else torch.contiguous_format
-        )  # the layout of the codes, for the same kernels
-        self.codes = torch.empty((n, *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=layout)
+        # the layout of the codes, for the same kernels
+        layout = torch.channels_last if maps else torch.contiguous_format
+        self.device, shape = first.device, (n, *first.shape[1:])
+        if folder is None:
+            self.codes = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=layout)
+        elif maps:
+            last = (n, *first.shape[2:], first.shape[1])
+            self.codes = temporary(last, first.dtype, folder).permute(0, 3, 1, 2)
+        else:
+            self.codes = temporary(shape, first.dtype, folder)
         self.codes[:size] = first
         for start in range(size, n, size):
             start = min(start, n - size)  # the last batch overlaps the one before, so that all have the same size
             self.codes[start : start + size] = source(torch.arange(start, start + size))
 
     def __call__(self, index: Tensor) -> Tensor:
-        return self.codes[index.to(self.codes.device)]
+        return self.codes[index.to(self.codes.device)].to(self.device)
 
     def __len__(self) -> int:
         return len(self.codes)
 
 
-def inputs(stack: StackedAutoencoder, depth: int, images: Inputs, mode: str, batch_size: int) -> Inputs:
-    """Return the inputs of a phase that reads `depth`, cached according to `mode`."""
+def inputs(
+    stack: StackedAutoencoder, depth: int, images: Inputs, mode: str, batch_size: int, folder: Path | None = None
+) -> Inputs:
+    """Return the inputs of a phase that reads `depth`, cached according to `mode`, in a file in `folder` if there is one."""
     if depth == 0:
         return images
     source = Recomputed(stack, depth, images)
-    return InMemory(source, batch_size) if mode == "memory" else source
+    return InMemory(source, batch_size, folder) if mode == "memory" else source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -38,16 +39,16 @@ class PreparedPhase:
     @cached_property
     def inputs(self) -> Inputs:
         """The inputs of the phase, by index."""
-        return self.inputs_of(self.examples.images, self.cache.mode)
+        return self.inputs_of(self.examples.images, self.cache.mode, self.cache.folder)
 
     @property
     def targets(self) -> Targets | None:
         """The targets of the phase by index, or None if the target is the input."""
         return self.examples.targets(self.phase, self.config, next(self.stack.parameters()).device)
 
-    def inputs_of(self, images: Inputs, mode: str) -> Inputs:
-        """Return the inputs of the phase for other images. mode: that of a `CodeCache`."""
-        return inputs(self.stack, self.phase.input_depth, images, mode, self.order.size)
+    def inputs_of(self, images: Inputs, mode: str, folder: Path | None = None) -> Inputs:
+        """Return the inputs of the phase for other images. mode, folder: those of a `CodeCache`."""
+        return inputs(self.stack, self.phase.input_depth, images, mode, self.order.size, folder)
 
 
 def prepare_phase(
@@ -58,13 +59,15 @@ def prepare_phase(
     device: torch.device | None = None,
     *,
     codes: str = "auto",
+    disk_cache: Path | None = None,
     share: float = 1.0,
     resumed: bool = False,
 ) -> PreparedPhase:
     """Grow `stack` to the depth of `phase`, freeze all stages but its own, and change weights if the phase says so.
 
-    codes: "auto", "memory" or "recompute". share: fraction of the free memory that cached codes may use. resumed: whether the
-    stack already has weights from inside the phase. Raises InputError if codes "memory" do not fit.
+    codes: "auto", "memory" or "recompute". disk_cache: folder for codes that are too large for memory (see `choose_cache`).
+    share: fraction of the free memory that cached codes may use. resumed: whether the stack already has weights from inside the
+    phase. Raises InputError if codes "memory" do not fit.
     """
     depth = stack.depth
     grow(stack, spec, phase.depth, device)
@@ -75,7 +78,7 @@ def prepare_phase(
     order = Order(len(examples.images), spec.optimisation.batch_size_of(phase), spec.seed)
     values = math.prod(stack.shapes(stack.input_shape)[phase.input_depth])
     free = share * free_bytes(next(stack.parameters()).device)
-    cache = choose_cache(phase.input_depth, values, order.n, phase.updates, order.size, codes, free)
+    cache = choose_cache(phase.input_depth, values, order.n, phase.updates, order.size, codes, free, disk_cache)
     return PreparedPhase(stack, phase, examples, order, cache, spec.optimisation)
 
 

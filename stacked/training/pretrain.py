@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -85,19 +86,21 @@ def train_phases(
     first_phase: int = 1,
     classes: int = 0,
     codes: str = "auto",
+    disk_cache: Path | None = None,
     every: int = EVERY,
 ) -> None:
     """Train `stack` in place through `phases`, from number `first_phase` (from 1) on, and grow it to its full depth.
 
-    examples: function from a phase to its training and validation examples. every: updates between two metrics. Raises Diverged
-    if a loss is not finite.
+    examples: function from a phase to its training and validation examples. codes, disk_cache: see `prepare_phase`. every:
+    updates between two metrics. Raises Diverged if a loss is not finite.
     """
     config, done = spec.optimisation, hooks.done
     for number, phase in enumerate(phases[first_phase - 1 :], start=first_phase):
         train, valid = examples(phase)
         updates = hooks.n_updates(number, phase, train) if phase.updates else 0
         phase = dataclasses.replace(phase, updates=updates)
-        prepared = prepare_phase(stack, spec, phase, train, device, codes=codes, resumed=hooks.is_inside(number))
+        inside = hooks.is_inside(number)
+        prepared = prepare_phase(stack, spec, phase, train, device, codes=codes, disk_cache=disk_cache, resumed=inside)
         hooks.prepared(number, prepared)
         if phase.updates:
             with (

@@ -64,6 +64,11 @@ def positive(value: float, what: str) -> None:
     need(finite(value) and value > 0, f"{what} {value!r} is not allowed: give a number above 0")
 
 
+def share(value: float, what: str) -> None:
+    """Raise InputError unless `value` is a number from 0 to 1."""
+    need(finite(value) and 0 <= value <= 1, f"{what} {value!r} is not allowed: give a share from 0 to 1")
+
+
 def whole(value: object, what: str, least: int = 1, most: int = 2**63 - 1) -> None:
     """Raise InputError unless `value` is an integer (Python's or NumPy's) from `least` to `most`."""
     number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else least - 1

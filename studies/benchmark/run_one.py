@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from stacked.cost.roofline import copy_rate, product_rate
-from studies.benchmark.workloads import jax_loop, large, loops, ours, peers, photos, seeds, starts, whole
+from studies.benchmark.workloads import disk, jax_loop, large, loops, ours, peers, photos, seeds, starts, whole
 from studies.benchmark.workloads.classifiers import classifying
 from studies.benchmark.workloads.predicted import prediction_error
 from studies.benchmark.workloads.scaling import scaling
@@ -64,6 +64,7 @@ PROGRAMS: dict[str, Callable[..., Measured]] = {
     "scaling": scaling,
     "foretold": prediction_error,
     "folder": photos.folder,
+    "disk": disk.folder,
     "importing": starts.importing,
     "help": starts.help_of,
     "run": whole.run_of_main_job,

@@ -22,6 +22,8 @@ PARTS = {
     "evaluation": "the curves and the linear probe",
     "classification": "the fine-tuned classifier",
 }
+#: the help text of options that few need: studies/README.md describes them, because the help has to fit one screen
+UNLISTED = argparse.SUPPRESS
 #: options that are fields of `DataSpec`, with the same names, types and defaults -> what stands for a value, and the help text
 OF_DATA = {
     "limit": ("N", "train on a stratified subset of N images (all)"),
@@ -29,6 +31,7 @@ OF_DATA = {
     "grey": ("", "read images of a folder as greyscale"),
     "white_level": ("N", "value of white in 16-bit files (65535)"),
     "max_megapixels": ("X", "largest allowed image of a folder, in megapixels (89)"),
+    "most_unreadable": ("X", UNLISTED),
     "target": ("COLUMN", "column of a table with the classes or the numbers to predict (none)"),
     "missing": ("HOW", "fill in missing values of a table: mean, median or most_frequent (refused)"),
 }
@@ -246,6 +249,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         metavar="MODE",
         help="codes of frozen stages: auto, memory or recompute; results are identical (auto)",
     )
+    run.add_argument("--disk-cache", type=str | None, default=None, metavar="DIR", help=UNLISTED)
     run.add_argument(
         "--out",
         type=str | None,

@@ -61,6 +61,7 @@ class Options:
     tune: int | None = None
     refine: int = 0
     register: str | None = None
+    disk_cache: Path | None = None
     #: Options that were typed, as "--epochs"; the same values by default or typed are the same options.
     typed: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -120,7 +121,7 @@ def options(study: str, given: Namespace, valid: Mapping[str, float] = MappingPr
         need(values["arms"].count(name) == 1, f"arm {name!r} is given twice: give it once")
     need(values["seeds"] <= MOST_SEEDS, f"seeds {values['seeds']} is not allowed: give at most {MOST_SEEDS:,}")
     need(0 < values["port"] < 65536, f"port {values['port']} does not exist: choose one from 1 to 65535")
-    for name in ("out", "store", "data_dir"):
+    for name in ("out", "store", "data_dir", "disk_cache"):
         utf8(values[name] or "", name)
     if values["register"] is not None:
         check_registered(values["register"], [name for name in ("tune", "dry_run", "ui") if values[name]])
@@ -183,6 +184,7 @@ def options(study: str, given: Namespace, valid: Mapping[str, float] = MappingPr
         values["tune"],
         values["refine"],
         values["register"],
+        None if values["disk_cache"] is None else Path(values["disk_cache"]),
     )
 
 

@@ -143,6 +143,7 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
                 arm=job.arm,
                 device=given.device,
                 codes=given.codes,
+                disk_cache=given.disk_cache,
                 work=folder,
                 tracker=tracker,
                 checkpoint_every=given.checkpoint_every,

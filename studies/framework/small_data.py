@@ -41,8 +41,8 @@ def load_data(given: Options, own: DataSpec) -> tuple[Options, Splits]:
 
     limit = given.base.data.limit
     if limit is None or limit != own.limit or "--limit" in given.typed:
-        return given, load(given.base, given.data_dir, given.download)
-    splits = at_most(limit, load(with_limit(given.base, None), given.data_dir, given.download))
+        return given, load(given.base, given.data_dir, given.download, given.disk_cache)
+    splits = at_most(limit, load(with_limit(given.base, None), given.data_dir, given.download, given.disk_cache))
     return dataclasses.replace(given, base=with_limit(given.base, len(splits.train))), splits
 
 

@@ -88,6 +88,7 @@ class Trial(Job):
                 arm=self.arm,
                 device=given.device,
                 codes=given.codes,
+                disk_cache=given.disk_cache,
                 work=folder,
                 checkpoint_every=given.checkpoint_every,
                 stop=stop,

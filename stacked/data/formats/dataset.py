@@ -21,8 +21,9 @@ class Source:
 
     data_dir: folder of the datasets that are not bundled, and of a user's own images. download: whether missing files may be
     downloaded. argument: the part of the name after the colon, as in "folder:PATH". image_size (side in pixels), grey,
-    white_level (of 16-bit files) and max_megapixels: how a user's own images are decoded. target and missing: the column of a
-    table that holds the labels, and how its missing values are filled in.
+    white_level (of 16-bit files) and max_megapixels: how a user's own images are decoded. most_unreadable: the share (0 to 1) of
+    them that may be unreadable and is left out. disk_cache: folder of a file of decoded images that is memory-mapped (None: they
+    are in memory). target and missing: the column of a table that holds the labels, and how its missing values are filled in.
     """
 
     data_dir: Path
@@ -34,6 +35,8 @@ class Source:
     max_megapixels: float | None = None
     target: str | None = None
     missing: str | None = None
+    most_unreadable: float = 0.0
+    disk_cache: Path | None = None
 
 
 #: the fraction of a training set that is held out for validation, where there is no official validation set
@@ -85,6 +88,10 @@ class DataSource(ABC):
     name: ClassVar[str]
     #: whether it decodes a user's image files, to which grey, white_level and max_megapixels apply
     decodes: ClassVar[bool] = False
+    #: whether decoded images can lie in a memory-mapped file, to which disk_cache and most_unreadable apply
+    can_be_mapped: ClassVar[bool] = False
+    #: the share of unreadable images that is left out by default; 0: one is an error
+    most_unreadable: ClassVar[float] = 0.0
     #: whether it reads tables, to which target and missing apply
     is_table: ClassVar[bool] = False
 

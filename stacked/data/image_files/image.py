@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.image_files.image_file import open_image
+from stacked.data.image_files.encoded import EncodedImages, ImageFiles
+from stacked.data.image_files.image_file import Encoded, open_image
 from stacked.data.image_files.pixel_budget import PixelBudget
 from stacked.data.image_files.truncated import load_whole
 from stacked.runtime.malloc import return_freed_memory
@@ -33,6 +36,44 @@ PART = 2**20
 DECODED_AT_ONCE = PixelBudget(2**26)
 #: number of pixels of an image whose memory is returned to the system when it is freed
 LARGE = 2**24
+#: number of unreadable images that a warning names
+NAMED = 3
+#: number of images for each thread that are decoded or wait for it
+AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image, uint8 [C, size, size], and its largest 16-bit value (None for other images); or why there is none."""
+
+    pixels: NDArray[np.uint8] | None = None
+    brightest: int | None = None
+    reason: str = ""
+
+
+@dataclass
+class Report:
+    """What was noticed while images were decoded.
+
+    unreadable: the place of each unreadable image in the order of decoding, and the reason. sixteen_bit: number of images with 16
+    bits. brightest: the largest value in them.
+    """
+
+    unreadable: list[tuple[int, str]] = field(default_factory=list)
+    sixteen_bit: int = 0
+    brightest: int = 0
+
+    def add(self, place: int, found: Decoded) -> None:
+        """Add the image at this place of the order."""
+        if found.pixels is None:
+            self.unreadable.append((place, found.reason))
+        if found.brightest is not None:
+            self.sixteen_bit += 1
+            self.brightest = max(self.brightest, found.brightest)
+
+    def has_too_many_unreadable(self, most: float, total: int) -> bool:
+        """Whether more than the share `most` (0 to 1) of `total` images are unreadable."""
+        return len(self.unreadable) > most * total
 
 
 def decode(path: Path, size: int, grey: bool, white_level: int | None = None) -> NDArray[np.uint8]:
@@ -47,24 +88,26 @@ def decode(path: Path, size: int, grey: bool, white_level: int | None = None) ->
     return _decoded(path, size, grey, white_level)[0]
 
 
-def _decoded(path: Path, size: int | None, grey: bool, white_level: int | None) -> tuple[NDArray[np.uint8], int | None]:
+def _decoded(
+    source: Encoded, size: int | None, grey: bool, white_level: int | None
+) -> tuple[NDArray[np.uint8], int | None]:
     """Return the result of `decode`, or with size None the whole image, and its largest 16-bit value (None for other images)."""
     with DECODED_AT_ONCE.turn() as turn:
-        found = _read(path, size, grey, white_level, turn.hold)
+        found = _read(source, size, grey, white_level, turn.hold)
         if turn.held >= LARGE:
             return_freed_memory()  # before the next large image is decoded
     return found
 
 
 def _read(
-    path: Path, size: int | None, grey: bool, white_level: int | None, hold: Callable[[int], None]
+    source: Encoded, size: int | None, grey: bool, white_level: int | None, hold: Callable[[int], None]
 ) -> tuple[NDArray[np.uint8], int | None]:
     """Return what `_decoded` does. hold: function that waits until an image of this number of pixels may be decoded."""
-    with open_image(path) as opened:
+    with open_image(source) as opened:
         hold(opened.width * opened.height)
         deep_grey = opened.mode == "I" and opened.format in ("PNG", "PPM")  # older Pillow's mode for 16-bit grey
         deep_colours = ";16" in str(opened.tile) and opened.mode in ("RGB", "RGBA", "LA")
-        image: Image = upright(path, opened)
+        image: Image = upright(source, opened)
         largest = None
         if deep_grey or image.mode.startswith("I;16"):
             image, largest = _eight_bits(image, white_level or WHITE)
@@ -94,11 +137,11 @@ def _pixels(image: Image, size: int | None, grey: bool) -> NDArray[np.uint8]:
     return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def upright(path: Path, opened: ImageFile) -> Image:
-    """Load all pixels of an image opened from `path`, and apply its EXIF orientation in place."""
+def upright(source: Encoded, opened: ImageFile) -> Image:
+    """Load all pixels of an image opened from `source`, and apply its EXIF orientation in place."""
     from PIL import ImageOps
 
-    load_whole(path, opened)
+    load_whole(source, opened)
     ImageOps.exif_transpose(opened, in_place=True)
     return opened
 
@@ -119,6 +162,69 @@ def _eight_bits(image: Image, white: int) -> tuple[Image, int]:
     return Image.fromarray(found), largest
 
 
+def decode_each(
+    images: EncodedImages,
+    order: Collection[int],
+    size: int,
+    grey: bool,
+    white_level: int | None = None,
+    max_megapixels: float | None = None,
+) -> Generator[Decoded, None, None]:
+    """Yield the images in this order, decoded, or why each cannot be; few of them are in memory at a time.
+
+    One thread per core decodes; large images wait for one another, so that memory stays bounded. Options as of `decode_all`.
+    """
+
+    def attempt(source: Encoded) -> Decoded:
+        try:
+            return Decoded(*_decoded(source, size, grey, white_level))
+        except Exception as error:  # Pillow's decoders raise many types of errors on broken files; all are reported
+            return Decoded(reason=reason_of(error))
+
+    waiting: deque[Future[Decoded] | Decoded] = deque()
+
+    def result() -> Decoded:
+        first = waiting.popleft()
+        return first if isinstance(first, Decoded) else first.result()
+
+    threads = os.cpu_count() or 1
+    with pixel_limit(max_megapixels), ThreadPoolExecutor(threads) as pool:
+        try:
+            for number in order:
+                try:
+                    waiting.append(pool.submit(attempt, images.read(number)))
+                except (OSError, ValueError) as error:  # what contains the image cannot be read
+                    waiting.append(Decoded(reason=reason_of(error)))
+                if len(waiting) > AHEAD * threads:
+                    yield result()
+            while waiting:
+                yield result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def decode_to_memory(
+    images: EncodedImages,
+    order: Collection[int],
+    size: int,
+    grey: bool,
+    white_level: int | None = None,
+    max_megapixels: float | None = None,
+) -> tuple[NDArray[np.uint8], Report]:
+    """Return the readable images in this order, uint8 [N, C, size, size], and a report of all; options as of `decode_all`."""
+    room, report, count = _room(len(order), 1 if grey else 3, size), Report(), 0
+    with shown():
+        every = through(
+            decode_each(images, order, size, grey, white_level, max_megapixels), len(order), "reading images"
+        )
+        for place, found in enumerate(every):
+            report.add(place, found)
+            if found.pixels is not None:
+                room[count] = found.pixels
+                count += 1
+    return room[:count], report
+
+
 def decode_all(
     paths: Sequence[Path],
     size: int,
@@ -128,47 +234,55 @@ def decode_all(
 ) -> NDArray[np.uint8]:
     """Return all images as uint8 [N, C, size, size], and show on stderr how many are read.
 
-    One thread per core decodes; large images wait for one another, so that memory stays bounded.
     white_level: as in `decode`; a warning tells of 16-bit files that look like 12-bit ones. max_megapixels: the largest image
     that is read (None: Pillow's limit against decompression bombs, 89). Raises InputError naming the first unreadable image, by
     path, and the number of others, and if the images do not fit in memory.
     """
-    images = _room(len(paths), 1 if grey else 3, size)
-    largest: list[int | None] = [None] * len(paths)
+    images, order = ImageFiles(paths), range(len(paths))
+    found, report = decode_to_memory(images, order, size, grey, white_level, max_megapixels)
+    check_report(images, order, report, white_level)
+    return found
 
-    def attempt(position: int) -> str | None:
-        try:
-            images[position], largest[position] = _decoded(paths[position], size, grey, white_level)
-        except Exception as error:  # Pillow's decoders raise many types of errors on broken files; all are reported
-            return reason_of(error)
-        return None
 
-    with pixel_limit(max_megapixels), ThreadPoolExecutor(os.cpu_count()) as pool, shown():
-        results = pool.map(attempt, range(len(paths)))
-        reasons = through(results, len(paths), "reading images")
-        failures = [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason is not None]
-    if failures:
-        path, reason = min(failures, key=lambda failure: failure[0].parts)  # whatever the order of decoding
-        others = f", nor can {len(failures) - 1} more" if len(failures) > 1 else ""
-        raise InputError(f"{path} cannot be read ({reason}){others}: repair or remove such files")
-    _warn_of_white_level(paths, [value for value in largest if value is not None], white_level)
-    return images
+def check_report(
+    images: EncodedImages, order: Collection[int], report: Report, white_level: int | None, most: float = 0.0
+) -> None:
+    """Raise InputError that names an unreadable image if more than the share `most` (0 to 1) are unreadable; else warn of them.
+
+    Warns if the white level does not suit 16-bit images.
+    """
+    count, total = len(report.unreadable), len(order)
+    if count:
+        numbers = list(order)
+        named = [(images.name(numbers[place]), reason) for place, reason in report.unreadable]
+        named.sort(key=lambda failure: Path(failure[0]).parts)  # whatever the order of decoding
+        if report.has_too_many_unreadable(most, total):
+            name, reason = named[0]
+            others = f", nor can {count - 1} more" if count > 1 else ""
+            limit = f" or allow more of them (--most-unreadable, {most:g} of {total:,} images)" if most else ""
+            raise InputError(f"{name} cannot be read ({reason}){others}: repair or remove such files{limit}")
+        listed = "; ".join(f"{name} ({reason})" for name, reason in named[:NAMED])
+        rest = f"; and {count - NAMED:,} more" if count > NAMED else ""
+        warnings.warn(
+            printable(f"{count:,} of {total:,} images cannot be read and are left out: {listed}{rest}"), stacklevel=1
+        )
+    warn_of_white_level(images.where(), total, report, white_level)
 
 
 def at_own_size(
     paths: Sequence[Path], grey: bool, white_level: int | None = None, max_megapixels: float | None = None
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield each image as uint8 [C, H, W] in its own size; options and errors are those of `decode_all`."""
-    largest = []
-    for path in paths:
+    report = Report()
+    for place, path in enumerate(paths):
         try:
             with pixel_limit(max_megapixels):
                 pixels, brightest = _decoded(path, None, grey, white_level)
         except Exception as error:
             raise InputError(f"{path} cannot be read ({reason_of(error)}): repair or remove it") from error
-        largest += [] if brightest is None else [brightest]
+        report.add(place, Decoded(pixels, brightest))
         yield pixels
-    _warn_of_white_level(paths, largest, white_level)
+    warn_of_white_level(ImageFiles(paths).where(), len(paths), report, white_level)
 
 
 def reason_of(error: Exception) -> str:
@@ -196,17 +310,15 @@ def pixel_limit(megapixels: float | None) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _warn_of_white_level(paths: Sequence[Path], largest: list[int], white_level: int | None) -> None:
-    """Warn if the white level does not suit the `largest` values of the 16-bit images."""
-    images = (
-        f"{len(largest)} of {len(paths)} images in {Path(os.path.commonpath(paths)) if len(paths) > 1 else paths[0]}"
-    )
-    if white_level is None and largest and max(largest) <= TWELVE_BITS:
+def warn_of_white_level(where: str, total: int, report: Report, white_level: int | None) -> None:
+    """Warn if the white level does not suit the largest values of the 16-bit images among `total` ones in `where`."""
+    images = f"{report.sixteen_bit} of {total} images in {where}"
+    if white_level is None and report.sixteen_bit and report.brightest <= TWELVE_BITS:
         message = (
-            f"{images} have 16 bits and no value above {max(largest):,}, so that they are read as nearly black; if they "
+            f"{images} have 16 bits and no value above {report.brightest:,}, so that they are read as nearly black; if they "
             f"hold 12-bit values, give white_level {TWELVE_BITS} (--white-level)"
         )
-    elif white_level is not None and not largest:
+    elif white_level is not None and not report.sixteen_bit:
         message = f"{images} have 16 bits: the white level of {white_level:,} has no effect"
     else:
         return
@@ -214,11 +326,17 @@ def _warn_of_white_level(paths: Sequence[Path], largest: list[int], white_level:
 
 
 def _room(count: int, channels: int, size: int) -> NDArray[np.uint8]:
+    from torch import device
+
+    from stacked.runtime.free_memory import free_bytes
+
+    need = count * channels * size * size / 2**30
     try:
+        if need > free_bytes(device("cpu")) / 2**30:
+            raise MemoryError
         return np.empty((count, channels, size, size), dtype=np.uint8)
     except (MemoryError, ValueError) as error:  # ValueError: more bytes than can be addressed
-        need = count * channels * size * size / 2**30
         raise InputError(
             f"{count} images of {channels}x{size}x{size} need {need:,.1f} GiB of memory, more than is available: "
-            "choose a smaller --image-size or fewer images"
+            "choose a smaller --image-size or fewer images, or give --disk-cache DIR, a folder that holds them in a file"
         ) from error

@@ -10,11 +10,14 @@ import io
 import stat
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
     from torch import Tensor
+
+#: an encoded image: its file, or its bytes
+Encoded: TypeAlias = "Path | bytes"
 
 #: Pillow's names of the formats that are read: those of torchvision's ImageFolder, and GIF
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -31,7 +34,7 @@ def extensions() -> frozenset[str]:
     return frozenset(end for end, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
-def open_image(source: Path | io.BytesIO) -> ImageFile:
+def open_image(source: Encoded | io.BytesIO) -> ImageFile:
     """Open an image of one of the FORMATS, whatever its name, without reading its pixels.
 
     Raises Pillow's errors, and ValueError for a path that is not a regular file and for a side above MOST_SIDE.
@@ -41,7 +44,7 @@ def open_image(source: Path | io.BytesIO) -> ImageFile:
     if isinstance(source, Path):
         regular(source)
     try:
-        opened = Image.open(source, formats=FORMATS)
+        opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise UnidentifiedImageError(f"cannot identify image file as {NAMES}") from error
     if max(opened.size) > MOST_SIDE:
@@ -49,6 +52,11 @@ def open_image(source: Path | io.BytesIO) -> ImageFile:
         width, height = opened.size
         raise ValueError(f"it has {width:,} x {height:,} pixels, and a side may have {MOST_SIDE:,}; cut it into parts")
     return opened
+
+
+def content_of(source: Encoded) -> bytes:
+    """Return the bytes of an encoded image."""
+    return source if isinstance(source, bytes) else source.read_bytes()
 
 
 def special_kind(path: Path) -> str | None:

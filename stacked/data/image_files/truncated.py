@@ -6,12 +6,11 @@ after an early end marker libjpeg paints them grey.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.image_files.image_file import open_image
+from stacked.data.image_files.image_file import Encoded, content_of, open_image
 from stacked.data.image_files.truncated_jpeg import jpeg_lacks_data
 from stacked.data.image_files.truncated_tiff import tiff_lacks_data
 
@@ -26,8 +25,8 @@ CORNER = 8
 MOST_RUN_LENGTH = 2**22
 
 
-def load_whole(path: Path, image: ImageFile) -> None:
-    """Load an image that was opened from `path`.
+def load_whole(source: Encoded, image: ImageFile) -> None:
+    """Load an image that was opened from `source`.
 
     Raises Pillow's errors, OSError if pixels are missing, and ValueError for what would take too long, a JPEG with too many
     scans or a run-length encoded BMP with too many pixels, and for rare kinds of JPEG in TIFF.
@@ -40,24 +39,24 @@ def load_whole(path: Path, image: ImageFile) -> None:
             f"it is a run-length encoded BMP of {pixels:,} pixels, more than {MOST_RUN_LENGTH:,}; save it as PNG"
         )
     if image.format in ("JPEG", "MPO"):
-        missing = jpeg_lacks_data(path.read_bytes(), image)
+        missing = jpeg_lacks_data(content_of(source), image)
     else:
-        missing = isinstance(image, TiffImageFile) and tiff_lacks_data(path, image)
+        missing = isinstance(image, TiffImageFile) and tiff_lacks_data(source, image)
         if not missing:
             image.load()
-            missing = image.format in ("PNG", "TIFF") and _some_are_unwritten(path, image)
+            missing = image.format in ("PNG", "TIFF") and _some_are_unwritten(source, image)
     if missing:
         raise OSError(SHORT)
 
 
-def _some_are_unwritten(path: Path, image: Image) -> bool:
+def _some_are_unwritten(source: Encoded, image: Image) -> bool:
     """Whether corner pixels keep the colour of the canvas when the file is decoded again onto a white canvas."""
     import PIL.Image
 
     before = _corners(image)
     if all(corner.reshape(*corner.shape[:2], -1).any(2).all() for corner in before):
         return False  # every corner pixel was written, because the canvas is black
-    with open_image(path) as again:
+    with open_image(source) as again:
         bands = len(again.getbands())
         again.im = PIL.Image.new(again.mode, again.size, (255,) * bands if bands > 1 else 255).im
         again.load()

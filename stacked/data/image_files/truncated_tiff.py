@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stacked.data.image_files.image_file import open_image
+from stacked.data.image_files.image_file import Encoded, content_of, open_image
 from stacked.data.image_files.truncated_jpeg import jpeg_lacks_data
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ RAW, OLD_JPEG, JPEG, APART = 1, 6, 7, 2
 MOST_PARTS = 10_000
 
 
-def tiff_lacks_data(path: Path, image: TiffImageFile) -> bool:
+def tiff_lacks_data(source: Encoded, image: TiffImageFile) -> bool:
     """Return whether a part of a compressed TIFF ends after its file, or is a JPEG that lacks data or rows.
 
     Raises Pillow's errors, and ValueError for two kinds of JPEG in TIFF in which missing data would not be noticed.
@@ -35,7 +34,7 @@ def tiff_lacks_data(path: Path, image: TiffImageFile) -> bool:
         raise ValueError(f"its JPEG data are {rare} in which missing ones are not noticed; save it as PNG")
     if kind == RAW:
         return False  # Pillow reads these by itself, and refuses short ones
-    content = path.read_bytes()
+    content = content_of(source)
     starts, lengths = (tags.get(tag, ()) for tag in ((TILES, TILE_BYTES) if TILES in tags else (STRIPS, STRIP_BYTES)))
     lengths = lengths or [max(0, len(content) - start) for start in starts]
     if any(start + length > len(content) for start, length in zip(starts, lengths, strict=True)):

@@ -27,6 +27,6 @@ class Spent:
 
 
 def resident(what: str) -> float:
-    """Return the resident memory of this process in MB: "VmRSS" (current) or "VmHWM" (peak)."""
+    """Return the resident memory of this process in MB: "VmRSS" (current), "VmHWM" (peak) or "RssAnon" (of no file)."""
     lines = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines() if ":" in line)
     return int(lines[what].split()[0]) * 1024 / 1e6

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stacked.data.formats.dataset import Dataset, Official, Source, check_below
-from stacked.data.formats.division import division
-from stacked.data.formats.split import Split
+from stacked.data.formats.dataset import DataSource, Source, check_below
+from stacked.data.formats.split import Splits
+from stacked.data.image_files.encoded import ImageFiles
 from stacked.data.image_files.image import decode_all
 from stacked.data.image_files.image_file import NAMES, extensions, special_kind
+from stacked.data.image_files.reading import image_splits
 from stacked.util.errors import InputError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TEST = 1 / 6
 #: the most extensions that a message about ignored files lists
 KINDS = 5
 
@@ -43,37 +43,38 @@ class Listing:
     left_out: Counter[str]
 
 
-class Folder(Dataset):
+class Folder(DataSource):
     """Images in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, as 3 x image_size x image_size, or 1 x ... if grey.
 
     Subfolders are classes (images may lie deeper in them). A folder without subfolders, or with only one, has no labels. If
     PATH/train and PATH/test both exist, they are the official splits; otherwise a fixed stratified sixth is the test set.
     Hidden files are ignored. Files of other extensions, pipes and devices are counted in a warning. An unreadable image is an
-    error.
+    error, unless `most_unreadable` allows some.
     """
 
     name = "folder:PATH"
     decodes = True
+    can_be_mapped = True
 
     @classmethod
     def check(cls, argument: str) -> None:
         """Raise InputError unless the path is relative and stays below the data directory."""
         check_below("folder", argument)
 
-    def load(self, source: Source) -> Official:
+    def splits(self, source: Source, name: str, valid: float) -> Splits:
         """List, check and decode the images; InputError for missing, ambiguous, too few or unreadable images."""
         root = source.data_dir / source.argument
         _require_folder(root)
         if (root / "train").is_dir() and (root / "test").is_dir():
-            return _divided(root, source)
+            return _divided(root, source, name, valid)
         listing = _list(root)
         _refuse_half_a_division(listing)
         mine = _without_one_class(listing)
         _require(mine, 3, "to train, validate and test with")
-        official = Official(*_held_out(mine, source), mine.classes)
+        found = image_splits(ImageFiles(mine.paths), np.array(mine.labels), mine.classes, source, name, valid)
         _tell_left_out(root, listing.left_out)
         _tell_one_class(root, listing.classes)
-        return official
+        return found
 
 
 def named_images(
@@ -123,7 +124,7 @@ def is_archive(path: Path) -> bool:
     return os.path.isfile(path) and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
 
 
-def _divided(root: Path, source: Source) -> Official:
+def _divided(root: Path, source: Source, name: str, valid: float) -> Splits:
     """Return the splits of a folder that contains train and test."""
     paths, left_out = _images(root)
     beside = [path for path in paths if path.relative_to(root).parts[0] not in ("train", "test")]
@@ -142,29 +143,13 @@ def _divided(root: Path, source: Source) -> Official:
     if len(found) == 1:
         train, test = _without_one_class(train), _without_one_class(test)
     _require(train, 2, "to train and validate with")
-    official = Official(_decode(train, train.classes, source), _decode(test, train.classes, source), train.classes)
+    index = {label: train.classes.index(each) for label, each in enumerate(test.classes)}
+    labels = np.array([*train.labels, *(index.get(label, -1) for label in test.labels)])
+    held = np.arange(len(train.paths), len(labels))
+    splits = image_splits(ImageFiles((*train.paths, *test.paths)), labels, train.classes, source, name, valid, held)
     _tell_left_out(root, left_out)
     _tell_one_class(root / "train", found)
-    return official
-
-
-def _held_out(listing: Listing, source: Source) -> tuple[Split, Split]:
-    """Return training and test images, decoded in this order into one block of memory."""
-    rest, held = division(np.array(listing.labels), TEST)
-    order = [*rest, *held]
-    paths, labels = (tuple(values[k] for k in order) for values in (listing.paths, listing.labels))
-    both = _decode(replace(listing, paths=paths, labels=labels), listing.classes, source)
-    n = len(rest)
-    return Split(both.inputs[:n], both.labels[:n]), Split(both.inputs[n:], both.labels[n:])
-
-
-def _decode(listing: Listing, classes: tuple[str, ...], source: Source) -> Split:
-    """Decode the images of a listing; labels index `classes`, which can have more classes than the listing."""
-    import torch
-
-    index = {label: classes.index(name) for label, name in enumerate(listing.classes)}
-    images = decode_all(listing.paths, source.image_size, source.grey, source.white_level, source.max_megapixels)
-    return Split(torch.from_numpy(images), torch.tensor([index.get(label, -1) for label in listing.labels]))
+    return splits
 
 
 def _list(folder: Path) -> Listing:
