@@ -92,7 +92,7 @@ def test_a_worker_runs_what_was_asked_for(tiny: Options, tmp_path: Path, monkeyp
     kept: list[Any] = []
     monkeypatch.setattr(studies.record.runs, "add", lambda *words: kept.append(words))
     monkeypatch.setattr(running, "run", noted)
-    monkeypatch.setattr(tracker, "open_store", lambda path: SimpleNamespace(root=path))
+    monkeypatch.setattr(tracker, "open_store", lambda path, must_answer: SimpleNamespace(root=path))
     monkeypatch.setattr(tracker, "Tracker", lambda *_, **__: NullTracker())
     monkeypatch.setattr(tracker, "set_aside", lambda store, folder: aside.append(folder))
     theirs = toy_splits()

@@ -118,7 +118,7 @@ def _examples(shard: int, path: Path) -> Iterator[tuple[Member, str | None]]:
     try:
         with Headers(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                archive.members.clear()  # they are listed here, with less memory
+                archive.members.clear()  # type: ignore[attr-defined]  # they are listed here, with less memory
                 if member.size < 0:  # older versions of tarfile would read this member again and again
                     raise tarfile.ReadError(f"{member.name} has {member.size:,} bytes")
                 place = PurePosixPath(member.name)
