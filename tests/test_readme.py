@@ -27,6 +27,7 @@ from studies.benchmark.study import STUDY as BENCHMARK
 from studies.framework.training_session import section
 from studies.measuring import page
 from studies.papers.hinton2006 import STUDY as HINTON
+from studies.papers.larochelle2009 import STUDY as LAROCHELLE
 from studies.pretraining.layerwise import STUDY as LAYERWISE
 from studies.pretraining.policies import STUDY as POLICIES
 from studies.record.index import INDEX, ROOT, readme_section
@@ -42,7 +43,7 @@ GUIDES = (
     ROOT / "studies" / "reliability" / "README.md",
     INDEX,
 )
-STUDIES = (LAYERWISE, POLICIES, HINTON)
+STUDIES = (LAYERWISE, POLICIES, HINTON, LAROCHELLE)
 USES = {
     one.STUDY.name: one.STUDY
     for one in (anomaly, capacity, compression, denoising, linear, photographs, projection, tables)

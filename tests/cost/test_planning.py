@@ -151,4 +151,4 @@ def test_finished_runs_are_left_unless_no_resume_says_otherwise(
         assert run_session(TrainingSession(STUDY, wanted), "command") == 0
         assert [job.spec for job in todo[-1][0]] == [job.spec for job in left]
         assert todo[-1][1] == 1
-        assert asked[-1] == (tiny.base, "there", download)
+        assert asked[-1] == (tiny.base, "there", download, None)
