@@ -23,6 +23,7 @@ SPECS: tuple[type, ...] = (RunSpec, DataSpec, StackSpec, StageSpec, Budget, Opti
 LATER = {
     (DataSpec, "white_level"): None,
     (DataSpec, "max_megapixels"): None,
+    (DataSpec, "most_unreadable"): None,
     (DataSpec, "target"): None,
     (DataSpec, "missing"): None,
     (StageSpec, "decoder"): None,
@@ -84,6 +85,7 @@ STORED = {"winner_take_all": "winners", "winner_take_all_rate": "winners_rate", 
 OTHER: dict[str, Any] = {
     "white_level": 4095,
     "max_megapixels": 200.0,
+    "most_unreadable": 0.1,
     "target": "kind",
     "missing": "mean",
     "decoder": "linear",
@@ -151,6 +153,7 @@ WITH: dict[str, dict[str, Any]] = {
     "end_schedule_options": {"end_schedule": "step"},
     "target": {"name": "csv:t.csv"},
     "missing": {"name": "csv:t.csv"},
+    "most_unreadable": {"name": "folder:photos"},
     "nesterov": {"optimiser": "sgd"},
     "objective_options": {"objectives": (("labels", 1.0),)},
 }
