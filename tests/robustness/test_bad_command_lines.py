@@ -141,7 +141,8 @@ def test_broken_yaml(config: Path, text: str) -> None:
 @pytest.mark.parametrize("value", ['"false"', '"no"', "0", "5", "[]", "{}"])
 def test_yes_or_no_is_never_guessed(config: Path, name: str, value: str) -> None:
     config.write_text(f"{name}: {value}")
-    assert answer("--config", str(config)).startswith((f"{name} ", f'Parser key "{name}"'))
+    answered = answer("--config", str(config)).removeprefix(f"in the file {config}: ")
+    assert answered.startswith((f"{name} ", f'parser key "{name}"'))
 
 
 @given(content=st.binary(max_size=60))
@@ -248,4 +249,5 @@ def test_a_process_says_one_line_and_ends_with_2(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == ("python -m studies.layerwise: learning rate nan is not allowed: give a number above 0\n")
+    what = "learning rate nan is not allowed: give a number above 0"
+    assert done.stderr == f"python -m studies.layerwise: in the file {tmp_path / 'my.yaml'}: {what}\n"

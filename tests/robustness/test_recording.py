@@ -235,10 +235,12 @@ def test_trials_are_added_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", RECORDS, ids=lambda path: path.relative_to(ROOT / "results").as_posix())
 def test_committed_records_are_in_order(folder: Path, tmp_path: Path) -> None:
     from studies.papers.hinton2006 import STUDY as HINTON
+    from studies.papers.larochelle2009 import STUDY as LAROCHELLE
     from studies.pretraining.layerwise import STUDY as LAYERWISE
     from studies.pretraining.policies import STUDY as POLICIES
 
-    study = next(one for one in (LAYERWISE, POLICIES, HINTON) if f"results/{one.name}" in folder.as_posix())
+    studies = (LAYERWISE, POLICIES, HINTON, LAROCHELLE)
+    study = next(one for one in studies if f"results/{one.name}" in folder.as_posix())
     tables = [path for path in folder.glob("*.csv") if path.name in (*FILES, "trials.csv")]
     for path in tables:
         shutil.copy(path, tmp_path)
