@@ -88,6 +88,19 @@ def test_a_file_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
     assert same(load(folder, disk_cache=cache), load(folder))
 
 
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"unreadable": 1}', '{"unreadable": [1]}', '{"more": 1}'])
+def test_a_damaged_record_is_written_again(record: str, tmp_path: Path) -> None:
+    folder, cache = noise(tmp_path / "photos"), tmp_path / "cache"
+    load(folder, disk_cache=cache)
+    (path,) = cache.glob("*.json")
+    written = path.read_text()
+    for damaged in (path, path.with_suffix(".progress")):
+        path.unlink(missing_ok=True)
+        damaged.write_text(record)
+        assert same(load(folder, disk_cache=cache), load(folder))
+        assert path.read_text() == written
+
+
 def test_writing_to_mapped_images_changes_no_file(tmp_path: Path) -> None:
     folder, cache = noise(tmp_path / "photos"), tmp_path / "cache"
     load(folder, disk_cache=cache).train.inputs.zero_()
