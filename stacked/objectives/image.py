@@ -98,7 +98,8 @@ class Image(Objective):
         if not self.hidden_only or batch.left_out is None:
             return per_example(values)
         hidden = enlarged(batch.left_out, values).expand_as(values).flatten(1)
-        return torch.where(hidden, values.flatten(1), 0.0).sum(1) / hidden.sum(1)
+        counted = hidden | ~hidden.any(1, keepdim=True)  # a small level can round to no hidden patch
+        return torch.where(counted, values.flatten(1), 0.0).sum(1) / counted.sum(1)
 
     def forward(self, batch: EncodedBatch) -> Tensor:
         if self.hidden_only and batch.left_out is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from stacked.objectives.objective import EncodedBatch, Objective, ObjectiveSettings
 from stacked.stages.convolutions import CONVOLUTIONS
+from stacked.stages.stage import Shape
+from stacked.util.checks import need
 
 #: added to norms, so that a constant vector has similarity 0 to all others
 TINY = 1e-8
@@ -32,6 +36,14 @@ class Similarity(Objective):
         conv, _ = CONVOLUTIONS[len(size)] if size else (None, None)
         self.layer = conv(channels, channels, 3, padding=1) if conv else nn.Linear(channels, channels)
         self.classes = settings.classes
+
+    @classmethod
+    def check_code(cls, code_shape: Shape, **options: Any) -> None:
+        need(
+            code_shape[0] > 1,
+            f"objective 'similarity' compares the directions of features, and a code of shape {list(code_shape)} has one "
+            "feature, which is 0 after centring: give the last stage of the block a width of 2 or more",
+        )
 
     def per_example(self, batch: EncodedBatch) -> Tensor:
         """Return the mean squared difference of each example [B] to all examples of its batch, in evaluation too."""

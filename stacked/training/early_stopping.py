@@ -9,13 +9,18 @@ import torch
 from torch import Tensor
 
 from stacked.model.stack import StackedAutoencoder
+from stacked.runtime.rng import generator
 from stacked.training.codes import Inputs, Targets
 from stacked.training.phase_loss import PhaseLoss
 
 
 @dataclass(frozen=True)
 class ValidationLoss:
-    """The loss of a phase on clean validation inputs, in batches of the training batch size."""
+    """The loss of a phase on clean validation inputs, in batches of the training batch size.
+
+    The inputs are in their order, or in a random one, always the same, if an objective compares the examples of a batch: those
+    of a dataset that is sorted by class would all be of one class.
+    """
 
     objective: PhaseLoss
     valid: Inputs
@@ -26,10 +31,17 @@ class ValidationLoss:
     def compute(self) -> float:
         """Return the mean loss over the examples."""
         total = 0.0
-        for index in torch.arange(len(self.valid)).split(self.batch_size):
+        for index in self.order().split(self.batch_size):
             target = self.targets(index) if self.targets else None
             total += self.objective.loss_per_example(self.valid(index), target).double().sum().item()
         return total / len(self.valid)
+
+    def order(self) -> Tensor:
+        """Return the indices of the inputs in their order of evaluation."""
+        n, objectives = len(self.valid), self.objective.objectives
+        if objectives is None or not objectives.compares_examples:
+            return torch.arange(n)
+        return torch.randperm(n, generator=generator(self.objective.seed, "validation order"))
 
 
 class EarlyStopping:

@@ -58,6 +58,11 @@ class ObjectiveLosses(nn.Module):
         """Return the number of independently corrupted versions of its input that a block encodes."""
         return max(objective.views for objective, _ in self.of(last))
 
+    @property
+    def compares_examples(self) -> bool:
+        """Whether an objective of a block compares the examples of a batch with each other."""
+        return any(objective.least_batch > 1 for last in map(int, self.blocks) for objective, _ in self.of(last))
+
     def parameters_of_blocks(self) -> dict[int, list[nn.Parameter]]:
         """Return the parameters of the objectives of each block."""
         return {int(last): list(made.parameters()) for last, made in self.blocks.items()}

@@ -16,6 +16,8 @@ _FOUND = re.compile(
     rf"|(?P<address>{_ADDRESS})"
     r"|(?<![\w.~/)\]-])(?P<path>/[^\s'\":;,<>()\[\]{}|]+)"
 )
+#: User name and password after the scheme of an address, as SQLAlchemy reads them: a password may have /, ? and #.
+_LOGIN = re.compile(r"^[^:/?#]*:[^@]*@")
 #: A command-line word that is a path out of the current folder, alone or as the value of an option.
 _WORD = re.compile(r"(?P<option>--[\w-]+=)?(?P<kind>[a-z]+:(?!//))?(?P<path>[/~].*|(?:.*/)?\.\./.*)", re.DOTALL)
 
@@ -42,7 +44,7 @@ def command_without_folders(words: Sequence[str]) -> str:
 def without_login(address: str) -> str:
     """Return the address of a server or database without user name, password and query, which may hold credentials."""
     scheme, sign, rest = address.partition("://")
-    host, slash, path = re.split(r"[?#]", rest)[0].partition("/")
+    host, slash, path = re.split(r"[?#]", _LOGIN.sub("", rest))[0].partition("/")
     return f"{scheme}{sign}{host.rpartition('@')[2]}{slash}{path}" if sign else address
 
 

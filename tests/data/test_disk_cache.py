@@ -15,6 +15,7 @@ from PIL import Image
 
 from stacked import Budget, DataSpec, Optimisation, RunSpec, StackSpec, data, run
 from stacked.data.formats.mapped import MappedPart, mapped_part
+from stacked.data.image_files import image as decoding
 from stacked.data.image_files import image_cache
 from stacked.data.shared import Reader, shared
 from stacked.runtime import free_memory
@@ -85,6 +86,19 @@ def test_a_file_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
     path = next(cache.glob("*.images"))
     path.write_bytes(path.read_bytes()[:-1])
     assert same(load(folder, disk_cache=cache), load(folder))
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"unreadable": 1}', '{"unreadable": [1]}', '{"more": 1}'])
+def test_a_damaged_record_is_written_again(record: str, tmp_path: Path) -> None:
+    folder, cache = noise(tmp_path / "photos"), tmp_path / "cache"
+    load(folder, disk_cache=cache)
+    (path,) = cache.glob("*.json")
+    written = path.read_text()
+    for damaged in (path, path.with_suffix(".progress")):
+        path.unlink(missing_ok=True)
+        damaged.write_text(record)
+        assert same(load(folder, disk_cache=cache), load(folder))
+        assert path.read_text() == written
 
 
 def test_writing_to_mapped_images_changes_no_file(tmp_path: Path) -> None:
@@ -169,6 +183,58 @@ def test_an_image_that_can_be_read_again_is_read_again(tmp_path: Path) -> None:
             load(folder, disk_cache=cache / str(allowed), most_unreadable=allowed)
         write(content)
         assert same(load(folder, disk_cache=cache / str(allowed)), wanted)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_lack_of_memory_makes_no_image_unreadable(
+    on_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decoded(*given: object) -> object:
+        if "007" in str(given[0]):
+            raise MemoryError
+        return before(*given)  # type: ignore[arg-type]
+
+    folder, before = noise(tmp_path / "photos"), decoding._decoded
+    cache = {"disk_cache": tmp_path / "cache"} if on_disk else {}
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "_decoded", decoded)
+        with pytest.raises(InputError, match=r"there is too little memory to read .*007\.png"):
+            load(folder, most_unreadable=1.0, **cache)
+    assert same(load(folder, **cache), load(folder))
+
+
+def test_encoded_images_are_read_ahead_up_to_a_number_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the bound on their number: images in shards are in memory from when they are read."""
+    content = [path.read_bytes() for path in sorted(noise(tmp_path / "photos").rglob("*.png"))]
+
+    class Held:
+        """Encoded images in memory, which counts those that it was asked for."""
+
+        asked = 0
+
+        def __len__(self) -> int:
+            return len(content)
+
+        def name(self, number: int) -> str:
+            return str(number)
+
+        def read(self, number: int) -> bytes:
+            self.asked += 1
+            return content[number]
+
+        def state(self, number: int) -> str:
+            return ""
+
+        def where(self) -> str:
+            return ""
+
+    largest = max(map(len, content))
+    monkeypatch.setattr(decoding, "AHEAD_BYTES", 3 * largest)
+    images = Held()
+    for place, found in enumerate(decoding.decode_each(images, range(len(content)), 8, False), start=1):
+        assert found.pixels is not None
+        assert sum(map(len, content[place : images.asked - 1])) <= 3 * largest
+    assert images.asked == len(content)
 
 
 def test_workers_map_the_file_and_no_copy_of_it(tmp_path: Path) -> None:

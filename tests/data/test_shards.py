@@ -10,6 +10,7 @@ import pytest
 
 from stacked import data
 from stacked.data import Splits
+from stacked.data.sources.images.parquet_images import RowImages
 from stacked.util.errors import InputError
 from tests.helpers.folders import load, noise, same
 
@@ -131,6 +132,8 @@ def test_tar_files_that_are_no_dataset_are_refused(content: dict[str, bytes], me
     [
         ({"size": -1024}, r"a\.png has -1,024 bytes"),
         ({"pax_headers": {"comment": "x" * 2**21}}, "a header of more than 1,048,576 bytes"),
+        ({"name": "notes.txt", "pax_headers": {"size": str(10**30)}}, ".* too large .*|cannot fit .*"),
+        ({"pax_headers": {"GNU.sparse.map": "a"}}, "invalid literal for int.*|invalid header.*"),
     ],
 )
 def test_headers_with_sizes_that_are_no_sizes_are_refused(
@@ -199,7 +202,7 @@ def test_parquet_tables_without_images_are_refused(tmp_path: Path) -> None:
         data.load("parquet-images:x.parquet", data_dir=tmp_path)
 
 
-def test_a_row_group_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_row_group_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -208,5 +211,55 @@ def test_a_row_group_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "x.parquet").read_bytes())
     content[4:104] = bytes(100)
     (tmp_path / "x.parquet").write_bytes(content)
+    asked = []
+
+    def read_group(self: RowImages, file: int, group: int) -> object:
+        asked.append(group)
+        return before(self, file, group)
+
+    before = RowImages._read_group
+    monkeypatch.setattr(RowImages, "_read_group", read_group)
     with pytest.raises(InputError, match=r"x\.parquet: row 0 of row group 0 cannot be read \(.*\), nor can 9 more"):
         data.load("parquet-images:x.parquet", data_dir=tmp_path)
+    assert len(asked) <= 3 * 4  # once for each split, also the group that cannot be read
+
+
+def test_an_image_that_many_rows_share_is_in_memory_once(tmp_path: Path) -> None:
+    """As in the file, whose size does not tell how often its values are repeated."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    image = bytes(2**16)
+    for values in ([image] * 500, [{"bytes": image, "path": None}] * 500):
+        parquet.write_table(pyarrow.table({"image": values}), tmp_path / "x.parquet")
+        images, before = RowImages([tmp_path / "x.parquet"], [(0, 0, 499)]), pyarrow.total_allocated_bytes()
+        assert images.read(0) == image
+        assert pyarrow.total_allocated_bytes() - before < 20 * len(image)
+
+
+def test_classes_of_rows_are_names_and_may_be_missing(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    images = [path.read_bytes() for path in sorted(noise(tmp_path / "photos").rglob("*.*"))]
+    for names, kind in (
+        (["b", "a"], pyarrow.string()),
+        (["b", "a"], pyarrow.large_string()),
+        ([12, 3], pyarrow.int32()),
+    ):
+        label = pyarrow.array([*names * 19, None, None], kind)
+        for column in (label, label.dictionary_encode()):
+            parquet.write_table(
+                pyarrow.table({"image": images, "label": column}), tmp_path / "x.parquet", row_group_size=9
+            )
+            found = data.load("parquet-images:x.parquet", data_dir=tmp_path, image_size=8)
+            assert found.classes == tuple(sorted(map(str, names), key=int if names[0] == 12 else str))
+            labels = [part.labels for part in (found.train, found.valid, found.test)]
+            assert [sum(int((each == k).sum()) for each in labels) for k in (-1, 0, 1)] == [2, 19, 19]
+    for table, message in (
+        (pyarrow.table({"image": images, "label": ["x" * 201] * 40}), "a class of 201 characters"),
+        (pyarrow.table([images, [1] * 40, [2] * 40], ["image", "label", "label"]), "several columns 'label'"),
+    ):
+        parquet.write_table(table, tmp_path / "x.parquet")
+        with pytest.raises(InputError, match=message):
+            data.load("parquet-images:x.parquet", data_dir=tmp_path)

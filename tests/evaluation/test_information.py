@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from stacked import InputError, Splits, StackedAutoencoder, StackSpec
 from stacked.evaluation.diagnosis import information_kept
+from stacked.evaluation.diagnosis.information import LinearDecoder
 from stacked.evaluation.evaluate import codes
 from stacked.model.stack import build
 from stacked.util.errors import Diverged
@@ -67,6 +70,25 @@ def test_few_examples_of_wide_codes_and_constant_units_are_fitted_too() -> None:
     assert all(errors.psnr == pytest.approx(-10 * np.log10(errors.mse)) for errors in found)
     assert stack.training
     assert all(torch.equal(value, state[name]) for name, value in stack.state_dict().items())
+
+
+@pytest.mark.parametrize("penalty", [0.3, 30.0])
+def test_wide_codes_have_the_exact_solution_without_a_weight_for_each_pair_of_values(penalty: float) -> None:
+    """Those of AutoEncoder224 would take 39 GB."""
+    import sklearn.kernel_ridge  # so that its import is not measured
+
+    made = np.random.default_rng(1)
+    code, wanted, other = (made.normal(size=size) + 2 for size in ((20, 3000), (20, 400), (5, 3000)))
+    tracemalloc.start()
+    found = LinearDecoder(*map(torch.from_numpy, (code, wanted)), penalty).restored(torch.from_numpy(other)).numpy()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    mean, scale = code.mean(0), np.sqrt(code.var(0).mean())
+    scaled = (code - mean) / scale
+    weights = np.linalg.inv(scaled @ scaled.T + penalty * np.eye(20)) @ (wanted - wanted.mean(0))
+    np.testing.assert_allclose(found, (other - mean) / scale @ scaled.T @ weights + wanted.mean(0), rtol=1e-8)
+    assert peak < 8 * 3000 * 400 / 2
+    assert sklearn.kernel_ridge
 
 
 def test_codes_that_are_not_finite_and_bad_settings_are_refused() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stacked import InputError, StackSpec
 from stacked.evaluation.diagnosis import linear_cka, similarities
+from stacked.evaluation.diagnosis.similarity import Centred
 from stacked.evaluation.evaluate import codes
 from stacked.model.stack import build
 from tests.helpers.phases import IMAGES, stack_of
@@ -67,11 +68,20 @@ def test_it_is_near_0_for_features_that_have_nothing_in_common() -> None:
 
 
 def test_features_that_do_not_vary_have_none_and_others_are_refused() -> None:
-    x = features(10, 3)
-    assert math.isnan(linear_cka(x, torch.ones(10, 2)))
+    x = features(13, 3)
+    for value in (1.0, 0.7):  # the mean of 13 times 0.7 is rounded
+        assert math.isnan(linear_cka(x, torch.full((13, 2), value, dtype=torch.float64)))
     for other in (x[:5], x[0]):
         with pytest.raises(InputError, match="cannot be compared: give"):
             linear_cka(x, other)
+
+
+def test_of_codes_with_more_values_than_examples_their_products_are_kept() -> None:
+    """Also if there are more values than are read at a time."""
+    x, y = features(20, 7), features(20, 3000, 1)
+    assert [Centred.of(each).values.shape for each in (x, y)] == [(20, 7), (20, 20)]
+    for one, other in ((x, y), (y, x), (y, y[:, :2000])):
+        assert linear_cka(one, other) == pytest.approx(by_kernels(one, other), rel=1e-10)
 
 
 def test_a_table_has_all_pairs_of_depths() -> None:

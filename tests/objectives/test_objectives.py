@@ -21,7 +21,9 @@ from stacked.objectives.objective import EncodedBatch, Objective, ObjectiveSetti
 from stacked.runs.run import run
 from stacked.runs.stage_parameters import stage_parameters
 from stacked.spec import Classification, Evaluation, Optimisation, from_json
-from stacked.spec.growth import POLICIES, Updates
+from stacked.spec.growth import POLICIES, Phase, Updates
+from stacked.training.codes import StoredInputs
+from stacked.training.early_stopping import ValidationLoss
 from stacked.training.fit import parameter_groups
 from stacked.training.phase_loss import PhaseLoss
 from stacked.util.errors import Interrupted
@@ -296,6 +298,22 @@ def test_early_stopping_watches_the_objectives() -> None:
     assert run(spec, inverted).row["updates"] < 120
 
 
+def test_validation_examples_in_the_order_of_their_classes_are_compared_with_other_classes() -> None:
+    """Codes of 0 have similarity 0, and one-hot labels of four classes 1 within and -1/3 between classes."""
+    labels, phase = torch.arange(128) // 32, Phase("stage 1", (1, 1), 0, 1, target="objectives")
+    stack = stack_of(4, kind="conv").eval()
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.zero_()
+    objective = PhaseLoss(stack, phase, replace(HOW, objectives={"similarity": 1.0}), classes=4)
+    validation = ValidationLoss(
+        objective, StoredInputs(IMAGES[:128]), lambda index: ObjectiveTargets(labels=labels[index]), 32
+    )
+    found = validation.compute()
+    assert found == validation.compute()
+    assert found == pytest.approx(1 / 4 + 3 / 4 / 9, abs=0.05)  # 1 in batches of one class
+
+
 def test_decoders_that_nothing_trains_stay_as_they_were() -> None:
     spec = with_objectives(objectives={"image": 1.0}, optimiser="adamw", weight_decay=0.1)
     before, after = (pretrain(replace(spec, budget=Budget(n, None, "updates")), IMAGES) for n in (1, 6))
@@ -317,6 +335,17 @@ def test_arms_that_learn_labels_are_told_apart() -> None:
 
 
 # Specs
+
+
+def test_similarities_need_two_features() -> None:
+    """The only feature of a code is 0 after centring, and nothing would be learned."""
+    taught = {"objectives": {"similarity": 1.0}}
+    for kind in ("conv", "dense"):
+        spec = with_objectives(stack=StackSpec.of(kind, 3, 1), **taught)
+        with pytest.raises(
+            InputError, match=r"a code of shape \[1.*\] has one feature, .*: give .* a width of 2 or more"
+        ):
+            run(spec, toy_splits(64))
 
 
 @pytest.mark.parametrize(

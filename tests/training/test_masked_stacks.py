@@ -210,6 +210,17 @@ def test_each_block_restores_the_hidden_pixels_by_a_decoder_of_its_own(phase: Ph
     assert all(p.grad is not None and p.grad.isfinite().all() for p in stack.encoder.parameters())
 
 
+def test_where_nothing_is_hidden_all_pixels_count() -> None:
+    """A small level rounds to no patch of 16, of which a mean over hidden pixels would be NaN."""
+    stack, x, how = made(), images(), replace(HOW, **IMAGE, corruption_level=(0.02, 0.0, 0.0))
+    phase = replace(ALONE, target="objectives")
+    objective = PhaseLoss(stack, phase, how, seed=SEED).double()
+    loss = objective(x, ObjectiveTargets(x), STEP)
+    torch.testing.assert_close(loss, objective.loss_per_example(x, ObjectiveTargets(x)).mean(), rtol=1e-12, atol=0)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in stack.encoder.parameters())
+
+
 def test_dropout_inside_a_block_does_not_reach_the_block_above() -> None:
     def gradients(rate: float) -> list[Tensor]:
         stack, how = made(), replace(HOW, dropout=(rate, 0.0, 0.0))

@@ -50,6 +50,9 @@ def test_folders_that_are_known_may_have_spaces(tmp_path: Path, monkeypatch: pyt
     ("address", "told"),
     [
         ("postgresql://alice:secret@db.org:5432/runs?password=secret", "postgresql://db.org:5432/runs"),
+        ("postgresql://alice:se/cr#e?t@db.org:5432/runs", "postgresql://db.org:5432/runs"),
+        ("http://alice:se/cret@h:5000", "http://h:5000"),
+        ("http://[::1]:5000/x", "http://[::1]:5000/x"),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
         ("sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
         ("local", "local"),

@@ -103,7 +103,8 @@ class DataSource(ABC):
     def splits(self, source: Source, name: str, valid: float) -> Splits:
         """Read the splits, which get this name; valid: the fraction of the training set that is held out, VALID by default.
 
-        Raises InputError if files are missing or invalid; never returns part of a dataset.
+        Raises InputError if files are missing or invalid; never returns part of a dataset, but for unreadable images up to the
+        share `source.most_unreadable`.
         """
 
 

@@ -38,8 +38,8 @@ DECODED_AT_ONCE = PixelBudget(2**26)
 LARGE = 2**24
 #: number of unreadable images that a warning names
 NAMED = 3
-#: number of images for each thread that are decoded or wait for it
-AHEAD = 8
+#: number of images for each thread that are decoded or wait for it, and bytes of the encoded ones among them, but for the last
+AHEAD, AHEAD_BYTES = 8, 2**28
 
 
 @dataclass(frozen=True)
@@ -173,18 +173,24 @@ def decode_each(
     """Yield the images in this order, decoded, or why each cannot be; few of them are in memory at a time.
 
     One thread per core decodes; large images wait for one another, so that memory stays bounded. Options as of `decode_all`.
+    Raises InputError for lack of memory, which says nothing of the image.
     """
 
-    def attempt(source: Encoded) -> Decoded:
+    def attempt(number: int, source: Encoded) -> Decoded:
         try:
             return Decoded(*_decoded(source, size, grey, white_level))
+        except MemoryError as error:
+            raise lacks_memory(images.name(number)) from error
         except Exception as error:  # Pillow's decoders raise many types of errors on broken files; all are reported
             return Decoded(reason=reason_of(error))
 
-    waiting: deque[Future[Decoded] | Decoded] = deque()
+    waiting: deque[tuple[int, Future[Decoded] | Decoded]] = deque()  # with the bytes of the encoded image
+    held = 0
 
     def result() -> Decoded:
-        first = waiting.popleft()
+        nonlocal held
+        taken, first = waiting.popleft()
+        held -= taken
         return first if isinstance(first, Decoded) else first.result()
 
     threads = os.cpu_count() or 1
@@ -192,15 +198,26 @@ def decode_each(
         try:
             for number in order:
                 try:
-                    waiting.append(pool.submit(attempt, images.read(number)))
+                    source = images.read(number)
+                except MemoryError as error:
+                    raise lacks_memory(images.name(number)) from error
                 except (OSError, ValueError) as error:  # what contains the image cannot be read
-                    waiting.append(Decoded(reason=reason_of(error)))
-                if len(waiting) > AHEAD * threads:
+                    waiting.append((0, Decoded(reason=reason_of(error))))
+                else:
+                    taken = len(source) if isinstance(source, bytes) else 0
+                    waiting.append((taken, pool.submit(attempt, number, source)))
+                    held += taken
+                while len(waiting) > AHEAD * threads or held > AHEAD_BYTES:
                     yield result()
             while waiting:
                 yield result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def lacks_memory(name: str) -> InputError:
+    """Return the error for an image that cannot be read for lack of memory."""
+    return InputError(f"there is too little memory to read {name}: end other programs, or leave it out")
 
 
 def decode_to_memory(

@@ -83,10 +83,10 @@ def _complete(stem: Path, total: int, shape: tuple[int, int, int], most: float) 
 
     None too if more than the share `most` were unreadable: they are tried again, as they would be in memory.
     """
-    path, record = stem.with_suffix(".images"), stem.with_suffix(".json")
-    if not (path.exists() and record.exists()):
+    path, recorded = stem.with_suffix(".images"), _recorded(stem.with_suffix(".json"))
+    if recorded is None or not path.exists():
         return None
-    report = report_of(json.loads(record.read_text()))
+    _, report = recorded
     size = (total - len(report.unreadable)) * shape[0] * shape[1] * shape[2]
     is_usable = path.stat().st_size == size and not report.has_too_many_unreadable(most, total)
     return CachedImages(path, shape, report) if is_usable else None
@@ -103,11 +103,18 @@ def key_of(images: EncodedImages, order: Sequence[int], source: Source) -> str:
     return digest.hexdigest()
 
 
-def report_of(values: dict[str, object]) -> Report:
-    """Return the report of a record or of progress."""
-    report = Report(**{name: values[name] for name in Report.__dataclass_fields__})  # type: ignore[arg-type]
-    report.unreadable = [(place, reason) for place, reason in report.unreadable]
-    return report
+def _recorded(path: Path) -> tuple[int, Report] | None:
+    """Return how many images are done (0 in the record of a complete file) and the report of them.
+
+    None if there is no such record, or a damaged one.
+    """
+    try:
+        values = json.loads(path.read_text())
+        done, report = int(values.get("done", 0)), Report(*(values[name] for name in Report.__dataclass_fields__))
+        report.unreadable = [(int(place), str(reason)) for place, reason in report.unreadable]
+    except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError):
+        return None
+    return done, report
 
 
 def _write(
@@ -148,12 +155,9 @@ def _resume(file: IO[bytes], progress: Path, row: int, most: float, total: int) 
     Decoding starts again if the process ended at more unreadable images than allowed, since they may have become readable
     without a change of size or time, as by a change of permissions.
     """
-    done, report = 0, Report()
-    if progress.exists():
-        values = json.loads(progress.read_text())
-        done, report = values.pop("done"), report_of(values)
+    done, report = _recorded(progress) or (0, Report())
     size = (done - len(report.unreadable)) * row
-    if os.fstat(file.fileno()).st_size < size or report.has_too_many_unreadable(most, total):
+    if not 0 <= size <= os.fstat(file.fileno()).st_size or report.has_too_many_unreadable(most, total):
         done, report, size = 0, Report(), 0
     file.truncate(size)
     return done, report

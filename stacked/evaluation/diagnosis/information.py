@@ -24,16 +24,21 @@ class LinearDecoder:
     Codes [N, D] are scaled: less their means over the examples that it is fitted to, and divided by the root of the mean variance
     of their values, one number, because a value that hardly varies in few examples would weigh too much if divided by its own.
     Inputs [N, V] keep their scale. The penalty, 0 or more, is that of scikit-learn's `Ridge`, which leaves out the intercept. All
-    is computed in float64.
+    is computed in float64. It keeps V min(N, D) weights: of codes with more values than examples, the weights of these.
     """
 
     def __init__(self, codes: Tensor, inputs: Tensor, penalty: float) -> None:
+        from sklearn.kernel_ridge import KernelRidge
         from sklearn.linear_model import Ridge
 
         evaluate.check_finite(codes)
         given = codes.double().numpy()
         self.mean, self.scale = given.mean(0), np.sqrt(given.var(0).mean()) or 1.0  # 1 if no value varies
-        self.model = Ridge(alpha=penalty).fit(self.scaled(given), inputs.double().numpy())
+        wanted = inputs.double().numpy()
+        self.intercept = wanted.mean(0)  # of scaled codes, whose means are 0
+        is_wide = given.shape[1] > len(given)
+        model = KernelRidge(alpha=penalty) if is_wide else Ridge(alpha=penalty, fit_intercept=False)
+        self.model = model.fit(self.scaled(given), wanted - self.intercept)
 
     def scaled(self, codes: NDArray[Any]) -> NDArray[Any]:
         """Return scaled codes [N, D]."""
@@ -41,8 +46,8 @@ class LinearDecoder:
 
     def restored(self, codes: Tensor) -> Tensor:
         """Return the reconstructions [N, V] of codes [N, D], in float64."""
-        found = self.model.predict(self.scaled(codes.double().numpy()))
-        return torch.from_numpy(found.reshape(len(codes), -1))
+        found = self.model.predict(self.scaled(codes.double().numpy())).reshape(len(codes), -1)
+        return torch.from_numpy(found + self.intercept)
 
 
 @own_settings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from stacked.model.stack import StackedAutoencoder
 from stacked.runtime.settings import own_settings
 from stacked.training.codes import StoredInputs
 from stacked.util.checks import need
+
+#: the least number of values of a large code that are converted to float64 at a time
+COLUMNS = 1024
 
 
 def linear_cka(one: Tensor, other: Tensor) -> float:
@@ -26,33 +30,63 @@ def linear_cka(one: Tensor, other: Tensor) -> float:
         f"features of shape {tuple(one.shape)} and {tuple(other.shape)} cannot be compared: give [N, D] and [N, E] of the same "
         "N examples",
     )
-    return float(table([centred(one)], [centred(other)]))
+    return float(table([Centred.of(one)], [Centred.of(other)]))
 
 
 @own_settings()
 def similarities(one: StackedAutoencoder, other: StackedAutoencoder, images: Tensor | StoredInputs) -> Tensor:
     """Return the linear CKA of the codes of two stacks, float64 [depths of one, depths of other], from depth 0, the inputs, on.
 
-    images: inputs [N, ...], as splits hold them; maps are flattened (Kornblith et al. 2019, section 6). With N examples and codes
-    of D values it takes N D² or, for larger codes, N² D steps for each pair. Few examples of large codes are similar by chance:
-    give some thousands. Raises InputError for stacks that read inputs of different shapes.
+    images: inputs [N, ...], as splits hold them; maps are flattened (Kornblith et al. 2019, section 6). Of each code of D values
+    N min(N, D) floats are kept. Few examples of large codes are similar by chance: give some thousands. Raises InputError for
+    stacks that read inputs of different shapes.
     """
     need(
         one.input_shape == other.input_shape,
         f"stacks that read inputs of shape {one.input_shape} and {other.input_shape} cannot be compared: give two of one shape",
     )
-    first, second = ([centred(codes(stack, images, k)) for k in range(stack.depth + 1)] for stack in (one, other))
-    return table(first, second)
+
+    def depths(stack: StackedAutoencoder) -> list[Centred]:
+        return [Centred.of(codes(stack, images, k)) for k in range(stack.depth + 1)]
+
+    first = depths(one)
+    return table(first, first if other is one else depths(other))
+
+
+@dataclass(frozen=True)
+class Centred:
+    """Features X less their means, in float64: as they are, [N, D], or of more values than examples the smaller X X' [N, N]."""
+
+    values: Tensor
+    is_product: bool
+
+    @classmethod
+    def of(cls, features: Tensor) -> Centred:
+        """Return features [N, D] centred."""
+        n = len(features)
+        if features.shape[1] <= n:
+            return cls(centred(features), False)
+        total = torch.zeros(n, n, dtype=torch.float64, device=features.device)
+        for columns in features.split(max(n, COLUMNS), dim=1):
+            part = centred(columns)
+            total.addmm_(part, part.T)
+        return cls(total, True)
+
+    @property
+    def product(self) -> Tensor:
+        """X X' [N, N]."""
+        return self.values if self.is_product else self.values @ self.values.T
 
 
 def centred(features: Tensor) -> Tensor:
-    """Return features [N, D] less their means, in float64."""
+    """Return features [N, D] less their means, in float64: 0 where they do not vary."""
     features = features.double()
+    features = features - features[:1]  # exactly 0 if all are equal, whose mean can be rounded
     return features - features.mean(0)
 
 
-def table(first: list[Tensor], second: list[Tensor]) -> Tensor:
-    """Return the linear CKA [len(first), len(second)] of each pair of centred features."""
+def table(first: list[Centred], second: list[Centred]) -> Tensor:
+    """Return the linear CKA [len(first), len(second)] of each pair of features."""
     norms = [[math.sqrt(product(x, x)) for x in part] for part in (first, second)]
     found = [
         [product(x, y) / (a * b) if a * b else math.nan for y, b in zip(second, norms[1], strict=True)]
@@ -61,8 +95,8 @@ def table(first: list[Tensor], second: list[Tensor]) -> Tensor:
     return torch.tensor(found, dtype=torch.float64)
 
 
-def product(x: Tensor, y: Tensor) -> float:
-    """Return ||Y'X||² of features X [N, D] and Y [N, E], by products of examples where these are fewer than values."""
-    if max(x.shape[1], y.shape[1]) <= len(x):
-        return float((y.T @ x).square().sum())
-    return float(((x @ x.T) * (y @ y.T)).sum())
+def product(x: Centred, y: Centred) -> float:
+    """Return ||Y'X||², by products of values, or of examples where one of them has more values than these."""
+    if x.is_product or y.is_product:
+        return float((x.product * y.product).sum())
+    return float((y.values.T @ x.values).square().sum())

@@ -18,6 +18,8 @@ from stacked.util.errors import InputError
 from stacked.util.reading import check_regular
 
 IMAGE, LABEL = "image", "label"
+#: the most characters of a class
+MOST_CLASS = 200
 #: the most bytes of a row group, which is read at once into one array with 32-bit offsets
 MOST_GROUP = 2**31 - 1
 
@@ -26,9 +28,9 @@ class ParquetImages(DataSource):
     """Encoded images in Parquet files, as 3 x image_size x image_size, or 1 x ... if grey; PATH is a file, or a folder of them.
 
     The column "image" holds the bytes of an image file, or a struct with a field "bytes" of them, as datasets of Hugging Face
-    do. The column "label", integers or text, holds the classes; a row without a value has no label, and without the column there
-    are none. If PATH/train and PATH/test both exist, their files are the official splits; otherwise a fixed stratified sixth is
-    the test set. Needs pyarrow. A row group at a time is in memory.
+    do. The column "label", integers or short text, holds the classes; a row without a value has no label, and without the column
+    there are none. If PATH/train and PATH/test both exist, their files are the official splits; otherwise a fixed stratified
+    sixth is the test set. Needs pyarrow. A row group at a time is in memory.
     """
 
     name = "parquet-images:PATH"
@@ -75,22 +77,27 @@ class RowImages:
 
     def read(self, number: int) -> bytes:
         """Return the bytes of an image; OSError or ValueError if the row has none, or its group cannot be read."""
-        from pyarrow import ArrowException
-
         file, group, row = self.places[number]
-        try:
-            value = self._group(file, group)[row].as_py()
-        except ArrowException as error:  # not all of them are ValueErrors
-            raise ValueError(f"its row group cannot be read: {error}") from error
+        found = self._group(file, group)
+        if isinstance(found, str):
+            raise ValueError(f"its row group cannot be read: {found}")
+        value = found[row].as_py()
         if value is None:
             raise ValueError("there is no image in this row")
         return bytes(value)
 
     def _read_group(self, file: int, group: int) -> Any:
-        from pyarrow import parquet, types
+        """Return the array of the encoded images of a row group, or why it cannot be read, which is kept for its other rows."""
+        from pyarrow import ArrowException, parquet, types
 
-        with parquet.ParquetFile(self.files[file]) as opened:
-            column = opened.read_row_group(group, columns=[IMAGE]).column(IMAGE).combine_chunks()
+        path = self.files[file]
+        try:
+            with parquet.ParquetFile(path, read_dictionary=_repeatable(path, IMAGE)) as opened:
+                column = opened.read_row_group(group, columns=[IMAGE]).column(IMAGE).combine_chunks()
+        except MemoryError:
+            raise
+        except (OSError, ArrowException) as error:
+            return str(error)
         return column.field("bytes") if types.is_struct(column.type) else column
 
     def state(self, number: int) -> str:
@@ -129,14 +136,43 @@ def _contents(path: Path) -> tuple[list[int], list[str | None]]:
             rows = [group.num_rows for group in groups]
             if LABEL not in schema.names:
                 return rows, [None] * sum(rows)
+            need(schema.names.count(LABEL) == 1, f"{path} has several columns {LABEL!r}: leave one")
             kind = schema.field(LABEL).type
             kind = kind.value_type if types.is_dictionary(kind) else kind
             need(
                 types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind),
                 f"{path} has a column {LABEL!r} of {kind}: give integers or text, which are classes",
             )
-            values = file.read(columns=[LABEL]).column(LABEL).to_pylist()
+        with parquet.ParquetFile(path, read_dictionary=_repeatable(path, LABEL)) as file:
+            return rows, _texts(file.read(columns=[LABEL]).column(LABEL), path)
     except (OSError, ArrowException) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise InputError(f"{path} cannot be read as a Parquet file ({reason}): write it again") from error
-    return rows, [None if value is None else str(value) for value in values]
+
+
+def _texts(column: Any, path: Path) -> list[str | None]:
+    """Return the values of a column of classes as texts, equal ones as one object; InputError for a long one."""
+    from pyarrow import types
+
+    column = column.combine_chunks()
+    column = column if types.is_dictionary(column.type) else column.dictionary_encode()
+    names = [None if value is None else str(value) for value in column.dictionary.to_pylist()]
+    longest = max((len(name) for name in names if name), default=0)
+    need(
+        longest <= MOST_CLASS,
+        f"{path} has a class of {longest:,} characters in the column {LABEL!r}, and {MOST_CLASS} are read at most: give shorter "
+        "names",
+    )
+    return [None if k is None else names[k] for k in column.indices.to_pylist()]
+
+
+def _repeatable(path: Path, column: str) -> list[str]:
+    """Return the paths in a Parquet file of a column's texts and bytes.
+
+    They are read as dictionaries, in which a repeated value stands once as in the file, whose size so bounds the memory.
+    """
+    from pyarrow import parquet
+
+    schema = parquet.read_metadata(path).schema
+    leaves = [schema.column(k) for k in range(len(schema))]
+    return [leaf.path for leaf in leaves if leaf.path.split(".")[0] == column and leaf.physical_type == "BYTE_ARRAY"]

@@ -144,7 +144,9 @@ def _examples(shard: int, path: Path) -> Iterator[tuple[Member, str | None]]:
                     images[key] = Member(shard, member.name, member.offset_data, member.size)
             file.seek(archive.offset)
             is_whole = file.read(BLOCK) == bytes(BLOCK)  # tarfile ends at a broken header without an error
-    except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except (OSError, tarfile.TarError, ValueError, OverflowError) as error:  # a size can be no offset, a text no UTF-8
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path} cannot be read as a tar file without compression ({reason}): repair it") from error
     need(is_whole, f"{path} is broken or cut off after {archive.offset:,} bytes: write it again")
