@@ -250,6 +250,7 @@ def run(
         "updates": state.updates,
         "images_seen": state.images_seen,
         "gflop": state.flop / 1e9,
+        "span_gflop": state.span / 1e9,
         "train_seconds": state.seconds,
         "seconds": checkpoints.elapsed(),
         "peak_mb": state.peak_bytes / 1e6,

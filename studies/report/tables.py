@@ -20,6 +20,7 @@ _COSTS = {
     "updates": "updates",
     "images_seen": "images seen",
     "gflop": "training GFLOP",
+    "span_gflop": "training GFLOP one after another, with a worker for each block",
     "train_seconds": "training seconds",
     "seconds": "seconds, whole run",
     "peak_mb": "peak training memory, MB",
@@ -267,6 +268,8 @@ def _difference_texts(shown: Measure, difference: Paired) -> list[str]:
 
 def _costs(rows: pd.DataFrame) -> str:
     names = [name for name in _COSTS if name in rows]
+    if "span_gflop" in rows and not (rows["span_gflop"] < rows["gflop"]).any():  # no blocks learn alone at once
+        names.remove("span_gflop")
     machine = [name for name in ("threads", "device") if name in rows]
     lines = []
     for arm in arms_of(rows):

@@ -8,7 +8,17 @@ import re
 from studies.statistics.lost_points import POINTS
 from studies.statistics.reading import FINITE
 
-_COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
+_COST_NUMBERS = {
+    "updates",
+    "images_seen",
+    "gflop",
+    "span_gflop",
+    "train_seconds",
+    "seconds",
+    "peak_mb",
+    "codes_mb",
+    "threads",
+}
 _NUMBERS = {"seed", "trial", "step", "phase_step", POINTS} | _COST_NUMBERS
 WHOLE_NUMBERS = {"seed", "trial", "step", "phase_step", "updates", "images_seen", "threads", POINTS}
 #: metrics that cannot be negative: errors, accuracies, and what a classifier or regressor was fitted with
