@@ -145,6 +145,8 @@ class Evaluation:
         pixels and every code ("all").
     gradients: whether the curve has the norm of the gradient of each encoder and decoder, wherever all stages learn to
         reconstruct the examples and before the first update of such a phase (see `evaluation.gradients`).
+    fresh_decoder: whether the final metrics have the error on test examples of a linear decoder fitted to the code of each depth,
+        which tells what codes keep even where no decoder was trained (see `evaluation.fresh_decoder`).
     """
 
     every: int = 40
@@ -156,11 +158,14 @@ class Evaluation:
     probes: tuple[str, ...] = omit_if_default(("logistic",))
     probe_depths: str = omit_if_default("code")
     gradients: bool = omit_if_default(False)
+    fresh_decoder: bool = omit_if_default(False)
 
     def __post_init__(self) -> None:
         take_python_values(self)
         choice(self.probe_depths, PROBE_DEPTHS, "probe_depths")
-        need(isinstance(self.gradients, bool), f"gradients {self.gradients!r} is not allowed: give True or False")
+        for name in ("gradients", "fresh_decoder"):
+            given = getattr(self, name)
+            need(isinstance(given, bool), f"{name} {given!r} is not allowed: give True or False")
         for name in self.probes:
             choice(name, PROBE_NAMES, "probe")
             need(self.probes.count(name) == 1, f"probe {name!r} is not allowed twice: give it once")

@@ -47,7 +47,14 @@ def margins(rows: pd.DataFrame) -> str:
 
 def main_metrics(rows: pd.DataFrame) -> list[str]:
     """Return the measured ones of the main metrics: reconstruction, probes, classifier or regressor for each label budget."""
-    wanted = ["final/recon_mse", FVU, "final/recon_sse", "final/probe_acc", *(f"final/{name}" for name in PROBES)]
+    wanted = [
+        "final/recon_mse",
+        FVU,
+        "final/recon_sse",
+        "final/fresh_decoder_mse",
+        "final/probe_acc",
+        *(f"final/{name}" for name in PROBES),
+    ]
     if (words := Words.of(rows)).is_scaled and words.examples != "rows":  # columns of a table have different units
         wanted.insert(1, "final/recon_mse_in_units")
     wanted += supervised(rows)

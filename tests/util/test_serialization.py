@@ -60,6 +60,7 @@ LATER = {
     (Evaluation, "probes"): ("logistic",),
     (Evaluation, "probe_depths"): "code",
     (Evaluation, "gradients"): False,
+    (Evaluation, "fresh_decoder"): False,
     (Classification, "optimiser"): "adam",
     (Classification, "schedule"): "constant",
     (Classification, "warmup"): 0,
@@ -123,7 +124,7 @@ OTHER: dict[str, Any] = {
 }
 #: The same for fields whose names other classes use too, or that only a classifier has.
 OTHER_OF: dict[type, dict[str, Any]] = {
-    Evaluation: {"probes": ("logistic", "knn5"), "probe_depths": "all", "gradients": True},
+    Evaluation: {"probes": ("logistic", "knn5"), "probe_depths": "all", "gradients": True, "fresh_decoder": True},
     Classification: {
         "optimiser": "sgd",
         "schedule": "cosine",
