@@ -195,7 +195,7 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         from stacked.spec.beginnings import check_beginnings
-        from stacked.spec.compatibility import check_classification, check_fit, check_use
+        from stacked.spec.compatibility import check_classification, check_fit, check_staleness, check_use
 
         take_python_values(self)
         choice(self.policy, POLICIES, "policy")
@@ -226,6 +226,7 @@ class RunSpec:
             check_fit(self.stack, self.optimisation, phase)
         check_beginnings(self.stack, phases)
         check_use(self.optimisation, phases)
+        check_staleness(self.stack, self.optimisation, phases)
         check_classification(self.stack, self.classification)
         if self.budget.unit == "epochs":
             self.updates_per_epoch(1)  # which checks that epochs can be counted

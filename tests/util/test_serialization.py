@@ -55,6 +55,7 @@ LATER = {
     (Optimisation, "nesterov"): False,
     (Optimisation, "objectives"): (),
     (Optimisation, "objective_options"): (),
+    (Optimisation, "staleness"): 0,
     (RunSpec, "blocks"): None,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
     (Evaluation, "probes"): ("logistic",),
@@ -119,6 +120,7 @@ OTHER: dict[str, Any] = {
     "nesterov": True,
     "objectives": (("input", 1.0), ("labels", 0.5)),
     "objective_options": (("labels.layers", 2),),
+    "staleness": 2,
     "blocks": 2,
     "recalibrate": False,
 }
