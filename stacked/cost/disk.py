@@ -25,6 +25,7 @@ from stacked.spec import Classification, RunSpec
 from stacked.spec.growth import Phase
 from stacked.spec.objectives import decoded_stages
 from stacked.training.objective_losses import ObjectiveLosses
+from stacked.training.stale_codes import stale_blocks
 from stacked.util.atomic import writing
 from stacked.util.errors import Unwritable
 
@@ -193,7 +194,7 @@ def _weights(module: nn.Module, depth: int | None = None) -> int:
 
 
 def _inside(spec: RunSpec, stack: StackedAutoencoder, phase: Phase, classes: int) -> int:
-    """Return the bytes of a checkpoint inside a phase: weights, optimiser state, best weights and the snapshot for rollbacks."""
+    """Return the bytes of a checkpoint inside a phase: weights, optimiser state, stale codes, best weights, last snapshot."""
     config, stack_bytes = spec.optimisation, _weights(stack, phase.depth)
     decoded, trained = decoded_stages(phase, config), enumerate(stack.stages[: phase.depth], start=1)
     learning = sum(_weights(s if k in decoded else s.encoder) for k, s in trained if k >= phase.trainable[0])
@@ -202,6 +203,9 @@ def _inside(spec: RunSpec, stack: StackedAutoencoder, phase: Phase, classes: int
     )
     own += 4 * spec.evaluation.every
     own += stack_bytes if config.patience_of(phase) else 0
+    with torch.device("meta"):
+        stale = stale_blocks(stack, phase, config)
+    own += _weights(stale) if stale else 0
     return stack_bytes + own + (stack_bytes + own if config.on_nonfinite == "rollback" else 0)
 
 

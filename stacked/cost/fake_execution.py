@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from stacked.components.corruption import Corrupted
 from stacked.components.lbfgs import LBFGS, vectors
 from stacked.components.optim import OPTIMISERS
 from stacked.cost.live_bytes import LiveBytes
@@ -206,6 +208,29 @@ def update(
     """Return the work of an update of `phase`, without the frozen stages: forward and backward pass, and optimiser step."""
     with fake_stack(spec, shape, phase.depth) as stack:
         return FakeUpdate(stack, phase, config, batch, classes, head).work()
+
+
+def longest_block(
+    spec: StackSpec, shape: Shape, phase: Phase, config: Optimisation, batch: int, classes: int = 0
+) -> int:
+    """Return the FLOPs of an update in the block that has most, of a phase whose blocks learn alone.
+
+    A block's FLOPs are those of its forward and backward passes, and of encoding what the block above reads.
+    """
+    with fake_stack(spec, shape, phase.depth) as stack:
+        fake, starts = FakeUpdate(stack, phase, config, batch, classes), dict[int, int]()
+        encode = fake.objective.encode
+        with OperationLog() as log, sdpa_kernel(SDPBackend.MATH):
+
+            def noted(noisy: Corrupted, first: int, *args: Any, **options: Any) -> Any:
+                # a block encodes for the first time after the backward pass of the one below
+                starts.setdefault(first, len(log.operations))
+                return encode(noisy, first, *args, **options)
+
+            fake.objective.encode = noted  # type: ignore[method-assign]
+            fake.update()
+    ends = [*starts.values(), len(log.operations)]
+    return max(sum(one.flop for one in log.operations[start:end]) for start, end in pairwise(ends))
 
 
 def recalibration(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from stacked.components.lbfgs import most_evaluations
-from stacked.cost.fake_execution import LINEAR, Head, Work, encoding, recalibration, update
+from stacked.cost.fake_execution import LINEAR, Head, Work, encoding, longest_block, recalibration, update
 from stacked.model.stack import empty_stack
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation, RunSpec
@@ -25,7 +25,8 @@ class PhaseCost:
     update: the work of one evaluation of loss and gradient and of the optimiser's step, without the frozen stages. evaluations:
     how many of them an update has: 1, or with a line search the most. encoding: the work of encoding one batch by the frozen
     stages. recalibration: the work of one of the `recalibrations` batches of recalibration. cache: how codes are kept, as far as
-    this does not depend on the machine.
+    this does not depend on the machine. flops_aside: FLOPs of an evaluation beside those of the block that has most, if several
+    blocks learn alone at once: with a worker for each block they take no time.
     """
 
     updates: int
@@ -37,6 +38,7 @@ class PhaseCost:
     recalibrations: int
     cache: CodeCache
     evaluations: int = 1
+    flops_aside: int = 0
 
     @property
     def flops_once(self) -> int:
@@ -63,6 +65,15 @@ class PhaseCost:
         """FLOPs of the whole phase."""
         each = self.updates * self.flops_per_update + self.recalibrations * self.flops_per_recalibration
         return self.flops_once + each
+
+    @property
+    def span(self) -> int:
+        """FLOPs of the phase one after another, if each block that learns alone has a worker of its own.
+
+        This is the span of the computation (Blumofe & Leiserson 1999), of which `flops` is the work. Codes of frozen stages and
+        recalibration have one worker.
+        """
+        return self.flops - self.updates * self.evaluations * self.flops_aside
 
     @property
     def peak_bytes(self) -> int:
@@ -96,16 +107,20 @@ def phase_cost(
     empty = _empty(stack, tuple(shape))
     values = math.prod(empty.shapes(shape)[phase.input_depth])
     again = batches(empty, phase, config, images // size)
+    work = _update(stack, tuple(shape), kind, alike, size, classes, head)
+    has_workers = phase.local_loss == "alone" and len(phase.ranges) > 1
+    longest = _longest_block(stack, tuple(shape), kind, alike, size, classes) if has_workers else work.flop
     return PhaseCost(
         phase.updates,
         images,
         size,
-        _update(stack, tuple(shape), kind, alike, size, classes, head),
+        work,
         _encoding(stack, tuple(shape), phase.input_depth, size) if phase.input_depth else Work(()),
         _recalibration(stack, tuple(shape), kind, alike, size, classes, head) if again else Work(()),
         again,
         choose_cache(phase.input_depth, values, images, phase.updates, size),
         most_evaluations(config.lbfgs_iterations) if config.optimiser == "lbfgs" else 1,
+        work.flop - longest,
     )
 
 
@@ -138,6 +153,7 @@ def like(config: Optimisation) -> Optimisation:
 #: cached results: phases, arms and seeds that share a stack are counted once in a process
 _KEPT = 512
 _update = lru_cache(_KEPT)(update)
+_longest_block = lru_cache(_KEPT)(longest_block)
 _encoding = lru_cache(_KEPT)(encoding)
 _recalibration = lru_cache(_KEPT)(recalibration)
 _empty = lru_cache(_KEPT)(empty_stack)

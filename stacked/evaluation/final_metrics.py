@@ -14,6 +14,7 @@ from stacked.data import Split, Splits
 from stacked.evaluation import evaluate
 from stacked.evaluation.deep_clustering import DEEP_CLUSTERINGS
 from stacked.evaluation.evaluate import spread
+from stacked.evaluation.fresh_decoder import fresh_decoder_errors
 from stacked.evaluation.label_rows import LabelRows
 from stacked.evaluation.probes import probe
 from stacked.evaluation.scores import accuracy, outputs_of, r2
@@ -48,10 +49,12 @@ def final_metrics(
     labels: LabelRows,
     probes: Sequence[str] = ("logistic",),
     depths: str = "code",
+    fresh_decoder: bool = False,
 ) -> dict[str, float]:
     """Return the final metrics of a stack. The validation error may be used to select among runs, metrics of test images never.
 
     labels: the rows that probes use. probes: names of probes; depths: what they read, as `Evaluation.probe_depths`.
+    fresh_decoder: whether the errors of fresh linear decoders of all codes are measured.
     """
     train, valid, test, depth = splits.train, splits.valid, splits.test, stack.depth
     selected = evaluate.reconstruction(stack, valid.inputs)
@@ -63,6 +66,12 @@ def final_metrics(
         found[f"recon_mse_depth{k}"] = errors.mse
         if k == depth:
             found |= {f"recon_{name}": value for name, value in asdict(errors).items() if value is not None}
+    if fresh_decoder:
+        restored = fresh_decoder_errors(
+            stack, train.inputs, test.inputs, each(range(1, depth + 1), "fresh decoder", "depths")
+        )
+        found |= {f"fresh_decoder_mse_depth{k}": errors.mse for k, errors in enumerate(restored, start=1)}
+        found["fresh_decoder_mse"] = restored[-1].mse
     if not splits.classes:
         return found
 

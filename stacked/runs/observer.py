@@ -96,6 +96,7 @@ class RunObserver(TrainingHooks):
             state.seconds += time.perf_counter() - began
             if not self.is_inside(number):
                 state.flop += cost.flops_once
+                state.span += cost.flops_once
             observer = PhaseObserver(self, number, prepared, cost, phase_run)
             yield observer
         state.spare += (phase.updates - observer.training.update) * cost.flops_per_update
@@ -173,8 +174,11 @@ class CostCounter:
         recalibrations = training.recalibrated - self.recalibrated
         state.updates += new_updates
         state.images_seen += computed_updates * self.images
-        state.flop += computed_updates * self.flops + recalibrations * self.cost.flops_per_recalibration
-        state.flop += (training.further_evaluations - self.further_evaluations) * self.cost.update.flop
+        further = training.further_evaluations - self.further_evaluations
+        flop = computed_updates * self.flops + recalibrations * self.cost.flops_per_recalibration
+        flop += further * self.cost.update.flop
+        state.flop += flop
+        state.span += flop - (computed_updates + further) * self.cost.flops_aside
         state.seconds += training.seconds - self.seconds
         state.skipped += training.skipped - self.skipped
         state.rollbacks += training.rollbacks - self.rollbacks

@@ -220,7 +220,7 @@ def run(
     curves.record_final_picture(stack)
 
     how = spec.evaluation
-    found = final_metrics(stack, splits, checked.labels, how.probes, how.probe_depths)
+    found = final_metrics(stack, splits, checked.labels, how.probes, how.probe_depths, how.fresh_decoder)
     ends = stack, spec, splits, checked.labels, state, checkpoints, saved, tracker, len(phases)
     classifiers, classified = Classifiers(*ends).fine_tune() if splits.classes else ({}, {})
     regressors, regressed = Regressors(*ends).fine_tune() if splits.train.targets is not None else ({}, {})
@@ -250,6 +250,7 @@ def run(
         "updates": state.updates,
         "images_seen": state.images_seen,
         "gflop": state.flop / 1e9,
+        "span_gflop": state.span / 1e9,
         "train_seconds": state.seconds,
         "seconds": checkpoints.elapsed(),
         "peak_mb": state.peak_bytes / 1e6,

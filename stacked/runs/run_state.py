@@ -13,17 +13,19 @@ from stacked.util.serialization import from_dict
 class RunState:
     """What a run has spent and measured so far; a checkpoint holds it beside the weights.
 
-    flop: FLOPs of training, including those of frozen stages. seconds: time of training and of computing codes, without
-    evaluation. curve: the evaluations, as rows. commits: commits of the code that trained, several if a resumed run used other
-    code. threads: number of threads of the training process. deterministic: whether training was strictly deterministic from the
-    start. skipped, rollbacks: numbers of batches left out and of rollbacks for non-finite values. spare: unspent FLOPs of phases
-    that converged early, which later phases may spend. peak_bytes: most memory of an update. codes_bytes: most memory of cached
-    codes. data: digest of the examples.
+    flop: FLOPs of training, including those of frozen stages. span: those of them that are computed one after another if each
+    block that learns alone has a worker of its own (see `PhaseCost.span`). seconds: time of training and of computing codes,
+    without evaluation. curve: the evaluations, as rows. commits: commits of the code that trained, several if a resumed run
+    used other code. threads: number of threads of the training process. deterministic: whether training was strictly
+    deterministic from the start. skipped, rollbacks: numbers of batches left out and of rollbacks for non-finite values. spare:
+    unspent FLOPs of phases that converged early, which later phases may spend. peak_bytes: most memory of an update.
+    codes_bytes: most memory of cached codes. data: digest of the examples.
     """
 
     updates: int = 0
     images_seen: int = 0
     flop: int = 0
+    span: int = 0
     seconds: float = 0.0
     curve: list[dict[str, Any]] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)

@@ -190,6 +190,24 @@ def check_use(config: Optimisation, phases: list[Phase]) -> None:
         )
 
 
+def check_staleness(stack: StackSpec, config: Optimisation, phases: Sequence[Phase]) -> None:
+    """Raise InputError for a staleness of a single block that learns alone, or of one that follows what is left out below."""
+    given = f"staleness {config.staleness}"
+    for phase in phases if config.staleness else ():
+        if phase.local_loss != "alone":
+            continue
+        need(
+            len(phase.ranges) > 1,
+            f"{given} has no effect in phase {phase.name!r}, which trains a single block: leave it out, or use smaller blocks",
+        )
+        for first, _ in phase.ranges[1:]:
+            need(
+                not leaves_out(stack, first) or any(config.levels_at(first - 1, phase)),
+                f"{given} cannot be used with stage {first}, which leaves out what was hidden from the stage below in the same "
+                "update: leave out staleness, or visible_only",
+            )
+
+
 def check_loss(stack: StackSpec, config: Optimisation, phase: Phase, stage: int, is_own: bool = True) -> None:
     """Check the loss of reconstructing what stage `stage` reads against the ranges of its decoder and its target.
 

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 #: the most iterations of an update by L-BFGS: each keeps two vectors of the size of all weights, up to a hundred
 MOST_ITERATIONS = 100_000
+#: the most updates by which a code may be old: the codes of as many batches are kept in memory and in checkpoints
+MOST_STALE = 1000
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Optimisation:
     end_dropout: that of phases after growth (None: the same).
     linear_decoder: phases that train a dense stage on its own input leave out the decoder's activation.
     local_weight: weight of the local losses that a phase adds to its loss.
+    staleness: where blocks learn alone at once, each above the first reads the code of one of the last 1 + `staleness` batches of
+        the block below, as it was then, drawn with equal probability for each update: decoupled greedy learning with a buffer,
+        whose blocks need not wait for each other (Belilovsky et al. 2020). 0: the current code. Other policies ignore it, as
+        they do objectives.
     rate_decay: factor by which the learning rate decreases at each stage downwards in gradual unfreezing.
     labels: number of labels in phases that learn classes (None: all labels).
     recalibrate: whether a phase that corrupts its input re-estimates the running statistics of its batch norms on clean inputs
@@ -109,6 +115,7 @@ class Optimisation:
     nesterov: bool = omit_if_default(False)
     objectives: Options = omit_if_default(())
     objective_options: Options = omit_if_default(())
+    staleness: int = omit_if_default(0)
     # a spec recorded without this field kept the statistics of corrupted training, and its id stands for those numbers
     recalibrate: bool = omit_if_default(True, if_absent=lambda config: not config.corruptive)
 
@@ -176,6 +183,7 @@ class Optimisation:
         whole(self.corruption_patch, "corruption_patch")
         whole(self.lbfgs_iterations, "lbfgs_iterations", most=MOST_ITERATIONS)
         whole(self.warmup, "warmup", 0)
+        whole(self.staleness, "staleness", 0, MOST_STALE)
         need(
             finite(self.weight_decay) and self.weight_decay >= 0,
             f"weight_decay {self.weight_decay} is not allowed: give 0 or more",
@@ -204,6 +212,12 @@ class Optimisation:
                 self.on_nonfinite != "skip-batch",
                 f"on_nonfinite 'skip-batch' {search} evaluates a batch more than once: use 'stop' or 'rollback'",
             )
+            need(self.staleness == 0, f"staleness {search} changes the codes of a batch: leave it out")
+        need(
+            self.staleness == 0 or self.on_nonfinite != "skip-batch",
+            f"staleness {self.staleness} cannot be used with on_nonfinite 'skip-batch', because the codes of batches left out "
+            "would be read later: use 'stop' or 'rollback'",
+        )
         if self.emphasis is not None:
             need(
                 len(self.emphasis) == 2

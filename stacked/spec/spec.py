@@ -145,6 +145,8 @@ class Evaluation:
         pixels and every code ("all").
     gradients: whether the curve has the norm of the gradient of each encoder and decoder, wherever all stages learn to
         reconstruct the examples and before the first update of such a phase (see `evaluation.gradients`).
+    fresh_decoder: whether the final metrics have the error on test examples of a linear decoder fitted to the code of each depth,
+        which tells what codes keep even where no decoder was trained (see `evaluation.fresh_decoder`).
     """
 
     every: int = 40
@@ -156,11 +158,14 @@ class Evaluation:
     probes: tuple[str, ...] = omit_if_default(("logistic",))
     probe_depths: str = omit_if_default("code")
     gradients: bool = omit_if_default(False)
+    fresh_decoder: bool = omit_if_default(False)
 
     def __post_init__(self) -> None:
         take_python_values(self)
         choice(self.probe_depths, PROBE_DEPTHS, "probe_depths")
-        need(isinstance(self.gradients, bool), f"gradients {self.gradients!r} is not allowed: give True or False")
+        for name in ("gradients", "fresh_decoder"):
+            given = getattr(self, name)
+            need(isinstance(given, bool), f"{name} {given!r} is not allowed: give True or False")
         for name in self.probes:
             choice(name, PROBE_NAMES, "probe")
             need(self.probes.count(name) == 1, f"probe {name!r} is not allowed twice: give it once")
@@ -190,7 +195,7 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         from stacked.spec.beginnings import check_beginnings
-        from stacked.spec.compatibility import check_classification, check_fit, check_use
+        from stacked.spec.compatibility import check_classification, check_fit, check_staleness, check_use
 
         take_python_values(self)
         choice(self.policy, POLICIES, "policy")
@@ -221,6 +226,7 @@ class RunSpec:
             check_fit(self.stack, self.optimisation, phase)
         check_beginnings(self.stack, phases)
         check_use(self.optimisation, phases)
+        check_staleness(self.stack, self.optimisation, phases)
         check_classification(self.stack, self.classification)
         if self.budget.unit == "epochs":
             self.updates_per_epoch(1)  # which checks that epochs can be counted

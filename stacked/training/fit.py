@@ -97,7 +97,9 @@ class Training:
         self.stack, self.phase, self.config = stack, phase, config
         self.inputs, self.targets, self.weights = inputs, targets, weights
         self.order, self.done, self.every = order, done, every
-        self.objective = PhaseLoss(stack, phase, config, seed=seed, classes=classes, head=head, dropout=dropout)
+        self.objective = PhaseLoss(
+            stack, phase, config, seed=seed, classes=classes, head=head, dropout=dropout, first_step=done
+        )
         named = {**dict(stack.named_parameters()), **dict(self.objective.named_parameters())}
         self.params = {name: p for name, p in named.items() if p.requires_grad}
         groups = parameter_groups(stack, phase, config, self.objective.auxiliary())

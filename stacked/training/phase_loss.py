@@ -29,6 +29,7 @@ from stacked.spec.objectives import decoded_stages
 from stacked.training.codes import Target
 from stacked.training.left_out import following_blocks, last_clean_read
 from stacked.training.objective_losses import ObjectiveLosses
+from stacked.training.stale_codes import stale_blocks
 
 #: (stage number, its input, its code) for each stage that a batch has passed through
 StageCodes = list[tuple[int, Tensor, Tensor]]
@@ -42,11 +43,12 @@ class PhaseLoss(nn.Module):
     numbers, floats [B, K]. "objectives": `ObjectiveTargets`.
 
     A phase that learns labels trains a head, one that learns objectives their parameters; these are the only parameters of this
-    module. The constructor freezes the decoders of trained stages through which nothing is reconstructed, so that not even
-    penalties train them. classes: number of outputs of the head.
+    module. Codes that blocks read with a delay are its buffers (`stale`). The constructor freezes the decoders of trained
+    stages through which nothing is reconstructed, so that not even penalties train them. classes: number of outputs of the
+    head.
     head: the head (None: a new linear one). dropout: fraction of the head's inputs that are set to 0 while training; the others
     are divided by 1 - dropout (Srivastava et al. 2014). Corruption, dropout and random estimates are drawn for the run's update
-    `step`.
+    `step`. first_step: that of the first update of the phase.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class PhaseLoss(nn.Module):
         classes: int = 0,
         head: nn.Module | None = None,
         dropout: float = 0.0,
+        first_step: int = 0,
     ) -> None:
         super().__init__()
         self._stack = (stack,)  # in a tuple, so that it is not registered as a submodule
@@ -74,6 +77,7 @@ class PhaseLoss(nn.Module):
         self.objectives: ObjectiveLosses | None = None
         if phase.target == "objectives":
             self.objectives = ObjectiveLosses(stack, phase, config, seed=seed, classes=classes)
+        self.stale = stale_blocks(stack, phase, config, seed, first_step)
         self.following = following_blocks(stack, phase, config)
         self.last_clean_read = last_clean_read(phase, config, self.following)
         decoded = decoded_stages(phase, config)
@@ -177,6 +181,8 @@ class PhaseLoss(nn.Module):
                             self.encode(noisy, first, last, step, drops=False) if drops else (codes, switches)
                         )
                         noisy = Corrupted(codes[-1][2].detach(), switches[last], noisy.hidden)
+                    if self.stale:
+                        clean, target = self.stale.exchanged(last, clean, target, step)
             del codes, switches
             yield local, penalties
 

@@ -177,7 +177,7 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         type=str,
         default="flops",
         metavar="WHAT",
-        help="cost that is equal for all trained arms: flops, updates or seconds (flops)",
+        help="cost that is equal for all trained arms: flops, updates, seconds or span (flops)",
     )
     how.add_argument(
         "--labels",

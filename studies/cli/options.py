@@ -22,7 +22,7 @@ from studies.record.names import configuration, slug
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-EQUAL = ("flops", "updates", "seconds")
+EQUAL = ("flops", "updates", "seconds", "span")
 #: what labels are used for after training
 CLASSIFY = ("none", "probe", "full")
 #: largest number of seeds; each arm has one run for each seed

@@ -19,7 +19,8 @@ class Claim:
 
     plus_minus: the ± of the paper, in the same unit. images: number of test images of the paper, which determines the margin of
     an accuracy or error rate without ±. The margin is thus stated with the claim, before any run. differs: differences between
-    the paper's setting and ours. data: dataset of the paper; runs on other data, or on a part of it, do not test the claim.
+    the paper's setting and ours. data: dataset of the paper; runs on other data, or on a part of it, do not test the claim (""
+    for a study's own comparisons: any data).
     own_draw: whether these data are our own draw of data that the paper describes in part only, so that no number can be
     compared and the verdict on an effect is "direction only" at best.
     """

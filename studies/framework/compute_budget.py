@@ -56,9 +56,10 @@ def budgets(
 ) -> dict[str, Budget]:
     """Return the budget of each arm in updates: `budget_arm` has the budget of `base`, every other arm the same cost.
 
-    equal: the cost that is made equal: "flops" (counted), "updates" or "seconds". Seconds are measured on this machine with
-    `threads` threads, while no other run is in progress; they depend on the machine, and are only nearly equal if several runs
-    are trained at a time. An arm keeps the proportions between its stages. An arm that makes no updates keeps the budget of
+    equal: the cost that is made equal: "flops" (counted), "updates", "seconds", or "span", the FLOPs that are computed one after
+    another if each block that learns alone has a worker of its own (see `PhaseCost.span`). Seconds are measured on this machine
+    with `threads` threads, while no other run is in progress; they depend on the machine, and are only nearly equal if several
+    runs are trained at a time. An arm keeps the proportions between its stages. An arm that makes no updates keeps the budget of
     `base`. Raises InputError if the cost of an arm does not grow with its budget, or cannot reach that of `budget_arm`.
     """
 
@@ -199,7 +200,7 @@ def cost_function(base: RunSpec, splits: Splits, images: int, equal: str, device
                 encoded = n / found.batch if found.cache.mode == "memory" else phase.updates + found.recalibrations
                 total += phase.updates * update + found.recalibrations * recalibration + encoded * encoding
             else:
-                total += found.flops
+                total += found.span if equal == "span" else found.flops
         return total
 
     return cost_of_phases

@@ -20,6 +20,7 @@ _COSTS = {
     "updates": "updates",
     "images_seen": "images seen",
     "gflop": "training GFLOP",
+    "span_gflop": "training GFLOP one after another, with a worker for each block",
     "train_seconds": "training seconds",
     "seconds": "seconds, whole run",
     "peak_mb": "peak training memory, MB",
@@ -46,7 +47,14 @@ def margins(rows: pd.DataFrame) -> str:
 
 def main_metrics(rows: pd.DataFrame) -> list[str]:
     """Return the measured ones of the main metrics: reconstruction, probes, classifier or regressor for each label budget."""
-    wanted = ["final/recon_mse", FVU, "final/recon_sse", "final/probe_acc", *(f"final/{name}" for name in PROBES)]
+    wanted = [
+        "final/recon_mse",
+        FVU,
+        "final/recon_sse",
+        "final/fresh_decoder_mse",
+        "final/probe_acc",
+        *(f"final/{name}" for name in PROBES),
+    ]
     if (words := Words.of(rows)).is_scaled and words.examples != "rows":  # columns of a table have different units
         wanted.insert(1, "final/recon_mse_in_units")
     wanted += supervised(rows)
@@ -267,6 +275,8 @@ def _difference_texts(shown: Measure, difference: Paired) -> list[str]:
 
 def _costs(rows: pd.DataFrame) -> str:
     names = [name for name in _COSTS if name in rows]
+    if "span_gflop" in rows and not (rows["span_gflop"] < rows["gflop"]).any():  # no blocks learn alone at once
+        names.remove("span_gflop")
     machine = [name for name in ("threads", "device") if name in rows]
     lines = []
     for arm in arms_of(rows):

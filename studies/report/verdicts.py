@@ -111,7 +111,7 @@ def comparisons_table(rows: pd.DataFrame, reference: Mapping[str, float], claims
     """Return a Markdown table of the study's own comparisons on these data, with Holm's correction; "" without comparisons."""
     if not claims:
         return ""
-    known, names = with_references(rows, reference), datasets_of(rows)
+    known, names = with_references(rows, reference), {*datasets_of(rows), ""}
     if any(claim.data in names for claim in claims):
         # unlike a claim of a paper, a comparison may be made on a part of the dataset
         claims, known = on_same_data(rows, claims), known.drop(columns="spec", errors="ignore")
@@ -283,13 +283,15 @@ def datasets_of(rows: pd.DataFrame) -> set[str]:
 
 
 def on_same_data(rows: pd.DataFrame, claims: Sequence[Claim]) -> Sequence[Claim]:
-    """Return the claims on the dataset of the rows, or on a part of it; all claims if there are none."""
-    names = datasets_of(rows)
+    """Return the claims on the dataset of the rows, or on a part of it, and on any data; all claims if there are none."""
+    names = {*datasets_of(rows), ""}
     return [claim for claim in claims if claim.data in names] or claims
 
 
 def on_other_data(rows: pd.DataFrame, name: str) -> bool:
-    """Return whether any run used another dataset than `name`, or a part of it; False if the rows hold no specs."""
+    """Return whether any run used another dataset than `name` ("": any), or a part of it; False if the rows hold no specs."""
+    if not name:
+        return False
     specs = [json.loads(spec) for spec in rows["spec"].dropna()] if "spec" in rows else []
     return any((spec["data"]["name"], spec["data"]["limit"]) != (name, None) for spec in specs)
 

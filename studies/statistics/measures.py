@@ -125,6 +125,8 @@ def measure(metric: str) -> Measure:
         return replace(error, label=f"{error.label}, distance from the median of the arm")
     if match := re.fullmatch(rf"recon_mse{_DEPTH}", name):
         return Measure("test MSE per pixel" + _to_depth(match["depth"]), "lower")
+    if match := re.fullmatch(rf"fresh_decoder_mse{_DEPTH}", name):
+        return Measure("test MSE of a fresh linear decoder of the code" + _on_depth(match["depth"]), "lower")
     if match := re.fullmatch(rf"probe_acc{_DEPTH}", name):
         return _accuracy(CLASSIFIERS["logistic"] + _on_depth(match["depth"]))
     if match := re.fullmatch(r"classifier_acc_(?P<budget>\d+|all)", name):

@@ -8,11 +8,23 @@ import re
 from studies.statistics.lost_points import POINTS
 from studies.statistics.reading import FINITE
 
-_COST_NUMBERS = {"updates", "images_seen", "gflop", "train_seconds", "seconds", "peak_mb", "codes_mb", "threads"}
+_COST_NUMBERS = {
+    "updates",
+    "images_seen",
+    "gflop",
+    "span_gflop",
+    "train_seconds",
+    "seconds",
+    "peak_mb",
+    "codes_mb",
+    "threads",
+}
 _NUMBERS = {"seed", "trial", "step", "phase_step", POINTS} | _COST_NUMBERS
 WHOLE_NUMBERS = {"seed", "trial", "step", "phase_step", "updates", "images_seen", "threads", POINTS}
 #: metrics that cannot be negative: errors, accuracies, and what a classifier or regressor was fitted with
-_ERROR = re.compile(r"\w+/(recon_|valid_recon_)?(mse|sse|fvu)(_depth\d+|_in_units)?|\w+/regressor_r?mse_\w+")
+_ERROR = re.compile(
+    r"\w+/(recon_|valid_recon_|fresh_decoder_)?(mse|sse|fvu)(_depth\d+|_in_units)?|\w+/regressor_r?mse_\w+"
+)
 _ACCURACY = re.compile(r"\w+/((probe|classifier|classifier_valid)_acc(_\w+)?|\w+_(acc|nmi)(_depth\d+)?)")
 _DETERMINATION = re.compile(r"\w+/regressor_(valid_)?r2_\w+")
 _RAND_INDEX = re.compile(r"\w+/\w+_ari(_depth\d+)?")

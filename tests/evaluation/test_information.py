@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from stacked import InputError, Splits, StackedAutoencoder, StackSpec
 from stacked.evaluation.diagnosis import information_kept
-from stacked.evaluation.diagnosis.information import LinearDecoder
 from stacked.evaluation.evaluate import codes
+from stacked.evaluation.fresh_decoder import LinearDecoder
 from stacked.model.stack import build
 from stacked.util.errors import Diverged
 from tests.helpers.phases import TOY, stack_of

@@ -409,6 +409,19 @@ def test_a_comparison_may_be_on_a_part_of_its_data(name: str, limit: int | None,
     assert check_claims(with_references(rows, REFERENCE), claims)[0].verdict == "not tested here (other data)"
 
 
+@pytest.mark.parametrize(("name", "limit"), [("mnist", 2000), ("mnist-rot", None), ("folder:photos", None)])
+def test_a_comparison_without_a_dataset_is_made_on_any(name: str, limit: int | None) -> None:
+    rows = rows_of(a=around(3.0, 0.01), b=around(9.0, 0.02))
+    rows = rows.assign(spec=json.dumps({"data": {"name": name, "limit": limit}}))
+    claims = [
+        Claim("a and b", "a", SSE, against="b", data=""),
+        Claim("on another", "a", SSE, against="b", data="digits"),
+    ]
+    lines = comparisons_table(rows, REFERENCE, claims).splitlines()
+    assert lines[2].split("|")[-2].strip() == "a is lower than b"
+    assert len(lines) == 3
+
+
 def test_claims_stand_in_the_report_and_in_the_projects_readme(tmp_path: Path) -> None:
     rows = rows_of(a=around(4.0, 0.1), b=[9.0, 8.0, 9.5])
     specs = [RunSpec(seed=seed) for seed in rows["seed"]]

@@ -45,6 +45,13 @@ SPECS = {
         ),
     ),
     "simultaneous": replace(SPEC, policy="simultaneous"),
+    "stale codes": replace(
+        SPEC,
+        policy="local-simultaneous",
+        optimisation=replace(
+            SPEC.optimisation, staleness=3, on_nonfinite="rollback", objectives={"image": 1.0, "labels": 0.5}
+        ),
+    ),
     "copies": replace(SPEC, policy="progressive-copy", stack=StackSpec.of("conv", 4, 4, 4)),
     "joint-local": replace(SPEC, policy="joint-local", stack=DENSE),
     "objectives": replace(

@@ -17,6 +17,13 @@ TOKENS = StackSpec(
     tuple(StageSpec("transformer", 8, options=(("patch", patch), ("visible_only", True))) for patch in (2, 1))
 )
 HIDDEN_ONLY = {"objectives": {"image": 1.0}, "objective_options": {"image.hidden_only": True}}
+MASKED_TOKENS: dict[str, Any] = {
+    "policy": "simultaneous",
+    "stack": TOKENS,
+    "corruption": "patch-masking",
+    "corruption_patch": 2,
+    "corruption_level": (0.5, 0.0),
+}
 #: (what is refused, the message, what is accepted): the two differ in as little as they can
 PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     (
@@ -358,6 +365,17 @@ PAIRS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
             "stack": StackSpec((StageSpec("conv", 8), StageSpec("conv-pool", 8, options=(("unpool", "switches"),)))),
             "policy": "greedy-pixels",
         },
+    ),
+    (
+        {"policy": "simultaneous", "stack": StackSpec.of("conv", 4), "staleness": 2},
+        "staleness 2 has no effect in phase 'simultaneous', which trains a single block: leave it out, or use smaller blocks",
+        {"policy": "simultaneous", "stack": CONV, "staleness": 2},
+    ),
+    (
+        {**MASKED_TOKENS, "staleness": 1},
+        "staleness 1 cannot be used with stage 2, which leaves out what was hidden from the stage below in the same update: "
+        "leave out staleness, or visible_only",
+        MASKED_TOKENS,
     ),
 ]
 

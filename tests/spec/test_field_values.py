@@ -251,6 +251,22 @@ FIELDS: list[tuple[Any, str, Any]] = [
         lambda: Optimisation("sgd", nesterov=True),
     ),
     (
+        lambda: Optimisation(staleness=-1),
+        "staleness -1 is not allowed: give an integer of at least 0",
+        lambda: Optimisation(staleness=0),
+    ),
+    (
+        lambda: Optimisation("lbfgs", staleness=1),
+        "staleness cannot be used with optimiser 'lbfgs', whose line search changes the codes of a batch: leave it out",
+        lambda: Optimisation("lbfgs", staleness=0),
+    ),
+    (
+        lambda: Optimisation(staleness=1, on_nonfinite="skip-batch"),
+        "staleness 1 cannot be used with on_nonfinite 'skip-batch', because the codes of batches left out would be read later: "
+        "use 'stop' or 'rollback'",
+        lambda: Optimisation(staleness=1, on_nonfinite="rollback"),
+    ),
+    (
         lambda: Optimisation(lbfgs_iterations=0),
         "lbfgs_iterations 0 is not allowed: give an integer of at least 1",
         lambda: Optimisation(lbfgs_iterations=1),

@@ -55,11 +55,13 @@ LATER = {
     (Optimisation, "nesterov"): False,
     (Optimisation, "objectives"): (),
     (Optimisation, "objective_options"): (),
+    (Optimisation, "staleness"): 0,
     (RunSpec, "blocks"): None,
     (Optimisation, "recalibrate"): True,  # where nothing is corrupted; else see the test of it
     (Evaluation, "probes"): ("logistic",),
     (Evaluation, "probe_depths"): "code",
     (Evaluation, "gradients"): False,
+    (Evaluation, "fresh_decoder"): False,
     (Classification, "optimiser"): "adam",
     (Classification, "schedule"): "constant",
     (Classification, "warmup"): 0,
@@ -118,12 +120,13 @@ OTHER: dict[str, Any] = {
     "nesterov": True,
     "objectives": (("input", 1.0), ("labels", 0.5)),
     "objective_options": (("labels.layers", 2),),
+    "staleness": 2,
     "blocks": 2,
     "recalibrate": False,
 }
 #: The same for fields whose names other classes use too, or that only a classifier has.
 OTHER_OF: dict[type, dict[str, Any]] = {
-    Evaluation: {"probes": ("logistic", "knn5"), "probe_depths": "all", "gradients": True},
+    Evaluation: {"probes": ("logistic", "knn5"), "probe_depths": "all", "gradients": True, "fresh_decoder": True},
     Classification: {
         "optimiser": "sgd",
         "schedule": "cosine",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -53,7 +54,8 @@ def gradient_alignment(
         f"a stack of {stack.depth} stages does not fit a spec of {spec.stack.depth}: give its own spec",
     )
     phases, device = [phase_of(spec, policy) for policy in (local, against)], device_of(stack)
-    config, is_labelled = spec.optimisation, any(needs_labels(phase, spec.optimisation) for phase in phases)
+    config = replace(spec.optimisation, staleness=0)  # all gradients are of the same weights
+    is_labelled = any(needs_labels(phase, spec.optimisation) for phase in phases)
     need(not is_labelled or bool(splits.classes), "an objective needs labels, and the data have none: leave it out")
     rows = (splits.train.labels >= 0).nonzero().flatten() if is_labelled else None
     losses = list[tuple[StackedAutoencoder, PhaseLoss, Targets | None]]()
