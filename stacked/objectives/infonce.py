@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stacked.objectives.objective import EncodedBatch, Objective, ObjectiveSettings
+from stacked.objectives.objective import EncodedBatch, Objective, ObjectiveSettings, in_float32
 from stacked.stages.stage import Shape, Stage
 from stacked.util.checks import need, whole
 
@@ -68,7 +68,8 @@ class InfoNCE(Objective):
         for k, predictor in enumerate(self.predictors, start=self.skip + 1):
             # [positions, B, C]: the codes that predict, and those k rows below
             contexts, targets = (rows.flatten(2).permute(2, 0, 1) for rows in (code[:, :, :-k], code[:, :, k:]))
-            scores = predictor(contexts) @ targets.transpose(1, 2)  # [positions, B, candidates]
+            predicted = in_float32(predictor(contexts))
+            scores = predicted @ in_float32(targets).transpose(1, 2)  # [positions, B, candidates]
             losses.append((scores.logsumexp(2) - scores.diagonal(dim1=1, dim2=2)).mean(0))
         return torch.stack(losses).mean(0)
 

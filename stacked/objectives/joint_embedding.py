@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stacked.objectives.labels import MOST_LAYERS
-from stacked.objectives.objective import EncodedBatch, Objective, ObjectiveSettings
+from stacked.objectives.objective import EncodedBatch, Objective, ObjectiveSettings, in_float32
 from stacked.stages.stage import Stage
 from stacked.util.checks import finite, need, whole
 
@@ -55,8 +55,7 @@ class JointEmbedding(Objective):
     def features(self, code: Tensor) -> Tensor:
         """Return the features [B, width] of the codes [B, ...] of one view."""
         values = code.flatten(2).mean(2) if code.dim() > 2 and not self.flattened else code.flatten(1)
-        features: Tensor = self.projector(values)
-        return features
+        return in_float32(self.projector(values))
 
     def per_example(self, batch: EncodedBatch) -> Tensor:
         """Return the loss of the batch for each of its examples [B]."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from stacked.stages.stage import Shape, Stage
@@ -121,3 +122,8 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: EncodedBatch) -> Tensor:
         """Return the loss of a batch, a scalar."""
         return self.per_example(batch).mean()
+
+
+def in_float32(values: Tensor) -> Tensor:
+    """Return values in float32, or float64 as they are: in half precision sums over a batch and small numbers are lost."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stacked.objectives.objective import EncodedBatch, Objective, ObjectiveSettings
+from stacked.objectives.objective import EncodedBatch, Objective, ObjectiveSettings, in_float32
 from stacked.stages.convolutions import CONVOLUTIONS
 from stacked.stages.stage import Shape
 from stacked.util.checks import need
@@ -47,7 +47,7 @@ class Similarity(Objective):
 
     def per_example(self, batch: EncodedBatch) -> Tensor:
         """Return the mean squared difference of each example [B] to all examples of its batch, in evaluation too."""
-        found = self.layer(batch.code)
+        found = in_float32(self.layer(batch.code))
         has_positions = found[0].numel() > found.shape[1]
         features = found.flatten(2).std(2) if has_positions else found.flatten(1)
         known = (batch.labels[:, None] == torch.arange(self.classes, device=features.device)).to(features.dtype)

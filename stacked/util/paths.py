@@ -21,6 +21,9 @@ _LOGIN = re.compile(r"^[^:/?#]*:[^@]*@")
 #: A command-line word that is a path out of the current folder, alone or as the value of an option.
 _WORD = re.compile(r"(?P<option>--[\w-]+=)?(?P<kind>[a-z]+:(?!//))?(?P<path>[/~].*|(?:.*/)?\.\./.*)", re.DOTALL)
 
+#: A command-line word that is an address, alone or as the value of an option.
+_ADDRESS_WORD = re.compile(r"(?P<option>--[\w-]+=)?(?P<address>[A-Za-z][\w+.-]*://.*)", re.DOTALL)
+
 
 def without_folders(text: str, *known: str | os.PathLike[str]) -> str:
     """Return `text` with absolute paths reduced to their last part and addresses without user name and password.
@@ -54,6 +57,10 @@ def without_logins(text: str) -> str:
 
 
 def _word(word: str) -> str:
+    if found := _ADDRESS_WORD.fullmatch(
+        word
+    ):  # whose login may have characters at which an address in a text would end
+        word = (found["option"] or "") + without_login(found["address"])
     found = _WORD.fullmatch(word)
     if not found:
         return without_folders(word)

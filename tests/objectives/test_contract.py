@@ -17,7 +17,7 @@ from stacked.cost.forecast import estimate_cost
 from stacked.data.order import Order
 from stacked.model.stack import build
 from stacked.objectives import objectives
-from stacked.objectives.objective import ObjectiveTargets
+from stacked.objectives.objective import EncodedBatch, ObjectiveSettings, ObjectiveTargets
 from stacked.runtime.settings import own_settings
 from stacked.spec import Optimisation
 from stacked.spec.growth import Phase
@@ -122,6 +122,29 @@ def test_the_watched_loss_is_the_trained_one_without_corruption(name: str, phase
         each = objective.loss_per_example(made.encode(KNOWN.images, phase.input_depth), KNOWN)
     assert each.shape == (8,)
     torch.testing.assert_close(each.mean(), loss, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", [name for name in NAMES if objectives()[name].restores != "input"])
+def test_codes_in_half_precision_have_finite_gradients(name: str, dtype: torch.dtype) -> None:
+    """Also those that do not vary; for random ones the loss is near that in float32."""
+    known = ObjectiveTargets(torch.rand(4, 1, 12, 12, generator=torch.Generator().manual_seed(1)), torch.arange(4))
+    drawn = torch.rand(4, 8, 6, 6, generator=torch.Generator().manual_seed(2))
+
+    def loss(code: Tensor, kind: torch.dtype) -> tuple[Tensor, bool]:
+        torch.manual_seed(0)
+        made = objectives()[name](ObjectiveSettings((8, 6, 6), (1, 12, 12), 4)).to(kind)
+        code = code.to(kind).requires_grad_()
+        targets = ObjectiveTargets(known.images.to(kind), known.labels)  # type: ignore[union-attr]
+        found = made(EncodedBatch((code, 0.5 * code.flip(1)), targets, lambda: code.sum()))
+        gradients = torch.autograd.grad(found, [code, *made.parameters()])
+        return found, all(bool(each.isfinite().all()) for each in (found, *gradients))
+
+    for code in (torch.zeros_like(drawn), torch.full_like(drawn, 0.37)):
+        assert loss(code, dtype)[1]
+    (found, is_finite), (expected, _) = loss(drawn, dtype), loss(drawn, torch.float32)
+    assert is_finite
+    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.02)
 
 
 TABLES_AND_SIGNALS = [

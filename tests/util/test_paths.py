@@ -66,6 +66,13 @@ def test_an_address_is_told_without_its_login(address: str, told: str) -> None:
     assert without_logins(f"got '{address}', and no more") == f"got '{told}', and no more"
 
 
+@pytest.mark.parametrize("password", ["secret", "se'cr)et", 'se"cr et', "se/cr?e#t"])
+def test_a_command_has_no_login(password: str) -> None:
+    address = f"postgresql://alice:{password}@db.org/runs"
+    found = command_without_folders(["python", "--store", address, f"--store={address}"])
+    assert found == "python --store postgresql://db.org/runs --store=postgresql://db.org/runs"
+
+
 def test_a_command_keeps_its_words() -> None:
     words = ["python", "-m", "studies.x", "--store", "/home/alice smith/runs", "--data=folder:/home/alice/my photos"]
     words += ["--config", "~/my.yaml", "--out", "results/here", "--stack", "{init: he}", "--level", "0.1+0.2"]
