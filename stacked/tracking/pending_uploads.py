@@ -165,7 +165,10 @@ def _copied(there: Path, into: Path) -> Path:
 def _read(path: Path) -> PendingUpload:
     try:
         arrays = read_arrays(path, MOST_BYTES)
-        words = parsed(arrays.pop("errand").tobytes().decode())
+        errand = arrays.pop("errand")
+        need(errand.dtype == np.uint8 and errand.ndim == 1, "it does not name a method to call")
+        words = parsed(str(errand.data, "utf-8"))
+        del errand  # of as many bytes as the words
         need(isinstance(words, dict) and words.keys() == {"what", "plain", "once"}, "it does not name a method to call")
         choice(words["what"], tuple(ARGUMENTS), "upload")
         once = words["once"]
