@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.runtime.malloc import keep_freed_memory
 from stacked.util.arrays import read_arrays
 from stacked.util.atomic import sweep, write_atomically, writing
 from stacked.util.checks import choice, need
@@ -147,6 +148,8 @@ def stored_uploads(folder: Path) -> list[PendingUpload]:
             shutil.rmtree(copied, ignore_errors=True)
     found = sorted((folder / FOLDER).glob("*.npz"))
     check_inside(folder, *found)
+    if found:  # each is read into memory of about the size that the last one had
+        keep_freed_memory()
     return [_put_off(_read(path)) for path in found]
 
 
