@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,16 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         event.listen(Engine, "connect", without_waiting)
         yield
         event.remove(Engine, "connect", without_waiting)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_commit() -> Iterator[None]:
+    """The commit is asked of git once, and not by each of a thousand runs; the tests of that function import it themselves."""
+    from stacked.runtime import environment
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environment, "code_identity", cache(environment.code_identity))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -118,6 +118,14 @@ for option in sys.argv[1:]:
     assert main(STUDY, [f"--{option}", "list"]) == 2
 """
 
+#: Runs the study as `python -m studies.striped` does.
+COMMAND = """
+import runpy
+words = ["--smoke", "--jobs", "1", "--classification", "{updates: 5, checks: 1}", "--out", "out", "--store", "store"]
+sys.argv = ["-m", *words]
+runpy.run_module("studies.striped", run_name="__main__", alter_sys=True)
+"""
+
 
 def add(path: Path, table: str, function: str, entry: str) -> None:
     """Write the function into the file, and name it at the end of a table that the file has."""
@@ -152,16 +160,18 @@ def python(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def used(copy: Path) -> subprocess.CompletedProcess[str]:
-    """What a run of all that was added prints, and what is said of unknown names; in one process, since it loads torch."""
-    done = python(copy, "-c", RUN + LISTS, *ADDED)
+def used(copy: Path, empty_database: Path) -> subprocess.CompletedProcess[str]:
+    """What a run of all that was added prints, what is said of unknown names, and a study; in one process, that loads torch."""
+    (copy / "store").mkdir()
+    shutil.copy(empty_database, copy / "store")
+    done = python(copy, "-c", RUN + LISTS + COMMAND, *ADDED)
     assert done.returncode == 0, done.stderr
     return done
 
 
 @pytest.mark.slow
 def test_all_that_was_added_trains_in_one_run(used: subprocess.CompletedProcess[str]) -> None:
-    assert json.loads(used.stdout) == {
+    assert json.loads(used.stdout.splitlines()[0]) == {
         "stages": ["stacked.stages.average"] * 2,
         "updates": 8,
         "phases": ["stage 1", "fine-tuning 1-1", "stage 2", "fine-tuning 1-2"],
@@ -169,15 +179,10 @@ def test_all_that_was_added_trains_in_one_run(used: subprocess.CompletedProcess[
 
 
 @pytest.mark.slow
-def test_the_study_is_a_command_that_runs_them(copy: Path, tmp_path: Path, empty_database: Path) -> None:
-    (tmp_path / "store").mkdir()
-    shutil.copy(empty_database, tmp_path / "store")
+@pytest.mark.usefixtures("used")
+def test_the_study_is_a_command_that_runs_them(copy: Path) -> None:
     assert re.search(r"\n  striped +Do bars need stages that learn alone\?\n", python(copy, "-m", "studies").stdout)
-    out = tmp_path / "out"
-    words = ("--smoke", "--jobs", "1", "--classification", "{updates: 5, checks: 1}")
-    words += ("--out", str(out), "--store", str(tmp_path / "store"))
-    done = python(copy, "-m", "studies.striped", *words)
-    assert done.returncode == 0, done.stderr
+    out = copy / "out"
     page = (out / "README.md").read_text(encoding="utf-8")
     assert "Do bars need stages that learn alone?" in page
     with open(out / "runs.csv", encoding="utf-8", newline="") as file:

@@ -36,11 +36,11 @@ def code_identity() -> tuple[str, bool]:
         return done.stdout.strip()
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != here:
+        top, commit = git("rev-parse", "--show-toplevel", "HEAD").rsplit("\n", 1)
+        if Path(top).resolve() != here:
             return "unknown", False
         git("ls-files", "--error-unmatch", "--", Path(__file__).resolve().relative_to(here).as_posix())
-        changes = git("status", "--porcelain", "--", "stacked", "studies", "pyproject.toml")
-        return git("rev-parse", "HEAD"), bool(changes)
+        return commit, bool(git("status", "--porcelain", "--", "stacked", "studies", "pyproject.toml"))
     except (OSError, ValueError, subprocess.SubprocessError):  # ValueError: a folder's name that is not UTF-8
         return "unknown", False
 

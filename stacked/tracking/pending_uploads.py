@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stacked.runtime.malloc import keep_freed_memory
 from stacked.util.arrays import read_arrays
 from stacked.util.atomic import sweep, write_atomically, writing
 from stacked.util.checks import choice, need
@@ -147,6 +148,8 @@ def stored_uploads(folder: Path) -> list[PendingUpload]:
             shutil.rmtree(copied, ignore_errors=True)
     found = sorted((folder / FOLDER).glob("*.npz"))
     check_inside(folder, *found)
+    if found:  # each is read into memory of about the size that the last one had
+        keep_freed_memory()
     return [_put_off(_read(path)) for path in found]
 
 
@@ -165,7 +168,10 @@ def _copied(there: Path, into: Path) -> Path:
 def _read(path: Path) -> PendingUpload:
     try:
         arrays = read_arrays(path, MOST_BYTES)
-        words = parsed(arrays.pop("errand").tobytes().decode())
+        errand = arrays.pop("errand")
+        need(errand.dtype == np.uint8 and errand.ndim == 1, "it does not name a method to call")
+        words = parsed(str(errand.data, "utf-8"))
+        del errand  # of as many bytes as the words
         need(isinstance(words, dict) and words.keys() == {"what", "plain", "once"}, "it does not name a method to call")
         choice(words["what"], tuple(ARGUMENTS), "upload")
         once = words["once"]

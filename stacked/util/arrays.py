@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stacked.util.checks import need
-from stacked.util.reading import check_regular
+from stacked.util.reading import opened
 
 #: The most arrays that a file may hold, and the most bytes that they may take together.
 MOST_ARRAYS, MOST_BYTES = 10_000, 2**28
@@ -21,13 +21,26 @@ def read_arrays(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, NDArray[A
 
     Raises one of `errors.UNREADABLE` if the file is not an .npz archive, is damaged, or exceeds the limits.
     """
-    check_regular(path)
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        need(len(members) <= MOST_ARRAYS, f"it has {len(members):,} arrays, more than {MOST_ARRAYS:,}")
-        size = sum(member.file_size for member in members)  # zipfile unpacks no more than the size a member declares
-        need(size <= most_bytes, f"its arrays take {size:,} bytes, more than {most_bytes:,}")
-        damaged = archive.testzip()  # check all members first: NumPy misreads a damaged header
-        need(damaged is None, f"{damaged} is damaged")
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    with opened(path) as file:
+        need(file.read(2) == b"PK", "it is no archive, or has something before it")  # which zipfile would skip
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            need(len(members) <= MOST_ARRAYS, f"it has {len(members):,} arrays, more than {MOST_ARRAYS:,}")
+            size = sum(
+                member.file_size for member in members
+            )  # zipfile unpacks no more than the size a member declares
+            need(size <= most_bytes, f"its arrays take {size:,} bytes, more than {most_bytes:,}")
+            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """Return the array of a member of an archive, unpacked once."""
+    with archive.open(member) as file:
+        try:
+            try:
+                return np.lib.format.read_array(file, allow_pickle=False)
+            finally:
+                while file.read(2**16):  # to the end, where the checksum is: of a damaged header NumPy makes anything
+                    pass
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{member.filename} is damaged") from error

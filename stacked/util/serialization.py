@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from stacked.util.checks import choice, need
+from stacked.util.errors import InputError
 
 T = TypeVar("T")
 
@@ -152,7 +153,7 @@ def check_plain(value: Any) -> None:
                 raise ValueError(f"{each!r}, which is not a plain value")
             if isinstance(each, int) and each.bit_length() > BITS:
                 raise ValueError(f"a whole number of more than {BITS} binary digits")
-            if isinstance(each, str):
+            if isinstance(each, str) and not each.isascii():
                 each.encode()  # ValueError for a lone surrogate, which JSON allows and files and databases refuse
         inside = (
             [*each, *each.values()] if isinstance(each, dict) else each
@@ -180,7 +181,10 @@ def _whole(digits: str) -> int:
 
 def from_dict(cls: type[T], values: Any) -> T:
     """Return the spec of class `cls` with these plain values; InputError for an unknown, missing or invalid field."""
-    need(isinstance(values, dict), f"{values!r} is not a {cls.__name__}: give its fields by name")
+    if not isinstance(
+        values, dict
+    ):  # not `need`, whose message would be written out for long values that are right, too
+        raise InputError(f"{values!r} is not a {cls.__name__}: give its fields by name")
     values, hints = _by_field_name(cls, values), _hints(typing.cast(Any, cls))
     fields = dataclasses.fields(typing.cast(Any, cls))
     for f in fields:
@@ -237,7 +241,8 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
         need(isinstance(value, dict), f"{what} {value!r} is not allowed: give values by name, as in {{name: value}}")
         return {name: _convert(typing.get_args(hint)[1], each, f"{what}.{name}") for name, each in value.items()}
     right = isinstance(value, (int, float) if hint is float else hint) and (hint is bool or not isinstance(value, bool))
-    need(right, f"{what} {value!r} is not allowed: give {TYPE_NAMES[hint]}")
+    if not right:
+        raise InputError(f"{what} {value!r} is not allowed: give {TYPE_NAMES[hint]}")
     return value
 
 

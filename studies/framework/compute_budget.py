@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,8 @@ def budgets(
         images = len(splits.train)
         cost_of_phases = cost_function(spec, splits, images, equal, device, threads)
         given = spec.updates(spec.updates_per_epoch(images, arm.policy_name))
-        return given, lambda updates: cost_of_phases(spec.phases_of(updates, arm.policy_name))
+        # kept, because the factors that a search tries differ long after the rounded updates have become the same
+        return given, cache(lambda updates: cost_of_phases(spec.phases_of(updates, arm.policy_name)))
 
     given, cost = given_updates_and_cost(budget_arm)
     target_cost = cost(given)

@@ -157,7 +157,7 @@ def test_floats_are_trained_on_as_the_bytes_that_they_were(monkeypatch: pytest.M
 @pytest.mark.slow
 @pytest.mark.parametrize("what", WORKS)
 def test_the_loop_and_the_package_train_the_same_stack_as_often(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    images, batch = (12 * 16, 2) if WORKS[what].layout == "volumes" else (600, 100)
+    images, batch = (12 * 16, 2) if WORKS[what].layout == "volumes" else (120, 20)
     work = replace(WORKS[what], images=images, batch=batch, epochs=2)
     steps: list[int] = []
 

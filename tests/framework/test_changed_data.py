@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
-import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,10 @@ import pytest
 from PIL import Image
 
 from stacked import data
-from stacked.data.formats.split import Splits
 from stacked.tracking import tracker
 from stacked.tracking.backend.store import Store
 from stacked.util.errors import InputError
-from studies.execution.job import Job, Row
+from studies.execution.job import Job
 from studies.execution.pool import run_jobs
 from studies.framework.main import main
 from studies.framework.plan import plan
@@ -29,16 +25,7 @@ from studies.pretraining.layerwise import STUDY
 from studies.record.lock import locked_record
 from tests.helpers.options import given
 from tests.helpers.splits import toy_splits
-
-
-@dataclass(frozen=True)
-class Tells(Job):
-    """A job that tells in which process, and on which data, it was done."""
-
-    def run(self, splits: Splits, stop: Callable[[], bool]) -> Row:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(0.5)  # so that no process does two
-        return {"digest": splits.digest, "process": os.getpid(), "status": "finished"}
+from tests.helpers.working import Tells
 
 
 @pytest.fixture
@@ -48,8 +35,8 @@ def jobs(tmp_path: Path) -> list[Job]:
     return list(plan(STUDY, options, toy_splits()))
 
 
-def telling(jobs: list[Job], digest: str) -> list[Job]:
-    return [Tells(**{**vars(job), "data": digest}) for job in jobs]
+def telling(jobs: list[Job], digest: str, processes: int) -> list[Job]:
+    return [Tells(**{**vars(job), "data": digest}, at_once=processes) for job in jobs]
 
 
 @pytest.mark.slow
@@ -64,7 +51,7 @@ def test_runs_get_the_images_that_were_read_whatever_becomes_of_their_files(
     splits = data.load("folder:images", data_dir=tmp_path, image_size=8, grey=True)
     digest = splits.digest
     shutil.rmtree(folder)
-    rows = list(run_jobs(telling(jobs, digest), processes, splits))
+    rows = list(run_jobs(telling(jobs, digest, processes), processes, splits))
     assert [row["digest"] for row in rows] == [digest] * 2
     assert len({row["process"] for row in rows}) == processes
 
@@ -79,7 +66,7 @@ def test_other_data_than_those_of_the_record_are_refused_and_nothing_is_recorded
     other.start()
     try:
         with pytest.raises(InputError, match=told):
-            list(run_jobs(telling(jobs, "another"), processes, toy_splits()))
+            list(run_jobs(telling(jobs, "another", processes), processes, toy_splits()))
         assert other.is_alive()  # only workers are stopped
     finally:
         other.kill()

@@ -299,6 +299,7 @@ def test_trajectories_need_seeds_and_do_not_tune() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_models")
 def test_the_study_and_its_trajectories_run_to_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     words = [

@@ -181,6 +181,7 @@ HARDLY = "{epochs: 1, checks: 1, updates: 2, lrs: [0.1], images: 20}"
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_models")
 @pytest.mark.parametrize(
     "study",
     [
@@ -207,6 +208,7 @@ def test_a_paper_runs_to_its_page(study: TrainingStudy, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_models")
 def test_ways_without_pretraining_run_to_their_page(tmp_path: Path) -> None:
     study, out = without_pretraining.STUDY, tmp_path / "out"
     tiny = [*TINY, "--finetune", "2", "--equal", "updates", "--seeds", "1", "--evaluation", "{probe_labels: 50}"]
@@ -220,6 +222,7 @@ def test_ways_without_pretraining_run_to_their_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_models")
 def test_a_paper_is_tuned_by_its_classifier_with_and_without_pretraining(tmp_path: Path) -> None:
     study, out, arms = larochelle2009.STUDY, tmp_path / "out", ("random, 1 layer", "pretrained, 1 layer")
     words = [*TINY, "--seeds", "1", "--arms", *arms, "--out", str(out), "--store", str(tmp_path / "store")]

@@ -89,7 +89,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that a smoke run of all arms leaves; an older general figure was in it."""
     folder = tmp_path_factory.mktemp("policies")
     words = ["--smoke", "--jobs", "1", "--out", str(folder / "out"), "--store", str(folder / "store")]
-    words += HARDLY_CLASSIFIED
+    words += [*HARDLY_CLASSIFIED, "--evaluation", "{probe_every: 50, probe_labels: 100}"]
     with pytest.MonkeyPatch.context() as patch:
         # exporting a model takes more time than training it, and drawing the figures twice too
         patch.setattr("stacked.tracking.tracker.Tracker.model", lambda *_: None)

@@ -109,7 +109,7 @@ def test_what_is_held_is_what_there_is(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_runs_in_one_process_leave_no_file_thread_or_process_behind(tmp_path: Path) -> None:
-    """Twenty runs with checkpoints, each tracked in a real store but for its model, after one that imports and connects."""
+    """Six runs with checkpoints, each tracked in a real store but for its model, after one that imports and connects."""
     spec = RunSpec(
         policy="joint",
         stack=StackSpec.of("conv", 4),
@@ -131,7 +131,7 @@ def test_runs_in_one_process_leave_no_file_thread_or_process_behind(tmp_path: Pa
 
     one(0)
     before = process_resources()[1:4]
-    for seed in range(1, 21):
+    for seed in range(1, 7):
         one(seed)
     assert process_resources()[1:4] == before
 

@@ -121,7 +121,7 @@ def test_a_report_of_failures_only(out: Path, rows: pd.DataFrame) -> None:
 def test_unreadable_extras_are_named(out: Path) -> None:
     """Null in reference.json is as good as absent; text and broken archives are the user's to mend."""
     (out / "reference.json").write_text('{"pca_mse": null, "mean_mse": 0.0675, "note": "x"}')
-    write_report(out, **DESCRIPTION)
+    write_report(out, **DESCRIPTION, figures=("headline", "curves"))  # which show what is in it
     (out / "reference.json").write_text('{"pca_mse": "low"}')
     with pytest.raises(InputError, match=r"reference\.json"):
         write_report(out, **DESCRIPTION)

@@ -242,7 +242,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Taken]:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (2**36,)})
     picture, name = {"key": "k", "step": 0, "at": 0}, {"artifact_file": "t.txt"}
     uploads(bombs / "unsent - pictures", 40, "log_image", picture, image=np.zeros((4000, 4000), np.uint8))
-    uploads(bombs / "unsent - texts", 20, "log_text", {"text": "t" * 16_000_000, **name})
+    uploads(bombs / "unsent - texts", 40, "log_text", {"text": "t" * 16_000_000, **name})
     uploads(bombs / "unsent - large picture", 1, "log_image", picture, image=np.zeros((5000, 5000), np.uint8))
     uploads(bombs / "unsent - large text", 1, "log_text", {"text": "t" * 25_000_000, **name})
     with (bombs / "table - long").open("wb") as file:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import shutil
 import subprocess
 import sys
 import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,9 @@ from stacked.doctor.checks import CHECKS
 from stacked.tracking.backend.circuit_breaker import circuit_breaker_for
 from stacked.tracking.backend.client import StoreClient
 from stacked.tracking.backend.store import Store, open_store
+from stacked.tracking.backend.workarounds import forget_connections
 from stacked.tracking.tracker import Tracker, set_aside
+from stacked.tracking.work_folder import held
 from stacked.util.errors import InputError
 from tests.helpers.tracked import arm, children, history, run_of, train
 
@@ -78,18 +82,12 @@ def test_a_run_that_nobody_trains_is_killed_when_it_was_last_heard_of(
     assert doctor(store) == 0
 
 
-#: A process that trains, in the store it is given: a run that was begun before, and one that has not written its record yet.
-TRAINING = """
-import sys, time
-from pathlib import Path
-from stacked.tracking.tracker import open_store
-from stacked.tracking.work_folder import held
-from tests.helpers.tracked import arm
-store = open_store(Path(sys.argv[1]))
-with arm(store, store.root / "work" / "joint-s0", "joint/s0", experiment="doctor"), held(store.root / "work" / "new"):
-    print("training", flush=True)
-    time.sleep(60)
-"""
+def trains(root: Path, begun: Event) -> None:
+    """A process that trains: a run that was begun before, and one that has not written its record yet."""
+    store = open_store(root)
+    with arm(store, root / "work" / "joint-s0", "joint/s0", experiment="doctor"), held(root / "work" / "new"):
+        begun.set()
+        time.sleep(60)
 
 
 @pytest.mark.slow
@@ -97,14 +95,19 @@ def test_a_run_that_is_trained_now_is_left_alone(store: Store, capsys: pytest.Ca
     tracker = killed(store)
     (store.root / "work" / "new").mkdir()
     (store.root / "work" / "new" / "phase-1.safetensors").write_bytes(b"weights")
-    words = [sys.executable, "-c", TRAINING, str(store.root)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "training\n"
+    forget_connections(store.uri)  # which both processes would share
+    forking = multiprocessing.get_context("fork")
+    begun = forking.Event()
+    other = forking.Process(target=trains, args=(store.root, begun))
+    other.start()
+    try:
+        assert begun.wait(60)
         found = doctor(store)
         with pytest.raises(InputError, match="another process is training the run"):
             run(store)
+    finally:
         other.kill()
+        other.join()
     assert found == 0
     assert capsys.readouterr().out == "Nothing is wrong.\n"
     assert run_of(store, tracker).info.status == "RUNNING"

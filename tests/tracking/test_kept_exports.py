@@ -10,11 +10,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stacked import StackSpec
+from stacked.model.classifier import Classifier
+from stacked.model.stack import build
 from stacked.tracking.backend import kept_exports
 from stacked.tracking.backend.kept_exports import KEPT
 
 pytestmark = pytest.mark.slow
 
+#: every kind of stage, and the tied logistic units of many papers
+STACKS = {
+    "conv": (StackSpec.of("conv", 4, 3), (1, 13, 13)),
+    "conv-pool": (StackSpec.of("conv-pool", 4, 3), (3, 9, 9)),
+    "dense": (StackSpec.of("dense", 6, 3, norm="batch"), (1, 8, 8)),
+    "dense, tied": (StackSpec.of("dense", 6, 3, activation="sigmoid", init="uniform", tied=True), (1, 8, 8)),
+    "residual": (StackSpec.of("residual", 4, 3), (1, 16, 16)),
+    "transformer": (StackSpec.of("transformer", 8, 8), (1, 16, 16)),
+}
 EXAMPLE = torch.arange(6).reshape(2, 3) / 4
 
 
@@ -54,6 +66,16 @@ def saved(model: nn.Module, example: Tensor = EXAMPLE) -> bytes:
     file = io.BytesIO()
     torch.export.save(program, file)
     return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", STACKS)
+def test_encoders_and_classifiers_of_every_kind_of_stage_are_saved(kind: str) -> None:
+    stack = build(*STACKS[kind]).eval()
+    example, images = (torch.rand(count, *stack.input_shape) for count in (2, 5))
+    for model in (stack.encoder, Classifier(stack, "abc").eval()):
+        program = torch.export.load(io.BytesIO(saved(model, example))).module()
+        with torch.no_grad():
+            torch.testing.assert_close(program(images), model(images), rtol=0, atol=1e-6)
 
 
 def test_the_file_is_that_of_an_export_of_its_own(traced: list[nn.Module]) -> None:

@@ -41,6 +41,12 @@ from tests.helpers.splits import toy_splits
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (1, 16, 16)
+#: What `whole` and `applied` return, by name.
+OF_A_SPLIT = ("reconstruction", "codes", "mean", "pca", "probe", "accuracy", "quality")
+USES = (
+    *("score", "heat", "denoise", "symbols", "restored", "gains"),
+    *("transform", "inverse", "reconstructed", "distances"),
+)
 BYTES_OF_AN_IMAGE = {"score": 100, "denoise": 1100, "symbols": 350, "restored": 450, "gains": 600}
 SPEC = RunSpec(
     stack=StackSpec.of("conv", 2, 2), budget=Budget((1.0,), 1.0, "updates"), optimisation=Optimisation(batch_size=8)
@@ -125,15 +131,16 @@ def taken() -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", list(whole(photographs(16))))
+@pytest.mark.parametrize("what", OF_A_SPLIT)
 def test_more_images_take_no_more_memory(what: str, taken: dict[str, int]) -> None:
     """But for an index of each, and the few values that are told of it: bytes an image, of 1,024 as float32."""
     assert taken[what] < 1200 * 512
 
 
-@pytest.mark.parametrize("what", list(whole(photographs(16))))
+@pytest.mark.parametrize("what", OF_A_SPLIT)
 def test_chunks_change_nothing(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = whole(photographs(50))
+    assert tuple(functions) == OF_A_SPLIT
     at_once = functions[what]()
     monkeypatch.setattr(chunks, "BYTES", 2**13)
     np.testing.assert_allclose(functions[what](), at_once, rtol=1e-5, atol=1e-6)
@@ -246,10 +253,11 @@ def uses() -> dict[str, Callable[[], Any]]:
     return applied(photographs(60))
 
 
-@pytest.mark.parametrize("what", list(applied(photographs(60))))
+@pytest.mark.parametrize("what", USES)
 def test_chunks_change_nothing_of_uses(
     what: str, uses: dict[str, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert tuple(uses) == USES
     at_once = uses[what]()
     monkeypatch.setattr(chunks, "BYTES", 2**13)
     np.testing.assert_allclose(uses[what](), at_once, rtol=1e-4, atol=1e-5)
