@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 
     from studies.figures.panels import Record
 
-FIGURE = "local_learning"
+FIGURE, CODES = "local_learning", "codes_mb"
 CAPTION = (
     "Accuracy of a linear probe of the deepest code (higher is better) against, from the upper left: the peak memory of an "
-    "update; the training FLOPs; those that are computed one after another if each block that learns alone has a worker of its "
-    "own; and the error of a fresh linear decoder of the deepest code, which is how much of the image the code has lost. To the "
-    "left is better everywhere. Colours are what is learned, shapes how; locking and progressive arms learn to reconstruct. "
-    "Bars are the 95 % t interval of the mean over seeds (none for fewer than three); costs do not depend on the seed."
+    "update and of cached codes of frozen stages; the training FLOPs; those that are computed one after another if each block "
+    "that learns alone has a worker of its own; and the error of a fresh linear decoder of the deepest code, which is how "
+    "much of the image the code has lost. To the left is better everywhere. Colours are what is learned, shapes how; locking "
+    "and progressive arms learn to reconstruct. Bars are the 95 % t interval of the mean over seeds (none for fewer than "
+    "three); costs do not depend on the seed."
 )
 
 #: the colour of each rule; distinguishable under the common colour-blindnesses (Okabe and Ito 2008, Tol 2021)
@@ -76,7 +77,7 @@ SHOWN = {
 }
 #: the column of each panel, the label of its axis, and its title
 PANELS = (
-    (PEAK, "peak memory of an update, MB", "Memory"),
+    (PEAK, "peak memory of an update + cached codes, MB", "Memory"),
     (FLOPS, "training GFLOP", "FLOPs"),
     (SPAN, "GFLOP one after another, a worker for each block", "Ideal time"),
     (KEPT, "test MSE of a fresh decoder", "Information lost"),
@@ -113,9 +114,11 @@ def points(study: Record, arms: list[str], column: str) -> list[Point]:
     """Return the points of a panel; arms without a positive value in its column, as of costs of untrained ones, have none."""
     found = []
     for arm in arms:
-        values, x = study.values(arm, PROBE), study.values(arm, column)
-        if len(x) and x.mean() > 0:
-            found.append(Point(arm, float(x.mean()), *mean_interval(100 * values)))
+        x = study.values(arm, column).mean()
+        codes = study.values(arm, CODES).mean() if column == PEAK else 0.0
+        if x > 0:
+            x = float(x + (codes if codes > 0 else 0.0))
+            found.append(Point(arm, x, *mean_interval(100 * study.values(arm, PROBE))))
     return found
 
 
