@@ -25,6 +25,7 @@ from studies.local_learning import main as chosen_main
 from studies.pretraining.local_learning.answer import answer
 from studies.pretraining.local_learning.arms import (
     COPY,
+    DELAYED,
     GLOBAL,
     GREEDY,
     JOINT,
@@ -67,7 +68,10 @@ def test_every_arm_is_a_valid_run_at_full_size_and_in_the_smoke_run(study: Train
 def test_arms_are_what_their_names_say(study: TrainingStudy) -> None:
     base = study.given([]).base
     growth = {PROGRESSIVE, COPY} if study is TRANSFORMER else set()
-    assert set(study.arm_names) == {*PLACES, LOCKING, RANDOM} | growth
+    assert set(study.arm_names) == {*PLACES, DELAYED, LOCKING, RANDOM} | growth
+    waiting = study.arm(arm_name(SIMULTANEOUS, "labels")).spec(base)
+    delayed = dataclasses.replace(waiting, optimisation=dataclasses.replace(waiting.optimisation, staleness=4))
+    assert study.arm(DELAYED).spec(base) == delayed
     for name, (way, rule) in PLACES.items():
         spec, phases = study.arm(name).spec(base), study.arm(name).spec(base).phases()
         assert spec.blocks == (2 if way == PAIRS else None)
@@ -101,7 +105,7 @@ def test_claims_and_comparisons_name_arms_of_the_study(study: TrainingStudy) -> 
         assert {claim.arm, claim.against or claim.stays_at} <= set(study.arm_names)
     assert {claim.data for claim in study.claims} == {"mnist", "fashion-mnist"}
     assert {claim.data for claim in study.comparisons} == {""}
-    assert len(study.claims) == 2 * (9 if study is TRANSFORMER else 8)
+    assert len(study.claims) == 2 * (10 if study is TRANSFORMER else 9)
     assert len({(claim.data, claim.arm, claim.metric, claim.against or claim.stays_at) for claim in named}) == len(
         named
     )

@@ -13,7 +13,7 @@ from studies.design.search import Among, LogRange, Search
 #: pairs of stages
 GLOBAL, GREEDY, SIMULTANEOUS, PAIRS = "end-to-end", "greedy", "simultaneous", "pairs"
 #: arms that are no combination of a way and a rule
-JOINT, LOCKING, RANDOM = "joint", "joint, locking", "random"
+JOINT, LOCKING, RANDOM, DELAYED = "joint", "joint, locking", "random", "simultaneous, labels, delayed"
 PROGRESSIVE, COPY = "progressive", "progressive-copy"
 RECONSTRUCTION, LABELS, IMAGE = "reconstruction", "labels", "labels+image"
 SIMILARITY, BOTH, TWINS, INFONCE = "similarity", "labels+similarity", "barlow-twins", "infonce"
@@ -62,6 +62,8 @@ RULES = {
     ),
     INFONCE: Rule({"infonce": 1.0}, INFONCE),
 }
+#: the most updates by which codes are old in the arm that is delayed
+STALENESS = 4
 #: the rules of the arms that are trained end to end, beside `joint`
 YARDSTICKS = (LABELS, TWINS, INFONCE)
 #: the rules by which pairs of stages are trained
@@ -119,7 +121,8 @@ def arms(has_growth: bool) -> tuple[Arm, ...]:
 
     `joint, locking` has as many updates as `joint`, and so fewer FLOPs.
     """
-    further = [Arm(LOCKING, "lock", own_budget=True)]
+    delayed = combined(DELAYED, Place(SIMULTANEOUS, LABELS)).with_values({"optimisation.staleness": STALENESS})
+    further = [delayed, Arm(LOCKING, "lock", own_budget=True)]
     if has_growth:
         further += [Arm(PROGRESSIVE), Arm(COPY)]
     return (*(combined(name, place) for name, place in PLACES.items()), *further, Arm(RANDOM))

@@ -13,6 +13,7 @@ from studies.pretraining.local_learning.answer import FLOPS, PEAK, SPAN
 from studies.pretraining.local_learning.arms import (
     BOTH,
     COPY,
+    DELAYED,
     GLOBAL,
     GREEDY,
     IMAGE,
@@ -64,6 +65,7 @@ MARKERS = {
     GREEDY: ("s", "one stage after another"),
     SIMULTANEOUS: ("o", "stages at once"),
     PAIRS: ("^", "pairs of stages at once"),
+    DELAYED: ("p", "stages at once, delayed"),
     LOCKING: ("X", "end to end, locking"),
     PROGRESSIVE: ("<", "progressive"),
     COPY: (">", "progressive, by copies"),
@@ -73,6 +75,7 @@ MARKERS = {
 SHOWN = {
     **PLACES,
     **{arm: Place(arm, RECONSTRUCTION) for arm in (LOCKING, PROGRESSIVE, COPY)},
+    DELAYED: Place(DELAYED, LABELS),
     RANDOM: Place(RANDOM, ""),
 }
 #: the column of each panel, the label of its axis, and its title

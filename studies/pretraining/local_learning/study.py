@@ -55,8 +55,9 @@ PROTOCOL = """\
   hidden layer (Belilovsky et al. 2019). `labels+image`: in all blocks but the last also the image, by a small decoder of its
   own (Wang et al. 2021), with a weight of the labels that is tuned. `similarity`: of examples as that of their labels;
   `labels+similarity`: both, with weights 0.01 and 0.99 (Nøkland & Eidnes 2019). `barlow-twins`: of two masked versions of what
-  a block reads (Zbontar et al. 2021). `infonce`: between rows of the map (Löwe et al. 2019). `joint, locking`: `joint`, whose
-  stages freeze one after another from the bottom (Erdogan et al. 2025). GROWTH`random`: not trained.
+  a block reads (Zbontar et al. 2021). `infonce`: between rows of the map (Löwe et al. 2019). `simultaneous, labels, delayed`: a
+  block reads one of the last five codes of the one below, as it was then (Belilovsky et al. 2020). `joint, locking`: `joint`,
+  whose stages freeze one after another from the bottom (Erdogan et al. 2025). GROWTH`random`: not trained.
 - **Equal cost**: `joint` has {finetune_epochs}. Every other trained arm has as many training FLOPs, counted by torch, or with
   --equal span as many of those that are computed one after another if each block that learns alone has a worker of its own: of
   blocks at once only those of the block with most count, passing its code on included. Codes of frozen stages and running
