@@ -184,8 +184,10 @@ def test_the_answer_has_three_sentences_with_the_intervals_that_carry_them() -> 
         assert part in text
     assert "of `end-to-end, labels` by +0.00010 (95 % interval " in text
     assert "changes this error by −0.020 in every seed, and the probe by +0.80 points in every seed" in text
-    assert "blocks at once need 50 % of its peak memory and 40 % of its FLOPs one after another" in text
-    assert "locking saves 20 % of its FLOPs at as many updates and changes the probe by " in text
+    assert (
+        "end to end, blocks at once need 50 % of the peak memory and 40 % of the FLOPs one after another, with" in text
+    )
+    assert "locking saves 20 % of the FLOPs of joint at as many updates and changes the probe by " in text
     assert text.count("interval") >= 3
     assert "nan" not in text
 
@@ -195,7 +197,7 @@ def test_the_answer_leaves_out_what_is_not_measured() -> None:
     failed = made().rows.assign(status="failed: it")
     assert answer(failed, JOINT).startswith("No answer")
     few = answer(made(arms=(JOINT, LOCKING)).rows, JOINT)
-    assert few.startswith("Compared with joint, locking saves 20 %")
+    assert few.startswith("Locking saves 20 % of the FLOPs of joint")
     single = answer(made(seeds=1).rows, JOINT)
     assert "in a single seed" in single
     assert "interval" not in single

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from studies.figures.notes import footnote
+from studies.figures.notes import cut_note, footnote
+from studies.figures.panels import mark_cut, with_intervals
 from studies.figures.scales import accuracy_axis, log_axis, scale_name
 from studies.figures.style import FONT, GREY, new_figure, seeds_of
 from studies.pretraining.local_learning.answer import FLOPS, PEAK, SPAN
@@ -88,13 +90,11 @@ PANELS = (
 
 
 class Point(NamedTuple):
-    """An arm in a panel: its value on the horizontal axis, and the mean accuracy in percent with its interval."""
+    """An arm in a panel: its value on the horizontal axis, and its accuracy in percent over seeds."""
 
     arm: str
     x: float
-    mean: float
-    low: float
-    high: float
+    percent: pd.Series
 
 
 def draw_local_learning(study: Record) -> Figure | None:
@@ -109,7 +109,7 @@ def draw_local_learning(study: Record) -> Figure | None:
     explain(figure, known)
     counts = [len(study.values(arm, PROBE)) for arm in known]
     mean = f"mean over {seeds_of(counts)}" if max(counts) > 1 else "a single seed: no interval"
-    footnote(figure, mean, "bars: 95 % t interval" if max(counts) >= LEAST_SEEDS else "")
+    footnote(figure, mean, "bars: 95 % t interval" if max(counts) >= LEAST_SEEDS else "", cut_note(figure))
     return figure
 
 
@@ -121,18 +121,20 @@ def points(study: Record, arms: list[str], column: str) -> list[Point]:
         codes = study.values(arm, CODES).mean() if column == PEAK else 0.0
         if x > 0:
             x = float(x + (codes if codes > 0 else 0.0))
-            found.append(Point(arm, x, *mean_interval(100 * study.values(arm, PROBE))))
+            found.append(Point(arm, x, 100 * study.values(arm, PROBE)))
     return found
 
 
 def panel(axes: Axes, shown: list[Point], label: str) -> None:
     """Draw the points of a panel, on a logarithmic axis of the cost."""
-    for point in shown:
-        error = [[point.mean - point.low], [point.high - point.mean]] if np.isfinite(point.low) else None
-        axes.errorbar([point.x], [point.mean], yerr=error, **look(point.arm), markersize=6, elinewidth=1.1, zorder=3)
-    ends = np.array([[point.mean, point.low, point.high] for point in shown]).ravel()
-    accuracy_axis(axes, ends[ends <= 100.0])
+    for arm, x, percent in shown:
+        mean, low, high = mean_interval(percent)
+        error = [[mean - low], [high - mean]] if np.isfinite(low) else None
+        axes.errorbar([x], [mean], yerr=error, **look(arm), markersize=6, elinewidth=1.1, zorder=3)
+    if shown:
+        accuracy_axis(axes, with_intervals([point.percent for point in shown]))
     log_axis(axes, np.array([point.x for point in shown]), "x")
+    mark_cut(axes, [(point.x, point.percent, look(point.arm)["color"]) for point in shown])
     axes.set_xlabel(label + scale_name(axes, "x"))
     axes.set_ylabel("probe accuracy, %" + scale_name(axes))
 
