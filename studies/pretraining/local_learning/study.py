@@ -18,8 +18,8 @@ Command: python -m studies.local_learning --tune 8 --out results/local_learning/
          python -m studies.local_learning --out results/local_learning/mnist
          python -m studies.local_learning --net transformer --data fashion-mnist
          python -m studies.local_learning --equal span
-Expected and cost: the pages of the records, generated from the rows, once they have been run. Estimated by --dry-run, for MNIST on
-two cores: the runs take two and a half hours on either network; --tune 8 takes about as long.
+Expected and cost: the pages of the records, generated from the rows, once they have been run. Estimated by --dry-run, for MNIST
+on two cores: the runs take two and a half hours on either network; --tune 8 takes about as long.
 """
 
 from __future__ import annotations
