@@ -226,8 +226,9 @@ def local_images(depth: int, budget: Updates) -> list[Phase]:
 def local_simultaneous(depth: int, budget: Updates) -> list[Phase]:
     """All stages learn the spec's `objectives` at once, each on the current code of the stage below, without gradients between.
 
-    Decoupled greedy learning (Belilovsky et al. 2020) without delays between stages, with a backward pass for each stage, which
-    saves memory (InfoPro, Wang et al. 2021). The number of updates is that of `simultaneous`, which this is without objectives.
+    Decoupled greedy learning (Belilovsky et al. 2020), with delays between stages where the spec has a `staleness`. There is a
+    backward pass for each stage, which saves memory (InfoPro, Wang et al. 2021). The number of updates is that of `simultaneous`,
+    which this is without objectives.
     """
     updates = max(budget.of_stages("local-simultaneous"))
     return [Phase("simultaneous", (1, depth), 0, updates, target="objectives", local_loss="alone")]

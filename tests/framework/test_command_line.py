@@ -148,7 +148,7 @@ def test_a_loss_is_asked_to_fit_the_arms_that_run(tmp_path: Path) -> None:
         (["--device", "cuda:9"], "device 'cuda:9' cannot be used here"),
         (["--seeds", "0"], "seeds 0 is not allowed"),
         (["--jobs", "0"], "jobs 0 is not allowed"),
-        (["--equal", "money"], "equal 'money' is not known: choose from flops, updates, seconds"),
+        (["--equal", "money"], "equal 'money' is not known: choose from flops, updates, seconds, span"),
         (["--limit", "3"], "limit=3"),
         (["--lr", "abc"], "abc"),
         (["--level", "inf", "--corruption", "gaussian"], "level"),

@@ -31,10 +31,10 @@ PEAK, FLOPS, SPAN = "peak_mb", "gflop", "span_gflop"
 def answer(rows: pd.DataFrame, reference: str) -> str:
     """Return what local rules cost, what their codes keep, and what they save.
 
-    A sentence whose arms are not finished is left out. reference: the arm whose memory and FLOPs others are compared with.
+    A sentence whose arms are not finished is left out. reference is not used: each rule has a yardstick of its own.
     """
     done = finished(rows)
-    sentences = (quality(done), information(done), savings(done, reference))
+    sentences = (quality(done), information(done), savings(done))
     return " ".join(filter(None, sentences)) or "No answer: the arms that it compares have no finished run."
 
 
@@ -88,30 +88,38 @@ def information(done: pd.DataFrame) -> str:
             f"the image beside the labels, `{image}`, changes this error by {change(done, EARLY, image, labels)}, and the probe "
             f"by {change(done, PROBE, image, labels)}"
         )
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}." if text else ""
+    return sentence(parts)
 
 
-def savings(done: pd.DataFrame, reference: str) -> str:
-    """Return the sentence on memory and FLOPs of blocks at once and of locking, as shares of the reference; "" without it."""
-    whole = {cost: means(done, [reference], cost).get(reference, 0.0) for cost in (PEAK, FLOPS, SPAN)}
+def savings(done: pd.DataFrame) -> str:
+    """Return the sentence on memory and FLOPs: of blocks at once as shares of their yardsticks, and of locking; "" for none."""
     parts = []
-    at_once = [arm_name(SIMULTANEOUS, rule) for rule in RULES]
-    shares = {
-        cost: [value / whole[cost] for value in means(done, at_once, cost).values()]
-        for cost in (PEAK, SPAN)
-        if whole[cost] > 0
-    }
-    named = {PEAK: "of its peak memory", SPAN: "of its FLOPs one after another, with a worker for each block"}
+    shares = {cost: shares_of(done, cost) for cost in (PEAK, SPAN)}
+    named = {PEAK: "of the peak memory", SPAN: "of the FLOPs one after another, with a worker for each block"}
     if texts := [f"{span(values)} {named[cost]}" for cost, values in shares.items() if values]:
-        parts.append(f"blocks at once need {listed(texts)}")
-    locking = means(done, [LOCKING], FLOPS).get(LOCKING)
-    if locking and whole[FLOPS] > 0:
-        text = f"locking saves {100 * (1 - locking / whole[FLOPS]):.0f} % of its FLOPs at as many updates"
-        if reference == JOINT and all(means(done, [arm], PROBE) for arm in (LOCKING, JOINT)):
+        parts.append(f"compared with training end to end, blocks at once need {listed(texts)}")
+    spent = means(done, [JOINT, LOCKING], FLOPS)
+    if spent.keys() == {JOINT, LOCKING} and spent[JOINT] > 0:
+        text = (
+            f"locking saves {100 * (1 - spent[LOCKING] / spent[JOINT]):.0f} % of the FLOPs of joint at as many updates"
+        )
+        if means(done, [JOINT, LOCKING], PROBE).keys() == {JOINT, LOCKING}:
             text += f" and changes the probe by {change(done, PROBE, LOCKING, JOINT)}"
         parts.append(text)
-    return f"Compared with {reference}, {'; '.join(parts)}." if parts else ""
+    return sentence(parts)
+
+
+def shares_of(done: pd.DataFrame, cost: str) -> list[float]:
+    """Return the mean of a cost of each arm of blocks at once, divided by that of its yardstick, where both are known."""
+    pairs = {arm_name(SIMULTANEOUS, rule): yardstick(rule) for rule in RULES}
+    known = means(done, [*pairs, *pairs.values()], cost)
+    return [known[arm] / known[whole] for arm, whole in pairs.items() if arm in known and known.get(whole, 0.0) > 0]
+
+
+def sentence(parts: Sequence[str]) -> str:
+    """Return parts joined by semicolons, as a sentence; "" without any."""
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def span(shares: Sequence[float]) -> str:

@@ -13,7 +13,7 @@ from studies.design.search import Among, LogRange, Search
 #: pairs of stages
 GLOBAL, GREEDY, SIMULTANEOUS, PAIRS = "end-to-end", "greedy", "simultaneous", "pairs"
 #: arms that are no combination of a way and a rule
-JOINT, LOCKING, RANDOM = "joint", "joint, locking", "random"
+JOINT, LOCKING, RANDOM, DELAYED = "joint", "joint, locking", "random", "simultaneous, labels, delayed"
 PROGRESSIVE, COPY = "progressive", "progressive-copy"
 RECONSTRUCTION, LABELS, IMAGE = "reconstruction", "labels", "labels+image"
 SIMILARITY, BOTH, TWINS, INFONCE = "similarity", "labels+similarity", "barlow-twins", "infonce"
@@ -49,7 +49,7 @@ RULES = {
     IMAGE: Rule(
         {"labels": 1.0, "image": (1.0, 1.0, 1.0, 0.0)},
         LABELS,
-        {"optimisation.objective_options": {**_HEAD, "image.width": 4}},
+        _CLASSIFIER,
         {"optimisation.objectives.labels": LogRange(0.1, 10.0)},
     ),
     SIMILARITY: Rule({"similarity": 1.0}, LABELS),
@@ -62,6 +62,8 @@ RULES = {
     ),
     INFONCE: Rule({"infonce": 1.0}, INFONCE),
 }
+#: the most updates by which codes are old in the arm that is delayed
+STALENESS = 4
 #: the rules of the arms that are trained end to end, beside `joint`
 YARDSTICKS = (LABELS, TWINS, INFONCE)
 #: the rules by which pairs of stages are trained
@@ -105,21 +107,25 @@ def yardstick(rule: str) -> str:
     return arm_name(GLOBAL, RULES[rule].yardstick)
 
 
-def combined(name: str, place: Place) -> Arm:
-    """Return the arm of a way and a rule."""
+def combined(name: str, place: Place, image: Mapping[str, Any]) -> Arm:
+    """Return the arm of a way and a rule. image: options of the decoder of the image."""
     rule = RULES[place.rule]
     weights = {f"optimisation.objectives.{objective}": weight for objective, weight in rule.weights.items()}
     blocks: dict[str, Any] = {"blocks": 2} if place.way == PAIRS else {}
     policy = POLICIES[place.way][bool(rule.weights)]
-    return Arm(name, policy, {**weights, **rule.changes, **blocks}, search=rule.search)
+    changes = {**weights, **rule.changes, **blocks}
+    if "image" in rule.weights:
+        changes["optimisation.objective_options"] = {**_HEAD, **image}
+    return Arm(name, policy, changes, search=rule.search)
 
 
-def arms(has_growth: bool) -> tuple[Arm, ...]:
+def arms(has_growth: bool, image: Mapping[str, Any]) -> tuple[Arm, ...]:
     """Return all arms; has_growth: whether stages can begin as copies of those below, so that growth by copying is among them.
 
-    `joint, locking` has as many updates as `joint`, and so fewer FLOPs.
+    image: options of the decoder of the image. `joint, locking` has as many updates as `joint`, and so fewer FLOPs.
     """
-    further = [Arm(LOCKING, "lock", own_budget=True)]
+    delayed = combined(DELAYED, Place(SIMULTANEOUS, LABELS), image).with_values({"optimisation.staleness": STALENESS})
+    further = [delayed, Arm(LOCKING, "lock", own_budget=True)]
     if has_growth:
         further += [Arm(PROGRESSIVE), Arm(COPY)]
-    return (*(combined(name, place) for name, place in PLACES.items()), *further, Arm(RANDOM))
+    return (*(combined(name, place, image) for name, place in PLACES.items()), *further, Arm(RANDOM))

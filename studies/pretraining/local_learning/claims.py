@@ -6,6 +6,7 @@ from studies.design.claims import Claim
 from studies.pretraining.local_learning.arms import (
     BOTH,
     COPY,
+    DELAYED,
     GREEDY,
     IMAGE,
     INFONCE,
@@ -55,6 +56,14 @@ def _claims(data: str, has_growth: bool) -> list[Claim]:
             PROBE,
             stays_at=yardstick(INFONCE),
             differs=f"{_OURS}; whole images instead of overlapping crops",
+            data=data,
+        ),
+        Claim(
+            "Belilovsky et al. 2020: blocks that read delayed codes are near blocks that wait for each other",
+            DELAYED,
+            PROBE,
+            stays_at=labels,
+            differs=f"{_OURS}; every block makes an update in each step",
             data=data,
         ),
         Claim(

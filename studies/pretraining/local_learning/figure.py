@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from studies.figures.notes import footnote
+from studies.figures.notes import cut_note, footnote
+from studies.figures.panels import mark_cut, with_intervals
 from studies.figures.scales import accuracy_axis, log_axis, scale_name
 from studies.figures.style import FONT, GREY, new_figure, seeds_of
 from studies.pretraining.local_learning.answer import FLOPS, PEAK, SPAN
 from studies.pretraining.local_learning.arms import (
     BOTH,
     COPY,
+    DELAYED,
     GLOBAL,
     GREEDY,
     IMAGE,
@@ -38,13 +41,14 @@ if TYPE_CHECKING:
 
     from studies.figures.panels import Record
 
-FIGURE = "local_learning"
+FIGURE, CODES = "local_learning", "codes_mb"
 CAPTION = (
     "Accuracy of a linear probe of the deepest code (higher is better) against, from the upper left: the peak memory of an "
-    "update; the training FLOPs; those that are computed one after another if each block that learns alone has a worker of its "
-    "own; and the error of a fresh linear decoder of the deepest code, which is how much of the image the code has lost. To the "
-    "left is better everywhere. Colours are what is learned, shapes how; locking and progressive arms learn to reconstruct. "
-    "Bars are the 95 % t interval of the mean over seeds (none for fewer than three); costs do not depend on the seed."
+    "update and of cached codes of frozen stages; the training FLOPs; those that are computed one after another if each block "
+    "that learns alone has a worker of its own; and the error of a fresh linear decoder of the deepest code, which is how "
+    "much of the image the code has lost. To the left is better everywhere. Colours are what is learned, shapes how; locking "
+    "and progressive arms learn to reconstruct. Bars are the 95 % t interval of the mean over seeds (none for fewer than "
+    "three); costs do not depend on the seed."
 )
 
 #: the colour of each rule; distinguishable under the common colour-blindnesses (Okabe and Ito 2008, Tol 2021)
@@ -63,6 +67,7 @@ MARKERS = {
     GREEDY: ("s", "one stage after another"),
     SIMULTANEOUS: ("o", "stages at once"),
     PAIRS: ("^", "pairs of stages at once"),
+    DELAYED: ("p", "stages at once, delayed"),
     LOCKING: ("X", "end to end, locking"),
     PROGRESSIVE: ("<", "progressive"),
     COPY: (">", "progressive, by copies"),
@@ -72,11 +77,12 @@ MARKERS = {
 SHOWN = {
     **PLACES,
     **{arm: Place(arm, RECONSTRUCTION) for arm in (LOCKING, PROGRESSIVE, COPY)},
+    DELAYED: Place(DELAYED, LABELS),
     RANDOM: Place(RANDOM, ""),
 }
 #: the column of each panel, the label of its axis, and its title
 PANELS = (
-    (PEAK, "peak memory of an update, MB", "Memory"),
+    (PEAK, "peak memory of an update + cached codes, MB", "Memory"),
     (FLOPS, "training GFLOP", "FLOPs"),
     (SPAN, "GFLOP one after another, a worker for each block", "Ideal time"),
     (KEPT, "test MSE of a fresh decoder", "Information lost"),
@@ -84,13 +90,11 @@ PANELS = (
 
 
 class Point(NamedTuple):
-    """An arm in a panel: its value on the horizontal axis, and the mean accuracy in percent with its interval."""
+    """An arm in a panel: its value on the horizontal axis, and its accuracy in percent over seeds."""
 
     arm: str
     x: float
-    mean: float
-    low: float
-    high: float
+    percent: pd.Series
 
 
 def draw_local_learning(study: Record) -> Figure | None:
@@ -105,7 +109,7 @@ def draw_local_learning(study: Record) -> Figure | None:
     explain(figure, known)
     counts = [len(study.values(arm, PROBE)) for arm in known]
     mean = f"mean over {seeds_of(counts)}" if max(counts) > 1 else "a single seed: no interval"
-    footnote(figure, mean, "bars: 95 % t interval" if max(counts) >= LEAST_SEEDS else "")
+    footnote(figure, mean, "bars: 95 % t interval" if max(counts) >= LEAST_SEEDS else "", cut_note(figure))
     return figure
 
 
@@ -113,20 +117,24 @@ def points(study: Record, arms: list[str], column: str) -> list[Point]:
     """Return the points of a panel; arms without a positive value in its column, as of costs of untrained ones, have none."""
     found = []
     for arm in arms:
-        values, x = study.values(arm, PROBE), study.values(arm, column)
-        if len(x) and x.mean() > 0:
-            found.append(Point(arm, float(x.mean()), *mean_interval(100 * values)))
+        x = study.values(arm, column).mean()
+        codes = study.values(arm, CODES).mean() if column == PEAK else 0.0
+        if x > 0:
+            x = float(x + (codes if codes > 0 else 0.0))
+            found.append(Point(arm, x, 100 * study.values(arm, PROBE)))
     return found
 
 
 def panel(axes: Axes, shown: list[Point], label: str) -> None:
     """Draw the points of a panel, on a logarithmic axis of the cost."""
-    for point in shown:
-        error = [[point.mean - point.low], [point.high - point.mean]] if np.isfinite(point.low) else None
-        axes.errorbar([point.x], [point.mean], yerr=error, **look(point.arm), markersize=6, elinewidth=1.1, zorder=3)
-    ends = np.array([[point.mean, point.low, point.high] for point in shown]).ravel()
-    accuracy_axis(axes, ends[ends <= 100.0])
+    for arm, x, percent in shown:
+        mean, low, high = mean_interval(percent)
+        error = [[mean - low], [high - mean]] if np.isfinite(low) else None
+        axes.errorbar([x], [mean], yerr=error, **look(arm), markersize=6, elinewidth=1.1, zorder=3)
+    if shown:
+        accuracy_axis(axes, with_intervals([point.percent for point in shown]))
     log_axis(axes, np.array([point.x for point in shown]), "x")
+    mark_cut(axes, [(point.x, point.percent, look(point.arm)["color"]) for point in shown])
     axes.set_xlabel(label + scale_name(axes, "x"))
     axes.set_ylabel("probe accuracy, %" + scale_name(axes))
 
