@@ -23,6 +23,8 @@ _SERIES = {
     100: (1.0, 2.0, 5.0),
     1000: (1.0, 3.0),
 }
+#: The accuracy in percent of guessing one of ten classes: of all ticks down there, the most wanted.
+GUESSING = 10.0
 #: Digits of the error at ticks of an axis of accuracies, the most wanted first.
 _DIGITS = (1.0, 5.0, 2.0, 3.0, 7.0, 1.5, 4.0)
 
@@ -86,11 +88,11 @@ def _accuracy_ticks(bottom: float, top: float, gap: float) -> list[float]:
     """Return round accuracies from `bottom` to `top`, at least `gap` of the axis apart; rounder ones come first."""
     ends = _minus_log_error(np.array([bottom, top]))
     chosen: dict[float, float] = {}
-    for digit in _DIGITS:
-        for tick in (100.0 - digit * 10.0**power for power in range(-2, 3)):
-            place = float(_minus_log_error(np.array([tick]))[0] - ends[0]) / float(ends[1] - ends[0])
-            if bottom <= tick <= top and all(abs(place - other) >= gap for other in chosen.values()):
-                chosen[tick] = place
+    round_ones = (100.0 - digit * 10.0**power for digit in _DIGITS for power in range(-2, 3))
+    for tick in (GUESSING, *round_ones):
+        place = float(_minus_log_error(np.array([tick]))[0] - ends[0]) / float(ends[1] - ends[0])
+        if bottom <= tick <= top and all(abs(place - other) >= gap for other in chosen.values()):
+            chosen[tick] = place
     return sorted(chosen)
 
 

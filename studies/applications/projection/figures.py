@@ -143,7 +143,8 @@ def label_classes(axes: Any, places: Mapping[int, NDArray[Any]], classes: Sequen
     """Write the names of classes at places [2], by label, moved apart; side: of a name, as a fraction of the panel."""
     from stacked.apps.map_page import COLOURS
 
-    panel = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
+    # of a panel of three dimensions, the two on the page
+    panel = np.ptp(axes.transLimits.inverted().transform([(0, 0), (1, 1)]), axis=0)
     moved = spread_out(np.array(list(places.values())).reshape(-1, 2), side * panel)
     for label, (x, y) in zip(places, moved, strict=True):
         colour = ink(COLOURS[label % len(COLOURS)])
