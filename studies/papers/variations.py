@@ -64,10 +64,10 @@ def draw(sets: dict[str, Splits]) -> Figure:
 
     from studies.figures.style import FONT, new_figure
 
-    figure = new_figure(1.05 * len(sets))
+    figure = new_figure(1.1 * len(sets))
     for axes, (name, splits) in zip(figure.subplots(len(sets), 1, squeeze=False)[:, 0], sets.items(), strict=True):
         images = splits.train.inputs[:SHOWN, 0].numpy()
-        gap = np.full((*images.shape[:2], GAP), 255, dtype=np.uint8)
+        gap = np.full((*images.shape[:2], GAP), 160, dtype=np.uint8)  # grey, because images may be white
         line = np.concatenate([part for pair in zip(images, gap, strict=True) for part in pair], 1)[:, :-GAP]
         axes.imshow(line, cmap="gray", vmin=0, vmax=255)
         width = images.shape[2]
@@ -76,7 +76,7 @@ def draw(sets: dict[str, Splits]) -> Figure:
                 middle = place * (width + GAP) + (width - 1) / 2
                 text = splits.classes[k].replace(" ", "\n")
                 axes.annotate(text, (middle, -2), ha="center", va="bottom", fontsize=FONT - 2, annotation_clip=False)
-        axes.set_title(name, loc="left", fontsize=FONT, fontweight="bold", pad=20)
+        axes.set_title(name, loc="left", fontsize=FONT, fontweight="bold", pad=24)
         axes.axis("off")
     return figure
 

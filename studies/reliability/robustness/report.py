@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studies.figures.notes import footnote
 from studies.figures.style import new_figure
@@ -66,7 +66,7 @@ def draw(attempts: Sequence[Attempt]) -> Figure:
     labels, left = [f"{family}: {subject}" for family, subject in found], [0.0] * len(found)
     for outcome, colour in COLOURS.items():
         shares = [100 * each[outcome] / sum(each.values()) for each in found.values()]
-        pattern = {"hatch": HATCHES.get(outcome), "edgecolor": "white", "linewidth": 0}
+        pattern: dict[str, Any] = {"hatch": HATCHES.get(outcome), "edgecolor": "white", "linewidth": 0}
         axes.barh(labels, shares, left=left, color=colour, label=outcome, height=0.7, **pattern)
         left = [a + b for a, b in zip(left, shares, strict=True)]
     for row, each in enumerate(found.values()):
