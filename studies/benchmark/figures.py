@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from studies.benchmark.findings import claim_values, curve, exponent, values, wa
 from studies.benchmark.questions import Question
 from studies.figures.notes import footnote
 from studies.figures.scales import scale_name
-from studies.figures.style import GREY, label_ends, new_figure
+from studies.figures.style import GREY, arm_markers, label_ends, look_of, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -27,9 +27,10 @@ COLOURS = {
     "stacked": "#0072B2",
     "stacked, own recipe": "#009E73",
 }
+MARKERS = arm_markers(list(COLOURS))
 MET, MISSED = "#0072B2", "#D55E00"
 #: the most letters of a line of a claim's name
-LETTERS = 46
+LETTERS = 60
 
 
 def targets(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
@@ -59,7 +60,7 @@ def targets(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low * 0.8 <= tick <= max(high, 1) * 1.25]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_yticks(range(len(drawn)), names, fontsize=8, linespacing=0.95)
+    axes.set_yticks(range(len(drawn)), names, fontsize=8, linespacing=1.1)
     axes.set_ylim(len(drawn) - 0.5, -0.5)
     axes.set_xlabel(f"measured / target{scale_name(axes, 'x')}; 1: reached; lower is better")
     footnote(
@@ -87,22 +88,32 @@ def errors(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     figure, counts = new_figure(3.3), []
     handles: dict[str, Artist] = {}
     for axes, one in zip(figure.subplots(1, len(works), squeeze=False)[0], works, strict=True):
-        ends = []
+        ends, tops = [], []
         for arm in one.arms:
             cost, error = (values(rows, one.name, arm, name) for name in ("cpu_seconds", "mse"))
             if cost.empty:
                 continue
-            axes.plot(cost, error, "o", color=COLOURS[arm], alpha=0.6, markersize=5)
-            handles[arm] = axes.plot(cost.median(), error.median(), "D", color=COLOURS[arm], markersize=7)[0]
+            look: dict[str, Any] = {"color": COLOURS[arm], "linestyle": ""}
+            axes.plot(cost, error, alpha=0.6, **look, **look_of(MARKERS[arm]))
+            edge = {"markeredgecolor": "white", "markeredgewidth": 0.6}
+            handles[arm] = axes.plot([cost.median()], [error.median()], **look, **(look_of(MARKERS[arm], 8.0) | edge))[
+                0
+            ]
             ends.append(cost.max())
+            tops.append(error.max())
             counts.append(len(cost))
         axes.set_xlim(0, max(ends) * 1.25)
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, max(tops) * 1.1)
         axes.set_title(one.name)
-        axes.set_xlabel("CPU time (s), lower is better")
-        axes.set_ylabel("test MSE per pixel, lower is better")
+        axes.set_xlabel("CPU time (s)")
+        axes.set_ylabel("test MSE per pixel")
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=6)
-    footnote(figure, f"small dots: {repeats_of(counts)}, each with its seed", "diamonds: their medians")
+    footnote(
+        figure,
+        "lower is better on both axes",
+        f"small marks: {repeats_of(counts)}, each with its seed",
+        "large marks: their medians",
+    )
     return figure
 
 
@@ -118,16 +129,18 @@ def scaling(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     for column, one in enumerate(swept):
         for line, (measure, label) in enumerate((("cpu_seconds", "CPU time (s)"), ("growth_mb", "memory (MB)"))):
             axes, ends = grid[line][column], []
-            for way, colour in zip(ways(one), ("#009E73", "#0072B2", "#D55E00"), strict=True):
+            looks = zip(ways(one), ("#009E73", "#0072B2", "#D55E00"), ("o", "s", "^"), strict=True)
+            for way, colour, marker in looks:
                 points = curve(rows, one, way, measure)
                 if points.empty:
                     continue
                 by = points.groupby("x")["y"]
                 counts += by.size().tolist()
-                axes.plot(by.median(), "o-", color=colour, markersize=3, label=way)
+                axes.plot(by.median(), color=colour, label=way, **look_of(marker))
                 axes.fill_between(by.median().index, by.min(), by.max(), color=colour, alpha=0.2)
                 if points["x"].nunique() > 2:
-                    ends.append((by.median().iloc[-1], f"{exponent(points)[0]:.2f}", colour))
+                    power = f"{exponent(points)[0]:.2f}".replace("-", "−")
+                    ends.append((by.median().iloc[-1], power, colour))
             places = sorted({float(arm.rpartition(" @ ")[2]) for arm in one.arms})
             axes.set_xscale("log")
             axes.set_yscale("log")
@@ -144,9 +157,9 @@ def scaling(rows: pd.DataFrame, questions: Sequence[Question]) -> Figure | None:
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     footnote(
         figure,
-        f"dots: median of {repeats_of(counts)}",
+        f"marks: median of {repeats_of(counts)}",
         "bands: their range",
-        "number at the end of a line: exponent p of the fit cost ~ x^p",
+        "number at the end of a line: exponent p of the fit cost ∝ xᵖ",
         "all axes are log scales",
     )
     return figure

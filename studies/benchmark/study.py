@@ -205,7 +205,7 @@ def benchmark(selected: tuple[Question, ...]) -> Benchmark:
                 lambda rows, out: scaling(rows, selected),
             ),
             "error": Drawing(
-                "Test error against CPU time, with a dot for each seed: 10,000 images of MNIST, 5 epochs for each stage and "
+                "Test error against CPU time, with a mark for each seed: 10,000 images of MNIST, 5 epochs for each stage and "
                 "5 end to end, or our own recipe; one thread.",
                 lambda rows, out: errors(rows, selected),
             ),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.figures.notes import means_note
 from studies.figures.scales import DASHES, REFERENCES, accuracy_axis, log_axis, reference_label, scale_name
-from studies.figures.style import GREY, label_ends, new_figure
+from studies.figures.style import GREY, label_ends, look_of, new_figure
 from studies.statistics.pairing import mean_interval
 from studies.statistics.words import Words
 
@@ -43,12 +43,14 @@ def draw_curves(
     curves: pd.DataFrame,
     arms: Sequence[str],
     colours: dict[str, str],
+    markers: dict[str, str],
     reference: dict[str, float],
     words: Words,
 ) -> Figure | None:
     """Return a grid of panels with a row for each measurement and a column for each cost; None without data.
 
-    curves: points of finished runs. An arm that is not trained is a diamond at the left edge.
+    curves: points of finished runs. colours, markers: of each arm. The marker of an arm is at the end of its line; that of an arm
+    that is not trained is at the left edge.
     """
     rows = [metric for metric in _ROWS if metric in curves and curves[metric].notna().any()]
     costs = [cost for cost in _COSTS if cost in curves and curves[cost].notna().any()]
@@ -61,7 +63,7 @@ def draw_curves(
         for axes, cost in zip(line, costs, strict=True):
             for arm in arms:
                 summary = over_seeds(curves[curves["arm"] == arm], metric, cost)
-                _draw_arm(axes, summary, scale, colours[arm], _line_style(curves, arm))
+                _draw_arm(axes, summary, scale, colours[arm], markers[arm], _line_style(curves, arm))
         values = scale * curves[metric].dropna().to_numpy()
         if metric == "eval/recon_mse":
             log_axis(line[0], np.array([*values, *(reference[name] for name in REFERENCES if name in reference)]))
@@ -71,8 +73,8 @@ def draw_curves(
     for axes, cost in zip(grid[-1], costs, strict=True):
         _cost_axis(axes, _COSTS[cost])
     figure.align_ylabels(grid[:, 0])
-    _legend(figure, arms, colours, curves)
-    _explain(figure, arms, curves, words)
+    _legend(figure, arms, colours, markers, curves)
+    _explain(figure, arms, curves, reference, words)
     if "eval/recon_mse" in rows:
         _reference_levels(grid[0], reference, words)
     return figure
@@ -101,22 +103,25 @@ def over_seeds(curves: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).sort_values("step", kind="stable", ignore_index=True)
 
 
-def _draw_arm(axes: Axes, summary: pd.DataFrame, scale: float, colour: str, line: LineStyle) -> None:
+def _draw_arm(axes: Axes, summary: pd.DataFrame, scale: float, colour: str, marker: str, line: LineStyle) -> None:
     if summary.empty:
         return
     mean, low, high = (scale * summary[name] for name in ("mean", "low", "high"))
     if line == _POINT:
         interval = [[(mean - low).iloc[0]], [(high - mean).iloc[0]]] if np.isfinite(low.iloc[0]) else None
-        axes.errorbar([0], mean[:1], yerr=interval, fmt="D", color=colour, markersize=4, clip_on=False, zorder=4)
+        look: dict[str, Any] = {"color": colour, "clip_on": False, "zorder": 4, **look_of(marker, 5.0)}
+        axes.errorbar([0], mean[:1], yerr=interval, linestyle="", **look)
         return
     order = 3.0 if line == _PART else 2.9
     axes.plot(summary["x"], mean, color=colour, linewidth=0.6, alpha=0.5, zorder=order - 0.5)
     for _, part in summary.groupby("phase", sort=False):
         at = part.index
-        marker = "o" if len(part) < _FEW else ""
-        axes.plot(part["x"], mean[at], color=colour, linestyle=line, marker=marker, markersize=3, zorder=order)
+        marks = look_of(marker, 3.5) if len(part) < _FEW else {}
+        axes.plot(part["x"], mean[at], color=colour, linestyle=line, zorder=order, **marks)
         if np.isfinite(low[at]).all():
             axes.fill_between(part["x"], low[at], high[at], color=colour, alpha=0.18, linewidth=0, zorder=2)
+    end = look_of(marker, 6.0) | {"markeredgecolor": "white", "markeredgewidth": 0.6}
+    axes.plot(summary["x"].iloc[-1:], mean.iloc[-1:], color=colour, linestyle="", zorder=4, **end)
 
 
 def _reference_levels(line: Sequence[Axes], reference: dict[str, float], words: Words) -> None:
@@ -147,7 +152,9 @@ def _line_style(curves: pd.DataFrame, arm: str) -> LineStyle:
     return _PART if mine and any(mine < others for others in phases.values()) else _WHOLE
 
 
-def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves: pd.DataFrame) -> None:
+def _legend(
+    figure: Figure, arms: Sequence[str], colours: dict[str, str], markers: dict[str, str], curves: pd.DataFrame
+) -> None:
     from matplotlib.lines import Line2D
 
     shown = [arm for arm in arms if (curves["arm"] == arm).any()]
@@ -158,9 +165,8 @@ def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves
             color=colours[arm],
             linewidth=2.5,
             linestyle=_line_style(curves, arm),
-            marker="D" if _line_style(curves, arm) == _POINT else "",
-            markersize=4,
             label=arm,
+            **look_of(markers[arm], 6.0),
         )
         for arm in shown
     ]
@@ -168,19 +174,22 @@ def _legend(figure: Figure, arms: Sequence[str], colours: dict[str, str], curves
     figure.legend(handles=handles, loc="outside upper left", ncols=columns)
 
 
-def _explain(figure: Figure, arms: Sequence[str], curves: pd.DataFrame, words: Words) -> None:
-    """Write below the figure what bands, breaks, dots, dashes and diamonds are, as far as there are any."""
+def _explain(
+    figure: Figure, arms: Sequence[str], curves: pd.DataFrame, reference: dict[str, float], words: Words
+) -> None:
+    """Write below the figure what bands, breaks, marks and dashes are, as far as there are any."""
     mine = curves[curves["arm"].isin(arms)]
     lines = {_line_style(curves, arm) for arm in set(mine["arm"])}
     grows = mine.groupby("arm")["phase"].nunique().max() > 1
+    levels = [reference_label(name, reference) for name in REFERENCES if name in reference]
     means_note(
         figure,
         list(mine.groupby("arm")["seed"].nunique()),
         "bands",
         "a break, with a thin line: a further stage was added, or another phase began" if grows else "",
-        f"dots: single measurements, in phases with fewer than {_FEW}" if grows else "",
+        f"small marks: single measurements, in phases with fewer than {_FEW}; large mark: the end" if grows else "",
         "dashed in colour: another arm continues this training" if _PART in lines else "",
-        "diamond at the left edge: not trained" if _POINT in lines else "",
-        words.said("dashed in grey: levels of the mean image and of PCA"),
+        "mark at the left edge: not trained" if _POINT in lines else "",
+        words.said(f"dashed in grey: {' and '.join(levels)}") if levels else "",
         of=" (of log MSE)",
     )

@@ -37,7 +37,7 @@ CAPTIONS = {
     "validation images during training, at the current depth, against updates, compute and time. "
     f"Bands are {_INTERVAL}; seconds are means over seeds at the same step. A line breaks, with a thin "
     "line between its parts, where a stage was added or another phase began. Dashed in colour: an arm whose "
-    "training another arm continues. A diamond at the left edge: an arm that is not trained.",
+    "training another arm continues. A mark at the left edge: an arm that is not trained.",
     "reconstructions": "Test images and their reconstructions by each arm from each depth, for one seed. At the right: "
     "the mean test MSE over seeds from that depth (lower is better).",
     "filters": "Encoder filters of the first stage for one seed; each arm has its own colour scale: "
@@ -135,7 +135,7 @@ def _curves(study: Record) -> Figure | None:
         return None
     runs = finished(study.rows)[["run", "arm", "seed"]]
     curves = study.curves.merge(runs, on=["run", "arm", "seed"])
-    return draw_curves(curves, study.arms, study.colours, study.reference, study.words)
+    return draw_curves(curves, study.arms, study.colours, study.markers, study.reference, study.words)
 
 
 def _reconstructions(study: Record) -> Figure | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from studies.figures.notes import footnote
 from studies.figures.style import FONT, ink, new_figure
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ def draw_maps(maps: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], nam
         axes.set_title(title)
         axes.set_xlabel(names[0])
     panels[0].set_ylabel(names[1])
+    count = min(_SHOWN, *(len(codes) for codes, _ in maps.values()))
+    footnote(
+        figure,
+        f"dots: {count:,} test images, coloured by class; numbers: classes, near the medians of their images; limits of an axis: "
+        "those of the middle 99 % of its values",
+    )
     return figure
 
 

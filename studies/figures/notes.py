@@ -20,8 +20,16 @@ CUT = "triangle: the interval goes on beyond the axis"
 
 def footnote(figure: Figure, *parts: str) -> None:
     """Write below a figure how it is read: what dots, bars, bands and dashed lines are. Empty parts are left out."""
-    text = textwrap.fill("; ".join(filter(None, parts)), LETTERS, break_on_hyphens=False)
+    text = balanced("; ".join(filter(None, parts)))
     figure.supxlabel(text, x=0.01, ha="left", fontsize=FONT - 0.5, color=GREY)
+
+
+def balanced(text: str) -> str:
+    """Return the text in as few lines of at most `LETTERS` letters as possible, of about equal length."""
+    fewest = len(textwrap.wrap(text, LETTERS, break_on_hyphens=False))
+    widths = range(-(-len(text) // max(fewest, 1)), LETTERS + 1)
+    wrapped = (textwrap.wrap(text, width, break_on_hyphens=False) for width in widths if width > 0)
+    return "\n".join(next((lines for lines in wrapped if len(lines) == fewest), []))
 
 
 def cut_note(figure: Figure) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from studies.figures.notes import CUT
 from studies.figures.scales import DASHES, accuracy_axis, log_axis, reference_label, scale_name
-from studies.figures.style import GREY, arm_colours, label_ends
+from studies.figures.style import GREY, arm_colours, arm_markers, label_ends, look_of, marked
 from studies.statistics.measures import budgets, depths
 from studies.statistics.pairing import by_seed, mean_interval, pairs
 from studies.statistics.rows import Samples, arms_of, finished, trained_arms
@@ -48,6 +48,11 @@ class Record:
     def colours(self) -> dict[str, str]:
         """The colour of each arm, which does not depend on whether runs failed."""
         return arm_colours(arms_of(self.rows))
+
+    @cached_property
+    def markers(self) -> dict[str, str]:
+        """The marker of each arm, which does not depend on whether runs failed."""
+        return arm_markers(arms_of(self.rows))
 
     def values(self, arm: str, metric: str) -> pd.Series:
         """Return the values of a metric of an arm, indexed by seed; empty if the metric does not exist."""
@@ -99,7 +104,7 @@ def recon_panel(axes: Axes, study: Record) -> None:
             axes.annotate(f"↑\n{measured.mean():.3g}", (position, 0.99), **top)
             continue
         seed_dots(axes, position - 0.14, 0.16, measured, study.colours[arm])
-        mean_and_interval(axes, position + 0.16, measured, study.colours[arm])
+        mean_and_interval(axes, position + 0.16, measured, study.colours[arm], marker=study.markers[arm])
     log_axis(
         axes,
         np.append(np.concatenate([study.values(arm, metric) for arm in shown]), study.reference.get("pca_mse", np.nan)),
@@ -120,7 +125,7 @@ def recon_panel(axes: Axes, study: Record) -> None:
 def depth_panel(axes: Axes, study: Record) -> None:
     """Draw the linear probe accuracy by depth; the accuracy on pixels is a point and a dashed line."""
     columns = {float(depth): f"final/probe_acc_depth{depth}" for depth in study.depths}
-    _accuracy_lines(axes, study, columns, dodge=0.07)
+    labels = _accuracy_lines(axes, study, columns, dodge=min(0.07, 0.6 / len(study.arms)))
     if 0.0 in columns:
         pixels = pd.concat([100 * study.values(arm, columns[0.0]) for arm in study.arms])
         axes.axhline(pixels.mean(), color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
@@ -130,14 +135,17 @@ def depth_panel(axes: Axes, study: Record) -> None:
     )
     axes.set_xlabel("depth of the code")
     axes.set_title("Linear probe accuracy, higher is better")
+    set_limits(axes, columns, 0.08)
+    label_ends(axes, axes.get_xlim()[1], labels)
 
 
 def budget_panel(axes: Axes, study: Record) -> None:
     """Draw the classifier accuracy by number of labels."""
     columns = budget_columns(study)
-    _accuracy_lines(axes, study, columns, dodge=0.04 * extent(columns), dots=True)
+    labels = _accuracy_lines(axes, study, columns, dodge=0.04 * extent(columns), dots=True)
     budget_axis(axes, study, columns)
     axes.set_title("Classifier accuracy, higher is better")
+    label_ends(axes, axes.get_xlim()[1], labels)
 
 
 def budget_difference_panel(axes: Axes, study: Record) -> None:
@@ -155,18 +163,30 @@ def budget_difference_panel(axes: Axes, study: Record) -> None:
             if len(both):
                 difference = 100 * (both["arm"] - both["reference"])
                 seed_dots(axes, x + shift, 0.1 * step, difference, study.colours[arm])
-                mean_and_interval(axes, x + shift + 0.4 * step, difference, study.colours[arm])
+                mean_and_interval(
+                    axes, x + shift + 0.4 * step, difference, study.colours[arm], marker=study.markers[arm]
+                )
                 means.append(float(difference.mean()))
         if means:
-            labels.append((means[-1], arm, study.colours[arm]))
+            labels.append(end_label(study, arm, means[-1]))
     budget_axis(axes, study, columns)
-    axes.set_ylabel("difference in test accuracy, percentage points")
+    axes.set_ylabel("difference, percentage points")
     axes.set_title(f"Difference from {study.reference_arm}, higher is better")
     label_ends(axes, axes.get_xlim()[1], labels)
 
 
-def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dodge: float, dots: bool = False) -> None:
-    """Draw a line through the means of each arm in percent, shifted so that intervals do not overlap."""
+def end_label(study: Record, arm: str, value: float) -> tuple[float, str, str]:
+    """Return the label of an arm for `label_ends`, at this value: its marker and its name, in its colour."""
+    return value, marked(arm, study.markers[arm]), study.colours[arm]
+
+
+def _accuracy_lines(
+    axes: Axes, study: Record, columns: Mapping[float, str], dodge: float, dots: bool = False
+) -> list[tuple[float, str, str]]:
+    """Draw a line through the means of each arm in percent, shifted so that intervals do not overlap.
+
+    Returns the labels of the right ends, which are written once the limits of the axes are final.
+    """
     arms = study.arms_with(list(columns.values()))
     drawn: list[tuple[float, pd.Series, str]] = []
     labels = []
@@ -179,17 +199,14 @@ def _accuracy_lines(axes: Axes, study: Record, columns: Mapping[float, str], dod
         for x, values in points:
             if dots:
                 seed_dots(axes, x - 0.45 * dodge, 0.0, values, colour)
-            mean_and_interval(axes, x, values, colour, size=4.0 if dots else 5.0)
+            mean_and_interval(axes, x, values, colour, size=4.0 if dots else 5.0, marker=study.markers[arm])
         drawn += [(x, values, colour) for x, values in points]
-        labels.append((float(points[-1][1].mean()), arm, colour))
+        labels.append(end_label(study, arm, float(points[-1][1].mean())))
     accuracy_axis(axes, with_intervals([values for _, values, _ in drawn]))
     mark_cut(axes, drawn)
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("test accuracy, %" + scale_name(axes))
-    left, right = min(columns), max(columns)
-    margin = 0.08 * extent(columns)
-    axes.set_xlim(left - margin, right + margin)
-    label_ends(axes, right + margin, labels)
+    return labels
 
 
 def _pca_level(axes: Axes, reference: dict[str, float], means: Sequence[float]) -> None:
@@ -215,21 +232,15 @@ def seed_dots(axes: Axes, x: float, spread: float, values: pd.Series, colour: st
     axes.plot(x + offsets, values, "o", color=colour, markersize=4, alpha=0.5, markeredgewidth=0, zorder=2)
 
 
-def mean_and_interval(axes: Axes, x: float, values: pd.Series, colour: str, size: float = 5.0) -> None:
+def mean_and_interval(
+    axes: Axes, x: float, values: pd.Series, colour: str, size: float = 5.0, marker: str = "o"
+) -> None:
     """Draw the mean over seeds at `x`, with its 95 % t interval."""
     mean, low, high = mean_interval(values)
-    axes.errorbar(
-        [x],
-        [mean],
-        yerr=[[mean - low], [high - mean]] if np.isfinite(low) else None,
-        fmt="o",
-        color=colour,
-        markersize=size,
-        capsize=0.7 * size,
-        elinewidth=1.6,
-        capthick=1.6,
-        zorder=3,
-    )
+    if np.isfinite(low):
+        bar: dict[str, Any] = {"capsize": 0.7 * size, "elinewidth": 1.6, "capthick": 1.6, "zorder": 3}
+        axes.errorbar([x], [mean], yerr=[[mean - low], [high - mean]], fmt="none", color=colour, **bar)
+    axes.plot([x], [mean], color=colour, linestyle="", zorder=3.5, **look_of(marker, size))
 
 
 def with_intervals(percent: Sequence[pd.Series]) -> npt.NDArray[np.float64]:
@@ -272,10 +283,19 @@ def budget_axis(axes: Axes, study: Record, columns: Mapping[float, str]) -> None
     names = [budget if budget == "all" else f"{int(budget):,}" for budget in budgets]
     known = study.reference.get("train_labels")
     axes.set_xticks(list(columns), [f"all {known:,.0f}" if name == "all" and known else name for name in names])
-    margin = 0.12 * extent(columns)
-    axes.set_xlim(min(columns) - margin, max(columns) + margin)
+    set_limits(axes, columns, 0.12)
     axes.grid(visible=False, axis="x")
-    axes.set_xlabel("number of training labels (log scale)")
+    axes.set_xlabel("number of training labels" + (" (log scale)" if len(columns) > 1 else ""))
+
+
+def set_limits(axes: Axes, columns: Mapping[float, str], margin: float) -> None:
+    """Set horizontal limits around the positions, with this margin as a share of their extent, and around all that is drawn.
+
+    Many arms beside each other take more room than the margin.
+    """
+    room = margin * extent(columns)
+    left, right = axes.dataLim.intervalx
+    axes.set_xlim(min(min(columns) - room, left - room / 3), max(max(columns) + room, right + room / 3))
 
 
 def extent(columns: Mapping[float, str]) -> float:

@@ -106,7 +106,7 @@ def draw_filters(filters: Mapping[str, npt.NDArray[Any]], colours: Mapping[str, 
     most = max(len(shown) for shown in tiles.values())
     columns = min(most, 16)
     lines = [ceil(len(shown) / columns) for shown in tiles.values()]
-    figure = new_figure(0.15 + sum(0.38 + 0.47 * count for count in lines))
+    figure = new_figure(0.15 + sum(0.38 + 0.55 * count for count in lines))  # wide panels have tiles of equal size
     grid = figure.subplots(len(tiles), 1, squeeze=False, height_ratios=[0.3 + count for count in lines])
     for axes, (arm, shown) in zip(grid[:, 0], tiles.items(), strict=True):
         draw_tiles(axes, shown, columns)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from studies.figures.panels import Record, budget_axis, budget_columns, extent, mean_and_interval, seed_dots
+from studies.figures.panels import Record, budget_axis, budget_columns, end_label, extent, mean_and_interval, seed_dots
 from studies.figures.scales import log_axis, scale_name
 from studies.figures.style import GREY, label_ends
 from studies.statistics.pairing import mean_interval
@@ -59,7 +59,7 @@ def number_panel(axes: Axes, study: Record, metric: str, least: float = -np.inf)
                 axes.annotate(f"{values.mean():.2g}\n↓", (x, 0.01), color=study.colours[arm], **below)
                 continue
             seed_dots(axes, x, 0.0, values, study.colours[arm])
-            mean_and_interval(axes, x, values, study.colours[arm])
+            mean_and_interval(axes, x, values, study.colours[arm], marker=study.markers[arm])
             everything += [values.to_numpy(), np.array(mean_interval(values))]
     budget_axis(axes, study, columns)
     found = np.concatenate(everything or [np.array([0.0])])
@@ -72,5 +72,5 @@ def label_arms(axes: Axes, study: Record, metric: str, least: float = -np.inf) -
     for arm in study.arms:
         means = [float(study.values(arm, column).mean()) for column in budget_columns(study, metric).values()]
         means = [mean for mean in means if mean >= least]  # not NaN either
-        labels += [(means[-1], arm, study.colours[arm])] if means else []
+        labels += [end_label(study, arm, means[-1])] if means else []
     label_ends(axes, axes.get_xlim()[1], labels)

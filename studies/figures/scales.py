@@ -16,7 +16,15 @@ REFERENCES = ("mean_mse", "pca_mse")
 DASHES = (0, (4, 3))
 #: what is written after the label of an axis, by matplotlib's name of its scale
 SCALES = {"log": " (log scale)", "function": " (log scale of error)"}
-_SERIES = (1.0, 2.0, 5.0)
+#: factor between the ends of a logarithmic axis, below which it has these ticks in every power of ten
+_SERIES = {
+    4: (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0),
+    20: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    100: (1.0, 2.0, 5.0),
+    1000: (1.0, 3.0),
+}
+#: The accuracy in percent of guessing one of ten classes: of all ticks down there, the most wanted.
+GUESSING = 10.0
 #: Digits of the error at ticks of an axis of accuracies, the most wanted first.
 _DIGITS = (1.0, 5.0, 2.0, 3.0, 7.0, 1.5, 4.0)
 
@@ -31,7 +39,9 @@ def log_axis(axes: Axes, values: npt.NDArray[np.float64], side: Side = "y") -> N
     if len(positive):
         set_up(axes, side, lim=(positive.min() / 1.2, positive.max() * 1.25))
     bottom, top = getattr(axes, f"get_{side}lim")()
-    axis.set_major_locator(LogLocator(subs=_SERIES if top / bottom < 100 else (1.0,)))
+    series = _SERIES if side == "y" else {100: _SERIES[100]}  # numbers beside each other take more room
+    subs = next((subs for most, subs in series.items() if top / bottom < most), (1.0,))
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
@@ -78,11 +88,11 @@ def _accuracy_ticks(bottom: float, top: float, gap: float) -> list[float]:
     """Return round accuracies from `bottom` to `top`, at least `gap` of the axis apart; rounder ones come first."""
     ends = _minus_log_error(np.array([bottom, top]))
     chosen: dict[float, float] = {}
-    for digit in _DIGITS:
-        for tick in (100.0 - digit * 10.0**power for power in range(-2, 3)):
-            place = float(_minus_log_error(np.array([tick]))[0] - ends[0]) / float(ends[1] - ends[0])
-            if bottom <= tick <= top and all(abs(place - other) >= gap for other in chosen.values()):
-                chosen[tick] = place
+    round_ones = (100.0 - digit * 10.0**power for digit in _DIGITS for power in range(-2, 3))
+    for tick in (GUESSING, *round_ones):
+        place = float(_minus_log_error(np.array([tick]))[0] - ends[0]) / float(ends[1] - ends[0])
+        if bottom <= tick <= top and all(abs(place - other) >= gap for other in chosen.values()):
+            chosen[tick] = place
     return sorted(chosen)
 
 

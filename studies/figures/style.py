@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import io
 from collections.abc import Iterator, Sequence
-from itertools import count
+from itertools import count, cycle
 from typing import TYPE_CHECKING, Any
 
 from stacked.show.style import DPI
@@ -28,6 +28,19 @@ ARM_COLOURS = {
     "random": "#8C8C8C",
 }
 _FURTHER = ("#CC79A7", "#E69F00", "#332288", "#56B4E9", "#999933")
+#: marker of an arm -> the character that looks like it, and how much larger it is drawn to look as large as a disc
+_MARKERS = {
+    "o": ("●", 1.0),
+    "s": ("■", 1.0),
+    "^": ("▲", 1.2),
+    "D": ("◆", 1.0),
+    "v": ("▼", 1.2),
+    "P": ("✚", 1.3),
+    "X": ("✖", 1.3),
+    "*": ("★", 1.6),
+}
+#: the characters of markers that are not filled
+_OPEN = {"●": "○", "■": "□", "▲": "△", "◆": "◇", "▼": "▽"}
 
 _LARGE = 150_000  # bytes above which a figure is reduced to 256 colours
 
@@ -39,6 +52,22 @@ def arm_colours(arms: Sequence[str]) -> dict[str, str]:
     """
     further, known = _further_colours(), {arm: ARM_COLOURS.get(arm.partition(",")[0]) for arm in arms}
     return {arm: colour or next(further) for arm, colour in known.items()}
+
+
+def arm_markers(arms: Sequence[str]) -> dict[str, str]:
+    """Return a marker of matplotlib for each arm, different for the first eight, so that no arm is known by its colour alone."""
+    return dict(zip(arms, cycle(_MARKERS), strict=False))
+
+
+def look_of(marker: str, size: float = 4.0) -> dict[str, Any]:
+    """Return the properties of a line with this marker, which is as large as a disc of `size` points."""
+    return {"marker": marker, "markersize": size * _MARKERS[marker][1], "markeredgewidth": 0.0}
+
+
+def marked(name: str, marker: str, *, is_open: bool = False) -> str:
+    """Return a name after the character that looks like its marker: "▲ greedy"; is_open: whether the marker is not filled."""
+    character = _MARKERS[marker][0]
+    return f"{_OPEN.get(character, character) if is_open else character} {name}"
 
 
 def ink(colour: str) -> str:

@@ -18,7 +18,7 @@ from studies.framework.small_data import fit_to_data, load_data
 from studies.record import reference
 from studies.record import runs as record
 from studies.record.names import experiment_name
-from studies.statistics.measures import budgets
+from studies.statistics.measures import budget_name, budgets
 from studies.statistics.rows import check_curves
 from studies.statistics.words import Words
 
@@ -231,13 +231,23 @@ def section(study: TrainingDesign, out: Path, root: Path) -> str:
 
 
 def summary(row: dict[str, Any]) -> str:
-    """Return the results of a run as one line of text."""
+    """Return the results of a run as one line of text: of what it trained, and of its probe.
+
+    A run that trained a classifier or regressor alone has no reconstruction error, because its decoder is not trained, and no
+    FLOPs, which are those of training the stack.
+    """
     if row["status"] != "finished":
         return str(row["status"])
-    shown = [f"test MSE {row['final/recon_mse']:.5f}"]
-    shown += [f"probe {100 * row['final/probe_acc']:.2f} %"] if "final/probe_acc" in row else []
-    shown += [
-        f"R² {row[f'final/regressor_r2_{labels}']:.3f} ({labels} labels)"
+    of_labels = [
+        f"classifier {100 * row[f'final/classifier_acc_{labels}']:.2f} % ({budget_name(labels)} labels)"
+        for labels in budgets(row)[-1:]
+    ]
+    of_labels += [
+        f"R² {row[f'final/regressor_r2_{labels}']:.3f} ({budget_name(labels)} labels)"
         for labels in budgets(row, "regressor_r2")[-1:]
     ]
-    return ", ".join([*shown, f"{row['gflop']:.3g} GFLOP, {row['seconds']:.0f} s"])
+    is_stack = bool(row["updates"]) or not of_labels
+    shown = [f"test MSE {row['final/recon_mse']:.5f}"] if is_stack else []
+    shown += [f"probe {100 * row['final/probe_acc']:.2f} %"] if "final/probe_acc" in row else []
+    costs = [f"{row['gflop']:.3g} GFLOP"] if is_stack else []
+    return ", ".join([*shown, *of_labels, *costs, f"{row['seconds']:.0f} s"])

@@ -1,4 +1,4 @@
-"""Erhan, Bengio, Courville, Manzagol, Vincent & Bengio 2010, "Why does unsupervised pre-training help deep learning?", JMLR 11.
+"""Erhan, Bengio, Courville, Manzagol, Vincent & Bengio 2010, JMLR 11:625: why does unsupervised pre-training help deep learning?
 
 With what the same authors reported first: Erhan, Manzagol, Bengio, Bengio & Vincent 2009, "The difficulty of training deep
 architectures and the effect of unsupervised pre-training", AISTATS.

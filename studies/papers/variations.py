@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from stacked.data import Splits
 
 NAMES = ("mnist-basic", "mnist-rot", "mnist-bg-rand", "rect", "convex", "curves")
-#: examples of a set in the figure
+#: examples of a set in the figure, and pixels between them
 SHOWN = 16
+GAP = 2
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,14 +43,15 @@ def main(argv: list[str] | None = None) -> int:
 
     def run() -> int:
         from stacked import data
-        from studies.figures.style import png
+        from studies.figures.style import png, style
 
         given = command.parse_args(sys.argv[1:] if argv is None else argv)
         sets = {name: data.load(name, data_dir=given.data_dir) for name in NAMES}
         for name, splits in sets.items():
             sizes = ", ".join(f"{len(part):,}" for part in (splits.train, splits.valid, splits.test))
             print(f"{name}: {sizes} images for training, validation and testing")
-        write_atomically(given.out, png(draw(sets)))
+        with style():
+            write_atomically(given.out, png(draw(sets)))
         print(f"figure: {given.out}")
         return 0
 
@@ -57,22 +59,24 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def draw(sets: dict[str, Splits]) -> Figure:
-    """Return a figure with the first training images of each set in a line, with their classes if there are any."""
+    """Return a figure with the first training images of each set in a line, with the class of each above it if it has one."""
     import numpy as np
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 0.95 * len(sets)), layout="constrained")
+    from studies.figures.style import FONT, new_figure
+
+    figure = new_figure(1.1 * len(sets))
     for axes, (name, splits) in zip(figure.subplots(len(sets), 1, squeeze=False)[:, 0], sets.items(), strict=True):
         images = splits.train.inputs[:SHOWN, 0].numpy()
-        gap = np.full((*images.shape[:2], 2), 128, dtype=np.uint8)
-        axes.imshow(
-            np.concatenate([part for pair in zip(images, gap, strict=True) for part in pair], 1),
-            cmap="gray",
-            vmin=0,
-            vmax=255,
-        )
-        classes = ", ".join(splits.classes[k] for k in splits.train.labels[:SHOWN].tolist() if k >= 0)
-        axes.set_title(": ".join(filter(None, [name, classes])), fontsize=7, loc="left")
+        gap = np.full((*images.shape[:2], GAP), 160, dtype=np.uint8)  # grey, because images may be white
+        line = np.concatenate([part for pair in zip(images, gap, strict=True) for part in pair], 1)[:, :-GAP]
+        axes.imshow(line, cmap="gray", vmin=0, vmax=255)
+        width = images.shape[2]
+        for place, k in enumerate(splits.train.labels[:SHOWN].tolist()):
+            if k >= 0:
+                middle = place * (width + GAP) + (width - 1) / 2
+                text = splits.classes[k].replace(" ", "\n")
+                axes.annotate(text, (middle, -2), ha="center", va="bottom", fontsize=FONT - 2, annotation_clip=False)
+        axes.set_title(name, loc="left", fontsize=FONT, fontweight="bold", pad=24)
         axes.axis("off")
     return figure
 

@@ -3,8 +3,9 @@
 Claim: a stack of autoencoders that are trained to remove noise from what they read is a better initialisation of a classifier
 than one of plain autoencoders, and its codes are better features for a linear classifier, the better the deeper.
 
-Results of the paper, test error in %: table 3, SAE-3 and SDAE-3 (masking) on MNIST and its variations; table 4, kinds of noise;
-table 5, a linear support vector machine on layers 0 to 3 without fine-tuning. They are the claims below.
+Results of the paper, test error in %: table 3, SAE-3 and SDAE-3 (masking) on MNIST and its variations, 10.30 ± 0.27 and
+9.53 ± 0.26 on mnist-rot; table 4, kinds of noise, 8.76 to 10.36 there; table 5, a linear support vector machine on layers 0 to 3
+without fine-tuning, 43.47, 21.74, 15.15 and 10.00 there. All of them are in the claims below.
 
 Protocol: three layers of as many logistic units; tied weights, cross-entropy; corruption of the input of the layer that is
 trained, a clean target, and clean codes for the next layer; masking never rescales. "Emphasis" weights the loss of corrupted

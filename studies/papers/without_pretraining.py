@@ -10,8 +10,9 @@ without pretraining:
   descent with Nesterov's momentum of 0.9 to 0.99, from sparse random weights.
 - Ioffe & Szegedy 2015, "Batch normalization", ICML.
 
-These are comparisons of ours, not claims of the paper. All arms have the same FLOPs and are tuned with the same number of trials
-on validation images.
+Claims: none of a paper; these are comparisons of ours.
+
+Protocol: all arms have the same FLOPs and are tuned with the same number of trials on validation images.
 
 Deviations: the same budget for all, of 2 epochs for each stage and 8 of fine-tuning, where these papers train for hundreds of
 epochs; a constant momentum, which is tuned, where Sutskever et al. increase it during training; L-BFGS, which starts anew on

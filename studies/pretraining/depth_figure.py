@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from studies.figures.notes import footnote
-from studies.figures.scales import DASHES, accuracy_axis, log_axis
+from studies.figures.notes import cut_note, footnote
+from studies.figures.panels import mark_cut, with_intervals
+from studies.figures.scales import DASHES, accuracy_axis, log_axis, scale_name
 from studies.figures.style import FONT, GREY, new_figure, seeds_of
 from studies.pretraining.depth_answer import ACCURACY, MEASURED, MSE, depths_of
 from studies.pretraining.depth_arms import LONGER, METHODS, PLAIN, PRETRAINED, autoencoder
@@ -80,7 +81,7 @@ def draw_depth(study: Record) -> Figure | None:
         "; bars, bands: 95 % t interval" if max(counts) >= LEAST_SEEDS else "" if max(counts) > 1 else ": no interval"
     )
     mean = f"mean over {seeds_of(counts)}" if max(counts) > 1 else "a single seed"
-    footnote(figure, f"{mean}{interval}", "points beside each other have the same number of layers")
+    footnote(figure, f"{mean}{interval}", "points beside each other have the same number of layers", cut_note(figure))
     return figure
 
 
@@ -94,13 +95,13 @@ def line(method: str) -> object:
     )
 
 
-def by_depth(axes: Axes, study: Record, metric: str, scale: float = 1.0) -> npt.NDArray[np.float64]:
-    """Draw the mean of a metric against depth for each method, with intervals; return all values."""
-    every, ticks = [np.empty(0)], set[int]()
+def by_depth(axes: Axes, study: Record, metric: str, scale: float = 1.0) -> list[tuple[float, pd.Series, str]]:
+    """Draw the mean of a metric against depth for each method, with intervals; return place, values and colour of each mean."""
+    drawn, ticks = list[tuple[float, pd.Series, str]](), set[int]()
     for rank, (method, depths) in enumerate(depths_of(study.rows, metric).items()):
         look, shift = LOOKS[method], DODGE * (rank - (len(METHODS) - 1) / 2)
-        values = [scale * by_seed(study.rows, MEASURED[metric](method, depth), metric).to_numpy() for depth in depths]
-        means, lows, highs = np.array([mean_interval(pd.Series(each)) for each in values]).T
+        values = [scale * by_seed(study.rows, MEASURED[metric](method, depth), metric) for depth in depths]
+        means, lows, highs = np.array([mean_interval(each) for each in values]).T
         bars = np.nan_to_num([means - lows, highs - means])  # no bar without an interval
         axes.errorbar(
             np.array(depths) + shift,
@@ -114,35 +115,37 @@ def by_depth(axes: Axes, study: Record, metric: str, scale: float = 1.0) -> npt.
             elinewidth=1.2,
             zorder=3,
         )
-        every += values
+        drawn += [(depth + shift, each, look.colour) for depth, each in zip(depths, values, strict=True)]
         ticks |= set(depths)
     if ticks:
         axes.set_xticks(sorted(ticks))
         axes.set_xlim(min(ticks) - 0.6, max(ticks) + 0.6)
     axes.set_xlabel("layers")
     axes.grid(visible=False, axis="x")
-    return np.concatenate(every)
+    return drawn
 
 
 def accuracy_panel(axes: Axes, study: Record) -> None:
     """Draw the test accuracy of the classifiers against depth."""
-    values = by_depth(axes, study, ACCURACY, 100.0)
-    accuracy_axis(axes, values)
-    if not len(values):
+    if drawn := by_depth(axes, study, ACCURACY, 100.0):
+        accuracy_axis(axes, with_intervals([values for _, values, _ in drawn]))
+        mark_cut(axes, drawn)
+    else:
         leave_empty(axes)
-    axes.set_ylabel("test accuracy, %" + (" (log scale of error)" if axes.get_yscale() == "function" else ""))
+    axes.set_ylabel("test accuracy, %" + scale_name(axes))
     axes.set_title("Classifier, higher is better")
 
 
 def error_panel(axes: Axes, study: Record) -> None:
     """Draw the test MSE of the autoencoders against depth, and that of the mean image."""
-    values = by_depth(axes, study, MSE)
+    drawn = by_depth(axes, study, MSE)
     level = study.reference.get("mean_mse", np.nan)
-    if len(values):
-        log_axis(axes, np.append(values, level))
+    if drawn:
+        log_axis(axes, np.append(np.concatenate([values for _, values, _ in drawn]), level))
+        mark_cut(axes, drawn)
     else:
         leave_empty(axes)
-    if len(values) and np.isfinite(level):
+    if drawn and np.isfinite(level):
         axes.axhline(level, color=GREY, linestyle=DASHES, linewidth=1.0, zorder=1)
         axes.annotate("mean image", (1.0, level), (-2, 2), ("axes fraction", "data"), ha="right", **LABEL)
     axes.set_ylabel(study.words.said("test MSE per pixel (log scale)"))
@@ -209,7 +212,7 @@ def layers_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
 
 def course_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
     """Draw the gradient of the first layer against the updates of all layers."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     axes.set_title("Gradient of the first layer in training" + of_depth(depth))
     axes.set_xlabel("updates of all layers (pretraining is not counted)")
@@ -226,6 +229,7 @@ def course_panel(axes: Axes, curves: pd.DataFrame, depth: int) -> None:
         every.append(points[FIRST].to_numpy(dtype=np.float64))
     norm_axis(axes, np.concatenate(every))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlim(left=0)
 
 
@@ -254,11 +258,12 @@ def draw_line(
 
 def norm_axis(axes: Axes, values: npt.NDArray[np.float64]) -> None:
     """Set a logarithmic axis of norms, with powers of ten (10⁻⁵) where it spans two or more of them."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     log_axis(axes, values)
     bottom, top = axes.get_ylim()
     if top / bottom >= 100:
+        axes.yaxis.set_major_locator(LogLocator())
         axes.yaxis.set_major_formatter(
             FuncFormatter(lambda value, _: "10" + str(round(np.log10(value))).translate(SUPERSCRIPT))
         )

@@ -9,11 +9,17 @@ from stacked.util.atomic import write_atomically
 from studies.figures.figures import Record, drawn
 from studies.framework.training_session import TrainingSession
 from studies.pretraining.depth_figure import FIGURE, draw_depth
+from studies.record.reference import write_reference
 from studies.statistics.rows import curves_so_far, load_reference, rows_so_far
 
 
 class LessonSession(TrainingSession):
     """Trains as a session of any study, and draws the figure of the rows so far after every run."""
+
+    def prepare(self) -> None:
+        """Write also reference.json, which a session of any study writes after its runs: the figure has a line of it."""
+        super().prepare()
+        write_reference(self.out, self.splits, self.given.base, self.study.references)
 
     def run(self, stop: Callable[[], bool]) -> Generator[None, None, None]:
         path, told = self.out / "figures" / f"{FIGURE}.png", False

@@ -145,12 +145,12 @@ def memory_panel(axes: Axes, study: Record, arms: Sequence[str]) -> None:
             )
         axes.plot([peak], [place], **marker(arm), markersize=6, zorder=3)
         text = megabytes(peak) + (f" + {megabytes(codes)}" if codes else "")
-        axes.annotate(text, (peak + codes, place), xytext=(6, 0), **AT_POINT)
+        axes.annotate(text, (peak + codes, place), xytext=(8, 0), **AT_POINT)
     log_axis(axes, np.array(totals), "x")
     left, right = axes.get_xlim()
     axes.set_xlim(left, right * (right / left) ** 0.45)  # room for the numbers
     level(axes, study, PEAK)
-    axes.set_xlabel("peak + cached codes, MB" + scale_name(axes, "x"))
+    axes.set_xlabel("peak + codes, MB" + scale_name(axes, "x"))
     axes.set_title("Memory, lower is better")
 
 
@@ -213,6 +213,7 @@ def explain(figure: Figure, study: Record, arms: Sequence[str]) -> None:
     beyond = study.words.said("number at the edge: not better than the mean image")
     further = [beyond] if len(reconstructing(study, arms)) < len(arms) else []
     further += ["* pretrains with all labels"] if taught_arms(study.rows) & set(arms) else []
+    further += [f"dashed: {reference_label('pca_mse', study.reference)}"] if "pca_mse" in study.reference else []
     title += f"\n{'; '.join(further)}" if further else ""
     legend = figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), title=title, columnspacing=1.4
@@ -229,7 +230,7 @@ def draw_restored(study: Record) -> Figure | None:
         if not depths_of(arrays) or "originals" not in arrays:
             continue
         error = study.reference.get("pca_mse", np.nan) if arm == "pca" else float(study.values(arm, MSE).mean())
-        label = reference_label("pca_mse", study.reference, short=True) if arm == "pca" else arm.replace("+", "\n+")
+        label = reference_label("pca_mse", study.reference) if arm == "pca" else arm.replace("+", "\n+")
         lines.append((arm, (label, arrays[f"depth{max(depths_of(arrays))}"], error)))
     if not lines:
         return None

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from stacked.util.atomic import write_atomically
+from studies.figures.notes import footnote
 from studies.figures.style import ARM_COLOURS, new_figure, png, style
 from studies.report.tables import markdown
 from studies.statistics.measures import Measure
@@ -129,7 +130,9 @@ def line(samples: pd.DataFrame, column: str, found: Slope) -> list[str]:
 
 def draw(samples: pd.DataFrame, memory: Slope) -> Figure:
     """Return a figure of memory with the fitted line, counts, and CPU time of a run against phases."""
-    figure, phases, half = new_figure(2.9), samples["phases"], halves(samples)[1]
+    from matplotlib.ticker import StrMethodFormatter
+
+    figure, phases, half = new_figure(3.1), samples["phases"], halves(samples)[1]
     resident, counted, times = panels = figure.subplots(1, 3)
     blue, green, red = (ARM_COLOURS[arm] for arm in ("greedy+finetune", "greedy", "joint"))
     resident.plot(phases, samples["memory"], color=blue)
@@ -140,13 +143,18 @@ def draw(samples: pd.DataFrame, memory: Slope) -> Figure:
     for column, colour, dashes in (("files", blue, "-"), ("threads", red, "--"), ("children", green, ":")):
         label = QUANTITIES[column].label
         counted.plot(phases, samples[column], color=colour, linestyle=dashes, label=label)
-    counted.set_ylabel("number")
+    counted.set_ylabel("number of each")
     counted.legend(loc="center right")
     times.plot(phases, samples["cpu_seconds"], color=blue, marker=".", markersize=3, linewidth=0)
     times.set_ylabel("CPU time of a run (s)")
     for axes in panels:
         axes.set_xlabel("phases trained")
         axes.set_xlim(0, phases.max())
-        if axes is not resident:
-            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        if axes is resident:
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        else:
+            top = 1.1 * axes.get_ylim()[1]
+            axes.set_ylim(-0.03 * top, top)  # a line at 0 is not hidden by the axis
+    footnote(figure, "lower is better", "left: the axis does not start at 0", "right: a dot for each run")
     return figure

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stacked.util.checks import need
 from studies.figures.notes import footnote
 from studies.figures.scales import accuracy_axis, log_axis, scale_name
-from studies.figures.style import arm_colours, label_ends, new_figure
+from studies.figures.style import arm_colours, arm_markers, label_ends, look_of, marked, new_figure
 from studies.report.tables import markdown
 from studies.statistics.rows import FINISHED
 from studies.statistics.trials import (
@@ -97,7 +97,7 @@ def draw_tuning(out: Path) -> Figure | None:
         return None
     from matplotlib.ticker import MaxNLocator
 
-    colours = arm_colours(list(choices))
+    colours, markers = arm_colours(list(choices)), arm_markers(list(choices))
     measures = list(dict.fromkeys(choice["judged_by"] for choice in choices.values()))
     trials = int(rows["arm"].value_counts().max())
     most = max(sum(choice["judged_by"] == name for choice in choices.values()) for name in measures)
@@ -106,7 +106,7 @@ def draw_tuning(out: Path) -> Figure | None:
     refined = (rows["centre"] != "").any()
     footnote(
         figure,
-        "dot: mean of the best result over all subsets of so many trials of the arm",
+        "mark: mean of the best result over all subsets of so many trials of the arm",
         "dotted: with the further trials around the best" if refined else "",
     )
     panels = figure.subplots(1, len(measures), squeeze=False, width_ratios=[3, *[1] * (len(measures) - 1)])[0]
@@ -117,21 +117,13 @@ def draw_tuning(out: Path) -> Figure | None:
             results = validation_results(rows, arm, name) * (100 if share else 1)
             values = expected_best(results[rows["centre"] == ""].to_numpy(), share)
             k = np.arange(1, len(values) + 1)
-            axes.plot(
-                k[np.isfinite(values)], values[np.isfinite(values)], color=colours[arm], marker="o", markersize=2.5
-            )
+            look = {"color": colours[arm], **look_of(markers[arm])}
+            axes.plot(k[np.isfinite(values)], values[np.isfinite(values)], **look)
             if len(results) > len(values):  # trials of --refine
                 best = results.max() if share else results.min()
-                axes.plot(
-                    [len(values), len(results)],
-                    [values[-1], best],
-                    color=colours[arm],
-                    ls=":",
-                    marker="o",
-                    markersize=2.5,
-                )
+                axes.plot([len(values), len(results)], [values[-1], best], ls=":", **look)
                 values = np.append(values, best)
-            labels.append((float(values[-1]), arm, colours[arm]))
+            labels.append((float(values[-1]), marked(arm, markers[arm]), colours[arm]))
         drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()] or [np.array([])])
         if share:
             accuracy_axis(axes, drawn)

@@ -32,6 +32,31 @@ from studies.statistics.trials import load_choices, load_trials
 
 PAPERS = papers()
 NAMES = [study.name for study in PAPERS]
+#: study, its committed record, a metric, its scale and offset in print, and arms as the header prints them
+RECORDED = (
+    (
+        hinton2006.STUDY,
+        "hinton2006",
+        "final/recon_sse",
+        (1, 0),
+        [
+            [
+                (arm, arm)
+                for arm in ("pretrained", "joint ReLU", "joint", "logistic PCA", "sgd-2006 pretrained", "sgd-2006")
+            ]
+        ],
+    ),
+    (
+        larochelle2009.STUDY,
+        "larochelle2009/mnist-rot",
+        "final/classifier_acc_all",
+        (-100, 100),
+        [
+            [(kind * (depth == 1), larochelle2009.arm(kind, depth)) for depth in larochelle2009.DEPTHS]
+            for kind in ("random", "pretrained")
+        ],
+    ),
+)
 
 
 def test_papers_are_found_in_their_modules() -> None:
@@ -54,6 +79,24 @@ def test_a_paper_says_what_is_claimed_how_it_is_tested_and_what_differs(study: T
         assert word in text, word
     assert f"Command: {study.prog}" in text
     assert "Deviations" in study.protocol
+
+
+@pytest.mark.parametrize(("study", "name", "metric", "printed", "lists"), RECORDED, ids=lambda value: str(value)[:14])
+def test_the_numbers_that_a_header_expects_are_those_of_its_record(
+    study: TrainingStudy,
+    name: str,
+    metric: str,
+    printed: tuple[float, float],
+    lists: list[list[tuple[str, str]]],
+) -> None:
+    header, out = " ".join((sys.modules[f"studies.{study.module}"].__doc__ or "").split()), ROOT / "results" / name
+    rows, (scale, offset) = load_rows(out), printed
+    for listed in lists:
+        values = [scale * rows.loc[rows["arm"] == arm, metric] + offset for _, arm in listed]
+        texts = [f"{found.mean():.2f} ± {found.std():.2f}" for found in values]
+        assert ", ".join(f"{word} {text}".lstrip() for (word, _), text in zip(listed, texts, strict=True)) in header
+    hours = load_trials(out)["seconds"].sum() / 3600, rows["seconds"].sum() / 3600
+    assert "{:.1f} hours of tuning and {:.1f} hours of runs with one thread".format(*hours) in header
 
 
 @pytest.mark.parametrize("study", PAPERS, ids=NAMES)

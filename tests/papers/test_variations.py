@@ -30,9 +30,13 @@ def test_the_command_generates_the_sets_and_draws_examples(
     assert "delete it, and it is generated again" in capsys.readouterr().err
 
 
-def test_a_set_without_classes_is_titled_by_its_name_alone() -> None:
+def test_the_class_of_each_image_is_above_it_if_it_has_one() -> None:
     toy = toy_splits(16)
     train = replace(toy.train, labels=toy.train.labels * 0 - 1)
     figure = variations.draw({"named": toy, "unnamed": replace(toy, train=train, classes=())})
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["named: " + ", ".join(["nw", "ne", "sw", "se"] * 4), "unnamed"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["named", "unnamed"]
+    named, unnamed = ([text.get_text() for text in axes.texts] for axes in figure.axes)
+    assert (named, unnamed) == (["nw", "ne", "sw", "se"] * 4, [])
+    width = toy.train.inputs.shape[-1]
+    places = [text.xy[0] for text in figure.axes[0].texts]  # type: ignore[attr-defined]
+    assert places == [k * (width + variations.GAP) + (width - 1) / 2 for k in range(16)]

@@ -19,9 +19,11 @@ from stacked.runs.run import load
 from stacked.spec import DataSpec, RunSpec
 from studies.depth import main as depth_main
 from studies.figures.figures import Record, drawn
-from studies.figures.style import style
+from studies.figures.notes import CUT
+from studies.figures.style import new_figure, style
 from studies.framework.compute_budget import budgets_of, cost_function
 from studies.framework.main import main
+from studies.framework.training_session import TrainingSession
 from studies.framework.training_study import TrainingStudy
 from studies.pretraining.depth import DEPTHS, EPOCHS, STUDY
 from studies.pretraining.depth_answer import answer
@@ -35,9 +37,9 @@ from studies.pretraining.depth_arms import (
     classifier,
     place,
 )
-from studies.pretraining.depth_figure import LOOKS, deepest, draw_depth
+from studies.pretraining.depth_figure import LOOKS, deepest, draw_depth, norm_axis
 from studies.pretraining.depth_lesson import LESSON
-from studies.statistics.rows import load_curves, load_rows
+from studies.statistics.rows import load_curves, load_reference, load_rows
 
 BOTH = pytest.mark.parametrize("study", [STUDY, LESSON], ids=lambda study: study.name)
 
@@ -195,6 +197,49 @@ def test_the_figure_grows() -> None:
     assert drawn(draw_depth, later)
 
 
+def test_the_figure_of_a_lesson_has_the_level_of_the_mean_image_from_the_first_run_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = list[Record]()
+    monkeypatch.setattr(TrainingSession, "prepare", lambda _: None)
+    monkeypatch.setattr(studies.pretraining.depth_lesson_session, "rows_so_far", lambda _: made().rows[:1])
+    monkeypatch.setattr(
+        studies.pretraining.depth_lesson_session, "drawn", lambda _, record: records.append(record) or b""
+    )
+    given = LESSON.given(["--data", "digits", "--limit", "100", "--out", str(tmp_path)])
+    session = studies.pretraining.depth_lesson_session.LessonSession(LESSON, given)
+    session.splits = load(RunSpec(data=DataSpec("digits")))
+    session.prepare()
+    (tmp_path / "runs.csv").write_text("")
+    assert session.drawn() == b""
+    images = session.splits.train.inputs.double() / 255
+    test = session.splits.test.inputs.double() / 255
+    assert records[0].reference["mean_mse"] == pytest.approx(float((test - images.mean(0)).square().mean()), rel=1e-4)
+
+
+def test_intervals_of_accuracies_that_leave_the_axis_end_in_triangles() -> None:
+    study = made(methods=(PLAIN,), depths=(1, 3))
+    rows = study.rows
+    mine = rows["arm"] == classifier(PLAIN, 3)
+    rows.loc[mine, "final/classifier_acc_all"] = [0.1135, 0.1135, 0.7]
+    with style():
+        figure = draw_depth(study)
+    assert figure is not None
+    assert CUT in " ".join(figure.get_supxlabel().split())
+    bottom, top = figure.axes[0].get_ylim()
+    assert sorted(line.get_ydata()[0] for line in figure.axes[0].lines if line.get_gid() == CUT) == [bottom, top]
+
+
+@pytest.mark.parametrize("least", [0.0, 1e-6])
+def test_axes_of_norms_have_powers_of_ten(least: float) -> None:
+    axes = new_figure(2.0).subplots()
+    norm_axis(axes, np.array([least or 2e-3, 1.0]))
+    bottom, top = axes.get_ylim()
+    shown = [tick for tick in axes.get_yticks() if bottom <= tick <= top]
+    assert len(shown) >= 3
+    assert [math.log10(tick) for tick in shown] == pytest.approx([round(math.log10(tick)) for tick in shown])
+
+
 # Tiny runs
 
 #: a few updates of everything on the smallest data
@@ -238,11 +283,12 @@ def test_the_study_runs_to_its_page_and_figure(tmp_path: Path) -> None:
 def test_the_lesson_draws_its_figure_after_every_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    drawings = list[Path]()
+    drawings, references = list[Path](), list[dict[str, float]]()
     write = studies.pretraining.depth_lesson_session.write_atomically
 
     def noted(path: Path, content: bytes) -> None:
         drawings.append(path)
+        references.append(load_reference(path.parent.parent))
         write(path, content)
 
     monkeypatch.setattr(studies.pretraining.depth_lesson_session, "write_atomically", noted)
@@ -251,9 +297,12 @@ def test_the_lesson_draws_its_figure_after_every_run(
     assert depth_main(["--lesson", *words]) == 0
     figure = tmp_path / "out" / "figures" / "depth.png"
     assert drawings == [figure] * 3
+    assert all(0 < reference["mean_mse"] < 1 for reference in references)
     said = capsys.readouterr()
     assert said.err.count(f"the figure grows while networks are trained: {figure}") == 1
     assert "autoencoder" in said.out
+    assert f"{classifier(PLAIN, 1)}/s0: classifier " in said.err
+    assert f"{autoencoder(PLAIN, 1)}/s0: test MSE " in said.err
     assert "python -m studies.depth --lesson --data digits" in (tmp_path / "out" / "README.md").read_text(
         encoding="utf-8"
     )

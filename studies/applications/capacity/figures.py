@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from studies.figures.notes import means_note
+from studies.figures.notes import footnote, means_note
 from studies.figures.scales import log_axis, scale_name
-from studies.figures.style import GREY, arm_colours, ink, new_figure
+from studies.figures.style import GREY, arm_colours, arm_markers, ink, look_of, new_figure
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
@@ -62,22 +62,26 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
     mine.loc[errors, "value"] = 100 - mine.loc[errors, "value"]
     measures = [name for name in PANELS if name in set(mine["measure"])]
     arms = list(dict.fromkeys(mine["arm"]))
-    colours, figure = arm_colours(arms), new_figure(5.2)
+    colours, markers, figure = arm_colours(arms), arm_markers(arms), new_figure(5.2)
     grid = figure.subplots(2, 3).flat
     values = int(np.prod(next(iter(load_arrays(out).values()))["filters"].shape[1:])) if load_arrays(out) else None
     has_exact = False
     for axes, measure in zip(grid, measures, strict=False):
+        hidden = 0
         for arm in arms:
             part = mine[(mine["measure"] == measure) & (mine["arm"] == arm)]
             found = [(width, *mean_interval(each["value"])) for width, each in part.groupby("width")]
             at, mean, low, high = (np.array(each, dtype=float) for each in zip(*found, strict=True))
             known = (mean > SMALLEST) | (measure in LINEAR)
-            axes.plot(at[known], mean[known], "o-", color=colours[arm], markersize=3, linewidth=1.2, label=arm)
+            look = {"color": colours[arm], **look_of(markers[arm])}
+            axes.plot(at[known], mean[known], linewidth=1.2, label=arm, **look)
             axes.fill_between(at[known], low[known], high[known], color=colours[arm], alpha=0.25, linewidth=0)
             has_exact |= not known.all()
+            hidden = max(hidden, len(at[~known]))
             for width in at[~known]:
                 below: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "bottom"}
-                axes.annotate(f"{arm}: 0 ↓", (width, 0.01), color=ink(colours[arm]), **below)
+                below |= {"xytext": (-3, 1), "textcoords": "offset points"}
+                axes.annotate(f"{arm}: 0 ↓", (width, 0.0), color=ink(colours[arm]), **below)
         axes.set_xscale("log", base=2)
         every = sorted(set(mine["width"]))
         axes.set_xticks(every, [f"{width}" for width in every], rotation=45)
@@ -85,6 +89,9 @@ def draw_widths(rows: pd.DataFrame, out: Path) -> Figure | None:
         if measure not in LINEAR:
             shown = mine.loc[mine["measure"] == measure, "value"].to_numpy()
             log_axis(axes, shown[shown > SMALLEST])
+        if hidden:
+            bottom, top = axes.get_ylim()
+            axes.set_ylim(bottom * (bottom / top) ** 0.15, top)  # room for the names of arms without an error
         if values:
             axes.axvline(values, color=GREY, linestyle=":", linewidth=1)
         axes.set_title(f"{PANELS[measure]}{scale_name(axes)},\nlower is better")
@@ -116,4 +123,10 @@ def draw_filters(rows: pd.DataFrame, out: Path) -> Figure | None:
         filters = found[arm]["filters"].mean(1, keepdims=True)
         most = np.abs(filters).max((1, 2, 3), keepdims=True)
         lines[f"{arm}\nwidth {int(found[arm]['width'])}"] = np.uint8(127.5 + 127.5 * filters / np.maximum(most, 1e-12))
-    return strips(lines)
+    figure = strips(lines)
+    footnote(
+        figure,
+        "an image: the weights of one unit, in grey around 0, brighter above and darker below, each at its own scale",
+        "one seed",
+    )
+    return figure

@@ -10,7 +10,7 @@ import pandas as pd
 from studies.figures.notes import footnote
 from studies.figures.scales import scale_name
 from studies.figures.strips import DECIBELS, decibels, strips
-from studies.figures.style import GREY, arm_colours, new_figure, seeds_of
+from studies.figures.style import GREY, arm_colours, arm_markers, look_of, new_figure, seeds_of
 from studies.record.samples import load_arrays
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
     arms = list(dict.fromkeys(points["arm"]))
     if not arms:
         return None
-    colours, figure = arm_colours(arms), new_figure(3.6)
+    colours, markers, figure = arm_colours(arms), arm_markers(arms), new_figure(3.6)
     for axes, measure, label in zip(
         figure.subplots(1, 2),
         ("setting_psnr", "setting_ssim"),
@@ -46,9 +46,8 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
             for number, (_, part) in enumerate(table[table["arm"] == arm].groupby("seed")):
                 line = part.sort_values("setting_rate")
                 name = arm if number == 0 else None
-                axes.plot(
-                    line["setting_rate"], line[measure], "o-", color=colours[arm], markersize=3, linewidth=1, label=name
-                )
+                look = {"color": colours[arm], **look_of(markers[arm])}
+                axes.plot(line["setting_rate"], line[measure], linewidth=1, label=name, **look)
         axes.set_xscale("log")
         axes.set_xlim(left=LEAST_RATE)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -58,7 +57,14 @@ def draw_curves(rows: pd.DataFrame, out: Path) -> Figure | None:
         axes.set_ylabel(label)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    footnote(figure, f"a line for each seed, {seeds_of([points['seed'].nunique()])}", "dots: settings of a codec")
+    footnote(
+        figure,
+        f"a line for each seed, {seeds_of([points['seed'].nunique()])}",
+        "marks: settings of a codec",
+        f"lines that end at the left edge go on below {LEAST_RATE:g} bits per pixel"
+        if (table["setting_rate"] < LEAST_RATE).any()
+        else "",
+    )
     return figure
 
 

@@ -287,7 +287,7 @@ STUDY = MeasurementStudy(
     conditions="bits per pixel",
     drawings={
         "curves": Drawing(
-            "PSNR and SSIM (higher is better) of restored test images against bits per pixel (lower is better). Each dot is a "
+            "PSNR and SSIM (higher is better) of restored test images against bits per pixel (lower is better). Each mark is a "
             "setting, each line a seed. PNG is lossless; the dotted line is its size. Settings below 0.01 bits per pixel are not "
             "shown.",
             draw_curves,

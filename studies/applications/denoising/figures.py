@@ -9,7 +9,7 @@ import pandas as pd
 
 from studies.figures.notes import footnote, means_note
 from studies.figures.strips import DECIBELS, decibels, strips
-from studies.figures.style import GREY, arm_colours, new_figure
+from studies.figures.style import GREY, arm_colours, arm_markers, look_of, new_figure
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
@@ -29,6 +29,7 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
     mine = mine.assign(kind=kinds, level=levels.astype(float))
     arms, names = list(dict.fromkeys(mine["arm"])), list(dict.fromkeys(kinds))
     colours, figure = arm_colours(arms) | {GIVEN: GREY}, new_figure(3.6)
+    markers = arm_markers(list(dict.fromkeys(arm.partition(",")[0] for arm in arms)))
     panels = figure.subplots(1, len(names), sharey=True)
     for axes, kind in zip(panels, names, strict=True):
         for arm in arms:
@@ -37,7 +38,8 @@ def draw_levels(rows: pd.DataFrame, out: Path) -> Figure | None:
             at, mean, low, high = zip(*found, strict=True)
             one_noise, is_network = "alone" in arm, arm.startswith(("layer-wise", "joint"))
             style = ":" if one_noise else "-" if is_network else "--"
-            axes.plot(at, mean, style, marker="o", markersize=3, color=colours[arm], label=arm, linewidth=1.2)
+            look = {"color": colours[arm], **look_of(markers[arm.partition(",")[0]])}
+            axes.plot(at, mean, style, label=arm, linewidth=1.2, **look)
             axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
         axes.set_title(kind)
         axes.set_xlabel("standard deviation" if kind == "gaussian" else "fraction of pixels")

@@ -29,7 +29,7 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
     for axes, measure, label in zip(
         figure.subplots(1, 2),
         ("angle", "excess"),
-        ("largest angle (degrees), lower is better", "FVU / FVU of PCA − 1, lower is better"),
+        ("largest angle (degrees)", "FVU / FVU of PCA − 1"),
         strict=True,
     ):
         for shift, arm in enumerate(arms):
@@ -54,7 +54,8 @@ def draw_angles(rows: pd.DataFrame, out: Path) -> Figure | None:
     seeds = seeds_of([rows["seed"].nunique()])
     footnote(
         figure,
-        f"dots: single seeds; lines: mean over {seeds}; left: log scale; right: log scale above 0.0001, linear below",
+        f"lower is better; dots: single seeds; lines: mean over {seeds}; left: log scale; right: log scale above 0.0001, "
+        "linear below",
     )
     return figure
 
@@ -81,5 +82,9 @@ def draw_components(rows: pd.DataFrame, out: Path) -> Figure | None:
             axes.set_xticks([])
             axes.set_yticks([])
             axes.grid(False)
+            axes.spines[:].set_visible(False)
         grid[line][0].set_ylabel(name, rotation=0, ha="right", va="center")
+    footnote(
+        figure, "red: above 0; blue: below 0; each image at its own scale, from the darkest blue to the darkest red"
+    )
     return figure

@@ -10,7 +10,7 @@ import pandas as pd
 
 from studies.figures.notes import footnote, means_note
 from studies.figures.strips import DECIBELS, decibels, strips
-from studies.figures.style import arm_colours, new_figure, seeds_of
+from studies.figures.style import arm_colours, arm_markers, look_of, new_figure, seeds_of
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 from studies.statistics.rows import FINISHED
@@ -57,14 +57,14 @@ def draw_depths(rows: pd.DataFrame, out: Path) -> Figure | None:
     mine = rows[rows["measure"].isin(list(LABELS)) & (rows["condition"] != "")]
     compression = rows[rows["measure"] == "compression"].groupby("condition")["value"].mean()
     arms = list(dict.fromkeys(mine["arm"]))
-    colours, figure = arm_colours(arms), new_figure(3.4)
+    colours, markers, figure = arm_colours(arms), arm_markers(arms), new_figure(3.4)
     measures = [name for name in LABELS if name in set(mine["measure"])]
     for axes, measure in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True):
         for arm in arms:
             part = mine[(mine["arm"] == arm) & (mine["measure"] == measure)]
             found = [(int(depth), *mean_interval(each["value"])) for depth, each in part.groupby("condition")]
             at, mean, low, high = (np.array(each, dtype=float) for each in zip(*found, strict=True))
-            axes.plot(at, mean, "o-", color=colours[arm], markersize=4, linewidth=1.2, label=arm)
+            axes.plot(at, mean, color=colours[arm], linewidth=1.2, label=arm, **look_of(markers[arm], 5.0))
             axes.fill_between(at, low, high, color=colours[arm], alpha=0.25, linewidth=0)
         axes.set_xticks([int(d) for d in compression.index], [f"{d}\n{v:.3g} : 1" for d, v in compression.items()])
         axes.set_xlabel("depth of the code (image values : code values)")

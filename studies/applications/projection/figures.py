@@ -15,7 +15,7 @@ from stacked.util.errors import printable
 from studies.figures.maps import spread_out
 from studies.figures.notes import footnote, means_note
 from studies.figures.scales import DASHES, log_axis, scale_name
-from studies.figures.style import GREY, arm_colours, ink, new_figure
+from studies.figures.style import GREY, arm_colours, arm_markers, ink, look_of, new_figure
 from studies.record.samples import load_arrays
 from studies.statistics.pairing import mean_interval
 
@@ -44,7 +44,7 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
     mine = rows[rows["condition"] != ""]
     measures = [name for name in LABELS if name in set(mine["measure"])]
     arms = list(dict.fromkeys(mine["arm"]))
-    colours, figure = arm_colours(arms), new_figure(3.4)
+    colours, markers, figure = arm_colours(arms), arm_markers(arms), new_figure(3.4)
     for axes, measure in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True):
         for arm in arms:
             part = mine[(mine["measure"] == measure) & (mine["arm"] == arm)]
@@ -52,9 +52,9 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
             if not found:
                 continue
             at, mean, low, high = (np.array(values, dtype=float) for values in zip(*found, strict=True))
-            style: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 1.2}
+            style: dict[str, Any] = {"linewidth": 1.2, **look_of(markers[arm])}
             if len(at) == 1:
-                style = {"marker": "D", "linestyle": ""}
+                style = {"linestyle": "", **look_of(markers[arm], 7.0)}
             elif arm == "PCA":  # it coincides with the line of a linear autoencoder, which is wide below its dashes
                 style = {"linestyle": DASHES, "linewidth": 1.4, "zorder": 3}
             elif arm == LINEAR:
@@ -80,7 +80,7 @@ def draw_dimensions(rows: pd.DataFrame, out: Path) -> Figure | None:
         [mine["seed"].nunique()],
         "bands",
         f"{LINEAR} (wide) and PCA (dashed) nearly coincide" if {LINEAR, "PCA"} <= set(arms) else "",
-        "diamonds: methods with two dimensions only" if any("t-SNE" in arm for arm in arms) else "",
+        "single marks: methods with two dimensions only" if any("t-SNE" in arm for arm in arms) else "",
     )
     return figure
 
@@ -127,16 +127,31 @@ def scatter(maps: Mapping[str, NDArray[Any]], labels: NDArray[Any], classes: Seq
         axes.scatter(points[:, 0], points[:, 1], s=4, c=colours, linewidths=0, alpha=0.7)
         axes.set_title(arm)
         framed(axes, points)
-        present = [label for label in range(len(classes)) if (labels == label).any()]
-        medians = np.array([np.median(points[labels == label], axis=0) for label in present]).reshape(-1, 2)
-        panel = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
-        for label, (x, y) in zip(present, spread_out(medians, NAME_SIDE * panel), strict=True):
-            colour = ink(COLOURS[label % len(COLOURS)])
-            box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.15", "linewidth": 0.8}
-            axes.text(x, y, printable(classes[label]), ha="center", va="center", fontsize=8, color=colour, bbox=box)
+        label_classes(axes, medians_of(points, labels, classes), classes, NAME_SIDE)
     for axes in grid.flat[len(maps) :]:
         axes.set_visible(False)
     return figure
+
+
+def medians_of(points: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -> dict[int, NDArray[Any]]:
+    """Return the median [D] of the points [N, D] of each class that has any, by label."""
+    present = (label for label in range(len(classes)) if (labels == label).any())
+    return {label: np.median(points[labels == label], axis=0) for label in present}
+
+
+def label_classes(axes: Any, places: Mapping[int, NDArray[Any]], classes: Sequence[str], side: float) -> None:
+    """Write the names of classes at places [2], by label, moved apart; side: of a name, as a fraction of the panel."""
+    from stacked.apps.map_page import COLOURS
+
+    # of a panel of three dimensions, the two on the page
+    panel = np.ptp(axes.transLimits.inverted().transform([(0, 0), (1, 1)]), axis=0)
+    moved = spread_out(np.array(list(places.values())).reshape(-1, 2), side * panel)
+    for label, (x, y) in zip(places, moved, strict=True):
+        colour = ink(COLOURS[label % len(COLOURS)])
+        box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.15", "linewidth": 0.8}
+        axes.annotate(
+            printable(classes[label]), (x, y), ha="center", va="center", fontsize=8, color=colour, bbox=box, zorder=9
+        )
 
 
 def framed(axes: Any, points: NDArray[Any]) -> None:
@@ -154,6 +169,8 @@ def framed(axes: Any, points: NDArray[Any]) -> None:
 
 def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
     """Return a figure of the maps in three dimensions; None without samples."""
+    from mpl_toolkits.mplot3d.proj3d import proj_transform
+
     from stacked.apps.map_page import COLOURS
 
     maps, labels, classes = maps_of(rows, out, 3)
@@ -172,6 +189,9 @@ def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
             axis.set_ticklabels([])
             low, high = np.quantile(values, (0.005, 0.995))
             axis._set_lim(low, high, auto=None)
+        seen = axes.get_proj()  # from which side: what the panel shows of three dimensions
+        shown = {k: proj_transform(*place, seen)[:2] for k, place in medians_of(points, labels, classes).items()}
+        label_classes(axes, {k: np.array(place) for k, place in shown.items()}, classes, 0.075)
     from matplotlib.lines import Line2D
 
     dots = [
@@ -180,7 +200,7 @@ def draw_solid(rows: pd.DataFrame, out: Path) -> Figure | None:
     ]
     if dots:
         figure.legend(handles=dots, loc="lower center", ncols=min(10, len(dots)), bbox_to_anchor=(0.5, 0.07))
-    figure.text(0.01, 0.02, maps_note(labels), color=GREY)
+    figure.text(0.01, 0.02, f"{maps_note(labels)}; names: classes, near the medians of their images", color=GREY)
     return figure
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from studies.figures.notes import cut_note, means_note
 from studies.figures.panels import mark_cut, mean_and_interval, with_intervals
 from studies.figures.scales import accuracy_axis, scale_name
-from studies.figures.style import arm_colours, new_figure
+from studies.figures.style import arm_colours, arm_markers, look_of, new_figure
 from studies.statistics.measures import Measure
 from studies.statistics.pairing import paired
 from studies.statistics.rows import FINISHED
@@ -81,6 +81,7 @@ def draw_accuracy(rows: pd.DataFrame, out: Path) -> Figure | None:
     """
     mine, means = rows[rows["measure"] == "accuracy"], means_of(rows)
     colours, figure = arm_colours(list(means.index)), new_figure(3.8)
+    markers = arm_markers(list(dict.fromkeys(arm.partition(",")[0] for arm in means.index)))
     panels = figure.subplots(1, 2, sharey=True)
     labels = list(means.columns)
     shown: list[list[tuple[float, pd.Series, str]]] = []
@@ -92,11 +93,12 @@ def draw_accuracy(rows: pd.DataFrame, out: Path) -> Figure | None:
             shift = 0.7 * ((rank + 0.5) / len(arms) - 0.5)
             line = "--" if arm in USUAL else "-"
             places = [place + shift for place in range(len(labels))]
-            axes.plot(places, means.loc[arm], line, color=colours[arm], linewidth=1.0, label=name)
+            look = {"color": colours[arm], **look_of(markers[name])}
+            axes.plot(places, means.loc[arm], line, linewidth=1.0, label=name, **look)
             for place, condition in zip(places, labels, strict=True):
                 values = each.loc[each["condition"] == condition, "value"]
                 axes.plot([place - 0.035] * len(values), values, "o", color=colours[arm], markersize=2.5, alpha=0.4)
-                mean_and_interval(axes, place, values, colours[arm], size=3.5)
+                mean_and_interval(axes, place, values, colours[arm], size=4.0, marker=markers[name])
                 drawn.append((place, values, colours[arm]))
         shown.append(drawn)
         for place in range(0, len(labels), 2):

@@ -11,7 +11,7 @@ import numpy as np
 from studies.figures.figures import explain
 from studies.figures.panels import extent, mean_and_interval, seed_dots
 from studies.figures.scales import accuracy_axis
-from studies.figures.style import ARM_COLOURS, GREY, label_ends, new_figure
+from studies.figures.style import ARM_COLOURS, GREY, arm_markers, label_ends, marked, new_figure
 from studies.papers.shared.label_counts import Kinds, measured_budgets, named
 from studies.statistics.measures import budget_name
 from studies.statistics.pairing import pairs
@@ -71,6 +71,7 @@ def ratio_axis(axes: Axes, known: Mapping[str, float]) -> None:
 def accuracy_panel(axes: Axes, study: Record, kinds: Kinds, known: Mapping[str, float]) -> None:
     """Draw the test accuracy of both kinds of arms."""
     colours = {kinds.pretrained: ARM_COLOURS["greedy+finetune"], kinds.plain: ARM_COLOURS["random"]}
+    markers = arm_markers(kinds)
     every, labels, (left, right) = [np.empty(0)], [], axes.get_xlim()
     for kind, shift in zip(kinds, (-DODGE, DODGE), strict=True):
         points = [
@@ -80,9 +81,9 @@ def accuracy_panel(axes: Axes, study: Record, kinds: Kinds, known: Mapping[str, 
         axes.plot([x for x, _ in points], [values.mean() for _, values in points], color=colours[kind], linewidth=1.2)
         for x, values in points:
             seed_dots(axes, x, 0.0, values, colours[kind])
-            mean_and_interval(axes, x, values, colours[kind])
+            mean_and_interval(axes, x, values, colours[kind], marker=markers[kind])
         every += [values.to_numpy() for _, values in points]
-        labels.append((float(points[-1][1].mean()), kind, colours[kind]))
+        labels.append((float(points[-1][1].mean()), marked(kind, markers[kind]), colours[kind]))
     accuracy_axis(axes, np.concatenate(every))
     axes.set_ylabel("test accuracy, %" + (" (log scale of error)" if axes.get_yscale() == "function" else ""))
     axes.set_title("Classifier accuracy, higher is better")

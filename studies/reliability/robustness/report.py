@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studies.figures.notes import footnote
 from studies.figures.style import new_figure
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito 2008, and grey
 COLOURS = {NOTICED: "#0072B2", UNHARMED: "#BBBBBB", BELIEVED: "#E69F00", FAILED: "#D55E00"}
+#: patterns that tell these from unharmed attempts without colour
+HATCHES = {BELIEVED: "///", FAILED: "xxx"}
 CAPTION = (
     "Outcomes in percent of the attempts on each subject; the number of attempts is at the right. Noticed: "
     f"{OUTCOMES[NOTICED]}. Unharmed: {OUTCOMES[UNHARMED]}. Believed: {OUTCOMES[BELIEVED]}. Failed: {OUTCOMES[FAILED]}."
@@ -64,7 +66,8 @@ def draw(attempts: Sequence[Attempt]) -> Figure:
     labels, left = [f"{family}: {subject}" for family, subject in found], [0.0] * len(found)
     for outcome, colour in COLOURS.items():
         shares = [100 * each[outcome] / sum(each.values()) for each in found.values()]
-        axes.barh(labels, shares, left=left, color=colour, label=outcome, height=0.7)
+        pattern: dict[str, Any] = {"hatch": HATCHES.get(outcome), "edgecolor": "white", "linewidth": 0}
+        axes.barh(labels, shares, left=left, color=colour, label=outcome, height=0.7, **pattern)
         left = [a + b for a, b in zip(left, shares, strict=True)]
     for row, each in enumerate(found.values()):
         axes.annotate(f"{sum(each.values()):,}", (100, row), xytext=(4, 0), textcoords="offset points", va="center")

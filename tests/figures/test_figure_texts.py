@@ -70,6 +70,14 @@ def test_ticks_of_accuracies_are_round_and_apart(side: str, values: tuple[float,
     assert {f"{100 - tick:.5g}".strip("0.")[:1] for tick in ticks} <= set("123457")
 
 
+def test_an_axis_of_accuracies_down_to_guessing_has_a_tick_there() -> None:
+    axes = new_figure(3.0).subplots()
+    accuracy_axis(axes, np.array([9.8, 92.0]))
+    ticks = [float(tick) for tick in axes.get_yticks()]
+    assert ticks[:3] == [10, 30, 50]
+    assert len(ticks) >= 8
+
+
 def test_a_policy_of_ones_own_has_a_colour_that_is_not_the_references() -> None:
     assert colour("joint") == BLACK
     assert colour("alternate+finetune") == OTHER != BLACK
