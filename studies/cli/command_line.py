@@ -207,7 +207,9 @@ def parser(prog: str, question: str, arms: tuple[str, ...], scales: tuple[str, .
         metavar="N",
         help="with --tune: N further trials for each arm, in narrower ranges around its best (0)",
     )
-    train = p.add_argument_group("optimisation")
+    train = p.add_argument_group(
+        "optimisation (an arm that was tuned for the study has values of its own, until options change stack, budget or these)"
+    )
     train.add_argument("--optimiser", type=str, default="adam", metavar="NAME", help="adam, adamw, sgd or lbfgs (adam)")
     train.add_argument("--lr", type=float, default=1e-2, metavar="X", help="peak learning rate (0.01)")
     train.add_argument(

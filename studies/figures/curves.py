@@ -144,7 +144,7 @@ def _cost_axis(axes: Axes, label: str) -> None:
 
 
 def _line_style(curves: pd.DataFrame, arm: str) -> LineStyle:
-    """Return the line style of an arm: none if it is not trained; dashed if another arm continues its training."""
+    """Return the line style of an arm: none if it is not trained; dashed if another arm has its phases and further ones."""
     if set(curves.loc[curves["arm"] == arm, "phase"]) == {"untrained"}:
         return _POINT
     phases = {name: set(rows["phase"]) for name, rows in curves.groupby("arm")}
@@ -188,7 +188,7 @@ def _explain(
         "bands",
         "a break, with a thin line: a further stage was added, or another phase began" if grows else "",
         f"small marks: single measurements, in phases with fewer than {_FEW}; large mark: the end" if grows else "",
-        "dashed in colour: another arm continues this training" if _PART in lines else "",
+        "dashed in colour: another arm has these phases and further ones" if _PART in lines else "",
         "mark at the left edge: not trained" if _POINT in lines else "",
         words.said(f"dashed in grey: {' and '.join(levels)}") if levels else "",
         of=" (of log MSE)",

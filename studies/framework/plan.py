@@ -16,6 +16,7 @@ from studies.statistics.trials import CHOICES
 
 if TYPE_CHECKING:
     from stacked.data import Splits
+    from stacked.spec import RunSpec
     from studies.cli.options import Options
     from studies.framework.training_design import TrainingDesign
 
@@ -50,6 +51,12 @@ def tuned_settings(study: TrainingDesign, given: Options) -> Mapping[str, Mappin
     return study.chosen if is_default else {}
 
 
+def chosen_elsewhere(study: TrainingDesign, given: Options) -> Mapping[str, Mapping[str, Any]] | None:
+    """Return the values committed with the study if arms have them, and not values chosen in the folder of results; else None."""
+    values = tuned_settings(study, given)
+    return values if values and values is study.chosen else None
+
+
 def plan(study: TrainingDesign, given: Options, splits: Splits) -> Iterator[Job]:
     """Yield the jobs seed by seed, so that an interrupted study has complete pairs of arms."""
     from stacked.runtime.determinism import strict
@@ -73,7 +80,7 @@ def plan(study: TrainingDesign, given: Options, splits: Splits) -> Iterator[Job]
         with strict(given.device, given.deterministic):
             arm_budgets |= budgets_of(study, given.base, splits, missing, given.equal, given.device, threads)
     record.save_budgets(given.out, arm_budgets)
-    specs = {}
+    specs: dict[str, RunSpec] = {}
     for name, arm in arms.items():
         spec = arm.spec(given.base)
         try:
@@ -82,6 +89,13 @@ def plan(study: TrainingDesign, given: Options, splits: Splits) -> Iterator[Job]
             raise InputError(
                 f"{given.out / 'budgets.json'} does not fit arm {name!r} ({error}): restore it, or choose another --out"
             ) from error
+
+    for k, name in enumerate(given.arms):
+        for other in given.arms[:k]:
+            need(
+                specs[name] != specs[other],
+                f"arms {other!r} and {name!r} are the same run, which the record can hold once: leave one of them out",
+            )
 
     def n_updates(name: str) -> int:
         spec = specs[name]

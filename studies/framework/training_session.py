@@ -13,7 +13,7 @@ from studies.design.study import Session
 from studies.execution.pool import run_jobs
 from studies.execution.threads import threads_per_process
 from studies.framework import tuning
-from studies.framework.plan import plan, tuned_settings
+from studies.framework.plan import chosen_elsewhere, plan, tuned_settings
 from studies.framework.small_data import fit_to_data, load_data
 from studies.record import reference
 from studies.record import runs as record
@@ -66,6 +66,7 @@ class TrainingSession(Session):
         if given.dry_run:
             from studies.framework import dry_run
 
+            self.say_if_not_tuned()
             return dry_run.print_forecast(given, splits, lambda options: plan(study, options, splits))
         from stacked.tracking.tracker import open_store  # loads MLflow, which takes a second
         from studies.framework.disk_check import check_folders
@@ -77,6 +78,11 @@ class TrainingSession(Session):
 
             Registry(self.store, experiment_name(given.base)).check()
         return None
+
+    def say_if_not_tuned(self) -> None:
+        """Print a line if the arms have none of the values that tuning chose for the study."""
+        if self.study.chosen and not tuned_settings(self.study, self.given):
+            say("arms are not tuned for these settings: --tune N tunes them, with N trials for each arm")
 
     def prepare(self) -> None:
         """Write configuration.json, which holds what the runs of the folder share."""
@@ -99,8 +105,7 @@ class TrainingSession(Session):
         say(
             f"{study.title}: {len(jobs)} runs, {sum(job.spec.id in done for job in jobs)} finished already; results in {out}"
         )
-        if study.chosen and not tuned_settings(study, given):
-            say("arms are not tuned for these settings: --tune N tunes them, with N trials for each arm")
+        self.say_if_not_tuned()
         self.n_failed = sum(job.spec.id in failed_before for job in jobs)
         if self.n_failed:
             say(f"{self.n_failed} runs failed before and are not repeated: --retry-failed repeats them")
@@ -135,6 +140,7 @@ class TrainingSession(Session):
             quote=study.quote,
             drawings=study.drawings,
             figures=study.figures,
+            chosen=chosen_elsewhere(study, self.given),
         )
         return True
 

@@ -44,7 +44,8 @@ PROTOCOL = """\
   from the same distribution, the same initial weights. `logistic`: logistic units, initial weights uniform within
   ±1/sqrt(fan-in). `logistic, longer`: the same, trained longer. `logistic, pretrained`: each layer first learns to reconstruct
   the code of the frozen layers below it, for {stage_epochs}. `ReLU`: rectifiers and He's initialisation. `batch norm`:
-  after each linear layer. `residual`: each layer but the first adds what it reads to that, before the rectifier.
+  after each linear layer. `residual`: each layer but the first adds what it reads to that, before the
+  rectifier; with one layer there is none.
 - **Classifiers** are all layers with a linear head. **Autoencoders** have as many layers in the decoder as in the encoder, and a
   code as wide as the layers, whatever the depth. These are separate runs: no classifier begins from an autoencoder that was
   trained end to end, and the reconstruction error of an arm of classifiers is that before it learns classes.

@@ -77,13 +77,15 @@ def stages(width: int, depth: int, method: Method = LOGISTIC) -> list[dict[str, 
 
 
 def arms(width: int, depths: Sequence[int], epochs: float) -> tuple[Arm, ...]:
-    """Return the arms of all methods for these depths, the shallow ones first.
+    """Return the arms of all methods for these depths, the shallow ones first; residual ones from two layers on.
 
     epochs: of a classifier; MORE times as many for LONGER. An autoencoder of LONGER has the FLOPs of that of PRETRAINED.
     """
     found = []
     for depth in depths:
         for name, method in METHODS.items():
+            if method.residual and depth == 1:
+                continue  # without a layer above the first it is the method without residual connections
             changes: dict[str, Any] = {
                 "stack.init": method.init,
                 "stack.norm": method.norm,

@@ -1,7 +1,7 @@
 """The lesson of the study of depth: smaller networks, fewer images, and a figure that grows while they are trained.
 
 Command: python -m studies.depth --lesson
-Expected: as in the study; one seed, which shows no spread. The figure is rewritten after every run.
+Expected: as in the study; one seed, which allows no conclusion. The figure is rewritten after every run.
 Cost: under five minutes on a laptop.
 """
 

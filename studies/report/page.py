@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -54,11 +54,13 @@ def write_report(
     quote: Quote | None = None,
     drawings: Mapping[str, Drawing[[Record]]] | None = None,
     figures: Sequence[str] | None = None,
+    chosen: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write `out`/README.md and `out`/figures/*.png from the rows in `out`, each file atomically.
 
     claims, comparisons: are compared with the rows, in a table each. quote: returns the answer (None: the answer has one line
     for each metric). drawings: figures of this study, shown first. figures: names of the general figures to draw (None: all).
+    chosen: the values of each arm that were tuned for the committed record of the study, if this record uses them.
 
     The page names the figures that were not drawn because their data are missing; their old files are deleted. Raises
     InputError for missing or malformed rows.
@@ -101,7 +103,7 @@ def write_report(
         *(_figure(name, shown, captions) for name in general if name != "headline"),
         _not_drawn(shown, captions),
         "## Tuning",
-        tuning_note(out),
+        tuning_note(out, chosen),
         f"![tuning](figures/tuning.png)\n\n{TUNING_CAPTION}" if tuning else "",
         "## How it was made",
         code_block(command),

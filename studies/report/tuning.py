@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,20 @@ if TYPE_CHECKING:
 SHOWN = (1, 2, 4, 8, 16, 32)
 
 
-def tuning_note(out: Path) -> str:
-    """Return the text and the table on tuning, as Markdown; a sentence if no arm was tuned."""
+def tuning_note(out: Path, elsewhere: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Return the text and the table on tuning, as Markdown; a sentence or two if no arm was tuned for this record.
+
+    elsewhere: the values of each arm that tuning chose for the committed record of the study, if this record uses them.
+    """
     choices, rows = _chosen_of(out)
+    if not choices and elsewhere:
+        values = (
+            f"`{arm}`: {', '.join(f'{_short(n)} {v}' for n, v in given.items())}" for arm, given in elsewhere.items()
+        )
+        return (
+            "Arms were not tuned again for this record: they have the values that tuning with as many trials for each arm chose "
+            f"for the committed record of this study. {'; '.join(values)}."
+        )
     if not choices:
         return "Arms were not tuned for this record: all have the study's own settings, or the project's."
     trials = int(rows["arm"].value_counts().max())
