@@ -19,21 +19,25 @@ def need(ok: bool, message: str) -> None:
         raise InputError(message)
 
 
-def choice(value: str, allowed: Iterable[str], what: str) -> None:
-    """Raise InputError unless `value` is one of `allowed`; `what` names the value in the message."""
+def choice(value: str, allowed: Iterable[str], what: str, all_named: str = "'list' names all") -> None:
+    """Raise InputError unless `value` is one of `allowed`; `what` names the value in the message.
+
+    all_named: how a user is told all names, if they are too many for the message.
+    """
     names = list(allowed)
     if value not in names:  # `meant` compares letters, which would take most of the time of making a spec
-        raise InputError(f"{what} {value!r} is not known{choices(value, names, meant(value, names))}")
+        raise InputError(f"{what} {value!r} is not known{choices(value, names, meant(value, names), all_named)}")
 
 
-def choices(value: str, known: Sequence[str], hint: str) -> str:
+def choices(value: str, known: Sequence[str], hint: str, all_named: str = "'list' names all") -> str:
     """Return the end of the message that `value` is none of the `known` names: the hint of `meant`, then names to choose from.
 
-    These are all names if the value is "list", by which users ask for them, and else at most MOST_NAMES.
+    These are all names if the value is "list", by which users ask for them, and else at most MOST_NAMES and
+    `all_named`.
     """
     if value == "list":
         return f": choose from {', '.join(known)}"
-    rest = f" and {len(known) - MOST_NAMES} others ('list' names all)" if len(known) > MOST_NAMES else ""
+    rest = f" and {len(known) - MOST_NAMES} others ({all_named})" if len(known) > MOST_NAMES else ""
     return f"{f'{hint} Choose' if hint else ': choose'} from {', '.join(known[:MOST_NAMES])}{rest}"
 
 
