@@ -91,8 +91,12 @@ def layout_hint(shape: Sequence[int]) -> str:
     """A hint for images of this shape that do not seem to be [N, C, H, W]; "" if there is nothing to say."""
     if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4:
         return "; channels seem to come last: permute(0, 3, 1, 2), or transpose in NumPy, puts them first"
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4:
+        return "; channels seem to come last in one image: permute(2, 0, 1)[None], in NumPy transpose, puts them first"
     if len(shape) == 3 and shape[0] in (1, 3, 4):
         return "; add a batch axis to one image with [None]"
     if len(shape) == 3 and min(shape[1:]) > 4:
         return "; add a channel axis to grey images with [:, None]"
+    if len(shape) == 2 and min(shape) > 4:
+        return "; add batch and channel axes to one grey image with [None, None]"
     return ""
