@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from stacked.apps.new_examples import TABLES, NewExamples, images_of, located, rows_of_array, rows_of_table
 from stacked.cli.command import Command, called, carried_out
 from stacked.cli.overwriting import FORCE, check_new, check_not_read
-from stacked.runtime.progress import say_warnings
+from stacked.runtime.progress import say, say_warnings
 from stacked.util.checks import need
 from stacked.util.csv_cells import as_text
 from stacked.util.errors import printable
@@ -122,17 +122,25 @@ def main(words: Sequence[str] | None = None) -> int:
         from stacked.model.classifier import Classifier
         from stacked.util.atomic import sweep, write_atomically
 
-        sweep(given.file.parent)
+        folder = given.file.parent
+        is_new = not folder.exists()
+        sweep(folder)
         model, training = model_in(given.model)
         if kind == "folder":
             # not the largest image: files need not be trusted, and that limit is a protection
             white = training.get("white_level") if given.white_level is None else given.white_level
             examples = images_of(path, model, given.model, white, given.max_megapixels)
+            channels, side, _ = model.input_shape
+            colour = "grey" if channels == 1 else "in colour"
+            size = f"cropped to squares and resized to {side} x {side} pixels"
+            say(printable(f"images are read {colour}, {size}, as {given.model} needs them"))
         elif kind in TABLES:
             examples = rows_of_table(kind, path, model, given.model, given.names)
         else:
             examples = rows_of_array(path)
         write_atomically(given.file, table(model, examples, training.get("target")))
+        if is_new:
+            say(printable(f"the folder {folder} was created"))
         what = "image" if kind == "folder" else "row"
         count = f"{len(examples.names):,} {what}{'s' * (len(examples.names) != 1)}"
         found = "classes and probabilities of" if isinstance(model, Classifier) else "predictions for"

@@ -37,6 +37,8 @@ __all__ = [
     "load",
     "names",
     "recorded_name",
+    "sentence",
+    "takes_image_size",
 ]
 
 
@@ -73,6 +75,16 @@ def check_table_options(name: str, target: str | None, missing: str | None) -> N
 def can_be_mapped(name: str) -> bool:
     """Whether the decoded images of the dataset of this name can lie in a `disk_cache`."""
     return _find(name)[0].can_be_mapped
+
+
+def takes_image_size(name: str) -> bool:
+    """Whether image_size applies to the dataset of this name: to photographs, and to image files of a user."""
+    return name == "photographs" or _find(name)[0].decodes
+
+
+def sentence(name: str) -> str:
+    """Return what the dataset with this name, one of `names`, is."""
+    return (_datasets()[name].__doc__ or "").partition("\n")[0]
 
 
 def recorded_name(name: str) -> str:

@@ -33,7 +33,7 @@ def stored(values: Pixels, refused: str) -> Tensor:
     hint = layout_hint(found.shape) if seem_images else ""
     need(
         (found.dtype == torch.uint8 or found.is_floating_point()) and 2 <= found.dim() <= MOST_DIMENSIONS and not hint,
-        f"data of {found.dtype} and shape {list(found.shape)} {refused}: give {wanted}{hint}",
+        f"data of {values.dtype} and shape {list(found.shape)} {refused}: give {wanted}{hint}",
     )
     return found
 
@@ -47,7 +47,7 @@ def bytes_of(images: Pixels, refused: str, wanted: str = "uint8 [N, C, H, W]") -
     shape = list(found.shape)
     need(
         found.dtype == torch.uint8 and found.dim() == 4 and not layout_hint(shape),
-        f"images of {found.dtype} and shape {shape} {refused}: give {wanted}{layout_hint(shape)}",
+        f"images of {images.dtype} and shape {shape} {refused}: give {wanted}{layout_hint(shape)}",
     )
     return found
 
@@ -62,7 +62,7 @@ def scaled_images(images: Pixels, refused: str) -> Tensor:
     shape = list(found.shape)
     need(
         (found.dtype == torch.uint8 or found.is_floating_point()) and found.dim() == 4 and not layout_hint(shape),
-        f"images of {found.dtype} and shape {shape} {refused}: give {wanted}{layout_hint(shape)}",
+        f"images of {images.dtype} and shape {shape} {refused}: give {wanted}{layout_hint(shape)}",
     )
     return found
 
@@ -70,7 +70,7 @@ def scaled_images(images: Pixels, refused: str) -> Tensor:
 def as_numbers(values: Pixels, refused: str, wanted: str) -> Tensor:
     """Return real numbers (tensor or NumPy array) as a tensor; InputError for other types."""
     found = as_tensor(values, refused, wanted)
-    need(not found.is_complex(), f"data of {found.dtype} and shape {list(found.shape)} {refused}: give {wanted}")
+    need(not found.is_complex(), f"data of {values.dtype} and shape {list(found.shape)} {refused}: give {wanted}")
     return found
 
 

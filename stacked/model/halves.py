@@ -70,7 +70,7 @@ class Encoder(Half):
         shape = list(images.shape)
         need(
             images.is_floating_point() and images.dim() == 1 + len(self.input_shape),
-            f"images of {images.dtype} and shape {shape} {cannot} by a call: give {wanted}{layout_hint(shape)}"
+            f"images of {images.dtype} and shape {shape} {cannot} by a call: give {wanted}{self._hint(shape)}"
             + f"; {method}(images) takes uint8" * bool(method),
         )
         self._check_shape(shape, cannot)
@@ -78,8 +78,12 @@ class Encoder(Half):
     def _check_shape(self, shape: list[int], cannot: str) -> None:
         need(
             len(shape) == 1 + len(self.input_shape) and self._reads(tuple(shape[1:])),
-            f"images of shape {shape} {cannot}: give {self._wanted()}{layout_hint(shape)}",
+            f"images of shape {shape} {cannot}: give {self._wanted()}{self._hint(shape)}",
         )
+
+    def _hint(self, shape: list[int]) -> str:
+        """Return a hint at what an input of this shape may lack, if the encoder reads images."""
+        return layout_hint(shape) if len(self.input_shape) == 3 else ""
 
     def _wanted(self) -> str:
         scale = " in 0..1" * (self.scaling is None and len(self.input_shape) == 3)

@@ -165,7 +165,8 @@ def reading(
         scaling = scaling_in(tensors, parsed(texts[SCALING]), shape) if SCALING in texts else None
         yield Content(tensors, spec, shape, {name: parsed(texts[name]) for name in names}, scaling)
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
+        is_absent = isinstance(error, FileNotFoundError)
+        reason = "it does not exist" if is_absent else " ".join(str(error).split())[:300]
         raise InputError(f"{path} is not {what.format(reason=f'({reason})')}") from error
     if not sealed:
         message = f"{path} has no checksum, so that damage is not detected: load it and save it again to add one"

@@ -67,6 +67,8 @@ def read(path: str | Path) -> Sealed:
     """Return the content of a file; OSError, SafetensorError or ValueError if it is no such file or is damaged."""
     with opened(path) as file:
         length = int.from_bytes(file.read(8), "little")
+        is_header = file.read(1) == b"{"
+    need(length <= MOST_HEADER or is_header, "it is not a safetensors file")
     need(length <= MOST_HEADER, f"its header has {length:,} bytes, more than {MOST_HEADER:,}")
     with open_tensors(path) as found:
         texts: dict[str, str] = dict(sorted((found.metadata() or {}).items()))

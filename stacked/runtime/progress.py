@@ -81,6 +81,7 @@ class Bar:
         self.done, self.resumed, self.began = 0, 0, time.perf_counter()
         self.first, self.first_at = 0, self.began  # the steps and the time from which the time left is estimated
         self.loss: float | None = None
+        self.told_loss: float | None = None  # the one that the last plain line has
         self.screen: Screen | None = None
 
     def __enter__(self) -> Bar:
@@ -121,12 +122,17 @@ class Bar:
         return f"{self.done}/{self.total} {self.unit}".rstrip()
 
     def told(self, drawn: bool) -> str:
-        """Return how much is done, with the loss and the time. drawn: whether with a bar, for a line that is rewritten."""
+        """Return how much is done, with the loss and the time. drawn: whether with a bar, for a line that is rewritten.
+
+        Lines that stay have a loss once: it is measured now and then, and the line after it would repeat it.
+        """
         full = min(WIDE, WIDE * self.done // self.total) if self.total else 0
         drawing = f"[{'#' * full}{'.' * (WIDE - full)}]" if drawn and self.total else ""
         parts = " ".join(filter(None, [drawing, self.count()]))
         shown = self.label + (f"{' ' if drawn else ': '}{parts}" if parts else "")
-        shown += f", loss {self.loss:.5f}" if self.loss is not None else ""
+        is_new = drawn or self.loss != self.told_loss
+        shown += f", loss {self.loss:.5f}" if self.loss is not None and is_new else ""
+        self.told_loss = self.told_loss if drawn else self.loss
         now, made = time.perf_counter(), self.done - self.first
         shown += "" if drawn or now - self.began < 1 else f", {now - self.began:.0f} s"
         left = (now - self.first_at) * (self.total - self.done) / made if self.total and made > 0 else 0.0

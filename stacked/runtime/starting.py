@@ -23,5 +23,5 @@ def ready() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"\ninterrupted before anything was started\n")
+    os.write(2, b"\ninterrupted; nothing was recorded yet: the same command begins again\n")
     os._exit(128 + number)

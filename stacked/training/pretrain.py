@@ -178,7 +178,7 @@ def pretrain(
     need(
         found == shape,
         f"examples of shape {list(found)} do not fit the given shape {list(shape)}: give the shape of one example"
-        f"{layout_hint([len(read), *found])}",
+        f"{layout_hint([len(read), *found]) if len(shape) == 3 else ''}",
     )
     for phase in phases:
         need(not needs_labels(phase, config), f"policy {spec.policy!r} learns classes: train it with stacked.run")

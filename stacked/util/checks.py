@@ -19,21 +19,25 @@ def need(ok: bool, message: str) -> None:
         raise InputError(message)
 
 
-def choice(value: str, allowed: Iterable[str], what: str) -> None:
-    """Raise InputError unless `value` is one of `allowed`; `what` names the value in the message."""
+def choice(value: str, allowed: Iterable[str], what: str, all_named: str = "'list' names all") -> None:
+    """Raise InputError unless `value` is one of `allowed`; `what` names the value in the message.
+
+    all_named: how a user is told all names, if they are too many for the message.
+    """
     names = list(allowed)
     if value not in names:  # `meant` compares letters, which would take most of the time of making a spec
-        raise InputError(f"{what} {value!r} is not known{choices(value, names, meant(value, names))}")
+        raise InputError(f"{what} {value!r} is not known{choices(value, names, meant(value, names), all_named)}")
 
 
-def choices(value: str, known: Sequence[str], hint: str) -> str:
+def choices(value: str, known: Sequence[str], hint: str, all_named: str = "'list' names all") -> str:
     """Return the end of the message that `value` is none of the `known` names: the hint of `meant`, then names to choose from.
 
-    These are all names if the value is "list", by which users ask for them, and else at most MOST_NAMES.
+    These are all names if the value is "list", by which users ask for them, and else at most MOST_NAMES and
+    `all_named`.
     """
     if value == "list":
         return f": choose from {', '.join(known)}"
-    rest = f" and {len(known) - MOST_NAMES} others ('list' names all)" if len(known) > MOST_NAMES else ""
+    rest = f" and {len(known) - MOST_NAMES} others ({all_named})" if len(known) > MOST_NAMES else ""
     return f"{f'{hint} Choose' if hint else ': choose'} from {', '.join(known[:MOST_NAMES])}{rest}"
 
 
@@ -87,8 +91,12 @@ def layout_hint(shape: Sequence[int]) -> str:
     """A hint for images of this shape that do not seem to be [N, C, H, W]; "" if there is nothing to say."""
     if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4:
         return "; channels seem to come last: permute(0, 3, 1, 2), or transpose in NumPy, puts them first"
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4:
+        return "; channels seem to come last in one image: permute(2, 0, 1)[None], in NumPy transpose, puts them first"
     if len(shape) == 3 and shape[0] in (1, 3, 4):
         return "; add a batch axis to one image with [None]"
     if len(shape) == 3 and min(shape[1:]) > 4:
         return "; add a channel axis to grey images with [:, None]"
+    if len(shape) == 2 and min(shape) > 4:
+        return "; add batch and channel axes to one grey image with [None, None]"
     return ""

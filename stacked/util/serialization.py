@@ -201,7 +201,7 @@ def _by_field_name(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     fields = dataclasses.fields(typing.cast(Any, cls))
     renamed = {f.metadata["stored_name"]: f.name for f in fields if "stored_name" in f.metadata}
     for name in values:
-        choice(renamed.get(name, name), [f.name for f in fields], f"field of {cls.__name__}")
+        choice(renamed.get(name, name), [f.name for f in fields], f"field of {cls.__name__}", "{list: 0} names all")
         twice = name in renamed and renamed[name] in values
         need(not twice, f"{name} is the former name of {renamed.get(name)}, which is given too: leave it out")
     return {renamed.get(name, name): value for name, value in values.items()}

@@ -18,7 +18,7 @@ def exit_code_of(prog: str, stop: Interruption, run: Callable[[], int], after_in
 
     The code is that of `run`; 1 if training diverged or the folder of the record was removed; 2 for invalid input and for a
     file that cannot be written; 128 plus the number of the signal after an interruption. after_interruption: returns the
-    sentence, printed after an interruption, that says what is saved ("": nothing is).
+    sentence, printed after an interruption, that says what is saved.
     """
     try:
         return carried_out(prog, run)
@@ -31,6 +31,5 @@ def exit_code_of(prog: str, stop: Interruption, run: Callable[[], int], after_in
         say(f"{prog}: {unwritable(error.filename or 'a file', error)}")
         return 2
     except KeyboardInterrupt:
-        saved = after_interruption()
-        say(f"\n{prog}: interrupted{'; ' * bool(saved)}{saved}")
+        say(f"\n{prog}: interrupted; {after_interruption()}")
         return 128 + (stop.number or signal.SIGINT)

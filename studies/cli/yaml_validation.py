@@ -71,15 +71,24 @@ def config_files(argv: list[str]) -> list[str]:
 
 
 def check_config_files(argv: list[str], lists: Sequence[str]) -> None:
-    """Raise InputError if a file of --config names another file, or gives an option of `lists` a value that is no list.
+    """Raise InputError if a file of --config does not exist, is not YAML, names another file, or misses a list.
+
+    lists: options whose values have to be lists.
 
     jsonargparse would print internal errors for these, or read a file that names itself for ever.
     """
     for path in config_values(argv):
+        is_file = os.path.isfile(path)
         try:
-            values = load(Path(path).read_text(encoding="utf-8") if os.path.isfile(path) else path)
-        except (yaml.YAMLError, UnicodeDecodeError, OSError):
+            values = load(Path(path).read_text(encoding="utf-8") if is_file else path)
+        except yaml.YAMLError as error:
+            need(not is_file, f"the file {path} of --config cannot be read as YAML: {reason_of(error)}")
+            continue  # the parser reports other texts
+        except (UnicodeDecodeError, OSError):
             continue  # the parser reports them
+        is_path = isinstance(values, str) and not is_file
+        need(not is_path or os.path.exists(path), f"the file {path} of --config does not exist: give a YAML file")
+        need(not is_path or not os.path.isdir(path), f"{path} of --config is a folder: give a YAML file")
         if not isinstance(values, dict):
             continue
         need("config" not in values, f"{path} names another file with config: give each file with --config")
@@ -98,8 +107,13 @@ def yaml_error(argv: list[str]) -> str:
         try:
             load(text)
         except yaml.YAMLError as error:
-            return f"{text!r} cannot be read as YAML: {' '.join(str(error).split())}"
+            return f"{text!r} cannot be read as YAML: {reason_of(error)}"
     return ""
+
+
+def reason_of(error: yaml.YAMLError) -> str:
+    """Return the message of an error in one line, with places but without the parser's name of the text."""
+    return " ".join(str(error).split()).replace('in "<unicode string>", line', "in line")
 
 
 @dataclass

@@ -112,8 +112,8 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
     from stacked.runtime.determinism import strict
     from stacked.tracking.tracker import Tracker, open_store, set_aside, was_replayed
     from stacked.tracking.work_folder import held
-    from stacked.util.serialization import flat
     from studies.execution.threads import thread_limit
+    from studies.record.parameters import parameters
     from studies.statistics.words import Words
     from studies.viewing.descriptions import NOTE, of_run
 
@@ -134,7 +134,7 @@ def train(job: Job, splits: Splits, stop: Callable[[], bool]) -> Result:
         # `set_aside` renames the folder, so that the run starts anew; a copy from a record (`was_replayed`) cannot be resumed
         if not given.resume or was_replayed(store, folder):
             set_aside(store, folder)
-        tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=flat(spec))
+        tracker = Tracker(store, job.experiment, name=name, work=folder, tags=tags, params=parameters(spec))
         strictly = strict(given.device, given.deterministic)
         with thread_limit(job.threads), tracker, strictly:
             return run(

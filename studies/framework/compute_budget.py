@@ -93,7 +93,7 @@ def budgets(
 
     ratios: dict[str, float] = {}
     updates = {arm.name: equal_updates(arm) for arm in arms}
-    warn_of_unequal_costs(ratios, equal, budget_arm.name)
+    warn_of_unequal_costs(ratios, equal, budget_arm.name, budget_arm.name in updates)
     return {name: Budget(found.stages, found.end_to_end, "updates") for name, found in updates.items()}
 
 
@@ -114,16 +114,18 @@ def budgets_of(
     return {arm.name: found[arm.name] for arm in arms}
 
 
-def warn_of_unequal_costs(ratios: Mapping[str, float], equal: str, budget_arm: str) -> None:
+def warn_of_unequal_costs(ratios: Mapping[str, float], equal: str, budget_arm: str, is_compared: bool = True) -> None:
     """Print one message that names the arms whose cost differs most from that of `budget_arm`, if any differs noticeably.
 
-    ratios: the cost of each arm, divided by that of `budget_arm`. equal: the cost that is made equal.
+    ratios: the cost of each arm, divided by that of `budget_arm`. equal: the cost that is made equal. is_compared: whether
+    `budget_arm` is one of the arms that are trained.
     """
     off = {name: ratio for name, ratio in ratios.items() if abs(ratio - 1) > EQUALITY_TOLERANCE}
     if not off:
         return
     shares = [f"arm {name!r} has {100 * off[name]:.0f} %" for name in sorted(off, key=lambda name: -abs(off[name] - 1))]
-    named = [f"{shares[0]} of the {equal} of {budget_arm!r}", *shares[1:NAMED_ARMS]]
+    whole = f"{budget_arm!r}" if is_compared else f"the budget, which {budget_arm!r} would have"
+    named = [f"{shares[0]} of the {equal} of {whole}", *shares[1:NAMED_ARMS]]
     others = len(shares) - len(named)
     named += [f"{others} more differ less"] if others else []
     listed = ", ".join(named[:-1]) + " and " + named[-1] if named[1:] else named[0]

@@ -18,6 +18,9 @@ from studies.cli.exit_codes import exit_code_of
 from studies.cli.reader_command import reader_command
 from studies.design.study import Session, Study
 
+#: what is said after an interruption before results are recorded
+NOTHING_RECORDED = "nothing was recorded yet: the same command begins again"
+
 
 def main(study: Study, argv: list[str] | None = None) -> int:
     """Run the command of a study with the arguments `argv` (None: those of the process) and return its exit code.
@@ -41,7 +44,7 @@ def main(study: Study, argv: list[str] | None = None) -> int:
             return run_session(session, reader_command(study.prog, argv), stop)
 
     def after_interruption() -> str:
-        return study.after_interruption if is_recording() else ""
+        return study.after_interruption if is_recording() else NOTHING_RECORDED
 
     return exit_code_of(study.prog, stop, run, after_interruption)
 

@@ -11,9 +11,11 @@ from stacked.spec.growth import POLICIES
 from stacked.util.checks import choice
 from stacked.util.errors import InputError
 from studies.cli.command_line import parser
+from studies.cli.listing import show_list
 from studies.cli.options import Options, options
 from studies.cli.parsing import parse
 from studies.cli.typed import typed_options
+from studies.cli.without_effect import check_image_size, check_server
 from studies.cli.yaml_validation import config_files
 from studies.design.arms import Arm
 from studies.design.claims import Claim
@@ -103,8 +105,10 @@ class TrainingDesign(Study):
     def given(self, argv: list[str]) -> Options:
         """Return the options of the command-line arguments `argv`; raise InputError for a value that is not allowed.
 
-        The message names a file of --config with which alone it would be the same.
+        The message names a file of --config with which alone it would be the same. Where an option has the value list, prints
+        what it takes, and exits.
         """
+        show_list(argv, {arm.name: arm.policy_name for arm in self.arms})
         try:
             return self._read(argv)
         except InputError as error:
@@ -122,4 +126,6 @@ class TrainingDesign(Study):
         given = dataclasses.replace(given, typed=typed_options(argv))
         for name in given.arms:
             self.arm(name)
+        check_image_size(given.typed, given.base.data.name)
+        check_server(given.typed, given.ui)
         return given

@@ -117,13 +117,13 @@ def _copy(
     """Log a recorded run: its points, a child run for each phase that was trained, and its final metrics."""
     from stacked.spec import from_json
     from stacked.tracking.tracker import Tracker
-    from stacked.util.serialization import flat
+    from studies.record.parameters import parameters
 
     spec, name = from_json(row["spec"]), f"{row['arm']}/s{row['seed']}"
     all_tags: dict[str, object] = {**tags, NOTE: f"Copied from a record, not trained here.\n\n{of_run(spec, words)}"}
     if re.fullmatch("[0-9a-f]{40}", str(row["commit"])):
         all_tags["mlflow.source.git.commit"] = row["commit"]
-    with Tracker(store, experiment, name=name, work=work, tags=all_tags, params=flat(spec)) as tracker:
+    with Tracker(store, experiment, name=name, work=work, tags=all_tags, params=parameters(spec)) as tracker:
         for point in points.to_dict("records"):
             tracker.log(at_full_depth(point, spec.stack.depth) | measurements(point), step=int(point["step"]))
         for number, phase in enumerate(spec.phases(), start=1):

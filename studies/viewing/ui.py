@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from stacked.runtime.progress import say
@@ -67,9 +66,11 @@ def show(study: str, given: Options, command: str) -> int:
         print_addresses(views, store, given.port, given.host, running=True)
         print(warning(given.port, given.host), file=sys.stderr)
         sys.stdout.flush()
-        with suppress(KeyboardInterrupt):  # as users are told to end it
+        try:
             while server.poll() is None:
                 time.sleep(0.5)
+        except KeyboardInterrupt:  # as users are told to end it
+            print("\nstopped")
     finally:
         stop(server)
     return 0

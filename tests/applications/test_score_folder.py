@@ -125,8 +125,8 @@ def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, ca
     assert expected > 0.8
     shares = [round(100 * rows["anomalous"][part].mean()) for part in (bad, ~bad)]
     assert (
-        f"AUROC {expected:.4f} (higher is better): {shares[0]}% of 35 images in crack, hole are called anomalous, and "
-        f"{shares[1]}% of 30 images in Good\n"
+        f"AUROC {expected:.4f} (higher is better): {shares[0]} % of 35 images in crack, hole are called anomalous, and "
+        f"{shares[1]} % of 30 images in Good\n"
     ) in capsys.readouterr().out
     (new / "Good").rename(new / "fine")
     assert main(anomaly.STUDY, words) == 0
@@ -137,24 +137,24 @@ def test_folders_good_and_others_give_an_auroc(folders: Path, tmp_path: Path, ca
     ("images", "held_out", "false_alarms", "settled", "says"),
     [
         (100, None, None, (20, 0.05), ""),
-        (60, None, None, (19, 0.05), "19 of 60 images calibrate (32% in place of 20%), since there are few.\n"),
+        (60, None, None, (19, 0.05), "19 of 60 images calibrate (32 % in place of 20 %), since there are few.\n"),
         (
             60,
             None,
             0.01,
             (30, 1 / 31),
-            "The false-alarm rate is 3.2%, the lowest that 30 calibration images support, in place of 1.0%",
+            "The false-alarm rate is 3.2 %, the lowest that 30 calibration images support, in place of 1.0 %",
         ),
         (
             60,
             0.2,
             None,
             (12, 1 / 13),
-            "The false-alarm rate is 7.7%, the lowest that 12 calibration images support, in place of 5.0%",
+            "The false-alarm rate is 7.7 %, the lowest that 12 calibration images support, in place of 5.0 %",
         ),
-        (30, None, 0.1, (9, 0.1), "9 of 30 images calibrate (30% in place of 20%)"),
-        (4, None, None, (2, 1 / 3), "The false-alarm rate is 33.3%"),
-        (1000, 0.5, 0.001, (500, 1 / 501), "The false-alarm rate is 0.2%"),
+        (30, None, 0.1, (9, 0.1), "9 of 30 images calibrate (30 % in place of 20 %)"),
+        (4, None, None, (2, 1 / 3), "The false-alarm rate is 33.3 %"),
+        (1000, 0.5, 0.001, (500, 1 / 501), "The false-alarm rate is 0.2 %"),
     ],
 )
 def test_few_images_calibrate_with_more_of_them_or_at_a_higher_rate(
@@ -197,7 +197,7 @@ def test_sixty_images_are_enough(judge: bool, folders: Path, tmp_path: Path, cap
     told = capsys.readouterr().out
     detector = Detector.load(tmp_path / "out" / "detector.safetensors")
     if judge:
-        assert "19 of 60 images calibrate (32% in place of 20%), since there are few" in told
+        assert "19 of 60 images calibrate (32 % in place of 20 %), since there are few" in told
         assert "of normal images at most 5 % would be" in told
         assert detector.calibration.held.shape == (2, 19)
     else:

@@ -140,7 +140,7 @@ def test_what_was_given_decides_how_it_is_read(fitted: Denoiser, digits: data.Sp
             images.long(),
             r"images of torch\.int64 and shape \[5, 1, 8, 8\] cannot be restored: give uint8, or floats on a scale",
         ),
-        (images.numpy().astype(np.uint16), r"images of torch\.uint16 and shape"),
+        (images.numpy().astype(np.uint16), r"images of uint16 and shape"),
         (images > 100, r"images of torch\.bool and shape"),
         (images.float() / 0, "values that are not finite cannot be restored"),
         (

@@ -143,3 +143,16 @@ def test_a_classifier_of_images_that_folders_do_not_give_is_refused(
     save_classifier(tmp_path / "classifier.safetensors", Classifier(rows, CLASSES), dense)
     assert predicted(tmp_path) == 2
     assert "reads floats of 6, as which folders are not read: call its predict in Python" in capsys.readouterr().err
+
+
+def test_it_is_told_how_images_are_read_and_which_folder_is_new(
+    classifier: Classifier, images: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, read = (
+        tmp_path / "classifier.safetensors",
+        "images are read grey, cropped to squares and resized to 8 x 8 pixels",
+    )
+    assert main([str(model), f"folder:{tmp_path / 'new'}", str(tmp_path / "out" / "table.csv")]) == 0
+    assert capsys.readouterr().err == f"{read}, as {model} needs them\nthe folder {tmp_path / 'out'} was created\n"
+    assert predicted(tmp_path) == 0
+    assert capsys.readouterr().err == f"{read}, as {model} needs them\n"

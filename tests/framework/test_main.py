@@ -178,7 +178,9 @@ class Early(Steps):
 
 def test_what_is_kept_is_told_only_where_something_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(toy(Early(tmp_path / "out", nothing)), ["--dry-run"]) == 130
-    assert capsys.readouterr().err == "\npython -m studies.toy: interrupted\n"
+    assert capsys.readouterr().err == (
+        "\npython -m studies.toy: interrupted; nothing was recorded yet: the same command begins again\n"
+    )
     assert main(toy(Steps(tmp_path / "out", fails(Interrupted("stopped as asked")))), []) == 130
     assert capsys.readouterr().err.endswith(
         "interrupted; finished results are saved; the same command continues from there\n"
@@ -198,7 +200,9 @@ def test_before_anything_is_recorded_ctrl_c_ends_at_once(tmp_path: Path, capsys:
     began = time.monotonic()
     assert main(toy(Slow(tmp_path / "out", nothing)), ["--dry-run"]) == 130
     assert time.monotonic() - began < 2
-    assert capsys.readouterr().err == "\npython -m studies.toy: interrupted\n"
+    assert capsys.readouterr().err == (
+        "\npython -m studies.toy: interrupted; nothing was recorded yet: the same command begins again\n"
+    )
 
 
 def test_while_results_are_recorded_a_session_has_time_to_end(tmp_path: Path) -> None:

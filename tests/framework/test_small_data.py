@@ -189,6 +189,14 @@ def test_unequal_costs_are_told_in_one_sentence(ratios: dict[str, float], named:
     assert told == (f"{named}{why}" if named else "")
 
 
+def test_an_arm_that_is_not_compared_is_not_named_as_if_it_were(capsys: Any) -> None:
+    warn_of_unequal_costs({"joint": 0.94}, "flops", "greedy+finetune", False)
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "arm 'joint' has 94 % of the flops of the budget, which 'greedy+finetune' would have, because updates are whole numbers"
+    )
+
+
 def test_tuning_warns_of_unequal_costs_once_for_all_trials(capsys: Any) -> None:
     given = LAYERWISE.given(["--tune", "8", "--data", "digits", "--channels", "4", "8", "--epochs", "1"])
     list(plan_trials(LAYERWISE, given, toy_splits(), 1))

@@ -93,6 +93,13 @@ def test_what_a_call_cannot_encode_is_said(given: Any, says: str, images: Tensor
     [
         (lambda x: x.float(), "floats of up to 255 are not on a scale of 0 to 1"),
         (lambda x: x[0], "add a batch axis to one image with [None]"),
+        (
+            lambda x: x[0, 0].numpy(),
+            "images of uint8 and shape [16, 16] cannot be encoded: give uint8, or floats on a scale of 0 to 1, [N, C, H, W]; "
+            "add batch and channel axes to one grey image with [None, None]",
+        ),
+        (lambda x: x[0].permute(1, 2, 0).numpy(), "[16, 16, 1] cannot be encoded: give uint8"),
+        (lambda x: x[0].permute(1, 2, 0), "; channels seem to come last in one image: permute(2, 0, 1)[None]"),
         (lambda x: list(x), "images in a list cannot be encoded"),
         (lambda x: x.float() * np.nan, "not finite"),
         (lambda x: x.expand(-1, 3, -1, -1), "[600, 3, 16, 16] cannot be encoded"),

@@ -237,6 +237,22 @@ def test_it_is_said_what_is_wrong_with_yaml_in_a_word(words: list[str], reason: 
     assert answer(*words).startswith(reason)
 
 
+def test_it_is_said_what_is_wrong_with_a_file_of_options(config: Path) -> None:
+    missing = config.with_name("none.yaml")
+    assert answer("--config", str(missing)) == f"the file {missing} of --config does not exist: give a YAML file"
+    assert answer("--config", str(config.parent)) == f"{config.parent} of --config is a folder: give a YAML file"
+    config.write_text("optimisation: {lr: 1\nfoo")
+    told = answer("--config", str(config))
+    assert told.startswith(
+        f"the file {config} of --config cannot be read as YAML: while parsing a flow mapping in line 1, column 15 "
+    )
+    assert "unicode string" not in told
+    config.write_text("optimisation: {lrr: 1}\n")
+    assert answer("--config", str(config)).endswith(" others ({list: 0} names all)")
+    config.write_text("optimisation: {list: 0}\n")
+    assert answer("--config", str(config)).endswith(", recalibrate")
+
+
 def test_anchors_may_be_used_where_they_end(taken: list[Options], config: Path) -> None:
     config.write_text("stack:\n  stages:\n  - &a {kind: dense, width: 5}\n  - *a\n  - {<<: *a, width: 3}\n")
     assert answer("--config", str(config)) == ""

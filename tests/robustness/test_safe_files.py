@@ -150,8 +150,11 @@ def test_what_is_no_encoder_is_refused_and_runs_nothing(tmp_path: Path) -> None:
         refused(good | {name: value})
     for kind in (torch.float16, torch.float64, torch.complex64):
         assert f"is of {kind}, not torch.float32" in refused(good, {k: v.to(kind) for k, v in tensors.items()})
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="it does not exist"):
         load_encoder(tmp_path / "nowhere")
+    (tmp_path / "photo.jpg").write_bytes(bytes.fromhex("ffd8ffe000104a4649460001"))
+    with pytest.raises(InputError, match=r"photo.jpg is not an encoder \(it is not a safetensors file\)"):
+        load_encoder(tmp_path / "photo.jpg")
     assert not trace.exists()
     pickle.loads(pickle.dumps(Bomb(trace)))
     assert trace.exists()  # so it would have been seen

@@ -303,3 +303,15 @@ def test_a_warning_is_one_line_that_does_not_control_a_terminal(monkeypatch: pyt
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # restored after the test
     say_warnings()
     assert warnings.formatwarning("a\nb \x1b[2J", UserWarning, "x.py", 1) == "warning: a b \\x1b[2J\n"
+
+
+def test_lines_that_stay_have_each_loss_once() -> None:
+    bar = Bar("stage 1", 100, "updates")
+    bar.to(10, 0.5)
+    assert ", loss 0.50000" in bar.told(True)
+    assert ", loss 0.50000" in bar.told(False)
+    bar.to(20)
+    assert "loss" not in bar.told(False)
+    assert ", loss 0.50000" in bar.told(True)
+    bar.to(30, 0.25)
+    assert ", loss 0.25000" in bar.told(False)

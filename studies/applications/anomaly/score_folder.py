@@ -125,11 +125,9 @@ def folder_auroc(paths: list[Path], root: Path, found: Verdict) -> str:
         return f"No AUROC: exactly one of the folders {', '.join(shown)} must be called {', '.join(GOOD[:-1])} or {GOOD[-1]}"
     bad = np.array([name != good[0] for name in tops])
     auroc = float(roc_auc_score(bad, rankdata(found.score)))
-    return (
-        f"AUROC {auroc:.4f} (higher is better): {found.anomalous[bad].mean():.0%} of {int(bad.sum())} images in "
-        f"{', '.join(name for name in shown if name != good[0])} are called anomalous, and {found.anomalous[~bad].mean():.0%} of "
-        f"{int((~bad).sum())} images in {good[0]}"
-    )
+    alarms = [f"{100 * found.anomalous[part].mean():.0f} % of {int(part.sum())} images in" for part in (bad, ~bad)]
+    others = ", ".join(name for name in shown if name != good[0])
+    return f"AUROC {auroc:.4f} (higher is better): {alarms[0]} {others} are called anomalous, and {alarms[1]} {good[0]}"
 
 
 def folder_of(name: str, context: Context) -> Path:
@@ -171,13 +169,13 @@ def supported(images: int, held_out: float | None, false_alarms: float | None) -
         f"--held-out {share:g} of {images} images is {held}: give a share that leaves 2 of them on either side",
     )
     if held != asked:
-        print(
-            f"{held} of {images} images calibrate ({held / images:.0%} in place of {share:.0%}), since there are few."
-        )
+        shares = f"{100 * held / images:.0f} % in place of {100 * share:.0f} %"
+        print(f"{held} of {images} images calibrate ({shares}), since there are few.")
     if held < needed:
         lowest = 1 / (held + 1)
         print(
-            f"The false-alarm rate is {lowest:.1%}, the lowest that {held} calibration images support, in place of {rate:.1%}."
+            f"The false-alarm rate is {100 * lowest:.1f} %, the lowest that {held} calibration images support, in place of "
+            f"{100 * rate:.1f} %."
         )
         rate = lowest
     return held / images, rate
