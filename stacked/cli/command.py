@@ -9,6 +9,7 @@ import argparse
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
@@ -68,8 +69,11 @@ def misspelt(message: str, known: Iterable[str]) -> str:
     return meant(found[2], (word.lstrip("-") for word in known), found[1]) if found else ""
 
 
-def carried_out(prog: str, do: Callable[[], int]) -> int:
-    """Run `do`, whose progress is shown, and return its exit code; for an InputError print its message and return 2."""
+def carried_out(prog: str, do: Callable[[], int], *, tells_interruptions: bool = True) -> int:
+    """Run `do`, whose progress is shown, and return its exit code; for an InputError print its message and return 2.
+
+    tells_interruptions: whether Ctrl-C prints a line and returns 130; otherwise KeyboardInterrupt is raised.
+    """
     open_streams()
     try:
         with shown():
@@ -78,6 +82,11 @@ def carried_out(prog: str, do: Callable[[], int]) -> int:
     except InputError as error:
         say(f"{prog}: {error}")
         return 2
+    except KeyboardInterrupt:
+        if not tells_interruptions:
+            raise
+        say(f"\n{prog}: interrupted")
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         if not is_unread():
             raise

@@ -21,7 +21,7 @@ def exit_code_of(prog: str, stop: Interruption, run: Callable[[], int], after_in
     sentence, printed after an interruption, that says what is saved.
     """
     try:
-        return carried_out(prog, run)
+        return carried_out(prog, run, tells_interruptions=False)
     except (Diverged, RecordRemoved) as error:
         say(f"{prog}: {error}")
         return 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stacked.apps.codec import compress
-from stacked.cli.command import UNREAD, Command, misspelt
+from stacked.cli.command import UNREAD, Command, carried_out, misspelt
 from stacked.doctor.__main__ import main as doctor
 from stacked.model import export
 from stacked.util.checks import choice, meant
@@ -102,6 +102,16 @@ def test_a_study_with_closed_streams_is_refused_or_shown_as_any(tmp_path: Path) 
 
 
 # Misspelt words
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert carried_out("stacked.predict", interrupted) == 130
+    assert capsys.readouterr().err == "\nstacked.predict: interrupted\n"
+    with pytest.raises(KeyboardInterrupt):  # for a study, which says what is saved
+        carried_out("studies.layerwise", interrupted, tells_interruptions=False)
 
 
 def test_a_known_word_is_compared_with_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
