@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from stacked import data
 from stacked.data import Splits
 from stacked.data.labels import label_subset
+from stacked.spec import RunSpec
 from stacked.stages import kinds
 from studies.applications.capacity.study import STUDY as CAPACITY
 from studies.applications.tables import study as tables
@@ -73,7 +76,15 @@ def test_logistic_regression_is_scikit_learns_on_the_labelled_rows() -> None:
 
 
 @pytest.mark.parametrize("method", tables.STUDY.methods)
-def test_every_method_measures_every_number_of_labels(method: str) -> None:
+def test_every_method_measures_every_number_of_labels(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With classifiers of a few updates."""
+    real = tables.spec_of
+
+    def short(*given: Any) -> RunSpec:
+        spec = real(*given)
+        return replace(spec, classification=replace(spec.classification, updates=10))
+
+    monkeypatch.setattr(tables, "spec_of", short)
     found = list(tables.STUDY.methods[method](context(SIGNALS), 0))
     scores = [one for one in found if one.measure == "accuracy"]
     arms = {one.arm for one in scores}

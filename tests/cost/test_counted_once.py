@@ -46,14 +46,16 @@ def test_each_stage_of_a_spec_is_made_once(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("kind", list(kinds()))
 def test_counts_do_not_depend_on_what_was_counted_before(kind: str) -> None:
     """Shared stages have gradients, modes and frozen parts from the count before."""
-    spec, alone = StackSpec.of(kind, 8, 8), []
-    for phase in PHASES:
+    spec = StackSpec.of(kind, 8, 8)
+    first, second, both = (lambda phase=phase: update(spec, SHAPE, phase, HOW, 8) for phase in PHASES)
+    codes = lambda: encoding(spec, SHAPE, 2, 8)  # noqa: E731
+    alone = {}
+    for count in (first, second, codes, both):
         fake_execution._fake_stages.cache_clear()
-        alone.append(update(spec, SHAPE, phase, HOW, 8))
-    fake_execution._fake_stages.cache_clear()
-    alone.append(encoding(spec, SHAPE, 2, 8))
-    works(spec)
-    assert works(spec) == alone
+        alone[count] = count()
+    # each after another one: the first after both stages have learnt, both after they were frozen
+    for count in (first, second, codes, both):
+        assert count() == alone[count]
 
 
 def test_arms_that_share_an_update_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,7 @@ def test_runs_on_the_same_data_and_rows_share_the_probes_of_the_inputs(
     monkeypatch.setattr(final_metrics, "probe", counted)
     monkeypatch.setattr(final_metrics, "_of_inputs", {})
     how = replace(SPEC.evaluation, probes=("logistic", "ridge"), probe_depths="ends")
-    spec = replace(SPEC, evaluation=how, stack=StackSpec.of("conv", 3, 5))
+    spec = replace(SPEC, policy="random", evaluation=how, stack=StackSpec.of("conv", 3, 5))
     pixels = toy.train.inputs[0].numel()  # more than any code has
 
     def fitted(one: RunSpec, splits: Splits) -> tuple[dict[str, Any], list[str]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,8 @@ SPEC = RunSpec(
 )
 #: A stage alone has 8 updates, all together have 12.
 STAGE, END = 8, 12
+#: With the images of `few`, half as many: an epoch of 2 updates, and a rest.
+SHORT = replace(SPEC, budget=Budget((2.0,), 4.0))
 #: Ends phases early where `inverted`: what is learnt makes negatives worse, and every 3 updates a look is taken.
 STOPPING = replace(SPEC.optimisation, patience=2, end_patience=2, check_every=3, schedule="cosine", recalibrate=False)
 
@@ -44,6 +49,11 @@ STOPPING = replace(SPEC.optimisation, patience=2, end_patience=2, check_every=3,
 @pytest.fixture(scope="module")
 def splits() -> Splits:
     return toy_splits(150)
+
+
+@pytest.fixture(scope="module")
+def few() -> Splits:
+    return toy_splits(70)
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +78,12 @@ class Noting(NullTracker):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, splits: Splits) -> None:
+def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, few: Splits) -> None:
     # a stage that may converge, and does not
-    how = replace(SPEC.optimisation, patience=1000 if needs_patience(policy) else None)
-    spec = replace(SPEC, policy=policy, optimisation=how)
-    phases = spec.phases(4)
-    result = run(spec, splits)
+    how = replace(SHORT.optimisation, patience=1000 if needs_patience(policy) else None)
+    spec = replace(SHORT, policy=policy, optimisation=how)
+    phases = spec.phases(2)
+    result = run(spec, few)
     row, curve = result.row, result.curve
     assert row["updates"] == sum(phase.updates for phase in phases)
     assert row["images_seen"] == 32 * row["updates"]
@@ -93,47 +103,47 @@ def test_every_policy_runs_to_its_end_and_counts_what_it_spent(policy: str, spli
     assert curve[-1]["progress/gflop"] == row["gflop"] > 0
     assert row["peak_mb"] > 0
     reads_codes = any(phase.input_depth and phase.updates for phase in phases)
-    assert row["codes_mb"] == (4 * 150 * 4 * 6 * 6 / 1e6 if reads_codes else 0)
+    assert row["codes_mb"] == (4 * 70 * 4 * 6 * 6 / 1e6 if reads_codes else 0)
 
 
 @pytest.mark.parametrize("policy", ["greedy-pixels+unfreeze", "greedy-images", "simultaneous", "supervised+finetune"])
-def test_the_same_spec_gives_the_same_numbers(policy: str, splits: Splits) -> None:
+def test_the_same_spec_gives_the_same_numbers(policy: str, few: Splits) -> None:
     """With estimates drawn anew in every update, too."""
-    how = replace(SPEC.optimisation, penalties=(("contractive-estimate", 1e-3),))
-    spec = replace(SPEC, policy=policy, optimisation=how)
-    one, two, other = run(spec, splits), run(spec, splits), run(replace(spec, seed=1), splits)
+    how = replace(SHORT.optimisation, penalties=(("contractive-estimate", 1e-3),))
+    spec = replace(SHORT, policy=policy, optimisation=how)
+    one, two, other = run(spec, few), run(spec, few), run(replace(spec, seed=1), few)
     assert numbers(one) == numbers(two)
     assert same_weights(one.stack, two.stack)
     assert one.row["final/recon_mse"] != other.row["final/recon_mse"]
 
 
 @pytest.mark.parametrize("policy", ["greedy-pixels", "greedy-pixels+unfreeze", "supervised+unfreeze"])
-def test_how_codes_are_kept_changes_no_number(policy: str, splits: Splits) -> None:
-    spec = replace(SPEC, policy=policy)
-    kept, again = run(spec, splits, codes="memory"), run(spec, splits, codes="recompute")
+def test_how_codes_are_kept_changes_no_number(policy: str, few: Splits) -> None:
+    spec = replace(SHORT, policy=policy)
+    kept, again = run(spec, few, codes="memory"), run(spec, few, codes="recompute")
     assert same_weights(kept.stack, again.stack)
     assert numbers(kept) == numbers(again)
 
 
-def test_the_first_stage_is_the_same_however_the_stack_grows(splits: Splits) -> None:
-    shallow = replace(SPEC, stack=StackSpec.of("conv", 4))
+def test_the_first_stage_is_the_same_however_the_stack_grows(few: Splits) -> None:
+    shallow = replace(SHORT, stack=StackSpec.of("conv", 4))
     stacks = {
-        policy: run(replace(shallow, policy=policy), splits).stack
+        policy: run(replace(shallow, policy=policy), few).stack
         for policy in ("greedy", "greedy-pixels", "progressive", "simultaneous")
     }
     for policy, stack in stacks.items():
         for a, b in zip(stack.parameters(), stacks["greedy"].parameters(), strict=True):
             assert torch.equal(a, b), policy
-    two = run(replace(SPEC, policy="greedy-pixels"), splits).stack
+    two = run(replace(SHORT, policy="greedy-pixels"), few).stack
     assert same_weights(StackedAutoencoder((1, 12, 12), [two.stages[0]]), stacks["greedy"])
 
 
-def test_resampled_weights_are_those_of_greedy_training_redrawn(splits: Splits) -> None:
-    greedy, resampled = (run(replace(SPEC, policy=policy), splits) for policy in ("greedy", "resampled"))
+def test_resampled_weights_are_those_of_greedy_training_redrawn(few: Splits) -> None:
+    greedy, resampled = (run(replace(SHORT, policy=policy), few) for policy in ("greedy", "resampled"))
     for name in ("updates", "images_seen", "gflop", "peak_mb"):
         assert greedy.row[name] == resampled.row[name]
     expected = copy.deepcopy(greedy.stack)
-    resample(expected, SPEC.seed)
+    resample(expected, SHORT.seed)
     assert same_weights(resampled.stack, expected)
     assert not same_weights(resampled.stack, greedy.stack)
     last, trained = resampled.curve[-1], greedy.curve[-1]
@@ -213,19 +223,15 @@ def test_what_follows_growth_has_a_patience_of_its_own(inverted: Splits) -> None
 # Going on after what is finished
 
 
-class Stop(Exception):
-    pass
+class Copying(NullTracker):
+    """Keeps the directory as a run that is killed right after the checkpoint of a phase leaves it, for each phase."""
 
-
-class Killed(NullTracker):
-    """Stops the run right after the checkpoint of a phase."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, work: Path, copies: Path) -> None:
+        self.work, self.copies = work, copies
 
     def artifact(self, path: Path, folder: str) -> None:
-        if path == self.path:
-            raise Stop
+        if path.parent == self.work:
+            shutil.copytree(self.work, self.copies / path.name)
 
 
 CONVERGING = replace(SPEC, policy="converge+finetune", optimisation=STOPPING, budget=Budget((10.0,), 5.0))
@@ -236,9 +242,23 @@ RESUMED = {
 }
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A run that was not stopped, its directory, and the directory as it was after each phase."""
+
+    result: Result
+    work: Path
+    copies: Path
+
+
 @pytest.fixture(scope="module")
-def whole(inverted: Splits) -> dict[str, Result]:
-    return {policy: run(spec, inverted) for policy, spec in RESUMED.items()}
+def whole(inverted: Splits, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Whole]:
+    @cache
+    def of(policy: str) -> Whole:
+        work, copies = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("copies")
+        return Whole(run(RESUMED[policy], inverted, work=work, tracker=Copying(work, copies)), work, copies)
+
+    return of
 
 
 @pytest.mark.parametrize(
@@ -246,19 +266,20 @@ def whole(inverted: Splits) -> dict[str, Result]:
     [(policy, k) for policy, spec in RESUMED.items() for k in range(1, len(spec.phases(4)) + 1)],
 )
 def test_a_run_goes_on_after_any_phase_as_if_it_had_not_stopped(
-    policy: str, phase: int, whole: dict[str, Result], inverted: Splits, tmp_path: Path
+    policy: str, phase: int, whole: Callable[[str], Whole], inverted: Splits, tmp_path: Path
 ) -> None:
-    spec = RESUMED[policy]
-    with pytest.raises(Stop):
-        run(spec, inverted, work=tmp_path, tracker=Killed(phase_path(tmp_path, phase)))
-    resumed = run(spec, inverted, work=tmp_path)
-    assert numbers(resumed) == numbers(whole[policy])
-    assert same_weights(resumed.stack, whole[policy].stack)
+    expected = whole(policy)
+    work = expected.copies / phase_path(tmp_path, phase).name
+    assert phase_path(work, phase).exists()
+    assert not phase_path(work, phase + 1).exists()
+    resumed = run(RESUMED[policy], inverted, work=work)
+    assert numbers(resumed) == numbers(expected.result)
+    assert same_weights(resumed.stack, expected.result.stack)
 
 
-def test_a_checkpoint_keeps_what_is_left_over(inverted: Splits, tmp_path: Path) -> None:
-    run(CONVERGING, inverted, work=tmp_path)
-    states = [load_checkpoint(phase_path(tmp_path, k), CONVERGING).state for k in (1, 2, 3)]
+def test_a_checkpoint_keeps_what_is_left_over(whole: Callable[[str], Whole], inverted: Splits) -> None:
+    work = whole("converge+finetune").work
+    states = [load_checkpoint(phase_path(work, k), CONVERGING).state for k in (1, 2, 3)]
     each = flops_per_update(CONVERGING, inverted)
     budget = sum(updates * flops for updates, flops in zip((40, 40, 20), each, strict=True))
     encoding = 150 * prefix_flops(build(CONVERGING.stack, inverted.input_shape), 1)  # of the codes that stage 2 keeps
@@ -273,7 +294,7 @@ CLASSES = replace(
     SPEC,
     policy="supervised",
     optimisation=replace(SPEC.optimisation, labels=40),
-    classification=Classification(labels=(16, 40, 100, None), updates=4, checks=2, images=40),
+    classification=Classification(labels=(16, 40, 100, None), updates=2, checks=2, images=40),
 )
 
 

@@ -67,7 +67,7 @@ TINY = RunSpec(
     stack=StackSpec.of("conv", 4, 4),
     budget=Budget((2.0,), 2.0, "updates"),
     optimisation=Optimisation(batch_size=16, corruption_level=(0.1,)),
-    evaluation=Evaluation(every=2, images=16, probe_every=100, probe_images=16, probe_labels=16),
+    evaluation=Evaluation(every=100, images=16, probe_every=100, probe_images=16, probe_labels=16),
     classification=Classification(labels=()),
 )
 
@@ -132,8 +132,9 @@ def splits() -> Splits:
 def cases() -> dict[str, RunSpec]:
     """Everything that a spec can name, one at a time."""
     how = TINY.optimisation
-    sigmoid = StackSpec.of("dense", 6, 5, activation="sigmoid")
-    one = {f"stage {kind}": replace(TINY, policy="greedy", stack=StackSpec.of(kind, 4, 4)) for kind in kinds()}
+    sigmoid = StackSpec.of("dense", 6, activation="sigmoid")
+    stage = StackSpec.of("conv", 4)
+    one = {f"stage {kind}": replace(TINY, policy="greedy", stack=StackSpec.of(kind, 4)) for kind in kinds()}
     for unpool in UNPOOL:
         options = {"unpool": unpool, "tied": True}
         one[f"unpool {unpool}"] = replace(TINY, stack=StackSpec((StageSpec("conv-pool", 4, options=options),)))
@@ -152,7 +153,7 @@ def cases() -> dict[str, RunSpec]:
     changes |= {
         f"winner_take_all {name}": {"winner_take_all": name, "winner_take_all_rate": 0.2} for name in WINNER_TAKE_ALL
     }
-    one |= {name: replace(TINY, optimisation=replace(how, **change)) for name, change in changes.items()}
+    one |= {name: replace(TINY, stack=stage, optimisation=replace(how, **change)) for name, change in changes.items()}
     for name in PENALTIES:
         one[f"penalty {name}"] = replace(TINY, stack=sigmoid, optimisation=replace(how, penalties={name: 1e-3}))
     for name, loss in LOSSES.items():

@@ -112,20 +112,26 @@ def test_a_stage_is_torchs_modules_to_the_bit(case: tuple[str, dict[str, Any]], 
 @every_variant
 @every_shape
 def test_the_contract_holds_for_every_rank(case: tuple[str, dict[str, Any]], shape: tuple[int, ...]) -> None:
+    """Exporting takes longest: each variant is exported in every rank, and in each of a rank's shapes a third of them."""
     kind, options = case
-    holds_the_contract(kinds()[kind].of(shape, 4, output="sigmoid", **options))
+    exports = (VARIANTS.index(case) + SHAPES.index(shape)) % 3 == 0
+    holds_the_contract(kinds()[kind].of(shape, 4, output="sigmoid", **options), exports)
 
 
-@pytest.mark.parametrize("options", [{}, {"patch": 1, "blocks": 2}, {"visible_only": True}], ids=str)
-@pytest.mark.parametrize("shape", [(6,), (3, 8), (2, 4, 6), (2, 4, 2, 6)], ids=str)
+TOKENS: list[dict[str, Any]] = [{}, {"patch": 1, "blocks": 2}, {"visible_only": True}]
+READ = [(6,), (3, 8), (2, 4, 6), (2, 4, 2, 6)]
+
+
+@pytest.mark.parametrize("options", TOKENS, ids=str)
+@pytest.mark.parametrize("shape", READ, ids=str)
 def test_the_contract_holds_for_transformers_of_every_rank(shape: tuple[int, ...], options: dict[str, Any]) -> None:
     stage = Transformer.of(shape, 8, output="sigmoid", **options)
-    holds_the_contract(stage)
+    holds_the_contract(stage, exports=(TOKENS.index(options) + READ.index(shape)) % 3 == 0)
     sizes, patch = shape[1:] or shape, options.get("patch", 2)
     assert stage.code_shape == (8, *(n // patch for n in sizes))
 
 
-def holds_the_contract(stage: Stage) -> None:
+def holds_the_contract(stage: Stage, exports: bool) -> None:
     """Shapes, gradients, freezing, export and double precision."""
     shape = stage.in_shape
     x = torch.rand(5, *shape)
@@ -140,8 +146,9 @@ def holds_the_contract(stage: Stage) -> None:
     with torch.no_grad():
         assert torch.equal(stage(x), frozen)
     assert all(torch.equal(before[name], value) for name, value in stage.state_dict().items())
-    program = torch.export.export(stage.encoder, (x,))
-    assert torch.equal(program.module()(x), stage.encode(x))
+    if exports:
+        program = torch.export.export(stage.encoder, (x,))
+        assert torch.equal(program.module()(x), stage.encode(x))
     double = copy.deepcopy(stage).double()(x.double())
     torch.testing.assert_close(double.float(), frozen, rtol=1e-4, atol=1e-5)
 
@@ -149,7 +156,8 @@ def holds_the_contract(stage: Stage) -> None:
 @pytest.mark.parametrize("kind", ["conv", "conv-pool"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_gradients_are_right_in_float64(kind: str, rank: int) -> None:
-    stage = kinds()[kind].of((2, *(5, 4, 3)[:rank]), 3, activation="tanh", output="sigmoid").double().eval()
+    sizes = [(5,), (3, 4), (3, 2, 2)][rank - 1]
+    stage = kinds()[kind].of((2, *sizes), 3, activation="tanh", output="sigmoid").double().eval()
     x = torch.rand(2, *stage.in_shape, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(stage, (x,))
     names, values = zip(*stage.named_parameters(), strict=True)
@@ -271,8 +279,8 @@ def test_stacks_of_transformers_are_trained_on_signals_and_tables() -> None:
             (StageSpec("transformer", 8, options={"patch": 2}), StageSpec("transformer", 8), StageSpec("dense", 5)),  # type: ignore[arg-type]
             output="linear",
         ),
-        budget=Budget((20,), 20, "updates"),
-        optimisation=Optimisation(batch_size=16, lr=3e-3),
+        budget=Budget((5,), 20, "updates"),
+        optimisation=Optimisation(batch_size=16, lr=1e-2),
     )
     for shape in ((8,), (2, 8)):
         values = torch.randn(32, *shape, generator=torch.Generator().manual_seed(0)).cumsum(-1)
@@ -291,8 +299,8 @@ def test_a_stack_is_trained_on_them(shapes: tuple[tuple[int, ...], ...], policy:
     spec = RunSpec(
         policy,
         stack=StackSpec((StageSpec("conv", 4), StageSpec("conv-pool", 6), StageSpec("dense", 5))),
-        budget=Budget((30,), 30, "updates"),
-        optimisation=Optimisation(batch_size=16, lr=1e-2, corruption_level=0.1, dropout=0.1),
+        budget=Budget((12,), 12, "updates"),
+        optimisation=Optimisation(batch_size=16, lr=2e-2, corruption_level=0.1, dropout=0.1),
     )
     values = torch.rand(64, *shapes[0], generator=torch.Generator().manual_seed(0)) * torch.linspace(0, 1, 64).view(
         -1, *[1] * len(shapes[0])

@@ -152,7 +152,7 @@ def test_gradients_are_right_in_float64(case: Variant) -> None:
     def run(x: Tensor, *values: Tensor) -> Tensor:
         return torch.func.functional_call(stage, dict(zip(names, values, strict=True)), (x,))
 
-    assert torch.autograd.gradcheck(stage, (x,))
+    assert torch.autograd.gradcheck(stage, (x[:1].detach().requires_grad_(),))  # by every value of one image
     assert torch.autograd.gradcheck(run, (x, *values), fast_mode=True)
 
 
