@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -45,6 +46,10 @@ def code_identity() -> tuple[str, bool]:
         return "unknown", False
 
 
+#: a package has one version in a process, and reading it parses a file of hundreds of lines
+_version = cache(importlib.metadata.version)
+
+
 def environment(device: torch.device) -> dict[str, str]:
     """Return versions, device, threads and whether torch is strictly deterministic, as tags."""
     commit, dirty = code_identity()
@@ -58,7 +63,7 @@ def environment(device: torch.device) -> dict[str, str]:
         "commit": commit,
         "dirty": str(dirty).lower(),
         **({} if commit == "unknown" else {"mlflow.source.git.commit": commit}),
-        **{package: importlib.metadata.version(package) for package in PACKAGES},
+        **{package: _version(package) for package in PACKAGES},
     }
 
 

@@ -29,11 +29,13 @@ def prefix_flops(stack: StackedAutoencoder, depth: int) -> int:
 def update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int = 0, images: int = 1) -> int:
     """FLOPs of the forward and backward pass of an update on so many images in `phase`, without the frozen prefix.
 
-    Counted on two and on four images, since a penalty on the weights costs the same whatever the batch.
+    For one image counted on two and on four, since batch norm refuses a batch of 1, and a penalty on the weights costs the same
+    whatever the batch.
     """
-    two, four = (_update_flops(stack, phase, how, classes, n) for n in (2, 4))  # batch norm refuses a batch of 1
-    each = (four - two) // 2
-    return two - 2 * each + images * each
+    if images > 1:
+        return _update_flops(stack, phase, how, classes, images)
+    two, four = (_update_flops(stack, phase, how, classes, n) for n in (2, 4))
+    return two - (four - two) // 2
 
 
 def _update_flops(stack: StackedAutoencoder, phase: Phase, how: Optimisation, classes: int, images: int) -> int:

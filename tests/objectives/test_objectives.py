@@ -207,8 +207,9 @@ def test_a_phase_adds_its_objectives_by_their_weights() -> None:
 def test_the_objective_input_is_what_was_there_before(policy: str, same: str, given: dict[str, float]) -> None:
     """To the bit, with dropout, a constraint on the code and weighted elements; blocks, too."""
     more = {"dropout": 0.1, "winner_take_all": "lifetime", "emphasis": (1.0, 0.5)}
-    ours = replace(SPEC, policy=policy, optimisation=replace(HOW, objectives=given, **more))
-    plain = replace(SPEC, policy=same, optimisation=replace(HOW, **more))
+    short = replace(SPEC, budget=Budget(3, 3, "updates"))
+    ours = replace(short, policy=policy, optimisation=replace(HOW, objectives=given, **more))
+    plain = replace(short, policy=same, optimisation=replace(HOW, **more))
     assert same_weights(pretrain(ours, IMAGES), pretrain(plain, IMAGES))
     assert same_weights(pretrain(replace(ours, blocks=2), IMAGES), pretrain(replace(plain, blocks=2), IMAGES))
     for mine, theirs in zip(ours.phases(), plain.phases(), strict=True):
@@ -260,7 +261,7 @@ def test_parameters_of_an_objective_have_the_learning_rate_of_their_block() -> N
 
 @pytest.mark.parametrize("policy", ["local", "local-images", "local-simultaneous", "end-to-end", "local+finetune"])
 def test_runs_train_by_objectives_and_resume(policy: str, tmp_path: Path) -> None:
-    splits, spec = toy_splits(150), replace(TAUGHT, policy=policy)
+    splits, spec = toy_splits(150), replace(TAUGHT, policy=policy, budget=Budget(4, 4, "updates"))
     whole = run(spec, splits)
     assert whole.row["updates"] == sum(phase.updates for phase in spec.phases())
     assert all(math.isfinite(value) for value in whole.row.values() if isinstance(value, float))
@@ -268,7 +269,7 @@ def test_runs_train_by_objectives_and_resume(policy: str, tmp_path: Path) -> Non
 
     def stop() -> bool:
         calls.append(1)
-        return len(calls) == 4
+        return len(calls) == 3
 
     with pytest.raises(Interrupted):
         run(spec, splits, work=tmp_path, checkpoint_every=2, stop=stop)
@@ -285,8 +286,9 @@ def test_a_run_with_labels_reads_no_image_without_one() -> None:
     noise = splits.train.inputs.clone()
     noise[::3] = 255 - noise[::3]
     other = replace(splits, train=Split(noise, labels))
-    assert same_weights(run(TAUGHT, some).stack, run(TAUGHT, other).stack)
-    free = with_objectives(objectives={"image": 1.0})
+    taught = replace(TAUGHT, budget=Budget(3, 3, "updates"))
+    assert same_weights(run(taught, some).stack, run(taught, other).stack)
+    free = replace(taught, optimisation=replace(HOW, objectives={"image": 1.0}))
     assert not same_weights(run(free, some).stack, run(free, other).stack)
 
 

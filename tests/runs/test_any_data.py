@@ -28,8 +28,14 @@ SPLITS = {kind: Splits.of(examples(*shape), LABELS) for kind, (shape, _) in KIND
 
 
 @pytest.fixture(scope="module")
-def done() -> dict[str, Result]:
-    return {kind: run(spec_of(kind), SPLITS[kind]) for kind in KINDS}
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders of the runs that are done."""
+    return {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def done(folders: dict[str, Path]) -> dict[str, Result]:
+    return {kind: run(spec_of(kind), SPLITS[kind], work=folders[kind]) for kind in KINDS}
 
 
 def in_units(kind: str) -> np.ndarray:
@@ -56,12 +62,13 @@ def test_errors_are_of_scaled_values_and_one_is_in_the_units_of_the_data(kind: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_encoders_and_classifiers_take_the_users_units_from_files_too(kind: str, tmp_path: Path) -> None:
-    made = run(spec_of(kind), SPLITS[kind], work=tmp_path)
-    given = in_units(kind)
+def test_encoders_and_classifiers_take_the_users_units_from_files_too(
+    kind: str, done: dict[str, Result], folders: dict[str, Path]
+) -> None:
+    made, given = done[kind], in_units(kind)
     encoder, classifier = (
-        load_encoder(tmp_path / "encoder.safetensors"),
-        load_classifier(tmp_path / "classifier-20.safetensors"),
+        load_encoder(folders[kind] / "encoder.safetensors"),
+        load_classifier(folders[kind] / "classifier-20.safetensors"),
     )
     with torch.no_grad():
         codes = made.stack.encode(SPLITS[kind].test.inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,37 +24,39 @@ from tests.helpers.splits import toy_splits
 
 VISIBLE = StackSpec.of("transformer", 8, 8, visible_only=True)
 DENSE = StackSpec((StageSpec("conv-pool", 4, options={"tied": True, "unpool": "switches"}), StageSpec("dense", 5)))
+#: half as long, with updates enough for several stops in each run
+SHORT = replace(SPEC, budget=Budget((1.0,), 2.0))
 #: Each has something else to keep: momentum, a head, the best weights so far, left-over FLOPs, tied weights, rates by stage.
 SPECS = {
     "greedy+finetune": SPEC,
-    "sgd": replace(SPEC, optimisation=replace(SPEC.optimisation, optimiser="sgd")),
-    "sgd, nesterov": replace(SPEC, optimisation=replace(SPEC.optimisation, optimiser="sgd", nesterov=True)),
+    "sgd": replace(SHORT, optimisation=replace(SHORT.optimisation, optimiser="sgd")),
+    "sgd, nesterov": replace(SHORT, optimisation=replace(SHORT.optimisation, optimiser="sgd", nesterov=True)),
     "adamw, clipped": replace(
-        SPEC, optimisation=replace(SPEC.optimisation, optimiser="adamw", clip=0.1, weight_decay=0.1)
+        SHORT, optimisation=replace(SHORT.optimisation, optimiser="adamw", clip=0.1, weight_decay=0.1)
     ),
-    "supervised+unfreeze": replace(SPEC, policy="supervised+unfreeze"),
-    "greedy-pixels+unfreeze": replace(SPEC, policy="greedy-pixels+unfreeze"),
+    "supervised+unfreeze": replace(SHORT, policy="supervised+unfreeze"),
+    "greedy-pixels+unfreeze": replace(SHORT, policy="greedy-pixels+unfreeze"),
     "visible patches": replace(
-        SPEC,
+        SHORT,
         stack=VISIBLE,
         optimisation=replace(
-            SPEC.optimisation,
+            SHORT.optimisation,
             corruption="patch-masking",
             corruption_level=(0.5,),
             corruption_patch=2,
             emphasis=(1.0, 0.5),
         ),
     ),
-    "simultaneous": replace(SPEC, policy="simultaneous"),
+    "simultaneous": replace(SHORT, policy="simultaneous"),
     "stale codes": replace(
-        SPEC,
+        SHORT,
         policy="local-simultaneous",
         optimisation=replace(
-            SPEC.optimisation, staleness=3, on_nonfinite="rollback", objectives={"image": 1.0, "labels": 0.5}
+            SHORT.optimisation, staleness=3, on_nonfinite="rollback", objectives={"image": 1.0, "labels": 0.5}
         ),
     ),
-    "copies": replace(SPEC, policy="progressive-copy", stack=StackSpec.of("conv", 4, 4, 4)),
-    "joint-local": replace(SPEC, policy="joint-local", stack=DENSE),
+    "copies": replace(SHORT, policy="progressive-copy", stack=StackSpec.of("conv", 4, 4, 4)),
+    "joint-local": replace(SHORT, policy="joint-local", stack=DENSE),
     "objectives": replace(
         SPEC,
         policy="local-simultaneous",
@@ -66,12 +69,12 @@ SPECS = {
         ),
     ),
     "objectives by block": replace(
-        SPEC,
+        SHORT,
         policy="local-simultaneous",
-        optimisation=replace(SPEC.optimisation, objectives={"input": (1.0, 0.0), "labels": (0.0, 1.0)}),
+        optimisation=replace(SHORT.optimisation, objectives={"input": (1.0, 0.0), "labels": (0.0, 1.0)}),
     ),
-    "a block": replace(SPEC, policy="local+finetune", blocks=2),
-    "resampled+finetune": replace(SPEC, policy="resampled+finetune", stack=DENSE),
+    "a block": replace(SHORT, policy="local+finetune", blocks=2),
+    "resampled+finetune": replace(SHORT, policy="resampled+finetune", stack=DENSE),
     "converge+finetune": replace(
         SPEC,
         policy="converge+finetune",
@@ -80,6 +83,7 @@ SPECS = {
     ),
     "classifiers": replace(
         SPEC,
+        budget=Budget((2.0,), 2.0, "updates"),
         classification=Classification(
             labels=(20, None),
             lrs=(1e-3, 1e-2, 1e38),
@@ -91,7 +95,7 @@ SPECS = {
         ),
     ),
     "classifier on frozen codes": replace(
-        SPEC,
+        SHORT,
         policy="random",
         classification=Classification(labels=(20,), updates=7, checks=7, encoder="frozen", head="mlp", patience=2),
     ),
@@ -171,10 +175,18 @@ def files(work: Path) -> list[str]:
     return sorted(path.name for path in work.iterdir())
 
 
+@pytest.fixture(scope="module")
+def killed_at_13(splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that kept its place every 2 updates and died after 13; tests work on copies."""
+    work = tmp_path_factory.mktemp("killed")
+    killed_at(13, splits, work, every=2)
+    return work
+
+
 def test_two_generations_are_kept_and_the_newest_is_used(
-    whole: dict[str, Result], splits: Splits, tmp_path: Path
+    whole: dict[str, Result], splits: Splits, killed_at_13: Path, tmp_path: Path
 ) -> None:
-    killed_at(13, splits, tmp_path, every=2)
+    shutil.copytree(killed_at_13, tmp_path, dirs_exist_ok=True)
     assert files(tmp_path) == ["phase-1.safetensors", "update-0.safetensors", "update-1.safetensors"]
     kept = [load_checkpoint(tmp_path / name, SPEC) for name in files(tmp_path)]
     assert sorted((saved.phases, saved.update) for saved in kept) == [(1, 0), (1, 2), (1, 4)]
@@ -186,9 +198,9 @@ def test_two_generations_are_kept_and_the_newest_is_used(
 
 @pytest.mark.parametrize("harm", ["torn", "empty", "flipped", "both", "all"])
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
-    harm: str, whole: dict[str, Result], splits: Splits, tmp_path: Path
+    harm: str, whole: dict[str, Result], splits: Splits, killed_at_13: Path, tmp_path: Path
 ) -> None:
-    killed_at(13, splits, tmp_path, every=2)
+    shutil.copytree(killed_at_13, tmp_path, dirs_exist_ok=True)
     ordered = sorted(tmp_path.iterdir(), key=position)
     for path in {"both": ordered[1:], "all": ordered}.get(harm, ordered[-1:]):
         content = bytearray(path.read_bytes())
@@ -204,8 +216,10 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     assert same(result, whole["greedy+finetune"])
 
 
-def test_the_older_of_two_generations_is_replaced_also_after_a_resume(splits: Splits, tmp_path: Path) -> None:
-    killed_at(13, splits, tmp_path, every=2)
+def test_the_older_of_two_generations_is_replaced_also_after_a_resume(
+    splits: Splits, killed_at_13: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(killed_at_13, tmp_path, dirs_exist_ok=True)
     killed_at(2, splits, tmp_path, every=2)  # one update more, 13, and none is due
     killed_at(3, splits, tmp_path, every=2)  # 14 is kept
     assert sorted(map(position, tmp_path.iterdir())) == [(1, 0), (1, 4), (1, 6)]

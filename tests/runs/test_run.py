@@ -47,6 +47,15 @@ SPEC = RunSpec(
 )
 
 
+#: for what holds of runs of any length
+SHORT = replace(
+    SPEC,
+    budget=Budget((4.0,), 3.0, "updates"),
+    evaluation=replace(SPEC.evaluation, every=2),
+    classification=replace(SPEC.classification, updates=2),
+)
+
+
 @pytest.fixture(scope="module")
 def splits() -> Splits:
     return toy_splits()
@@ -57,46 +66,51 @@ def done(splits: Splits) -> Any:
     return run(SPEC, splits)
 
 
-def test_the_same_spec_gives_the_same_numbers_and_another_seed_others(done: Any, splits: Splits) -> None:
-    again, other = run(SPEC, splits), run(replace(SPEC, seed=1), splits)
-    assert numbers(again) == numbers(done)
+@pytest.fixture(scope="module")
+def short(splits: Splits) -> Any:
+    return run(SHORT, splits)
+
+
+def test_the_same_spec_gives_the_same_numbers_and_another_seed_others(short: Any, splits: Splits) -> None:
+    again, other = run(SHORT, splits), run(replace(SHORT, seed=1), splits)
+    assert numbers(again) == numbers(short)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(again.stack.state_dict().values(), done.stack.state_dict().values(), strict=True)
+        for a, b in zip(again.stack.state_dict().values(), short.stack.state_dict().values(), strict=True)
     )
-    assert other.row["final/recon_mse"] != done.row["final/recon_mse"]
+    assert other.row["final/recon_mse"] != short.row["final/recon_mse"]
 
 
 @pytest.mark.parametrize("codes", ["memory", "recompute"])
-def test_how_codes_are_kept_changes_no_number(codes: str, done: Any, splits: Splits) -> None:
-    forced = run(SPEC, splits, codes=codes)
+def test_how_codes_are_kept_changes_no_number(codes: str, short: Any, splits: Splits) -> None:
+    forced = run(SHORT, splits, codes=codes)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(forced.stack.state_dict().values(), done.stack.state_dict().values(), strict=True)
+        for a, b in zip(forced.stack.state_dict().values(), short.stack.state_dict().values(), strict=True)
     )
     assert {k: v for k, v in forced.row.items() if k.startswith("final/")} == {
-        k: v for k, v in done.row.items() if k.startswith("final/")
+        k: v for k, v in short.row.items() if k.startswith("final/")
     }
 
 
-def test_nothing_depends_on_how_often_it_is_evaluated(done: Any, splits: Splits) -> None:
-    often = run(replace(SPEC, evaluation=replace(SPEC.evaluation, every=1, probe_every=1)), splits)
+def test_nothing_depends_on_how_often_it_is_evaluated(short: Any, splits: Splits) -> None:
+    often = run(replace(SHORT, evaluation=replace(SHORT.evaluation, every=1, probe_every=1)), splits)
     assert all(
         torch.equal(a, b)
-        for a, b in zip(often.stack.state_dict().values(), done.stack.state_dict().values(), strict=True)
+        for a, b in zip(often.stack.state_dict().values(), short.stack.state_dict().values(), strict=True)
     )
 
 
-def test_arms_share_initial_weights_data_order_and_labels(splits: Splits) -> None:
+def test_arms_share_initial_weights_data_order_and_labels(short: Any, splits: Splits) -> None:
     first = {}
     for policy in ("greedy", "joint", "random"):
         stack = StackedAutoencoder(splits.input_shape)
-        grow(stack, replace(SPEC, policy=policy), 2)
+        grow(stack, replace(SHORT, policy=policy), 2)
         first[policy] = stack.state_dict()
     for name, value in first["greedy"].items():
         assert torch.equal(value, first["joint"][name])
         assert torch.equal(value, first["random"][name])
-    greedy, finetuned = run(replace(SPEC, policy="greedy"), splits), run(SPEC, splits)
+    greedy, finetuned = run(replace(SHORT, policy="greedy"), splits), short
     shared = [p for p in finetuned.curve if p["phase"].startswith("stage") and "train/loss" in p]
     theirs = [p for p in greedy.curve if "train/loss" in p]
     assert [p["train/loss"] for p in theirs[: len(shared)]] == [p["train/loss"] for p in shared]
@@ -131,7 +145,7 @@ def test_training_beats_the_untrained_floor(done: Any, splits: Splits) -> None:
 
 
 @pytest.mark.parametrize("phase", [1, 2])
-def test_a_run_goes_on_after_its_last_finished_phase(phase: int, done: Any, splits: Splits, tmp_path: Path) -> None:
+def test_a_run_goes_on_after_its_last_finished_phase(phase: int, short: Any, splits: Splits, tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
@@ -143,13 +157,13 @@ def test_a_run_goes_on_after_its_last_finished_phase(phase: int, done: Any, spli
                 raise Stop
 
     with pytest.raises(Stop):
-        run(SPEC, splits, work=tmp_path, tracker=Killed())
-    resumed = run(SPEC, splits, work=tmp_path)
-    assert numbers(resumed) == numbers(done)
+        run(SHORT, splits, work=tmp_path, tracker=Killed())
+    resumed = run(SHORT, splits, work=tmp_path)
+    assert numbers(resumed) == numbers(short)
 
 
 def test_a_run_keeps_its_whole_stack_and_replaces_one_that_is_damaged(
-    done: Any, splits: Splits, tmp_path: Path
+    short: Any, splits: Splits, tmp_path: Path
 ) -> None:
     (tmp_path / "stack.safetensors").write_bytes(b"damaged")
     logged = []
@@ -158,13 +172,13 @@ def test_a_run_keeps_its_whole_stack_and_replaces_one_that_is_damaged(
         def artifact(self, path: Path, folder: str) -> None:
             logged.append((path.name, folder))
 
-    mine = run(SPEC, splits, work=tmp_path, tracker=Tracker())
+    mine = run(SHORT, splits, work=tmp_path, tracker=Tracker())
     loaded = load_stack(tmp_path / "stack.safetensors")
     assert same_weights(loaded, mine.stack)
     x = splits.test.inputs[:3] / 255
     with torch.no_grad():
-        assert torch.equal(loaded(x), done.stack(x))
-    assert loaded.spec == SPEC.stack
+        assert torch.equal(loaded(x), short.stack(x))
+    assert loaded.spec == SHORT.stack
     assert ("stack.safetensors", "stack") in logged
 
 
@@ -207,7 +221,7 @@ def test_without_labels_a_run_measures_reconstruction_alone(splits: Splits) -> N
         return Split(split.inputs, torch.full_like(split.labels, -1))
 
     bare = Splits("bare", unlabelled(splits.train), unlabelled(splits.valid), unlabelled(splits.test), ())
-    row = run(SPEC, bare).row
+    row = run(SHORT, bare).row
     assert "final/recon_mse" in row
     assert not any("probe" in name or "classifier" in name for name in row)
 
@@ -321,9 +335,9 @@ def test_a_stack_that_restores_no_numbers_ends_the_run(splits: Splits, monkeypat
 
     monkeypatch.setattr(stacked.runs.run, "train_phases", broken)
     with pytest.raises(Diverged, match="the validation examples' reconstruction from depth 2 has an error of nan"):
-        run(SPEC, splits)
+        run(SHORT, splits)
     monkeypatch.undo()
-    gap = Curves(SPEC, splits, RunState(), NullTracker()).measure(spoiled(splits), True)
+    gap = Curves(SHORT, splits, RunState(), NullTracker()).measure(spoiled(splits), True)
     assert gap == {}
 
 
