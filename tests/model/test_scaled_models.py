@@ -128,7 +128,7 @@ def test_reconstructions_are_in_the_units_of_the_data_and_leave_the_mode_alone()
         *((kind, lambda x: x * np.nan, "values that are not finite cannot be encoded") for kind in KINDS),
         ("vectors", lambda x: x[:, :5], r"shape \[90, 5\] cannot be encoded: give floats of shape \[N, 6\]"),
         ("signals", lambda x: x[:, :1], r"shape \[90, 1, 16\] cannot be encoded: give floats of shape \[N, 2, 16\]"),
-        ("vectors", lambda x: x + 0j, "data of torch.complex128 and shape"),
+        ("vectors", lambda x: x + 0j, "data of complex128 and shape"),
         ("vectors", lambda x: x.astype(str), "cannot be encoded"),
         ("vectors", lambda x: x.tolist(), "a list cannot be encoded"),
     ],
